@@ -12,7 +12,7 @@ from tasks.scoring import batch_state, partitions
 
 Said = Sequence[tuple[str, float, str]]
 """Item, score and reason, best first."""
-_COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "short")
+_COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "shortfall_reason")
 
 
 def shelf(
@@ -62,9 +62,11 @@ def published(engine: Engine, lists: Mapping[str, Said], about: batch_state.Batc
 
 def put_back(engine: Engine, moment: float) -> None:
     """Say that what was shown last is shown since then, in epoch seconds."""
-    latest = "showing_id = (SELECT max(showing_id) FROM showings)"
+    latest = "period_id = (SELECT max(period_id) FROM publication_periods)"
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE showings SET published_at = to_timestamp(:m) WHERE {latest}"), {"m": moment})
+        connection.execute(
+            text(f"UPDATE publication_periods SET published_at = to_timestamp(:m) WHERE {latest}"), {"m": moment}
+        )
 
 
 def tables(engine: Engine) -> set[int]:

@@ -118,7 +118,13 @@ def _promote(
     draft = here.settings.var / "draft"
     bundles.write(draft, model, np.ones(len(ids), dtype=np.float32), bundles.Origin("v1", 7, "run"))
     bundle, digest = bundles.store_bundle(draft, here.bundles)
-    row = {"follows": 0, "model_version": 1, "kind": model.kind, "metrics": json.loads("{}"), "actor": "benchmark"}
+    row = {
+        "previous_promotion_id": 0,
+        "model_version": 1,
+        "kind": model.kind,
+        "metrics": json.loads("{}"),
+        "actor": "benchmark",
+    }
     row |= {"dataset_version": "v1", "bundle": str(bundle), "digest": digest, "reason": "a measurement"}
     with here.engine.begin() as connection:
         connection.execute(insert(promotions).values(row))

@@ -12,8 +12,8 @@ from models.monitoring.guidance.earlier_champion import EarlierChampion
 
 _BEFORE: Final = text("""
     SELECT before.* FROM (SELECT * FROM promotions ORDER BY promotion_id DESC LIMIT 1) AS holder
-    JOIN promotions AS root ON root.promotion_id = coalesce(holder.restores, holder.promotion_id)
-    JOIN promotions AS before ON before.promotion_id = root.follows
+    JOIN promotions AS root ON root.promotion_id = coalesce(holder.restored_promotion_id, holder.promotion_id)
+    JOIN promotions AS before ON before.promotion_id = root.previous_promotion_id
 """)
 
 

@@ -40,7 +40,7 @@ _NEWER: Final = text("""
 """)
 _NEWEST_VERSION: Final = text("""
     SELECT promotion_id, model_version, dataset_version, overridden
-    FROM promotions WHERE restores IS NULL ORDER BY promotion_id DESC LIMIT 1
+    FROM promotions WHERE restored_promotion_id IS NULL ORDER BY promotion_id DESC LIMIT 1
 """)
 _LISTS: Final = text("""
     SELECT shown.placement, batch.model_version, shown.moved_by, shown.published_at,
@@ -142,7 +142,7 @@ def _left_by_rollback(
 ) -> Mapping[str, Any] | None:
     """Return the newest promotion if a rollback left it for the champion and its data set has no undone batch."""
     newest = connection.execute(_NEWEST_VERSION).mappings().first()
-    earlier = champion["restores"] or champion["promotion_id"]
+    earlier = champion["restored_promotion_id"] or champion["promotion_id"]
     left = newest is not None and newest["promotion_id"] > earlier and newest["dataset_version"] not in undone
     return dict(newest) if newest and left else None
 

@@ -6,12 +6,12 @@ from sqlalchemy import Engine, text
 
 _USUAL: Final = """
     SELECT calibration_id, model_version, window_days, windows, reference_from, reference_to, made_by, reason,
-        (calibration ->> 'limit')::float AS joint_limit, (calibration ->> 'between')::float AS windows_between,
+        (calibration ->> 'limit')::float AS joint_threshold, (calibration ->> 'between')::float AS windows_between,
         (calibration ->> 'false_alarms')::float AS false_alarm_rate
     FROM drift_calibrations ORDER BY calibration_id DESC LIMIT 1
 """
 _REPORTS: Final = """
-    SELECT report_id, model_version, window_from, window_to, verdict, joint, joint_limit, drivers, signals, feed,
+    SELECT report_id, model_version, window_from, window_to, verdict, joint, joint_threshold, drivers, signals, feed,
         decision, reasons, request_id, page
     FROM drift_reports ORDER BY window_to DESC, report_id DESC LIMIT :most
 """

@@ -15,7 +15,7 @@ from serving.queries.list_counts import lacking_words, users_with_consent
 from serving.queries.user_recommendations import require_user_key
 
 _SUBJECT: Final = text("""
-    SELECT batch.about FROM placements JOIN recommendation_batches AS batch USING (batch_id)
+    SELECT batch.subject_kind FROM placements JOIN recommendation_batches AS batch USING (batch_id)
     WHERE placements.placement = :placement
 """)
 _SHOWN: Final = text("""

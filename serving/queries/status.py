@@ -28,7 +28,7 @@ def status(engine: Engine, placement: str = "home") -> dict[str, Any]:
 
 
 _LISTS = """
-    SELECT shown.placement, shown.batch_id, batch.about, batch.model_version, batch.users AS lists,
+    SELECT shown.placement, shown.batch_id, batch.subject_kind, batch.model_version, batch.users AS lists,
         batch.recommendations, shown.published_at, shown.checked_at, shown.moved_by,
         extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
     FROM placements AS shown JOIN recommendation_batches AS batch USING (batch_id) ORDER BY shown.placement
@@ -42,7 +42,7 @@ def _placements(connection: Connection) -> list[dict[str, Any]]:
     for row in rows:
         row |= {name: row[name].isoformat() for name in ("published_at", "checked_at")}
         row["hours"] = round(float(row["hours"]), 2)
-        row["users"] = users if row["about"] == "user" else None
+        row["users"] = users if row["subject_kind"] == "user" else None
     return rows
 
 

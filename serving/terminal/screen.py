@@ -280,7 +280,7 @@ def _drift(value: Mapping[str, Any]) -> None:
     )
     lines = [row | {"days": f"{row['window_from'][:10]} to {row['window_to'][:10]}"} for row in windows]
     lines = [row | {"drivers": ", ".join(row["drivers"])} for row in lines]
-    shown = ("days", "verdict", "joint", "joint_limit", "drivers", "decision", "request_id")
+    shown = ("days", "verdict", "joint", "joint_threshold", "drivers", "decision", "request_id")
     names = {name: name.replace("_", " ") for name in shown}
     table("Windows, the latest first", lines, names)
     for reason in windows[0]["reasons"]:

@@ -31,8 +31,8 @@ BATCHES: Final = _named(
 )  # fmt: skip
 SEGMENTS: Final = _named("segment", "lists", "full", "kept from before")
 WINDOWS: Final = _named(
-    "verdict", "decision", "window", "reasons", "drivers", "joint", "joint_limit", "model_version", "page",
-    joint="joint deviation", joint_limit="limit",
+    "verdict", "decision", "window", "reasons", "drivers", "joint", "joint_threshold", "model_version", "page",
+    joint="joint deviation", joint_threshold="limit",
 )  # fmt: skip
 
 

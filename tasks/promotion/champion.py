@@ -69,7 +69,7 @@ def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) 
             )
         aliases = registry.aliases()
         if champion:
-            version, synced = champion["model_version"], champion["followed_at"] is not None
+            version, synced = champion["model_version"], champion["alias_synced_at"] is not None
             if aliases.get(CHAMPION) != version and (put_back or not synced):
                 aliases |= _set_alias(registry, CHAMPION, version)
             if aliases.get(CHAMPION) == version and not synced:
@@ -90,7 +90,7 @@ def _set_alias(registry: Registry, name: str, version: int) -> dict[str, int]:
 
 
 def _mark_synced(engine: Engine, promotion_id: int) -> None:
-    query = update(promotions).where(promotions.c.promotion_id == promotion_id).values(followed_at=func.now())
+    query = update(promotions).where(promotions.c.promotion_id == promotion_id).values(alias_synced_at=func.now())
     with engine.begin() as connection:
         connection.execute(query)
 

@@ -33,7 +33,7 @@ def promote(installation: Installation, registry: Registry, review: Review, deci
     check_version(registry, registry.version(version), review["run_id"])
     bundle, manifest = _store_bundle(installation, registry, review)
     row = {
-        "follows": review["against"],
+        "previous_promotion_id": review["reference_promotion_id"],
         "model_version": version,
         "kind": manifest.kind,
         "dataset_version": review["dataset_version"],
@@ -95,8 +95,8 @@ def restore(connection: Connection, champion: Champion, earlier: Promotion, deci
     """
     verify_promoted(earlier)
     row = {
-        "follows": champion["promotion_id"],
-        "restores": earlier["restores"] or earlier["promotion_id"],
+        "previous_promotion_id": champion["promotion_id"],
+        "restored_promotion_id": earlier["restored_promotion_id"] or earlier["promotion_id"],
         "model_version": earlier["model_version"],
         "kind": earlier["kind"],
         "dataset_version": earlier["dataset_version"],
@@ -111,7 +111,7 @@ def restore(connection: Connection, champion: Champion, earlier: Promotion, deci
 
 
 def _check_champion(champion: Champion | None, review: Review) -> None:
-    if (champion["promotion_id"] if champion else 0) == review["against"]:
+    if (champion["promotion_id"] if champion else 0) == review["reference_promotion_id"]:
         return
     now = f"version {champion['model_version']} answers now" if champion else "no version answers now"
     raise DecisionRefusedError(

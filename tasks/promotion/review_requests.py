@@ -26,11 +26,11 @@ _DECIDED: Final = ("decision", "reviewer", "reason", "via", "decided_at")
 _ROLLED_BACK: Final = literal_column(
     """(
         SELECT own.promotion_id FROM (
-            SELECT promotion_id, coalesce(restores, promotion_id) AS position FROM promotions
+            SELECT promotion_id, coalesce(restored_promotion_id, promotion_id) AS position FROM promotions
             WHERE promotions.model_version = reviews.model_version ORDER BY promotion_id DESC LIMIT 1
         ) AS own
         WHERE own.position > (
-            SELECT coalesce(restores, promotion_id) FROM promotions ORDER BY promotion_id DESC LIMIT 1
+            SELECT coalesce(restored_promotion_id, promotion_id) FROM promotions ORDER BY promotion_id DESC LIMIT 1
         )
     )""",
     Integer,
@@ -68,7 +68,7 @@ def request(
     gate: GateResult,
     against: int,
 ) -> Review:
-    """Ask for a decision about a version after the gate compared it with the promotion `against` (0: none).
+    """Ask for a decision about a version after the gate compared it with the promotion `reference_promotion_id` (0: none).
 
     A review that is open, or was closed by the deadline, is renewed. A review that a person decided does not change.
     Raises DecisionRefusedError if that decision was about another bundle. Returns the current review.
@@ -83,7 +83,7 @@ def request(
         "passed": gate.passed,
         "gate": _as_json(gate.checks),
         "groups": _as_json(gate.groups),
-        "against": against,
+        "reference_promotion_id": against,
         "requested_at": func.now(),
         "expires_at": expires,
     }

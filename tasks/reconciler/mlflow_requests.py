@@ -91,7 +91,7 @@ def apply_moved_alias(installation: Installation, registry: Registry) -> Iterato
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
     moved = registry.aliases().get(CHAMPION)
-    if champion and (champion["followed_at"] is None or moved == champion["model_version"]):
+    if champion and (champion["alias_synced_at"] is None or moved == champion["model_version"]):
         return
     if moved is None:
         if champion:

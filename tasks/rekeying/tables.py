@@ -31,9 +31,10 @@ _COLUMNS: Final = (
     _Keys("ingest_updates", "key", "kind NOT LIKE 'item%'"),
     _Keys("ingest_statements", "key", "kind NOT LIKE 'item%'"),
 )
-_ABOUT_USERS: Final = "NOT EXISTS (SELECT FROM recommendation_batches AS batch WHERE about <> 'user' AND {})"
+_ABOUT_USERS: Final = "NOT EXISTS (SELECT FROM recommendation_batches AS batch WHERE subject_kind <> 'user' AND {})"
 _SHOWN: Final = _ABOUT_USERS.format(
-    "batch.batch_id = (SELECT batch_id FROM showings WHERE showings.showing_id = published_lists.showing_id)"
+    "batch.batch_id = (SELECT batch_id FROM publication_periods AS period "
+    "WHERE period.period_id = published_lists.period_id)"
 )
 # Values in JSON: the column, and the field.
 _FIELDS: Final = (
@@ -83,7 +84,7 @@ def _found(connection: Connection) -> list[_Keys]:
 
 def _lists(connection: Connection) -> list[_Keys]:
     """The tables of all batches of lists for users, also of those whose run was cut short."""
-    about = "SELECT batch_id FROM recommendation_batches WHERE about <> 'user'"
+    about = "SELECT batch_id FROM recommendation_batches WHERE subject_kind <> 'user'"
     others = set(connection.execute(text(about)).scalars())
     return [
         _Keys(part("recommendations", batch_id), "subject")

@@ -86,9 +86,7 @@ def judge(
     baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
     opponent = evaluations[champion_run] if champion_run and champion_run != best else None
     known = (promoted or {}) if champion_run else None
-    gate = decision.decide(
-        evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, dropped=dropped
-    )
+    gate = decision.decide(evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, dropped=dropped)
     if champion_run == best:
         detail = "The champion's own recipe, learned again from newer data."
         gate = gate_result((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)
@@ -156,7 +154,7 @@ def _alert(installation: Installation, review: Review, report: str, champion: Ch
 def _status(review: Review, champion: Champion | None, mode: str) -> str:
     if review["rolled_back"]:
         return "approved before, and rolled back since"
-    if review["decision"] == APPROVED and champion and champion["promotion_id"] > review["against"]:
+    if review["decision"] == APPROVED and champion and champion["promotion_id"] > review["reference_promotion_id"]:
         return f"approved before, and version {champion['model_version']} answers now"
     if review["decision"]:
         return review["decision"]

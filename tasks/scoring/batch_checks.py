@@ -127,9 +127,9 @@ def check_lists(
 _KEPT = """
     WITH sampled AS (SELECT unnest(CAST(:subjects AS text[])) AS subject),
     now AS (SELECT subject, item_id FROM recommendations_{now} JOIN sampled USING (subject),
-            unnest(items) AS entry (code) JOIN batch_items_{now} USING (code)),
+            unnest(items) AS entry (item_code) JOIN batch_items_{now} USING (item_code)),
     earlier AS (SELECT subject, item_id FROM recommendations_{before} JOIN sampled USING (subject),
-                unnest(items) AS entry (code) JOIN batch_items_{before} USING (code))
+                unnest(items) AS entry (item_code) JOIN batch_items_{before} USING (item_code))
     SELECT now.subject, count(earlier.item_id)::float / count(*) AS kept
     FROM now LEFT JOIN earlier USING (subject, item_id)
     WHERE now.subject IN (SELECT subject FROM earlier) GROUP BY now.subject ORDER BY now.subject

@@ -39,7 +39,7 @@ class BatchSpec:
     model_version: int
     dataset_version: str
     k: int
-    about: str = "user"
+    subject_kind: str = "user"
 
 
 def lock(placement: str) -> str:
@@ -113,11 +113,11 @@ def point(connection: Connection, placement: str, mine: Claim, expected: int | N
     mark(connection, mine, status=PUBLISHED, published_at=func.now(), users=row["users"] - gone)
     moved = {"batch_id": mine.batch_id, "fence": mine.fence, "published_at": func.now(), "checked_at": func.now()}
     move(connection, placement, expected, moved | {"previous_batch_id": expected, "moved_by": None}, mine.fence)
-    served_sample.keep(connection, placement, mine.batch_id, row["about"])
+    served_sample.keep(connection, placement, mine.batch_id, row["subject_kind"])
 
 
 def _without_consent(connection: Connection, row: dict[str, Any]) -> int:
-    return partitions.erase(connection, row["batch_id"], AGREED) if row["about"] == "user" else 0
+    return partitions.erase(connection, row["batch_id"], AGREED) if row["subject_kind"] == "user" else 0
 
 
 def move(connection: Connection, placement: str, expected: int | None, moved: dict[str, Any], fence: int) -> None:
@@ -161,9 +161,9 @@ def kept(connection: Connection, placement: str, *such: Any) -> list[int]:
 def sound(connection: Connection, placement: str, *such: Any) -> list[int]:
     """Those of them to go back to: nobody took them back, and they are about what the live one is about."""
     live = select(placements.c.batch_id).where(placements.c.placement == placement).scalar_subquery()
-    about = select(_batches.about).where(_batches.batch_id == live).scalar_subquery()
+    subject_kind = select(_batches.subject_kind).where(_batches.batch_id == live).scalar_subquery()
     # What was taken back once is in the ledger with the reason, and not shown again before it is made anew.
-    return kept(connection, placement, _batches.detail.is_(None), _batches.about == about, *such)
+    return kept(connection, placement, _batches.detail.is_(None), _batches.subject_kind == subject_kind, *such)
 
 
 def go_back(connection: Connection, placement: str, batch_id: int, moved_by: str) -> None:
@@ -181,7 +181,7 @@ def go_back(connection: Connection, placement: str, batch_id: int, moved_by: str
     fence = connection.execute(_FENCE).scalar_one()
     moved = {"batch_id": batch_id, "previous_batch_id": live, "fence": fence, "moved_by": moved_by}
     move(connection, placement, live, moved | {"published_at": func.now(), "checked_at": func.now()}, fence)
-    served_sample.keep(connection, placement, batch_id, row["about"])
+    served_sample.keep(connection, placement, batch_id, row["subject_kind"])
 
 
 def retire(engine: Engine, placement: str) -> list[int]:

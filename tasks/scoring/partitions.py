@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from infra.database.bulk_copy import copy
 
-PARENTS: Final = {"recommendations": "subject", "batch_items": "code", "batch_reasons": "code"}
+PARENTS: Final = {"recommendations": "subject", "batch_items": "item_code", "batch_reasons": "reason_code"}
 """What readers read, and the column that is a batch's key there."""
 WORDS: Final = {"batch_items": "item_id", "batch_reasons": "reason"}
 _LOOKS: Final = 300
@@ -60,7 +60,7 @@ def create(connection: Connection, batch_id: int) -> None:
 
 def write_words(connection: Connection, batch_id: int, table: str, words: Iterable[tuple[int, str]]) -> None:
     """What the codes of a batch stand for, in one of the tables of `WORDS`."""
-    names = ("batch_id", "code", WORDS[table])
+    names = ("batch_id", PARENTS[table], WORDS[table])
     copy(connection, part(table, batch_id), names, ((batch_id, *word) for word in words))
 
 

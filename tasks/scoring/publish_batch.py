@@ -31,7 +31,7 @@ from tasks.scoring.batch_checks import (
     overlap_with_previous,
 )
 
-_COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "short")
+_COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "shortfall_reason")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 from sqlalchemy import Connection, insert, text
 
-from infra.database.schema.monitoring_schema import showings
+from infra.database.schema.monitoring_schema import publication_periods
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from tasks.scoring.partitions import part
 from tasks.scoring.reads.consent_filter import AGREED
@@ -18,24 +18,25 @@ SAMPLE: Final = 2_000
 RETENTION_DAYS: Final = 180
 """How long after it was replaced."""
 _COPY: Final = """
-    INSERT INTO published_lists (showing_id, subject, items)
+    INSERT INTO published_lists (period_id, subject, items)
     -- PostgreSQL keeps the first so many while it reads, and sorts nothing else.
     WITH sampled AS MATERIALIZED (
         SELECT subject, items FROM {lists} ORDER BY hashtextextended(subject, 0), subject LIMIT :most)
     SELECT :showing, subject, array_agg(item_id ORDER BY place)
-    FROM sampled, unnest(items) WITH ORDINALITY AS entry (code, place) JOIN {words} USING (code) GROUP BY subject
+    FROM sampled, unnest(items) WITH ORDINALITY AS entry (item_code, place) JOIN {words} USING (item_code)
+    GROUP BY subject
 """
 _SPANS: Final = """
-    SELECT showing_id, batch_id, published_at,
-        lead(published_at, 1, 'infinity') OVER (PARTITION BY placement ORDER BY published_at, showing_id) AS replaced_at
-    FROM showings
+    SELECT period_id, batch_id, published_at,
+        lead(published_at, 1, 'infinity') OVER (PARTITION BY placement ORDER BY published_at, period_id) AS replaced_at
+    FROM publication_periods
 """
 _OLD: Final = f"""
-    DELETE FROM showings USING ({_SPANS}) AS span WHERE span.showing_id = showings.showing_id
+    DELETE FROM publication_periods AS period USING ({_SPANS}) AS span WHERE span.period_id = period.period_id
     AND placement = :placement AND replaced_at < now() - make_interval(days => :days)
 """
 _GONE: Final = f"""
-    DELETE FROM published_lists AS shelf USING showings WHERE showings.showing_id = shelf.showing_id
+    DELETE FROM published_lists AS shelf USING publication_periods AS period WHERE period.period_id = shelf.period_id
     AND placement = :placement AND NOT EXISTS ({AGREED})
 """
 _IN_WINDOW: Final = f"""
@@ -45,8 +46,8 @@ _IN_WINDOW: Final = f"""
 _SHOWN: Final = f"""
     SELECT subject, items, greatest(extract(epoch FROM published_at), :start)::float AS shown_from,
         least(extract(epoch FROM replaced_at), :end)::float AS shown_until
-    FROM (SELECT showing_id, published_at, replaced_at {_IN_WINDOW}) AS span
-    JOIN published_lists AS shelf USING (showing_id)
+    FROM (SELECT period_id, published_at, replaced_at {_IN_WINDOW}) AS span
+    JOIN published_lists AS shelf USING (period_id)
     WHERE EXISTS ({AGREED}) ORDER BY subject, published_at
 """
 _VERSIONS: Final = f"""
@@ -66,7 +67,8 @@ def keep(connection: Connection, placement: str, batch_id: int, about: str) -> N
 
     Lists about items are nobody's, and only end what was shown to users there before.
     """
-    entered = insert(showings).values(placement=placement, batch_id=batch_id).returning(showings.c.showing_id)
+    period = insert(publication_periods).values(placement=placement, batch_id=batch_id)
+    entered = period.returning(publication_periods.c.period_id)
     showing = connection.execute(entered).scalar_one()
     forget(connection, placement)
     if about == "user":

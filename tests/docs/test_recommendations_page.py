@@ -111,7 +111,7 @@ def test_an_email_tool_gets_one_row_a_user(answers: dict[str, list[Any]]) -> Non
 
 def test_an_item_has_a_list_and_short_lists_say_why(answers: dict[str, list[Any]]) -> None:
     assert [row["item_id"] for row in about(answers, "for_item_id")] == ["995242", "7"]
-    assert [tuple(row.values()) for row in about(answers, "lists.short")] == [("nothing more", 2)]
+    assert [tuple(row.values()) for row in about(answers, "lists.shortfall_reason")] == [("nothing more", 2)]
 
 
 def test_exclusions_are_written_once_shown_and_taken_back(answers: dict[str, list[Any]], store: Engine) -> None:

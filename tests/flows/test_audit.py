@@ -34,20 +34,22 @@ def shown(here: Installation) -> Iterator[Callable[[str], None]]:
 
     All of it is undone.
     """
-    kept = ("showings", "published_lists", "users")
+    kept = ("publication_periods", "published_lists", "users")
     for name in kept:
         write(here, f"CREATE TABLE kept_{name} AS SELECT * FROM {name}")
     team = """jsonb_build_object('team', CASE WHEN md5(user_key) < '8' THEN 'a' ELSE 'b' END)"""
     write(here, f"UPDATE users SET attributes = attributes || {team}")
-    first = "showing_id = (SELECT min(showing_id) FROM showings WHERE placement = 'home')"
-    since = f"UPDATE showings SET published_at = CASE WHEN {first} THEN '{{}}' ELSE 'infinity' END::timestamptz"
+    first = "period_id = (SELECT min(period_id) FROM publication_periods WHERE placement = 'home')"
+    since = (
+        f"UPDATE publication_periods SET published_at = CASE WHEN {first} THEN '{{}}' ELSE 'infinity' END::timestamptz"
+    )
     yield lambda moment: write(here, f"{since.format(moment)} WHERE placement = 'home'")
-    for table, column in (("showings", "published_at"), ("users", "attributes")):
-        key = "showing_id" if table == "showings" else "user_key"
+    for table, column in (("publication_periods", "published_at"), ("users", "attributes")):
+        key = "period_id" if table == "publication_periods" else "user_key"
         write(
             here, f"UPDATE {table} SET {column} = was.{column} FROM kept_{table} AS was WHERE was.{key} = {table}.{key}"
         )
-    same = "was.showing_id = published_lists.showing_id AND was.subject = published_lists.subject"
+    same = "was.period_id = published_lists.period_id AND was.subject = published_lists.subject"
     write(here, f"UPDATE published_lists SET items = was.items FROM kept_published_lists AS was WHERE {same}")
     for name in kept:
         write(here, f"DROP TABLE kept_{name}")
@@ -144,7 +146,7 @@ def event_of(here: Installation, audit_id: int) -> Any:
 
 @pytest.mark.usefixtures("shown")
 def test_before_anything_was_shown_there_it_says_so(stocked: Shop, here: Installation) -> None:
-    write(here, "UPDATE showings SET published_at = 'infinity' WHERE placement = 'email'")
+    write(here, "UPDATE publication_periods SET published_at = 'infinity' WHERE placement = 'email'")
     found = audit_lists.fn("email", 28)
     assert found["status"] == "nothing to audit"
     assert "page" not in found

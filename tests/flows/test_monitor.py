@@ -113,7 +113,7 @@ def retrained(base: Shop, cut: Callable[[Path, int, int], Path]) -> dict[str, An
 def test_drifted_weeks_lead_to_a_new_champion_by_themselves(base: Shop, retrained: dict[str, Any]) -> None:
     seen, request = retrained["seen"], retrained["request"]
     assert (seen["usual"]["window_days"], seen["usual"]["reference_to"][:10]) == (7, f"{CUT:%Y-%m-%d}")
-    assert [window["verdict"] for window in seen["windows"]] == ["violated"] * 3
+    assert [window["verdict"] for window in seen["windows"]] == ["drifted"] * 3
     assert [window["decision"] for window in seen["windows"]] == ["retrain", "none", "none"]
     assert {"popularity", "taste"} & set(seen["windows"][0]["drivers"])
     assert (request["origin"], request["status"], request["outcome"]) == ("drift", "done", "promoted")
@@ -173,7 +173,7 @@ def test_a_feed_in_another_unit_blocks_and_alerts_and_retrains_nothing(base: Sho
     pq.write_table(cents, folder / "transactions.parquet")
     base.run("ingest", "complete_journey", str(folder / "transactions.parquet"))
     newest = json.loads(base.run("monitor", "--json", **SETTINGS))["windows"][0]
-    assert (newest["verdict"], newest["decision"]) == ("broken", "blocked")
+    assert (newest["verdict"], newest["decision"]) == ("invalid_feed", "blocked")
     assert any("odd prices" in reason for reason in newest["reasons"])
     about = {"event": {"name": ["tailorbird.feed.broken"]}}
     deadline = time.monotonic() + 20

@@ -55,7 +55,7 @@ TRAINED = (*BUILT, insert(trained_bundles).values(run_id="r", kind="als", **DIGE
 PROMOTED = (
     *TRAINED,
     reviewed(1, True, "approved"),
-    insert(promotions).values(follows=0, model_version=1, kind="als", **ORIGIN),
+    insert(promotions).values(previous_promotion_id=0, model_version=1, kind="als", **ORIGIN),
     insert(items).values(item_id="i", attributes={}, available=True, batch_id="b1"),
 )
 STATES: dict[str, Build] = {
@@ -130,12 +130,12 @@ def test_an_undo_ends_as_the_status_after_it_with_a_new_data_set_first_and_a_rol
     monkeypatch.setattr("infra.supervisor.probes.running_clients", lambda _: {})
     before = ORIGIN | {"dataset_version": "d0", "model_version": 1, "kind": "own_and_popular"}
     after = ORIGIN | {"metrics": {"ndcg_at_10": 0.3125}, "model_version": 2, "kind": "als"}
-    first = insert(promotions).values(follows=0, **before)
+    first = insert(promotions).values(previous_promotion_id=0, **before)
     gate = [{"name": "better than the champion", "value": 0.0625}]
     undo = {"action": "undo", "subject": "b1", "actor": "ann", "reason": "twice", "at": text("clock_timestamp()")}
     with installation.engine.begin() as connection:
         [follows] = connection.execute(first.returning(promotions.c.promotion_id)).scalars()
-        second = insert(promotions).values(follows=follows, gate=gate, **after)
+        second = insert(promotions).values(previous_promotion_id=follows, gate=gate, **after)
         for statement in (ingested("b2"), *BUILT, second, insert(audit_log).values(**undo)):
             connection.execute(statement)
         connection.execute(text("UPDATE ingest_batches SET status = 'undone' WHERE batch_id = 'b1'"))

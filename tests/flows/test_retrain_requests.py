@@ -229,8 +229,8 @@ WITH usual AS (
     calibration, made_by, reason)
   VALUES (1, 1, 7, 8, now() - interval '9 weeks', now() - interval '1 week', '{}', 'a test', 'a test')
   RETURNING calibration_id)
-INSERT INTO drift_reports (calibration_id, promotion_id, model_version, window_from, window_to, verdict, joint_limit,
-  drivers, signals, feed, decision, reasons)
-SELECT calibration_id, 1, 1, now() - interval '1 week', now(), 'broken', 1, '{}', '{}', '{}', 'blocked',
+INSERT INTO drift_reports (calibration_id, promotion_id, model_version, window_from, window_to, verdict,
+  joint_threshold, drivers, signals, feed, decision, reasons)
+SELECT calibration_id, 1, 1, now() - interval '1 week', now(), 'invalid_feed', 1, '{}', '{}', '{}', 'blocked',
   '{no events for a day}' FROM usual
 """

@@ -24,7 +24,7 @@ def stands(desk: Desk, version: int) -> None:
     """The table, the alias and the page of the version say the same."""
     assert desk.champion()["model_version"] == version
     assert desk.registry.aliases()[CHAMPION] == version
-    assert desk.champion()["followed_at"] is not None
+    assert desk.champion()["alias_synced_at"] is not None
 
 
 def within(seconds: float, happened: Any) -> bool:
@@ -49,7 +49,7 @@ def test_a_yes_by_command_makes_it_the_champion_and_says_who_and_why(stocked: Sh
     assert (said["decision"], said["champion"]) == ("approved", version)
     stands(desk, version)
     now = desk.champion()
-    assert (now["follows"], now["actor"], now["reason"]) == (before["promotion_id"], "ann", "steadier")
+    assert (now["previous_promotion_id"], now["actor"], now["reason"]) == (before["promotion_id"], "ann", "steadier")
     assert (now["via"], now["overridden"], now["gate"][0]["name"]) == ("command", False, "is tall enough")
     page = desk.registry.version(version)
     assert (page.tags["review"], page.tags["reviewer"]) == ("approved", "ann")
@@ -125,7 +125,7 @@ def test_an_alias_moved_back_to_an_earlier_champion_restores_it(desk: Desk) -> N
     desk.registry.set_alias(CHAMPION, before["model_version"])
     reconcile_once()
     stands(desk, before["model_version"])
-    assert desk.champion()["restores"] == before["promotion_id"]
+    assert desk.champion()["restored_promotion_id"] == before["promotion_id"]
 
 
 @pytest.mark.parametrize("case", ["refused", "rejected", "never reviewed"])
@@ -204,7 +204,7 @@ def test_a_rollback_returns_to_the_champion_before_and_to_its_lists(stocked: Sho
     said = stocked.json("rollback", "model", "--reason", "complaints", "--actor", "ann")
     assert (said["from"], said["to"], said["batches"]["home"]) == (version, before["model_version"], live["id"])
     stands(desk, before["model_version"])
-    assert desk.champion()["restores"] == before["promotion_id"]
+    assert desk.champion()["restored_promotion_id"] == before["promotion_id"]
     assert {row["batch_id"] for row in stocked.json("recommend", "household-0001")} == {live["id"]}
     with pytest.raises(TailorbirdError, match=f"There is no champion before version {before['model_version']}"):
         roll_back_model.fn("ann", "more")
@@ -226,7 +226,7 @@ def test_with_automatic_reviews_what_passes_is_promoted_at_once_and_recorded_as_
         models = ("--model", "most_popular", "--model", "own_frequency")
         said = stocked.run("review", "--dataset", newer, *models, TAILORBIRD_REVIEW="auto")
         now = desk.champion()
-        assert now["follows"] == before["promotion_id"]
+        assert now["previous_promotion_id"] == before["promotion_id"]
         assert (now["dataset_version"], now["via"], now["actor"]) == (newer, "auto", "the gate")
         assert f"Version {now['model_version']}: approved." in said
         stands(desk, now["model_version"])

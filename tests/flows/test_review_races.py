@@ -59,7 +59,7 @@ def settled(desk: Desk) -> dict[str, Any]:
     """The champion, once the alias says the same."""
     champion = desk.champion()
     assert desk.registry.aliases()[CHAMPION] == champion["model_version"]
-    assert champion["followed_at"] is not None
+    assert champion["alias_synced_at"] is not None
     return champion
 
 
@@ -73,7 +73,7 @@ def test_of_two_versions_approved_at_once_one_is_promoted_and_the_other_is_told(
         champion = settled(desk)
         assert sorted(map(bool, told)) == [False, True], told
         winner, loser = (one, other) if told[0] is None else (other, one)
-        assert (champion["model_version"], champion["follows"]) == (winner, before["promotion_id"])
+        assert (champion["model_version"], champion["previous_promotion_id"]) == (winner, before["promotion_id"])
         assert [desk.review(version)["decision"] for version in (winner, loser)] == ["approved", None]
         won.add(winner)
     assert desk.registry.version(winner).tags["review"] == "approved"
@@ -92,11 +92,11 @@ def test_a_promotion_and_a_rollback_at_once_never_leave_a_lie(desk: Desk) -> Non
         assert approved or back, told
         assert (desk.review(version)["decision"] == "approved") == approved
         if approved and not back:
-            assert (champion["model_version"], champion["follows"]) == (version, before["promotion_id"])
+            assert (champion["model_version"], champion["previous_promotion_id"]) == (version, before["promotion_id"])
         elif approved:  # first promoted, then taken back
-            assert (champion["model_version"], champion["restores"]) == (held, before["promotion_id"])
+            assert (champion["model_version"], champion["restored_promotion_id"]) == (held, before["promotion_id"])
         else:
-            assert champion["follows"] == before["promotion_id"]
+            assert champion["previous_promotion_id"] == before["promotion_id"]
             assert champion["model_version"] != version
 
 
@@ -148,7 +148,7 @@ def test_with_mlflow_away_a_rollback_answers_at_once_and_the_alias_follows_later
         said = roll_back_model.fn("ann", "an outage")
         assert (said["from"], said["to"]) == (version, before)
         assert desk.champion()["model_version"] == before
-        assert desk.champion()["followed_at"] is None
+        assert desk.champion()["alias_synced_at"] is None
     finally:
         stocked.run("up")
     reconcile_once()

@@ -53,10 +53,10 @@ def items_of(shown: dict[str, list[Entry]]) -> dict[str, set[str]]:
 
 def why_short(stage: Any) -> dict[str, str | None]:
     """What is said of the length of each list at home."""
-    live = "SELECT subject, short FROM recommendations JOIN placements USING (batch_id)"
+    live = "SELECT subject, shortfall_reason FROM recommendations JOIN placements USING (batch_id)"
     asked = text(f"{live} WHERE placements.placement = 'home'")
     with stage.here.engine.connect() as connection:
-        return {row.subject: row.short for row in connection.execute(asked)}
+        return {row.subject: row.shortfall_reason for row in connection.execute(asked)}
 
 
 def purchases(stage: Any) -> dict[str, dict[str, list[Any]]]:

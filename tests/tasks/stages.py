@@ -36,7 +36,12 @@ class Stage(NamedTuple):
         origin = bundles.Origin(self.manifest["version"], 7, f"run-{version}")
         bundles.write(draft, model, fallback, origin, segments, available=data.available, buyers=recent_buyers(data))
         bundle, digest = bundles.store_bundle(draft, self.here.bundles)
-        row = {"follows": version - 1, "model_version": version, "kind": kind, "metrics": {"ndcg_at_10": 0.5}}
+        row = {
+            "previous_promotion_id": version - 1,
+            "model_version": version,
+            "kind": kind,
+            "metrics": {"ndcg_at_10": 0.5},
+        }
         row |= {"dataset_version": self.manifest["version"], "bundle": str(bundle), "digest": digest}
         with self.here.engine.begin() as connection:
             connection.execute(insert(promotions).values(**row, actor="somebody", reason="a test"))
@@ -57,7 +62,9 @@ class Stage(NamedTuple):
         newest = select(func.coalesce(func.max(promotions.c.promotion_id), 0))
         with self.here.engine.begin() as connection:
             against = connection.execute(newest).scalar_one()
-            connection.execute(insert(reviews).values(row | {"run_id": run_id, "digest": digest, "against": against}))
+            connection.execute(
+                insert(reviews).values(row | {"run_id": run_id, "digest": digest, "reference_promotion_id": against})
+            )
         return version
 
 

@@ -52,7 +52,7 @@ drift_reports = Table(
     Column("window_to", DateTime(timezone=True), nullable=False),
     Column("verdict", Text, nullable=False),
     Column("joint", Float),
-    Column("joint_limit", Float, nullable=False),
+    Column("joint_threshold", Float, nullable=False),
     Column("drivers", ARRAY(Text), nullable=False),
     Column("signals", JSONB, nullable=False),
     Column("feed", JSONB, nullable=False),
@@ -62,7 +62,9 @@ drift_reports = Table(
     Column("page", Text),
     moment("created_at", now=True),
     UniqueConstraint("calibration_id", "window_to"),
-    CheckConstraint("verdict IN ('steady', 'violated', 'broken', 'thin')", name="ck_drift_reports_verdict"),
+    CheckConstraint(
+        "verdict IN ('stable', 'drifted', 'invalid_feed', 'insufficient_data')", name="ck_drift_reports_verdict"
+    ),
     CheckConstraint("decision IN ('none', 'retrain', 'blocked')", name="ck_drift_reports_decision"),
     comment="One row a window: what was seen, whether it left its band, and what was decided, with the reasons.",
 )
@@ -96,22 +98,22 @@ Index(
     _table=retrain_requests,
 )
 
-showings = Table(
-    "showings",
+publication_periods = Table(
+    "publication_periods",
     metadata,
-    Column("showing_id", BigInteger, Identity(), primary_key=True),
+    Column("period_id", BigInteger, Identity(), primary_key=True),
     Column("placement", Text, nullable=False),
     Column("batch_id", BigInteger, nullable=False),
     moment("published_at", now=True),
     comment="Every time a placement's pointer moved: what it moved to was shown until the next row of the placement. "
     "A batch that is shown again after another one has a row for each time.",
 )
-Index("showings_of_a_placement", showings.c.placement, showings.c.published_at)
+Index("publication_periods_of_a_placement", publication_periods.c.placement, publication_periods.c.published_at)
 
 published_lists = Table(
     "published_lists",
     metadata,
-    Column("showing_id", ForeignKey("showings.showing_id", ondelete="CASCADE"), primary_key=True),
+    Column("period_id", ForeignKey("publication_periods.period_id", ondelete="CASCADE"), primary_key=True),
     Column("subject", Text, primary_key=True),
     Column("items", ARRAY(Text), nullable=False),
     comment="What a sample of users was shown, kept when the batch itself is dropped: accuracy as it came true.",

@@ -45,7 +45,7 @@ class Review(TypedDict):
     passed: bool
     gate: list[CheckRow]
     groups: list[GroupRow]
-    against: int
+    reference_promotion_id: int
     requested_at: datetime
     expires_at: datetime | None
     decision: str | None
@@ -62,7 +62,7 @@ class Promotion(TypedDict):
     """A row of `promotions`: the record that a version became champion."""
 
     promotion_id: int
-    follows: int
+    previous_promotion_id: int
     model_version: int
     kind: str
     dataset_version: str
@@ -75,9 +75,9 @@ class Promotion(TypedDict):
     via: str
     gate: list[CheckRow]
     overridden: bool
-    restores: int | None
+    restored_promotion_id: int | None
     promoted_at: datetime
-    followed_at: datetime | None
+    alias_synced_at: datetime | None
 
 
 class SearchResult(TypedDict):

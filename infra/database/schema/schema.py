@@ -268,7 +268,7 @@ reviews = Table(
     Column("passed", Boolean, nullable=False),
     Column("gate", JSONB, nullable=False),
     Column("groups", JSONB, nullable=False, server_default="[]"),
-    Column("against", BigInteger, nullable=False, server_default="0"),
+    Column("reference_promotion_id", BigInteger, nullable=False, server_default="0"),
     moment("requested_at", now=True),
     moment("expires_at"),
     Column("decision", Text),
@@ -277,14 +277,15 @@ reviews = Table(
     Column("via", Text),
     Column("overridden", Boolean, nullable=False, server_default="false"),
     moment("decided_at"),
-    comment="`against` is the promotion that the gate compared with (0: none): no other champion is replaced.",
+    comment="`reference_promotion_id` is the promotion that the gate compared with (0: none). Only this champion is "
+    "replaced.",
 )
 
 promotions = Table(
     "promotions",
     metadata,
     Column("promotion_id", BigInteger, Identity(), primary_key=True),
-    Column("follows", BigInteger, nullable=False, unique=True),
+    Column("previous_promotion_id", BigInteger, nullable=False, unique=True),
     Column("model_version", Integer, nullable=False),
     Column("kind", Text, nullable=False),
     Column("dataset_version", Text, nullable=False),
@@ -297,11 +298,12 @@ promotions = Table(
     Column("via", Text, nullable=False, server_default="command"),
     Column("gate", JSONB, nullable=False, server_default="[]"),
     Column("overridden", Boolean, nullable=False, server_default="false"),
-    Column("restores", BigInteger),
+    Column("restored_promotion_id", BigInteger),
     moment("promoted_at", now=True),
-    moment("followed_at"),
-    comment="Each row replaces the champion it `follows` (0: none): a second row after the same one is refused. "
-    "`restores` is the earlier row that a rollback went back to; at `followed_at` MLflow's alias came after.",
+    moment("alias_synced_at"),
+    comment="Each row replaces the champion `previous_promotion_id` (0: none). A second row with the same one is "
+    "refused. A rollback names the row it returned to in `restored_promotion_id`. MLflow's alias followed at "
+    "`alias_synced_at`.",
 )
 
 recommendation_batches = Table(
@@ -309,7 +311,7 @@ recommendation_batches = Table(
     metadata,
     Column("batch_id", BigInteger, Identity(), primary_key=True),
     Column("placement", Text, nullable=False),
-    Column("about", Text, nullable=False, server_default="user"),
+    Column("subject_kind", Text, nullable=False, server_default="user"),
     Column("run_key", Text, nullable=False),
     Column("model_version", Integer, nullable=False),
     Column("dataset_version", Text, nullable=False),
@@ -333,27 +335,27 @@ recommendations = Table(
     Column("items", ARRAY(Integer), nullable=False),
     Column("scores", ARRAY(REAL), nullable=False),
     Column("reasons", ARRAY(Integer), nullable=False),
-    Column("short", Text),
+    Column("shortfall_reason", Text),
     postgresql_partition_by="LIST (batch_id)",
     comment="One list per user_key (or item_id, in placements about items) and batch, as codes of the batch's own "
     "tables of words; the views current_recommendations and current_item_recommendations give one row per rank.",
 )
 
 
-def _words(name: str, word: str) -> Table:
+def _words(name: str, code: str, word: str) -> Table:
     """What the codes in a batch's lists stand for."""
     return Table(
         name,
         metadata,
         Column("batch_id", BigInteger, primary_key=True),
-        Column("code", Integer, primary_key=True),
+        Column(code, Integer, primary_key=True),
         Column(word, Text, nullable=False),
         postgresql_partition_by="LIST (batch_id)",
     )
 
 
-batch_items = _words("batch_items", "item_id")
-batch_reasons = _words("batch_reasons", "reason")
+batch_items = _words("batch_items", "item_code", "item_id")
+batch_reasons = _words("batch_reasons", "reason_code", "reason")
 
 placements = Table(
     "placements",

@@ -57,7 +57,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.batch_items": _NOBODY,
     "public.batch_reasons": _NOBODY,
     "public.retrain_requests": _NOBODY,
-    "public.showings": _NOBODY,
+    "public.publication_periods": _NOBODY,
     "public.published_lists": _NOBODY,
     "public.audit_reports": _NOBODY,
     "public.trained_bundles": {SERVING: "SELECT(kind) SELECT(dataset_version)"},

@@ -11,7 +11,7 @@ from models.monitoring.drift.feed_health import FeedCheck
 from models.monitoring.drift.window_verdict import WindowJudgement
 
 Kind = Literal["none", "retrain", "blocked"]
-Verdict = Literal["steady", "violated", "broken", "thin"]
+Verdict = Literal["stable", "drifted", "invalid_feed", "insufficient_data"]
 _LONGEST: Final = 3
 """The cool-down doubles so many times."""
 
@@ -58,22 +58,22 @@ class DriftSituation:
 def verdict(now: DriftSituation) -> Verdict:
     """What the window was."""
     if not all(check.passed for check in now.feed):
-        return "broken"
+        return "invalid_feed"
     if now.insufficient_data:
-        return "thin"
-    return "violated" if now.judgement.exceeds else "steady"
+        return "insufficient_data"
+    return "drifted" if now.judgement.exceeds else "stable"
 
 
 def decide(now: DriftSituation, watch: DriftMonitorConfig, at: datetime) -> Decision:
     """Data quality first; then whether it is more than chance, and then whether it is time."""
     outcome = verdict(now)
-    if outcome == "broken":
+    if outcome == "invalid_feed":
         failed = [f"{check.check}: {check.detail}" for check in now.feed if not check.passed]
         return Decision("blocked", ["The feed is broken; nothing is learned from it.", *failed])
-    if outcome == "thin":
+    if outcome == "insufficient_data":
         return Decision("none", [now.insufficient_data])
     statistic = f"The joint statistic is {now.judgement.joint:.2f}, its limit {now.judgement.threshold:.2f}"
-    if outcome == "steady":
+    if outcome == "stable":
         return Decision("none", [f"{statistic}: nothing is out of the usual."])
     cause = f"{statistic}; it was driven by {', '.join(now.judgement.drivers)}."
     violations = [*now.earlier, True][-LATEST_WINDOWS:]

@@ -21,7 +21,7 @@ def emit_report_events(installation: Installation, report: Report) -> None:
     if report["decision"] == "blocked":
         events.try_emit(installation.endpoints, events.BROKEN_FEED, page, payload | {"reason": why})
     signals = [name for name in report["drivers"] if name.startswith("realised")]
-    if signals and report["verdict"] != "broken":
+    if signals and report["verdict"] != "invalid_feed":
         message = f"{' and '.join(signals)} of the lists that people had: below what is usual."
         events.try_emit(installation.endpoints, events.LOW_ACCURACY, page, payload | {"reason": message})
 

@@ -84,7 +84,7 @@ def _stored_in_mlflow(installation: Installation, registry: Registry, window: Wi
         registry.log_folder(run_id, folder)
         signals = {key_of(s["signal"]).replace("-", "_"): s["value"] for s in report["signals"]}
         figures = {f"signals/{name}": value for name, value in signals.items() if value is not None}
-        registry.log(run_id, figures | {"joint": report["joint"], "joint_limit": report["joint_limit"]})
+        registry.log(run_id, figures | {"joint": report["joint"], "joint_threshold": report["joint_threshold"]})
     return registry.artifact_page(run_id, _FILE)
 
 

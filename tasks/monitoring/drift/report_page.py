@@ -11,10 +11,10 @@ from tasks.reports.audit_page import cell
 from tasks.reports.review_page import Plot, environment
 
 _TITLES: Final = {
-    "steady": "Nothing is out of the usual.",
-    "violated": "More has changed than chance explains.",
-    "broken": "The feed is broken: nothing is learned from it.",
-    "thin": "Too little happened to say anything.",
+    "stable": "Nothing is out of the usual.",
+    "drifted": "More has changed than chance explains.",
+    "invalid_feed": "The feed is broken: nothing is learned from it.",
+    "insufficient_data": "Too little happened to say anything.",
 }
 
 

@@ -44,7 +44,7 @@ def newest_report(connection: Connection) -> Report | None:
 def recent_violations(reports: Sequence[Mapping[str, Any]]) -> list[bool]:
     """Whether each of the latest windows left its band; what led to a request counts for no other."""
     since = list(takewhile(lambda report: report["decision"] != "retrain", reversed(reports)))
-    return [report["verdict"] == "violated" for report in reversed(since)][-(LATEST_WINDOWS - 1) :]
+    return [report["verdict"] == "drifted" for report in reversed(since)][-(LATEST_WINDOWS - 1) :]
 
 
 def retrain_history(connection: Connection) -> RetrainHistory:
@@ -76,7 +76,7 @@ def store_report(connection: Connection, evaluated: EvaluatedWindow) -> Report |
         "window_to": moment(end),
         "verdict": verdict(now),
         "joint": now.judgement.joint,
-        "joint_limit": now.judgement.threshold,
+        "joint_threshold": now.judgement.threshold,
         "drivers": now.judgement.drivers,
         "signals": [seen.as_dict() for seen in now.judgement.readings],
         "feed": [check.as_dict() for check in now.feed],

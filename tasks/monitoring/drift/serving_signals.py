@@ -19,9 +19,9 @@ _SHOWN: Final = """
     SELECT summary, (SELECT first.summary FROM recommendation_batches AS first
                      WHERE first.placement = batch.placement AND first.model_version = batch.model_version
                      AND first.summary ? 'scores' ORDER BY first.batch_id LIMIT 1) AS first
-    FROM showings JOIN recommendation_batches AS batch USING (batch_id)
-    WHERE showings.placement = :placement AND showings.published_at < to_timestamp(:end)
-    ORDER BY showings.published_at DESC, showing_id DESC LIMIT 1
+    FROM publication_periods JOIN recommendation_batches AS batch USING (batch_id)
+    WHERE publication_periods.placement = :placement AND publication_periods.published_at < to_timestamp(:end)
+    ORDER BY publication_periods.published_at DESC, period_id DESC LIMIT 1
 """
 _PAST: Final = """
     SELECT seen.signal, seen.value

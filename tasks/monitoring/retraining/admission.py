@@ -99,7 +99,7 @@ def _broken_feed(installation: Installation) -> str:
     newest = claimed.order_by(drift_reports.c.report_id.desc()).limit(1)
     with installation.engine.connect() as connection:
         row = connection.execute(newest).first()
-    if row is None or row.verdict != "broken":
+    if row is None or row.verdict != "invalid_feed":
         return ""
     return "; ".join(row.reasons) or "see the newest drift report"
 

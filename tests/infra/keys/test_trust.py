@@ -161,7 +161,14 @@ def test_an_installation_from_before_adopts_the_keys_that_fit_its_users(first: E
 
 def test_an_installation_from_before_creates_no_second_signing_key(first: Engine, host: Host) -> None:
     here = host("var")
-    row = {"follows": 0, "model_version": 1, "kind": "als", "dataset_version": "v1", "metrics": {}, "bundle": "b"}
+    row = {
+        "previous_promotion_id": 0,
+        "model_version": 1,
+        "kind": "als",
+        "dataset_version": "v1",
+        "metrics": {},
+        "bundle": "b",
+    }
     with first.begin() as connection:
         connection.execute(insert(promotions).values(**row, digest="d", actor="a", reason="r"))
     with pytest.raises(InstallationRefusedError, match="signing-key of the promoted models is not here"):

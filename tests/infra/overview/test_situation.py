@@ -82,7 +82,7 @@ def test_the_first_way_from_nothing_to_lists_is_read_step_by_step(installation: 
     change(closed.values(decision="rejected", reviewer="nobody", via="deadline"))
     assert stage() is Stage.EXPIRED
     change(closed.values(decision="approved", reviewer="ann", via="command"))
-    change(insert(promotions).values(follows=0, model_version=2, kind="als", **ORIGIN))
+    change(insert(promotions).values(previous_promotion_id=0, model_version=2, kind="als", **ORIGIN))
     found = read(here.engine, here.settings)
     assert (step(here.engine, here.settings).stage, found.champion) == (Stage.NO_LISTS, 2)
     assert "home" in found.without_lists
@@ -124,7 +124,7 @@ def test_lists_of_another_version_and_old_ones_are_out_of_date(
     with made.begin() as connection:
         ingest(connection, "b1", 900)
         connection.execute(insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
-        connection.execute(insert(promotions).values(follows=0, model_version=2, kind="als", **ORIGIN))
+        connection.execute(insert(promotions).values(previous_promotion_id=0, model_version=2, kind="als", **ORIGIN))
         item = "INSERT INTO items (item_id, attributes, available, batch_id) VALUES ('i', '{}', true, 'b1')"
         connection.execute(text(item))
     published(made, {"key": [("i", 1.0, "why")]}, batch_state.BatchSpec("home", "run", 2, "d1", 1))
@@ -137,7 +137,7 @@ def test_lists_of_another_version_and_old_ones_are_out_of_date(
     assert step(made, settings).command == "tailorbird score"
     with made.begin() as connection:
         connection.execute(text("UPDATE placements SET checked_at = now()"))
-        connection.execute(insert(promotions).values(follows=1, model_version=3, kind="als", **ORIGIN))
+        connection.execute(insert(promotions).values(previous_promotion_id=1, model_version=3, kind="als", **ORIGIN))
     assert read(made, settings).stale == ("home",)
     with made.begin() as connection:
         connection.execute(text("UPDATE placements SET moved_by = 'ann: the lists were odd'"))
@@ -152,16 +152,16 @@ def test_a_version_is_left_by_a_rollback_until_it_or_a_newer_one_is_promoted(ins
 
     def promote(follows: int, version: int, **more: Any) -> tuple[int | None, bool]:
         with here.engine.begin() as connection:
-            row = ORIGIN | {"follows": follows, "model_version": version, "kind": "als"} | more
+            row = ORIGIN | {"previous_promotion_id": follows, "model_version": version, "kind": "als"} | more
             connection.execute(insert(promotions).values(row))
         now = read(here.engine, here.settings)
         return now.rolled_back_version, now.rolled_back_overridden
 
     assert promote(0, 1) == (None, False)
     assert promote(1, 2, overridden=True) == (None, False)
-    assert promote(2, 1, restores=1) == (2, True)
-    assert promote(3, 2, restores=2, overridden=True) == (None, False)
-    assert promote(4, 1, restores=1) == (2, True)
+    assert promote(2, 1, restored_promotion_id=1) == (2, True)
+    assert promote(3, 2, restored_promotion_id=2, overridden=True) == (None, False)
+    assert promote(4, 1, restored_promotion_id=1) == (2, True)
     assert promote(5, 3) == (None, False)
 
 
@@ -169,7 +169,7 @@ def test_undone_batches_are_named_until_newer_data_sets_and_champions_replace_th
     installation: Installation,
 ) -> None:
     made: Engine = installation.engine
-    origin = ORIGIN | {"follows": 0, "model_version": 2, "kind": "als", "dataset_version": "d1"}
+    origin = ORIGIN | {"previous_promotion_id": 0, "model_version": 2, "kind": "als", "dataset_version": "d1"}
 
     def built(version: str) -> None:
         with made.begin() as connection:
@@ -199,7 +199,7 @@ def test_undone_batches_are_named_until_newer_data_sets_and_champions_replace_th
 def test_the_champion_before_is_compared_on_the_same_test_weeks(installation: Installation) -> None:
     def champion(follows: int, version: int, dataset: str, ndcg: float, **others: Any) -> int:
         row = ORIGIN | {"dataset_version": dataset, "metrics": {"ndcg_at_10": ndcg}, "kind": "als"} | others
-        entry = insert(promotions).values(follows=follows, model_version=version, **row)
+        entry = insert(promotions).values(previous_promotion_id=follows, model_version=version, **row)
         with installation.engine.begin() as connection:
             return int(connection.execute(entry.returning(promotions.c.promotion_id)).scalar_one())
 
@@ -212,7 +212,7 @@ def test_the_champion_before_is_compared_on_the_same_test_weeks(installation: In
     assert earlier() == EarlierChampion(1, "als", 0.25, 0.3)
     third = champion(second, 3, "d2", 0.5, gate=[{"name": BETTER, "value": 0.125}])
     assert earlier() == EarlierChampion(2, "als", 0.375, 0.5)
-    champion(third, 2, "d1", 0.3, restores=second)
+    champion(third, 2, "d1", 0.3, restored_promotion_id=second)
     assert earlier() == EarlierChampion(1, "als", 0.25, 0.3)
 
 
@@ -221,7 +221,7 @@ def test_a_champion_before_that_contains_undone_batches_too_is_not_named(install
         ingest(connection, "b1", 900)
         connection.execute(insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
         for version in (1, 2):
-            row = ORIGIN | {"follows": version - 1, "model_version": version, "kind": "als"}
+            row = ORIGIN | {"previous_promotion_id": version - 1, "model_version": version, "kind": "als"}
             connection.execute(insert(promotions).values(**row))
         entry = {"action": "undo", "subject": "b1", "actor": "ann", "reason": "twice", "at": text("clock_timestamp()")}
         connection.execute(insert(audit_log).values(**entry))

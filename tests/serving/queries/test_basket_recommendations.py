@@ -50,7 +50,13 @@ def promote(here: Installation, liked: dict[str, float]) -> None:
     draft = here.settings.var / "draft"
     bundle.write(draft, model, values, bundle.Origin("v1", 7, "run"), None)
     folder, digest = bundle.store_bundle(draft, here.bundles)
-    row = {"follows": 0, "model_version": 1, "kind": "most_popular", "metrics": {}, "dataset_version": "v1"}
+    row = {
+        "previous_promotion_id": 0,
+        "model_version": 1,
+        "kind": "most_popular",
+        "metrics": {},
+        "dataset_version": "v1",
+    }
     row |= {"bundle": str(folder), "digest": digest, "actor": "a", "reason": "r"}
     with here.engine.begin() as connection:
         connection.execute(insert(promotions).values(row))

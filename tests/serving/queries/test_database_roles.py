@@ -26,7 +26,8 @@ from tests.published import shelf as batch
 
 Roles = Callable[[Role], Engine]
 PROMOTION = """
-    INSERT INTO promotions (follows, model_version, kind, dataset_version, metrics, bundle, digest, actor, reason)
+    INSERT INTO promotions (previous_promotion_id, model_version, kind, dataset_version, metrics, bundle, digest,
+        actor, reason)
     VALUES (0, 1, 'als', 'v1', '{}', '/nonexistent', 'd', 'me', 'why')
 """
 

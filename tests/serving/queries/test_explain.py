@@ -43,7 +43,7 @@ def shop(database: str, tmp_path: Path, own_var: Path, model: LogisticRegression
         connection.execute(insert(items), rows)
         held = {"dataset_version": "v1", "bundle": str(tmp_path / "bundle"), "digest": digest}
         said = {"kind": model.kind, "metrics": {}, "actor": "a", "reason": "r"}
-        connection.execute(insert(promotions).values(follows=0, model_version=1, **held, **said))
+        connection.execute(insert(promotions).values(previous_promotion_id=0, model_version=1, **held, **said))
         remember(connection, pa.table({"user_id": [f"raw {name}" for name in people], "user_key": people}))
         agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
         connection.execute(insert(users), [{"user_key": name, **agreed} for name in people])

@@ -35,7 +35,12 @@ def filled(empty: Engine) -> Engine:
         connection.execute(insert(ingest_batches), [{"batch_id": b, **line} for b in ("b1", "b2")])
         connection.execute(insert(items), [{"batch_id": "b", **item} for item in goods])
         for version, kind in ((3, "most_popular"), (4, "own_frequency")):
-            row = {"follows": version - 3, "model_version": version, "kind": kind, "metrics": {"ndcg_at_10": 0.4}}
+            row = {
+                "previous_promotion_id": version - 3,
+                "model_version": version,
+                "kind": kind,
+                "metrics": {"ndcg_at_10": 0.4},
+            }
             connection.execute(insert(promotions).values(row | origin))
         for version, passed, decision in ((4, True, "approved"), (5, True, None), (6, False, None)):
             row = {"dataset_version": "v1", "model_version": version, "passed": passed, "gate": []}

@@ -17,7 +17,13 @@ STYLES = re.compile(r"\x1b\[[0-9;]*m")
 ENTRY = {"read": 1, "accepted": 0, "quarantined": 1, "duplicate": 0, "suppressed": 0, "routed": 0}
 BATCH = {"batch_id": HOSTILE, "dataset": HOSTILE, "status": HOSTILE, "detail": HOSTILE, "consent": HOSTILE} | ENTRY
 LISTS = {"placement": HOSTILE, "batch_id": HOSTILE, "model_version": 1, "users": 1, "recommendations": 1}
-WINDOW = {"window_from": "2026-01-01", "window_to": "2026-01-08", "verdict": HOSTILE, "joint": 1.0, "joint_limit": 2.0}
+WINDOW = {
+    "window_from": "2026-01-01",
+    "window_to": "2026-01-08",
+    "verdict": HOSTILE,
+    "joint": 1.0,
+    "joint_threshold": 2.0,
+}
 CUTS = ("validation_from", "test_from", "as_of")
 HISTORY = {
     "changes": [{"at": datetime(2026, 1, 1, tzinfo=UTC), "action": "undo", "actor": HOSTILE, "reason": HOSTILE}],

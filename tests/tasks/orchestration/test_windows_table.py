@@ -13,7 +13,7 @@ def test_a_run_that_has_nothing_to_judge_says_why() -> None:
 def test_the_latest_window_comes_first() -> None:
     days = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 8, 15)]
     reports = [
-        {"window_from": days[at], "window_to": days[at + 1], "reasons": ["x"], "drivers": [], "verdict": "steady"}
+        {"window_from": days[at], "window_to": days[at + 1], "reasons": ["x"], "drivers": [], "verdict": "stable"}
         for at in (0, 1)
     ]
     _, rows = windows_table({"reports": reports, "note": ""}, "")

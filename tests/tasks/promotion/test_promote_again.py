@@ -82,7 +82,10 @@ def test_a_yes_after_a_rollback_is_a_new_promotion_with_its_own_reason(shop: Sho
     assert [row["model_version"] for row in (first, second, third, fourth)] == [FIRST, SECOND, FIRST, SECOND]
     assert (second["actor"], second["reason"]) == ("ann", "better")
     assert (fourth["actor"], fourth["reason"], fourth["via"]) == ("bob", AGAIN.reason, "command")
-    assert (fourth["follows"], fourth["restores"]) == (third["promotion_id"], second["promotion_id"])
+    assert (fourth["previous_promotion_id"], fourth["restored_promotion_id"]) == (
+        third["promotion_id"],
+        second["promotion_id"],
+    )
     shop.roll_back()
     assert shop.version() == FIRST
     with pytest.raises(TailorbirdError, match="There is no champion before version 1"):

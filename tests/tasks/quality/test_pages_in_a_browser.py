@@ -132,7 +132,7 @@ def test_the_drift_report_shows_hostile_names_as_text(opened: Callable[[str], Se
         "deviation": 3.0,
         "counted": True,
     }
-    report = {"window_from": start, "window_to": end, "verdict": "violated", "request_id": 1, "model_version": 3}
+    report = {"window_from": start, "window_to": end, "verdict": "drifted", "request_id": 1, "model_version": 3}
     report |= {"reasons": [HOSTILE + ENDINGS], "signals": [signal], "drivers": [HOSTILE]}
     report |= {"feed": [{"check": HOSTILE, "detail": HOSTILE, "passed": False}]}
     usual = Calibration(7, 40, 50.0, 3.0, 0.01, None, {}, {})  # type: ignore[arg-type]

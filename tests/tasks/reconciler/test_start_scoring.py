@@ -59,7 +59,13 @@ def here(installation: Installation, prefect: Desk) -> Installation:
 
 
 def promote(here: Installation, version: int, minutes: float = 5) -> None:
-    row = {"follows": version - 1, "model_version": version, "kind": "als", "metrics": {}, "dataset_version": "v1"}
+    row = {
+        "previous_promotion_id": version - 1,
+        "model_version": version,
+        "kind": "als",
+        "metrics": {},
+        "dataset_version": "v1",
+    }
     row |= {"bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
     row["promoted_at"] = datetime.now(UTC) - timedelta(minutes=minutes)
     with here.engine.begin() as connection:

@@ -76,7 +76,7 @@ def test_a_renewal_is_held_against_the_exposure_of_the_promotion() -> None:
 
 
 def test_a_review_of_a_version_that_was_approved_says_what_became_of_it() -> None:
-    approved = {"decision": "approved", "rolled_back": None, "against": 1}
+    approved = {"decision": "approved", "rolled_back": None, "reference_promotion_id": 1}
     holder = {"promotion_id": 3, "model_version": 4}
     assert _status(approved | {"rolled_back": 2}, holder, "manual") == "approved before, and rolled back since"
     assert _status(approved, holder, "manual") == "approved before, and version 4 answers now"
@@ -115,7 +115,7 @@ def test_the_champion_is_the_newest_promotion_and_each_follows_another(stage: An
     with engine.connect() as connection:
         holder = current_champion(connection)
     assert holder is not None
-    assert (holder["model_version"], holder["kind"], holder["follows"]) == (2, "own_frequency", 1)
+    assert (holder["model_version"], holder["kind"], holder["previous_promotion_id"]) == (2, "own_frequency", 1)
     rival = {name: value for name, value in holder.items() if name not in {"promotion_id", "promoted_at"}}
     with pytest.raises(Exception, match="uq_promotions_follows"), engine.begin() as connection:
         connection.execute(insert(promotions).values(rival))

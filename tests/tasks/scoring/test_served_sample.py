@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine, insert, select, text, update
 
 from infra.database.engine import engine
+from infra.database.schema.monitoring_schema import publication_periods
 from infra.database.schema.monitoring_schema import published_lists as kept
-from infra.database.schema.monitoring_schema import showings
 from infra.database.schema.schema import suppressions, users
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from tasks.scoring import batch_state, served_sample
@@ -150,4 +150,4 @@ def test_a_publishing_that_comes_too_late_leaves_no_trace(store: Engine) -> None
     with pytest.raises(batch_state.OvertakenError), store.begin() as connection:
         batch_state.point(connection, "home", mine, expected=12_345)
     with store.connect() as connection:
-        assert len(connection.execute(select(showings.c.showing_id)).all()) == 1
+        assert len(connection.execute(select(publication_periods.c.period_id)).all()) == 1

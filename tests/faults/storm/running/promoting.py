@@ -11,7 +11,7 @@ from tests.faults.storm.stop import Stop
 STATEMENTS = {
     "decision written": "^UPDATE reviews SET decision",
     "promotion written": "^INSERT INTO promotions",
-    "alias noted": "^UPDATE promotions SET followed_at",
+    "alias noted": "^UPDATE promotions SET alias_synced_at",
 }
 """After these statements; none of them is committed then."""
 EVENTS = {

@@ -53,7 +53,7 @@ def check_chain(desk: Desk) -> None:
         rows = connection.execute(text("SELECT * FROM promotions ORDER BY promotion_id")).mappings().all()
     before = 0
     for row in rows:
-        assert row["follows"] == before, rows
+        assert row["previous_promotion_id"] == before, rows
         before = row["promotion_id"]
     bundle.verify(Path(rows[-1]["bundle"]), rows[-1]["digest"])
     shown = {path.name for path in Path(desk.here.bundles).iterdir() if not path.name.startswith(".")}
@@ -69,7 +69,7 @@ def check(desk: Desk, version: int, before: int) -> None:
     reconcile_once()
     assert desk.champion()["model_version"] == holder
     assert desk.registry.aliases()[CHAMPION] == holder
-    assert desk.champion()["followed_at"] is not None
+    assert desk.champion()["alias_synced_at"] is not None
     assert (desk.registry.version(version).tags.get("review") == "approved") == (decision == "approved")
 
 

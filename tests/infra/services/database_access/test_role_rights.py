@@ -178,7 +178,7 @@ REFUSED = {
         "INSERT INTO suppressions (user_key, reason) VALUES ('k', 'r')",
         "DELETE FROM suppressions",
         "SELECT * FROM current_recommendations",
-        "INSERT INTO promotions (follows) VALUES (1)",
+        "INSERT INTO promotions (previous_promotion_id) VALUES (1)",
         "UPDATE placements SET batch_id = 1",
         "CREATE TABLE mine (x int)",
     ],

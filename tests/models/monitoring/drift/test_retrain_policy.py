@@ -74,7 +74,7 @@ def test_windows_that_left_their_band_too_long_ago_do_not_count() -> None:
 def test_a_broken_feed_blocks_whatever_else_there_is() -> None:
     broken = within("nulls: value", 1.0, None, 0.005, "100.00% events without value, usually 0.00%")
     now = drifted(feed=[broken], insufficient_data="3 active users")
-    assert verdict(now) == "broken"
+    assert verdict(now) == "invalid_feed"
     found = decide(now, WATCH, NOW)
     assert found.kind == "blocked"
     assert found.reasons[1:] == ["nulls: value: 100.00% events without value, usually 0.00%"]
@@ -82,12 +82,12 @@ def test_a_broken_feed_blocks_whatever_else_there_is() -> None:
 
 def test_a_thin_window_says_nothing_however_far_off_it_is() -> None:
     now = drifted(insufficient_data="3 active users in the window: too few to judge it.")
-    assert verdict(now) == "thin"
+    assert verdict(now) == "insufficient_data"
     assert decide(now, WATCH, NOW).reasons == [now.insufficient_data]
 
 
 def test_a_window_inside_its_band_is_steady_whatever_was_before() -> None:
     now = replace(drifted(earlier=[True] * 4), judgement=judgement(2.0))
     found = decide(now, WATCH, NOW)
-    assert (verdict(now), found.kind) == ("steady", "none")
+    assert (verdict(now), found.kind) == ("stable", "none")
     assert found.reasons == ["The joint statistic is 2.00, its limit 3.00: nothing is out of the usual."]

@@ -51,7 +51,7 @@ BREAKS: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
 def test_a_break_blocks_and_is_named(weekly: Weekly, broken: Callable[[pa.Table], pa.Table], reason: str) -> None:
     weekly.ingest(pa.concat_tables([broken(events(Week(KNOWN))), end(KNOWN + 1)], promote_options="default"))
     [report] = detect_drift.fn()["reports"]
-    assert (report["verdict"], report["decision"]) == ("broken", "blocked")
+    assert (report["verdict"], report["decision"]) == ("invalid_feed", "blocked")
     assert report["reasons"][0] == "The feed is broken; nothing is learned from it."
     assert any(why.startswith(reason) for why in report["reasons"][1:])
     assert weekly.rows(retrain_requests) == []
@@ -65,11 +65,11 @@ def test_a_file_that_lacks_a_column_it_has_to_have_blocks_until_a_sound_one_come
     with weekly.here.engine.connect() as connection:
         assert connection.execute(newest).scalar() == "refused"
     [report] = detect_drift.fn()["reports"]
-    assert (report["verdict"], report["decision"]) == ("broken", "blocked")
+    assert (report["verdict"], report["decision"]) == ("invalid_feed", "blocked")
     assert "column 'product' is missing" in report["reasons"][1]
     weekly.ingest(events(Week(KNOWN + 1)))
     [report] = detect_drift.fn()["reports"]
-    assert (report["verdict"], report["decision"]) == ("steady", "none")
+    assert (report["verdict"], report["decision"]) == ("stable", "none")
 
 
 def test_who_gets_alerts_hears_of_a_break_also_before_the_week_is_over(

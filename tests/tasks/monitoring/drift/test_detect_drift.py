@@ -17,7 +17,7 @@ from tests.tasks.weeks import CUT, KNOWN, Week, Weekly, events
 def test_a_steady_week_calls_for_nothing_and_says_why(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN)))
     [report] = detect_drift.fn()["reports"]
-    assert (report["verdict"], report["decision"], report["window_from"]) == ("steady", "none", CUT)
+    assert (report["verdict"], report["decision"], report["window_from"]) == ("stable", "none", CUT)
     assert "nothing is out of the usual" in report["reasons"][0]
     assert all(check["passed"] for check in report["feed"])
     assert detect_drift.fn()["reports"] == []
@@ -27,7 +27,7 @@ def test_a_steady_week_calls_for_nothing_and_says_why(weekly: Weekly) -> None:
 def test_two_weeks_that_drifted_ask_once_though_two_monitors_look_at_once(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN, shuffled=True)))
     [first] = detect_drift.fn()["reports"]
-    assert (first["verdict"], first["decision"]) == ("violated", "none")
+    assert (first["verdict"], first["decision"]) == ("drifted", "none")
     assert first["reasons"][-1] == "1 of the last 1 windows left their band: 2 of 5 are needed."
     weekly.ingest(events(Week(KNOWN + 1, shuffled=True)))
     barrier = Barrier(2)
@@ -38,7 +38,7 @@ def test_two_weeks_that_drifted_ask_once_though_two_monitors_look_at_once(weekly
 
     with ThreadPoolExecutor(2) as pool:
         [second] = [report for found in pool.map(look, range(2)) for report in found]
-    assert (second["verdict"], second["decision"]) == ("violated", "retrain")
+    assert (second["verdict"], second["decision"]) == ("drifted", "retrain")
     assert {"popularity", "taste"} <= set(second["drivers"])
     [request] = weekly.rows(retrain_requests)
     assert (request.request_id, request.origin, request.report_id) == (
@@ -58,7 +58,7 @@ def test_weeks_that_come_late_are_judged_in_their_order_and_the_newest_decides(w
     weekly.ingest(events(*(Week(number, shuffled=True) for number in range(KNOWN, KNOWN + 3))))
     reports = detect_drift.fn()["reports"]
     assert [report["window_from"] for report in reports] == [CUT + n * timedelta(days=7) for n in range(3)]
-    assert [report["verdict"] for report in reports] == ["violated"] * 3
+    assert [report["verdict"] for report in reports] == ["drifted"] * 3
     assert [report["decision"] for report in reports] == ["none", "none", "retrain"]
     assert reports[1]["reasons"][-1] == "A later window is complete already, and decides."
     assert reports[2]["reasons"][-1] == "3 of the last 3 windows left their band, the latest among them."
@@ -67,14 +67,14 @@ def test_weeks_that_come_late_are_judged_in_their_order_and_the_newest_decides(w
 def test_a_week_of_few_people_says_nothing(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN, people=25, visits=24.0)))
     [report] = detect_drift.fn()["reports"]
-    assert (report["verdict"], report["decision"]) == ("thin", "none")
+    assert (report["verdict"], report["decision"]) == ("insufficient_data", "none")
     assert report["reasons"] == ["25 active users in the window: too few to judge it."]
 
 
 def test_what_is_seen_now_can_be_made_usual_and_it_is_kept_who_said_so(weekly: Weekly) -> None:
     drifted = [Week(number, shuffled=True) for number in range(KNOWN, KNOWN + 9)]
     weekly.ingest(events(*drifted[:8]))
-    assert [report["verdict"] for report in detect_drift.fn()["reports"]] == ["violated"] * 8
+    assert [report["verdict"] for report in detect_drift.fn()["reports"]] == ["drifted"] * 8
     assert detect_drift.fn("the range was renewed", "ann") == {"reports": [], "note": ""}
     first, second = weekly.rows(drift_calibrations)
     assert (first.made_by, first.reason, first.reference_to) == ("tailorbird", "a new champion", CUT)
@@ -82,7 +82,7 @@ def test_what_is_seen_now_can_be_made_usual_and_it_is_kept_who_said_so(weekly: W
     assert second.reference_to == CUT + timedelta(days=56)
     weekly.ingest(events(drifted[8]))
     [report] = detect_drift.fn()["reports"]
-    assert (report["calibration_id"], report["verdict"]) == (second.calibration_id, "steady")
+    assert (report["calibration_id"], report["verdict"]) == (second.calibration_id, "stable")
 
 
 def test_too_little_history_is_told_with_how_much_is_needed(weekly: Weekly, monkeypatch: pytest.MonkeyPatch) -> None:
