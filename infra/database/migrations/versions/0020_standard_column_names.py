@@ -20,7 +20,8 @@ _COLUMNS = (
 )
 _INDEXES = (
     ("showings_of_a_placement", "publication_periods_of_a_placement"),
-    ("promotions_follows_key", "promotions_previous_promotion_id_key"),
+    ("uq_promotions_follows", "uq_promotions_previous_promotion_id"),
+    ("pk_showings", "pk_publication_periods"),
 )
 _VERDICTS = (
     ("steady", "stable"),

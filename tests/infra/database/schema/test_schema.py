@@ -46,7 +46,7 @@ def test_reviews_and_promotions_from_before_digests_stay_and_have_none(migrated:
     config.set_main_option("script_location", "infra.database:migrations")
     review = "INSERT INTO reviews (dataset_version, model_version, passed, gate) VALUES ('v1', 3, true, '[]')"
     promotion = (
-        "INSERT INTO promotions (previous_promotion_id, model_version, kind, dataset_version, metrics, bundle, digest, "
+        "INSERT INTO promotions (follows, model_version, kind, dataset_version, metrics, bundle, digest, "
         "actor, reason) VALUES (0, 2, 'als', 'v1', '{}', '/b', 'abc', 'ann', 'fine')"
     )
     with migrated.begin() as connection:
