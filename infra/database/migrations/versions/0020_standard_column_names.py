@@ -23,6 +23,7 @@ _INDEXES = (
     ("uq_promotions_follows", "uq_promotions_previous_promotion_id"),
     ("pk_showings", "pk_publication_periods"),
 )
+_FOREIGN_KEY = ("fk_published_lists_showing_id", "fk_published_lists_period_id")
 _VERDICTS = (
     ("steady", "stable"),
     ("violated", "drifted"),
@@ -50,6 +51,7 @@ def upgrade() -> None:
     op.rename_table("showings", "publication_periods")
     for old, new in _INDEXES:
         op.execute(f"ALTER INDEX {old} RENAME TO {new}")
+    op.execute(f"ALTER TABLE published_lists RENAME CONSTRAINT {_FOREIGN_KEY[0]} TO {_FOREIGN_KEY[1]}")
     _rename_verdicts(dict(_VERDICTS))
     for table, comment in _COMMENTS.items():
         op.create_table_comment(table, comment)
@@ -61,6 +63,7 @@ def downgrade() -> None:
     _rename_verdicts({new: old for old, new in _VERDICTS})
     for old, new in _INDEXES:
         op.execute(f"ALTER INDEX {new} RENAME TO {old}")
+    op.execute(f"ALTER TABLE published_lists RENAME CONSTRAINT {_FOREIGN_KEY[1]} TO {_FOREIGN_KEY[0]}")
     op.rename_table("publication_periods", "showings")
     for table, old, new in _COLUMNS:
         op.alter_column(table, new, new_column_name=old)
