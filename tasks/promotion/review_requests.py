@@ -68,7 +68,7 @@ def request(
     gate: GateResult,
     against: int,
 ) -> Review:
-    """Ask for a decision about a version after the gate compared it with the promotion `reference_promotion_id` (0: none).
+    """Ask for a decision about a version after the gate compared it with the promotion `against` (0: none).
 
     A review that is open, or was closed by the deadline, is renewed. A review that a person decided does not change.
     Raises DecisionRefusedError if that decision was about another bundle. Returns the current review.
