@@ -76,10 +76,10 @@ class Shop:
     @property
     def environment(self) -> dict[str, str]:
         """Of the command line: where its files are, and that it has one core, since the suite runs in two processes."""
-        kept = {n: v for n, v in os.environ.items() if not n.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_"))}
+        inherited = {n: v for n, v in os.environ.items() if not n.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_"))}
         own = {f"TAILORBIRD_{name}_PORT": str(self.ports + place) for place, name in enumerate(_SERVERS)}
         place = {"TAILORBIRD_VAR": str(self.var), "TAILORBIRD_SETTINGS": "none"}
-        return kept | own | _WEBHOOKS | _SECRETS | place | {"OMP_NUM_THREADS": "1"}
+        return inherited | own | _WEBHOOKS | _SECRETS | place | {"OMP_NUM_THREADS": "1"}
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         """A command that runs while the test goes on."""
@@ -161,7 +161,7 @@ def stocked(shop: Shop) -> Shop:
 
 
 @pytest.fixture
-def here(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+def live(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """The running installation, as this process sees it."""
     for name, value in endpoints.endpoints(Settings(var=stocked.var)).environment.items():
         monkeypatch.setenv(name, value)
@@ -177,44 +177,46 @@ def here(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installatio
 class Desk:
     """Where reviews are asked for and decided, on the real servers."""
 
-    here: Installation
+    installation: Installation
     registry: Registry
 
     def version(self, kind: str = "own_frequency") -> int:
         """One more registered version of a model that the demo has trained."""
-        client = MlflowClient(self.here.endpoints.mlflow_tracking_uri)
+        client = MlflowClient(self.installation.endpoints.mlflow_tracking_uri)
         experiment = client.get_experiment_by_name(NAME)
         assert experiment is not None
-        wanted = f"tags.stage = 'train' and tags.kind = '{kind}' and attributes.status = 'FINISHED'"
-        run = client.search_runs([experiment.experiment_id], wanted)[0]
+        query = f"tags.stage = 'train' and tags.kind = '{kind}' and attributes.status = 'FINISHED'"
+        run = client.search_runs([experiment.experiment_id], query)[0]
         source = f"{run.info.artifact_uri}/{MODEL_PATH}"
         return int(client.create_model_version(NAME, source, run.info.run_id, await_creation_for=0).version)
 
     def ask(self, version: int | None = None, passed: bool = True) -> int:
         """Ask for a decision about a version, as `review` does; returns it."""
-        asked = version or self.version()
+        waiting = version or self.version()
         gate = GateResult(passed, (Check("is tall enough", 1.0, 2.0, outcome(passed), "It is 1 m tall."),))
-        run_id = str(self.registry.version(asked).run_id)
-        bundle = recorded(self.here.engine, run_id) or TrainedBundle(run_id, "a key", "als", "v1", "no digest", "none")
-        review = request(self.here, newest_version(), asked, bundle, gate, self.champion()["promotion_id"])
-        sync_aliases(self.here.engine, self.registry)
+        run_id = str(self.registry.version(waiting).run_id)
+        bundle = recorded(self.installation.engine, run_id) or TrainedBundle(
+            run_id, "a key", "als", "v1", "no digest", "none"
+        )
+        review = request(self.installation, newest_version(), waiting, bundle, gate, self.champion()["promotion_id"])
+        sync_aliases(self.installation.engine, self.registry)
         annotate_version(self.registry, review)
-        return asked
+        return waiting
 
     def champion(self) -> dict[str, Any]:
         """Who answers now."""
-        with self.here.engine.connect() as connection:
+        with self.installation.engine.connect() as connection:
             holder = current_champion(connection)
         assert holder is not None
         return holder
 
     def review(self, version: int) -> dict[str, Any]:
         """The review of a version as it stands."""
-        return review_of(self.here, version)
+        return review_of(self.installation, version)
 
     def decide(self, version: int, approve: bool = True, reason: str = "a test", override: bool = False) -> None:
         """Decide, without Prefect's server."""
-        apply_decision(self.here, self.registry, version, Decision(approve, "ann", reason, "command", override))
+        apply_decision(self.installation, self.registry, version, Decision(approve, "ann", reason, "command", override))
 
     def tag(self, version: int, **tags: str) -> None:
         """What a person sets on the page of a version."""
@@ -222,18 +224,18 @@ class Desk:
 
     def write(self, statement: str) -> None:
         """Change the database."""
-        with self.here.engine.begin() as connection:
+        with self.installation.engine.begin() as connection:
             connection.execute(text(statement))
 
 
 @pytest.fixture
-def desk(here: Installation) -> Iterator[Desk]:
+def desk(live: Installation) -> Iterator[Desk]:
     """A desk with the demo's champion; what the test decides is undone."""
-    made = Desk(here, Registry(here.endpoints.mlflow_tracking_uri))
+    made = Desk(live, Registry(live.endpoints.mlflow_tracking_uri))
     first = made.champion()
     versions = set(made.registry.tags())
     live = "SELECT placement, batch_id FROM placements"
-    with here.engine.connect() as connection:
+    with live.engine.connect() as connection:
         shown = dict(connection.execute(text(live)).tuples().all())
         last = connection.execute(text("SELECT coalesce(max(review_id), 0) FROM reviews")).scalar()
     yield made
@@ -241,7 +243,7 @@ def desk(here: Installation) -> Iterator[Desk]:
     made.write(f"DELETE FROM reviews WHERE review_id > {last}")
     for placement, batch_id in shown.items():
         made.write(f"UPDATE placements SET batch_id = {batch_id} WHERE placement = '{placement}'")
-    sync_aliases(here.engine, made.registry, put_back=True)
-    client = MlflowClient(here.endpoints.mlflow_tracking_uri)
+    sync_aliases(live.engine, made.registry, put_back=True)
+    client = MlflowClient(live.endpoints.mlflow_tracking_uri)
     for version in set(made.registry.tags()) - versions:
         client.delete_model_version(NAME, str(version))

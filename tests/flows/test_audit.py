@@ -29,39 +29,39 @@ LIMITS = '{"group_users": 20}'
 
 
 @pytest.fixture
-def shown(here: Installation) -> Iterator[Callable[[str], None]]:
+def shown(live: Installation) -> Iterator[Callable[[str], None]]:
     """Says since when the demo's lists, and no others, are shown at home. Half of the people are in team a.
 
     All of it is undone.
     """
-    kept = ("publication_periods", "published_lists", "users")
-    for name in kept:
-        write(here, f"CREATE TABLE kept_{name} AS SELECT * FROM {name}")
+    copied = ("publication_periods", "published_lists", "users")
+    for name in copied:
+        write(live, f"CREATE TABLE kept_{name} AS SELECT * FROM {name}")
     team = """jsonb_build_object('team', CASE WHEN md5(user_key) < '8' THEN 'a' ELSE 'b' END)"""
-    write(here, f"UPDATE users SET attributes = attributes || {team}")
+    write(live, f"UPDATE users SET attributes = attributes || {team}")
     first = "period_id = (SELECT min(period_id) FROM publication_periods WHERE placement = 'home')"
     since = (
         f"UPDATE publication_periods SET published_at = CASE WHEN {first} THEN '{{}}' ELSE 'infinity' END::timestamptz"
     )
-    yield lambda moment: write(here, f"{since.format(moment)} WHERE placement = 'home'")
+    yield lambda moment: write(live, f"{since.format(moment)} WHERE placement = 'home'")
     for table, column in (("publication_periods", "published_at"), ("users", "attributes")):
         key = "period_id" if table == "publication_periods" else "user_key"
         write(
-            here, f"UPDATE {table} SET {column} = was.{column} FROM kept_{table} AS was WHERE was.{key} = {table}.{key}"
+            live, f"UPDATE {table} SET {column} = was.{column} FROM kept_{table} AS was WHERE was.{key} = {table}.{key}"
         )
     same = "was.period_id = published_lists.period_id AND was.subject = published_lists.subject"
-    write(here, f"UPDATE published_lists SET items = was.items FROM kept_published_lists AS was WHERE {same}")
-    for name in kept:
-        write(here, f"DROP TABLE kept_{name}")
+    write(live, f"UPDATE published_lists SET items = was.items FROM kept_published_lists AS was WHERE {same}")
+    for name in copied:
+        write(live, f"DROP TABLE kept_{name}")
 
 
-def write(here: Installation, statement: str) -> None:
-    with here.engine.begin() as connection:
+def write(installation: Installation, statement: str) -> None:
+    with installation.engine.begin() as connection:
         connection.exec_driver_sql(statement)
 
 
-def page(here: Installation, address: str, folder: Path) -> str:
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
+def page(installation: Installation, address: str, folder: Path) -> str:
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
     run_id = address.split("/runs/")[1].split("/")[0]
     assert registry.run(run_id).tags["stage"] == "audit"
     assert address == registry.artifact_page(run_id, "audit/audit.html")
@@ -69,49 +69,49 @@ def page(here: Installation, address: str, folder: Path) -> str:
 
 
 def test_lists_of_data_of_the_past_are_audited_without_outcomes(
-    stocked: Shop, here: Installation, tmp_path: Path
+    stocked: Shop, live: Installation, tmp_path: Path
 ) -> None:
-    found = stocked.json("audit")
-    assert (found["status"], found["placement"]) == ("not judged", "home")
-    assert found["users"] == int(stocked.sql("SELECT count(*) FROM users WHERE consent")[0][0])
-    everybody = found["groups"][0]
-    assert (everybody["group"], everybody["bought"], everybody["NDCG@10"]) == ("everybody", 0, "-")
-    assert float(everybody["popularity lift"].split()[0]) != 0
-    assert "accuracy cannot be judged" in page(here, found["page"], tmp_path)
-    assert "household-" not in page(here, found["page"], tmp_path)
+    report = stocked.json("audit")
+    assert (report["status"], report["placement"]) == ("not judged", "home")
+    assert report["users"] == int(stocked.sql("SELECT count(*) FROM users WHERE consent")[0][0])
+    all_users = report["groups"][0]
+    assert (all_users["group"], all_users["bought"], all_users["NDCG@10"]) == ("everybody", 0, "-")
+    assert float(all_users["popularity lift"].split()[0]) != 0
+    assert "accuracy cannot be judged" in page(live, report["page"], tmp_path)
+    assert "household-" not in page(live, report["page"], tmp_path)
 
 
 def test_what_came_of_lists_that_were_shown_is_in_sql_in_mlflow_and_in_prefect(
-    stocked: Shop, here: Installation, shown: Any, tmp_path: Path
+    stocked: Shop, live: Installation, shown: Any, tmp_path: Path
 ) -> None:
     shown("2017-12-10")
-    found = stocked.json("audit", *CHRISTMAS)
-    everybody = found["groups"][0]
-    assert everybody["bought"] > 50
-    assert float(everybody["NDCG@10"].split()[0]) > 0.2  # the lists were made after these purchases
+    report = stocked.json("audit", *CHRISTMAS)
+    all_users = report["groups"][0]
+    assert all_users["bought"] > 50
+    assert float(all_users["NDCG@10"].split()[0]) > 0.2  # the lists were made after these purchases
     (row,) = stocked.sql(
         "SELECT placement, status, model_versions, page, window_to::date FROM audit_reports "
-        f"WHERE audit_id = {found['audit_id']}"
+        f"WHERE audit_id = {report['audit_id']}"
     )
-    assert [row[0], row[1], row[3]] == ["home", found["status"], found["page"]]
+    assert [row[0], row[1], row[3]] == ["home", report["status"], report["page"]]
     assert row[2] == "{1}"
     assert row[4] == "2018-01-01"
     ((ndcg, low, high),) = stocked.sql(
         "SELECT value, low, high FROM audit_groups WHERE figure = 'ndcg' AND \"group\" = 'everybody' "
-        f"AND audit_id = {found['audit_id']}"
+        f"AND audit_id = {report['audit_id']}"
     )
     assert float(low) < float(ndcg) < float(high)
-    assert f"{float(ndcg):.4f}" in page(here, found["page"], tmp_path)
-    api, login = here.endpoints.prefect_api_url, login_headers(here.endpoints.environment)
-    told = request_json(
+    assert f"{float(ndcg):.4f}" in page(live, report["page"], tmp_path)
+    api, login = live.endpoints.prefect_api_url, login_headers(live.endpoints.environment)
+    artifacts = request_json(
         "POST", f"{api}/artifacts/latest/filter", login, {"artifacts": {"key": {"any_": ["audit-home"]}}}
     )
-    assert f"({found['page']})" in told[0]["data"]
+    assert f"({report['page']})" in artifacts[0]["data"]
     assert "The whole audit" in stocked.run("audit")
 
 
 def test_a_group_that_is_served_worse_raises_the_event_and_noise_does_not(
-    stocked: Shop, here: Installation, shown: Any
+    stocked: Shop, live: Installation, shown: Any
 ) -> None:
     shown("2017-12-10")
     fair = json.loads(stocked.run("audit", *CHRISTMAS, "--json", TAILORBIRD_GATE=LIMITS))
@@ -122,38 +122,38 @@ def test_a_group_that_is_served_worse_raises_the_event_and_noise_does_not(
         ("b", True, True),
     ]
     in_a = "SELECT user_key FROM users WHERE attributes ->> 'team' = 'a'"
-    write(here, f"UPDATE published_lists SET items = ARRAY['nothing that anybody buys'] WHERE subject IN ({in_a})")
+    write(live, f"UPDATE published_lists SET items = ARRAY['nothing that anybody buys'] WHERE subject IN ({in_a})")
     unfair = json.loads(stocked.run("audit", *CHRISTMAS, "--json", TAILORBIRD_GATE=LIMITS))
     assert unfair["status"] == "beyond margin"
     assert "team a" in unfair["verdict"]
-    event = event_of(here, unfair["audit_id"])
+    event = event_of(live, unfair["audit_id"])
     assert event["payload"]["page"] == unfair["page"]
-    (named,) = [group for group in event["payload"]["groups"] if group["trait"] == "team"]
-    assert (named["value"], named["mean"]) == ("a", 0)
-    assert named["difference"] < named["high"] < named["margin"]
+    (event_groups,) = [group for group in event["payload"]["groups"] if group["trait"] == "team"]
+    assert (event_groups["value"], event_groups["mean"]) == ("a", 0)
+    assert event_groups["difference"] < event_groups["high"] < event_groups["margin"]
 
 
-def event_of(here: Installation, audit_id: int) -> Any:
+def event_of(installation: Installation, audit_id: int) -> Any:
     """What Prefect has heard of an audit; it stores events a moment after it took them."""
-    api, login = here.endpoints.prefect_api_url, login_headers(here.endpoints.environment)
+    api, login = installation.endpoints.prefect_api_url, login_headers(installation.endpoints.environment)
     about = {"event": {"name": [AUDIT]}, "resource": {"id": [f"tailorbird.audit.{audit_id}"]}}
     for _ in range(40):
-        if found := request_json("POST", f"{api}/events/filter", login, {"filter": about})["events"]:
-            return found[0]
+        if report := request_json("POST", f"{api}/events/filter", login, {"filter": about})["events"]:
+            return report[0]
         time.sleep(0.25)
     raise AssertionError("Prefect has heard nothing.")
 
 
 @pytest.mark.usefixtures("shown")
-def test_before_anything_was_shown_there_it_says_so(stocked: Shop, here: Installation) -> None:
-    write(here, "UPDATE publication_periods SET published_at = 'infinity' WHERE placement = 'email'")
-    found = audit_lists.fn("email", 28)
-    assert found["status"] == "nothing to audit"
-    assert "page" not in found
+def test_before_anything_was_shown_there_it_says_so(stocked: Shop, live: Installation) -> None:
+    write(live, "UPDATE publication_periods SET published_at = 'infinity' WHERE placement = 'email'")
+    report = audit_lists.fn("email", 28)
+    assert report["status"] == "nothing to audit"
+    assert "page" not in report
     assert "No lists of 'email' were shown" in stocked.run("audit", "--placement", "email")
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("live")
 def test_what_cannot_be_audited_is_refused_in_words(stocked: Shop) -> None:
     with pytest.raises(TailorbirdError, match="about items"):
         audit_lists.fn("similar-items", 28)

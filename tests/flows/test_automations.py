@@ -15,7 +15,7 @@ from infra.prefect_api import deployments, events, flow_runs
 from infra.prefect_api.client import login_headers
 from infra.services.endpoints import Endpoints, endpoints
 from infra.services.http_client import request_json
-from tests.ear import Ear
+from tests.recording_server import RecordingServer
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -59,15 +59,15 @@ class _Clerk(socketserver.StreamRequestHandler):
 
 
 @pytest.fixture
-def here(shop: Shop) -> Endpoints:
-    nothing = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
-    return endpoints(Settings(var=shop.var, **nothing))
+def services(shop: Shop) -> Endpoints:
+    elsewhere = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
+    return endpoints(Settings(var=shop.var, **elsewhere))
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    with Ear() as heard:
-        yield heard
+def webhook() -> Iterator[RecordingServer]:
+    with RecordingServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -79,73 +79,79 @@ def post() -> Iterator[Post]:
 
 
 @pytest.fixture
-def told(shop: Shop, ear: Ear, post: Post) -> Iterator[Ear]:
+def receiver(shop: Shop, webhook: RecordingServer, post: Post) -> Iterator[RecordingServer]:
     """Alerts go to a web hook and by mail; afterwards to nobody."""
     mail = f"mailto://127.0.0.1:{post.server_address[1]}?from=shop@example.com&to=ops@example.com&mode=insecure"
-    shop.run("up", TAILORBIRD_ALERTS=f"{ear.url.replace('http', 'json')}/alerts,{mail}")
-    yield ear
+    shop.run("up", TAILORBIRD_ALERTS=f"{webhook.url.replace('http', 'json')}/alerts,{mail}")
+    yield webhook
     shop.run("up")
 
 
-def prefect(here: Endpoints, method: str, path: str, body: Any = None) -> Any:
-    return request_json(method, here.prefect_api_url + path, login_headers(here.environment), body)
+def prefect(services: Endpoints, method: str, path: str, body: Any = None) -> Any:
+    return request_json(method, services.prefect_api_url + path, login_headers(services.environment), body)
 
 
-def automations(here: Endpoints) -> dict[str, dict[str, Any]]:
+def automations(services: Endpoints) -> dict[str, dict[str, Any]]:
     """Ours by slug; a second one of the same is a mistake."""
-    found = [row for row in prefect(here, "POST", "/automations/filter", {"limit": 200}) if row["tags"]]
-    by_slug = {tag.removeprefix(OURS): row for row in found for tag in row["tags"] if tag.startswith(OURS)}
-    assert len(by_slug) == len(found)
+    rows = [row for row in prefect(services, "POST", "/automations/filter", {"limit": 200}) if row["tags"]]
+    by_slug = {tag.removeprefix(OURS): row for row in rows for tag in row["tags"] if tag.startswith(OURS)}
+    assert len(by_slug) == len(rows)
     return by_slug
 
 
 def wait_for(seen: Callable[[], Any], seconds: float = 30) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := seen()):
+    while not (rows := seen()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    return found
+    return rows
 
 
-def test_up_makes_each_automation_once_and_those_without_an_address_say_what_to_do(shop: Shop, here: Endpoints) -> None:
-    before = automations(here)
+def test_up_makes_each_automation_once_and_those_without_an_address_say_what_to_do(
+    shop: Shop, services: Endpoints
+) -> None:
+    before = automations(services)
     assert {"retrain", "dead-runs", "drift", "run-failed", "run-late", "retrain-given-up"} <= set(before)
     assert all(row["name"].startswith("Tailorbird: ") and row["enabled"] for row in before.values())
     assert before["drift"]["actions"] == [{"type": "do-nothing"}]
     assert "TAILORBIRD_ALERTS" in before["drift"]["description"]
     assert "Everything is already running" in shop.start("up").communicate(timeout=60)[1]
-    assert automations(here) == before
+    assert automations(services) == before
 
 
-def test_what_a_person_switched_off_stays_off_and_what_is_no_longer_defined_goes(shop: Shop, here: Endpoints) -> None:
-    before = automations(here)
+def test_what_a_person_switched_off_stays_off_and_what_is_no_longer_defined_goes(
+    shop: Shop, services: Endpoints
+) -> None:
+    before = automations(services)
     stale = before["lists-stale"]
     path = f"/automations/{stale['id']}"
     names = ("name", "description", "trigger", "actions")
     older = {name: stale[name] for name in names} | {"tags": [stale["tags"][0], "definition:older"], "enabled": False}
-    prefect(here, "PUT", path, older | {"name": "Tailorbird: an older name"})
+    prefect(services, "PUT", path, older | {"name": "Tailorbird: an older name"})
     gone = {name: stale[name] for name in names} | {"tags": [f"{OURS}gone"], "name": "Tailorbird: gone"}
-    prefect(here, "POST", "/automations/", gone)
-    own = prefect(here, "POST", "/automations/", gone | {"tags": [], "name": "a person's own"})
+    prefect(services, "POST", "/automations/", gone)
+    own = prefect(services, "POST", "/automations/", gone | {"tags": [], "name": "a person's own"})
     shop.run("up")
-    after = automations(here)
+    after = automations(services)
     assert set(after) == set(before)
     assert (after["lists-stale"]["id"], after["lists-stale"]["name"]) == (stale["id"], stale["name"])
     assert not after["lists-stale"]["enabled"]
-    assert prefect(here, "GET", f"/automations/{own['id']}")["name"] == "a person's own"
-    prefect(here, "DELETE", f"/automations/{own['id']}")
-    prefect(here, "PATCH", path, {"enabled": True})
+    assert prefect(services, "GET", f"/automations/{own['id']}")["name"] == "a person's own"
+    prefect(services, "DELETE", f"/automations/{own['id']}")
+    prefect(services, "PATCH", path, {"enabled": True})
 
 
-def test_every_alert_arrives_in_words_with_a_link(shop: Shop, told: Ear, here: Endpoints, post: Post) -> None:
+def test_every_alert_arrives_in_words_with_a_link(
+    shop: Shop, receiver: RecordingServer, services: Endpoints, post: Post
+) -> None:
     for number, name in enumerate(EVENTS):
         reason, page = f"what happened, {number}", f"http://page.example/{number}"
-        said = {"request": 999_999, "reason": reason, "page": page}
-        events.emit(here, name, f"tailorbird.test.{number}", said)
-    wait_for(lambda: len(told.heard) >= len(EVENTS))
-    heard = {said["title"]: said["message"] for _, said in told.heard}
+        payload = {"request": 999_999, "reason": reason, "page": page}
+        events.emit(services, name, f"tailorbird.test.{number}", payload)
+    wait_for(lambda: len(receiver.received) >= len(EVENTS))
+    messages = {payload["title"]: payload["message"] for _, payload in receiver.received}
     for number, words in enumerate(EVENTS.values()):
-        [message] = [message for title, message in heard.items() if words in title]
+        [message] = [message for title, message in messages.items() if words in title]
         assert f"what happened, {number}" in message
         assert f"http://page.example/{number}" in message
     wait_for(lambda: len(post.mails) >= len(EVENTS))
@@ -153,47 +159,47 @@ def test_every_alert_arrives_in_words_with_a_link(shop: Shop, told: Ear, here: E
     assert all("mailto://" not in log.read_text() for log in (shop.var / "log").glob("*.log"))
 
 
-def test_a_run_that_fails_is_told_with_its_page(told: Ear, here: Endpoints) -> None:
-    assert deployments.start_run(here, "score", f"a test {time.time()}", {"placements": ["nowhere"]})
-    [_, said] = wait_for(lambda: next((heard for heard in told.heard if FAILED in heard[1]["title"]), None), 60)
-    last = flow_runs.latest_run(here, "score")
+def test_a_run_that_fails_is_told_with_its_page(receiver: RecordingServer, services: Endpoints) -> None:
+    assert deployments.start_run(services, "score", f"a test {time.time()}", {"placements": ["nowhere"]})
+    alert = wait_for(lambda: next((alert for _, alert in receiver.received if FAILED in alert["title"]), None), 60)
+    last = flow_runs.latest_run(services, "score")
     assert last is not None
-    assert f"{here.prefect_page}/v2/runs/flow-run/{last.id}" in said["message"]
+    assert f"{services.prefect_page}/v2/runs/flow-run/{last.id}" in alert["message"]
     assert flow_runs.state_of(last) == "FAILED"
 
 
 def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_is_no_longer_the_latest_that_runs(
-    here: Endpoints,
+    services: Endpoints,
 ) -> None:
-    [deployment] = prefect(here, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["score"]}}})
+    [deployment] = prefect(services, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["score"]}}})
     given = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "state": {"type": "RUNNING"}}
-    run = prefect(here, "POST", "/flow_runs/", given)
-    last = flow_runs.latest_run(here, "score")
+    run = prefect(services, "POST", "/flow_runs/", given)
+    last = flow_runs.latest_run(services, "score")
     assert last is not None
     assert (last.id, flow_runs.state_of(last)) == (run["id"], flow_runs.RUNNING)
-    flow_runs.mark_crashed(here, run["id"], "Its process is gone.")
-    assert flow_runs.state_of(flow_runs.find_run(here, run["id"])) == "CRASHED"
+    flow_runs.mark_crashed(services, run["id"], "Its process is gone.")
+    assert flow_runs.state_of(flow_runs.find_run(services, run["id"])) == "CRASHED"
 
 
-def test_alerts_that_cannot_be_sent_are_refused_before_anything_is_changed(shop: Shop, here: Endpoints) -> None:
-    before = automations(here)
-    said = shop.run("up", code=1, TAILORBIRD_ALERTS="block:slack-webhook/ops-of-nobody")
-    assert "Prefect has no block slack-webhook/ops-of-nobody" in said
+def test_alerts_that_cannot_be_sent_are_refused_before_anything_is_changed(shop: Shop, services: Endpoints) -> None:
+    before = automations(services)
+    output = shop.run("up", code=1, TAILORBIRD_ALERTS="block:slack-webhook/ops-of-nobody")
+    assert "Prefect has no block slack-webhook/ops-of-nobody" in output
     assert "entry 1 cannot be read" in shop.run("up", code=1, TAILORBIRD_ALERTS="https://hunter2.example/")
-    assert automations(here) == before
+    assert automations(services) == before
 
 
-def test_a_run_that_does_not_say_any_more_that_it_lives_is_marked_as_crashed(shop: Shop, here: Endpoints) -> None:
-    dead = automations(here)["dead-runs"]
+def test_a_run_that_does_not_say_any_more_that_it_lives_is_marked_as_crashed(shop: Shop, services: Endpoints) -> None:
+    dead = automations(services)["dead-runs"]
     names = ("name", "description", "actions", "enabled")
     soon = {name: dead[name] for name in names} | {"trigger": {**dead["trigger"], "within": 10}}
-    prefect(here, "PUT", f"/automations/{dead['id']}", soon | {"tags": [dead["tags"][0], "definition:of a test"]})
-    flow = prefect(here, "POST", "/flows/", {"name": "compact"})
-    run = prefect(here, "POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
+    prefect(services, "PUT", f"/automations/{dead['id']}", soon | {"tags": [dead["tags"][0], "definition:of a test"]})
+    flow = prefect(services, "POST", "/flows/", {"name": "compact"})
+    run = prefect(services, "POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
     resource = {"prefect.resource.id": f"prefect.flow.{flow['id']}", "prefect.resource.role": "flow"}
     related = [resource | {"prefect.resource.name": "compact"}]
     time.sleep(1)  # until Prefect has heard of the changed automation
-    events.emit(here, "prefect.flow-run.heartbeat", f"prefect.flow-run.{run['id']}", {}, related)
-    wait_for(lambda: prefect(here, "GET", f"/flow_runs/{run['id']}")["state"]["type"] == "CRASHED", 60)
+    events.emit(services, "prefect.flow-run.heartbeat", f"prefect.flow-run.{run['id']}", {}, related)
+    wait_for(lambda: prefect(services, "GET", f"/flow_runs/{run['id']}")["state"]["type"] == "CRASHED", 60)
     shop.run("up")
-    assert automations(here)["dead-runs"]["trigger"]["within"] == 300
+    assert automations(services)["dead-runs"]["trigger"]["within"] == 300

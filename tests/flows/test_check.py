@@ -44,9 +44,9 @@ def test_a_refused_shop_ends_with_1_and_json_says_why(folder: Path, tmp_path: Pa
     done = run(folder, "check", mapping, str(tmp_path / "shop"), "--json")
 
     assert done.returncode == 1
-    found = json.loads(done.stdout)
-    assert not found["accepted"]
-    assert found["tables"][-1]["broken"][0]["examples"][0] == {"line": 2, "cells": {"pieces": "-1"}}
+    result = json.loads(done.stdout)
+    assert not result["accepted"]
+    assert result["tables"][-1]["broken"][0]["examples"][0] == {"line": 2, "cells": {"pieces": "-1"}}
 
 
 def test_init_names_what_a_file_lacks_of_which_nothing_is_sure(folder: Path, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_init_writes_a_mapping_that_the_next_command_accepts(folder: Path, tmp_p
 
 
 def test_a_check_imports_neither_prefect_nor_great_expectations() -> None:
-    look = "from tasks.ingest.check.check_mapping import check_mapping; print({'prefect', 'great_expectations'} & "
-    command = [sys.executable, "-c", f"import sys; {look}set(sys.modules))"]
+    preview = "from tasks.ingest.check.check_mapping import check_mapping; print({'prefect', 'great_expectations'} & "
+    command = [sys.executable, "-c", f"import sys; {preview}set(sys.modules))"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "set()\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-def said(*arguments: str, var: Path) -> str:
+def error_of(*arguments: str, var: Path) -> str:
     command = [sys.executable, "-m", "flows", *arguments]
     environment = os.environ | {"TAILORBIRD_VAR": str(var)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -30,7 +30,7 @@ def said(*arguments: str, var: Path) -> str:
     ],
 )
 def test_a_mistake_in_what_to_ingest_is_told_at_once(arguments: list[str], message: str, tmp_path: Path) -> None:
-    assert message in said("ingest", *arguments, var=tmp_path)
+    assert message in error_of("ingest", *arguments, var=tmp_path)
 
 
 def test_what_to_ingest_is_looked_at_before_prefect_is_imported() -> None:
@@ -45,4 +45,4 @@ def test_lists_are_made_without_mlflow(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
     for name, path in (("PREFECT_API_URL", "/api"), ("MLFLOW_TRACKING_URI", "")):
         monkeypatch.setenv(name, f"http://127.0.0.1:9{path}")
-    assert "Not reachable: postgres, prefect. Start" in said("score", var=tmp_path)
+    assert "Not reachable: postgres, prefect. Start" in error_of("score", var=tmp_path)

@@ -54,20 +54,20 @@ def test_each_event_is_in_the_lake_once(stocked: Shop) -> None:
 
 
 def test_the_consent_that_the_mapping_declares_is_in_the_ledger(stocked: Shop) -> None:
-    found = stocked.sql("SELECT DISTINCT consent FROM ingest_batches")
-    assert found == [["declared by the mapping: the data set carries no consent of its own"]]
+    consents = stocked.sql("SELECT DISTINCT consent FROM ingest_batches")
+    assert consents == [["declared by the mapping: the data set carries no consent of its own"]]
 
 
 def test_every_household_that_shopped_lately_has_twenty_distinct_products(stocked: Shop) -> None:
     shopping = pq.read_table(stocked.data / "transactions.parquet")
     lately = pc.greater(shopping["transaction_timestamp"], pa.scalar(np.datetime64("2017-10-03", "ns")))
-    wanted = set(shopping.filter(lately)["household_id"].to_pylist())
+    shoppers = set(shopping.filter(lately)["household_id"].to_pylist())
     lists = stocked.sql(
         "SELECT user_id, count(DISTINCT item_id), min(rank), max(rank), bool_and(title <> '' AND reason <> '') "
         "FROM recommendations_by_user_id WHERE placement = 'home' GROUP BY 1"
     )
-    served = {user: rest for user, *rest in lists}
-    assert wanted <= served.keys()
+    served = {user: figures for user, *figures in lists}
+    assert shoppers <= served.keys()
     assert set(map(tuple, served.values())) == {("20", "1", "20", "t")}
 
 
@@ -95,17 +95,17 @@ def test_a_second_demo_changes_nothing(stocked: Shop) -> None:
     before, counts = stocked.json("status"), stocked.sql(counted)
     stocked.run("demo", "--approve", "--location", str(stocked.data))
     after = stocked.json("status")
-    for found in (before, after):
-        del found["running"]  # the reconciler may have started a calibration
-    shown = [[row.pop("batch_id") for row in found.pop("placements")] for found in (before, after)]
+    for status in (before, after):
+        del status["running"]  # the reconciler may have started a calibration
+    shown = [[row.pop("batch_id") for row in status.pop("placements")] for status in (before, after)]
     assert (shown[0], before) == (shown[1], after)
     assert stocked.sql(counted) == counts
 
 
 def test_somebody_never_seen_gets_a_clear_answer(stocked: Shop) -> None:
-    said = stocked.run("recommend", "nobody", code=1)
-    assert "was ever ingested" in said
-    assert "Traceback" not in said
+    output = stocked.run("recommend", "nobody", code=1)
+    assert "was ever ingested" in output
+    assert "Traceback" not in output
 
 
 def dumps(shop: Shop) -> str:
@@ -135,10 +135,8 @@ def readable(path: Path) -> str:
 
 
 def test_no_raw_id_and_no_password_is_anywhere_but_in_its_place(stocked: Shop) -> None:
-    kept_elsewhere = {"secrets", "postgres"}
-    paths = [
-        p for p in stocked.var.rglob("*") if p.is_file() and not kept_elsewhere & set(p.relative_to(stocked.var).parts)
-    ]
+    private = {"secrets", "postgres"}
+    paths = [p for p in stocked.var.rglob("*") if p.is_file() and not private & set(p.relative_to(stocked.var).parts)]
     assert {"lake", "log", "mlflow", "bundles"} <= {p.relative_to(stocked.var).parts[0] for p in paths}
     secrets = [p for p in (stocked.var / "secrets").iterdir() if p.name != TRUSTED]  # public keys
     passwords = [p.read_text().strip() for p in secrets]

@@ -73,11 +73,11 @@ class Week:
     def nightly(self, deployment: str) -> None:
         """Start a deployment as its schedule does, and wait for its end."""
         settings = Settings(var=self.folder / "var")
-        here = endpoints(settings)
-        headers, api = login_headers(here.environment), here.prefect_api_url.rstrip("/")
-        found = request_json("GET", f"{api}/deployments/name/{deployment}/{deployment}", headers)
+        services = endpoints(settings)
+        headers, api = login_headers(services.environment), services.prefect_api_url.rstrip("/")
+        target = request_json("GET", f"{api}/deployments/name/{deployment}/{deployment}", headers)
         run = request_json(
-            "POST", f"{api}/deployments/{found['id']}/create_flow_run", headers, {"state": {"type": "SCHEDULED"}}
+            "POST", f"{api}/deployments/{target['id']}/create_flow_run", headers, {"state": {"type": "SCHEDULED"}}
         )
         deadline = time.monotonic() + 300
         while (state := request_json("GET", f"{api}/flow_runs/{run['id']}", headers)["state"])["type"] != "COMPLETED":

@@ -31,9 +31,9 @@ def test_every_field_has_a_description_and_those_to_fill_in_come_first(name: str
 def test_no_answer_to_a_required_field_can_be_left_out_by_mistake(name: str) -> None:
     form = form_of(name)
     for field in form.get("required", []):
-        asked = form["properties"][field]
-        assert asked["type"] == "string", f"{field}: a switch that is off sends nothing"
-        assert asked.get("enum") or asked["minLength"] == 1, f"{field} may be blank"
+        schema = form["properties"][field]
+        assert schema["type"] == "string", f"{field}: a switch that is off sends nothing"
+        assert schema.get("enum") or schema["minLength"] == 1, f"{field} may be blank"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,6 +44,6 @@ def test_a_form_without_any_model_is_not_sent(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_of_a_deployment_says_what_a_run_does(name: str) -> None:
-    said = getattr(import_module(f"flows.{name}"), name).description
-    assert said
-    assert len(said.splitlines()[0]) > 20
+    message = getattr(import_module(f"flows.{name}"), name).description
+    assert message
+    assert len(message.splitlines()[0]) > 20

@@ -83,13 +83,13 @@ def test_prefect_shows_the_name_of_a_file_as_text(shop: Shop, tmp_path: Path, ma
     (tmp_path / NAME).write_text("who,what,at,worth\n" + rows())
     printed = shop.run("ingest", mapping, str(tmp_path / NAME))
     assert "\x1b[2J" not in printed
-    here = endpoints.endpoints(Settings(var=shop.var))
-    headers = {"Authorization": basic_auth(str(here.prefect_login))}
-    wanted: dict[str, Any] = {"artifacts": {"key": {"any_": ["ledger"]}}, "sort": "CREATED_DESC", "limit": 1}
-    [artifact] = request_json("POST", f"{here.prefect_api_url}/artifacts/filter", headers, wanted)
+    services = endpoints.endpoints(Settings(var=shop.var))
+    headers = {"Authorization": basic_auth(str(services.prefect_login))}
+    query: dict[str, Any] = {"artifacts": {"key": {"any_": ["ledger"]}}, "sort": "CREATED_DESC", "limit": 1}
+    [artifact] = request_json("POST", f"{services.prefect_api_url}/artifacts/filter", headers, query)
     requests: list[str] = []
     browser_page.on("request", lambda request: requests.append(request.url))
-    browser_page.goto(f"{here.prefect_page}/artifacts/artifact/{artifact['id']}")
+    browser_page.goto(f"{services.prefect_page}/artifacts/artifact/{artifact['id']}")
     browser_page.get_by_text("javascript:alert(1)").first.wait_for()
     shown = str(browser_page.evaluate("document.body.innerText"))
     browser_page.screenshot(path=tmp_path / "page.png", full_page=True)

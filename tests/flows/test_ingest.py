@@ -52,11 +52,11 @@ def export(tmp_path: Path) -> Path:
 
 def test_a_file_that_is_refused_does_not_stop_the_others_and_is_named(shop: Shop, export: Path) -> None:
     (export / "2024" / "b.jsonl.gz").write_bytes(gzip.compress(viewed(50))[:200])
-    told = shop.run("ingest", "refusing", str(export), "--mapping", "segment", code=1)
-    assert "1 of 3 files were not taken in" in told
-    assert f"{export}/2024/b.jsonl.gz: " in told
-    assert "cannot be read to its end" in told
-    assert "The other 2 were taken in" in told
+    output = shop.run("ingest", "refusing", str(export), "--mapping", "segment", code=1)
+    assert "1 of 3 files were not taken in" in output
+    assert f"{export}/2024/b.jsonl.gz: " in output
+    assert "cannot be read to its end" in output
+    assert "The other 2 were taken in" in output
     batches = shop.json("ledger", "--source", "refusing")
     assert [batch["accepted"] for batch in batches if batch["status"] == "committed"] == [40, 40]
 
@@ -91,11 +91,15 @@ def test_a_part_without_a_file_is_skipped_and_that_is_said(shop: Shop, tmp_path:
 
 
 def test_a_schedule_keeps_what_was_asked_for(shop: Shop, export: Path) -> None:
-    asked = ("--consent", "opt-out", "--from", "2024-01-01", "--cron", "0 3 * * *", "--zone", "Europe/Berlin")
-    shop.run("ingest", "Web Shop", str(export), "--mapping", "segment", *asked)
-    kept: list[dict[str, Any]] = [row for row in shop.json("schedules", "list") if row["slug"] == "ingest-web-shop"]
-    assert [(row["deployment"], row["cron"], row["zone"]) for row in kept] == [("ingest", "0 3 * * *", "Europe/Berlin")]
-    assert kept[0]["parameters"] == {
+    arguments = ("--consent", "opt-out", "--from", "2024-01-01", "--cron", "0 3 * * *", "--zone", "Europe/Berlin")
+    shop.run("ingest", "Web Shop", str(export), "--mapping", "segment", *arguments)
+    scheduled: list[dict[str, Any]] = [
+        row for row in shop.json("schedules", "list") if row["slug"] == "ingest-web-shop"
+    ]
+    assert [(row["deployment"], row["cron"], row["zone"]) for row in scheduled] == [
+        ("ingest", "0 3 * * *", "Europe/Berlin")
+    ]
+    assert scheduled[0]["parameters"] == {
         "mapping": "segment",
         "paths": [str(export)],
         "source": "Web Shop",

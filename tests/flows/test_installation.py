@@ -39,24 +39,24 @@ k = 4
 
 def environments(shop: Shop) -> dict[str, set[str]]:
     """The names of the variables of each service and its children."""
-    found: dict[str, set[str]] = {}
+    variables: dict[str, set[str]] = {}
     for name, service in state_file.load(shop.var).items():
         assert service.running is not None
         first = psutil.Process(service.running.pid)
         for process in [first, *first.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
-                found.setdefault(name, set()).update(process.environ())
-    return found
+                variables.setdefault(name, set()).update(process.environ())
+    return variables
 
 
 def test_no_service_knows_a_secret_of_the_shell_that_it_does_not_need(shop: Shop) -> None:
-    found = environments(shop)
-    assert set(found) == {"postgres", "prefect", "mlflow", "docs", "worker", "reconciler"}
-    for name, variables in found.items():
-        assert not {"SMTP_PASSWORD", "GITHUB_TOKEN"} & variables, name
-    stores = {name for name, variables in found.items() if "AWS_SECRET_ACCESS_KEY" in variables}
+    variables = environments(shop)
+    assert set(variables) == {"postgres", "prefect", "mlflow", "docs", "worker", "reconciler"}
+    for name, of_service in variables.items():
+        assert not {"SMTP_PASSWORD", "GITHUB_TOKEN"} & of_service, name
+    stores = {name for name, of_service in variables.items() if "AWS_SECRET_ACCESS_KEY" in of_service}
     assert stores == {"worker", "reconciler"}
-    assert not [variable for variable in found["postgres"] if "SECRET" in variable or "PASSWORD" in variable]
+    assert not [variable for variable in variables["postgres"] if "SECRET" in variable or "PASSWORD" in variable]
 
 
 def test_nobody_else_can_read_anything_that_the_demo_left(stocked: Shop) -> None:
@@ -129,8 +129,8 @@ def test_the_nightly_score_reads_a_lake_in_a_bucket_and_placements_of_the_settin
 
 
 def prefect(shop: Shop, method: str, path: str, body: Any = None) -> Any:
-    here = endpoints(Settings(var=shop.var))
-    return request_json(method, here.prefect_api_url.rstrip("/") + path, login_headers(here.environment), body)
+    services = endpoints(Settings(var=shop.var))
+    return request_json(method, services.prefect_api_url.rstrip("/") + path, login_headers(services.environment), body)
 
 
 def begin(shop: Shop, name: str) -> str:

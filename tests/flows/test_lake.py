@@ -22,15 +22,15 @@ def test_the_lake_is_shown_by_month_with_the_versions_that_data_sets_name(instal
         installation.lake.append_events(pa.table({"event_id": ids, "month": months}), "b", chunk)
     with installation.engine.begin() as connection:
         connection.execute(insert(datasets).values(version="v1", manifest={"events_version": 1}))
-    found = json.loads(CliRunner().invoke(app, ["show", "--json"]).stdout)
-    assert (found["version"], found["files"], found["rows"], found["named_versions"]) == (1, 3, 4, [1])
-    assert [(row["month"], row["files"], row["rows"]) for row in found["months"]] == [
+    result = json.loads(CliRunner().invoke(app, ["show", "--json"]).stdout)
+    assert (result["version"], result["files"], result["rows"], result["named_versions"]) == (1, 3, 4, [1])
+    assert [(row["month"], row["files"], row["rows"]) for row in result["months"]] == [
         ("2017-01", 2, 3),
         ("2017-02", 1, 1),
     ]
-    said = CliRunner().invoke(app, ["show"]).stdout
-    assert "2017-02" in said
-    assert "Version 1; data sets name: 1." in said
+    output = CliRunner().invoke(app, ["show"]).stdout
+    assert "2017-02" in output
+    assert "Version 1; data sets name: 1." in output
 
 
 def test_less_than_a_day_is_no_time_to_keep() -> None:

@@ -28,20 +28,20 @@ _ADDRESS = re.compile(r"https?://[^\s()|\"'<>]+")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}")
 
 
-def links_of(here: Endpoints) -> dict[str, str]:
+def links_of(services: Endpoints) -> dict[str, str]:
     """One link of each kind that artifacts, MLflow's runs, alerts and events hold; a kind is the link without ids."""
-    login = {"Authorization": basic_auth(str(here.prefect_login))}
+    login = {"Authorization": basic_auth(str(services.prefect_login))}
     shown = request_json(
-        "POST", f"{here.prefect_api_url}/artifacts/filter", login, {"sort": "CREATED_DESC", "limit": 200}
+        "POST", f"{services.prefect_api_url}/artifacts/filter", login, {"sort": "CREATED_DESC", "limit": 200}
     )
     [run] = request_json(
-        "POST", f"{here.prefect_api_url}/flow_runs/filter", login, {"sort": "END_TIME_DESC", "limit": 1}
+        "POST", f"{services.prefect_api_url}/flow_runs/filter", login, {"sort": "END_TIME_DESC", "limit": 1}
     )
-    told = [definition.body.replace("{{ flow_run.id }}", run["id"]) for definition in alerts(here.prefect_page)]
-    texts = [str(artifact["data"]) for artifact in shown] + told
-    texts += [prefect_pages.runs(here), prefect_pages.deployments(here), f"{here.prefect_page}/"]
-    found = [address.rstrip(".,") for text in texts for address in _ADDRESS.findall(text)]
-    return {_ID.sub("id", address): address for address in found}
+    bodies = [definition.body.replace("{{ flow_run.id }}", run["id"]) for definition in alerts(services.prefect_page)]
+    texts = [str(artifact["data"]) for artifact in shown] + bodies
+    texts += [prefect_pages.runs(services), prefect_pages.deployments(services), f"{services.prefect_page}/"]
+    services = [address.rstrip(".,") for text in texts for address in _ADDRESS.findall(text)]
+    return {_ID.sub("id", address): address for address in services}
 
 
 def follow_into_prefect(page: Page, address: str, login: str) -> None:
@@ -69,39 +69,43 @@ def follow_with_login(browser: Browser, address: str, words: str, login: Any) ->
     context.close()
 
 
-def words_of(here: Endpoints, address: str) -> str:
+def words_of(services: Endpoints, address: str) -> str:
     """Return what the page of an address shows of its subject: a run's name, a version, a batch."""
-    if address.startswith(here.docs_page) or address.endswith(".html"):
+    if address.startswith(services.docs_page) or address.endswith(".html"):
         return address.rstrip("/").rpartition("/")[2]
     if run := _ID.search(address):
-        return Registry(here.mlflow_tracking_uri).run(run[0]).name
+        return Registry(services.mlflow_tracking_uri).run(run[0]).name
     return "Version " + address.rpartition("/")[2] if "/versions/" in address else "ndcg_at_10"
 
 
-def follow_all(here: Endpoints, links: dict[str, str]) -> None:
+def follow_all(services: Endpoints, links: dict[str, str]) -> None:
     """Follow each link in a browser of its own."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for address in links.values():
-            if address.startswith(here.prefect_page):
+            if address.startswith(services.prefect_page):
                 page = browser.new_context().new_page()
-                follow_into_prefect(page, address, str(here.prefect_login))
+                follow_into_prefect(page, address, str(services.prefect_login))
                 page.context.close()
                 continue
-            login = here.mlflow_login if address.startswith(here.mlflow_page) else str(here.docs_login).split(":")
-            follow_with_login(browser, address, words_of(here, address), login)
+            login = (
+                services.mlflow_login
+                if address.startswith(services.mlflow_page)
+                else str(services.docs_login).split(":")
+            )
+            follow_with_login(browser, address, words_of(services, address), login)
         browser.close()
 
 
-@pytest.mark.usefixtures("here")
-def test_every_link_asks_who_is_not_signed_in_and_then_shows_its_page(stocked: Shop, here: Installation) -> None:
-    found = endpoints.endpoints(Settings(var=stocked.var))
-    links = links_of(found) | {"experiment": Registry(here.endpoints.mlflow_tracking_uri).experiment_page()}
+@pytest.mark.usefixtures("live")
+def test_every_link_asks_who_is_not_signed_in_and_then_shows_its_page(stocked: Shop, live: Installation) -> None:
+    services = endpoints.endpoints(Settings(var=stocked.var))
+    links = links_of(services) | {"experiment": Registry(live.endpoints.mlflow_tracking_uri).experiment_page()}
     assert any("/v2/runs/flow-run/" in link for link in links.values())
-    assert any(link.startswith(found.docs_page) for link in links.values())
-    old = f"{found.prefect_page}/runs"
+    assert any(link.startswith(services.docs_page) for link in links.values())
+    old = f"{services.prefect_page}/runs"
     assert [link for link in links.values() if link.startswith(old)] == []
-    follow_all(found, links)
+    follow_all(services, links)
 
 
 def test_logins_work_on_each_page_as_they_are_printed(shop: Shop) -> None:

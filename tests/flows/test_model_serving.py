@@ -71,17 +71,17 @@ def _await(process: subprocess.Popen[bytes], address: str) -> str:
     raise AssertionError("MLflow does not serve the champion; see what it has printed.")
 
 
-def ask(address: str, *rows: dict[str, Any], code: int = 200) -> Any:
+def request_lists(address: str, *rows: dict[str, Any], code: int = 200) -> Any:
     """What the server says to a question of these rows."""
     body = json.dumps({"dataframe_records": rows}).encode()
     request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            status, said = answer.status, json.load(answer)["predictions"]
+            status, response = answer.status, json.load(answer)["predictions"]
     except urllib.error.HTTPError as error:
-        status, said = error.code, json.load(error)
-    assert status == code, said
-    return said
+        status, response = error.code, json.load(error)
+    assert status == code, response
+    return response
 
 
 def published(shop: Shop, user: str) -> list[str]:
@@ -89,14 +89,14 @@ def published(shop: Shop, user: str) -> list[str]:
 
 
 def test_mlflow_serves_the_list_that_is_published(stocked: Shop, address: str) -> None:
-    shelf = stocked.json("recommend", "household-0001")
-    rows = ask(address, {"user": "household-0001"})
-    assert [row["item_id"] for row in rows] == [row["item_id"] for row in shelf]
-    assert [row["reason"] for row in rows] == [row["reason"] for row in shelf]
+    expected = stocked.json("recommend", "household-0001")
+    rows = request_lists(address, {"user": "household-0001"})
+    assert [row["item_id"] for row in rows] == [row["item_id"] for row in expected]
+    assert [row["reason"] for row in rows] == [row["reason"] for row in expected]
     assert [row["rank"] for row in rows] == list(range(1, 21))
     assert {(row["user"], row["placement"]) for row in rows} == {("household-0001", "home")}
     key = stocked.sql("SELECT user_key FROM recommendations_by_user_id WHERE user_id = 'household-0001' LIMIT 1")[0][0]
-    assert [row["item_id"] for row in ask(address, {"user": key})] == [row["item_id"] for row in shelf]
+    assert [row["item_id"] for row in request_lists(address, {"user": key})] == [row["item_id"] for row in expected]
 
 
 def test_several_are_asked_at_once_each_for_a_list_of_his_own(stocked: Shop, address: str) -> None:
@@ -105,33 +105,33 @@ def test_several_are_asked_at_once_each_for_a_list_of_his_own(stocked: Shop, add
         {"user": "household-0001", "k": 3, "placement": "home", "exclude": [one[0]]},
         {"user": "household-0002", "k": 5, "placement": "basket", "exclude": []},
     ]
-    rows = ask(address, *question)
+    rows = request_lists(address, *question)
     assert [row["item_id"] for row in rows] == [*one[1:4], *two[:5]]
     assert [row["placement"] for row in rows] == ["home"] * 3 + ["basket"] * 5
 
 
 def test_somebody_never_seen_is_answered_and_nonsense_is_refused_in_words(address: str) -> None:
-    assert len(ask(address, {"user": "never seen"})) == 20
-    assert "at least 1; it is 0" in json.dumps(ask(address, {"user": "household-0001", "k": 0}, code=400))
-    assert "user" in json.dumps(ask(address, {"k": 3}, code=400))
+    assert len(request_lists(address, {"user": "never seen"})) == 20
+    assert "at least 1; it is 0" in json.dumps(request_lists(address, {"user": "household-0001", "k": 0}, code=400))
+    assert "user" in json.dumps(request_lists(address, {"k": 3}, code=400))
 
 
 def test_the_registered_version_has_a_schema_and_loads_in_a_process(stocked: Shop) -> None:
-    shelf = published(stocked, "household-0003")
+    expected = published(stocked, "household-0003")
     version = stocked.json("status")["champion"]["version"]
-    question = json.dumps({"user": ["household-0003"], "k": [7], "exclude": [shelf[:2]]})
+    question = json.dumps({"user": ["household-0003"], "k": [7], "exclude": [expected[:2]]})
     command = [sys.executable, "-c", LOAD.format(uri=f"models:/tailorbird/{version}"), question]
     done = subprocess.run(command, env=environment(stocked), capture_output=True, text=True, check=True)
-    said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith(("ROWS", "SCHEMA")))
-    assert [row["item_id"] for row in json.loads(said["ROWS"])] == shelf[2:9]
-    inputs, outputs = json.loads(said["SCHEMA"])
+    response = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith(("ROWS", "SCHEMA")))
+    assert [row["item_id"] for row in json.loads(response["ROWS"])] == expected[2:9]
+    inputs, outputs = json.loads(response["SCHEMA"])
     assert {column["name"]: column["required"] for column in inputs} == {
         "user": True,
         "k": False,
         "placement": False,
         "exclude": False,
     }
-    assert [column["name"] for column in outputs] == list(json.loads(said["ROWS"])[0])
+    assert [column["name"] for column in outputs] == list(json.loads(response["ROWS"])[0])
 
 
 def test_what_was_promoted_is_verified_and_named_so_that_it_can_be_served_from_there(stocked: Shop) -> None:

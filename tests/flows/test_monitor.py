@@ -56,18 +56,18 @@ def servers(shop: Shop) -> Endpoints:
 
 
 def prefect(shop: Shop, method: str, path: str, body: Any = None) -> Any:
-    here = servers(shop)
-    return request_json(method, here.prefect_api_url + path, login_headers(here.environment), body)
+    services = servers(shop)
+    return request_json(method, services.prefect_api_url + path, login_headers(services.environment), body)
 
 
 def drifted(shop: Shop, rows: pa.Table, weeks: int) -> Path:
     """The weeks after the cut, in which everybody buys other goods at their prices; and the first row after them."""
     at = rows["transaction_timestamp"]
-    mine = rows.filter(pc.and_(pc.greater_equal(at, CUT), pc.less(at, CUT + weeks * WEEK)))
+    weekly = rows.filter(pc.and_(pc.greater_equal(at, CUT), pc.less(at, CUT + weeks * WEEK)))
     price = prices(pq.read_table(shop.data / "transactions.parquet"))
     products = np.array(sorted(price))
     other = dict(zip(products.tolist(), np.random.default_rng(7).permutation(products).tolist(), strict=True))
-    lines = mine.to_pylist()
+    lines = weekly.to_pylist()
     for row in lines:
         bought = row["product_id"]
         if bought in other:
@@ -76,7 +76,7 @@ def drifted(shop: Shop, rows: pa.Table, weeks: int) -> Path:
     lines.append(lines[0] | {"basket_id": 1, "transaction_timestamp": CUT + weeks * WEEK})
     folder = shop.data.parent / f"drifted-{weeks}"
     folder.mkdir()
-    pq.write_table(pa.Table.from_pylist(lines, schema=mine.schema), folder / "transactions.parquet")
+    pq.write_table(pa.Table.from_pylist(lines, schema=weekly.schema), folder / "transactions.parquet")
     return folder / "transactions.parquet"
 
 
@@ -92,10 +92,10 @@ def until_over(shop: Shop, request: int, seconds: float = 240) -> dict[str, Any]
     deadline = time.monotonic() + seconds
     while True:
         [[row]] = shop.sql(f"SELECT to_json(r) FROM retrain_requests r WHERE request_id = {request}")
-        found: dict[str, Any] = json.loads(row)
-        if found["status"] in ("done", "failed"):
-            return found
-        assert time.monotonic() < deadline, found
+        request: dict[str, Any] = json.loads(row)
+        if request["status"] in ("done", "failed"):
+            return request
+        assert time.monotonic() < deadline, request
         time.sleep(1)
 
 
@@ -122,9 +122,11 @@ def test_drifted_weeks_lead_to_a_new_champion_by_themselves(base: Shop, retraine
     runs = prefect(base, "POST", "/flow_runs/filter", chosen)
     # The reconciler may have started one more, if the first was slow to claim the request.
     [run] = [run for run in runs if (run["created_by"] or {}).get("type") == "AUTOMATION"]
-    asked, made, started = map(datetime.fromisoformat, (request["requested_at"], run["created"], request["started_at"]))
-    assert made - asked < timedelta(seconds=15)
-    assert started - asked < timedelta(seconds=90)  # its process starts beside other tests here
+    requested, made, started = map(
+        datetime.fromisoformat, (request["requested_at"], run["created"], request["started_at"])
+    )
+    assert made - requested < timedelta(seconds=15)
+    assert started - requested < timedelta(seconds=90)  # its process starts beside other tests here
     assert run["parameters"]["request"] == request["request_id"]
 
 
@@ -144,8 +146,8 @@ def test_each_window_can_be_read_of_in_mlflow_in_prefect_and_by_sql(
         run_id = window["page"].split("/runs/")[1].split("/")[0]
         page = Registry(servers(base).mlflow_tracking_uri).download(run_id, "drift.html", tmp_path)
         assert "More has changed than chance explains." in page.read_text(encoding="utf-8")
-    told = prefect(base, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": ["drift-2017-11-27"]}}})
-    assert "**More has changed than chance explains.**" in told[0]["data"]
+    artifacts = prefect(base, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": ["drift-2017-11-27"]}}})
+    assert "**More has changed than chance explains.**" in artifacts[0]["data"]
     [[signals, windows]] = base.sql("SELECT count(*), count(DISTINCT window_to) FROM drift_signals")
     assert (int(signals) > 60, windows) == (True, "3")
 
@@ -177,10 +179,10 @@ def test_a_feed_in_another_unit_blocks_and_alerts_and_retrains_nothing(base: Sho
     assert any("odd prices" in reason for reason in newest["reasons"])
     about = {"event": {"name": ["tailorbird.feed.broken"]}}
     deadline = time.monotonic() + 20
-    while not (told := prefect(base, "POST", "/events/filter", {"filter": about})["events"]):
+    while not (emitted := prefect(base, "POST", "/events/filter", {"filter": about})["events"]):
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    assert "odd prices" in told[0]["payload"]["reason"]
+    assert "odd prices" in emitted[0]["payload"]["reason"]
     assert base.sql("SELECT count(*) FROM retrain_requests WHERE origin = 'drift'") == [["1"]]
 
 
@@ -220,8 +222,8 @@ def test_a_click_on_what_was_served_is_a_positive_of_the_next_data_set_and_a_mod
         "features", "--validation-days", "7", "--test-days", "7", "--label", "click", "--horizon-days", "1"
     )
     files = sorted((base.var / "lake").rglob("*.parquet"))
-    mine = [file for file in files if built["version"] in str(file) and "impressions" in str(file)]
-    rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in mine]).to_pylist()
+    parts = [file for file in files if built["version"] in str(file) and "impressions" in str(file)]
+    rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in parts]).to_pylist()
     [positive] = [row for row in rows if row["recommendation_id"] == shown]
     assert (positive["item_id"], str(positive["position"]), positive["label"]) == (item, rank, 1)
     base.run("train", *CHOSEN)

@@ -70,15 +70,19 @@ STATES: dict[str, Build] = {
 
 
 @pytest.fixture(params=STATES)
-def here(request: pytest.FixtureRequest, installation: Installation) -> Installation:
+def installation(request: pytest.FixtureRequest, installation: Installation) -> Installation:
+    """Return an installation in one of the states between none and a champion."""
     STATES[request.param](installation.engine)
     return installation
 
 
-def test_every_flow_is_refused_before_it_starts_or_may_run(here: Installation) -> None:
+def test_every_flow_is_refused_before_it_starts_or_may_run(installation: Installation) -> None:
     from infra.overview.situation import read
 
-    now, next_one = read(here.engine, here.settings), str(step(here.engine, here.settings))
+    now, next_one = (
+        read(installation.engine, installation.settings),
+        str(step(installation.engine, installation.settings)),
+    )
     for command in NEEDS.keys() - {"monitor", "audit"}:
         if refusal(command, now) is None:
             running.refuse_early(command)
@@ -90,27 +94,27 @@ def test_every_flow_is_refused_before_it_starts_or_may_run(here: Installation) -
     running.refuse_early("ledger")
 
 
-def test_questions_about_lists_that_are_not_there_name_the_next_command_once(here: Installation) -> None:
-    next_one = str(step(here.engine, here.settings))
+def test_questions_about_lists_that_are_not_there_name_the_next_command_once(installation: Installation) -> None:
+    next_one = str(step(installation.engine, installation.settings))
     questions: list[Callable[[], None]] = [
         lambda: services.recommend("somebody"),
         lambda: services.explain("somebody", "i"),
         lambda: services.goes_with(["i"]),
         lambda: services.goes_with(["no such item"]),
     ]
-    for ask in questions:
+    for question in questions:
         with pytest.raises(TailorbirdError) as refused:
-            ask()
+            question()
         assert str(refused.value) == next_one
         assert next_one.count("Next: ") == 1
 
 
 def test_the_status_and_the_end_of_a_command_name_the_next_one(
-    here: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    installation: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.supervisor.startup.reachable", lambda _: {"postgres": True})
     monkeypatch.setattr("infra.supervisor.probes.running_clients", lambda _: {})
-    expected = step(here.engine, here.settings)
+    expected = step(installation.engine, installation.settings)
     services.status()
     status = capsys.readouterr().out
     running.finish("compact", {"files": 1}, as_json=False)
@@ -156,13 +160,13 @@ def test_an_undo_ends_as_the_status_after_it_with_a_new_data_set_first_and_a_rol
 
 @pytest.mark.parametrize("ask", [services.recommend, lambda user, place: services.explain(user, "i", place)])
 def test_a_placement_that_there_is_not_is_an_error_with_the_names_there_are(
-    installation: Installation, ask: Callable[[str, str], None]
+    installation: Installation, questions: Callable[[str, str], None]
 ) -> None:
     STATES["champion"](installation.engine)
     with pytest.raises(PlacementError, match="There is no placement 'nosuch'; there are home, buy-again"):
-        ask("somebody", "nosuch")
+        questions("somebody", "nosuch")
     with pytest.raises(PlacementError, match=r"about items\. Next: `tailorbird goes-with ITEM`"):
-        ask("somebody", "similar-items")
+        questions("somebody", "similar-items")
 
 
 def test_a_placement_to_score_that_there_is_not_is_refused_before_anything_is_opened(

@@ -13,14 +13,14 @@ def test_a_retrain_searches_what_is_due_and_goes_on_without_what_it_does_not_fin
     before = stocked.json("status")["champion"]
     stocked.sql("DELETE FROM search_results WHERE model = 'als'")
     models = ("--model", "most_popular", "--model", "own_frequency", "--model", "als")
-    found = stocked.json("retrain", "--minutes", "0.03", *models)
-    assert found["due"] == {"als": "it was never searched"}  # nobody named two_stage; own_frequency is a minute old
-    assert list(found["searches"]) == ["als"]
+    result = stocked.json("retrain", "--minutes", "0.03", *models)
+    assert result["due"] == {"als": "it was never searched"}  # nobody named two_stage; own_frequency is a minute old
+    assert list(result["searches"]) == ["als"]
     assert re.fullmatch(  # an earlier test may have tried settings of the same study
         r"It found no settings; the model is trained with its defaults\.|It tried \d+ settings, and the best .*",
-        found["searches"]["als"],
+        result["searches"]["als"],
     )
-    ladder = [row["model"] for row in found["review"]["ladder"]]
+    ladder = [row["model"] for row in result["review"]["ladder"]]
     assert {"most_popular", "own_frequency"} <= set(ladder)
-    assert found["review"]["status"] != "approved"  # a person decides
+    assert result["review"]["status"] != "approved"  # a person decides
     assert stocked.json("status")["champion"] == before

@@ -35,84 +35,84 @@ def ready(stocked: Shop) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def quick(ready: Shop, here: Installation) -> Iterator[Installation]:
+def quick(ready: Shop, live: Installation) -> Iterator[Installation]:
     """Runs of `retrain` take seconds, and nothing is open when the test begins."""
-    assert here.settings.var == ready.var
-    deployment = prefect(here, "GET", "/deployments/name/retrain/retrain")
-    prefect(here, "PATCH", f"/deployments/{deployment['id']}", {"parameters": QUICK})
-    write(here, "UPDATE retrain_requests SET status = 'failed' WHERE status IN ('requested', 'running')")
-    yield here
-    prefect(here, "PATCH", f"/deployments/{deployment['id']}", {"parameters": deployment["parameters"]})
+    assert live.settings.var == ready.var
+    deployment = prefect(live, "GET", "/deployments/name/retrain/retrain")
+    prefect(live, "PATCH", f"/deployments/{deployment['id']}", {"parameters": QUICK})
+    write(live, "UPDATE retrain_requests SET status = 'failed' WHERE status IN ('requested', 'running')")
+    yield live
+    prefect(live, "PATCH", f"/deployments/{deployment['id']}", {"parameters": deployment["parameters"]})
 
 
-def prefect(here: Installation, method: str, path: str, body: Any = None) -> Any:
-    endpoints = here.endpoints
+def prefect(installation: Installation, method: str, path: str, body: Any = None) -> Any:
+    endpoints = installation.endpoints
     return call(method, endpoints.prefect_api_url + path, login_headers(endpoints.environment), body)
 
 
-def write(here: Installation, statement: str) -> None:
-    with here.engine.begin() as connection:
+def write(installation: Installation, statement: str) -> None:
+    with installation.engine.begin() as connection:
         connection.execute(text(statement))
 
 
-def asked(here: Installation) -> int:
-    with here.engine.begin() as connection:
+def open_request(installation: Installation) -> int:
+    with installation.engine.begin() as connection:
         made = request_retraining(connection, "drift", "baskets have moved")
     assert made is not None
     return made.request_id
 
 
-def detected(here: Installation, request_id: int) -> bool:
+def emit_drift(installation: Installation, request_id: int) -> bool:
     payload = {"request": request_id, "reason": "baskets have moved"}
-    return events.try_emit(here.endpoints, events.DRIFT, events.request_resource(request_id), payload)
+    return events.try_emit(installation.endpoints, events.DRIFT, events.request_resource(request_id), payload)
 
 
-def overdue(here: Installation) -> None:
+def overdue(installation: Installation) -> None:
     """As if the request had waited for its event's run."""
-    write(here, "UPDATE retrain_requests SET requested_at = now() - interval '1 minute'")
+    write(installation, "UPDATE retrain_requests SET requested_at = now() - interval '1 minute'")
 
 
-def until(here: Installation, request_id: int, right: Callable[[Request], bool], seconds: float) -> Request:
+def until(installation: Installation, request_id: int, right: Callable[[Request], bool], seconds: float) -> Request:
     deadline = time.monotonic() + seconds
     while True:
-        with here.engine.connect() as connection:
-            found = get_request(connection, request_id)
-        if right(found):
-            return found
-        assert time.monotonic() < deadline, found
+        with installation.engine.connect() as connection:
+            request = get_request(connection, request_id)
+        if right(request):
+            return request
+        assert time.monotonic() < deadline, request
         time.sleep(0.1)
 
 
-def done(here: Installation, request_id: int, seconds: float = 60) -> Request:
-    return until(here, request_id, lambda found: found.status == "done", seconds)
+def done(installation: Installation, request_id: int, seconds: float = 60) -> Request:
+    return until(installation, request_id, lambda request: request.status == "done", seconds)
 
 
-def run_of(here: Installation, run_id: str | None) -> dict[str, Any]:
-    return dict(prefect(here, "GET", f"/flow_runs/{run_id}"))
+def run_of(installation: Installation, run_id: str | None) -> dict[str, Any]:
+    return dict(prefect(installation, "GET", f"/flow_runs/{run_id}"))
 
 
-def table_of(here: Installation, run_id: str) -> dict[str, Any]:
+def table_of(installation: Installation, run_id: str) -> dict[str, Any]:
     chosen = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": ["retraining"]}}}
-    [found] = prefect(here, "POST", "/artifacts/filter", chosen)
-    return dict(found)
+    [request] = prefect(installation, "POST", "/artifacts/filter", chosen)
+    return dict(request)
 
 
 def test_a_detection_starts_a_run_that_names_each_step(quick: Installation) -> None:
-    request_id = asked(quick)
-    assert detected(quick, request_id)
-    began = until(quick, request_id, lambda found: found.status == "running", 60)
+    request_id = open_request(quick)
+    assert emit_drift(quick, request_id)
+    began = until(quick, request_id, lambda request: request.status == "running", 60)
     assert run_of(quick, began.flow_run)["state"]["type"] == "RUNNING"
-    found = done(quick, request_id)
-    assert found.outcome == "kept"
+    request = done(quick, request_id)
+    assert request.outcome == "kept"
     runs = prefect_pages.runs(quick.endpoints)
-    assert {"features", "train", "review", "score", "train: most_popular", "features: Data Docs"} <= set(found.steps)
-    assert found.steps["features"].startswith(f"{runs}/task-run/")
-    assert all(found.steps[name].startswith(f"{runs}/flow-run/") for name in ("train", "review", "score"))
-    table = table_of(quick, str(found.flow_run))
+    assert {"features", "train", "review", "score", "train: most_popular", "features: Data Docs"} <= set(request.steps)
+    assert request.steps["features"].startswith(f"{runs}/task-run/")
+    assert all(request.steps[name].startswith(f"{runs}/flow-run/") for name in ("train", "review", "score"))
+    table = table_of(quick, str(request.flow_run))
     assert "the champion; it stays" in table["description"]
-    assert all(page in table["data"] for page in found.steps.values())
+    assert all(page in table["data"] for page in request.steps.values())
     for step in ("train", "review", "score"):
-        assert run_of(quick, found.steps[step].rpartition("/")[2])["state"]["type"] == "COMPLETED"
+        assert run_of(quick, request.steps[step].rpartition("/")[2])["state"]["type"] == "COMPLETED"
 
 
 def test_of_two_detections_at_once_one_retrains_and_a_second_run_of_it_ends_at_once(quick: Installation) -> None:
@@ -124,30 +124,30 @@ def test_of_two_detections_at_once_one_retrains_and_a_second_run_of_it_ends_at_o
             return request_retraining(connection, "drift", "baskets have moved")
 
     with ThreadPoolExecutor(2) as pool:
-        [made] = [found for found in pool.map(detect, range(2)) if found]
-    detected(quick, made.request_id)
-    detected(quick, made.request_id)
-    found = done(quick, made.request_id)
-    assert found.fence == 1
-    other = until_two_runs(quick, made.request_id, str(found.flow_run))
+        [made] = [request for request in pool.map(detect, range(2)) if request]
+    emit_drift(quick, made.request_id)
+    emit_drift(quick, made.request_id)
+    request = done(quick, made.request_id)
+    assert request.fence == 1
+    other = until_two_runs(quick, made.request_id, str(request.flow_run))
     assert "Nothing was trained here" in table_of(quick, other)["description"]
     assert f"retrain request {made.request_id} (drift: baskets have moved)" in table_of(quick, other)["description"]
 
 
-def until_two_runs(here: Installation, request_id: int, first: str) -> str:
+def until_two_runs(installation: Installation, request_id: int, first: str) -> str:
     """The other run of a request, when it has completed."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        for seen in prefect(here, "POST", "/flow_runs/filter", {"sort": "START_TIME_DESC"}):
-            mine = seen["parameters"].get("request") == request_id and seen["id"] != first
-            if mine and seen["state"]["type"] == "COMPLETED":
+        for seen in prefect(installation, "POST", "/flow_runs/filter", {"sort": "START_TIME_DESC"}):
+            same_request = seen["parameters"].get("request") == request_id and seen["id"] != first
+            if same_request and seen["state"]["type"] == "COMPLETED":
                 return str(seen["id"])
         time.sleep(0.2)
     raise AssertionError("there was no second run that completed")
 
 
 def test_a_request_whose_event_was_lost_is_started_by_the_poll(quick: Installation) -> None:
-    request_id = asked(quick)
+    request_id = open_request(quick)
     overdue(quick)
     assert done(quick, request_id).fence == 1
 
@@ -157,23 +157,23 @@ def test_a_request_that_was_made_while_prefect_was_down_is_started_by_the_poll(
     ready: Shop, quick: Installation
 ) -> None:
     ready.kill("prefect")
-    request_id = asked(quick)
-    assert not detected(quick, request_id)
+    request_id = open_request(quick)
+    assert not emit_drift(quick, request_id)
     ready.run("up", TAILORBIRD_RETRAIN_LEASE_SECONDS="6")
     overdue(quick)
     assert done(quick, request_id, 90).fence == 1
 
 
 def test_a_run_that_was_killed_is_followed_by_another(ready: Shop, quick: Installation) -> None:
-    request_id = asked(quick)
-    detected(quick, request_id)
-    lost = until(quick, request_id, lambda found: found.status == "running", 30)
+    request_id = open_request(quick)
+    emit_drift(quick, request_id)
+    lost = until(quick, request_id, lambda request: request.status == "running", 30)
     kill_run(ready, str(lost.flow_run))
-    found = done(quick, request_id, 90)
-    assert found.fence == 2
-    assert found.flow_run != lost.flow_run
+    request = done(quick, request_id, 90)
+    assert request.fence == 2
+    assert request.flow_run != lost.flow_run
     assert run_of(quick, lost.flow_run)["state"]["type"] == "CRASHED"
-    assert run_of(quick, found.flow_run)["parameters"] == {**QUICK, "request": request_id}
+    assert run_of(quick, request.flow_run)["parameters"] == {**QUICK, "request": request_id}
 
 
 def kill_run(shop: Shop, run_id: str) -> None:
@@ -190,16 +190,16 @@ def kill_run(shop: Shop, run_id: str) -> None:
 
 
 def test_a_command_that_comes_while_a_run_works_says_which_and_trains_nothing(ready: Shop, quick: Installation) -> None:
-    request_id = asked(quick)
-    detected(quick, request_id)
-    found = until(quick, request_id, lambda found: found.status == "running", 30)
+    request_id = open_request(quick)
+    emit_drift(quick, request_id)
+    request = until(quick, request_id, lambda request: request.status == "running", 30)
     taken = "UPDATE retrain_requests SET fence = 99, leased_until = now() + interval '1 hour'"
     write(quick, f"{taken} WHERE status = 'running'")
-    said = ready.run("retrain", "--model", "most_popular")
-    assert "Nothing was trained here: another run works on" in said
-    assert f"runs/flow-run/{found.flow_run}" in said
+    output = ready.run("retrain", "--model", "most_popular")
+    assert "Nothing was trained here: another run works on" in output
+    assert f"runs/flow-run/{request.flow_run}" in output
     deadline = time.monotonic() + 30
-    while (ended := run_of(quick, found.flow_run)["state"])["type"] == "RUNNING":
+    while (ended := run_of(quick, request.flow_run)["state"])["type"] == "RUNNING":
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert ended["type"] == "FAILED"  # somebody else has the request: it was superseded

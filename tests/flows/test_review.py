@@ -39,14 +39,14 @@ def test_a_version_that_waits_is_the_challenger(desk: Desk) -> None:
     version = desk.ask()
     assert desk.registry.aliases()[CHALLENGER] == version
     assert "waits for a person" in desk.registry.version(version).description
-    left = desk.review(version)["expires_at"] - desk.review(version)["requested_at"]
-    assert left.days == 7
+    remaining = desk.review(version)["expires_at"] - desk.review(version)["requested_at"]
+    assert remaining.days == 7
 
 
 def test_a_yes_by_command_makes_it_the_champion_and_says_who_and_why(stocked: Shop, desk: Desk) -> None:
     before, version = desk.champion(), desk.ask()
-    said = stocked.json("decide", str(version), "--approve", "--reason", "steadier", "--reviewer", "ann")
-    assert (said["decision"], said["champion"]) == ("approved", version)
+    result = stocked.json("decide", str(version), "--approve", "--reason", "steadier", "--reviewer", "ann")
+    assert (result["decision"], result["champion"]) == ("approved", version)
     stands(desk, version)
     now = desk.champion()
     assert (now["previous_promotion_id"], now["actor"], now["reason"]) == (before["promotion_id"], "ann", "steadier")
@@ -201,8 +201,8 @@ def test_a_rollback_returns_to_the_champion_before_and_to_its_lists(stocked: Sho
     desk.decide(version)
     stocked.run("score")
     assert stocked.json("status")["batch"]["model_version"] == version
-    said = stocked.json("rollback", "model", "--reason", "complaints", "--actor", "ann")
-    assert (said["from"], said["to"], said["batches"]["home"]) == (version, before["model_version"], live["id"])
+    result = stocked.json("rollback", "model", "--reason", "complaints", "--actor", "ann")
+    assert (result["from"], result["to"], result["batches"]["home"]) == (version, before["model_version"], live["id"])
     stands(desk, before["model_version"])
     assert desk.champion()["restored_promotion_id"] == before["promotion_id"]
     assert {row["batch_id"] for row in stocked.json("recommend", "household-0001")} == {live["id"]}
@@ -212,7 +212,7 @@ def test_a_rollback_returns_to_the_champion_before_and_to_its_lists(stocked: Sho
 
 def test_while_reviews_are_switched_off_nobody_promotes(desk: Desk) -> None:
     before, version = desk.champion()["model_version"], desk.ask()
-    never = replace(desk.here, settings=desk.here.settings.model_copy(update={"review": "never"}))
+    never = replace(desk.installation, settings=desk.installation.settings.model_copy(update={"review": "never"}))
     with pytest.raises(DecisionRefusedError, match="TAILORBIRD_REVIEW is `never`"):
         apply_decision(never, desk.registry, version, Decision(True, "ann", "a test", "command"))
     stands(desk, before)
@@ -224,11 +224,11 @@ def test_with_automatic_reviews_what_passes_is_promoted_at_once_and_recorded_as_
     newer = stocked.json("features", "--as-of", "2017-12-17", "--validation-days", "30", "--test-days", "31")["version"]
     try:
         models = ("--model", "most_popular", "--model", "own_frequency")
-        said = stocked.run("review", "--dataset", newer, *models, TAILORBIRD_REVIEW="auto")
+        output = stocked.run("review", "--dataset", newer, *models, TAILORBIRD_REVIEW="auto")
         now = desk.champion()
         assert now["previous_promotion_id"] == before["promotion_id"]
         assert (now["dataset_version"], now["via"], now["actor"]) == (newer, "auto", "the gate")
-        assert f"Version {now['model_version']}: approved." in said
+        assert f"Version {now['model_version']}: approved." in output
         stands(desk, now["model_version"])
     finally:
         desk.write(f"DELETE FROM datasets WHERE version = '{newer}'")

@@ -26,14 +26,14 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 @pytest.fixture
 def form(desk: Desk) -> Iterator[Page]:
     """The form of the `decide` deployment, by somebody who has signed in."""
-    login = str(desk.here.endpoints.prefect_login)
-    api = desk.here.endpoints.prefect_api_url
+    login = str(desk.installation.endpoints.prefect_login)
+    api = desk.installation.endpoints.prefect_api_url
     deployment = request_json("GET", f"{api}/deployments/name/decide/decide", {"Authorization": basic_auth(login)})
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 1500})
         page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
-        page.goto(prefect_pages.form(desk.here.endpoints, deployment["id"]))
+        page.goto(prefect_pages.form(desk.installation.endpoints, deployment["id"]))
         page.get_by_text("Who decides. It is recorded.").wait_for()
         yield page
         browser.close()

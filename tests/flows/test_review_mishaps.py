@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 def delete(desk: Desk, version: int) -> None:
     """As a person does in MLflow."""
-    MlflowClient(desk.here.endpoints.mlflow_tracking_uri).delete_model_version(NAME, str(version))
+    MlflowClient(desk.installation.endpoints.mlflow_tracking_uri).delete_model_version(NAME, str(version))
 
 
 def without_model(desk: Desk) -> int:
     """A version whose run has no model any more."""
-    client = MlflowClient(desk.here.endpoints.mlflow_tracking_uri)
+    client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
     run = client.create_run(client.get_experiment_by_name(NAME).experiment_id, tags={"kind": "own_frequency"})  # type: ignore[union-attr]
     source = f"{run.info.artifact_uri}/model"
     return int(client.create_model_version(NAME, source, run.info.run_id, await_creation_for=0).version)
@@ -75,23 +75,23 @@ def test_a_champion_that_was_deleted_in_mlflow_answers_and_is_compared_with_all_
 
 def test_a_version_whose_model_is_lost_is_told_so_and_others_are_heard_all_the_same(desk: Desk) -> None:
     before = desk.champion()["model_version"]
-    broken, other = desk.ask(without_model(desk)), desk.ask()
-    desk.tag(broken, review="approved")
+    without_files, other = desk.ask(without_model(desk)), desk.ask()
+    desk.tag(without_files, review="approved")
     desk.tag(other, review="rejected", reviewer="ann")
     reconcile_once()
-    assert desk.review(broken)["decision"] is None
-    assert "Not approved: " in desk.registry.version(broken).tags["review_note"]
+    assert desk.review(without_files)["decision"] is None
+    assert "Not approved: " in desk.registry.version(without_files).tags["review_note"]
     assert desk.review(other)["decision"] == "rejected"
-    desk.registry.set_alias(CHAMPION, broken)
+    desk.registry.set_alias(CHAMPION, without_files)
     reconcile_once()
     assert desk.registry.aliases()[CHAMPION] == before
-    assert "was put back" in desk.registry.version(broken).tags["review_note"]
+    assert "was put back" in desk.registry.version(without_files).tags["review_note"]
 
 
 def test_while_reviews_are_switched_off_an_alias_moved_to_an_earlier_champion_is_refused(desk: Desk) -> None:
     before, version = desk.champion()["model_version"], desk.ask()
     desk.decide(version)
-    never = replace(desk.here, settings=desk.here.settings.model_copy(update={"review": "never"}))
+    never = replace(desk.installation, settings=desk.installation.settings.model_copy(update={"review": "never"}))
     with pytest.raises(DecisionRefusedError, match="TAILORBIRD_REVIEW is `never`"):
         _promote_moved(never, desk.registry, desk.champion(), before)
     assert desk.champion()["model_version"] == version
@@ -116,7 +116,7 @@ def test_two_who_hear_the_same_alias_at_once_do_not_say_that_it_was_put_back(des
     for moved in (first, second) * 10:
         desk.registry.set_alias(CHAMPION, moved)
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda _: list(apply_moved_alias(desk.here, desk.registry)), range(2)))
+            list(pool.map(lambda _: list(apply_moved_alias(desk.installation, desk.registry)), range(2)))
         assert (desk.champion()["model_version"], desk.registry.aliases()[CHAMPION]) == (moved, moved)
         assert "review_note" not in desk.registry.version(moved).tags
 
@@ -132,9 +132,9 @@ def test_a_note_goes_when_what_it_tells_of_is_over(desk: Desk) -> None:
 
 def test_a_tag_that_is_set_while_the_report_is_made_is_heard(desk: Desk) -> None:
     version = desk.ask()
-    asked = desk.review(version)
+    review = desk.review(version)
     desk.tag(version, review="rejected", reviewer="ann")
-    annotate_version(desk.registry, asked)
+    annotate_version(desk.registry, review)
     reconcile_once()
     assert (desk.review(version)["decision"], desk.review(version)["reviewer"]) == ("rejected", "ann")
 
@@ -172,8 +172,8 @@ def test_a_webhook_that_mlflow_refuses_and_a_taken_port_keep_nothing_from_being_
         monkeypatch.setenv("TAILORBIRD_WEBHOOK_URL", "http://[1:2:3:4]/mlflow")
         current.cache_clear()
         threading.Thread(target=watch, args=(3600,), daemon=True).start()
-        said: list[str] = []
-        assert within(60, lambda: said.append(capsys.readouterr().out) or "webhook URL" in "".join(said)), said  # type: ignore[func-returns-value]
+        output: list[str] = []
+        assert within(60, lambda: output.append(capsys.readouterr().out) or "webhook URL" in "".join(output)), output  # type: ignore[func-returns-value]
     assert within(10, lambda: desk.review(version)["decision"] == "rejected")
 
 
@@ -194,8 +194,8 @@ def test_a_no_and_a_rollback_by_command_do_not_wait_for_mlflow(stocked: Shop, de
     try:
         stocked.run("decide", str(other), "--reject", "--reason", "an outage", "--reviewer", "ann")
         assert desk.review(other)["decision"] == "rejected"
-        said = stocked.run("decide", str(other), "--approve", "--reason", "an outage", code=1)
-        assert "Not reachable: mlflow" in said
+        output = stocked.run("decide", str(other), "--approve", "--reason", "an outage", code=1)
+        assert "Not reachable: mlflow" in output
         assert stocked.json("rollback", "model", "--reason", "an outage", "--actor", "ann")["to"] == before
     finally:
         stocked.run("up")

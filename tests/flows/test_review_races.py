@@ -35,7 +35,7 @@ def at_once(*works: Callable[[], object]) -> list[str | None]:
     """What each was told: None for a success."""
     start = Barrier(len(works))
 
-    def told(work: Callable[[], object]) -> str | None:
+    def message_of(work: Callable[[], object]) -> str | None:
         start.wait()
         try:
             work()
@@ -44,10 +44,10 @@ def at_once(*works: Callable[[], object]) -> list[str | None]:
         return None
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(told, works))
+        return list(pool.map(message_of, works))
 
 
-def ask_again(desk: Desk, *versions: int) -> None:
+def request_again(desk: Desk, *versions: int) -> None:
     """Requests anew, as if nobody had ever decided about these versions."""
     desk.write(f"DELETE FROM reviews WHERE model_version IN ({', '.join(map(str, versions))})")
     for version in versions:
@@ -67,12 +67,12 @@ def test_of_two_versions_approved_at_once_one_is_promoted_and_the_other_is_told(
     one, other = desk.version(), desk.version()
     won = set()
     for _ in range(ROUNDS):
-        ask_again(desk, one, other)
+        request_again(desk, one, other)
         before = desk.champion()
-        told = at_once(lambda: desk.decide(one), lambda: desk.decide(other))
+        messages = at_once(lambda: desk.decide(one), lambda: desk.decide(other))
         champion = settled(desk)
-        assert sorted(map(bool, told)) == [False, True], told
-        winner, loser = (one, other) if told[0] is None else (other, one)
+        assert sorted(map(bool, messages)) == [False, True], messages
+        winner, loser = (one, other) if messages[0] is None else (other, one)
         assert (champion["model_version"], champion["previous_promotion_id"]) == (winner, before["promotion_id"])
         assert [desk.review(version)["decision"] for version in (winner, loser)] == ["approved", None]
         won.add(winner)
@@ -82,14 +82,14 @@ def test_of_two_versions_approved_at_once_one_is_promoted_and_the_other_is_told(
 def test_a_promotion_and_a_rollback_at_once_never_leave_a_lie(desk: Desk) -> None:
     held, version = desk.version(), desk.version()
     for _ in range(ROUNDS):
-        ask_again(desk, held)
+        request_again(desk, held)
         desk.decide(held)
-        ask_again(desk, version)
+        request_again(desk, version)
         before = desk.champion()
-        told = at_once(lambda: desk.decide(version), lambda: go_back(desk))
+        messages = at_once(lambda: desk.decide(version), lambda: go_back(desk))
         champion = settled(desk)
-        approved, back = (said is None for said in told)
-        assert approved or back, told
+        approved, back = (message is None for message in messages)
+        assert approved or back, messages
         assert (desk.review(version)["decision"] == "approved") == approved
         if approved and not back:
             assert (champion["model_version"], champion["previous_promotion_id"]) == (version, before["promotion_id"])
@@ -102,19 +102,19 @@ def test_a_promotion_and_a_rollback_at_once_never_leave_a_lie(desk: Desk) -> Non
 
 def go_back(desk: Desk) -> None:
     """One step back, as `roll_back_model` does it; the lists are no matter here."""
-    champion, earlier = _pair(desk.here)
-    with desk.here.engine.begin() as connection:
+    champion, earlier = _pair(desk.installation)
+    with desk.installation.engine.begin() as connection:
         restore(connection, champion, earlier, Decision(True, "bob", "a test", "rollback"))
-    sync_aliases(desk.here.engine, desk.registry)
+    sync_aliases(desk.installation.engine, desk.registry)
 
 
 def test_yes_and_no_at_once_are_one_decision(desk: Desk) -> None:
     for _ in range(ROUNDS):
         version = desk.ask()
-        told = at_once(lambda v=version: desk.decide(v), lambda v=version: desk.decide(v, approve=False))
-        assert sorted(map(bool, told)) == [False, True], told
+        messages = at_once(lambda v=version: desk.decide(v), lambda v=version: desk.decide(v, approve=False))
+        assert sorted(map(bool, messages)) == [False, True], messages
         decided = desk.review(version)["decision"]
-        assert decided == ("approved" if told[0] is None else "rejected")
+        assert decided == ("approved" if messages[0] is None else "rejected")
         assert (settled(desk)["model_version"] == version) == (decided == "approved")
 
 
@@ -128,8 +128,8 @@ def test_a_server_that_is_killed_in_the_middle_leaves_the_old_champion_or_the_ne
     command = stocked.start(*arguments)
     stocked.kill(server, after=3.0)
     stocked.run("up")
-    _, said = command.communicate(timeout=300)
-    assert "Traceback" not in said
+    _, output = command.communicate(timeout=300)
+    assert "Traceback" not in output
     decided, champion = desk.review(version)["decision"], desk.champion()["model_version"]
     assert (decided, champion) in {(None, before), ("approved", version)}
     if command.returncode == 0:
@@ -145,8 +145,8 @@ def test_with_mlflow_away_a_rollback_answers_at_once_and_the_alias_follows_later
     desk.decide(version)
     stocked.kill("mlflow")
     try:
-        said = roll_back_model.fn("ann", "an outage")
-        assert (said["from"], said["to"]) == (version, before)
+        result = roll_back_model.fn("ann", "an outage")
+        assert (result["from"], result["to"]) == (version, before)
         assert desk.champion()["model_version"] == before
         assert desk.champion()["alias_synced_at"] is None
     finally:
@@ -158,7 +158,7 @@ def test_with_mlflow_away_a_rollback_answers_at_once_and_the_alias_follows_later
 def test_mlflows_webhook_wakes_at_once_when_a_tag_is_set(desk: Desk) -> None:
     wake = Event()
     server = listen(0, "a secret", wake)
-    client = MlflowClient(desk.here.endpoints.mlflow_tracking_uri)
+    client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
     try:
         desk.registry.ensure_webhook(f"http://127.0.0.1:{server.server_address[1]}/mlflow", "a secret")
         version = desk.version()
@@ -177,5 +177,5 @@ def test_two_who_set_the_same_tag_at_once_are_both_heard(desk: Desk) -> None:
     version = desk.version()
     for number in range(ROUNDS):
         tag = {f"word-{number}": "said"}
-        told = at_once(lambda t=tag: desk.tag(version, **t), lambda t=tag: desk.tag(version, **t))
-        assert told == [None, None]
+        messages = at_once(lambda t=tag: desk.tag(version, **t), lambda t=tag: desk.tag(version, **t))
+        assert messages == [None, None]

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def registry(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    here = endpoints.endpoints(Settings(var=stocked.var))
-    assert here.mlflow_login is not None
-    for name, word in zip(("USERNAME", "PASSWORD"), here.mlflow_login, strict=True):
+    services = endpoints.endpoints(Settings(var=stocked.var))
+    assert services.mlflow_login is not None
+    for name, word in zip(("USERNAME", "PASSWORD"), services.mlflow_login, strict=True):
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", word)
-    return Registry(here.mlflow_tracking_uri)
+    return Registry(services.mlflow_tracking_uri)
 
 
 @pytest.fixture
@@ -62,11 +62,11 @@ def test_a_version_leads_to_its_training_its_prefect_run_and_its_datas_docs(vers
 
 
 def test_the_prefect_run_leads_to_the_version_and_the_report(version: Any, registry: Registry, stocked: Shop) -> None:
-    here = endpoints.endpoints(Settings(var=stocked.var))
-    login = {"Authorization": basic_auth(str(here.prefect_login))}
-    wanted = {"artifacts": {"key": {"like_": "%-version-1"}}}
-    found = request_json("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
-    shown = {artifact["key"]: artifact["data"] for artifact in found}
+    services = endpoints.endpoints(Settings(var=stocked.var))
+    login = {"Authorization": basic_auth(str(services.prefect_login))}
+    query = {"artifacts": {"key": {"like_": "%-version-1"}}}
+    artifacts = request_json("POST", f"{services.prefect_api_url}/artifacts/latest/filter", login, query)
+    shown = {artifact["key"]: artifact["data"] for artifact in artifacts}
     assert f"({registry.version_page(1)})" in shown["version-page-version-1"]
     assert f"({version.tags['report']})" in shown["report-version-1"]
     assert {"training-run-version-1", "data-docs-version-1"} <= set(shown)

@@ -20,15 +20,15 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return calls
 
 
-@pytest.mark.parametrize(("terminal", "yes", "asked"), [(True, False, 1), (True, True, 0), (False, False, 0)])
+@pytest.mark.parametrize(("terminal", "yes", "questions_asked"), [(True, False, 1), (True, True, 0), (False, False, 0)])
 def test_a_rollback_asks_once_on_a_terminal(
-    done: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, terminal: bool, yes: bool, asked: int
+    done: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, terminal: bool, yes: bool, questions_asked: int
 ) -> None:
     questions: list[str] = []
     monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
     monkeypatch.setattr("typer.confirm", lambda question, **_: questions.append(question) or True)
     reviewing.rollback_model("a slip", "ann", yes)
-    assert (len(questions), done) == (asked, [("ann", "a slip")])
+    assert (len(questions), done) == (questions_asked, [("ann", "a slip")])
 
 
 def test_after_a_no_nothing_is_rolled_back(

@@ -29,7 +29,7 @@ GIVEN = {"mapping": "segment"}
 
 
 @pytest.fixture
-def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
+def services(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
     """The running installation as this process's own; schedules made here are gone afterwards."""
     for name in ("DATABASE_URL", "HOME", "LAKE", "BUNDLES", "EXPORTED_BY"):
         monkeypatch.delenv(f"TAILORBIRD_{name}", raising=False)
@@ -42,45 +42,45 @@ def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
             schedules.remove(row.slug)
 
 
-def prefect(here: Endpoints, method: str, path: str, body: Any = None) -> Any:
-    return request_json(method, here.prefect_api_url.rstrip("/") + path, login_headers(here.environment), body)
+def prefect(services: Endpoints, method: str, path: str, body: Any = None) -> Any:
+    return request_json(method, services.prefect_api_url.rstrip("/") + path, login_headers(services.environment), body)
 
 
 def of(slug: str) -> ScheduleRow:
     return next(row for row in schedules.list_schedules() if row.slug == slug)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 def test_every_installation_compacts_its_lake_once_a_week() -> None:
     row = of(WEEKLY)
     assert (row.deployment, row.cron, row.zone, row.active) == ("compact", "30 3 * * 0", "UTC", True)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 def test_every_installation_makes_its_lists_anew_every_night() -> None:
     row = of(NIGHTLY)
     assert (row.deployment, row.cron, row.zone, row.active) == ("score", "30 4 * * *", "UTC", True)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 def test_every_installation_audits_what_it_has_shown_once_a_month() -> None:
     row = of(MONTHLY)
     assert (row.deployment, row.cron, row.zone, row.active) == ("audit", "0 6 1 * *", "UTC", True)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 def test_every_installation_looks_for_drift_once_a_day() -> None:
     row = of(DAILY)
     assert (row.deployment, row.cron, row.zone, row.active) == ("monitor", "15 5 * * *", "UTC", True)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 def test_every_installation_retrains_once_a_week() -> None:
     row = of(RETRAIN)
     assert (row.deployment, row.cron, row.zone, row.active) == ("retrain", "30 5 * * 0", "UTC", True)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 def test_the_planned_retrain_is_known_until_its_schedule_is_paused() -> None:
     planned = next_run("retrain", load())
     assert (planned.startswith("Sunday 20"), planned.endswith(" 05:30 UTC")) == (True, True)
@@ -91,7 +91,7 @@ def test_the_planned_retrain_is_known_until_its_schedule_is_paused() -> None:
         schedules.resume(RETRAIN)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 def test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it() -> None:
     schedules.set_schedule("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
     row = of("nightly")
@@ -103,7 +103,7 @@ def test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it()
     assert datetime.fromisoformat(str(again.next_run)).hour == 4
 
 
-def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Shop, here: Endpoints) -> None:
+def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Shop, services: Endpoints) -> None:
     schedules.set_schedule("ingest", "nightly", "0 3 * * *", "UTC", GIVEN)
     for command, active in (("pause", False), ("resume", True)):
         rows = {row["slug"]: row for row in shop.json("schedules", command, "nightly")}
@@ -112,12 +112,12 @@ def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Sho
     assert "nightly" in shop.run("schedules", "list")
     schedules.remove("nightly")
     assert [row.slug for row in schedules.list_schedules()] == OURS
-    assert prefect(here, "GET", "/deployments/name/ingest/ingest")["schedules"] == []
+    assert prefect(services, "GET", "/deployments/name/ingest/ingest")["schedules"] == []
     with pytest.raises(ScheduleRefusedError, match=f"no schedule 'nightly'. There are: {MONTHLY}"):
         schedules.pause("nightly")
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 def test_removing_one_schedule_leaves_the_plan_of_the_others_of_its_deployment() -> None:
     schedules.set_schedule("compact", "noon", "0 12 * * *")
     planned = of(WEEKLY).next_run
@@ -125,12 +125,12 @@ def test_removing_one_schedule_leaves_the_plan_of_the_others_of_its_deployment()
     assert of(WEEKLY).next_run == planned is not None
 
 
-def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(shop: Shop, here: Endpoints) -> None:
+def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(shop: Shop, services: Endpoints) -> None:
     schedules.set_schedule("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
     schedules.set_schedule("compact", "noon", "0 12 * * *", "UTC", {"keep_days": 3})
     schedules.pause(WEEKLY)
     before = schedules.list_schedules()
-    prefect(here, "PATCH", "/variables/name/tailorbird_deployed", {"value": "another state of the flows"})
+    prefect(services, "PATCH", "/variables/name/tailorbird_deployed", {"value": "another state of the flows"})
     assert "Registering the flows" in shop.start("up").communicate(timeout=120)[1]
     assert [replace(row, next_run=None) for row in schedules.list_schedules()] == [
         replace(row, next_run=None) for row in before
@@ -138,9 +138,9 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
     schedules.resume(WEEKLY)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         (("ingest", "x", "0 3 * *"), "no cron line that Prefect reads. It has minute, hour, day"),
         (("ingest", "x", "61 3 * * *"), "no cron line"),
@@ -152,13 +152,13 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
         (("ingest", WEEKLY, "0 3 * * *"), "is a schedule of compact"),
     ],
 )
-def test_what_cannot_be_a_schedule_is_refused_and_nothing_is_kept(asked: tuple[Any, ...], said: str) -> None:
-    with pytest.raises(ScheduleRefusedError, match=said):
-        schedules.set_schedule(*asked)
+def test_what_cannot_be_a_schedule_is_refused_and_nothing_is_kept(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ScheduleRefusedError, match=message):
+        schedules.set_schedule(*arguments)
     assert [row.slug for row in schedules.list_schedules()] == OURS
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("services")
 def test_a_refused_change_leaves_the_schedule_as_it_was() -> None:
     schedules.set_schedule("ingest", "nightly", "0 3 * * *", "UTC", GIVEN)
     before = of("nightly")
@@ -168,17 +168,17 @@ def test_a_refused_change_leaves_the_schedule_as_it_was() -> None:
     assert of("nightly") == before
 
 
-def test_of_the_slots_that_nobody_worked_on_one_is_run(here: Endpoints) -> None:
-    compact = prefect(here, "GET", "/deployments/name/compact/compact")["id"]
+def test_of_the_slots_that_nobody_worked_on_one_is_run(services: Endpoints) -> None:
+    compact = prefect(services, "GET", "/deployments/name/compact/compact")["id"]
     schedules.set_schedule("compact", "every-minute", "* * * * *", "UTC", {"keep_days": 3})
     now = datetime.now(UTC)
     back = {"start_time": (now - timedelta(minutes=6)).isoformat(), "end_time": now.isoformat(), "min_runs": 6}
-    prefect(here, "POST", f"/deployments/{compact}/schedule", back)
+    prefect(services, "POST", f"/deployments/{compact}/schedule", back)
     schedules.pause("every-minute")
     due = {"expected_start_time": {"before_": now.isoformat()}}
     runs = {"deployments": {"id": {"any_": [compact]}}, "flow_runs": due}
     deadline = time.monotonic() + 60
-    while (seen := Counter(run["state"]["name"] for run in prefect(here, "POST", "/flow_runs/filter", runs))) != {
+    while (seen := Counter(run["state"]["name"] for run in prefect(services, "POST", "/flow_runs/filter", runs))) != {
         "Completed": 1,
         "Missed": 5,
     }:

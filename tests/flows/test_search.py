@@ -30,128 +30,128 @@ if TYPE_CHECKING:
 PLOTS = {"history.png", "slices.png", "parallel_coordinates.png", "importance.png"}
 
 
-def tried(here: Installation, model: str) -> list[Any]:
+def tried(installation: Installation, model: str) -> list[Any]:
     """The ended trials of all studies of a model."""
     query = text(
         "SELECT t.datetime_start, t.datetime_complete FROM optuna.trials t JOIN optuna.studies s USING (study_id)"
         " WHERE s.study_name LIKE :topic AND t.state IN ('COMPLETE', 'PRUNED') ORDER BY 1"
     )
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         return list(connection.execute(query, {"topic": f"{model} on %"}))
 
 
-def runs_under(here: Installation, run_id: str) -> list[Any]:
-    client = MlflowClient(here.endpoints.mlflow_tracking_uri)
+def runs_under(installation: Installation, run_id: str) -> list[Any]:
+    client = MlflowClient(installation.endpoints.mlflow_tracking_uri)
     experiment = client.get_run(run_id).info.experiment_id
     return list(client.search_runs([experiment], f"tags.mlflow.parentRunId = '{run_id}'"))
 
 
 def fitting(version: str) -> list[psutil.Process]:
     """Processes that try settings on a data set."""
-    mine = ("tasks.tuning.trial_child", version)
-    return [p for p in psutil.process_iter(["cmdline"]) if all(word in (p.info["cmdline"] or ()) for word in mine)]
+    words = ("tasks.tuning.trial_child", version)
+    return [p for p in psutil.process_iter(["cmdline"]) if all(word in (p.info["cmdline"] or ()) for word in words)]
 
 
-def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, here: Installation) -> None:
+def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, live: Installation) -> None:
     options = ("search", "--model", "als", "--trials", "7")
     killed = stocked.start(*options)
     try:
-        while len(tried(here, "als")) < 2:
+        while len(tried(live, "als")) < 2:
             assert killed.poll() is None, killed.communicate()
             time.sleep(0.2)
     finally:
         killed.kill()
         killed.communicate()
-    (found,) = stocked.json(*options)
-    assert (found["trials"], len(found["tried"]), len(tried(here, "als"))) == (7, 7, 7)
-    assert not fitting(found["dataset_version"])
+    (result,) = stocked.json(*options)
+    assert (result["trials"], len(result["tried"]), len(tried(live, "als"))) == (7, 7, 7)
+    assert not fitting(result["dataset_version"])
 
-    runs = [run for run in runs_under(here, found["run_id"]) if run.info.status == "FINISHED"]
+    runs = [run for run in runs_under(live, result["run_id"]) if run.info.status == "FINISHED"]
     assert len(runs) == 7
     best = max(
         (run for run in runs if run.data.tags["state"] == "COMPLETE"),
         key=lambda run: run.data.metrics["mean_ndcg_at_10"],
     )
-    assert {name: float(value) for name, value in best.data.params.items()} == pytest.approx(found["best"])
+    assert {name: float(value) for name, value in best.data.params.items()} == pytest.approx(result["best"])
     assert {"fit_seconds", "memory_mb", "artifact_mb", "coverage_at_10"} <= best.data.metrics.keys()
     assert {"git_commit", "dataset_version"} <= best.data.tags.keys()
-    client = MlflowClient(here.endpoints.mlflow_tracking_uri)
+    client = MlflowClient(live.endpoints.mlflow_tracking_uri)
     assert len(client.get_metric_history(best.info.run_id, "ndcg_at_10")) == 2  # one a fold
-    assert {file.path.removeprefix("search/") for file in client.list_artifacts(found["run_id"], "search")} == PLOTS
+    assert {file.path.removeprefix("search/") for file in client.list_artifacts(result["run_id"], "search")} == PLOTS
 
     (run_id,) = stocked.json("train", "--model", "als")["runs"]
     trained = client.get_run(run_id)
-    assert trained.data.tags["search_run"] == found["run_id"]
-    assert found["page"] in trained.data.tags["mlflow.note.content"]
-    assert trained.data.params["alpha"] == str(found["config"]["alpha"])
-    with here.engine.begin() as connection:  # as if it had been killed before it could store what it found
+    assert trained.data.tags["search_run"] == result["run_id"]
+    assert result["page"] in trained.data.tags["mlflow.note.content"]
+    assert trained.data.params["alpha"] == str(result["config"]["alpha"])
+    with live.engine.begin() as connection:  # as if it had been killed before it could store what it found
         connection.execute(delete(search_results).where(search_results.c.model == "als"))
-    assert stocked.json(*options)[0]["tried"] == found["tried"]  # a finished search has nothing more to try
-    stored = find_search_result(here, found["dataset_version"], "als")
+    assert stocked.json(*options)[0]["tried"] == result["tried"]  # a finished search has nothing more to try
+    stored = find_search_result(live, result["dataset_version"], "als")
     assert stored is not None
-    assert stored["config"] == found["config"]
+    assert stored["config"] == result["config"]
 
 
-def test_a_search_begins_with_the_defaults_and_the_champions_own_settings(here: Installation) -> None:
-    with here.engine.connect() as connection:
+def test_a_search_begins_with_the_defaults_and_the_champions_own_settings(live: Installation) -> None:
+    with live.engine.connect() as connection:
         champion = current_champion(connection)
     assert champion is not None
     own = within(catalog.model_type(champion["kind"]).space, verify_promoted(champion).parameters)
-    begins = _first(here, newest_version(), champion["kind"])
+    begins = _first(live, newest_version(), champion["kind"])
     assert own in begins
     assert begins[0].items() <= asdict(catalog.config(champion["kind"])).items()
 
 
-def test_two_commands_share_one_search(stocked: Shop, here: Installation) -> None:
+def test_two_commands_share_one_search(stocked: Shop, live: Installation) -> None:
     options = ("search", "--model", "item_knn", "--method", "random", "--trials", "6", "--json")
     both = [stocked.start(*options) for _ in range(2)]
     ends = [command.communicate(timeout=200) for command in both]
     assert [command.returncode for command in both] == [0, 0], ends
-    times = tried(here, "item_knn")
+    times = tried(live, "item_knn")
     assert len(times) == 6
     assert any(later[0] < one[1] for one, later in pairwise(times))  # two at a time
-    (found,) = stocked.json(*options[:-1])
-    settings = [tuple(value for name, value in line.items() if name in found["best"]) for line in found["tried"]]
+    (result,) = stocked.json(*options[:-1])
+    settings = [tuple(value for name, value in line.items() if name in result["best"]) for line in result["tried"]]
     assert len(set(settings)) == 6
 
 
-def test_the_same_seed_finds_the_same_best_setting(stocked: Shop, here: Installation) -> None:
+def test_the_same_seed_finds_the_same_best_setting(stocked: Shop, live: Installation) -> None:
     options = ("search", "--model", "own_frequency", "--trials", "9", "--seed", "3", "--fresh")
-    found = []
+    result = []
     for _ in range(2):
-        with here.engine.begin() as connection:  # what was found before would be tried too
+        with live.engine.begin() as connection:  # what was found before would be tried too
             connection.execute(delete(search_results).where(search_results.c.model == "own_frequency"))
-        found.append(stocked.json(*options)[0])
-    one, again = found
+        result.append(stocked.json(*options)[0])
+    one, again = result
     assert one["study"] != again["study"]
     assert (one["best"], one["ndcg_10"]) == (again["best"], again["ndcg_10"])
 
 
 def test_settings_that_fail_or_eat_memory_are_written_down_and_the_search_goes_on(
-    here: Installation, monkeypatch: pytest.MonkeyPatch
+    live: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImplicitALS, "space", {"factors": Choice((-1, 8, 30_000))})
     plan = SearchPlan("grid", limits=TrialLimits(memory_mb=1_000))
-    found = search_model.fn(newest_version(), "als", plan, Budget(), workers=2)
-    assert found["best"] == {"factors": 8}
-    lines = {line["factors"]: line for line in found["tried"]}
+    result = search_model.fn(newest_version(), "als", plan, Budget(), workers=2)
+    assert result["best"] == {"factors": 8}
+    lines = {line["factors"]: line for line in result["tried"]}
     assert {factors: line["state"] for factors, line in lines.items()} == {-1: "fail", 8: "complete", 30_000: "pruned"}
     assert "may take 1,000" in lines[30_000]["error"]
-    runs = {run.data.params["factors"]: run for run in runs_under(here, found["run_id"])}
+    runs = {run.data.params["factors"]: run for run in runs_under(live, result["run_id"])}
     assert runs["-1"].info.status == "FAILED"
     assert runs["-1"].data.tags["said"] == lines[-1]["error"] != ""
 
 
 def test_a_search_ends_with_its_time(stocked: Shop) -> None:
     began = time.monotonic()
-    said = stocked.run("search", "--model", "two_stage", "--minutes", "0.03", code=1)
+    output = stocked.run("search", "--model", "two_stage", "--minutes", "0.03", code=1)
     assert time.monotonic() - began < 60
-    assert "no setting was measured on all folds in the time there was" in said
+    assert "no setting was measured on all folds in the time there was" in output
 
 
 def test_a_search_that_cannot_begin_says_why(stocked: Shop) -> None:
-    said = stocked.run("search", "--model", "als", "--dataset", "nope", code=1)
-    assert "There is no data set 'nope'" in said
-    assert "Traceback" not in said
+    output = stocked.run("search", "--model", "als", "--dataset", "nope", code=1)
+    assert "There is no data set 'nope'" in output
+    assert "Traceback" not in output
     with pytest.raises(catalog.UnknownModelError, match="There is no model 'nothing'; choose one of"):
         searchable(["own_frequency", "nothing"])

@@ -32,17 +32,17 @@ FILES = {"per_user.parquet", "summary.json", "reranked.json", "tables.csv", "fea
 @pytest.fixture(scope="module")
 def trained(stocked: Shop) -> dict[str, Any]:
     options = [part for kind in MODELS for part in ("--model", kind)]
-    found: dict[str, Any] = stocked.json("train", *options)
-    return found
+    result: dict[str, Any] = stocked.json("train", *options)
+    return result
 
 
 @pytest.fixture
 def client(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    here = endpoints.endpoints(Settings(var=stocked.var))
-    assert here.mlflow_login is not None
-    for name, word in zip(("USERNAME", "PASSWORD"), here.mlflow_login, strict=True):
+    services = endpoints.endpoints(Settings(var=stocked.var))
+    assert services.mlflow_login is not None
+    for name, word in zip(("USERNAME", "PASSWORD"), services.mlflow_login, strict=True):
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", word)
-    return MlflowClient(here.mlflow_tracking_uri)
+    return MlflowClient(services.mlflow_tracking_uri)
 
 
 def test_a_run_keeps_tables_and_plots_that_people_can_look_at(trained: dict[str, Any], client: MlflowClient) -> None:
@@ -63,22 +63,22 @@ def test_a_run_keeps_figures_with_their_intervals(trained: dict[str, Any], clien
 def test_a_run_leads_to_the_prefect_run_that_made_it_and_to_the_docs_of_its_data(
     trained: dict[str, Any], client: MlflowClient, stocked: Shop
 ) -> None:
-    here = endpoints.endpoints(Settings(var=stocked.var))
+    services = endpoints.endpoints(Settings(var=stocked.var))
     tags = client.get_run(trained["runs"][MODELS.index("logistic_regression")]).data.tags
     page, flow_run = tags["prefect_run"].rsplit("/", 1)
-    assert page == f"{here.prefect_page}/v2/runs/flow-run"
-    login = {"Authorization": basic_auth(str(here.prefect_login))}
-    assert request_json("GET", f"{here.prefect_api_url}/flow_runs/{flow_run}", login)["name"]
-    assert tags["data_docs"] == f"{here.docs_page}/{trained['dataset_version']}/"
+    assert page == f"{services.prefect_page}/v2/runs/flow-run"
+    login = {"Authorization": basic_auth(str(services.prefect_login))}
+    assert request_json("GET", f"{services.prefect_api_url}/flow_runs/{flow_run}", login)["name"]
+    assert tags["data_docs"] == f"{services.docs_page}/{trained['dataset_version']}/"
     assert all(f"({tags[name]})" in tags["mlflow.note.content"] for name in ("prefect_run", "data_docs"))
 
 
 def test_the_prefect_run_leads_to_the_runs_in_mlflow(trained: dict[str, Any], stocked: Shop) -> None:
-    here = endpoints.endpoints(Settings(var=stocked.var))
-    login = {"Authorization": basic_auth(str(here.prefect_login))}
-    wanted = {"artifacts": {"key": {"like_": "training-run-%"}}}
-    found = request_json("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
-    shown = {artifact["key"]: artifact["data"] for artifact in found}
+    services = endpoints.endpoints(Settings(var=stocked.var))
+    login = {"Authorization": basic_auth(str(services.prefect_login))}
+    query = {"artifacts": {"key": {"like_": "training-run-%"}}}
+    artifacts = request_json("POST", f"{services.prefect_api_url}/artifacts/latest/filter", login, query)
+    shown = {artifact["key"]: artifact["data"] for artifact in artifacts}
     for kind, run_id in zip(MODELS, trained["runs"], strict=True):
         assert f"/runs/{run_id})" in shown[f"training-run-{kind.replace('_', '-')}"]
 
@@ -100,14 +100,14 @@ def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: dict[str, 
 
 
 def test_the_terminal_shows_both_ladders(trained: dict[str, Any], stocked: Shop) -> None:
-    said = stocked.run("train", "--model", "most_popular", "--model", "own_frequency")
-    assert "All items: each model against the best above it" in said
-    assert "Items new to the user: each model against the best above it" in said
-    assert f"{trained['ladder'][1]['gain']:+.4f} (" in said
-    assert max(len(line) for line in said.splitlines() if line[:1] in set("┏┃┡│└")) <= 110
+    output = stocked.run("train", "--model", "most_popular", "--model", "own_frequency")
+    assert "All items: each model against the best above it" in output
+    assert "Items new to the user: each model against the best above it" in output
+    assert f"{trained['ladder'][1]['gain']:+.4f} (" in output
+    assert max(len(line) for line in output.splitlines() if line[:1] in set("┏┃┡│└")) <= 110
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("live")
 def test_a_review_names_models_that_are_trained_already_now_and_left_out(trained: dict[str, Any]) -> None:
     sentences, untrained = announce_compared(trained["dataset_version"], ["most_popular", "content_based"])
     assert f"Compared on {trained['dataset_version']}: most_popular (trained already); content_based (trained now)" in (
@@ -119,8 +119,8 @@ def test_a_review_names_models_that_are_trained_already_now_and_left_out(trained
 
 def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, client: MlflowClient) -> None:
     options = ("--model", "own_frequency", "--model", "most_popular", "--folds", "4", "--horizon-days", "20")
-    found = stocked.json("validate", *options)
-    folds = found["models"]["own_frequency"]
+    result = stocked.json("validate", *options)
+    folds = result["models"]["own_frequency"]
     assert len(folds) == 4
     assert all(one["measured_until"] == other["measured_from"] for one, other in pairwise(folds))
     experiment = client.get_experiment_by_name("tailorbird")
@@ -131,17 +131,17 @@ def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, clie
         pytest.approx(fold["ndcg_at_10"]) for fold in folds
     ]
     assert run.data.metrics["folds/ndcg_at_10_sd"] > 0
-    said = stocked.run("validate", *options)
-    assert "Mean ± sd over 4 folds" in said
-    assert f"{run.data.metrics['folds/ndcg_at_10_mean']:.4f} ± {run.data.metrics['folds/ndcg_at_10_sd']:.4f}" in said
+    output = stocked.run("validate", *options)
+    assert "Mean ± sd over 4 folds" in output
+    assert f"{run.data.metrics['folds/ndcg_at_10_mean']:.4f} ± {run.data.metrics['folds/ndcg_at_10_sd']:.4f}" in output
 
 
 def test_a_run_that_training_did_not_record_is_trained_again(
-    trained: dict[str, Any], stocked: Shop, here: Installation
+    trained: dict[str, Any], stocked: Shop, live: Installation
 ) -> None:
     first = trained["runs"][MODELS.index("most_popular")]
     assert stocked.json("train", "--model", "most_popular")["runs"] == [first]
-    with here.engine.begin() as connection:
+    with live.engine.begin() as connection:
         connection.execute(delete(trained_bundles).where(trained_bundles.c.run_id == first))
     [second] = stocked.json("train", "--model", "most_popular")["runs"]
     assert second != first

@@ -23,6 +23,7 @@ from infra.lake.delta_lake import Lake
 from infra.services import ports
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.primitives.arrow_sql import query, texts
+from tests.memory import folder_of_postgres
 
 MODULES = {
     "ingest_items": "tasks.ingest.reference.ingest_items",
@@ -234,17 +235,18 @@ def ready() -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server of the storm's own, always on the same port."""
-    made = EmbeddedPostgres(tmp_path_factory.mktemp("storm"), ports.free(17433 + os.getpid() % 1000))
-    made.start()
-    try:
-        prepare(made)
-        yield made
-    finally:
-        running = made.running()
-        if running is not None:
-            os.kill(running.pid, signal.SIGQUIT)  # nobody needs what it would write down at its end
-        made.destroy()
+    """Start a server of the storm's own, always on the same port. Killed, it restarts from memory as from a disk."""
+    with folder_of_postgres(tmp_path_factory.mktemp("storm")) as folder:
+        made = EmbeddedPostgres(folder, ports.free(17433 + os.getpid() % 1000))
+        made.start()
+        try:
+            prepare(made)
+            yield made
+        finally:
+            running = made.running()
+            if running is not None:
+                os.kill(running.pid, signal.SIGQUIT)  # nobody needs what it would write down at its end
+            made.destroy()
 
 
 @pytest.fixture(scope="module")

@@ -237,11 +237,11 @@ def test_pages_and_interfaces_ask_for_a_password(running: Endpoints) -> None:
 def test_only_loopback_is_listened_on(place: Place) -> None:
     pids = [pid for pid in place.pids().values() if pid is not None]
     families = [psutil.Process(pid) for pid in pids] + [c for pid in pids for c in psutil.Process(pid).children(True)]
-    heard = set()
+    received = set()
     for process in families:
         with suppress(psutil.NoSuchProcess):  # PostgreSQL's come and go
-            heard |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
-    assert heard == {"127.0.0.1"}
+            received |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert received == {"127.0.0.1"}
 
 
 def test_the_database_has_its_schema_and_the_other_two_are_closed_to_its_role(running: Endpoints) -> None:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram, start_http_server
 from infra.installation import Installation
 from infra.prefect_api import events
 from tasks.monitoring.serving_metrics import MetricsState, alert_slow_serving, current_metrics
-from tests.ear import Ear
+from tests.recording_server import RecordingServer
 
 
 @dataclass
@@ -53,16 +53,16 @@ def serving() -> Iterator[Serving]:
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    with Ear() as heard:
-        yield heard
+def recorder() -> Iterator[RecordingServer]:
+    with RecordingServer() as received:
+        yield received
 
 
 @pytest.fixture
-def here(installation: Installation, serving: Serving, ear: Ear) -> Installation:
+def here(installation: Installation, serving: Serving, recorder: RecordingServer) -> Installation:
     """An installation that looks at that server, and whose Prefect only hears."""
     settings = installation.settings.model_copy(update={"metrics_url": serving.url})
-    endpoints = replace(installation.endpoints, prefect_api_url=f"{ear.url}/api")
+    endpoints = replace(installation.endpoints, prefect_api_url=f"{recorder.url}/api")
     return replace(installation, settings=settings, endpoints=endpoints)
 
 
@@ -72,7 +72,7 @@ def look(here: Installation, looks: MetricsState) -> str | None:
 
 
 def test_quick_answers_are_no_news_and_slow_ones_are_told_once_an_hour(
-    here: Installation, serving: Serving, ear: Ear
+    here: Installation, serving: Serving, recorder: RecordingServer
 ) -> None:
     looks = MetricsState()
     serving.answer(0.9, 500)  # before the first look: nobody knows when
@@ -84,7 +84,7 @@ def test_quick_answers_are_no_news_and_slow_ones_are_told_once_an_hour(
     said = look(here, looks)
     assert said is not None
     assert "last 1000 requests: p99 is 750 ms (250 are allowed)" in said
-    [event] = ear.events()
+    [event] = recorder.events()
     assert (event["event"], event["payload"]["reason"]) == (events.SLOW_SERVING, said)
     assert event["payload"]["page"] == serving.url
     serving.answer(0.9, 200)
@@ -93,7 +93,7 @@ def test_quick_answers_are_no_news_and_slow_ones_are_told_once_an_hour(
     look(here, looks)  # it was well again: the next time is news
     serving.answer(0.9, 200)
     assert look(here, looks) is not None
-    assert len(ear.events()) == 2
+    assert len(recorder.events()) == 2
 
 
 def test_errors_are_told_by_their_share_and_few_requests_are_not_judged(here: Installation, serving: Serving) -> None:
@@ -131,7 +131,9 @@ def test_after_a_restart_of_the_server_it_is_judged_by_what_came_since(here: Ins
     assert "last 300 requests" in said
 
 
-def test_a_server_that_cannot_be_asked_is_reported_without_its_password(here: Installation, ear: Ear) -> None:
+def test_a_server_that_cannot_be_asked_is_reported_without_its_password(
+    here: Installation, recorder: RecordingServer
+) -> None:
     url = "http://127.0.0.1:9/metrics"
     settings = here.settings.model_copy(update={"metrics_url": url.replace("//", "//me:hidden@")})
     there, looks = replace(here, settings=settings), MetricsState()
@@ -139,7 +141,7 @@ def test_a_server_that_cannot_be_asked_is_reported_without_its_password(here: In
     assert said is not None
     assert f"The metrics of serving at {url} cannot be read" in said
     assert look(there, looks) is None
-    assert [event["payload"]["reason"] for event in ear.events()] == [said]
+    assert [event["payload"]["reason"] for event in recorder.events()] == [said]
     assert current_metrics(there) is None
 
 
@@ -155,10 +157,12 @@ def test_the_figures_of_now_are_those_of_all_servers_that_answer(here: Installat
     assert 10 < found["p99_ms"] <= 25
 
 
-def test_while_prefect_is_away_it_is_told_again_until_it_was_heard(here: Installation, ear: Ear) -> None:
+def test_while_prefect_is_away_it_is_told_again_until_it_was_heard(
+    here: Installation, recorder: RecordingServer
+) -> None:
     settings = here.settings.model_copy(update={"metrics_url": "http://127.0.0.1:9/metrics"})
     away = replace(here, settings=settings, endpoints=replace(here.endpoints, prefect_api_url="http://127.0.0.1:9/api"))
     looks = MetricsState()
     assert look(away, looks) is not None
     assert look(replace(away, endpoints=here.endpoints), looks) is not None
-    assert len(ear.events()) == 1
+    assert len(recorder.events()) == 1

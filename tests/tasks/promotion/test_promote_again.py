@@ -174,8 +174,8 @@ def test_a_no_by_tag_after_a_rollback_is_refused_on_the_version(shop: Shop) -> N
     shop.roll_back()
     shop.hear()
     shop.registry.tag_version(SECOND, {"reviewer": "bob", "reason": "right so", "review": "rejected"})
-    (heard,) = shop.hear()
-    assert "Version 2 was not rejected: Version 2 was approved by ann; a decision is not changed." in heard
+    (received,) = shop.hear()
+    assert "Version 2 was not rejected: Version 2 was approved by ann; a decision is not changed." in received
     assert (shop.version(), "review" in shop.tags()) == (FIRST, False)
 
 

@@ -57,8 +57,8 @@ from tasks.reconciler.check_registered_versions import ALTERED, INTEGRITY, Check
 from tasks.reconciler.mlflow_requests import apply_moved_alias
 from tasks.review.review_models import _register
 from tests.conftest import fresh_database
-from tests.ear import Ear
 from tests.models.conftest import CUT, CUTS, make_shop
+from tests.recording_server import RecordingServer
 
 RUN = "a" * 32
 YES = Decision(True, "ann", "fine", "command")
@@ -98,14 +98,14 @@ class Shop:
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    with Ear() as recording:
+def recorder() -> Iterator[RecordingServer]:
+    with RecordingServer() as recording:
         yield recording
 
 
 @pytest.fixture
-def shop(installation: Installation, mlflow_database: str, tmp_path: Path, ear: Ear) -> Shop:
-    places = {"prefect_api_url": f"{ear.url}/api", "mlflow_tracking_uri": mlflow_database}
+def shop(installation: Installation, mlflow_database: str, tmp_path: Path, recorder: RecordingServer) -> Shop:
+    places = {"prefect_api_url": f"{recorder.url}/api", "mlflow_tracking_uri": mlflow_database}
     endpoints = replace(installation.endpoints, **places)
     here, registry = replace(installation, endpoints=endpoints), Registry(mlflow_database)
     data = Dataset(CUTS, *make_shop(seed=1)).training_data(CUT)
@@ -140,7 +140,7 @@ def measured(folder: Path, ndcg: float) -> str:
     return evaluation_digest(folder)
 
 
-class Bare(Ear):
+class Bare(RecordingServer):
     """An MLflow server that knows every run, and has none of the artifacts that it is asked for."""
 
     def answer(self, path: str, _said: Any) -> tuple[int, Any]:
@@ -385,12 +385,12 @@ def test_a_folder_that_others_can_change_is_not_named_to_a_server(shop: Shop, tm
 
 
 def test_altered_versions_are_marked_with_one_alert_and_restored_ones_are_cleared(
-    shop: Shop, ear: Ear, tmp_path: Path
+    shop: Shop, recorder: RecordingServer, tmp_path: Path
 ) -> None:
     def look(checks: Checks) -> list[dict[str, Any]]:
         check_registered_versions(shop.here, checks)
         mine = f"tailorbird.model-version.{shop.number}"
-        return [event["event"] for event in ear.events() if event["resource"]["prefect.resource.id"] == mine]
+        return [event["event"] for event in recorder.events() if event["resource"]["prefect.resource.id"] == mine]
 
     sound = tmp_path / "sound"
     shutil.copytree(shop.artifact, sound)

@@ -12,7 +12,7 @@ from tasks.monitoring.retraining.leases import claim, finish
 from tasks.monitoring.retraining.requests import Request, get_request, request_retraining
 from tasks.reconciler.restart_retrain import restart_retrain
 from tasks.review.outcomes import ReviewOutcome
-from tests.ear import Prefect
+from tests.recording_server import Prefect
 
 
 class Desk(Prefect):

@@ -10,19 +10,19 @@ from infra.installation import Installation
 from infra.prefect_api import events
 from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.reconciler.stale_lists import alert_stale_lists
-from tests.ear import Ear
 from tests.published import published, shelf
+from tests.recording_server import RecordingServer
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    with Ear() as heard:
-        yield heard
+def recorder() -> Iterator[RecordingServer]:
+    with RecordingServer() as received:
+        yield received
 
 
 @pytest.fixture
-def here(installation: Installation, ear: Ear) -> Installation:
-    endpoints = replace(installation.endpoints, prefect_api_url=f"{ear.url}/api")
+def here(installation: Installation, recorder: RecordingServer) -> Installation:
+    endpoints = replace(installation.endpoints, prefect_api_url=f"{recorder.url}/api")
     return replace(installation, endpoints=endpoints)
 
 
@@ -31,7 +31,9 @@ def age(here: Installation, hours: int) -> None:
         connection.execute(text(f"UPDATE placements SET checked_at = now() - interval '{hours} hours'"))
 
 
-def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(here: Installation, ear: Ear) -> None:
+def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(
+    here: Installation, recorder: RecordingServer
+) -> None:
     told = AlertThrottle()
     assert alert_stale_lists(here, told) is None
     published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
@@ -39,7 +41,7 @@ def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(here: I
     age(here, 51)
     assert alert_stale_lists(here, told) == "The lists of home are stale."
     assert alert_stale_lists(here, told) is None
-    [event] = ear.events()
+    [event] = recorder.events()
     assert (event["event"], event["resource"]) == (
         events.STALE_LISTS,
         {"prefect.resource.id": "tailorbird.placement.home"},
@@ -51,17 +53,19 @@ def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(here: I
     assert alert_stale_lists(here, told) is not None
 
 
-def test_what_prefect_did_not_hear_is_told_at_the_next_look(here: Installation, ear: Ear) -> None:
+def test_what_prefect_did_not_hear_is_told_at_the_next_look(here: Installation, recorder: RecordingServer) -> None:
     told = AlertThrottle()
     published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
     age(here, 51)
     alert_stale_lists(replace(here, endpoints=replace(here.endpoints, prefect_api_url="http://127.0.0.1:9/api")), told)
     alert_stale_lists(here, told)
-    assert len(ear.events()) == 1
+    assert len(recorder.events()) == 1
 
 
-def test_a_placement_that_is_not_configured_any_more_promises_nothing(here: Installation, ear: Ear) -> None:
+def test_a_placement_that_is_not_configured_any_more_promises_nothing(
+    here: Installation, recorder: RecordingServer
+) -> None:
     published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "summer"))
     age(here, 5000)
     assert alert_stale_lists(here, AlertThrottle()) is None
-    assert ear.events() == []
+    assert recorder.events() == []

@@ -14,8 +14,8 @@ from infra.locks.advisory_locks import locked
 from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.reconciler.start_scoring import IdleRuns, start_scoring
 from tasks.scoring import batch_state
-from tests.ear import Prefect
 from tests.published import published, shelf
+from tests.recording_server import Prefect
 
 ALL = ["home", "buy-again", "email", "similar-items", "goes-well-with"]
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from tests.faults.storm.reports import report
-from tests.flows.conftest import cut, desk, here, shop, stocked
+from tests.flows.conftest import cut, desk, live, shop, stocked
 from tests.flows.forked import Command
 
 PRELOADED = [f"tests.faults.storm.running.{name}" for name in ("promoting", "searching", "training")]
-__all__ = ["cut", "desk", "here", "shop", "stocked"]
+__all__ = ["cut", "desk", "live", "shop", "stocked"]
 
 
 @pytest.fixture(scope="session", autouse=True)

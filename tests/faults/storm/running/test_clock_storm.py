@@ -54,17 +54,17 @@ def displaced(stocked: Shop, clock: Clock) -> Iterator[Displaced]:
 
 
 def state(desk: Desk, statement: str) -> Any:
-    with desk.here.engine.connect() as connection:
+    with desk.installation.engine.connect() as connection:
         return connection.execute(text(statement)).scalar_one()
 
 
 def check_ledger(desk: Desk) -> int:
     """Every row is in the ledger once, every accepted one in the lake once; returns how many there are."""
-    with desk.here.engine.connect() as connection:
+    with desk.installation.engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM ingest_batches WHERE dataset = 'events'")).mappings().all()
     for row in rows:
         assert row["read"] == sum(row[name] for name in COUNTS[1:]), row
-    table = desk.here.lake.events()
+    table = desk.installation.lake.events()
     assert table is not None
     ids = table.to_pyarrow_table(columns=["event_id"])["event_id"]
     assert len(ids) == len(ids.unique()) == sum(row["accepted"] for row in rows)
@@ -93,7 +93,7 @@ def test_commands_whose_clock_jumps_lose_nothing_and_call_nothing_late(
             for command in (("score", "home"), ("reconcile",), ("lake", "compact", "--keep-days", "1")):
                 done(displaced, storm, *command)
             for known in kept:
-                DeltaTable(f"{desk.here.lake.root}/events", version=known).to_pyarrow_table()
+                DeltaTable(f"{desk.installation.lake.root}/events", version=known).to_pyarrow_table()
             kept |= versions(desk)
             assert desk.review(version)["decision"] is None
             shown = {row["placement"]: row["state"] for row in displaced.json("status")["placements"]}
@@ -120,7 +120,7 @@ def done(shop: Displaced, storm: Storm, *arguments: str) -> str:
 
 def versions(desk: Desk) -> set[int]:
     """The newest version of the events, which is younger than any days to keep."""
-    table = desk.here.lake.events()
+    table = desk.installation.lake.events()
     assert table is not None
     return {table.version()}
 

@@ -33,7 +33,7 @@ COMMITTED = ("alias", "alias noted", "tag")
 @pytest.fixture
 def deciding(desk: Desk, tmp_path: Path) -> Work:
     """Processes that approve versions of the running shop."""
-    return Work(desk.here, tmp_path, DECIDE)
+    return Work(desk.installation, tmp_path, DECIDE)
 
 
 def ask(desk: Desk, number: int) -> int:
@@ -43,22 +43,22 @@ def ask(desk: Desk, number: int) -> int:
     version = desk.ask(next(turn for turn in turns if desk.registry.version(turn).run_id != champion["run_id"]))
     digest = str(desk.review(version)["digest"])
     assert digest != champion["digest"]
-    shutil.rmtree(Path(desk.here.bundles) / digest, ignore_errors=True)
+    shutil.rmtree(Path(desk.installation.bundles) / digest, ignore_errors=True)
     return version
 
 
 def check_chain(desk: Desk) -> None:
     """Each promotion replaced the one before it, and every bundle that can be seen is whole."""
-    with desk.here.engine.connect() as connection:
+    with desk.installation.engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM promotions ORDER BY promotion_id")).mappings().all()
     before = 0
     for row in rows:
         assert row["previous_promotion_id"] == before, rows
         before = row["promotion_id"]
     bundle.verify(Path(rows[-1]["bundle"]), rows[-1]["digest"])
-    shown = {path.name for path in Path(desk.here.bundles).iterdir() if not path.name.startswith(".")}
+    shown = {path.name for path in Path(desk.installation.bundles).iterdir() if not path.name.startswith(".")}
     for name in shown:
-        bundle.verify(Path(desk.here.bundles) / name, name)
+        bundle.verify(Path(desk.installation.bundles) / name, name)
 
 
 def check(desk: Desk, version: int, before: int) -> None:
@@ -76,7 +76,7 @@ def check(desk: Desk, version: int, before: int) -> None:
 def check_promoted(desk: Desk, version: int) -> None:
     check(desk, version, version)
     assert desk.champion()["model_version"] == version
-    left = [path.name for path in Path(desk.here.bundles).iterdir() if path.name.startswith(".")]
+    left = [path.name for path in Path(desk.installation.bundles).iterdir() if path.name.startswith(".")]
     assert left == []
 
 

@@ -49,7 +49,7 @@ def impatient(stocked: Shop) -> Iterator[Shop]:
 
 
 def requests(desk: Desk) -> list[dict[str, Any]]:
-    with desk.here.engine.connect() as connection:
+    with desk.installation.engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM retrain_requests ORDER BY request_id")).mappings()
         return [dict(row) for row in rows]
 
@@ -63,12 +63,12 @@ def check(desk: Desk) -> None:
     reconcile_once()
     holder, aliases = desk.champion(), desk.registry.aliases()
     assert aliases[CHAMPION] == holder["model_version"]
-    with desk.here.engine.connect() as connection:
+    with desk.installation.engine.connect() as connection:
         waiting = [review["model_version"] for review in open_reviews(connection) if review["passed"]]
         asked = set(connection.execute(select(reviews.c.model_version)).scalars())
         known = set(connection.execute(select(trained_bundles.c.run_id)).scalars())
     assert aliases.get(CHALLENGER) == (waiting[0] if waiting else None)
-    versions = MlflowClient(desk.here.endpoints.mlflow_tracking_uri).search_model_versions(f"name = '{NAME}'")
+    versions = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri).search_model_versions(f"name = '{NAME}'")
     for version in versions:
         if int(version.version) not in asked:
             with pytest.raises(TailorbirdError):
@@ -81,18 +81,18 @@ def check_end(desk: Desk) -> None:
     """Nothing is left that goes on or holds something up."""
     check(desk)
     assert still_open(desk) == []
-    client = MlflowClient(desk.here.endpoints.mlflow_tracking_uri)
+    client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
     experiment = client.get_experiment_by_name(NAME)
     assert experiment is not None
     mine = f"attributes.status = 'RUNNING' AND tags.dataset_version = '{newest_version()}'"
     running = client.search_runs([experiment.experiment_id], mine)
     assert [(run.info.run_name, run.data.tags) for run in running] == []
-    assert not is_locked(desk.here.engine, "the aliases in MLflow")
+    assert not is_locked(desk.installation.engine, "the aliases in MLflow")
 
 
 def versions_of(desk: Desk) -> Counter[str]:
     """How many versions each run of a training has; the tests of the desk register some twice."""
-    client = MlflowClient(desk.here.endpoints.mlflow_tracking_uri)
+    client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
     return Counter(version.run_id for version in client.search_model_versions(f"name = '{NAME}'"))
 
 
@@ -100,7 +100,7 @@ def test_a_training_that_is_killed_at_any_step_leaves_no_version_that_could_be_p
     desk: Desk, storm: Storm, tmp_path: Path
 ) -> None:
     desk.decide(desk.ask(desk.version("most_popular")))  # every other model is better
-    learning = Work(desk.here, tmp_path, "tests.faults.storm.running.training.learn")
+    learning = Work(desk.installation, tmp_path, "tests.faults.storm.running.training.learn")
     for place, step in enumerate(STEPS):
         with storm.round(place):
             seed, before = 1_000 * storm.seed + place, versions_of(desk)

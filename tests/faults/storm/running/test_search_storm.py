@@ -105,9 +105,9 @@ class Searching:
         return dict(found)
 
 
-def check(here: Installation, found: dict[str, Any], many: int = TRIALS) -> None:
+def check(live: Installation, found: dict[str, Any], many: int = TRIALS) -> None:
     """Every setting counts once, the result is stored once, and MLflow shows no run that goes on."""
-    study = optuna.load_study(study_name=found["study"], storage=_storage(here))
+    study = optuna.load_study(study_name=found["study"], storage=_storage(live))
     trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
     counted = [t for t in trials if t.state != TrialState.WAITING and INTERRUPTED not in t.user_attrs]
     assert (len(counted), found["trials"], len(found["tried"])) == (many, many, many)
@@ -116,26 +116,26 @@ def check(here: Installation, found: dict[str, Any], many: int = TRIALS) -> None
     for trial in trials:
         if INTERRUPTED in trial.user_attrs and trial.params:
             assert settings.count(trial_settings(trial)) == 1, (trial, settings)
-    check_runs(here, found, counted)
+    check_runs(live, found, counted)
     version = found["dataset_version"]
-    with here.engine.connect() as connection:
+    with live.engine.connect() as connection:
         mine = (search_results.c.dataset_version == version, search_results.c.model == "als")
         [stored] = connection.execute(select(search_results).where(*mine)).mappings().all()
     assert (stored["study"], stored["config"], stored["trials"]) == (found["study"], found["config"], many)
     locks = ["search: studies", *(f"search: {found['study']}{trial}" for trial in ("", *map(trial_lock, trials)))]
-    assert [lock for lock in locks if is_locked(here.engine, lock)] == []
+    assert [lock for lock in locks if is_locked(live.engine, lock)] == []
 
 
 def trial_lock(trial: FrozenTrial) -> str:
     return f": trial {trial.number}"
 
 
-def check_runs(here: Installation, found: dict[str, Any], counted: list[FrozenTrial]) -> None:
+def check_runs(live: Installation, found: dict[str, Any], counted: list[FrozenTrial]) -> None:
     """One run of the search; under it one for each trial that ended well, and none that goes on.
 
     A trial whose process was killed counts as one that failed, maybe before it had a run.
     """
-    client = MlflowClient(here.endpoints.mlflow_tracking_uri)
+    client = MlflowClient(live.endpoints.mlflow_tracking_uri)
     experiment = client.get_experiment_by_name(NAME)
     assert experiment is not None
     [whole] = client.search_runs([experiment.experiment_id], f"tags.{RUN_KEY} = '{found['study']}'")
@@ -151,9 +151,9 @@ def check_runs(here: Installation, found: dict[str, Any], counted: list[FrozenTr
 
 
 def test_a_search_that_is_killed_at_any_step_goes_on_from_there(
-    stocked: Shop, here: Installation, storm: Storm, tmp_path: Path
+    stocked: Shop, live: Installation, storm: Storm, tmp_path: Path
 ) -> None:
-    searching = Work(here, tmp_path, "tests.faults.storm.running.searching.search")
+    searching = Work(live, tmp_path, "tests.faults.storm.running.searching.search")
     for place, step in enumerate(STEPS):
         with storm.round(place):
             seed = 1_000_000 + 100 * storm.seed + place
@@ -161,16 +161,16 @@ def test_a_search_that_is_killed_at_any_step_goes_on_from_there(
             storm.note("kills", f"at {step}")
             options = ("--trials", str(FEW), "--seed", str(seed))
             [found] = stocked.json("search", "--model", "als", *options)
-            check(here, found, FEW)
+            check(live, found, FEW)
 
 
 def test_a_search_that_is_killed_at_any_moment_counts_every_setting_once(
-    stocked: Shop, here: Installation, storm: Storm, kills: Callable[[int], int]
+    stocked: Shop, live: Installation, storm: Storm, kills: Callable[[int], int]
 ) -> None:
     wanted, began = kills(KILLS), time.monotonic()
     undisturbed = Searching(stocked, storm, 1000 * storm.seed).finish()
     assert undisturbed is not None
-    check(here, undisturbed)
+    check(live, undisturbed)
     span = time.monotonic() - began
     for number in count(1000 * storm.seed + 1):
         with storm.round(number):
@@ -183,6 +183,6 @@ def test_a_search_that_is_killed_at_any_moment_counts_every_setting_once(
                     break
             found = search.finish()
             if found is not None:
-                check(here, found)
+                check(live, found)
         if storm.done["kills"] >= wanted:
             return

@@ -12,11 +12,11 @@ from tests.faults.storm.conftest import PROGRAM, Run
 class Work:
     """Calls of `function` (module and name) with a number, in processes that can be stopped at a step and killed."""
 
-    def __init__(self, here: Installation, folder: Path, function: str) -> None:
+    def __init__(self, live: Installation, folder: Path, function: str) -> None:
         self._folder, self._numbers = folder, count(1)
         self._module, _, self._name = function.rpartition(".")
         self._context = multiprocessing.get_context("forkserver")
-        self._environment = here.endpoints.environment | {"TAILORBIRD_VAR": str(here.settings.var)}
+        self._environment = live.endpoints.environment | {"TAILORBIRD_VAR": str(live.settings.var)}
 
     def start(self, number: int, step: str | None = None) -> Run:
         """A process that works on the number, and stops at the step, if one is given."""

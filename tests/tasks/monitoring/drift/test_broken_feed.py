@@ -14,7 +14,7 @@ from infra.database.schema.schema import ingest_batches
 from infra.installation import current
 from infra.prefect_api import events as told
 from tasks.monitoring.drift.detect_drift import detect_drift
-from tests.ear import Ear
+from tests.recording_server import RecordingServer
 from tests.tasks.weeks import KNOWN, Week, Weekly, end, events
 
 
@@ -75,7 +75,7 @@ def test_a_file_that_lacks_a_column_it_has_to_have_blocks_until_a_sound_one_come
 def test_who_gets_alerts_hears_of_a_break_also_before_the_week_is_over(
     weekly: Weekly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Ear() as prefect:
+    with RecordingServer() as prefect:
         monkeypatch.setenv("PREFECT_API_URL", f"{prefect.url}/api")
         current.cache_clear()
         with pytest.raises(ContractViolationError):

@@ -9,12 +9,12 @@ from typing import Any, Self
 from infra.installation import Installation
 
 
-class Ear(ThreadingHTTPServer):
+class RecordingServer(ThreadingHTTPServer):
     """Hears on loopback for as long as the block runs."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Desk)
-        self.heard: list[tuple[str, Any]] = []
+        self.received: list[tuple[str, Any]] = []
 
     def __enter__(self) -> Self:
         Thread(target=self.serve_forever, daemon=True).start()
@@ -35,10 +35,10 @@ class Ear(ThreadingHTTPServer):
 
     def events(self) -> list[dict[str, Any]]:
         """Those that were emitted to Prefect."""
-        return [event for path, said in self.heard if path.endswith("/events") for event in said]
+        return [event for path, said in self.received if path.endswith("/events") for event in said]
 
 
-class Prefect(Ear):
+class Prefect(RecordingServer):
     """Knows one deployment as long as it is `deployed`, and the runs that it was asked for."""
 
     deployed = True
@@ -61,12 +61,12 @@ class Prefect(Ear):
 
 
 class _Desk(BaseHTTPRequestHandler):
-    server: Ear
+    server: RecordingServer
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         said = json.loads(self.rfile.read(length) or "null")
-        self.server.heard.append((self.path, said))
+        self.server.received.append((self.path, said))
         status, body = self.server.answer(self.path, said)
         self.send_response(status)
         self.end_headers()
