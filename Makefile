@@ -1,7 +1,9 @@
 # Start with `make demo`: it creates .venv on first use and turns real shopping data into recommendations.
 # PYTHON chooses the interpreter (3.11, 3.12 or 3.13); ARGS is passed to pytest and to `make lock`.
+# WORKERS is the number of processes of `make test`: three if memory allows, because the tests of services wait.
 PYTHON ?=
 ARGS ?=
+WORKERS ?= $(shell awk '/^MemAvailable/ {print ($$2 > 9000000) ? 3 : 2}' /proc/meminfo 2>/dev/null || echo 2)
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -32,7 +34,7 @@ up down: $(READY)
 	@$(BIN)/tailorbird $@
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -1,8 +1,9 @@
-"""A real PostgreSQL for the whole session, a fresh database and installation per test, and a small dirty shop."""
+"""A real PostgreSQL for the session, a fresh database and installation for each test, and a small dirty shop."""
 
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,26 +24,26 @@ from tests.memory import folder_of_postgres
 _TEMPLATE = "migrated"
 _WITHOUT_THE_SHOP = (
     *("test_monitor.py", "test_first_week.py", "test_commands.py", "test_next_commands.py", "test_keys.py"),
-    *("test_lake.py", "test_check.py", "test_decide_options.py", "test_forms.py"),
+    *("test_lake.py", "test_check.py", "test_decide_options.py", "test_forms.py", "test_stored_installation.py"),
 )
-"""Tests of flows that start what they need themselves."""
+"""Tests of flows that start the services that they need."""
 _LATE = ("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_hostile_ingest.py")
 """They leave the shop with a version that waits for a decision, and with events that make other data sets."""
 _NUMBERS = count(1)
-# Nothing listens there: whoever talks to Prefect or MLflow in these tests fails at once.
+# Nothing listens there: a call to Prefect or MLflow in these tests fails at once.
 _CLOSED = "http://127.0.0.1:9"
-# The same few examples each time; `make faults` tries many, other ones each time.
+# The same few examples each time. `make faults` tries many, and others each time.
 settings.register_profile(
     "few", max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile("many", settings.get_profile("few"), max_examples=200, derandomize=False)
 settings.load_profile("few")
-os.environ.pop("COLUMNS", None)  # workers of xdist state a width, as if for a terminal
-os.environ["TAILORBIRD_SETTINGS"] = "none"  # a settings file of the clone is no matter of the tests
+os.environ.pop("COLUMNS", None)  # workers of xdist set a width, as if for a terminal
+os.environ["TAILORBIRD_SETTINGS"] = "none"  # tests ignore a settings file of the clone
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares the running shop first, then the other long files: neither worker is left with one at the end."""
+    """Put the files that share the running shop first, then the other long files: workers end together."""
 
     def place(item: pytest.Item) -> tuple[bool, bool, int]:
         late = _LATE.index(item.path.name) if item.path.name in _LATE else -1
@@ -52,23 +53,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
-    """A worker runs whole files, and one of them all that share the running shop, so that it is stocked once."""
+    """Let a worker run whole files, and one worker all files that share the running shop: it is stocked once."""
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = Path(super()._split_scope(nodeid))
-            shared = file.parent.name == "flows" and file.name not in _WITHOUT_THE_SHOP
-            return "the running shop" if shared else str(file)
+            file = super()._split_scope(nodeid)
+            return "the running shop" if _shares_the_shop(Path(file)) else file
 
     return Scheduling(config, log)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the worker of the running shop go before the others, which share what it leaves of the processors."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not _shares_the_shop(item.path):
+        _lower_priority()
+
+
+@cache
+def _lower_priority() -> None:
+    os.nice(3)
+
+
+def _shares_the_shop(file: Path) -> bool:
+    return file.parent.name == "flows" and file.name not in _WITHOUT_THE_SHOP
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server of our own with a migrated database to copy from."""
+    """Start a server of our own with a migrated database to copy from."""
     with folder_of_postgres(tmp_path_factory.mktemp("postgres")) as folder:
         server = EmbeddedPostgres(folder)
-        # By process, so that two sessions at once do not both take the same port for free.
+        # By process: two sessions at once would take the same port for free.
         server.start(preferred_port=15433 + os.getpid() % 1000)
         try:
             _administer(server, f"CREATE DATABASE {_TEMPLATE}")
@@ -81,25 +96,25 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 @pytest.fixture
 def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of a fresh database without any table."""
+    """Return the URL of a fresh database without any table."""
     yield from fresh_database(postgres, "template1")
 
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of a fresh migrated database."""
+    """Return the URL of a fresh migrated database."""
     yield from fresh_database(postgres, _TEMPLATE)
 
 
 @pytest.fixture
 def other_database(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of one more fresh migrated database, of another installation."""
+    """Return the URL of one more fresh migrated database, of another installation."""
     yield from fresh_database(postgres, _TEMPLATE)
 
 
 @pytest.fixture
 def installation(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    """An installation of its own, which `infra.installation.current()` returns too."""
+    """Return the installation of a test, which `infra.installation.current()` returns too."""
     for name in ("LAKE", "BUNDLES", "EXPORTED_BY"):
         monkeypatch.delenv(f"TAILORBIRD_{name}", raising=False)
     monkeypatch.setenv("TAILORBIRD_DATABASE_URL", database)
@@ -113,7 +128,7 @@ def installation(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def own_var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `var` of the test's own, where keys are made, and none that the environment gives."""
+    """Return the test's own `var`, in which keys are made; the environment gives none."""
     for name in ("SECRET_SIGNING_KEY", "SECRET_PSEUDONYM_KEY", "SIGNING_PUBLIC_KEY"):
         monkeypatch.delenv(f"TAILORBIRD_{name}", raising=False)
     monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "var"))
@@ -138,7 +153,7 @@ def _administer(server: EmbeddedPostgres, statement: str) -> None:
 
 
 def _forget() -> None:
-    """What a process keeps about its one installation."""
+    """Drop what a process keeps about its one installation."""
     current.cache_clear()
     opened = sys.modules.get("tasks.datasets.load_dataset")
     if opened is not None:
@@ -146,7 +161,7 @@ def _forget() -> None:
 
 
 class Shop(NamedTuple):
-    """A folder in the shape of the Complete Journey, its tables, and what has to become of the events."""
+    """A folder in the shape of the Complete Journey, its tables, and the expected ledger and quarantine."""
 
     folder: Path
     transactions: pa.Table
@@ -158,21 +173,21 @@ class Shop(NamedTuple):
 
     @property
     def events_file(self) -> str:
-        """Where the transactions are."""
+        """Return the path of the transactions."""
         return str(self.folder / "transactions.parquet")
 
     @property
     def items_file(self) -> str:
-        """Where the products are."""
+        """Return the path of the products."""
         return str(self.folder / "products.parquet")
 
     @property
     def users_file(self) -> str:
-        """Where the demographics are."""
+        """Return the path of the demographics."""
         return str(self.folder / "demographics.parquet")
 
     def write(self, **tables: pa.Table) -> None:
-        """Put tables into the folder in place of the ones that are there."""
+        """Replace tables of the folder."""
         for name, rows in tables.items():
             pq.write_table(rows, self.folder / f"{name}.parquet")
 
@@ -197,7 +212,7 @@ _REPEATED, _CONTRADICTED = 10, 6
 
 @pytest.fixture(scope="session")
 def shop_tables() -> dict[str, pa.Table]:
-    """About 2,000 sound rows over 2017, and every kind of dirt at the end."""
+    """Return about 2,000 sound rows over 2017, and every kind of dirt at the end."""
     random = np.random.default_rng(7)
     rows = []
     for basket in range(330):
@@ -219,7 +234,7 @@ def shop_tables() -> dict[str, pa.Table]:
 
 @pytest.fixture
 def shop(tmp_path: Path, shop_tables: dict[str, pa.Table]) -> Shop:
-    """The small shop in a folder of its own."""
+    """Write the small shop into a folder of its own."""
     folder = tmp_path / "shop"
     folder.mkdir()
     quarantined = sum(copies for kind, (copies, _) in _DIRT.items() if kind not in _TAKEN) + _CONTRADICTED
@@ -255,7 +270,7 @@ def _transactions(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def _products() -> pa.Table:
-    """The catalogue, with an item without a category, one that comes twice, and fuel."""
+    """Return the catalogue, with an item without a category, one that comes twice, and fuel."""
     ids = [*PRODUCTS.tolist(), FUEL, UNCATEGORISED, int(PRODUCTS[0])]
     n = len(PRODUCTS)
     return pa.table(

@@ -1,4 +1,4 @@
-"""The command line without the seconds its imports take: forked from a process that has imported what flows use.
+"""Runs commands without the seconds of their imports: forks them from a process that has imported the flows.
 
 A test sees a process of its own with its own environment, output and exit code, as from `python -m flows`.
 """
@@ -6,6 +6,7 @@ A test sees a process of its own with its own environment, output and exit code,
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -24,11 +25,11 @@ _LATE = (
     *("great_expectations", "mlflow", "scipy.stats", "sklearn.metrics", "tasks.tuning.search_model"),
     *("great_expectations.render.renderer.page_renderer", "great_expectations.render.view"),
 )
-"""What tasks import when they need it."""
+"""Modules that tasks import when they need them."""
 
 
 class Commands:
-    """A process that waits with everything imported; `run` has it forked for each command."""
+    """A process that waits with everything imported, and forks for each command."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._server, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -37,16 +38,16 @@ class Commands:
             self._process = subprocess.Popen(command, env=environment, pass_fds=[there.fileno()], cwd=_FLOWS.parent)
 
     def run(self, arguments: tuple[str, ...], environment: dict[str, str]) -> tuple[int, str, str]:
-        """The exit code of a command, its output and its error output."""
+        """Run a command; return its exit code, its output and its error output."""
         with self.start(arguments, environment) as command:
             return command.ended()
 
     def start(self, arguments: tuple[str, ...], environment: dict[str, str]) -> "Command":
-        """A command that runs while the test goes on."""
+        """Start a command that runs while the test goes on."""
         return Command(self._server, arguments, environment)
 
     def end(self) -> None:
-        """Let the waiting process go."""
+        """End the waiting process."""
         self._server.close()
         self._process.wait(10)
 
@@ -74,12 +75,18 @@ class Command:
             resource.close()
 
     def kill(self) -> bool:
-        """End the command's process at once; False if it had ended by itself."""
+        """Kill the command's process; return False if it had ended by itself."""
         os.kill(self.pid, signal.SIGKILL)
         return self.ended()[0] == -signal.SIGKILL
 
+    def alive(self) -> bool:
+        """Return whether the command still runs."""
+        if self._code is None and select.select([self._answer], [], [], 0)[0]:
+            self.ended()
+        return self._code is None
+
     def ended(self) -> tuple[int, str, str]:
-        """Wait for the end: the exit code, the output and the error output."""
+        """Wait for the end; return the exit code, the output and the error output."""
         if self._code is None:
             self._code = int(self._answer.recv(16) or -1)
         self._out.seek(0)
@@ -108,7 +115,7 @@ def _serve(channel: socket.socket) -> None:
 
 
 def _watch(request: dict[str, object], out: int, err: int, answer: int) -> None:
-    """Say how the command ended; it ends as any program does, with what it does at its exit."""
+    """Report how the command ended. It ends as any program does, with its exit handlers."""
     child = os.fork()
     if child == 0:
         os.close(answer)

@@ -82,9 +82,9 @@ def test_several_files_of_a_part_are_several_batches_in_the_window_that_is_asked
 
 def test_a_part_without_a_file_is_skipped_and_that_is_said(shop: Shop, tmp_path: Path) -> None:
     mapping = tables(tmp_path)
-    command = shop.start("ingest", mapping, f"{tmp_path}/visits-1.csv", "--json")
-    out, err = command.communicate(timeout=300)
-    assert command.returncode == 0, err
+    with shop.begin("ingest", mapping, f"{tmp_path}/visits-1.csv", "--json") as command:
+        code, out, err = command.ended()
+    assert code == 0, err
     assert [line["dataset"] for line in json.loads(out)] == ["events"]
     assert "no file for items is there; that part is skipped" in err
     assert "There is no file" in shop.run("ingest", mapping, f"{tmp_path}/nowhere", code=1)

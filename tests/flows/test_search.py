@@ -54,14 +54,13 @@ def fitting(version: str) -> list[psutil.Process]:
 
 def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, live: Installation) -> None:
     options = ("search", "--model", "als", "--trials", "7")
-    killed = stocked.start(*options)
-    try:
-        while len(tried(live, "als")) < 2:
-            assert killed.poll() is None, killed.communicate()
-            time.sleep(0.2)
-    finally:
-        killed.kill()
-        killed.communicate()
+    with stocked.begin(*options) as command:
+        try:
+            while len(tried(live, "als")) < 2:
+                assert command.alive(), command.ended()
+                time.sleep(0.1)
+        finally:
+            command.kill()
     (result,) = stocked.json(*options)
     assert (result["trials"], len(result["tried"]), len(tried(live, "als"))) == (7, 7, 7)
     assert not fitting(result["dataset_version"])
@@ -104,12 +103,12 @@ def test_a_search_begins_with_the_defaults_and_the_champions_own_settings(live: 
 
 def test_two_commands_share_one_search(stocked: Shop, live: Installation) -> None:
     options = ("search", "--model", "item_knn", "--method", "random", "--trials", "6", "--json")
-    both = [stocked.start(*options) for _ in range(2)]
-    ends = [command.communicate(timeout=200) for command in both]
-    assert [command.returncode for command in both] == [0, 0], ends
+    with stocked.begin(*options) as one, stocked.begin(*options) as other:
+        ends = [command.ended() for command in (one, other)]
+    assert [code for code, _, _ in ends] == [0, 0], ends
     times = tried(live, "item_knn")
     assert len(times) == 6
-    assert any(later[0] < one[1] for one, later in pairwise(times))  # two at a time
+    assert any(later[0] < earlier[1] for earlier, later in pairwise(times))  # two at a time
     (result,) = stocked.json(*options[:-1])
     settings = [tuple(value for name, value in line.items() if name in result["best"]) for line in result["tried"]]
     assert len(set(settings)) == 6
