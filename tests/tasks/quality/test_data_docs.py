@@ -28,7 +28,7 @@ def page(
 def test_a_page_says_the_verdict_and_every_finding_and_figure(installation: Installation) -> None:
     text = page(installation, "shop-events-1", quarantined=0.3)
     assert "<h1>shop-events-1</h1>" in text
-    assert "Refused: not every expectation holds." in text
+    assert "Refused: an expectation does not hold." in text
     for rule in ("item_id_missing", "event_type_unknown", "rows", "quarantined_share"):
         assert f"<code>{rule}</code>" in text
     assert "<small>no item</small>" in text

@@ -131,7 +131,7 @@ def test_groups_are_drawn_and_told(page: Page) -> None:
     assert "✓ age 65+ 1,200 0.4000 0.4100 +0.0100 -0.0100 to +0.0300" in said
     assert "✗ age 19-24 80" in said
     assert page.group_plot.data in render(page)
-    assert "Nothing is known of people" in plain(render(replace(page, groups=())))
+    assert "There are no traits to form groups by" in plain(render(replace(page, groups=())))
 
 
 def test_a_person_is_shown_with_both_shelves_hits_and_purchases_and_no_more_of_the_key(page: Page) -> None:
@@ -154,7 +154,7 @@ def test_of_many_purchases_the_first_are_named_and_the_others_counted(page: Page
 def test_with_nobody_to_compare_with_the_page_is_whole_all_the_same(page: Page) -> None:
     alone = replace(page, reference=None, models=["this version"], examples=[], groups=())
     said = plain(render(alone))
-    assert "There is nobody to compare with" in said
+    assert "There is no model to compare with" in said
     assert "▲ +" not in said
 
 
