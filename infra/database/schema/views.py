@@ -1,0 +1,57 @@
+"""The views that applications read lists from. `infra/database/migrations` brings a database to these definitions."""
+
+from typing import Final
+
+_COLUMNS: Final = """entry.rank::int AS rank, list_item.item_id, item.title, item.category, item.brand, item.price,
+       item.currency, entry.score, list_reason.reason, batch.model_version, batch.batch_id, item.url, item.image"""
+
+_LISTS: Final = """
+FROM placements AS placement
+JOIN recommendation_batches AS batch ON batch.batch_id = placement.batch_id
+JOIN recommendations AS list ON list.batch_id = placement.batch_id
+"""
+
+_ENTRIES: Final = """
+CROSS JOIN LATERAL unnest(list.items, list.scores, list.reasons) WITH ORDINALITY AS entry (code, score, why, rank)
+JOIN batch_items AS list_item ON list_item.batch_id = placement.batch_id AND list_item.code = entry.code
+LEFT JOIN batch_reasons AS list_reason ON list_reason.batch_id = placement.batch_id AND list_reason.code = entry.why
+LEFT JOIN items AS item ON item.item_id = list_item.item_id
+"""
+# PostgreSQL searches for the best order among the first 8 tables (join_collapse_limit), so the tables that select the
+# user come first. A view of a view would join the lists of all users before it selects one user's.
+
+_CONSENT: Final = "JOIN users ON users.user_key = list.subject AND users.consent"
+_USERS: Final = """
+WHERE batch.about = 'user'
+  AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = list.subject)
+"""
+_SOLD: Final = """
+  AND item.in_stock IS NOT FALSE
+  AND (item.available_from IS NULL OR item.available_from <= now())
+  AND (item.available_until IS NULL OR item.available_until > now())
+"""
+# Stock and dates can change after the lists were built.
+
+LIST_VIEWS: Final = {
+    "current_recommendations": f"""
+SELECT placement.placement, list.subject AS user_key, {_COLUMNS}
+{_LISTS} {_CONSENT} {_ENTRIES} {_USERS} {_SOLD}
+""",
+    "current_item_recommendations": f"""
+SELECT placement.placement, list.subject AS for_item_id, {_COLUMNS}
+{_LISTS} {_ENTRIES} WHERE batch.about = 'item' {_SOLD}
+""",
+    "recommendations_by_user_id": f"""
+SELECT identities.user_id, placement.placement, list.subject AS user_key, {_COLUMNS}
+{_LISTS} JOIN identity.users AS identities ON identities.user_key = list.subject {_CONSENT} {_ENTRIES} {_USERS} {_SOLD}
+""",
+}
+"""The query of each view, by its name."""
+
+
+def create_view(name: str) -> str:
+    """Return the statement that creates a view of `LIST_VIEWS`, or replaces it and keeps its grants.
+
+    With a security barrier, a condition of the reader never sees rows that the view hides.
+    """
+    return f"CREATE OR REPLACE VIEW {name} WITH (security_barrier = true) AS {LIST_VIEWS[name]}"
