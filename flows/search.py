@@ -1,7 +1,5 @@
 """Searches settings."""
 
-from typing import Any
-
 from prefect import flow
 
 from models.tuning.study_config import Budget, Method, SearchPlan, TrialLimits
@@ -9,6 +7,7 @@ from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.run_artifacts import show_search
+from tasks.tuning.model_search import ModelSearch
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
 
@@ -29,7 +28,7 @@ def search(
     patience: int = 30,
     seed: int = 7,
     fresh: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[ModelSearch]:
     """Search the best settings of models on the weeks before the test; `train` uses what is found.
 
     Runs of the same search at a time share its study; one that was killed goes on where it stopped.

@@ -1,4 +1,4 @@
-"""The time that a search may take, from the start of its command until what it found is stored."""
+"""Divides the time of a search, from the start of its command until its result is stored."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,19 +6,19 @@ from time import monotonic
 from typing import Final
 
 _STORING: Final = 10.0
-"""Seconds to store what was found, before any search of this run was measured."""
+"""Assumed seconds to store a result, before any search of this run was measured."""
 _MOST: Final = 1 / 3
-"""Part of a model's time that is kept for storing, at most: otherwise a short search would try nothing."""
+"""Largest part of a model's time that is reserved for storing. Otherwise a short search would try nothing."""
 
 
 @dataclass
 class Deadline:
-    """Time left for several models, one after the other. Without `seconds` there is no end."""
+    """The time for several models, one after the other. Without `seconds` it never ends."""
 
     seconds: float | None
     clock: Callable[[], float] = monotonic
     storing: float = _STORING
-    """Seconds that storing takes: the longest of this run, once one was measured."""
+    """Seconds that storing takes: the longest time of this run, once there is one."""
     began: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -26,17 +26,17 @@ class Deadline:
 
     @property
     def spent(self) -> float:
-        """Seconds since it began."""
+        """Return the seconds since it began."""
         return self.clock() - self.began
 
     def share(self, models: int) -> float | None:
-        """Minutes for the next of so many models that are left: what one does not use is for those after it."""
+        """Return the minutes for the next of so many remaining models; unused time goes to later models."""
         return None if self.seconds is None else max(1.0, self.seconds - self.spent) / models / 60
 
     def for_trials(self, opening: float, *, longer: float = 0.0) -> float | None:
-        """Seconds from now on in which settings may be tried; `opening` is how long the first calls have taken.
+        """Return the seconds from now on for trying settings; `opening` is the duration of the first calls.
 
-        A machine that took long for them takes long to store, too. `longer` is what may be taken from other models.
+        A machine that was slow in them is slow at storing, too. `longer` are seconds borrowed from other models.
         """
         if self.seconds is None:
             return None
@@ -45,8 +45,8 @@ class Deadline:
         return max(0.0, seconds - self.spent - reserve)
 
     @property
-    def left(self) -> float:
-        """Seconds until it ends; 0 without an end."""
+    def remaining(self) -> float:
+        """Return the seconds until it ends; 0 without an end."""
         return max(0.0, self.seconds - self.spent) if self.seconds is not None else 0.0
 
     def over(self) -> bool:

@@ -1,4 +1,4 @@
-"""Optuna told which settings a model's `space` speaks of, and how to choose the next."""
+"""Converts a model's `space` and search plan to Optuna's distributions, sampler and pruner."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -9,12 +9,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from models.recommenders.search_space import Choice, Integer, Parameter
 from models.tuning.study_config import SearchPlan
 
-_BY_CHANCE: Final = 8
-"""Settings that TPE draws by chance before it learns from what it has seen."""
+_RANDOM_TRIALS: Final = 8
+"""Settings that TPE draws at random before it learns from results."""
 
 
 def distributions(space: Mapping[str, Parameter]) -> dict[str, BaseDistribution]:
-    """The space in Optuna's words."""
+    """Return the space as Optuna's distributions."""
     return {name: _distribution(parameter) for name, parameter in space.items()}
 
 
@@ -27,16 +27,19 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def sampler(plan: SearchPlan, tried: int) -> optuna.samplers.BaseSampler:
-    """What chooses the next setting after `tried` others. Its random numbers follow from seed and place alone, so that
-    a search that was interrupted goes on as it would have. A grid's settings are all chosen at the start."""
+    """Return the sampler of the next setting after `tried` others.
+
+    Its random numbers depend only on the seed and `tried`, so an interrupted search continues as if it had not been.
+    The settings of a grid are all queued at the start.
+    """
     seed = (plan.seed * 100_003 + tried) % 2**32
     if plan.method == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_BY_CHANCE, multivariate=True)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_RANDOM_TRIALS, multivariate=True)
     return optuna.samplers.RandomSampler(seed=seed)
 
 
 def pruner(plan: SearchPlan) -> optuna.pruners.BasePruner:
-    """After the first, second, fourth … fold the better half goes on (Li et al. 2020), if one objective says which."""
+    """Return the pruner. With one objective the better half goes on after folds 1, 2, 4, … (Li et al. 2020)."""
     if plan.coverage or plan.folds == 1:
         return optuna.pruners.NopPruner()
     return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)

@@ -1,17 +1,19 @@
-"""Searches a model's settings: several workers may share a search, and a killed one goes on where it stopped."""
+"""Searches a model's settings. Workers can share a search, and a killed search continues where it stopped."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from prefect import State, task
 
 from infra.bundles.promoted import verify_promoted
+from infra.database.schema.promotion_rows import SearchResult
 from infra.installation import Installation, current
 from infra.registry.client import Registry
 from models import catalog
+from models.primitives.json_types import JsonObject
 from models.primitives.threads import allowed_threads
 from models.recommenders.search_space import Parameter, within
 from models.tuning.study_config import Budget, OutOfTimeError, SearchError, SearchPlan
@@ -20,15 +22,16 @@ from tasks.orchestration.progress import progress
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import announce, log_info
 from tasks.promotion.champion import current_champion
-from tasks.tuning.best_settings import Result, find_other_search_result, find_search_result, find_settings, moved, store
+from tasks.tuning.best_settings import find_other_search_result, find_search_result, find_settings, store, user_shift
 from tasks.tuning.deadline import Deadline
-from tasks.tuning.mlflow_record import Record, table
+from tasks.tuning.mlflow_record import Record, trial_rows
+from tasks.tuning.model_search import ModelSearch
 from tasks.tuning.study import GRID, Study
 from tasks.tuning.worker import StopCondition, Worker
 
 MOST_WORKERS: Final = 32
-"""On one machine: each has connections to PostgreSQL."""
-_LOOK: Final = 0.5  # seconds between two looks at how far a search is
+"""The limit on one machine, because each worker has connections to PostgreSQL."""
+_POLL: Final = 0.5  # seconds between two updates of the progress
 
 
 @task(
@@ -45,16 +48,16 @@ def search_model(
     fresh: bool = False,
     storing: float | None = None,
     longer: float = 0.0,
-) -> Result:
-    """Try settings of a model until the budget is spent; returns and stores the best. The test weeks stay unseen.
+) -> ModelSearch:
+    """Try settings of a model until the budget is used up; stores and returns the best. The test weeks stay unseen.
 
-    The minutes of the budget are for all of it: opening the study, trials, and storing what was found, for which the
-    seconds that it took another model (`storing`) are kept. As long as nothing was found it may take so many seconds
-    `longer`. What there was no time for is in `skipped`.
+    The minutes of the budget include opening the study, all trials, and storing the result. For the latter `storing`
+    seconds are reserved, which another model needed. Without any measured setting the search may take `longer` seconds
+    more. Plots for which no time was left are in `skipped`.
 
-    The defaults are tried first, then what is known to be good: the champion's settings, and those that an earlier
-    search found. `workers` try as many settings at a time on this machine. A study that is there goes on, unless a
-    `fresh` one is asked for; one that is over leaves what is stored. Raises SearchError when nothing was found.
+    The defaults are tried first, then the best earlier settings and the champion's own. `workers` settings are tried at
+    the same time on this machine. An existing study continues, unless `fresh`; a finished one is only read. Raises
+    SearchError if no setting was measured.
     """
     deadline = Deadline(budget.minutes and 60 * budget.minutes)
     deadline.storing = storing or deadline.storing
@@ -65,25 +68,33 @@ def search_model(
     if not 1 <= workers <= MOST_WORKERS:
         raise SearchError(f"A search has from 1 to {MOST_WORKERS} workers on one machine.")
     first = _first(installation, version, kind)
-    if budget.trials:  # a short search tries what is known to be good, at least
+    if budget.trials:  # a short search tries at least the known good settings
         budget = replace(budget, trials=max(budget.trials, len(first)))
     points = budget.trials or GRID
     study = Study.open(installation, f"{kind} on {version}", plan, space, first, points=points, fresh=fresh)
-    skipped, took = [], 0.0
+    skipped: list[str] = []
+    took = 0.0
     if not (study.over(budget) and study.finished() and find_search_result(installation, version, kind)):
-        with Record.of(registry, study, version, kind).closed_on_error() as record:
+        with Record.open(registry, study, version, kind).closed_on_error() as record:
             opening, drift = deadline.spent, _drift(installation, version, kind)
             trials, longest = deadline.for_trials(opening), deadline.for_trials(opening, longer=longer)
-            end = StopCondition(trials, longest, bool(study.measured()))
-            _Search(study, kind, budget, end).run(partial(Worker, study, record, version, kind, budget), workers)
+            stop = StopCondition(trials, longest, bool(study.measured()))
+            _Search(study, kind, budget, stop).run(partial(Worker, study, record, version, kind, budget), workers)
             began = deadline.spent
             skipped = _store(installation, record, study, version, kind, drift, deadline)
             took = deadline.spent - began
     if skipped:
         announce(f"{kind}: no time was left to draw {', '.join(skipped)}")
-    found = _found(study, version, kind)
-    shown = {"page": registry.page(found["run_id"]), "best": study.best().params, "skipped": skipped, "storing": took}
-    return found | shown | {"defaults": study.defaults(), "tried": table(study)}
+    result = _result(study, version, kind)
+    return {
+        **result,
+        "page": registry.page(result["run_id"] or ""),
+        "best": study.best().params,
+        "skipped": skipped,
+        "storing": took,
+        "defaults": study.default_value(),
+        "tried": trial_rows(study),
+    }
 
 
 def search_models(
@@ -93,22 +104,22 @@ def search_models(
     budget: Budget,
     workers: int,
     fresh: bool,
-) -> list[State[Result]]:
+) -> list[State[ModelSearch]]:
     """Search one model after the other within the minutes of the budget, which they share; returns their states."""
     deadline = Deadline(budget.minutes and 60 * budget.minutes)
-    states: list[State[Result]] = []
+    states: list[State[ModelSearch]] = []
     storing: float | None = None
     for place, kind in enumerate(kinds):
-        mine = replace(budget, minutes=deadline.share(len(kinds) - place))
-        longer = max(0.0, deadline.left - 60 * (mine.minutes or 0.0))
-        states.append(search_model(version, kind, plan, mine, workers, fresh, storing, longer, return_state=True))
+        share = replace(budget, minutes=deadline.share(len(kinds) - place))
+        longer = max(0.0, deadline.remaining - 60 * (share.minutes or 0.0))
+        states.append(search_model(version, kind, plan, share, workers, fresh, storing, longer, return_state=True))
         if states[-1].is_completed():
             storing = max(storing or 0.0, states[-1].result()["storing"])
     return states
 
 
 def searchable(kinds: Sequence[str]) -> list[Mapping[str, Parameter]]:
-    """The spaces of these models; raises SearchError when one has none, UnknownModelError when there is none."""
+    """Return the search spaces of these models. Raises SearchError for an empty space and UnknownModelError."""
     spaces = {kind: catalog.model_type(kind).space for kind in kinds}
     empty = [kind for kind, space in spaces.items() if not space]
     if empty:
@@ -116,8 +127,8 @@ def searchable(kinds: Sequence[str]) -> list[Mapping[str, Parameter]]:
     return [*spaces.values()]
 
 
-def _first(installation: Installation, version: str, kind: str) -> list[dict[str, Any]]:
-    """Where a search begins: the defaults, the best of earlier searches, the champion's own if it is such a model."""
+def _first(installation: Installation, version: str, kind: str) -> list[JsonObject]:
+    """Return the first settings: the defaults, the best earlier ones, and those of a champion of this kind."""
     known = [asdict(catalog.config(kind))]
     earlier = find_settings(installation, version, kind)
     known += [earlier["config"]] if earlier else []
@@ -129,10 +140,10 @@ def _first(installation: Installation, version: str, kind: str) -> list[dict[str
     return [one for place, one in enumerate(settings) if one not in settings[:place]]
 
 
-def successful_searches(states: Sequence[State[Result]]) -> list[Result]:
-    """Return what the searches found; those that ran out of time are told, if any other found something.
+def successful_searches(states: Sequence[State[ModelSearch]]) -> list[ModelSearch]:
+    """Return the results of the successful searches and announce those that ran out of time.
 
-    Raises what the first of the others that found nothing raised, or the first of all if none found anything.
+    Raises the first error of another kind, or the first error of all if no search was successful.
     """
     failed = [state for state in states if not state.is_completed()]
     late = [state.result(raise_on_failure=False) for state in failed]
@@ -145,58 +156,64 @@ def successful_searches(states: Sequence[State[Result]]) -> list[Result]:
 
 @dataclass
 class _Search:
-    """One run's part in a search, as it is shown."""
+    """The part of one run in a search, with its progress."""
 
     study: Study
     kind: str
     budget: Budget
-    end: StopCondition
+    stop: StopCondition
     tried: int = 0
     best: int | None = None
     """The number of the best trial so far."""
     note: str = ""
 
     def run(self, worker: Callable[..., Worker], workers: int) -> None:
-        """Let workers try settings, and show how far they are."""
+        """Let workers try settings and show their progress."""
         threads = max(1, allowed_threads() // workers)
         with progress(f"search {self.kind}", 1000) as advance, ThreadPoolExecutor(workers) as pool:
-            working = {pool.submit(worker(self.end, self._hear).run, threads) for _ in range(workers)}
+            working = {pool.submit(worker(self.stop, self._update).run, threads) for _ in range(workers)}
             try:
                 self._watch(working, advance)
             finally:
-                self.end.called.set()  # also when somebody stops the run: processes end, and the pool with them
+                self.stop.stopped.set()  # also after an interrupt, so that processes and the pool end
 
     def _watch(self, working: set[Future[None]], advance: Callable[..., None]) -> None:
-        shown, told = 0, None
+        shown, logged = 0, None
         while working:
-            done, working = wait(working, _LOOK)
+            done, working = wait(working, _POLL)
             for future in done:
                 future.result()
-            of_trials = self.tried / self.budget.trials if self.budget.trials else 0.0
-            now = round(1000 * min(1.0, max(of_trials, self.end.share())))
+            share_of_trials = self.tried / self.budget.trials if self.budget.trials else 0.0
+            now = round(1000 * min(1.0, max(share_of_trials, self.stop.share())))
             advance(max(0, now - shown), note=self.note)
-            if self.best != told:
+            if self.best != logged:
                 log_info(self.note)
-            shown, told = max(now, shown), self.best
+            shown, logged = max(now, shown), self.best
 
-    def _hear(self) -> None:
+    def _update(self) -> None:
         self.tried, self.note = len(self.study.tried()), self.study.note()
         self.best = self.study.best().number if self.study.measured() else None
-        self.end.found = self.best is not None
+        self.stop.any_measured = self.best is not None
 
 
-def _found(study: Study, version: str, kind: str) -> Result:
-    """What a search has found, as it is stored."""
+def _result(study: Study, version: str, kind: str) -> SearchResult:
+    """Return the result of a search as it is stored."""
     best = study.best()
-    settings = asdict(catalog.config(kind, best.params))
-    row: Result = {"dataset_version": version, "model": kind, "study": study.name, "config": settings}
-    return row | {"ndcg_10": best.values[0], "trials": len(study.tried()), "run_id": study.run_id}
+    return {
+        "dataset_version": version,
+        "model": kind,
+        "study": study.name,
+        "config": asdict(catalog.config(kind, best.params)),
+        "ndcg_10": best.values[0],
+        "trials": len(study.tried()),
+        "run_id": study.run_id,
+    }
 
 
 def _drift(installation: Installation, version: str, kind: str) -> float | None:
     """Return how far users have moved since the last search of this model on another data set."""
-    before = find_other_search_result(installation, version, kind)
-    return moved(before["dataset_version"], version) if before else None
+    other = find_other_search_result(installation, version, kind)
+    return user_shift(other["dataset_version"], version) if other else None
 
 
 def _store(
@@ -208,11 +225,11 @@ def _store(
     drift: float | None,
     deadline: Deadline,
 ) -> list[str]:
-    """Store what was found; returns the plots for which no time was left."""
+    """Store the result; returns the plots for which no time was left."""
     with study.locked():
         if study.measured():
-            store(installation, _found(study, version, kind) | {"drift": drift})
+            store(installation, {**_result(study, version, kind), "drift": drift})
         skipped = record.finish(study, deadline.over)
-        study.best()  # raises SearchError when there is none: such a search is not finished
+        study.best()  # raises SearchError if there is none: such a search is not finished
         study.finish()
     return skipped

@@ -1,9 +1,9 @@
-"""The study of a search: kept in Postgres, and shared by all workers, on any machine, that search the same."""
+"""The study of a search: stored in Postgres and shared by all workers of the search, on any machine."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -19,31 +19,31 @@ from tasks.tuning.trials import describe_failure, shuffled_grid, since_better, t
 WAIT: Final = "wait"
 DONE: Final = "done"
 INTERRUPTED: Final = "interrupted"
-"""The attribute of a trial that ended without a result, through no fault of its own: it does not count."""
+"""The attribute of a trial that was interrupted and has no result; it does not count."""
 ERROR: Final = "error"
 RUN: Final = "run_id"
-"""The attribute of a study that names its run in MLflow."""
+"""The attribute of a study with its run in MLflow."""
 _FINISHED: Final = "finished_after"
-_TIMES: Final = "interruptions"
+_INTERRUPTIONS: Final = "interruptions"
 _DEFAULTS: Final = "defaults"
-_HOPELESS: Final = 5
-"""Settings that fail, and none that does not, before a search gives up."""
+_MAX_FAILURES: Final = 5
+"""Failed settings, without a single success, after which a search gives up."""
 GRID: Final = 200
-"""Settings of a grid where time is all that ends the search."""
+"""Settings of a grid if only time ends the search."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Study:
-    """Locks of the database say which trials are being tried: a killed worker cannot keep one."""
+    """The trials of a search. Database locks mark the running ones, because a killed worker loses its locks."""
 
     engine: Engine
     plan: SearchPlan
     space: Mapping[str, Parameter]
     optuna: optuna.Study
     began: int = 0
-    """How many trials there were when this run opened it."""
+    """Number of trials when this run opened the study."""
     lost: set[int] = field(default_factory=set)
     """Trials that this run gave up because a server was away."""
 
@@ -54,15 +54,15 @@ class Study:
         topic: str,
         plan: SearchPlan,
         space: Mapping[str, Parameter],
-        first: Sequence[Mapping[str, Any]],
+        first: Sequence[Mapping[str, object]],
         *,
         points: int = GRID,
         fresh: bool = False,
     ) -> Self:
-        """The newest study of that topic and plan, or another one: made if there is none, or `fresh`.
+        """Open the newest study of a topic and plan; create one if there is none or if `fresh`.
 
-        A new one begins with the settings of `first`, the defaults before the others. A grid has at most `points`, with
-        these.
+        A new study begins with the settings of `first`, of which the defaults come first. A grid has at most `points`
+        settings, including those.
         """
         base = f"{topic} {plan.digest(space, points)}"
         with locked(installation.engine, "search: studies", wait=True):
@@ -80,8 +80,8 @@ class Study:
         opened._begin(first, points)
         return opened
 
-    def _begin(self, first: Sequence[Mapping[str, Any]], points: int) -> None:
-        """Queue what a search begins with; what a start that was killed has left out is made up for."""
+    def _begin(self, first: Sequence[Mapping[str, object]], points: int) -> None:
+        """Queue the first settings; after a killed start, the missing ones are added."""
         with self.locked():
             if _DEFAULTS in self.optuna.user_attrs:
                 return
@@ -95,134 +95,134 @@ class Study:
 
     @property
     def name(self) -> str:
-        """Its name in Postgres."""
+        """Return the study's name in Postgres."""
         return str(self.optuna.study_name)
 
     @property
     def run_id(self) -> str | None:
-        """Its run in MLflow."""
+        """Return the study's run in MLflow."""
         run_id: str | None = self.optuna.user_attrs.get(RUN)
         return run_id
 
     def finish(self) -> None:
-        """Note that what it found is stored."""
+        """Record that the result of all trials so far is stored."""
         self.optuna.set_user_attr(_FINISHED, len(self.tried()))
 
     def finished(self) -> bool:
-        """Whether nothing was tried since that."""
+        """Return whether no trial was added since the result was stored."""
         return bool(self.optuna.user_attrs.get(_FINISHED) == len(self.tried()))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One worker at a time."""
+        """Lock the study for one worker."""
         with locked(self.engine, f"search: {self.name}", wait=True):
             yield
 
     @contextmanager
-    def turn(self, budget: Budget) -> Iterator["Assignment | str"]:
-        """The next setting to try, for as long as the block: no other worker gets it meanwhile.
+    def next_assignment(self, budget: Budget) -> Iterator["Assignment | str"]:
+        """Yield the next setting to try, locked against other workers within the block.
 
-        DONE when the search has ended; WAIT when others still try the last ones, which may come back.
+        Yields DONE if the search has ended, and WAIT if others still try the last settings, which may come back.
         """
         with ExitStack() as stack:
             with self.locked():
                 self._reap()
                 trial = self._next(budget)
                 if isinstance(trial, Trial):
-                    self.lost.add(trial.number)  # whatever ends the block by an error: this worker is not gone
+                    self.lost.add(trial.number)  # if an error ends the block, this worker is still alive
                     confirm = stack.enter_context(locked(self.engine, self._lock(trial.number)))
             yield Assignment(trial, confirm) if isinstance(trial, Trial) else trial
             self.lost.difference_update([trial.number] if isinstance(trial, Trial) else [])
 
     def tried(self) -> list[FrozenTrial]:
-        """The trials that count: those under way, and those that ended by themselves."""
+        """Return the trials that count: running ones, and those that ended without an interruption."""
         ended_or_under_way = self._in(*(state for state in TrialState if state != TrialState.WAITING))
         return [trial for trial in ended_or_under_way if INTERRUPTED not in trial.user_attrs]
 
     def measured(self) -> list[FrozenTrial]:
-        """The trials that were measured on all folds and cost no more than they may."""
+        """Return the trials that were measured on all folds and kept the limits."""
         return [trial for trial in self.tried() if within_limits(trial)]
 
     def best(self) -> FrozenTrial:
-        """The best by the plan. Raises SearchError, with what trials said, when there is none."""
+        """Return the best trial by the plan; raises SearchError with the trials' reasons if there is none."""
         measured = self.measured()
         if measured:
             return measured[self.plan.best([trial.values for trial in measured])]
-        said = {str(t.user_attrs.get(ERROR) or describe_failure(t)) for t in self.tried() if t.state.is_finished()}
-        reasons = "; ".join(sorted(said)[:3]) or "no setting was measured on all folds in the time there was"
+        failures = {str(t.user_attrs.get(ERROR) or describe_failure(t)) for t in self.tried() if t.state.is_finished()}
+        reasons = "; ".join(sorted(failures)[:3]) or "no setting was measured on all folds in the time there was"
         advice = "Give it more time, fewer folds or higher limits; after a fix of what failed, search with --fresh."
         kind: type[SearchError] = SearchError
-        if not said:
+        if not failures:
             kind, advice = OutOfTimeError, "Give it more minutes or fewer folds; the same command goes on from here."
         raise kind(f"The search of {self.name.partition(' on ')[0]} found no settings: {reasons}. {advice}")
 
-    def defaults(self) -> float | None:
-        """What the model's defaults reached, if they were measured."""
-        mine = self.optuna.user_attrs[_DEFAULTS]
-        done = [t for t in self.tried() if t.state == TrialState.COMPLETE and t.params == mine]
+    def default_value(self) -> float | None:
+        """Return the value of the model's default settings, or None if they were not measured."""
+        defaults = self.optuna.user_attrs[_DEFAULTS]
+        done = [t for t in self.tried() if t.state == TrialState.COMPLETE and t.params == defaults]
         return float(done[0].values[0]) if done else None
 
     def note(self) -> str:
-        """How far it is, in a line."""
+        """Return the progress in one line."""
         tried, measured = self.tried(), self.measured()
         if not measured:
             return f"{len(tried)} tried"
-        best, first = self.best(), self.defaults()
-        gain = f", {best.values[0] / first - 1:+.1%} on the defaults" if first else ""
+        best, default = self.best(), self.default_value()
+        gain = f", {best.values[0] / default - 1:+.1%} on the defaults" if default else ""
         return f"NDCG@10 {best.values[0]:.4f}{gain} (trial {best.number} of {len(tried)})"
 
     def over(self, budget: Budget) -> bool:
-        """Whether there is nothing left to try."""
+        """Return whether there is nothing left to try."""
         return self._over(self.tried(), budget)
 
     def _over(self, tried: Sequence[FrozenTrial], budget: Budget) -> bool:
-        """Whether the grid or the budget is spent, or more trials would be in vain."""
+        """Return whether the grid or the budget is used up, or more trials would be useless."""
         exhausted = self.plan.method == "grid" and not self._in(TrialState.WAITING)
         ended = [trial for trial in tried if trial.state.is_finished()]
-        mine = [trial.state for trial in ended if trial.number >= self.began]
-        hopeless = len(mine) >= _HOPELESS and set(mine) == {TrialState.FAIL}
+        own = [trial.state for trial in ended if trial.number >= self.began]
+        all_failed = len(own) >= _MAX_FAILURES and set(own) == {TrialState.FAIL}
         spent = budget.trials is not None and len(tried) >= budget.trials
-        return exhausted or spent or hopeless or since_better(ended) >= budget.patience
+        return exhausted or spent or all_failed or since_better(ended) >= budget.patience
 
     def give_back(self, number: int, reason: str, times: int | None = None) -> None:
-        """End a trial of which nothing is known, and queue its settings again; `times` it took its worker with it."""
+        """End a trial without a result and queue its settings again; `times` counts the workers it killed."""
         for trial in self._in(TrialState.RUNNING):
             if trial.number == number:
-                taken = trial.user_attrs.get(_TIMES, 0) if times is None else times
+                interruptions = trial.user_attrs.get(_INTERRUPTIONS, 0) if times is None else times
                 settings = trial_settings(trial)
                 if settings not in [trial_settings(other) for other in self._in(TrialState.WAITING)]:
-                    self.optuna.enqueue_trial(settings, user_attrs={_TIMES: taken})
+                    self.optuna.enqueue_trial(settings, user_attrs={_INTERRUPTIONS: interruptions})
                 self._mark(trial, INTERRUPTED, reason)
                 self.optuna.tell(number, state=TrialState.FAIL)
 
-    def _mark(self, trial: FrozenTrial, name: str, value: Any) -> None:
+    def _mark(self, trial: FrozenTrial, name: str, value: str) -> None:
         self.optuna._storage.set_trial_user_attr(trial._trial_id, name, value)
 
     def _lock(self, number: int) -> str:
         return f"search: {self.name}: trial {number}"
 
     def _reap(self) -> None:
-        """Trials that nobody tries any more, because their worker is gone, come back."""
+        """Queue the trials of dead workers again."""
         for trial in self._in(TrialState.RUNNING):
             with suppress(LockHeldError), locked(self.engine, self._lock(trial.number)):
-                left = [same for same in self._in(TrialState.RUNNING) if same.number == trial.number]
-                for lost in left:  # it may have ended before its lock was free
+                still_running = [same for same in self._in(TrialState.RUNNING) if same.number == trial.number]
+                for lost in still_running:  # it may have ended before its lock was free
                     self._bring_back(lost)
 
     def _bring_back(self, trial: FrozenTrial) -> None:
-        """Once: a setting that takes its worker with it must not take every other one."""
-        times, said = trial.user_attrs.get(_TIMES, 0) + 1, "its worker was gone before it ended"
+        """Queue a trial again, but only once: a setting that kills its worker must not kill the others."""
+        times, reason = trial.user_attrs.get(_INTERRUPTIONS, 0) + 1, "its worker was gone before it ended"
         if trial.number in self.lost:
             self.give_back(trial.number, "a server was away")
         elif times > 1:
-            self._mark(trial, ERROR, f"{said}, twice")
+            self._mark(trial, ERROR, f"{reason}, twice")
             self.optuna.tell(trial.number, state=TrialState.FAIL)
         else:
-            self.give_back(trial.number, said, times)
+            self.give_back(trial.number, reason, times)
 
     def _in(self, *states: TrialState) -> list[FrozenTrial]:
-        found: list[FrozenTrial] = self.optuna.get_trials(deepcopy=False, states=states)
-        return found
+        trials: list[FrozenTrial] = self.optuna.get_trials(deepcopy=False, states=states)
+        return trials
 
     def _next(self, budget: Budget) -> Trial | str:
         tried = self.tried()
@@ -238,18 +238,18 @@ class Assignment:
 
     trial: Trial
     confirm: Callable[[], None]
-    """Raises OperationalError when the right to it was lost with a connection."""
+    """Raises OperationalError if the lock was lost with its connection."""
 
 
 def _storage(installation: Installation) -> optuna.storages.RDBStorage:
-    """Optuna's tables, in a schema of their own."""
+    """Return the storage of Optuna's tables, in a schema of their own."""
     url = make_url(installation.endpoints.database_url).update_query_dict({"options": "-csearch_path=optuna"})
     address = url.render_as_string(hide_password=False)
     return optuna.storages.RDBStorage(address, engine_kwargs={"pool_pre_ping": True, "hide_parameters": True})
 
 
 def _name(storage: optuna.storages.RDBStorage, topic: str, fresh: bool) -> str:
-    """The study's name: studies of one topic are numbered from the second on."""
+    """Return the study's name; studies of one topic are numbered from the second on."""
     known = set(optuna.get_all_study_names(storage))
     names = [topic, *(f"{topic} {number}" for number in range(2, len(known) + 3))]
     place = next(place for place, name in enumerate(names) if name not in known)

@@ -1,6 +1,6 @@
-"""A process of its own that fits and measures settings: one that takes all memory or crashes ends nothing else.
+"""Fits and measures settings in a process of its own, so that a crash or a lack of memory ends nothing else.
 
-Run as `python -m tasks.tuning.trial_child VERSION`. Requests come in and answers go out as JSON, one a line.
+Run as `python -m tasks.tuning.trial_child VERSION`. Requests come in and answers go out as JSON, one per line.
 """
 
 import json
@@ -12,22 +12,35 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import Any, Final, TextIO
+from typing import Final, TextIO, TypedDict
 
 import numpy as np
 
 from infra import outages
 from models import catalog
 from models.datasets.dataset import Dataset
+from models.primitives.json_types import JsonObject
 from models.recommenders.protocols import Recommender
 from models.tuning.folds import FoldData, artifact_mb, search_folds
 from tasks.datasets.load_dataset import open_dataset
 
 FITTING: Final = {"at": "fit"}
 FITTED: Final = {"at": "measure"}
-"""Said when a fit begins and ends. The answer comes after them, or instead."""
-_LOOKED_AT: Final = 64
-Request = dict[str, Any]
+"""Messages at the beginning and end of a fit. The answer comes after them, or in their place."""
+_CHECKED_USERS: Final = 64
+
+
+class Request(TypedDict):
+    """A setting to fit and measure on one fold."""
+
+    kind: str
+    settings: JsonObject
+    seed: int
+    folds: int
+    """Number of folds."""
+    fold: int
+    warm: bool
+    """Whether to fit once before the clock runs, because work shared by all settings is done in the first fit."""
 
 
 def _requests() -> Iterator[Request]:
@@ -36,64 +49,64 @@ def _requests() -> Iterator[Request]:
     def read() -> None:
         for line in sys.stdin:
             lines.put(json.loads(line))
-        os._exit(0)  # nobody asks any more: the search has ended or was killed, and this process with it
+        os._exit(0)  # the search has ended or was killed, so this process ends too
 
     Thread(target=read, daemon=True).start()
     while True:
         yield lines.get()
 
 
-def _say(answers: TextIO, said: Any) -> None:
-    answers.write(json.dumps(said) + "\n")
+def _send(answers: TextIO, message: Mapping[str, object]) -> None:
+    answers.write(json.dumps(message) + "\n")
     answers.flush()
 
 
 def _measure(dataset: Dataset, folds: dict[int, FoldData], request: Request, answers: TextIO) -> dict[str, float]:
     kind, place = request["kind"], request["fold"]
-    every = search_folds(dataset, request["folds"])
+    all_folds = search_folds(dataset, request["folds"])
     if place not in folds:
-        folds[place] = FoldData.of(dataset, every[place])
-        if request["warm"]:  # what all settings share is no setting's fault: it is worked out before the clock runs
+        folds[place] = FoldData.of(dataset, all_folds[place])
+        if request["warm"]:  # work shared by all settings counts for none of them
             _fit(folds[place], kind, {}, request["seed"])
     fold = folds[place]
-    _say(answers, FITTING)
+    _send(answers, FITTING)
     started = monotonic()
     model = _fit(fold, kind, request["settings"], request["seed"])
     fit_seconds = monotonic() - started
-    _say(answers, FITTED)
+    _send(answers, FITTED)
     _check(model)
     figures = fold.figures(model)
     if not np.isfinite([*figures.values()]).all():
         raise ValueError(f"its figures are no numbers: {figures}")
     seconds = {"fit_seconds": fit_seconds, "measure_seconds": monotonic() - started - fit_seconds}
-    return figures | seconds | {"artifact_mb": artifact_mb(model), "folds": len(every)}
+    return figures | seconds | {"artifact_mb": artifact_mb(model), "folds": len(all_folds)}
 
 
-def _fit(fold: FoldData, kind: str, settings: Mapping[str, Any], seed: int) -> Recommender:
+def _fit(fold: FoldData, kind: str, settings: JsonObject, seed: int) -> Recommender:
     return catalog.model_type(kind).fit(fold.data, catalog.config(kind, settings), seed)
 
 
 def _check(model: Recommender) -> None:
-    """Scores that are no numbers can be ranked; but whatever comes of it says nothing."""
-    trial_settings = np.arange(min(_LOOKED_AT, len(model.users)), dtype=np.int32)
-    if np.isnan(model.scores(trial_settings)).any():
+    """Raise ValueError if scores are NaN, because their ranking would mean nothing."""
+    users = np.arange(min(_CHECKED_USERS, len(model.users)), dtype=np.int32)
+    if np.isnan(model.scores(users)).any():
         raise ValueError("it diverged: some scores are NaN")
 
 
 def main() -> None:
-    """Answer until nobody asks."""
-    with suppress(OSError):  # where the system runs out of memory, this process is the one to end
+    """Answer requests until the input ends."""
+    with suppress(OSError):  # if memory runs out, the system ends this process first
         Path("/proc/self/oom_score_adj").write_text("1000")
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # output of libraries must not mix with answers
     folds: dict[int, FoldData] = {}
     for request in _requests():
         try:
-            found: dict[str, Any] = _measure(open_dataset(sys.argv[1]), folds, request, answers)
+            answer: Mapping[str, object] = _measure(open_dataset(sys.argv[1]), folds, request, answers)
         except Exception as error:
             outage = outages.explain(error)
-            found = {"outage": outage} if outage else {"error": f"{type(error).__name__}: {error}"}
-        _say(answers, found)
+            answer = {"outage": outage} if outage else {"error": f"{type(error).__name__}: {error}"}
+        _send(answers, answer)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Asks a process of its own to try settings, watches what they take, and ends it when they take too much."""
+"""Runs the process that tries settings, watches its memory and time, and ends it at a limit."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from time import monotonic
-from typing import IO, Any, Final, Self
+from typing import IO, Final, Self
 
 import psutil
 
@@ -19,9 +19,8 @@ from models.errors import TailorbirdError
 from models.tuning.study_config import TrialLimits
 from tasks.tuning.trial_child import FITTED, FITTING, Request
 
-_LOOK: Final = 0.1  # seconds between two looks at what a setting takes
-_LAST_WORDS: Final = 4_000  # bytes
-Answer = dict[str, Any]
+_POLL: Final = 0.1  # seconds between two measurements of the process
+_ERROR_TAIL: Final = 4_000  # bytes
 
 
 class SettingFailedError(Exception):
@@ -29,15 +28,15 @@ class SettingFailedError(Exception):
 
 
 class StoppedError(Exception):
-    """The search ends before the setting was measured: nothing is known of it."""
+    """The search ends before the setting was measured."""
 
 
 class OutageError(TailorbirdError):
-    """A server was away: the setting is as good as before."""
+    """A server was away; the setting can be tried again."""
 
 
 class LimitExceededError(Exception):
-    """A setting that took more than it may; `excess` is how much more, by limit."""
+    """A setting that exceeded limits; `excess` is the fraction above each limit."""
 
     def __init__(self, message: str, excess: dict[str, float]) -> None:
         super().__init__(message)
@@ -46,19 +45,19 @@ class LimitExceededError(Exception):
 
 @dataclass
 class TrialProcess:
-    """Started with the first setting, and again after one that ended it."""
+    """The process that tries settings, started with the first one and again after each one that ended it."""
 
     version: str
     limits: TrialLimits
     stop: Callable[[], bool]
-    """Whether the search has ended meanwhile."""
+    """Returns whether the search has ended meanwhile."""
     threads: int
-    """For the fits."""
+    """Threads for the fits."""
     memory_mb: float = 0.0
-    """The most it had since it was last set to 0."""
+    """The peak since it was last set to 0."""
     _child: subprocess.Popen[bytes] | None = None
     _errors: IO[bytes] | None = None
-    """What it says beside its answers."""
+    """Its stderr."""
 
     def __enter__(self) -> Self:
         return self
@@ -66,36 +65,36 @@ class TrialProcess:
     def __exit__(self, *_error: object) -> None:
         self.end()
 
-    def measure(self, request: Request) -> Answer:
-        """The figures of one setting on one fold, and what it took.
+    def measure(self, request: Request) -> dict[str, float]:
+        """Return the figures of one setting on one fold, and its costs.
 
         Raises SettingFailedError, LimitExceededError, OutageError or StoppedError.
         """
         child = self._ready()
         fitting: float | None = None
         assert child.stdin is not None
-        with suppress(BrokenPipeError):  # it has crashed: what it says, or does not, tells
+        with suppress(BrokenPipeError):  # it has crashed; its stderr has the reason
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.flush()
         for line in self._lines(child):
             if line is None:
                 self._watch(child, fitting)
                 continue
-            said = json.loads(line)
-            if said == FITTING:
+            message = json.loads(line)
+            if message == FITTING:
                 fitting = monotonic()
-            elif said == FITTED:
+            elif message == FITTED:
                 fitting = None
-            elif "outage" in said:
-                self.end()  # what it had opened may be gone
-                raise OutageError(said["outage"])
-            elif "error" in said:
-                raise SettingFailedError(said["error"])
+            elif "outage" in message:
+                self.end()  # its connections may be lost
+                raise OutageError(message["outage"])
+            elif "error" in message:
+                raise SettingFailedError(message["error"])
             else:
                 self._watch(child, None)
-                return {**said, "memory_mb": self.memory_mb}
+                return {**message, "memory_mb": self.memory_mb}
         self._watch(child, None)
-        raise SettingFailedError(self._last_words(child))
+        raise SettingFailedError(self._failure(child))
 
     def end(self) -> None:
         """End the process; the next setting gets a new one."""
@@ -115,23 +114,23 @@ class TrialProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                start_new_session=True,  # it is ended by us alone, not by an interrupt from the keyboard
+                start_new_session=True,  # an interrupt from the keyboard must not reach it
                 env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
             )
         return self._child
 
     def _lines(self, child: subprocess.Popen[bytes]) -> Iterator[bytes | None]:
-        """Its lines, and None whenever it has said nothing for a while; ends when it does."""
+        """Yield its output lines, and None whenever there was none for a while, until the process ends."""
         assert child.stdout is not None
-        rest = b""
+        partial = b""
         while True:
-            if not select.select([child.stdout], [], [], _LOOK)[0]:
+            if not select.select([child.stdout], [], [], _POLL)[0]:
                 yield None
                 continue
-            said = os.read(child.stdout.fileno(), 65536)
-            if not said:
+            chunk = os.read(child.stdout.fileno(), 65536)
+            if not chunk:
                 return
-            *lines, rest = (rest + said).split(b"\n")
+            *lines, partial = (partial + chunk).split(b"\n")
             yield from lines
 
     def _watch(self, child: subprocess.Popen[bytes], fitting: float | None) -> None:
@@ -140,24 +139,24 @@ class TrialProcess:
         if self.stop():
             self.end()
             raise StoppedError
-        most = self.limits.memory_mb
-        if most is not None and self.memory_mb > most:
+        limit = self.limits.memory_mb
+        if limit is not None and self.memory_mb > limit:
             self.end()
-            excess = {"memory_mb": self.memory_mb / most - 1}
-            raise LimitExceededError(f"it took {self.memory_mb:,.0f} MB of memory and may take {most:,.0f}", excess)
+            excess = {"memory_mb": self.memory_mb / limit - 1}
+            raise LimitExceededError(f"it took {self.memory_mb:,.0f} MB of memory and may take {limit:,.0f}", excess)
         longest = self.limits.fit_seconds
         if fitting is not None and longest is not None and monotonic() - fitting > 2 * longest:
             self.end()
             excess = {"fit_seconds": (monotonic() - fitting) / longest - 1}
             raise LimitExceededError(f"it fitted for {2 * longest:g} s and may for {longest:g}", excess)
 
-    def _last_words(self, child: subprocess.Popen[bytes]) -> str:
+    def _failure(self, child: subprocess.Popen[bytes]) -> str:
         code, errors = child.wait(), self._errors
         assert errors is not None
-        errors.seek(max(0, errors.seek(0, os.SEEK_END) - _LAST_WORDS))
-        words = errors.read().decode(errors="replace").strip().splitlines()
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - _ERROR_TAIL))
+        lines = errors.read().decode(errors="replace").strip().splitlines()
         self.end()
         ended = f"signal {-code}" if code < 0 else f"code {code}"
         if code == -signal.SIGKILL:
-            ended += " (out of memory, or killed by somebody)"
-        return f"the process that tried it ended with {ended}{': ' + words[-1] if words else ''}"
+            ended += " (out of memory, or killed by a person)"
+        return f"the process that tried it ended with {ended}{': ' + lines[-1] if lines else ''}"

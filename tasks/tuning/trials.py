@@ -1,34 +1,34 @@
-"""What trials of a study say: their settings, how good they are, and why they ended."""
+"""Reads trials of a study: their settings, whether they count, and why they ended."""
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from models.primitives.json_types import JsonObject
 from models.recommenders.search_space import Parameter, grid
 from models.tuning.study_config import SearchPlan
 
 
-def trial_settings(trial: FrozenTrial) -> dict[str, Any]:
-    """The settings of a trial, also of one that waits, or whose worker was gone before it had all of them."""
+def trial_settings(trial: FrozenTrial) -> JsonObject:
+    """Return the settings of a trial, also if it is queued or its worker died before all were drawn."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def within_limits(trial: FrozenTrial) -> bool:
-    """Measured on all folds, and within the limits."""
+    """Return whether the trial was measured on all folds and kept the limits."""
     return trial.state == TrialState.COMPLETE and all(excess <= 0 for excess in trial.constraints.values())
 
 
-def shuffled_grid(plan: SearchPlan, space: Mapping[str, Parameter], most: int) -> list[dict[str, Any]]:
-    """What a grid tries, in an order by chance: of one that is too large, a part says something of the whole."""
-    points = grid(space, most) if plan.method == "grid" else []
+def shuffled_grid(plan: SearchPlan, space: Mapping[str, Parameter], limit: int) -> list[JsonObject]:
+    """Return the points of a grid in random order, so that part of a large grid still covers its range."""
+    points = grid(space, limit) if plan.method == "grid" else []
     Random(plan.seed).shuffle(points)  # noqa: S311 - nothing secret
-    return points[:most]
+    return points[:limit]
 
 
 def since_better(ended: Sequence[FrozenTrial]) -> int:
-    """How many trials ended since the last one that was better in anything than all before."""
+    """Return the number of trials since the last one that was better in any objective than all before."""
     best: list[float] = []
     since = 0
     for trial in ended:
@@ -42,6 +42,6 @@ def since_better(ended: Sequence[FrozenTrial]) -> int:
 
 
 def describe_failure(trial: FrozenTrial) -> str:
-    """Why a trial that was measured is not good."""
+    """Return the reason why a measured trial does not count."""
     over = [f"{name} {excess:.0%} over its limit" for name, excess in trial.constraints.items() if excess > 0]
     return ", ".join(over) if over else "a trial was not measured on all folds"

@@ -31,30 +31,30 @@ def value(params: dict[str, Any]) -> float:
 
 def step(study: Study, budget: Budget) -> str | dict[str, Any]:
     """Try the next setting: what came instead of one, or the setting."""
-    with study.turn(budget) as turn:
-        if not isinstance(turn, Assignment):
-            return turn
-        study.optuna.tell(turn.trial, value(turn.trial.params))
-        params: dict[str, Any] = turn.trial.params
+    with study.next_assignment(budget) as assignment:
+        if not isinstance(assignment, Assignment):
+            return assignment
+        study.optuna.tell(assignment.trial, value(assignment.trial.params))
+        params: dict[str, Any] = assignment.trial.params
         return params
 
 
 def drop(study: Study, budget: Budget) -> dict[str, Any]:
     """Begin to try a setting and vanish, as a worker that is killed: its lock is gone, its trial is not."""
-    with study.turn(budget) as turn:
-        assert isinstance(turn, Assignment)
-        params: dict[str, Any] = turn.trial.params
+    with study.next_assignment(budget) as assignment:
+        assert isinstance(assignment, Assignment)
+        params: dict[str, Any] = assignment.trial.params
         return params
 
 
 def cut_off(here: Installation, study: Study, budget: Budget) -> None:
     """Begin to try a setting and lose every connection to the database."""
     everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-    with study.turn(budget) as turn:
-        assert isinstance(turn, Assignment)
+    with study.next_assignment(budget) as assignment:
+        assert isinstance(assignment, Assignment)
         with here.engine.connect() as connection:
             connection.execute(text(f"{everybody} AND pid <> pg_backend_pid()"))
-        turn.confirm()
+        assignment.confirm()
 
 
 def all_of(study: Study, budget: Budget) -> list[dict[str, Any]]:
@@ -69,7 +69,7 @@ def test_a_search_begins_with_the_defaults_and_ends_after_so_many_trials(install
     study = opened(installation)
     found = all_of(study, Budget(trials=5))
     assert (len(found), found[0]) == (5, START)
-    assert study.defaults() == value(START)
+    assert study.default_value() == value(START)
     assert study.best().params == max(found, key=value)
     best = study.best()
     assert study.note().startswith(f"NDCG@10 {best.value:.4f}, +")
@@ -110,9 +110,9 @@ def test_a_trial_whose_worker_is_gone_comes_back_once(installation: Installation
 def test_a_trial_that_is_given_back_comes_back_every_time(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=3)
     for _ in range(3):
-        with study.turn(budget) as turn:
-            assert isinstance(turn, Assignment)
-            study.give_back(turn.trial.number, "out of time")
+        with study.next_assignment(budget) as assignment:
+            assert isinstance(assignment, Assignment)
+            study.give_back(assignment.trial.number, "out of time")
     assert step(study, budget) == START
     assert len(study.tried()) == 1
 
@@ -153,8 +153,8 @@ def test_what_one_worker_tries_no_other_gets(installation: Installation) -> None
 def test_while_others_try_the_last_settings_a_worker_waits(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=2)
     with ExitStack() as others:
-        turns = [others.enter_context(study.turn(budget)) for _ in range(2)]
-        assert all(isinstance(turn, Assignment) for turn in turns)
+        assignments = [others.enter_context(study.next_assignment(budget)) for _ in range(2)]
+        assert all(isinstance(assignment, Assignment) for assignment in assignments)
         assert step(study, budget) == WAIT
     assert step(study, budget) == START
 
@@ -162,29 +162,29 @@ def test_while_others_try_the_last_settings_a_worker_waits(installation: Install
 def test_a_search_without_a_better_setting_for_long_ends(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=100, patience=4)
     for _ in range(5):
-        with study.turn(budget) as turn:
-            assert isinstance(turn, Assignment)
-            study.optuna.tell(turn.trial, -float(turn.trial.number))
+        with study.next_assignment(budget) as assignment:
+            assert isinstance(assignment, Assignment)
+            study.optuna.tell(assignment.trial, -float(assignment.trial.number))
     assert step(study, budget) == DONE
 
 
 def test_what_costs_too_much_is_no_better_setting(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=100, patience=3)
     for excess, reached in ((1, 9.0), (-1, 0.1), (-1, 0.2), (-1, 0.3), (-1, 0.4)):
-        with study.turn(budget) as turn:
-            assert isinstance(turn, Assignment)
-            turn.trial.set_constraint("memory_mb", excess)
-            study.optuna.tell(turn.trial, reached)
+        with study.next_assignment(budget) as assignment:
+            assert isinstance(assignment, Assignment)
+            assignment.trial.set_constraint("memory_mb", excess)
+            study.optuna.tell(assignment.trial, reached)
     assert isinstance(step(study, budget), dict)
 
 
 def test_a_search_in_which_everything_fails_gives_up_and_says_why(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=100)
     for _ in range(5):
-        with study.turn(budget) as turn:
-            assert isinstance(turn, Assignment)
-            turn.trial.set_user_attr(ERROR, "ValueError: too cold")
-            study.optuna.tell(turn.trial, state=TrialState.FAIL)
+        with study.next_assignment(budget) as assignment:
+            assert isinstance(assignment, Assignment)
+            assignment.trial.set_user_attr(ERROR, "ValueError: too cold")
+            study.optuna.tell(assignment.trial, state=TrialState.FAIL)
     assert step(study, budget) == DONE
     with pytest.raises(SearchError, match="found no settings: ValueError: too cold"):
         study.best()
@@ -194,10 +194,10 @@ def test_a_search_in_which_everything_fails_gives_up_and_says_why(installation: 
 def test_what_costs_more_than_it_may_is_not_the_best(installation: Installation) -> None:
     study, budget = opened(installation, SearchPlan(limits=TrialLimits(fit_seconds=1))), Budget(trials=2)
     for excess, reached in ((0.5, 0.9), (-0.5, 0.3)):
-        with study.turn(budget) as turn:
-            assert isinstance(turn, Assignment)
-            turn.trial.set_constraint("fit_seconds", excess)
-            study.optuna.tell(turn.trial, reached)
+        with study.next_assignment(budget) as assignment:
+            assert isinstance(assignment, Assignment)
+            assignment.trial.set_constraint("fit_seconds", excess)
+            study.optuna.tell(assignment.trial, reached)
     assert study.best().value == 0.3
 
 

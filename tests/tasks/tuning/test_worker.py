@@ -45,7 +45,7 @@ def hired(stage: Any, plan: SearchPlan, budget: Budget) -> Worker:
 
 
 def test_what_was_measured_is_kept_while_mlflow_is_away(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_AGAIN", 0.01)
+    monkeypatch.setattr(worker, "_RETRY", 0.01)
     one = hired(stage, SearchPlan(folds=1), Budget(trials=3))
     one.run(1)
     assert [trial.user_attrs["run_id"] for trial in one.study.tried()] == ["run 1", "run 2", "run 3"]
@@ -54,10 +54,10 @@ def test_what_was_measured_is_kept_while_mlflow_is_away(stage: Any, monkeypatch:
 def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_away(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_AGAIN", 0.01)
+    monkeypatch.setattr(worker, "_RETRY", 0.01)
     one = hired(stage, SearchPlan(folds=1), Budget(trials=3, minutes=1))
     began = time.monotonic()
-    replace(one, end=StopCondition(0.6)).run(1)
+    replace(one, stop=StopCondition(0.6)).run(1)
     assert time.monotonic() - began < 30
     assert one.study.tried() == []
     one.run(1)
@@ -67,7 +67,7 @@ def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_a
 def test_where_coverage_is_asked_for_every_setting_is_measured_for_both(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_AGAIN", 0.01)
+    monkeypatch.setattr(worker, "_RETRY", 0.01)
     one = hired(stage, SearchPlan(folds=2, coverage=True), Budget(trials=3))
     one.run(1)
     assert [len(trial.values) for trial in one.study.measured()] == [2, 2, 2]
@@ -76,18 +76,18 @@ def test_where_coverage_is_asked_for_every_setting_is_measured_for_both(
 
 
 def test_mlflow_is_not_waited_for_beyond_the_time_of_a_search(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_AGAIN", 0.01)
+    monkeypatch.setattr(worker, "_RETRY", 0.01)
     one = hired(stage, SearchPlan(folds=1), Budget(trials=1, minutes=1))
-    end = StopCondition(3600)
+    stop = StopCondition(3600)
 
     class Gone(Away):
         def trial(self, outcome: Outcome) -> str:
             self.calls.append(outcome)
-            end.began -= 3600  # the hour is over while MLflow is away
+            stop.began -= 3600  # the hour is over while MLflow is away
             raise MlflowException("API request to MLflow failed with exception: nobody listens")
 
     gone = Gone(Registry("http://127.0.0.1:9"), "parent", {})
-    replace(one, end=end, record=gone).run(1)
+    replace(one, stop=stop, record=gone).run(1)
     assert [outcome.state for outcome in gone.calls] == ["COMPLETE"]
     one.run(1)
     assert [trial.user_attrs["run_id"] for trial in one.study.tried()] == ["run 1"]
