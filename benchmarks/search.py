@@ -64,7 +64,7 @@ def searched(
     from tasks.tuning.search_model import search_model
 
     started = time.perf_counter()
-    found: dict[str, Any] = search_model.fn(dataset.version, kind, plan, budget, workers, fresh=True)
+    found: Any = search_model.fn(dataset.version, kind, plan, budget, workers, fresh=True)
     return found, time.perf_counter() - started
 
 
