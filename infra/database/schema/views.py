@@ -13,8 +13,9 @@ JOIN recommendations AS list ON list.batch_id = placement.batch_id
 
 _ENTRIES: Final = """
 CROSS JOIN LATERAL unnest(list.items, list.scores, list.reasons) WITH ORDINALITY AS entry (code, score, why, rank)
-JOIN batch_items AS list_item ON list_item.batch_id = placement.batch_id AND list_item.code = entry.code
-LEFT JOIN batch_reasons AS list_reason ON list_reason.batch_id = placement.batch_id AND list_reason.code = entry.why
+JOIN batch_items AS list_item ON list_item.batch_id = placement.batch_id AND list_item.item_code = entry.code
+LEFT JOIN batch_reasons AS list_reason
+     ON list_reason.batch_id = placement.batch_id AND list_reason.reason_code = entry.why
 LEFT JOIN items AS item ON item.item_id = list_item.item_id
 """
 # PostgreSQL searches for the best order among the first 8 tables (join_collapse_limit), so the tables that select the
@@ -22,7 +23,7 @@ LEFT JOIN items AS item ON item.item_id = list_item.item_id
 
 _CONSENT: Final = "JOIN users ON users.user_key = list.subject AND users.consent"
 _USERS: Final = """
-WHERE batch.about = 'user'
+WHERE batch.subject_kind = 'user'
   AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = list.subject)
 """
 _SOLD: Final = """
@@ -39,7 +40,7 @@ SELECT placement.placement, list.subject AS user_key, {_COLUMNS}
 """,
     "current_item_recommendations": f"""
 SELECT placement.placement, list.subject AS for_item_id, {_COLUMNS}
-{_LISTS} {_ENTRIES} WHERE batch.about = 'item' {_SOLD}
+{_LISTS} {_ENTRIES} WHERE batch.subject_kind = 'item' {_SOLD}
 """,
     "recommendations_by_user_id": f"""
 SELECT identities.user_id, placement.placement, list.subject AS user_key, {_COLUMNS}
