@@ -38,8 +38,8 @@ _SHOWN: Final = _ABOUT_USERS.format(
 )
 # Values in JSON: the column, and the field.
 _FIELDS: Final = (
-    ("ingest_updates", "said", "user_key"),
-    ("ingest_statements", "said", "user_key"),
+    ("ingest_updates", "payload", "user_key"),
+    ("ingest_statements", "payload", "user_key"),
     ("quarantine", "payload", "user_key"),
 )
 

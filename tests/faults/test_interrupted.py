@@ -182,7 +182,7 @@ def test_what_was_said_last_of_an_item_stays_though_it_was_said_before(
         run(installation, "ALTER TABLE ingest_chunks DROP CONSTRAINT stumble")
     assert ingest(file)["accepted"] == 16
     [cup] = rows(installation, items)
-    assert (cup["title"], cup["said_at"]["title"][:10]) == ("Cup", "2024-06-09")
+    assert (cup["title"], cup["field_timestamps"]["title"][:10]) == ("Cup", "2024-06-09")
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
@@ -198,7 +198,7 @@ def test_what_a_file_repeats_is_newer_than_what_another_says_in_between(
         ]
         ingest(write(name, *calls))
     [cup] = rows(installation, items)
-    assert (cup["title"], cup["said_at"]["title"][:10]) == ("Cup", "2024-06-09")
+    assert (cup["title"], cup["field_timestamps"]["title"][:10]) == ("Cup", "2024-06-09")
 
 
 def test_users_of_a_batch_that_was_cut_short_before_the_lake_stay_when_it_is_refused_later(

@@ -41,9 +41,9 @@ ingest_statements = Table(
     Column("chunk", Integer, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("said", JSONB, nullable=False),
-    Column("times", JSONB, nullable=False, server_default="{}"),
-    moment("said_at"),
+    Column("payload", JSONB, nullable=False),
+    Column("field_timestamps", JSONB, nullable=False, server_default="{}"),
+    moment("observed_at"),
     Index("ix_ingest_statements_key", "key"),
     comment="What batches stated of items, users and devices, so that an undone batch leaves what others stated.",
 )

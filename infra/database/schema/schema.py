@@ -42,9 +42,9 @@ def moment(name: str, *, now: bool = False, comment: str | None = None) -> Colum
     return Column(name, DateTime(timezone=True), nullable=not now, server_default=default, comment=comment)
 
 
-def _times(name: str = "said_at") -> Column[object]:
-    """When each key was said last."""
-    return Column(name, JSONB, nullable=False, server_default="{}")
+def _field_timestamps() -> Column[object]:
+    """Return the column with the time of each field's value."""
+    return Column("field_timestamps", JSONB, nullable=False, server_default="{}")
 
 
 identities = Table(
@@ -72,7 +72,7 @@ items = Table(
     Column("attributes", JSONB, nullable=False),
     Column("available", Boolean, nullable=False, comment=_MERCHANDISE),
     Column("batch_id", Text, nullable=False),
-    _times(),
+    _field_timestamps(),
     Column("url", Text),
     Column("image", Text),
     Column("in_stock", Boolean, comment=_STOCK),
@@ -88,7 +88,7 @@ users = Table(
     Column("consent", Boolean, nullable=False),
     Column("consent_source", Text, nullable=False),
     Column("batch_id", Text, nullable=False),
-    _times(),
+    _field_timestamps(),
     moment("consent_at"),
     moment("refused_at"),
 )
@@ -172,10 +172,10 @@ ingest_updates = Table(
     Column("chunk", Integer, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("said", JSONB, nullable=False),
-    _times("times"),
-    moment("said_at"),
-    comment="What a batch on its way in says of items, users and devices; it counts once the batch is committed.",
+    Column("payload", JSONB, nullable=False),
+    _field_timestamps(),
+    moment("observed_at"),
+    comment="What a batch states of items, users and devices until it is committed. Then the values are applied.",
 )
 
 ingest_chunks = Table(

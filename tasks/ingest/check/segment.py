@@ -41,7 +41,7 @@ def check_calls(found: TableFindings, path: Path, mapping: SegmentMapping, known
     codes = done.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist())
     said = list(islice((one for one in part.updates(intake) if one.kind in (ITEM, TRAITS)), findings.EXAMPLES))
-    found.examples += [{"item_id": one.key, **one.said} for one in said if one.kind == ITEM]
+    found.examples += [{"item_id": one.key, **one.payload} for one in said if one.kind == ITEM]
     found.suspicions += suspicions.addresses_as_ids(part.names[columns.USER_ID])
     found.suspicions += _unknown_names(path, mapping)
 

@@ -34,23 +34,23 @@ class Update(NamedTuple):
 
     kind: str
     key: str
-    said: dict[str, Any]
-    said_at: datetime | None
-    times: Mapping[str, datetime | None] = MappingProxyType({})
+    payload: dict[str, Any]
+    observed_at: datetime | None
+    timestamps: Mapping[str, datetime | None] = MappingProxyType({})
 
 
 _SAID: Final = """
-    SELECT batch_id, key, said, times, said_at FROM ingest_updates
+    SELECT batch_id, key, payload, field_timestamps, observed_at FROM ingest_updates
     WHERE batch_id = :batch_id AND chunk = :chunk AND kind = :kind ORDER BY key"""
-_ATTRIBUTES: Final = ("items.attributes", "items.said_at", "excluded.attributes", "excluded.said_at")
-_TRAITS: Final = ("users.attributes", "users.said_at", "said.said", "said.times")
+_ATTRIBUTES: Final = ("items.attributes", "items.field_timestamps", "excluded.attributes", "excluded.field_timestamps")
+_TRAITS: Final = ("users.attributes", "users.field_timestamps", "entry.payload", "entry.field_timestamps")
 ITEM_CHANGES: Final = {
     **{name: later.text_column("items", name) for name in ("title", "category", "brand", "currency", "url", "image")},
     "price": later.number_column("items", "price"),
     **{name: later.flag_column("items", name) for name in ("available", "in_stock")},
     **{name: later.moment_column("items", name) for name in ("available_from", "available_until")},
     "attributes": later.values(*_ATTRIBUTES, within=later.WITHIN),
-    "said_at": later.times("items.said_at", "excluded.said_at"),
+    "field_timestamps": later.times("items.field_timestamps", "excluded.field_timestamps"),
 }
 """SQL for what an item's columns become in an upsert."""
 _VALUES: Final = {
@@ -63,28 +63,29 @@ _VALUES: Final = {
 _STATEMENTS: Final = {
     ITEM_SEEN: f"""
         INSERT INTO items (item_id, attributes, available, batch_id)
-        SELECT key, '{{}}', true, batch_id FROM ({_SAID}) AS said ON CONFLICT (item_id) DO NOTHING""",
+        SELECT key, '{{}}', true, batch_id FROM ({_SAID}) AS entry ON CONFLICT (item_id) DO NOTHING""",
     ITEM: f"""
-        INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id, said_at)
-        SELECT key, said->>'title', said->>'category', said->>'brand', (said->>'price')::float, said->>'currency',
-            coalesce(said->'attributes', '{{}}'), true, batch_id, times FROM ({_SAID}) AS said
+        INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id,
+            field_timestamps)
+        SELECT key, payload->>'title', payload->>'category', payload->>'brand', (payload->>'price')::float,
+            payload->>'currency', coalesce(payload->'attributes', '{{}}'), true, batch_id, field_timestamps FROM ({_SAID}) AS entry
         ON CONFLICT (item_id) DO UPDATE SET {_set(ITEM_CHANGES)}, batch_id = excluded.batch_id""",
     # Of somebody who never agreed only the refusal is kept, so that it can be honoured.
     CONSENT: f"""
         INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at)
-        SELECT key, '{{}}', (said->>'consent')::boolean, said->>'source', batch_id, said_at,
-            (said->>'refused_at')::timestamptz FROM ({_SAID}) AS said
+        SELECT key, '{{}}', (payload->>'consent')::boolean, payload->>'source', batch_id, observed_at,
+            (payload->>'refused_at')::timestamptz FROM ({_SAID}) AS entry
         ON CONFLICT (user_key) DO UPDATE SET {_set(consent.ANSWERS)}""",
     TRAITS: f"""
         UPDATE users SET attributes = {later.values(*_TRAITS, only=consent.SINCE)},
-            said_at = {later.times("users.said_at", "said.times", only=consent.SINCE)}
-        FROM ({_SAID}) AS said WHERE users.user_key = said.key AND users.consent""",
+            field_timestamps = {later.times("users.field_timestamps", "entry.field_timestamps", only=consent.SINCE)}
+        FROM ({_SAID}) AS entry WHERE users.user_key = entry.key AND users.consent""",
     DEVICE: f"""
         INSERT INTO aliases (anonymous_key, user_key, occurred_at, batch_id)
-        SELECT key, said->>'user_key', said_at, batch_id FROM ({_SAID}) AS said
-        WHERE NOT EXISTS (SELECT FROM users WHERE users.user_key = said.said->>'user_key'
+        SELECT key, payload->>'user_key', observed_at, batch_id FROM ({_SAID}) AS entry
+        WHERE NOT EXISTS (SELECT FROM users WHERE users.user_key = entry.payload->>'user_key'
             AND users.refused_at IS NOT NULL
-            AND (NOT users.consent OR coalesce(said.said_at, '-infinity') <= users.refused_at))
+            AND (NOT users.consent OR coalesce(entry.observed_at, '-infinity') <= users.refused_at))
         ON CONFLICT (anonymous_key, user_key) DO UPDATE SET
             occurred_at = greatest(aliases.occurred_at, excluded.occurred_at), batch_id = excluded.batch_id""",
 }
@@ -97,7 +98,7 @@ _CHANGES: Final = """
             coalesce(CAST(:at AS timestamptz), now())) AS since,
         CASE WHEN change->>'name' = 'price' AND kind = 'item_history' THEN ((change->>'value')::float)::text
             ELSE change->>'value' END AS value
-    FROM ingest_updates CROSS JOIN LATERAL jsonb_array_elements(said->'changes') AS change
+    FROM ingest_updates CROSS JOIN LATERAL jsonb_array_elements(payload->'changes') AS change
     WHERE batch_id = :batch_id AND kind = :kind"""
 # Of users who refused nothing from before is kept.
 _AGREED_CHANGES: Final = f"""
@@ -114,7 +115,7 @@ def stage_chunks(connection: Connection, chunks: Mapping[tuple[str, int], Iterab
     """Write down what chunks say, each by its batch and number, as `stage` does."""
     mine = tuple_(ingest_updates.c.batch_id, ingest_updates.c.chunk).in_(list(chunks))
     connection.execute(delete(ingest_updates).where(mine))
-    names = ("batch_id", "chunk", "kind", "key", "said", "times", "said_at")
+    names = ("batch_id", "chunk", "kind", "key", "payload", "field_timestamps", "observed_at")
     now = database_now(connection)
     copy(
         connection,
@@ -125,9 +126,9 @@ def stage_chunks(connection: Connection, chunks: Mapping[tuple[str, int], Iterab
 
 
 def _row(update: Update, now: datetime) -> tuple[str, str, str, str, str | None]:
-    said_at = later.written(update.said_at, now) if update.said_at else None
-    times = json.dumps(later.moments(update.times, now))
-    return update.kind, update.key, json.dumps(update.said), times, said_at
+    observed_at = later.written(update.observed_at, now) if update.observed_at else None
+    timestamps = json.dumps(later.moments(update.timestamps, now))
+    return update.kind, update.key, json.dumps(update.payload), timestamps, observed_at
 
 
 def apply(connection: Connection, *batch_ids: str) -> None:
@@ -160,7 +161,7 @@ def apply_staged(connection: Connection, batch_id: str, at: datetime | None = No
         for chunk in (chunk for chunk, has in chunks if has == kind):
             connection.execute(text(statement), {"batch_id": batch_id, "chunk": chunk, "kind": kind})
         if kind == CONSENT and kind in kinds:
-            refused = ingest_updates.c.said["refused_at"].astext.is_not(None)
+            refused = ingest_updates.c.payload["refused_at"].astext.is_not(None)
             people = select(ingest_updates.c.key).where(mine, ingest_updates.c.kind == CONSENT, refused).distinct()
             consent.withdraw(connection, list(connection.execute(people).scalars()))
     discard(connection, batch_id)
@@ -179,19 +180,20 @@ def digest(connection: Connection, dataset: Literal["items", "users"]) -> tuple[
 
 def refusals(connection: Connection, batch_id: str) -> list[tuple[str, datetime]]:
     """Whose last answer is a refusal, by what the batch said, and when."""
-    said = select(ingest_updates.c.key, ingest_updates.c.said_at).where(
+    said = select(ingest_updates.c.key, ingest_updates.c.observed_at).where(
         ingest_updates.c.batch_id == batch_id,
         ingest_updates.c.kind == CONSENT,
-        ingest_updates.c.said["consent"].astext == "false",
+        ingest_updates.c.payload["consent"].astext == "false",
     )
-    return [(row.key, row.said_at) for row in connection.execute(said)]
+    return [(row.key, row.observed_at) for row in connection.execute(said)]
 
 
 def agree(connection: Connection, batch_id: str, agreements: Sequence[Mapping[str, Any]]) -> None:
-    """After their refusals (`said_at`) users (`user_key`) agreed: at `agreed_at`."""
+    """After their refusals (`observed_at`) users (`user_key`) agreed: at `agreed_at`."""
     statement = """
-        UPDATE ingest_updates SET said = said || '{"consent": true, "agreed_by_event": true}', said_at = :agreed_at
-        WHERE batch_id = :batch_id AND kind = 'consent' AND key = :user_key AND said_at = :said_at"""
+        UPDATE ingest_updates SET payload = payload || '{"consent": true, "agreed_by_event": true}',
+            observed_at = :agreed_at
+        WHERE batch_id = :batch_id AND kind = 'consent' AND key = :user_key AND observed_at = :observed_at"""
     if agreements:
         connection.execute(text(statement), [{"batch_id": batch_id, **said} for said in agreements])
 

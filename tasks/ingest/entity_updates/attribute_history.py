@@ -23,11 +23,13 @@ _KEYS: Final[dict[Whose, str]] = {"item": "item_id", "user": "user_key"}
 # What stands before the statements are applied, and when it was stated last.
 _STANDING: Final[dict[Whose, str]] = {
     "item": f"""
-        SELECT item_id AS key, value.name, value.value, (items.said_at ->> value.name)::timestamptz AS stated_at
+        SELECT item_id AS key, value.name, value.value,
+            (items.field_timestamps ->> value.name)::timestamptz AS stated_at
         FROM items CROSS JOIN LATERAL {item_values("items")}
-        WHERE value IS NOT NULL OR items.said_at ? value.name""",
+        WHERE value IS NOT NULL OR items.field_timestamps ? value.name""",
     "user": """
-        SELECT user_key AS key, value.key AS name, value.value, (users.said_at ->> value.key)::timestamptz AS stated_at
+        SELECT user_key AS key, value.key AS name, value.value,
+            (users.field_timestamps ->> value.key)::timestamptz AS stated_at
         FROM users CROSS JOIN LATERAL jsonb_each_text(users.attributes) AS value""",
 }
 # Stored rows come first (0), then what stands without a history (1), then the statements (2).

@@ -37,9 +37,10 @@ _ANSWERS_OF: Final = text("""
 _KINDS: Final = {"user_key": pa.string(), "agreed": pa.bool_(), "introduced": pa.bool_()}
 _WITHDRAW: Final = (
     f"""
-    UPDATE users SET (attributes, said_at) = (
+    UPDATE users SET (attributes, field_timestamps) = (
         SELECT coalesce(jsonb_object_agg(key, attributes -> key), '{{}}'), coalesce(jsonb_object_agg(key, at), '{{}}')
-        FROM (SELECT key, value COLLATE "C" AS at FROM jsonb_each_text(said_at)) AS told WHERE consent AND {SINCE})
+        FROM (SELECT key, value COLLATE "C" AS at FROM jsonb_each_text(field_timestamps)) AS stated
+        WHERE consent AND {SINCE})
     WHERE user_key = ANY(:keys) AND refused_at IS NOT NULL AND attributes <> '{{}}'""",
     """
     DELETE FROM user_history AS entry USING users WHERE users.user_key = ANY(:keys) AND entry.user_key = users.user_key
@@ -95,7 +96,7 @@ def agreed_after(
     paths = installation.lake.event_files(since=min(moments).astimezone(UTC).isoformat()[:7])
     if not paths:
         return []
-    said = {"user_key": pa.array(keys, pa.string()), "said_at": pa.array(moments, pa.timestamp("us", tz="UTC"))}
+    said = {"user_key": pa.array(keys, pa.string()), "observed_at": pa.array(moments, pa.timestamp("us", tz="UTC"))}
     statement = f"""
         WITH events AS (
             SELECT user_key, occurred_at, consent, batch_id FROM (
@@ -103,8 +104,8 @@ def agreed_after(
                 SELECT * FROM read_parquet({texts(paths)}, union_by_name = true)  -- of an earlier version: no consent
             )
         )
-        SELECT user_key, said_at, max(occurred_at) AS agreed_at FROM events
-        JOIN said USING (user_key) WHERE events.consent AND events.occurred_at > said.said_at
+        SELECT user_key, observed_at, max(occurred_at) AS agreed_at FROM events
+        JOIN said USING (user_key) WHERE events.consent AND events.occurred_at > said.observed_at
             AND batch_id <> {texts([without])}[1]
         GROUP BY ALL
     """

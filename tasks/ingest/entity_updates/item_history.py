@@ -16,7 +16,7 @@ _NAMES: Final = ["item_id", "name", "value", MOMENT]
 _COMING: Final = f"""
     SELECT coming.item_id AS key, value.name, coalesce(CAST(:at AS timestamptz), now()) AS since, value.value
     FROM {{staging}} AS coming CROSS JOIN LATERAL {attribute_history.item_values("coming")}
-    WHERE coming.said_at ? value.name"""
+    WHERE coming.field_timestamps ? value.name"""
 _IS_STATED: Final = f"(key, name) IN (SELECT item_id, name FROM {_STATED})"
 # A table replaces: whatever its times are, from the import on the value that it chooses counts.
 _DATED: Final = f"""

@@ -43,8 +43,10 @@ def number_column(table: str, name: str) -> str:
 
 def flag_column(table: str, name: str) -> str:
     """SQL for what a column of yes or no becomes in an upsert; rows that do not state it leave it as it is."""
-    new, old = (f"({at(f'{row}.said_at', repr(name))}, {row}.{name})" for row in ("excluded", table))
-    return f"CASE WHEN excluded.said_at ? '{name}' AND {new} > {old} THEN excluded.{name} ELSE {table}.{name} END"
+    new, old = (f"({at(f'{row}.field_timestamps', repr(name))}, {row}.{name})" for row in ("excluded", table))
+    return (
+        f"CASE WHEN excluded.field_timestamps ? '{name}' AND {new} > {old} THEN excluded.{name} ELSE {table}.{name} END"
+    )
 
 
 def moment_column(table: str, name: str) -> str:
@@ -53,7 +55,9 @@ def moment_column(table: str, name: str) -> str:
 
 
 def _column(table: str, name: str, least: str) -> str:
-    new, old = (f"({at(f'{row}.said_at', repr(name))}, coalesce({row}.{name}, {least}))" for row in ("excluded", table))
+    new, old = (
+        f"({at(f'{row}.field_timestamps', repr(name))}, coalesce({row}.{name}, {least}))" for row in ("excluded", table)
+    )
     return f"CASE WHEN {new} > {old} THEN excluded.{name} ELSE {table}.{name} END"
 
 

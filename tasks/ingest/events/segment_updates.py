@@ -35,7 +35,7 @@ def updates_of(
         *_traits(found, intake.installation.key),
         *_devices(found, intake.installation.key),
     ):
-        if update.key not in gone and update.said.get(columns.USER_KEY) not in gone:
+        if update.key not in gone and update.payload.get(columns.USER_KEY) not in gone:
             yield update
 
 

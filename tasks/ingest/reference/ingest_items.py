@@ -38,7 +38,7 @@ _NAMES: Final = (
     *(columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.AVAILABLE),
     *_OFFER,
 )
-_COLUMNS: Final = (*_NAMES, columns.ATTRIBUTES, columns.BATCH_ID, "said_at")
+_COLUMNS: Final = (*_NAMES, columns.ATTRIBUTES, columns.BATCH_ID, "field_timestamps")
 _MENTIONED: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 
 
@@ -74,7 +74,7 @@ def restore_items(
     """Store rows of a table again that a batch stated `at` a time: of each item its key, values and their times."""
 
     def line(key: str, said: dict[str, Any], times: dict[str, str]) -> tuple[Any, ...]:
-        beside = {columns.ITEM_ID: key, columns.BATCH_ID: batch_id, "said_at": json.dumps(times)}
+        beside = {columns.ITEM_ID: key, columns.BATCH_ID: batch_id, "field_timestamps": json.dumps(times)}
         beside[columns.ATTRIBUTES] = json.dumps(said[columns.ATTRIBUTES])
         return tuple(beside.get(name, said.get(name)) for name in _COLUMNS)
 

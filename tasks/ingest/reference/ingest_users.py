@@ -33,14 +33,14 @@ from tasks.sources import locations
 
 _ANSWER: Final = "the user's own answer, by the file of users"
 _COLUMNS: Final = (
-    *(columns.USER_KEY, columns.ATTRIBUTES, "said_at", columns.BATCH_ID),
+    *(columns.USER_KEY, columns.ATTRIBUTES, "field_timestamps", columns.BATCH_ID),
     *(columns.CONSENT, "consent_source", columns.CONSENT_AT, "refused_at"),
 )
 _CHANGES: Final = consent.ANSWERS | {
     columns.ATTRIBUTES: last_write_wins.values(
-        "users.attributes", "users.said_at", "excluded.attributes", "excluded.said_at"
+        "users.attributes", "users.field_timestamps", "excluded.attributes", "excluded.field_timestamps"
     ),
-    "said_at": last_write_wins.times("users.said_at", "excluded.said_at"),
+    "field_timestamps": last_write_wins.times("users.field_timestamps", "excluded.field_timestamps"),
 }
 
 

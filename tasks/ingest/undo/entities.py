@@ -27,10 +27,10 @@ _AFFECTED: Final = {
     "affected_items": f"{_MINE} {_ITEM} UNION SELECT item_id FROM items WHERE batch_id = :batch_id",
     "affected_users": f"""
         {_MINE} {_USER} UNION SELECT user_key FROM users WHERE batch_id = :batch_id UNION SELECT key FROM lake_users
-        UNION SELECT key FROM ingest_statements WHERE said ? 'agreed_by_event'""",
+        UNION SELECT key FROM ingest_statements WHERE payload ? 'agreed_by_event'""",
     "affected_devices": f"""
         {_MINE} {_DEVICE} UNION SELECT key FROM ingest_statements WHERE {_DEVICE}
-            AND said ->> 'user_key' IN (SELECT key FROM affected_users)""",
+            AND payload ->> 'user_key' IN (SELECT key FROM affected_users)""",
 }
 _TABLES: Final = (
     ("items", "item_id", "affected_items"),
@@ -40,15 +40,15 @@ _TABLES: Final = (
     ("aliases", "anonymous_key", "affected_devices"),
 )
 _OWN: Final = "application_id IN (SELECT application_id FROM ingest_applications WHERE batch_id = :batch_id)"
-_REFUSAL: Final = "said ->> 'refused_at' IS NOT NULL"
+_REFUSAL: Final = "payload ->> 'refused_at' IS NOT NULL"
 _REMOVED: Final = (
     f"DELETE FROM ingest_statements WHERE {_OWN} AND NOT (kind IN ('consent', 'user_table') AND {_REFUSAL})",
     f"""
-    UPDATE ingest_statements SET said = said - 'agreed_by_event' || '{{"consent": false, "kept": true}}',
-        said_at = (said ->> 'refused_at')::timestamptz WHERE {_OWN} AND kind = 'consent'""",
+    UPDATE ingest_statements SET payload = payload - 'agreed_by_event' || '{{"consent": false, "kept": true}}',
+        observed_at = (payload ->> 'refused_at')::timestamptz WHERE {_OWN} AND kind = 'consent'""",
     f"""
-    UPDATE ingest_statements SET times = '{{}}', said = said || jsonb_build_object('consent', false, 'kept', true,
-        'attributes', '{{}}'::jsonb, 'consent_at', said -> 'refused_at') WHERE {_OWN} AND kind = 'user_table'""",
+    UPDATE ingest_statements SET field_timestamps = '{{}}', payload = payload || jsonb_build_object(
+        'consent', false, 'kept', true, 'attributes', '{{}}'::jsonb, 'consent_at', payload -> 'refused_at') WHERE {_OWN} AND kind = 'user_table'""",
     """
     DELETE FROM ingest_applications AS entry WHERE batch_id = :batch_id AND NOT EXISTS (
         SELECT FROM ingest_statements WHERE ingest_statements.application_id = entry.application_id)""",
@@ -65,14 +65,15 @@ _APPLICATIONS: Final = """
         EXISTS (SELECT FROM introductions WHERE introductions.batch_id = entry.batch_id) AS introduces
     FROM ingest_applications AS entry ORDER BY application_id"""
 _FORGIVEN: Final = """
-    SELECT application_id, chunk, kind, key, (said ->> 'refused_at')::timestamptz AS refused_at
-    FROM ingest_statements WHERE (kind = 'consent' AND said ? 'agreed_by_event'
-        OR kind = 'user_table' AND said -> 'consent' = 'true' AND said ->> 'refused_at' IS NOT NULL)
+    SELECT application_id, chunk, kind, key, (payload ->> 'refused_at')::timestamptz AS refused_at
+    FROM ingest_statements WHERE (kind = 'consent' AND payload ? 'agreed_by_event'
+        OR kind = 'user_table' AND payload -> 'consent' = 'true' AND payload ->> 'refused_at' IS NOT NULL)
         AND key IN (SELECT key FROM affected_users)"""
 _TAKEN_BACK: Final = """
-    UPDATE ingest_statements SET said_at = CASE WHEN kind = 'consent' THEN :refused_at END,
-        said = said - 'agreed_by_event' || '{"consent": false}'
-            || CASE WHEN kind = 'user_table' THEN jsonb_build_object('consent_at', said -> 'refused_at') ELSE '{}' END
+    UPDATE ingest_statements SET observed_at = CASE WHEN kind = 'consent' THEN :refused_at END,
+        payload = payload - 'agreed_by_event' || '{"consent": false}'
+            || CASE WHEN kind = 'user_table' THEN jsonb_build_object('consent_at', payload -> 'refused_at')
+            ELSE '{}' END
     WHERE application_id = :application_id AND chunk = :chunk AND kind = :kind AND key = :key"""
 _INTRODUCED: Final = """
     INSERT INTO users (user_key, attributes, consent, consent_source, batch_id)
@@ -81,8 +82,8 @@ _INTRODUCED: Final = """
         UNION SELECT key FROM relevant_statements WHERE application_id = :source AND kind = 'person'
     ) AS named, ingest_batches AS batch WHERE batch.batch_id = :batch_id ON CONFLICT DO NOTHING"""
 _STAGED: Final = f"""
-    INSERT INTO ingest_updates (batch_id, chunk, kind, key, said, times, said_at)
-    SELECT :batch_id, chunk, kind, key, said - ARRAY['kept', 'agreed_by_event'], times, said_at
+    INSERT INTO ingest_updates (batch_id, chunk, kind, key, payload, field_timestamps, observed_at)
+    SELECT :batch_id, chunk, kind, key, payload - ARRAY['kept', 'agreed_by_event'], field_timestamps, observed_at
     FROM relevant_statements WHERE application_id = :source
         AND kind NOT IN ('person', 'item_table', 'item_stated', '{statements.USER_TABLE}')"""
 # Histories from before statements were kept are no statements: what they leave out says since when a value counts.
@@ -90,16 +91,18 @@ _HISTORIES: Final = tuple(
     f"""
     INSERT INTO {whose}_history ({key}, name, since, value)
     SELECT key, change ->> 'name', (change ->> 'since')::timestamptz, change ->> 'value'
-    FROM relevant_statements CROSS JOIN LATERAL jsonb_array_elements(said -> 'changes') AS change
+    FROM relevant_statements CROSS JOIN LATERAL jsonb_array_elements(payload -> 'changes') AS change
     WHERE application_id = :source AND kind = '{whose}_history'"""
     for whose, key in (("item", "item_id"), ("user", "user_key"))
 )
-_ROWS: Final = "SELECT key, said, times FROM relevant_statements WHERE application_id = :source AND kind = :kind"
+_ROWS: Final = (
+    "SELECT key, payload, field_timestamps FROM relevant_statements WHERE application_id = :source AND kind = :kind"
+)
 _NAMELESS: Final = """
     DELETE FROM identity.users WHERE user_key IN (SELECT key FROM affected_users)
         AND user_key NOT IN (SELECT user_key FROM introductions)
         AND user_key NOT IN (SELECT key FROM relevant_statements WHERE kind IN ('person', 'user_table')
-            AND NOT said ? 'kept')"""
+            AND NOT payload ? 'kept')"""
 
 
 class Changes(NamedTuple):
@@ -174,7 +177,7 @@ def _withdraw_agreements(installation: Installation, connection: Connection, bat
     """Let refusals count again that only an event of the batch answered with a later agreement."""
     forgiven = connection.execute(text(_FORGIVEN)).mappings().all()
     refusals = [(row["key"], row["refused_at"]) for row in forgiven]
-    still = {(row["user_key"], row["said_at"]) for row in consent.agreed_after(installation, refusals, batch_id)}
+    still = {(row["user_key"], row["observed_at"]) for row in consent.agreed_after(installation, refusals, batch_id)}
     for row in forgiven:
         if (row["key"], row["refused_at"]) not in still:
             connection.execute(text(_TAKEN_BACK), dict(row))
@@ -223,7 +226,7 @@ def _restore(connection: Connection, entry: Any, again: Any) -> None:
 
 def _compared(connection: Connection, table: str, key: str) -> tuple[int, int]:
     """Return how many rows are gone, and how many have other values than before."""
-    values = "to_jsonb({}) - ARRAY['batch_id', 'consent_source', 'said_at']"
+    values = "to_jsonb({}) - ARRAY['batch_id', 'consent_source', 'field_timestamps']"
     found = connection.execute(
         text(f"""
         SELECT count(*) FILTER (WHERE later.{key} IS NULL),

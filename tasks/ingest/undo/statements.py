@@ -24,16 +24,16 @@ _CURRENT_ONES: Final = """
     SELECT batch_id, max(application_id) AS application_id FROM ingest_applications
     WHERE batch_id = ANY(:batch_ids) GROUP BY batch_id"""
 _KEEP_UPDATES: Final = f"""
-    INSERT INTO ingest_statements (application_id, chunk, kind, key, said, times, said_at)
-    SELECT application_id, chunk, kind, key, said, times, said_at
+    INSERT INTO ingest_statements (application_id, chunk, kind, key, payload, field_timestamps, observed_at)
+    SELECT application_id, chunk, kind, key, payload, field_timestamps, observed_at
     FROM ingest_updates JOIN ({_CURRENT_ONES}) AS current USING (batch_id)"""
 _KEEP_ROWS: Final = f"""
-    INSERT INTO ingest_statements (application_id, chunk, kind, key, said, times)
+    INSERT INTO ingest_statements (application_id, chunk, kind, key, payload, field_timestamps)
     SELECT DISTINCT ON ({{key}}) {_CURRENT}, 0, :kind, {{key}},
-        to_jsonb(coming) - ARRAY['{{key}}', 'batch_id', 'said_at'], said_at
+        to_jsonb(coming) - ARRAY['{{key}}', 'batch_id', 'field_timestamps'], field_timestamps
     FROM {{staging}} AS coming ORDER BY {{key}}"""
 _KEEP_STATED: Final = f"""
-    INSERT INTO ingest_statements (application_id, chunk, kind, key, said)
+    INSERT INTO ingest_statements (application_id, chunk, kind, key, payload)
     SELECT {_CURRENT}, 0, '{ITEM_STATED}', item_id,
         jsonb_build_object('changes', jsonb_agg(jsonb_build_object('name', name, 'value', value, 'since', {MOMENT})))
     FROM {{stated}} GROUP BY item_id"""
@@ -50,25 +50,25 @@ _REFUSED: Final = "users.user_key = ANY(:keys) AND users.refused_at IS NOT NULL"
 _REFUSED_AT: Final = """to_char(users.refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _STRIP: Final = (
     f"""
-    UPDATE ingest_statements AS entry SET said = coalesce((
-        SELECT jsonb_object_agg(key, value) FROM jsonb_each(entry.said)
-        WHERE users.consent AND entry.times ->> key COLLATE "C" > {_REFUSED_AT}), '{{}}')
+    UPDATE ingest_statements AS entry SET payload = coalesce((
+        SELECT jsonb_object_agg(key, value) FROM jsonb_each(entry.payload)
+        WHERE users.consent AND entry.field_timestamps ->> key COLLATE "C" > {_REFUSED_AT}), '{{}}')
     FROM users WHERE {_REFUSED} AND entry.key = users.user_key AND entry.kind = 'traits'""",
     f"""
-    UPDATE ingest_statements AS entry SET said = jsonb_build_object('changes', coalesce((
-        SELECT jsonb_agg(change) FROM jsonb_array_elements(entry.said -> 'changes') AS change
+    UPDATE ingest_statements AS entry SET payload = jsonb_build_object('changes', coalesce((
+        SELECT jsonb_agg(change) FROM jsonb_array_elements(entry.payload -> 'changes') AS change
         WHERE users.consent AND (change ->> 'since')::timestamptz > users.refused_at), '[]'))
     FROM users WHERE {_REFUSED} AND entry.key = users.user_key AND entry.kind = 'user_history'""",
     f"""
-    UPDATE ingest_statements AS entry SET said = entry.said || '{{"attributes": {{}}}}'
+    UPDATE ingest_statements AS entry SET payload = entry.payload || '{{"attributes": {{}}}}'
     FROM users, ingest_applications AS application WHERE {_REFUSED} AND entry.key = users.user_key
         AND entry.kind = '{USER_TABLE}' AND application.application_id = entry.application_id
         AND (NOT users.consent OR application.applied_at <= users.refused_at)""",
     f"""
     DELETE FROM ingest_statements AS entry USING users WHERE {_REFUSED} AND entry.kind = 'device'
-        AND entry.said ->> 'user_key' = users.user_key AND entry.key IN (
+        AND entry.payload ->> 'user_key' = users.user_key AND entry.key IN (
             SELECT anonymous_key FROM aliases WHERE aliases.user_key = ANY(:keys))
-        AND (NOT users.consent OR coalesce(entry.said_at, '-infinity') <= users.refused_at)""",
+        AND (NOT users.consent OR coalesce(entry.observed_at, '-infinity') <= users.refused_at)""",
 )
 _REFUSED_HERE: Final = f"""
     SELECT DISTINCT users.user_key FROM ingest_statements AS entry JOIN users ON users.user_key = entry.key

@@ -26,9 +26,9 @@ from tasks.ingest.events.ingest_segment import ingest_segment
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
 
 _KNOWN = {
-    "items": """SELECT item_id, title, category, brand, price, currency, attributes, available, said_at
+    "items": """SELECT item_id, title, category, brand, price, currency, attributes, available, field_timestamps
         FROM items ORDER BY 1""",
-    "users": "SELECT user_key, attributes, consent, refused_at, said_at FROM users ORDER BY 1",
+    "users": "SELECT user_key, attributes, consent, refused_at, field_timestamps FROM users ORDER BY 1",
     "people": "SELECT user_key FROM identity.users ORDER BY 1",
     "aliases": "SELECT anonymous_key, user_key, occurred_at FROM aliases ORDER BY 1, 2",
 }
@@ -92,7 +92,7 @@ def test_files_in_any_order_end_with_the_same(installation: Installation, tmp_pa
     assert found == found[:1] * len(found)
     cup, pan = found[0]["items"]
     assert (cup["title"], cup["brand"], cup["price"], cup["attributes"]) == ("Cup", "Clay", 9.0, {"sku": "C-3"})
-    told = {key: at[:10] for key, at in cup["said_at"].items()}
+    told = {key: at[:10] for key, at in cup["field_timestamps"].items()}
     assert told == {key: f"2024-06-0{day}" for key, day in _TOLD.items()}
     assert (pan["title"], pan["price"], pan["attributes"]) == ("B", 10.0, {"sku": "b"})
     keys = {pseudonym(name, installation.key): name for name in ("ann", "bob", "cleo", "dora", "eve", "phone")}
@@ -152,7 +152,7 @@ def test_a_refusal_takes_traits_and_devices_back(installation: Installation, tmp
     for number, said in enumerate((identified(1, True, "ann", "phone", plan="gold"), call(2, "page", False))):
         ingest(tmp_path, said, number=number)
     found = everything(installation)
-    assert [(row["consent"], row["attributes"], row["said_at"]) for row in found["users"]] == [(False, {}, {})]
+    assert [(row["consent"], row["attributes"], row["field_timestamps"]) for row in found["users"]] == [(False, {}, {})]
     assert found["aliases"] == []
 
 

@@ -72,7 +72,7 @@ def test_events_of_this_moment_are_no_events_of_the_future_on_a_machine_that_is_
     file.write_text("".join(call(moment - timedelta(minutes=n), **seen) + "\n" for n in range(8)))
     entry = ingest_segment.fn("segment", str(file))
     assert (entry["accepted"], entry["quarantined"]) == (8, 0)
-    known = datetime.fromisoformat(str(one(installation, "SELECT said_at ->> 'title' FROM items")))
+    known = datetime.fromisoformat(str(one(installation, "SELECT field_timestamps ->> 'title' FROM items")))
     assert known == moment.replace(microsecond=known.microsecond)  # not cut back to this machine's time
 
 
@@ -84,7 +84,9 @@ def test_traits_without_a_time_are_dated_by_the_database(
     mapping.write_text(MAPPING)
     file.write_text("id,plan,agreed\nann,gold,true\n")
     ingest_users.fn(str(mapping), str(file))
-    agreed, plan = (one(installation, f"SELECT {what} FROM users") for what in ("consent_at", "said_at ->> 'plan'"))
+    agreed, plan = (
+        one(installation, f"SELECT {what} FROM users") for what in ("consent_at", "field_timestamps ->> 'plan'")
+    )
     day = datetime.now(UTC) - timedelta(hours=25)
     for moment in (agreed, datetime.fromisoformat(str(plan))):
         assert isinstance(moment, datetime)
