@@ -68,7 +68,8 @@ _STATEMENTS: Final = {
         INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id,
             field_timestamps)
         SELECT key, payload->>'title', payload->>'category', payload->>'brand', (payload->>'price')::float,
-            payload->>'currency', coalesce(payload->'attributes', '{{}}'), true, batch_id, field_timestamps FROM ({_SAID}) AS entry
+            payload->>'currency', coalesce(payload->'attributes', '{{}}'), true, batch_id, field_timestamps
+        FROM ({_SAID}) AS entry
         ON CONFLICT (item_id) DO UPDATE SET {_set(ITEM_CHANGES)}, batch_id = excluded.batch_id""",
     # Of somebody who never agreed only the refusal is kept, so that it can be honoured.
     CONSENT: f"""

@@ -48,7 +48,8 @@ _REMOVED: Final = (
         observed_at = (payload ->> 'refused_at')::timestamptz WHERE {_OWN} AND kind = 'consent'""",
     f"""
     UPDATE ingest_statements SET field_timestamps = '{{}}', payload = payload || jsonb_build_object(
-        'consent', false, 'kept', true, 'attributes', '{{}}'::jsonb, 'consent_at', payload -> 'refused_at') WHERE {_OWN} AND kind = 'user_table'""",
+        'consent', false, 'kept', true, 'attributes', '{{}}'::jsonb, 'consent_at', payload -> 'refused_at')
+    WHERE {_OWN} AND kind = 'user_table'""",
     """
     DELETE FROM ingest_applications AS entry WHERE batch_id = :batch_id AND NOT EXISTS (
         SELECT FROM ingest_statements WHERE ingest_statements.application_id = entry.application_id)""",
