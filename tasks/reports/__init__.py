@@ -1,1 +1,1 @@
-"""Renders pages and plots for people."""
+"""Renders the pages and plots of reviews, drift reports and audits."""

@@ -1,4 +1,4 @@
-"""What a reviewer reads before deciding on a version: one page that works offline."""
+"""Renders the page that a reviewer reads before a decision; it works offline."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -17,27 +17,27 @@ from models.primitives.escaping import for_page
 
 _TEMPLATE: Final = "review.j2"
 BOUGHT: Final = 15
-"""So many of a user's purchases are listed, and the number of the others."""
+"""Number of a user's purchases that are listed; the others are counted."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture with what to look for in it."""
+    """A picture with a hint on how to read it."""
 
     title: str
     about: str
     path: Path
-    """A PNG; there may be none."""
+    """A PNG, which may be missing."""
 
     @property
     def data(self) -> str:
-        """The picture as an address that asks nobody; empty without one."""
+        """Return the picture as a data URL; empty without one."""
         return f"data:image/png;base64,{b64encode(self.path.read_bytes()).decode()}" if self.path.is_file() else ""
 
 
 @dataclass(frozen=True)
 class Page:
-    """Everything on it."""
+    """The content of the page."""
 
     version: int
     kind: str
@@ -47,42 +47,44 @@ class Page:
     verdict: str
     checks: Sequence[Check]
     models: Sequence[str]
-    """Columns of the tables: the candidate, whom it is held against if there is anybody, the others."""
+    """Columns of the tables: the candidate, the reference if there is one, the others."""
     reference: str | None
     against: str
-    """The same in a sentence."""
+    """The reference in a sentence."""
     figures: Mapping[str, Sequence[Line]]
-    """By the titles of the tables."""
+    """The lines by the titles of the tables."""
     groups: Sequence[GroupResult]
     plots: Sequence[Plot]
     group_plot: Plot
     examples: Sequence[Example]
     titles: Mapping[str, str]
-    """Of the items on it."""
+    """The titles of the items on the page."""
     limits: Sequence[str]
     facts: Mapping[str, str]
     settings: Mapping[str, str]
     libraries: Mapping[str, str]
     links: Mapping[str, str]
-    """Addresses by what they lead to."""
+    """Addresses by the name of their target."""
 
     @property
     def ordered_checks(self) -> list[Check]:
-        """The checks: refusals first, then warnings, questions that were not asked, and what passed."""
+        """Return the checks: refusals first, then warnings, questions not asked, and passed ones."""
         order = (Outcome.REFUSED, Outcome.WARNING, Outcome.NOT_ASKED, Outcome.PASSED)
         return sorted(self.checks, key=lambda check: order.index(check.outcome))
 
 
 def render(page: Page) -> str:
-    """The page as HTML: whatever titles, settings and groups are called, it is text and nothing else."""
+    """Return the page as HTML. Titles, settings and names of groups are escaped."""
     text: str = (
-        environment().get_template(_TEMPLATE).render(page=page, told=format_estimate, number=_number, most=BOUGHT)
+        environment()
+        .get_template(_TEMPLATE)
+        .render(page=page, format_estimate=format_estimate, number=_number, most=BOUGHT)
     )
     return text
 
 
 def _number(value: float) -> str:
-    """Counts, shares and differences, each as short as it can be read."""
+    """Return a count, share or difference in a short readable form."""
     if not isfinite(value):
         return "not measured"
     if value == round(value):
@@ -92,7 +94,7 @@ def _number(value: float) -> str:
 
 @cache
 def environment() -> Environment:
-    """Return where templates are found; whatever is filled in is text, and what is missing is an error."""
+    """Return the template environment, which escapes all values and fails on missing ones."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -104,5 +106,5 @@ def environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Write out what hides or reorders text. What a macro made is HTML already, and its values came by here."""
+    """Spell out characters that hide or reorder text. The output of macros is HTML already and was filtered before."""
     return for_page(value) if type(value) is str else value

@@ -1,21 +1,20 @@
-"""Holds trained models against each other."""
-
-from typing import Any
+"""Compares trained models with each other."""
 
 from prefect import task
 
 from infra.installation import current
 from infra.registry.client import Registry
 from models.evaluation.comparison.leaderboard import leaderboard
+from models.primitives.json_types import JsonObject
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.recorded_bundles import recorded_all
 from tasks.promotion.verified_evaluations import evaluations_of
 
 
-@task(description="Hold trained models against each other, user by user.")
+@task(description="Compare trained models with each other, user by user.")
 @hold_pseudonym_key
-def compare_models(run_ids: list[str]) -> list[dict[str, Any]]:
-    """The ladder of these training runs, each with the address of its `run`'s page."""
+def compare_models(run_ids: list[str]) -> list[JsonObject]:
+    """Return the leaderboard of these training runs; `run` is the address of each run's page."""
     installation = current()
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     runs = {trained.kind: trained for trained in recorded_all(installation.engine, run_ids).values()}

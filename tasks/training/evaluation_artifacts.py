@@ -1,9 +1,9 @@
-"""Writes down what was found out about a model: figures, tables and plots, as artifacts of its run."""
+"""Writes the evaluation of a model as artifacts of its run: figures, tables and plots."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -13,20 +13,28 @@ from models.evaluation.diagnostics.feature_importance import Importance
 from models.evaluation.diagnostics.model_report import ModelReport
 from models.evaluation.metrics.user_averages import LOW, split_prefixes
 from models.evaluation.offline import Evaluation
+from models.primitives.json_types import JsonObject
 from tasks.promotion.verified_evaluations import PER_USER, RERANKED, SUMMARY
 from tasks.reports.plots.classification import plot_calibration, plot_precision_recall, plot_residuals, plot_roc
-from tasks.reports.plots.evaluation import of, plot_confusion, plot_learning_curve, plot_overfit, plot_spread, said
+from tasks.reports.plots.evaluation import (
+    estimate_of,
+    format_estimate,
+    plot_confusion,
+    plot_learning_curve,
+    plot_overfit,
+    plot_spread,
+)
 from tasks.reports.plots.features import plot_importance
 
 TABLES: Final = "tables.csv"
 IMPORTANCE: Final = "feature_importance"
-"""A table and a plot."""
+"""The name of a table and a plot."""
 FORMAT: Final = 6
-"""Of what is measured and stored; a run of another format is made anew."""
+"""The format of evaluations. A model whose run has another format is trained again."""
 
 
 def store_evaluation(folder: Path, appraisal: ModelReport, kind: str) -> None:
-    """Fill a new folder. Plots for which a model has no figures, such as calibration, are left out."""
+    """Fill a new folder, without plots for which the model has no figures, such as calibration."""
     folder.mkdir()
     evaluation = appraisal.evaluation
     pq.write_table(evaluation.per_user, folder / PER_USER)
@@ -55,8 +63,8 @@ def store_evaluation(folder: Path, appraisal: ModelReport, kind: str) -> None:
         plot_calibration(pairs, figures, kind, folder / "calibration.png")
 
 
-def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """A row per figure, with its interval in a column for each part of the users and items."""
+def table_rows(evaluation: Evaluation) -> list[JsonObject]:
+    """Return a row for each figure, with its interval in a column for each part of the users and items."""
     parts = split_prefixes(evaluation.summary)
     names = [name for name in parts["", ""] if name + LOW in parts["", ""]]
     return [{"figure": "users"} | {_column(*part): f"{figures['users']:.0f}" for part, figures in parts.items()}] + [
@@ -64,12 +72,12 @@ def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def importance_rows(found: Sequence[Importance]) -> list[dict[str, Any]]:
-    """A row per feature, the strongest first."""
+def importance_rows(importance: Sequence[Importance]) -> list[JsonObject]:
+    """Return a row for each feature, the strongest first."""
     return [
         {"feature": one.feature, "moves": one.moves.value, "low": one.moves.low, "high": one.moves.high}
         | {"adds": one.adds}
-        for one in found
+        for one in importance
     ]
 
 
@@ -78,4 +86,4 @@ def _column(part: str, kind: str) -> str:
 
 
 def _cell(figures: dict[str, float], name: str) -> str:
-    return said(of(figures, name)) if name + LOW in figures else ""
+    return format_estimate(estimate_of(figures, name)) if name + LOW in figures else ""

@@ -17,18 +17,18 @@ from tasks.scoring.publish_batch import TextCodes
 K: Final = 20
 """Length of the lists, as at the placement `home`."""
 _ROUNDS: Final = 7
-"""The least and the most of so many contain the median with a probability of 98 %: 1 - 2 / 2 ** 7."""
+"""The range of seven times contains the median with a probability of 98 %: 1 - 2 / 2 ** 7."""
 
 
-def measure_costs(answers: ListBuilder, folder: Path) -> dict[str, float]:
-    """Return `score_ms`, milliseconds of one thread per user's list, with its interval, and `artifact_mb` of `folder`.
+def measure_costs(builder: ListBuilder, folder: Path) -> dict[str, float]:
+    """Return `score_ms`, the milliseconds of one thread per list, with its interval, and `artifact_mb` of `folder`.
 
-    Lists are made by the code that publishing runs: candidates, rules, fallbacks and reasons of one chunk of users. The
+    The code of batch scoring makes the lists of one chunk of users, with candidates, rules, fallbacks and reasons. The
     first round loads libraries and fills caches, and does not count.
     """
-    keys = _some_users(answers)
+    keys = _sample_users(builder)
     with one_thread():
-        spent = [_seconds(answers, keys) for _ in range(1 + _ROUNDS)][1:]
+        spent = [_seconds(builder, keys) for _ in range(1 + _ROUNDS)][1:]
     per_list = 1000 / max(1, len(keys))
     stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return {
@@ -39,19 +39,19 @@ def measure_costs(answers: ListBuilder, folder: Path) -> dict[str, float]:
     }
 
 
-def make_lists(answers: ListBuilder, keys: NDArray[np.str_]) -> list[Lists]:
+def make_lists(builder: ListBuilder, keys: NDArray[np.str_]) -> list[Lists]:
     """Make the lists of users (sorted keys) as `tasks.scoring.user_lists` does, with the codes of their reasons."""
-    words = TextCodes()
-    return [ranked.coded(words.codes) for ranked in answers.build(keys)]
+    codes = TextCodes()
+    return [ranked.coded(codes.codes) for ranked in builder.build(keys)]
 
 
-def _some_users(answers: ListBuilder) -> NDArray[np.str_]:
+def _sample_users(builder: ListBuilder) -> NDArray[np.str_]:
     """Return one chunk of the model's users, taken at equal distances."""
-    users = answers.cascade.models[0].users
+    users = builder.cascade.models[0].users
     return users[np.unique(np.linspace(0, len(users) - 1, USERS_AT_ONCE).astype(int))] if len(users) else users
 
 
-def _seconds(answers: ListBuilder, keys: NDArray[np.str_]) -> float:
+def _seconds(builder: ListBuilder, keys: NDArray[np.str_]) -> float:
     began = perf_counter()
-    make_lists(answers, keys)
+    make_lists(builder, keys)
     return perf_counter() - began

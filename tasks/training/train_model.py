@@ -1,4 +1,4 @@
-"""Trains a model: measured on the test weeks, then fitted again on everything, stored as data and read back."""
+"""Trains a model: measures it on the test weeks, fits it again on all data, and stores it as data."""
 
 import json
 from dataclasses import asdict
@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any
 
 import numpy as np
 from prefect import task
@@ -26,6 +25,7 @@ from models.evaluation.metrics.user_averages import with_bounds
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
+from models.primitives.json_types import JsonObject
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.explanations.recent_buyers import recent_buyers
@@ -42,42 +42,42 @@ from tasks.training.serving_cost import K, measure_costs
 from tasks.tuning.best_settings import find_settings
 
 
-def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str:
-    """Names a training by all that decides its result, so that a repeat finds the first one's run."""
-    said = json.dumps([version, kind, settings, seed, bundle.FORMAT, EVALUATION_FORMAT], sort_keys=True)
-    return sha256(said.encode()).hexdigest()[:24]
+def run_key(version: str, kind: str, settings: JsonObject, seed: int) -> str:
+    """Return a key of everything that decides the result of a training, so that a repeat finds the first run."""
+    inputs = json.dumps([version, kind, settings, seed, bundle.FORMAT, EVALUATION_FORMAT], sort_keys=True)
+    return sha256(inputs.encode()).hexdigest()[:24]
 
 
-def settings_of(installation: Installation, version: str, kind: str) -> tuple[dict[str, Any], str]:
-    """The best settings that a search on a data set like this found, and its run; the defaults when there was none."""
-    found = find_settings(installation, version, kind)
-    if found is None:
+def settings_of(installation: Installation, version: str, kind: str) -> tuple[JsonObject, str]:
+    """Return the best settings of a search on a similar data set and its run, or the defaults and no run."""
+    result = find_settings(installation, version, kind)
+    if result is None:
         return asdict(catalog.config(kind)), ""
-    return found["config"], str(found["run_id"])
+    return result["config"], str(result["run_id"])
 
 
 def finished_run(installation: Installation, registry: Registry, key: str) -> str | None:
     """Return the run of an earlier training of this key, if there is one."""
     known = registry.finished_run(key)
     stored = recorded(installation.engine, known.run_id) if known else None
-    own = known and stored and stored.run_key == key  # a run of anybody else may carry the same tag
+    own = known and stored and stored.run_key == key  # every user of MLflow can set the same tag
     return known.run_id if known and own else None
 
 
 @task(
     task_run_name="train {kind}",
-    description="Fit, measure on the test weeks, fit on everything, log to MLflow.",
+    description="Fit, measure on the test weeks, fit on all data, log to MLflow.",
 )
 @hold_pseudonym_key
-def train_model(version: str, kind: str, settings: dict[str, Any] | None = None, seed: int = 7) -> str:
-    """Train one model on a data set; returns the id of its MLflow run. A finished run of the same kind is reused.
+def train_model(version: str, kind: str, settings: JsonObject | None = None, seed: int = 7) -> str:
+    """Train one model on a data set; returns the id of its MLflow run. A finished run with the same key is reused.
 
-    The figures come from a fit that has seen nothing of the test weeks; the stored model has learned up to `as_of`.
+    The figures come from a fit without the test weeks; the stored model has learned from everything up to `as_of`.
     """
     installation = current()
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
-    found, searched_by = (settings, "") if settings is not None else settings_of(installation, version, kind)
-    key = run_key(version, kind, found, seed)
+    chosen, searched_by = (settings, "") if settings is not None else settings_of(installation, version, kind)
+    key = run_key(version, kind, chosen, seed)
     if known := finished_run(installation, registry, key):
         show_links({TRAINING: registry.page(known)}, kind)
         return known
@@ -91,18 +91,18 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
         "seed": str(seed),
     }
     origin = of_training(installation, registry, version, searched_by)
-    with registry.active_run(kind, key, found, tags | origin | {NOTE: markdown(origin)}) as run_id:
+    with registry.active_run(kind, key, chosen, tags | origin | {NOTE: markdown(origin)}) as run_id:
         show_links({TRAINING: registry.page(run_id)}, kind)
         registry.log_dataset(run_id, version, dataset.manifest["content_hash"]["interactions"])
-        digest, figures = _train(registry, run_id, dataset, kind, found, seed)
+        digest, figures = _train(registry, run_id, dataset, kind, chosen, seed)
         record(installation.engine, TrainedBundle(run_id, key, kind, version, digest, figures))
     return run_id
 
 
 def _train(
-    registry: Registry, run_id: str, dataset: Dataset, kind: str, settings: dict[str, Any], seed: int
+    registry: Registry, run_id: str, dataset: Dataset, kind: str, settings: JsonObject, seed: int
 ) -> tuple[str, str]:
-    """Log a model and its figures to a run; returns the digests of both, taken before MLflow gets the files."""
+    """Log a model and its figures to a run; returns the digests of both, taken before the upload to MLflow."""
     model, config = catalog.model_type(kind), catalog.config(kind, settings)
 
     def fit(data: TrainingData) -> Recommender:
@@ -113,11 +113,11 @@ def _train(
         started = monotonic()
         fitted = fit(before)
         fit_seconds = monotonic() - started
-        advance(note="measured on the test weeks next")
+        advance(note="next: measure on the test weeks")
         appraisal = ModelReport.of(fitted, dataset, before, fit, fit_seconds, seed)
         summary = appraisal.evaluation.summary
         evaluate_seconds = monotonic() - started - fit_seconds
-        advance(note=f"{METRIC} {summary[METRIC]:.4f}, fitted on everything next")
+        advance(note=f"{METRIC} {summary[METRIC]:.4f}, next: fit on all data")
         whole = _known_at(dataset, dataset.cuts.as_of)
         final = fit(whole)
         advance()
@@ -127,7 +127,7 @@ def _train(
         segments = dataset.once((SegmentPopular.kind, seed), partial(SegmentPopular.fit, whole, BY_TRAITS, seed))
         stored = _store_model(folder / MODEL_PATH, final, whole, segments, origin)
         costs = {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds}
-        summary |= costs | measure_costs(_answers(stored), folder / MODEL_PATH)
+        summary |= costs | measure_costs(_list_builder(stored), folder / MODEL_PATH)
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         figures = evaluation_digest(folder / EVALUATION_PATH)
         registry.log_folder(run_id, folder)
@@ -138,17 +138,17 @@ def _train(
 
 
 def _known_at(dataset: Dataset, cut: int) -> TrainingData:
-    """Worked out once for all models that a flow trains."""
+    """Return the training data before a cut, computed once for all models of a flow."""
     return dataset.once(("known at", cut), partial(dataset.training_data, cut))
 
 
 def _store_model(
     folder: Path, model: Recommender, data: TrainingData, segments: SegmentPopular, origin: bundle.Origin
 ) -> bundle.Bundle:
-    """Write the bundle and open it again; a model that gives other scores then is never offered for review."""
+    """Write the bundle and open it again; raises RuntimeError if the scores differ after that."""
     from infra.registry.mlmodel_files import mlflow_files
 
-    described = mlflow_files(origin.run_id)
+    model_files = mlflow_files(origin.run_id)
     digest = bundle.write(
         folder,
         model,
@@ -157,7 +157,7 @@ def _store_model(
         segments,
         available=data.available,
         buyers=recent_buyers(data),
-        beside=described,
+        beside=model_files,
     )
     probe = np.arange(min(8, len(model.users)), dtype=np.int32)
     stored = bundle.load(folder, digest)
@@ -166,7 +166,7 @@ def _store_model(
     return stored
 
 
-def _answers(stored: bundle.Bundle) -> ListBuilder:
-    """Answer as the champion does at `home`, from the bundle alone."""
+def _list_builder(stored: bundle.Bundle) -> ListBuilder:
+    """Return a list builder as for the champion at `home`, from the bundle alone."""
     in_order = build_cascade(stored.model, stored.segments, stored.fallback)
     return ListBuilder(in_order, stored.fallback, CompiledRules.plain(K, stored.available), stored.buyers)

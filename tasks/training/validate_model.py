@@ -1,4 +1,4 @@
-"""Cross-validates a model in time, before the test weeks."""
+"""Cross-validates a model over time, before the test weeks."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 from prefect import task
 
@@ -20,6 +20,7 @@ from models.datasets.training_data import TrainingData
 from models.evaluation.diagnostics.cross_validation import cross_validation_folds, mean_and_sd, measure
 from models.evaluation.metrics.mlflow_names import grouped
 from models.evaluation.metrics.ranking import METRIC
+from models.primitives.json_types import JsonObject
 from models.recommenders.protocols import Recommender
 from tasks.datasets.load_dataset import open_dataset
 from tasks.orchestration.progress import progress
@@ -33,48 +34,48 @@ Fit = Callable[[TrainingData], Recommender]
 
 @task(
     task_run_name="validate {kind}",
-    description="Fit and measure a model on several stretches of time before the test weeks; log to MLflow.",
+    description="Fit and measure a model on several periods before the test weeks; log to MLflow.",
 )
 @hold_pseudonym_key
 def validate_model(
     version: str, kind: str, folds: int, horizon_days: int | None = None, seed: int = 7
 ) -> list[dict[str, float]]:
-    """The moments (epoch s) and figures of each fold, oldest first; a finished run of the same kind is reused.
+    """Return the cuts (epoch s) and figures of each fold, oldest first; a finished run with the same key is reused.
 
-    Settings are the best that a search found, or the defaults. Raises SplitError when there is too little history.
+    Settings are the best of a search, or the defaults. Raises SplitError if there is too little history.
     """
     installation = current()
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     settings, searched_by = settings_of(installation, version, kind)
-    asked = settings | {"folds": folds, "horizon_days": horizon_days}
-    key = run_key(version, f"validate {kind}", asked, seed)
+    parameters = settings | {"folds": folds, "horizon_days": horizon_days}
+    key = run_key(version, f"validate {kind}", parameters, seed)
     known = registry.finished_run(key)
     if known:
         return _stored(registry, known.run_id)
     dataset = open_dataset(version)
-    wanted = cross_validation_folds(dataset, folds, horizon_days)
+    planned = cross_validation_folds(dataset, folds, horizon_days)
     tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit(), "stage": "validate"}
     tags |= {"search_run": searched_by, "seed": str(seed)}
-    with registry.active_run(f"validate {kind}", key, asked, tags) as run_id:
-        _validate(registry, run_id, dataset, partial(_fit, kind, settings, seed), wanted)
+    with registry.active_run(f"validate {kind}", key, parameters, tags) as run_id:
+        _validate(registry, run_id, dataset, partial(_fit, kind, settings, seed), planned)
     return _stored(registry, run_id)
 
 
-def _fit(kind: str, settings: dict[str, Any], seed: int, data: TrainingData) -> Recommender:
+def _fit(kind: str, settings: JsonObject, seed: int, data: TrainingData) -> Recommender:
     return catalog.model_type(kind).fit(data, catalog.config(kind, settings), seed)
 
 
 def _validate(registry: Registry, run_id: str, dataset: Dataset, fit: Fit, folds: Sequence[Fold]) -> None:
-    """Each fold is a step of the run's metrics; means and deviations come at the end."""
-    found = []
+    """Log each fold as a step of the run's metrics, and means and standard deviations at the end."""
+    all_figures = []
     with progress(f"cross-validate on {len(folds)} folds", len(folds)) as advance:
         for step, figures in enumerate(measure(fit, dataset, folds)):
             registry.log(run_id, grouped(figures), step=step)
-            found.append(figures)
+            all_figures.append(figures)
             advance(note=f"{METRIC} {figures[METRIC]:.4f}")
-    registry.log(run_id, {f"folds/{name}": value for name, value in mean_and_sd(found).items()})
+    registry.log(run_id, {f"folds/{name}": value for name, value in mean_and_sd(all_figures).items()})
     with TemporaryDirectory() as scratch:
-        rows = [asdict(fold) | figures for fold, figures in zip(folds, found, strict=True)]
+        rows = [asdict(fold) | figures for fold, figures in zip(folds, all_figures, strict=True)]
         (Path(scratch) / FOLDS).write_text(json.dumps(rows, indent=1))
         registry.log_folder(run_id, Path(scratch), PATH)
 

@@ -8,18 +8,18 @@ import numpy as np
 from models.evaluation.metrics.bootstrap import Estimate
 from models.evaluation.metrics.calibration import DEPTH, Pairs
 from models.evaluation.offline import SEED, Evaluation
-from tasks.reports.plots.evaluation import ALL, QUIET, bars, drawn, said
+from tasks.reports.plots.evaluation import ALL, QUIET, bars, drawn, format_estimate
 
-_WHAT = f"pairs: the first {DEPTH} items named for a user"
+_PAIRS = f"pairs: the first {DEPTH} candidate items of each user"
 
 
 def plot_roc(pairs: Pairs, figures: dict[str, Estimate], kind: str, path: Path) -> None:
-    """True against false positive rate."""
+    """Plot the true against the false positive rate."""
     false, true = pairs.roc()
     with drawn(
-        path, f"{kind}: ROC curve", xlabel=f"false positive rate ({_WHAT})", ylabel="true positive rate"
+        path, f"{kind}: ROC curve", xlabel=f"false positive rate ({_PAIRS})", ylabel="true positive rate"
     ) as axes:
-        axes.plot(false, true, color=ALL, label=f"area {said(figures['pairs_roc_auc'])}")
+        axes.plot(false, true, color=ALL, label=f"area {format_estimate(figures['pairs_roc_auc'])}")
         axes.plot([0, 1], [0, 1], "--", color=QUIET, label="chance: area 0.5")
         axes.legend(loc="lower right")
 
@@ -27,44 +27,46 @@ def plot_roc(pairs: Pairs, figures: dict[str, Estimate], kind: str, path: Path) 
 def plot_precision_recall(
     evaluation: Evaluation, pairs: Pairs, figures: dict[str, Estimate], kind: str, path: Path
 ) -> None:
-    """Precision against recall, with the place where the first 10 stand."""
+    """Plot precision against recall, with the point of the first 10 places."""
     precision, recall = pairs.precision_recall()
     cell = evaluation.summary
     bought = cell["shown_bought"]
-    shown, wanted = bought + cell["shown_unbought"], bought + cell["unshown_bought"]
-    x, y = bought / max(1, wanted), bought / max(1, shown)
+    shown, relevant = bought + cell["shown_unbought"], bought + cell["unshown_bought"]
+    x, y = bought / max(1, relevant), bought / max(1, shown)
     axis: dict[str, Any] = {
         "xlabel": "recall: share of all that was bought",
         "ylabel": "precision: share of the pairs that was bought",
     }
-    with drawn(path, f"{kind}: precision and recall ({_WHAT})", ylim=(0, 1), xlim=(0, 1), **axis) as axes:
-        axes.plot(recall, precision, color=ALL, label=f"average precision {said(figures['pairs_pr_auc'])}")
+    with drawn(path, f"{kind}: precision and recall ({_PAIRS})", ylim=(0, 1), xlim=(0, 1), **axis) as axes:
+        axes.plot(recall, precision, color=ALL, label=f"average precision {format_estimate(figures['pairs_pr_auc'])}")
         axes.axhline(pairs.bought.mean(), ls="--", color=QUIET, label=f"share bought at all: {pairs.bought.mean():.4f}")
         axes.plot(x, y, "o", color="tab:red", label=f"operating point, the first 10 of every user: {y:.4f} at {x:.4f}")
         axes.legend(loc="upper right")
 
 
 def plot_calibration(pairs: Pairs, figures: dict[str, Estimate], kind: str, path: Path) -> None:
-    """Reliability diagram (Murphy and Winkler 1977): of what was said to be likely, how much was bought?"""
-    told = pairs.reliability(SEED)
-    values, reach = bars([Estimate(*figure) for figure in zip(told.bought, told.low, told.high, strict=True)])
+    """Plot a reliability diagram (Murphy and Winkler 1977): the share bought by predicted probability."""
+    reliability = pairs.reliability(SEED)
+    values, reach = bars(
+        [Estimate(*figure) for figure in zip(reliability.bought, reliability.low, reliability.high, strict=True)]
+    )
     axis: dict[str, Any] = {
         "xlabel": "predicted probability, mean of the bin (root scale)",
         "ylabel": "share bought, 95 % interval",
     }
     with drawn(path, f"{kind}: calibration, {len(values)} bins of equally many pairs", **axis) as axes:
-        error = said(figures["pairs_calibration_error"])
+        error = format_estimate(figures["pairs_calibration_error"])
         axes.errorbar(
-            told.probability, values, yerr=reach, marker="o", capsize=3, color=ALL, label=f"mean error {error}"
+            reliability.probability, values, yerr=reach, marker="o", capsize=3, color=ALL, label=f"mean error {error}"
         )
-        top = float(max(told.probability.max(), told.high.max())) * 1.05
-        axes.plot([0, top], [0, top], "--", color=QUIET, label="as often as predicted")
+        top = float(max(reliability.probability.max(), reliability.high.max())) * 1.05
+        axes.plot([0, top], [0, top], "--", color=QUIET, label="perfect calibration")
         _roots(axes, x=top, y=top)
         axes.legend(loc="upper left")
 
 
 def plot_residuals(evaluation: Evaluation, kind: str, path: Path) -> None:
-    """What is left over: of pairs the share bought less the probability said, of users what is missing to 1."""
+    """Plot the residuals: of pairs the share bought less the predicted probability, of users 1 - NDCG@10."""
     pairs = evaluation.pairs
     both = pairs is not None and pairs.probabilities and pairs.separable
     with drawn(path, f"{kind}: residuals", panels=2 if both else 1) as axes:
@@ -75,16 +77,13 @@ def plot_residuals(evaluation: Evaluation, kind: str, path: Path) -> None:
 
 
 def _of_pairs(pairs: Pairs, axes: Any) -> None:
-    told = pairs.reliability(SEED, bins=40)
-    off = [
-        Estimate(*figure)
-        for figure in zip(
-            told.bought - told.probability, told.low - told.probability, told.high - told.probability, strict=True
-        )
-    ]
-    values, reach = bars(off)
+    reliability = pairs.reliability(SEED, bins=40)
+    shares = (reliability.bought, reliability.low, reliability.high)
+    differences = (share - reliability.probability for share in shares)
+    residuals = [Estimate(*figure) for figure in zip(*differences, strict=True)]
+    values, reach = bars(residuals)
     axes.errorbar(
-        told.probability,
+        reliability.probability,
         values,
         yerr=reach,
         fmt="o",
@@ -97,7 +96,7 @@ def _of_pairs(pairs: Pairs, axes: Any) -> None:
     axes.set(
         xlabel="predicted probability, mean of the bin (root scale)", ylabel="share bought less predicted probability"
     )
-    _roots(axes, x=float(told.probability.max()) * 1.05)
+    _roots(axes, x=float(reliability.probability.max()) * 1.05)
     axes.legend()
 
 
@@ -115,9 +114,9 @@ def _of_users(evaluation: Evaluation, axes: Any) -> None:
 
 
 def _roots(axes: Any, **top: float) -> None:
-    """Square roots from 0 to the top, so that small probabilities have room and 0 has a place."""
-    for axis, most in top.items():
-        getattr(axes, f"set_{axis}lim")(0, most)
+    """Scale axes by the square root from 0 to the top, which gives room to small probabilities and shows 0."""
+    for axis, limit in top.items():
+        getattr(axes, f"set_{axis}lim")(0, limit)
         getattr(axes, f"set_{axis}scale")("function", functions=(_root, np.square))
 
 

@@ -10,30 +10,30 @@ from models.monitoring.drift.attribution import Distribution
 from models.primitives.escaping import for_plot
 from tasks.reports.plots.evaluation import ALL, NEW, QUIET, drawn, pyplot
 
-_LEFT: Final = "tab:red"
+_OUTSIDE: Final = "tab:red"
 _COLUMNS: Final = 4
 Report = Mapping[str, Any]
 
 
 def plot_signals(past: Mapping[str, Sequence[float | None]], reports: Sequence[Report], path: Path) -> None:
-    """Every signal, in the windows that were learned from and in those since, with its band; red is out of it."""
+    """Plot each signal with its band, in the calibration windows and since; values outside the band are red."""
     plt = pyplot()
-    seen = [one["signal"] for one in reports[-1]["signals"] if one["value"] is not None]
-    rows = -(-len(seen) // _COLUMNS)
+    signals = [one["signal"] for one in reports[-1]["signals"] if one["value"] is not None]
+    rows = -(-len(signals) // _COLUMNS)
     size = (4 * _COLUMNS, 2.1 * rows)
     figure, axes = plt.subplots(rows, _COLUMNS, figsize=size, layout="constrained", squeeze=False)
     for place, axis in enumerate(axes.flat):
-        axis.set_visible(place < len(seen))
-        if place < len(seen):
-            _signal(axis, seen[place], past.get(seen[place], ()), reports)
+        axis.set_visible(place < len(signals))
+        if place < len(signals):
+            _signal(axis, signals[place], past.get(signals[place], ()), reports)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
 def _signal(axis: Any, name: str, past: Sequence[float | None], reports: Sequence[Report]) -> None:
     before = np.array([np.nan if value is None else value for value in past], dtype=np.float64)
-    told = [_of(report, name) for report in reports]
-    now, low, high = (np.array([_number(one.get(key)) for one in told]) for key in ("value", "low", "high"))
+    entries = [_entry(report, name) for report in reports]
+    now, low, high = (np.array([_number(entry.get(key)) for entry in entries]) for key in ("value", "low", "high"))
     at = np.arange(1, len(now) + 1)
     axis.plot(np.arange(-len(before) + 1, 1), before, color=QUIET, lw=1)
     axis.plot(at, now, color=ALL, lw=1, marker="o", ms=3)
@@ -42,13 +42,13 @@ def _signal(axis: Any, name: str, past: Sequence[float | None], reports: Sequenc
         if np.isfinite(bound).any():
             axis.plot(reach, np.append(bound, bound[-1:]), color=QUIET, ls="--", lw=1)
     out = np.array([name in report["drivers"] for report in reports])
-    axis.plot(at[out], now[out], "o", color=_LEFT, ms=5)
+    axis.plot(at[out], now[out], "o", color=_OUTSIDE, ms=5)
     axis.set_title(name, fontsize=9)
     axis.tick_params(labelsize=7)
     axis.axvline(0.5, color=QUIET, lw=0.6)
 
 
-def _of(report: Report, name: str) -> Mapping[str, Any]:
+def _entry(report: Report, name: str) -> Mapping[str, Any]:
     return next((one for one in report["signals"] if one["signal"] == name), {})
 
 
@@ -57,7 +57,7 @@ def _number(value: Any) -> float:
 
 
 def plot_distributions(moved: Sequence[Distribution], path: Path) -> None:
-    """What each was before and is now."""
+    """Plot each distribution before and now."""
     with drawn(path, "Distributions that moved", panels=len(moved), height=3.6) as panels:
         for axis, one in zip(panels if len(moved) > 1 else [panels], moved, strict=True):
             place = np.arange(len(one.bins))

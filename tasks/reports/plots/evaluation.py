@@ -1,4 +1,4 @@
-"""Plots of a model on the held-out weeks, which people look at in MLflow."""
+"""Plots of a model on the held-out weeks, shown in MLflow."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,19 +20,19 @@ _LABELS: Final = {"hit_rate": "hit rate", "ndcg": "NDCG", "map": "MAP", "mrr": "
 
 
 def pyplot() -> Any:
-    """Return `matplotlib.pyplot`, set up to draw into files. It is imported late: most commands draw nothing."""
+    """Return `matplotlib.pyplot`, set up for files. It is imported late because most commands draw nothing."""
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
     mpl.use("agg")
-    # Names come from data: between two dollars matplotlib would read a formula, and fail at a wrong one.
+    # Names come from data. Matplotlib would parse text between two dollars as a formula, and fail at a wrong one.
     mpl.rcParams["text.parse_math"] = False
     return plt
 
 
 @contextmanager
 def drawn(path: Path, title: str, panels: int = 1, height: float = 4.5, **axis: Any) -> Iterator[Any]:
-    """Axes of one panel, or a list of them, written to `path` in the end; `height` is in inches."""
+    """Yield the axes of one panel, or a list of axes, and write them to `path`; `height` is in inches."""
     plt = pyplot()
     figure, axes = plt.subplots(1, panels, figsize=(7 * panels, height), layout="constrained", squeeze=False)
     figure.suptitle(title)
@@ -44,42 +44,42 @@ def drawn(path: Path, title: str, panels: int = 1, height: float = 4.5, **axis: 
     plt.close(figure)
 
 
-def said(figure: Estimate) -> str:
-    """A figure with its interval."""
+def format_estimate(figure: Estimate) -> str:
+    """Return a figure with its interval."""
     return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
 
 
-def of(summary: Mapping[str, float], name: str) -> Estimate:
-    """A figure of a summary."""
+def estimate_of(summary: Mapping[str, float], name: str) -> Estimate:
+    """Return a figure of a summary with its interval."""
     return Estimate(*(summary[name + bound] for bound in ("", LOW, HIGH)))
 
 
 def bars(figures: Sequence[Estimate]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The values, and how far their intervals reach down and up."""
+    """Return the values, and the distances to the ends of their intervals."""
     values, low, high = np.array(figures).T
     return values, np.clip([values - low, high - values], 0, None)
 
 
 def plot_spread(evaluation: Evaluation, kind: str, path: Path) -> None:
-    """How NDCG at 10 is spread over users: all items, and only items new to the user."""
+    """Plot the distribution of NDCG@10 over users, for all items and for items new to the user."""
     edges = np.linspace(0, 1, 21)
-    with drawn(path, f"{kind}: how well single users are foreseen", xlabel="NDCG@10 of a user") as axes:
+    with drawn(path, f"{kind}: accuracy for single users", xlabel="NDCG@10 of a user") as axes:
         for column, label in (("ndcg_at_10", "all items"), ("new_ndcg_at_10", "only items new to the user")):
             values = evaluation.per_user[column].drop_null().to_numpy()
-            mean = said(of(evaluation.summary, column))
+            mean = format_estimate(estimate_of(evaluation.summary, column))
             axes.hist(values, edges, histtype="step", linewidth=2, label=f"{label}: mean {mean}")
         axes.set(ylabel="users")
         axes.legend()
 
 
 def plot_overfit(check: OverfitCheck, kind: str, path: Path) -> None:
-    """The same users on purchases that the model has learned from and on held-out ones."""
+    """Plot the accuracy for the same users on purchases of the training data and on held-out ones."""
     names = [metric.removesuffix("_at_10") for metric in check.learned]
     with drawn(
         path, f"{kind}: over-fit check, the same users in both", ylabel="mean of the users, 95 % interval"
     ) as axes:
         for shift, colour, label, figures in (
-            (-0.2, QUIET, "learned from: the last purchases before the cut", check.learned),
+            (-0.2, QUIET, "training data: the last purchases before the cut", check.learned),
             (0.2, ALL, "held out: the test weeks after the cut", check.held_out),
         ):
             values, reach = bars(list(figures.values()))
@@ -87,11 +87,11 @@ def plot_overfit(check: OverfitCheck, kind: str, path: Path) -> None:
         axes.set_xticks(range(len(names)), [f"{_LABELS.get(name, name)}@10" for name in names])
         axes.set_ylim(0, 1.15)
         gap = next(iter(check.gap.values()))
-        axes.legend(title=f"gap in {_LABELS[names[0]]}@10: {said(gap)}", loc="upper left")
+        axes.legend(title=f"gap in {_LABELS[names[0]]}@10: {format_estimate(gap)}", loc="upper left")
 
 
 def plot_confusion(evaluation: Evaluation, kind: str, path: Path) -> None:
-    """All pairs of user and item at the operating threshold: the first 10 places are shown, nothing else."""
+    """Plot the counts of all pairs of user and item, where the first 10 places count as shown."""
     cells = [[evaluation.summary[f"{shown}_{bought}"] for bought in _BOUGHT] for shown in _SHOWN]
     total = np.array(cells).sum(axis=1)
     with drawn(path, f"{kind}: confusion matrix, shown = the first 10 places") as axes:
@@ -105,7 +105,7 @@ def plot_confusion(evaluation: Evaluation, kind: str, path: Path) -> None:
 
 
 def plot_learning_curve(points: Sequence[Point], kind: str, path: Path) -> None:
-    """Accuracy for the same users by how many the model has learned from."""
+    """Plot the accuracy for the same users by the number of users in the training data."""
     values, reach = bars([point.figure for point in points])
     users = [point.users for point in points]
     with drawn(path, f"{kind}: learning curve, the same users at each point") as axes:
@@ -113,5 +113,5 @@ def plot_learning_curve(points: Sequence[Point], kind: str, path: Path) -> None:
         axes.set_xscale("log")
         axes.set_xticks(users, [f"{point.users:,}\n{point.share:.1%}" for point in points])
         axes.minorticks_off()
-        axes.set(xlabel="users learned from", ylabel="NDCG@10 in the test weeks", ylim=(0, None))
+        axes.set(xlabel="users in the training data", ylabel="NDCG@10 in the test weeks", ylim=(0, None))
         axes.legend()

@@ -1,4 +1,4 @@
-"""A plot of how single groups of people are served."""
+"""A plot of the accuracy for single groups of people."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ _KINDS: Final = (
 
 
 def plot_groups(groups: Sequence[GroupResult], reference: str, path: Path) -> None:
-    """The differences to the reference with their intervals, a row for each group, by trait."""
+    """Plot the difference to the reference with its interval for each group, by trait."""
     title = f"NDCG@10 by group: difference to {for_plot(reference)}"
     with drawn(path, title, height=1.6 + 0.27 * len(groups), xlabel="difference a user, 95 % interval") as axes:
         for label, colour, belongs in _KINDS:
@@ -42,7 +42,7 @@ def _draw(axes: Any, some: Sequence[tuple[int, GroupResult]], label: str, colour
 
 
 def _divide(axes: Any, groups: Sequence[GroupResult]) -> None:
-    """A line where the next trait begins."""
+    """Draw a line between traits."""
     for row in range(1, len(groups)):
         if groups[row].trait != groups[row - 1].trait:
             axes.axhline(row - 0.5, color=QUIET, linewidth=0.6)

@@ -69,7 +69,7 @@ def test_without_outcomes_it_says_so_and_shows_what_needs_none(tmp_path: Path) -
 
 
 def test_the_table_in_prefect_keeps_its_cells_whatever_groups_are_called(page: AuditPage) -> None:
-    named = replace(page, found=replace(page.found, groups=[g._replace(value="a|b\nc") for g in page.found.groups]))
+    named = replace(page, audit=replace(page.audit, groups=[g._replace(value="a|b\nc") for g in page.audit.groups]))
     lines = [line for line in markdown(named, "http://here/x").splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
     assert "[The whole audit](http://here/x)" in markdown(named, "http://here/x")
