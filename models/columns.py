@@ -1,4 +1,4 @@
-"""Column names, each defined once. Every table, frame and artifact of Tailorbird uses these words."""
+"""Define each column name once, for every table, frame and artifact of Tailorbird."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ EVENT_TYPE: Final = "event_type"
 OCCURRED_AT: Final = "occurred_at"
 RECEIVED_AT: Final = "received_at"
 REFUNDED_AT: Final = "refunded_at"
-"""Since when a purchase, or this state of it, is known to be taken back; none while it stands."""
+"""The time since which a purchase, or this state of it, is known to be refunded; null for one that is not."""
 QUANTITY: Final = "quantity"
 VALUE: Final = "value"
 CURRENCY: Final = "currency"
@@ -22,7 +22,7 @@ POSITION: Final = "position"
 RECOMMENDATION_ID: Final = "recommendation_id"
 USER_AGENT: Final = "user_agent"
 IP: Final = "ip"
-"""Who sent an event: looked at when it comes in, and never stored."""
+"""The address of the sender of an event: checked on arrival and never stored."""
 SOURCE: Final = "source"
 BATCH_ID: Final = "batch_id"
 MONTH: Final = "month"
@@ -40,9 +40,9 @@ IN_STOCK: Final = "in_stock"
 """Whether an item can be bought now; unknown counts as yes."""
 AVAILABLE_FROM: Final = "available_from"
 AVAILABLE_UNTIL: Final = "available_until"
-"""An item is recommended from the first moment on, up to but without the second."""
+"""An item is recommended from the first moment up to, but not including, the second."""
 UPDATED_AT: Final = "updated_at"
-"""The time since when a row of the catalogue holds; of equal rows merged into one, the latest."""
+"""The time since which a catalogue row is valid; the latest one if equal rows are merged."""
 CONSENT: Final = "consent"
 CONSENT_AT: Final = "consent_at"
 
@@ -61,7 +61,7 @@ AS_OF: Final = "as_of"
 PURCHASE: Final = "purchase"
 REFUND: Final = "refund"
 WHOLE_ORDER: Final = "*"
-"""The item of a refund that names none: all of the order (`session_id`) was taken back."""
+"""The item of a refund that names none: it refunds the whole order (`session_id`)."""
 EVENT_TYPES: Final = (
     "impression",
     "view",
@@ -76,7 +76,7 @@ EVENT_TYPES: Final = (
     "like",
     "dislike",
 )
-"""Every kind of event the lake may hold."""
+"""All event types that the lake may hold."""
 
 CATEGORY_SEPARATOR: Final = "|"
 """Separates the levels of a category path, most general first."""

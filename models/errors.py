@@ -1,9 +1,9 @@
-"""The one error a person sees: its message says what is wrong and what to do next."""
+"""Define the error that a person sees: its message states what is wrong and what to do next."""
 
 
 class TailorbirdError(Exception):
-    """A mistake or an outage that a person can mend; the command line prints its message alone."""
+    """A mistake or an outage that a person can fix; the command line prints only its message."""
 
 
 class LedgerError(RuntimeError):
-    """Rows got lost between reading and storing: a defect, never the user's mistake."""
+    """Rows were lost between reading and storing: a defect, never the user's mistake."""

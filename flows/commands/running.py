@@ -65,7 +65,7 @@ def confirm(question: str, otherwise: str) -> None:
 def print_message(line: str) -> None:
     """Print a message to the person, not to the program that reads the output; it may have several lines."""
     with contextlib.suppress(OSError):  # nobody reads, or the disk behind it is full
-        print(for_terminal(line, keep="\n"), file=sys.stderr, flush=True)
+        print(for_terminal(line, allowed="\n"), file=sys.stderr, flush=True)
 
 
 def start(*, demo: bool = False) -> Any:

@@ -1,1 +1,1 @@
-"""What a data set has to be."""
+"""Data sets: training data, time splits, labels and limits."""

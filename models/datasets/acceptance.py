@@ -1,4 +1,4 @@
-"""What a person accepts of a data set that fails its checks."""
+"""Record which failed checks of a data set a person accepts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ WARNED: Final = (
 
 
 class AcceptanceRefusedError(TailorbirdError):
-    """Checks that nobody can accept, or that are accepted without a reason."""
+    """The checks cannot be accepted, or are accepted without a reason."""
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """The checks that may fail, why, and who says so. It is recorded with the data set."""
+    """The checks that may fail, the reason, and the person who accepts them. It is recorded with the data set."""
 
     checks: tuple[str, ...] = ()
     reason: str = ""
@@ -28,7 +28,7 @@ class Acceptance:
     @classmethod
     def of(cls, checks: Iterable[str], reason: str = "", accepted_by: str = "") -> "Acceptance":
         """Return the acceptance; raises AcceptanceRefusedError if it gives checks without a reason."""
-        named = tuple(dict.fromkeys(name for check in checks for name in [check.strip()] if name))
-        if named and (fault := reason_fault(reason, "the checks may fail", "the shop has doubled")):
+        names = tuple(dict.fromkeys(name for check in checks for name in [check.strip()] if name))
+        if names and (fault := reason_fault(reason, "the checks may fail", "the shop has doubled")):
             raise AcceptanceRefusedError(fault)
-        return cls(named, reason.strip(), accepted_by or "unknown")
+        return cls(names, reason.strip(), accepted_by or "unknown")

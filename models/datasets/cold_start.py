@@ -1,4 +1,4 @@
-"""Users and items that a model has not learned from: what is known of them, and where they find their place."""
+"""Represent users and items that a model has not learned from."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,20 +15,20 @@ from models.primitives.vocabulary import index_of, words
 
 @dataclass(frozen=True)
 class NewUsers:
-    """What is known of m users: traits, or what they clicked, both or neither."""
+    """The known data of m users: traits, clicks, both or neither."""
 
     keys: NDArray[np.str_]
     """[m] user keys, sorted."""
     traits: pa.Table
-    """m rows in order of `keys`, at least with the column `user_key`; others as when the model learned."""
+    """m rows in order of `keys`: the column `user_key`, and the columns that the model learned from."""
     events: Any
-    """float32 CSR, m x the model's items: how often each was clicked or bought; an empty row for nothing."""
+    """float32 CSR, m x the model's items: clicks or purchases of each item; an empty row if there are none."""
 
     @classmethod
     def of(cls, traits: pa.Table, events: pa.Table, items: NDArray[np.str_]) -> Self:
-        """From `user_key` and traits, one row per user, and `user_key` and `item_id`, one row per click.
+        """Build it from traits (`user_key`, one row per user) and events (`user_key`, `item_id`, one row per click).
 
-        Clicks of items that are not among `items` (the model's), or of users without a row, say nothing.
+        Clicks on items outside `items` (the model's items), or by users without a row, are ignored.
         """
         ordered = traits.take(pc.sort_indices(traits[USER_KEY]))
         keys = words(ordered[USER_KEY])
@@ -42,20 +42,20 @@ class NewUsers:
 
 @dataclass(frozen=True)
 class ExtendedItems:
-    """A longer list of items: the model's own ones and those of the catalogue that it does not know."""
+    """The items of a model, extended by the catalogue items that it does not know."""
 
     items: NDArray[np.str_]
     """Sorted."""
     known: NDArray[np.int64]
-    """Place of each of the model's items among them."""
+    """Position in `items` of each item of the model."""
     new: NDArray[np.int64]
-    """Place of each new one."""
+    """Position in `items` of each new item."""
     rows: pa.Table
-    """The catalogue's rows of the new ones, in their order."""
+    """The catalogue rows of the new items, in their order."""
 
     @classmethod
     def of(cls, items: NDArray[np.str_], catalogue: pa.Table) -> Self:
-        """`items` and those of the `catalogue` (`item_id`, and columns as when the model learned) that are new."""
+        """Build it from `items` and the `catalogue` (`item_id`, and the columns that the model learned from)."""
         fresh = np.flatnonzero(index_of(items, catalogue[ITEM_ID]) < 0)
         ids, first = np.unique(words(catalogue[ITEM_ID].take(fresh)), return_index=True)
         longer = np.sort(np.concatenate([items, ids]))
@@ -63,13 +63,13 @@ class ExtendedItems:
         return cls(longer, known, new, catalogue.take(fresh[first]))
 
     def joined(self, known: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
-        """One array over all items, of the values of the known and of the new ones."""
+        """Return one array over all items, from the values of the known and of the new items."""
         values = np.empty((len(self.items), *known.shape[1:]), dtype=known.dtype)
         values[self.known], values[self.new] = known, new
         return values
 
     def words(self, column: str) -> NDArray[np.str_]:
-        """A column of the new items; empty where the catalogue says nothing."""
+        """Return a column of the new items; empty if the catalogue has no value."""
         if column not in self.rows.column_names:
             return np.full(len(self.new), "", dtype=np.str_)
         return words(self.rows[column])

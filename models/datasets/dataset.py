@@ -1,4 +1,4 @@
-"""A version of the data: what models learn from at any moment, the features then, and what happened next."""
+"""Open a version of the data: training data and features at any moment, and the events that followed."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ from models.primitives.known_attributes import NO_HISTORY, as_known
 from models.primitives.time import DAY
 
 USER_TAGS: Final = ("recency_days", "frequency", "monetary")
-"""Features that are tags of a user beside the traits; the tags of an item are its category and brand."""
+"""Features that become tags of a user besides the traits; the tags of an item are its category and brand."""
 _ITEM_TAGS: Final = (columns.CATEGORY, columns.BRAND)
 
 
-def _nothing(_name: str, _cut: int) -> None:
-    """No table is stored."""
+def _not_stored(_name: str, _cut: int) -> None:
+    """Return None: no table is stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,69 +38,69 @@ class Dataset:
     item_history: pa.Table = field(default_factory=lambda: NO_HISTORY)
     user_history: pa.Table = field(default_factory=lambda: NO_HISTORY)
     """Values that changed, as `models.primitives.known_attributes.as_known` reads them."""
-    stored: Callable[[str, int], pa.Table | None] = _nothing
-    """A table of features, by its name in `TABLES`, as it was written at a cut; None for other moments."""
+    stored: Callable[[str, int], pa.Table | None] = _not_stored
+    """Returns a feature table, by its name in `TABLES`, as stored for a cut; None for other moments."""
     _opened: dict[tuple[str, int], pa.Table] = field(default_factory=dict, init=False)
-    _done: dict[Hashable, Any] = field(default_factory=dict, init=False)
+    _cached: dict[Hashable, Any] = field(default_factory=dict, init=False)
 
     @property
     def version(self) -> str:
-        """The name of the data set."""
+        """Return the name of the data set."""
         return str(self.manifest["version"])
 
     @property
     def cuts(self) -> Cuts:
-        """Its moments."""
+        """Return its cuts."""
         return Cuts(*(self.manifest[name] for name in ("validation_from", "test_from", "as_of")))
 
     def features(self, cut: int) -> FeatureTables:
-        """The features at a moment: as stored, or worked out from the purchases."""
+        """Return the features at a moment: the stored ones, or else computed from the purchases."""
         return FeatureTables(*(self._table(name, cut) for name in TABLES))
 
     def traits(self, cut: int) -> pa.Table:
-        """`user_key` and the traits that were known at a moment (epoch s), one row per user."""
+        """Return `user_key` and the traits known at a moment (epoch s), one row per user."""
         return as_known(self.users, columns.USER_KEY, self.user_history, cut)
 
     def catalogue(self, cut: int) -> pa.Table:
-        """The items as they were known at a moment (epoch s)."""
+        """Return the items as they were known at a moment (epoch s)."""
         return as_known(self.items, columns.ITEM_ID, self.item_history, cut)
 
     def _table(self, name: str, cut: int) -> pa.Table:
-        """One of them: those of pairs are many, and most models do without."""
+        """Return one table; the others are not read, because the pairs are many and few models need them."""
         if (name, cut) not in self._opened:
             rows = self.stored(name, cut)
-            made = {name: rows} if rows is not None else self._worked_out(cut)
-            self._opened.update({(table, cut): rows for table, rows in made.items()})
+            tables = {name: rows} if rows is not None else self._computed(cut)
+            self._opened.update({(table, cut): rows for table, rows in tables.items()})
         return self._opened[name, cut]
 
-    def _worked_out(self, cut: int) -> dict[str, pa.Table]:
+    def _computed(self, cut: int) -> dict[str, pa.Table]:
         return feature_tables(self.interactions, self.catalogue(cut), cut).by_name()
 
     def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
-        """What `work` gave for that key before; else what it gives now, kept as long as the data set is open."""
-        done: T = self._done[key] if key in self._done else work()
+        """Return the result of `work` for this key, computed once and kept as long as the data set is open."""
+        result: T = self._cached[key] if key in self._cached else work()
         if keep:
-            self._done[key] = done
-        return done
+            self._cached[key] = result
+        return result
 
     def before(self, cut: int, days: int) -> int:
-        """The data set's last own cut before, for the features there are the stored ones; else `days` earlier."""
+        """Return the latest cut of the data set before this one, whose features are stored, else `days` earlier."""
         return max((own for own in self.cuts.all() if own < cut), default=cut - days * DAY)
 
     def training_data(self, cut: int) -> TrainingData:
-        """Everything known before a moment (epoch s). Raises NoHistoryError when that is nothing."""
-        then_users, then_items = (self._table(name, cut) for name in ("user_features", "item_features"))
+        """Return everything known before a moment (epoch s). Raises NoHistoryError without any history."""
+        user_features, item_features = (self._table(name, cut) for name in ("user_features", "item_features"))
         traits = [name for name in self.users.column_names if name != columns.USER_KEY]
-        users = _joined(self.traits(cut), then_users, columns.USER_KEY)
-        items = _joined(self.catalogue(cut), then_items, columns.ITEM_ID)
+        users = _joined(self.traits(cut), user_features, columns.USER_KEY)
+        items = _joined(self.catalogue(cut), item_features, columns.ITEM_ID)
         return build(self.interactions, users, items, cut, (*traits, *USER_TAGS), _ITEM_TAGS, origin=self)
 
     def item_ids(self, cut: int) -> NDArray[np.str_]:
-        """[n_items] the items of `training_data`, in a fraction of its time. Raises NoHistoryError without any."""
+        """Return the items of `training_data` ([n_items]) in a fraction of its time. Raises NoHistoryError."""
         return item_ids(self.interactions, self.items, cut)
 
     def holdout(self, data: TrainingData, end: int) -> Any:
-        """What the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
+        """Return what the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
         return targets(self.interactions, data, data.cut, end)
 
 

@@ -1,4 +1,4 @@
-"""What really happened after the cut: the targets that recommendations are measured against."""
+"""Build the targets that recommendations are measured against: the purchases after the cut."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from models.datasets.training_data import TrainingData
 
 
 def targets(interactions: pa.Table, data: TrainingData, start: int, end: int) -> Any:
-    """Boolean CSR (users x items of `data`): items bought in [start, end), epoch seconds, as known at the end.
+    """Return the items bought in [start, end), epoch seconds, as known at the end: boolean CSR, users x items.
 
-    Users and items without history before the cut are left out: nobody could have known them.
-    Raises ValueError when the window begins before the cut, for then the models have seen the answers.
+    Users and items without history before the cut are left out, because no model could know them.
+    Raises ValueError if the window begins before the cut, because the models have seen those purchases.
     """
     if start < data.cut:
         raise ValueError(f"Targets from {start} on, but the training data reach up to {data.cut}.")

@@ -1,4 +1,4 @@
-"""What becomes of what users are shown: each impression with a 1 when they answered it, and a 0 when they did not."""
+"""Label impressions: 1 if the user responded, 0 if not."""
 
 from typing import Final
 
@@ -16,25 +16,25 @@ _SHOWN: Final = (*_PAIR, RECOMMENDATION_ID)
 
 
 def impressions(events: Frame, start: int, end: int, config: LabelConfig) -> Frame:
-    """One row per impression of a recommended item in [`start`, `end`) whose window is over at `end` (epoch s).
+    """Return one row per impression of a recommended item in [`start`, `end`) whose window is over at `end` (epoch s).
 
-    Columns: user_key, item_id, recommendation_id, placement, position, shown_at, and `label`: 1 when the user
-    answered inside [shown_at, shown_at + window), 0 when not. Only what was known at `end` is used, and an impression
-    whose window is still open is left out: its 0 could yet become a 1.
+    Columns: user_key, item_id, recommendation_id, placement, position, shown_at, and `label`: 1 if the user
+    responded inside [shown_at, shown_at + window), else 0. Only events known at `end` are used. An impression whose
+    window is still open is left out, because its 0 could become a 1.
 
-    An answer is an event of the config's step or a later one with the same user, item and recommendation_id; or, past
-    the click, one without a recommendation_id by a user who had clicked the item in its window (a checkout often
-    forgets where the item came from). It counts for one impression, the latest at or before it: of equally late ones,
-    that of the alphabetically first recommendation. The same item shown twice in one second under one recommendation
-    is one impression with its smallest position. An impression without recommendation_id cannot be joined, and is
-    left out.
+    A response is an event of the config's step or a later one with the same user, item and recommendation_id. After
+    the click it may lack the recommendation_id if the user clicked the item in its window, because a checkout often
+    loses the id. A response counts for one impression, the latest at or before it. Of equally late ones the
+    alphabetically first recommendation counts. The same item shown twice in one second under one recommendation is
+    one impression with its smallest position. An impression without recommendation_id cannot be joined and is left
+    out.
     """
-    seen = known(events, end)
-    shown = _shown(seen, start)
-    answered = _answered(seen, shown, config)
+    known_events = known(events, end)
+    shown = _shown(known_events, start)
+    responded = _responded(known_events, shown, config)
     return (
         shown.filter(nw.col(SHOWN_AT) <= end - config.window)
-        .join(answered.with_columns(nw.lit(1).alias(LABEL)), on=[*_SHOWN, SHOWN_AT], how="left")
+        .join(responded.with_columns(nw.lit(1).alias(LABEL)), on=[*_SHOWN, SHOWN_AT], how="left")
         .with_columns(nw.col(LABEL).fill_null(0).cast(nw.Int64))
         .select(*_SHOWN, PLACEMENT, POSITION, SHOWN_AT, LABEL)
     )
@@ -51,19 +51,19 @@ def _shown(events: Frame, start: int) -> Frame:
     )
 
 
-def _answered(events: Frame, shown: Frame, config: LabelConfig) -> Frame:
-    """The impressions that were answered: `_SHOWN` and `shown_at`, each once."""
-    answers, clicks = _answers(config), FUNNEL["click"]
-    named = _credited(events, shown, answers, config.window).select(*_SHOWN, SHOWN_AT)
-    if set(clicks) <= set(answers):
-        return named.unique()
+def _responded(events: Frame, shown: Frame, config: LabelConfig) -> Frame:
+    """Return the impressions with a response: `_SHOWN` and `shown_at`, each once."""
+    responses, clicks = _response_types(config), FUNNEL["click"]
+    with_id = _credited(events, shown, responses, config.window).select(*_SHOWN, SHOWN_AT)
+    if set(clicks) <= set(responses):
+        return with_id.unique()
     clicked = _credited(events, shown, clicks, config.window)
-    nameless = _credited_by_click(events, clicked, answers, config.window).select(*_SHOWN, SHOWN_AT)
-    return nw.concat([named, nameless]).unique()
+    without_id = _credited_by_click(events, clicked, responses, config.window).select(*_SHOWN, SHOWN_AT)
+    return nw.concat([with_id, without_id]).unique()
 
 
-def _answers(config: LabelConfig) -> tuple[str, ...]:
-    """The event types that make an impression a 1."""
+def _response_types(config: LabelConfig) -> tuple[str, ...]:
+    """Return the event types that make the label of an impression 1."""
     if config.kind == "engagement":
         return tuple(kind for kind, weight in config.weights.items() if weight > 0 and kind != IMPRESSION)
     steps = tuple(FUNNEL)
@@ -71,14 +71,14 @@ def _answers(config: LabelConfig) -> tuple[str, ...]:
 
 
 def _credited(events: Frame, shown: Frame, kinds: tuple[str, ...], window: int) -> Frame:
-    """Each event of these kinds with a recommendation_id, and the latest impression that it can answer."""
+    """Return each event of these types with a recommendation_id, and the latest impression that it responds to."""
     acts = events.filter(nw.col(EVENT_TYPE).is_in(kinds)).select(*_SHOWN, OCCURRED_AT)
     pairs = acts.join(shown.select(*_SHOWN, SHOWN_AT), on=list(_SHOWN), how="inner")
     return pairs.filter(_inside(window)).group_by(*_SHOWN, OCCURRED_AT).agg(nw.col(SHOWN_AT).max())
 
 
 def _credited_by_click(events: Frame, clicked: Frame, kinds: tuple[str, ...], window: int) -> Frame:
-    """Each event of these kinds without a recommendation_id, and the latest impression clicked at or before it."""
+    """Return each event of these types without a recommendation_id, and the latest impression clicked before it."""
     bare = events.filter(nw.col(EVENT_TYPE).is_in(kinds), nw.col(RECOMMENDATION_ID).is_null())
     acts = bare.select(*_PAIR, OCCURRED_AT).unique()
     clicks = clicked.group_by(*_SHOWN, SHOWN_AT).agg(nw.col(OCCURRED_AT).min().alias("_clicked_at"))

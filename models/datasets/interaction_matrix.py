@@ -1,4 +1,4 @@
-"""What each user had, the later the more: the rows of weights that models learn from and multiply."""
+"""Build user-item matrices whose weights decay with age."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from models.datasets.training_data import TrainingData
 
 
 def baskets(data: TrainingData, half_life_days: float) -> Any:
-    """float32 CSR, users x items: baskets, each halved by its age at the cut."""
+    """Return baskets, each decayed by its age at the cut: float32 CSR, users x items."""
     shape = (len(data.users), len(data.items))
     return sparse.csr_array((decay(data, half_life_days), (data.user, data.item)), shape=shape)
 
 
 def profiles(data: TrainingData, half_life_days: float) -> Any:
-    """float32 CSR, users x items: events halved by age, which begins with each user's latest: none fades away."""
+    """Return events decayed by their age at the user's latest event: float32 CSR, users x items."""
     latest = np.full(len(data.users), np.iinfo(np.int64).min)
     np.maximum.at(latest, data.user, data.occurred_at)
     age = (latest[data.user] - data.occurred_at) / 86_400
@@ -27,16 +27,16 @@ def profiles(data: TrainingData, half_life_days: float) -> Any:
 
 
 def rows(own: Any, users: NDArray[np.int32]) -> Any:
-    """CSR [m, n_items] of the users asked; nothing for strangers (-1)."""
+    """Return the rows of these users as CSR [m, n_items]; an empty row for unknown users (-1)."""
     if not own.shape[0]:
         return sparse.csr_array((len(users), own.shape[1]), dtype=np.float32)
     known = sparse.diags_array((users >= 0).astype(np.float32))
-    found = sparse.csr_array(known @ own[np.maximum(users, 0)])
-    found.eliminate_zeros()
-    return found
+    selected = sparse.csr_array(known @ own[np.maximum(users, 0)])
+    selected.eliminate_zeros()
+    return selected
 
 
 def decay(data: TrainingData, half_life_days: float) -> NDArray[np.float32]:
-    """[n] weight of each event: 1 at the cut, and half of it every `half_life_days` before."""
+    """Return the weight of each event ([n]): 1 at the cut, halved for every `half_life_days` before it."""
     weight: NDArray[np.float32] = np.exp2(-data.age_days() / half_life_days)
     return weight

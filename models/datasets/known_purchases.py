@@ -1,4 +1,4 @@
-"""Which rows of a data set's purchases are known at a moment: what came later, or was taken back by then, is none."""
+"""Select the purchases of a data set that are known at a moment and not refunded by then."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from models.columns import OCCURRED_AT, RECEIVED_AT, REFUNDED_AT
 def known_before(interactions: pa.Table, moment: int, since: int | None = None) -> pa.Table:
     """Return the purchases that had happened (from `since` on) and were known before `moment` (epoch s).
 
-    A purchase that was taken back counts until that was known. Columns that a table lacks exclude nothing.
+    A refunded purchase counts until its refund was known. Missing columns exclude no rows.
     """
     occurred = interactions[OCCURRED_AT]
-    kept: Any = pc.less(occurred, moment)
+    selected: Any = pc.less(occurred, moment)
     if since is not None:
-        kept = pc.and_(kept, pc.greater_equal(occurred, since))
+        selected = pc.and_(selected, pc.greater_equal(occurred, since))
     if RECEIVED_AT in interactions.column_names:
-        kept = pc.and_(kept, pc.less(interactions[RECEIVED_AT], moment))
+        selected = pc.and_(selected, pc.less(interactions[RECEIVED_AT], moment))
     if REFUNDED_AT in interactions.column_names:
         stands = pc.fill_null(pc.greater_equal(interactions[REFUNDED_AT], moment), True)
-        kept = pc.and_(kept, stands)
-    return interactions.filter(kept)
+        selected = pc.and_(selected, stands)
+    return interactions.filter(selected)

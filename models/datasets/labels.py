@@ -1,6 +1,6 @@
-"""Labels what users do after a cut, for models to predict. `impression_labels` labels what users were shown.
+"""Label the events of users after a cut, for models to predict. `impression_labels` labels impressions.
 
-Negatives exist only where impressions exist: somebody who did not buy an item may never have seen it.
+Only impressions give negatives: a user who did not buy an item may never have seen it.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import narwhals as nw
 
 from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, PURCHASE, RECEIVED_AT, USER_KEY
 from models.errors import TailorbirdError
-from models.features.expressions import Frame, known, standing
+from models.features.expressions import Frame, known, not_refunded
 from models.features.tables.session_features import ENGAGEMENT
 
 LABEL: Final = "label"
@@ -24,28 +24,28 @@ FUNNEL: Final[Mapping[str, tuple[str, ...]]] = {
     "add_to_cart": ("add_to_cart",),
     "purchase": (PURCHASE,),
 }
-"""The event types of each step from a look to the money. Shops say click, view or consume for opening an item."""
+"""The event types of each step from a view to a purchase. Shops call opening an item click, view or consume."""
 
 _DAY: Final = 86_400
 _PAIR: Final = (USER_KEY, ITEM_ID)
 
 
 class LabelError(TailorbirdError):
-    """These labels cannot be made."""
+    """The labels cannot be made."""
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Which labels. Raises LabelError for values that make no sense."""
+    """How labels are made. Raises LabelError for invalid values."""
 
     kind: Kind = "click"
-    """What a 1 stands for: a step of `FUNNEL`, or engagement of any kind."""
+    """The meaning of a 1: a step of `FUNNEL`, or engagement of any kind."""
     horizon_days: float | None = None
-    """How long after the cut `labels` looks; by default as long as whoever asks has time (`until`)."""
+    """The days after the cut that `labels` reads; without them the caller sets the horizon (`until`)."""
     attribution_days: float = 1.0
-    """How long an impression may take credit for what follows it."""
+    """The days in which an impression gets credit for later events."""
     weights: Mapping[str, float] = field(default_factory=lambda: {name: w for w, names in ENGAGEMENT for name in names})
-    """Engagement by event type, below 0 for what speaks against the item; types that are not here count nothing."""
+    """Engagement by event type, below 0 for a sign of dislike; other types count 0."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -57,43 +57,43 @@ class LabelConfig:
 
     @property
     def horizon(self) -> int:
-        """In seconds. Raises LabelError when none was chosen."""
+        """Return the horizon in seconds. Raises LabelError if none was chosen."""
         if self.horizon_days is None:
             raise LabelError("These labels need horizon_days: how long after the cut to look.")
         return round(self.horizon_days * _DAY)
 
     def until(self, seconds: int) -> Self:
-        """The same, with a horizon of so many seconds where none was chosen."""
+        """Return the config with a horizon of this many seconds if none was chosen."""
         return self if self.horizon_days is not None else replace(self, horizon_days=seconds / _DAY)
 
     @property
     def window(self) -> int:
-        """The attribution window in seconds."""
+        """Return the attribution window in seconds."""
         return round(self.attribution_days * _DAY)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
+    def as_dict(self) -> dict[str, object]:
+        """Return the values as JSON can hold them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The config that gave these plain values; what is missing has its default."""
+        """Rebuild the config from its values; a missing value has its default."""
         return cls(**values)
 
 
 def labels(events: Frame, cut: int, config: LabelConfig, known_at: int | None = None) -> Frame:
-    """One row per user and item with events of the kind in [`cut`, `cut` + horizon), times in epoch seconds.
+    """Return one row per user and item with events of the kind in [`cut`, `cut` + horizon), in epoch seconds.
 
-    Columns: user_key, item_id; `label`, 1, or 0 when the engagement speaks against the item; `weight`, how many such
-    events, or how much engagement either way (0 in all is left out); `labelled_at`, when the label was first known, or
-    for engagement known as a whole. Who trains at `known_at` must not use what arrived from then on; raises LabelError
-    when the horizon is not over by then.
+    Columns: user_key and item_id; `label`, which is 1, or 0 for negative engagement; `weight`, the number of such
+    events, or the absolute engagement (a sum of 0 is left out); `labelled_at`, the time when the label was first
+    known, or for engagement known completely. Training at `known_at` must not use later arrivals: raises LabelError
+    if the horizon is not over by then.
     """
     end = cut + config.horizon
     if known_at is not None and known_at < end:
         raise LabelError(f"The labels from {cut} on are complete at {end}, after {known_at}: cut earlier.")
     at = nw.col(OCCURRED_AT)
-    rows = standing(events) if known_at is None else known(events, known_at)
+    rows = not_refunded(events) if known_at is None else known(events, known_at)
     rows = rows.filter(at >= cut, at < end)
     first_known = nw.max_horizontal(OCCURRED_AT, RECEIVED_AT)
     rows = rows.with_columns(first_known.alias(LABELLED_AT), _strength(config).alias(WEIGHT))
@@ -110,7 +110,7 @@ def labels(events: Frame, cut: int, config: LabelConfig, known_at: int | None = 
 
 
 def _strength(config: LabelConfig) -> nw.Expr:
-    """How much an event counts."""
+    """Return the weight of an event."""
     kind, strength = nw.col(EVENT_TYPE), nw.lit(0.0)
     weights = config.weights if config.kind == "engagement" else dict.fromkeys(FUNNEL[config.kind], 1.0)
     for name, weight in weights.items():

@@ -1,4 +1,4 @@
-"""How far a data set may be from what the lake holds, and from the data set before. These are the defaults."""
+"""Define how far a data set may differ from the lake and from the last data set, with defaults."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,17 +11,17 @@ class DatasetLimits:
     """The limits that a setting can change."""
 
     smallest_ratio: float = 0.5
-    """Least rows, users and items, as a share of those in the lake: fewer refuse the data set. The same share of the
-    last data set, or of a group of users, only warns."""
+    """The smallest share of the lake's rows, users and items: a smaller share refuses the data set. For the last data
+    set, and for a group of users, it only warns."""
     largest_ratio: float = 2.0
-    """Most of them, in the same way."""
+    """The largest ratio, in the same way."""
     null_rise: float = 0.2
-    """Most by which the share of empty values of a feature may rise within one source; more warns."""
+    """The largest rise of the share of empty values of a feature within one source; more warns."""
     group_users: int = 50
-    """A group of users is compared if at least so many of it are to be expected."""
+    """A group of users is compared if at least this many of its users are expected."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a limit that cannot be kept."""
+        """Raise ValueError for an invalid limit."""
         for name in ("smallest_ratio", "null_rise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share: from 0 to 1")

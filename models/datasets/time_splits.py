@@ -1,7 +1,7 @@
-"""Splits in time, never at random: models learn before a moment and are measured on what came after it.
+"""Split events in time, never at random: models learn before a moment and are measured on later events.
 
-A boundary is a moment in epoch seconds. What happened exactly then belongs to the later part, so that all events of
-one second stay together, in whatever order the rows come.
+A boundary is a moment in epoch seconds. An event at the boundary belongs to the later part, so all events of one
+second stay together in any order of rows.
 """
 
 from collections.abc import Mapping
@@ -20,30 +20,32 @@ By = Literal["share", "days", "dates"]
 
 
 class SplitError(TailorbirdError):
-    """These data cannot be split like that."""
+    """The data cannot be split in this way."""
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """All in epoch seconds. Search learns before `validation_from` and is measured up to `test_from`; the figures
-    that decide come from [`test_from`, `as_of`), which no search has seen. The final fit learns up to `as_of`."""
+    """The cuts in epoch seconds. Search learns before `validation_from` and is measured up to `test_from`.
+
+    The deciding metrics come from [`test_from`, `as_of`), which no search has seen. The final fit learns up to `as_of`.
+    """
 
     validation_from: int
     test_from: int
     as_of: int
 
     def all(self) -> tuple[int, int, int]:
-        """The three cuts in order."""
+        """Return the three cuts in order."""
         return (self.validation_from, self.test_from, self.as_of)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for manifests."""
+    def as_dict(self) -> dict[str, int]:
+        """Return the values for manifests."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How to split. Raises SplitError when it contradicts itself."""
+    """How to split. Raises SplitError if it contradicts itself."""
 
     by: By = "share"
     """`share`: parts of the events in order of time; `days`: the last days; `dates`: the dates given here."""
@@ -59,9 +61,9 @@ class SplitConfig:
     """By `dates`."""
     as_of: date | None = None
     """The first day that is left out; it begins at midnight UTC. By `share` the default is right after the newest
-    purchase or refund, by `days` the midnight before it; by `dates` it must be given."""
+    purchase or refund, by `days` the midnight before it. By `dates` it is required."""
     min_history_days: float = 0.0
-    """Least time between the first event and the first cut."""
+    """The shortest time between the first event and the first cut."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", tuple(self.shares))
@@ -77,42 +79,42 @@ class SplitConfig:
             raise SplitError("min_history_days must not be negative.")
 
     def later(self) -> Self:
-        """The same split of the events there are now: dates become as many days, up to the newest event."""
+        """Return the same split for current events: dates become the same numbers of days, up to the newest event."""
         if self.by != "dates" or not (self.validation_from and self.test_from and self.as_of):
             return replace(self, as_of=None)
         lengths = (self.test_from - self.validation_from).days, (self.as_of - self.test_from).days
         by_days = replace(self, by="days", validation_from=None, test_from=None, as_of=None)
         return replace(by_days, validation_days=lengths[0], test_days=lengths[1])
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold: dates as ISO text."""
+    def as_dict(self) -> dict[str, object]:
+        """Return the values as JSON can hold them: dates as ISO text."""
         plain = asdict(self) | {"shares": list(self.shares)}
         return {name: value.isoformat() if isinstance(value, date) else value for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The config that gave these plain values; what is missing has its default."""
+        """Rebuild the config from its values; a missing value has its default."""
         dates = {name: date.fromisoformat(values[name]) for name in _DATES if values.get(name)}
         return cls(**{**values, **dates})
 
 
 def split(events: nw.LazyFrame[Any], config: SplitConfig, newest: int | None = None) -> Cuts:
-    """The cuts of these events (`occurred_at` in epoch s); raises SplitError when there is too little history.
+    """Return the cuts of these events (`occurred_at` in epoch s). Raises SplitError if there is too little history.
 
-    `newest` is the moment (epoch s) of something else that is to be known at the end, if there is any.
+    `newest` is the moment (epoch s) of a later record that must be known at the end, such as a refund.
     """
     at = nw.col(OCCURRED_AT)
     earliest, latest = _values(events, at.min().alias("earliest"), at.max().alias("latest"))
     if earliest is None or latest is None:
         raise SplitError("There are no events to split.")
-    found = _cuts(events, max(int(latest), newest or 0), config)
-    history = (found.validation_from - int(earliest)) / _DAY
+    cuts = _cuts(events, max(int(latest), newest or 0), config)
+    history = (cuts.validation_from - int(earliest)) / _DAY
     if history <= 0 or history < config.min_history_days:
         raise SplitError(
             f"Training would have {max(0.0, history):.1f} days of history, and needs "
             f"{config.min_history_days or 'some'}: cut later, hold out less, or ingest older events."
         )
-    return found
+    return cuts
 
 
 def _cuts(events: nw.LazyFrame[Any], latest: int, config: SplitConfig) -> Cuts:
@@ -124,10 +126,10 @@ def _cuts(events: nw.LazyFrame[Any], latest: int, config: SplitConfig) -> Cuts:
 
 
 def by_share(events: nw.LazyFrame[Any], shares: tuple[float, float, float], as_of: int) -> Cuts:
-    """Cuts that give each part its share of the events before `as_of` (epoch s), counted in order of time.
+    """Return cuts that give each part its share of the events before `as_of` (epoch s), counted in order of time.
 
-    The n·share-th event, and with it all events of its second, begins the later part; so ties make the earlier part
-    smaller, never larger. Raises SplitError when they leave a part empty.
+    The n·share-th event and all events of its second begin the later part, so ties make the earlier part smaller.
+    Raises SplitError if a part is empty.
     """
     _check_shares(shares)
     known = events.filter(nw.col(OCCURRED_AT) < as_of)
@@ -135,7 +137,7 @@ def by_share(events: nw.LazyFrame[Any], shares: tuple[float, float, float], as_o
     places = (round(n * shares[0]), round(n * (shares[0] + shares[1])))
     if not 0 < places[0] < places[1] < n:
         raise SplitError(f"{n} events are too few to split by {shares}: ingest more.")
-    # Between two events no interpolation is left: the place is a whole number up to rounding.
+    # The position is a whole number up to rounding, so nothing is interpolated between two events.
     at = (nw.col(OCCURRED_AT).quantile(place / (n - 1), "linear").alias(f"at_{place}") for place in places)
     validation_from, test_from = (round(moment) for moment in _values(known, *at))
     if not validation_from < test_from:
@@ -144,14 +146,14 @@ def by_share(events: nw.LazyFrame[Any], shares: tuple[float, float, float], as_o
 
 
 def by_days(latest: int, as_of: date | None, validation_days: int, test_days: int) -> Cuts:
-    """Cuts that end as the day `as_of` begins (UTC), by default the day of the `latest` event (epoch s)."""
+    """Return cuts that end when the day `as_of` begins (UTC), by default the day of the `latest` event (epoch s)."""
     _check_days(validation_days, test_days)
     end = latest // _DAY * _DAY if as_of is None else midnight(as_of)
     return Cuts(end - (test_days + validation_days) * _DAY, end - test_days * _DAY, end)
 
 
 class Parts(NamedTuple):
-    """The three parts of some rows."""
+    """Three parts of the same rows."""
 
     train: nw.LazyFrame[Any]
     validation: nw.LazyFrame[Any]
@@ -159,7 +161,7 @@ class Parts(NamedTuple):
 
 
 def parts(rows: nw.LazyFrame[Any], cuts: Cuts, column: str = OCCURRED_AT) -> Parts:
-    """The rows before the first cut, between the cuts, and up to `as_of`, by the moment (epoch s) in `column`."""
+    """Return the rows before the first cut, between the cuts, and up to `as_of`, by the time (epoch s) in `column`."""
     at = nw.col(column)
     train = rows.filter(at < cuts.validation_from)
     validation = rows.filter(at >= cuts.validation_from, at < cuts.test_from)
@@ -168,7 +170,7 @@ def parts(rows: nw.LazyFrame[Any], cuts: Cuts, column: str = OCCURRED_AT) -> Par
 
 @dataclass(frozen=True)
 class Fold:
-    """Learn before `train_until`, measure on [`measured_from`, `measured_until`): epoch seconds."""
+    """Train before `train_until`, measure on [`measured_from`, `measured_until`), in epoch seconds."""
 
     train_until: int
     measured_from: int
@@ -178,11 +180,11 @@ class Fold:
 def rolling_origin(
     earliest: int, end: int, folds: int, horizon_days: int, gap_days: int = 0, min_history_days: int = 28
 ) -> tuple[Fold, ...]:
-    """Folds for cross-validation in time (Tashman 2000), oldest first, each learning from all that came before it.
+    """Return folds for cross-validation in time (Tashman 2000), oldest first; each learns from all earlier events.
 
     The measured windows of `horizon_days` touch and the last one stops at `end` (epoch s). The `gap_days` before
-    each are neither learned from nor measured: as long as labels take to be known. Raises SplitError when the first
-    fold would have less than `min_history_days` since the `earliest` event (epoch s).
+    each window are neither learned from nor measured, because labels arrive late. Raises SplitError if the first fold
+    would have less than `min_history_days` since the `earliest` event (epoch s).
     """
     if min(folds, horizon_days) < 1 or gap_days < 0:
         raise SplitError("folds and horizon_days must be at least 1, and gap_days must not be negative.")
@@ -191,7 +193,7 @@ def rolling_origin(
     if history < max(1, min_history_days):
         raise SplitError(
             f"The first of {folds} folds would learn from {max(0, history)} days, and needs "
-            f"{max(1, min_history_days)}: ask for fewer folds, a shorter horizon or less history."
+            f"{max(1, min_history_days)}: use fewer folds, a shorter horizon or less history."
         )
     return tuple(Fold(start - gap_days * _DAY, start, start + horizon_days * _DAY) for start in starts)
 
@@ -215,10 +217,10 @@ def _check_dates(*dates: date | None) -> None:
 
 
 def midnight(day: date) -> int:
-    """When a day begins in UTC (epoch s)."""
+    """Return the beginning of a day in UTC (epoch s)."""
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
 def _values(events: nw.LazyFrame[Any], *aggregates: nw.Expr) -> tuple[Any, ...]:
-    """One value for each aggregate over all rows."""
+    """Return one value for each aggregate over all rows."""
     return events.select(*aggregates).collect("pyarrow").row(0)

@@ -1,8 +1,8 @@
-"""What models learn from: events and tags as arrays of positions, seen from one moment in time."""
+"""Build training data: events and tags as arrays of positions, as known at one moment."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,34 +21,34 @@ T = TypeVar("T")
 
 
 class NoHistoryError(TailorbirdError):
-    """There is nothing to learn from before the cut."""
+    """There is no history before the cut."""
 
 
 class Origin(Protocol):
-    """The data set that training data come from, for models that also learn from how things stood before."""
+    """The data set behind training data, for models that also learn from earlier moments."""
 
     def traits(self, cut: int) -> pa.Table:
-        """`user_key` and the traits known at that moment, one row per user."""
+        """Return `user_key` and the traits known at this moment, one row per user."""
 
     def training_data(self, cut: int) -> "TrainingData":
-        """Everything known before a moment (epoch s)."""
+        """Return everything known before a moment (epoch s)."""
 
     def features(self, cut: int) -> FeatureTables:
-        """The features at that moment."""
+        """Return the features at this moment."""
 
     def before(self, cut: int, days: int) -> int:
-        """A moment before the cut to learn from: the data set's own last one, or `days` before when it has none."""
+        """Return a moment before the cut to learn from: the data set's latest one, else `days` before the cut."""
 
     def holdout(self, data: "TrainingData", end: int) -> Any:
-        """What the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
+        """Return what the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
 
     def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
-        """What `work` gave for that key the first time, if that was kept: several fits may need it."""
+        """Return the result of `work` for this key, computed once if it is kept: several fits may need it."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything known before `cut`. Users and items are named by their position in `users` and `items`.
+    """The data known before `cut`. Arrays refer to users and items by their positions in `users` and `items`.
 
     The n event arrays hold one entry per product and basket, in order of user, basket and item.
     """
@@ -62,60 +62,60 @@ class TrainingData:
     occurred_at: NDArray[np.int64]
     """Epoch seconds."""
     basket: NDArray[np.int32]
-    """Dense code of (user, session): two users never share one."""
+    """Dense code of (user, session): two users never share a basket."""
     user_tags: Any
     """float32 CSR, users x tags."""
     item_tags: Any
     """float32 CSR, items x tags."""
     user_tag_rules: Tags
     item_tag_rules: Tags
-    """What made the tags, for rows that come later."""
+    """The rules of the tags, which also encode later rows."""
     item_titles: NDArray[np.str_]
     item_categories: NDArray[np.str_]
-    """Full category path; empty when unknown."""
+    """Full category path; empty if unknown."""
     available: NDArray[np.bool_]
     cut: int
-    """Epoch seconds: the model's now."""
+    """The moment of training, in epoch seconds."""
     origin: Origin | None = None
-    """Asked about moments before the cut only."""
+    """The data set, used for moments before the cut only."""
 
     @property
     def user_tag_names(self) -> NDArray[np.str_]:
-        """`column=value` of each column of `user_tags`."""
+        """Return `column=value` of each column of `user_tags`."""
         return self.user_tag_rules.names
 
     @property
     def item_tag_names(self) -> NDArray[np.str_]:
-        """`column=value` of each column of `item_tags`."""
+        """Return `column=value` of each column of `item_tags`."""
         return self.item_tag_rules.names
 
     def user_index(self, keys: Any) -> NDArray[np.int32]:
-        """Position of each user key, -1 for strangers."""
+        """Return the position of each user key, -1 for unknown users."""
         return index_of(self.users, keys)
 
     def item_index(self, ids: Any) -> NDArray[np.int32]:
-        """Position of each item id, -1 for items without history."""
+        """Return the position of each item id, -1 for items without history."""
         return index_of(self.items, ids)
 
     def age_days(self) -> NDArray[np.float32]:
-        """[n] days from each event to the cut."""
+        """Return the days from each event to the cut ([n])."""
         return ((self.cut - self.occurred_at) / 86_400).astype(np.float32)
 
     def baskets(self) -> NDArray[np.int64]:
-        """[n_users] different baskets of each user."""
+        """Return the number of different baskets of each user ([n_users])."""
         first = np.unique(self.basket, return_index=True)[1]
         return np.bincount(self.user[first], minlength=len(self.users))
 
     def history(self) -> Any:
-        """Boolean CSR, users x items: what each user has bought."""
-        seen = np.ones(len(self.user), dtype=bool)
-        return sparse.csr_array((seen, (self.user, self.item)), shape=(len(self.users), len(self.items)))
+        """Return the items that each user has bought: boolean CSR, users x items."""
+        bought = np.ones(len(self.user), dtype=bool)
+        return sparse.csr_array((bought, (self.user, self.item)), shape=(len(self.users), len(self.items)))
 
 
 def position_of(vocabulary: NDArray[np.str_], word: str) -> int:
-    """Position of one word in `vocabulary`, -1 if it is not there; of several words `index_of` takes less time."""
-    found = np.flatnonzero(vocabulary == word)
-    return int(found[0]) if len(found) else -1
+    """Return the position of one word in `vocabulary`, -1 if it is absent; for several words `index_of` is faster."""
+    matches = np.flatnonzero(vocabulary == word)
+    return int(matches[0]) if len(matches) else -1
 
 
 def build(
@@ -127,19 +127,23 @@ def build(
     item_tag_columns: Sequence[str] = (),
     origin: Origin | None = None,
 ) -> TrainingData:
-    """Training data of the events known at `cut` (epoch s) whose item is in the catalogue `items`.
+    """Return training data of the events known at `cut` (epoch s) whose item is in the catalogue `items`.
 
-    The same product twice in one basket counts once; an event without a session is a basket of its own.
-    Raises NoHistoryError when nothing is left.
+    An item counts once per basket; an event without a session is a basket of its own.
+    Raises NoHistoryError if no event remains.
     """
     rows = _counted(interactions, items, cut)
     keys, ids = _vocabulary(rows[USER_KEY]), _vocabulary(rows[ITEM_ID])
     user_rows, item_rows = _ordered(users, USER_KEY, keys), _ordered(items, ITEM_ID, ids)
     user_rules, item_rules = Tags.fit(user_rows, user_tag_columns), Tags.fit(item_rows, item_tag_columns)
+    events = _events(rows, keys, ids)
     return TrainingData(
         users=keys,
         items=ids,
-        **_events(rows, keys, ids),
+        user=events.user,
+        item=events.item,
+        occurred_at=events.occurred_at,
+        basket=events.basket,
         user_tags=user_rules.encode(user_rows),
         item_tags=item_rules.encode(item_rows),
         user_tag_rules=user_rules,
@@ -153,7 +157,7 @@ def build(
 
 
 def item_ids(interactions: pa.Table, items: pa.Table, cut: int) -> NDArray[np.str_]:
-    """[n_items] the items of `build`, without the rest. Raises NoHistoryError when there are none."""
+    """Return only the items of `build` ([n_items]). Raises NoHistoryError if there are none."""
     return _vocabulary(_counted(interactions, items, cut)[ITEM_ID])
 
 
@@ -166,12 +170,19 @@ def _counted(interactions: pa.Table, items: pa.Table, cut: int) -> pa.Table:
 
 
 def _ordered(table: pa.Table, key: str, keys: NDArray[np.str_]) -> pa.Table:
-    """One row per key, in order; nulls where the table does not know the key, its first row if several."""
+    """Return one row per key, in order: nulls for an unknown key, the first row of several."""
     return table.take(pc.index_in(_text(keys), value_set=_text(table[key])))
 
 
-def _events(rows: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> dict[str, Any]:
-    """The event arrays by user, basket and item; of repeats inside a basket the latest stays."""
+class _Events(NamedTuple):
+    user: NDArray[np.int32]
+    item: NDArray[np.int32]
+    occurred_at: NDArray[np.int64]
+    basket: NDArray[np.int32]
+
+
+def _events(rows: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> _Events:
+    """Return the event arrays by user, basket and item, with the latest of the repeats inside a basket."""
     user = index_of(keys, rows[USER_KEY]).astype(np.int64)
     item = index_of(ids, rows[ITEM_ID])
     occurred_at = np.asarray(rows[OCCURRED_AT]).astype(np.int64)
@@ -179,17 +190,17 @@ def _events(rows: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> di
     basket = np.unique(user * (session.max() + 1) + session, return_inverse=True)[1]
     order = np.lexsort((-occurred_at, item, basket))
     repeat = (np.diff(basket[order], prepend=-1) == 0) & (np.diff(item[order], prepend=-1) == 0)
-    kept = order[~repeat]
-    return {
-        "user": user[kept].astype(np.int32),
-        "item": item[kept],
-        "occurred_at": occurred_at[kept],
-        "basket": basket[kept].astype(np.int32),
-    }
+    rows_used = order[~repeat]
+    return _Events(
+        user=user[rows_used].astype(np.int32),
+        item=item[rows_used],
+        occurred_at=occurred_at[rows_used],
+        basket=basket[rows_used].astype(np.int32),
+    )
 
 
 def _session_code(rows: pa.Table) -> NDArray[np.int64]:
-    """Place of each row's session in alphabetical order, whatever the order of the rows."""
+    """Return the alphabetical position of the session of each row, independent of the order of the rows."""
     moments = rows[OCCURRED_AT].cast(pa.large_string()).combine_chunks()
     coded = pc.coalesce(_text(rows[SESSION_ID]), moments).dictionary_encode()
     rank = np.asarray(pc.rank(coded.dictionary)).astype(np.int64)

@@ -1,1 +1,1 @@
-"""What models compute with: native libraries, their threads, and sorting."""
+"""Primitives of models: SQL over Arrow, threads, state, vocabularies and escaping."""

@@ -1,4 +1,4 @@
-"""SQL over Arrow tables in memory, by DuckDB: no file, no server, nothing shared between calls."""
+"""Run SQL over Arrow tables in memory with DuckDB: no file, no server, nothing shared between calls."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,26 +9,29 @@ import duckdb
 import pyarrow as pa
 
 _BATCH_ROWS: Final = 20_000
-# One large Arrow batch is worked on by one thread; smaller ones keep all cores busy.
+# One thread processes one Arrow batch; smaller batches keep all cores busy.
+
+Columns = dict[str, pa.Array | pa.ChunkedArray]
+"""Columns of a table by name."""
 
 
 class Query(Protocol):
-    """Runs one statement, which sees the tables by the names they are given here."""
+    """Run one statement, which sees the tables under their argument names."""
 
     def __call__(self, statement: str, **tables: pa.Table) -> pa.Table: ...
 
 
 @cache
 def _engine() -> duckdb.DuckDBPyConnection:
-    """One empty in-memory database a process: opening another one costs 30 ms, a cursor on it next to nothing."""
+    """Return the empty in-memory database of the process: opening one takes 30 ms, a cursor almost nothing."""
     return duckdb.connect()
 
 
 @contextmanager
 def connected() -> Iterator[Query]:
-    """A `query` for several statements, whose tables nobody else sees.
+    """Yield a `query` for several statements, whose tables are private to this context.
 
-    Times are in UTC wherever the machine stands: a time as text, and so its hash, must not depend on that.
+    Times are in UTC on every machine: a time as text, and its hash, must not depend on the local zone.
     """
     with _engine().cursor() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -39,23 +42,23 @@ def connected() -> Iterator[Query]:
             try:
                 return connection.sql(statement).to_arrow_table()
             except (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException) as error:
-                # The kind alone: the rest quotes a value of a row.
+                # Keep only the kind of error: the rest quotes a value of a row.
                 raise type(error)(str(error).partition(":")[0]) from None
 
         yield run
 
 
 def query(statement: str, **tables: pa.Table) -> pa.Table:
-    """Run one statement; it sees the tables by the names they are given here."""
+    """Run one statement; it sees the tables under their argument names."""
     with connected() as run:
         return run(statement, **tables)
 
 
 def texts(values: Iterable[str]) -> str:
-    """A list of text literals, whatever the texts hold."""
+    """Return a SQL list of text literals, with the texts escaped."""
     return "[" + ", ".join(map(literal, values)) + "]"
 
 
 def literal(value: str) -> str:
-    """Write a text as a literal, whatever it holds."""
+    """Return a text as an escaped SQL literal."""
     return "'" + value.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""What is wrong with a form that somebody filled in, as a person reads it: where, what, and what would be right."""
+"""Describe the faults of a configuration file for a person: the place, the fault, and what would be right."""
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -23,31 +23,31 @@ _PLAINER: Final = MappingProxyType(
 
 
 def across(faults: Mapping[str, str]) -> PydanticCustomError:
-    """The error of a validator that looks at several fields: what is wrong by where, below what it validates."""
-    text = "; ".join(f"{where}: {what}" for where, what in faults.items())
-    # Braces would be taken for places to fill in.
+    """Return the error of a validator of several fields, from fault messages by their place below its model."""
+    text = "; ".join(f"{where}: {message}" for where, message in faults.items())
+    # pydantic would treat braces as placeholders.
     return PydanticCustomError(_ACROSS, "{text}", {"text": text, "faults": dict(faults)})
 
 
 def faults(
-    form: type[BaseModel], error: ValidationError, within: str = "", label: Callable[[str], str] = str
+    model: type[BaseModel], error: ValidationError, within: str = "", label: Callable[[str], str] = str
 ) -> list[str]:
-    """All that is wrong, each with its place in the form; `within` is where the form itself stands.
+    """Return all faults, each with its place in the model; `within` is the place of the model itself.
 
-    `label` returns what to call a key, such as the key with its line in a file.
+    `label` returns the name of a key in messages, such as the key with its line in a file.
     """
-    return [text for fault in error.errors() for text in _sentences(form, fault, within, label)]
+    return [text for fault in error.errors() for text in _sentences(model, fault, within, label)]
 
 
-def _sentences(form: type[BaseModel], fault: Any, within: str, label: Callable[[str], str]) -> Iterator[str]:
+def _sentences(model: type[BaseModel], fault: Any, within: str, label: Callable[[str], str]) -> Iterator[str]:
     place = [*([within] if within else []), *(str(key) for key in fault["loc"] if key != "[key]")]
     if fault["type"] == _ACROSS:
-        for where, what in fault["ctx"]["faults"].items():
-            yield f"{label('.'.join([*place, where]))}: {what}"
+        for where, message in fault["ctx"]["faults"].items():
+            yield f"{label('.'.join([*place, where]))}: {message}"
         return
     message = _PLAINER.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     if fault["type"] == "extra_forbidden":
-        message = f"there is no such key; {_instead(place[-1], list(_fields(_table(form, fault['loc'][:-1]))))}"
+        message = f"there is no such key; {_instead(place[-1], list(_fields(_table(model, fault['loc'][:-1]))))}"
     yield f"{label('.'.join(place))}: {message}" if place else message
 
 
@@ -57,22 +57,22 @@ def _instead(key: str, known: list[str]) -> str:
     return f"the nearest is {near[0]!r}" if near else f"the keys here are {', '.join(known)}"
 
 
-def _fields(form: type[BaseModel]) -> dict[Any, FieldInfo]:
-    """The keys of a table, as they are written."""
-    return {field.alias or name: field for name, field in form.model_fields.items()}
+def _fields(model: type[BaseModel]) -> dict[Any, FieldInfo]:
+    """Return the fields of a table by their keys in the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _table(form: type[BaseModel], place: tuple[Any, ...]) -> type[BaseModel]:
-    """The form of the table at this place; numbers are places in a list of tables."""
+def _table(model: type[BaseModel], place: tuple[Any, ...]) -> type[BaseModel]:
+    """Return the model of the table at this place; numbers are positions in a list of tables."""
     for key in place:
         if not isinstance(key, int):
-            form = next(_forms(_fields(form)[key].annotation))
-    return form
+            model = next(_models(_fields(model)[key].annotation))
+    return model
 
 
-def _forms(said: Any) -> Iterator[type[BaseModel]]:
-    """The forms that an annotation speaks of."""
-    if isinstance(said, type) and issubclass(said, BaseModel):
-        yield said
-    for part in get_args(said):
-        yield from _forms(part)
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

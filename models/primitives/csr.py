@@ -1,4 +1,4 @@
-"""Where the entries of some rows of a CSR matrix stand."""
+"""Locate the entries of some rows of a CSR matrix."""
 
 from typing import Any, NamedTuple
 
@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 
 class Entries(NamedTuple):
-    """The entries of the rows asked, one row after the other."""
+    """The entries of the requested rows, one row after the other."""
 
     row: NDArray[np.int64]
-    """[n] position among the rows asked."""
+    """[n] position among the requested rows."""
     at: NDArray[np.int64]
-    """[n] where the entry stands in the matrix's arrays."""
+    """[n] position of the entry in the arrays of the matrix."""
 
 
 def entries(indptr: NDArray[Any], rows: NDArray[Any]) -> Entries:
-    """Of these rows of the matrix with that `indptr`; row -1 has none."""
+    """Return the entries of these rows of the matrix with this `indptr`; row -1 has none."""
     known = np.maximum(rows, 0)
     first = indptr[known].astype(np.int64)
     count = np.where(rows >= 0, indptr[known + 1] - first, 0)
@@ -26,6 +26,6 @@ def entries(indptr: NDArray[Any], rows: NDArray[Any]) -> Entries:
 
 
 def places(groups: NDArray[Any]) -> NDArray[np.int64]:
-    """[n] how many of the same group stand before each, from ascending `groups` [n]."""
-    found: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
-    return found
+    """Return the position of each element within its group ([n]), from ascending `groups` [n]."""
+    position: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
+    return position

@@ -1,10 +1,10 @@
-"""Data as plain text for terminals, pages, Markdown and plots: titles and names come from strangers."""
+"""Escape data for terminals, pages, Markdown and plots: titles and names come from untrusted sources."""
 
 import re
 from typing import Final
 
-_UNSEEN: Final = re.compile(
-    # Controls move the cursor and recolour. Surrogates cannot be written. Bidirectional marks reorder what stands
+_HIDDEN: Final = re.compile(
+    # Controls move the cursor and change colours. Surrogates cannot be written. Bidirectional marks reorder the text
     # around them; the characters after those hide text.
     "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
@@ -16,32 +16,32 @@ _BREAKS: Final = (
     (re.compile(r"(?<=\bwww)(?=\.)", re.IGNORECASE), r"\\"),
     (re.compile(r"(@[^\s@.]*)(?=\.)"), r"\1\\"),
 )
-"""Where a backslash keeps plain text from being read as a list or as an address."""
+"""Places where a backslash keeps plain text from becoming a list or a link."""
 _ENTITIES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _LONGEST_LABEL: Final = 50
 
 
-def for_terminal(text: str, keep: str = "") -> str:
+def for_terminal(text: str, allowed: str = "") -> str:
     r"""Return the text with control, bidirectional and hidden characters written out, as in `\x1b`.
 
-    Characters in `keep` stay: a message of several lines keeps its line ends.
+    Characters in `allowed` stay: a message of several lines has line ends.
     """
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else _written_out(found[0]), text)
+    return _HIDDEN.sub(lambda match: match[0] if match[0] in allowed else _written_out(match[0]), text)
 
 
 def for_page(text: str) -> str:
-    """Return the text for a page that escapes HTML by itself: an override would reorder what stands after it, too."""
-    return for_terminal(text, keep="\t\n\r")
+    """Return the text for a page that escapes HTML itself: a bidirectional mark would reorder all text after it."""
+    return for_terminal(text, allowed="\t\n\r")
 
 
 def for_markdown(text: str) -> str:
     """Return Markdown that shows exactly this text in one line: no element, no link, no end of a table's cell.
 
-    Prefect's page and MLflow's understand different escapes; these are the ones that both do.
+    Prefect and MLflow understand different escapes; these work in both.
     """
     escaped = _SPECIAL.sub(r"\\\1", for_terminal(" ".join(text.split())))
-    for where, broken in _BREAKS:
-        escaped = where.sub(broken, escaped)
+    for pattern, replacement in _BREAKS:
+        escaped = pattern.sub(replacement, escaped)
     return escaped.translate(_ENTITIES)
 
 

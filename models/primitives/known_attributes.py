@@ -1,4 +1,4 @@
-"""Catalogue values and traits as they were known at a moment."""
+"""Return catalogue values and traits as they were known at a moment."""
 
 from typing import Final
 
@@ -8,12 +8,12 @@ from models import columns
 from models.primitives.arrow_sql import query
 
 CHANGING: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE)
-"""The columns of an item of which a history is kept."""
+"""The columns of an item whose history is stored."""
 NAME: Final = "name"
 SINCE: Final = "since"
 VALUE: Final = "value"
 BEGINNING: Final = -(2**62)
-"""The time since which the first known value of all counts."""
+"""The time since which the first known value counts."""
 # `empty_table` would import pandas.
 NO_HISTORY: Final = pa.Table.from_batches([], pa.schema({NAME: pa.string(), SINCE: pa.int64(), VALUE: pa.string()}))
 
@@ -21,8 +21,8 @@ NO_HISTORY: Final = pa.Table.from_batches([], pa.schema({NAME: pa.string(), SINC
 def as_known(rows: pa.Table, key: str, history: pa.Table, cut: int) -> pa.Table:
     """Return the rows (one per `key`, one column per name) with the values that were known before `cut` (epoch s).
 
-    `history` has `key`, `name`, `since` (epoch s) and `value`. A name of a key that has no history there is as in
-    `rows`: it has never changed. One whose history begins later was not known yet.
+    `history` has `key`, `name`, `since` (epoch s) and `value`. A name of a key without history has the
+    value of `rows`: it has never changed. A name whose history begins later was not known yet.
     """
     names = [name for name in rows.column_names if name != key]
     changed = set(history[NAME].unique().to_pylist()) & set(names) if history.num_rows else set()
@@ -30,20 +30,20 @@ def as_known(rows: pa.Table, key: str, history: pa.Table, cut: int) -> pa.Table:
         return rows
     values = ", ".join(
         f"CASE WHEN names IS NOT NULL AND list_contains(names, {_text(name)}) "
-        f"THEN try_cast(found[{_text(name)}] AS {_kind(rows.schema.field(name).type)}) "
-        f"ELSE standing.{_quoted(name)} END AS {_quoted(name)}"
+        f"THEN try_cast(latest_values[{_text(name)}] AS {_kind(rows.schema.field(name).type)}) "
+        f"ELSE current_rows.{_quoted(name)} END AS {_quoted(name)}"
         if name in changed
-        else f"standing.{_quoted(name)}"
+        else f"current_rows.{_quoted(name)}"
         for name in names
     )
     statement = f"""
         WITH latest AS (
             SELECT {key}, name, arg_max(value, since) FILTER (WHERE since < {cut}) AS value FROM history GROUP BY ALL
-        ), found AS (
-            SELECT {key}, list(name) AS names, map(list(name), list(value)) AS found FROM latest GROUP BY {key}
+        ), by_key AS (
+            SELECT {key}, list(name) AS names, map(list(name), list(value)) AS latest_values FROM latest GROUP BY {key}
         )
-        SELECT standing.{key}, {values} FROM standing LEFT JOIN found USING ({key}) ORDER BY {key}"""
-    return query(statement, standing=rows, history=history).select(rows.column_names).cast(rows.schema)
+        SELECT current_rows.{key}, {values} FROM current_rows LEFT JOIN by_key USING ({key}) ORDER BY {key}"""
+    return query(statement, current_rows=rows, history=history).select(rows.column_names).cast(rows.schema)
 
 
 def _kind(kind: pa.DataType) -> str:

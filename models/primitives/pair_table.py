@@ -1,4 +1,4 @@
-"""Rows of numbers by (row, column) position, most of which have none: what is known of pairs."""
+"""Store rows of numbers for known (row, column) pairs; most pairs have none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,27 +22,27 @@ class Lookup:
 
     @classmethod
     def of(cls, rows: NDArray[Any], columns: NDArray[Any], width: int, values: NDArray[np.float32]) -> Self:
-        """From pairs that occur once each; those with a negative position are left out."""
+        """Build it from pairs that occur once each; pairs with a negative position are left out."""
         known = np.flatnonzero((rows >= 0) & (columns >= 0))
         code = rows[known].astype(np.int64) * width + columns[known]
         order = np.argsort(code)
         return cls(width, code[order], values[known[order]])
 
     def find(self, rows: NDArray[Any], columns: NDArray[Any], otherwise: float = np.nan) -> NDArray[np.float32]:
-        """[m, f] the values of m pairs, `otherwise` where nothing is known."""
-        found = np.full((len(rows), self.values.shape[1]), otherwise, dtype=np.float32)
+        """Return the values of m pairs as [m, f]; `otherwise` for unknown pairs."""
+        values = np.full((len(rows), self.values.shape[1]), otherwise, dtype=np.float32)
         if len(self.code):
-            wanted = rows.astype(np.int64) * self.width + columns
-            place = np.minimum(np.searchsorted(self.code, wanted), len(self.code) - 1)
-            known = np.flatnonzero(self.code.take(place) == wanted)
-            found[known] = self.values.take(place.take(known), axis=0)
-        return found
+            code = rows.astype(np.int64) * self.width + columns
+            place = np.minimum(np.searchsorted(self.code, code), len(self.code) - 1)
+            known = np.flatnonzero(self.code.take(place) == code)
+            values[known] = self.values.take(place.take(known), axis=0)
+        return values
 
     def state(self, name: str) -> State:
-        """Its arrays, each prefixed with `name`."""
+        """Return its arrays, each prefixed with `name`."""
         return {f"{name}.width": np.array(self.width), f"{name}.code": self.code, f"{name}.values": self.values}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]], name: str) -> Self:
-        """What gave that state."""
+        """Rebuild it from its state."""
         return cls(int(state[f"{name}.width"]), state[f"{name}.code"], state[f"{name}.values"])

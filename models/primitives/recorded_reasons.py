@@ -1,4 +1,4 @@
-"""Refuses reasons that say nothing: they are recorded, and read when somebody asks why."""
+"""Refuse empty reasons: they are recorded for people who later review the decision."""
 
 
 def reason_fault(reason: str, subject: str, example: str) -> str | None:

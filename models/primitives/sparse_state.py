@@ -1,4 +1,4 @@
-"""Sparse matrices in a model's state: the three arrays of their CSR form, each under the matrix's name."""
+"""Store sparse matrices in a model's state: the three CSR arrays, each prefixed with the matrix's name."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,10 +12,10 @@ _PARTS: Final = ("data", "indices", "indptr")
 
 
 def parts(name: str, matrix: Any) -> State:
-    """The arrays of a CSR matrix, as `<name>.<part>`."""
+    """Return the arrays of a CSR matrix, as `<name>.<part>`."""
     return {f"{name}.{part}": getattr(matrix, part) for part in _PARTS}
 
 
 def whole(name: str, state: Mapping[str, np.ndarray[Any, Any]], shape: tuple[int, int]) -> Any:
-    """The CSR matrix that gave these arrays; entries of other names are left alone."""
+    """Rebuild the CSR matrix from its arrays; entries of other names are ignored."""
     return sparse.csr_array(tuple(state[f"{name}.{part}"] for part in _PARTS), shape=shape)

@@ -1,6 +1,6 @@
-"""Threads for our own work and for the libraries below it, together never more than the calling thread may use.
+"""Run work in threads, with the libraries below it, without using more threads than the caller may.
 
-OpenMP keeps that number per thread. A process starts with OMP_NUM_THREADS or its processors, and the threads of a pool
+OpenMP holds that number per thread. A process starts with OMP_NUM_THREADS or its processors, and the threads of a pool
 share the number of the thread that opens it.
 """
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _WAITING: Final = 2
-"""Results, finished or in progress, that a prefetching map holds at most."""
+"""Most results, finished or in progress, that a prefetching map holds."""
 _USE_OPENMP: Final = frozenset({"faiss", "implicit", "lightfm", "sklearn", "xgboost"})
 """Libraries that may each bring an OpenMP of their own."""
 _MEASURING: Final = Lock()
@@ -56,12 +56,12 @@ def parallel_map(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
 
 def prefetch_map(work: Callable[[T], R], pieces: Iterable[T], threads: int) -> Iterator[R]:
     """Yield the result of `work` for each piece, in order, and work on the next pieces meanwhile."""
-    left = iter(pieces)
+    remaining = iter(pieces)
     with thread_pool(threads) as pool:
-        waiting = deque(pool.submit(work, piece) for piece in islice(left, _WAITING))
+        waiting = deque(pool.submit(work, piece) for piece in islice(remaining, _WAITING))
         while waiting:
             done = waiting.popleft().result()
-            waiting.extend(pool.submit(work, piece) for piece in islice(left, 1))
+            waiting.extend(pool.submit(work, piece) for piece in islice(remaining, 1))
             yield done
 
 
@@ -73,7 +73,7 @@ def one_thread() -> Iterator[None]:
     """
     from threadpoolctl import threadpool_limits
 
-    allowed_threads()  # loads the library whose OpenMP all pools ask
+    allowed_threads()  # loads the library whose OpenMP all pools use
     with _MEASURING, threadpool_limits(1):
         yield
 

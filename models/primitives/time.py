@@ -1,4 +1,4 @@
-"""Writes moments."""
+"""Format moments."""
 
 from datetime import UTC, datetime
 from typing import Final

@@ -1,4 +1,4 @@
-"""Positions of words in a sorted vocabulary."""
+"""Find the positions of words in a sorted vocabulary."""
 
 from typing import Any, Final
 
@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 
 
 def index_of(vocabulary: NDArray[np.str_], keys: Any) -> NDArray[np.int32]:
-    """Position in `vocabulary` of each of `keys` (numpy or Arrow strings), -1 where it is not there."""
+    """Return the position in `vocabulary` of each of `keys` (numpy or Arrow strings), -1 if it is absent."""
     if keys is vocabulary:
         return np.arange(len(vocabulary), dtype=np.int32)
     if not len(keys):
         return np.empty(0, dtype=np.int32)
-    found = pc.index_in(_text(keys), value_set=_text(vocabulary))
-    return np.asarray(pc.fill_null(found, -1), dtype=np.int32)
+    position = pc.index_in(_text(keys), value_set=_text(vocabulary))
+    return np.asarray(pc.fill_null(position, -1), dtype=np.int32)
 
 
 def words(values: Any) -> NDArray[np.str_]:
-    """An Arrow column of words as an array; empty where there is none."""
+    """Return an Arrow column of words as an array; null becomes an empty text."""
     return np.array(pc.fill_null(values, "").to_pylist(), dtype=np.str_)
 
 
 def _text(values: Any) -> Any:
-    """Any column of words as one Arrow array of one type, for Arrow's look-ups insist on equal types."""
+    """Return a column of words as one Arrow array of one type, because Arrow's look-ups need equal types."""
     if isinstance(values, np.ndarray):
         return pa.array(values.tolist(), pa.large_string())
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
@@ -32,4 +32,4 @@ def _text(values: Any) -> Any:
 
 
 NO_INDEX: Final = -1
-"""Stands where there are fewer allowed items than places."""
+"""The index that stands for no item or no user, such as a slot of a list without an item."""

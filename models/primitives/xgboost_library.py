@@ -1,4 +1,4 @@
-"""Imports XGBoost in a quarter of its time: without scikit-learn, which only its wrappers need."""
+"""Import XGBoost in a quarter of its time: without scikit-learn, which only its wrappers need."""
 
 import sys
 from functools import cache
@@ -27,6 +27,6 @@ class _WithoutSklearn:
         self._thread = thread
 
     def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> None:
-        """Find nothing, so that other finders are asked. Raises ModuleNotFoundError for scikit-learn."""
+        """Return nothing, so that Python tries other finders. Raises ModuleNotFoundError for scikit-learn."""
         if name == _HIDDEN and get_ident() == self._thread:
             raise ModuleNotFoundError(f"{name} is not imported with XGBoost", name=name)

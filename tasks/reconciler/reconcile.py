@@ -51,7 +51,7 @@ def _compare_keys(installation: Installation) -> None:
 
 def _print(text: str) -> None:
     """Print for a terminal or a log. Names and reasons are escaped, because every user of MLflow can set them."""
-    print(for_terminal(text, keep="\n"), flush=True)
+    print(for_terminal(text, allowed="\n"), flush=True)
 
 
 def _problems(*steps: Callable[[], None]) -> list[str]:

@@ -1,1 +1,1 @@
-"""Encodes features, tags and traits as matrices."""
+"""Encodings of features, tags and traits as matrices."""

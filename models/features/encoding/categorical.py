@@ -1,4 +1,4 @@
-"""A column of words as numbers: one column a value, a learned vector, or buckets by hash."""
+"""Encode a column of words as numbers: one column per value, a learned vector, or hash buckets."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,46 +18,46 @@ OTHER: Final = "other"
 
 @dataclass(frozen=True)
 class OneHot:
-    """A column for each frequent value, one for all rare ones together; a missing value is 0 everywhere."""
+    """A column for each frequent value and one for all rare values; a missing value is 0 in every column."""
 
     kind: ClassVar[str] = "one_hot"
 
     values: NDArray[np.str_]
     pooled: bool
-    """Whether rare values were seen. If so, an unseen one counts as one of them, else as missing."""
+    """Whether the fit had rare values. If so, an unseen value counts as rare, else as missing."""
 
     @classmethod
     def fit(cls, values: Any, min_rows: int) -> Self:
-        """Values in fewer than `min_rows` rows are rare."""
+        """Learn the values; those in fewer than `min_rows` rows are rare."""
         names, codes = vocabulary(values)
         frequent = np.bincount(codes[codes >= 0], minlength=len(names)) >= min_rows
         return cls(names[frequent], bool((~frequent).any()))
 
     def names(self, column: str) -> list[str]:
-        """`column=value` for each value, in alphabetical order, then `column~other`."""
+        """Return `column=value` for each value, in alphabetical order, then `column~other`."""
         frequent = [f"{column}={value}" for value in self.values]
         return [*frequent, f"{column}~{OTHER}"] if self.pooled else frequent
 
     def encode(self, values: Any) -> Any:
-        """float32 CSR, rows x `names`."""
-        seen, codes = _coded(self.values, values)
+        """Return float32 CSR, rows x `names`."""
+        stated, codes = _coded(self.values, values)
         other = len(self.values) if self.pooled else -1
-        return indicators(np.where(codes >= 0, codes, np.where(seen, other, -1)), len(self.values) + self.pooled)
+        return indicators(np.where(codes >= 0, codes, np.where(stated, other, -1)), len(self.values) + self.pooled)
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A vector for each known value, and a flag for what has none: missing, unseen, or never seen with anything."""
+    """A vector for each known value, and a flag for a value without one: missing, unseen, or without contexts."""
 
     kind: ClassVar[str] = "embedded"
 
     values: NDArray[np.str_]
     vectors: NDArray[np.float32]
-    """[n_values, size], so scaled that an entry's root mean square over the rows of the training part is 1."""
+    """[n_values, size], scaled so that the root mean square of the entries over the training rows is 1."""
 
     @classmethod
     def fit(cls, values: Any, embedding: Embedding) -> Self | None:
-        """The vectors of this column's values, and those of other values too; None if no row has one."""
+        """Scale the vectors of an embedding to this column; None if no row has a vector."""
         order = np.argsort(embedding.values, kind="stable")
         names, vectors = embedding.values[order], embedding.vectors[order].astype(np.float64)
         rows = np.bincount(_known(_coded(names, values)[1]), minlength=len(names))
@@ -65,11 +65,11 @@ class Embedded:
         return cls(names, (vectors / np.sqrt(power)).astype(np.float32)) if power > 0 else None
 
     def names(self, column: str) -> list[str]:
-        """`column~0` and so on, then `column~unknown`."""
+        """Return `column~0` and so on, then `column~unknown`."""
         return [*(f"{column}~{place}" for place in range(self.vectors.shape[1])), f"{column}~unknown"]
 
     def encode(self, values: Any) -> Any:
-        """float32 CSR, rows x `names`."""
+        """Return float32 CSR, rows x `names`."""
         codes = _coded(self.values, values)[1]
         unknown = codes < 0
         vectors = np.where(unknown[:, None], np.float32(0), self.vectors[codes])
@@ -78,7 +78,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Hashed:
-    """A bucket for each value by a seeded hash, the same on every machine; a missing value is 0 everywhere."""
+    """A bucket for each value by a seeded hash, equal on every machine; a missing value is 0 in every column."""
 
     kind: ClassVar[str] = "hashed"
 
@@ -86,11 +86,11 @@ class Hashed:
     seed: int
 
     def names(self, column: str) -> list[str]:
-        """`column#0` and so on."""
+        """Return `column#0` and so on."""
         return [f"{column}#{bucket}" for bucket in range(self.buckets)]
 
     def encode(self, values: Any) -> Any:
-        """float32 CSR, rows x `names`."""
+        """Return float32 CSR, rows x `names`."""
         names, codes = vocabulary(values)
         bucket = np.array([*(self._bucket(name) for name in names), -1], dtype=np.int64)
         return indicators(bucket[codes], self.buckets)
@@ -103,10 +103,10 @@ class Hashed:
 
 
 def _coded(vocabulary_: NDArray[np.str_], values: Any) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Which rows hold a value, and its place in the vocabulary, or -1."""
+    """Return which rows hold a value, and the position of the value in the vocabulary, or -1."""
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    seen: NDArray[np.bool_] = np.asarray(whole.is_valid())
-    return seen, np.where(seen, index_of(vocabulary_, whole), np.int32(-1))
+    stated: NDArray[np.bool_] = np.asarray(whole.is_valid())
+    return stated, np.where(stated, index_of(vocabulary_, whole), np.int32(-1))
 
 
 def _known(codes: NDArray[np.int32]) -> NDArray[np.int32]:

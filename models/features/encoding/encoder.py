@@ -1,4 +1,4 @@
-"""Tables as matrices for models that need numbers: fitted on the training part, stored with the model as arrays."""
+"""Encode tables as matrices: fitted on the training part and stored with the model as arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -22,23 +22,23 @@ _KINDS: Final[Mapping[str, Any]] = {kind.kind: kind for kind in (Scaled, OneHot,
 
 @dataclass(frozen=True)
 class Config:
-    """How columns are encoded. By its Arrow type a column holds numbers (also true and false) or words."""
+    """How columns are encoded. The Arrow type decides whether a column holds numbers (or booleans) or words."""
 
     imputation: Imputation = "median"
-    """What a missing number is filled with."""
+    """The statistic that fills a missing number."""
     one_hot_limit: int = 32
-    """Words of at most so many distinct values in the training part become one column a value; others, vectors."""
+    """Words of at most this many distinct training values become one column per value; others become vectors."""
     min_rows: int = 5
-    """A value in fewer rows of the training part is pooled with the other rare ones."""
+    """A value in fewer training rows is pooled with the other rare values."""
     embedding_size: int = 8
-    """Length of vectors that are learned here."""
+    """Length of the learned vectors."""
     hash_buckets: int = 64
-    """Columns for words of many values of which nothing can be learned."""
+    """Columns for words of many values without learned vectors."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """One encoding for each column. Transforming looks at the row alone and at what was learned from the fit."""
+    """One encoding for each column. Transforming uses only the row and the fitted values."""
 
     columns: tuple[str, ...]
     encodings: tuple[_ColumnEncoding, ...]
@@ -52,10 +52,10 @@ class Encoder:
         seed: int,
         related: Mapping[str, CoOccurrence | Embedding] | None = None,
     ) -> Self:
-        """Learn from `table`, which must be the training part alone.
+        """Learn from `table`, which must hold training rows only.
 
-        `related` gives words of many values what their vectors come from, by column: counts to learn them from (of
-        the training part too), or the vectors themselves, such as a model's item or brand factors.
+        `related` has the source of the vectors by column: counts to learn them from (of training rows too), or the
+        vectors themselves, such as a model's item or brand factors.
         """
         given = related or {}
         encodings = [_fitted(table[column], config, seed, given.get(column)) for column in columns]
@@ -63,18 +63,18 @@ class Encoder:
 
     @property
     def names(self) -> NDArray[np.str_]:
-        """Names of the matrix's columns."""
+        """Return the names of the matrix columns."""
         pairs = zip(self.columns, self.encodings, strict=True)
         return np.array([name for column, encoding in pairs for name in encoding.names(column)], dtype=np.str_)
 
     def transform(self, table: pa.Table) -> tuple[Any, NDArray[np.str_]]:
-        """float32 CSR, rows x names, and the names. The table needs the columns of the fit; others do not matter."""
+        """Return float32 CSR, rows x names, and the names. The table needs the fitted columns; others are ignored."""
         blocks = [sparse.csr_array((table.num_rows, 0), dtype=np.float32)]
         blocks += [e.encode(table[c]) for c, e in zip(self.columns, self.encodings, strict=True)]
         return sparse.csr_array(sparse.hstack(blocks, format="csr", dtype=np.float32)), self.names
 
     def state(self) -> State:
-        """Arrays, none of dtype object: `columns`, `kinds`, and `<place>.<field>` of each encoding."""
+        """Return arrays without dtype object: `columns`, `kinds`, and `<place>.<field>` of each encoding."""
         state: State = {
             "columns": np.array(self.columns, dtype=np.str_),
             "kinds": np.array([encoding.kind for encoding in self.encodings], dtype=np.str_),
@@ -85,7 +85,7 @@ class Encoder:
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The encoder that gave this state; entries of other names are left alone."""
+        """Rebuild the encoder from its state; entries of other names are ignored."""
         kinds = [_KINDS[str(kind)] for kind in state["kinds"]]
         encodings = [
             kind(**{f.name: _plain(state[f"{place}.{f.name}"]) for f in fields(kind)})
@@ -105,5 +105,5 @@ def _fitted(values: Any, config: Config, seed: int, related: CoOccurrence | Embe
 
 
 def _plain(stored: np.ndarray[Any, Any]) -> Any:
-    """Single values were stored as arrays without a dimension."""
+    """Return a stored single value: it is an array without a dimension."""
     return stored.item() if stored.ndim == 0 else stored

@@ -1,4 +1,4 @@
-"""Items as sparse vectors of the words of their titles, the levels of their categories and their other attributes."""
+"""Encode items as sparse TF-IDF vectors of title words, category levels and other attributes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from models.features.encoding.tags import Tags
 from models.primitives.state import State
 
 _WORD: Final = r"(?u)\b[^\W\d_]\w+\b"
-"""Two characters at least, the first a letter: sizes and numbers of models make nothing alike."""
+"""At least two characters, the first a letter: sizes and model numbers do not make items similar."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each block of a vector counts beside the others; 0 leaves it out."""
+    """The weight of each block of a vector; 0 leaves it out."""
 
     title: float
     category: float
@@ -27,7 +27,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class ItemVectors:
-    """Words and tags by how rare they are: log((1 + n) / (1 + n_with)) + 1, as scikit-learn has it."""
+    """Words and tags with their inverse document frequency as in scikit-learn: log((1 + n) / (1 + n_with)) + 1."""
 
     words: NDArray[np.str_]
     """[n_words] sorted."""
@@ -37,11 +37,11 @@ class ItemVectors:
 
     @classmethod
     def fit(cls, titles: NDArray[np.str_], tags: Any, rules: Tags) -> Self:
-        """Learn the words of the titles, and how rare each word and each tag (CSR, items x tags) is."""
+        """Learn the words of the titles, and the rarity of each word and each tag (CSR, items x tags)."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        seen = np.bincount(tags.indices, minlength=tags.shape[1])
-        tag_rarity = np.log((1 + tags.shape[0]) / (1 + seen)) + 1
+        counts = np.bincount(tags.indices, minlength=tags.shape[1])
+        tag_rarity = np.log((1 + tags.shape[0]) / (1 + counts)) + 1
         reader = TfidfVectorizer(token_pattern=_WORD)
         analyze = reader.build_analyzer()
         if not any(analyze(title) for title in titles):
@@ -50,9 +50,9 @@ class ItemVectors:
         return cls(np.array(reader.get_feature_names_out(), dtype=np.str_), reader.idf_, rules, tag_rarity)
 
     def vectors(self, titles: NDArray[np.str_], tags: Any, weights: Weights) -> Any:
-        """float32 CSR, items x (words + tags), rows of length 1; empty where nothing is known.
+        """Return float32 CSR, items x (words + tags), rows of length 1; a row is empty if nothing is known.
 
-        Each block has length 1 before it is weighted, so that a long title does not drown the category.
+        Each block has length 1 before it is weighted, so a long title does not outweigh the category.
         """
         columns = self.rules.column_of
         rare = sparse.csr_array(tags * self.tag_rarity)
@@ -73,18 +73,18 @@ class ItemVectors:
         return reader.transform(titles)
 
     def state(self) -> State:
-        """Arrays, none of dtype object."""
+        """Return the state: arrays without dtype object."""
         rarity = {"word_rarity": self.word_rarity, "tag_rarity": self.tag_rarity}
         return {"words": self.words, **rarity, **self.rules.state("rules")}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """What gave this state; entries of other names are left alone."""
+        """Rebuild it from its state; entries of other names are ignored."""
         rules = Tags.from_state("rules", state)
         return cls(state["words"], state["word_rarity"], rules, state["tag_rarity"])
 
 
 def _unit(rows: Any) -> Any:
-    """CSR with rows of length 1; those of length 0 stay as they are."""
+    """Return CSR with rows of length 1; rows of length 0 stay unchanged."""
     length = np.sqrt(sparse.csr_array(rows).power(2).sum(axis=1))
     return sparse.diags_array(1 / np.where(length > 0, length, 1)) @ rows

@@ -1,4 +1,4 @@
-"""A column of numbers for models that add things up: holes filled, heavy tails drawn in, mean 0 and deviation 1."""
+"""Encode a column of numbers: missing values filled, heavy tails shortened, mean 0 and deviation 1."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self
@@ -16,19 +16,19 @@ Imputation = Literal["median", "mean"]
 
 @dataclass(frozen=True)
 class Scaled:
-    """What fitting has learned about one column; missing is null, NaN or infinite."""
+    """The fitted values of one column; a missing number is null, NaN or infinite."""
 
     kind: ClassVar[str] = "scaled"
 
     logged: bool
-    """Whether log(1 + x) is taken first: nothing negative, a heavy tail, and the logarithm is less skewed."""
+    """Whether log(1 + x) comes first: no negative number, a heavy tail, and a less skewed logarithm."""
     fill: float
-    """Stands for a missing number; like `mean`, on the scale after the logarithm."""
+    """The value of a missing number; like `mean`, on the scale after the logarithm."""
     mean: float
     factor: float
-    """1 / standard deviation; 0 for a constant, about which nothing can be learned whatever comes later."""
+    """1 / standard deviation; 0 for a constant, which carries no information."""
     flagged: bool
-    """Whether missing numbers have a column of their own: only when there were any to learn from."""
+    """Whether missing numbers have a column of their own: only if the fit had any."""
 
     @classmethod
     def fit(cls, values: Any, imputation: Imputation) -> Self:
@@ -43,16 +43,16 @@ class Scaled:
         fill = float(np.median(known) if imputation == "median" else known.mean())
         filled = np.concatenate([known, np.full(len(numbers) - len(known), fill)])
         deviation = float(filled.std())
-        # Equal numbers can have a deviation that is nothing but rounding.
+        # The deviation of equal numbers can be a rounding error above 0.
         factor = 1 / deviation if np.ptp(known) > 0 and deviation > 0 else 0.0
         return cls(logged, fill, float(filled.mean()), factor, flagged)
 
     def names(self, column: str) -> list[str]:
-        """The column itself and, maybe, its flag."""
+        """Return the column itself and its flag, if it has one."""
         return [column, f"{column}=missing"] if self.flagged else [column]
 
     def encode(self, values: Any) -> Any:
-        """float32 CSR, rows x `names`."""
+        """Return float32 CSR, rows x `names`."""
         numbers = _numbers(values)
         missing = ~np.isfinite(numbers)
         numbers[missing] = 0.0
@@ -63,7 +63,7 @@ class Scaled:
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:
-    """A copy as float64, NaN for null."""
+    """Return a copy as float64, NaN for null."""
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     return np.array(whole.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
@@ -76,7 +76,7 @@ def _heavy(known: NDArray[np.float64]) -> bool:
 
 
 def _skewness(values: NDArray[np.float64]) -> float:
-    """0 for a constant."""
+    """Return the skewness; 0 for a constant."""
     centred = values - values.mean()
     deviation = float(np.sqrt(np.mean(centred**2)))
     return float(np.mean((centred / deviation) ** 3)) if deviation > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Columns of users and items as tags: a sparse 0/1 matrix with readable tag names."""
+"""Encode columns of users and items as tags: a sparse 0/1 matrix with readable tag names."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,48 +19,48 @@ _ARRAYS: Final = ("columns", "edges", "names")
 
 @dataclass(frozen=True)
 class Tags:
-    """The tags of a table, learned once, so that rows which come later get the same ones."""
+    """The tags of a table, learned once, so that later rows get the same tags."""
 
     columns: NDArray[np.str_]
     edges: NDArray[np.float64]
     """[n_columns, 4] bounds between the buckets of numbers; NaN for words."""
     names: NDArray[np.str_]
-    """`column=value` of each tag, those of one column together."""
+    """`column=value` of each tag, grouped by column."""
 
     @classmethod
     def fit(cls, table: pa.Table, columns: Sequence[str]) -> Self:
-        """The tags that occur in these columns of the table."""
+        """Learn the tags that occur in these columns of the table."""
         edges = np.array([_edges(table[name]) for name in columns], dtype=np.float64).reshape(-1, BUCKETS - 1)
         learned = cls(np.array(columns, dtype=np.str_), edges, np.empty(0, dtype=np.str_))
-        found = [words.unique().drop_null().to_pylist() for words in learned._spread(table)]
-        names = [name for part in found for name in part]
+        values = [words.unique().drop_null().to_pylist() for words in learned._tag_columns(table)]
+        names = [name for part in values for name in part]
         return cls(learned.columns, edges, np.array(names, dtype=np.str_))
 
     def encode(self, table: pa.Table) -> Any:
-        """float32 CSR (rows x tags); a value that the fit has not seen gives no tag, nor does a missing column."""
+        """Return float32 CSR (rows x tags); an unseen value gives no tag, nor does a missing column."""
         matrix = sparse.csr_array((table.num_rows, len(self.names)), dtype=np.float32)
         names = pa.array(self.names.tolist(), pa.large_string())
-        for words in self._spread(table):
+        for words in self._tag_columns(table):
             codes = np.asarray(pc.fill_null(pc.index_in(words, value_set=names), -1))
             matrix = matrix + indicators(codes, len(self.names))
         return matrix
 
     @property
     def column_of(self) -> NDArray[np.str_]:
-        """The column that each tag comes from."""
+        """Return the column that each tag comes from."""
         return np.array([name.partition("=")[0] for name in self.names.tolist()], dtype=np.str_)
 
     def state(self, prefix: str) -> dict[str, np.ndarray[Any, Any]]:
-        """Arrays, none of dtype object, as `<prefix>.<name>`."""
+        """Return the state as `<prefix>.<name>`: arrays without dtype object."""
         return {f"{prefix}.{name}": getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_state(cls, prefix: str, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """What gave this state; entries of other names are left alone."""
+        """Rebuild it from its state; entries of other names are ignored."""
         return cls(*(state[f"{prefix}.{name}"] for name in _ARRAYS))
 
-    def _spread(self, table: pa.Table) -> Iterator[Any]:
-        """The columns as names of tags, a category path as one column a level; null where there is none."""
+    def _tag_columns(self, table: pa.Table) -> Iterator[Any]:
+        """Yield the columns as tag names, a category path as one column per level; null without a value."""
         for column, edges in zip(self.columns.tolist(), self.edges, strict=True):
             if column in table.column_names:
                 values = table[column].combine_chunks()
@@ -69,23 +69,23 @@ class Tags:
 
 
 def one_hot(table: pa.Table, columns: Sequence[str]) -> tuple[Any, NDArray[np.str_]]:
-    """float32 CSR (rows x tags) and the tag names; a missing value gives no tag.
+    """Return float32 CSR (rows x tags) and the tag names; a missing value gives no tag.
 
-    Words become `column=value`, a category path one tag a level, numbers one of five equally full buckets.
+    Words become `column=value`, a category path one tag per level, numbers one of five equally full buckets.
     """
     tags = Tags.fit(table, columns)
     return tags.encode(table), tags.names
 
 
 def indicators(codes: NDArray[np.integer[Any]], width: int) -> Any:
-    """float32 CSR (rows x `width`) with a 1 at each row's code; nothing where it is -1."""
+    """Return float32 CSR (rows x `width`) with a 1 at the code of each row; a code of -1 leaves the row empty."""
     known = np.flatnonzero(codes >= 0)
     ones = np.ones(len(known), dtype=np.float32)
     return sparse.csr_array((ones, (known, codes[known])), shape=(len(codes), width))
 
 
 def category_level(paths: Any, level: int) -> Any:
-    """The first `level` + 1 parts of each category path; null where the path has no name on that level."""
+    """Return the first `level` + 1 parts of each category path; null if the path has no name on that level."""
     part = f"[^{CATEGORY_SEPARATOR}]"
     pattern = f"^(?P<path>(?:{part}*[{CATEGORY_SEPARATOR}]){{{level}}}{part}+)"
     return pc.struct_field(pc.extract_regex(paths, pattern), "path")
@@ -107,7 +107,7 @@ def _edges(values: Any) -> NDArray[np.float64]:
 
 
 def _words(values: Any, edges: NDArray[np.float64]) -> Any:
-    """Words as they are; numbers as `1of5` … `5of5` by rank: equal ones share a bucket, so some may stay empty."""
+    """Return words unchanged, numbers as `1of5` … `5of5` by rank; equal numbers share a bucket."""
     if np.isnan(edges).any() or not _is_number(values.type):
         return values
     numbers = _numbers(values)
@@ -124,6 +124,6 @@ def _numbers(values: Any) -> NDArray[np.float64]:
 
 
 def fifths(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The four bounds between five equally full buckets."""
+    """Return the four bounds between five equally full buckets."""
     edges: NDArray[np.float64] = np.quantile(numbers, np.arange(1, BUCKETS) / BUCKETS)
     return edges

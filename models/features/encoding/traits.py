@@ -1,4 +1,4 @@
-"""Traits as they come, often numbers written as text, made ready for encoding and for reading."""
+"""Prepare traits, which are often numbers written as text, for encoding and for reading."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,13 +13,13 @@ _NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
 def is_number(kind: Any) -> bool:
-    """Whether columns of this Arrow type are scaled rather than treated as words."""
+    """Return whether columns of this Arrow type are scaled rather than treated as words."""
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
     return any(test(kind) for test in tests)
 
 
 def as_numbers(values: Any) -> Any:
-    """float64, null where a text cannot be read as a number."""
+    """Return float64; null if a text is not a number."""
     if is_number(values.type):
         return values.cast(pa.float64())
     text = pc.utf8_trim_whitespace(values.cast(pa.large_string()))
@@ -27,23 +27,23 @@ def as_numbers(values: Any) -> Any:
 
 
 def known(traits: pa.Table, columns: Sequence[str]) -> NDArray[np.bool_]:
-    """[n] whether any of the columns says something."""
-    said = np.zeros(traits.num_rows, dtype=bool)
+    """Return whether any of the columns has a value ([n])."""
+    has_value = np.zeros(traits.num_rows, dtype=bool)
     for name in set(columns) & set(traits.column_names):
-        said |= np.asarray(traits[name].is_valid())
-    return said
+        has_value |= np.asarray(traits[name].is_valid())
+    return has_value
 
 
 def readable(traits: pa.Table) -> pa.Table:
-    """Numbers as the range of the fifth of all values that they are in, such as `18 to 27`; text as it is."""
-    made = {
+    """Return numbers as the range of their fifth of all values, such as `18 to 27`, and text unchanged."""
+    columns = {
         name: _ranges(traits[name]) if is_number(traits[name].type) else traits[name] for name in traits.column_names
     }
-    return pa.table(made) if made else traits
+    return pa.table(columns) if columns else traits
 
 
 def _ranges(values: Any) -> Any:
-    from models.features.encoding.tags import fifths  # imports SciPy, which an ingest does without
+    from models.features.encoding.tags import fifths  # imports SciPy, which an ingest does not need
 
     numbers = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(numbers)

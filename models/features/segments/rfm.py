@@ -1,4 +1,4 @@
-"""Users by recency, frequency and monetary value (Hughes 1994): a score of 1 to 5 in each, and a name for the pair."""
+"""Segment users by recency, frequency and monetary value (Hughes 1994): scores of 1 to 5, and a segment name."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -23,7 +23,7 @@ MEANINGS: Final = {
     "lost": "bought little, long ago",
     PROSPECT: "have not bought yet",
 }
-"""What the segments are, best first."""
+"""The meaning of each segment, best first."""
 
 GRID: Final = (
     ("lost", "lost", "at_risk", "at_risk", "cannot_lose"),
@@ -40,10 +40,10 @@ FEATURES: Final = ("recency_days", "frequency", "monetary")
 
 @dataclass(frozen=True)
 class Rfm:
-    """The bounds between scores. Equal numbers share a score, the lower one; bounds stay when users change."""
+    """The bounds between scores. Equal numbers share the lower score; the bounds stay when users change."""
 
     edges: NDArray[np.float64]
-    """[3, 4] fifths of `FEATURES`, of the users that were fitted; NaN where nobody had a value."""
+    """[3, 4] fifths of `FEATURES` of the fitted users; NaN if no user had a value."""
 
     @classmethod
     def fit(cls, user_features: pa.Table) -> Self:
@@ -54,7 +54,7 @@ class Rfm:
         return cls(np.array([fifths(column) if len(column) else np.full(BUCKETS - 1, np.nan) for column in known]))
 
     def scores(self, user_features: pa.Table) -> NDArray[np.int8]:
-        """[n, 3] scores of recency, frequency and money, 1 to 5, 5 the best; 0 where there is no value."""
+        """Return scores of recency, frequency and money ([n, 3]): 1 to 5, 5 is best, 0 without a value."""
         values = _values(user_features)
         recency = BUCKETS - np.searchsorted(self.edges[0], values[0], side="right")
         others = [1 + np.searchsorted(self.edges[i], values[i], side="left") for i in (1, 2)]
@@ -63,9 +63,9 @@ class Rfm:
         return scores.astype(np.int8)
 
     def assign(self, user_features: pa.Table) -> NDArray[np.str_]:
-        """[n] the segment of each user."""
+        """Return the segment of each user ([n])."""
         recency, frequency, money = self.scores(user_features).T.astype(np.int64)
-        # Events without a value have no money: frequency alone then says how good a customer it is.
+        # Events without a value have no money: then frequency alone gives the worth of a customer.
         worth = np.where(money > 0, (frequency + money + 1) // 2, frequency)
         bought = (recency > 0) & (frequency > 0)
         cell = np.where(bought, (recency - 1) * BUCKETS + worth - 1, 0)
@@ -78,7 +78,7 @@ def _values(user_features: pa.Table) -> list[NDArray[np.float64]]:
 
 
 def typical(user_features: pa.Table, rows: NDArray[np.intp]) -> str:
-    """The medians of these users in words."""
+    """Return the medians of these users as text."""
     recency, frequency, money = (_median(column[rows]) for column in _values(user_features))
     if np.isnan(recency):
         return MEANINGS[PROSPECT]

@@ -1,4 +1,4 @@
-"""The static segments of users, by purchases and by traits: what personalization has to beat, and what the cold get."""
+"""Assign users to static segments by purchases and by traits: a baseline, and lists for cold-start users."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ KIND: Final = "kind"
 
 @dataclass(frozen=True)
 class Segments:
-    """Fitted at one moment, for a data set; whoever is assigned later is held against the same bounds and centres."""
+    """Segments fitted at one moment for a data set; later users are compared with the same bounds and centres."""
 
     rfm: Rfm
     demographics: Demographics
@@ -33,43 +33,43 @@ class Segments:
 
     @classmethod
     def fit(cls, user_features: pa.Table, traits: pa.Table, seed: int) -> Self:
-        """Learn from one row per user: `user_features` as they were at the cut, `traits` as text or numbers."""
+        """Learn from one row per user: `user_features` at the cut, and `traits` as text or numbers."""
         features, traits = _same_users(user_features, traits)
         recency, groups = Rfm.fit(features), Demographics.fit(traits, seed)
         assigned = {RFM: recency.assign(features), DEMOGRAPHIC: groups.assign(traits)}
         return cls(recency, groups, _described(features, traits, assigned, groups))
 
     def assign(self, user_features: pa.Table, traits: pa.Table) -> pa.Table:
-        """`user_key`, `rfm` and `demographic` of everybody in either table, by user key."""
+        """Return `user_key`, `rfm` and `demographic` of all users in either table, by user key."""
         features, traits = _same_users(user_features, traits)
         columns = {RFM: self.rfm.assign(features), DEMOGRAPHIC: self.demographics.assign(traits)}
         words = {name: pa.array(values.tolist(), pa.string()) for name, values in columns.items()}
         return pa.table({USER_KEY: features[USER_KEY], **words})
 
     def describe(self) -> pa.Table:
-        """`kind`, `segment`, `users` (in the fit), `meaning` and `typical`: what sets the segment apart, in words."""
+        """Return `kind`, `segment`, `users` (in the fit), `meaning` and `typical`: what distinguishes the segment."""
         return self.described
 
     def state(self) -> State:
-        """Arrays, none of dtype object."""
-        told = {name: np.array(self.described[name].to_pylist()) for name in self.described.column_names}
-        return {"edges": self.rfm.edges, **self.demographics.state(), **under(_TOLD, told)}
+        """Return the state: arrays without dtype object."""
+        descriptions = {name: np.array(self.described[name].to_pylist()) for name in self.described.column_names}
+        return {"edges": self.rfm.edges, **self.demographics.state(), **under(_PREFIX, descriptions)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The segments that gave this state."""
-        told = {name: values.tolist() for name, values in part_of(_TOLD, state).items()}
-        return cls(Rfm(state["edges"]), Demographics.from_state(state), pa.table(told, _DESCRIBED))
+        """Rebuild the segments from their state."""
+        descriptions = {name: values.tolist() for name, values in part_of(_PREFIX, state).items()}
+        return cls(Rfm(state["edges"]), Demographics.from_state(state), pa.table(descriptions, _DESCRIBED))
 
 
-_TOLD: Final = "described."
+_PREFIX: Final = "described."
 _DESCRIBED: Final = pa.schema(
     {KIND: pa.string(), SEGMENT: pa.string(), "users": pa.int64(), "meaning": pa.string(), "typical": pa.string()}
 )
 
 
 def _same_users(user_features: pa.Table, traits: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Both tables with one row for everybody in either, by user key; nulls where one has nothing to say."""
+    """Return both tables with one row for each user in either, by user key; nulls if a table lacks the user."""
     both = [column.cast(pa.string()) for table in (user_features, traits) for column in table[USER_KEY].chunks]
     keys = pc.unique(pa.chunked_array(both, pa.string()))
     keys = keys.take(pc.sort_indices(keys))
@@ -84,16 +84,16 @@ def _rows_of(table: pa.Table, keys: Any) -> pa.Table:
 def _described(
     features: pa.Table, traits: pa.Table, assigned: Mapping[str, NDArray[np.str_]], groups: Demographics
 ) -> pa.Table:
-    """RFM segments best first, then the groups, the largest first, and those of whom nothing is known."""
+    """Return RFM segments best first, then the groups, largest first, then users without known traits."""
     rows = []
     for name, meaning in MEANINGS.items():
         members = np.flatnonzero(assigned[RFM] == name)
         if len(members):
             rows.append((RFM, name, len(members), meaning, rfm.typical(features, members)))
-    told = groups.typical(traits, assigned[DEMOGRAPHIC])
+    typical = groups.typical(traits, assigned[DEMOGRAPHIC])
     for name in sorted(np.unique(assigned[DEMOGRAPHIC]).tolist(), key=lambda name: (name == UNKNOWN, name)):
         size = int((assigned[DEMOGRAPHIC] == name).sum())
-        meaning = "nothing is known of their traits" if name == UNKNOWN else "users with like traits"
-        rows.append((DEMOGRAPHIC, name, size, meaning, told[name]))
+        meaning = "none of their traits is known" if name == UNKNOWN else "users with similar traits"
+        rows.append((DEMOGRAPHIC, name, size, meaning, typical[name]))
     columns = zip(*rows, strict=True) if rows else [()] * len(_DESCRIBED)
     return pa.table([list(column) for column in columns], _DESCRIBED)

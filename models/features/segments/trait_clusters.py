@@ -1,4 +1,4 @@
-"""Groups of users with like traits, by k-means on the encoded traits."""
+"""Group users with similar traits by k-means on the encoded traits."""
 
 import json
 from collections.abc import Mapping
@@ -18,20 +18,20 @@ from models.features.segments.trait_pooling import TraitGroups
 from models.primitives.state import State
 
 UNKNOWN: Final = "unknown"
-"""Users of whom no trait is known."""
+"""The segment of users without a known trait."""
 
 LARGEST_K: Final = 8
 SMALLEST_SHARE: Final = 0.02
 SMALLEST_SIZE: Final = 20
-"""A group has at least so many of the users with traits, and at least that share of them."""
+"""A group has at least this many of the users with traits, and at least that share of them."""
 
 _CENTRES: Final = "centres"
 _GROUPS: Final = "groups"
 _FIT_ROWS: Final = 20_000
 _SILHOUETTE_ROWS: Final = 2_000
 _CHUNK: Final = 100_000
-_TOLD: Final = 3
-_WORTH_TELLING: Final = 0.05
+_MOST_TRAITS: Final = 3
+_LEAST_DIFFERENCE: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Demographics:
     """Centres in the space of the encoded traits, the largest group first."""
 
     groups: Mapping[str, TraitGroups]
-    """How the values of each trait become groups, before they are encoded."""
+    """The grouping of the values of each trait, before they are encoded."""
     encoder: Encoder
     centres: NDArray[np.float32]
-    """[k, width]; no row at all where there is one group only."""
+    """[k, width]; no row if there is only one group."""
 
     @classmethod
     def fit(cls, traits: pa.Table, seed: int) -> Self:
-        """Learn groups from the users with traits, from 20,000 of them if there are more.
+        """Learn groups from the users with traits, or from a sample of 20,000 of them.
 
-        k is the number from 2 to 8 with the best mean silhouette (Rousseeuw 1987, on a sample of 2,000) of those whose
-        smallest group is large enough; without such a k all are one group.
+        k is the number from 2 to 8 with the best mean silhouette (Rousseeuw 1987, on a sample of 2,000) whose smallest
+        group is large enough. Without such a k all users are one group.
         """
         groups = trait_pooling.fit(traits)
         values = trait_pooling.grouped(traits, groups)
@@ -59,9 +59,9 @@ class Demographics:
         return cls(groups, encoder, _centres(encoder.transform(part)[0].toarray(), seed))
 
     def assign(self, traits: pa.Table) -> NDArray[np.str_]:
-        """[n] `group_<number>` of each user's nearest centre, or `unknown`.
+        """Return `group_<number>` of the nearest centre of each user, or `unknown` ([n]).
 
-        A trait that the table lacks is missing, and a value that the fit has not seen says nothing.
+        A trait that the table lacks is missing, and an unseen value is ignored.
         """
         group = np.zeros(traits.num_rows, dtype=np.int64)
         if len(self.centres):
@@ -72,27 +72,27 @@ class Demographics:
         return segments
 
     def typical(self, traits: pa.Table, assigned: NDArray[np.str_]) -> dict[str, str]:
-        """For each segment the traits that set it apart most: their share in it, and among all whose traits are known.
+        """Return for each segment its most distinctive traits: their share in it, and among all users with traits.
 
-        Numbers are told as the fifth of the users they are in.
+        A number is shown as the range of its fifth of the users.
         """
         columns = list(self.encoder.columns)
         matrix, names = one_hot(readable(trait_pooling.grouped(traits, self.groups)), columns)
         usual = _shares(matrix, assigned != UNKNOWN)
-        told = {UNKNOWN: "no trait is known"}
+        descriptions = {UNKNOWN: "no trait is known"}
         for segment in np.unique(assigned[assigned != UNKNOWN]):
             shares = _shares(matrix, assigned == segment)
-            told[str(segment)] = _told(names, shares, usual)
-        return told
+            descriptions[str(segment)] = _distinctive(names, shares, usual)
+        return descriptions
 
     def state(self) -> State:
-        """The encoder's arrays, the centres, and the groups of the traits as JSON."""
+        """Return the encoder's arrays, the centres, and the groups of the traits as JSON."""
         groups = json.dumps([rule.as_dict() for rule in self.groups.values()])
         return {**self.encoder.state(), _CENTRES: self.centres, _GROUPS: np.array(groups)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The groups that gave this state."""
+        """Rebuild the groups from their state."""
         encoder = Encoder.from_state(state)
         if _GROUPS in state:
             groups = [TraitGroups.from_dict(rule) for rule in json.loads(str(state[_GROUPS]))]
@@ -108,14 +108,14 @@ class Demographics:
         return {column for column, encoding in pairs if encoding.kind == Scaled.kind}
 
     def _understood(self, traits: pa.Table) -> NDArray[np.bool_]:
-        """[n] whether any trait says something that the fit has seen."""
+        """Return whether any trait has a value that the fit has seen ([n])."""
         numbers = self._numbers()
         rows = trait_pooling.grouped(traits, self.groups)
-        said = known(rows, sorted(numbers))
+        understood = known(rows, sorted(numbers))
         for column, encoding in zip(self.encoder.columns, self.encoder.encodings, strict=True):
             if column not in numbers:
-                said |= known(rows, [column]) & (np.diff(encoding.encode(rows[column]).indptr) > 0)
-        return said
+                understood |= known(rows, [column]) & (np.diff(encoding.encode(rows[column]).indptr) > 0)
+        return understood
 
     def _nearest(self, traits: pa.Table) -> NDArray[np.int64]:
         matrix, _ = self.encoder.transform(trait_pooling.grouped(traits, self.groups))
@@ -156,8 +156,8 @@ def _shares(matrix: Any, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
     return shares
 
 
-def _told(names: NDArray[np.str_], shares: NDArray[np.float64], usual: NDArray[np.float64]) -> str:
-    order = np.lexsort((names, usual - shares))[:_TOLD]
-    apart = [place for place in order if shares[place] - usual[place] >= _WORTH_TELLING]
-    said = [f"{names[p]} ({shares[p]:.0%} against {usual[p]:.0%})" for p in apart]
-    return ", ".join(said) or "like all others"
+def _distinctive(names: NDArray[np.str_], shares: NDArray[np.float64], usual: NDArray[np.float64]) -> str:
+    order = np.lexsort((names, usual - shares))[:_MOST_TRAITS]
+    apart = [place for place in order if shares[place] - usual[place] >= _LEAST_DIFFERENCE]
+    traits = [f"{names[p]} ({shares[p]:.0%} against {usual[p]:.0%})" for p in apart]
+    return ", ".join(traits) or "like all others"

@@ -1,4 +1,4 @@
-"""Groups of users by one trait: how many there are, and how many of them a model learns from."""
+"""Count the users with each value of a trait, and how many of them a model learns from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,15 +22,15 @@ class Group:
     value: str | None
     """None: the trait is not known."""
     users: int
-    """Of all who may be served."""
+    """The number of users who may be served."""
     trained: int
-    """Of those whose behaviour is learned from."""
+    """The number of users whose behaviour the model learns from."""
 
 
 def groups(users: pa.Table, trained: Any) -> list[Group]:
-    """The groups of every trait of `users` (one row each, `user_key` and traits as text or numbers).
+    """Return the groups of every trait of `users` (one row each, `user_key` and traits as text or numbers).
 
-    `trained` is an Arrow array of user keys. By trait and value, those without a value last.
+    `trained` is an Arrow array of user keys. Groups are ordered by trait and value, users without a value last.
     """
     learned = np.asarray(pc.is_in(users[USER_KEY], value_set=trained.cast(users[USER_KEY].type)))
     values = readable(trait_pooling.grouped(users, trait_pooling.fit(users)))
@@ -39,9 +39,9 @@ def groups(users: pa.Table, trained: Any) -> list[Group]:
 
 def _of_trait(trait: str, values: Any, learned: NDArray[np.bool_]) -> list[Group]:
     names, codes = vocabulary(values)
-    # Code -1, for no value, becomes the last place.
+    # Code -1, for no value, becomes the last position.
     place = np.where(codes < 0, len(names), codes)
-    everybody = np.bincount(place, minlength=len(names) + 1).tolist()
+    counts = np.bincount(place, minlength=len(names) + 1).tolist()
     trained = np.bincount(place[learned], minlength=len(names) + 1).tolist()
-    found = zip([*names.tolist(), None], everybody, trained, strict=True)
-    return [Group(trait, value, users, known) for value, users, known in found if users]
+    rows = zip([*names.tolist(), None], counts, trained, strict=True)
+    return [Group(trait, value, users, known) for value, users, known in rows if users]

@@ -1,6 +1,6 @@
-"""Traits as groups of people: rare values are pooled, and paths such as country|city are cut where groups stay few.
+"""Group users by traits: rare values are pooled, and paths such as country|city are cut to few groups.
 
-A trait with more values than a group check can judge is neither dropped in silence nor split into groups of one.
+A trait with too many values for a group check is neither dropped silently nor split into groups of one user.
 """
 
 from collections.abc import Mapping
@@ -15,39 +15,39 @@ from models.columns import CATEGORY_SEPARATOR, USER_KEY
 from models.features.encoding.traits import as_numbers, is_number
 
 MOST_VALUES: Final = 32
-"""Most groups of one trait."""
+"""The largest number of groups of one trait."""
 FEWEST_USERS: Final = 5
-"""Where values are pooled at all, a value of fewer users is pooled."""
+"""If values are pooled, a value with fewer users is pooled."""
 OTHER: Final = "other values"
 """The group of the pooled values."""
 
 _FEW: Final = 10
-"""Text of no more different numbers than that may be codes as well."""
+"""Text of this many different numbers, or fewer, may be codes."""
 _SEPARATORS: Final = (CATEGORY_SEPARATOR, ">", "/")
 _PATHS: Final = 0.5
-"""Share of the values that hold a separator, from which on the values are paths."""
+"""Values are paths if at least this share of them holds a separator."""
 
 Treatment = Literal["kept", "numbers", "cut", "pooled", "dropped"]
 
 
 @dataclass(frozen=True)
 class TraitGroups:
-    """How the values of one trait become groups: learned once, the same for users who come later."""
+    """The grouping of the values of one trait: learned once, and the same for later users."""
 
     trait: str
     treatment: Treatment
     values: int
-    """Different values that were found."""
+    """Number of different values."""
     kept: tuple[str, ...] = ()
-    """Values (or beginnings of paths) that are groups of their own, where others are pooled."""
+    """Values (or beginnings of paths) that stay groups if others are pooled."""
     separator: str = ""
     levels: int = 0
-    """Of a path so many levels are kept; 0 keeps the value as it is."""
+    """Levels of a path that stay; 0 leaves the value unchanged."""
     pooled_users: int = 0
 
     @classmethod
     def fit(cls, trait: str, column: Any) -> Self:
-        """Learn from an Arrow column of text or numbers, one row a user.
+        """Learn from an Arrow column of text or numbers, one row per user.
 
         Text of more than ten different values is a number if every value can be read as one, such as ages.
         """
@@ -72,9 +72,9 @@ class TraitGroups:
         )
         if levels and len(counted) <= MOST_VALUES:
             return cls(trait, "cut", values, (), separator, levels)
-        kept = tuple(value for value, users in counted[: MOST_VALUES - 1] if users >= FEWEST_USERS)
-        pooled = sum(users for value, users in counted if value not in kept)
-        return cls(trait, "pooled" if kept else "dropped", values, kept, separator, levels, pooled)
+        frequent = tuple(value for value, users in counted[: MOST_VALUES - 1] if users >= FEWEST_USERS)
+        pooled = sum(users for value, users in counted if value not in frequent)
+        return cls(trait, "pooled" if frequent else "dropped", values, frequent, separator, levels, pooled)
 
     def apply(self, column: Any) -> Any:
         """Return the column as float64 for a trait of numbers, else as the text of the groups; nulls stay null."""
@@ -83,11 +83,11 @@ class TraitGroups:
         groups = _cut(_text(column), self.separator, self.levels)
         if self.treatment != "pooled":
             return groups
-        own = pc.is_in(groups, value_set=pa.array(self.kept, pa.large_string()))
-        return pc.if_else(pc.or_(own, pc.is_null(groups)), groups, OTHER)
+        frequent = pc.is_in(groups, value_set=pa.array(self.kept, pa.large_string()))
+        return pc.if_else(pc.or_(frequent, pc.is_null(groups)), groups, OTHER)
 
     def sentence(self) -> str:
-        """Return a sentence about a trait that is not kept as it is; empty for one that is."""
+        """Return a sentence about a trait that is changed; empty for an unchanged trait."""
         if self.treatment == "dropped" and self.values <= 1:
             return f"{self.trait} is left out: it has {'one value' if self.values else 'no value'} for all users."
         if self.treatment == "dropped":
@@ -101,18 +101,18 @@ class TraitGroups:
             )
         return ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the values as JSON knows them."""
+    def as_dict(self) -> dict[str, object]:
+        """Return the values as JSON can hold them."""
         return asdict(self) | {"kept": list(self.kept)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the groups that gave these values."""
+        """Rebuild the groups from their values."""
         return cls(**{**values, "kept": tuple(values["kept"])})
 
 
 def fit(users: pa.Table) -> dict[str, TraitGroups]:
-    """Learn the groups of every trait of `users` (one row a user: `user_key`, and traits as text or numbers)."""
+    """Learn the groups of every trait of `users` (one row per user: `user_key`, and traits as text or numbers)."""
     names = sorted(set(users.column_names) - {USER_KEY})
     return {name: TraitGroups.fit(name, users[name]) for name in names}
 
@@ -120,9 +120,9 @@ def fit(users: pa.Table) -> dict[str, TraitGroups]:
 def grouped(users: pa.Table, groups: Mapping[str, TraitGroups]) -> pa.Table:
     """Return the traits that are not dropped, as `TraitGroups.apply` makes them; nulls for one the table lacks."""
     absent = pa.nulls(users.num_rows, pa.large_string())
-    kept = {name: rule for name, rule in groups.items() if rule.treatment != "dropped"}
-    made = {name: rule.apply(users[name] if name in users.column_names else absent) for name, rule in kept.items()}
-    return pa.table(made) if made else users.select([])
+    rules = {name: rule for name, rule in groups.items() if rule.treatment != "dropped"}
+    columns = {name: rule.apply(users[name] if name in users.column_names else absent) for name, rule in rules.items()}
+    return pa.table(columns) if columns else users.select([])
 
 
 def sentences(groups: Mapping[str, TraitGroups]) -> list[str]:
@@ -136,7 +136,7 @@ def _text(column: Any) -> Any:
 
 
 def _separator(text: Any) -> str:
-    """Return what stands between the levels, if most values are paths."""
+    """Return the separator of the levels if most values are paths, else an empty text."""
     values = text.unique().drop_null()
     shares = {mark: float(np.mean(np.asarray(pc.match_substring(values, mark)))) for mark in _SEPARATORS}
     best = max(shares, key=lambda mark: shares[mark])
@@ -144,7 +144,7 @@ def _separator(text: Any) -> str:
 
 
 def _deepest(text: Any, separator: str) -> int:
-    """Return the most levels at which there are still few enough groups, at least one."""
+    """Return the largest number of levels with few enough groups, at least one."""
     values, levels = text.unique().drop_null(), 1
     while pc.count_distinct(_cut(values, separator, levels + 1)).as_py() <= MOST_VALUES:
         levels += 1

@@ -1,4 +1,4 @@
-"""What is known about an item: how wanted it is, of late and ever, its price and age, who comes back for it."""
+"""Compute item features: popularity, price, age, repurchases and conversions."""
 
 from typing import Final
 
@@ -7,31 +7,32 @@ import narwhals as nw
 from models.columns import ITEM_ID, QUANTITY, VALUE
 from models.features.definitions import ITEM_FEATURES
 from models.features.expressions import Frame, Materialize, days_before, indicator, no_cache
-from models.features.tables.catalogue_features import PRICE_RANK, shelf
+from models.features.tables.catalogue_features import PRICE_RANK, catalogue_features
 from models.features.tables.user_item_history import history, sales
 from models.primitives.time import DAY
 
 SMOOTHING: Final = 10
-"""Users at the shop's own rate that are added to the users of each item before a conversion is taken."""
+"""Users at the mean rate of the shop that are added to the users of each item to smooth a conversion."""
 
 _CONVERSIONS: Final = {
     "view_to_cart": ("_viewers", "_viewed_carted"),
     "cart_to_purchase": ("_carters", "_carted_bought"),
     "view_to_purchase": ("_viewers", "_viewed_bought"),
 }
-"""Of whom, and who of them."""
+"""The columns with the base and the converted users of each rate."""
 
 
 def item_features(events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
-    """One row per item with an event known at `now` (epoch s): `item_id` and `ITEM_FEATURES`. Stays lazy.
+    """Return one row per item with an event known at `now` (epoch s): `item_id` and `ITEM_FEATURES`. Stays lazy.
 
-    `items` is the catalogue: item_id, category, brand, price. A mere impression makes no row.
+    `items` is the catalogue: item_id, category, brand, price. An impression alone makes no row.
     """
     pairs = materialize(lambda: history(events, now, materialize), f"history {now}")
     counted = materialize(
         lambda: sales(events, now, materialize).join(_counted(pairs, now), on=ITEM_ID, how="left"), f"counted {now}"
     )
-    ranks = materialize(lambda: shelf(events, items, now, materialize), f"shelf {now}").select(ITEM_ID, PRICE_RANK)
+    places = materialize(lambda: catalogue_features(events, items, now, materialize), f"catalogue features {now}")
+    ranks = places.select(ITEM_ID, PRICE_RANK)
     pieces, money, week, month = (nw.col(name) for name in (QUANTITY, VALUE, "popularity_7d", "popularity_28d"))
     buyers = nw.col("distinct_users")
     features = counted.join(ranks, on=ITEM_ID, how="left").with_columns(
@@ -39,19 +40,19 @@ def item_features(events: Frame, items: Frame, now: int, materialize: Materializ
         nw.when(pieces > 0).then(money / pieces).alias("mean_price"),
         days_before(now, "_first").alias("age_days"),
         nw.when(buyers > 0).then(nw.col("_again") / buyers).alias("repurchase_rate"),
-        *(_conversion(whom, who).alias(name) for name, (whom, who) in _CONVERSIONS.items()),
+        *(_conversion(base, converted).alias(name) for name, (base, converted) in _CONVERSIONS.items()),
     )
     return features.select(ITEM_ID, *(feature.name for feature in ITEM_FEATURES))
 
 
 def repurchase_gaps(pairs: Frame) -> Frame:
-    """item_id and repurchase_gap_days, of the items that somebody has bought again; from `history`."""
+    """Return item_id and repurchase_gap_days of the items that were bought again, from `history`."""
     again = pairs.filter(~nw.col("own_gap_days").is_null())
     return again.group_by(ITEM_ID).agg(nw.col("own_gap_days").median().alias("repurchase_gap_days"))
 
 
 def _counted(pairs: Frame, now: int) -> Frame:
-    """One row per item: of how many of its users what is true."""
+    """Return one row per item: the number of its users in each group."""
     viewed, carted, bought = (nw.col(name) >= now - 28 * DAY for name in ("_viewed", "_carted", "_last"))
     baskets = nw.col("baskets")
     flags = {
@@ -68,7 +69,7 @@ def _counted(pairs: Frame, now: int) -> Frame:
     return marked.group_by(ITEM_ID).agg(nw.col(*flags).sum(), gaps).with_columns(nw.col(*flags).cast(nw.Int64))
 
 
-def _conversion(whom: str, who: str) -> nw.Expr:
-    """The share of `who` among `whom`, drawn to that of the whole shop the fewer they are; null of nobody."""
-    rate = nw.col(who).sum() / nw.col(whom).sum()
-    return nw.when(nw.col(whom) > 0).then((nw.col(who) + SMOOTHING * rate) / (nw.col(whom) + SMOOTHING))
+def _conversion(base: str, converted: str) -> nw.Expr:
+    """Return the share of `converted` in `base`, smoothed towards that of the whole shop; null without a base."""
+    rate = nw.col(converted).sum() / nw.col(base).sum()
+    return nw.when(nw.col(base) > 0).then((nw.col(converted) + SMOOTHING * rate) / (nw.col(base) + SMOOTHING))

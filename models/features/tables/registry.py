@@ -1,4 +1,4 @@
-"""The feature tables: which function works each out, what its rows are of, and its columns."""
+"""Register the feature tables: the function, the keys and the columns of each."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -14,7 +14,7 @@ from models.features.tables.user_item_features import pair_features
 
 
 class Build(Protocol):
-    """Works a table out of the events and the catalogue, as known at `now` (epoch s)."""
+    """Compute a table from the events and the catalogue, as known at `now` (epoch s)."""
 
     def __call__(self, events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame: ...
 
@@ -36,12 +36,12 @@ TABLES: Final = {
 
 
 class FeatureTables(NamedTuple):
-    """What was known at one moment: a row per user, per item, and per user and item with history."""
+    """The features known at one moment: a row per user, per item, and per user and item with history."""
 
     users: pa.Table
     items: pa.Table
     pairs: pa.Table
 
     def by_name(self) -> dict[str, pa.Table]:
-        """The tables by their names in `TABLES`."""
+        """Return the tables by their names in `TABLES`."""
         return dict(zip(TABLES, self, strict=True))

@@ -1,7 +1,7 @@
-"""What a user's presence says: sessions, engagement, and the hours and days they come.
+"""Compute session features of users: sessions, engagement, and the hours and days of their visits.
 
-The half-hour is the unit: within one, two events are never half an hour apart, so sessions are told apart by
-looking at half-hours alone, of which there are far fewer than events.
+The half-hour is the unit: events within one are never half an hour apart, so half-hours are enough to separate
+sessions, and there are far fewer half-hours than events.
 """
 
 from functools import reduce
@@ -16,7 +16,7 @@ from models.primitives.time import DAY
 SESSION_GAP: Final = 1_800
 """Seconds without an event after which the next one opens another session."""
 HALF_LIFE: Final = 30
-"""Days in which engagement halves."""
+"""Half-life of engagement in days."""
 ENGAGEMENT: Final = (
     (10.0, ("purchase",)),
     (4.0, ("add_to_cart",)),
@@ -24,7 +24,7 @@ ENGAGEMENT: Final = (
     (2.0, ("consume", "rating")),
     (1.0, ("click", "view")),
 )
-"""What an event of each type adds to engagement at its moment. Types that are not listed add nothing."""
+"""The engagement that an event of each type adds at its moment. Types that are not listed add nothing."""
 
 _HOUR: Final = 3_600
 _WEEK: Final = 7 * DAY
@@ -33,10 +33,10 @@ _MONDAY: Final = 4 * DAY
 
 
 def visits(events: Frame, now: int) -> Frame:
-    """One row per user: sessions, mean_session_minutes, events_per_session, engagement and the habits of time."""
+    """Return one row per user: sessions, their length, engagement and the habits of time."""
     counts = ("_halves", "_events", "_evening", "_weekend", "sessions", "_seconds")
     sums = _hours(events, now).group_by(USER_KEY).agg(nw.col(*counts, "engagement").sum(), nw.col("_favourite").max())
-    whole = sums.with_columns(nw.col(*counts).cast(nw.Int64))  # sums of integers come back as decimals from DuckDB
+    whole = sums.with_columns(nw.col(*counts).cast(nw.Int64))  # DuckDB returns sums of integers as decimals
     return whole.select(
         USER_KEY,
         "sessions",
@@ -50,7 +50,7 @@ def visits(events: Frame, now: int) -> Frame:
 
 
 def _half_hours(events: Frame, now: int) -> Frame:
-    """One row per user and half-hour with an event. A refund is none: the shop books it, not the user."""
+    """Return one row per user and half-hour with an event. A refund does not count: the shop books it."""
     at = nw.col(OCCURRED_AT)
     acts = known(events, now).filter(nw.col(EVENT_TYPE) != REFUND)
     weighed = acts.select(
@@ -65,14 +65,14 @@ def _half_hours(events: Frame, now: int) -> Frame:
 
 
 def _hours(events: Frame, now: int) -> Frame:
-    """One row per user and hour of the day; `_favourite` is largest for the busiest hour, of several the earliest."""
+    """Return one row per user and hour of the day; `_favourite` is largest for the earliest of the busiest hours."""
     half, gap = nw.col("_half"), nw.col("_from") - nw.col("_to").shift(1).over(USER_KEY, order_by="_half")
     spent = nw.col("_to") - nw.col("_from")
     whole = _half_hours(events, now).with_columns(gap.alias("_gap"), (half % DAY - half % _HOUR).alias("_hour"))
-    goes_on = whole.with_columns((nw.col("_gap") < SESSION_GAP).fill_null(False).alias("_goes_on"))
-    marked = goes_on.with_columns(
-        indicator(~nw.col("_goes_on")).alias("sessions"),
-        (spent + nw.when("_goes_on").then(nw.col("_gap")).otherwise(0)).alias("_seconds"),
+    continued = whole.with_columns((nw.col("_gap") < SESSION_GAP).fill_null(False).alias("_continues"))
+    marked = continued.with_columns(
+        indicator(~nw.col("_continues")).alias("sessions"),
+        (spent + nw.when("_continues").then(nw.col("_gap")).otherwise(0)).alias("_seconds"),
         indicator(nw.col("_hour") >= 18 * _HOUR).alias("_evening"),
         indicator((half % _WEEK >= _SATURDAY) & (half % _WEEK < _MONDAY)).alias("_weekend"),
     )
@@ -82,10 +82,10 @@ def _hours(events: Frame, now: int) -> Frame:
 
 
 def _weight() -> nw.Expr:
-    """The weight of an event's type."""
+    """Return the weight of the type of an event."""
 
-    def otherwise(rest: nw.Expr, weighed: tuple[float, tuple[str, ...]]) -> nw.Expr:
+    def otherwise(default: nw.Expr, weighed: tuple[float, tuple[str, ...]]) -> nw.Expr:
         weight, types = weighed
-        return nw.when(nw.col(EVENT_TYPE).is_in(types)).then(nw.lit(weight)).otherwise(rest)
+        return nw.when(nw.col(EVENT_TYPE).is_in(types)).then(nw.lit(weight)).otherwise(default)
 
     return reduce(otherwise, ENGAGEMENT, nw.lit(0.0))

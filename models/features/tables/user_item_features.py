@@ -1,4 +1,4 @@
-"""What has been between a user and an item: how often, how lately, and whether it is due again."""
+"""Compute features of user-item pairs: frequency, recency, and whether a repurchase is due."""
 
 import narwhals as nw
 
@@ -11,7 +11,7 @@ from models.features.tables.user_item_history import history
 
 
 def pair_features(events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
-    """One row per user and item with history known at `now` (epoch s): `user_key`, `item_id`, `PAIR_FEATURES`. Lazy.
+    """Return one row per user and item with history known at `now` (epoch s), with `PAIR_FEATURES`. Stays lazy.
 
     `items` is the catalogue: item_id, category. Impressions make no history.
     """
@@ -32,19 +32,19 @@ def pair_features(events: Frame, items: Frame, now: int, materialize: Materializ
 
 
 def _departments(items: Frame) -> Frame:
-    """item_id and its top-level category as a number, of the items that have one."""
-    named = departments(items).filter(~nw.col(DEPARTMENT).is_null())
-    return named.select(ITEM_ID, numbered(DEPARTMENT).alias(DEPARTMENT))
+    """Return item_id and its top-level category as a number, for items that have one."""
+    with_department = departments(items).filter(~nw.col(DEPARTMENT).is_null())
+    return with_department.select(ITEM_ID, numbered(DEPARTMENT).alias(DEPARTMENT))
 
 
 def _department_purchases(placed: Frame) -> Frame:
-    """When each user last bought in each top-level category."""
+    """Return the time of each user's last purchase in each top-level category."""
     bought = placed.filter(~nw.col(DEPARTMENT).is_null(), nw.col("baskets") > 0)
     return bought.group_by(USER_KEY, DEPARTMENT).agg(nw.col("_last").max().alias("_department_last"))
 
 
 def _due() -> nw.Expr:
-    """Time since the last purchase by the usual gap: the user's own, else the item's, of a day at least."""
+    """Return the time since the last purchase by the usual gap: the user's, else the item's, at least a day."""
     gap = nw.coalesce("own_gap_days", "repurchase_gap_days")
     return (
         nw.when(gap > 1)
@@ -54,7 +54,7 @@ def _due() -> nw.Expr:
 
 
 def _carted() -> nw.Expr:
-    """1 while the cart holds it. What was bought or taken out in the same second is no longer there."""
+    """Return 1 while the cart holds the item. An item bought or removed in the same second is not in the cart."""
     carted = nw.col("_carted")
     bought, removed = ((nw.col(name) >= carted).fill_null(False) for name in ("_last", "_removed"))
     return indicator(~carted.is_null() & ~bought & ~removed)

@@ -1,4 +1,4 @@
-"""What has been between each user and each item, and what became of each item: behind item and pair features."""
+"""Aggregate the history of each user with each item, and of each item: the base of item and pair features."""
 
 from typing import Final
 
@@ -21,29 +21,30 @@ from models.primitives.time import DAY
 WINDOWS: Final = (7, 28, 365)
 """Days of the popularity features."""
 HALF_LIVES: Final = (7, 30, 90, 365)
-"""Days in which the decayed counts of baskets halve."""
+"""Half-lives of the decayed counts of baskets, in days."""
 
-_NO_ACT: Final = ("impression", REFUND)
-"""What the user did not do: being shown an item makes no history with it."""
+_NO_ACTION: Final = ("impression", REFUND)
+"""Event types that are no action of the user: an impression makes no history with an item."""
 _POPULARITY: Final = tuple(f"popularity_{days}d" for days in WINDOWS)
 _DECAYED: Final = tuple(f"decayed_{days}d" for days in HALF_LIVES)
 
 
 def history(events: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
-    """One row per user and item between whom anything but an impression is known at `now` (epoch s).
+    """Return one row per user and item with an event other than an impression known at `now` (epoch s).
 
-    user_key, item_id, baskets, the decayed counts, views_7d; own_gap_days; and moments: `_first_basket`, `_last` and
-    the latest `_viewed`, `_carted` and `_removed`. Few columns on purpose: there is a row for nearly every event.
+    Columns: user_key, item_id, baskets, the decayed counts, views_7d, own_gap_days; and moments: `_first_basket`,
+    `_last` and the latest `_viewed`, `_carted` and `_removed`. There is a row for nearly every event, so columns are
+    few.
     """
     last, pair = nw.col("_last"), (USER_KEY, ITEM_ID)
     decayed = (
         exponential_decay(now, "_last", days).alias(name) for days, name in zip(HALF_LIVES, _DECAYED, strict=True)
     )
     bought = _baskets(events, now, materialize).with_columns(last.alias("_first_basket"), *decayed).group_by(*pair)
-    looked = _looks(events, now).group_by(*pair)
-    whole = _whole(
+    visited = _visits(events, now).group_by(*pair)
+    whole = _joined(
         bought.agg(nw.len().alias("baskets"), nw.col(*_DECAYED).sum(), nw.col("_first_basket").min(), last.max()),
-        looked.agg(nw.col("views_7d").sum(), nw.col("_viewed", "_carted", "_removed").max()),
+        visited.agg(nw.col("views_7d").sum(), nw.col("_viewed", "_carted", "_removed").max()),
         *pair,
     )
     baskets, days = nw.col("baskets"), (last - nw.col("_first_basket")) / DAY
@@ -53,25 +54,27 @@ def history(events: Frame, now: int, materialize: Materialize = no_cache) -> Fra
 
 
 def sales(events: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
-    """One row per item with such a history: the popularity windows, views_28d, carts_28d, quantity, value and `_first`,
-    the moment of its first purchase row."""
-    looks = ("views_28d", "carts_28d")
+    """Return one row per item with history: popularity windows, views_28d, carts_28d and sales.
+
+    Sales are quantity, value and `_first`, the moment of the first purchase row.
+    """
+    visits = ("views_28d", "carts_28d")
     popular = (
         indicator(nw.col("_last") >= now - days * DAY).alias(name)
         for days, name in zip(WINDOWS, _POPULARITY, strict=True)
     )
-    whole = _whole(
+    whole = _joined(
         _baskets(events, now, materialize).with_columns(*popular).group_by(ITEM_ID).agg(nw.col(*_POPULARITY).sum()),
-        _looks(events, now).group_by(ITEM_ID).agg(nw.col(*looks).sum()),
+        _visits(events, now).group_by(ITEM_ID).agg(nw.col(*visits).sum()),
         ITEM_ID,
     )
-    counts = nw.col(*_POPULARITY, *looks).fill_null(0).cast(nw.Int64)
-    sold_ = materialize(lambda: sold(events, now), f"sold {now}")
-    return whole.with_columns(counts).join(sold_, on=ITEM_ID, how="left")
+    counts = nw.col(*_POPULARITY, *visits).fill_null(0).cast(nw.Int64)
+    totals = materialize(lambda: sold(events, now), f"sold {now}")
+    return whole.with_columns(counts).join(totals, on=ITEM_ID, how="left")
 
 
 def _baskets(events: Frame, now: int, materialize: Materialize) -> Frame:
-    """One row per user, item and basket. Several rows of the item in one basket count once, at the latest."""
+    """Return one row per user, item and basket, with the latest time of its rows."""
 
     def baskets() -> Frame:
         rows = purchases(events, now).group_by(USER_KEY, ITEM_ID, BASKET)
@@ -80,13 +83,13 @@ def _baskets(events: Frame, now: int, materialize: Materialize) -> Frame:
     return materialize(baskets, f"baskets {now}")
 
 
-def _looks(events: Frame, now: int) -> Frame:
-    """The other events, and what each of them says."""
+def _visits(events: Frame, now: int) -> Frame:
+    """Return views and changes of the cart, with the counts and times of each."""
     at, kind = nw.col(OCCURRED_AT), nw.col(EVENT_TYPE)
     viewed, carted, removed = kind == "view", kind == "add_to_cart", kind == "remove_from_cart"
     return (
         known(events, now)
-        .filter(~kind.is_in([*_NO_ACT, PURCHASE]))
+        .filter(~kind.is_in([*_NO_ACTION, PURCHASE]))
         .select(
             USER_KEY,
             ITEM_ID,
@@ -100,8 +103,8 @@ def _looks(events: Frame, now: int) -> Frame:
     )
 
 
-def _whole(bought: Frame, looked: Frame, *keys: str) -> Frame:
-    """What has been bought and what was looked at, side by side: apart they need less room to be added up."""
-    both = bought.join(looked, on=list(keys), how="full", suffix="_looked")
-    named = both.with_columns(nw.coalesce(key, f"{key}_looked").alias(key) for key in keys)
-    return named.drop(*(f"{key}_looked" for key in keys))
+def _joined(bought: Frame, visited: Frame, *keys: str) -> Frame:
+    """Join purchases and visits, which are aggregated separately because that needs less memory."""
+    both = bought.join(visited, on=list(keys), how="full", suffix="_visited")
+    keyed = both.with_columns(nw.coalesce(key, f"{key}_visited").alias(key) for key in keys)
+    return keyed.drop(*(f"{key}_visited" for key in keys))

@@ -40,7 +40,7 @@ def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
 
 
 def test_a_message_keeps_the_line_ends_it_asks_for() -> None:
-    assert for_terminal("one\n\x1btwo", keep="\n") == "one\n\\x1btwo"
+    assert for_terminal("one\n\x1btwo", allowed="\n") == "one\n\\x1btwo"
 
 
 @pytest.mark.parametrize(
