@@ -1,1 +1,1 @@
-"""What can be found out about a source before its mapping is trusted. Pure."""
+"""Mappings of sources: drafts, checks, and rows in the canonical schema. Pure."""

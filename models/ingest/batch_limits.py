@@ -1,4 +1,4 @@
-"""Thresholds that a mapping sets: for single events, and for the figures of a batch."""
+"""Define the limits that a mapping sets for single events and for the metrics of a batch."""
 
 from typing import Annotated, Any
 
@@ -6,24 +6,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 _MOST = 10**18
 Bounds = tuple[float | None, float | None]
-"""Lowest and highest; None leaves a side open."""
+"""Lowest and highest value; None leaves a side open."""
 
 
-def _side(said: Any) -> float | None:
-    if said is None or said == "":
+def _side(value: Any) -> float | None:
+    if value is None or value == "":
         return None
-    if isinstance(said, bool) or not isinstance(said, int | float) or not abs(said) <= _MOST:
-        raise ValueError(f'{said!r} is no number; write 0.1, or [1000, ""] with "" for a side that stays open')
-    return float(said)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MOST:
+        raise ValueError(f'{value!r} is no number; write 0.1, or [1000, ""] with "" for a side that stays open')
+    return float(value)
 
 
-def _bounds(said: Any) -> Bounds:
-    """A number is the highest that is allowed; a list is the lowest and the highest."""
-    if not isinstance(said, list | tuple):
-        said = ["", said]
-    if len(said) != 2:
+def _bounds(value: Any) -> Bounds:
+    """Return the bounds from a number, which is the highest value, or from a list of the lowest and the highest."""
+    if not isinstance(value, list | tuple):
+        value = ["", value]
+    if len(value) != 2:
         raise ValueError('write a number, which is the highest allowed, or [lowest, highest] with "" for an open side')
-    low, high = map(_side, said)
+    low, high = map(_side, value)
     if low is not None and high is not None and low > high:
         raise ValueError(f"the lowest ({low:g}) is above the highest ({high:g})")
     return low, high
@@ -33,7 +33,7 @@ Limit = Annotated[Bounds, BeforeValidator(_bounds)]
 
 
 class Limits(BaseModel):
-    """The most that one event may say, and by data set the bounds of a batch's figures."""
+    """The limits of one event, and the bounds of batch metrics by data set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     events: dict[str, Limit] = {}

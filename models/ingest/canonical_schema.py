@@ -1,4 +1,4 @@
-"""What every shape of single lines or messages returns: rows of ours, and what became of all the others."""
+"""Define the canonical tables that parsers of lines return, including lines without an event."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,9 +8,9 @@ import pyarrow as pa
 from models import columns
 
 ROW_NUMBER: Final = "row_number"
-"""The number of the line that a row comes from; whoever splits the lines numbers them."""
+"""The number of the line that a row comes from; the reader of the file numbers the lines."""
 ANONYMOUS_ID: Final = "anonymous_id"
-"""A device or browser, before its user is known."""
+"""A device or browser whose user is not known yet."""
 KIND: Final = "kind"
 REASON: Final = "reason"
 SHA256: Final = "sha256"
@@ -54,32 +54,32 @@ UNREADABLE: Final = pa.schema([(ROW_NUMBER, pa.int64()), (REASON, _TEXT), (SHA25
 
 @dataclass(frozen=True)
 class ParsedLines:
-    """Lines taken apart. Each line has one or more rows in `events`, or one in `routed`, or one in `unreadable`.
+    """The parsed lines. Each line has one or more rows in `events`, or one in `routed`, or one in `unreadable`.
 
-    `items`, `users` and `aliases` are what the same lines say besides; they are counted with the line they come from.
+    `items`, `users` and `aliases` come from the same lines; they are counted with their line.
     """
 
     events: pa.Table
-    """Interactions as in `EVENTS`, with raw ids. An event without an item, a user or a time is here with a null."""
+    """Interactions as in `EVENTS`, with raw ids. A missing item, user or time is null."""
     items: pa.Table
-    """Catalogue updates, one row per item: of each column the latest that was said, null where nothing was; the time
-    of the latest, and its line; `said_at` has the time of each, where they differ."""
+    """Catalogue updates, one row per item: the latest value of each column, null without one; the time of the latest
+    value, and its line. `said_at` has the time of each value if they differ."""
     users: pa.Table
-    """Raw `user_id` and `anonymous_id`, time, consent, and `attributes`: the traits that are on the allow-list."""
+    """Raw `user_id` and `anonymous_id`, time, consent, and `attributes`: the traits on the allow-list."""
     aliases: pa.Table
-    """Which `anonymous_id` turned out to be which `user_id`."""
+    """Pairs of an `anonymous_id` and the `user_id` that it belongs to."""
     answers: pa.Table
-    """What people said about consent by calls that are no interaction: how a consent tool reports a change of mind."""
+    """Consent from calls that are no interaction, such as a change that a consent tool reports."""
     routed: pa.Table
-    """Lines that were understood and are no interaction, with their kind."""
+    """Lines that can be read and are no interaction, with their kind."""
     unreadable: pa.Table
-    """Lines that say nothing, with the reason and the SHA-256 of their bytes, in hexadecimal digits."""
+    """Lines that cannot be read, with the reason and the SHA-256 of their bytes in hexadecimal digits."""
     item_changes: pa.Table = field(default_factory=lambda: pa.table({}))
-    """When items began to be described in other words, as `segment_rows.item_changes` has it."""
+    """Changes of the described values of items over time, from `interactions.item_changes`."""
     cleaned: dict[str, int] = field(default_factory=dict)
-    """What was mended in events and items, and how often."""
+    """The number of normalised values in events and items, by name."""
 
     @property
     def read(self) -> int:
-        """How many rows the lines came to: what a ledger counts as read."""
+        """Return the number of rows of the lines, which the ledger counts as read."""
         return len(self.events) + len(self.routed) + len(self.unreadable)

@@ -1,4 +1,4 @@
-"""Currencies by ISO 4217: those in use, and those that older data may hold."""
+"""Define currency codes by ISO 4217, current and retired, and their usual names."""
 
 from typing import Final
 
@@ -48,4 +48,4 @@ _CALLED: Final = {
     "HUF": "FT",
 }
 NAMES: Final = {name: code for code, names in _CALLED.items() for name in names.split("|")}
-"""Signs and names, in capitals, → codes. `$` and `¥` stand for several, of which a mapping can name another."""
+"""Signs and names in capitals → codes. `$` and `¥` stand for several currencies; a mapping can choose another."""

@@ -1,4 +1,4 @@
-"""Which user agents belong to robots, by the list of known ones that `crawler-user-agents` keeps."""
+"""Recognise the user agents of robots, by the list of `crawler-user-agents`."""
 
 from collections.abc import Sequence
 from functools import cache, reduce
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _TOGETHER: Final = 150
-# RE2 takes that many patterns for one at 4 µs an agent; all 1,500 at once outgrow its memory and take 300.
+# RE2 matches this many patterns at once in 4 µs per agent; all 1,500 exceed its memory and take 300 µs.
 
 
 def _compiles(pattern: str) -> bool:
@@ -21,7 +21,7 @@ def _compiles(pattern: str) -> bool:
 
 @cache
 def _known() -> tuple[str, ...]:
-    """The patterns of the list, many in one. One that RE2 does not understand is left out."""
+    """Return the patterns of the list, joined into few. A pattern that RE2 does not support is left out."""
     from crawleruseragents import CRAWLER_USER_AGENTS_DATA  # reads its file when it is imported
 
     patterns = [f"(?:{entry['pattern']})" for entry in CRAWLER_USER_AGENTS_DATA]
@@ -31,11 +31,11 @@ def _known() -> tuple[str, ...]:
 
 
 def known(agents: pa.Array) -> pa.Array:
-    """True where a user agent is that of a known robot."""
+    """Return whether each user agent belongs to a known robot."""
     return reduce(pc.or_, (pc.match_substring_regex(agents, group) for group in _known()))
 
 
 def containing(agents: pa.Array, words: Sequence[str]) -> pa.Array:
-    """True where a user agent contains one of the words, in any case."""
-    nothing = pa.repeat(pa.scalar(False), len(agents))
-    return reduce(pc.or_, (pc.match_substring(agents, word, ignore_case=True) for word in words), nothing)
+    """Return whether each user agent contains one of the words, in any case."""
+    no_match = pa.repeat(pa.scalar(False), len(agents))
+    return reduce(pc.or_, (pc.match_substring(agents, word, ignore_case=True) for word in words), no_match)

@@ -1,4 +1,4 @@
-"""What is decided for a whole source, whatever its shape: consent, the window of time, spelling, traffic, limits."""
+"""Define the settings of every source: consent, time window, spelling, traffic and limits."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -12,6 +12,7 @@ from models.ingest.batch_limits import Limits
 from models.ingest.normalisation import Spelling
 from models.ingest.traffic_filter import Traffic
 from models.primitives.config_faults import faults
+from models.primitives.json_types import JsonObject
 
 Consent = Literal["given", "opt-in", "opt-out"]
 _NOTES = MappingProxyType(
@@ -23,37 +24,37 @@ _NOTES = MappingProxyType(
 
 
 class MappingError(TailorbirdError):
-    """A mapping file that cannot be understood."""
+    """A mapping file cannot be used."""
 
 
-def _moment(said: Any) -> datetime:
-    """A date, a time or the text of either as an instant; what says no zone is in UTC."""
-    if isinstance(said, str):
+def _moment(value: Any) -> datetime:
+    """Return a date, a time or the text of either as an instant; without a zone it is in UTC."""
+    if isinstance(value, str):
         try:
-            said = datetime.fromisoformat(said.strip())
+            value = datetime.fromisoformat(value.strip())
         except ValueError:
-            raise ValueError(f"{said!r} is no time; write 2026-03-01 or 2026-03-01T12:00:00Z") from None
-    if isinstance(said, date) and not isinstance(said, datetime):
-        said = datetime(said.year, said.month, said.day)
-    if not isinstance(said, datetime):
+            raise ValueError(f"{value!r} is no time; write 2026-03-01 or 2026-03-01T12:00:00Z") from None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime):
         raise ValueError("write a date or a time, such as 2026-03-01 or 2026-03-01T12:00:00Z")
     try:
-        return said.replace(tzinfo=UTC) if said.tzinfo is None else said.astimezone(UTC)
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{said} is beyond the years 1 to 9999 in UTC; write such as 2026-03-01") from None
+        raise ValueError(f"{value} is beyond the years 1 to 9999 in UTC; write such as 2026-03-01") from None
 
 
-def _words(said: list[str]) -> list[str]:
-    if any(not word.strip() for word in said):
+def _words(value: list[str]) -> list[str]:
+    if any(not word.strip() for word in value):
         raise ValueError("an empty word is a missing id already; take it out")
-    return said
+    return value
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
 class SourceMapping(BaseModel):
-    """The part that every mapping file has."""
+    """The keys that every mapping file has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(min_length=1)
@@ -80,18 +81,18 @@ class SourceMapping(BaseModel):
 
     @property
     def accepts_unknown_items(self) -> bool:
-        """Are events taken on items that no catalogue has named?"""
+        """Return whether events on items that no catalogue has are accepted."""
         return self.unknown_items == "accept"
 
     @model_validator(mode="before")
     @classmethod
-    def _with_the_note_of_its_consent(cls, content: dict[str, Any]) -> dict[str, Any]:
+    def _add_default_consent_note(cls, content: JsonObject) -> JsonObject:
         consent = content.get("consent", "opt-in")
         note = _NOTES.get(consent) if isinstance(consent, str) else None
         return content if content.get("consent_note") or note is None else {**content, "consent_note": note}
 
     @model_validator(mode="after")
-    def _what_is_declared_is_explained(self) -> Self:
+    def _require_consent_note(self) -> Self:
         if not self.consent_note.strip():
             raise ValueError('consent = "given" declares it for everybody; say how it was given, as consent_note')
         if self.start and self.end and self.start >= self.end:
@@ -102,13 +103,13 @@ class SourceMapping(BaseModel):
 M = TypeVar("M", bound=SourceMapping)
 
 
-def parsed(model: type[M], content: dict[str, Any], name: str, label: Callable[[str], str] = str) -> M:
-    """The mapping in `content`; what is missing, misspelt or makes no sense is named, all of it at once.
+def parsed(model: type[M], content: JsonObject, name: str, label: Callable[[str], str] = str) -> M:
+    """Return the mapping in `content`. Raises MappingError with all missing, misspelt or invalid keys at once.
 
-    `label` returns what to call a key, such as the key with its line in a file.
+    `label` returns the name of a key in messages, such as the key with its line in a file.
     """
     try:
         return model.model_validate({"name": name, **content})
     except ValidationError as error:
-        found = "; ".join(faults(model, error, label=label))
-        raise MappingError(f"The mapping {name!r} cannot be used: {found}.") from None
+        text = "; ".join(faults(model, error, label=label))
+        raise MappingError(f"The mapping {name!r} cannot be used: {text}.") from None

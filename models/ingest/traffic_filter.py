@@ -1,4 +1,4 @@
-"""Events that no customer made: those of robots, and those of people who work here."""
+"""Mark events that no customer made: those of robots, and those of internal users."""
 
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -16,26 +16,26 @@ INTERNAL: Final = "internal"
 USER_ID_TOO_LONG: Final = "user_id_too_long"
 MARKS: Final = (ROBOT, INTERNAL, USER_ID_TOO_LONG)
 LONGEST_ID: Final = 256
-"""Characters that an id may have: longer ones are mistakes or attacks."""
+"""The most characters of an id: longer ids are mistakes or attacks."""
 
 
-def _networks(said: list[str]) -> list[str]:
-    for network in said:
+def _networks(networks: list[str]) -> list[str]:
+    for network in networks:
         try:
             ip_network(network)
         except ValueError as error:
             raise ValueError(f"{error}; write an address or a network such as 10.0.0.0/8 or 2001:db8::/32") from None
-    return said
+    return networks
 
 
-def _words(said: list[str]) -> list[str]:
-    if any(not word.strip() for word in said):
+def _words(words: list[str]) -> list[str]:
+    if any(not word.strip() for word in words):
         raise ValueError("an empty word would match everything; take it out")
-    return said
+    return words
 
 
 class Traffic(BaseModel):
-    """Which events are left out because of who made them."""
+    """The senders whose events are left out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     robots: bool = True
@@ -49,42 +49,42 @@ class Traffic(BaseModel):
 
 
 def too_long(ids: Any, limit: int = LONGEST_ID) -> Any:
-    """Which ids have more characters than an id has; a missing one has none."""
+    """Return whether each id has more than `limit` characters; a missing id has none."""
     return pc.fill_null(pc.greater(pc.utf8_length(ids), limit), False)
 
 
-def people(ids: Any, nobody: Sequence[str], limit: int = LONGEST_ID) -> Any:
-    """Which ids are those of people: not missing, not too long, and none of the words for `nobody`."""
-    none = pc.or_(too_long(ids, limit), pc.is_in(ids, value_set=pa.array(nobody, pa.string())))
-    return pc.and_(pc.is_valid(ids), pc.invert(none))
+def people(ids: Any, placeholders: Sequence[str], limit: int = LONGEST_ID) -> Any:
+    """Return whether each id belongs to a person: not missing, not too long, and not one of the `placeholders`."""
+    unusable = pc.or_(too_long(ids, limit), pc.is_in(ids, value_set=pa.array(placeholders, pa.string())))
+    return pc.and_(pc.is_valid(ids), pc.invert(unusable))
 
 
 def marked(events: pa.Table, traffic: Traffic, limit: int = LONGEST_ID) -> pa.Table:
-    """Events with the raw `user_id`, and what can be told of who sent them: `robot`, `internal`, `user_id_too_long`.
+    """Return events with the marks `robot`, `internal` and `user_id_too_long`, without `user_agent` and `ip`.
 
-    It has to be told before ids become pseudonyms. `user_agent` and `ip` have served and are gone.
+    The marks need the raw `user_id`, before ids become pseudonyms.
     """
     people = events[columns.USER_ID]
-    found = {
-        ROBOT: _judged(events, columns.USER_AGENT, lambda agents: _robots(agents, traffic)),
+    marks = {
+        ROBOT: _marked_values(events, columns.USER_AGENT, lambda agents: _robots(agents, traffic)),
         INTERNAL: pc.or_(
-            _judged(events, columns.IP, lambda addresses: _inside(addresses, traffic.internal_addresses)),
+            _marked_values(events, columns.IP, lambda addresses: _inside(addresses, traffic.internal_addresses)),
             pc.is_in(people, value_set=pa.array(traffic.internal_users, pa.string())),
         ),
         USER_ID_TOO_LONG: too_long(people, limit),
     }
     rows = events.drop_columns([name for name in (columns.USER_AGENT, columns.IP) if name in events.column_names])
-    for name, values in found.items():
+    for name, values in marks.items():
         rows = rows.append_column(name, values)
     return rows
 
 
-def _judged(events: pa.Table, column: str, judge: Callable[[pa.Array], pa.Array]) -> Any:
-    """What is true of a column's values, each different one looked at once; nothing is true of what is absent."""
+def _marked_values(events: pa.Table, column: str, judge: Callable[[pa.Array], pa.Array]) -> Any:
+    """Return a judgement on each value of a column, made once per different value; false for a missing value."""
     if column not in events.column_names or events[column].null_count == len(events):
         return pa.repeat(pa.scalar(False), len(events))
-    said = events[column].combine_chunks().dictionary_encode()
-    return pc.fill_null(judge(said.dictionary).take(said.indices), False)
+    encoded = events[column].combine_chunks().dictionary_encode()
+    return pc.fill_null(judge(encoded.dictionary).take(encoded.indices), False)
 
 
 def _robots(agents: pa.Array, traffic: Traffic) -> pa.Array:
@@ -93,16 +93,16 @@ def _robots(agents: pa.Array, traffic: Traffic) -> pa.Array:
 
 
 def _inside(addresses: pa.Array, networks: Sequence[str]) -> pa.Array:
-    """Which addresses belong to one of the networks. What is no address belongs to none."""
-    houses = [ip_network(network) for network in networks]
+    """Return whether each address belongs to one of the networks; an invalid address belongs to none."""
+    internal_networks = [ip_network(network) for network in networks]
 
-    def internal(said: str) -> bool:
+    def internal(text: str) -> bool:
         try:
-            address = ip_address(said.strip())
+            address = ip_address(text.strip())
         except ValueError:
             return False
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
-        return any(address in house for house in houses)
+        return any(address in network for network in internal_networks)
 
-    return pa.array([bool(houses) and internal(said) for said in addresses.to_pylist()], pa.bool_())
+    return pa.array([bool(internal_networks) and internal(text) for text in addresses.to_pylist()], pa.bool_())

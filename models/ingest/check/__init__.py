@@ -1,1 +1,1 @@
-"""Finds what looks wrong in files that a mapping can read, and advises what to do."""
+"""Checks of files that a mapping can read: suspicions and advice."""

@@ -1,4 +1,4 @@
-"""Answers on stock and consent whose words a mapping does not state, with the key that would. Arrow in."""
+"""Find words about stock and consent that a mapping does not explain, and suggest the key. Arrow in."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -10,26 +10,26 @@ from models.ingest.draft.mapping_text import toml
 from models.ingest.tabular.answer_words import NO, USUAL_YES, YES, stock_answers
 from models.ingest.tabular.values import tidy
 
-_MOST_NAMED: Final = 10
+_MOST_EXAMPLES: Final = 10
 _MOST_WORDS: Final = 20
-"""A column with more different words holds no answers."""
+"""A column with more different words does not answer yes or no."""
 
 
 def unread_stock(column: str, words: Mapping[str, int], stated: Mapping[str, bool]) -> Iterable[Suspicion]:
-    """Yield the `words` of a column of stock that cannot be read, with how often they are there.
+    """Yield the unknown `words` of a column of stock, with their counts.
 
-    `stated` are the words that the mapping explains already.
+    `stated` has the words that the mapping explains already.
     """
     if not words:
         return
     most = _most(words)
-    says = (
-        f"{sum(words.values()):,} answers of {column!r} (available) cannot be read: {_named(words, most)}. Their items "
-        "come in, and count as in stock. Write what each word means, true or false:"
+    message = (
+        f"{sum(words.values()):,} answers of {column!r} (available) cannot be read: {_examples(words, most)}. "
+        "Their items come in, and count as in stock. Write what each word means, true or false:"
     )
     known, unknown = stock_answers(most)
-    rest = f"  # to decide, in stock until then: {', '.join(map(toml, unknown))}" if unknown else ""
-    yield Suspicion("stock_words_unknown", says, f"available_words = {toml({**stated, **known})}{rest}")
+    comment = f"  # to decide, in stock until then: {', '.join(map(toml, unknown))}" if unknown else ""
+    yield Suspicion("stock_words_unknown", message, f"available_words = {toml({**stated, **known})}{comment}")
 
 
 def unread_consent(column: str, cells: Any, stated: Iterable[str]) -> Iterable[Suspicion]:
@@ -41,15 +41,15 @@ def unread_consent(column: str, cells: Any, stated: Iterable[str]) -> Iterable[S
     if not doubtful or len(words) > _MOST_WORDS:
         return
     most = _most(doubtful)
-    says = f"These words of {column!r} (consent) count as no: {_named(doubtful, most)}. If one means yes, write:"
-    meant = [word for word in most if word in YES] or most[:1]
-    kept = [] if yes == USUAL_YES else sorted(yes)
-    yield Suspicion("consent_words_unknown", says, f"consent_words = {toml([*kept, *meant])}")
+    message = f"These words of {column!r} (consent) count as no: {_examples(doubtful, most)}. If one means yes, write:"
+    agreeing = [word for word in most if word in YES] or most[:1]
+    explicit = [] if yes == USUAL_YES else sorted(yes)
+    yield Suspicion("consent_words_unknown", message, f"consent_words = {toml([*explicit, *agreeing])}")
 
 
 def _most(words: Mapping[str, int]) -> list[str]:
-    return sorted(words, key=lambda word: (-words[word], word))[:_MOST_NAMED]
+    return sorted(words, key=lambda word: (-words[word], word))[:_MOST_EXAMPLES]
 
 
-def _named(words: Mapping[str, int], most: Iterable[str]) -> str:
+def _examples(words: Mapping[str, int], most: Iterable[str]) -> str:
     return ", ".join(f"{word!r} ({words[word]:,})" for word in most)

@@ -1,4 +1,4 @@
-"""What looks wrong in items and users that can be read: ids with several rows, and titles that are empty. Arrow in."""
+"""Find suspicious items and users: ids with several rows, and empty titles. Arrow in."""
 
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -11,42 +11,42 @@ from models.ingest.check.suspicions import Suspicion
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
 from models.primitives.arrow_sql import query
 
-_MOST_NAMED: Final = 3
+_MOST_EXAMPLES: Final = 3
 _LINES: Final = 2
 
 
 def several_rows(
     rows: pa.Table, key: str, number: str, place: Callable[[int], str], choosable: bool
 ) -> list[Suspicion]:
-    """Return a guess when rows of one `key` differ, with the places of some and the columns that differ.
+    """Return a suspicion if rows of one `key` differ, with the places of some and the columns that differ.
 
-    `number` is the column with the number of a row, of which `place` returns where it is. Equal rows are there once.
+    `number` is the column with the row number, and `place` returns the place of a number. Equal rows occur once.
     """
     apart = {key, number, COPIES, UPDATED_AT}
     empty = [name for name in rows.column_names if pa.types.is_struct(kind := rows.field(name).type) and not len(kind)]
     compared = [name for name in rows.column_names if name not in apart and name not in empty]
     differ = ", ".join(f'count(DISTINCT coalesce("{name}"::VARCHAR, \'\')) > 1 AS "{name}"' for name in compared)
-    found = query(
+    groups = query(
         f'SELECT list("{number}" ORDER BY "{number}") AS places, {differ} FROM rows WHERE "{key}" IS NOT NULL '
         f'GROUP BY "{key}" HAVING count(*) > 1 ORDER BY min("{number}")',
         rows=rows.drop_columns(empty),
     ).to_pylist()
-    found = [one for one in found if any(one[name] for name in compared)]
-    if not found:
+    groups = [one for one in groups if any(one[name] for name in compared)]
+    if not groups:
         return []
-    others = sorted({name for one in found for name in compared if one[name]})
-    named = "; ".join(" and ".join(map(place, one["places"][:_LINES])) for one in found[:_MOST_NAMED])
-    what = "id has rows that differ" if len(found) == 1 else "ids have rows that differ"
+    others = sorted({name for one in groups for name in compared if one[name]})
+    examples = "; ".join(" and ".join(map(place, one["places"][:_LINES])) for one in groups[:_MOST_EXAMPLES])
+    subject = "id has rows that differ" if len(groups) == 1 else "ids have rows that differ"
     rule = " `choose` in the mapping sets another rule." if choosable else ""
-    says = f"{len(found):,} {what} in {', '.join(others)}, such as {named}. The last row counts.{rule}"
-    return [Suspicion("several_rows_of_an_id", says)]
+    message = f"{len(groups):,} {subject} in {', '.join(others)}, such as {examples}. The last row counts.{rule}"
+    return [Suspicion("several_rows_of_an_id", message)]
 
 
 def empty_titles(rows: pa.Table) -> Iterable[Suspicion]:
-    """Yield how many items have no title and go by their id instead."""
-    named = pc.binary_join_element_wise("Item", rows[columns.ITEM_ID], " ")
-    empty = rows.filter(pc.fill_null(pc.equal(rows[columns.TITLE], named), False))
+    """Yield the number of items that have no title and show their id instead."""
+    title_by_id = pc.binary_join_element_wise("Item", rows[columns.ITEM_ID], " ")
+    empty = rows.filter(pc.fill_null(pc.equal(rows[columns.TITLE], title_by_id), False))
     if len(empty):
-        some = ", ".join(map(repr, empty[columns.TITLE][:_MOST_NAMED].to_pylist()))
-        says = f"{len(empty):,} of {len(rows):,} items have no title. Lists show them as {some}."
-        yield Suspicion("items_without_title", says)
+        some = ", ".join(map(repr, empty[columns.TITLE][:_MOST_EXAMPLES].to_pylist()))
+        message = f"{len(empty):,} of {len(rows):,} items have no title. Lists show them as {some}."
+        yield Suspicion("items_without_title", message)

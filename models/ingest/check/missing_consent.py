@@ -1,4 +1,4 @@
-"""Why no event of a file would come in for want of consent, and what follows from it."""
+"""Explain why no event of a file would be accepted without consent, and what to do."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -9,20 +9,20 @@ from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
 
 UNDECLARED: Final = "nobody_agreed"
-"""The mapping reads no answers at all, so a declaration may stand in for them."""
+"""The mapping reads no consent, so a declaration may replace it."""
 ELSEWHERE: Final = "answers_not_given"
-"""The mapping reads answers from a file of users that was not among these files."""
+"""The mapping reads consent from a file of users that is not among these files."""
 NO_AGREEMENT: Final = "users_did_not_agree"
-"""The files hold answers, and no event belongs to a user who agreed."""
+"""The files hold consent, but no event belongs to a user who agreed."""
 REASONS: Final = (NO_AGREEMENT, ELSEWHERE, UNDECLARED)
-"""From the one with the most careful advice on."""
+"""The reasons, the one with the most careful advice first."""
 _AS_IF: Final = "Examples and broken rules show rows as they are with consent."
 
 
 def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool) -> Iterable[Suspicion]:
-    """Yield why no event comes in, after `agreed` and `refused` answers of users.
+    """Yield the reason why no event is accepted, from the numbers of users who `agreed` and `refused`.
 
-    `own` states whether events carry answers.
+    `own` states whether events carry consent.
     """
     users, events = (mapping.users, mapping.events) if isinstance(mapping, Mapping) else (None, None)
     in_events = events is not None and events.consent is not None
@@ -30,26 +30,26 @@ def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool
     if users and users.consent and not (agreed or refused or own):
         name = _names(users.consent)
         files = users.file if isinstance(users.file, str) else ", ".join(users.file)
-        found = ELSEWHERE
-        says = (
+        reason = ELSEWHERE
+        message = (
             f"Consent is in the column {name} of the customer file ({files}), which is not among these files. Give "
             "that file too; without it, an ingest goes by the answers that are stored."
         )
     elif agreed or refused or own or in_events:
-        found = NO_AGREEMENT
-        says = (
+        reason = NO_AGREEMENT
+        message = (
             f"No row would come in ({mapping.consent}): no event belongs to a user who agreed. The files hold "
             f"{agreed:,} answers of users that agree and {refused:,} that do not, or are empty. Compare the user ids "
             "of both files, and the words that mean yes: `consent_words`."
         )
     else:
-        found = UNDECLARED
-        says = (
+        reason = UNDECLARED
+        message = (
             f"No row would come in: the mapping asks for consent ({mapping.consent}) and reads no answers. Name the "
             "column of consent. If every user agreed, declare how. Without either, only stored answers count."
         )
         write = 'consent = "given"\nconsent_note = "clause 4 of our terms"'
-    yield Suspicion(found, f"{says} {_AS_IF}", write)
+    yield Suspicion(reason, f"{message} {_AS_IF}", write)
 
 
 def _names(source: Source) -> str:

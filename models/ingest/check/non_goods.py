@@ -1,8 +1,8 @@
-"""Finds items that look like services or notes rather than goods: postage, bank charges, "damaged". Suspects only."""
+"""Find items that look like services or notes rather than goods, such as postage, bank charges or "damaged"."""
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 import pyarrow as pa
 
@@ -24,24 +24,24 @@ SERVICES: Final = (
     *("lieferung frei haus", "frais de port", "frais de livraison", "bon cadeau", "bon d.achat", "carte cadeau"),
     *("spese di spedizione", "spedizione", "gastos de env[ií]o", "verzendkosten"),
 )
-"""Regular expressions of words that name a service wherever they stand in a title."""
+"""Regular expressions of words that name a service anywhere in a title."""
 NOTES: Final = (
     *("delivery", "carriage", "packaging", "insurance", "vouchers?", "deposit", "warranty", "manual", "discounts?"),
     *("rebate", "refunds?", "samples?", "tests?", "adjust(?:ed|ments?)?", "checks?", "checked", "damages?", "damaged"),
     *("smashed", "broken", "missing", "lost", "found", "wrong(?:ly)?", "unsaleable", "thrown", "write.?off", "unknown"),
     *("versand", "porto", "pfand", "rabatt", "kaution", "anfahrt", "lieferung", "livraison", "remise", "consigne"),
 )
-"""Regular expressions of words that name a service or a note if a title has hardly any other word."""
+"""Regular expressions of words that name a service or a note if a title has almost no other word."""
 MOST: Final = 40
-"""So many suspects are shown at most."""
+"""The largest number of suspects that are shown."""
 _MOST_IDS: Final = 0.9
-"""If fewer ids have digits, an id without any is nothing special."""
+"""An id without digits is suspicious only if at least this share of ids has digits."""
 _SPREAD: Final = 20
-"""Times by which what most people pay at most exceeds what most people pay at least."""
+"""The ratio of the highest to the lowest usual price from which prices are suspicious."""
 _PAID: Final = 20
-"""Purchases from which on prices say something."""
+"""The number of purchases from which prices count."""
 _FEWEST: Final = 3
-"""Purchases from which on it says something that none was kept."""
+"""The number of purchases from which it counts that none was kept."""
 _SERVICE: Final = rf"(?i)(?:^|[^\p{{L}}])({'|'.join(SERVICES)})(?:[^\p{{L}}]|$)"
 _NOTE: Final = rf"(?i)^[^\p{{L}}]*(?:\p{{L}}+[^\p{{L}}]+)?({'|'.join(NOTES)})[^\p{{L}}]*$"
 _NOTE_FIRST: Final = rf"(?i)^[^\p{{L}}]*({'|'.join(NOTES)})[^\p{{L}}]+\p{{L}}+[^\p{{L}}]*$"
@@ -50,13 +50,22 @@ _WORD: Final = ", ".join(
 )
 
 
-def suspects(items: pa.Table) -> list[dict[str, Any]]:
-    """Return the items that look like no goods: id, title, purchases and why, the clearest first.
+class Suspect(TypedDict):
+    """An item that may be no goods."""
 
-    `by_text` states whether the id or title shows it; otherwise only prices or refunds do.
+    item_id: str
+    title: str
+    bought: int
+    why: str
+    by_text: NotRequired[bool]
+    """Whether the id or the title shows it; otherwise only prices or refunds do."""
 
-    `items` has item_id, title and price, `bought` (purchases), `pieces` (those not refunded), and `lowest` and `highest`,
-    between which nine tenths of the prices of one piece lie.
+
+def suspects(items: pa.Table) -> list[Suspect]:
+    """Return items that do not look like goods: id, title, purchases and reasons, the clearest first.
+
+    `items` has item_id, title and price, `bought` (purchases), `pieces` (those not refunded), and `lowest` and
+    `highest`, between which nine tenths of the prices of one piece lie.
     """
     names = f"""
         CASE WHEN NOT regexp_matches(item_id, '[0-9]') AND digits >= {_MOST_IDS} THEN
@@ -73,30 +82,30 @@ def suspects(items: pa.Table) -> list[dict[str, Any]]:
             SELECT *, coalesce(lower(coalesce({_WORD})), '') AS word,
                 avg(regexp_matches(item_id, '[0-9]')::INTEGER) OVER () AS digits
             FROM items
-        ), judged AS (
+        ), checked AS (
             SELECT *, list_filter([{names}, {figures}], lambda reason: reason IS NOT NULL) AS reasons,
                 coalesce({names}) IS NOT NULL AS by_text
             FROM read
         )
-        SELECT item_id, title, bought, array_to_string(reasons, '; ') AS why, by_text FROM judged
+        SELECT item_id, title, bought, array_to_string(reasons, '; ') AS why, by_text FROM checked
         WHERE len(reasons) > 0 ORDER BY len(reasons) DESC, bought DESC, item_id
     """
-    found: list[dict[str, Any]] = query(statement, items=items).to_pylist()
-    return found
+    rows: list[Suspect] = query(statement, items=items).to_pylist()
+    return rows
 
 
 def mark_for(ids: Sequence[str], mapping: ItemsMapping) -> str:
-    """Return the line of a mapping that marks these items besides what it marks now.
+    """Return the line of a mapping that marks these items in addition to its present marks.
 
-    It names as many of them as one expression can.
+    It names as many items as fit into one expression.
     """
     source = f"({mapping.item_id.text})" if isinstance(mapping.item_id, Expression) else _quoted(mapping.item_id)
-    named = f"{source} in ("
+    condition = f"{source} in ("
     for item in ids:
-        if len(named) + len(literal(item)) + 3 > LONGEST:
+        if len(condition) + len(literal(item)) + 3 > LONGEST:
             break
-        named += f"{literal(item)}, "
-    mark = f"{named.removesuffix(', ')})"
+        condition += f"{literal(item)}, "
+    mark = f"{condition.removesuffix(', ')})"
     marked = [{"expr": one.text} if isinstance(one, Expression) else one for one in mapping.not_merchandise]
     if not marked:
         return f"not_merchandise = {_toml(mark)}"

@@ -1,4 +1,4 @@
-"""What to do if many goods have odd prices: a file may be wrong."""
+"""Advise what to do if many goods have odd prices: a file may be wrong."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class OddBatch:
     earlier: float
 
     def __str__(self) -> str:
-        """Return what its prices are, as a sentence."""
+        """Return a sentence about its prices."""
         return (
             f"In {self.file} {self.items:,} of them cost {self.price:,.2f} in the median, and {self.earlier:,.2f} in "
             "the files before. It may be a wrong file."
@@ -28,10 +28,11 @@ class OddBatch:
         return f"tailorbird ledger undo {self.batch_id}"
 
 
-def odd_prices(found: Mapping[str, Any]) -> str:
-    """Return that items have odd prices and are goods all the same, as a sentence."""
-    items, example = found["items"], found["example"]
-    which = f"Item {example['item_id']} is" if items == 1 else f"{items:,} items, such as {example['item_id']}, are"
+def odd_prices(suspicion: Mapping[str, Any]) -> str:
+    """Return a sentence about items that have odd prices but are sold like goods."""
+    items, example = suspicion["items"], suspicion["example"]
+    subject = f"Item {example['item_id']} is" if items == 1 else f"{items:,} items, such as {example['item_id']}, are"
     return (
-        f"{which} odd by prices or refunds ({example['why']}), but sold like goods. A file or the mapping may be wrong."
+        f"{subject} odd by prices or refunds ({example['why']}), but sold like goods. "
+        "A file or the mapping may be wrong."
     )

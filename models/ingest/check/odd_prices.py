@@ -1,4 +1,4 @@
-"""Tells files with wrong prices from items that are no goods: both make what people pay for one piece differ."""
+"""Distinguish files with wrong prices from items that are no goods: both make the price of one piece vary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,15 +9,15 @@ from models.ingest.check.odd_price_advice import OddBatch
 from models.primitives.arrow_sql import query
 
 _MANY: Final = 0.02
-"""A shop has no larger share of items that only their prices or refunds tell from goods."""
+"""The largest share of items that only prices or refunds distinguish from goods."""
 _FEW: Final = 4
-"""So many such items are not many, however few are bought."""
+"""This many such items are acceptable in a shop of any size."""
 _BEST, _MOST_BEST = 0.01, 20
-"""The share of bought items that are best sellers, and how many are at most."""
+"""The share of bought items that are best sellers, and their largest number."""
 _FAR: Final = 5
-"""Times by which the median price of a batch differs from that of the batches before it."""
+"""The ratio from which the median price of a batch is far from that of the batches before it."""
 _BATCH_ITEMS: Final = 3
-"""Items from which on a batch is blamed."""
+"""The number of items from which a batch is reported."""
 _FARTHEST: Final = f"""
     WITH followed AS (
         SELECT *, median(price) OVER (
@@ -25,7 +25,7 @@ _FARTHEST: Final = f"""
         ) AS earlier FROM prices
     ), far AS (SELECT * FROM followed WHERE price >= {_FAR} * earlier OR {_FAR} * price <= earlier)
     SELECT batch_id, count(DISTINCT item_id) AS items, median(price) AS price, median(earlier) AS earlier,
-        2 * count(*) >= sum(count(*)) OVER () AS alone
+        2 * count(*) >= sum(count(*)) OVER () AS majority
     FROM far GROUP BY 1 ORDER BY items DESC, max(came) DESC LIMIT 1
 """
 
@@ -36,7 +36,7 @@ def odd_batch(prices: pa.Table, files: Mapping[str, str], suspects: int) -> OddB
     `prices` has the median price of one piece by item_id, currency and batch_id, with `came`, the order of the batches.
     """
     for row in query(_FARTHEST, prices=prices).to_pylist():
-        if row.pop("alone") and row["items"] >= max(_BATCH_ITEMS, suspects / 2):
+        if row.pop("majority") and row["items"] >= max(_BATCH_ITEMS, suspects / 2):
             return OddBatch(file=files[row["batch_id"]], **row)
     return None
 

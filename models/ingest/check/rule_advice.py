@@ -1,4 +1,4 @@
-"""What helps against each rule that puts rows into quarantine, as sentences for people."""
+"""Advise how to fix rows that a rule puts into quarantine."""
 
 from types import MappingProxyType
 from typing import Final
@@ -13,12 +13,12 @@ MEANINGS: Final = MappingProxyType(
         LINE_UNREADABLE: "the line has more or fewer values than the first line has columns",
     }
 )
-"""What the rules mean that are no row rules of a suite."""
+"""The meanings of the rules outside the row rules of a suite."""
 
 _AGAIN: Final = "then ingest the file again under the same name"
 _TIME: Final = f"Check `time_format` and `zone` in the mapping, {_AGAIN}."
-_LEFT_OUT: Final = f"Leave such rows out by `where` in the mapping, {_AGAIN}; or dismiss them."
-_TRAFFIC: Final = "Nothing is wrong: such traffic is kept out on purpose. Dismiss the rows to clear the list."
+_EXCLUDE: Final = f"Leave such rows out by `where` in the mapping, {_AGAIN}; or dismiss them."
+_TRAFFIC: Final = "Nothing is wrong: such traffic is excluded on purpose. Dismiss the rows to clear the list."
 _ADVICE: Final = MappingProxyType(
     {
         CONFLICT: "If the new values are right, undo the batch of the earlier ones: tailorbird ledger undo BATCH. Then "
@@ -29,15 +29,15 @@ _ADVICE: Final = MappingProxyType(
         LINE_UNREADABLE: "The line was cut off, or a value that holds the separator has no quotation marks. Correct it "
         f"in the file, {_AGAIN}; or dismiss it.",
         "event_id_missing": f"Name columns in `event_id` that every row fills, or leave the key out, {_AGAIN}.",
-        "user_key_missing": f"Fill in the column of `user_id`, {_AGAIN}. {_LEFT_OUT}",
-        "item_id_missing": f"Fill in the column of `item_id`, {_AGAIN}. {_LEFT_OUT}",
+        "user_key_missing": f"Fill in the column of `user_id`, {_AGAIN}. {_EXCLUDE}",
+        "item_id_missing": f"Fill in the column of `item_id`, {_AGAIN}. {_EXCLUDE}",
         "event_type_missing": f"Fill in the column of `event_type`, or state one event type in `constants`, {_AGAIN}.",
         "title_missing": f"Fill in the column of `title`, {_AGAIN}.",
-        "occurred_at_missing": f"Fill in the column of `occurred_at`, {_AGAIN}. {_LEFT_OUT}",
+        "occurred_at_missing": f"Fill in the column of `occurred_at`, {_AGAIN}. {_EXCLUDE}",
         "time_before_1990": _TIME,
         "time_in_future": _TIME,
-        "user_id_placeholder": _LEFT_OUT,
-        "item_id_placeholder": _LEFT_OUT,
+        "user_id_placeholder": _EXCLUDE,
+        "item_id_placeholder": _EXCLUDE,
         "event_type_unknown": "Translate the word under `event_types` in the mapping, then replay the batch.",
         "item_not_in_catalogue": "Ingest the catalogue that has the item, then replay the batch; or replay it with "
         "--accept-unknown-items.",
@@ -60,7 +60,7 @@ _ADVICE: Final = MappingProxyType(
 
 
 def advice(rule: str) -> str:
-    """Return what helps against a rule; rules of one kind differ by the column in their name."""
+    """Return how to fix rows that break a rule; rules of one kind differ by the column in their name."""
     if rule in _ADVICE:
         return _ADVICE[rule]
     column, _, kind = rule.rpartition("_")

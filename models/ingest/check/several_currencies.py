@@ -1,8 +1,8 @@
-"""Amounts of one source in several currencies: their shares, and the expression that converts them."""
+"""Find amounts in several currencies in one source, with their shares and the expression that converts them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from models.ingest.tabular.config import Mapping
 from models.primitives.arrow_sql import query
 
 SEVERAL: Final = "SELECT count(DISTINCT currency) > 1 AS several FROM {events}"
-"""SQL for whether `GROUPED` may find several: it reads one column and sorts no prices."""
+"""SQL that checks for several currencies: it reads one column and sorts no prices."""
 GROUPED: Final = """
     SELECT item_id, currency, count(*) AS amounts, median(value / coalesce(quantity, 1)) AS price FROM {events}
     WHERE event_type IN ('purchase', 'refund') AND value > 0 AND coalesce(quantity, 1) > 0 AND currency IS NOT NULL
@@ -37,9 +37,9 @@ _COUNTED: Final = """
 """
 _READ: Final = (columns.ITEM_ID, columns.CURRENCY, columns.EVENT_TYPE, columns.VALUE, columns.QUANTITY)
 _FEWEST_ITEMS: Final = 3
-"""Items sold in both currencies from which on their prices suggest a rate."""
+"""The number of items sold in both currencies from which their prices suggest a rate."""
 _MOST: Final = 5
-"""Currencies that a sentence names and an expression converts."""
+"""The largest number of currencies that a sentence names and an expression converts."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class Currencies:
     rates: dict[str, float]
 
     def __str__(self) -> str:
-        """Return the shares, and that amounts are added as they are."""
+        """Return a sentence with the shares of the currencies, and the consequence."""
         total = sum(self.amounts.values())
-        named = [f"{code} ({count / total:.1%})" for code, count in list(self.amounts.items())[:_MOST]]
+        shares = [f"{code} ({count / total:.1%})" for code, count in list(self.amounts.items())[:_MOST]]
         more = f" and {len(self.amounts) - _MOST} more" if len(self.amounts) > _MOST else ""
         return (
-            f"Amounts are in several currencies: {', '.join(named)}{more}. They are added as they are, so the money of "
-            "users and the prices of items are wrong."
+            f"Amounts are in several currencies: {', '.join(shares)}{more}. They are added as they are, so the money "
+            "of users and the prices of items are wrong."
         )
 
     def advice(self, write: str) -> str:
-        """Return what goes before the lines to `write`, or what to do without any."""
+        """Return the advice before the lines to `write`, or the advice if there are none."""
         if not write:
             return (
                 "The mapping reads no currency from a column of the file. Undo the batches that came in with another "
@@ -91,9 +91,15 @@ class Currencies:
         return f"value = {value}\ncurrency = {main}"
 
 
+class _CurrencyRow(TypedDict):
+    currency: str
+    amounts: int
+    rate: float | None
+
+
 def several_currencies(prices: pa.Table) -> Currencies | None:
-    """Return the currencies of the amounts in a table of `GROUPED`; None if there is one at most."""
-    rows: list[dict[str, Any]] = query(_COUNTED.format(fewest=_FEWEST_ITEMS), prices=prices).to_pylist()
+    """Return the currencies of the amounts in a table of `GROUPED`; None if there is at most one."""
+    rows: list[_CurrencyRow] = query(_COUNTED.format(fewest=_FEWEST_ITEMS), prices=prices).to_pylist()
     if len(rows) <= 1:
         return None
     amounts = {row["currency"]: row["amounts"] for row in rows}
@@ -106,10 +112,10 @@ def amounts_of(events: pa.Table) -> pa.Table:
 
 
 def suspicions(prices: pa.Table, mapping: SourceMapping) -> Iterable[Suspicion]:
-    """Yield that amounts are in several currencies, with what converts them."""
-    if found := several_currencies(prices):
-        write = found.conversion(mapping)
-        yield Suspicion("several_currencies", f"{found} {found.advice(write)}", write)
+    """Yield a suspicion if amounts are in several currencies, with the lines that convert them."""
+    if currencies := several_currencies(prices):
+        write = currencies.conversion(mapping)
+        yield Suspicion("several_currencies", f"{currencies} {currencies.advice(write)}", write)
 
 
 def _sql(source: Source) -> str:

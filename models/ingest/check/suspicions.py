@@ -1,4 +1,4 @@
-"""What looks wrong in rows that a mapping reads without an error: guesses that a person should look at. Arrow in."""
+"""Find rows that a mapping reads without an error but that look wrong, for a person to check. Arrow in."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,13 +20,13 @@ from models.ingest.tabular.unreadable_cells import UnreadableCells
 from models.primitives.arrow_sql import query
 
 _EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
-_MOST_NAMED: Final = 5
+_MOST_EXAMPLES: Final = 5
 _LAST_MONTH: Final = 12
 _LEAST_DATES: Final = 13
-"""Among so many different dates of real data at least one has a day above 12, almost always."""
+"""Among this many different dates of real data almost always one has a day above 12."""
 _CENTS: Final = 100
 _MAYBE: Final = 0.5
-"""So large a share of values is no accident."""
+"""A share of values above this is no coincidence."""
 
 
 @dataclass(frozen=True)
@@ -36,79 +36,79 @@ class Suspicion:
     id: str
     says: str
     write: str = ""
-    """What the mapping would say if the guess is right."""
+    """The lines of the mapping if the guess is right."""
 
 
 def swapped_dates(cells: pa.ChunkedArray, time_format: str) -> Iterable[Suspicion]:
-    """Yield a guess when the format with day and month swapped reads more cells, or as many without a later day."""
+    """Yield a guess if the format with day and month swapped reads more cells, or as many without a day above 12."""
     if not ("%d" in time_format and "%m" in time_format):
         return
     other = time_format.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
     moments, swapped = (instants(cells, [one], "UTC") for one in (time_format, other))
-    reads, reads_swapped = (len(found) - found.null_count for found in (moments, swapped))
+    reads, reads_swapped = (len(times) - times.null_count for times in (moments, swapped))
     write = f"time_format = {toml(other)}"
     if reads_swapped > reads:
-        of = f"{reads:,} times are read, with day and month swapped {reads_swapped:,}"
-        yield Suspicion("day_and_month_swapped", f"Day and month are probably swapped: {of}.", write)
+        counts = f"{reads:,} times are read, with day and month swapped {reads_swapped:,}"
+        yield Suspicion("day_and_month_swapped", f"Day and month are probably swapped: {counts}.", write)
     elif reads == reads_swapped and reads:
         dates = pc.count_distinct(pc.floor_temporal(moments, unit="day"), mode="only_valid").as_py()
         if dates >= _LEAST_DATES and pc.max(pc.day(moments)).as_py() <= _LAST_MONTH:
-            says = f"Day and month may be swapped: none of {dates:,} different dates has a day above {_LAST_MONTH}."
-            yield Suspicion("day_and_month_swapped", says, write)
+            message = f"Day and month may be swapped: none of {dates:,} different dates has a day above {_LAST_MONTH}."
+            yield Suspicion("day_and_month_swapped", message, write)
 
 
 def ambiguous_times(cells: pa.ChunkedArray, formats: Sequence[str]) -> Iterable[Suspicion]:
-    """Yield how many cells two of the formats of a list read as different times."""
+    """Yield the number of cells that two formats of a list read as different times."""
     texts = pc.cast(cells, pa.string())
     for first, second in combinations(formats, 2):
         one, other = (instants(texts, [form], "UTC") for form in (first, second))
         apart = texts.filter(pc.fill_null(pc.not_equal(one, other), False))
         if len(apart):
-            says = (
+            message = (
                 f"{first} and {second} both read {len(apart):,} cells, such as {apart[0].as_py()!r}, and as different "
                 f"times. {first} counts, because it comes first in `time_format`."
             )
-            yield Suspicion("ambiguous_times", says)
+            yield Suspicion("ambiguous_times", message)
 
 
-def unreadable_cells(found: Iterable[UnreadableCells]) -> Iterable[Suspicion]:
-    """Yield what cannot be read in each column, with the settings that would read most of it."""
-    for one in found:
+def unreadable_cells(unread: Iterable[UnreadableCells]) -> Iterable[Suspicion]:
+    """Yield the unreadable cells of each column, with the settings that would read most of them."""
+    for one in unread:
         most = max(one.better.values(), default=0)
         ways = [way.replace("`", "").replace(" and ", "\n") for way, reads in one.better.items() if reads == most]
         yield Suspicion("unreadable_cells", replace(one, places=()).sentence, "\n# or\n".join(ways))
 
 
-def one_currency(found: pa.Table, column: str) -> Iterable[Suspicion]:
-    """Yield a guess when every row names the same currency."""
-    named = pc.unique(found[columns.CURRENCY].combine_chunks())
-    if len(found) > 1 and len(named) == 1 and named[0].is_valid:
-        code = named[0].as_py()
-        says = f"Every row has the currency {code}. Is {column!r} the currency of the row?"
-        yield Suspicion("one_currency", says, f"constants = {toml({'currency': code})}")
+def one_currency(rows: pa.Table, column: str) -> Iterable[Suspicion]:
+    """Yield a guess if every row names the same currency."""
+    codes = pc.unique(rows[columns.CURRENCY].combine_chunks())
+    if len(rows) > 1 and len(codes) == 1 and codes[0].is_valid:
+        code = codes[0].as_py()
+        message = f"Every row has the currency {code}. Is {column!r} the currency of the row?"
+        yield Suspicion("one_currency", message, f"constants = {toml({'currency': code})}")
 
 
 def unknown_items(
     events: pa.Table, catalogue: pa.Array, item: Source = columns.ITEM_ID, event: Sequence[Source] = ()
 ) -> Iterable[Suspicion]:
-    """Yield how many item ids the catalogue lacks, and how to write those that it has in another spelling.
+    """Yield the number of item ids that the catalogue lacks, and an expression for ids in another spelling.
 
-    `item` and `event` are what the mapping reads as `item_id` and `event_id`.
+    `item` and `event` are the sources of `item_id` and `event_id` in the mapping.
     """
     ids = pc.unique(events[columns.ITEM_ID].combine_chunks()).drop_null()
     lacking = ids.filter(pc.invert(pc.is_in(ids, value_set=catalogue)))
     if not len(lacking):
         return
-    named = ", ".join(map(repr, lacking[:_MOST_NAMED].to_pylist()))
-    write, says = "", f"The catalogue lacks {len(lacking):,} of {len(ids):,} item ids, such as {named}."
+    examples = ", ".join(map(repr, lacking[:_MOST_EXAMPLES].to_pylist()))
+    write, message = "", f"The catalogue lacks {len(lacking):,} of {len(ids):,} item ids, such as {examples}."
     for how, expression in _SPELLINGS.items():
         ours, theirs = (_spelt(one, expression) for one in (lacking, catalogue))
         alike = pc.sum(pc.is_in(ours, value_set=theirs)).as_py() or 0
         if alike > len(lacking) * _MAYBE:
-            says += f" {alike:,} of them are in it without regard to {how}."
+            message += f" {alike:,} of them are in it without regard to {how}."
             write = _cure(ids, catalogue, _CURES[how], item, event)
             break
-    yield Suspicion("item_ids_not_in_catalogue", says, write)
+    yield Suspicion("item_ids_not_in_catalogue", message, write)
 
 
 def _cure(ids: pa.Array, catalogue: pa.Array, cures: Sequence[str], item: Source, event: Sequence[Source]) -> str:
@@ -149,26 +149,28 @@ def _spelt(ids: pa.Array, expression: str) -> pa.Array:
 
 
 def addresses_as_ids(ids: Any) -> Iterable[Suspicion]:
-    """Yield a guess when user ids are e-mail addresses."""
+    """Yield a guess if user ids are e-mail addresses."""
     share = _share(pc.match_substring_regex(pc.drop_null(ids), _EMAIL))
     if share > _MAYBE:
-        says = "User ids look like e-mail addresses. They change and are personal: prefer the number of the customer."
-        yield Suspicion("user_ids_are_addresses", says)
+        message = (
+            "User ids look like e-mail addresses. They change and are personal: prefer the number of the customer."
+        )
+        yield Suspicion("user_ids_are_addresses", message)
 
 
-def addresses_as_traits(found: pa.Table) -> Iterable[Suspicion]:
+def addresses_as_traits(rows: pa.Table) -> Iterable[Suspicion]:
     """Yield the traits or attributes that hold e-mail addresses."""
-    traits = found[columns.ATTRIBUTES].combine_chunks()
+    traits = rows[columns.ATTRIBUTES].combine_chunks()
     for name, values in zip(traits.type.names, traits.flatten(), strict=True):
         if _share(pc.match_substring_regex(pc.drop_null(values), _EMAIL)) > _MAYBE:
-            says = (
+            message = (
                 f"The attribute {name!r} holds e-mail addresses, which have to stay out. Take it out of `attributes`."
             )
-            yield Suspicion("attribute_is_an_address", says)
+            yield Suspicion("attribute_is_an_address", message)
 
 
 def negative_quantities(events: pa.Table) -> Iterable[Suspicion]:
-    """Yield a guess when quantities or values are negative, which a refund is by its type alone."""
+    """Yield a guess if quantities or values are negative: a refund has its own type and positive numbers."""
     negative = pc.or_kleene(pc.less(events[columns.QUANTITY], 0), pc.less(events[columns.VALUE], 0))
     rows = pc.sum(negative).as_py() or 0
     if rows:
@@ -182,74 +184,74 @@ def negative_quantities(events: pa.Table) -> Iterable[Suspicion]:
 
 
 def prices_in_cents(prices: Any) -> Iterable[Suspicion]:
-    """Yield a guess when all prices are whole numbers that mostly end as cents do."""
+    """Yield a guess if all prices are whole numbers with typical endings of cents."""
     stated = pc.filter(prices, pc.greater(pc.fill_null(prices, 0.0), 0.0))
-    if pc.count_distinct(stated).as_py() < _MOST_NAMED or not pc.all(pc.equal(stated, pc.floor(stated))).as_py():
+    if pc.count_distinct(stated).as_py() < _MOST_EXAMPLES or not pc.all(pc.equal(stated, pc.floor(stated))).as_py():
         return
     ends = pc.subtract(stated, pc.multiply(pc.floor(pc.divide(stated, _CENTS)), float(_CENTS)))
     usual = pc.is_in(ends, value_set=pa.array([0.0, 49.0, 50.0, 90.0, 95.0, 98.0, 99.0]))
     if _share(usual) > _MAYBE and pc.min(stated).as_py() >= _CENTS / 2 and _share(pc.equal(ends, 0.0)) < 1:
-        says = "Prices are whole numbers that mostly end in 00, 50, 90, 95 or 99: they may be cents."
-        yield Suspicion("prices_in_cents", says, 'price = { expr = "PRICE / 100" }')
+        message = "Prices are whole numbers that mostly end in 00, 50, 90, 95 or 99: they may be cents."
+        yield Suspicion("prices_in_cents", message, 'price = { expr = "PRICE / 100" }')
 
 
 def unit_prices_as_values(events: pa.Table) -> Iterable[Suspicion]:
-    """Yield a guess when the value of an item does not grow with the quantity."""
-    found = query(
+    """Yield a guess if the value of an item does not grow with the quantity."""
+    counts = query(
         """
         WITH items AS (
-            SELECT item_id, count(DISTINCT value) AS worths FROM events
+            SELECT item_id, count(DISTINCT value) AS different_values FROM events
             WHERE quantity > 0 AND value > 0 GROUP BY item_id HAVING count(DISTINCT quantity) > 1
-        ) SELECT count(*) AS items, count(*) FILTER (WHERE worths = 1) AS same FROM items
+        ) SELECT count(*) AS items, count(*) FILTER (WHERE different_values = 1) AS same FROM items
         """,
         events=events.select([columns.ITEM_ID, columns.QUANTITY, columns.VALUE]),
     ).to_pylist()[0]
-    if found["items"] >= _MOST_NAMED and found["same"] > found["items"] * _MAYBE:
-        says = "The value of an item is the same for one piece and for several: it may be the price of one piece."
-        yield Suspicion("value_is_a_unit_price", says, 'value = { expr = "round(abs(QUANTITY) * PRICE, 2)" }')
+    if counts["items"] >= _MOST_EXAMPLES and counts["same"] > counts["items"] * _MAYBE:
+        message = "The value of an item is the same for one piece and for several: it may be the price of one piece."
+        yield Suspicion("value_is_a_unit_price", message, 'value = { expr = "round(abs(QUANTITY) * PRICE, 2)" }')
 
 
 def unmapped_types(events: pa.Table) -> Iterable[Suspicion]:
-    """Yield the event types that are none of ours, with a translation for those that are known."""
+    """Yield event types outside the canonical ones, with a translation for known words."""
     kinds = pc.value_counts(events[columns.EVENT_TYPE].combine_chunks().drop_null()).to_pylist()
     words = {one["values"]: one["counts"] for one in kinds if one["values"] not in columns.EVENT_TYPES}
     if not words:
         return
     most = sorted(words, key=lambda word: -words[word])[:20]
-    named = ", ".join(f"{word!r} ({words[word]:,})" for word in most)
+    examples = ", ".join(f"{word!r} ({words[word]:,})" for word in most)
     lines = [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in most]
-    says = f"{len(words):,} event types are not translated: {named}. Leave out what is no interaction by `where`."
-    yield Suspicion("event_types_not_translated", says, "\n".join(["[events.event_types]", *lines]))
+    message = f"{len(words):,} event types are not translated: {examples}. Leave out what is no interaction by `where`."
+    yield Suspicion("event_types_not_translated", message, "\n".join(["[events.event_types]", *lines]))
 
 
 def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
-    """Yield a guess when every row is a purchase by a constant, and a column that is not used may say what happened.
+    """Yield a guess if every row is a purchase by a constant, but an unused column may hold event types.
 
-    `sale` says that other columns show that the rows are sales.
+    `sale` states that other columns show that the rows are sales.
     """
     sample = Sample((), unused)
-    if found := event_words(sample, ()) or possible_event_words(sample, (), sale=sale):
-        words = sorted(found.values)
+    if column := event_words(sample, ()) or possible_event_words(sample, (), sale=sale):
+        words = sorted(column.values)
         lines = [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in words]
-        says = (
-            f"Every row counts as a purchase by `constants`. Does {found.name!r}, which is not used, say what happened:"
-            f" {', '.join(map(repr, words[:_MOST_NAMED]))}? If so, write event_type in place of constants."
+        message = (
+            f"Every row counts as a purchase by `constants`. Does {column.name!r}, which is not used, say what "
+            f"happened: {', '.join(map(repr, words[:_MOST_EXAMPLES]))}? If so, write event_type in place of constants."
         )
-        write = "\n".join([f"event_type = {toml(found.name)}", "[events.event_types]", *lines])
-        yield Suspicion("event_type_may_be_a_column", says, write)
+        write = "\n".join([f"event_type = {toml(column.name)}", "[events.event_types]", *lines])
+        yield Suspicion("event_type_may_be_a_column", message, write)
 
 
 def many_duplicates(events: int, duplicates: int, identified: bool) -> Iterable[Suspicion]:
-    """Yield a guess when many rows repeat an event."""
+    """Yield a guess if many rows repeat an event."""
     if events and duplicates > events / 5:
-        made = (
+        advice = (
             "`event_id` is not unique: add the column that tells the rows apart."
             if identified
             else ("Without an `event_id`, rows alike in user, item, type, time and session are one event.")
         )
-        yield Suspicion("many_duplicates", f"{duplicates:,} of {events:,} rows repeat another. {made}")
+        yield Suspicion("many_duplicates", f"{duplicates:,} of {events:,} rows repeat another. {advice}")
 
 
 def _share(flags: Any) -> float:
-    """Return how many of the flags are true, as a share of all."""
+    """Return the share of true flags."""
     return float(pc.mean(pc.cast(flags, pa.int8())).as_py() or 0.0) if len(flags) else 0.0

@@ -1,4 +1,4 @@
-"""Guesses orders, quantities and prices of a table of events from its cells, where names of columns say nothing."""
+"""Guess orders, quantities and prices of a table of events from its cells if column names do not show them."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,11 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.ingest.draft.joins import is_decimal, is_order, repeated_ids, settles
-from models.ingest.draft.parts import number_settings
+from models.ingest.draft.parts import Settings, number_form, number_settings
 from models.ingest.draft.roles import Choice
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.tabular import numbers
-from models.ingest.tabular.numbers import NumberForm
 
 _SETTLED: Final = 0.95
 _MOSTLY: Final = 0.8
@@ -26,7 +25,7 @@ _WHOLE: Final = r"^-?\d{1,6}([.,]0+)?$"
 def order_by_cells(sample: Sample, user: Choice, item: Choice, times: Sequence[Column]) -> Column | None:
     """Return the finest column whose rows have one user and are of one day, but of several items."""
     people = sample.columns[user.column]
-    found = [
+    orders = [
         one
         for one in repeated_ids(sample)
         if one.name not in (user.column, item.column)
@@ -34,7 +33,7 @@ def order_by_cells(sample: Sample, user: Choice, item: Choice, times: Sequence[C
         and (settles(one.texts, people.texts) or 0) >= _SETTLED
         and is_order(one, times)
     ]
-    return max(found, key=lambda one: len(one.values), default=None)
+    return max(orders, key=lambda one: len(one.values), default=None)
 
 
 def amounts_by_cells(
@@ -42,17 +41,17 @@ def amounts_by_cells(
 ) -> dict[str, Column]:
     """Return the columns of quantity, price and total: small whole numbers, decimals, and the product of both.
 
-    A role that two columns might play is left out.
+    A role with two possible columns is left out.
     """
-    rest = [one for one in sample.columns.values() if one.name not in taken and one.is_number]
+    free = [one for one in sample.columns.values() if one.name not in taken and one.is_number]
     pieces = [quantity] if quantity else []
-    pieces = pieces or [one for one in rest if _is_pieces(one) and not (order and _counts_lines(order, one))]
-    money = [one for one in rest if is_decimal(one) and one not in pieces]
-    found = {"quantity": pieces[0]} if len(pieces) == 1 else {}
+    pieces = pieces or [one for one in free if _is_pieces(one) and not (order and _counts_lines(order, one))]
+    money = [one for one in free if is_decimal(one) and one not in pieces]
+    amounts = {"quantity": pieces[0]} if len(pieces) == 1 else {}
     if len(money) == 1:
-        return found | {"price": money[0]}
-    products = [(a, b) for a in money for b in money if a is not b and found and _is_product(sample, pieces[0], a, b)]
-    return found | {"price": products[0][0], "total": products[0][1]} if len(products) == 1 else found
+        return amounts | {"price": money[0]}
+    products = [(a, b) for a in money for b in money if a is not b and amounts and _is_product(sample, pieces[0], a, b)]
+    return amounts | {"price": products[0][0], "total": products[0][1]} if len(products) == 1 else amounts
 
 
 def _is_pieces(one: Column) -> bool:
@@ -71,7 +70,7 @@ def _counts_lines(order: Column, one: Column) -> bool:
 
 
 def _is_product(sample: Sample, pieces: Column, price: Column, total: Column) -> bool:
-    """Return whether quantity by price is the total, in rows of several pieces."""
+    """Return whether quantity times price is the total in rows of several pieces."""
     settings, _ = number_settings(sample, [price.name, total.name])
     quantity, one, whole = (_parsed(column, settings) for column in (pieces, price, total))
     several = pc.fill_null(pc.greater(quantity, 1), False)
@@ -79,8 +78,5 @@ def _is_product(sample: Sample, pieces: Column, price: Column, total: Column) ->
     return len(differs) > 0 and (pc.mean(pc.less(differs, _CENT).cast(pa.int8())).as_py() or 0) >= _MOSTLY
 
 
-def _parsed(one: Column, settings: dict[str, Any]) -> Any:
-    form = NumberForm(
-        settings.get("decimal", "."), settings.get("thousands", ""), tuple(settings.get("currency_signs", ()))
-    )
-    return numbers.parsed(one.texts, form)
+def _parsed(one: Column, settings: Settings) -> Any:
+    return numbers.parsed(one.texts, number_form(settings))

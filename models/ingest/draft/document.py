@@ -1,4 +1,4 @@
-"""Writes a first mapping for some tables, with what is uncertain as comments."""
+"""Write a first mapping for some tables, with uncertain guesses as comments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,12 +40,12 @@ _TO_COMPLETE: Final = {
     "items": ("item_id", "title"),
     "users": ("user_id", "attributes"),
 }
-"""Keys of a part that nobody could guess."""
+"""Keys of a part that could not be guessed."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """The text of a mapping, and which tables it does not read."""
+    """The text of a mapping, and the tables that it does not read."""
 
     text: str
     parts: tuple[str, ...]
@@ -56,20 +56,19 @@ class Draft:
 def draft(
     name: str, samples: Sequence[Sample], location: str | None = None, consent: str = "opt-in", note: str = ""
 ) -> Draft:
-    """Return a mapping that reads these tables. Raises TailorbirdError if there is nothing that it could read."""
-    tables = list(map(_named, samples))
-    happened = find_events(tables)
-    apart = [] if happened else split_orders(tables)
+    """Return a mapping that reads these tables. Raises TailorbirdError if it could read none of them."""
+    tables = list(map(_without_unnamed_columns, samples))
+    events = find_events(tables)
+    apart = [] if events else split_orders(tables)
     kinds = [
-        (next((kind for one, kind in apart if one is sample), kind_by_ids(sample, happened)), sample)
-        for sample in tables
+        (next((kind for one, kind in apart if one is sample), kind_by_ids(sample, events)), sample) for sample in tables
     ]
-    of: dict[Kind, Sample] = {}
+    by_kind: dict[Kind, Sample] = {}
     for kind, sample in kinds:
-        if kind not in of or len(sample.rows) > len(of[kind].rows):
-            of[kind] = sample
-    of |= {kind: link.table for kind, link in happened.joins.items()} if happened else {}
-    parts = _parts(of, happened, tables)
+        if kind not in by_kind or len(sample.rows) > len(by_kind[kind].rows):
+            by_kind[kind] = sample
+    by_kind |= {kind: link.table for kind, link in events.joins.items()} if events else {}
+    parts = _parts(by_kind, events, tables)
     read = {file for part in parts for file in part.sample.files}
     names = [part.name for part in parts]
     open_tables = [one for kind, one in kinds if kind == "unknown" and len(one.columns) > 1]
@@ -98,54 +97,54 @@ def draft(
     return Draft(text, tuple(names), tuple(unused))
 
 
-def _parts(of: dict[Kind, Sample], events: Events | None, tables: Sequence[Sample]) -> list[Part]:
+def _parts(by_kind: dict[Kind, Sample], events: Events | None, tables: Sequence[Sample]) -> list[Part]:
     """Return the parts for the table of each kind; items and users without a table come from the events."""
     item = chosen(events.items, _doubt(events, events.items)) if events else None
     user = chosen(events.users, _doubt(events, events.users)) if events else None
     parts: list[Part] = []
-    if sold := of.get("items"):
+    if sold := by_kind.get("items"):
         item, own = _pair(events, sold, "items", item) if events else (None, _own_id(sold, "items", tables))
         parts += [items_and_users_parts.items_part(sold, own)] if own else []
-    if people := of.get("users"):
+    if people := by_kind.get("users"):
         user, own = _pair(events, people, "users", user) if events else (None, _own_id(people, "users", tables))
-        found = items_and_users_parts.users_part(people, own) if own else None
-        parts += [found] if found else []
+        part = items_and_users_parts.users_part(people, own) if own else None
+        parts += [part] if part else []
     return parts + (_parts_of_events(events.sample, item, user, sold, people) if events and item and user else [])
 
 
 def _parts_of_events(
-    happened: Sample, item: Choice, user: Choice, sold: Sample | None, people: Sample | None
+    sample: Sample, item: Choice, user: Choice, sold: Sample | None, people: Sample | None
 ) -> list[Part]:
     """Return the part for the events, and those for the items and users that only their table describes."""
     parts: list[Part] = []
-    if not sold and any(happened.candidates(role) for role in ("title", "category")):
-        parts.append(items_and_users_parts.items_part(happened, Choice(item.column), own_table=False))
-    found = None if people else items_and_users_parts.users_part(happened, Choice(user.column), own_table=False)
-    parts += [found] if found else []
-    user = _without_address(happened, user)
-    times = [one for one in times_of(happened) if one.name not in (item.column, user.column)]
-    return [*parts, events_part(happened, user, item, times)]
+    if not sold and any(sample.candidates(role) for role in ("title", "category")):
+        parts.append(items_and_users_parts.items_part(sample, Choice(item.column), own_table=False))
+    part = None if people else items_and_users_parts.users_part(sample, Choice(user.column), own_table=False)
+    parts += [part] if part else []
+    user = _without_address(sample, user)
+    times = [one for one in times_of(sample) if one.name not in (item.column, user.column)]
+    return [*parts, events_part(sample, user, item, times)]
 
 
 def _own_id(sample: Sample, kind: Kind, tables: Sequence[Sample]) -> Choice | None:
     """Return the id of a table without events: one that other tables repeat, else a number before an address."""
-    named = sorted(ids_of(sample, kind), key=lambda one: one.is_email)
+    by_name = sorted(ids_of(sample, kind), key=lambda one: one.is_email)
     repeated = [link.key for one in tables for link in links(one, [sample])]
     numbers = [one for one in unique_ids(sample) if one.share(r"^\S*\d\S*$") > UNIQUE and not one.is_email]
-    only_addresses = bool(named) and named[0].is_email
-    return chosen([*repeated, *(numbers if only_addresses else []), *named])
+    only_addresses = bool(by_name) and by_name[0].is_email
+    return chosen([*repeated, *(numbers if only_addresses else []), *by_name])
 
 
-def _pair(events: Events, other: Sample, kind: Kind, mine: Choice | None) -> tuple[Choice | None, Choice | None]:
+def _pair(events: Events, other: Sample, kind: Kind, column: Choice | None) -> tuple[Choice | None, Choice | None]:
     """Return the columns that join events with a table; in doubt if few ids are in both."""
-    named = ids_of(other, kind)
+    by_name = ids_of(other, kind)
     if link := events.joins.get(kind):
         return Choice(link.column.name), Choice(link.key.name)
     ids = events.items if kind == "items" else events.users
-    if pair := joined(ids, named, _rest(events.sample)) or joined(ids, unique_ids(other)):
+    if pair := joined(ids, by_name, _possible_ids(events.sample)) or joined(ids, unique_ids(other)):
         return pair
-    own = chosen(named)
-    return (_doubted(mine), _doubted(own)) if own and mine else (mine, own)
+    own = chosen(by_name)
+    return (_doubted(column), _doubted(own)) if own and column else (column, own)
 
 
 def _doubt(events: Events, ids: Sequence[Column]) -> str:
@@ -154,7 +153,7 @@ def _doubt(events: Events, ids: Sequence[Column]) -> str:
 
 
 def _free_name(sample: Sample, taken: Sequence[str]) -> str | None:
-    """Return the kind that a table most likely is of those that nothing reads yet."""
+    """Return the most likely kind of a table among those that no table has yet."""
     likely = likely_kind(sample)
     return next((name for name in (likely, "items", "users") if name not in taken), None)
 
@@ -174,13 +173,13 @@ def _skeleton(name: str, sample: Sample) -> str:
     return "\n".join(f"# {line}" for line in lines)
 
 
-def _named(sample: Sample) -> Sample:
-    """Return the sample without columns that have no name, as programs write for the numbers of rows."""
+def _without_unnamed_columns(sample: Sample) -> Sample:
+    """Return the sample without unnamed columns, which programs write for row numbers."""
     return replace(sample, rows=sample.rows.select([name for name in sample.rows.column_names if name.strip()]))
 
 
-def _rest(sample: Sample) -> list[Column]:
-    """Return the columns that may be ids, whatever they are called."""
+def _possible_ids(sample: Sample) -> list[Column]:
+    """Return the columns that may be ids, by their cells alone."""
     return [one for one in sample.columns.values() if len(one.values) > 1 and not one.is_time]
 
 
@@ -195,7 +194,7 @@ def _without_address(sample: Sample, user: Choice) -> Choice:
 
 
 def _consent(parts: Sequence[Part], consent: str, note: str) -> list[str]:
-    """Return the lines on consent; without a column of it, what a person has to decide."""
+    """Return the lines on consent; without a column of it, the decision for a person."""
     lines = [f"consent = {toml(consent)}", *([f"consent_note = {toml(note)}"] if note else [])]
     if consent != "opt-in" or any(line.key == "consent" for part in parts for line in part.lines):
         return lines

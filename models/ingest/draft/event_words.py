@@ -1,4 +1,4 @@
-"""Finds what happened by the words of other systems: the column, our event types, and orders that are no sale."""
+"""Translate the words of other systems: the event type column, event types, and orders that are no sale."""
 
 import re
 from collections.abc import Collection
@@ -59,7 +59,7 @@ _WORDS: Final = MappingProxyType(
 
 
 def _folded(word: str) -> str:
-    """Return a word without accents, an umlaut spelled either way alike."""
+    """Return a word without accents; both spellings of an umlaut become equal."""
     return re.sub("([aou])e", r"\1", plain(word))
 
 
@@ -92,29 +92,29 @@ def is_no_sale(state: str) -> bool:
 
 
 def event_type_of(word: str) -> str | None:
-    """Return our event type for a word of another system, or None for a word that is not known."""
+    """Return the canonical event type for a word of another system; None for an unknown word."""
     known = re.sub(r"[\W_]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word.strip())).strip("_").lower()
     return known if known in EVENT_TYPES else _TYPES.get(_folded(word))
 
 
 def event_words(sample: Sample, taken: Collection[str]) -> Column | None:
-    """Return the column that says what happened: by its name and a known word, else by what most of its cells say."""
+    """Return the column of event types: by its name and a known word, else by the words in most of its cells."""
     free = [one for one in sample.columns.values() if one.name not in taken and not one.is_number]
-    named = sample.candidates("event_type")
-    for one in named:
+    by_name = sample.candidates("event_type")
+    for one in by_name:
         if one in free and len(one.values) <= _MOST_TYPES and any(map(event_type_of, one.values)):
             return one
-    return next((one for one in free if _is_unnamed(one) and _few_words(one) and _speaks_of_events(one)), None)
+    return next((one for one in free if _is_unnamed(one) and _few_words(one) and _holds_event_words(one)), None)
 
 
 def possible_event_words(sample: Sample, taken: Collection[str], *, sale: bool) -> Column | None:
-    """Return the column that may say what happened in words that are not known.
+    """Return the column that may hold event types in unknown words.
 
-    A table that is a `sale` by other columns has many columns of few words: there only a name counts.
+    A table that is a `sale` by other columns has many columns of few words, so only a name counts.
     """
     free = [one for one in sample.columns.values() if one.name not in taken and _few_words(one)]
-    named = [one for one in sample.candidates("event_type") if one in free]
-    return next(iter(named), None) or (None if sale else next(filter(_is_unnamed, free), None))
+    by_name = [one for one in sample.candidates("event_type") if one in free]
+    return next(iter(by_name), None) or (None if sale else next(filter(_is_unnamed, free), None))
 
 
 def _few_words(one: Column) -> bool:
@@ -122,15 +122,15 @@ def _few_words(one: Column) -> bool:
 
 
 def _is_unnamed(one: Column) -> bool:
-    """Return whether the name says nothing of what the column holds, so that its words may be those of events."""
+    """Return whether the name does not describe the column, so its words may be event types."""
     name = plain(one.name)
     return all(rank(one.name, role) is None for role in _OTHER_ROLES) and not (
         TRAITS.search(name) or REGION.search(name) or PERSONAL.search(name)
     )
 
 
-def _speaks_of_events(one: Column) -> bool:
-    """Return whether most cells are known words, and not of sales alone, as states of orders are."""
+def _holds_event_words(one: Column) -> bool:
+    """Return whether most cells are known event words, and not only words of sales, which order states have."""
     known = {word: kind for word in one.values if (kind := event_type_of(word))}
     if set(known.values()) <= _SALES:
         return False

@@ -1,4 +1,4 @@
-"""Guesses the part of a mapping that reads events."""
+"""Guess the part of a mapping that reads events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +15,15 @@ from models.ingest.draft.joins import is_decimal
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text, toml
 from models.ingest.draft.names import MONEY, plain
-from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
+from models.ingest.draft.parts import Part, Settings, number_form, number_settings, open_part, time_settings
 from models.ingest.draft.roles import GUESTS, Choice, is_per_order, kind_of, unique_ids
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.placeholder_ids import ITEMS
 from models.ingest.tabular import numbers as table_numbers
-from models.ingest.tabular.numbers import NumberForm
 
 _SHOWN: Final = ("placement", "position", "recommendation_id")
 _REPEATED: Final = 0.9
-"""A column that is called event_id names events, also where an export repeats some rows."""
+"""A column called event_id identifies events even if an export repeats some rows."""
 _UNIQUE: Final = 0.999
 _FEW: Final = 0.02
 _MANY_ALIKE: Final = 0.05
@@ -45,10 +44,10 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     numbers = {role: _numbers(sample, role, taken_too) for role in _NUMERIC}
     if unnamed:
         priced = bool(numbers["price"] or numbers["total"])
-        found = amounts_by_cells(sample, taken_too, order, next(iter(numbers["quantity"]), None))
-        found = {role: one for role, one in found.items() if not (numbers[role] or (priced and role != "quantity"))}
-        numbers |= {role: [one] for role, one in found.items()}
-        guessed = ", ".join(f"{one.name} ({role})" for role, one in found.items())
+        guesses = amounts_by_cells(sample, taken_too, order, next(iter(numbers["quantity"]), None))
+        guesses = {role: one for role, one in guesses.items() if not (numbers[role] or (priced and role != "quantity"))}
+        numbers |= {role: [one] for role, one in guesses.items()}
+        guessed = ", ".join(f"{one.name} ({role})" for role, one in guesses.items())
         part.comments += [f"Guessed from cells alone, look at the examples of a check: {guessed}."] if guessed else []
     numbers["total"] = [one for one in numbers["total"] if not (order and is_per_order(sample, order.name, one.name))]
     quantity, price, total = (next(iter(numbers[role]), None) for role in ("quantity", "price", "total"))
@@ -85,19 +84,21 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
 
 def _likely_price(sample: Sample, taken: set[str], order: Column | None, quantity: Column | None) -> Column | None:
     """Return the column that may be a price: by a part of its name, else the only decimals beside a quantity."""
-    rest = [one for one in sample.columns.values() if one.name not in taken and one is not quantity and one.is_number]
-    rest = [one for one in rest if not (order and is_per_order(sample, order.name, one.name))]
-    named = [one for one in rest if MONEY.search(plain(one.name))]
-    decimals = [one for one in rest if is_decimal(one)] if quantity else []
-    return next(iter(named or decimals), None) if named or len(decimals) == 1 else None
+    free = [one for one in sample.columns.values() if one.name not in taken and one is not quantity and one.is_number]
+    free = [one for one in free if not (order and is_per_order(sample, order.name, one.name))]
+    by_name = [one for one in free if MONEY.search(plain(one.name))]
+    decimals = [one for one in free if is_decimal(one)] if quantity else []
+    return next(iter(by_name or decimals), None) if by_name or len(decimals) == 1 else None
 
 
 def _likely_rating(sample: Sample, taken: set[str], quantity: Column | None) -> Column | None:
     """Return the column that may be a rating: it holds most of the numbers from 1 to 5 or to 10, and no others."""
     others = [quantity, *sample.candidates("position")]
-    rest = [one for one in sample.columns.values() if one.name not in taken and one not in others]
-    found = [one for one in rest if any(one.values <= scale and len(one.values) > len(scale) / 2 for scale in _SCALES)]
-    return found[0] if len(found) == 1 else None
+    free = [one for one in sample.columns.values() if one.name not in taken and one not in others]
+    ratings = [
+        one for one in free if any(one.values <= scale and len(one.values) > len(scale) / 2 for scale in _SCALES)
+    ]
+    return ratings[0] if len(ratings) == 1 else None
 
 
 _SCALES: Final = tuple(frozenset(map(str, range(1, most + 1))) for most in (5, 10))
@@ -114,15 +115,15 @@ def _is_order(one: Column) -> bool:
 
 
 def _where(part: Part, user: Choice, item: Choice, kinds: Column | None) -> None:
-    """Leave out rows without a user or item, orders that are no sale, and event types that are none of ours."""
+    """Leave out rows without a user or item, orders that are no sale, and unknown event types."""
     conditions = []
-    for name, what, placeholders in ((user.column, "a user", GUESTS), (item.column, "an item", ITEMS)):
+    for name, subject, placeholders in ((user.column, "a user", GUESTS), (item.column, "an item", ITEMS)):
         if part.sample.columns[name].filled < 1:
             conditions.append(f"{sql(name)} is not null")
-            part.comments.append(f"Rows without {what} ({name}) are left out.")
-        if nobody := sorted(word for word in part.sample.columns[name].values if word in placeholders):
-            conditions.append(f"not {sql(name)} in ({', '.join(map(text, nobody))})")
-            part.comments.append(f"Rows where {name} is {', '.join(nobody)}, which is nobody's, are left out.")
+            part.comments.append(f"Rows without {subject} ({name}) are left out.")
+        if unknown := sorted(word for word in part.sample.columns[name].values if word in placeholders):
+            conditions.append(f"not {sql(name)} in ({', '.join(map(text, unknown))})")
+            part.comments.append(f"Rows where {name} is {', '.join(unknown)}, a placeholder, are left out.")
     states = None if kinds else _states(part, {user.column, item.column})
     if states and states.sure:
         conditions.append(states.condition)
@@ -143,7 +144,7 @@ class _States:
     column: str
     closed: list[str]
     doubt: str = ""
-    """What is uncertain, as a comment; empty if nothing is."""
+    """The uncertainty as a comment; empty if there is none."""
 
     @property
     def sure(self) -> bool:
@@ -157,15 +158,15 @@ class _States:
 
 def _states(part: Part, taken: set[str]) -> _States | None:
     """Return the column of states: sure by name and words, uncertain by either; None without one."""
-    named = part.sample.candidates("status")
-    others = [one for one in part.sample.columns.values() if one.name not in taken and one not in named]
-    for one in [*named, *(one for one in others if 1 < len(one.values) <= _MOST_STATES)]:
+    by_name = part.sample.candidates("status")
+    others = [one for one in part.sample.columns.values() if one.name not in taken and one not in by_name]
+    for one in [*by_name, *(one for one in others if 1 < len(one.values) <= _MOST_STATES)]:
         if closed := sorted({word.lower() for word in one.values if is_no_sale(word)}):
             doubt = (
-                "" if one in named else f"uncertain: leave out {', '.join(closed)} ({one.name}), if that is no sale,"
+                "" if one in by_name else f"uncertain: leave out {', '.join(closed)} ({one.name}), if that is no sale,"
             )
             return _States(one.name, closed, doubt)
-    for one in named:
+    for one in by_name:
         if 1 < len(one.values) <= _MOST_STATES and not one.is_number:
             words = sorted(one.values, key=one.stated.to_pylist().count)
             doubt = f"uncertain: name the states of {one.name} that are no sale, such as cancelled,"
@@ -174,7 +175,7 @@ def _states(part: Part, taken: set[str]) -> _States | None:
 
 
 def _known_types(part: Part, kinds: Column) -> list[str]:
-    """Return the condition that leaves out event types that are none of ours, by the shorter list."""
+    """Return the condition that leaves out unknown event types, by the shorter list."""
     unknown = sorted(word for word in kinds.values if event_type_of(word) is None)
     known = sorted(kinds.values.difference(unknown))
     if not unknown:
@@ -189,10 +190,10 @@ def _known_types(part: Part, kinds: Column) -> list[str]:
 
 
 def _event_id(part: Part, order: Column | None, identity: Sequence[str], quantity: Column | None) -> None:
-    """Name what identifies a row, the shortest combination that is different in every row.
+    """Add the event id: the shortest combination of columns that differs in every row.
 
-    Without one, an event is identified by these `identity` columns and its order. A price never identifies a row: it is
-    corrected later, or cannot be read. A quantity does only if very many rows are alike in all the rest.
+    Without one, an event is identified by these `identity` columns and its order. A price never identifies a row,
+    because it may be corrected later or be unreadable. A quantity does only if many rows are equal otherwise.
     """
     sample, item = part.sample, identity[1]
     taken = {*part.used, item, *([order.name] if order else [])}
@@ -226,10 +227,10 @@ def _event_id(part: Part, order: Column | None, identity: Sequence[str], quantit
 
 
 def _contradictory(sample: Sample, identity: Sequence[str]) -> float:
-    """Return the share of rows that are alike in the `identity` columns with another one, but not in all columns."""
-    everything = _joined(sample, list(sample.columns))
+    """Return the share of rows that equal another row in the `identity` columns, but not in all columns."""
+    keys = _joined(sample, list(sample.columns))
     apart = pc.count_distinct(_joined(sample, identity)).as_py()
-    return float((pc.count_distinct(everything).as_py() - apart) / max(1, len(everything)))
+    return float((pc.count_distinct(keys).as_py() - apart) / max(1, len(keys)))
 
 
 def _joined(sample: Sample, names: Sequence[str]) -> Any:
@@ -263,8 +264,8 @@ def _zoned(one: Column) -> bool:
 
 def _add_type(part: Part, kinds: Column | None, signed: Column | None, sold: bool, rated: bool) -> None:
     if kinds:
-        named = kinds in part.sample.candidates("event_type")
-        part.column("event_type", Choice(kinds.name, note="" if named else "guessed from its words"))
+        by_name = kinds in part.sample.candidates("event_type")
+        part.column("event_type", Choice(kinds.name, note="" if by_name else "guessed from its words"))
         known = {word: kind for word in sorted(kinds.values) if (kind := event_type_of(word))}
         translated = {word: kind for word, kind in known.items() if word != kind}
         if translated:
@@ -286,7 +287,7 @@ def _add_type(part: Part, kinds: Column | None, signed: Column | None, sold: boo
 
 
 def _suggest_words(part: Part, words: Column | None) -> None:
-    """Mark the constant event type as uncertain, and suggest the column that may say what happened."""
+    """Mark the constant event type as uncertain, and suggest the column that may hold event types."""
     if not words:
         return
     place = next(place for place, one in enumerate(part.lines) if one.key == "constants")
@@ -302,11 +303,11 @@ def _worth(
     quantity: Column | None,
     price: Column | None,
     total: Column | None,
-    settings: dict[str, Any],
+    settings: Settings,
     *,
     sure: bool,
 ) -> None:
-    """Add pieces and the money of the whole line; a price that is not `sure` is commented out."""
+    """Add the quantity and the money of the whole line; a price that is not `sure` is commented out."""
     stated = [one for one in (quantity, price, total) if one]
     negative = any(_lowest(one, settings) < 0 for one in stated)
     if quantity:
@@ -334,24 +335,21 @@ def _worth(
         part.suggest("value", value, f"uncertain: {money.name} may be {note.removeprefix('uncertain: ')}")
 
 
-def _parsed(one: Column, settings: dict[str, Any]) -> pa.Array:
-    form = NumberForm(
-        settings.get("decimal", "."), settings.get("thousands", ""), tuple(settings.get("currency_signs", ()))
-    )
-    return table_numbers.parsed(one.stated, form)
+def _parsed(one: Column, settings: Settings) -> pa.Array:
+    return table_numbers.parsed(one.stated, number_form(settings))
 
 
-def _lowest(one: Column, settings: dict[str, Any]) -> float:
+def _lowest(one: Column, settings: Settings) -> float:
     return pc.min(_parsed(one, settings)).as_py() or 0.0
 
 
-def _highest(one: Column, settings: dict[str, Any]) -> float:
+def _highest(one: Column, settings: Settings) -> float:
     return pc.max(_parsed(one, settings)).as_py() or 0.0
 
 
-def _share_above(one: Column, settings: dict[str, Any], limit: float) -> float:
+def _share_above(one: Column, settings: Settings, limit: float) -> float:
     return pc.mean(pc.greater(_parsed(one, settings), limit).cast(pa.int8())).as_py() or 0.0
 
 
-def _has_zero(one: Column, settings: dict[str, Any]) -> bool:
+def _has_zero(one: Column, settings: Settings) -> bool:
     return bool(pc.any(pc.equal(_parsed(one, settings), 0.0)).as_py())

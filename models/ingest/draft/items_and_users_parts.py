@@ -1,4 +1,4 @@
-"""Guesses the parts of a mapping that read items and users."""
+"""Guess the parts of a mapping that read items and users."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
 from models.ingest.draft.roles import Choice, times_of
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.draft.stock import is_stock, share_out, speaks_of_stock, stock_words
+from models.ingest.draft.stock import has_stock_words, is_stock, share_out, stock_words
 from models.ingest.tabular.answer_words import NO, USUAL_YES, YES
 
 _SEVERAL: Final = 0.3
@@ -19,10 +19,10 @@ _MOST_ATTRIBUTES: Final = 8
 _MOST_LEVELS: Final = 3
 _MOST_STOCK_WORDS: Final = 20
 _MOST_GROUPS: Final = 50
-_MOST_NAMED_GROUPS: Final = 500
+_MOST_GROUPS_BY_NAME: Final = 500
 _FEW_GROUPS: Final = 12
 _OWN_WORD: Final = 0.9
-"""Where almost every row has a word of its own, it groups nothing."""
+"""A column with a different word in almost every row groups nothing."""
 _ANSWERS: Final = ("consent", "marketing", "consent_at")
 _WORDS: Final = r"\p{L}{2}[^/:]* .*\p{L}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]{2}"
 _UNNAMED_PRICE: Final = "uncertain: the only column with decimals"
@@ -31,7 +31,7 @@ _LISTS: Final = ("|", ", ", ";")
 
 
 def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
-    """Return the part for a table of items; one that is no `own_table` repeats them in rows of events."""
+    """Return the part for a table of items; without an `own_table`, rows of events repeat the items."""
     part = open_part("items", sample)
     taken = {item.column}
     prices = [one for one in sample.candidates("price") if one.is_number and one.name not in taken]
@@ -46,12 +46,12 @@ def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
         part.comments.append(f"Rows without an item ({item.column}) are left out.")
     part.column("item_id", item)
     titles = [one for one in sample.candidates("title") if one.name not in taken and not one.is_number]
-    if not titles and own_table and (named := _varied(sample, taken)):
-        part.column("title", Choice(named.name), "uncertain: texts that differ in almost all rows")
+    if not titles and own_table and (varied := _varied(sample, taken)):
+        part.column("title", Choice(varied.name), "uncertain: texts that differ in almost all rows")
     elif not titles:
         levels = [one for one in sample.candidates("category") if one.name not in taken and not one.is_number]
-        named = max(levels, key=lambda one: len(one.values), default=sample.columns[item.column])
-        part.column("title", Choice(named.name), "uncertain: no column looks like a title")
+        fallback = max(levels, key=lambda one: len(one.values), default=sample.columns[item.column])
+        part.column("title", Choice(fallback.name), "uncertain: no column looks like a title")
     part.first("title", titles)
     _categories(part, taken)
     part.first(
@@ -86,24 +86,26 @@ def users_part(sample: Sample, user: Choice, *, own_table: bool = True) -> Part 
 
 def _varied(sample: Sample, taken: set[str]) -> Column | None:
     """Return the first column of texts in words that differ from row to row, as titles do."""
-    found = [
+    texts = [
         one
         for one in sample.columns.values()
         if one.name not in taken and one.distinct > _SEVERAL and not (one.is_number or one.is_time or one.is_email)
     ]
-    found = [one for one in found if one.filled > 1 - _SEVERAL and one.share(_WORDS) > 1 - _SEVERAL]
-    return next((one for one in found if one.share("^https?://") < _SEVERAL), None)
+    texts = [one for one in texts if one.filled > 1 - _SEVERAL and one.share(_WORDS) > 1 - _SEVERAL]
+    return next((one for one in texts if one.share("^https?://") < _SEVERAL), None)
 
 
 def _categories(part: Part, taken: set[str]) -> None:
     """Add one column with a path, or several as levels, the ones with the fewest values first."""
-    found = [one for one in part.sample.candidates("category") if one.name not in taken and not one.is_number]
-    found = found or [one for one in part.sample.columns.values() if _share_with(one, _PATHS[0]) > _SEVERAL]
-    found = [one for one in found if len(one.values) > 1 and one.filled > _SEVERAL / 3 and one.name not in part.used]
-    if not found:
+    columns = [one for one in part.sample.candidates("category") if one.name not in taken and not one.is_number]
+    columns = columns or [one for one in part.sample.columns.values() if _share_with(one, _PATHS[0]) > _SEVERAL]
+    columns = [
+        one for one in columns if len(one.values) > 1 and one.filled > _SEVERAL / 3 and one.name not in part.used
+    ]
+    if not columns:
         return
-    paths = [(one, sign) for one in found for sign in _PATHS if _share_with(one, sign) > _SEVERAL]
-    lists = [(one, sign) for one in found for sign in _LISTS if _share_with(one, sign) > _SEVERAL]
+    paths = [(one, sign) for one in columns for sign in _PATHS if _share_with(one, sign) > _SEVERAL]
+    lists = [(one, sign) for one in columns for sign in _LISTS if _share_with(one, sign) > _SEVERAL]
     if paths or lists:
         one = (paths or lists)[0][0]
         part.used.add(one.name)
@@ -113,37 +115,36 @@ def _categories(part: Part, taken: set[str]) -> None:
         if signs := [sign for other, sign in lists if other is one]:
             part.add("category_alternatives", signs[0], "several categories in a cell: the first one counts")
         return
-    levels = sorted(found[:_MOST_LEVELS], key=lambda one: len(one.values))
+    levels = sorted(columns[:_MOST_LEVELS], key=lambda one: len(one.values))
     part.used.update(one.name for one in levels)
     note = "uncertain: the order of the levels, the most general first" if len(levels) > 1 else ""
     part.add("category", [one.name for one in levels], note)
 
 
 def _offers(part: Part) -> None:
-    """Add stock, pages, pictures and currency where the mapping has keys for them."""
+    """Add stock, pages and pictures, which the mapping has keys for."""
     sample = part.sample
     for role in ("url", "image"):
-        found = [one for one in sample.candidates(role) if one.share("^https?://") > 1 - _SEVERAL]
-        part.first(role, found)
+        part.first(role, [one for one in sample.candidates(role) if one.share("^https?://") > 1 - _SEVERAL])
     _stock(part)
 
 
 def _stock(part: Part) -> None:
-    """Add the column of stock with the meaning of its words; what is not sure is commented out."""
-    rest = [one for one in part.sample.columns.values() if one.name not in part.used]
-    groups = [one for one in rest if 1 < len(one.values) <= _MOST_STOCK_WORDS and not one.is_number]
-    named = [one for one in part.sample.candidates("available") if one in rest and one.filled > 0]
-    stock = [one for one in named if is_stock(one)]
+    """Add the column of stock with the meaning of its words; uncertain lines are commented out."""
+    free = [one for one in part.sample.columns.values() if one.name not in part.used]
+    groups = [one for one in free if 1 < len(one.values) <= _MOST_STOCK_WORDS and not one.is_number]
+    by_name = [one for one in part.sample.candidates("available") if one in free and one.filled > 0]
+    stock = [one for one in by_name if is_stock(one)]
     if not stock:
-        spoken = [one for one in groups if speaks_of_stock(one)]
-        for one in [*spoken, *(one for one in named if one in groups)][:1]:
+        by_words = [one for one in groups if has_stock_words(one)]
+        for one in [*by_words, *(one for one in by_name if one in groups)][:1]:
             words, unknown = stock_words(one)
             part.suggest("available", one.name, f"uncertain: {one.name} may say what is in stock")
             part.suggest("available_words", words | dict.fromkeys(unknown, True), "true is in stock")
         return
     out = share_out(stock[0])
     if out > 1 - _SEVERAL:
-        part.comments.append(f"{stock[0].name} says that {out:.0%} are out of stock; is it kept? If so: available.")
+        part.comments.append(f"{stock[0].name} has {out:.0%} out of stock. If it is up to date, name it as available.")
         return
     part.first("available", stock)
     known, unknown = stock_words(stock[0])
@@ -155,16 +156,16 @@ def _stock(part: Part) -> None:
 
 
 def _attributes(part: Part) -> None:
-    rest = [one for one in part.sample.columns.values() if one.name not in part.used and not one.is_time]
-    rest = [one for one in rest if _is_group(one) and not _is_personal(one) and one.filled > _SEVERAL]
-    kept = [one.name for one in rest if not one.is_number][:_MOST_ATTRIBUTES]
-    if kept:
-        part.used.update(kept)
-        part.add("attributes", kept)
+    free = [one for one in part.sample.columns.values() if one.name not in part.used and not one.is_time]
+    groups = [one for one in free if _is_group(one) and not _is_personal(one) and one.filled > _SEVERAL]
+    names = [one.name for one in groups if not one.is_number][:_MOST_ATTRIBUTES]
+    if names:
+        part.used.update(names)
+        part.add("attributes", names)
 
 
 def _choose(part: Part, priced: bool) -> None:
-    """Say which of several rows of an item counts."""
+    """Add the rule for several rows of an item."""
     times = times_of(part.sample)
     part.add("choose", {"title": "most_frequent"} | ({"price": "latest"} if priced and times else {}))
     if times:
@@ -204,14 +205,14 @@ def _is_group(one: Column, most: int = _MOST_GROUPS) -> bool:
 
 def _is_trait(one: Column, own_table: bool) -> bool:
     """Return whether a column groups users: by its name, or in a table of users by having few words."""
-    named = bool(TRAITS.search(plain(one.name)))
+    by_name = bool(TRAITS.search(plain(one.name)))
     if (
-        not _is_group(one, _MOST_NAMED_GROUPS if named else _MOST_GROUPS)
+        not _is_group(one, _MOST_GROUPS_BY_NAME if by_name else _MOST_GROUPS)
         or _is_personal(one)
         or any(rank(one.name, role) is not None for role in _ANSWERS)
     ):
         return False
-    if named:
+    if by_name:
         return own_table or not (one.is_number or rank(one.name, "status") is not None)
     return own_table and len(one.values) <= _FEW_GROUPS and not one.is_number and not one.is_time
 
@@ -222,5 +223,5 @@ def _is_personal(one: Column) -> bool:
 
 
 def _share_with(one: Column, sign: str) -> float:
-    found = pc.sum(pc.match_substring(one.stated, sign)).as_py() or 0
-    return float(found / max(1, len(one.stated)))
+    count = pc.sum(pc.match_substring(one.stated, sign)).as_py() or 0
+    return float(count / max(1, len(one.stated)))

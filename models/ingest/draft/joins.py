@@ -1,4 +1,4 @@
-"""Compares the cells of tables: which column repeats the ids of another table, and which column settles another."""
+"""Compare the cells of tables: columns that repeat the ids of another table, or determine another column."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.ingest.draft.roles import UNIQUE, names_something, times_of, unique_ids
+from models.ingest.draft.roles import UNIQUE, may_be_id, times_of, unique_ids
 from models.ingest.draft.samples import Column, Sample
 
 _HELD: Final = 0.7
-"""So many rows of a column have to name an id of the other table."""
+"""The smallest share of rows of a column with an id of the other table."""
 _COVERED: Final = 0.01
 _COVERED_NUMBERS: Final = 0.1
-"""Numbers of pieces are also found among short numbers of items, but they are few of them."""
+"""Quantities also occur among short item numbers, but they cover few of them."""
 _LEAST_IDS: Final = 5
 _LEAST_ROWS: Final = 25
 """A table of fewer ids may be one of branches, statuses or countries."""
@@ -37,7 +37,7 @@ class Link:
 def links(sample: Sample, tables: Iterable[Sample]) -> list[Link]:
     """Return at most one link to each other table, and of each column: the strongest ones."""
     ids = repeated_ids(sample)
-    found = [
+    candidates = [
         Link(one, table, key, strength)
         for table in tables
         if table is not sample
@@ -46,18 +46,18 @@ def links(sample: Sample, tables: Iterable[Sample]) -> list[Link]:
         for one in ids
         if (strength := _strength(one, key))
     ]
-    kept: list[Link] = []
-    for link in sorted(found, key=lambda one: -one.strength):
-        if not any(link.table is one.table or link.column is one.column for one in kept):
-            kept.append(link)
-    return kept
+    strongest: list[Link] = []
+    for link in sorted(candidates, key=lambda one: -one.strength):
+        if not any(link.table is one.table or link.column is one.column for one in strongest):
+            strongest.append(link)
+    return strongest
 
 
 def repeated_ids(sample: Sample) -> list[Column]:
-    """Return the columns that may name something that several rows are about, whatever they are called."""
+    """Return the columns that may hold ids shared by several rows, by their cells alone."""
     times = {one.name for one in times_of(sample)}
-    found = [one for one in sample.columns.values() if one.name not in times and names_something(one)]
-    return [one for one in found if one.distinct < UNIQUE and len(one.values) >= _LEAST_IDS and not is_decimal(one)]
+    ids = [one for one in sample.columns.values() if one.name not in times and may_be_id(one)]
+    return [one for one in ids if one.distinct < UNIQUE and len(one.values) >= _LEAST_IDS and not is_decimal(one)]
 
 
 def is_decimal(one: Column) -> bool:
@@ -76,7 +76,7 @@ def settles(some: Any, others: Any) -> float | None:
 
 
 def is_order(one: Column, times: Sequence[Column]) -> bool:
-    """Return whether all rows of a value are of one day: those of an order are, those of a user or item are not."""
+    """Return whether all rows of a value have one day: rows of an order do, rows of a user or item do not."""
     return bool(times) and (settles(one.texts, times[0].days) or 0) >= _SETTLED
 
 

@@ -1,4 +1,4 @@
-"""Pieces of mapping files as text."""
+"""Write pieces of mapping files as text."""
 
 import json
 import re
@@ -37,6 +37,6 @@ def text(value: str) -> str:
 
 @cache
 def _reserved() -> frozenset[str]:
-    """Return the words that SQL keeps for itself."""
-    found = query("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'")
-    return frozenset(found["keyword_name"].to_pylist())
+    """Return the reserved words of SQL."""
+    keywords = query("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'")
+    return frozenset(keywords["keyword_name"].to_pylist())

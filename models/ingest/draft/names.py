@@ -1,4 +1,4 @@
-"""What columns are usually called, in some languages, by the role that they play in a mapping."""
+"""List the usual names of columns, in some languages, by their role in a mapping."""
 
 import re
 from types import MappingProxyType
@@ -49,9 +49,9 @@ _AFTER_MONEY: Final = re.compile(
     r"(_(incl|inclus\w*|included|incluid[oa]|dahil|haric|escl|esclusa|excl|excluded))?|"
     r"((in|v|w|en|i)_)?(eur|usd|gbp|chf|czk|kc|pln|zl|sek|kr|try|tl|brl)|net|netto|gross|brutto|ttc|ht))+$"
 )
-"""What a name of a price says of taxes and currency."""
+"""The suffix of a price name about taxes and currency."""
 MONEY: Final = re.compile(rf"(^|_)({_MONEY})(_|$)|price|preis|prijs|fiyat")
-"""A name that speaks of a price, whichever it is."""
+"""A name of any price."""
 _PLACES: Final = "billing|shipping|customer|contact"
 ROLES: Final = MappingProxyType(
     {
@@ -187,7 +187,7 @@ TRAITS: Final = re.compile(
 _SPELLED: Final = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "o", "ł": "l", "đ": "d", "\N{LATIN SMALL LETTER DOTLESS I}": "i"}
 )
-"""Letters that other letters spell, and those that no accent makes."""
+"""Letters that are spelled with other letters, and letters without a decomposition."""
 
 
 def plain(name: str) -> str:
@@ -198,7 +198,7 @@ def plain(name: str) -> str:
 
 
 def rank(name: str, role: str) -> int | None:
-    """Return how usual the name is for a role, 0 for the most usual; None if it is not."""
+    """Return the rank of the name for a role, 0 for the most usual; None if the name does not fit."""
     words = plain(name)
     forms = [words, words.replace("_", ""), re.sub(r"_(billing|shipping)$", "", words)]
     forms += [_AFTER_MONEY.sub("", words)] if role in ("price", "total") else []

@@ -1,4 +1,4 @@
-"""A part of a mapping as lines with comments."""
+"""Build a part of a mapping as lines with comments."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,19 +10,22 @@ from models.ingest.draft.samples import Column, Sample
 from models.ingest.tabular import format_suggestions, numbers
 from models.ingest.tabular.format_suggestions import Suggestion, best
 from models.ingest.tabular.numbers import NumberForm
+from models.primitives.json_types import JsonObject
 
 _COMMENT_AT: Final = 100
+Settings = JsonObject
+"""Keys and values of a part of a mapping file."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One key with its value, and what is uncertain about it."""
+    """One key with its value, and a note on its uncertainty."""
 
     key: str
     value: Any
     note: str = ""
     commented: bool = False
-    """Whether it is a suggestion that does not count yet."""
+    """Whether it is a commented-out suggestion."""
 
     def text(self) -> list[str]:
         """Return the line, with its note behind or above it."""
@@ -69,7 +72,7 @@ class Part:
         return candidates[0].name
 
     def text(self) -> str:
-        """Return the part as it stands in a file."""
+        """Return the text of the part in a file."""
         unused = [name for name in self.sample.rows.column_names if name not in self.used]
         shown = [f"# Not used: {', '.join(unused)}"] if unused else []
         lines = [line for one in self.lines for line in one.text()]
@@ -77,7 +80,7 @@ class Part:
 
 
 def open_part(name: str, sample: Sample) -> Part:
-    """Return a part with its files and how they are written."""
+    """Return a part with its files and their format."""
     part = Part(name, sample)
     part.add("file", sample.files[0] if len(sample.files) == 1 else list(sample.files))
     if sample.separator != ",":
@@ -89,7 +92,7 @@ def open_part(name: str, sample: Sample) -> Part:
     return part
 
 
-def number_settings(sample: Sample, columns: Iterable[str]) -> tuple[dict[str, Any], str]:
+def number_settings(sample: Sample, columns: Iterable[str]) -> tuple[Settings, str]:
     """Return the settings that read the numbers of all these columns best, and a note if others read as many."""
     read = [sample.columns[name] for name in columns]
     read = [one for one in read if one.share(r"^-?\d+([.]\d+)?$") < 1]
@@ -105,16 +108,22 @@ def number_settings(sample: Sample, columns: Iterable[str]) -> tuple[dict[str, A
     return dict(first.settings), note
 
 
+def number_form(settings: Settings) -> NumberForm:
+    """Return the form of numbers that settings state."""
+    signs = tuple(settings.get("currency_signs", ()))
+    return NumberForm(settings.get("decimal", "."), settings.get("thousands", ""), signs)
+
+
 def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[str] | None, str]:
     """Return the time formats of the first of these columns, and a note if others read as many cells."""
     column = sample.columns[columns[0]]
     if column.is_typed_time or not column.time_forms:
         return None, ""
-    found = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
-    if "timestamp" in found:
-        found = ["timestamp"]
-    chosen = min(found, key=lambda form: (_month_first(form) != _is_american(sample), found.index(form)))
-    others = [form for form in found if form != chosen]
+    formats = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
+    if "timestamp" in formats:
+        formats = ["timestamp"]
+    chosen = min(formats, key=lambda form: (_month_first(form) != _is_american(sample), formats.index(form)))
+    others = [form for form in formats if form != chosen]
     note = (
         f"uncertain: {' or '.join(map(toml, others))} reads as many; look at the examples of a check" if others else ""
     )
@@ -126,13 +135,12 @@ def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[st
 
 
 def _reads(columns: Iterable[Column], suggestion: Suggestion) -> int:
-    stated = dict(suggestion.settings)
-    form = NumberForm(stated.get("decimal", "."), stated.get("thousands", ""), tuple(stated.get("currency_signs", ())))
+    form = number_form(dict(suggestion.settings))
     return sum(len(one.stated) - numbers.parsed(one.stated, form).null_count for one in columns)
 
 
 def _unlikely(sample: Sample, suggestion: Suggestion) -> bool:
-    """Files with ; between values come from where numbers have a decimal comma."""
+    """Return whether the decimal sign does not fit the file: files with `;` come with decimal commas."""
     comma = dict(suggestion.settings).get("decimal") == ","
     return comma != (sample.separator == ";")
 

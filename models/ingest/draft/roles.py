@@ -1,4 +1,4 @@
-"""Decides which table is what, and which columns name its users, items and times."""
+"""Decide the kind of a table, and which columns name its users, items and times."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ GUESTS: Final = (
     ),
     *spellings(("walk-in", "walkin", "cash", "unbekannt", "visitor")),
 )
-"""Ids of users that stand for nobody, in some languages."""
+"""User ids that stand for no user, in some languages."""
 UNIQUE: Final = 0.95
 JOINS: Final = 0.3
-"""So many shared ids make two columns the same id."""
+"""The share of common ids from which two columns hold the same id."""
 _FEW: Final = 0.02
 _HALF: Final = 0.5
 _DATE: Final = r"^(\d{1,2}[./-] ?\d{1,2}[./-] ?\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})($|\D)"
@@ -32,16 +32,16 @@ _DATE: Final = r"^(\d{1,2}[./-] ?\d{1,2}[./-] ?\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{
 
 @dataclass(frozen=True)
 class Choice:
-    """A column for a key, and the others that might be meant."""
+    """A column for a key, and the alternatives."""
 
     column: str
     others: tuple[str, ...] = ()
     note: str = ""
-    """Why it is uncertain; empty if it is not."""
+    """The reason for uncertainty; empty if there is none."""
 
 
 def kind_of(sample: Sample) -> Kind:
-    """Return what the rows of a table are."""
+    """Return the kind of the rows of a table."""
     user, item, time = users_of(sample), items_of(sample), times_of(sample)
     order = [one for one in sample.candidates("order") if rank(one.name, "order") == 0]
     if user and item and time and not _one_row_each(user):
@@ -61,59 +61,59 @@ def kind_of(sample: Sample) -> Kind:
 
 
 def unique_ids(sample: Sample) -> list[Column]:
-    """Return the columns that may be the id of a row, whatever they are called."""
-    return [one for one in sample.columns.values() if one.distinct > UNIQUE and names_something(one)]
+    """Return the columns that may be the id of a row, by their cells alone."""
+    return [one for one in sample.columns.values() if one.distinct > UNIQUE and may_be_id(one)]
 
 
 def users_of(sample: Sample) -> list[Column]:
     """Return the columns that may name the user of a row."""
-    found = [one for one in sample.candidates("user") if names_something(one)]
-    return sorted(found, key=lambda one: _somebody(one) < JOINS)
+    users = [one for one in sample.candidates("user") if may_be_id(one)]
+    return sorted(users, key=lambda one: _real_user_share(one) < JOINS)
 
 
 def items_of(sample: Sample) -> list[Column]:
     """Return the columns that may name the item of a row."""
-    return [one for one in sample.candidates("item") if names_something(one) and not one.is_email]
+    return [one for one in sample.candidates("item") if may_be_id(one) and not one.is_email]
 
 
 def times_of(sample: Sample) -> list[Column]:
-    """Return the columns that may say when a row happened: named ones, then any that hold nothing but times."""
-    named = [one for one in sample.candidates("time") if one.filled > JOINS and one.time_share > JOINS]
+    """Return the columns that may hold the time of a row: those with a usual name, then others that hold only times."""
+    by_name = [one for one in sample.candidates("time") if one.filled > JOINS and one.time_share > JOINS]
     others = [
         one for one in sample.columns.values() if one.filled > JOINS and (one.is_typed_time or _written_time(one))
     ]
-    return [*named, *(one for one in others if one.name not in {n.name for n in named})]
+    return [*by_name, *(one for one in others if one.name not in {n.name for n in by_name})]
 
 
 def ids_of(sample: Sample, kind: Kind) -> list[Column]:
     """Return the columns that may be the id of the items or users of a table."""
-    named = items_of(sample) if kind == "items" else users_of(sample)
-    plain = [one for one in _plain_id(sample) if one.name not in {n.name for n in named}]
-    return [*named, *plain]
+    by_name = items_of(sample) if kind == "items" else users_of(sample)
+    plain = [one for one in _plain_id(sample) if one.name not in {n.name for n in by_name}]
+    return [*by_name, *plain]
 
 
 def joined(
-    some: Sequence[Column], others: Sequence[Column], rest: Iterable[Column] = ()
+    some: Sequence[Column], others: Sequence[Column], further: Iterable[Column] = ()
 ) -> tuple[Choice, Choice] | None:
-    """Return the pair of columns that share most ids, of the most usual names among equals; None if none do.
+    """Return the pair of columns that share most ids, with the most usual names among equals; None if no pair does.
 
-    `rest` are further columns of the first table, whatever they are called.
+    `further` are other columns of the first table, with any names.
     """
     pairs = [
         (round(overlap(one, other), 1), plain(one.name) == plain(other.name), -place, -after, one, other)
-        for place, one in enumerate([*some, *rest])
+        for place, one in enumerate([*some, *further])
         for after, other in enumerate(others)
     ]
     if not pairs:
         return None
-    shared, *_, mine, theirs = max(pairs, key=lambda pair: pair[:4])
+    shared, *_, column, other_column = max(pairs, key=lambda pair: pair[:4])
     if shared < JOINS:  # samples of large tables share few ids
         alike = [pair for pair in pairs if pair[1] and pair[4] in some]
         if not alike:
             return None
-        *_, mine, theirs = max(alike, key=lambda pair: pair[:4])
-    same = [one for one in some if overlap(one, theirs) >= JOINS]
-    return _choice(mine, same), _choice(theirs, [one for one in others if overlap(mine, one) >= JOINS])
+        *_, column, other_column = max(alike, key=lambda pair: pair[:4])
+    same = [one for one in some if overlap(one, other_column) >= JOINS]
+    return _choice(column, same), _choice(other_column, [one for one in others if overlap(column, one) >= JOINS])
 
 
 def chosen(candidates: Sequence[Column], note: str = "") -> Choice | None:
@@ -122,7 +122,7 @@ def chosen(candidates: Sequence[Column], note: str = "") -> Choice | None:
 
 
 def is_per_order(sample: Sample, order: str, column: str) -> bool:
-    """Return whether a number is that of a whole order: the same, or there once, on all lines of an order."""
+    """Return whether a number belongs to the whole order: equal, or stated once, on all lines of an order."""
     rows = pa.table({"order": sample.columns[order].texts, "value": sample.columns[column].texts})
     groups = rows.group_by("order").aggregate([("order", "count"), ("value", "count_distinct")])
     several = [
@@ -140,7 +140,7 @@ def _choice(column: Column, candidates: Sequence[Column], note: str = "") -> Cho
 
 
 def _one_row_each(ids: Iterable[Column]) -> bool:
-    """Return whether one of these columns tells the rows apart: a table of users or items has one row for each."""
+    """Return whether one of these columns is unique: a table of users or items has one row for each."""
     return any(one.distinct > UNIQUE for one in ids)
 
 
@@ -154,23 +154,23 @@ def _is_about_people(sample: Sample) -> bool:
 
 
 def _plain_id(sample: Sample) -> list[Column]:
-    named = [
+    by_name = [
         one for one in sample.columns.values() if one.name.strip().lower() in ("id", "uuid", "key", "handle", "code")
     ]
-    return [one for one in named if one.filled > JOINS]
+    return [one for one in by_name if one.filled > JOINS]
 
 
-def names_something(one: Column) -> bool:
-    """Return whether cells may be ids: neither times nor flags, and not one for everybody."""
+def may_be_id(one: Column) -> bool:
+    """Return whether cells may be ids: neither times nor flags, with more than one value."""
     if one.is_typed_time or one.filled < _FEW or len(one.values) < 2:
         return False
     return not _written_time(one) and one.share(r"^-?\d+[.,]\d*[1-9]$") < _FEW
 
 
-def _somebody(one: Column) -> float:
-    """Return the share of rows with an id of somebody: guests of a shop often have the id 0."""
-    nobody = pc.sum(pc.is_in(one.stated, value_set=pa.array(GUESTS))).as_py() or 0
-    return float((len(one.stated) - nobody) / max(1, len(one.texts)))
+def _real_user_share(one: Column) -> float:
+    """Return the share of rows with a real user id: guests of a shop often have the id 0."""
+    guests = pc.sum(pc.is_in(one.stated, value_set=pa.array(GUESTS))).as_py() or 0
+    return float((len(one.stated) - guests) / max(1, len(one.texts)))
 
 
 def _written_time(one: Column) -> bool:

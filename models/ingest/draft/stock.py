@@ -1,39 +1,39 @@
-"""What the cells of a column of stock say."""
+"""Interpret the cells of a column of stock."""
 
 import re
 from typing import Final
 
 from models.ingest.draft.samples import Column
 from models.ingest.tabular.answer_words import NO, YES, stock_answers, stock_meaning
-from models.ingest.tabular.numbers import NOTHING
+from models.ingest.tabular.numbers import EMPTY_CELLS
 from models.ingest.tabular.offers import STOCK_WORDS, stock_word
 
 _MOSTLY: Final = 0.5
 _OTHER_MEANINGS: Final = frozenset(["active", "inactive", "none", "brak", "on sale", "var", "yok", "slut"])
-"""Words of stock that columns of other things have, too."""
+"""Words of stock that columns of other data also have."""
 _NUMBER: Final = r"-?\d+([.,]\d+)?"
 _NO_PIECES: Final = r"-?0*([.,]0+)?|-\d.*"
 _SCHEMA: Final = r"^https?://schema\.org/"
 
 
 def stock_words(one: Column) -> tuple[dict[str, bool], list[str]]:
-    """Return the words that `available_words` has to explain, and those whose meaning is not known."""
+    """Return the words that `available_words` has to explain, and the words with an unknown meaning."""
     known, unknown = stock_answers(sorted(_words(one)))
     return {word: yes for word, yes in known.items() if word not in STOCK_WORDS}, unknown
 
 
 def is_stock(one: Column) -> bool:
-    """Return whether most cells of a column that is called like stock say what is in stock."""
+    """Return whether most cells of a column with a name of stock state what is in stock."""
     cells = one.stated.to_pylist()
     known = sum(re.fullmatch(_NUMBER, cell) is not None or stock_meaning(_word(cell)) is not None for cell in cells)
     return one.is_number or known > _MOSTLY * len(cells)
 
 
-def speaks_of_stock(one: Column) -> bool:
-    """Return whether the words alone tell: all are known, one is out of stock, and one is no plain answer."""
+def has_stock_words(one: Column) -> bool:
+    """Return whether the words alone show stock: all are known, one is out of stock, and one is no plain answer."""
     words = _words(one)
-    meant = {stock_meaning(word) for word in words}
-    return meant == {True, False} and bool(words - YES - NO - _OTHER_MEANINGS)
+    meanings = {stock_meaning(word) for word in words}
+    return meanings == {True, False} and bool(words - YES - NO - _OTHER_MEANINGS)
 
 
 def share_out(one: Column) -> float:
@@ -44,7 +44,7 @@ def share_out(one: Column) -> float:
 
 
 def _words(one: Column) -> set[str]:
-    return {_word(value) for value in one.values if value not in NOTHING and not re.fullmatch(_NUMBER, value)}
+    return {_word(value) for value in one.values if value not in EMPTY_CELLS and not re.fullmatch(_NUMBER, value)}
 
 
 def _word(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Finds the table of events and its users and items: by the names of columns, else by how the tables join."""
+"""Find the table of events with its users and items: by column names, else by how the tables join."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ _OPEN: Final = 0.7
 _FEWEST_USERS: Final = 10
 _ORDERS_OF_A_USER: Final = 20
 _GROUPS: Final = 12
-"""So few different words group rows; more may be ids."""
+"""Up to this many different words group rows; more may be ids."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """The table of events, with the columns that may name users and items, the likeliest first."""
+    """The table of events, with the columns that may name users and items, the most likely first."""
 
     sample: Sample
     users: Sequence[Column]
@@ -34,30 +34,30 @@ class Events:
 
 def find_events(tables: Sequence[Sample]) -> Events | None:
     """Return the largest table of events by its names, or else the one that joins others; None if none is sure."""
-    named = [one for one in tables if kind_of(one) == "events"]
-    if named:
-        sample = max(named, key=lambda one: len(one.rows))
+    by_name = [one for one in tables if kind_of(one) == "events"]
+    if by_name:
+        sample = max(by_name, key=lambda one: len(one.rows))
         return Events(sample, users_of(sample), items_of(sample))
     apart = split_orders(tables)
     whole = [one for one in tables if times_of(one) and not any(one is other for other, _ in apart)]
     for sample in sorted(whole, key=lambda one: -len(one.rows)):
-        if found := _by_joins(sample, links(sample, tables)):
-            return found
+        if events := _by_joins(sample, links(sample, tables)):
+            return events
     return None
 
 
 def split_orders(tables: Sequence[Sample]) -> list[tuple[Sample, Kind]]:
     """Return tables of order lines and of orders that are useless without each other."""
-    found: list[tuple[Sample, Kind]] = []
+    pairs: list[tuple[Sample, Kind]] = []
     for lines in tables:
         finest = max(links(lines, tables), key=lambda one: len(one.column.values), default=None)
         if finest and times_of(finest.table) and _is_order_head(finest) and _lacks_time(lines, finest):
-            found += [(lines, "lines"), (finest.table, "orders")]
-    return found
+            pairs += [(lines, "lines"), (finest.table, "orders")]
+    return pairs
 
 
 def kind_by_ids(sample: Sample, events: Events | None) -> Kind:
-    """Return what a table is, also by whose ids of a table of events it has one row each if its names do not tell."""
+    """Return the kind of a table: by its names, else by the ids of the events that it has one row for."""
     kind = kind_of(sample)
     if events is None:
         return kind
@@ -70,10 +70,10 @@ def kind_by_ids(sample: Sample, events: Events | None) -> Kind:
         return "events"
     if kind not in ("items", "users", "unknown") or users_of(sample) or items_of(sample):
         return kind
-    named: dict[Kind, Sequence[Column]] = {"items": events.items, "users": events.users}
+    ids_of_events: dict[Kind, Sequence[Column]] = {"items": events.items, "users": events.users}
     own = unique_ids(sample)
-    found = [one for one, ids in named.items() if any(overlap(m, n) >= JOINS for m in ids for n in own)]
-    return found[0] if len(found) == 1 else kind
+    kinds = [one for one, ids in ids_of_events.items() if any(overlap(m, n) >= JOINS for m in ids for n in own)]
+    return kinds[0] if len(kinds) == 1 else kind
 
 
 def _repeats(sample: Sample, ids: Sequence[Column]) -> bool:
@@ -82,7 +82,7 @@ def _repeats(sample: Sample, ids: Sequence[Column]) -> bool:
 
 
 def likely_kind(sample: Sample) -> Kind:
-    """Return what a table most likely is that nothing else decides: a proposal for a person."""
+    """Return the most likely kind of an undecided table, as a proposal for a person."""
     keys, ids = unique_ids(sample), repeated_ids(sample)
     if any(one.is_email for one in keys):
         return "users"
@@ -93,7 +93,7 @@ def likely_kind(sample: Sample) -> Kind:
 
 
 def _is_order_head(link: Link) -> bool:
-    """Return whether the other table has orders: one id, no e-mail, and something else that many rows repeat."""
+    """Return whether the other table has orders: one id, no e-mail, and another column that many rows repeat."""
     table = link.table
     others = [one for one in repeated_ids(table) if len(one.values) > _GROUPS]
     unique = [one for one in unique_ids(table) if not is_decimal(one)]
@@ -111,16 +111,16 @@ def _lacks_time(lines: Sample, link: Link) -> bool:
     return bool(known) and sum(known) > _OPEN * len(known)
 
 
-def _by_joins(sample: Sample, found: Sequence[Link]) -> Events | None:
-    """Return the events of a table that repeats ids of others; None if it is not clear who is who."""
-    votes = [(_vote(sample, link) + _owner_vote(sample, link, found), link) for link in found]
+def _by_joins(sample: Sample, joins: Sequence[Link]) -> Events | None:
+    """Return the events of a table that repeats ids of other tables; None if users and items are unclear."""
+    votes = [(_vote(sample, link) + _owner_vote(sample, link, joins), link) for link in joins]
     if len(votes) > 1:
         (low, user), (high, item) = min(votes, key=lambda one: one[0]), max(votes, key=lambda one: one[0])
         return None if low == high else Events(sample, [user.column], [item.column], {"users": user, "items": item})
     for vote, link in votes:
-        named = [one for one in (users_of if vote > 0 else items_of)(sample) if one is not link.column]
-        other = (named or _other_ids(sample, link.column))[:1]
-        unjoined = "" if named else "".join(one.name for one in other)
+        by_name = [one for one in (users_of if vote > 0 else items_of)(sample) if one is not link.column]
+        other = (by_name or _other_ids(sample, link.column))[:1]
+        unjoined = "" if by_name else "".join(one.name for one in other)
         if vote > 0 and other:
             return Events(sample, other, [link.column], {"items": link}, unjoined)
         if vote < 0 and other:
@@ -129,41 +129,41 @@ def _by_joins(sample: Sample, found: Sequence[Link]) -> Events | None:
 
 
 def _vote(sample: Sample, link: Link) -> int:
-    """Return how much speaks for items, below 0 for users: names of columns first, then cells of the other table."""
+    """Return a vote for items (above 0) or users (below 0), by column names, then by cells of the other table."""
     columns = link.table.columns.values()
-    named = {"items": _SURE, "users": -_SURE}.get(kind_of(link.table), 0)
+    names = {"items": _SURE, "users": -_SURE}.get(kind_of(link.table), 0)
     user, item = users_of(sample), items_of(sample)
-    named += 2 * _SURE * ((link.column in item) - (link.column in user))
-    named += _SURE * (bool(user) and link.column not in user) - _SURE * (bool(item) and link.column not in item)
+    names += 2 * _SURE * ((link.column in item) - (link.column in user))
+    names += _SURE * (bool(user) and link.column not in user) - _SURE * (bool(item) and link.column not in item)
     cells = -_SURE * any(one.is_email for one in columns)
     cells += _HINT * any(is_decimal(one) for one in columns)
-    return named + cells + _HINT * any(one.share("^https?://") > _OPEN for one in columns)
+    return names + cells + _HINT * any(one.share("^https?://") > _OPEN for one in columns)
 
 
-def _owner_vote(sample: Sample, link: Link, found: Sequence[Link]) -> int:
-    """Return how much the orders of a table speak: an order has one user and often several items."""
-    times, others = times_of(sample), [one for one in found if one is not link]
-    groups = [one for one in repeated_ids(sample) if all(one is not of.column for of in found)]
+def _owner_vote(sample: Sample, link: Link, joins: Sequence[Link]) -> int:
+    """Return the vote of the orders of a table: an order has one user and often several items."""
+    times, others = times_of(sample), [one for one in joins if one is not link]
+    groups = [one for one in repeated_ids(sample) if all(one is not of.column for of in joins)]
     orders = [one for one in groups if is_order(one, times)]
     for order in [*orders, *(times if others else [])]:
-        mine = settles(order.texts, link.column.texts)
-        rest = [share for other in others if (share := settles(order.texts, other.column.texts)) is not None]
-        if mine is None or len(rest) < len(others):
+        own_share = settles(order.texts, link.column.texts)
+        other_shares = [share for other in others if (share := settles(order.texts, other.column.texts)) is not None]
+        if own_share is None or len(other_shares) < len(others):
             continue
-        if mine >= _SETTLED and all(share < _OPEN for share in rest):
+        if own_share >= _SETTLED and all(share < _OPEN for share in other_shares):
             return -_SURE
-        if mine < _OPEN and (not rest or max(rest) >= _SETTLED):
+        if own_share < _OPEN and (not other_shares or max(other_shares) >= _SETTLED):
             return _SURE
     return 0
 
 
 def _other_ids(sample: Sample, known: Column) -> list[Column]:
-    """Return the column that names the other side of a row, the finest that is neither an order nor settled by it."""
+    """Return the column with the other id of a row: the finest that is neither an order nor determined by it."""
     ids = [one for one in repeated_ids(sample) if one is not known and not one.share(r"^-?\d{1,2}$") > _OPEN]
     ids = [one for one in ids if (settles(known.texts, one.texts) or 0) < _SETTLED]
     ids.sort(key=lambda one: (-len(one.values), one.is_email))
     orders = [one for one in ids if is_order(one, times_of(sample))]
-    rest = [one for one in ids if one not in orders and len(one.values) >= _FEWEST_USERS]
-    if orders and rest and _ORDERS_OF_A_USER * len(rest[0].values) < len(orders[0].values):
+    others = [one for one in ids if one not in orders and len(one.values) >= _FEWEST_USERS]
+    if orders and others and _ORDERS_OF_A_USER * len(others[0].values) < len(orders[0].values):
         return []
-    return rest[:1]
+    return others[:1]

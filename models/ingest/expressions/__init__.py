@@ -1,1 +1,1 @@
-"""Expressions in mappings: parsed, compiled to SQL, evaluated."""
+"""Expressions in mappings: parsing, compilation to SQL, evaluation."""

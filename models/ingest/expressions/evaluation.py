@@ -1,4 +1,4 @@
-"""Computes the expressions of a mapping over rows: one column for each, by DuckDB in memory."""
+"""Compute the expressions of a mapping over rows: one column for each, with DuckDB in memory."""
 
 import math
 import re
@@ -12,27 +12,27 @@ from models.ingest.expressions.sql_compiler import number_of
 from models.ingest.expressions.syntax_tree import Expression
 from models.ingest.tabular.numbers import PLAIN, NumberForm, parsed, unreadable
 from models.ingest.tabular.values import number, words
-from models.primitives.arrow_sql import query
+from models.primitives.arrow_sql import Columns, query
 
 _LITERAL: Final = re.compile(r"'(?:[^']|'')*'")
 
 
 def computed(rows: pa.Table, expressions: Sequence[Expression], form: NumberForm = PLAIN) -> pa.Table:
-    """The rows with a column for each expression; a value that cannot be computed is null."""
+    """Return the rows with a column for each expression; a value that cannot be computed is null."""
     for expression in dict.fromkeys(expressions):
         rows = rows.append_column(expression.column, value_of(rows, expression, form))
     return rows
 
 
 def value_of(rows: pa.Table, expression: Expression, form: NumberForm = PLAIN) -> Any:
-    """What an expression comes to in each row."""
-    read: dict[str, Any] = {"row": pa.nulls(len(rows), pa.int8())}  # a table without columns has no rows
+    """Return the value of an expression in each row."""
+    read: Columns = {"row": pa.nulls(len(rows), pa.int8())}  # a table without columns has no rows
     written = []
     for place, name in enumerate(expression.columns):
         read[f"t{place}"] = words(rows, name)
         if _is_number(rows[name].type):
             read[f"n{place}"] = number(rows, name)
-        elif form.grouped:  # SQL knows the decimal sign alone
+        elif form.grouped:  # the SQL handles only the decimal sign
             read[f"n{place}"] = parsed(read[f"t{place}"], form)
         else:
             written.append(f"{number_of(f't{place}', form.decimal)} AS n{place}")
@@ -41,18 +41,18 @@ def value_of(rows: pa.Table, expression: Expression, form: NumberForm = PLAIN) -
     return query(statement, rows=pa.table(read))["value"].combine_chunks()
 
 
-def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm, values: Any) -> dict[str, Any]:
-    """Return by column which rows have no value because the cell of that column is no number.
+def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm, values: Any) -> Columns:
+    """Return by column the rows without a value because the cell of that column is no number.
 
-    A row counts if the expression is NaN with NaN in place of unreadable cells: other rows do not use the cell.
+    A row counts if the expression is NaN with NaN in place of unreadable cells; other rows do not use the cell.
     """
     sql = expression.sql(form.decimal, finite=False)
     used = set(re.findall(r"\bn\d+\b", _LITERAL.sub("", sql)))  # other columns are read as texts
     numbers = {name: _numbers(rows, name, form) for place, name in enumerate(expression.columns) if f"n{place}" in used}
-    bad = {name: _spoilt(rows[name], numbers[name], values) for name in numbers if _is_text(rows[name].type)}
+    bad = {name: _unusable(rows[name], numbers[name], values) for name in numbers if _is_text(rows[name].type)}
     if not any(pc.any(flags).as_py() for flags in bad.values()):
         return {}
-    read: dict[str, Any] = {f"t{place}": words(rows, name) for place, name in enumerate(expression.columns)}
+    read: Columns = {f"t{place}": words(rows, name) for place, name in enumerate(expression.columns)}
     for place, name in enumerate(expression.columns):
         if name in numbers:
             read[f"n{place}"] = pc.if_else(bad[name], math.nan, numbers[name]) if name in bad else numbers[name]
@@ -60,7 +60,7 @@ def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm,
     return {name: pc.and_(flags, nan) for name, flags in bad.items()}
 
 
-def _spoilt(texts: Any, numbers: Any, values: Any) -> Any:
+def _unusable(texts: Any, numbers: Any, values: Any) -> Any:
     return pc.and_(pc.fill_null(unreadable(texts, numbers), False), pc.is_null(values))
 
 
@@ -69,7 +69,7 @@ def _numbers(rows: pa.Table, name: str, form: NumberForm) -> Any:
 
 
 def matching(rows: pa.Table, condition: Expression | None, form: NumberForm = PLAIN) -> pa.Array:
-    """Whether the condition is true of each row; unknown is false, and without a condition all match."""
+    """Return whether the condition is true in each row; null is false, and without a condition all rows match."""
     if condition is None:
         return pa.repeat(True, len(rows))
     return pc.fill_null(value_of(rows, condition, form), False)

@@ -1,14 +1,14 @@
-"""The functions that an expression of a mapping may call: what they take, what they return, and their SQL."""
+"""Define the functions that an expression of a mapping may call: arguments, result and SQL."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-Taken = Literal["text", "number", "condition", "literal", "pattern", "whole"]
-"""`literal`, `pattern` and `whole` are written out: a text, a regular expression, a whole number."""
+ArgumentKind = Literal["text", "number", "condition", "literal", "pattern", "whole"]
+"""`literal`, `pattern` and `whole` are literals: a text, a regular expression, a whole number."""
 
 LONGEST_TEXT: Final = 4_000
-"""Texts that grow are cut here: replacing within replacements could fill any memory."""
+"""The length at which growing texts are cut: nested replacements could fill the memory."""
 _SPACE: Final = " \t\r\n\v\f\N{NO-BREAK SPACE}"
 _CUT: Final = f"nullif(left({{}}, {LONGEST_TEXT}), '')"
 
@@ -17,14 +17,14 @@ _CUT: Final = f"nullif(left({{}}, {LONGEST_TEXT}), '')"
 class Function:
     """One function. Arguments beyond `least` may be left out."""
 
-    takes: tuple[Taken, ...]
+    takes: tuple[ArgumentKind, ...]
     returns: Literal["text", "number", "condition"]
     sql: str
     least: int = 0
 
     @property
     def fewest(self) -> int:
-        """How many arguments are needed."""
+        """Return the smallest number of arguments."""
         return self.least or len(self.takes)
 
 
@@ -53,7 +53,7 @@ FUNCTIONS: Final = MappingProxyType(
     }
 )
 CHOICES: Final = ("if", "coalesce", "nullif")
-"""These return what their arguments are, so the kind is found from those."""
+"""Functions that return the kind of their arguments."""
 NAMES: Final = sorted([*FUNCTIONS, *CHOICES])
 ARITHMETIC: Final = MappingProxyType(
     {

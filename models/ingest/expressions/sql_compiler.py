@@ -1,4 +1,4 @@
-"""Compiles the nodes of an expression to SQL of our own: only listed functions and nodes get there."""
+"""Compile the nodes of an expression to SQL: only listed functions and nodes are allowed."""
 
 import math
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from models.primitives.arrow_sql import literal, query
 
 
 class Term(NamedTuple):
-    """A part of an expression as SQL, by what is asked of it; None where it cannot be that.
+    """A part of an expression as SQL of each kind; None if it has no such kind.
 
-    The kind of a column is open: it is read as a text or as a number, whatever the file holds.
+    The kind of a column is open: it is read as a text or as a number, independent of its type in the file.
     """
 
     kind: str
@@ -30,7 +30,7 @@ _FINITE: Final = "nullif(nullif(nullif({}, 'nan'::DOUBLE), 'inf'::DOUBLE), '-inf
 def compiled(node: Any, kind: str, decimal: str, *, finite: bool = True) -> tuple[str, tuple[str, ...]]:
     """Return SQL that computes a `kind`, and the source columns of its `t0`, `t1` … in order. Raises ValueError.
 
-    A number is null in place of NaN and infinity, if it is to be `finite`.
+    With `finite`, NaN and infinity become null.
     """
     compiler = _Compiler(decimal)
     statement = _as(kind, compiler.term(node))
@@ -38,7 +38,7 @@ def compiled(node: Any, kind: str, decimal: str, *, finite: bool = True) -> tupl
 
 
 def try_out(statement: str, columns: int) -> None:
-    """Run the compiled SQL over no rows, which finds regular expressions that cannot be used. Raises ValueError."""
+    """Run the compiled SQL over no rows, to find invalid regular expressions. Raises ValueError."""
     names = ", ".join(f"NULL::VARCHAR AS t{place}, NULL::DOUBLE AS n{place}" for place in range(columns))
     try:
         query(f"SELECT {statement} FROM (SELECT {names or '1'} LIMIT 0)")
@@ -47,7 +47,7 @@ def try_out(statement: str, columns: int) -> None:
 
 
 def number_of(text: str, decimal: str) -> str:
-    """SQL that reads a text as a number; null where it is none. DuckDB itself would take 1_0 for 10."""
+    """Return SQL that reads a text as a number, else null. DuckDB itself would read 1_0 as 10."""
     plain = f"replace({text}, '_', '?')"
     if decimal != ".":
         plain = f"replace({plain}, '{decimal}', '.')"
@@ -57,8 +57,8 @@ def number_of(text: str, decimal: str) -> str:
 def _as(kind: str, term: Term) -> str:
     form: str | None = getattr(term, kind)
     if form is None:
-        what = {"condition": "write a comparison, such as Flag = 'yes'", "number": "write number(…) around a text"}
-        raise ValueError(f"a {term.kind} stands where a {kind} is needed; {what.get(kind, 'write a text')}")
+        advice = {"condition": "write a comparison, such as Flag = 'yes'", "number": "write number(…) around a text"}
+        raise ValueError(f"a {term.kind} stands where a {kind} is needed; {advice.get(kind, 'write a text')}")
     return form
 
 
@@ -88,7 +88,7 @@ class _Compiler:
         }
 
     def term(self, node: Any) -> Term:
-        """Compile one node, and below it all others."""
+        """Compile one node and all nodes below it."""
         known = self.by_class.get(node["class"])
         if known is None:
             hint = "; write number(…) or text(…)" if node["class"] == "CAST" else ""
@@ -114,7 +114,7 @@ class _Compiler:
         return self.made("number", f"{_finite(text)!r}::DOUBLE")
 
     def made(self, kind: str, sql: str) -> Term:
-        """A term of a kind that is certain."""
+        """Return a term of a known kind."""
         if kind == "number":
             return Term(kind, number=sql, text=f"regexp_replace(CAST({sql} AS VARCHAR), '\\.0$', '')")
         if kind == "text":
@@ -128,7 +128,7 @@ class _Compiler:
         return self.compared(sign, [self.term(node["left"]), self.term(node["right"])])
 
     def compared(self, sign: str, terms: list[Term]) -> Term:
-        """Numbers are compared if one side is a number, and columns with each other by < and >; all else as texts."""
+        """Compare as numbers if one side is a number, or two columns by < and >; otherwise as texts."""
         kinds = {term.kind for term in terms}
         if "null" in kinds or any(term.text == literal("") for term in terms):
             raise ValueError(_EMPTY)
@@ -136,8 +136,8 @@ class _Compiler:
             kind = "number"
         else:
             kind = "condition" if kinds == {"condition"} else "text"
-        left, right = (_as(kind, term) for term in terms)
-        return self.made("condition", f"({left} {sign} {right})")
+        first, second = (_as(kind, term) for term in terms)
+        return self.made("condition", f"({first} {sign} {second})")
 
     def between(self, node: Any) -> Term:
         value, low, high = (self.term(node[name]) for name in ("input", "lower", "upper"))
@@ -175,7 +175,7 @@ class _Compiler:
         return self.chosen(sql, results)
 
     def chosen(self, sql: Callable[[list[str]], str], terms: list[Term]) -> Term:
-        """One of several terms: a text if any of them is one, else a number if any is; columns alone stay open."""
+        """Return one of several terms: a text if any is a text, else a number if any is; columns alone stay open."""
         kinds = {term.kind for term in terms} - {"column", "null"}
         if "condition" in kinds:
             return self.made("condition", sql([_as("condition", term) for term in terms]))
@@ -229,7 +229,7 @@ class _Compiler:
         return self.made(function.returns, statement.format(*forms))
 
     def argument(self, name: str, takes: str, node: Any) -> str:
-        """One argument of a function as SQL."""
+        """Return one argument of a function as SQL."""
         if takes in ("text", "number", "condition"):
             return _as(takes, self.term(node))
         written = node.get("literal", {"kind": "", "text": ""})

@@ -1,4 +1,4 @@
-"""Reads an expression of a mapping into a tree of nodes. DuckDB parses the text; nothing of it is executed."""
+"""Parse an expression of a mapping into a tree of nodes. DuckDB parses the text but does not execute it."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from models.ingest.expressions import sql_compiler
 from models.primitives.arrow_sql import literal, query
 
 Kind = Literal["number", "text", "condition"]
-"""What the key of a mapping needs from an expression."""
+"""The kind of value that a key of a mapping needs from an expression."""
 LONGEST: Final = 2_000
 DEEPEST: Final = 40
 _HINT: Final = "write texts in 'single quotes', and column names with spaces or such as \"order\" in double quotes"
@@ -16,21 +16,21 @@ _HINT: Final = "write texts in 'single quotes', and column names with spaces or 
 
 @dataclass(frozen=True)
 class Expression:
-    """An expression that was checked, with what it computes and the source columns that it reads."""
+    """A checked expression, with the kind of its value and the source columns that it reads."""
 
     text: str
     kind: Kind
     columns: tuple[str, ...]
     name: str = ""
-    """What the result is called if it becomes an attribute."""
+    """The name of the result if it becomes an attribute."""
 
     @property
     def column(self) -> str:
-        """The name of the computed column; no mapping names a column of a file like this by chance."""
+        """Return the name of the computed column, which no column of a file is likely to have."""
         return f"the {self.kind} {self.text}"
 
     def sql(self, decimal: str, *, finite: bool = True) -> str:
-        """The expression over the columns `t0`, `n0`, `t1` …: texts and numbers of `columns`, by their places."""
+        """Return the expression over the columns `t0`, `n0`, `t1` …: texts and numbers of `columns` by position."""
         return sql_compiler.compiled(tree(self.text), self.kind, decimal, finite=finite)[0]
 
 
@@ -44,23 +44,23 @@ def parse(text: Any, kind: Kind, name: str = "") -> Expression:
 
 
 def tree(text: str) -> Any:
-    """The nodes of one expression; anything around it, such as FROM or a second statement, raises ValueError."""
+    """Return the nodes of one expression. Raises ValueError for anything else, such as FROM or a second statement."""
     if len(text) > LONGEST:
         raise ValueError(f"an expression has {LONGEST:,} characters at most, and this one has {len(text):,}")
     if not text.strip():
         raise ValueError('an expression is empty; write one such as "Quantity * Price"')
-    selected, rest = _parsed(text)
-    if len(selected) != 1 or rest != _parsed("1")[1] or selected[0]["alias"]:
+    selected, others = _parsed(text)
+    if len(selected) != 1 or others != _parsed("1")[1] or selected[0]["alias"]:
         raise ValueError("this is more than one expression; write nothing but the expression itself")
     _check_depth(selected[0])
     return selected[0]
 
 
 def _parsed(text: str) -> tuple[list[Any], Any]:
-    """What is selected, and all else that the statement says."""
+    """Return the selected nodes, and the rest of the statement."""
     try:
-        said = query(f"SELECT json_serialize_sql({literal(f'SELECT {text}')}) AS parsed")["parsed"][0].as_py()
-        parsed = json.loads(said)
+        text_of_tree = query(f"SELECT json_serialize_sql({literal(f'SELECT {text}')}) AS parsed")["parsed"][0].as_py()
+        parsed = json.loads(text_of_tree)
     except RecursionError:
         raise ValueError(_too_deep()) from None
     if parsed["error"]:

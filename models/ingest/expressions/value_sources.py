@@ -1,4 +1,4 @@
-"""Where a key of a mapping takes its values from: a column of the file, or an expression over its columns."""
+"""Define the source of the values of a key in a mapping: a column of the file, or an expression over columns."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ _FORMS = 'write the name of a column in quotes, or { expr = "…" }'
 
 
 def _written(value: Any) -> Any:
-    """A source as the mapping file has it."""
+    """Return a source in the form of the mapping file."""
     if isinstance(value, list):
         return [_written(one) for one in value]
     if isinstance(value, Expression):
@@ -24,7 +24,7 @@ def _condition_written(value: Expression) -> str:
     return value.text
 
 
-def _source(value: Any, kind: Kind, *, named: bool = False) -> str | Expression:
+def _source(value: Any, kind: Kind, *, with_name: bool = False) -> str | Expression:
     if isinstance(value, Expression):
         return value
     if isinstance(value, str):
@@ -33,12 +33,12 @@ def _source(value: Any, kind: Kind, *, named: bool = False) -> str | Expression:
         return value
     if not isinstance(value, Mapping):
         raise ValueError(_FORMS)
-    keys = {"expr", "name"} if named else {"expr"}
+    keys = {"expr", "name"} if with_name else {"expr"}
     if set(value) != keys:
-        form = '{ name = "…", expr = "…" }' if named else '{ expr = "…" }'
+        form = '{ name = "…", expr = "…" }' if with_name else '{ expr = "…" }'
         raise ValueError(f"write an expression as {form}")
     name = value.get("name", "")
-    if named and not (isinstance(name, str) and name):
+    if with_name and not (isinstance(name, str) and name):
         raise ValueError("the name of an attribute is a text; write it in quotes")
     return syntax_tree.parse(value["expr"], kind, name)
 
@@ -54,7 +54,7 @@ def _condition(value: Any) -> Expression:
 
 
 def _marks(value: Any) -> list[str | Expression]:
-    """Beginnings of category paths as texts, and conditions; a text by itself is a condition."""
+    """Return beginnings of category paths as texts, and conditions; a text by itself is a condition."""
     if isinstance(value, str):
         return [syntax_tree.parse(value, "condition")]
     if not isinstance(value, list):
@@ -63,9 +63,9 @@ def _marks(value: Any) -> list[str | Expression]:
 
 
 def _mark(value: Any) -> Expression:
-    found = _source(value, "condition")
-    assert isinstance(found, Expression)
-    return found
+    condition = _source(value, "condition")
+    assert isinstance(condition, Expression)
+    return condition
 
 
 _AS_WRITTEN = PlainSerializer(_written)
@@ -76,9 +76,9 @@ NumberSource = Annotated[str | Expression, PlainValidator(lambda value: _source(
 Sources = Annotated[str | Expression | list[str | Expression], PlainValidator(_sources), _AS_WRITTEN]
 """A source, or several whose values are joined."""
 AttributeSource = Annotated[
-    str | Expression, PlainValidator(lambda value: _source(value, "text", named=True)), _AS_WRITTEN
+    str | Expression, PlainValidator(lambda value: _source(value, "text", with_name=True)), _AS_WRITTEN
 ]
-"""A column that is kept under its own name, or an expression with a name."""
+"""A column under its own name, or an expression with a name."""
 Condition = Annotated[Expression, PlainValidator(_condition), PlainSerializer(_condition_written)]
 """An expression that is true or false."""
 Marks = Annotated[list[str | Expression], PlainValidator(_marks), _AS_WRITTEN]
@@ -86,28 +86,28 @@ Marks = Annotated[list[str | Expression], PlainValidator(_marks), _AS_WRITTEN]
 
 
 def listed(value: Any) -> list[str | Expression]:
-    """The sources that a key names."""
+    """Return the sources that a key names."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def direct(sources: Iterable[str | Expression]) -> Iterator[str]:
-    """The columns that are read as they are."""
+    """Return the columns that are read without an expression."""
     return (source for source in sources if isinstance(source, str))
 
 
 def columns_of(sources: Iterable[str | Expression]) -> list[str]:
-    """The columns of the file that these sources read, each once."""
+    """Return the columns of the file that these sources read, each once."""
     names = (name for one in sources for name in ([one] if isinstance(one, str) else one.columns))
     return list(dict.fromkeys(names))
 
 
 def column_of(source: str | Expression) -> str:
-    """The column that holds the values of a source once expressions are computed."""
+    """Return the column that holds the values of a source after expressions are computed."""
     return source if isinstance(source, str) else source.column
 
 
 def attribute_of(source: str | Expression) -> str:
-    """What an attribute is called."""
+    """Return the name of an attribute."""
     return source if isinstance(source, str) else source.name

@@ -1,1 +1,1 @@
-"""Generates the reference of mapping keys."""
+"""The reference of mapping keys."""

@@ -1,4 +1,4 @@
-"""An example for each key of a mapping, by its table; the page of all keys shows them."""
+"""Give an example for each key of a mapping, by its table, for the page of all keys."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

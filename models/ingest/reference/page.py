@@ -1,4 +1,4 @@
-"""Writes docs/mapping.md from the models of mappings: `python -m models.ingest.reference.page > docs/mapping.md`."""
+"""Write docs/mapping.md from the models of mappings: `python -m models.ingest.reference.page > docs/mapping.md`."""
 
 import ast
 import inspect
@@ -81,7 +81,7 @@ def document() -> str:
 
 
 def keys(table: str, model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return the keys of a table of a mapping, as they are written in a file."""
+    """Return the fields of a table of a mapping by their keys in the file."""
     above = set(source_config.SourceMapping.model_fields) if table in ("tables", "segment") else set()
     return {
         field.alias or name: field
@@ -91,18 +91,18 @@ def keys(table: str, model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """Return what the keys of a model mean, by the texts below its fields."""
-    found: dict[str, str] = {}
+    """Return the meanings of the keys of a model, which are the texts below its fields."""
+    texts: dict[str, str] = {}
     for parent in reversed(model.__mro__):
         if issubclass(parent, BaseModel) and parent is not BaseModel:
-            found |= _texts(parent)
-    return found
+            texts |= _texts(parent)
+    return texts
 
 
 def _section(title: str, table: str, model: type[BaseModel], about: str) -> str:
-    said = meanings(model)
+    texts = meanings(model)
     names = {field.alias or name: name for name, field in model.model_fields.items()}
-    rows = [_row(table, key, field, said.get(names[key], "")) for key, field in keys(table, model).items()]
+    rows = [_row(table, key, field, texts.get(names[key], "")) for key, field in keys(table, model).items()]
     head = ["| key | meaning | type | default | example |", "|---|---|---|---|---|"]
     return "\n".join([f"## {title}", "", about.rstrip(), "", *head, *rows, ""])
 

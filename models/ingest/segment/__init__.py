@@ -1,1 +1,1 @@
-"""Reads Segment exports into the canonical schema."""
+"""Segment exports: parsing into the canonical schema."""

@@ -1,7 +1,7 @@
-"""What a team decides about its Segment export, in a small file."""
+"""Define the mapping of a Segment export."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -9,6 +9,7 @@ from models.ingest.segment.event_types import Meaning, MeaningError, extended
 from models.ingest.segment.page_rules import PageRule, PageRuleError
 from models.ingest.segment.parse import CONSENT_CATEGORIES
 from models.ingest.source_config import SourceMapping, parsed
+from models.primitives.json_types import JsonObject
 
 
 def _known_types(events: dict[str, str]) -> dict[str, str]:
@@ -28,7 +29,7 @@ def _usable(pattern: str) -> str:
 
 
 class SegmentMapping(SourceMapping):
-    """The whole of a mapping file of kind `segment`."""
+    """A mapping file of kind `segment`."""
 
     kind: Literal["segment"]
     """States that the files contain Segment's calls."""
@@ -44,14 +45,14 @@ class SegmentMapping(SourceMapping):
     """A regular expression for addresses of pages whose group `item_id` is the item."""
 
     def page_rule(self) -> PageRule | None:
-        """The rule for visited pages, if there is one."""
+        """Return the rule for visited pages, if there is one."""
         return PageRule(self.page_pattern) if self.page_pattern else None
 
     def meanings(self) -> dict[str, Meaning]:
-        """What events mean, with the own ones."""
+        """Return the meanings of all events, including custom ones."""
         return dict(extended(self.events))
 
 
-def parse(content: dict[str, Any], name: str, label: Callable[[str], str] = str) -> SegmentMapping:
-    """The mapping of a Segment export in `content`; what is missing, misspelt or without meaning is named."""
+def parse(content: JsonObject, name: str, label: Callable[[str], str] = str) -> SegmentMapping:
+    """Return the mapping of a Segment export in `content`. Raises MappingError with all faulty keys."""
     return parsed(SegmentMapping, content, name, label)

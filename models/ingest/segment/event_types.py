@@ -1,4 +1,4 @@
-"""What becomes of each Segment event: an interaction, a reversal, an update of the catalogue, or nothing."""
+"""Map each Segment event to an interaction, a reversal, an update of the catalogue, or to nothing."""
 
 import re
 from collections.abc import Mapping
@@ -10,21 +10,21 @@ from models.errors import TailorbirdError
 
 
 class MeaningError(TailorbirdError):
-    """An event is given a meaning that nothing here knows."""
+    """A custom event has an unknown meaning."""
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an event means to us."""
+    """The treatment of an event."""
 
     kind: str
-    """What a line is counted as when it is no interaction."""
+    """The kind that a line counts as if it is no interaction."""
     event_type: str | None = None
-    """One of EVENT_TYPES; None when the event is no interaction."""
+    """One of EVENT_TYPES; None if the event is no interaction."""
     many: bool = False
-    """Its products are in `products[]`; of an event about one product they are read only when it names none itself."""
+    """Its products are in `products[]`; an event about one product uses them only if it names no product itself."""
     products: bool = True
-    """Its products are read, be it only for what they say about the catalogue. Always true of an interaction."""
+    """Whether its products are read, at least for the catalogue. Always true for an interaction."""
 
     def __post_init__(self) -> None:
         if self.event_type is not None and self.event_type not in EVENT_TYPES:
@@ -38,22 +38,22 @@ def _one(event_type: str) -> Meaning:
     return Meaning(event_type, event_type)
 
 
-def _nothing(kind: str) -> Meaning:
+def _without_products(kind: str) -> Meaning:
     return Meaning(kind, products=False)
 
 
 _LIST = Meaning("list", "impression", many=True)
 _CART = Meaning("cart", many=True)
 _CHECKOUT = Meaning("checkout", many=True)
-_STEP = _nothing("checkout")
-_COUPON = _nothing("coupon")
-_PROMOTION = _nothing("promotion")
+_STEP = _without_products("checkout")
+_COUPON = _without_products("coupon")
+_PROMOTION = _without_products("promotion")
 _REVERSAL = Meaning("refund", "refund", many=True)
 
 # The events of the e-commerce specification, version 2, as (object, action). Version 1 put the action first
 # ("Viewed Product"), and its names stay in use; both orders are recognised.
 _SPECIFICATION: Final[dict[tuple[str, str], Meaning]] = {
-    ("products", "searched"): _nothing("search"),
+    ("products", "searched"): _without_products("search"),
     ("product list", "viewed"): _LIST,
     ("product category", "viewed"): _LIST,  # version 1
     ("product list", "filtered"): _LIST,
@@ -73,7 +73,7 @@ _SPECIFICATION: Final[dict[tuple[str, str], Meaning]] = {
     ("payment info", "entered"): _STEP,
     ("payment info", "added"): _STEP,  # version 1
     ("order", "completed"): Meaning("purchase", "purchase", many=True),
-    # What was bought was said when the order was completed: a second purchase would count it twice.
+    # The completed order states the purchase already: a second one would count it twice.
     ("order", "updated"): Meaning("order_update", many=True),
     ("order", "refunded"): _REVERSAL,
     ("order", "cancelled"): _REVERSAL,
@@ -89,10 +89,10 @@ _SPECIFICATION: Final[dict[tuple[str, str], Meaning]] = {
     ("product", "added from wishlist to cart"): _one("add_to_cart"),
     ("product", "shared"): _one("like"),  # people recommend what they like
     ("product", "reviewed"): _one("rating"),
-    ("experiment", "viewed"): _nothing("experiment"),
+    ("experiment", "viewed"): _without_products("experiment"),
 }
 
-# No specification names these; they are what shops call stated preferences.
+# No specification has these; shops use them for explicit preferences.
 _CUSTOM: Final[dict[tuple[str, str], Meaning]] = {
     ("product", "rated"): _one("rating"),
     ("product", "liked"): _one("like"),
@@ -101,25 +101,25 @@ _CUSTOM: Final[dict[tuple[str, str], Meaning]] = {
 
 
 def event_name(name: str) -> str:
-    """An event's name as it is looked up: `Order Completed`, `order_completed` and `orderCompleted` are one."""
+    """Return the lookup form of an event name: `Order Completed`, `order_completed` and `orderCompleted` are equal."""
     return re.sub("[ _-]", "", name.lower())
 
 
 MEANINGS: Final[Mapping[str, Meaning]] = {
     event_name(name): meaning
-    for (thing, action), meaning in (_SPECIFICATION | _CUSTOM).items()
-    for name in (f"{thing} {action}", f"{action} {thing}")
+    for (subject, action), meaning in (_SPECIFICATION | _CUSTOM).items()
+    for name in (f"{subject} {action}", f"{action} {subject}")
 }
-"""The meaning of every known event, by its name as `event_name` writes it. All other events are routed."""
+"""The meaning of every known event, by the lookup form of its name. All other events are routed."""
 
-ACTION_FIRST: Final = frozenset(event_name(f"{action} {thing}") for thing, action in _SPECIFICATION)
-"""The names of version 1, which calls a product's id `id`."""
+ACTION_FIRST: Final = frozenset(event_name(f"{action} {subject}") for subject, action in _SPECIFICATION)
+"""The names of version 1, in which the id of a product is `id`."""
 
 
 def extended(custom: Mapping[str, Meaning | str]) -> Mapping[str, Meaning]:
-    """The table with events of the caller's own, given as a meaning or as an event type about one product.
+    """Return the meanings with custom events, each a meaning or an event type about one product.
 
-    A name that is known already gets the caller's meaning. Raises MeaningError for an unknown event type.
+    A custom meaning replaces a known one. Raises MeaningError for an unknown event type.
     """
-    own = {event_name(name): _one(said) if isinstance(said, str) else said for name, said in custom.items()}
+    own = {event_name(name): _one(meaning) if isinstance(meaning, str) else meaning for name, meaning in custom.items()}
     return {**MEANINGS, **own}

@@ -1,4 +1,4 @@
-"""Who people are, by Segment's identify and alias calls: traits that may be kept, and ids that are one person."""
+"""Read Segment's identify and alias calls: allowed traits, and ids of the same person."""
 
 import re
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from models.ingest.segment.sql_values import pointers, word
 from models.primitives.arrow_sql import Query
 
 _NEVER: Final = re.compile("mail|name|phone|mobile|address|street|avatar")
-"""What identifies a person has no place here, under whatever spelling it is asked for."""
+"""Names of traits that identify a person: they are never stored, in any spelling."""
 
 
 def allowed(traits: Sequence[str]) -> list[str]:
-    """The traits that may be kept, each once: never e-mail, name, phone or address, even when they are asked for."""
+    """Return the allowed traits, each once: never e-mail, name, phone or address, even if the mapping names them."""
     return [name for name in dict.fromkeys(traits) if not _NEVER.search(re.sub("[^a-z]", "", name.lower()))]
 
 
-# A list is kept as JSON when it holds plain values; an object could hold an address, so it is not kept.
+# A list of plain values is stored as JSON; an object could hold an address, so it is not stored.
 _VALUE: Final = f"""CASE json_type(value)
     WHEN 'OBJECT' THEN NULL
     WHEN 'ARRAY' THEN CASE WHEN contains(value, '{{') OR contains(value, '@') THEN NULL ELSE value::VARCHAR END
@@ -29,20 +29,20 @@ _VALUE: Final = f"""CASE json_type(value)
 
 
 def users(query: Query, people: pa.Table, traits: Sequence[str]) -> pa.Table:
-    """One row per identify call that names somebody; `attributes` are the allowed traits, as text."""
-    kept = allowed(traits)
-    values = f"list_transform(json_extract(traits, {pointers(kept)}), lambda value: {_VALUE})" if kept else "[]"
+    """Return one row per identify call with a user; `attributes` are the allowed traits, as text."""
+    names = allowed(traits)
+    values = f"list_transform(json_extract(traits, {pointers(names)}), lambda value: {_VALUE})" if names else "[]"
     rows = query(
         f"""
-        SELECT row_number, user_id, anonymous_id, occurred_at, consent, {values}::VARCHAR[] AS said
+        SELECT row_number, user_id, anonymous_id, occurred_at, consent, {values}::VARCHAR[] AS trait_values
         FROM people WHERE kind = 'identify' AND user_id IS NOT NULL ORDER BY row_number
         """,
         people=people,
     )
-    said = rows["said"].combine_chunks()
-    fields = [_elements(said, place) for place in range(len(kept))]
-    plain = pa.StructArray.from_arrays(fields, kept) if kept else pa.array([{}] * len(rows), pa.struct([]))
-    return rows.drop_columns(["said"]).append_column(columns.ATTRIBUTES, plain)
+    trait_values = rows["trait_values"].combine_chunks()
+    fields = [_elements(trait_values, place) for place in range(len(names))]
+    plain = pa.StructArray.from_arrays(fields, names) if names else pa.array([{}] * len(rows), pa.struct([]))
+    return rows.drop_columns(["trait_values"]).append_column(columns.ATTRIBUTES, plain)
 
 
 def _elements(values: pa.ListArray, place: int) -> pa.Array:
@@ -50,7 +50,7 @@ def _elements(values: pa.ListArray, place: int) -> pa.Array:
 
 
 def aliases(query: Query, people: pa.Table) -> pa.Table:
-    """Which anonymous id, or earlier user id, became which user."""
+    """Return pairs of an anonymous or earlier id and the user that it belongs to."""
     rows = query(
         """
         SELECT row_number, CASE WHEN kind = 'alias' THEN coalesce(previous_id, anonymous_id) ELSE anonymous_id END

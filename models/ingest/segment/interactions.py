@@ -1,4 +1,4 @@
-"""Rows out of Segment's lines once they are read: interactions, what they say about items, and users."""
+"""Build rows from parsed Segment lines: interactions, catalogue updates and changes of items."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ _NUMBERS: Final = {
 
 
 def entries(query: Query, lines: pa.Table) -> pa.Table:
-    """One row per product that a line names; `entry` counts them. A refund that names none takes all of it back."""
+    """Return one row per product of a line, numbered by `entry`; a refund without products refunds the whole order."""
     identified = [word(f"block.{name}") for name in ("product_id", "sku", "id")]
     by_id = f"coalesce({identified[0]}, CASE WHEN id_first THEN {identified[2]} END, {identified[1]}, {identified[2]})"
     order = f"coalesce({', '.join(word(f'whole.{name}') for name in _ORDER)})"
@@ -39,13 +39,13 @@ def entries(query: Query, lines: pa.Table) -> pa.Table:
     whole = f"event_type = '{columns.REFUND}' AND listed = 0"
     return query(
         f"""
-        WITH spread AS (
+        WITH products AS (
             SELECT * EXCLUDE blocks, len(blocks) AS entries, unnest(blocks) AS block,
                 generate_subscripts(blocks, 1) AS entry
             FROM lines WHERE blocks IS NOT NULL
-        ), said AS (
+        ), typed AS (
             SELECT *, {", ".join(f"try_cast({value} AS DOUBLE) AS {name}" for name, value in _NUMBERS.items())}
-            FROM spread
+            FROM products
         )
         SELECT row_number, entry,
             message_id || CASE WHEN entries > 1 THEN '#' || entry ELSE '' END AS event_id, user_id, anonymous_id,
@@ -62,31 +62,31 @@ def entries(query: Query, lines: pa.Table) -> pa.Table:
             try_cast(block.position AS INTEGER) AS position,
             {word(f"coalesce({shown})")} AS recommendation_id,
             consent, user_agent, ip, {finite("price")} AS price, block
-        FROM said
+        FROM typed
         """,
         lines=lines,
     )
 
 
 def items(query: Query, entries: pa.Table) -> pa.Table:
-    """What product blocks say about the catalogue: one row per item, the latest non-null value of each column.
+    """Return catalogue updates from product blocks: one row per item with the latest value of each column.
 
-    `said_at` says when each of them was said, unless all of them were at `occurred_at`. A refund says what something
-    cost long ago, so it has no say; and an id that is none names no item.
+    `said_at` has the time of each value, unless all have the time `occurred_at`. Refunds are ignored, because they
+    hold old prices, and so are placeholder ids.
     """
-    said = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
-    said |= {name: f"block.{name}" for name in ITEM_ATTRIBUTES}
+    texts_ = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
+    texts_ |= {name: f"block.{name}" for name in ITEM_ATTRIBUTES}
     money = {columns.PRICE: "price", columns.CURRENCY: "CASE WHEN price IS NOT NULL THEN currency END"}
-    raw = ", ".join(f"{value} AS {name}" for name, value in (said | money).items())
-    names = (*said, *money)
-    words = ", ".join(f"{word(name)} AS {name}" for name in said)
-    # Of what was said at the same time the greatest counts, so that the order of lines does not.
+    raw = ", ".join(f"{value} AS {name}" for name, value in (texts_ | money).items())
+    names = (*texts_, *money)
+    words = ", ".join(f"{word(name)} AS {name}" for name in texts_)
+    # Of values with the same time the greatest counts, so the order of lines does not matter.
     latest = ", ".join(f"max((moment, {name})) FILTER (WHERE {name} IS NOT NULL) AS {name}" for name in names)
     values = ", ".join(f"{name}[2] AS {name}" for name in names if name not in ITEM_ATTRIBUTES)
     attributes = ", ".join(f"{name} := {name}[2]" for name in ITEM_ATTRIBUTES)
     apart = " OR ".join(f"{name}[1] < moment" for name in names)
     times = ", ".join(f"{name} := nullif({name}[1], {_NEVER})" for name in names)
-    # Most blocks repeat what others said: it is cheaper to look at each different one once.
+    # Most blocks repeat others: it is cheaper to process each different one once.
     return query(
         f"""
         WITH blocks AS (
@@ -95,10 +95,10 @@ def items(query: Query, entries: pa.Table) -> pa.Table:
             FROM entries
             WHERE {_DESCRIBES}
             GROUP BY ALL
-        ), told AS (
+        ), cleaned AS (
             SELECT item_id, moment, place, {words}, {", ".join(money)} FROM blocks
         ), latest AS (
-            SELECT item_id, {latest}, max(moment) AS moment, max(place) AS place FROM told GROUP BY item_id
+            SELECT item_id, {latest}, max(moment) AS moment, max(place) AS place FROM cleaned GROUP BY item_id
         )
         SELECT place[2] AS row_number, item_id, {values}, struct_pack({attributes}) AS attributes,
             nullif(moment, {_NEVER}) AS occurred_at, CASE WHEN {apart} THEN struct_pack({times}) END AS said_at
@@ -109,9 +109,9 @@ def items(query: Query, entries: pa.Table) -> pa.Table:
 
 
 def item_changes(query: Query, entries: pa.Table) -> pa.Table:
-    """When product blocks began to say something else: `item_id`, `known_at` and the values of `CHANGING`.
+    """Return the changes of values in product blocks: `item_id`, `known_at` and the values of `CHANGING`.
 
-    One row per item and moment, in order of time. A null value is as before. A block that came in after a newer one
+    One row per item and moment, in order of time. A null value is unchanged. A block that arrived after a newer one
     changes nothing.
     """
     read = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
@@ -134,7 +134,7 @@ def item_changes(query: Query, entries: pa.Table) -> pa.Table:
                 coalesce(greatest(occurred_at, received_at), {_NEVER}) AS known_at
             FROM entries WHERE {_DESCRIBES}
         ), firsts AS (
-            -- Most items are described in the same words all the time: one row of them is enough.
+            -- Most items always have the same description: one row of them is enough.
             SELECT item_id, {names}, min(occurred_at) AS occurred_at, min(known_at) AS known_at FROM blocks
             GROUP BY item_id, {names} QUALIFY count(*) OVER (PARTITION BY item_id) = 1
         ), moments AS (

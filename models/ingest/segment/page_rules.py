@@ -1,4 +1,4 @@
-"""Which item a visited page is about, for sites that track pages and not products."""
+"""Find the item of a visited page, for sites that track pages and not products."""
 
 import re
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from models.primitives.arrow_sql import texts
 
 
 class PageRuleError(TailorbirdError):
-    """A page rule that cannot be used."""
+    """A page rule cannot be used."""
 
 
 @dataclass(frozen=True)
 class PageRule:
     """A regular expression that finds the item in a page's path or address, as its group `item_id`.
 
-    `/film/(?P<item_id>[^/?#]+)` for example. It has to be valid for Python and for RE2, which knows no look-around and
-    no back-references. Raises PageRuleError when it is not, or has no such group.
+    `/film/(?P<item_id>[^/?#]+)` for example. It has to be valid for Python and for RE2, which has no look-around and
+    no back-references. Raises PageRuleError for an invalid expression, or one without such a group.
     """
 
     pattern: str
@@ -39,9 +39,9 @@ class PageRule:
             raise PageRuleError(f"There is no event type {self.event_type!r}. Use one of: {', '.join(EVENT_TYPES)}.")
 
     def item(self, *places: str) -> str:
-        """SQL for the item's id in the first of the places that has one, else null."""
-        # One element of a list of literals: the optimizer makes a constant of it, so the pattern is compiled once.
+        """Return SQL for the id of the item in the first of the places that has one, else null."""
+        # As an element of a list of literals the optimizer makes it a constant, so the pattern is compiled once.
         pattern = f"{texts([self.pattern])}[1]"
         group = re.compile(self.pattern).groupindex[columns.ITEM_ID]
-        found = ", ".join(f"nullif(regexp_extract({place}, {pattern}, {group}), '')" for place in places)
-        return f"coalesce({found})"
+        ids = ", ".join(f"nullif(regexp_extract({place}, {pattern}, {group}), '')" for place in places)
+        return f"coalesce({ids})"

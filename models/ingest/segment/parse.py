@@ -1,8 +1,8 @@
-"""Lines of a Segment export, turned into canonical rows. Arrow in, Arrow out; no line is lost.
+"""Parse lines of a Segment export into canonical rows. Arrow in, Arrow out; no line is lost.
 
-Each line is either one event or more (one per product it names), or routed (understood, but no interaction), or
-unreadable. Accepted is what DuckDB takes for JSON, which is a little more than the standard allows (NaN, a comma too
-many); of keys that are there twice the first counts.
+Each line is one or more events (one per product), or routed (readable, but no interaction), or unreadable. A line may
+be JSON as DuckDB accepts it, which is slightly more than the standard allows (NaN, a trailing comma). Of duplicate keys
+the first counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,15 @@ import pyarrow.compute as pc
 from models import columns
 from models.ingest import normalisation
 from models.ingest.canonical_schema import ANSWERS, EVENTS, ROUTED, ROW_NUMBER, UNREADABLE, ParsedLines
-from models.ingest.normalisation import Spelling, told
+from models.ingest.normalisation import Spelling, nonzero_counts
 from models.ingest.segment import identities, interactions, json_lines
 from models.ingest.segment.event_types import MEANINGS, Meaning
 from models.ingest.segment.page_rules import PageRule
 from models.primitives.arrow_sql import Query, connected
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""Some programs write it at the beginning of a file."""
-_AS_IT_IS: Final = Spelling()
+"""The mark that some programs write at the beginning of a file."""
+_NO_SYNONYMS: Final = Spelling()
 CONSENT_CATEGORIES: Final = ("Personalization", "Advertising")
 """The categories of `context.consent.categoryPreferences` that must not be refused."""
 
@@ -34,15 +34,15 @@ def parse_lines(
     meanings: Mapping[str, Meaning] = MEANINGS,
     traits: Sequence[str] = (),
     consent_categories: Sequence[str] = CONSENT_CATEGORIES,
-    spelling: Spelling = _AS_IT_IS,
+    spelling: Spelling = _NO_SYNONYMS,
 ) -> ParsedLines:
-    """Take lines apart: `row_number` (int64, each once) and `text` (the line without its end; text or bytes).
+    """Parse lines: `row_number` (int64, each once) and `text` (the line without its end; text or bytes).
 
-    `rule` finds items in visited pages, `meanings` says what events are (see `segment_events.extended`), `traits` is
-    the allow-list for users. Consent is false when one of `consent_categories` was refused, true when none was, and
-    null when the line has none of them. `spelling` has further synonyms. Nothing here fails for what a line holds.
+    `rule` finds items in visited pages, `meanings` has the treatment of events (see `event_types.extended`), `traits`
+    is the allow-list for users. Consent is false if one of `consent_categories` was refused, true if none was, and
+    null if the line has none of them. `spelling` has further synonyms. No content of a line raises an error.
 
-    A call costs a tenth of a second before the first line is read, so give it tens of thousands at once. Memory grows
+    A call takes a tenth of a second before the first line, so pass tens of thousands of lines at once. Memory grows
     with the lines of one call.
     """
     with connected() as query:
@@ -50,7 +50,7 @@ def parse_lines(
         entries = interactions.entries(query, read)
         people = read.filter(pc.is_in(read["kind"], value_set=pa.array(["identify", "alias"])))
         happened = entries.filter(pc.is_valid(entries[columns.EVENT_TYPE])).select([*EVENTS.names, "entry"])
-        events, mended = _respelt(_in_order(happened).select(EVENTS.names).cast(EVENTS), spelling)
+        events, respelt = _respelt(_in_order(happened).select(EVENTS.names).cast(EVENTS), spelling)
         items, cleaned = _respelt(interactions.items(query, entries), spelling)
         return ParsedLines(
             events=events,
@@ -61,30 +61,30 @@ def parse_lines(
             answers=_answers(read),
             routed=_without_event(read, pc.is_null(read["fault"]), ROUTED, ["kind"]),
             unreadable=_without_event(read, pc.is_valid(read["fault"]), UNREADABLE, ["fault", "sha256"]),
-            cleaned=cleaned | mended,
+            cleaned=cleaned | respelt,
         )
 
 
 def _decoded(query: Query, lines: pa.Table) -> pa.Table:
-    """The lines as `raw` bytes and as `text`, null where the bytes are not UTF-8."""
+    """Return the lines as `raw` bytes and as `text`, null if the bytes are not UTF-8."""
     raw = pc.cast(lines["text"], pa.binary())
     table = pa.table({ROW_NUMBER: lines[ROW_NUMBER], "raw": raw})
     if not pc.any(pc.starts_with(raw, _BYTE_ORDER_MARK)).as_py():
         try:
             return table.append_column("text", pc.cast(raw, pa.string()))
-        except pa.ArrowInvalid:  # some line is not UTF-8; it does not say which
+        except pa.ArrowInvalid:  # some line is not UTF-8, and Arrow does not report which
             pass
     return query(
         """
-        SELECT row_number, raw, CASE WHEN starts_with(said, chr(65279)) THEN said[2:] ELSE said END AS text
-        FROM (SELECT row_number, raw, try(decode(raw)) AS said FROM lines)
+        SELECT row_number, raw, CASE WHEN starts_with(decoded, chr(65279)) THEN decoded[2:] ELSE decoded END AS text
+        FROM (SELECT row_number, raw, try(decode(raw)) AS decoded FROM lines)
         """,
         lines=table,
     )
 
 
 def _respelt(rows: pa.Table, spelling: Spelling) -> tuple[pa.Table, dict[str, int]]:
-    """The rows as the spelling has them, and what was mended."""
+    """Return the rows in canonical spelling, and the number of changed values by column."""
     ways = {
         columns.CURRENCY: (normalisation.currencies, spelling.currency),
         columns.CATEGORY: (normalisation.categories, spelling.category),
@@ -93,27 +93,27 @@ def _respelt(rows: pa.Table, spelling: Spelling) -> tuple[pa.Table, dict[str, in
     counts = {}
     for place, name in enumerate(rows.column_names):
         if name in ways:
-            mend, synonyms = ways[name]
-            values, counts[f"{name}_respelt"] = mend(rows[name], synonyms)
+            normalise, synonyms = ways[name]
+            values, counts[f"{name}_respelt"] = normalise(rows[name], synonyms)
             rows = rows.set_column(place, name, values)
-    return rows, told(**counts)
+    return rows, nonzero_counts(**counts)
 
 
 def _in_order(rows: pa.Table) -> pa.Table:
-    """The rows by line and entry. They are in that order already when the lines were, so that is looked at first."""
+    """Return the rows by line and entry, which they usually are already."""
     line, entry = (rows[name].to_numpy() for name in (ROW_NUMBER, "entry"))
     later = (line[1:] > line[:-1]) | (line[1:] == line[:-1]) & (entry[1:] > entry[:-1])
     return rows if later.all() else rows.sort_by([(ROW_NUMBER, "ascending"), ("entry", "ascending")])
 
 
 def _answers(read: pa.Table) -> pa.Table:
-    said = pc.and_(pc.is_valid(read[columns.CONSENT]), pc.is_valid(read[columns.USER_ID]))
-    apart = pc.and_(said, pc.is_null(read[columns.EVENT_TYPE]))
+    stated = pc.and_(pc.is_valid(read[columns.CONSENT]), pc.is_valid(read[columns.USER_ID]))
+    apart = pc.and_(stated, pc.is_null(read[columns.EVENT_TYPE]))
     return read.filter(pc.and_(apart, pc.is_null(read["fault"]))).select(ANSWERS.names).cast(ANSWERS)
 
 
-def _without_event(read: pa.Table, which: pa.ChunkedArray, schema: pa.Schema, names: list[str]) -> pa.Table:
-    """Those lines that are no event, in their order, under the names of the schema."""
-    chosen = pc.and_(which, pc.is_null(read[columns.EVENT_TYPE]))
-    found = read.select([ROW_NUMBER, *names]).filter(chosen).rename_columns(schema.names)
-    return found.sort_by(ROW_NUMBER).cast(schema)
+def _without_event(read: pa.Table, selected: pa.ChunkedArray, schema: pa.Schema, names: list[str]) -> pa.Table:
+    """Return the selected lines that are no event, in their order, under the names of the schema."""
+    chosen = pc.and_(selected, pc.is_null(read[columns.EVENT_TYPE]))
+    rows = read.select([ROW_NUMBER, *names]).filter(chosen).rename_columns(schema.names)
+    return rows.sort_by(ROW_NUMBER).cast(schema)

@@ -1,1 +1,1 @@
-"""Reads tables: mapping, encodings, values, times, and rows in the canonical schema."""
+"""Tables: mapping keys, values, times, and rows in the canonical schema."""

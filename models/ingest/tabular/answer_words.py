@@ -1,4 +1,4 @@
-"""Words of several languages that answer yes or no: about consent, and about stock."""
+"""List words of several languages that mean yes or no, about consent and about stock."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from models.ingest.tabular.offers import STOCK_WORDS, stock_word
 _YES: Final = ("ja", "oui", "si", "sí", "sim", "tak", "da", "ano")
 _NO: Final = ("nein", "non", "não", "nie", "ne", "nee", "nej")
 USUAL_YES: Final = frozenset(["true", "t", "yes", "y", "1", "given", "granted"])
-"""What a mapping takes for consent without `consent_words`."""
+"""The words that mean consent if a mapping has no `consent_words`."""
 YES: Final = USUAL_YES.union(
     _YES,
     ["áno", "igen", "subscribed", "accepted", "opt-in", "opted-in"],
@@ -47,7 +47,7 @@ _DELIVERY: Final = re.compile(
     "weeks?|wochen?|týden|týdny|týdnů|tygodni[ae]?|semaines?|settiman[ae]|semanas?|week|weken|veckor|hafta|"
     "h|hours?|stunden|hodin|godzin|heures|ore|horas|uur|timmar|saat)"
 )
-"""A time of delivery, which items have that can be bought."""
+"""A time of delivery: the item can be bought."""
 
 
 def stock_meaning(word: str) -> bool | None:
@@ -57,7 +57,7 @@ def stock_meaning(word: str) -> bool | None:
 
 
 def stock_answers(words: Iterable[str]) -> tuple[dict[str, bool], list[str]]:
-    """Return the words of a column of stock that are known, with what they mean, and the other ones."""
-    meant = {word: stock_meaning(word) for word in dict.fromkeys(map(stock_word, words))}
-    known = {word: yes for word, yes in meant.items() if yes is not None}
-    return known, [word for word in meant if word not in known]
+    """Return the known words of a column of stock with their meanings, and the unknown words."""
+    meanings = {word: stock_meaning(word) for word in dict.fromkeys(map(stock_word, words))}
+    known = {word: yes for word, yes in meanings.items() if yes is not None}
+    return known, [word for word in meanings if word not in known]

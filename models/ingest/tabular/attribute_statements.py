@@ -1,4 +1,4 @@
-"""What the rows of a catalogue state about items since when, if its mapping names the column of the time."""
+"""Extract dated statements about items from catalogue rows, if the mapping names the column of the time."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -25,9 +25,9 @@ SCHEMA: Final = pa.schema(
 
 
 def dated(part: Any) -> list[str]:
-    """Return the columns whose values count since the time of their row.
+    """Return the columns whose values count from the time of their row.
 
-    A value chosen by all rows, the most frequent or the longest, was stated at no time.
+    A value chosen from all rows, the most frequent or the longest, has no time.
     """
     if not isinstance(part, ItemsMapping) or not part.updated_at:
         return []
@@ -35,23 +35,23 @@ def dated(part: Any) -> list[str]:
 
 
 def statements(rows: pa.Table, names: Sequence[str], numbers: Any) -> pa.Table:
-    """Return what each of the rows, which have these numbers in the file, states in these columns."""
+    """Return the statements of the rows in these columns; `numbers` are the row numbers in the file."""
     parts = [SCHEMA.empty_table()]
     for name in names:
         values = own_values(rows, columns.ITEM_ID, name).cast(pa.string())
-        named = pa.repeat(pa.scalar(name), len(rows))
-        found = [rows[columns.ITEM_ID], named, values, rows[UPDATED_AT], numbers]
-        parts.append(pa.table(found, names=SCHEMA.names).cast(SCHEMA))
+        name_column = pa.repeat(pa.scalar(name), len(rows))
+        statement = [rows[columns.ITEM_ID], name_column, values, rows[UPDATED_AT], numbers]
+        parts.append(pa.table(statement, names=SCHEMA.names).cast(SCHEMA))
     return pa.concat_tables(parts)
 
 
 def changes(stated: pa.Table) -> pa.Table:
-    """Return the first and the last of equal statements that follow each other in time, by item and column.
+    """Return the first and the last of consecutive equal statements, by item and column.
 
-    The last is kept because rows that come later may state another value in between. Of one time the last row counts.
-    A year that no calendar has is no time.
+    The last one stays because later rows may state another value in between. Of several rows with the same time the
+    last counts. Times outside the years 1 to 9999 are ignored.
     """
-    found = query(
+    changed = query(
         f"""
         WITH moments AS (
             SELECT {columns.ITEM_ID}, name, arg_max(value, row) AS value, {MOMENT}, max(row) AS row
@@ -65,4 +65,4 @@ def changes(stated: pa.Table) -> pa.Table:
         ORDER BY {columns.ITEM_ID}, name, {MOMENT}""",
         stated=stated,
     )
-    return found.cast(SCHEMA)
+    return changed.cast(SCHEMA)

@@ -1,4 +1,4 @@
-"""Reads the typed columns of a chunk by a part of a mapping, and notes the cells that cannot be read."""
+"""Read the typed columns of a chunk by a part of a mapping, and record unreadable cells."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ Suggests = Callable[[Any], list[Suggestion]]
 
 
 @dataclass
-class _Noted:
+class _UnreadableColumn:
     summary: UnreadableCells
     places: NDArray[np.int64]
     values: list[str]
@@ -32,29 +32,29 @@ class _Noted:
 
 @dataclass
 class Reader:
-    """The rows of a chunk with their expressions computed, and how its numbers and times are written."""
+    """The rows of a chunk with computed expressions, and the format of its numbers and times."""
 
     rows: pa.Table
     form: NumberForm
     formats: Sequence[str]
     zone: str
     zone_assumed: int = 0
-    """How many times said no zone."""
-    _noted: list[_Noted] = field(default_factory=list)
+    """The number of times without a zone."""
+    _unreadable: list[_UnreadableColumn] = field(default_factory=list)
 
     def number(self, key: str, source: Source | None) -> Any:
-        """Return the column of a key as numbers; null where there is none."""
+        """Return the column of a key as numbers; null if there is none."""
         values = number(self.rows, source, self.form)
-        self._note_numbers(key, source, values)
+        self._record_numbers(key, source, values)
         return values
 
     def place(self, key: str, source: Source | None) -> Any:
-        """Return the column of a key as positions in a list; null where there is no whole number."""
-        self._note_numbers(key, source, number(self.rows, source, self.form) if source is not None else None)
+        """Return the column of a key as positions in a list; null if there is no whole number."""
+        self._record_numbers(key, source, number(self.rows, source, self.form) if source is not None else None)
         return place(self.rows, source, self.form)
 
-    def moment(self, key: str, source: Source, among: Any = None) -> Any:
-        """Return the column of a key as times in UTC; only rows `among` these are noted if their time is unreadable."""
+    def moment(self, key: str, source: Source, required: Any = None) -> Any:
+        """Return the column of a key as times in UTC; an unreadable time is recorded only in `required` rows."""
         column = column_of(source)
         try:
             values, assumed = placed(self.rows[column], self.formats, self.zone)
@@ -66,19 +66,19 @@ class Reader:
         if values.null_count:
             texts = words(self.rows, source)
             bad = numbers.unreadable(texts, values)
-            self.note(key, source, TIME, bad if among is None else pc.and_(bad, among), self._times)
+            self.record(key, source, TIME, bad if required is None else pc.and_(bad, required), self._times)
         return values
 
-    def _note_numbers(self, key: str, source: Source | None, values: Any) -> None:
+    def _record_numbers(self, key: str, source: Source | None, values: Any) -> None:
         if source is None or not values.null_count:
             return
         if isinstance(source, Expression):
             for column, bad in unreadable_columns(self.rows, source, self.form, values).items():
-                self.note(key, column, NUMBER, bad, self._numbers)
+                self.record(key, column, NUMBER, bad, self._numbers)
             return
         if pa.types.is_string(kind := self.rows[column_of(source)].type) or pa.types.is_large_string(kind):
             bad = numbers.unreadable(self.rows[column_of(source)], values)
-            self.note(key, source, NUMBER, bad, self._numbers)
+            self.record(key, source, NUMBER, bad, self._numbers)
 
     def _times(self, texts: Any) -> list[Suggestion]:
         others = [
@@ -97,34 +97,34 @@ class Reader:
             if one.settings != format_suggestions.settings_of(self.form)
         ]
 
-    def note(
+    def record(
         self, key: str, source: Source, kind: str, bad: Any, suggests: Suggests | None = None, *, refused: bool = True
     ) -> None:
-        """Note the rows whose cells cannot be read as this kind. Unless the cell is `refused`, its row comes in."""
+        """Record the rows whose cells cannot be read as this kind; `refused` states whether the row is quarantined."""
         places = np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))
         if not len(places):
             return
         texts = words(self.rows, source)
-        stated = pc.invert(pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(numbers.NOTHING)))
+        stated = pc.invert(pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(numbers.EMPTY_CELLS)))
         of = int(pc.sum(pc.and_(pc.is_valid(texts), stated)).as_py() or 0)
         ways = _ways(suggests(texts) if suggests else [], texts, of - len(places))
         name = source if isinstance(source, str) else source.text
         values = texts.take(pa.array(places)).to_pylist()
         summary = UnreadableCells(key, name, kind, len(places), of, ways)
-        self._noted.append(_Noted(summary, places, values, refused))
+        self._unreadable.append(_UnreadableColumn(summary, places, values, refused))
 
     @property
     def unread(self) -> tuple[UnreadableCells, ...]:
-        """What could not be read, by key."""
-        return tuple(one.summary for one in self._noted)
+        """Return the unreadable cells, by key."""
+        return tuple(one.summary for one in self._unreadable)
 
     def columns(self) -> dict[str, pa.Array]:
         """Return the columns that name and describe the unreadable cells of each row. The values are raw."""
-        if not self._noted:
+        if not self._unreadable:
             return {KEYS: pa.nulls(len(self.rows), pa.string()), CELLS: pa.nulls(len(self.rows), pa.list_(CELL))}
         cells: dict[int, list[dict[str, str | None]]] = {}
         keys: dict[int, list[str]] = {}
-        for one in self._noted:
+        for one in self._unreadable:
             about = {"key": one.summary.key, "column": one.summary.column, "suggestion": one.summary.suggestion}
             for row, value in zip(one.places.tolist(), one.values, strict=True):
                 cells.setdefault(row, []).append({**about, "value": value})
@@ -132,19 +132,18 @@ class Reader:
                     keys.setdefault(row, []).append(one.summary.key)
         names: list[str | None] = [None] * len(self.rows)
         described: list[list[dict[str, str | None]] | None] = [None] * len(self.rows)
-        for row, found in cells.items():
-            described[row] = found
+        for row, row_cells in cells.items():
+            described[row] = row_cells
         for row, refused in keys.items():
             names[row] = f"|{'|'.join(refused)}|"
         return {KEYS: pa.array(names, pa.string()), CELLS: pa.array(described, pa.list_(CELL))}
 
 
-def _ways(found: Sequence[Suggestion], texts: Any, read: int) -> dict[str, int]:
-    """Return the settings that would read most cells, if these are more than are read now.
+def _ways(suggestions: Sequence[Suggestion], texts: Any, read: int) -> dict[str, int]:
+    """Return the settings that would read most cells, if they read more than the present ones.
 
-    A column of many cells is sampled to find them, so all cells are counted.
+    They come from a sample of a large column, so all cells are counted.
     """
-    counts = {
-        one.named: format_suggestions.reads(texts, one) for one in (format_suggestions.best(found) if found else [])
-    }
+    best = format_suggestions.best(suggestions) if suggestions else []
+    counts = {one.text: format_suggestions.reads(texts, one) for one in best}
     return {way: reads for way, reads in counts.items() if reads > read}

@@ -1,4 +1,4 @@
-"""Makes one item of several rows about it: for each column the mapping chooses which of the values counts."""
+"""Merge several rows of an item: for each column the mapping chooses the value that counts."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,15 +9,15 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.columns import UPDATED_AT as UPDATED_AT
-from models.primitives.arrow_sql import query
+from models.primitives.arrow_sql import Columns, query
 
 Choice = Literal["last", "most_frequent", "latest", "longest"]
 """The value of the last row, of most rows, of the row with the latest time, or the longest text."""
 LATEST: Final[Choice] = "latest"
 IMPUTED: Final = "_imputed"
-"""Ends the name of the attribute that marks what a declared constant was put in for."""
+"""The suffix of the attribute that marks values filled with a declared constant."""
 COPIES: Final = "copies"
-"""The column that tells for how many equal rows of the file a row stands; without it each stands for itself."""
+"""The column with the number of equal rows of the file that a row represents; 1 without it."""
 _ROW: Final = "row"
 _STATED: Final = MappingProxyType(
     {
@@ -27,14 +27,14 @@ _STATED: Final = MappingProxyType(
         "longest": "length(any_value(value))",
     }
 )
-"""What the value that counts has most of. Of equals the one with the last row counts."""
+"""The score of a value by choice: the highest counts, and of equal ones that of the last row."""
 
 
 def chosen(rows: pa.Table, key: str, choices: Mapping[str, Choice]) -> pa.Table:
-    """Return one row for each `key`: its last row, with the values that `choices` name by column or attribute.
+    """Return one row for each `key`: its last row, with the values of `choices` by column or attribute.
 
-    A row without a value does not count where others have one. If anything is chosen, an item is merchandise by most
-    of its rows.
+    A row without a value counts only if no row has one. With any choice, an item is merchandise if most of its rows
+    are.
     """
     numbered = rows.append_column(_ROW, pa.array(range(len(rows)), pa.int64()))
     keys = numbered.select([key, _ROW]).rename_columns(["name", _ROW])
@@ -43,14 +43,14 @@ def chosen(rows: pa.Table, key: str, choices: Mapping[str, Choice]) -> pa.Table:
     for name, choice in {**choices, columns.AVAILABLE: "most_frequent"}.items() if choices else ():
         values, mark = _values(numbered, key, groups, name, choice), f"{name}{IMPUTED}"
         if mark in _attributes(last):
-            stays = pc.is_null(values)
-            last = _replaced(last, mark, pc.if_else(stays, _attributes(last)[mark], pa.scalar(None, pa.string())))
+            unchanged = pc.is_null(values)
+            last = _replaced(last, mark, pc.if_else(unchanged, _attributes(last)[mark], pa.scalar(None, pa.string())))
         last = _replaced(last, name, pc.coalesce(values, _column(last, name)))
     return last
 
 
 def _values(rows: pa.Table, key: str, groups: pa.Table, name: str, choice: str) -> pa.Array:
-    """Return the value that counts for each group; null where no row has one."""
+    """Return the chosen value of each group; null if no row has one."""
     values = own_values(rows, key, name)
     moments = rows[UPDATED_AT] if UPDATED_AT in rows.column_names else pa.nulls(len(rows), pa.timestamp("us", tz="UTC"))
     statement = f"""
@@ -69,17 +69,17 @@ def _values(rows: pa.Table, key: str, groups: pa.Table, name: str, choice: str) 
 
 
 def own_values(rows: pa.Table, key: str, name: str) -> Any:
-    """Return the values of a column or attribute that the source itself has; null for those put in."""
+    """Return the values of a column or attribute that come from the source; null for filled values."""
     values, mark = _column(rows, name), f"{name}{IMPUTED}"
-    nothing = pa.scalar(None, values.type)
-    if name == columns.TITLE:  # an item without a title is called by its id, which is no title
-        values = pc.if_else(pc.equal(values, pc.binary_join_element_wise("Item", rows[key], " ")), nothing, values)
-    if mark in (attributes := _attributes(rows)):  # a constant was put in
-        values = pc.if_else(pc.is_valid(attributes[mark]), nothing, values)
+    null = pa.scalar(None, values.type)
+    if name == columns.TITLE:  # an item without a title shows its id, which is no title
+        values = pc.if_else(pc.equal(values, pc.binary_join_element_wise("Item", rows[key], " ")), null, values)
+    if mark in (attributes := _attributes(rows)):  # filled with a constant
+        values = pc.if_else(pc.is_valid(attributes[mark]), null, values)
     return values
 
 
-def _attributes(rows: pa.Table) -> dict[str, Any]:
+def _attributes(rows: pa.Table) -> Columns:
     values = rows[columns.ATTRIBUTES].combine_chunks()
     return dict(zip(values.type.names, values.flatten(), strict=True))
 
@@ -92,5 +92,5 @@ def _replaced(rows: pa.Table, name: str, values: Any) -> pa.Table:
     """Return the rows with these values in a column or an attribute."""
     if name in rows.column_names:
         return rows.set_column(rows.column_names.index(name), name, values)
-    named = _attributes(rows) | {name: values}
-    return _replaced(rows, columns.ATTRIBUTES, pa.StructArray.from_arrays(list(named.values()), list(named)))
+    attributes = _attributes(rows) | {name: values}
+    return _replaced(rows, columns.ATTRIBUTES, pa.StructArray.from_arrays(list(attributes.values()), list(attributes)))

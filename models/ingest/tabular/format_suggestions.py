@@ -1,6 +1,6 @@
-"""Suggests how a mapping could read a column: which format or form of numbers reads how many of its cells.
+"""Suggest time and number formats for a column, with the number of cells that each would read.
 
-Pure: cells in, suggestions out, best first. A suggestion holds settings of a mapping and never a value of a cell.
+Pure: cells in, suggestions out, best first. A suggestion holds settings of a mapping, never a value of a cell.
 """
 
 import csv
@@ -38,11 +38,11 @@ _FORMATS: Final = (
     *("%d/%b/%Y:%H:%M:%S %z", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%a %b %d %H:%M:%S %Y"),
 )
 _YEARS: Final = (1900, 2199)
-"""A format that reads other years read something else."""
+"""A format that reads years outside this range does not fit."""
 _MOST_FURTHER: Final = 3
-"""So many formats are added to those in force."""
-_FIRST_LOOK: Final = 40
-"""So many cells decide which formats are tried on all of them."""
+"""The largest number of formats that are added to the present ones."""
+_SAMPLE_CELLS: Final = 40
+"""The number of cells that decide which formats are tried on all cells."""
 _MOST_CELLS: Final = 5_000
 _MOST_SIGNS: Final = 3
 _SEPARATORS: Final = (",", ";", "\t", "|")
@@ -51,7 +51,7 @@ _THOUSANDS: Final = ("", ",", ".", " ", "'", "\N{RIGHT SINGLE QUOTATION MARK}")
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Settings of a part of a mapping, and how many cells of a column they would read."""
+    """Settings of a part of a mapping, and the number of cells of a column that they would read."""
 
     settings: tuple[tuple[str, Any], ...]
     """Keys and values as in a mapping file."""
@@ -60,33 +60,33 @@ class Suggestion:
 
     @property
     def toml(self) -> str:
-        """The settings as lines of a mapping file."""
+        """Return the settings as lines of a mapping file."""
         return "\n".join(_assigned(key, value) for key, value in self.settings)
 
     @property
-    def named(self) -> str:
-        """The settings as a sentence has them."""
+    def text(self) -> str:
+        """Return the settings for use in a sentence."""
         return " and ".join(f"`{_assigned(key, value)}`" for key, value in self.settings) or "the usual form"
 
     @property
     def sentence(self) -> str:
-        """Say what the settings would read."""
-        return f"{self.named} would read {self.reads:,} of {self.of:,}"
+        """Return a sentence about the cells that the settings would read."""
+        return f"{self.text} would read {self.reads:,} of {self.of:,}"
 
 
 def times(cells: Iterable[str | None] | Any) -> list[Suggestion]:
     """Return the time formats that read any of the cells, those that read most first.
 
-    Two formats that read the same number differ in what they take for the day and the month: the cells do not say.
+    Two formats that read the same number differ in the order of day and month, which the cells do not show.
     """
     stated = _stated(cells)
-    looked_at = _spread(stated, _FIRST_LOOK)
-    first = _times_read(looked_at, _alike(looked_at))
+    sample = _spread(stated, _SAMPLE_CELLS)
+    first = _times_read(sample, _alike(sample))
     tried = [form for form, reads in first.items() if reads]
-    found = [
+    suggestions = [
         Suggestion((("time_format", form),), reads, len(stated)) for form, reads in _times_read(stated, tried).items()
     ]
-    return _best_first(found)
+    return _best_first(suggestions)
 
 
 def several_times(cells: Iterable[str | None] | Any, formats: Sequence[str]) -> Suggestion | None:
@@ -97,14 +97,14 @@ def several_times(cells: Iterable[str | None] | Any, formats: Sequence[str]) -> 
     stated = _stated(cells)
     used: list[str] = []
     for one in formats:
-        rest = _unread(stated, [*used, one])
-        used += [one] if len(rest) < len(_unread(stated, used)) else []
-    rest, further = _unread(stated, used), 0
-    while len(rest) and further < _MOST_FURTHER and (found := times(rest)):
-        same = [str(one.settings[0][1]) for one in best(found)]
+        unread = _unread(stated, [*used, one])
+        used += [one] if len(unread) < len(_unread(stated, used)) else []
+    unread, further = _unread(stated, used), 0
+    while len(unread) and further < _MOST_FURTHER and (suggestions := times(unread)):
+        same = [str(one.settings[0][1]) for one in best(suggestions)]
         used, further = [*used, next((one for one in same if one not in _COUNTED), same[0])], further + 1
-        rest = _unread(stated, used)
-    return Suggestion(time_settings(used), len(stated) - len(rest), len(stated)) if further else None
+        unread = _unread(stated, used)
+    return Suggestion(time_settings(used), len(stated) - len(unread), len(stated)) if further else None
 
 
 def time_settings(formats: Sequence[str]) -> tuple[tuple[str, Any], ...]:
@@ -121,21 +121,21 @@ def numbers(cells: Iterable[str | None] | Any) -> list[Suggestion]:
     """Return the forms of numbers that read any of the cells, those that read most with the fewest settings first."""
     stated = _stated(cells)
     signs = _currency_signs(stated)
-    found = []
+    suggestions = []
     for decimal, thousands, used in product(".,", _THOUSANDS, {(), signs}):
         form = NumberForm(decimal, thousands, used)
         if thousands == decimal:
             continue
         reads = len(stated) - table_numbers.parsed(stated, form).null_count
-        found.append(Suggestion(settings_of(form), reads, len(stated)))
-    return _needed_alone(_best_first(found))
+        suggestions.append(Suggestion(settings_of(form), reads, len(stated)))
+    return _without_redundant(_best_first(suggestions))
 
 
 def settings_of(form: NumberForm) -> tuple[tuple[str, Any], ...]:
     """Return the settings that state a form of numbers."""
     usual = table_numbers.PLAIN
-    named = (("decimal", form.decimal), ("thousands", form.thousands), ("currency_signs", list(form.currency_signs)))
-    return tuple((key, value) for key, value in named if value and value != getattr(usual, key))
+    stated = (("decimal", form.decimal), ("thousands", form.thousands), ("currency_signs", list(form.currency_signs)))
+    return tuple((key, value) for key, value in stated if value and value != getattr(usual, key))
 
 
 def reads(cells: Any, suggestion: Suggestion) -> int:
@@ -155,17 +155,17 @@ def best(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
 
 
 def _stated(cells: Iterable[str | None] | Any) -> pa.Array:
-    """Cells with something in them, at most some thousands of them."""
+    """Return up to 5,000 cells that are not empty."""
     return _spread(_filled(cells), _MOST_CELLS)
 
 
 def _filled(cells: Iterable[str | None] | Any) -> pa.Array:
-    """Cells with something in them."""
+    """Return the cells that are not empty."""
     texts = cells if isinstance(cells, pa.Array | pa.ChunkedArray) else pa.array(list(cells), pa.string())
     texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     texts = pc.utf8_trim_whitespace(texts.cast(pa.string()))
-    nothing = pc.is_in(texts, value_set=pa.array(table_numbers.NOTHING))
-    return texts.filter(pc.and_(pc.is_valid(texts), pc.invert(nothing)))
+    empty = pc.is_in(texts, value_set=pa.array(table_numbers.EMPTY_CELLS))
+    return texts.filter(pc.and_(pc.is_valid(texts), pc.invert(empty)))
 
 
 def _spread(texts: pa.Array, size: int) -> pa.Array:
@@ -176,7 +176,7 @@ def _spread(texts: pa.Array, size: int) -> pa.Array:
 def _alike(texts: pa.Array) -> list[str]:
     """Return the formats that have the same signs between their letters and digits as one of the texts."""
     signs = {frozenset(sign for sign in text if not sign.isalnum()) for text in texts.to_pylist()}
-    signs |= {found - {"+"} for found in signs} | {found - {"+", "-"} for found in signs}  # of an offset from UTC
+    signs |= {some - {"+"} for some in signs} | {some - {"+", "-"} for some in signs}  # of an offset from UTC
     return [form for form in _FORMATS if form in _COUNTED or frozenset(re.sub("%.|[A-Z]", "", form)) in signs]
 
 
@@ -204,7 +204,7 @@ def _plausible(texts: pa.Array, time_format: str) -> int:
 
 
 def _currency_signs(texts: pa.Array) -> tuple[str, ...]:
-    """Return what stands before and after the numbers and is a name of a currency."""
+    """Return the texts before and after the numbers that name a currency."""
     space, digits = rf"[\s{SPACES}]*", rf"[0-9.,\s{SPACES}{''.join(_THOUSANDS)}]+?"
     around = rf"^[+-]?(?P<before>[^0-9.,+-]*?){space}[+-]?{digits}{space}(?P<after>[^0-9.,\s]*)$"
     parts = pc.extract_regex(texts, around)
@@ -215,47 +215,47 @@ def _currency_signs(texts: pa.Array) -> tuple[str, ...]:
     return tuple(known[:_MOST_SIGNS])
 
 
-def _best_first(found: list[Suggestion]) -> list[Suggestion]:
-    return sorted((one for one in found if one.reads), key=lambda one: (-one.reads, len(one.settings)))
+def _best_first(suggestions: list[Suggestion]) -> list[Suggestion]:
+    return sorted((one for one in suggestions if one.reads), key=lambda one: (-one.reads, len(one.settings)))
 
 
-def _needed_alone(found: list[Suggestion]) -> list[Suggestion]:
-    """Leave out what another suggestion reads as well with fewer of the same settings."""
-    kept: list[Suggestion] = []
-    for one in found:
+def _without_redundant(suggestions: list[Suggestion]) -> list[Suggestion]:
+    """Leave out a suggestion if another one reads as many cells with fewer of the same settings."""
+    needed: list[Suggestion] = []
+    for one in suggestions:
         if not any(
-            other.reads >= one.reads and set(map(str, other.settings)) < set(map(str, one.settings)) for other in kept
+            other.reads >= one.reads and set(map(str, other.settings)) < set(map(str, one.settings)) for other in needed
         ):
-            kept.append(one)
-    return kept
+            needed.append(one)
+    return needed
 
 
 def _assigned(key: str, value: Any) -> str:
     return f"{key} = {json.dumps(value, ensure_ascii=False)}"
 
 
-def separator(beginning: str, used: str, wanted: Collection[str] = (), *, whole: bool = True) -> Suggestion | None:
-    """Return the separator that fits the lines at the beginning of a file and names the columns that are wanted.
+def separator(beginning: str, used: str, names: Collection[str] = (), *, whole: bool = True) -> Suggestion | None:
+    """Return the separator that fits the first lines of a file and gives the column `names` of the mapping.
 
-    None if the one that is used fits as well. `whole` says that no line is cut off at the end.
+    None if the used one fits as well. `whole` states that no line is cut off at the end.
     """
     lines = beginning.splitlines()
     lines = [line for line in (lines if whole or len(lines) < 2 else lines[:-1]) if line]
-    found = [(one, *_fitting(lines, one, wanted)) for one in _SEPARATORS]
-    now = next((fits for one, fits, *_ in found if one == used), _fitting(lines, used, wanted)[0])
-    one, fits, width, rows = max(found, key=lambda of: (of[1], of[2]))
+    candidates = [(one, *_fitting(lines, one, names)) for one in _SEPARATORS]
+    now = next((fits for one, fits, *_ in candidates if one == used), _fitting(lines, used, names)[0])
+    one, fits, width, rows = max(candidates, key=lambda of: (of[1], of[2]))
     if one == used or width < 2 or fits <= now:
         return None
     return Suggestion((("separator", one),), fits, rows)
 
 
-def _fitting(lines: Sequence[str], one: str, wanted: Collection[str]) -> tuple[int, int, int]:
-    """Return how many rows have as many values as the first one has names, how many these are, and all rows."""
+def _fitting(lines: Sequence[str], one: str, names: Collection[str]) -> tuple[int, int, int]:
+    """Return the number of rows as wide as the header, the width of the header, and the number of rows."""
     try:
         rows = [row for row in csv.reader(lines, delimiter=one) if row]
     except csv.Error:
         return 0, 0, 0
-    names = rows[0] if rows else []
-    if len(names) < 2 or (wanted and not set(wanted) & set(names)):
+    header = rows[0] if rows else []
+    if len(header) < 2 or (names and not set(names) & set(header)):
         return 0, 0, len(rows)
-    return sum(len(row) == len(names) for row in rows), len(names), len(rows)
+    return sum(len(row) == len(header) for row in rows), len(header), len(rows)

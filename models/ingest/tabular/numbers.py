@@ -1,4 +1,4 @@
-"""Numbers that a table holds as text, in whatever form a mapping declares. Arrow in, Arrow out."""
+"""Read numbers from text in the form that a mapping declares. Arrow in, Arrow out."""
 
 import re
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-NOTHING: Final = (
+EMPTY_CELLS: Final = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN"),
     *("-NaN", "-nan", "NaN", "nan", "N/A", "NA", "n/a", "NULL", "null"),
 )
-"""Texts in place of a number that mean that there is none."""
+"""Texts that mean a missing value."""
 SPACES: Final = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
 _EXPONENT: Final = "(?:[eE][+-]?[0-9]+)?"
 _WORDS: Final = "(?i:inf|infinity)"
@@ -19,27 +19,27 @@ _WORDS: Final = "(?i:inf|infinity)"
 
 @dataclass(frozen=True)
 class NumberForm:
-    """How a table writes its numbers."""
+    """The form of numbers in a table."""
 
     decimal: str = "."
     thousands: str = ""
-    """What stands between groups of three digits; a space is also a no-break space."""
+    """The separator of groups of three digits; a space is also a no-break space."""
     currency_signs: tuple[str, ...] = ()
     """Texts that may stand before or after a number, such as € or EUR."""
 
     @property
     def plain(self) -> bool:
-        """Whether the form is the one that computers write."""
+        """Return whether the form is the usual one of programs."""
         return self == PLAIN
 
     @property
     def grouped(self) -> bool:
-        """Whether more than the decimal sign is declared."""
+        """Return whether more than the decimal sign is declared."""
         return bool(self.thousands or self.currency_signs)
 
     @property
     def pattern(self) -> str:
-        """A regular expression for a number of this form, without currency signs."""
+        """Return a regular expression for a number of this form, without currency signs."""
         digits = "[0-9]+"
         if self.thousands:
             digits = f"(?:[0-9]{{1,3}}(?:{_one_of(self.thousands)}[0-9]{{3}})+|[0-9]+)"
@@ -51,13 +51,13 @@ PLAIN: Final = NumberForm()
 
 
 def parsed(texts: Any, form: NumberForm = PLAIN) -> Any:
-    """Return the texts as numbers; null where there is none, or where a text is not a number of this form."""
-    stated = _without_nothing(texts)
+    """Return the texts as numbers; null for a missing value and for a text that is not a number of this form."""
+    stated = _without_empty(texts)
     if form.plain:
         try:
             return pc.cast(stated, pa.float64())
         except pa.ArrowInvalid:
-            pass  # some text is no number: look at each
+            pass  # some text is no number: check each
     if form.currency_signs:
         stated = _without_signs(stated, form.currency_signs)
     stated = pc.if_else(pc.match_substring_regex(stated, form.pattern), stated, pa.scalar(None, stated.type))
@@ -69,18 +69,18 @@ def parsed(texts: Any, form: NumberForm = PLAIN) -> Any:
 
 
 def unreadable(texts: Any, numbers: Any) -> Any:
-    """Return which texts hold something that was not read as a number."""
-    return pc.and_(pc.is_valid(_without_nothing(texts)), pc.is_null(numbers))
+    """Return whether each text holds a value that was not read as a number."""
+    return pc.and_(pc.is_valid(_without_empty(texts)), pc.is_null(numbers))
 
 
-def _without_nothing(texts: Any) -> Any:
+def _without_empty(texts: Any) -> Any:
     stated = pc.utf8_trim_whitespace(texts)
-    nothing = pc.is_in(stated, value_set=pa.array(NOTHING, stated.type))
-    return pc.if_else(nothing, pa.scalar(None, stated.type), stated)
+    empty = pc.is_in(stated, value_set=pa.array(EMPTY_CELLS, stated.type))
+    return pc.if_else(empty, pa.scalar(None, stated.type), stated)
 
 
 def _without_signs(stated: Any, signs: tuple[str, ...]) -> Any:
-    """A sign counts wherever a currency is written: -€5, €-5, 5 €, € 5-."""
+    """Remove currency signs in any position: -€5, €-5, 5 €, € 5-."""
     names = "|".join(re.escape(sign) for sign in sorted(signs, key=len, reverse=True))
     before = pc.replace_substring_regex(stated, rf"^([+-]?)\s*(?:{names})[\s{SPACES}]*", r"\1")
     return pc.replace_substring_regex(before, rf"[\s{SPACES}]*(?:{names})$", "")

@@ -1,4 +1,4 @@
-"""What a catalogue states of an item as an offer: stock, dates of sale, page and picture."""
+"""Read the offer of an item in a catalogue: stock, dates of sale, page and picture."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,10 +11,11 @@ from models import columns
 from models.ingest.expressions.value_sources import Source, column_of
 from models.ingest.tabular.column_reader import Reader
 from models.ingest.tabular.config import ItemsMapping
-from models.ingest.tabular.numbers import NOTHING
+from models.ingest.tabular.numbers import EMPTY_CELLS
 from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, instants
 from models.ingest.tabular.unreadable_cells import ADDRESS, STOCK
 from models.ingest.tabular.values import number, tidy, words
+from models.primitives.arrow_sql import Columns
 
 _YES: Final = (
     *("true", "t", "yes", "y", "available", "in stock", "instock", "on stock", "low stock", "limited availability"),
@@ -25,7 +26,7 @@ _NO: Final = (
     *("discontinued", "inactive", "none"),
 )
 STOCK_WORDS: Final[Mapping[str, bool]] = MappingProxyType(dict.fromkeys(_YES, True) | dict.fromkeys(_NO, False))
-"""Words of stock in lower case, with spaces for `_` and `-`. Of schema.org's addresses the last part counts."""
+"""Words of stock in lower case, with spaces for `_` and `-`. The last part of a schema.org address counts."""
 _DAY: Final = 86_400_000_000
 _DATE: Final = r"^\s*\d{4}-\d\d-\d\d\s*$"
 _CLOCK: Final = ("%H", "%I", "%c", "%X", "%s")
@@ -33,8 +34,8 @@ _OTHER_SCHEME: Final = r"(?i)^\s*[a-z][a-z0-9+.-]*:"
 _WEB: Final = r"(?i)^\s*https?://"
 
 
-def offers(read: Reader, mapping: ItemsMapping) -> dict[str, Any]:
-    """Return the columns of an offer; null where nothing is stated."""
+def offers(read: Reader, mapping: ItemsMapping) -> Columns:
+    """Return the columns of an offer; null if the catalogue states none."""
     stock = pa.nulls(len(read.rows), pa.bool_())
     return {
         columns.IN_STOCK: stock if mapping.available is None else _in_stock(read, mapping.available, mapping),
@@ -46,7 +47,7 @@ def offers(read: Reader, mapping: ItemsMapping) -> dict[str, Any]:
 
 
 def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> Any:
-    """Whether an item can be bought: by a boolean, a number of pieces above 0, or a word."""
+    """Return whether an item can be bought: by a boolean, a number of pieces above 0, or a word."""
     values = read.rows[column_of(source)]
     if pa.types.is_boolean(values.type):
         return values
@@ -60,9 +61,9 @@ def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> Any:
     stated = pa.array(list(known.values()), pa.bool_()).take(place)
     pieces = pc.greater(number(read.rows, source, read.form), 0.0)
     stock = pc.coalesce(stated, pieces)
-    nothing = pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(NOTHING))
-    bad = pc.and_(pc.and_(pc.is_valid(texts), pc.invert(nothing)), pc.is_null(stock))
-    read.note(columns.AVAILABLE, source, STOCK, bad, refused=False)
+    empty = pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(EMPTY_CELLS))
+    bad = pc.and_(pc.and_(pc.is_valid(texts), pc.invert(empty)), pc.is_null(stock))
+    read.record(columns.AVAILABLE, source, STOCK, bad, refused=False)
     return stock
 
 
@@ -77,32 +78,32 @@ def _moment(read: Reader, key: str, source: Source | None) -> Any:
 
 
 def _end(read: Reader, source: Source | None) -> Any:
-    """The first moment after the sale: a date without a time of day includes its day."""
+    """Return the first moment after the sale: a date without a time of day includes its day."""
     moments = _moment(read, columns.AVAILABLE_UNTIL, source)
     if source is None:
         return moments
     texts, dates = words(read.rows, source), pa.repeat(False, len(read.rows))
-    rest = pa.chunked_array([texts])
+    unread = pa.chunked_array([texts])
     for time_format in read.formats if pa.types.is_string(read.rows[column_of(source)].type) else [TIMESTAMP]:
-        found = pc.is_valid(instants(rest, [time_format], read.zone)).combine_chunks()
-        dates = pc.or_(dates, pc.and_(found, _whole_days(texts, time_format)))
-        rest = pc.if_else(found, pa.scalar(None, pa.string()), rest)
+        matches = pc.is_valid(instants(unread, [time_format], read.zone)).combine_chunks()
+        dates = pc.or_(dates, pc.and_(matches, _whole_days(texts, time_format)))
+        unread = pc.if_else(matches, pa.scalar(None, pa.string()), unread)
     later = pc.add(pc.cast(moments, pa.int64()), pc.if_else(pc.fill_null(dates, False), _DAY, 0))
     return pc.cast(later, moments.type)
 
 
 def _whole_days(texts: Any, time_format: str) -> Any:
-    """Whether each text, which the format reads, is a date without a time of day."""
+    """Return whether each text, which the format reads, is a date without a time of day."""
     if time_format == TIMESTAMP:
         return pc.match_substring_regex(texts, _DATE)
     return pa.repeat(time_format not in EPOCHS and not any(sign in time_format for sign in _CLOCK), len(texts))
 
 
 def _address(read: Reader, key: str, source: Source | None) -> Any:
-    """An address as it is written; one that a browser would run, such as javascript:, is none."""
+    """Return a web address unchanged; another scheme, such as javascript:, is recorded as unreadable."""
     if source is None:
         return pa.nulls(len(read.rows), pa.string())
     texts = tidy(words(read.rows, source))
     other = pc.and_(pc.match_substring_regex(texts, _OTHER_SCHEME), pc.invert(pc.match_substring_regex(texts, _WEB)))
-    read.note(key, source, ADDRESS, other)
+    read.record(key, source, ADDRESS, other)
     return texts

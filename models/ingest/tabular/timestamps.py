@@ -1,4 +1,4 @@
-"""Times of a table in whatever form it has them, as instants in UTC; what is no time becomes null."""
+"""Read the times of a table in declared formats, as instants in UTC; an invalid time becomes null."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,18 +12,18 @@ from models.primitives.arrow_sql import literal, query
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 TIMESTAMP: Final = "timestamp"
 EPOCHS: Final = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
-"""Microseconds in one of what the format counts since 1970."""
+"""Microseconds in one unit of each format that counts since 1970."""
 
 _DAY: Final = 86_400_000_000
 _FIRST: Final = -62_135_596_800_000_000
 _LAST: Final = 253_402_300_799_999_999
-# The years 1 to 9999 in microseconds: there is no date to write for anything else.
+# The years 1 to 9999 in microseconds: other years have no date.
 _ZONED: Final = r"^\d{4}-\d\d-\d\d[T ]\d\d.*(Z|UTC|[+-]\d\d(:?\d\d)?)$"
 _LOCAL: Final = r"^\d{4}-\d\d-\d\d([T ][0-9:.]+)?$"
 
 
 def zone_fault(name: str) -> str | None:
-    """What is wrong with the name of a time zone, if anything."""
+    """Return the fault of the name of a time zone, if there is one."""
     try:
         pc.assume_timezone(pa.array([0], pa.timestamp("us")), name)
     except (pa.ArrowInvalid, ValueError):
@@ -32,7 +32,7 @@ def zone_fault(name: str) -> str | None:
 
 
 def format_fault(name: str) -> str | None:
-    """What is wrong with a time format, if anything."""
+    """Return the fault of a time format, if there is one."""
     if name == TIMESTAMP or name in EPOCHS:
         return None
     known = f"use {TIMESTAMP}, {', '.join(EPOCHS)} or a format such as %d.%m.%Y %H:%M"
@@ -46,22 +46,22 @@ def format_fault(name: str) -> str | None:
 
 
 def instants(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> Any:
-    """Return times in UTC to the microsecond; one that names no zone is taken to be in `zone`."""
+    """Return times in UTC to the microsecond; a time without a zone is in `zone`."""
     return placed(values, formats, zone)[0]
 
 
 def placed(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> tuple[Any, int]:
-    """Return times in UTC, each by the first of the formats that reads it, and how many of them named no zone."""
+    """Return times in UTC, each by the first format that reads it, and the number of times without a zone."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         return _native(values, zone)
-    found, assumed = _read(values, formats[0], zone)
+    times, assumed = _read(values, formats[0], zone)
     for time_format in formats[1:]:
-        if not found.null_count:
+        if not times.null_count:
             break
-        rest = pc.if_else(pc.is_null(found), values, pa.scalar(None, values.type))
-        more, without = _read(rest, time_format, zone)
-        found, assumed = pc.coalesce(found, more), assumed + without
-    return found, assumed
+        unread = pc.if_else(pc.is_null(times), values, pa.scalar(None, values.type))
+        more, without = _read(unread, time_format, zone)
+        times, assumed = pc.coalesce(times, more), assumed + without
+    return times, assumed
 
 
 def _read(values: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
@@ -75,7 +75,7 @@ def _native(values: pa.ChunkedArray, zone: str) -> tuple[Any, int]:
     tz = getattr(values.type, "tz", None)
     try:
         moments = pc.cast(values, pa.timestamp("us", tz=tz), safe=getattr(values.type, "unit", None) != "ns")
-    except pa.ArrowInvalid:  # of years that microseconds cannot count
+    except pa.ArrowInvalid:  # microseconds cannot count these years
         days = pa.types.is_date32(values.type)
         counts = pc.cast(values, pa.int32()).cast(pa.int64()) if days else pc.cast(values, pa.int64())
         factor = _DAY if days else {"s": 1_000_000}.get(getattr(values.type, "unit", ""), 1_000)
@@ -89,12 +89,12 @@ def _valid(values: Any) -> int:
 
 
 def _at(local: Any, zone: str) -> Any:
-    """What the clocks of a zone showed, as instants."""
+    """Return local times of a zone as instants."""
     return pc.cast(pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="latest"), INSTANT)
 
 
 def _bounded(moments: Any) -> Any:
-    """The same moments, null where a year has no name."""
+    """Return the moments, null outside the years 1 to 9999."""
     micros = pc.cast(moments, pa.int64())
     span = pc.min_max(micros).as_py()
     if span["min"] is None or (span["min"] >= _FIRST and span["max"] <= _LAST):
@@ -104,7 +104,7 @@ def _bounded(moments: Any) -> Any:
 
 
 def _counted(values: Any, factor: int) -> Any:
-    """Numbers (or their text) since 1970 in microseconds; null where they are none or leave the range of int64."""
+    """Return numbers (or their text) since 1970 in microseconds; null if invalid or outside the range of int64."""
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         text = pa.table({"text": pc.cast(values, pa.string())})
         values = query("SELECT try_cast(trim(text) AS DOUBLE) AS number FROM rows", rows=text)["number"]
@@ -118,7 +118,7 @@ def _counted(values: Any, factor: int) -> Any:
 
 
 def _written(words: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
-    """Text as instants: ISO 8601, or by a format."""
+    """Return text as instants: ISO 8601, or by a format."""
     rows = pa.table({"text": words})
     if time_format == TIMESTAMP:
         statement = f"""
@@ -128,5 +128,5 @@ def _written(words: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, 
         read = query(statement, rows=rows)
         local = _bounded(read["local"])
         return pc.coalesce(_bounded(read["moment"]).cast(INSTANT), _at(local, zone)), _valid(local)
-    found = query(f"SELECT try_strptime(text, {literal(time_format)}) AS moment FROM rows", rows=rows)["moment"]
-    return _native(found, zone)
+    times = query(f"SELECT try_strptime(text, {literal(time_format)}) AS moment FROM rows", rows=rows)["moment"]
+    return _native(times, zone)

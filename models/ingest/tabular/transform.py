@@ -1,4 +1,4 @@
-"""Rows of any table, turned into canonical events, items and users as a mapping says. Arrow in, Arrow out."""
+"""Transform rows of any table into canonical events, items and users by a mapping. Arrow in, Arrow out."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
@@ -11,7 +11,7 @@ from models import columns
 from models.ingest import normalisation
 from models.ingest.expressions.evaluation import computed, matching
 from models.ingest.expressions.value_sources import Source, attribute_of
-from models.ingest.normalisation import Cleaned, Counts, Spelling, told
+from models.ingest.normalisation import Cleaned, Counts, Spelling, nonzero_counts
 from models.ingest.tabular.column_reader import Reader
 from models.ingest.tabular.config import EventsMapping, ItemsMapping, UsersMapping
 from models.ingest.tabular.duplicate_rows import IMPUTED, UPDATED_AT
@@ -28,43 +28,43 @@ from models.ingest.tabular.values import (
     translated,
     words,
 )
-from models.primitives.arrow_sql import query
+from models.primitives.arrow_sql import Columns, query
 
 _IDENTITY = (columns.USER_KEY, columns.ITEM_ID, columns.EVENT_TYPE, columns.OCCURRED_AT, columns.SESSION_ID)
 
-_AS_IT_IS = Spelling()
+_NO_SYNONYMS = Spelling()
 
 Part = EventsMapping | ItemsMapping | UsersMapping
 
 
 def needed(part: Part) -> list[str]:
-    """The source columns that a part of a mapping reads, each once."""
+    """Return the source columns that a part of a mapping reads, each once."""
     return part.read
 
 
 def selected(rows: pa.Table, part: Part) -> pa.Array:
-    """Whether each row is one that the part reads, by its `where`."""
+    """Return whether the part reads each row, by its `where`."""
     return matching(rows, part.where, part.form)
 
 
 def kinds(part: Part) -> dict[str, Kind]:
-    """What each source column has to hold."""
-    found: dict[str, Kind] = dict.fromkeys(needed(part), "any")
-    found |= dict.fromkeys(part.named(part.numbers), "number")
+    """Return the kind of values that each source column must hold."""
+    kind_of: dict[str, Kind] = dict.fromkeys(needed(part), "any")
+    kind_of |= dict.fromkeys(part.direct_columns(part.numbers), "number")
     formats = set(part.time_formats)
     kind: Kind = "time" if formats == {TIMESTAMP} else "number" if formats <= EPOCHS.keys() else "any"
-    return found | dict.fromkeys(part.named(part.moments), kind)
+    return kind_of | dict.fromkeys(part.direct_columns(part.moments), kind)
 
 
 def _reader(rows: pa.Table, part: Part) -> Reader:
     return Reader(computed(rows, part.expressions, part.form), part.form, part.time_formats, part.zone)
 
 
-def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:
-    """Canonical events with the raw `user_id`; pseudonyms, batch and hash are added by who stores them.
+def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _NO_SYNONYMS) -> Cleaned:
+    """Return canonical events with the raw `user_id`; the caller adds pseudonyms, batch and hash.
 
-    The columns are the same for every mapping, but for `consent`, `received_at`, `user_agent` and `ip`, which are
-    there when the mapping names them. Where it names no event id, `event_id` is null: it is made by `identified`.
+    The columns are the same for every mapping, except `consent`, `received_at`, `user_agent` and `ip`, which exist if
+    the mapping names them. Without an event id in the mapping, `event_id` is null, and `identified` makes it.
     """
     read = _reader(rows, mapping)
     rows = read.rows
@@ -72,7 +72,7 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_I
     moments = read.moment(columns.OCCURRED_AT, mapping.occurred_at)
     assumed = read.zone_assumed
     numbers, counts = _worth(read, mapping, spelling)
-    said: dict[str, Any] = {
+    table: Columns = {
         columns.EVENT_ID: pc.binary_join_element_wise(mapping.event_id_prefix, identifier(rows, mapping.event_id), ""),
         columns.USER_ID: identifier(rows, mapping.user_id),
         columns.SESSION_ID: identifier(rows, mapping.session_id),
@@ -86,32 +86,32 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_I
         columns.RECOMMENDATION_ID: optional_words(rows, mapping.recommendation_id),
     }
     if mapping.consent:
-        said[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
+        table[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
     if mapping.received_at:
-        said[columns.RECEIVED_AT] = read.moment(columns.RECEIVED_AT, mapping.received_at)
+        table[columns.RECEIVED_AT] = read.moment(columns.RECEIVED_AT, mapping.received_at)
     senders = {columns.USER_AGENT: mapping.user_agent, columns.IP: mapping.ip}
-    said |= {name: words(rows, column) for name, column in senders.items() if column}
-    return Cleaned(pa.table(said | read.columns()), told(zone_assumed=assumed, **counts), read.unread)
+    table |= {name: words(rows, column) for name, column in senders.items() if column}
+    return Cleaned(pa.table(table | read.columns()), nonzero_counts(zone_assumed=assumed, **counts), read.unread)
 
 
-def _worth(read: Reader, mapping: EventsMapping, spelling: Spelling) -> tuple[dict[str, Any], Counts]:
-    """How many, for how much and in which currency; and what was mended or put in."""
+def _worth(read: Reader, mapping: EventsMapping, spelling: Spelling) -> tuple[Columns, Counts]:
+    """Return quantity, value and currency, with the counts of normalised and filled values."""
     currency, respelt = _currency(read.rows, mapping, spelling)
-    own: dict[str, Any] = {
+    own: Columns = {
         columns.QUANTITY: read.number(columns.QUANTITY, mapping.quantity),
         columns.VALUE: read.number(columns.VALUE, mapping.value),
         columns.CURRENCY: currency,
     }
     counts = {f"{name}{IMPUTED}": int(own[name].null_count) for name in mapping.fill}
     filled = {name: _filled(values, mapping.fill.get(name)) for name, values in own.items()}
-    for one in read.unread:  # a row that waits was not filled in
+    for one in read.unread:  # a quarantined row was not filled
         if one.key in mapping.fill:
             counts[f"{one.key}{IMPUTED}"] -= one.count
     return filled, counts | {"currency_respelt": respelt}
 
 
 def _currency(rows: pa.Table, mapping: EventsMapping | ItemsMapping, spelling: Spelling) -> tuple[Any, int]:
-    """Codes of currencies, and how many were respelt; a constant stands for all rows."""
+    """Return currency codes and the number of normalised ones; a constant applies to all rows."""
     if "currency" in mapping.constants:
         return normalisation.currencies(_constant(mapping.constants["currency"], rows), spelling.currency)[0], 0
     return normalisation.currencies(optional_words(rows, mapping.currency), spelling.currency)
@@ -122,20 +122,20 @@ def _constant(value: str | None, rows: pa.Table) -> pa.Array:
 
 
 def identified(rows: pa.Table) -> pa.Table:
-    """The events with an id made of `user_key`, item, kind, time and session, the same each time.
+    """Return the events with a reproducible id made of `user_key`, item, type, time and session.
 
-    Rows that are alike in all of these are one event. The pseudonym is used, since a hash of the raw id next to all
-    that was hashed with it would give the raw id away.
+    Rows that are equal in all of these are one event. The id uses the pseudonym, because a hash of the raw id next to
+    the other hashed values would reveal the raw id.
     """
-    said = [f"epoch_us({name})" if name == columns.OCCURRED_AT else name for name in _IDENTITY]
-    parts = ", ".join(f"coalesce({name}::varchar, '')" for name in said)
+    terms = [f"epoch_us({name})" if name == columns.OCCURRED_AT else name for name in _IDENTITY]
+    parts = ", ".join(f"coalesce({name}::varchar, '')" for name in terms)
     statement = f"SELECT 'sha256:' || left(sha256(concat_ws(chr(31), {parts})), 32) AS id FROM rows"
     ids = query(statement, rows=rows.select(_IDENTITY))["id"]
     return rows.set_column(rows.column_names.index(columns.EVENT_ID), columns.EVENT_ID, ids)
 
 
-def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:
-    """Canonical items. What is not merchandise is kept and marked as not available."""
+def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _NO_SYNONYMS) -> Cleaned:
+    """Return canonical items; an item that is not merchandise is marked as not available."""
     read = _reader(rows, mapping)
     rows = read.rows
     paths = text(rows, mapping.category, columns.CATEGORY_SEPARATOR, mapping.category_alternatives)
@@ -148,7 +148,7 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS)
     own = {columns.CATEGORY: category, columns.BRAND: brand, columns.PRICE: price}
     filled = {name: _filled(values, mapping.fill.get(name)) for name, values in own.items()}
     marks = {name: _mark(values) for name, values in own.items() if name in mapping.fill}
-    found = pa.table(
+    table = pa.table(
         {
             columns.ITEM_ID: identifier(rows, mapping.item_id),
             columns.TITLE: _title(rows, mapping),
@@ -160,15 +160,15 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS)
         }
     )
     if mapping.updated_at:
-        found = found.append_column(UPDATED_AT, read.moment(UPDATED_AT, mapping.updated_at))
+        table = table.append_column(UPDATED_AT, read.moment(UPDATED_AT, mapping.updated_at))
     for name, values in read.columns().items():
-        found = found.append_column(name, values)
-    mended = {"category_respelt": categories, "brand_respelt": brands, "currency_respelt": respelt}
-    return Cleaned(found, told(**mended, **_imputed(found, mapping.fill, own)), read.unread)
+        table = table.append_column(name, values)
+    respelt_counts = {"category_respelt": categories, "brand_respelt": brands, "currency_respelt": respelt}
+    return Cleaned(table, nonzero_counts(**respelt_counts, **_imputed(table, mapping.fill, own)), read.unread)
 
 
 def _merchandise(rows: pa.Table, mapping: ItemsMapping, category: Any) -> Any:
-    """Whether each item is something that people shop for."""
+    """Return whether each item is merchandise."""
     marked = [matching(rows, mark, mapping.form) for mark in mapping.marks]
     beginnings = [one for one in mapping.not_merchandise if isinstance(one, str)]
     marked += [pc.starts_with(pc.fill_null(category, ""), beginning) for beginning in beginnings]
@@ -176,26 +176,26 @@ def _merchandise(rows: pa.Table, mapping: ItemsMapping, category: Any) -> Any:
 
 
 def users(rows: pa.Table, mapping: UsersMapping) -> Cleaned:
-    """Canonical users: the raw id, the traits on the allow-list, and what they said about consent where it is named."""
+    """Return canonical users: the raw id, the traits on the allow-list, and consent if the mapping names it."""
     read = _reader(rows, mapping)
     rows = read.rows
-    said: dict[str, Any] = {
+    table: Columns = {
         columns.USER_ID: identifier(rows, mapping.user_id),
         columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, {}),
     }
     if mapping.consent:
-        said[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
+        table[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
     if mapping.consent_at:
-        # A refusal counts, whenever it was.
-        agreed = pc.fill_null(said[columns.CONSENT], True)
-        said[columns.CONSENT_AT] = read.moment(columns.CONSENT_AT, mapping.consent_at, among=agreed)
-    found = pa.table(said | read.columns())
-    return Cleaned(found, told(**_imputed(found, mapping.fill)), read.unread)
+        # A refusal counts at any time.
+        agreed = pc.fill_null(table[columns.CONSENT], True)
+        table[columns.CONSENT_AT] = read.moment(columns.CONSENT_AT, mapping.consent_at, required=agreed)
+    rows = pa.table(table | read.columns())
+    return Cleaned(rows, nonzero_counts(**_imputed(rows, mapping.fill)), read.unread)
 
 
-def _imputed(found: pa.Table, fill: Collection[str], own: Collection[str] = ()) -> Counts:
-    """How many constants were put in, by their marks: of the columns of our own each, of attributes altogether."""
-    marks = found[columns.ATTRIBUTES].combine_chunks()
+def _imputed(rows: pa.Table, fill: Collection[str], own: Collection[str] = ()) -> Counts:
+    """Return the number of filled values by their marks: for each canonical column, and for all attributes."""
+    marks = rows[columns.ATTRIBUTES].combine_chunks()
     counts: Counts = {}
     for name in fill:
         mark = marks.field(f"{name}{IMPUTED}")
@@ -205,12 +205,12 @@ def _imputed(found: pa.Table, fill: Collection[str], own: Collection[str] = ()) 
 
 
 def _title(rows: pa.Table, mapping: ItemsMapping) -> pa.Array:
-    """A title as a person reads it; an item without one is called by its id."""
+    """Return the title; an item without one shows its id."""
     title = text(rows, mapping.title, ", ")
     if mapping.sentence_case:
         title = pc.utf8_capitalize(title)
-    named = pc.binary_join_element_wise(pa.repeat("Item", len(rows)), identifier(rows, mapping.item_id), " ")
-    return pc.coalesce(title, named)
+    title_by_id = pc.binary_join_element_wise(pa.repeat("Item", len(rows)), identifier(rows, mapping.item_id), " ")
+    return pc.coalesce(title, title_by_id)
 
 
 def _filled(values: Any, constant: Any) -> Any:
@@ -220,7 +220,7 @@ def _filled(values: Any, constant: Any) -> Any:
 
 
 def _mark(values: Any) -> pa.Array:
-    """The text `true` where a value is missing, else null."""
+    """Return the text `true` for a missing value, else null."""
     missing = pc.is_null(values)
     missing = missing.combine_chunks() if isinstance(missing, pa.ChunkedArray) else missing
     return pc.if_else(missing, pa.scalar("true"), pa.scalar(None, pa.string()))
@@ -229,10 +229,10 @@ def _mark(values: Any) -> pa.Array:
 def _attributes(
     rows: pa.Table, sources: Sequence[Source], fill: Mapping[str, Any], marks: Mapping[str, pa.Array]
 ) -> pa.StructArray:
-    """The attributes as one struct column; all values as text, nulls kept, marks at the end."""
+    """Return the attributes as one struct column: all values as text or null, with the marks at the end."""
     read = {attribute_of(source): words(rows, source) for source in sources}
-    found = {name: _filled(values, fill.get(name)) for name, values in read.items()}
+    attributes = {name: _filled(values, fill.get(name)) for name, values in read.items()}
     marked = {name: _mark(values) for name, values in read.items() if name in fill} | dict(marks)
-    found |= {f"{name}{IMPUTED}": mark for name, mark in marked.items()}
-    arrays = list(found.values())
-    return pa.StructArray.from_arrays(arrays, list(found)) if found else pa.array([{}] * len(rows))
+    attributes |= {f"{name}{IMPUTED}": mark for name, mark in marked.items()}
+    arrays = list(attributes.values())
+    return pa.StructArray.from_arrays(arrays, list(attributes)) if attributes else pa.array([{}] * len(rows))

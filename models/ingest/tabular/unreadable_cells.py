@@ -1,4 +1,4 @@
-"""Cells of a table that cannot be read as their mapping says: what quarantine and messages show of them."""
+"""Describe cells of a table that a mapping cannot read, for quarantine and messages."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,9 @@ from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular.numbers import SPACES
 
 KEYS: Final = "unreadable_keys"
-"""The column of a chunk that names the keys whose unreadable cells refuse a row, as `|price|url|`; else null."""
+"""The column of a chunk that lists the keys whose unreadable cells refuse a row, as `|price|url|`; else null."""
 CELLS: Final = "unreadable"
-"""The column of a chunk that describes a row's unreadable cells: a list of `CELL`, null where there are none."""
+"""The column of a chunk that describes a row's unreadable cells: a list of `CELL`, null if there are none."""
 CELL: Final = pa.struct({"key": pa.string(), "column": pa.string(), "value": pa.string(), "suggestion": pa.string()})
 
 NUMBER, TIME, STOCK, ADDRESS = "number", "time", "answer", "web address"
@@ -42,41 +42,41 @@ class UnreadableCells:
     kind: str
     count: int
     of: int
-    """Cells of the column that hold something."""
+    """Number of cells of the column that are not empty."""
     ways: Mapping[str, int] = field(default_factory=dict)
-    """Settings that would read more, as a sentence has them, and how many cells each would read."""
+    """Settings that would read more, as text for a sentence, and the number of cells that each would read."""
     places: tuple[int, ...] = ()
-    """Where the first of them are."""
+    """Positions of the first of them."""
     numbered: str = "row"
-    """What `places` are: a line as an editor shows it, or a row."""
+    """The unit of `places`: a line as an editor shows it, or a row."""
 
     @property
     def rule(self) -> str:
-        """The rule that a row with such a cell breaks."""
+        """Return the rule that a row with such a cell breaks."""
         return f"{self.key}_unreadable"
 
     @property
     def better(self) -> dict[str, int]:
-        """The settings that would read more cells than are read now."""
+        """Return the settings that would read more cells than the present ones."""
         return {way: reads for way, reads in self.ways.items() if reads > self.of - self.count}
 
     @property
     def suggestion(self) -> str | None:
-        """The settings that would read most."""
+        """Return the settings that would read most cells."""
         if self.better:
-            named, most = _most(self.better)
-            return f"{named} would read {most:,} of {self.of:,}"
+            settings, most = _most(self.better)
+            return f"{settings} would read {most:,} of {self.of:,}"
         if self.kind == STOCK:
             return "state what its words mean in `available_words`"
         return None
 
     @property
     def sentence(self) -> str:
-        """Say how many cells are unreadable, where the first of them are, and what would read them."""
-        what = f"{self.count:,} of {self.of:,} values of {self.column!r} ({self.key})"
+        """Return a sentence with the number of unreadable cells, the first places, and a suggestion."""
+        subject = f"{self.count:,} of {self.of:,} values of {self.column!r} ({self.key})"
         article = "an" if self.kind == STOCK else "a"
         help_ = f"; {self.suggestion}" if self.suggestion else ""
-        return f"{what} cannot be read as {article} {self.kind}{self._where}{help_}."
+        return f"{subject} cannot be read as {article} {self.kind}{self._where}{help_}."
 
     @property
     def _where(self) -> str:
@@ -88,31 +88,35 @@ class UnreadableCells:
 
 
 _FIELDS: Final = frozenset(one.name for one in fields(UnreadableCells))
-"""What a profile keeps of an `Unread`; one of an earlier version may hold more."""
+"""The fields that a profile stores; a profile of an earlier version may hold more."""
 
 
-def unreadable_profile(found: Iterable[UnreadableCells], rows: pa.Table, numbers: Any, numbered: str) -> dict[str, Any]:
-    """Return what the profile of a chunk keeps of unreadable cells, by key and column.
+Profile = dict[str, dict[str, object]]
+"""The unreadable cells of a chunk as JSON, by key and column."""
+
+
+def unreadable_profile(unread: Iterable[UnreadableCells], rows: pa.Table, numbers: Any, numbered: str) -> Profile:
+    """Return the unreadable cells for the profile of a chunk, by key and column.
 
     `numbers` are those of the rows, as lines or as rows (`numbered`) of their file.
     """
-    kept = {}
+    profile: Profile = {}
     hits = pc.is_valid(rows[CELLS])
     cells, numbers = pc.filter(rows[CELLS], hits).to_pylist(), pc.filter(numbers, hits)
-    for one in found:
-        mine = pa.array([any((cell["key"], cell["column"]) == (one.key, one.column) for cell in row) for row in cells])
-        first = numbers.filter(mine.cast(pa.bool_()))[:MOST_PLACES].to_pylist()
-        kept[f"{one.key} {one.column}"] = {
+    for one in unread:
+        own = pa.array([any((cell["key"], cell["column"]) == (one.key, one.column) for cell in row) for row in cells])
+        first = numbers.filter(own.cast(pa.bool_()))[:MOST_PLACES].to_pylist()
+        profile[f"{one.key} {one.column}"] = {
             **asdict(one),
             "ways": dict(one.ways),
             "places": first,
             "numbered": numbered,
         }
-    return kept
+    return profile
 
 
 def cells_of(rows: pa.Table, key: str) -> list[str]:
-    """Return the unreadable cells of a key as they are written."""
+    """Return the original texts of the unreadable cells of a key."""
     described = rows[CELLS].drop_null().to_pylist()
     return [cell["value"] for row in described for cell in row if cell["key"] == key]
 
@@ -121,10 +125,9 @@ def merge_unreadable(profiles: Iterable[Mapping[str, Any]]) -> list[UnreadableCe
     """Return the unreadable cells of several chunks, by key and column."""
     sums: dict[str, UnreadableCells] = {}
     for profile in profiles:
-        for key, kept in profile.items():
-            one = UnreadableCells(
-                **{name: kept[name] for name in _FIELDS & kept.keys()} | {"places": tuple(kept["places"])}
-            )
+        for key, entry in profile.items():
+            known = {name: entry[name] for name in _FIELDS & entry.keys()}
+            one = UnreadableCells(**known | {"places": tuple(entry["places"])})
             sums[key] = _added(sums[key], one) if key in sums else one
     return list(sums.values())
 
@@ -146,24 +149,24 @@ def _most(counts: Mapping[str, int]) -> tuple[str, int]:
 
 
 def protected(cells: Any, ids: pa.Array) -> Any:
-    """Return the unreadable cells of rows as quarantine keeps them; none of them shows one of these `ids`."""
+    """Return the unreadable cells of rows in the form for quarantine, which shows none of these `ids`."""
     if cells.null_count == len(cells):
         return cells
     rows = cells.to_pylist()
     values = {cell["value"] for row in rows if row for cell in row}
     known = pa.array(sorted(values), pa.string())
     persons = frozenset(known.filter(pc.is_in(known, value_set=ids.cast(pa.string()))).to_pylist())
-    kept = {value: shown(value, persons) for value in values}
+    forms = {value: shown(value, persons) for value in values}
     for row in rows:
         for cell in row or ():
-            cell["value"] = kept[cell["value"]]
+            cell["value"] = forms[cell["value"]]
     return pa.array(rows, pa.list_(CELL))
 
 
 def shown(value: str, ids: frozenset[str] = frozenset()) -> str:
-    """Return a cell as quarantine keeps it: as written if it is a number, a date or a sign, else only its shape.
+    """Return a cell for quarantine: unchanged if it is a number, a date or a sign, else only its shape.
 
-    In a shape letters are a or A and digits are 9, since a cell in a wrong column may be an id, a name or an address.
+    In a shape letters are a or A and digits are 9. A cell in a wrong column may be an id, a name or an address.
     """
     if value not in ids and (_is_sign(value) or _is_date(value) or _is_amount(value)):
         return value[:_LONGEST]
@@ -184,19 +187,19 @@ def _is_date(value: str) -> bool:
 
 
 def _is_amount(value: str) -> bool:
-    """Whether it is a number with a decimal sign, groups or a currency, and no bare row of digits."""
-    found = _NUMBER.search(value)
-    if found is None:
+    """Return whether it is a number with a decimal sign, groups or a currency, not only digits."""
+    match = _NUMBER.search(value)
+    if match is None:
         return False
-    number = found[0].strip(SPACES)
+    number = match[0].strip(SPACES)
     written = _WRITTEN.fullmatch(number)
-    named = [part for part in (side.strip(SPACES + "+-") for side in value.split(number, 1)) if part]
-    if written is None or any(part.upper() not in CODES and part.upper() not in NAMES for part in named):
+    around = [part for part in (side.strip(SPACES + "+-") for side in value.split(number, 1)) if part]
+    if written is None or any(part.upper() not in CODES and part.upper() not in NAMES for part in around):
         return False
     group, decimal = written["group"], written["decimal"]
     digits = sum(sign.isdigit() for sign in number)
     return (
-        bool(named or group or decimal)
+        bool(around or group or decimal)
         and (group is None or group != decimal)
         and digits <= (12 if decimal else _MOST_DIGITS)
     )

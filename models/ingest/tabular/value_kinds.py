@@ -1,6 +1,6 @@
-"""What a column of a table holds, or has to hold."""
+"""Define the kinds of values in a column of a table."""
 
 from typing import Literal
 
 Kind = Literal["any", "number", "time", "text", "untyped", "nested"]
-"""A CSV file is `untyped`: its values are whatever they can be read as. `nested` are lists and structures."""
+"""A CSV file is `untyped`: its values have no declared type. `nested` are lists and structures."""

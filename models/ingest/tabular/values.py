@@ -1,4 +1,4 @@
-"""Values of a table's columns as what we want them to be: ids, words, numbers, answers. Arrow in, Arrow out."""
+"""Convert values of table columns to ids, words, numbers and answers. Arrow in, Arrow out."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,40 +14,40 @@ from models.ingest.tabular.numbers import PLAIN, NumberForm, parsed
 
 
 class UnreadableColumnError(TailorbirdError):
-    """A column cannot be read as the mapping says. The message names column and type, and never quotes a value."""
+    """A column cannot be read by its mapping. The message has the column and its type, never a value."""
 
 
 def words(rows: pa.Table, column: Source) -> pa.Array:
-    """Values as text, null where there is none."""
+    """Return the values as text, null if there is none."""
     column = column_of(column)
     values = rows[column]
     if pa.types.is_floating(values.type):
         values = _written(_without_nan(values))
     try:
-        said = pc.cast(values, pa.string()).combine_chunks()
+        texts = pc.cast(values, pa.string()).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UnreadableColumnError(
             f"The column {column!r} holds {values.type}, which cannot be read as text. "
             "Write it as UTF-8 text, or take it out of the mapping."
         ) from None
-    # PostgreSQL takes every character but this one.
-    said = pc.replace_substring(said, "\0", "\N{REPLACEMENT CHARACTER}")
-    return _or_null(said)
+    # PostgreSQL accepts every character except this one.
+    texts = pc.replace_substring(texts, "\0", "\N{REPLACEMENT CHARACTER}")
+    return _or_null(texts)
 
 
-def _or_null(said: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(said, ""), pa.scalar(None, pa.string()), said)
+def _or_null(texts: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
 
 
-def tidy(said: pa.Array) -> pa.Array:
-    """Words for people: no space around them, and one at a time between them."""
-    return _or_null(pc.utf8_trim_whitespace(pc.replace_substring_regex(said, r"[\s\p{Z}]+", " ")))
+def tidy(texts: pa.Array) -> pa.Array:
+    """Return words without space around them, and with a single space between them."""
+    return _or_null(pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, r"[\s\p{Z}]+", " ")))
 
 
 def _written(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Numbers as ids. Some program turned integers into floats, as they do for a column with gaps: 12.0 is the id 12.
+    """Return numbers as ids. Programs turn integers into floats in a column with gaps: 12.0 is the id 12.
 
-    Each number by itself, or an id would depend on which others are read with it.
+    Each number is converted separately, so an id does not depend on the other numbers.
     """
     try:
         return pc.cast(values, pa.int64())
@@ -63,7 +63,7 @@ def _without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def identifier(rows: pa.Table, column: Sources | None) -> pa.Array:
-    """An id from one column or several; null when any of them is null or empty, or none is named."""
+    """Return an id from one column or several; null if any of them is null or empty, or none is named."""
     if column is None:
         return pa.nulls(len(rows), pa.string())
     parts = [words(rows, name) for name in listed(column)]
@@ -71,9 +71,9 @@ def identifier(rows: pa.Table, column: Sources | None) -> pa.Array:
 
 
 def text(rows: pa.Table, column: Sources, separator: str, alternatives: str | None = None) -> pa.Array:
-    """Tidy text from one column or several; what is null is left out. (Arrow's own "skip" loses all-null rows.)
+    """Return tidy text from one column or several, without nulls (Arrow's own "skip" loses all-null rows).
 
-    Of several words in one column, with `alternatives` between them, the first counts.
+    Of several words in one column, separated by `alternatives`, the first counts.
     """
     parts = [words(rows, name) for name in listed(column)]
     if alternatives:
@@ -86,7 +86,7 @@ def text(rows: pa.Table, column: Sources, separator: str, alternatives: str | No
 
 
 def levels(paths: pa.Array, separator: str) -> pa.Array:
-    """Paths with our separator between tidy levels in place of another one; empty levels are left out."""
+    """Return paths with the canonical separator between tidy levels; empty levels are left out."""
     split = pc.replace_substring_regex(paths, rf"\s*{re.escape(separator)}\s*", CATEGORY_SEPARATOR)
     bar = re.escape(CATEGORY_SEPARATOR)
     single = pc.replace_substring_regex(split, f"(?:{bar})+", CATEGORY_SEPARATOR)
@@ -94,12 +94,12 @@ def levels(paths: pa.Array, separator: str) -> pa.Array:
 
 
 def optional_words(rows: pa.Table, column: Source | None) -> pa.Array:
-    """Values as text; all null when no column is named."""
+    """Return the values as text; all null if no column is named."""
     return pa.nulls(len(rows), pa.string()) if column is None else words(rows, column)
 
 
 def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> Any:
-    """A number, null where there is none: neither a rule nor a sum can say anything about NaN."""
+    """Return numbers, null for a missing value and for NaN, which rules and sums cannot use."""
     if column is None:
         return pa.nulls(len(rows), pa.float64())
     column = column_of(column)
@@ -107,7 +107,7 @@ def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> A
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         return _without_nan(parsed(values, form))
     try:
-        # Not safe: of a large integer the last digits may get lost.
+        # Not safe: a large integer may lose its last digits.
         return _without_nan(pc.cast(values, pa.float64(), safe=False))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UnreadableColumnError(
@@ -116,22 +116,22 @@ def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> A
 
 
 def place(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> Any:
-    """A position in a list as int32; null where it is no whole number."""
+    """Return positions in a list as int32; null if there is no whole number."""
     values = number(rows, column, form)
     sound = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), 2.0**31))
     return pc.cast(pc.if_else(sound, values, pa.scalar(None, pa.float64())), pa.int32())
 
 
-def translated(said: pa.Array, table: Mapping[str, str]) -> pa.Array:
-    """The words in our language; a word without a translation stays as it is."""
+def translated(texts: pa.Array, table: Mapping[str, str]) -> pa.Array:
+    """Return the words translated by the table; a word without a translation stays unchanged."""
     if not table:
-        return said
-    known = pc.index_in(said, value_set=pa.array(list(table), pa.string()))
-    return pc.coalesce(pa.array(list(table.values()), pa.string()).take(known), said)
+        return texts
+    known = pc.index_in(texts, value_set=pa.array(list(table), pa.string()))
+    return pc.coalesce(pa.array(list(table.values()), pa.string()).take(known), texts)
 
 
 def answers(rows: pa.Table, column: Source, yes: Sequence[str]) -> pa.Array:
-    """True where the answer is one of the words that mean yes, false where it is another, null where there is none."""
-    said = tidy(words(rows, column))
-    agreed = pc.is_in(pc.utf8_lower(said), value_set=pa.array([word.strip().lower() for word in yes], pa.string()))
-    return pc.if_else(pc.is_valid(said), agreed, pa.scalar(None, pa.bool_()))
+    """Return true for an answer that means yes, false for another answer, null without an answer."""
+    texts = tidy(words(rows, column))
+    agreed = pc.is_in(pc.utf8_lower(texts), value_set=pa.array([word.strip().lower() for word in yes], pa.string()))
+    return pc.if_else(pc.is_valid(texts), agreed, pa.scalar(None, pa.bool_()))

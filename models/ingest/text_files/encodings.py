@@ -1,4 +1,4 @@
-"""Tells from its bytes how the characters of a text are written."""
+"""Detect the encoding of a text from its bytes."""
 
 import codecs
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ UTF_8: Final = "utf-8"
 WINDOWS: Final = "cp1252"
 LATIN: Final = "iso8859-1"
 _UNDEFINED: Final = frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
-"""Bytes that Windows-1252 leaves undefined and Latin-1 has control characters for."""
+"""Bytes that Windows-1252 leaves undefined and that are control characters in Latin-1."""
 _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # it begins with the mark of UTF-16
     *((mark, "utf-16") for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
     (codecs.BOM_UTF8, UTF_8),
 )
 _HALF: Final = 0.3
-"""Texts in Latin letters have a zero in about half of their bytes in UTF-16."""
+"""In UTF-16, about half of the bytes of texts in Latin letters are zero."""
 NAMES: Final = {
     UTF_8: "UTF-8",
     WINDOWS: "Windows-1252",
@@ -27,10 +27,10 @@ NAMES: Final = {
 
 
 def detected(blocks: Iterable[bytes]) -> str:
-    """Return the name of the encoding of a text that comes in blocks, as Python's codecs call it.
+    """Return the encoding of a text in blocks, by the name of its Python codec.
 
-    UTF-16 is known by its byte order mark or by its zeros, UTF-32 by its mark. A text with more damaged than sound
-    characters of UTF-8 is taken for Windows-1252, which has the characters of Latin-1.
+    UTF-16 is recognised by its byte order mark or its zeros, UTF-32 by its mark. A text with more damaged than sound
+    UTF-8 characters counts as Windows-1252, which has the characters of Latin-1.
     """
     decoder = codecs.getincrementaldecoder(UTF_8)("replace")
     sound, damaged, undefined = 0, 0, False

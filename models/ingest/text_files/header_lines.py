@@ -1,12 +1,12 @@
-"""Finds the line that names the columns of a CSV file, if a title stands above it."""
+"""Find the header line of a CSV file if a title stands above it."""
 
 import csv
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-_LOOKED_AT: Final = 20
-"""The header is sought among so many rows."""
+_MOST_ROWS: Final = 20
+"""The number of rows in which the header is searched."""
 
 
 def lines_above_header(lines: Sequence[str], separator: str) -> int:
@@ -22,7 +22,7 @@ def lines_above_header(lines: Sequence[str], separator: str) -> int:
         return 0
     widths = Counter(len(row) for _, row in rows if len(row) > 1)
     width = max(widths, key=lambda one: (widths[one], one), default=0)
-    for above, row in rows[:_LOOKED_AT]:
+    for above, row in rows[:_MOST_ROWS]:
         filled = sum(bool(cell.strip()) for cell in row)
         if len(row) == width and filled > width / 2:
             return above

@@ -1,4 +1,4 @@
-"""Guesses which one-byte encoding a text is in, by which letters of which language its bytes would be."""
+"""Guess the one-byte encoding of a text, by the languages whose letters its bytes would be."""
 # ruff: noqa: RUF001 -- these letters are meant
 
 import codecs
@@ -31,7 +31,7 @@ _LANGUAGES: Final = MappingProxyType(
         _TURKISH: ("çğıöşüâîi̇",),
     }
 )
-"""The letters beyond ASCII of the languages that are written in an encoding. Of equal ones the first counts."""
+"""The letters beyond ASCII of the languages of an encoding. The first of equal encodings counts."""
 _SIGNS: Final = frozenset("€£§©®™°²³¹½¼¾µ·•×±–—…‘’‚“”„«»‹›\N{NO-BREAK SPACE}")
 _LINES: Final = re.compile(rb"[^\r\n]*[\x80-\xff][^\r\n]*")
 _WORDS: Final = re.compile(rb"[^\s,;|\"]*[\x80-\xff][^\s,;|\"]*")
@@ -41,16 +41,16 @@ _MOST_BYTES: Final = 1 << 18
 
 
 class Guess(NamedTuple):
-    """How a text is probably written."""
+    """The probable encoding of a text."""
 
     encoding: str
     others: tuple[str, ...]
-    """Other encodings, of which each reads the text otherwise."""
+    """Other encodings, each of which reads the text differently."""
     word: bytes
-    """A word of the text that these read as other letters."""
+    """A word of the text that the other encodings read as other letters."""
 
     def read(self, encoding: str) -> str:
-        """Return the word by an encoding, with a question mark for what is no letter or sign."""
+        """Return the word in an encoding, with a question mark for an unprintable character."""
         return "".join(one if one.isprintable() else "?" for one in self.word.decode(encoding, "replace"))
 
 
@@ -79,14 +79,14 @@ def _differs(text: bytes, encoding: str, other: str | None = None) -> bool:
 
 
 def _fit(lines: bytes, encoding: str) -> float:
-    """Return the share of letters that one language has, of all beyond ASCII; a sign before a letter fits nowhere."""
-    found: Counter[str] = Counter()
+    """Return the share of letters beyond ASCII that fit one language; a sign before a letter fits none."""
+    letters_: Counter[str] = Counter()
     signs = 0
     text = lines.decode(encoding, "replace").lower()
     for one, following in zip(text, f"{text[1:]} ", strict=True):
         if one in _SIGNS and not following.isalpha():
             signs += 1
         elif not one.isascii():
-            found[one] += 1
-    most = max(sum(count for one, count in found.items() if one in letters) for letters in _LANGUAGES[encoding])
-    return (most - len(_MIXED.findall(text)) + signs) / max(1, found.total() + signs)
+            letters_[one] += 1
+    most = max(sum(count for one, count in letters_.items() if one in letters) for letters in _LANGUAGES[encoding])
+    return (most - len(_MIXED.findall(text)) + signs) / max(1, letters_.total() + signs)
