@@ -53,7 +53,7 @@
 - ids through many steps, circles (`tests/tasks/lake/test_reference_data.py`)
   test_each_device_is_whose_it_is_in_the_end
 - consent of the categories that matter (`tests/models/ingest/segment/test_parse.py`)
-  test_consent_is_what_was_said_of_the_categories_that_matter
+  test_consent_depends_on_the_configured_categories
 - of who only refused nothing but that (`tests/tasks/ingest/events/test_segment_updates.py`)
   test_of_who_never_agreed_only_the_refusal_is_kept
 - calls that carry no consent (`tests/tasks/ingest/events/test_ingest_segment.py`)
@@ -71,9 +71,9 @@
 - ids stay text (`tests/tasks/ingest/events/test_ingest_mappings.py`)
   test_what_was_exported_for_amazon_personalize_comes_in
 - events without an id (`tests/models/ingest/tabular/test_transform.py`)
-  test_an_event_without_an_id_gets_one_of_what_it_says
+  test_an_event_without_an_id_gets_one_from_its_content
 - `event_id_prefix` (`tests/models/ingest/tabular/test_transform.py`)
-  test_tables_that_number_alike_are_told_apart_by_a_prefix
+  test_a_prefix_separates_tables_with_equal_numbers
 - without a catalogue (`tests/tasks/ingest/events/test_event_batch.py`)
   test_without_a_catalogue_every_item_is_taken_and_known_from_then_on
 - one table for all (`tests/tasks/ingest/test_one_table.py`)
@@ -89,7 +89,7 @@
 - no files, settings, other rows (`tests/models/ingest/expressions/test_syntax_tree.py`)
   test_what_an_expression_may_not_hold_is_refused_with_what_to_do
 - `choose` (`tests/models/ingest/tabular/test_duplicate_rows.py`)
-  test_each_column_is_chosen_as_the_mapping_says
+  test_each_column_is_chosen_by_the_mapping
 - `not_merchandise` (`tests/models/ingest/tabular/test_transform.py`)
   test_what_is_no_merchandise_is_marked_by_id_pattern_price_attribute_or_category
 - suspects (`tests/tasks/ingest/test_one_table.py`)

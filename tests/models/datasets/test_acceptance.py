@@ -5,8 +5,8 @@ from models.datasets.limits import DatasetLimits
 
 
 def test_checks_are_accepted_once_each_with_a_reason_and_a_name() -> None:
-    found = Acceptance.of(["a ", "b", "a", " "], " the first export was a sample ", "ann")
-    assert found == Acceptance(("a", "b"), "the first export was a sample", "ann")
+    result = Acceptance.of(["a ", "b", "a", " "], " the first export was a sample ", "ann")
+    assert result == Acceptance(("a", "b"), "the first export was a sample", "ann")
     assert Acceptance.of([]) == Acceptance(accepted_by="unknown")
 
 

@@ -1,4 +1,4 @@
-"""New users and new items: who is served by what, without learning anything anew."""
+"""New users and new items are served without another fit."""
 
 from dataclasses import asdict
 from typing import Any
@@ -28,7 +28,7 @@ TEXT = pa.schema({"user_key": pa.string(), "item_id": pa.string()})
 
 @pytest.fixture(scope="module")
 def tastes(shop) -> TrainingData:
-    """The small shop, its users' tastes told by a trait: the even ones garden and like fruit, the odd ones build."""
+    """The small shop with a trait that shows taste: even users garden and like fruit, odd users build."""
     hobby = pa.array(["garden" if number % 2 == 0 else "build" for number in range(shop.users.num_rows)])
     users = shop.users.select(["user_key"]).append_column("hobby", hobby)
     dataset = Dataset({}, shop.interactions, users, shop.items)
@@ -58,7 +58,7 @@ NEW_ITEMS = pa.table(
 
 
 @pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
-def test_a_new_item_is_for_those_who_buy_its_category(kind: str, models: dict[str, Any]) -> None:
+def test_a_new_item_is_recommended_to_buyers_of_its_category(kind: str, models: dict[str, Any]) -> None:
     longer = models[kind].with_items(NEW_ITEMS)
     assert isinstance(models[kind], FoldsInItems)
     pear, saw = (longer.items.tolist().index(name) for name in ("a-pear", "z-saw"))
@@ -102,7 +102,7 @@ def test_a_catalogue_without_anything_new_changes_nothing(kind: str, models: dic
 
 
 @pytest.mark.parametrize("kind", ["segment_popular", "lightfm_hybrid"])
-def test_a_new_user_with_demographics_gets_what_users_of_his_traits_buy(kind: str, models: dict[str, Any]) -> None:
+def test_a_new_user_gets_what_users_with_the_same_traits_buy(kind: str, models: dict[str, Any]) -> None:
     model = models[kind]
     new = model.with_users(newcomers(model, {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}))
     gardener, builder = scores_of(new)
@@ -132,7 +132,7 @@ def test_a_new_user_with_three_clicks_gets_more_of_their_kind(kind: str, models:
     assert handy[FRUIT].mean() < handy[TOOLS].mean()
 
 
-def test_traits_are_told_as_differences_from_the_mean_user(models: dict[str, Any]) -> None:
+def test_traits_count_as_differences_from_the_mean_user(models: dict[str, Any]) -> None:
     model = models["lightfm_hybrid"]
     new = model.with_users(newcomers(model, {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}))
     # Half the users garden and half build, so both together are the mean of all.
@@ -145,8 +145,10 @@ def test_clicks_and_demographics_count_together(models: dict[str, Any]) -> None:
     traits = {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}
     both = scores_of(model.with_users(newcomers(model, traits, clicks)))
     assert both[0, FRUIT].mean() - both[0, TOOLS].mean() > both[1, FRUIT].mean() - both[1, TOOLS].mean()
-    alone = scores_of(model.with_users(newcomers(model, {"user_key": ["n"]}, {"user_key": ["n"], "item_id": ["i41"]})))
-    assert not np.allclose(alone[0], both[0])
+    clicks_only = scores_of(
+        model.with_users(newcomers(model, {"user_key": ["n"]}, {"user_key": ["n"], "item_id": ["i41"]}))
+    )
+    assert not np.allclose(clicks_only[0], both[0])
 
 
 @pytest.mark.parametrize("kind", FOLDING)
@@ -157,7 +159,7 @@ def test_clicks_on_unknown_items_and_of_unknown_users_say_nothing(kind: str, mod
 
 
 @pytest.mark.parametrize("kind", BY_CLICKS)
-def test_no_reason_of_a_click_says_that_it_was_bought(kind: str, models: dict[str, Any]) -> None:
+def test_no_reason_calls_a_click_a_purchase(kind: str, models: dict[str, Any]) -> None:
     model = models[kind]
     new = model.with_users(newcomers(model, {"user_key": ["n"]}, {"user_key": ["n"], "item_id": ["i01"]}))
     reasons = new.reasons(np.zeros(45, np.int32), np.arange(45, dtype=np.int32))
@@ -198,18 +200,18 @@ def test_a_hybrid_model_that_was_stored_without_its_tags_still_answers(models: d
     old = {name: array for name, array in model.state().items() if "_tags." not in name and "mean" not in name}
     again = catalog.from_state("lightfm_hybrid", asdict(model.config), old)
     np.testing.assert_array_equal(scores_of(again), scores_of(model))
-    told = newcomers(again, {"user_key": ["n"], "hobby": ["garden"]})
-    assert (scores_of(again.with_users(told)) == -np.inf).all()
+    informed = newcomers(again, {"user_key": ["n"], "hobby": ["garden"]})
+    assert (scores_of(again.with_users(informed)) == -np.inf).all()
 
 
 @pytest.mark.parametrize("kind", BY_CLICKS)
-def test_newcomers_are_measured_like_everybody_else(kind: str, models: dict[str, Any], tastes: TrainingData) -> None:
-    model, wanted = models[kind], np.zeros((len(tastes.users), len(tastes.items)), dtype=bool)
-    wanted[0, FRUIT] = True
+def test_new_users_are_measured_like_other_users(kind: str, models: dict[str, Any], tastes: TrainingData) -> None:
+    model, targets = models[kind], np.zeros((len(tastes.users), len(tastes.items)), dtype=bool)
+    targets[0, FRUIT] = True
     # The first user as a stranger with three clicks.
     clicks = {"user_key": [str(tastes.users[0])] * 3, "item_id": ["i01", "i02", "i03"]}
     new = model.with_users(newcomers(model, {"user_key": [str(tastes.users[0])]}, clicks))
-    measured = evaluate(new, tastes, sparse.csr_array(wanted), np.zeros(len(tastes.items), np.float32), brief=True)
+    measured = evaluate(new, tastes, sparse.csr_array(targets), np.zeros(len(tastes.items), np.float32), brief=True)
     shown = np.argsort(-scores_of(new)[0])[:10]
     assert measured.summary["precision_at_10"] == pytest.approx((shown < 20).mean())
     assert measured.summary["precision_at_10"] > 20 / 45  # what chance gives

@@ -23,10 +23,10 @@ def later() -> pa.Table:
 
 def test_targets_are_known_items_bought_by_known_users_in_the_window(small, later: pa.Table) -> None:
     data = small([("a", "x", 1, "1"), ("b", "y", 1, "2")])
-    found = targets(later, data, 100 * DAY, 107 * DAY)
-    assert found.dtype == bool
-    assert found.toarray().tolist() == [[False, True], [True, False]]
-    assert found.nnz == 2
+    result = targets(later, data, 100 * DAY, 107 * DAY)
+    assert result.dtype == bool
+    assert result.toarray().tolist() == [[False, True], [True, False]]
+    assert result.nnz == 2
 
 
 def test_an_empty_window_gives_no_targets(small, later: pa.Table) -> None:

@@ -58,7 +58,7 @@ def shown(user: str, item: str, at: int, rec: str | None = "r1", position: int =
     return event(user, item, "impression", at, received, rec) | {"placement": "home", "position": position}
 
 
-def found(frame: nw.LazyFrame[Any]) -> list[tuple[Any, ...]]:
+def result(frame: nw.LazyFrame[Any]) -> list[tuple[Any, ...]]:
     return sorted(frame.collect("pyarrow").rows())
 
 
@@ -80,7 +80,7 @@ def test_a_click_of_the_same_user_item_and_recommendation_makes_a_1(engine: Engi
         event("bob", "tea", "click", CUT + 60, rec="r9"),
         event("ann", "gum", "click", CUT + 60),
     ]
-    assert found(impressions(engine(rows), CUT, CUT + 9 * DAY, LabelConfig())) == [
+    assert result(impressions(engine(rows), CUT, CUT + 9 * DAY, LabelConfig())) == [
         ("ann", "gum", "r1", "home", 2, CUT, 0),
         ("ann", "tea", "r1", "home", 1, CUT, 1),
         ("ann", "tea", "r2", "home", 1, CUT + HOUR, 0),
@@ -106,7 +106,7 @@ def test_an_answer_counts_once_for_the_latest_impression_before_it(engine: Engin
 
 def test_the_same_item_twice_in_a_second_is_one_impression_with_its_smallest_position(engine: Engine) -> None:
     rows = [shown("ann", "tea", CUT, position=p) for p in (7, 3, 3)]
-    assert found(impressions(engine(rows), CUT, CUT + DAY, LabelConfig())) == [("ann", "tea", "r1", "home", 3, CUT, 0)]
+    assert result(impressions(engine(rows), CUT, CUT + DAY, LabelConfig())) == [("ann", "tea", "r1", "home", 3, CUT, 0)]
 
 
 def test_an_open_window_is_left_out_and_not_called_a_negative(engine: Engine) -> None:
@@ -213,17 +213,17 @@ def naive(rows: list[Row], start: int, end: int, window: int, kinds: tuple[str, 
     lists = {tuple(row[name] for name in key) for row in rows if row["event_type"] == "impression"}
     lists = {shown for shown in lists if shown[2] and shown[3] >= start}
 
-    def latest(row: Row, among: Any) -> list[Any]:
-        fits = [s for s in among if s[0] == row["user_key"] and s[1] == row["item_id"]]
+    def latest(row: Row, shown: Any) -> list[Any]:
+        fits = [s for s in shown if s[0] == row["user_key"] and s[1] == row["item_id"]]
         fits = [s for s in fits if 0 <= row["occurred_at"] - s[3] < window]
         return sorted(fits, key=lambda s: (-s[3], s[2]))[:1]
 
-    def named(kinds: tuple[str, ...]) -> list[tuple[Any, Row]]:
+    def with_id(kinds: tuple[str, ...]) -> list[tuple[Any, Row]]:
         acts = [row for row in rows if row["event_type"] in kinds and row["recommendation_id"]]
         own = [(row, [s for s in lists if s[2] == row["recommendation_id"]]) for row in acts]
-        return [(s, row) for row, among in own for s in latest(row, among)]
+        return [(s, row) for row, shown in own for s in latest(row, shown)]
 
-    clicks, answered = named(("click",)), {s for s, _ in named(kinds)}
+    clicks, answered = with_id(("click",)), {s for s, _ in with_id(kinds)}
     for row in rows:
         if row["event_type"] in kinds and not row["recommendation_id"] and "click" not in kinds:
             before = [s for s, click in clicks if click["occurred_at"] <= row["occurred_at"]]

@@ -48,7 +48,7 @@ def event(user: str, item: str, kind: str, at: int, received: int | None = None)
     return dict(zip(COLUMNS, (user, item, kind, at, received or at), strict=True))
 
 
-def found(frame: nw.LazyFrame[Any]) -> list[tuple[Any, ...]]:
+def result(frame: nw.LazyFrame[Any]) -> list[tuple[Any, ...]]:
     return sorted(frame.collect("pyarrow").rows())
 
 
@@ -86,18 +86,18 @@ WEIGHTS = {"view": 1.0, "click": 1.0, "add_to_cart": 3.0, "remove_from_cart": -2
     ],
 )
 def test_labels_by_hand(engine: Engine, kind: Any, expected: list[tuple[Any, ...]]) -> None:
-    assert found(labels(engine(HISTORY), CUT, LabelConfig(kind, horizon_days=7, weights=WEIGHTS))) == expected
+    assert result(labels(engine(HISTORY), CUT, LabelConfig(kind, horizon_days=7, weights=WEIGHTS))) == expected
 
 
-def test_engagement_that_sums_to_nothing_says_nothing(engine: Engine) -> None:
+def test_engagement_that_sums_to_zero_gives_no_label(engine: Engine) -> None:
     config = LabelConfig("engagement", horizon_days=7, weights={"add_to_cart": 2.0, "remove_from_cart": -2.0})
     rows = [event("ann", "tea", "add_to_cart", CUT), event("ann", "tea", "remove_from_cart", CUT + 1)]
-    assert found(labels(engine(rows), CUT, config)) == []
+    assert result(labels(engine(rows), CUT, config)) == []
 
 
-def test_who_trains_at_a_moment_does_not_see_what_arrived_later(engine: Engine) -> None:
+def test_training_at_a_moment_ignores_later_arrivals(engine: Engine) -> None:
     config, now = LabelConfig("click", horizon_days=7), CUT + 8 * DAY
-    assert [row[1] for row in found(labels(engine(HISTORY), CUT, config, known_at=now))] == ["tea"]
+    assert [row[1] for row in result(labels(engine(HISTORY), CUT, config, known_at=now))] == ["tea"]
     with pytest.raises(LabelError, match="cut earlier"):
         labels(engine(HISTORY), CUT, config, known_at=CUT + 7 * DAY - 1)
 
@@ -116,7 +116,7 @@ def test_nothing_outside_cut_and_horizon_changes_a_label(inside: list[Row], othe
     window = range(CUT, CUT + 4)
     inside = [row for row in inside if row["occurred_at"] in window]
     other = [row for row in other if row["occurred_at"] not in window]
-    assert found(labels(on_duckdb(inside + other), CUT, config)) == found(labels(on_duckdb(inside), CUT, config))
+    assert result(labels(on_duckdb(inside + other), CUT, config)) == result(labels(on_duckdb(inside), CUT, config))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_nothing_outside_cut_and_horizon_changes_a_label(inside: list[Row], othe
         ({"kind": "engagement", "weights": {"dislike": -1.0}}, "weight above 0"),
     ],
 )
-def test_a_config_without_sense_says_so(wrong: dict[str, Any], message: str) -> None:
+def test_an_invalid_config_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(LabelError, match=message):
         LabelConfig(**wrong)
 
@@ -143,7 +143,7 @@ def test_by_default_engagement_weighs_as_the_feature_of_that_name_does() -> None
     assert LabelConfig("engagement").weights.items() >= {"purchase": 10.0, "add_to_cart": 4.0, "view": 1.0}.items()
 
 
-def test_a_horizon_that_nobody_chose_is_asked_for_or_given() -> None:
+def test_a_horizon_is_required_or_set_by_the_caller() -> None:
     with pytest.raises(LabelError, match="need horizon_days"):
         LabelConfig().horizon  # noqa: B018
     assert LabelConfig().until(3 * DAY).horizon == 3 * DAY

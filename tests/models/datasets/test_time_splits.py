@@ -1,4 +1,4 @@
-"""Parts and folds keep to the order of time, whatever the events."""
+"""Parts and folds keep the order of time for any events."""
 
 import json
 from collections.abc import Callable
@@ -39,18 +39,18 @@ def times(rows: nw.LazyFrame[Any]) -> list[int]:
 
 @pytest.mark.parametrize("second", [0, 1, DAY - 1])
 def test_by_days_the_data_end_as_the_day_of_the_newest_event_begins(second: int) -> None:
-    found = by_days(NEW_YEARS_EVE + second, None, 30, 31)
-    assert found == Cuts(NEW_YEARS_EVE - 61 * DAY, NEW_YEARS_EVE - 31 * DAY, NEW_YEARS_EVE)
+    result = by_days(NEW_YEARS_EVE + second, None, 30, 31)
+    assert result == Cuts(NEW_YEARS_EVE - 61 * DAY, NEW_YEARS_EVE - 31 * DAY, NEW_YEARS_EVE)
 
 
 def test_a_day_that_is_asked_for_wins() -> None:
-    found = by_days(NEW_YEARS_EVE, date(2017, 3, 1), 1, 2)
-    assert [datetime.fromtimestamp(cut, UTC).date().isoformat() for cut in found.all()] == [
+    result = by_days(NEW_YEARS_EVE, date(2017, 3, 1), 1, 2)
+    assert [datetime.fromtimestamp(cut, UTC).date().isoformat() for cut in result.all()] == [
         "2017-02-26",
         "2017-02-27",
         "2017-03-01",
     ]
-    assert found.as_dict() == dict(zip(("validation_from", "test_from", "as_of"), found.all(), strict=True))
+    assert result.as_dict() == dict(zip(("validation_from", "test_from", "as_of"), result.all(), strict=True))
 
 
 @pytest.mark.parametrize(("validation_days", "test_days"), [(0, 31), (30, 0), (-1, 31)])
@@ -63,23 +63,23 @@ def test_without_held_out_days_nothing_can_be_measured(validation_days: int, tes
 
 @engines
 def test_by_default_the_shares_are_70_15_15_in_order_of_time(engine: Engine) -> None:
-    found = split(engine([5 * place for place in reversed(range(20))]), SplitConfig())
-    assert found == Cuts(70, 85, 96)
+    result = split(engine([5 * place for place in reversed(range(20))]), SplitConfig())
+    assert result == Cuts(70, 85, 96)
 
 
 @engines
 def test_all_events_of_the_second_of_a_boundary_go_to_the_later_part(engine: Engine) -> None:
     moments = [1, 2, 3, 4, 5, 6, 6, 6, 7, 8]
-    found = by_share(engine(moments), SHARES, 9)
-    assert found == Cuts(6, 7, 9)  # the eighth (of 0 … 9) is 6, the ninth 7
-    assert [times(part) for part in parts(engine(moments), found)] == [[1, 2, 3, 4, 5], [6, 6, 6], [7, 8]]
+    result = by_share(engine(moments), SHARES, 9)
+    assert result == Cuts(6, 7, 9)  # the eighth (of 0 … 9) is 6, the ninth 7
+    assert [times(part) for part in parts(engine(moments), result)] == [[1, 2, 3, 4, 5], [6, 6, 6], [7, 8]]
 
 
 @engines
 def test_shares_are_counted_of_what_happened_before_the_given_day(engine: Engine) -> None:
     moments = [day * DAY for day in range(10)] + [10 * DAY] * 500
-    found = split(engine(moments), SplitConfig(as_of=date(1970, 1, 11)))
-    assert found == Cuts(7 * DAY, 8 * DAY, 10 * DAY)  # of ten events, 8.5 round to 8
+    result = split(engine(moments), SplitConfig(as_of=date(1970, 1, 11)))
+    assert result == Cuts(7 * DAY, 8 * DAY, 10 * DAY)  # of ten events, 8.5 round to 8
 
 
 @engines
@@ -98,14 +98,14 @@ def test_parts_are_disjoint_cover_everything_and_keep_to_the_order_of_time(
 ) -> None:
     config, shuffled = SplitConfig(shares=shares), random.sample(moments, len(moments))
     try:
-        found = split(engine(moments), config)
+        result = split(engine(moments), config)
     except SplitError:
         return
-    assert split(engine(shuffled), config) == found
-    train, validation, test = (times(part) for part in parts(engine(shuffled), found))
+    assert split(engine(shuffled), config) == result
+    train, validation, test = (times(part) for part in parts(engine(shuffled), result))
     assert train + validation + test == sorted(moments)
-    assert max(train) < found.validation_from <= min(validation)
-    assert max(validation) < found.test_from <= min(test)
+    assert max(train) < result.validation_from <= min(validation)
+    assert max(validation) < result.test_from <= min(test)
     n = len(moments)
     assert len(train) <= round(n * shares[0])
     assert len(train) + len(validation) <= round(n * (shares[0] + shares[1]))
@@ -117,12 +117,12 @@ def test_folds_never_overlap_in_measured_time_and_never_learn_from_what_they_mea
 ) -> None:
     needed = (folds * horizon + gap + max(1, history)) * DAY
     earliest = end - needed - data.draw(st.integers(0, 10 * DAY))
-    found = rolling_origin(earliest, end, folds, horizon, gap, history)
-    assert len(found) == folds
-    assert found[-1].measured_until == end
-    for fold, later in pairwise(found):
+    result = rolling_origin(earliest, end, folds, horizon, gap, history)
+    assert len(result) == folds
+    assert result[-1].measured_until == end
+    for fold, later in pairwise(result):
         assert fold.measured_until == later.measured_from
-    for fold in found:
+    for fold in result:
         assert fold.measured_from - fold.train_until == gap * DAY
         assert fold.measured_until - fold.measured_from == horizon * DAY
         assert fold.train_until - earliest >= history * DAY
@@ -146,7 +146,7 @@ def test_folds_never_overlap_in_measured_time_and_never_learn_from_what_they_mea
         ),
     ],
 )
-def test_a_config_that_contradicts_itself_says_how(wrong: dict[str, Any], message: str) -> None:
+def test_a_contradictory_config_is_refused_with_the_reason(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(SplitError, match=message):
         SplitConfig(**wrong)
 

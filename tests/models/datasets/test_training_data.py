@@ -88,7 +88,7 @@ def test_missing_titles_and_categories_are_empty_and_availability_is_assumed() -
     assert data.available.tolist() == [True, True]
 
 
-def test_history_says_what_each_user_has_bought() -> None:
+def test_history_holds_the_purchases_of_each_user() -> None:
     assert built().history().toarray().tolist() == [[True, True], [True, True]]
 
 
@@ -110,6 +110,6 @@ def test_the_position_of_one_word_is_the_one_that_it_has_among_several(word: str
     assert position_of(np.array([], dtype=np.str_), word) == -1
 
 
-def test_nothing_before_the_cut_is_said_with_what_to_do() -> None:
+def test_an_empty_history_is_refused_with_advice() -> None:
     with pytest.raises(NoHistoryError, match="ingest more data or cut later"):
         built([("cleo", "milk", 11 * DAY, 1.0, 3.0, "s4")])

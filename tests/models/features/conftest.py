@@ -1,4 +1,4 @@
-"""A tiny shop in a few words, and features asked of it on every engine that is installed."""
+"""A tiny shop, and its features on every installed engine."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -31,14 +31,14 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture
 def answer(engine: Engine) -> Answer:
-    """The rows of a feature table. An event is (user, item, type, moment) and, where it matters, the session, quantity,
+    """The rows of a feature table. An event is (user, item, type, moment) and, if it matters, the session, quantity,
     value and the moment it was received; an item is (item, category, brand, price)."""
 
-    def asked(build: Any, events: Iterable[Any], items: Iterable[Any], now: int) -> list[dict[str, Any]]:
+    def rows_of(build: Any, events: Iterable[Any], items: Iterable[Any], now: int) -> list[dict[str, Any]]:
         rows = pd.DataFrame([(*row, *[None] * (len(EVENT) - len(row))) for row in events], columns=EVENT)
         rows["received_at"] = rows.received_at.fillna(rows.occurred_at)
-        shelf = pd.DataFrame(items, columns=ITEM).astype({"price": "float64"})
-        table = build(engine(rows.astype(NUMBERS)), engine(shelf), now).collect("pyarrow").to_arrow().to_pylist()
+        catalogue = pd.DataFrame(items, columns=ITEM).astype({"price": "float64"})
+        table = build(engine(rows.astype(NUMBERS)), engine(catalogue), now).collect("pyarrow").to_arrow().to_pylist()
         return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in table]
 
-    return asked
+    return rows_of

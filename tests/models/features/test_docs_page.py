@@ -7,8 +7,8 @@ DOCS = Path(__file__).parents[3] / "docs" / "features.md"
 
 
 def test_the_page_is_what_the_definitions_say() -> None:
-    said = "run `python -m models.features.docs_page > docs/features.md`"
-    assert DOCS.read_text(encoding="utf-8") == document(), said
+    command = "run `python -m models.features.docs_page > docs/features.md`"
+    assert DOCS.read_text(encoding="utf-8") == document(), command
 
 
 def test_every_feature_has_a_row_with_meaning_and_unit() -> None:

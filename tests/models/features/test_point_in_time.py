@@ -78,8 +78,8 @@ def gone(events: pd.DataFrame) -> pd.DataFrame:
 def table(name: str, events: pd.DataFrame, build: Build | None = None, now: int = NOW) -> pd.DataFrame:
     with duckdb.connect() as connection:
         frames = (nw.from_native(connection.from_df(frame)) for frame in (events, the_catalogue()))
-        found = (build or built(name))(*frames, now).collect("pyarrow").to_native().to_pandas()
-    return found.sort_values(KEYS[name], ignore_index=True)
+        result = (build or built(name))(*frames, now).collect("pyarrow").to_native().to_pandas()
+    return result.sort_values(KEYS[name], ignore_index=True)
 
 
 def moved(before: pd.DataFrame, after: pd.DataFrame) -> set[str]:

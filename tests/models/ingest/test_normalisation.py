@@ -7,12 +7,12 @@ from models.ingest.currencies import CODES, NAMES
 from models.ingest.normalisation import brands, categories, currencies
 
 
-def texts(*said: str | None) -> pa.Array:
-    return pa.array(said, pa.string())
+def texts(*text: str | None) -> pa.Array:
+    return pa.array(text, pa.string())
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("text", "code"),
     [
         ("EUR", "EUR"),
         (" eur ", "EUR"),
@@ -29,15 +29,15 @@ def texts(*said: str | None) -> pa.Array:
         (None, None),
     ],
 )
-def test_a_currency_becomes_its_code_or_stays_for_a_rule_to_find(said: str | None, code: str | None) -> None:
-    found, count = currencies(texts(said), {})
-    assert found.to_pylist() == [code]
-    assert count == (said != code)
+def test_a_currency_becomes_its_code_or_stays_for_a_rule_to_find(text: str | None, code: str | None) -> None:
+    result, count = currencies(texts(text), {})
+    assert result.to_pylist() == [code]
+    assert count == (text != code)
 
 
 def test_a_mapping_names_further_currencies_and_what_a_sign_means_here() -> None:
-    found, count = currencies(texts("Taler", "$", "USD", "TALER "), {"taler": "EUR", "$": "CAD"})
-    assert (found.to_pylist(), count) == (["EUR", "CAD", "USD", "EUR"], 3)
+    result, count = currencies(texts("Taler", "$", "USD", "TALER "), {"taler": "EUR", "$": "CAD"})
+    assert (result.to_pylist(), count) == (["EUR", "CAD", "USD", "EUR"], 3)
 
 
 def test_names_lead_to_codes_and_none_of_them_is_a_code() -> None:
@@ -48,21 +48,21 @@ def test_names_lead_to_codes_and_none_of_them_is_a_code() -> None:
 
 
 def test_brands_are_spelt_as_declared_and_nothing_is_guessed() -> None:
-    said = texts("ADIDAS  ag", " Adidas", "adidas", "Puma", None)
-    found, count = brands(said, {"adidas AG": "Adidas", "adidas": "Adidas"})
-    assert (found.to_pylist(), count) == (["Adidas", "Adidas", "Adidas", "Puma", None], 3)
+    text = texts("ADIDAS  ag", " Adidas", "adidas", "Puma", None)
+    result, count = brands(text, {"adidas AG": "Adidas", "adidas": "Adidas"})
+    assert (result.to_pylist(), count) == (["Adidas", "Adidas", "Adidas", "Puma", None], 3)
 
 
 def test_each_level_of_a_category_is_spelt_by_itself() -> None:
-    said = texts("Clothes|t-shirts", "T-SHIRTS", "Clothes|T-shirts|Long t-shirts", None)
-    found, count = categories(said, {"T-Shirts": "T-shirts", "clothes": "Clothing"})
+    text = texts("Clothes|t-shirts", "T-SHIRTS", "Clothes|T-shirts|Long t-shirts", None)
+    result, count = categories(text, {"T-Shirts": "T-shirts", "clothes": "Clothing"})
     expected = ["Clothing|T-shirts", "T-shirts", "Clothing|T-shirts|Long t-shirts", None]
-    assert (found.to_pylist(), count) == (expected, 3)
+    assert (result.to_pylist(), count) == (expected, 3)
 
 
-@pytest.mark.parametrize("mend", [brands, categories, currencies])
-def test_what_is_spelt_right_comes_back_untouched(mend: Any) -> None:
-    for said in (texts("USD", None, "USD"), texts(), texts(None), pa.chunked_array([texts("EUR"), texts("USD")])):
-        found, count = mend(said, {"Taler": "EUR"})
-        assert found is said
+@pytest.mark.parametrize("normalise", [brands, categories, currencies])
+def test_what_is_spelt_right_comes_back_untouched(normalise: Any) -> None:
+    for text in (texts("USD", None, "USD"), texts(), texts(None), pa.chunked_array([texts("EUR"), texts("USD")])):
+        result, count = normalise(text, {"Taler": "EUR"})
+        assert result is text
         assert count == 0

@@ -7,16 +7,16 @@ from models.ingest.segment.config import SegmentMapping, parse
 from models.ingest.tabular.config import MappingError
 
 
-def mapping(**said: Any) -> SegmentMapping:
-    return parse({"kind": "segment", **said}, "mine")
+def mapping(**keys: Any) -> SegmentMapping:
+    return parse({"kind": "segment", **keys}, "mine")
 
 
 def test_a_mapping_need_say_nothing_and_asks_for_consent() -> None:
-    nothing = mapping()
-    assert (nothing.name, nothing.consent, nothing.start, nothing.end) == ("mine", "opt-in", None, None)
-    assert nothing.consent_note == "opt-in: only events whose user agreed are taken"
-    assert nothing.traffic.robots
-    assert nothing.accepts_unknown_items
+    defaults = mapping()
+    assert (defaults.name, defaults.consent, defaults.start, defaults.end) == ("mine", "opt-in", None, None)
+    assert defaults.consent_note == "opt-in: only events whose user agreed are taken"
+    assert defaults.traffic.robots
+    assert defaults.accepts_unknown_items
 
 
 def test_each_way_of_consent_has_a_note_of_its_own_and_a_note_that_is_given_stays() -> None:
@@ -25,12 +25,12 @@ def test_each_way_of_consent_has_a_note_of_its_own_and_a_note_that_is_given_stay
     assert mapping(consent="given", consent_note="asked at the till").consent == "given"
 
 
-def test_the_name_of_the_source_can_be_said() -> None:
+def test_the_name_of_the_source_can_be_given() -> None:
     assert mapping(name="web").name == "web"
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("value", "moment"),
     [
         ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
         (date(2026, 3, 1), datetime(2026, 3, 1, tzinfo=UTC)),
@@ -39,22 +39,23 @@ def test_the_name_of_the_source_can_be_said() -> None:
         (datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=-5))), datetime(2026, 3, 1, 17, tzinfo=UTC)),
     ],
 )
-def test_the_window_begins_and_ends_in_utc(said: Any, meant: datetime) -> None:
-    window = mapping(**{"from": said})
-    assert (window.start, window.end) == (meant, None)
+def test_the_window_begins_and_ends_in_utc(value: Any, moment: datetime) -> None:
+    window = mapping(**{"from": value})
+    assert (window.start, window.end) == (moment, None)
     assert window.start
     assert window.start.tzinfo is UTC
-    assert mapping(to=said).end == meant
+    assert mapping(to=value).end == moment
 
 
 def test_the_same_decisions_are_written_the_same() -> None:
-    texts = {mapping(**{"from": said}).model_dump_json() for said in ("2026-03-01", date(2026, 3, 1), "2026-03-01T00Z")}
+    starts = ("2026-03-01", date(2026, 3, 1), "2026-03-01T00Z")
+    texts = {mapping(**{"from": value}).model_dump_json() for value in starts}
     assert len(texts) == 1
     assert mapping(to="2026-03-01").model_dump_json() not in texts
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("keys", "message"),
     [
         ({"consent": "given"}, 'consent = "given" declares it for everybody; say how it was given, as consent_note'),
         ({"consent": "given", "consent_note": " "}, "say how it was given"),
@@ -69,7 +70,7 @@ def test_the_same_decisions_are_written_the_same() -> None:
         ({"traffic": {"robot_agents": [""]}}, "traffic.robot_agents: an empty word would match everything"),
         ({"traffic": {"internal_addresses": ["10.0.0.1/8"]}}, "traffic.internal_addresses: 10.0.0.1/8 has host bits"),
         ({"traffic": {"internal_addresses": ["office"]}}, "'office' does not .*; write an address or a network"),
-        ({"spelling": {"brand": {"": "A"}}}, "spelling.brand: both sides have to say something"),
+        ({"spelling": {"brand": {"": "A"}}}, "spelling.brand: both sides need a text"),
         ({"spelling": {"category": {"A|B": "C"}}}, r"spelling.category: 'A\|B' is a path; write the levels"),
         ({"spelling": {"currency": {"Taler": "TLR"}}}, "spelling.currency: 'TLR' is no currency code"),
         ({"limits": {"events": {"rows": "many"}}}, "limits.events.rows: 'many' is no number"),
@@ -81,17 +82,17 @@ def test_the_same_decisions_are_written_the_same() -> None:
         ({"page_pattern": "("}, "page_pattern: The page rule '.' is no regular expression"),
     ],
 )
-def test_what_makes_no_sense_is_named_with_what_would(said: dict[str, Any], told: str) -> None:
-    with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{told}"):
-        mapping(**said)
+def test_invalid_keys_are_refused_with_a_correct_form(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{message}"):
+        mapping(**keys)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     with pytest.raises(MappingError, match=r"from: .*; traffic.robotz: .*; events: .*; page_pattern: "):
         mapping(**{"from": "x", "traffic": {"robotz": 1}, "events": {"A": "b"}, "page_pattern": "("})
 
 
 def test_a_limit_is_the_highest_or_both_sides() -> None:
-    said = mapping(limits={"events": {"late_share": 0.1, "rows": [1000, ""], "days": ["", 31]}}).limits
-    assert said.events == {"late_share": (None, 0.1), "rows": (1000.0, None), "days": (None, 31.0)}
-    assert (said.items, said.users) == ({}, {})
+    limits = mapping(limits={"events": {"late_share": 0.1, "rows": [1000, ""], "days": ["", 31]}}).limits
+    assert limits.events == {"late_share": (None, 0.1), "rows": (1000.0, None), "days": (None, 31.0)}
+    assert (limits.items, limits.users) == ({}, {})

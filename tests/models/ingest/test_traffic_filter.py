@@ -11,16 +11,16 @@ CUBOT = "Mozilla/5.0 (Linux; Android 10; CUBOT NOTE 20) AppleWebKit/537.36 Chrom
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
 
-def visits(**said: list[Any]) -> pa.Table:
-    rows = max(map(len, said.values()))
+def visits(**columns: list[Any]) -> pa.Table:
+    rows = max(map(len, columns.values()))
     return pa.table(
-        {name: pa.array(values, pa.string()) for name, values in ({"user_id": ["u"] * rows} | said).items()}
+        {name: pa.array(values, pa.string()) for name, values in ({"user_id": ["u"] * rows} | columns).items()}
     )
 
 
-def marks(traffic: Traffic, **said: list[Any]) -> dict[str, list[bool]]:
-    found = marked(visits(**said), traffic)
-    return {name: found[name].to_pylist() for name in MARKS}
+def marks(traffic: Traffic, **columns: list[Any]) -> dict[str, list[bool]]:
+    result = marked(visits(**columns), traffic)
+    return {name: result[name].to_pylist() for name in MARKS}
 
 
 def test_known_robots_are_marked_and_browsers_are_not() -> None:
@@ -39,9 +39,9 @@ def test_every_example_of_the_list_is_found() -> None:
 
 
 def test_further_robots_are_found_by_a_part_of_their_agent_in_any_case() -> None:
-    said = Traffic(robots=False, robot_agents=["pricechecker/", "(own)"])
+    columns = Traffic(robots=False, robot_agents=["pricechecker/", "(own)"])
     agents = ["My PriceChecker/2", "pricechecker", "Thing (OWN) 1", GOOGLEBOT]
-    assert marks(said, user_agent=agents)["robot"] == [True, False, True, False]
+    assert marks(columns, user_agent=agents)["robot"] == [True, False, True, False]
 
 
 def test_people_of_the_house_are_known_by_their_id() -> None:
@@ -75,21 +75,21 @@ def test_an_address_is_internal_when_a_network_of_the_house_has_it(address: str 
 def test_a_user_id_may_have_256_characters() -> None:
     ids = ["u" * 256, "é" * 257, "", None]
     assert marks(Traffic(), user_id=ids)["user_id_too_long"] == [False, True, False, False]
-    found = marked(visits(user_id=["abc", "abcd"]), Traffic(), limit=3)
-    assert found["user_id_too_long"].to_pylist() == [False, True]
+    result = marked(visits(user_id=["abc", "abcd"]), Traffic(), limit=3)
+    assert result["user_id_too_long"].to_pylist() == [False, True]
 
 
 def test_what_the_marks_were_made_of_is_gone_and_all_else_stays() -> None:
     rows = visits(user_agent=[FIREFOX], ip=["10.0.0.1"], item_id=["i"])
-    found = marked(rows, Traffic())
-    assert found.column_names == ["user_id", "item_id", *MARKS]
-    assert found.select(["user_id", "item_id"]).equals(rows.select(["user_id", "item_id"]))
+    result = marked(rows, Traffic())
+    assert result.column_names == ["user_id", "item_id", *MARKS]
+    assert result.select(["user_id", "item_id"]).equals(rows.select(["user_id", "item_id"]))
 
 
-@pytest.mark.parametrize("said", [{}, {"user_agent": [None] * 3, "ip": [None] * 3}], ids=["absent", "null"])
-def test_without_agents_and_addresses_nobody_is_marked(said: dict[str, Any]) -> None:
+@pytest.mark.parametrize("columns", [{}, {"user_agent": [None] * 3, "ip": [None] * 3}], ids=["absent", "null"])
+def test_without_agents_and_addresses_no_event_is_marked(columns: dict[str, Any]) -> None:
     house = Traffic(internal_addresses=["0.0.0.0/0"])
-    assert marks(house, user_id=["a", "b", None], **said) == dict.fromkeys(MARKS, [False] * 3)
+    assert marks(house, user_id=["a", "b", None], **columns) == dict.fromkeys(MARKS, [False] * 3)
 
 
 def test_no_rows_and_rows_in_pieces_are_marked_alike() -> None:

@@ -7,14 +7,14 @@ import pytest
 
 from models.primitives.arrow_sql import query, texts
 
-TELL_NOON = """
+PRINT_NOON = """
 import pyarrow as pa
 import pyarrow.compute as pc
 from models.primitives.arrow_sql import query
 
 noon = pa.table({"moment": pa.array([1_483_272_000_000_000], pa.timestamp("us", tz="UTC"))})
-found = query("SELECT moment, moment::varchar AS said FROM rows", rows=noon)
-print(found["said"][0], pc.strftime(found["moment"], "%H")[0])
+result = query("SELECT moment, moment::varchar AS text FROM rows", rows=noon)
+print(result["text"][0], pc.strftime(result["moment"], "%H")[0])
 """
 
 
@@ -30,9 +30,9 @@ def test_rows_keep_their_order_when_there_are_many() -> None:
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
 def test_a_time_is_the_same_text_wherever_the_machine_stands(zone: str) -> None:
-    command = [sys.executable, "-c", TELL_NOON]
-    told = subprocess.run(command, env=os.environ | {"TZ": zone}, check=True, capture_output=True, text=True).stdout
-    assert told == "2017-01-01 12:00:00+00 12\n"
+    command = [sys.executable, "-c", PRINT_NOON]
+    output = subprocess.run(command, env=os.environ | {"TZ": zone}, check=True, capture_output=True, text=True).stdout
+    assert output == "2017-01-01 12:00:00+00 12\n"
 
 
 def test_a_list_of_texts_survives_quotes() -> None:

@@ -4,7 +4,7 @@ from scipy import sparse
 from models.primitives.csr import entries
 
 
-def test_the_entries_of_some_rows_come_row_by_row_and_nobody_has_none() -> None:
+def test_the_entries_of_some_rows_come_row_by_row_and_an_unknown_row_has_none() -> None:
     matrix = sparse.csr_array(np.array([[1, 0, 2], [0, 0, 0], [0, 3, 4]]))
     row, at = entries(matrix.indptr, np.array([2, -1, 0, 1, 2]))
     assert row.tolist() == [0, 0, 2, 2, 4, 4]

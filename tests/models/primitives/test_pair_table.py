@@ -8,10 +8,10 @@ def of(rows: list[int], columns: list[int], values: list[float]) -> Lookup:
     return Lookup.of(np.array(rows), np.array(columns), 10, numbers)
 
 
-def test_a_pair_gives_its_own_values_whatever_the_order_they_came_in() -> None:
+def test_a_pair_gives_its_own_values_in_any_order() -> None:
     known = of([2, 0, 1], [3, 9, 0], [23.0, 9.0, 10.0])
-    found = known.find(np.array([0, 1, 2]), np.array([9, 0, 3]))
-    np.testing.assert_array_equal(found[:, 0], [9.0, 10.0, 23.0])
+    result = known.find(np.array([0, 1, 2]), np.array([9, 0, 3]))
+    np.testing.assert_array_equal(result[:, 0], [9.0, 10.0, 23.0])
 
 
 def test_unknown_pairs_give_what_was_asked_for_instead() -> None:

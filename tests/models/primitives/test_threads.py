@@ -47,7 +47,7 @@ def test_a_one_thread_limit_holds_in_nested_pools_and_for_blas_and_ends() -> Non
     before = threadpool_info()
     with one_thread():
         inside = next(prefetch_map(lambda _: parallel_map(lambda _: threadpool_info(), range(2)), [0], 2))
-        assert {pool["num_threads"] for found in inside for pool in found} == {1}
+        assert {pool["num_threads"] for result in inside for pool in result} == {1}
     assert threadpool_info() == before
 
 
@@ -55,14 +55,14 @@ def test_products_are_the_same_to_the_last_digit_on_any_number_of_threads() -> N
     random = np.random.default_rng(0)
     queries, vectors = (random.normal(size=(n, 64)).astype(np.float32) for n in (1500, 20_000))
 
-    def found(threads: int) -> bytes:
+    def result(threads: int) -> bytes:
         with threadpool_limits(threads, "openmp"):
             return b"".join(part.tobytes() for part in best_products(queries, vectors, 50))
 
-    assert found(1) == found(2) == found(5)
+    assert result(1) == result(2) == result(5)
 
 
-def test_results_come_in_the_order_of_the_pieces_whoever_is_first() -> None:
+def test_results_come_in_the_order_of_the_pieces() -> None:
     first_may_end = Event()
 
     def work(piece: int) -> int:
@@ -72,7 +72,7 @@ def test_results_come_in_the_order_of_the_pieces_whoever_is_first() -> None:
     assert list(prefetch_map(work, range(9), 2)) == [piece * piece for piece in range(9)]
 
 
-def test_the_next_is_worked_on_while_somebody_is_busy_with_the_last() -> None:
+def test_the_next_piece_runs_while_the_caller_uses_the_last_result() -> None:
     second = Event()
 
     def work(piece: int) -> int:
@@ -92,7 +92,7 @@ def test_two_threads_work_at_the_same_time() -> None:
         assert sorted(prefetch_map(lambda _: both.wait(5), range(2), 2)) == [0, 1]
 
 
-def test_no_more_is_worked_out_than_somebody_soon_asks_for() -> None:
+def test_only_a_few_pieces_run_ahead_of_the_caller() -> None:
     begun: list[int] = []
 
     def pieces() -> Iterator[int]:
@@ -101,14 +101,14 @@ def test_no_more_is_worked_out_than_somebody_soon_asks_for() -> None:
             yield piece
 
     results = prefetch_map(lambda piece: piece, pieces(), 2)
-    for asked in range(1, 6):
+    for count in range(1, 6):
         next(results)
-        assert len(begun) <= asked + 2
+        assert len(begun) <= count + 2
     results.close()  # type: ignore[attr-defined]
     assert len(begun) <= 7
 
 
-def test_what_goes_wrong_is_told_in_its_place_and_nothing_is_no_error() -> None:
+def test_an_error_is_raised_at_its_position_and_no_pieces_are_no_error() -> None:
     results = prefetch_map(lambda piece: 1 // piece, [1, 0, 1], 1)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):

@@ -14,5 +14,5 @@ assert xgboost() is sys.modules["xgboost"]
 """
 
 
-def test_xgboost_is_imported_without_scikit_learn_and_hides_it_from_nobody_else() -> None:
+def test_xgboost_is_imported_without_scikit_learn_and_other_threads_still_see_it() -> None:
     subprocess.run([sys.executable, "-c", CODE], check=True)

@@ -144,10 +144,10 @@ def test_words_of_many_values_get_vectors_learned_from_what_they_occur_with() ->
 
 def test_vectors_are_no_longer_than_there_are_directions() -> None:
     half = np.kron(np.eye(2), np.ones((250, 3)))
-    found = learned(CoOccurrence(np.array(MANY), sparse.csr_array(half)), 5, seed=1)
-    assert found is not None
-    assert found.vectors.shape == (500, 2)
-    likeness = found.vectors @ found.vectors.T
+    result = learned(CoOccurrence(np.array(MANY), sparse.csr_array(half)), 5, seed=1)
+    assert result is not None
+    assert result.vectors.shape == (500, 2)
+    likeness = result.vectors @ result.vectors.T
     np.testing.assert_allclose(likeness, np.kron(np.eye(2), np.full((250, 250), likeness[0, 0])), atol=1e-5)
 
 
@@ -159,7 +159,7 @@ def test_vectors_of_a_model_are_used_as_they_are_but_for_their_scale() -> None:
     np.testing.assert_allclose(matrix.toarray()[:, :2], factors / scale, rtol=1e-5)
 
 
-def test_pairs_are_counted_whatever_the_order_of_the_rows() -> None:
+def test_pairs_are_counted_in_any_order_of_the_rows() -> None:
     brands, users = ["b", "a", "b", None, "a"], ["u2", "u1", "u2", "u1", None]
     seen = co_occurrence(pa.array(brands), pa.array(users))
     again = co_occurrence(pa.array(brands[::-1]), pa.array(users[::-1]))
@@ -194,8 +194,8 @@ def test_buckets_are_the_same_on_every_machine_and_hold_unseen_words_too() -> No
 def test_transforming_looks_at_one_row_at_a_time() -> None:
     table, encoder = mixed()
     whole = encoder.transform(table)[0].toarray()
-    alone = [encoder.transform(table.slice(row, 1))[0].toarray()[0] for row in range(0, 200, 7)]
-    np.testing.assert_array_equal(whole[::7], np.array(alone))
+    single = [encoder.transform(table.slice(row, 1))[0].toarray()[0] for row in range(0, 200, 7)]
+    np.testing.assert_array_equal(whole[::7], np.array(single))
 
 
 def test_what_comes_after_the_training_part_changes_nothing() -> None:
@@ -246,5 +246,5 @@ def mixed(seed: int = 1) -> tuple[pa.Table, Encoder]:
     return table, Encoder.fit(table, table.column_names, Config(), seed, {"brand": seen})
 
 
-def same(left: dict[str, Any], right: dict[str, Any]) -> bool:
-    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)

@@ -22,7 +22,7 @@ TEN = features([(f"u{i}", float(i), float(i), 10.0 * i) for i in range(11)])
 """Fifths of 0 to 10 lie at 2, 4, 6 and 8."""
 
 
-def test_the_bounds_are_the_fifths_of_those_who_have_bought() -> None:
+def test_the_bounds_are_the_fifths_of_buyers() -> None:
     stranger = features([("x", None, 0.0, 0.0)])
     bounds = Rfm.fit(pa.concat_tables([TEN, stranger])).edges
     np.testing.assert_allclose(bounds, [[2, 4, 6, 8], [2, 4, 6, 8], [20, 40, 60, 80]])
@@ -93,10 +93,10 @@ def bought(n: int = 120) -> pa.Table:
 
 
 def test_users_with_like_traits_are_a_group_and_those_without_any_are_unknown() -> None:
-    found = Demographics.fit(people(), seed=1).assign(people())
-    assert set(found[2::3]) == {"unknown"}
-    assert len(set(found[0::3])) == len(set(found[1::3])) == 1
-    assert {*found[0::3], *found[1::3]} == {"group_1", "group_2"}
+    result = Demographics.fit(people(), seed=1).assign(people())
+    assert set(result[2::3]) == {"unknown"}
+    assert len(set(result[0::3])) == len(set(result[1::3])) == 1
+    assert {*result[0::3], *result[1::3]} == {"group_1", "group_2"}
 
 
 def test_the_largest_group_is_the_first_one() -> None:
@@ -104,7 +104,7 @@ def test_the_largest_group_is_the_first_one() -> None:
     assert Demographics.fit(homes, seed=1).assign(homes).tolist() == ["group_2"] * 30 + ["group_1"] * 60
 
 
-def test_a_number_in_words_is_a_number_and_what_says_nothing_about_others_is_left_out() -> None:
+def test_a_number_as_text_is_a_number_and_unique_values_are_left_out() -> None:
     groups = Demographics.fit(people(150), seed=1)
     kinds = {c: e.kind for c, e in zip(groups.encoder.columns, groups.encoder.encodings, strict=True)}
     assert kinds == {"home": "one_hot", "age": "scaled"}
@@ -118,7 +118,7 @@ def test_a_trait_that_cannot_be_read_as_a_number_any_more_is_missing() -> None:
     assert len(set(groups.assign(odd))) == 1
 
 
-def test_who_is_known_by_values_alone_that_nobody_had_is_unknown() -> None:
+def test_a_user_with_only_unseen_values_is_unknown() -> None:
     groups = Demographics.fit(people(), seed=1)
     odd = pa.table({"user_key": ["a", "b", "c"], "age": ["unsaid", None, "24"], "home": ["boat", "boat", "boat"]})
     assert (groups.assign(odd) == "unknown").tolist() == [True, True, False]
@@ -132,8 +132,8 @@ def test_a_group_is_never_smaller_than_the_minimum(known: int) -> None:
             "home": pa.array([None if i >= known else ("flat", "house")[i % 2] for i in range(60)], pa.string()),
         }
     )
-    found = Demographics.fit(homes, seed=1).assign(homes)
-    sizes = {name: int((found == name).sum()) for name in set(found)}
+    result = Demographics.fit(homes, seed=1).assign(homes)
+    sizes = {name: int((result == name).sum()) for name in set(result)}
     assert sizes.pop("unknown", 0) in (60 - known, 60)
     assert all(size >= 20 for size in sizes.values()) or len(sizes) == 1
     assert ("group_2" in sizes) == (known == 40)
@@ -146,13 +146,13 @@ def test_the_same_seed_gives_the_same_segments_and_the_order_of_rows_does_not_ma
     assert Segments.fit(bought(), turned, seed=3).assign(bought(), people()).equals(first.assign(bought(), people()))
 
 
-def test_everybody_who_is_known_at_all_has_a_row() -> None:
+def test_each_known_user_has_a_row() -> None:
     segments = Segments.fit(bought(), people(), seed=1)
-    found = segments.assign(bought().slice(0, 2), people().slice(1, 3).take([2, 0, 1]))
-    assert found.column_names == ["user_key", "rfm", "demographic"]
-    assert found["user_key"].to_pylist() == ["u000", "u001", "u002", "u003"]
-    assert found["rfm"].to_pylist() == ["champions", "champions", PROSPECT, PROSPECT]
-    assert found["demographic"].to_pylist()[::2] == ["unknown", "unknown"]
+    result = segments.assign(bought().slice(0, 2), people().slice(1, 3).take([2, 0, 1]))
+    assert result.column_names == ["user_key", "rfm", "demographic"]
+    assert result["user_key"].to_pylist() == ["u000", "u001", "u002", "u003"]
+    assert result["rfm"].to_pylist() == ["champions", "champions", PROSPECT, PROSPECT]
+    assert result["demographic"].to_pylist()[::2] == ["unknown", "unknown"]
 
 
 def test_later_users_are_held_against_the_bounds_of_the_fit() -> None:
@@ -169,8 +169,8 @@ def test_without_traits_all_are_unknown() -> None:
 
 def test_a_trait_that_is_gone_counts_as_missing() -> None:
     segments = Segments.fit(bought(), people(), seed=1)
-    found = segments.assign(bought(), people().drop_columns(["home"]))
-    assert set(found["demographic"].to_pylist()) == {"group_1", "group_2", "unknown"}
+    result = segments.assign(bought(), people().drop_columns(["home"]))
+    assert set(result["demographic"].to_pylist()) == {"group_1", "group_2", "unknown"}
 
 
 def test_segments_come_back_from_a_file_without_pickle(tmp_path: Path) -> None:
@@ -183,18 +183,18 @@ def test_segments_come_back_from_a_file_without_pickle(tmp_path: Path) -> None:
 
 
 def test_a_segment_is_described_by_its_size_and_what_sets_it_apart() -> None:
-    told = {row["segment"]: row for row in Segments.fit(bought(), people(), seed=1).describe().to_pylist()}
-    assert told["champions"]["kind"] == "rfm"
-    assert sum(row["users"] for row in told.values() if row["kind"] == "rfm") == 120
-    assert told["lost"]["typical"] == "last purchase 96 days ago, 24 baskets, 49 spent (medians)"
-    assert told["unknown"]["users"] == 40
-    assert told["unknown"]["typical"] == "no trait is known"
-    typical = {told[name]["typical"].split(",")[0] for name in ("group_1", "group_2")}
+    described = {row["segment"]: row for row in Segments.fit(bought(), people(), seed=1).describe().to_pylist()}
+    assert described["champions"]["kind"] == "rfm"
+    assert sum(row["users"] for row in described.values() if row["kind"] == "rfm") == 120
+    assert described["lost"]["typical"] == "last purchase 96 days ago, 24 baskets, 49 spent (medians)"
+    assert described["unknown"]["users"] == 40
+    assert described["unknown"]["typical"] == "no trait is known"
+    typical = {described[name]["typical"].split(",")[0] for name in ("group_1", "group_2")}
     assert typical == {"home=flat (100% against 50%)", "home=house (100% against 50%)"}
 
 
-def test_nobody_at_all_is_described_by_nothing() -> None:
-    nobody = Segments.fit(features([]), people().slice(0, 0), seed=1)
-    assert nobody.describe().num_rows == 0
-    assert nobody.assign(features([]), people().slice(0, 0)).num_rows == 0
-    assert Segments.from_state(nobody.state()).describe().equals(nobody.describe())
+def test_segments_of_no_users_have_no_description() -> None:
+    empty = Segments.fit(features([]), people().slice(0, 0), seed=1)
+    assert empty.describe().num_rows == 0
+    assert empty.assign(features([]), people().slice(0, 0)).num_rows == 0
+    assert Segments.from_state(empty.state()).describe().equals(empty.describe())

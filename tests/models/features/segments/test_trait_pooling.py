@@ -48,7 +48,7 @@ def test_paths_with_too_many_first_levels_are_pooled_by_these() -> None:
     assert (rule.treatment, rule.levels, rule.kept[0]) == ("pooled", 1, "land 40")
 
 
-def test_names_that_nobody_shares_are_left_out_and_so_is_what_all_share() -> None:
+def test_values_that_no_users_or_all_users_share_are_left_out() -> None:
     assert fitted([f"name {i}" for i in range(100)]).treatment == "dropped"
     assert "none of its 100 values" in fitted([f"name {i}" for i in range(100)]).sentence()
     assert fitted(["same"] * 9 + [None]).sentence() == "trait is left out: it has one value for all users."
@@ -64,7 +64,7 @@ def test_many_numbers_stay_numbers_and_few_values_stay_as_they_are() -> None:
 
 
 @given(st.lists(st.none() | st.text("ab|/>1. ", max_size=6), max_size=300))
-def test_there_are_never_too_many_groups_and_nobody_loses_or_gains_a_value(values: list[str | None]) -> None:
+def test_there_are_never_too_many_groups_and_no_user_loses_or_gains_a_value(values: list[str | None]) -> None:
     users = pa.table({"trait": pa.array(values, pa.string())})
     rules = trait_pooling.fit(users)
     made = trait_pooling.grouped(users, rules)

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from models.features.expressions import sold
-from models.features.tables.catalogue_features import departments, mean_prices, shelf
+from models.features.tables.catalogue_features import catalogue_features, departments, mean_prices
 
 NOW = 100
 EVENTS = [
@@ -17,19 +17,22 @@ EVENTS = [
 
 def ranks(answer: Any, *items: tuple[Any, ...]) -> dict[str, Any]:
     seen = [("bob", item[0], "view", 0) for item in items]
-    return {row["item_id"]: row["price_rank"] for row in answer(shelf, [*EVENTS, *seen], items, NOW)}
+    return {row["item_id"]: row["price_rank"] for row in answer(catalogue_features, [*EVENTS, *seen], items, NOW)}
 
 
 def test_an_item_has_no_rank_before_its_first_event(answer: Any) -> None:
     items = [(name, "tea", None, price) for name, price in (("new", 1.0), ("gift", 2.0), ("later", 3.0))]
     events = [*EVENTS, ("bob", "later", "view", NOW)]
-    assert {row["item_id"]: row["price_rank"] for row in answer(shelf, events, items, NOW)} == {"new": 0, "gift": 1}
+    assert {row["item_id"]: row["price_rank"] for row in answer(catalogue_features, events, items, NOW)} == {
+        "new": 0,
+        "gift": 1,
+    }
 
 
 def test_equal_prices_share_their_rank(answer: Any) -> None:
     prices = {"a": 1.0, "b": 3.0, "c": 3.0, "d": 9.0, "e": 20.0}
-    found = ranks(answer, *((name, "tea", None, price) for name, price in prices.items()))
-    assert found == {"a": 0, "b": 3 / 8, "c": 3 / 8, "d": 3 / 4, "e": 1}
+    result = ranks(answer, *((name, "tea", None, price) for name, price in prices.items()))
+    assert result == {"a": 0, "b": 3 / 8, "c": 3 / 8, "d": 3 / 4, "e": 1}
 
 
 def test_prices_that_differ_by_rounding_alone_are_equal(answer: Any) -> None:
@@ -37,18 +40,18 @@ def test_prices_that_differ_by_rounding_alone_are_equal(answer: Any) -> None:
 
 
 def test_a_rank_is_among_those_of_the_same_whole_category_path(answer: Any) -> None:
-    found = ranks(answer, ("a", "food|tea", None, 1.0), ("b", "food|tea", None, 2.0), ("c", "food|milk", None, 9.0))
-    assert found == {"a": 0, "b": 1, "c": 0.5}
+    result = ranks(answer, ("a", "food|tea", None, 1.0), ("b", "food|tea", None, 2.0), ("c", "food|milk", None, 9.0))
+    assert result == {"a": 0, "b": 1, "c": 0.5}
 
 
 def test_an_item_without_a_listed_price_goes_by_what_was_paid(answer: Any) -> None:
-    found = ranks(answer, ("a", "tea", None, 3.0), ("new", "tea", None, None), ("b", "tea", None, 5.0))
-    assert found == {"a": 0, "new": 0.5, "b": 1}
+    result = ranks(answer, ("a", "tea", None, 3.0), ("new", "tea", None, None), ("b", "tea", None, 5.0))
+    assert result == {"a": 0, "new": 0.5, "b": 1}
 
 
 def test_without_a_price_or_a_category_there_is_no_rank(answer: Any) -> None:
-    found = ranks(answer, ("a", "tea", None, 3.0), ("b", "tea", None, None), ("c", None, None, 5.0))
-    assert found == {"a": 0.5, "b": None, "c": None}
+    result = ranks(answer, ("a", "tea", None, 3.0), ("b", "tea", None, None), ("c", None, None, 5.0))
+    assert result == {"a": 0.5, "b": None, "c": None}
 
 
 def test_mean_prices_are_money_by_pieces(answer: Any) -> None:

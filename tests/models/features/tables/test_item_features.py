@@ -22,12 +22,12 @@ EVENTS = [
 ITEMS = [("milk", "food|dairy", "moo", 2.0), ("tea", "food|drinks", None, 6.0), ("cola", "food|drinks", "fizz", 1.0)]
 
 
-def asked(answer: Any, events: list[Any], items: list[Any] = ITEMS) -> dict[str, Any]:
+def features_of(answer: Any, events: list[Any], items: list[Any] = ITEMS) -> dict[str, Any]:
     return {row["item_id"]: row for row in answer(item_features, events, items, NOW)}
 
 
 def test_purchases_by_hand(answer: Any) -> None:
-    known = asked(answer, EVENTS)
+    known = features_of(answer, EVENTS)
     names = ("popularity_7d", "popularity_28d", "popularity_365d", "distinct_users", "mean_price", "age_days")
     assert known.keys() == {"milk", "tea"}
     assert [known["milk"][name] for name in names] == pytest.approx([3, 3, 3, 2, 16 / 7, 400])
@@ -36,20 +36,20 @@ def test_purchases_by_hand(answer: Any) -> None:
 
 def test_the_trend_is_one_when_this_week_is_like_the_others(answer: Any) -> None:
     weekly = [("ann", "even", "purchase", NOW - day * DAY, f"s{day}") for day in (1, 8, 15, 22)]
-    known = asked(answer, EVENTS + weekly)
+    known = features_of(answer, EVENTS + weekly)
     assert known["even"]["trend"] == 1
     assert known["milk"]["trend"] == (3 + 1) / (3 / 4 + 1)
     assert known["tea"]["trend"] == (0 + 1) / (2 / 4 + 1)
 
 
 def test_price_ranks_come_from_the_catalogue(answer: Any) -> None:
-    known = asked(answer, [*EVENTS, ("cleo", "cola", "impression", 5)])
+    known = features_of(answer, [*EVENTS, ("cleo", "cola", "impression", 5)])
     assert (known["milk"]["price_rank"], known["tea"]["price_rank"]) == (0.5, 1)
 
 
-def test_repurchases_are_of_users_who_came_back(answer: Any) -> None:
+def test_repurchases_count_returning_users(answer: Any) -> None:
     later = [("bob", "milk", "purchase", 393 * DAY + moment, f"b{moment}") for moment in (DAY, 3 * DAY)]
-    known = asked(answer, EVENTS + later)
+    known = features_of(answer, EVENTS + later)
     # ann's gaps of milk, from the latest moment of one basket to that of the next: 399 days in all, over two gaps
     anns, bobs = (399 * DAY + 3700) / 2 / DAY, 3 / 2
     assert known["milk"]["repurchase_rate"] == 1
@@ -73,7 +73,7 @@ def test_conversions_by_hand(answer: Any) -> None:
         ("bob", "cap", "add_to_cart", lately),
         ("bob", "bag", "purchase", lately, "s"),
     ]
-    known = asked(answer, funnel)
+    known = features_of(answer, funnel)
     hat, cap, bag, ten = known["hat"], known["cap"], known["bag"], SMOOTHING
     assert (hat["views_28d"], hat["carts_28d"], cap["views_28d"], cap["carts_28d"]) == (4, 2, 1, 1)
     assert hat["view_to_cart"] == pytest.approx((2 + ten * 2 / 4) / (3 + ten))
@@ -84,14 +84,14 @@ def test_conversions_by_hand(answer: Any) -> None:
 
 
 def test_an_item_only_looked_at_has_no_buyers(answer: Any) -> None:
-    hat = asked(answer, [("ann", "hat", "view", 5)])["hat"]
+    hat = features_of(answer, [("ann", "hat", "view", 5)])["hat"]
     assert (hat["popularity_365d"], hat["distinct_users"], hat["trend"]) == (0, 0, 1)
     assert [hat[name] for name in ("age_days", "mean_price", "repurchase_rate", "repurchase_gap_days")] == [None] * 4
 
 
 def test_an_item_given_away_has_no_price(answer: Any) -> None:
-    assert asked(answer, [("bob", "tea", "purchase", 5, None, 0.0, 6.0)])["tea"]["mean_price"] is None
+    assert features_of(answer, [("bob", "tea", "purchase", 5, None, 0.0, 6.0)])["tea"]["mean_price"] is None
 
 
 def test_the_catalogue_names_the_columns_in_order(answer: Any) -> None:
-    assert list(asked(answer, EVENTS)["tea"]) == ["item_id", *(feature.name for feature in ITEM_FEATURES)]
+    assert list(features_of(answer, EVENTS)["tea"]) == ["item_id", *(feature.name for feature in ITEM_FEATURES)]

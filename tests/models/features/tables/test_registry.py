@@ -22,14 +22,14 @@ NUMBERS = {"ann": 0, "bob": 1, "milk": 0, "tea": 1}
 def frames(
     connection: duckdb.DuckDBPyConnection, *, coded: bool = False
 ) -> list[nw.LazyFrame[duckdb.DuckDBPyRelation]]:
-    events, items = pd.DataFrame(EVENTS, columns=COLUMNS), pd.DataFrame(ITEMS, columns=[COLUMNS[1], *SHELF])
+    events, items = pd.DataFrame(EVENTS, columns=COLUMNS), pd.DataFrame(ITEMS, columns=[COLUMNS[1], *CATALOGUE])
     if coded:
         events = events.assign(user_key=events.user_key.map(NUMBERS), item_id=events.item_id.map(NUMBERS))
         items = items.assign(item_id=items.item_id.map(NUMBERS))
     return [nw.from_native(connection.from_df(frame)) for frame in (events, items)]
 
 
-SHELF = ["category", "brand", "price"]
+CATALOGUE = ["category", "brand", "price"]
 BUILDS = {name: table.build for name, table in TABLES.items()}
 BUILDS["sequences"] = lambda events, _, now: sequences(events, now)
 
@@ -56,27 +56,27 @@ def test_keys_may_be_numbers_as_well_as_words(name: str) -> None:
 
 def test_what_is_kept_is_read_again_not_worked_out_again() -> None:
     with duckdb.connect() as connection:
-        kept: dict[str, nw.LazyFrame[duckdb.DuckDBPyRelation]] = {}
+        stored: dict[str, nw.LazyFrame[duckdb.DuckDBPyRelation]] = {}
 
         def materialize(
             frame: Callable[[], nw.LazyFrame[duckdb.DuckDBPyRelation]], name: str
         ) -> nw.LazyFrame[duckdb.DuckDBPyRelation]:
-            if name not in kept:
-                frame().to_native().create(f"kept_{len(kept)}")
-                kept[name] = nw.from_native(connection.table(f"kept_{len(kept)}"))
-            return kept[name]
+            if name not in stored:
+                frame().to_native().create(f"kept_{len(stored)}")
+                stored[name] = nw.from_native(connection.table(f"kept_{len(stored)}"))
+            return stored[name]
 
         for name, table in TABLES.items():
-            alone, again = (
+            computed, reread = (
                 table.build(*frames(connection), 100, **options)
                 .collect("pandas")
                 .to_native()
                 .sort_values([*table.keys])
                 for options in ({}, {"materialize": materialize})
             )
-            pd.testing.assert_frame_equal(alone.reset_index(drop=True), again.reset_index(drop=True), obj=name)
-        assert {*kept} == {
-            "shelf 100",
+            pd.testing.assert_frame_equal(computed.reset_index(drop=True), reread.reset_index(drop=True), obj=name)
+        assert {*stored} == {
+            "catalogue features 100",
             "items 100",
             "orders 100",
             "sold 100",

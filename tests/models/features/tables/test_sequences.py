@@ -5,7 +5,7 @@ from models.features.tables.sequences import LENGTH, sequences
 NOW = 1_000
 
 
-def asked(answer: Any, events: list[Any], **options: Any) -> list[tuple[Any, ...]]:
+def features_of(answer: Any, events: list[Any], **options: Any) -> list[tuple[Any, ...]]:
     rows = answer(lambda known, _, now: sequences(known, now, **options), events, [], NOW)
     return sorted((row["user_key"], row["position"], row["item_id"], row["event_type"]) for row in rows)
 
@@ -13,7 +13,7 @@ def asked(answer: Any, events: list[Any], **options: Any) -> list[tuple[Any, ...
 def test_the_latest_are_kept_and_the_oldest_of_them_comes_first(answer: Any) -> None:
     events = [("ann", f"i{moment}", "view", moment) for moment in (5, 3, 9, 7)]
     events += [("bob", "tea", "purchase", 1), ("ann", "now", "view", NOW), ("ann", "late", "view", 1, "s", 1, 1, NOW)]
-    assert asked(answer, events, length=3) == [
+    assert features_of(answer, events, length=3) == [
         ("ann", 0, "i5", "view"),
         ("ann", 1, "i7", "view"),
         ("ann", 2, "i9", "view"),
@@ -31,17 +31,17 @@ def test_events_of_one_moment_go_by_item_and_type_never_by_the_order_of_rows(ans
     ]
     kinds = ["click", "like", "view", "view", "purchase"]
     for order in (events, events[::-1], events[2:] + events[:2]):
-        assert [kind for *_, kind in asked(answer, order)] == kinds
+        assert [kind for *_, kind in features_of(answer, order)] == kinds
 
 
 def test_only_what_users_did_with_liking_is_in_a_sequence(answer: Any) -> None:
     events = [("ann", "a", kind, 1) for kind in ("impression", "refund", "dislike", "remove_from_cart", "view")]
-    assert asked(answer, events) == [("ann", 0, "a", "view")]
-    assert asked(answer, events, event_types=["dislike"]) == [("ann", 0, "a", "dislike")]
+    assert features_of(answer, events) == [("ann", 0, "a", "view")]
+    assert features_of(answer, events, event_types=["dislike"]) == [("ann", 0, "a", "dislike")]
 
 
 def test_fifty_are_kept_by_default(answer: Any) -> None:
     events = [("ann", f"i{moment:03}", "view", moment) for moment in range(60)]
-    kept = asked(answer, events)
-    assert [position for _, position, *_ in kept] == list(range(LENGTH))
-    assert kept[0][2] == "i010"
+    sequence = features_of(answer, events)
+    assert [position for _, position, *_ in sequence] == list(range(LENGTH))
+    assert sequence[0][2] == "i010"

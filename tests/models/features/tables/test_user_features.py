@@ -17,7 +17,7 @@ EVENTS = [
     ("bob", "tea", "purchase", 390 * DAY, None, 1.0, None),
     ("bob", "tea", "purchase", 391 * DAY, None, 0.0, 6.0),
     ("bob", "gum", "purchase", NOW, "s9", 1.0, 1.0),  # now: not known yet
-    ("bob", "gum", "purchase", 0, "s8", 1.0, 1.0, NOW),  # long ago, but heard of now
+    ("bob", "gum", "purchase", 0, "s8", 1.0, 1.0, NOW),  # long ago, but received now
     ("cleo", "gum", "view", 1),
     ("dan", "gum", "purchase", NOW + 1, "s9", 1.0, 1.0),
 ]
@@ -42,7 +42,7 @@ def test_taste_and_visits_come_along(users: dict[str, Any]) -> None:
     assert (ann["top_category"], ann["top_brand"], ann["brands"], ann["sessions"]) == ("food", "moo", 1, 3)
 
 
-def test_who_only_looked_has_bought_nothing_at_no_time(users: dict[str, Any]) -> None:
+def test_a_user_who_only_viewed_has_no_purchase_and_no_time(users: dict[str, Any]) -> None:
     cleo = users["cleo"]
     bought = ("frequency", "monetary", "active_days", "categories", "brands")
     never = ("recency_days", "tenure_days", "basket_value", "price_level", "top_category", "top_brand", "brand_entropy")
@@ -51,7 +51,7 @@ def test_who_only_looked_has_bought_nothing_at_no_time(users: dict[str, Any]) ->
     assert cleo["sessions"] == 1
 
 
-def test_who_is_not_known_yet_has_no_row(users: dict[str, Any]) -> None:
+def test_an_unknown_user_has_no_row(users: dict[str, Any]) -> None:
     assert users.keys() == {"ann", "bob", "cleo"}
 
 

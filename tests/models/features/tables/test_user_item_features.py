@@ -51,7 +51,7 @@ def test_what_is_due_goes_by_the_own_gap_and_else_by_the_items(pairs: dict[tuple
     assert [pairs["ann", "milk"][name] for name in names] == pytest.approx([30, 30, 1])
     bob = pairs["bob", "milk"]
     assert (bob["days_since_last"], bob["own_gap_days"], bob["due"]) == (12, None, pytest.approx(12 / 30))
-    assert pairs["ann", "tea"]["due"] is None  # nobody has come back for tea
+    assert pairs["ann", "tea"]["due"] is None  # no user has bought tea again
 
 
 def test_a_gap_counts_as_a_day_at_least(answer: Any) -> None:

@@ -20,7 +20,7 @@ def test_words_of_stock_come_with_what_they_probably_mean_beside_those_that_are_
     assert guess.write.endswith('# to decide, in stock until then: "xyz"')
 
 
-def test_a_word_that_may_mean_yes_comes_with_the_key_that_says_so() -> None:
+def test_a_word_that_may_mean_yes_comes_with_the_key_for_it() -> None:
     [guess] = unread_consent("Newsletter", pa.array(["tak", "nie", "Tak ", None, ""]), USUAL)
 
     assert "'tak' (2)" in guess.says

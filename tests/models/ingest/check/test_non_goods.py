@@ -12,15 +12,15 @@ GOODS = [
 ]
 
 
-def found(*more: dict[str, Any]) -> dict[str, str]:
+def result(*more: dict[str, Any]) -> dict[str, str]:
     rows = [{"lowest": 2.0, "highest": 3.0} | row for row in [*GOODS, *more]]
     kinds = dict.fromkeys(("price", "pieces", "lowest", "highest"), pa.float64())
     table = pa.table({name: pa.array([row[name] for row in rows], kinds.get(name)) for name in rows[0]})
     return {row["item_id"]: row["why"] for row in suspects(table)}
 
 
-def item(item_id: str, title: str, **said: Any) -> dict[str, Any]:
-    return {"item_id": item_id, "title": title, "price": 1.0, "bought": 9, "pieces": 8.0} | said
+def item(item_id: str, title: str, **values: Any) -> dict[str, Any]:
+    return {"item_id": item_id, "title": title, "price": 1.0, "bought": 9, "pieces": 8.0} | values
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def item(item_id: str, title: str, **said: Any) -> dict[str, Any]:
     ],
 )
 def test_what_looks_like_no_goods_is_a_suspect_with_the_reason(row: dict[str, Any], why: str) -> None:
-    assert found(row) == {row["item_id"]: why}
+    assert result(row) == {row["item_id"]: why}
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,16 @@ def test_what_looks_like_no_goods_is_a_suspect_with_the_reason(row: dict[str, An
     ],
 )
 def test_goods_are_no_suspects(row: dict[str, Any]) -> None:
-    assert found(row) == {}
+    assert result(row) == {}
 
 
 def test_ids_without_digits_are_usual_where_many_have_none() -> None:
-    assert found(*(item(f"lamp-{chr(97 + n)}", "Lantern") for n in range(20))) == {}
+    assert result(*(item(f"lamp-{chr(97 + n)}", "Lantern") for n in range(20))) == {}
 
 
 def test_the_clearest_suspects_come_first() -> None:
     rows = [item("102", "?"), item("POST", "POSTAGE"), item("103", "Lantern", price=0.0, bought=99)]
-    assert list(found(*rows)) == ["POST", "103", "102"]
+    assert list(result(*rows)) == ["POST", "103", "102"]
 
 
 MAPPING = {"file": "f", "item_id": "StockCode", "title": "t"}

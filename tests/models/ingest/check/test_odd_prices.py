@@ -13,9 +13,9 @@ FILES = {f"b{n}": f"{n}.csv" for n in range(9)}
 
 def prices(*rows: tuple[str, list[float]], currency: str = "CZK") -> pa.Table:
     """Median prices of items, batch by batch."""
-    found = [(item, currency, f"b{n}", n, price) for item, each in rows for n, price in enumerate(each)]
+    result = [(item, currency, f"b{n}", n, price) for item, each in rows for n, price in enumerate(each)]
     names = ("item_id", "currency", "batch_id", "came", "price")
-    return pa.table(dict(zip(names, map(list, zip(*found, strict=True)), strict=True)))
+    return pa.table(dict(zip(names, map(list, zip(*result, strict=True)), strict=True)))
 
 
 def test_prices_in_another_currency_are_not_compared() -> None:
@@ -26,11 +26,11 @@ def test_prices_in_another_currency_are_not_compared() -> None:
 
 def test_the_batch_is_named_whose_prices_are_far_from_those_before() -> None:
     goods = [(f"i{n}", [40.0 + n, 41.0 + n, 1.0, 40.0 + n]) for n in range(5)]
-    found = odd_batch(prices(*goods), FILES, 6)
-    assert found is not None
-    assert (found.file, found.items, found.price, found.earlier) == ("2.csv", 5, 1.0, 42.5)
-    assert "In 2.csv 5 of them cost 1.00 in the median, and 42.50 in the files before." in str(found)
-    assert found.command == "tailorbird ledger undo b2"
+    result = odd_batch(prices(*goods), FILES, 6)
+    assert result is not None
+    assert (result.file, result.items, result.price, result.earlier) == ("2.csv", 5, 1.0, 42.5)
+    assert "In 2.csv 5 of them cost 1.00 in the median, and 42.50 in the files before." in str(result)
+    assert result.command == "tailorbird ledger undo b2"
 
 
 @pytest.mark.parametrize(

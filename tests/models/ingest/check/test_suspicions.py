@@ -11,8 +11,8 @@ from models.ingest.draft.event_words import event_type_of
 from models.ingest.expressions import syntax_tree
 
 
-def ids(found: Any) -> list[str]:
-    return [one.id for one in found]
+def ids(result: Any) -> list[str]:
+    return [one.id for one in result]
 
 
 def dates(*texts: str) -> pa.ChunkedArray:
@@ -89,8 +89,8 @@ def test_no_spelling_is_offered_that_the_catalogue_does_not_have() -> None:
         ([9.0, 12.0, 4.0, 19.0, 20.0, 7.0], False),
     ],
 )
-def test_whole_prices_that_end_as_cents_do_are_pointed_out(prices: list[float], found: bool) -> None:
-    assert ids(suspicions.prices_in_cents(pa.array(prices))) == ["prices_in_cents"] * found
+def test_whole_prices_that_end_as_cents_do_are_pointed_out(prices: list[float], result: bool) -> None:
+    assert ids(suspicions.prices_in_cents(pa.array(prices))) == ["prices_in_cents"] * result
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -20,8 +20,8 @@ ROWS = pa.table(
 
 
 def values(text: str, kind: Kind = "text", rows: pa.Table = ROWS, decimal: str = ".") -> list[Any]:
-    found: list[Any] = value_of(rows, parse(text, kind), NumberForm(decimal)).to_pylist()
-    return found
+    result: list[Any] = value_of(rows, parse(text, kind), NumberForm(decimal)).to_pylist()
+    return result
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def values(text: str, kind: Kind = "text", rows: pa.Table = ROWS, decimal: str =
     ],
 )
 def test_an_expression_is_computed_for_each_row(text: str, kind: Kind, expected: list[Any]) -> None:
-    found = values(text, kind)
-    assert found == (pytest.approx(expected) if kind == "number" else expected)
+    result = values(text, kind)
+    assert result == (pytest.approx(expected) if kind == "number" else expected)
 
 
 @pytest.mark.parametrize("written", ["abc", "1_0", "1e999", "nan", "inf", "", "1.5.2"])

@@ -39,8 +39,8 @@ BESIDE = {
 
 
 def test_the_page_is_what_the_models_say() -> None:
-    said = "run `python -m models.ingest.reference.page > docs/mapping.md`"
-    assert PAGE.read_text(encoding="utf-8") == page.document(), said
+    command = "run `python -m models.ingest.reference.page > docs/mapping.md`"
+    assert PAGE.read_text(encoding="utf-8") == page.document(), command
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_only_traits_on_the_allow_list_are_kept_and_each_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "kept"),
+    ("value", "stored"),
     [
         ("25-34", "25-34"),
         (30, "30"),
@@ -59,8 +59,8 @@ def test_only_traits_on_the_allow_list_are_kept_and_each_once() -> None:
         ("a\0b", "a\N{REPLACEMENT CHARACTER}b"),
     ],
 )
-def test_a_trait_is_a_plain_value_or_a_list_of_them_and_no_address_hides_in_it(value: Any, kept: str | None) -> None:
-    assert shaped(identify({"plan": value}), traits=("plan",)).users["attributes"].to_pylist() == [{"plan": kept}]
+def test_a_trait_is_a_plain_value_or_a_list_of_them_and_no_address_hides_in_it(value: Any, stored: str | None) -> None:
+    assert shaped(identify({"plan": value}), traits=("plan",)).users["attributes"].to_pylist() == [{"plan": stored}]
 
 
 @pytest.mark.parametrize("traits", [None, "age", [1], 5])
@@ -70,9 +70,9 @@ def test_traits_that_are_no_object_are_no_traits(traits: Any) -> None:
     assert result.users["attributes"].to_pylist() == [dict.fromkeys(names)]
 
 
-def test_traits_are_found_whatever_their_names_hold() -> None:
-    said = {"age": "1", "Age": "2", "a/b~c": "3", 'it\'s "x"': "4"}
-    assert shaped(identify(said), traits=tuple(said)).users["attributes"].to_pylist() == [said]
+def test_traits_may_have_any_name() -> None:
+    traits = {"age": "1", "Age": "2", "a/b~c": "3", 'it\'s "x"': "4"}
+    assert shaped(identify(traits), traits=tuple(traits)).users["attributes"].to_pylist() == [traits]
 
 
 def test_identify_and_alias_say_which_ids_are_one_person() -> None:
@@ -90,6 +90,6 @@ def test_identify_and_alias_say_which_ids_are_one_person() -> None:
     assert result.routed["kind"].to_pylist() == ["identify", "alias", "alias", "alias", "identify"]
 
 
-def test_an_identify_call_that_names_nobody_is_counted_and_says_nothing() -> None:
+def test_an_identify_call_without_a_user_is_only_counted() -> None:
     result = shaped({"type": "identify", "traits": {"age": 5}}, traits=("age",))
     assert (len(result.users), len(result.routed)) == (0, 1)

@@ -26,8 +26,8 @@ def shaped(*events: dict[str, Any], **options: Any) -> ParsedLines:
 
 
 def track(event: str, properties: Any, **envelope: Any) -> dict[str, Any]:
-    said = {"type": "track", "event": event, "properties": properties}
-    return {**said, "messageId": "m", "userId": "u", "timestamp": "2024-06-01T10:00:00Z", **envelope}
+    message = {"type": "track", "event": event, "properties": properties}
+    return {**message, "messageId": "m", "userId": "u", "timestamp": "2024-06-01T10:00:00Z", **envelope}
 
 
 def one(event: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -53,14 +53,14 @@ def test_the_golden_lines_give_exactly_the_golden_rows() -> None:
 
 
 def test_without_lines_there_are_empty_tables_of_the_same_columns() -> None:
-    nothing, something = (
+    empty, filled = (
         shaped(traits=["age"]),
         shaped(track("Product Viewed", {"sku": 1, "name": "A"}), traits=["age"]),
     )
-    assert nothing.read == 0
+    assert empty.read == 0
     for name in ("events", "items", "users", "aliases", "routed", "unreadable"):
-        assert getattr(nothing, name).schema == getattr(something, name).schema
-    assert (nothing.events.schema, nothing.routed.schema, nothing.unreadable.schema) == (EVENTS, ROUTED, UNREADABLE)
+        assert getattr(empty, name).schema == getattr(filled, name).schema
+    assert (empty.events.schema, empty.routed.schema, empty.unreadable.schema) == (EVENTS, ROUTED, UNREADABLE)
 
 
 def test_text_bytes_and_chunks_are_the_same_to_it() -> None:
@@ -175,7 +175,7 @@ def test_numbers_are_read_from_text_and_are_finite(
     assert (row["quantity"], row["value"]) == (quantity, value)
 
 
-def test_what_an_order_cost_is_not_said_of_each_of_its_products() -> None:
+def test_the_total_of_an_order_is_not_the_value_of_each_product() -> None:
     rows = shaped(track("Order Completed", {"total": 40, "products": [{"sku": "a"}, {"sku": "b"}]})).events
     assert rows["value"].null_count == 2
 
@@ -192,8 +192,8 @@ def test_a_refund_of_a_whole_order_names_the_order() -> None:
 
 @pytest.mark.parametrize("nameless", [{"price": 5}, "sku-1", None])
 def test_a_refund_that_lists_a_product_without_a_name_takes_no_whole_order_back(nameless: Any) -> None:
-    found = shaped(track("Order Refunded", {"order_id": "o", "products": [{"sku": "a"}, nameless]}))
-    assert found.events["item_id"].to_pylist() == ["a", None]
+    result = shaped(track("Order Refunded", {"order_id": "o", "products": [{"sku": "a"}, nameless]}))
+    assert result.events["item_id"].to_pylist() == ["a", None]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_session_is_the_order_or_else_the_visit(
         (None, None),
     ],
 )
-def test_consent_is_what_was_said_of_the_categories_that_matter(preferences: Any, consent: bool | None) -> None:
+def test_consent_depends_on_the_configured_categories(preferences: Any, consent: bool | None) -> None:
     event = track("Product Viewed", {"sku": "a"}, context={"consent": {"categoryPreferences": preferences}})
     assert one(event, consent_categories=["Ads", "a/b~c"])["consent"] is consent
     assert one(event, consent_categories=[])["consent"] is None

@@ -169,7 +169,7 @@ ORDER = b'{"type": "track", "event": "Order Completed", "properties": %s}'
         (b"\xef\xbb\xbf\xff", "not_utf8"),
     ],
 )
-def test_a_line_that_says_nothing_is_kept_with_its_reason(line: bytes, reason: str) -> None:
+def test_an_unreadable_line_is_kept_with_its_reason(line: bytes, reason: str) -> None:
     good = ORDER % b'{"products": [{"sku": "a"}]}'
     result = shaped([good, line, good])
     check([good, line, good], result)

@@ -23,8 +23,8 @@ def stated(*rows: tuple[str, int]) -> list[tuple[str, int]]:
     """What is left of statements (value and day) about the price of one item, given in the order of a file."""
     table = [("cup", "price", value, day(at), number) for number, (value, at) in enumerate(rows)]
     columns = [pa.array(values, kind) for values, kind in zip(zip(*table, strict=True), SCHEMA.types, strict=True)]
-    found = changes(pa.table(columns, schema=SCHEMA)).to_pylist()
-    return [(row["value"], row["moment"].day) for row in found]
+    result = changes(pa.table(columns, schema=SCHEMA)).to_pylist()
+    return [(row["value"], row["moment"].day) for row in result]
 
 
 def test_of_equal_statements_in_a_row_the_first_and_the_last_are_kept() -> None:
@@ -38,8 +38,8 @@ def test_what_is_no_value_of_the_source_or_has_no_time_is_not_stated() -> None:
     rows = [("cup", "Cup", "2", "2024-06-01"), ("cup", None, None, "2024-06-02"), ("cup", "Mug", "3", None)]
     rows.append(("cup", "Old", "4", "0000-06-01"))
     table = pa.table(dict(zip(("code", "name", "price", "at"), map(list, zip(*rows, strict=True)), strict=True)))
-    found = changes(statements(transform.items(table, part).rows, dated(part), pa.array([0, 1, 2, 3])))
-    assert found.select(["name", "value"]).to_pylist() == [
+    result = changes(statements(transform.items(table, part).rows, dated(part), pa.array([0, 1, 2, 3])))
+    assert result.select(["name", "value"]).to_pylist() == [
         {"name": "price", "value": "2"},
         {"name": "title", "value": "Cup"},
     ]

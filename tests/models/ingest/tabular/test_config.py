@@ -45,7 +45,7 @@ def users(**change: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"consent": "absent"}, "consent: Input should be 'given', 'opt-in' or 'opt-out'"),
         ({"evnets": {}}, "evnets: there is no such key; the nearest is 'events'"),
@@ -68,12 +68,12 @@ def users(**change: Any) -> dict[str, Any]:
         (events(event_type="kind", constants={}, event_types={"Buy": "buy"}), "event_types.Buy: .*no event type 'buy'"),
         (events(optional=["what"]), "'what' is needed in every row"),
         (events(optional=["colour"]), "optional names 'colour', which no other key"),
-        (items(fill={"price": 1}), "fill names 'price', which is none of what it can fill here: category"),
-        (events(fill={"value": 1}), "fill names 'value', which is none of what it can fill here: quantity, value and"),
+        (items(fill={"price": 1}), "fill names 'price', which it cannot fill here; it can fill: category"),
+        (events(fill={"value": 1}), "fill names 'value', which it cannot fill here; it can fill: quantity, value and"),
         (events(quantity="q", fill={"rating": 1}), "fill names 'rating', .*can fill here: quantity"),
         (events(quantity="q", fill={"quantity": "one"}), "fill.quantity has to be a number; write it without quotes"),
         (events(currency="c", fill={"currency": 9}), "fill.currency has to be a currency code in quotes"),
-        (users(consent_at="when"), "consent_at says when the answer was given; name the column of the answer"),
+        (users(consent_at="when"), "consent_at is the time of the answer; name the column of the answer"),
         (users(zone="Mars"), "users.zone: there is no time zone 'Mars'"),
         (items(price="p", fill={"price": "cheap"}), "fill.price has to be a number"),
         (events(quantity={"expr": "abs(q"}), "events.quantity: the expression cannot be read"),
@@ -85,7 +85,7 @@ def users(**change: Any) -> dict[str, Any]:
         (events(item_id=""), "events.item_id: the name of a column is empty; write the name of a column in quotes"),
         (items(not_merchandise="FUEL"), "items.not_merchandise: a column stands where a condition is needed"),
         (items(not_merchandise={"expr": "a = 1"}), "items.not_merchandise: write an expression in quotes, or a list"),
-        (items(choose={"titel": "last"}), "items: choose names 'titel', which is none of: title, category"),
+        (items(choose={"titel": "last"}), "items: choose names 'titel', which is not one of: title, category"),
         (items(choose={"title": "newest"}), "items.choose"),
         (items(choose="latest"), "items: choose = latest needs a time; name its column as updated_at"),
         (items(price="p", choose={"price": "longest"}), "items: choose.price is a number"),
@@ -95,8 +95,8 @@ def users(**change: Any) -> dict[str, Any]:
         ({"limits": {"highest_quantity": 0}}, "limits.highest_quantity: Input should be greater than 0"),
     ],
 )
-def test_what_is_missing_or_misspelt_is_named(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{told}"):
+def test_what_is_missing_or_misspelt_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{message}"):
         parse(CONTENT | change, "mine")
 
 
@@ -109,7 +109,7 @@ def test_an_expression_reads_columns_that_may_be_optional_and_is_part_of_what_th
     assert json.loads(part.model_dump_json())["where"] == "qty <> 0"
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     with pytest.raises(MappingError, match=r"events.zone: .*; items.colour: "):
         parse(CONTENT | events(zone="x") | items(colour="red"), "mine")
 
@@ -120,9 +120,14 @@ def test_the_files_of_a_part_may_be_several() -> None:
     assert mapping.events.file == ["a.csv", "b*.csv"]
 
 
-def test_a_mapping_may_read_events_alone_and_then_takes_items_that_nobody_has_named() -> None:
-    alone = parse({"events": CONTENT["events"]}, "mine")
-    assert (alone.items, alone.users, alone.location, alone.accepts_unknown_items) == (None, None, None, True)
+def test_a_mapping_of_events_alone_accepts_unknown_items() -> None:
+    events_only = parse({"events": CONTENT["events"]}, "mine")
+    assert (events_only.items, events_only.users, events_only.location, events_only.accepts_unknown_items) == (
+        None,
+        None,
+        None,
+        True,
+    )
     assert not parse({"events": CONTENT["events"], "unknown_items": "quarantine"}, "mine").accepts_unknown_items
     assert not parse(CONTENT, "mine").accepts_unknown_items
     assert parse(CONTENT | {"unknown_items": "accept"}, "mine").accepts_unknown_items
@@ -151,6 +156,6 @@ def test_keys_that_contradict_each_other_are_named(part: str, keys: dict[str, An
 
 
 def test_a_single_category_needs_no_list() -> None:
-    found = parse({"items": {"file": "f", "item_id": "i", "title": "n", "category": "path"}}, "shop")
-    assert found.items is not None
-    assert found.items.category == ["path"]
+    result = parse({"items": {"file": "f", "item_id": "i", "title": "n", "category": "path"}}, "shop")
+    assert result.items is not None
+    assert result.items.category == ["path"]

@@ -34,8 +34,8 @@ def item(choose: Any, code: str = "22423", rows: list[tuple[Any, ...]] = ROWS) -
     mapping = ItemsMapping.model_validate(MAPPING | {"choose": choose})
     columns = zip(NAMES, zip(*rows, strict=True), strict=True)
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns})
-    found = chosen(transform.items(table, mapping).rows, "item_id", mapping.choices).to_pylist()
-    [row] = [row for row in found if row["item_id"] == code]
+    result = chosen(transform.items(table, mapping).rows, "item_id", mapping.choices).to_pylist()
+    [row] = [row for row in result if row["item_id"] == code]
     return row
 
 
@@ -57,7 +57,7 @@ def test_by_default_the_last_row_of_an_item_counts() -> None:
         ("category", "last", "Kitchen"),
     ],
 )
-def test_each_column_is_chosen_as_the_mapping_says(name: str, choice: Choice, value: Any) -> None:
+def test_each_column_is_chosen_by_the_mapping(name: str, choice: Choice, value: Any) -> None:
     row = item({name: choice})
     assert row[name] == value
     assert row["attributes"]["category_imputed"] == (None if name == "category" else "true")

@@ -25,22 +25,22 @@ from models.ingest.tabular.numbers import NumberForm, parsed, unreadable
     ],
 )
 def test_the_format_that_reads_all_times_is_suggested_alone(cells: list[str], time_format: str) -> None:
-    found = best(times([*cells, None, ""]))
+    result = best(times([*cells, None, ""]))
 
-    assert [one.settings for one in found] == [(("time_format", time_format),)]
-    assert (found[0].reads, found[0].of) == (len(cells), len(cells))
+    assert [one.settings for one in result] == [(("time_format", time_format),)]
+    assert (result[0].reads, result[0].of) == (len(cells), len(cells))
 
 
 def test_times_that_fit_two_formats_yield_both() -> None:
-    found = best(times(["05/03/2024", "06/04/2024"]))
+    result = best(times(["05/03/2024", "06/04/2024"]))
 
-    assert {one.settings[0][1] for one in found} == {"%d/%m/%Y", "%m/%d/%Y"}
+    assert {one.settings[0][1] for one in result} == {"%d/%m/%Y", "%m/%d/%Y"}
 
 
 def test_the_sentence_counts_what_would_be_read_and_quotes_no_cell() -> None:
-    (found,) = best(times(["24.12.2024 10:20"] * 298 + ["a@b.example"]))
+    (result,) = best(times(["24.12.2024 10:20"] * 298 + ["a@b.example"]))
 
-    assert found.sentence == '`time_format = "%d.%m.%Y %H:%M"` would read 298 of 299'
+    assert result.sentence == '`time_format = "%d.%m.%Y %H:%M"` would read 298 of 299'
 
 
 def test_ids_and_words_suggest_no_time_format() -> None:
@@ -64,11 +64,11 @@ def test_ids_and_words_suggest_no_time_format() -> None:
 def test_the_form_of_numbers_with_the_fewest_settings_is_suggested(
     cells: list[str], settings: dict[str, object]
 ) -> None:
-    found = best(numbers(cells))
+    result = best(numbers(cells))
 
-    assert [dict(one.settings) for one in found] == [settings]
-    assert tomllib.loads(found[0].toml) == settings
-    assert found[0].reads == len(cells)
+    assert [dict(one.settings) for one in result] == [settings]
+    assert tomllib.loads(result[0].toml) == settings
+    assert result[0].reads == len(cells)
 
 
 def test_a_comma_before_three_digits_may_mean_both() -> None:
@@ -80,9 +80,9 @@ def test_no_setting_reads_words_as_numbers() -> None:
 
 
 def test_many_cells_are_sampled() -> None:
-    (found,) = best(times(["24.12.2024"] * 100_000))
+    (result,) = best(times(["24.12.2024"] * 100_000))
 
-    assert found.reads == found.of <= format_suggestions._MOST_CELLS
+    assert result.reads == result.of <= format_suggestions._MOST_CELLS
 
 
 def test_what_a_suggestion_reads_is_counted_in_all_cells_not_in_a_sample() -> None:
@@ -105,9 +105,9 @@ def test_a_number_is_read_by_its_form_or_not_at_all() -> None:
 def test_a_bad_number_changes_nothing_in_how_its_neighbours_are_read() -> None:
     fine = ["1", "1.", ".5", "-.5", "1e3", "1.e5", "INF", "-Infinity", "nan", " 7 ", "+5", "1E+5"]
 
-    alone = parsed(pa.array(fine)).to_pylist()
+    expected = parsed(pa.array(fine)).to_pylist()
 
-    assert parsed(pa.array([*fine, "bad"])).to_pylist()[:-1] == pytest.approx(alone, nan_ok=True)
+    assert parsed(pa.array([*fine, "bad"])).to_pylist()[:-1] == pytest.approx(expected, nan_ok=True)
 
 
 def test_only_what_holds_something_is_unreadable() -> None:

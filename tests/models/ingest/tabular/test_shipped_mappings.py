@@ -18,22 +18,22 @@ SHIPPED = sorted((Path(__file__).parents[4] / "tasks" / "sources" / "mappings").
 def test_a_shipped_mapping_declares_consent_only_where_its_data_allow_it(path: Path) -> None:
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     parse = segment_mapping.parse if content.get("kind") == "segment" else config.parse
-    said = parse(content, path.stem)
-    assert said.consent == ("given" if path.stem == "complete_journey" else "opt-in")
-    assert said.accepts_unknown_items == (path.stem == "segment")
+    mapping = parse(content, path.stem)
+    assert mapping.consent == ("given" if path.stem == "complete_journey" else "opt-in")
+    assert mapping.accepts_unknown_items == (path.stem == "segment")
 
 
 def test_what_the_segment_mapping_shows_as_comments_can_be_switched_on() -> None:
     text = next(path for path in SHIPPED if path.stem == "segment").read_text(encoding="utf-8")
     shown = re.sub(r'^# (?=\[|"|\w+ = )', "", text, flags=re.MULTILINE)
-    said = segment_mapping.parse(tomllib.loads(shown), "mine")
-    assert said.events == {"Article Read": "consume"}
-    assert (said.start, said.end) == (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 30, 22, tzinfo=UTC))
-    assert said.placeholder_ids == ["walk-in"]
-    assert said.traffic.internal_users == ["qa-1", "qa-2"]
-    assert (said.spelling.currency, said.spelling.brand) == ({"Taler": "EUR"}, {"ADIDAS AG": "Adidas"})
-    assert bounds("events", said.limits)["quarantined_share"] == (None, 0.05)
-    assert said.page_rule() is not None
+    mapping = segment_mapping.parse(tomllib.loads(shown), "mine")
+    assert mapping.events == {"Article Read": "consume"}
+    assert (mapping.start, mapping.end) == (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 30, 22, tzinfo=UTC))
+    assert mapping.placeholder_ids == ["walk-in"]
+    assert mapping.traffic.internal_users == ["qa-1", "qa-2"]
+    assert (mapping.spelling.currency, mapping.spelling.brand) == ({"Taler": "EUR"}, {"ADIDAS AG": "Adidas"})
+    assert bounds("events", mapping.limits)["quarantined_share"] == (None, 0.05)
+    assert mapping.page_rule() is not None
 
 
 def test_the_wholesale_mapping_reads_events_items_and_users_from_one_table() -> None:
@@ -47,12 +47,12 @@ def test_the_wholesale_mapping_reads_events_items_and_users_from_one_table() -> 
     ]
     rows = pa.table(dict(zip(names, map(list, zip(*lines, strict=True)), strict=True)))
     content = tomllib.loads(next(path for path in SHIPPED if path.stem == "wholesale").read_text(encoding="utf-8"))
-    said = config.parse(content, "wholesale")
-    assert said.events
-    assert said.items
-    assert said.users
-    assert said.limits.highest_quantity == 100_000
-    events = transform.events(rows.filter(transform.selected(rows, said.events)), said.events).rows.to_pylist()
+    mapping = config.parse(content, "wholesale")
+    assert mapping.events
+    assert mapping.items
+    assert mapping.users
+    assert mapping.limits.highest_quantity == 100_000
+    events = transform.events(rows.filter(transform.selected(rows, mapping.events)), mapping.events).rows.to_pylist()
     assert [(row["item_id"], row["user_id"], row["event_type"], row["quantity"]) for row in events] == [
         ("85123A", "17850", "purchase", 6.0),
         ("85123A", "17850", "refund", 6.0),
@@ -60,11 +60,11 @@ def test_the_wholesale_mapping_reads_events_items_and_users_from_one_table() -> 
     ]
     assert [row["value"] for row in events] == pytest.approx([15.3, 17.7, 54.0])
     assert events[2]["occurred_at"] == datetime(2010, 7, 1, 7, 45, tzinfo=UTC), "London has summer time"
-    items = transform.items(rows.filter(transform.selected(rows, said.items)), said.items).rows
-    found = chosen(items, "item_id", said.items.choices).to_pylist()
-    assert [(row["item_id"], row["title"], row["price"], row["available"]) for row in found] == [
+    items = transform.items(rows.filter(transform.selected(rows, mapping.items)), mapping.items).rows
+    result = chosen(items, "item_id", mapping.items.choices).to_pylist()
+    assert [(row["item_id"], row["title"], row["price"], row["available"]) for row in result] == [
         ("POST", "Postage", 18.0, False),
         ("85123A", "White hanging heart", 2.95, True),
     ]
-    users = transform.users(rows.filter(transform.selected(rows, said.users)), said.users).rows.to_pylist()
+    users = transform.users(rows.filter(transform.selected(rows, mapping.users)), mapping.users).rows.to_pylist()
     assert [row["user_id"] for row in users] == ["17850", "17850", "12583"]

@@ -49,7 +49,7 @@ MOMENT = st.one_of(
 
 
 def column(values: st.SearchStrategy[Any], kind: pa.DataType, rows: int) -> st.SearchStrategy[pa.Array]:
-    return st.lists(st.none() | values, min_size=rows, max_size=rows).map(lambda said: pa.array(said, kind))
+    return st.lists(st.none() | values, min_size=rows, max_size=rows).map(lambda values: pa.array(values, kind))
 
 
 def ids(rows: int) -> st.SearchStrategy[pa.Array]:
@@ -59,7 +59,7 @@ def ids(rows: int) -> st.SearchStrategy[pa.Array]:
         column(WHOLE, pa.int64(), rows),
         column(NUMBER, pa.float64(), rows),
         column(st.booleans(), pa.bool_(), rows),
-        column(TEXT, pa.string(), rows).map(lambda said: said.dictionary_encode()),
+        column(TEXT, pa.string(), rows).map(lambda values: values.dictionary_encode()),
     )
 
 
@@ -122,8 +122,8 @@ TRAFFIC = Traffic(robot_agents=["x"], internal_users=["null"], internal_addresse
 
 @given(tables())
 def test_every_row_of_a_table_is_an_event(rows: pa.Table) -> None:
-    found = transform.events(rows, EVENTS, SPELLING)
-    events = found.rows
+    result = transform.events(rows, EVENTS, SPELLING)
+    events = result.rows
     assert len(events) == len(rows)
     events.validate(full=True)
     assert events.schema == transform.events(rows.slice(0, 0), EVENTS).rows.schema
@@ -132,7 +132,7 @@ def test_every_row_of_a_table_is_an_event(rows: pa.Table) -> None:
         assert not any(isinstance(value, float) and isnan(value) for value in event.values())
         assert event["quantity"] is not None
         assert event["occurred_at"] is None or isinstance(event["occurred_at"], datetime)
-    assert all(0 < count <= len(rows) for count in found.counts.values())
+    assert all(0 < count <= len(rows) for count in result.counts.values())
     sent = marked(events, TRAFFIC)
     assert len(sent) == len(rows)
     assert all(sent[mark].null_count == 0 for mark in MARKS)
@@ -142,11 +142,11 @@ def test_every_row_of_a_table_is_an_event(rows: pa.Table) -> None:
 
 @given(tables())
 def test_every_row_of_a_table_is_an_item_or_a_user(rows: pa.Table) -> None:
-    for found in (transform.items(rows, ITEMS, SPELLING), transform.users(rows, USERS)):
-        assert len(found.rows) == len(rows)
-        found.rows.validate(full=True)
-        found.rows.to_pylist()
-        assert all(0 < count <= len(rows) for count in found.counts.values())
+    for result in (transform.items(rows, ITEMS, SPELLING), transform.users(rows, USERS)):
+        assert len(result.rows) == len(rows)
+        result.rows.validate(full=True)
+        result.rows.to_pylist()
+        assert all(0 < count <= len(rows) for count in result.counts.values())
 
 
 @given(tables(), st.integers(1, 5))

@@ -12,9 +12,9 @@ def read(
     values: list[Any], kind: pa.DataType, time_format: str | list[str] = "timestamp", zone: str = "UTC"
 ) -> list[Any]:
     formats = [time_format] if isinstance(time_format, str) else time_format
-    found = instants(pa.chunked_array([pa.array(values, kind)]), formats, zone)
-    assert found.type == INSTANT
-    return list(found.to_pylist())
+    result = instants(pa.chunked_array([pa.array(values, kind)]), formats, zone)
+    assert result.type == INSTANT
+    return list(result.to_pylist())
 
 
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -74,7 +74,7 @@ def test_local_times_follow_the_clocks_of_their_zone(local: datetime, expected: 
     assert read([local.strftime("%d/%m/%Y %H:%M")], pa.string(), "%d/%m/%Y %H:%M", zone) == [expected]
 
 
-def test_a_time_that_says_its_zone_needs_no_other() -> None:
+def test_a_time_with_a_zone_ignores_the_zone_of_the_mapping() -> None:
     assert read([SECONDS * 1000], pa.timestamp("ms", tz="Asia/Kolkata"), zone="Europe/Berlin") == [NOON]
     assert read(["2024-06-01T12:00:00Z"], pa.string(), zone="Europe/Berlin") == [NOON]
     assert read([SECONDS], pa.int64(), "epoch_s", "Europe/Berlin") == [NOON]

@@ -53,7 +53,7 @@ def goods(**changes: list[Any]) -> pa.Table:
     return pa.table({name: pa.array(values, pa.string()) for name, values in (row | changes | {"id": ["1"]}).items()})
 
 
-def test_an_event_says_what_its_mapping_says() -> None:
+def test_an_event_has_the_values_of_its_mapping() -> None:
     assert events(sale(), EVENTS).to_pylist() == [
         {
             "event_id": "7-8",
@@ -140,7 +140,7 @@ def test_numbers_that_are_stored_as_text_are_read_as_in_csv(written: list[Any], 
     assert events(rows, mapping)["quantity"].to_pylist() == [1.5, 2.0, None]
 
 
-def test_tables_that_number_alike_are_told_apart_by_a_prefix() -> None:
+def test_a_prefix_separates_tables_with_equal_numbers() -> None:
     prefixed = EVENTS.model_copy(update={"event_id_prefix": "shop-"})
     assert events(sale(), prefixed)["event_id"].to_pylist() == ["shop-7-8"]
     assert events(sale(basket=pa.array([None], pa.int64())), prefixed)["event_id"].to_pylist() == [None]
@@ -161,10 +161,10 @@ def test_ids_that_a_program_turned_into_floats_are_the_same_ids() -> None:
 
 
 def test_an_id_does_not_depend_on_the_others_that_are_read_with_it() -> None:
-    said = pa.array([12.0, 0.5, 1e10, None, float("nan"), 2.0**70, float("inf")])
-    whole = [words(pa.table({"id": said}), "id").to_pylist()]
+    cells = pa.array([12.0, 0.5, 1e10, None, float("nan"), 2.0**70, float("inf")])
+    whole = [words(pa.table({"id": cells}), "id").to_pylist()]
     assert whole == [["12", "0.5", "10000000000", None, None, str(2.0**70), "inf"]]
-    assert [words(pa.table({"id": said.slice(i, 1)}), "id").to_pylist()[0] for i in range(len(said))] == whole[0]
+    assert [words(pa.table({"id": cells.slice(i, 1)}), "id").to_pylist()[0] for i in range(len(cells))] == whole[0]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_character_that_postgres_refuses_is_replaced() -> None:
 
 
 def seen(change: dict[str, Any], **row: Any) -> dict[str, Any]:
-    """One event of a mapping that says something more, from a row that holds something more."""
+    """Return one event of a mapping with further keys, from a row with further cells."""
     mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
     return dict(events(sale(**row), mapping).to_pylist()[0])
 
@@ -210,11 +210,11 @@ def test_what_happened_is_translated_or_stays_as_it_is() -> None:
     change = {"event_type": "what", "event_types": {"Play": "consume", "read": "consume"}, "constants": {}}
     mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
     rows = pa.concat_tables([sale(what=[word]) for word in ("Play", "read", "view", "PLAY", "", "dance")])
-    found = events(rows, mapping)["event_type"].to_pylist()
-    assert found == ["consume", "consume", "view", "PLAY", None, "dance"]
+    result = events(rows, mapping)["event_type"].to_pylist()
+    assert result == ["consume", "consume", "view", "PLAY", None, "dance"]
 
 
-def test_what_else_an_event_says_is_kept() -> None:
+def test_further_columns_of_an_event_are_kept() -> None:
     change = {name: name for name in ("rating", "placement", "position", "recommendation_id", "value")}
     event = seen(change, rating=["4.5"], placement=["home"], position=[3], recommendation_id=[77], value=[12])
     assert {name: event[name] for name in change} == {
@@ -257,20 +257,20 @@ def test_a_source_without_sessions_has_none() -> None:
     assert events(sale(), mapping)["session_id"].to_pylist() == [None]
 
 
-def test_an_event_without_an_id_gets_one_of_what_it_says() -> None:
+def test_an_event_without_an_id_gets_one_from_its_content() -> None:
     mapping = EventsMapping(**EVENTS.model_dump(exclude_unset=True, exclude={"event_id"}))
 
     def identified(**change: Any) -> str:
-        found = events(sale(**change), mapping).rename_columns({"user_id": "user_key"})
-        return str(transform.identified(found)["event_id"].to_pylist()[0])
+        result = events(sale(**change), mapping).rename_columns({"user_id": "user_key"})
+        return str(transform.identified(result)["event_id"].to_pylist()[0])
 
     assert events(sale(), mapping)["event_id"].to_pylist() == [None]
     assert identified() == identified() == identified(pieces=[3])
     assert identified().startswith("sha256:")
     later = pa.array([datetime(2017, 1, 1, 0, 0, 1)])
     changes: list[dict[str, Any]] = [{}, {"basket": [1]}, {"product": [1]}, {"who": [1]}, {"at": later}]
-    nobody = {"who": pa.array([None], pa.int64())}
-    assert len({identified(**change) for change in [*changes, nobody]}) == 6
+    missing = {"who": pa.array([None], pa.int64())}
+    assert len({identified(**change) for change in [*changes, missing]}) == 6
 
 
 def test_large_numbers_and_numbers_in_text_are_read() -> None:
@@ -309,14 +309,14 @@ def test_what_a_title_lacks_is_left_out(name: str | None, size: str | None, titl
         ("MISC", "TOYS", "MISC|TOYS", True),
     ],
 )
-def test_categories_are_paths_and_what_nobody_shops_for_is_not_available(
+def test_categories_are_paths_and_other_things_than_goods_are_not_available(
     top: str | None, middle: str | None, category: str | None, available: bool
 ) -> None:
     item = items(goods(top=[top], middle=[middle]), ITEMS).to_pylist()[0]
     assert (item["category"], item["available"]) == (category, available)
 
 
-def test_titles_keep_their_case_when_nothing_is_said() -> None:
+def test_titles_keep_their_case_by_default() -> None:
     mapping = ITEMS.model_copy(update={"sentence_case": False})
     assert items(goods(name=[" The\t\u00a0Iliad "]), mapping)["title"].to_pylist() == ["The Iliad, 1 L"]
 
@@ -353,14 +353,14 @@ def test_traits_are_filled_and_marked_too() -> None:
 
 def test_only_traits_on_the_allow_list_enter() -> None:
     rows = pa.table({"id": [5], "age": ["18-24"], "email": ["a@example.org"], "kids": pa.array([None], pa.string())})
-    found = users(rows, UsersMapping(file="f", user_id="id", attributes=["age", "kids"]))
-    assert found.to_pylist() == [{"user_id": "5", "attributes": {"age": "18-24", "kids": None}}]
+    result = users(rows, UsersMapping(file="f", user_id="id", attributes=["age", "kids"]))
+    assert result.to_pylist() == [{"user_id": "5", "attributes": {"age": "18-24", "kids": None}}]
 
 
 def test_a_table_without_traits_can_be_read() -> None:
     rows = pa.table({"id": [5, 6]})
-    found = users(rows, UsersMapping(file="f", user_id="id", attributes=[]))
-    assert found["attributes"].to_pylist() == [{}, {}]
+    result = users(rows, UsersMapping(file="f", user_id="id", attributes=[]))
+    assert result["attributes"].to_pylist() == [{}, {}]
 
 
 def test_only_needed_columns_are_read_and_each_once() -> None:
@@ -380,7 +380,7 @@ def test_what_a_column_must_hold_follows_from_what_it_is_read_as(time_format: st
     }
 
 
-def test_who_sent_an_event_is_there_when_the_mapping_names_it() -> None:
+def test_the_sender_of_an_event_is_read_if_the_mapping_names_it() -> None:
     event = seen({"user_agent": "agent", "ip": "ip"}, agent=["Firefox"], ip=["10.0.0.1"])
     assert (event["user_agent"], event["ip"]) == ("Firefox", "10.0.0.1")
     assert not {"user_agent", "ip"} & seen({}).keys()
@@ -391,17 +391,17 @@ def test_currencies_are_spelt_by_the_standard_and_by_the_mapping() -> None:
         file="f", user_id="who", item_id="product", occurred_at="at", currency="paid", constants={"event_type": "view"}
     )
     rows = pa.concat_tables([sale(paid=[word]) for word in (" usd", "EUR", "Taler", "shells", "")])
-    found = transform.events(rows, mapping, Spelling(currency={"taler": "EUR"}))
-    assert found.rows["currency"].to_pylist() == ["USD", "EUR", "EUR", "shells", None]
-    assert found.counts == {"currency_respelt": 2, "zone_assumed": 5}
+    result = transform.events(rows, mapping, Spelling(currency={"taler": "EUR"}))
+    assert result.rows["currency"].to_pylist() == ["USD", "EUR", "EUR", "shells", None]
+    assert result.counts == {"currency_respelt": 2, "zone_assumed": 5}
 
 
-def test_a_constant_currency_is_spelt_by_the_standard_and_counts_as_nothing_mended() -> None:
+def test_a_constant_currency_is_normalised_and_not_counted() -> None:
     mapping = EventsMapping(
         **{**EVENTS.model_dump(exclude_unset=True), "constants": {"event_type": "view"} | {"currency": "€"}}
     )
-    found = transform.events(sale(), mapping)
-    assert (found.rows["currency"].to_pylist(), found.counts) == (["EUR"], {"zone_assumed": 1})
+    result = transform.events(sale(), mapping)
+    assert (result.rows["currency"].to_pylist(), result.counts) == (["EUR"], {"zone_assumed": 1})
 
 
 def test_declared_constants_fill_the_gaps_of_events_and_are_counted() -> None:
@@ -410,10 +410,10 @@ def test_declared_constants_fill_the_gaps_of_events_and_are_counted() -> None:
     mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change, **fill})
     gap = {"pieces": pa.array([None], pa.int64()), "paid": [float("nan")], "in": pa.array([""])}
     rows = pa.concat_tables([sale(**gap), sale(paid=[9.0], **{"in": ["USD"]})])
-    found = transform.events(rows, mapping)
-    said = found.rows.select(["quantity", "value", "currency"]).to_pylist()
-    assert [tuple(row.values()) for row in said] == [(1.0, 2.5, "EUR"), (2.0, 9.0, "USD")]
-    assert found.counts == {"quantity_imputed": 1, "value_imputed": 1, "currency_imputed": 1, "zone_assumed": 2}
+    result = transform.events(rows, mapping)
+    cells = result.rows.select(["quantity", "value", "currency"]).to_pylist()
+    assert [tuple(row.values()) for row in cells] == [(1.0, 2.5, "EUR"), (2.0, 9.0, "USD")]
+    assert result.counts == {"quantity_imputed": 1, "value_imputed": 1, "currency_imputed": 1, "zone_assumed": 2}
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_declared_constants_fill_the_gaps_of_events_and_are_counted() -> None:
         (pa.array([datetime(2017, 1, 1, tzinfo=UTC), None]), "timestamp", 0),
     ],
 )
-def test_times_that_said_no_zone_are_counted(at: Any, time_format: str, assumed: int) -> None:
+def test_times_without_a_zone_are_counted(at: Any, time_format: str, assumed: int) -> None:
     mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), "time_format": time_format})
     rows = pa.table({name: [1] * len(at) for name in ("basket", "product", "who", "pieces")} | {"at": at})
     assert transform.events(rows, mapping).counts == ({"zone_assumed": assumed} if assumed else {})
@@ -438,10 +438,10 @@ def test_categories_and_brands_are_spelt_as_declared_before_anything_is_decided_
         file="f", item_id="id", title="name", category=["top", "middle"], brand="size", not_merchandise=["Fuel"]
     )
     spelling = Spelling(category={"FUELS": "Fuel"}, brand={"1 l": "One"})
-    found = transform.items(goods(top=["fuels "], middle=["ICE"]), mapping, spelling)
-    item = found.rows.to_pylist()[0]
+    result = transform.items(goods(top=["fuels "], middle=["ICE"]), mapping, spelling)
+    item = result.rows.to_pylist()[0]
     assert (item["category"], item["brand"], item["available"]) == ("Fuel|ICE", "One", False)
-    assert found.counts == {"category_respelt": 1, "brand_respelt": 1}
+    assert result.counts == {"category_respelt": 1, "brand_respelt": 1}
 
 
 def test_what_was_put_in_is_counted_by_column_and_attributes_altogether() -> None:
@@ -473,11 +473,11 @@ def test_a_table_of_users_may_say_what_they_agreed_to_and_when() -> None:
             "at": ["01.02.2024", "soon", None],
         }
     )
-    found = transform.users(rows, mapping)
-    assert found.rows["consent"].to_pylist() == [True, False, None]
-    assert found.rows["consent_at"].to_pylist() == [datetime(2024, 1, 31, 23, tzinfo=UTC), None, None]
-    assert found.rows.schema.field("consent_at").type == pa.timestamp("us", tz="UTC")
-    assert found.counts == {"attribute_imputed": 2}
+    result = transform.users(rows, mapping)
+    assert result.rows["consent"].to_pylist() == [True, False, None]
+    assert result.rows["consent_at"].to_pylist() == [datetime(2024, 1, 31, 23, tzinfo=UTC), None, None]
+    assert result.rows.schema.field("consent_at").type == pa.timestamp("us", tz="UTC")
+    assert result.counts == {"attribute_imputed": 2}
     assert transform.kinds(mapping)["at"] == "any"
     assert transform.kinds(mapping.model_copy(update={"time_format": "epoch_s"}))["at"] == "number"
     assert transform.needed(mapping) == ["id", "age", "ok", "at"]
@@ -485,18 +485,18 @@ def test_a_table_of_users_may_say_what_they_agreed_to_and_when() -> None:
 
 def test_a_catalogue_without_categories_has_unknown_ones() -> None:
     part = ItemsMapping(file="i", item_id="id", title="name")
-    found = transform.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
-    assert found.rows["category"].to_pylist() == [None]
-    assert found.counts == {}
+    result = transform.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
+    assert result.rows["category"].to_pylist() == [None]
+    assert result.counts == {}
 
 
 def test_a_catalogue_without_categories_gets_the_declared_one() -> None:
     part = ItemsMapping(file="i", item_id="id", title="name", fill={"category": "Everything"})
-    found = transform.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
-    assert found.rows.select(["category", "attributes"]).to_pylist() == [
+    result = transform.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
+    assert result.rows.select(["category", "attributes"]).to_pylist() == [
         {"category": "Everything", "attributes": {"category_imputed": "true"}}
     ]
-    assert found.counts == {"category_imputed": 1}
+    assert result.counts == {"category_imputed": 1}
 
 
 def test_an_event_may_have_become_known_later_than_it_occurred() -> None:
@@ -530,18 +530,18 @@ def test_a_row_waits_if_its_value_is_null_because_of_a_cell_that_is_no_number() 
             "price": ["1.5", "on request", "on request", "1.5", "n/a", "on request"],
         }
     )
-    found = transform.events(rows, mapping)
+    result = transform.events(rows, mapping)
 
-    assert found.rows[KEYS].to_pylist() == [None, "|value|", None, "|value|", None, "|value|value|"]
-    assert {one.column: one.count for one in found.unread} == {"pieces": 2, "price": 2}
-    places = unreadable_profile(found.unread, found.rows, pa.array(range(2, 8)), "line")
+    assert result.rows[KEYS].to_pylist() == [None, "|value|", None, "|value|", None, "|value|value|"]
+    assert {one.column: one.count for one in result.unread} == {"pieces": 2, "price": 2}
+    places = unreadable_profile(result.unread, result.rows, pa.array(range(2, 8)), "line")
     assert {one["column"]: one["places"] for one in places.values()} == {"pieces": [5, 7], "price": [3, 7]}
 
 
 def test_a_mapping_that_puts_a_value_in_place_of_unreadable_cells_takes_the_row() -> None:
     rows = pa.table({"who": ["a"], "what": ["x"], "at": ["2024-03-01"], "price": ["on request"]})
-    found = transform.events(rows, _bought({"expr": "coalesce(price, 1)"}))
-    assert (found.rows[KEYS].to_pylist(), found.rows["value"].to_pylist()) == ([None], [1.0])
+    result = transform.events(rows, _bought({"expr": "coalesce(price, 1)"}))
+    assert (result.rows[KEYS].to_pylist(), result.rows["value"].to_pylist()) == ([None], [1.0])
 
 
 def _bought(value: Any) -> EventsMapping:

@@ -34,10 +34,10 @@ def test_a_known_user_id_is_never_shown() -> None:
 
 def test_the_cells_of_several_chunks_are_counted_together() -> None:
     one = {"key": "value", "column": "Paid", "kind": "number", "count": 2, "of": 4, "ways": {"`decimal`": 4}}
-    found = merge_unreadable([{"value": one | {"places": [2, 9], "numbered": "line"}}] * 2)
+    result = merge_unreadable([{"value": one | {"places": [2, 9], "numbered": "line"}}] * 2)
 
-    assert found == [UnreadableCells("value", "Paid", "number", 4, 8, {"`decimal`": 8}, (2, 9, 2), "line")]
-    assert found[0].sentence == (
+    assert result == [UnreadableCells("value", "Paid", "number", 4, 8, {"`decimal`": 8}, (2, 9, 2), "line")]
+    assert result[0].sentence == (
         "4 of 8 values of 'Paid' (value) cannot be read as a number (lines 2, 9, 2 and more); "
         "`decimal` would read 8 of 8."
     )

@@ -29,28 +29,28 @@ TURKISH = "Ürün;Açıklama\n1;Yağmurluk\n2;Şapka ışık\n3;Gömlek\n"
     ],
 )
 def test_a_text_is_guessed_in_the_encoding_that_it_was_written_in(text: str, encoding: str) -> None:
-    found = guessed(text.encode(encoding))
+    result = guessed(text.encode(encoding))
 
-    assert found is not None
-    assert text.encode(encoding).decode(found.encoding) == text
-    assert same(found.encoding, encoding)
+    assert result is not None
+    assert text.encode(encoding).decode(result.encoding) == text
+    assert same(result.encoding, encoding)
 
 
 def test_a_guess_names_a_word_that_other_encodings_read_otherwise() -> None:
-    found = guessed(POLISH.encode("cp1250"))
+    result = guessed(POLISH.encode("cp1250"))
 
-    assert found is not None
-    assert found.read("windows-1250") in POLISH
-    assert found.read("windows-1252") not in POLISH
-    assert {"windows-1252", "iso-8859-2"} <= set(found.others)
+    assert result is not None
+    assert result.read("windows-1250") in POLISH
+    assert result.read("windows-1252") not in POLISH
+    assert {"windows-1252", "iso-8859-2"} <= set(result.others)
 
 
 @pytest.mark.parametrize("text", ["5 m³;Box", "3 €;Tea", "20 °C", "Café"])
 def test_signs_and_letters_that_fit_everywhere_are_western(text: str) -> None:
-    found = guessed(text.encode("cp1252"))
+    result = guessed(text.encode("cp1252"))
 
-    assert found is not None
-    assert found.encoding == "windows-1252"
+    assert result is not None
+    assert result.encoding == "windows-1252"
 
 
 def test_plain_ascii_needs_no_guess() -> None:
