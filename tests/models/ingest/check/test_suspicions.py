@@ -82,7 +82,7 @@ def test_no_spelling_is_offered_that_the_catalogue_does_not_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prices", "found"),
+    ("prices", "result"),
     [
         ([999.0, 1299.0, 450.0, 1995.0, 2099.0], True),
         ([9.99, 12.99, 4.5, 19.95, 20.0], False),

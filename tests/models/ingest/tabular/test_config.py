@@ -70,7 +70,7 @@ def users(**change: Any) -> dict[str, Any]:
         (events(optional=["colour"]), "optional names 'colour', which no other key"),
         (items(fill={"price": 1}), "fill names 'price', which it cannot fill here; it can fill: category"),
         (events(fill={"value": 1}), "fill names 'value', which it cannot fill here; it can fill: quantity, value and"),
-        (events(quantity="q", fill={"rating": 1}), "fill names 'rating', .*can fill here: quantity"),
+        (events(quantity="q", fill={"rating": 1}), "fill names 'rating', .*can fill: quantity"),
         (events(quantity="q", fill={"quantity": "one"}), "fill.quantity has to be a number; write it without quotes"),
         (events(currency="c", fill={"currency": 9}), "fill.currency has to be a currency code in quotes"),
         (users(consent_at="when"), "consent_at is the time of the answer; name the column of the answer"),
