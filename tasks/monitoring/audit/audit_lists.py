@@ -102,8 +102,8 @@ def _stored(installation: Installation, page: AuditPage, address: str) -> int:
         "window_from": moment(page.start),
         "window_to": moment(page.end),
         "model_versions": list(page.versions),
-        "status": page.found.status,
-        "figures": page.found.as_dict(),
+        "status": page.audit.status,
+        "figures": page.audit.as_dict(),
         "page": address,
     }
     with installation.engine.begin() as connection:
@@ -113,7 +113,7 @@ def _stored(installation: Installation, page: AuditPage, address: str) -> int:
 
 def _told(page: AuditPage, address: str) -> None:
     """The table and the link on the page of the flow run; outside of one nothing happens."""
-    log_info(page.found.verdict)
+    log_info(page.audit.verdict)
     if FlowRunContext.get() is not None:
-        about = f"{page.found.status}: what was served at {page.placement}"
+        about = f"{page.audit.status}: what was served at {page.placement}"
         create_markdown_artifact(markdown(page, address), key=key_of(f"audit {page.placement}"), description=about)
