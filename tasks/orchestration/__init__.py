@@ -1,1 +1,1 @@
-"""What runs share with Prefect: forms, artifacts, links between pages."""
+"""Connects runs with Prefect: forms, artifacts, names of runs, links between pages."""

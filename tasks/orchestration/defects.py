@@ -1,4 +1,4 @@
-"""Keeps the rows of a file out of the messages of defects: Prefect stores what a task raises in states and logs."""
+"""Keeps rows of files out of error messages, because Prefect stores errors of tasks in states and logs."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -16,36 +16,36 @@ from models.errors import LedgerError, TailorbirdError
 P = ParamSpec("P")
 T = TypeVar("T")
 _WITHOUT_VALUES: Final = (TailorbirdError, LedgerError, OSError, DeltaError, SQLAlchemyError, psycopg2.Error)
-"""Errors whose messages quote no row: our own, those of files and stores, and PostgreSQL's (infra.database.errors)."""
+"""Errors whose messages quote no row: our own, and those of files, stores and PostgreSQL (infra.database.errors)."""
 _ROOT: Final = Path(__file__).parents[2]
-_ROOMS: Final = ("flows", "tasks", "expectations", "infra", "models")
+_PACKAGES: Final = ("flows", "tasks", "expectations", "infra", "models")
 
 
 class DefectError(RuntimeError):
-    """Code met rows that it was not made for. The message has the kind of error and the place in the code, no value."""
+    """An unexpected error on rows. The message has the type of the error and the place in the code, but no value."""
 
 
 def without_values(step: Callable[P, T]) -> Callable[P, T]:
-    """Return a step whose errors quote no row: any other than those above and outages is raised as a DefectError."""
+    """Return a step whose errors quote no row; errors that might do so are raised as a DefectError."""
 
     @wraps(step)
-    def run(*args: P.args, **named: P.kwargs) -> T:
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return step(*args, **named)
+            return step(*args, **kwargs)
         except _WITHOUT_VALUES:
             raise
         except Exception as error:
             if explain(error) is not None:
                 raise
-            raise DefectError(_described(error)) from None
+            raise DefectError(_describe(error)) from None
 
     return run
 
 
-def _described(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     frames = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
     own = [(file.relative_to(_ROOT), line) for file, line in frames if file.is_relative_to(_ROOT)]
-    place = [f"{file}:{line}" for file, line in own if file.parts[0] in _ROOMS]
+    place = [f"{file}:{line}" for file, line in own if file.parts[0] in _PACKAGES]
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
     return (
         f"{kind} at {', '.join(place)}. The message is left out, since it may quote a row. This is a defect of "

@@ -1,8 +1,8 @@
-"""One page that tells what a run from the files to the lists came to, with links to all of it."""
+"""Puts one page with the results of all steps of a demo run, and links to them, on the flow run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
@@ -16,26 +16,24 @@ from models.gate.results import Outcome, stored_outcome
 from models.primitives.escaping import for_markdown
 from tasks.orchestration.page_links import docs_page
 from tasks.orchestration.run_artifacts import markdown_table, safe_rows
-from tasks.orchestration.table_columns import BATCHES, batch_line, in_order
+from tasks.orchestration.table_columns import BATCHES, Row, batch_row, in_order
 
-Row = Mapping[str, Any]
 _LISTS: Final = {name: BATCHES[name] for name in ("status", "placement", "users", "recommendations", "coverage")}
 
 
 @dataclass(frozen=True)
 class Story:
-    """What each step returned."""
+    """The results of the steps."""
 
     ledger: Sequence[Row]
     dataset: Row
-    found: Sequence[Row]
-    """Of the search."""
+    searches: Sequence[Row]
     review: Row
     batches: Sequence[Row]
 
 
 def publish_story(story: Story) -> None:
-    """Put the page on the flow run; outside of one nothing happens."""
+    """Put the page on the flow run; do nothing outside of a run."""
     if FlowRunContext.get() is not None:
         create_markdown_artifact(markdown(current(), story), key="story", description="From the files to the lists")
 
@@ -45,15 +43,15 @@ def markdown(installation: Installation, story: Story) -> str:
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     version = story.dataset["version"]
     sections = {
-        "What became of every row": _table(_ledger(installation, story.ledger)),
+        "Ledger: the result for every row": _table(_ledger(installation, story.ledger)),
         "The data set": _dataset(installation, story.dataset),
-        "Settings that were searched": _table(_searched(story.found)),
+        "Searched settings": _table(_searched(story.searches)),
         f"Models on the test weeks of {version}": _models(registry, story.review),
         "The review": _review(registry, story.review),
-        "Published lists": _table(in_order([batch_line(batch) for batch in story.batches], _LISTS)),
+        "Published lists": _table(in_order([batch_row(batch) for batch in story.batches], _LISTS)),
     }
-    told = "\n\n".join(f"## {for_markdown(title)}\n\n{text}" for title, text in sections.items() if text)
-    return f"{_verdict(story)}\n\n{told}"
+    body = "\n\n".join(f"## {for_markdown(title)}\n\n{text}" for title, text in sections.items() if text)
+    return f"{_verdict(story)}\n\n{body}"
 
 
 def _verdict(story: Story) -> str:
@@ -61,8 +59,8 @@ def _verdict(story: Story) -> str:
     best = max(review["ladder"], key=lambda row: row[METRIC] or 0)["model"]
     names = ", ".join(str(batch["placement"]) for batch in story.batches)
     lists = f"Lists are live: {names}." if names else "No lists were published."
-    said = f"Version {review['model_version']}: {review['status']}. {best} is best by NDCG. {lists}"
-    return f"**{for_markdown(said)}**"
+    verdict = f"Version {review['model_version']}: {review['status']}. {best} is best by NDCG. {lists}"
+    return f"**{for_markdown(verdict)}**"
 
 
 def _ledger(installation: Installation, ledger: Sequence[Row]) -> list[Row]:
@@ -79,12 +77,12 @@ def _dataset(installation: Installation, dataset: Row) -> str:
     names = ("interactions", "users", "items")
     counts = ", ".join(f"{rows[name]:,} {name}" for name in names if name in rows)
     page = docs_page(installation, dataset["version"])
-    link = f" Great Expectations' judgement is in its [Data Docs]({page})." if page else ""
+    link = f" The results of Great Expectations are in its [Data Docs]({page})." if page else ""
     return f"{for_markdown(dataset['version'])}: {counts}.{link}"
 
 
-def _searched(found: Sequence[Row]) -> list[Row]:
-    return [{"model": row["model"], "tried": len(row["tried"]), "MLflow": row["page"]} for row in found]
+def _searched(searches: Sequence[Row]) -> list[Row]:
+    return [{"model": row["model"], "tried": len(row["tried"]), "MLflow": row["page"]} for row in searches]
 
 
 def _models(registry: Registry, review: Row) -> str:
@@ -98,8 +96,10 @@ def _review(registry: Registry, review: Row) -> str:
     page = registry.version_page(review["model_version"])
     links = [f"[the model version]({page})"]
     links += [f"[the report for reviewers]({review['report']})"] if review.get("report") else []
-    who = f" {for_markdown(review['reviewer'])}: {for_markdown(review['reason'])}" if review.get("reviewer") else ""
-    checks = f"Checks of the gate: {counts}.{who}" if counts else "Nothing is better than the champion."
+    decision = (
+        f" {for_markdown(review['reviewer'])}: {for_markdown(review['reason'])}" if review.get("reviewer") else ""
+    )
+    checks = f"Checks of the gate: {counts}.{decision}" if counts else "Nothing is better than the champion."
     return f"{checks}\n\nSee {', '.join(links)}."
 
 

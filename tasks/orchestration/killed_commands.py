@@ -1,4 +1,4 @@
-"""Tells Prefect of commands that were killed."""
+"""Marks the runs of killed commands in Prefect."""
 
 from infra.installation import Installation
 from infra.supervisor.running_commands.crashes import mark_crashed

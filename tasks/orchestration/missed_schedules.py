@@ -1,4 +1,4 @@
-"""Slots of a schedule that passed while no worker was there, or while an earlier run went on."""
+"""Drops slots of a schedule that passed without a worker or during an earlier run."""
 
 from prefect.context import FlowRunContext
 
@@ -8,10 +8,10 @@ from infra.prefect_api import schedules
 
 
 def drop_missed_slots() -> None:
-    """Cancel the other runs of this run's schedule that should have begun by now: this run sees all there is to see.
+    """Cancel the other late runs of this run's schedule, because this run processes all data so far.
 
-    Prefect would run every one of them, one after the other. Runs that a person started are left alone, as they may
-    have other parameters; and in a run that no schedule started, nothing happens.
+    Prefect would start each of them, one after another. Runs that a person started stay, because they may have other
+    parameters. A run that no schedule started cancels nothing.
     """
     schedule, context = schedule_of_run(), FlowRunContext.get()
     if schedule and context and context.flow_run:
@@ -21,7 +21,7 @@ def drop_missed_slots() -> None:
 
 
 def schedule_of_run() -> str | None:
-    """The id of the schedule that started this run; None when something else did."""
+    """Return the id of the schedule that started this run, or None if none did."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or run.created_by is None or run.created_by.type != "SCHEDULE":

@@ -1,4 +1,4 @@
-"""Ways from one page to the next: the Prefect run, MLflow's run and version, the search, the data set's Data Docs."""
+"""Links between pages: Prefect runs, MLflow runs and versions, searches, and Data Docs of data sets."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,7 +12,7 @@ from infra.services import data_docs
 from tasks.orchestration.run_artifacts import flow_run_page, is_own_page, key_of, own_pages
 
 Links = dict[str, str]
-"""Addresses by name, which is a tag in MLflow too."""
+"""Addresses by name; the name is also a tag in MLflow."""
 PREFECT_RUN, TRAINING, SEARCH, DATA_DOCS = "prefect_run", "training_run", "search_page", "data_docs"
 VERSION, REPORT = "version_page", "report"
 TEXTS: Final = {
@@ -23,35 +23,37 @@ TEXTS: Final = {
     SEARCH: "the search of its settings",
     DATA_DOCS: "the data set's Data Docs",
 }
-"""What each leads to."""
+"""The text of each link."""
 
 
 def docs_page(installation: Installation, batch_id: str) -> str:
-    """The Data Docs of a batch or data set; empty when there are none (any more), or nobody serves them: browsers open
-    no file of a machine from another page."""
+    """Return the Data Docs of a batch or data set; empty if there are none, or if no server shows them.
+
+    Browsers do not open local files from another page.
+    """
     address = data_docs.address(installation.settings.var, installation.endpoints, batch_id) or ""
     return address if address.startswith("http") else ""
 
 
 def of_training(installation: Installation, registry: Registry, dataset_version: str, search_run: str) -> Links:
-    """Where a training that happens now comes from; what is not there is left out."""
-    found = {
+    """Return the links of a training that runs now: its Prefect run, search and data set, as far as they exist."""
+    links = {
         PREFECT_RUN: flow_run_page(installation),
         SEARCH: registry.page(search_run) if search_run else "",
         DATA_DOCS: docs_page(installation, dataset_version),
     }
-    return {name: address for name, address in found.items() if address}
+    return {name: address for name, address in links.items() if address}
 
 
 def of_version(
     installation: Installation, registry: Registry, version: int, run_id: str, dataset_version: str
 ) -> Links:
-    """Where a registered version comes from: its training run, and what led to that, as the run says itself.
+    """Return the links of a registered version: its page, its training run, and the pages in the run's tags.
 
-    Tags can be set by anybody who may log in: what leads to no page of this installation is left out.
+    Every user of MLflow can set tags, so links to pages outside of this installation are left out.
     """
     tags = registry.run(run_id).tags
-    found = {
+    links = {
         VERSION: registry.version_page(version),
         TRAINING: registry.page(run_id),
         PREFECT_RUN: tags.get(PREFECT_RUN, ""),
@@ -59,20 +61,20 @@ def of_version(
         DATA_DOCS: docs_page(installation, dataset_version),
     }
     pages = own_pages(installation)
-    return {name: address for name, address in found.items() if is_own_page(address, pages)}
+    return {name: address for name, address in links.items() if is_own_page(address, pages)}
 
 
 def markdown(links: Mapping[str, str]) -> str:
-    """The links in one line, as MLflow shows notes and descriptions."""
-    told = ", ".join(f"[{TEXTS[name]}]({links[name]})" for name in TEXTS if name in links)
-    return told and f"See {told}."
+    """Return the links as one line of Markdown."""
+    text = ", ".join(f"[{TEXTS[name]}]({links[name]})" for name in TEXTS if name in links)
+    return text and f"See {text}."
 
 
-def show_links(links: Mapping[str, str], about: str) -> None:
-    """Put links on the page of the flow run, each under what it is `about`; outside of one nothing happens."""
+def show_links(links: Mapping[str, str], subject: str) -> None:
+    """Put links about a subject on the page of the flow run; do nothing outside of a run."""
     if FlowRunContext.get() is None:
         return
     for name in (name for name in TEXTS if name in links):
-        text = f"{TEXTS[name].removeprefix('the ')}: {about}"
-        key = key_of(f"{name} {about}")
+        text = f"{TEXTS[name].removeprefix('the ')}: {subject}"
+        key = key_of(f"{name} {subject}")
         create_link_artifact(link=links[name], link_text=text, key=key, description=text)

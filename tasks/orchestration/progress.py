@@ -1,4 +1,4 @@
-"""Progress of long work: a bar or a live line in the terminal, and a progress artifact in Prefect."""
+"""Shows the progress of long work: a bar or lines in the terminal, and a progress artifact in Prefect."""
 
 import sys
 import time
@@ -17,17 +17,17 @@ from models.primitives.escaping import for_terminal
 _SECONDS_BETWEEN = 2.0
 
 Advance = Callable[..., None]
-"""Called with the number of steps done, and optionally `note=` with what is worth saying."""
+"""A function of the number of finished steps, with an optional `note=`."""
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Advance]:
-    """Show work of `total` steps; yields the function that moves it on."""
-    what = for_terminal(what)
+def progress(title: str, total: int) -> Iterator[Advance]:
+    """Show the progress of a task with `total` steps; yields the function that advances it."""
+    title = for_terminal(title)
     shown = _terminal if sys.stderr.isatty() else _lines
-    artifact = _artifact(what)
+    artifact = _artifact(title)
     done, last = 0, time.monotonic()
-    with shown(what, total) as show:
+    with shown(title, total) as show:
 
         def advance(steps: int = 1, note: str = "") -> None:
             nonlocal done, last
@@ -36,7 +36,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
             show(done, note)
             if artifact and time.monotonic() - last > _SECONDS_BETWEEN:
                 last = time.monotonic()
-                _update(artifact, 100 * done / max(total, 1), f"{what}: {note}" if note else what)
+                _update(artifact, 100 * done / max(total, 1), f"{title}: {note}" if note else title)
 
         yield advance
     if artifact:
@@ -44,7 +44,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
 
 
 def _update(artifact: UUID, percent: float, text: str | None = None) -> None:
-    """No work ends because nobody can be shown how far it is."""
+    """Update the artifact; an outage of Prefect does not end the work."""
     try:
         update_progress_artifact(artifact, progress=percent, description=text)
     except Exception as error:
@@ -52,15 +52,15 @@ def _update(artifact: UUID, percent: float, text: str | None = None) -> None:
             raise
 
 
-def _artifact(what: str) -> UUID | None:
+def _artifact(title: str) -> UUID | None:
     if not (FlowRunContext.get() or TaskRunContext.get()):
         return None
-    made = create_progress_artifact(progress=0.0, description=what)
+    made = create_progress_artifact(progress=0.0, description=title)
     return made if isinstance(made, UUID) else None
 
 
 @contextmanager
-def _terminal(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+def _terminal(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -70,21 +70,21 @@ def _terminal(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, note="")
+        task = bar.add_task(title, total=total, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)
 
 
 @contextmanager
-def _lines(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Without a terminal: a line at the start and then at most every few seconds, so that a log stays readable."""
+def _lines(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Print a line at the start and then at most every two seconds, so that a log without a terminal stays readable."""
     started = last = time.monotonic()
-    print(f"  {what} …", file=sys.stderr, flush=True)
+    print(f"  {title} …", file=sys.stderr, flush=True)
 
     def show(done: int, note: str) -> None:
         nonlocal last
         if time.monotonic() - last > _SECONDS_BETWEEN:
             last = time.monotonic()
             part = f"{100 * done // max(total, 1)} % after {last - started:.0f} s"
-            print(f"  {what}: {part} {note}", file=sys.stderr, flush=True)
+            print(f"  {title}: {part} {note}", file=sys.stderr, flush=True)
 
     yield show

@@ -1,4 +1,4 @@
-"""Keeps the pseudonym key from being rotated in the middle of a step that reads or stores user keys."""
+"""Prevents a rotation of the pseudonym key during a step that reads or stores user keys."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 def hold_pseudonym_key(step: Callable[P, T]) -> Callable[P, T]:
-    """Return a step during which no rotation begins; it raises KeyRotatingError while one is not finished."""
+    """Return a step during which no rotation can begin; it raises KeyRotatingError during a rotation."""
 
     @wraps(step)
-    def run(*args: P.args, **named: P.kwargs) -> T:
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
         with locked(current().engine, purpose=step.__name__.replace("_", " ")):
-            return step(*args, **named)
+            return step(*args, **kwargs)
 
     return run

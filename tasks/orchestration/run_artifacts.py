@@ -1,4 +1,4 @@
-"""Tables and links that people find on the Prefect page of a run."""
+"""Puts tables and links on the Prefect page of a run, and lines into its log."""
 
 import re
 import sys
@@ -17,67 +17,66 @@ from infra.services import data_docs
 from infra.services import prefect_pages as pages
 from models.primitives.escaping import for_markdown, for_terminal
 from models.tuning.study_config import search_table
-from tasks.orchestration.table_columns import Columns, in_order, rounded
+from tasks.orchestration.table_columns import Columns, Row, TableRow, in_order, rounded
 
-Row = Mapping[str, Any]
 _LINK: Final = re.compile(r"\[([^\[\]]*)\]\(([^()\s]*)\)")
 _NO_ADDRESS: Final = frozenset(" \t\n\r<>()[]`\"'\\|")
 
 
 def flow_run_page(installation: Installation) -> str:
-    """The page of the Prefect flow run that this is part of; empty outside of one."""
+    """Return the page of the current Prefect flow run; empty outside of a run."""
     run_id = flow_run.get_id()
     return pages.flow_run(installation.endpoints, run_id) if run_id else ""
 
 
 def show(key: str, title: str, rows: Iterable[Row], columns: Columns | None = None) -> None:
-    """Put a table on the page of the flow run, its columns in the order given; outside of one nothing happens.
+    """Put a table with columns in the given order on the page of the flow run; do nothing outside of a run.
 
-    Nothing is shown of no rows. Prefect's tables have no links, so one with links becomes Markdown.
+    A table without rows is not shown. Prefect's tables have no links, so a table with links becomes Markdown.
     """
-    found = in_order(rows, columns) if columns else list(rows)
-    if FlowRunContext.get() is None or not found:
+    table_rows: Sequence[Row] = in_order(rows, columns) if columns else list(rows)
+    if FlowRunContext.get() is None or not table_rows:
         return
-    own, table, about = own_pages(current()), safe_rows(found), for_markdown(title)
-    if any(_is_link(value, own) for row in found for value in row.values()):
-        create_markdown_artifact(f"**{about}**\n\n{markdown_table(table)}", key=key, description=about)
+    own, table, description = own_pages(current()), safe_rows(table_rows), for_markdown(title)
+    if any(_is_link(value, own) for row in table_rows for value in row.values()):
+        create_markdown_artifact(f"**{description}**\n\n{markdown_table(table)}", key=key, description=description)
     else:
-        create_table_artifact(table=table, key=key, description=about)
+        create_table_artifact(table=table, key=key, description=description)
 
 
-def safe_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return rows for a page that reads texts as Markdown: rounded, and nobody's text is more than text."""
+def safe_rows(rows: Sequence[Row]) -> list[TableRow]:
+    """Return rows for a page that reads texts as Markdown: figures are rounded, and texts are escaped."""
     own = own_pages(current())
     return [{name: _cell(value, own) for name, value in row.items()} for row in rows]
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """Return rows, whose texts are escaped already, as a table in Markdown; addresses become links."""
+    """Return rows with escaped texts as a table in Markdown; addresses become links."""
     if not rows:
         return ""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_linked(value) for value in row.values()] for row in rows)]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_link_cell(value) for value in row.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _linked(value: Any) -> str:
+def _link_cell(value: Any) -> str:
     text = "" if value is None else str(value)
     return f"[open]({text})" if text.startswith(("http://", "https://")) else text
 
 
 def own_pages(installation: Installation) -> tuple[str, ...]:
-    """Return where the pages of this installation are: links to them are no strangers' text."""
+    """Return the addresses of this installation's pages, to which links are trusted."""
     pages = (installation.endpoints.prefect_page, installation.endpoints.mlflow_page, installation.endpoints.docs_page)
     return tuple(page.rstrip("/") for page in pages if page)
 
 
 def is_own_page(address: str, pages: tuple[str, ...]) -> bool:
-    """Return whether an address leads to one of the pages, and ends neither a link of Markdown nor one of HTML."""
+    """Return whether an address leads to one of the pages and cannot break out of a link."""
     own = any(address == page or address.startswith((f"{page}/", f"{page}?")) for page in pages)
     return own and not set(address) & _NO_ADDRESS
 
 
 def _cell(value: Any, pages: tuple[str, ...]) -> Any:
-    """Return a value for a table on Prefect's page, which reads each text as Markdown, with pictures and links."""
+    """Return a value for a table on Prefect's page, which reads each text as Markdown with pictures and links."""
     if isinstance(value, Mapping):
         return ", ".join(f"{for_markdown(str(name))}: {_cell(entry, pages)}" for name, entry in value.items())
     if isinstance(value, list | tuple):
@@ -93,7 +92,7 @@ def _cell(value: Any, pages: tuple[str, ...]) -> Any:
 
 
 def _own_links(text: str, pages: tuple[str, ...]) -> list[str]:
-    """Return the links of a text that is nothing but links to the pages."""
+    """Return the links of a text that consists of links to the pages only."""
     links = [_own_link(part, pages) for part in text.split(", ")]
     return [link for link in links if link is not None] if None not in links else []
 
@@ -103,7 +102,7 @@ def _is_link(value: Any, pages: tuple[str, ...]) -> bool:
 
 
 def _own_link(text: str, pages: tuple[str, ...]) -> str | None:
-    """Return an address or a Markdown link that leads to one of the pages, its text escaped; None for all else."""
+    """Return an address or a Markdown link to one of the pages, with its text escaped; None for other texts."""
     link = _LINK.fullmatch(text)
     label, address = link.groups() if link else ("", text)
     if not is_own_page(address, pages):
@@ -112,13 +111,13 @@ def _own_link(text: str, pages: tuple[str, ...]) -> str | None:
 
 
 def log_info(text: str) -> None:
-    """A line in the log of the task's run; outside of one nothing happens."""
+    """Write a line to the log of the task run; do nothing outside of a run."""
     if TaskRunContext.get() is not None:
         get_run_logger().info(text)
 
 
 def warn(text: str) -> None:
-    """Write a warning to the log of the run; outside of one nothing happens."""
+    """Write a warning to the log of the run; do nothing outside of a run."""
     with suppress(MissingContextError):
         get_run_logger().warning(text)
 
@@ -131,7 +130,7 @@ def announce(line: str) -> None:
 
 
 def show_leaderboard(version: str, rows: Sequence[Row]) -> None:
-    """The tables of models on a data set, and where MLflow shows their runs."""
+    """Show the tables of models on a data set, with links to their runs in MLflow."""
     from models.evaluation.comparison.leaderboard_tables import tables  # imports SciPy
 
     for title, table in tables(rows).items():
@@ -141,34 +140,34 @@ def show_leaderboard(version: str, rows: Sequence[Row]) -> None:
         show("training-runs", f"Runs on {version} in MLflow", runs)
 
 
-def show_search(version: str, found: Sequence[Row]) -> None:
-    """The best settings of each model with a link to MLflow, and all that were tried."""
-    best = [line | {"run": f"[MLflow]({row['page']})"} for line, row in zip(search_table(found), found, strict=True)]
+def show_search(version: str, searches: Sequence[Row]) -> None:
+    """Show the best settings of each model with a link to MLflow, and all trials."""
+    best = [
+        line | {"run": f"[MLflow]({row['page']})"} for line, row in zip(search_table(searches), searches, strict=True)
+    ]
     show("best-settings", f"Best settings on {version}", best)
-    for row in found:
+    for row in searches:
         show(key_of(f"tried {row['model']}"), f"Settings of {row['model']} tried on {version}", row["tried"])
 
 
 def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-    """The table of models over the folds of a cross-validation."""
+    """Show the table of models over the folds of a cross-validation."""
     from models.evaluation.diagnostics.cross_validation import folds_table, folds_title  # imports SciPy
 
     show("cross-validation", f"{folds_title(models)}, {version}", folds_table(models))
 
 
-def link_docs(entry: Row) -> dict[str, Any]:
-    """The batch's line in the ledger with the address of its Data Docs, which a link on the run's page leads to."""
+def link_docs(entry: Row) -> TableRow:
+    """Return a batch's ledger row with the address of its Data Docs, and link them on the run's page."""
     installation, batch_id = current(), str(entry["batch_id"])
     address = data_docs.address(installation.settings.var, installation.endpoints, batch_id)
     if address and FlowRunContext.get() is not None:
         text = for_markdown(f"{entry['dataset']}: {entry['status']}")
-        about = f"Data Docs of {batch_id}"
-        create_link_artifact(
-            link=address, link_text=text, key=key_of(f"data docs {batch_id}"), description=for_markdown(about)
-        )
+        description = for_markdown(f"Data Docs of {batch_id}")
+        create_link_artifact(link=address, link_text=text, key=key_of(f"data docs {batch_id}"), description=description)
     return {**entry, "data_docs": address}
 
 
 def key_of(text: str) -> str:
-    """Prefect takes small letters, digits and dashes."""
+    """Return a text as a key of Prefect: small letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -1,25 +1,28 @@
-"""What a look for drift has seen, as one table, also when there was nothing to see."""
+"""Shows the result of a run of the drift monitor as one table, also if it evaluated no window."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-_NOTHING: Final = "nothing to judge"
+from tasks.orchestration.table_columns import Row, TableRow
+
+_NO_WINDOW: Final = "nothing to judge"
 
 
-def windows_table(seen: Mapping[str, Any], accept: str) -> tuple[str, list[dict[str, Any]]]:
-    """Return a title and rows for what `detect_drift` returned, the latest window first."""
-    reports = seen["reports"]
+def windows_table(result: Row, accept: str) -> tuple[str, list[TableRow]]:
+    """Return a title and rows for a result of `detect_drift`, the latest window first."""
+    reports = result["reports"]
     if reports:
-        return "Windows that were looked at, the latest first", [_row(report) for report in reversed(reports)]
-    why = seen["note"] or (
-        "The newest windows are usual from now on." if accept else "No window is over since the bands were learned."
+        return "Evaluated windows, the latest first", [_row(report) for report in reversed(reports)]
+    reason = result["note"] or (
+        "The newest windows count as usual from now on."
+        if accept
+        else "No window has ended since the bands were fitted."
     )
-    return "No window was looked at", [
-        {"verdict": "accepted" if accept and not seen["note"] else _NOTHING, "reasons": why}
+    return "No window was evaluated", [
+        {"verdict": "accepted" if accept and not result["note"] else _NO_WINDOW, "reasons": reason}
     ]
 
 
-def _row(report: Mapping[str, Any]) -> dict[str, Any]:
+def _row(report: Row) -> TableRow:
     window = f"{report['window_from']:%Y-%m-%d} to {report['window_to']:%Y-%m-%d}"
-    words = {"reasons": " ".join(report["reasons"]), "drivers": ", ".join(report["drivers"])}
-    return {**report, **words, "window": window}
+    texts = {"reasons": " ".join(report["reasons"]), "drivers": ", ".join(report["drivers"])}
+    return {**report, **texts, "window": window}

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from models.errors import TailorbirdError
 from tasks.orchestration.run_artifacts import show, warn
-from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Batch, batch_line
+from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row
 
 
-def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
+def report_batches(made: Sequence[Row | Exception]) -> list[Row]:
     """Show tables of the batches, of their ignored rules, and of each batch's lists by segment.
 
     Raises what kept others from being made, all of it at once if a person can correct it.
     """
     batches = [one for one in made if not isinstance(one, Exception)]
     refused = [one for one in made if isinstance(one, Exception)]
-    show("batches", "Published lists", [batch_line(batch) for batch in batches], BATCHES)
+    show("batches", "Published lists", [batch_row(batch) for batch in batches], BATCHES)
     ignored = [{"placement": batch["placement"], "rule": note} for batch in batches for note in _notes(batch)]
     show("ignored-rules", "Rules that match nothing, and lists that cannot be full", ignored)
     for row in ignored:
@@ -33,7 +33,7 @@ def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
     return batches
 
 
-def _notes(batch: Batch) -> list[str]:
+def _notes(batch: Row) -> list[str]:
     """Return what its placement's rules fail to match."""
     notes: list[str] = batch["summary"].get("notes", [])
     return notes
