@@ -1,4 +1,4 @@
-"""The commands that pages show in their shell blocks, each as it would be typed."""
+"""Reads the commands in the shell blocks of documentation pages."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def commands_of(page: Path, heading: str = "") -> Iterator[str]:
-    """Yield the arguments of `tailorbird` in a page's shell blocks, of the section under `heading` if one is given."""
+    """Yield the arguments of `tailorbird` in a page's shell blocks, limited to the section under `heading` if given."""
     text = page.read_text()
     section = text.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0] if heading else text
     for block in _BLOCK.findall(section):
@@ -21,7 +21,7 @@ def commands_of(page: Path, heading: str = "") -> Iterator[str]:
 
 
 def _parts(words: list[str]) -> Iterator[list[str]]:
-    """Split a line at `&&`; yield what follows `tailorbird` in each part that begins with it."""
+    """Split a line at `&&` and yield the words after `tailorbird` in each part that begins with it."""
     start = 0
     for end in [at for at, word in enumerate(words) if word == "&&"] + [len(words)]:
         part = words[start:end]

@@ -1,4 +1,4 @@
-"""Every command that README and docs show exists, with the options and arguments that they show."""
+"""Tests that every command in README and docs exists, with the options and arguments that they show."""
 
 import re
 import shlex
@@ -22,28 +22,30 @@ INLINE = sorted({(page.name, text) for page in PAGES for text in _INLINE.findall
 
 
 def command(words: list[str]) -> tuple[Any, list[str]]:
-    """Follow names of groups to a command; return it with the words that are left."""
-    found: Any = typer.main.get_command(app)
-    while words and hasattr(found, "commands"):
+    """Follow names of groups to a command; return it with the remaining words."""
+    click_command: Any = typer.main.get_command(app)
+    while words and hasattr(click_command, "commands"):
         name = words[0]
-        assert name in found.commands, f"there is no command `{name}`; there are {', '.join(found.commands)}"
-        found, words = found.commands[name], words[1:]
-    return found, words
+        assert name in click_command.commands, (
+            f"there is no command `{name}`; there are {', '.join(click_command.commands)}"
+        )
+        click_command, words = click_command.commands[name], words[1:]
+    return click_command, words
 
 
 @pytest.mark.parametrize("text", BLOCKS)
 def test_a_command_of_a_shell_block_can_be_run_as_it_is_shown(text: str) -> None:
-    found, words = command(shlex.split(text))
-    found.make_context("tailorbird", words)
+    click_command, words = command(shlex.split(text))
+    click_command.make_context("tailorbird", words)
 
 
 @pytest.mark.parametrize(("page", "text"), INLINE)
 def test_a_command_within_a_sentence_exists_with_its_options(page: str, text: str) -> None:
     words = _PLACEHOLDER.sub(" ", text).split()
-    found, left = command([word for word in words if not word.startswith("-")])
-    options = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    click_command, arguments = command([word for word in words if not word.startswith("-")])
+    options = {name for parameter in click_command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     unknown = [word for word in words if word.startswith("--") and word not in options]
-    assert not unknown, f"{page}: `{found.name}` has no {unknown}; left: {left}"
+    assert not unknown, f"{page}: `{click_command.name}` has no {unknown}; arguments: {arguments}"
 
 
 def test_pages_that_show_commands_are_found() -> None:

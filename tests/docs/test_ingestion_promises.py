@@ -1,4 +1,4 @@
-"""Promises of docs/ingestion.md: those that no other test keeps, and where the others are kept.
+"""Tests promises of docs/ingestion.md that no other test covers, and lists the tests of all others.
 
 - every row is in one place, and the counts add up (`tests/tasks/ingest/validation/test_row_triage.py`)
   test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place
@@ -40,9 +40,9 @@
   test_a_refusal_takes_traits_and_devices_back
 - a table replaces what it reads (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
   test_a_catalogue_replaces_what_it_mentions_whenever_older_calls_come_in
-- calls without an answer (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
+- calls without a consent (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
   test_who_says_nothing_of_consent_is_welcome_by_the_policy
-- of one id the first event (`tests/tasks/ingest/validation/test_row_triage.py`)
+- the first of several events with one id (`tests/tasks/ingest/validation/test_row_triage.py`)
   test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict
 - folders, patterns, hidden names (`tests/tasks/sources/test_locations.py`)
   test_a_folder_is_looked_through_to_the_bottom_without_markers_and_leftovers
@@ -54,19 +54,19 @@
   test_each_device_is_whose_it_is_in_the_end
 - consent of the categories that matter (`tests/models/ingest/segment/test_parse.py`)
   test_consent_depends_on_the_configured_categories
-- of who only refused nothing but that (`tests/tasks/ingest/events/test_segment_updates.py`)
+- only the refusal of users who only refused (`tests/tasks/ingest/events/test_segment_updates.py`)
   test_of_who_never_agreed_only_the_refusal_is_kept
 - calls that carry no consent (`tests/tasks/ingest/events/test_ingest_segment.py`)
   test_without_consent_no_event_and_what_somebody_says_last_counts
-- robots, the house, placeholders (`tests/tasks/ingest/events/test_event_batch.py`)
+- robots, internal traffic, placeholders (`tests/tasks/ingest/events/test_event_batch.py`)
   test_robots_the_house_and_nobody_wait_in_quarantine_and_are_no_users
 - limits (`tests/tasks/ingest/events/test_event_batch.py`)
   test_limits_are_the_teams_own
 - cleaning is counted (`tests/tasks/ingest/events/test_event_batch.py`)
   test_what_was_mended_and_where_a_batch_comes_from_is_written_down
-- no traits of who refused (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
+- no traits of users who refused (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
   test_of_who_refused_a_table_of_users_stores_no_traits
-- which files are whose (`tests/tasks/sources/test_file_matching.py`)
+- the files of each part (`tests/tasks/sources/test_file_matching.py`)
   test_files_and_patterns_go_to_the_part_that_their_name_fits
 - ids stay text (`tests/tasks/ingest/events/test_ingest_mappings.py`)
   test_what_was_exported_for_amazon_personalize_comes_in
@@ -84,7 +84,7 @@
   test_numbers_that_are_stored_as_text_are_read_as_in_csv
 - expressions of the page (`tests/docs/test_mappings_on_the_page.py`)
   test_every_expression_of_the_page_gives_what_stands_beside_it
-- what cannot be computed is null (`tests/models/ingest/expressions/test_syntax_tree.py`)
+- values that cannot be computed are null (`tests/models/ingest/expressions/test_syntax_tree.py`)
   test_a_text_that_is_no_number_is_null
 - no files, settings, other rows (`tests/models/ingest/expressions/test_syntax_tree.py`)
   test_what_an_expression_may_not_hold_is_refused_with_what_to_do
@@ -188,19 +188,19 @@ def team(installation: Installation, tmp_path: Path) -> Team:  # noqa: ARG001 - 
     return Team(folder)
 
 
-def titles(here: Installation) -> dict[str, str]:
-    with here.engine.connect() as connection:
+def titles(installation: Installation) -> dict[str, str]:
+    with installation.engine.connect() as connection:
         return dict(connection.execute(select(items.c.item_id, items.c.title)).tuples().all())
 
 
-def plans(here: Installation, *names: str) -> dict[str, str]:
-    with here.engine.connect() as connection:
-        found = dict(connection.execute(select(users.c.user_key, users.c.attributes)).tuples().all())
-    return {name: found[pseudonym(name, here.key)].get("plan") for name in names}
+def plans(installation: Installation, *names: str) -> dict[str, str]:
+    with installation.engine.connect() as connection:
+        attributes = dict(connection.execute(select(users.c.user_key, users.c.attributes)).tuples().all())
+    return {name: attributes[pseudonym(name, installation.key)].get("plan") for name in names}
 
 
-def batches(here: Installation) -> int:
-    with here.engine.connect() as connection:
+def batches(installation: Installation) -> int:
+    with installation.engine.connect() as connection:
         return connection.execute(select(func.count()).select_from(ingest_batches)).scalar_one()
 
 
@@ -256,8 +256,8 @@ def test_what_is_not_merchandise_stays_so_when_another_source_does_not_say(
     assert merchandise(installation) == {"cup", "oil"}
 
 
-def merchandise(here: Installation) -> set[str]:
-    with here.engine.connect() as connection:
+def merchandise(installation: Installation) -> set[str]:
+    with installation.engine.connect() as connection:
         return set(connection.execute(select(items.c.item_id).where(items.c.available)).scalars())
 
 
@@ -276,7 +276,7 @@ constants = { event_type = "purchase" }
 def test_what_counts_of_services_is_the_same_whichever_file_comes_first(
     installation: Installation, team: Team, policy: str
 ) -> None:
-    """Postage is routed if it is known, and else stored or quarantined; it counts in neither case."""
+    """Known postage is routed, unknown postage is stored or quarantined; it counts in neither case."""
     goods = ["cup", *(f"item{number}" for number in range(40))]
     sold = [*goods, "post"]
     lines = [f"{place},u{place % 3},{item},2024-06-01T10:00:{place:02}Z" for place, item in enumerate(sold)]
@@ -287,7 +287,7 @@ def test_what_counts_of_services_is_the_same_whichever_file_comes_first(
         team.file("events", "id,user,item,at", lines),
         team.file("items", "item,title", [f"{item},Title" for item in sold]),
     )
-    found = []
+    counted = []
     for catalogue_first in (True, False):
         forget_all(installation)
         if catalogue_first:
@@ -299,18 +299,18 @@ def test_what_counts_of_services_is_the_same_whichever_file_comes_first(
         line = replay_quarantine.fn(line["batch_id"])
         place = "routed" if catalogue_first or policy == "quarantine" else "accepted"
         assert (line["read"], line["quarantined"], line[place]) == (42, 0, 42 if place == "accepted" else 1)
-        found.append(counting(installation))
-    assert found[0] == found[1]
-    assert found[0]["data set"] == found[0]["bought"] == sorted(goods)
+        counted.append(counting(installation))
+    assert counted[0] == counted[1]
+    assert counted[0]["data set"] == counted[0]["bought"] == sorted(goods)
 
 
-def counting(here: Installation) -> dict[str, list[str]]:
-    """The items whose events a data set is made of, and those that lists take for bought."""
-    with workspace(here, read_reference_data(here), here.lake.event_files()) as space:
+def counting(installation: Installation) -> dict[str, list[str]]:
+    """Return the items with events in a data set, and the items that lists treat as purchased."""
+    with workspace(installation, read_reference_data(installation), installation.lake.event_files()) as space:
         learned = [space.names["item_id"][code].as_py() for (code,) in space.connection.sql(_LEARNED).fetchall()]
-    everything = np.array(sorted(titles(here)), dtype=np.str_)
-    people = np.array(sorted(pseudonym(f"u{number}", here.key) for number in range(3)), dtype=np.str_)
-    taken = hidden(here, people, everything, {"purchase": "ever"})
+    everything = np.array(sorted(titles(installation)), dtype=np.str_)
+    people = np.array(sorted(pseudonym(f"u{number}", installation.key) for number in range(3)), dtype=np.str_)
+    taken = hidden(installation, people, everything, {"purchase": "ever"})
     return {"data set": sorted(learned), "bought": everything[np.unique(taken.indices)].tolist()}
 
 

@@ -1,4 +1,4 @@
-"""All mappings and expressions that docs/ingestion.md shows are read and computed, so that the page stays true."""
+"""Tests that all mappings and expressions in docs/ingestion.md can be read and give the results that it shows."""
 
 import re
 import tomllib
@@ -39,10 +39,10 @@ def read(block: str) -> Any:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[block.partition("\n")[0] for block in BLOCKS])
 def test_every_mapping_of_the_page_can_be_read(block: str) -> None:
-    found = read(block)
-    if isinstance(found, Mapping):
-        for part in filter(None, (found.events, found.items, found.users)):
-            assert set(transform.needed(part)) <= set(ROW), "the page speaks of one table"
+    mapping = read(block)
+    if isinstance(mapping, Mapping):
+        for part in filter(None, (mapping.events, mapping.items, mapping.users)):
+            assert set(transform.needed(part)) <= set(ROW), "the page uses one table"
 
 
 def test_the_page_has_the_mappings_and_the_examples() -> None:

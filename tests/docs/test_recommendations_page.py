@@ -1,4 +1,4 @@
-"""All that docs/recommendations.md shows is run on a published database, so that the page stays true."""
+"""Tests that all statements and files in docs/recommendations.md work on a published database."""
 
 import csv
 import io
@@ -39,9 +39,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def store(installation: Installation) -> Iterator[Engine]:
-    """Users 1 and 2 with lists at home, by e-mail and of what is due, and lists about two items.
+    """Publish lists of users 1 and 2 at home, by e-mail and of due items, and lists about two items.
 
-    7 is no merchandise, and 8 is sold out.
+    Item 7 is no merchandise, and item 8 is sold out.
     """
     goods = [("1082185", "Bananas", 0.8), ("995242", "Milk", 1.5), ("7", "Tea, green", None), ("8", "Rice", 2)]
     agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
@@ -65,25 +65,25 @@ def store(installation: Installation) -> Iterator[Engine]:
 
 @pytest.fixture
 def answers(store: Engine) -> dict[str, list[Any]]:  # noqa: ARG001 -- it has to be there
-    """What every statement of the page gives, run in its order, by its first words."""
-    found: dict[str, list[Any]] = {}
+    """Run the statements of the page in order; return the rows by statement."""
+    rows: dict[str, list[Any]] = {}
     for statement in blocks("sql"):
         if statement.startswith("COPY"):
             continue
         with role(statement).begin() as connection:
             result = connection.exec_driver_sql(statement)
-            found[statement] = result.mappings().all() if result.returns_rows else [result.rowcount]
-    return found
+            rows[statement] = result.mappings().all() if result.returns_rows else [result.rowcount]
+    return rows
 
 
 def role(statement: str) -> Engine:
-    """The database as the role that the page names, by default the reader."""
+    """Return the database with the role that the page names, by default the reader."""
     return engine(address(load(), "operator" if statement.startswith("-- as the operator") else "reader"))
 
 
 def about(answers: dict[str, list[Any]], *words: str) -> list[Any]:
-    (found,) = (rows for statement, rows in answers.items() if all(word in statement for word in words))
-    return found
+    (matching,) = (rows for statement, rows in answers.items() if all(word in statement for word in words))
+    return matching
 
 
 def test_the_ten_best_of_a_user_come_with_titles_and_prices(answers: dict[str, list[Any]]) -> None:
@@ -143,7 +143,7 @@ LINES = [
 
 @pytest.mark.usefixtures("store")
 def test_lists_are_copied_as_csv() -> None:
-    (statement,) = (said for said in blocks("sql") if said.startswith("COPY"))
+    (statement,) = (block for block in blocks("sql") if block.startswith("COPY"))
     target = io.StringIO()
     with role(statement).connect() as connection:
         connection.connection.cursor().copy_expert(statement, target)
@@ -152,7 +152,7 @@ def test_lists_are_copied_as_csv() -> None:
 
 @pytest.mark.usefixtures("store")
 def test_lists_are_copied_as_csv_by_the_client(tmp_path: Path) -> None:
-    (command,) = (said for said in blocks("sh") if "\\copy" in said)
+    (command,) = (block for block in blocks("sh") if "\\copy" in block)
     assert command.startswith("tailorbird ")
     program = str(Path(sys.executable).with_name("tailorbird"))
     subprocess.run(["sh", "-c", command.replace("tailorbird", program, 1)], cwd=tmp_path, check=True)  # noqa: S607
@@ -164,15 +164,15 @@ def test_lists_are_written_as_parquet(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     (program,) = blocks("python")
     exec(compile(program, "docs/recommendations.md", "exec"), {})  # noqa: S102 - our own page
-    found = pq.read_table(tmp_path / "email.parquet")
-    assert found["title"].to_pylist() == ["Bananas", "Milk", "Tea, green", "Milk", "Tea, green"]
-    assert found["price"].to_pylist() == [0.8, 1.5, None, 1.5, None]
-    assert found["rank"].to_pylist() == [1, 2, 3, 1, 2]
+    table = pq.read_table(tmp_path / "email.parquet")
+    assert table["title"].to_pylist() == ["Bananas", "Milk", "Tea, green", "Milk", "Tea, green"]
+    assert table["price"].to_pylist() == [0.8, 1.5, None, 1.5, None]
+    assert table["rank"].to_pylist() == [1, 2, 3, 1, 2]
 
 
 def test_the_file_on_the_page_can_be_used_and_has_every_key() -> None:
-    (said,) = blocks("toml")
-    file = tomllib.loads(said)
+    (block,) = blocks("toml")
+    file = tomllib.loads(block)
     assert list(placements(file)) == ["newsletter", "also-like-this"]
     assert {key for table in file.values() for key in table} == set(Placement.model_fields)
     assert set(file["newsletter"]["rules"]) == set(Rules.model_fields)
