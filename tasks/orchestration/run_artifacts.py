@@ -16,6 +16,7 @@ from infra.installation import Installation, current
 from infra.services import data_docs
 from infra.services import prefect_pages as pages
 from models.primitives.escaping import for_markdown, for_terminal
+from models.primitives.json_types import JsonObject
 from models.tuning.study_config import search_table
 from tasks.orchestration.table_columns import Columns, Row, TableRow, in_order, rounded
 
@@ -157,7 +158,7 @@ def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]
     show("cross-validation", f"{folds_title(models)}, {version}", folds_table(models))
 
 
-def link_docs(entry: Row) -> TableRow:
+def link_docs(entry: Row) -> JsonObject:
     """Return a batch's ledger row with the address of its Data Docs, and link them on the run's page."""
     installation, batch_id = current(), str(entry["batch_id"])
     address = data_docs.address(installation.settings.var, installation.endpoints, batch_id)
