@@ -10,7 +10,7 @@ from infra.database.binary_copy import copy_binary, encoded
 from models.lists.recommendation_lists import Lists
 from tasks.scoring import batch_state, partitions
 
-Said = Sequence[tuple[str, float, str]]
+Entries = Sequence[tuple[str, float, str]]
 """Item, score and reason, best first."""
 _COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "shortfall_reason")
 
@@ -21,43 +21,43 @@ def shelf(
     return batch_state.BatchSpec(placement, run, version, "v1", k, about)
 
 
-def coded(lists: Mapping[str, Said], k: int) -> tuple[Lists, list[str], list[str]]:
+def coded(lists: Mapping[str, Entries], k: int) -> tuple[Lists, list[str], list[str]]:
     """The lists as codes; the items and the reasons that these stand for."""
-    items = sorted({item for said in lists.values() for item, _, _ in said})
-    reasons = sorted({reason for said in lists.values() for _, _, reason in said})
-    filled: Any = [[*((items.index(i), s, reasons.index(r)) for i, s, r in said)] for said in lists.values()]
-    filled = [said + [(-1, -np.inf, -1)] * (k - len(said)) for said in filled]
+    items = sorted({item for entries in lists.values() for item, _, _ in entries})
+    reasons = sorted({reason for entries in lists.values() for _, _, reason in entries})
+    filled: Any = [[*((items.index(i), s, reasons.index(r)) for i, s, r in entries)] for entries in lists.values()]
+    filled = [entries + [(-1, -np.inf, -1)] * (k - len(entries)) for entries in filled]
     columns = np.array(filled, dtype=object).reshape(len(lists), k, 3)
-    short = np.array(["" if len(said) == k else "nothing more" for said in lists.values()], dtype=np.str_)
+    short = np.array(["" if len(entries) == k else "nothing more" for entries in lists.values()], dtype=np.str_)
     numbers = [columns[:, :, at].astype(kind) for at, kind in ((0, np.int32), (1, np.float32), (2, np.int32))]
     return Lists(np.arange(len(lists)), np.array(list(lists), dtype=np.str_), *numbers, short), items, reasons
 
 
-def loaded(engine: Engine, lists: Mapping[str, Said], about: batch_state.BatchSpec) -> batch_state.Claim:
+def loaded(engine: Engine, lists: Mapping[str, Entries], about: batch_state.BatchSpec) -> batch_state.Claim:
     """All steps up to the pointer."""
     with engine.begin() as connection:
-        mine = batch_state.claim(connection, about)
-    batch_state.stage(engine, mine)
+        batch = batch_state.claim(connection, about)
+    batch_state.stage(engine, batch)
     rows, items, reasons = coded(lists, about.k)
     with engine.begin() as connection:
-        target = partitions.part("recommendations", mine.batch_id)
-        copy_binary(connection, target, _COLUMNS, encoded(mine.batch_id, rows))
+        target = partitions.part("recommendations", batch.batch_id)
+        copy_binary(connection, target, _COLUMNS, encoded(batch.batch_id, rows))
         for table, words in (("batch_items", items), ("batch_reasons", reasons)):
-            partitions.write_words(connection, mine.batch_id, table, enumerate(words))
-        partitions.analyze(connection, mine.batch_id)
-        counts = {"users": len(lists), "recommendations": sum(len(said) for said in lists.values())}
-        batch_state.mark(connection, mine, status=batch_state.CHECKED, **counts)
-    batch_state.attach(engine, mine)
-    return mine
+            partitions.write_words(connection, batch.batch_id, table, enumerate(words))
+        partitions.analyze(connection, batch.batch_id)
+        counts = {"users": len(lists), "recommendations": sum(len(entries) for entries in lists.values())}
+        batch_state.mark(connection, batch, status=batch_state.CHECKED, **counts)
+    batch_state.attach(engine, batch)
+    return batch
 
 
-def published(engine: Engine, lists: Mapping[str, Said], about: batch_state.BatchSpec | None = None) -> int:
+def published(engine: Engine, lists: Mapping[str, Entries], about: batch_state.BatchSpec | None = None) -> int:
     """The batch that readers see then."""
-    wanted = about or shelf(k=max(len(said) for said in lists.values()))
-    mine = loaded(engine, lists, wanted)
+    spec = about or shelf(k=max(len(entries) for entries in lists.values()))
+    batch = loaded(engine, lists, spec)
     with engine.begin() as connection:
-        batch_state.point(connection, wanted.placement, mine, batch_state.live_batch(connection, wanted.placement))
-    return mine.batch_id
+        batch_state.point(connection, spec.placement, batch, batch_state.live_batch(connection, spec.placement))
+    return batch.batch_id
 
 
 def put_back(engine: Engine, moment: float) -> None:

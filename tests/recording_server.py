@@ -29,13 +29,13 @@ class RecordingServer(ThreadingHTTPServer):
         """Where it hears."""
         return f"http://127.0.0.1:{self.server_port}"
 
-    def answer(self, _path: str, _said: Any) -> tuple[int, Any]:
+    def answer(self, _path: str, _payload: Any) -> tuple[int, Any]:
         """Status and body; by default it is heard, and nothing said."""
         return 204, None
 
     def events(self) -> list[dict[str, Any]]:
         """Those that were emitted to Prefect."""
-        return [event for path, said in self.received if path.endswith("/events") for event in said]
+        return [event for path, payload in self.received if path.endswith("/events") for event in payload]
 
 
 class Prefect(RecordingServer):
@@ -47,13 +47,13 @@ class Prefect(RecordingServer):
         super().__init__()
         self.runs: list[dict[str, Any]] = []
 
-    def found(self, path: str, said: Any) -> Any:
+    def response(self, path: str, payload: Any) -> Any:
         """What there is under a path; None for nothing."""
         raise NotImplementedError
 
-    def answer(self, path: str, said: Any) -> tuple[int, Any]:
-        found = self.found(path, said)
-        return 404 if found is None else 200, found
+    def answer(self, path: str, payload: Any) -> tuple[int, Any]:
+        response = self.response(path, payload)
+        return 404 if response is None else 200, response
 
     def installed(self, installation: Installation) -> Installation:
         """An installation whose Prefect this is."""
@@ -65,9 +65,9 @@ class _Desk(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        said = json.loads(self.rfile.read(length) or "null")
-        self.server.received.append((self.path, said))
-        status, body = self.server.answer(self.path, said)
+        payload = json.loads(self.rfile.read(length) or "null")
+        self.server.received.append((self.path, payload))
+        status, body = self.server.answer(self.path, payload)
         self.send_response(status)
         self.end_headers()
         if status != 204:

@@ -69,7 +69,7 @@ class Facts:
                 facts.category_days.setdefault((user, category), set()).add(day)
             if at >= cut - timedelta(days=28):
                 facts.lately.setdefault(item, set()).add(user)
-        facts.days = {pair: sorted(found) for pair, found in days.items()}
+        facts.days = {pair: sorted(dates) for pair, dates in days.items()}
         return facts
 
     def small(self, category: str) -> bool:
@@ -113,8 +113,8 @@ def _bought_from(facts: Facts, place: Place, category: str, count: str) -> bool:
 
 
 def _bought_item(facts: Facts, place: Place, title: str) -> bool:
-    mine = {item for user, item in facts.days if user == place.user and item != place.item}
-    return any(_called(facts, item, title) for item in mine)
+    items = {item for user, item in facts.days if user == place.user and item != place.item}
+    return any(_called(facts, item, title) for item in items)
 
 
 def _before(facts: Facts, place: Place) -> bool:
@@ -130,8 +130,8 @@ def _looked_item(facts: Facts, place: Place, title: str) -> bool:
 
 
 def _looked_in(facts: Facts, place: Place, count: str, category: str) -> bool:
-    mine = {item for user, item in facts.looked if user == place.user and name_of(facts.paths.get(item)) == category}
-    return len(mine) == int(count) > 0 and facts.small(category) and name_of(facts.paths.get(place.item)) == category
+    items = {item for user, item in facts.looked if user == place.user and name_of(facts.paths.get(item)) == category}
+    return len(items) == int(count) > 0 and facts.small(category) and name_of(facts.paths.get(place.item)) == category
 
 
 def _popular(facts: Facts, place: Place, count: str) -> bool:
@@ -139,8 +139,8 @@ def _popular(facts: Facts, place: Place, count: str) -> bool:
 
 
 def _together(facts: Facts, place: Place, both: str, own: str) -> bool:
-    mine, other = (facts.baskets.get(item, set()) for item in (place.of_item, place.item))
-    return (len(mine & other), len(mine)) == (int(both), int(own)) and int(both) >= 3
+    items, other = (facts.baskets.get(item, set()) for item in (place.of_item, place.item))
+    return (len(items & other), len(items)) == (int(both), int(own)) and int(both) >= 3
 
 
 def _same_words(facts: Facts, place: Place, words: str) -> bool:

@@ -49,14 +49,14 @@ def test_no_file_names_a_package_registry() -> None:
     address = re.compile(
         r"https?://\S*(?:pypi|pythonhosted|anaconda|artifactory|nexus|devpi)|(?<!emit-)(?:index[-_]url|find[-_]links)"
     )
-    found = {str(file.relative_to(ROOT)): match[0] for file in tracked() if (match := address.search(text_of(file)))}
-    assert not {name: what for name, what in found.items() if name != "tests/test_house.py"}
+    matches = {str(file.relative_to(ROOT)): match[0] for file in tracked() if (match := address.search(text_of(file)))}
+    assert not {name: text for name, text in matches.items() if name != "tests/test_house.py"}
 
 
 def test_no_file_names_a_place_on_somebodys_machine() -> None:
     place = re.compile(r"(?<![\w.])/(?:home|root|Users|work)/\w")
-    found = {str(file.relative_to(ROOT)): match[0] for file in tracked() if (match := place.search(text_of(file)))}
-    assert not {name: what for name, what in found.items() if name != "tests/test_house.py"}
+    matches = {str(file.relative_to(ROOT)): match[0] for file in tracked() if (match := place.search(text_of(file)))}
+    assert not {name: text for name, text in matches.items() if name != "tests/test_house.py"}
 
 
 def test_the_lock_holds_names_versions_markers_and_hashes_and_nothing_else() -> None:
@@ -131,7 +131,7 @@ SIGNED = "infra/registry/webhook_listener.py"
 def test_nothing_is_decided_by_the_clock_of_a_machine() -> None:
     clock = re.compile(r"\btime\.time\(|\bdatetime\.(?:now|today|utcnow)\(|\bdate\.today\(|from time import .*\btime\b")
     rooms = ("flows", "tasks", "infra", "serving", "models", "expectations")
-    found = {
+    matches = {
         file.relative_to(ROOT).as_posix() for file in tracked() if file.suffix == ".py" and clock.search(text_of(file))
     }
-    assert {name for name in found if name.startswith(rooms)} == {*DATED_FOR_PEOPLE, SIGNED, UNCONNECTED}
+    assert {name for name in matches if name.startswith(rooms)} == {*DATED_FOR_PEOPLE, SIGNED, UNCONNECTED}

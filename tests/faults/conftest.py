@@ -94,23 +94,23 @@ def call(number: int, moment: int, quiet: bool) -> dict[str, Any] | bytes:
     if number % 100 == 9:
         return b'{"broken": '
     user, consent = f"user{number % 40}", dict.fromkeys(ANSWERS, True)
-    said: dict[str, Any] = {"type": "track", "event": "Product Viewed", "messageId": f"m{number}"}
+    message: dict[str, Any] = {"type": "track", "event": "Product Viewed", "messageId": f"m{number}"}
     price, name = 1.5 + moment % 7, f"Cup {moment // 200}"
     block = {"product_id": f"p{number % 50}", "name": name, "price": price, "currency": "EUR", "quantity": 1}
-    said["properties"] = block
+    message["properties"] = block
     if number % 30 == 4:
         blocks = [block, block | {"product_id": f"p{(number + 1) % 50}"}]
-        said |= {"event": "Order Completed", "properties": {"order_id": f"o{number}", "products": blocks}}
+        message |= {"event": "Order Completed", "properties": {"order_id": f"o{number}", "products": blocks}}
     elif number % 40 == 12:
         traits = {"plan": ("gold", "silver", "none")[moment % 3], "country": f"C{moment % 5}"}
-        said |= {"type": "identify", "anonymousId": f"phone{number % 14}", "traits": traits}
+        message |= {"type": "identify", "anonymousId": f"phone{number % 14}", "traits": traits}
     elif number % 45 == 2:
         user = f"refusing{number % 3}"
         consent = {**consent, "Personalization": bool(number % 2 and number % 3 == 0)}
     elif quiet and number % 20 == 8:
         user, consent = f"quiet{number % 3}", {} if number % 60 else consent
-    said["context"] = {"consent": {"categoryPreferences": consent}} if consent else {}
-    return said | {"userId": user, "timestamp": (BEGIN + timedelta(minutes=20 * moment)).isoformat()}
+    message["context"] = {"consent": {"categoryPreferences": consent}} if consent else {}
+    return message | {"userId": user, "timestamp": (BEGIN + timedelta(minutes=20 * moment)).isoformat()}
 
 
 def calls(first: int, many: int, quiet: bool = False) -> list[dict[str, Any] | bytes]:

@@ -47,28 +47,29 @@ event_types = { look = "view", buy = "purchase" }
 NUMBERS = count(1)
 
 
-def check(here: Installation, ingest: Any, mapping: Path, file: Path) -> dict[str, Any] | None:
+def check(installation: Installation, ingest: Any, mapping: Path, file: Path) -> dict[str, Any] | None:
     """The line in the ledger, held against the lake and the quarantine; None for a file that was refused."""
     try:
         entry: dict[str, Any] | None = ingest.fn(str(mapping), str(file))
     except TailorbirdError:
         entry = None
-    found = [
-        pq.read_table(path, columns=["event_id", "batch_id"], partitioning=None) for path in here.lake.event_files()
+    tables = [
+        pq.read_table(path, columns=["event_id", "batch_id"], partitioning=None)
+        for path in installation.lake.event_files()
     ]
-    lake = pa.concat_tables(found) if found else pa.table({"event_id": [], "batch_id": []})
+    lake = pa.concat_tables(tables) if tables else pa.table({"event_id": [], "batch_id": []})
     assert len(lake) == len(lake["event_id"].unique())
     stored = Counter(lake["batch_id"].to_pylist())
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         waiting = select(quarantine.c.batch_id, func.count()).group_by(quarantine.c.batch_id)
-        kept = dict(connection.execute(waiting).tuples().all())
+        waiting_rows = dict(connection.execute(waiting).tuples().all())
         batches = connection.execute(select(ingest_batches)).mappings().all()
         assert connection.execute(select(ingest_updates)).first() is None
     for batch in batches:
         assert batch["status"] in ("committed", "refused")
         assert batch["read"] == sum(batch[name] for name in LEDGER if name != "read")
         assert stored.get(batch["batch_id"], 0) == batch["accepted"]
-        assert kept.get(batch["batch_id"], 0) == batch["quarantined"]
+        assert waiting_rows.get(batch["batch_id"], 0) == batch["quarantined"]
         assert batch["status"] == "committed" or batch["read"] == 0
     return entry
 
@@ -225,8 +226,8 @@ def test_any_parquet_file(
 
 def call(number: int) -> dict[str, Any]:
     properties = {"product_id": f"p{number % 3}", "name": "Cup", "price": 2.5, "quantity": 1}
-    said = {"type": "track", "event": "Product Viewed", "messageId": f"m{number}", "userId": f"u{number % 3}"}
-    return said | {"timestamp": f"2024-06-01T10:00:{number:02}Z", "properties": properties}
+    message = {"type": "track", "event": "Product Viewed", "messageId": f"m{number}", "userId": f"u{number % 3}"}
+    return message | {"timestamp": f"2024-06-01T10:00:{number:02}Z", "properties": properties}
 
 
 JSON = st.recursive(
@@ -251,9 +252,9 @@ LINES: list[bytes] = [
 ]
 LINE = (
     st.sampled_from(LINES)
-    | st.binary(max_size=20).map(lambda said: said.replace(b"\n", b""))
+    | st.binary(max_size=20).map(lambda line: line.replace(b"\n", b""))
     | st.tuples(st.integers(0, 40), st.dictionaries(PLACES, JSON, max_size=3)).map(
-        lambda said: json.dumps(call(said[0]) | said[1]).encode()
+        lambda line: json.dumps(call(line[0]) | line[1]).encode()
     )
 )
 

@@ -35,14 +35,14 @@ AGREED = {"consent": {"categoryPreferences": {"Personalization": True, "Advertis
 CALLS_IN_CHUNK = 4
 
 
-def call(number: int, day: int, **said: Any) -> dict[str, Any]:
+def call(number: int, day: int, **fields: Any) -> dict[str, Any]:
     envelope = {"type": "track", "messageId": f"m{number:03}", "userId": f"user{number % 3}", "context": AGREED}
-    return envelope | {"timestamp": f"2024-06-{day:02}T10:{number % 60:02}:00Z"} | said
+    return envelope | {"timestamp": f"2024-06-{day:02}T10:{number % 60:02}:00Z"} | fields
 
 
-def viewed(number: int, day: int = 1, product: str = "cup", name: str = "Cup", **said: Any) -> dict[str, Any]:
-    properties = {"product_id": product, "name": name, "price": 3.5, "quantity": said.pop("quantity", 1)}
-    return call(number, day, event="Product Viewed", properties=properties, **said)
+def viewed(number: int, day: int = 1, product: str = "cup", name: str = "Cup", **fields: Any) -> dict[str, Any]:
+    properties = {"product_id": product, "name": name, "price": 3.5, "quantity": fields.pop("quantity", 1)}
+    return call(number, day, event="Product Viewed", properties=properties, **fields)
 
 
 def half_bad(many: int) -> list[dict[str, Any]]:
@@ -56,25 +56,25 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]
 
     def written(name: str, *calls: dict[str, Any]) -> str:
         path = tmp_path / f"{name}.jsonl"
-        path.write_bytes(b"".join(json.dumps(said).encode().ljust(399) + b"\n" for said in calls))
+        path.write_bytes(b"".join(json.dumps(message).encode().ljust(399) + b"\n" for message in calls))
         return str(path)
 
     return written
 
 
-def lake(here: Installation) -> list[tuple[str, str]]:
-    found = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
-    rows = pa.concat_tables(found) if found else pa.table({"event_id": [], "batch_id": []})
+def lake(installation: Installation) -> list[tuple[str, str]]:
+    tables = [pq.read_table(file, partitioning=None) for file in installation.lake.event_files()]
+    rows = pa.concat_tables(tables) if tables else pa.table({"event_id": [], "batch_id": []})
     return sorted(zip(rows["event_id"].to_pylist(), rows["batch_id"].to_pylist(), strict=True))
 
 
-def rows(here: Installation, table: Any) -> list[dict[str, Any]]:
-    with here.engine.connect() as connection:
+def rows(installation: Installation, table: Any) -> list[dict[str, Any]]:
+    with installation.engine.connect() as connection:
         return [dict(row) for row in connection.execute(select(table)).mappings()]
 
 
-def run(here: Installation, statement: str) -> None:
-    with here.engine.begin() as connection:
+def run(installation: Installation, statement: str) -> None:
+    with installation.engine.begin() as connection:
         connection.execute(text(statement))
 
 
@@ -155,14 +155,14 @@ def test_who_agreed_before_a_run_was_cut_short_has_not_agreed_for_the_rest_of_it
     installation: Installation, write: Callable[..., str]
 ) -> None:
     """Without a crash an event that says nothing of consent looks at what was known before the file."""
-    silent = [viewed(n, context={}) for n in range(8, 12)]
-    file = write("a", *[viewed(n) for n in range(8)], *silent)
+    without_consent = [viewed(n, context={}) for n in range(8, 12)]
+    file = write("a", *[viewed(n) for n in range(8)], *without_consent)
     run(installation, "ALTER TABLE ingest_chunks ADD CONSTRAINT stumble CHECK (chunk < 2)")
     with pytest.raises(DBAPIError, match="stumble"):
         ingest(file)
     run(installation, "ALTER TABLE ingest_chunks DROP CONSTRAINT stumble")
     assert ingest(file) == {"read": 12, "accepted": 8, "suppressed": 4}
-    assert ingest(write("b", *[said | {"messageId": f"b{n}"} for n, said in enumerate(silent)])) == {
+    assert ingest(write("b", *[message | {"messageId": f"b{n}"} for n, message in enumerate(without_consent)])) == {
         "read": 4,
         "accepted": 4,
     }
@@ -173,8 +173,8 @@ def test_what_was_said_last_of_an_item_stays_though_it_was_said_before(
     installation: Installation, write: Callable[..., str], cut: int | None
 ) -> None:
     """It is stored once, and counts from when it was said the last time."""
-    said = [(5, "Cup"), (9, "Cup"), (7, "Old cup"), (8, "Cup")]
-    file = write("a", *[viewed(4 * n + m, day, name=name) for n, (day, name) in enumerate(said) for m in range(4)])
+    titles = [(5, "Cup"), (9, "Cup"), (7, "Old cup"), (8, "Cup")]
+    file = write("a", *[viewed(4 * n + m, day, name=name) for n, (day, name) in enumerate(titles) for m in range(4)])
     if cut is not None:
         run(installation, f"ALTER TABLE ingest_chunks ADD CONSTRAINT stumble CHECK (chunk < {cut})")
         with pytest.raises(DBAPIError, match="stumble"):
@@ -215,7 +215,7 @@ def test_users_of_a_batch_that_was_cut_short_before_the_lake_stay_when_it_is_ref
     assert len(rows(installation, users)) == 3
     ingest(write("sound", *[viewed(n) for n in range(20, 28)]))
     known = rows(installation, users), rows(installation, identities)
-    assert [len(found) for found in known] == [3, 3]
+    assert [len(table) for table in known] == [3, 3]
     with pytest.raises(BatchRefusedError):
         ingest(dirty)
     assert (rows(installation, users), rows(installation, identities)) == known
@@ -227,8 +227,8 @@ CUT_OFF = """
     END $$;
     CREATE TRIGGER cut_off AFTER INSERT ON {table} FOR EACH ROW WHEN (NEW.chunk = 2) EXECUTE FUNCTION cut_off()
 """
-HERE = "(SELECT oid FROM pg_database WHERE datname = current_database())"
-HOLDERS = f"pid) FROM pg_locks WHERE locktype = 'advisory' AND database = ({HERE}"
+THIS_DATABASE = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+HOLDERS = f"pid) FROM pg_locks WHERE locktype = 'advisory' AND database = ({THIS_DATABASE}"
 CONNECTIONS = {
     "the lock": ("ingest_chunks", HOLDERS, 3),
     "a chunk": ("ingest_chunks", "pg_backend_pid()", 2),
@@ -244,9 +244,9 @@ def test_a_run_that_loses_its_database_stops_says_so_and_goes_on_when_it_is_aske
     file = write("a", *[viewed(n, product=f"p{n}") for n in range(16)])
     table, whom, recorded = CONNECTIONS[lost]
     run(installation, CUT_OFF.format(table=table, whom=whom))
-    with pytest.raises(Exception, match=r"terminating connection|closed") as told:
+    with pytest.raises(Exception, match=r"terminating connection|closed") as raised:
         ingest(file)
-    assert "The database went away" in str(explain(told.value)), repr(told.value)
+    assert "The database went away" in str(explain(raised.value)), repr(raised.value)
     assert (len(rows(installation, ingest_chunks)), len(lake(installation))) == (recorded, 8)
     run(installation, f"DROP TRIGGER cut_off ON {table}")
     assert ingest(file) == {"read": 16, "accepted": 16}
@@ -261,12 +261,12 @@ def test_whoever_lost_the_lock_cannot_bring_in_a_chunk_that_others_bring_by_now(
     run(installation, CUT_OFF.format(table="ingest_chunks", whom=HOLDERS))
     with pytest.raises(OperationalError):
         ingest(file)
-    [left] = rows(installation, ingest_batches)
+    [batch] = rows(installation, ingest_batches)
     run(installation, "DROP TRIGGER cut_off ON ingest_chunks")
     under_way = installation.lake.events()
     assert under_way is not None
     ingest(other)
-    late = CommitProperties(app_transactions=[Transaction(left["batch_id"], 2)])
+    late = CommitProperties(app_transactions=[Transaction(batch["batch_id"], 2)])
     with pytest.raises(CommitFailedError):
         write_deltalake(under_way, under_way.to_pyarrow_table(), mode="append", commit_properties=late)
     assert ingest(file) == {"read": 16, "accepted": 8, "duplicate": 8}

@@ -17,9 +17,9 @@ WEB = ("prefect", "mlflow", "docs")
 
 
 def command(var: Path, *arguments: str) -> "subprocess.Popen[str]":
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TAILORBIRD_", "PREFECT_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TAILORBIRD_", "PREFECT_"))}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = kept | {"TAILORBIRD_VAR": str(var), "TAILORBIRD_SETTINGS": "none"}
+    environment = inherited | {"TAILORBIRD_VAR": str(var), "TAILORBIRD_SETTINGS": "none"}
     return subprocess.Popen([sys.executable, "-m", "flows", *arguments], env=environment, **pipes)  # type: ignore[call-overload,no-any-return]
 
 

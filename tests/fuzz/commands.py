@@ -28,7 +28,7 @@ def run(*arguments: str) -> Ended:
     """Run `tailorbird` with these arguments; what it changes in the process is put back."""
     out, err = io.StringIO(), io.StringIO()
     called = patch.object(sys, "argv", ["tailorbird", *arguments])
-    with _kept(), called, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with _restored(), called, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = _code()
     return Ended(code, out.getvalue(), err.getvalue())
 
@@ -48,7 +48,7 @@ def _code() -> int:
 
 
 @contextlib.contextmanager
-def _kept() -> Iterator[None]:
+def _restored() -> Iterator[None]:
     hooks = sys.unraisablehook, threading.excepthook
     try:
         with patch.dict(os.environ):

@@ -93,14 +93,14 @@ def tried(content: dict[str, Any]) -> None:
         if content.get("kind") == "segment":
             config.parse(content, "fuzz")
             return
-        found = tables.parse(content, "fuzz")
-        if found.events:
-            missing = [name for name in transform.needed(found.events) if name not in ROWS.column_names]
+        mapping = tables.parse(content, "fuzz")
+        if mapping.events:
+            missing = [name for name in transform.needed(mapping.events) if name not in ROWS.column_names]
             table = pa.table({**{name: ROWS[name] for name in ROWS.column_names}, **dict.fromkeys(missing, ROWS["a"])})
-            transform.selected(table, found.events)
-            transform.events(table, found.events, found.spelling)
-        if found.items and set(transform.needed(found.items)) <= set(ROWS.column_names):
-            chosen(transform.items(ROWS, found.items, found.spelling).rows, "item_id", found.items.choices)
+            transform.selected(table, mapping.events)
+            transform.events(table, mapping.events, mapping.spelling)
+        if mapping.items and set(transform.needed(mapping.items)) <= set(ROWS.column_names):
+            chosen(transform.items(ROWS, mapping.items, mapping.spelling).rows, "item_id", mapping.items.choices)
 
 
 ODD = [

@@ -42,7 +42,7 @@ TEXT = st.text(st.characters(exclude_characters="\0"), max_size=20)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def no_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No variable of ours is set, and nothing was started in the current folder."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in list(os.environ):

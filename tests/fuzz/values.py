@@ -50,16 +50,16 @@ def _below(command: Any, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 def _written(parameter: Any, known: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
     """A parameter as it is written, or left out: nearly always given where the command demands it."""
-    left_out: st.SearchStrategy[list[str]] = st.just([])
+    optional: st.SearchStrategy[list[str]] = st.just([])
     if getattr(parameter, "is_flag", False):
         flags = st.sampled_from([[flag] for flag in (*parameter.opts, *parameter.secondary_opts)])
-        return flags | flags | left_out if parameter.required else flags | left_out
+        return flags | flags | optional if parameter.required else flags | optional
     values = value(parameter, known)
     if parameter.param_type_name == "argument":
         many = st.lists(values, max_size=3) if parameter.nargs == -1 else st.lists(values, min_size=1, max_size=1)
-        return many if parameter.required else many | left_out
+        return many if parameter.required else many | optional
     option = st.tuples(st.sampled_from(parameter.opts), values).map(list)
-    return option if parameter.required else left_out | option
+    return option if parameter.required else optional | option
 
 
 def value(parameter: Any, known: st.SearchStrategy[str]) -> st.SearchStrategy[str]:

@@ -16,10 +16,10 @@ JUMPS: Final = (0, 2 * MINUTE, -2 * MINUTE, 5 * HOUR, -5 * HOUR, 3 * DAY, -3 * D
 
 def library() -> Path:
     """Return the library that processes load; skips the test where the package is missing."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    if not found:
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not libraries:
         pytest.skip("wrong clocks need Debian's package `faketime`")
-    return found[0]
+    return libraries[0]
 
 
 class Clock:

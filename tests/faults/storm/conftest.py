@@ -36,7 +36,7 @@ MODULES = {
 }
 PRELOADED = [
     *MODULES.values(),
-    *("infra.outages", "tests.faults.storm.shelves"),
+    *("infra.outages", "tests.faults.storm.publish_steps"),
 ]
 CHUNK_ROWS, CHUNK_BYTES = 500, 64_000
 PROGRAM = """
@@ -53,14 +53,14 @@ try:
 {body}
 except BaseException as error:
     kinds = [kind.__name__ for kind in type(error).__mro__]
-    told = str(error) if isinstance(error, TailorbirdError) else explain(error)
-    said = {{"kinds": kinds, "told": told, "error": repr(error)[:600]}}
-    if told is None:
+    message = str(error) if isinstance(error, TailorbirdError) else explain(error)
+    result = {{"kinds": kinds, "message": message, "error": repr(error)[:600]}}
+    if message is None:
         import traceback
-        said["error"] = traceback.format_exc()
+        result["error"] = traceback.format_exc()
 else:
-    said = {{"kinds": []}}
-Path(outcome).write_text(json.dumps(said))
+    result = {{"kinds": []}}
+Path(outcome).write_text(json.dumps(result))
 """
 INGEST = "    from {module} import {task}\n    {task}.fn({mapping!r}, {file!r})"
 GROUP = """\
@@ -122,10 +122,10 @@ class Run:
         assert self._process.exitcode is not None, f"{self.job} hangs"
         return int(self._process.exitcode)
 
-    def said(self) -> dict[str, Any]:
+    def outcome(self) -> dict[str, Any]:
         self.ended()
-        said: dict[str, Any] = json.loads(self._outcome.read_text()) if self._outcome.exists() else {"killed": True}
-        return said
+        outcome: dict[str, Any] = json.loads(self._outcome.read_text()) if self._outcome.exists() else {"killed": True}
+        return outcome
 
 
 class Site:
@@ -167,10 +167,10 @@ class Site:
     def finish(self, job: str) -> None:
         """Run a job to its end; its killed predecessor may keep its lock for a moment."""
         for _ in range(100):
-            said = self.start(job).said()
-            if "LockHeldError" not in said.get("kinds", ()):
+            outcome = self.start(job).outcome()
+            if "LockHeldError" not in outcome.get("kinds", ()):
                 expected = ["BatchRefusedError"] if job == "dirty" else []
-                assert said["kinds"][:1] == expected, f"{job}: {said}"
+                assert outcome["kinds"][:1] == expected, f"{job}: {outcome}"
                 return
             time.sleep(0.1)
         pytest.fail(f"somebody still works on {job}")
@@ -194,8 +194,8 @@ class Site:
     def state(self) -> dict[str, Any]:
         """What is there, without what depends on the order in which files came."""
         events = self.events()
-        found = {name: self.sql(statement) for name, statement in TABLES.items()}
-        return found | {
+        tables = {name: self.sql(statement) for name, statement in TABLES.items()}
+        return tables | {
             "events": sorted(zip(*(events[n].to_pylist() for n in events.column_names if n != "batch_id"), strict=True))
         }
 
@@ -250,12 +250,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 
 
 @pytest.fixture(scope="module")
-def found_site(server: EmbeddedPostgres, export: Any) -> Callable[[str, Path], Site]:
+def make_site(server: EmbeddedPostgres, export: Any) -> Callable[[str, Path], Site]:
     """Makes an installation in which everything of the export can be taken in."""
     return lambda name, folder: Site(server, name, folder, export.jobs)
 
 
 @pytest.fixture(scope="module")
-def found_empty_site(server: EmbeddedPostgres) -> Callable[[str, Path], Site]:
+def make_empty_site(server: EmbeddedPostgres) -> Callable[[str, Path], Site]:
     """Makes an installation into which nothing comes."""
     return lambda name, folder: Site(server, name, folder, {})

@@ -49,16 +49,16 @@ class Disk:
 def disk(folder: Path, megabytes: int) -> Iterator[Disk]:
     """Put a folder, with all that is in it, on a small file system; skips the test where none can be mounted."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found, kept = folder.stat(), folder.with_name(f"{folder.name}.kept")
-    subprocess.run(["/bin/cp", "-a", str(folder), str(kept)], check=True)
-    options = f"size={megabytes}m,mode=0700,uid={found.st_uid},gid={found.st_gid}"
+    owner, copy = folder.stat(), folder.with_name(f"{folder.name}.kept")
+    subprocess.run(["/bin/cp", "-a", str(folder), str(copy)], check=True)
+    options = f"size={megabytes}m,mode=0700,uid={owner.st_uid},gid={owner.st_gid}"
     mount = ["/bin/mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        shutil.rmtree(kept)
+        shutil.rmtree(copy)
         pytest.skip("full disks need root and the right to mount file systems")
     try:
-        subprocess.run(["/bin/cp", "-a", f"{kept}/.", str(folder)], check=True)
-        shutil.rmtree(kept)
+        subprocess.run(["/bin/cp", "-a", f"{copy}/.", str(folder)], check=True)
+        shutil.rmtree(copy)
         yield Disk(folder)
     finally:
         subprocess.run(["/bin/umount", "--lazy", str(folder)], check=True)

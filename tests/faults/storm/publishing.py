@@ -12,14 +12,14 @@ from sqlalchemy import Connection, Engine
 
 from infra.database.engine import engine
 from tasks.scoring import batch_state
+from tests.faults.storm.publish_steps import USERS
 from tests.faults.storm.readers import Readers
-from tests.faults.storm.shelves import USERS
 from tests.published import bytes_of_lists, tables
 
 if TYPE_CHECKING:
     from conftest import Run, Site
 
-PUBLISH = "    from tests.faults.storm.shelves import publish_run\n    publish_run({number}, {step!r}, outcome)"
+PUBLISH = "    from tests.faults.storm.publish_steps import publish_run\n    publish_run({number}, {step!r}, outcome)"
 AGREED = f"""
     INSERT INTO users (user_key, attributes, consent, consent_source, batch_id)
     SELECT 'u' || lpad(n::text, 3, '0'), '{{}}', true, 'asked', 'b' FROM generate_series(0, {USERS - 1}) AS n
@@ -35,7 +35,7 @@ PAGE = 8192
 """What PostgreSQL leaves of a table whose making it did not survive; it has no way to be without."""
 
 
-class Shelves:
+class Publisher:
     """An installation in which runs publish one after another."""
 
     def __init__(self, site: Site) -> None:
@@ -62,13 +62,13 @@ class Shelves:
         """A process that has come to the step and goes no further."""
         run = self.start(number, step)
         while not run.stopped():
-            assert run.alive(), run.said()
+            assert run.alive(), run.outcome()
             time.sleep(0.005)
         return run
 
     def finish(self, number: int) -> None:
-        said = self.start(number).said()
-        assert said["kinds"] == [], said
+        outcome = self.start(number).outcome()
+        assert outcome["kinds"] == [], outcome
 
     def restart(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """PostgreSQL stops at once, as by `-m immediate`, and comes back."""
@@ -85,10 +85,10 @@ class Shelves:
     def live(self) -> int | None:
         """The number of the run that readers see."""
         with self.engine.connect() as connection:
-            found = batch_state.live_batch(connection, "home")
-            return None if found is None else self._number(connection, found)
+            live_batch = batch_state.live_batch(connection, "home")
+            return None if live_batch is None else self._number(connection, live_batch)
 
-    def kept(self) -> list[int]:
+    def rollback_batches(self) -> list[int]:
         """The numbers of the runs that could be shown, the latest made first."""
         with self.engine.connect() as connection:
             return [self._number(connection, batch) for batch in batch_state.kept(connection, "home")]
@@ -110,11 +110,12 @@ class Shelves:
         """The same run again completes; then it is live, two are kept behind it, and nothing else is left."""
         self.finish(number)
         assert number == self.live()
-        assert number in self.kept()
-        while len(self.kept()) <= batch_state.ROLLBACK_BATCHES:  # one was being made anew when its run was killed
+        assert number in self.rollback_batches()
+        # The run of one of them was killed while it made the batch again.
+        while len(self.rollback_batches()) <= batch_state.ROLLBACK_BATCHES:
             self.finish(self.new())
         batch_state.sweep(self.engine)
-        assert len(self.kept()) == 1 + batch_state.ROLLBACK_BATCHES
+        assert len(self.rollback_batches()) == 1 + batch_state.ROLLBACK_BATCHES
         with self.engine.connect() as connection:
             assert tables(self.engine) == set(batch_state.kept(connection, "home"))
         assert self.disk() == self.baseline

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from tests.faults.storm.shelves import K, whole
+from tests.faults.storm.publish_steps import K, whole
 
 SHOWN = text("SELECT user_key, rank, item_id, score, batch_id FROM current_recommendations WHERE placement = 'home'")
 STAYS = (0.0, 0.04)

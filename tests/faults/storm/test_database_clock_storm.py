@@ -22,7 +22,7 @@ from infra.services.embedded_postgres import EmbeddedPostgres
 from tasks.monitoring.retraining.leases import Claim, SupersededError, claim, finish, renew_lease
 from tasks.monitoring.retraining.requests import get_request, request_retraining
 from tests.faults.storm.clocks import Clock
-from tests.faults.storm.publishing import Shelves
+from tests.faults.storm.publishing import Publisher
 from tests.faults.storm.reports import report
 
 if TYPE_CHECKING:
@@ -94,13 +94,13 @@ def settled(site: Site, jobs: Any) -> dict[str, Any]:
 
 
 def test_ingests_lose_and_double_nothing_while_the_clock_of_postgres_jumps(
-    found_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+    make_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
 ) -> None:
-    expected = settled(found_site("calm", tmp_path / "calm"), JOBS)
+    expected = settled(make_site("calm", tmp_path / "calm"), JOBS)
     done: Counter[str] = Counter()
     before = clock.jumps
     for number in range(seed, seed + ROUNDS):
-        site = found_site(f"clock_{number}", tmp_path / f"round-{number}")
+        site = make_site(f"clock_{number}", tmp_path / f"round-{number}")
         jobs = np.random.default_rng(number).permutation(JOBS).tolist()
         with clock.jumping(LONGEST):
             state = settled(site, jobs)
@@ -111,23 +111,23 @@ def test_ingests_lose_and_double_nothing_while_the_clock_of_postgres_jumps(
 
 
 def test_readers_see_one_whole_batch_while_the_clock_of_postgres_jumps(
-    found_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+    make_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
 ) -> None:
-    shelves, before = Shelves(found_empty_site("shelves", tmp_path / "shelves")), clock.jumps
-    with shelves.readers:
+    publisher, before = Publisher(make_empty_site("shelves", tmp_path / "shelves")), clock.jumps
+    with publisher.readers:
         for _ in range(PUBLISHING):
-            number = shelves.new()
+            number = publisher.new()
             with clock.jumping(LONGEST):
-                runs = [shelves.start(number), shelves.start(number)]
-                assert [run.said()["kinds"][:1] in ([], ["OvertakenError"]) for run in runs] == [True, True]
-            shelves.settle(number)  # a limit of time that a jump has passed leaves tables for the next sweep
-    shelves.engine.dispose()
-    readers = shelves.readers
+                runs = [publisher.start(number), publisher.start(number)]
+                assert [run.outcome()["kinds"][:1] in ([], ["OvertakenError"]) for run in runs] == [True, True]
+            publisher.settle(number)  # a limit of time that a jump has passed leaves tables for the next sweep
+    publisher.engine.dispose()
+    readers = publisher.readers
     counts = {"batches": PUBLISHING, "reads": readers.reads, "jumps": clock.jumps - before}
     report("publishing while the clock of postgres jumps", seed, counts)
 
 
-def asked(store: Engine) -> int:
+def open_request(store: Engine) -> int:
     with store.begin() as connection:
         made = request_retraining(connection, "person", "a storm")
     assert made is not None
@@ -136,33 +136,33 @@ def asked(store: Engine) -> int:
 
 def work(store: Engine, request_id: int, seconds: float) -> str | None:
     """Claim a request, work on it and close it; returns what came of it, None if somebody else works on it."""
-    mine: Claim | None = claim(store, request_id, None, LEASE)
-    if mine is None:
+    held: Claim | None = claim(store, request_id, None, LEASE)
+    if held is None:
         return None
-    with renew_lease(mine):
+    with renew_lease(held):
         time.sleep(seconds)
-    return "closed" if finish(mine, "done", "kept") else "superseded"
+    return "closed" if finish(held, "done", "kept") else "superseded"
 
 
 def test_a_request_is_closed_once_whoever_the_clock_of_postgres_makes_silent(
-    found_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+    make_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
 ) -> None:
-    site = found_empty_site("leases", tmp_path / "leases")
+    site = make_empty_site("leases", tmp_path / "leases")
     store, done = engine(site.server.url(site.name)), Counter[str]()
     for _ in range(LEASES):
-        request_id = asked(store)
-        mine = claim(store, request_id, None, LEASE)
-        assert mine is not None
-        with renew_lease(mine):
-            ahead = clock.jump()
+        request_id = open_request(store)
+        held = claim(store, request_id, None, LEASE)
+        assert held is not None
+        with renew_lease(held):
+            jump = clock.jump()
             other = work(store, request_id, 0.05)
-            assert other == ("closed" if ahead > LEASE else None), ahead
-            first = finish(mine, "done", "kept")
+            assert other == ("closed" if jump > LEASE else None), jump
+            first = finish(held, "done", "kept")
             clock.set(0)
         assert [other == "closed", first].count(True) == 1, (other, first)
         if not first:
             with pytest.raises(SupersededError):
-                mine.ensure_held()
+                held.ensure_held()
         with store.connect() as connection:
             assert get_request(connection, request_id).status == "done"
         done["closed by the first" if first else "closed by the other"] += 1

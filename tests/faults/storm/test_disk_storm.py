@@ -19,7 +19,7 @@ import pytest
 from infra.services import ports
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.faults.storm.disks import Disk, SmallPostgres, disk
-from tests.faults.storm.publishing import Shelves
+from tests.faults.storm.publishing import Publisher
 from tests.faults.storm.reports import report
 
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ class Fullness:
             self.small.fill(log_too=name != "PostgreSQL")
 
     def _accept(self, run: Run) -> None:
-        said = run.said()
-        self.log.append(f"{run.job}: {said}")
-        failed = said["kinds"][:1] == ["CommandFailedError"]
-        assert failed or said["kinds"] == [], said
-        assert not failed or FULL.match(said["told"]), said
+        outcome = run.outcome()
+        self.log.append(f"{run.job}: {outcome}")
+        failed = outcome["kinds"][:1] == ["CommandFailedError"]
+        assert failed or outcome["kinds"] == [], outcome
+        assert not failed or FULL.match(outcome["message"]), outcome
         self.done["ended with a sentence" if failed else "ended well"] += 1
         if failed:
-            self.done[f"sentence: {said['told'].partition(' (')[0][:40]}"] += 1
+            self.done[f"sentence: {outcome['message'].partition(' (')[0][:40]}"] += 1
 
 
 def check_lists(site: Site) -> None:
@@ -141,9 +141,9 @@ def check_lists(site: Site) -> None:
 
 
 def make(
-    small: SmallPostgres, found: Callable[[str, Path], Site], name: str, folder: Path, commands: dict[str, Any]
+    small: SmallPostgres, make_site: Callable[[str, Path], Site], name: str, folder: Path, commands: dict[str, Any]
 ) -> Site:
-    site = found(name, folder)
+    site = make_site(name, folder)
     for job, arguments in commands.items():
         site.add(job, COMMAND.format(arguments=arguments))
     site.add("crown", CROWN)
@@ -153,13 +153,13 @@ def make(
 
 def test_whichever_disk_is_full_commands_end_with_a_sentence_and_go_on_when_there_is_room(
     small: SmallPostgres,
-    found_empty_site: Callable[[str, Path], Site],
+    make_empty_site: Callable[[str, Path], Site],
     commands: dict[str, tuple[str, ...]],
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
     seed, total, spans = request.config.getoption("--seed"), Counter[str](), dict[str, float]()
-    calm = make(small, found_empty_site, "calm", tmp_path / "calm", commands)
+    calm = make(small, make_empty_site, "calm", tmp_path / "calm", commands)
     for job in commands:
         if job == "score":
             calm.finish("crown")
@@ -168,7 +168,7 @@ def test_whichever_disk_is_full_commands_end_with_a_sentence_and_go_on_when_ther
         spans[job] = time.monotonic() - began
     expected, lists = calm.state(), calm.sql(SHOWN)
     for number in range(seed, seed + ROUNDS):
-        site = make(small, found_empty_site, f"full_{number}", tmp_path / f"round-{number}", commands)
+        site = make(small, make_empty_site, f"full_{number}", tmp_path / f"round-{number}", commands)
         with ExitStack() as mounts:
             places = {"var": site.folder / "var", "lake": site.folder / "var" / "lake"}
             disks = {name: mounts.enter_context(disk(folder, SITE_MB)) for name, folder in places.items()}
@@ -195,31 +195,31 @@ def test_whichever_disk_is_full_commands_end_with_a_sentence_and_go_on_when_ther
 
 def test_readers_see_one_whole_batch_while_the_disk_of_postgres_fills_up(
     small: SmallPostgres,
-    found_empty_site: Callable[[str, Path], Site],
+    make_empty_site: Callable[[str, Path], Site],
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
     seed, done = request.config.getoption("--seed"), Counter[str]()
-    random, shelves = np.random.default_rng(seed), Shelves(found_empty_site("shelves", tmp_path / "shelves"))
-    shelves.outages = 1  # a table that found no room may leave an empty file, as after a crash
+    random, publisher = np.random.default_rng(seed), Publisher(make_empty_site("shelves", tmp_path / "shelves"))
+    publisher.outages = 1  # a table that found no room may leave an empty file, as after a crash
     began = time.monotonic()
-    shelves.finish(shelves.new())
+    publisher.finish(publisher.new())
     span = time.monotonic() - began
-    with shelves.readers:
+    with publisher.readers:
         for _ in range(PUBLISHING):
-            number = shelves.new()
-            run = shelves.start(number)
+            number = publisher.new()
+            run = publisher.start(number)
             time.sleep(random.uniform(0.02, span))
-            shelves.readers.without_database()
+            publisher.readers.without_database()
             small.fill(log_too=bool(random.random() < 0.5))
-            said = run.said()
-            failed = bool(said["kinds"])
-            assert not failed or "Nothing is lost" in (said["told"] or ""), said
+            outcome = run.outcome()
+            failed = bool(outcome["kinds"])
+            assert not failed or "Nothing is lost" in (outcome["message"] or ""), outcome
             done["ended with a sentence" if failed else "ended well"] += 1
             done["stops of PostgreSQL"] += small.free()
-            shelves.readers.with_database()
-            shelves.settle(number)
+            publisher.readers.with_database()
+            publisher.settle(number)
             done["rounds that converged"] += 1
-    shelves.engine.dispose()
-    seen = {"reads": shelves.readers.reads, "batches seen": len(shelves.readers.runs)}
+    publisher.engine.dispose()
+    seen = {"reads": publisher.readers.reads, "batches seen": len(publisher.readers.runs)}
     report("publishing on a full disk", seed, {**done, **seen})

@@ -47,12 +47,12 @@ class Storm:
 
     def accept(self, run: Run, *, outage: bool) -> None:
         """A run that came to its end did its work, was told that another is at it, or lost the database."""
-        said = run.said()
-        known = said["kinds"][:1] in ([], ["LockHeldError"], ["BatchRefusedError"])
-        assert known or (outage and said["told"] and "Nothing is lost" in said["told"]), (
-            f"{run.job}: {said}\n{self.log}"
+        outcome = run.outcome()
+        known = outcome["kinds"][:1] in ([], ["LockHeldError"], ["BatchRefusedError"])
+        assert known or (outage and outcome["message"] and "Nothing is lost" in outcome["message"]), (
+            f"{run.job}: {outcome}\n{self.log}"
         )
-        self.done["finished" if not said["kinds"] else said["kinds"][0]] += 1
+        self.done["finished" if not outcome["kinds"] else outcome["kinds"][0]] += 1
 
     def job(self) -> str:
         return str(self.random.choice([*LONG, *LONG, "late", "people"]))
@@ -118,10 +118,10 @@ class Storm:
 
 @pytest.fixture(scope="module")
 def calm(
-    found_site: Callable[[str, Path], Site], tmp_path_factory: pytest.TempPathFactory
+    make_site: Callable[[str, Path], Site], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """What is there when nothing is killed, and how long each job takes."""
-    site = found_site("calm", tmp_path_factory.mktemp("calm"))
+    site = make_site("calm", tmp_path_factory.mktemp("calm"))
     spans = {}
     for job in ["catalogue", *JOBS, "replay"]:
         began = time.monotonic()
@@ -132,23 +132,23 @@ def calm(
 
 
 def test_whatever_is_killed_in_the_end_everything_is_there_once(
-    found_site: Callable[[str, Path], Site], calm: Any, request: pytest.FixtureRequest, tmp_path: Path
+    make_site: Callable[[str, Path], Site], calm: Any, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     expected, spans = calm
     kills, seed = request.config.getoption("--kills") or KILLS_IN_SHORT, request.config.getoption("--seed")
     total: Counter[str] = Counter()
     for number in count(seed):
         folder = tmp_path / f"round-{number}"
-        site = found_site(f"storm_{number}", folder)
+        site = make_site(f"storm_{number}", folder)
         site.finish("catalogue")
         storm = Storm(site, spans, number)
         try:
             storm.rage(min(KILLS_A_ROUND, kills - total["kills"]))
             site.settle(storm.random.permutation(JOBS).tolist())
             site.check_ledger()
-            found = site.state()
+            state = site.state()
             for name, rows in expected.items():
-                assert found[name] == rows, name
+                assert state[name] == rows, name
         except BaseException:
             print(f"seed {number}:", *storm.log, sep="\n  ")
             raise

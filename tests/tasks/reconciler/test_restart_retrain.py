@@ -18,7 +18,7 @@ from tests.recording_server import Prefect
 class Desk(Prefect):
     """Knows one deployment, the runs that it was asked for, and the events that it was told."""
 
-    def found(self, path: str, said: Any) -> Any:
+    def response(self, path: str, said: Any) -> Any:
         if path == "/api/deployments/name/retrain/retrain":
             return {"id": "d1"} if self.deployed else None
         if path == "/api/events":

@@ -23,7 +23,7 @@ ALL = ["home", "buy-again", "email", "similar-items", "goes-well-with"]
 class Desk(Prefect):
     """Knows one deployment, its runs, and the events that were emitted."""
 
-    def found(self, path: str, body: Any) -> Any:
+    def response(self, path: str, body: Any) -> Any:
         if path == "/api/deployments/name/score/score":
             return {"id": "d1"} if self.deployed else None
         if path == "/api/events":

@@ -28,7 +28,7 @@ STEPS = ("download", "copy", "rename", "decision written", "promotion written", 
 
 def decide(version: int, step: str | None, outcome: str) -> None:
     """Approve a version; stops at the step, if one is named, until the test lets it go on."""
-    here = current()
+    installation = current()
     Stop(step, Path(outcome), STATEMENTS, EVENTS).listen()
     answer = Decision(True, "ann", "a test", "command")
-    apply_decision(here, Registry(here.endpoints.mlflow_tracking_uri), version, answer)
+    apply_decision(installation, Registry(installation.endpoints.mlflow_tracking_uri), version, answer)

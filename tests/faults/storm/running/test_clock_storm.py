@@ -77,7 +77,7 @@ def test_commands_whose_clock_jumps_lose_nothing_and_call_nothing_late(
     clock = displaced.clock
     assert clock is not None
     version = desk.ask()  # its deadline is days away
-    kept = versions(desk)
+    known_versions = versions(desk)
     for number in range(ROUNDS):
         with storm.round(number), clock.jumping(LONGEST):
             files = str(cut(tmp_path / f"cut-{number}", *new_households(160 + number)))
@@ -92,9 +92,9 @@ def test_commands_whose_clock_jumps_lose_nothing_and_call_nothing_late(
             assert stocked.json("features")["version"] == made["version"]
             for command in (("score", "home"), ("reconcile",), ("lake", "compact", "--keep-days", "1")):
                 done(displaced, storm, *command)
-            for known in kept:
+            for known in known_versions:
                 DeltaTable(f"{desk.installation.lake.root}/events", version=known).to_pyarrow_table()
-            kept |= versions(desk)
+            known_versions |= versions(desk)
             assert desk.review(version)["decision"] is None
             shown = {row["placement"]: row["state"] for row in displaced.json("status")["placements"]}
             assert shown["home"] == "fresh", shown
@@ -139,9 +139,9 @@ def test_no_lease_is_lost_and_no_deadline_passes_by_the_clock_of_a_process(
             files = str(cut(tmp_path / f"cut-{number}", *new_households(120 + number)))
             displaced.run("ingest", "complete_journey", files)
             with clock.jumping(LONGEST), theirs.jumping(LONGEST):
-                found = json.loads(done(displaced, storm, "retrain", *MODELS, "--minutes", "0.02", "--json"))
-            assert found["review"] is not None, found
-            fence = state(desk, f"SELECT fence FROM retrain_requests WHERE request_id = {found['request']}")
+                result = json.loads(done(displaced, storm, "retrain", *MODELS, "--minutes", "0.02", "--json"))
+            assert result["review"] is not None, result
+            fence = state(desk, f"SELECT fence FROM retrain_requests WHERE request_id = {result['request']}")
             assert fence == 1
             storm.note("retrainings", "")
         assert desk.review(version)["decision"] is None

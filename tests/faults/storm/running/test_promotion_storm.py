@@ -36,7 +36,7 @@ def deciding(desk: Desk, tmp_path: Path) -> Work:
     return Work(desk.installation, tmp_path, DECIDE)
 
 
-def ask(desk: Desk, number: int) -> int:
+def request_decision(desk: Desk, number: int) -> int:
     """Ask for a decision about a version of another model than the champion, whose bundle was not kept yet."""
     turns = (desk.version(KINDS[(number + further) % len(KINDS)]) for further in (0, 1))
     champion = desk.champion()
@@ -76,8 +76,8 @@ def check(desk: Desk, version: int, before: int) -> None:
 def check_promoted(desk: Desk, version: int) -> None:
     check(desk, version, version)
     assert desk.champion()["model_version"] == version
-    left = [path.name for path in Path(desk.installation.bundles).iterdir() if path.name.startswith(".")]
-    assert left == []
+    remaining = [path.name for path in Path(desk.installation.bundles).iterdir() if path.name.startswith(".")]
+    assert remaining == []
 
 
 def test_a_promotion_that_is_killed_at_any_step_is_whole_or_did_not_happen(
@@ -85,7 +85,7 @@ def test_a_promotion_that_is_killed_at_any_step_is_whole_or_did_not_happen(
 ) -> None:
     for place, step in enumerate(STEPS):
         with storm.round(place):
-            before, version = desk.champion()["model_version"], ask(desk, place)
+            before, version = desk.champion()["model_version"], request_decision(desk, place)
             assert deciding.stopped(version, step).kill()
             storm.note("kills", f"at {step}")
             assert (desk.champion()["model_version"] == version) == (step in COMMITTED), step
@@ -97,12 +97,12 @@ def test_a_promotion_that_is_killed_at_any_step_is_whole_or_did_not_happen(
 def test_a_promotion_that_is_killed_at_any_moment_is_whole_or_did_not_happen(
     desk: Desk, deciding: Work, storm: Storm, kills: Callable[[int], int]
 ) -> None:
-    wanted, version, began = kills(KILLS), ask(desk, 0), time.monotonic()
+    wanted_kills, version, began = kills(KILLS), request_decision(desk, 0), time.monotonic()
     deciding.finish(version)
     span = time.monotonic() - began
     for number in count(1):
         with storm.round(number):
-            before, version = desk.champion()["model_version"], ask(desk, number)
+            before, version = desk.champion()["model_version"], request_decision(desk, number)
             run = deciding.start(version)
             storm.wait(span)
             storm.note("kills" if run.kill() else "ended before the kill", f"{number}")
@@ -110,5 +110,5 @@ def test_a_promotion_that_is_killed_at_any_moment_is_whole_or_did_not_happen(
             if storm.chance(0.5):
                 deciding.finish(version)
                 check_promoted(desk, version)
-        if storm.done["kills"] >= wanted:
+        if storm.done["kills"] >= wanted_kills:
             return

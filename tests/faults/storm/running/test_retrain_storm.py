@@ -65,15 +65,15 @@ def check(desk: Desk) -> None:
     assert aliases[CHAMPION] == holder["model_version"]
     with desk.installation.engine.connect() as connection:
         waiting = [review["model_version"] for review in open_reviews(connection) if review["passed"]]
-        asked = set(connection.execute(select(reviews.c.model_version)).scalars())
+        reviewed = set(connection.execute(select(reviews.c.model_version)).scalars())
         known = set(connection.execute(select(trained_bundles.c.run_id)).scalars())
     assert aliases.get(CHALLENGER) == (waiting[0] if waiting else None)
     versions = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri).search_model_versions(f"name = '{NAME}'")
     for version in versions:
-        if int(version.version) not in asked:
+        if int(version.version) not in reviewed:
             with pytest.raises(TailorbirdError):
                 desk.decide(int(version.version), override=True)
-    assert {version.run_id for version in versions if int(version.version) in asked} <= known
+    assert {version.run_id for version in versions if int(version.version) in reviewed} <= known
     assert desk.champion()["promotion_id"] == holder["promotion_id"]
 
 
@@ -84,8 +84,8 @@ def check_end(desk: Desk) -> None:
     client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
     experiment = client.get_experiment_by_name(NAME)
     assert experiment is not None
-    mine = f"attributes.status = 'RUNNING' AND tags.dataset_version = '{newest_version()}'"
-    running = client.search_runs([experiment.experiment_id], mine)
+    query = f"attributes.status = 'RUNNING' AND tags.dataset_version = '{newest_version()}'"
+    running = client.search_runs([experiment.experiment_id], query)
     assert [(run.info.run_name, run.data.tags) for run in running] == []
     assert not is_locked(desk.installation.engine, "the aliases in MLflow")
 
@@ -160,8 +160,8 @@ class Retraining:
     def finish(self) -> None:
         """Whoever goes on does so to the end; then the same command is not held up."""
         until(lambda: not still_open(self.desk), 150, "the request stays open")
-        found = self.shop.json(*RETRAIN[:-1])
-        assert found["review"] is not None, found
+        result = self.shop.json(*RETRAIN[:-1])
+        assert result["review"] is not None, result
         assert requests(self.desk)[-1]["status"] == "done"
 
 
@@ -185,7 +185,7 @@ def test_a_retraining_that_is_killed_at_any_moment_is_taken_up_and_blocks_no_oth
     kills: Callable[[int], int],
     tmp_path: Path,
 ) -> None:
-    wanted, work = kills(KILLS), Retraining(desk, impatient, storm)
+    wanted_kills, work = kills(KILLS), Retraining(desk, impatient, storm)
     work.bring_events(cut, tmp_path / "first", 0)
     began = time.monotonic()
     impatient.json(*RETRAIN[:-1])
@@ -206,5 +206,5 @@ def test_a_retraining_that_is_killed_at_any_moment_is_taken_up_and_blocks_no_oth
                 check(desk)
             work.finish()
             check_end(desk)
-        if storm.done["kills"] + storm.done["kills of the reconciler's run"] >= wanted:
+        if storm.done["kills"] + storm.done["kills of the reconciler's run"] >= wanted_kills:
             return

@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.faults
 
 KILLS, KILLS_A_ROUND, TRIALS = 24, 5, 8
-NOTHING = " found no settings: "
+NO_SETTINGS = " found no settings: "
 """The end of a search whose every setting was given up, such as one whose process was killed twice."""
 
 
 def trial_processes(shop: Shop) -> list[psutil.Process]:
     """Processes that try settings for a search of the shop."""
-    found = [
+    result = [
         p
         for p in psutil.process_iter(["cmdline", "environ"])
         if "tasks.tuning.trial_child" in (p.info["cmdline"] or ())
     ]
-    return [p for p in found if (p.info["environ"] or {}).get("TAILORBIRD_VAR") == str(shop.var)]
+    return [p for p in result if (p.info["environ"] or {}).get("TAILORBIRD_VAR") == str(shop.var)]
 
 
 class Searching:
@@ -67,19 +67,19 @@ class Searching:
         """Kill the command."""
         with self.start() as command:
             self.storm.wait(self.span)
-            self.storm.kill(command, NOTHING)
+            self.storm.kill(command, NO_SETTINGS)
 
     def kill_one_of_two(self) -> None:
         """Kill one of two commands that share the search; the other goes on."""
         with self.start() as first, self.start() as second:
             self.storm.wait(self.span)
-            self.storm.kill(first, NOTHING)
+            self.storm.kill(first, NO_SETTINGS)
             if self.storm.chance(0.5):
                 self.storm.wait(self.span / 2)
-                self.storm.kill(second, NOTHING)
+                self.storm.kill(second, NO_SETTINGS)
             else:
                 code, out, err = second.ended()
-                assert code == 0 or NOTHING in err, f"{out}\n{err}"
+                assert code == 0 or NO_SETTINGS in err, f"{out}\n{err}"
 
     def kill_a_trial(self) -> None:
         """Kill a process that tries a setting, and then the command or not."""
@@ -90,39 +90,39 @@ class Searching:
                     process.kill()
                     self.storm.note("kills of a trial")
             self.storm.wait(1.0)
-            self.storm.kill(command, NOTHING)
+            self.storm.kill(command, NO_SETTINGS)
 
     def finish(self) -> dict[str, Any] | None:
         """Let the search come to its end; None when nothing was left to choose from."""
         with self.start() as command:
             code, out, err = command.ended()
         until(lambda: not trial_processes(self.shop), 15, "trial processes live on")
-        if code and NOTHING in err:
+        if code and NO_SETTINGS in err:
             self.storm.note("found nothing")
             return None
         assert code == 0, f"{out}\n{err}"
-        [found] = json.loads(out)
-        return dict(found)
+        [result] = json.loads(out)
+        return dict(result)
 
 
-def check(live: Installation, found: dict[str, Any], many: int = TRIALS) -> None:
+def check(live: Installation, result: dict[str, Any], many: int = TRIALS) -> None:
     """Every setting counts once, the result is stored once, and MLflow shows no run that goes on."""
-    study = optuna.load_study(study_name=found["study"], storage=_storage(live))
+    study = optuna.load_study(study_name=result["study"], storage=_storage(live))
     trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
     counted = [t for t in trials if t.state != TrialState.WAITING and INTERRUPTED not in t.user_attrs]
-    assert (len(counted), found["trials"], len(found["tried"])) == (many, many, many)
+    assert (len(counted), result["trials"], len(result["tried"])) == (many, many, many)
     assert all(trial.state.is_finished() for trial in trials if trial.state != TrialState.WAITING)
     settings = [trial_settings(trial) for trial in trials if trial in counted or trial.state == TrialState.WAITING]
     for trial in trials:
         if INTERRUPTED in trial.user_attrs and trial.params:
             assert settings.count(trial_settings(trial)) == 1, (trial, settings)
-    check_runs(live, found, counted)
-    version = found["dataset_version"]
+    check_runs(live, result, counted)
+    version = result["dataset_version"]
     with live.engine.connect() as connection:
-        mine = (search_results.c.dataset_version == version, search_results.c.model == "als")
-        [stored] = connection.execute(select(search_results).where(*mine)).mappings().all()
-    assert (stored["study"], stored["config"], stored["trials"]) == (found["study"], found["config"], many)
-    locks = ["search: studies", *(f"search: {found['study']}{trial}" for trial in ("", *map(trial_lock, trials)))]
+        query = (search_results.c.dataset_version == version, search_results.c.model == "als")
+        [stored] = connection.execute(select(search_results).where(*query)).mappings().all()
+    assert (stored["study"], stored["config"], stored["trials"]) == (result["study"], result["config"], many)
+    locks = ["search: studies", *(f"search: {result['study']}{trial}" for trial in ("", *map(trial_lock, trials)))]
     assert [lock for lock in locks if is_locked(live.engine, lock)] == []
 
 
@@ -130,7 +130,7 @@ def trial_lock(trial: FrozenTrial) -> str:
     return f": trial {trial.number}"
 
 
-def check_runs(live: Installation, found: dict[str, Any], counted: list[FrozenTrial]) -> None:
+def check_runs(live: Installation, result: dict[str, Any], counted: list[FrozenTrial]) -> None:
     """One run of the search; under it one for each trial that ended well, and none that goes on.
 
     A trial whose process was killed counts as one that failed, maybe before it had a run.
@@ -138,8 +138,8 @@ def check_runs(live: Installation, found: dict[str, Any], counted: list[FrozenTr
     client = MlflowClient(live.endpoints.mlflow_tracking_uri)
     experiment = client.get_experiment_by_name(NAME)
     assert experiment is not None
-    [whole] = client.search_runs([experiment.experiment_id], f"tags.{RUN_KEY} = '{found['study']}'")
-    assert (whole.info.run_id, whole.info.status) == (found["run_id"], "FINISHED")
+    [whole] = client.search_runs([experiment.experiment_id], f"tags.{RUN_KEY} = '{result['study']}'")
+    assert (whole.info.run_id, whole.info.status) == (result["run_id"], "FINISHED")
     runs = client.search_runs([experiment.experiment_id], f"tags.mlflow.parentRunId = '{whole.info.run_id}'")
     names = Counter(run.info.run_name for run in runs)
     by_id = {run.info.run_id: run for run in runs}
@@ -160,14 +160,14 @@ def test_a_search_that_is_killed_at_any_step_goes_on_from_there(
             assert searching.stopped(seed, step).kill()
             storm.note("kills", f"at {step}")
             options = ("--trials", str(FEW), "--seed", str(seed))
-            [found] = stocked.json("search", "--model", "als", *options)
-            check(live, found, FEW)
+            [result] = stocked.json("search", "--model", "als", *options)
+            check(live, result, FEW)
 
 
 def test_a_search_that_is_killed_at_any_moment_counts_every_setting_once(
     stocked: Shop, live: Installation, storm: Storm, kills: Callable[[int], int]
 ) -> None:
-    wanted, began = kills(KILLS), time.monotonic()
+    wanted_kills, began = kills(KILLS), time.monotonic()
     undisturbed = Searching(stocked, storm, 1000 * storm.seed).finish()
     assert undisturbed is not None
     check(live, undisturbed)
@@ -179,10 +179,10 @@ def test_a_search_that_is_killed_at_any_moment_counts_every_setting_once(
             before = storm.done["kills"]
             for _ in range(KILLS_A_ROUND):
                 actions[storm.random.integers(len(actions))]()
-                if storm.done["kills"] - before >= KILLS_A_ROUND or storm.done["kills"] >= wanted:
+                if storm.done["kills"] - before >= KILLS_A_ROUND or storm.done["kills"] >= wanted_kills:
                     break
-            found = search.finish()
-            if found is not None:
-                check(live, found)
-        if storm.done["kills"] >= wanted:
+            result = search.finish()
+            if result is not None:
+                check(live, result)
+        if storm.done["kills"] >= wanted_kills:
             return

@@ -8,7 +8,7 @@ from typing import Any
 def until(condition: Callable[[], Any], seconds: float, complaint: str) -> Any:
     """Wait until something holds; returns it."""
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         assert time.monotonic() < deadline, complaint
         time.sleep(0.1)
-    return found
+    return result

@@ -29,11 +29,11 @@ class Work:
         """A process that has come to the step and goes no further."""
         run = self.start(number, step)
         while not run.stopped():
-            assert run.alive(), (step, run.said())
+            assert run.alive(), (step, run.outcome())
             time.sleep(0.005)
         return run
 
     def finish(self, number: int) -> None:
         """Do the work to its end."""
-        said = self.start(number).said()
-        assert said["kinds"] == [], said
+        outcome = self.start(number).outcome()
+        assert outcome["kinds"] == [], outcome

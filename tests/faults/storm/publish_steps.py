@@ -48,10 +48,10 @@ def whole(number: int) -> frozenset[tuple[str, int, str, float]]:
 
 def publish_run(number: int, step: str | None, outcome: str) -> None:
     """Publish the lists of that run; stops at the step, if one is said, until it is told to go on."""
-    here = current()
+    installation = current()
     stop = Stop(step, Path(outcome), STEPS)
     stop.listen()
-    publish_lists(here, lambda: work(number, stop), "home")
+    publish_lists(installation, lambda: work(number, stop), "home")
 
 
 def work(number: int, stop: Stop) -> Work:
@@ -59,8 +59,8 @@ def work(number: int, stop: Stop) -> Work:
     users = np.array([f"u{user:03}" for user in range(USERS)])
     items = np.array([f"i{item}" for item in range(ITEMS)])
 
-    def lists(said: TextCodes) -> Iterator[Lists]:
-        why = said.codes(["because"])[0]
+    def lists(texts: TextCodes) -> Iterator[Lists]:
+        why = texts.codes(["because"])[0]
         for first in range(0, USERS, CHUNK):
             time.sleep(BREATH)
             if first == USERS // 2:
