@@ -27,10 +27,10 @@ from models.lists.rules.item_selector import KINDS
 from models.lists.rules.placement_config import Placement, placements
 from models.lists.rules.rule_config import Rules
 from tasks.scoring import batch_state
-from tests.published import Said, published, shelf
+from tests.published import Entries, published, shelf
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recommendations.md").read_text()
-TEN: Said = [("1082185", 3.0, "because"), ("995242", 2.0, "so"), ("7", 1.0, "so")]
+TEN: Entries = [("1082185", 3.0, "because"), ("995242", 2.0, "so"), ("7", 1.0, "so")]
 
 
 def blocks(language: str) -> list[str]:

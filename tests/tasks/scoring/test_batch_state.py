@@ -11,11 +11,11 @@ from infra.database.engine import engine
 from infra.database.schema.schema import identities, items, placements, recommendation_batches, suppressions, users
 from models.errors import TailorbirdError
 from tasks.scoring import batch_state, partitions
-from tests.published import Said, bytes_of_lists, loaded, published, shelf, tables
+from tests.published import Entries, bytes_of_lists, loaded, published, shelf, tables
 
 USERS, K = 40, 3
 SHOWN = text("SELECT user_key, rank, item_id, batch_id FROM current_recommendations WHERE placement = 'home'")
-LISTS: dict[str, Said] = {f"u{n}": [("i1", 3.0, "a"), ("i2", 2.0, "b"), ("i3", 1.0, "a")] for n in range(USERS)}
+LISTS: dict[str, Entries] = {f"u{n}": [("i1", 3.0, "a"), ("i2", 2.0, "b"), ("i3", 1.0, "a")] for n in range(USERS)}
 
 
 @pytest.fixture

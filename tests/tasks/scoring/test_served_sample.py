@@ -13,7 +13,7 @@ from infra.database.schema.schema import suppressions, users
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from tasks.scoring import batch_state, served_sample
 from tasks.scoring.served_sample import models_during, shown_during
-from tests.published import Said, published, put_back, shelf
+from tests.published import Entries, published, put_back, shelf
 
 NAMES = [f"u{n}" for n in range(6)]
 NOW = time.time()
@@ -32,11 +32,11 @@ def day(n: float) -> float:
     return NOW - n * 86_400
 
 
-def lists(*items: str, names: list[str] = NAMES) -> dict[str, Said]:
+def lists(*items: str, names: list[str] = NAMES) -> dict[str, Entries]:
     return {name: [(item, 1.0, "why") for item in items] for name in names}
 
 
-def show(store: Engine, shown: dict[str, Said], ago: float, run: str = "run", **about: Any) -> int:
+def show(store: Engine, shown: dict[str, Entries], ago: float, run: str = "run", **about: Any) -> int:
     """Publish lists, and say that it was so many days ago."""
     batch_id = published(store, shown, shelf(run, k=2, **about))
     put_back(store, day(ago))
