@@ -25,12 +25,12 @@ SEED = 7
 def _measured(dataset: Dataset) -> Iterator[tuple[str, Evaluation]]:
     """The whole model, then the model without each of its retrievers."""
     data = dataset.training_data(dataset.cuts.validation_from)
-    wanted = dataset.holdout(data, dataset.cuts.test_from)
+    test_targets = dataset.holdout(data, dataset.cuts.test_from)
     popular = popularity(data)
     every = Config().retrievers
-    for left_out in ("", *every):
-        config = Config(retrievers=tuple(kind for kind in every if kind != left_out))
-        yield left_out, evaluate(TwoStage.fit(data, config, SEED), data, wanted, popular)
+    for dropped in ("", *every):
+        config = Config(retrievers=tuple(kind for kind in every if kind != dropped))
+        yield dropped, evaluate(TwoStage.fit(data, config, SEED), data, test_targets, popular)
 
 
 def main() -> None:
@@ -40,19 +40,22 @@ def main() -> None:
     headings = ("without", "NDCG@10", "loss (95 %)", "new items", "loss (95 %)")
     table = Table(*headings, title="The two-stage model without each retriever", title_justify="left")
     with journey() as dataset:
-        for left_out, found in _measured(dataset):
-            whole = whole or found
+        for dropped, evaluation in _measured(dataset):
+            whole = whole or evaluation
             cells = []
             for items in ("", NEW):
-                value = found.summary[items + METRIC]
-                figures[f"{left_out or 'nothing'}: {items}{METRIC}"] = value
-                cells += [f"{value:.4f}", _told(gain(found, whole, items + METRIC, SEED)) if left_out else ""]
-            table.add_row(left_out or "nothing left out", *cells)
+                value = evaluation.summary[items + METRIC]
+                figures[f"{dropped or 'nothing'}: {items}{METRIC}"] = value
+                cells += [
+                    f"{value:.4f}",
+                    _with_interval(gain(evaluation, whole, items + METRIC, SEED)) if dropped else "",
+                ]
+            table.add_row(dropped or "nothing left out", *cells)
     Console().print(table)
     publish("ablation", figures, SEED)
 
 
-def _told(difference: Any) -> str:
+def _with_interval(difference: Any) -> str:
     value, low, high = difference
     return f"{value:+.4f} ({low:+.4f}, {high:+.4f})"
 

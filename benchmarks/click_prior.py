@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cold_start.comparison import SEED, K, everybody, fitted
+from benchmarks.cold_start.comparison import SEED, K, fitted, scores_of_all_users
 from benchmarks.cold_start.stand_ins import latest_items
 from benchmarks.cold_start.users import drawn, only
 from benchmarks.complete_journey import journey
@@ -38,24 +38,24 @@ def _measured(dataset: Dataset, figures: dict[str, float]) -> Table:
     cut, end = dataset.cuts.validation_from, dataset.cuts.test_from
     held = drawn(dataset, cut, end)
     data = only(dataset, index_of(held, dataset.interactions[USER_KEY]) < 0).training_data(cut)
-    people = pa.table({USER_KEY: held.tolist()})
-    wanted = targets(dataset.interactions, cold_start_data(data, people), cut, end)
+    frame_traits = pa.table({USER_KEY: held.tolist()})
+    test_targets = targets(dataset.interactions, cold_start_data(data, frame_traits), cut, end)
     before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
-    some, popular = np.flatnonzero(np.diff(wanted.indptr)), popularity(data)
+    some, popular = np.flatnonzero(np.diff(test_targets.indptr)), popularity(data)
     rules = CompiledRules.unrestricted(K, len(popular))
     table = Table("model", "clicks", "own", *(f"alike {alike:g}" for alike in ALIKE), title=f"NDCG@{K}")
     for kind in KINDS:
         model = fitted(kind, data)
         for n in CLICKS:
-            new = NewUsers.of(people, latest_items(before, held, n), data.items)
+            new = NewUsers.of(frame_traits, latest_items(before, held, n), data.items)
             for own in OWN:
-                found = []
+                rows = []
                 for alike in ALIKE:
                     prior = ClickPrior(model.with_users(new), new.events, popular, own, alike)
-                    ranking = lists_of_scores(everybody(prior)[some], rules, popular)
-                    found.append(float(accuracy(ranking.items, wanted[some])["ndcg"].mean()))
-                    figures[f"{kind}, {n} clicks, own {own:g}, alike {alike:g}"] = found[-1]
-                table.add_row(kind, str(n), f"{own:g}", *(f"{figure:.4f}" for figure in found))
+                    ranking = lists_of_scores(scores_of_all_users(prior)[some], rules, popular)
+                    rows.append(float(accuracy(ranking.items, test_targets[some])["ndcg"].mean()))
+                    figures[f"{kind}, {n} clicks, own {own:g}, alike {alike:g}"] = rows[-1]
+                table.add_row(kind, str(n), f"{own:g}", *(f"{figure:.4f}" for figure in rows))
     return table
 
 

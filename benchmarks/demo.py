@@ -58,11 +58,11 @@ def peak_memory(figures: dict[str, float]) -> Iterator[None]:
     """The highest sum of proportional set sizes (MB) of this process and the servers it talks to."""
     done, peak = threading.Event(), [0.0]
 
-    def look() -> None:
+    def sample() -> None:
         while not done.wait(0.5):
             peak[0] = max(peak[0], _memory())
 
-    watcher = threading.Thread(target=look, daemon=True)
+    watcher = threading.Thread(target=sample, daemon=True)
     watcher.start()
     yield
     done.set()
@@ -75,8 +75,8 @@ def _memory() -> float:
     var = os.environ["TAILORBIRD_VAR"]
     for process in psutil.process_iter():
         try:
-            mine = process.pid == os.getpid() or var in " ".join([*process.environ().values(), *process.cmdline()])
-            total += process.memory_full_info().pss / 1e6 if mine else 0.0
+            belongs = process.pid == os.getpid() or var in " ".join([*process.environ().values(), *process.cmdline()])
+            total += process.memory_full_info().pss / 1e6 if belongs else 0.0
         except psutil.Error:
             continue
     return total

@@ -7,7 +7,7 @@ from typing import Final
 from infra.database.engine import migrate
 from infra.services.embedded_postgres import EmbeddedPostgres
 
-_NOBODY: Final = "http://127.0.0.1:9"
+_NO_SERVER: Final = "http://127.0.0.1:9"
 
 
 def installed(var: Path) -> EmbeddedPostgres:
@@ -19,5 +19,5 @@ def installed(var: Path) -> EmbeddedPostgres:
     server.start()
     migrate(server.url())
     os.environ |= {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(var), "TAILORBIRD_DATABASE_URL": server.url()}
-    os.environ |= {"PREFECT_API_URL": f"{_NOBODY}/api", "MLFLOW_TRACKING_URI": _NOBODY}
+    os.environ |= {"PREFECT_API_URL": f"{_NO_SERVER}/api", "MLFLOW_TRACKING_URI": _NO_SERVER}
     return server

@@ -64,8 +64,8 @@ def searched(
     from tasks.tuning.search_model import search_model
 
     started = time.perf_counter()
-    found: Any = search_model.fn(dataset.version, kind, plan, budget, workers, fresh=True)
-    return found, time.perf_counter() - started
+    payload: Any = search_model.fn(dataset.version, kind, plan, budget, workers, fresh=True)
+    return payload, time.perf_counter() - started
 
 
 def relative_gain(pairs: list[tuple[Evaluation, Evaluation]]) -> Estimate:
@@ -100,37 +100,37 @@ def _improved(dataset: Dataset, minutes: float, figures: dict[str, float]) -> Ta
     plan = SearchPlan(seed=SEED)
     for name, kind in KINDS.items():
         budget = Budget(trials=None, minutes=minutes / len(KINDS), patience=1_000_000)
-        found, taken = searched(dataset, kind, plan, budget, WORKERS)
-        busy += sum(line["busy_seconds"] or 0.0 for line in found["tried"])
-        seconds += WORKERS * taken
+        payload, elapsed = searched(dataset, kind, plan, budget, WORKERS)
+        busy += sum(line["busy_seconds"] or 0.0 for line in payload["tried"])
+        seconds += WORKERS * elapsed
         cuts, folds = dataset.cuts, search_folds(dataset, plan.folds)
-        gain = relative_gain([_both(dataset, fold, kind, found["config"]) for fold in folds])
+        gain = relative_gain([_both(dataset, fold, kind, payload["config"]) for fold in folds])
         test = Fold(cuts.test_from, cuts.test_from, cuts.as_of)
-        later = relative_gain([_both(dataset, test, kind, found["config"])])
-        figures |= {f"trials_{name}": found["trials"], **_named(f"gain_{name}", gain)} | _named(
+        later = relative_gain([_both(dataset, test, kind, payload["config"])])
+        figures |= {f"trials_{name}": payload["trials"], **_bounds(f"gain_{name}", gain)} | _bounds(
             f"test_gain_{name}", later
         )
-        table.add_row(kind, str(found["trials"]), _told(gain), _told(later))
+        table.add_row(kind, str(payload["trials"]), _with_interval(gain), _with_interval(later))
     figures["overhead_share"] = 1 - busy / seconds
     return table
 
 
-def _named(name: str, gain: Estimate) -> dict[str, float]:
+def _bounds(name: str, gain: Estimate) -> dict[str, float]:
     return {name: gain.value, f"{name}_low": gain.low, f"{name}_high": gain.high}
 
 
-def _told(gain: Estimate) -> str:
+def _with_interval(gain: Estimate) -> str:
     return f"{gain.value:+.1%} ({gain.low:+.1%} to {gain.high:+.1%})"
 
 
 def _speedup(dataset: Dataset) -> float:
     """How much sooner two workers have tried the same settings than one who has both cores."""
     plan = SearchPlan("random", folds=1, seed=SEED)  # on one fold nothing is pruned, so that the work is the same
-    taken = dict.fromkeys((1, 2), 0.0)
+    seconds = dict.fromkeys((1, 2), 0.0)
     for kind, trials in _SAME.items():
-        for workers in taken:
-            taken[workers] += searched(dataset, kind, plan, Budget(trials, patience=trials), workers)[1]
-    return taken[1] / taken[2]
+        for workers in seconds:
+            seconds[workers] += searched(dataset, kind, plan, Budget(trials, patience=trials), workers)[1]
+    return seconds[1] / seconds[2]
 
 
 def main() -> None:

@@ -1,17 +1,16 @@
 """Audits what was served."""
 
 from datetime import date
-from typing import Any
 
 from prefect import flow
 
-from tasks.monitoring.audit.audit_lists import audit_lists
+from tasks.monitoring.audit.audit_lists import AuditResult, audit_lists
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.missed_schedules import drop_missed_slots
 
 
 @flow(flow_run_name="audit {placement}")
-def audit(placement: Words = "home", days: float = 28, as_of: date | None = None) -> dict[str, Any]:
+def audit(placement: Words = "home", days: float = 28, as_of: date | None = None) -> AuditResult:
     """Look at the lists that people were really shown: is a group served worse, and who gets the places?
 
     Args:

@@ -1,10 +1,8 @@
 """Looks for drift."""
 
-from typing import Any
-
 from prefect import flow
 
-from tasks.monitoring.drift.detect_drift import detect_drift
+from tasks.monitoring.drift.detect_drift import DriftRun, detect_drift
 from tasks.orchestration import run_names
 from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
@@ -13,7 +11,7 @@ from tasks.orchestration.windows_table import windows_table
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.monitor))
-def monitor(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
+def monitor(accept: str = "", accepted_by: str = "") -> DriftRun:
     """Hold what has happened since the champion has learned against what is usual, window by window.
 
     What is usual is learned first where that was not done yet. Where drift is more than chance, and it is time, a
@@ -25,6 +23,6 @@ def monitor(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
         accepted_by: Who accepts. It is recorded.
     """
     drop_missed_slots()
-    seen: dict[str, Any] = detect_drift(accept, accepted_by)
-    show("drift", *windows_table(seen, accept), WINDOWS)
-    return seen
+    result: DriftRun = detect_drift(accept, accepted_by)
+    show("drift", *windows_table(result, accept), WINDOWS)
+    return result

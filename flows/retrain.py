@@ -1,7 +1,5 @@
 """From newer events to a decision, in one run."""
 
-from typing import Any
-
 from prefect import flow
 
 from flows.review import review
@@ -11,7 +9,7 @@ from flows.train import MODELS, train
 from models.datasets.acceptance import Acceptance
 from models.tuning.retune_policy import MAX_MINUTES
 from tasks.datasets.build_dataset import build_dataset, later_split
-from tasks.monitoring.retraining.retrain_run import retraining
+from tasks.monitoring.retraining.retrain_run import RetrainResult, retraining
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.missed_schedules import drop_missed_slots
@@ -33,7 +31,7 @@ def retrain(
     reason: str = "",
     accepted_by: str = "",
     request: int | None = None,
-) -> dict[str, Any]:
+) -> RetrainResult:
     """Learn again from the events there are now: features, a search where one is due, train, review; and score, when
     nobody has to decide.
 

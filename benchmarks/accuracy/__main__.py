@@ -30,44 +30,46 @@ MODELS: Final = ("most_popular", "als", "item_knn", "graph_filter")
 _COLUMNS: Final = ("hr_10", "recall_10", "ndcg_10", "hr_20", "recall_20", "ndcg_20")
 
 
-def _step(asked: argparse.Namespace) -> dict[str, Any]:
+def _step(options: argparse.Namespace) -> dict[str, Any]:
     """Search or measure the one model named, in this process."""
-    kind = asked.models[0]
-    if asked.step == "search":
+    kind = options.models[0]
+    if options.step == "search":
         return asdict(
-            search(kind, asked.layout, split(asked.layout, "validation", asked.path, asked.test), asked.minutes)
+            search(
+                kind, options.layout, split(options.layout, "validation", options.path, options.test), options.minutes
+            )
         )
-    figures = measured(kind, json.loads(asked.settings), split(asked.layout, "test", asked.path, asked.test))
+    figures = measured(kind, json.loads(options.settings), split(options.layout, "test", options.path, options.test))
     return figures | {"peak_mb": peak_mb()}
 
 
-def _run(asked: argparse.Namespace, kind: str, step: str, *more: str) -> dict[str, Any]:
+def _run(options: argparse.Namespace, kind: str, step: str, *more: str) -> dict[str, Any]:
     """One step in a process of its own; what it complains of is complained of here."""
-    command = [sys.executable, "-m", "benchmarks.accuracy", "--path", str(asked.path), "--layout", asked.layout]
-    command += ["--test", str(asked.test)] if asked.test else []
+    command = [sys.executable, "-m", "benchmarks.accuracy", "--path", str(options.path), "--layout", options.layout]
+    command += ["--test", str(options.test)] if options.test else []
     done = subprocess.run([*command, "--models", kind, "--step", step, *more], stdout=subprocess.PIPE, text=True)
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
-    if done.returncode or not told:
-        raise TailorbirdError(f"{kind}, {step}: {told.get('error', f'ended with code {done.returncode}.')}")
-    return told
+    payload: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
+    if done.returncode or not payload:
+        raise TailorbirdError(f"{kind}, {step}: {payload.get('error', f'ended with code {done.returncode}.')}")
+    return payload
 
 
-def _compare(asked: argparse.Namespace) -> list[dict[str, Any]]:
+def _compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     console = Console()
-    catalogued = [kind for kind in asked.models if catalog.model_type(kind).space]
+    catalogued = [kind for kind in options.models if catalog.model_type(kind).space]
     rows = []
-    for kind in asked.models:
-        minutes = asked.minutes / max(1, len(catalogued))
-        found = _run(asked, kind, "search", "--minutes", str(minutes))
+    for kind in options.models:
+        minutes = options.minutes / max(1, len(catalogued))
+        settings = _run(options, kind, "search", "--minutes", str(minutes))
         chosen = ", ".join(
             f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in found["settings"].items()
+            for name, value in settings["settings"].items()
         )
         console.print(
-            f"{kind}: {found['value']:.4f} on the validation, best of {found['trials']}: {chosen}", soft_wrap=True
+            f"{kind}: {settings['value']:.4f} on the validation, best of {settings['trials']}: {chosen}", soft_wrap=True
         )
-        figures = _run(asked, kind, "measure", "--settings", json.dumps(found["settings"]))
-        rows.append({"model": kind, **figures, "settings": found["settings"]})
+        figures = _run(options, kind, "measure", "--settings", json.dumps(settings["settings"]))
+        rows.append({"model": kind, **figures, "settings": settings["settings"]})
     return rows
 
 
@@ -81,7 +83,7 @@ def _show(rows: list[dict[str, Any]], title: str) -> None:
     Console(width=max(Console().width, 110)).print(table)
 
 
-def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--path", type=Path, required=True, help="the file; for pairs train, or a folder of train* and test*"
@@ -98,20 +100,23 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the models, or (for the processes that this starts) take one step of one of them."""
-    asked = _asked(arguments)
+    options = _parse_arguments(arguments)
     try:
-        for kind in asked.models:
+        for kind in options.models:
             catalog.model_type(kind)
-        if asked.step:
-            print(json.dumps(_step(asked)))
+        if options.step:
+            print(json.dumps(_step(options)))
             return 0
-        rows = _compare(asked)
+        rows = _compare(options)
     except TailorbirdError as error:
-        print(json.dumps({"error": str(error)}) if asked.step else error, file=sys.stdout if asked.step else sys.stderr)
+        print(
+            json.dumps({"error": str(error)}) if options.step else error,
+            file=sys.stdout if options.step else sys.stderr,
+        )
         return 1
-    _show(rows, f"accuracy on {asked.path.name}, {machine()}")
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=1) + "\n")
+    _show(rows, f"accuracy on {options.path.name}, {machine()}")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

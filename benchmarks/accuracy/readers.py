@@ -32,12 +32,12 @@ def read(path: Path) -> Interactions:
     Rows and columns of a matrix are named by their numbers. Raises BadFileError.
     """
     try:
-        found = _matrix(path) if path.suffix == ".npz" else _lines(path)
+        matches = _matrix(path) if path.suffix == ".npz" else _lines(path)
     except (OSError, EOFError, UnicodeDecodeError, ValueError, zipfile.BadZipFile) as error:
         raise BadFileError(f"{path} cannot be read: {error}") from error
-    if not len(found.user):
+    if not len(matches.user):
         raise BadFileError(f"{path} holds no interactions.")
-    return found
+    return matches
 
 
 def train_and_test(path: Path, test: Path | None) -> tuple[Path, Path]:
@@ -53,11 +53,11 @@ def train_and_test(path: Path, test: Path | None) -> tuple[Path, Path]:
 
 
 def _only(folder: Path, prefix: str) -> Path:
-    found = sorted(folder.glob(f"{prefix}*"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
+    matches = sorted(folder.glob(f"{prefix}*"))
+    if len(matches) != 1:
+        names = ", ".join(file.name for file in matches) or "none"
         raise BadFileError(f"{folder} should hold one {prefix}* file; there: {names}.")
-    return found[0]
+    return matches[0]
 
 
 def _matrix(path: Path) -> Interactions:

@@ -59,13 +59,13 @@ def leave_one_out(rows: Interactions, part: Part) -> Split:
     user, item = user[order], item[order]
     length = np.bincount(user, minlength=len(users))
     from_end = np.cumsum(length)[user] - np.arange(len(user)) - 1
-    asked = length[user] >= 3
-    if not asked.any():
+    evaluated = length[user] >= 3
+    if not evaluated.any():
         raise BadFileError("No user has three interactions: one to learn from, one to validate and one to test.")
-    held = np.where(asked, 1 if part == "test" else 2, 0)
-    kept, wanted = from_end >= held, asked & (from_end == held - 1)
-    data = training_data(users, items, user[kept], item[kept], (from_end - held)[kept] + 1)
-    return Split(data, _matrix(user[wanted], item[wanted], data))
+    held = np.where(evaluated, 1 if part == "test" else 2, 0)
+    training, targets = from_end >= held, evaluated & (from_end == held - 1)
+    data = training_data(users, items, user[training], item[training], (from_end - held)[training] + 1)
+    return Split(data, _matrix(user[targets], item[targets], data))
 
 
 def given(train: Interactions, test: Interactions, part: Part, seed: int = SEED) -> Split:
@@ -76,12 +76,12 @@ def given(train: Interactions, test: Interactions, part: Part, seed: int = SEED)
     both = Interactions(*(np.concatenate(columns) for columns in zip(train, test, strict=True)))
     users, items, user, item = _coded(both)
     to_test = np.arange(len(user)) >= len(train.user)
-    wanted = to_test if part == "test" else _drawn(user[~to_test], seed)
+    targets = to_test if part == "test" else _drawn(user[~to_test], seed)
     user, item = (user, item) if part == "test" else (user[~to_test], item[~to_test])
-    if not wanted.any():
+    if not targets.any():
         raise BadFileError("No user has two pairs to learn from: nothing can be held out to choose settings by.")
-    data = training_data(users, items, user[~wanted], item[~wanted], np.ones(int((~wanted).sum()), dtype=np.int64))
-    return Split(data, _matrix(user[wanted], item[wanted], data))
+    data = training_data(users, items, user[~targets], item[~targets], np.ones(int((~targets).sum()), dtype=np.int64))
+    return Split(data, _matrix(user[targets], item[targets], data))
 
 
 def training_data(
@@ -113,12 +113,12 @@ def training_data(
 
 def sample(targets: Any, users: int, seed: int = SEED) -> Any:
     """The targets of at most that many users, drawn by seed."""
-    asked = np.flatnonzero(np.diff(targets.indptr))
-    if len(asked) <= users:
+    evaluated = np.flatnonzero(np.diff(targets.indptr))
+    if len(evaluated) <= users:
         return targets
-    kept = np.zeros(targets.shape[0], dtype=np.float32)
-    kept[np.random.default_rng(seed).choice(asked, size=users, replace=False)] = 1
-    return sparse.csr_array(sparse.diags_array(kept) @ targets).astype(bool)
+    training = np.zeros(targets.shape[0], dtype=np.float32)
+    training[np.random.default_rng(seed).choice(evaluated, size=users, replace=False)] = 1
+    return sparse.csr_array(sparse.diags_array(training) @ targets).astype(bool)
 
 
 def _drawn(user: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:

@@ -52,7 +52,7 @@ STARTS: Final[dict[Layout, dict[str, list[dict[str, Any]]]]] = {
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchedSettings:
     """The best settings of a search, how well they did on the validation, and how many were tried."""
 
     settings: dict[str, Any]
@@ -60,7 +60,7 @@ class Found:
     trials: int
 
 
-def search(kind: str, layout: Layout, split: Split, minutes: float) -> Found:
+def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedSettings:
     """Try settings of the model for that long, at least one (the one under way is finished) and at most `TRIALS`.
 
     The sensible ones come first, then what Optuna's TPE sampler (Bergstra et al. 2011) suggests from those before.
@@ -80,7 +80,7 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> Found:
         if time.monotonic() >= end:
             break
     tried = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    return Found(study.best_params, study.best_value, len(tried))
+    return SearchedSettings(study.best_params, study.best_value, len(tried))
 
 
 def starts(kind: str, layout: Layout) -> list[dict[str, Any]]:
@@ -105,12 +105,12 @@ def figures(model: Recommender, split: Split) -> dict[str, float]:
 
 
 def _averages(ranked: Any, targets: Any) -> dict[str, float]:
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for k in (10, 20):
         measured = accuracy(ranked[:, :k], targets)
         names = {"hr": "hit_rate", "recall": "recall", "ndcg": "ndcg"}
-        found |= {f"{short}_{k}": float(measured[name].mean()) for short, name in names.items()}
-    return found
+        metrics |= {f"{short}_{k}": float(measured[name].mean()) for short, name in names.items()}
+    return metrics
 
 
 def measured(kind: str, settings: Mapping[str, Any], split: Split) -> dict[str, float]:

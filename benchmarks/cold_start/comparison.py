@@ -23,11 +23,11 @@ _METRICS: Final = ("ndcg", "recall", "hit_rate")
 class Comparison:
     """A table that grows by a row a way; the first way is what the others are held against."""
 
-    def __init__(self, title: str, wanted: Any, fallback: Scores, figures: dict[str, float]) -> None:
-        self._wanted, self._fallback, self._figures = wanted, fallback, figures
+    def __init__(self, title: str, targets: Any, fallback: Scores, figures: dict[str, float]) -> None:
+        self._targets, self._fallback, self._figures = targets, fallback, figures
         self._first: NDArray[np.float64] | None = None
         self._name = title.split(":")[0].replace(" ", "_")
-        self.table = Table(title=f"{title} ({wanted.shape[0]:,} households)", title_justify="left")
+        self.table = Table(title=f"{title} ({targets.shape[0]:,} households)", title_justify="left")
         for column in ("way", *(f"{name}@{K}" for name in _METRICS), "95 % of ndcg", "95 % of the difference"):
             self.table.add_column(column, justify="left" if column == "way" else "right")
 
@@ -45,9 +45,9 @@ class Comparison:
             way, *(f"{mean:.4f}" for mean in means.values()), *(f"{low:+.4f} to {high:+.4f}" for low, high in spans)
         )
 
-    def add_nothing(self, way: str) -> None:
+    def add_unanswered(self, way: str) -> None:
         """A way that leaves all places to the fallback."""
-        self.add(way, np.full(self._wanted.shape, -np.inf, dtype=np.float32))
+        self.add(way, np.full(self._targets.shape, -np.inf, dtype=np.float32))
 
 
 def fitted(kind: str, data: TrainingData) -> Any:
@@ -55,7 +55,7 @@ def fitted(kind: str, data: TrainingData) -> Any:
     return catalog.model_type(kind).fit(data, catalog.config(kind), SEED)
 
 
-def everybody(model: Any) -> Scores:
+def scores_of_all_users(model: Any) -> Scores:
     """The scores of all of a model's users."""
     scores: Scores = model.scores(np.arange(len(model.users), dtype=np.int32))
     return scores

@@ -32,29 +32,29 @@ def new_products(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     cut = dataset.cuts.test_from
     data = dataset.training_data(cut)
     products, paths = new_of(dataset, data)
-    wanted = targets(dataset.interactions, replace(data, items=products), cut, dataset.cuts.as_of)
+    test_targets = targets(dataset.interactions, replace(data, items=products), cut, dataset.cuts.as_of)
     place = data.item_index(products)
     popular = np.where(place >= 0, popularity(data)[place], np.float32(0))
     figures |= {
         "new_products": len(products),
         "of_them_sold_before": float((place >= 0).sum()),
-        "new_products_bought_later": len(np.unique(wanted.indices)),
+        "new_products_bought_later": len(np.unique(test_targets.indices)),
     }
     groups = {
         f"new products: first sold in the last {DAYS} days, or never": np.arange(len(products)),
         "never sold: the products without any history": np.flatnonzero(place < 0),
     }
     everyone = np.arange(len(data.users), dtype=np.int32)
-    asked = {title: everyone[np.diff(wanted[:, shown].indptr) > 0] for title, shown in groups.items()}
+    users_by_group = {title: everyone[np.diff(test_targets[:, shown].indptr) > 0] for title, shown in groups.items()}
     compared = {
-        title: Comparison(title, wanted[asked[title]][:, shown], popular[shown], figures)
+        title: Comparison(title, test_targets[users_by_group[title]][:, shown], popular[shown], figures)
         for title, shown in groups.items()
     }
     for table in compared.values():
-        table.add_nothing("their own sales of late")
+        table.add_unanswered("their own sales of late")
     for way, scores in _ways(dataset, data, products, paths):
         for title, shown in groups.items():
-            compared[title].add(way, scores(asked[title])[:, shown])
+            compared[title].add(way, scores(users_by_group[title])[:, shown])
     return [table.table for table in compared.values()]
 
 

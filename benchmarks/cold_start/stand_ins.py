@@ -13,8 +13,8 @@ from models.recommenders.baselines.most_popular import popularity
 
 def latest_items(interactions: pa.Table, keys: NDArray[np.str_], n: int) -> pa.Table:
     """`user_key` and `item_id` of the last `n` different items of each user: stands for what a newcomer clicks."""
-    mine = interactions.take(np.flatnonzero(index_of(keys, interactions[USER_KEY]) >= 0))
-    last = mine.group_by([USER_KEY, ITEM_ID]).aggregate([("occurred_at", "max")])
+    own_rows = interactions.take(np.flatnonzero(index_of(keys, interactions[USER_KEY]) >= 0))
+    last = own_rows.group_by([USER_KEY, ITEM_ID]).aggregate([("occurred_at", "max")])
     ordered = last.sort_by([(USER_KEY, "ascending"), ("occurred_at_max", "descending"), (ITEM_ID, "ascending")])
     user = index_of(keys, ordered[USER_KEY])
     return ordered.select([USER_KEY, ITEM_ID]).take(np.flatnonzero(places(user) < n))
@@ -25,8 +25,8 @@ def category_popularity(data: TrainingData, paths: NDArray[np.str_], half_life_d
 
     The mean is over the items of the whole path, or of the nearest level above that has sold anything; 0 without any.
     """
-    found = _means(data.item_categories, popularity(data, half_life_days))
-    return np.array([_nearest(found, path) for path in paths.tolist()], dtype=np.float32)
+    means = _means(data.item_categories, popularity(data, half_life_days))
+    return np.array([_nearest(means, path) for path in paths.tolist()], dtype=np.float32)
 
 
 def _means(paths: NDArray[np.str_], popularity: NDArray[np.float32]) -> dict[str, float]:

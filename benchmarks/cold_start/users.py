@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from rich.table import Table
 
-from benchmarks.cold_start.comparison import SEED, Comparison, Scores, everybody, fitted
+from benchmarks.cold_start.comparison import SEED, Comparison, Scores, fitted, scores_of_all_users
 from benchmarks.cold_start.stand_ins import latest_items
 from models.columns import OCCURRED_AT, SESSION_ID, USER_KEY
 from models.datasets.cold_start import NewUsers
@@ -48,17 +48,17 @@ def few_baskets(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     held = drawn(dataset, cut, end)
     less = cut_down(dataset, held, cut)
     data = less.training_data(cut)
-    wanted, popular = less.holdout(data, end), popularity(data)
-    cold = (data.baskets() <= FEW) & (np.diff(wanted.indptr) > 0)
+    test_targets, popular = less.holdout(data, end), popularity(data)
+    cold = (data.baskets() <= FEW) & (np.diff(test_targets.indptr) > 0)
     chosen = index_of(held, data.users) >= 0
     rows = {
         f"few baskets: households with 1 to {FEW}": cold & ~chosen,
         f"cut down: households of which the last 1 to {FEW} baskets are known": cold & chosen,
     }
-    groups = {title: np.flatnonzero(mine).astype(np.int32) for title, mine in rows.items()}
-    compared = {title: Comparison(title, wanted[users], popular, figures) for title, users in groups.items()}
+    groups = {title: np.flatnonzero(mask).astype(np.int32) for title, mask in rows.items()}
+    compared = {title: Comparison(title, test_targets[users], popular, figures) for title, users in groups.items()}
     for table in compared.values():
-        table.add_nothing("best sellers")
+        table.add_unanswered("best sellers")
     for kind in _MODELS:
         model = fitted(kind, data)
         for title, users in groups.items():
@@ -70,22 +70,22 @@ def withheld(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     """Households that models never see, told by three products or by their traits."""
     cut, end = dataset.cuts.test_from, dataset.cuts.as_of
     held = drawn(dataset, cut, end)
-    rest = only(dataset, index_of(held, dataset.interactions[USER_KEY]) < 0)
-    data, traits = rest.training_data(cut), traits_of(dataset, pa.array(held.tolist()))
+    remaining = only(dataset, index_of(held, dataset.interactions[USER_KEY]) < 0)
+    data, traits = remaining.training_data(cut), traits_of(dataset, pa.array(held.tolist()))
     frame = cold_start_data(data, traits)
-    wanted = targets(dataset.interactions, frame, cut, end)
+    test_targets = targets(dataset.interactions, frame, cut, end)
     before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
     clicks = latest_items(before, held, CLICKS)
     models = {kind: fitted(kind, data) for kind in ("als", "item_knn", "graph_filter", "content_based")}
     hybrid, segments = fitted("lightfm_hybrid", data), fitted("segment_popular", data)
-    told = np.diff(frame.user_tags.indptr) > 0
-    some = np.flatnonzero(np.diff(wanted.indptr) > 0)
-    figures |= {"households_withheld": len(some), "of_them_with_traits": float(told[some].sum())}
+    has_traits = np.diff(frame.user_tags.indptr) > 0
+    some = np.flatnonzero(np.diff(test_targets.indptr) > 0)
+    figures |= {"households_withheld": len(some), "of_them_with_traits": float(has_traits[some].sum())}
     popular = popularity(data)
 
     def of(rows: NDArray[Any], title: str, ways: Mapping[str, Scores]) -> Table:
-        compared = Comparison(title, wanted[rows], popular, figures)
-        compared.add_nothing("best sellers")
+        compared = Comparison(title, test_targets[rows], popular, figures)
+        compared.add_unanswered("best sellers")
         for way, scores in ways.items():
             compared.add(way, scores[rows])
         return compared.table
@@ -94,22 +94,22 @@ def withheld(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     bare, unseen = replace(new, traits=traits.select([USER_KEY])), NewUsers.of(traits, clicks.slice(0, 0), data.items)
     seen = np.where(new.events.toarray() > 0, popular, np.float32(-np.inf))
     by_clicks = {"the clicked, then best sellers": seen}
-    by_clicks |= {kind: everybody(model.with_users(bare)) for kind, model in models.items()}
-    alone = ClickPrior(models["item_knn"].with_users(bare), bare.events, popular, alike=0)
-    by_clicks["prior without a model"] = everybody(alone)
+    by_clicks |= {kind: scores_of_all_users(model.with_users(bare)) for kind, model in models.items()}
+    prior_only = ClickPrior(models["item_knn"].with_users(bare), bare.events, popular, alike=0)
+    by_clicks["prior without a model"] = scores_of_all_users(prior_only)
     for kind in KINDS:
         prior = ClickPrior(models[kind].with_users(bare), bare.events, popular)
-        by_clicks[f"{kind} with prior"] = everybody(prior)
-    by_clicks["lightfm_hybrid"] = everybody(hybrid.with_users(bare))
+        by_clicks[f"{kind} with prior"] = scores_of_all_users(prior)
+    by_clicks["lightfm_hybrid"] = scores_of_all_users(hybrid.with_users(bare))
     by_traits = {
-        "segment_popular": everybody(segments.with_users(unseen)),
-        "lightfm_hybrid, traits": everybody(hybrid.with_users(unseen)),
+        "segment_popular": scores_of_all_users(segments.with_users(unseen)),
+        "lightfm_hybrid, traits": scores_of_all_users(hybrid.with_users(unseen)),
         "lightfm_hybrid, clicks": by_clicks["lightfm_hybrid"],
-        "lightfm_hybrid, traits and clicks": everybody(hybrid.with_users(new)),
+        "lightfm_hybrid, traits and clicks": scores_of_all_users(hybrid.with_users(new)),
     }
     return [
         of(some, f"{CLICKS} clicks: households withheld, {CLICKS} products known", by_clicks),
-        of(np.intersect1d(some, np.flatnonzero(told)), "traits: households withheld, traits known", by_traits),
+        of(np.intersect1d(some, np.flatnonzero(has_traits)), "traits: households withheld, traits known", by_traits),
     ]
 
 
@@ -122,8 +122,8 @@ def drawn(dataset: Dataset, cut: int, end: int) -> NDArray[np.str_]:
 
 def only(dataset: Dataset, rows: NDArray[np.bool_]) -> Dataset:
     """The data set with these purchases alone, its features to be worked out from them."""
-    kept = dataset.interactions.take(np.flatnonzero(rows))
-    return Dataset(dataset.manifest, kept, dataset.users, dataset.items)
+    kept_rows = dataset.interactions.take(np.flatnonzero(rows))
+    return Dataset(dataset.manifest, kept_rows, dataset.users, dataset.items)
 
 
 def cut_down(dataset: Dataset, held: NDArray[np.str_], cut: int) -> Dataset:

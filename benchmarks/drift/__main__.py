@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.drift import scorecard
 from benchmarks.drift.detection_metrics import WINDOWS
 from benchmarks.drift.evidently_runner import installed
-from benchmarks.drift.runs import SEED, Seen, seen
+from benchmarks.drift.runs import SEED, StreamResult, seen
 from benchmarks.drift.shifts import SHIFTS
 from benchmarks.results import publish
 
@@ -29,26 +29,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=STREAMS)
     parser.add_argument("--ours", action="store_true", help="Only ours.")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     started = time.perf_counter()
-    if not asked.ours:
+    if not options.ours:
         installed()
-    found = list(seen(asked.streams, 0 if asked.ours else PEER_STREAMS))
-    show(found)
-    whole = asked.streams == STREAMS and not asked.ours
-    name = "drift" if whole else f"drift-{asked.streams}"
-    publish(name, {**figures(found), "seconds": time.perf_counter() - started}, SEED)
+    streams = list(seen(options.streams, 0 if options.ours else PEER_STREAMS))
+    show(streams)
+    whole = options.streams == STREAMS and not options.ours
+    name = "drift" if whole else f"drift-{options.streams}"
+    publish(name, {**figures(streams), "seconds": time.perf_counter() - started}, SEED)
 
 
-def figures(streams: Sequence[Seen]) -> dict[str, float]:
+def figures(streams: Sequence[StreamResult]) -> dict[str, float]:
     """All of them, by name."""
     both = [one for one in streams if one.theirs]
     return scorecard.ours(streams) | (scorecard.theirs(both) if both else {})
 
 
-def show(streams: Sequence[Seen]) -> None:
+def show(streams: Sequence[StreamResult]) -> None:
     """The table of shifts, and beneath it what happens when there is none."""
-    said, both = figures(streams), [one for one in streams if one.theirs]
+    scores, both = figures(streams), [one for one in streams if one.theirs]
     table = Table(title=f"Shifts in {len(streams)} streams, {WINDOWS} days to find them", title_justify="left")
     for name in ("shift", "power", "delay", "found by"):
         table.add_column(name, justify="left" if name in ("shift", "found by") else "right")
@@ -56,18 +56,18 @@ def show(streams: Sequence[Seen]) -> None:
         for name in ("at their rate", "Evidently: power", "delay", "found by", "at a table's rate", "a whole table"):
             table.add_column(name, justify="left" if name == "found by" else "right")
     for shift in SHIFTS:
-        cells = [f"{said[f'power_{shift}']:.0%}", _windows(said[f"delay_{shift}"]), scorecard.way(streams, shift)]
-        table.add_row(shift.replace("_", " "), *cells, *(_theirs(said, shift, both) if both else []))
+        cells = [f"{scores[f'power_{shift}']:.0%}", _windows(scores[f"delay_{shift}"]), scorecard.way(streams, shift)]
+        table.add_row(shift.replace("_", " "), *cells, *(_theirs(scores, shift, both) if both else []))
     Console().print(table)
-    _calm(said)
+    _calm(scores)
 
 
-def _theirs(said: Mapping[str, float], shift: str, both: Sequence[Seen]) -> list[str]:
+def _theirs(scores: Mapping[str, float], shift: str, both: Sequence[StreamResult]) -> list[str]:
     ours, theirs, seldom, whole = (
-        _windows(said[f"{name}_delay_{shift}"])
+        _windows(scores[f"{name}_delay_{shift}"])
         for name in ("equal_rate", "evidently", "dataset_rate", "evidently_dataset")
     )
-    power = f"{said[f'evidently_power_{shift}']:.0%}"
+    power = f"{scores[f'evidently_power_{shift}']:.0%}"
     return [ours, power, theirs, scorecard.their_way(both, shift), seldom, whole]
 
 
@@ -75,22 +75,23 @@ def _windows(delay: float) -> str:
     return f"{delay:g}" if delay <= WINDOWS else "not found"
 
 
-def _calm(said: Mapping[str, float]) -> None:
+def _calm(scores: Mapping[str, float]) -> None:
     print(
-        f"{said['stationary_windows']:,.0f} stationary windows: {said['false_retrains']:.0f} requests, joint statistic "
-        f"out of its band in {said['false_alarm_rate']:.2%}, feed taken for broken in {said['false_blocks']:.2%}."
+        f"{scores['stationary_windows']:,.0f} stationary windows: {scores['false_retrains']:.0f} requests, "
+        f"joint statistic beyond its limit in {scores['false_alarm_rate']:.2%}, "
+        f"feed judged broken in {scores['false_blocks']:.2%}."
     )
-    if "evidently_false_alarm_rate" not in said:
+    if "evidently_false_alarm_rate" not in scores:
         return
     print(
-        f"Evidently, in {said['evidently_stationary_windows']:,.0f} of them: any column in "
-        f"{said['evidently_false_alarm_rate']:.2%}, a whole table in {said['evidently_dataset_alarm_rate']:.2%}."
+        f"Evidently, in {scores['evidently_stationary_windows']:,.0f} of them: any column in "
+        f"{scores['evidently_false_alarm_rate']:.2%}, a whole table in {scores['evidently_dataset_alarm_rate']:.2%}."
     )
     print(
-        f"Ours at their rate: single windows above {said['equal_rate_limit']:.2f}; at that of a whole table, "
-        f"{said['dataset_rate_limit']:.2f}. Delays beside each other are at equal rates."
+        f"Ours at their rate: single windows above {scores['equal_rate_limit']:.2f}; at that of a whole table, "
+        f"{scores['dataset_rate_limit']:.2f}. Delays beside each other are at equal rates."
     )
-    if not said["evidently_false_alarm_rate"]:
+    if not scores["evidently_false_alarm_rate"]:
         print("Evidently had no false alarm: ours may not have one either, its limit is its largest stationary value.")
 
 

@@ -17,7 +17,7 @@ CODES: Final = np.array([KIND[name] for name in KINDS])
 """Of kinds of events, by those of the made-up shop."""
 _MONTHS: Final = 6
 _ITEMS: Final = 5_000
-_PLAN: Final = Plan(purchases=600_000, trails=1.0, looks=700_000, sessions=220_000)
+_PLAN: Final = Plan(purchases=600_000, trails=1.0, views=700_000, sessions=220_000)
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Shop:
 
 
 def _first(codes: Array, at: Array, size: int) -> Array:
-    found = np.full(size, np.iinfo(np.int64).max)
-    np.minimum.at(found, codes, at)
-    return found
+    first_seen = np.full(size, np.iinfo(np.int64).max)
+    np.minimum.at(first_seen, codes, at)
+    return first_seen
 
 
 def _prices(rows: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.drift.base_shop import Shop, goods
-from benchmarks.drift.detection_metrics import Found
+from benchmarks.drift.detection_metrics import Alarms
 from benchmarks.drift.evidently_tables import Tables
 from benchmarks.drift.streams import Stream, joined
 from benchmarks.results import FOLDER
@@ -30,11 +30,11 @@ class Verdicts:
 
     columns: Sequence[Sequence[str]]
     """By window, those that drifted."""
-    dataset: Found
+    dataset: Alarms
     """[windows] whether a whole table did, by its own rule."""
 
     @property
-    def alarms(self) -> Found:
+    def alarms(self) -> Alarms:
         """[windows] whether any column drifted."""
         return np.array([bool(names) for names in self.columns])
 
@@ -60,8 +60,8 @@ def verdicts(shop: Shop, stream: Stream, known: range, courses: Mapping[str, Seq
                 _write(folder / course, window, tables, [day], random)
         command = [str(_HOME / "bin" / "python"), "-W", "ignore", str(_SCRIPT), str(folder)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    said = json.loads(done.stdout.splitlines()[-1])
-    return {course: _verdicts(windows) for course, windows in said.items()}
+    payload = json.loads(done.stdout.splitlines()[-1])
+    return {course: _verdicts(windows) for course, windows in payload.items()}
 
 
 def _verdicts(windows: Sequence[Mapping[str, Sequence[str]]]) -> Verdicts:

@@ -24,18 +24,18 @@ def main() -> None:
     """Print for each course, by window, the columns that drifted and whether a whole table did, as JSON."""
     folder = Path(sys.argv[1])
     reference = _read(folder / "reference", 0)
-    said: dict[str, list[Any]] = {}
+    answers: dict[str, list[Any]] = {}
     for course in sorted(path.name for path in folder.iterdir() if path.name != "reference"):
         windows = sorted({int(path.name.split(".")[0]) for path in (folder / course).iterdir()})
-        said[course] = [_looked(reference, _read(folder / course, window)) for window in windows]
-    print(json.dumps(said))
+        answers[course] = [_alarms(reference, _read(folder / course, window)) for window in windows]
+    print(json.dumps(answers))
 
 
 def _read(course: Path, window: int) -> list[Any]:
     return [pd.read_parquet(course / f"{window}.{name}.parquet") for name in _TABLES]
 
 
-def _looked(reference: list[Any], window: list[Any]) -> dict[str, Any]:
+def _alarms(reference: list[Any], window: list[Any]) -> dict[str, Any]:
     sides = list(zip(reference, window, strict=True))
     drifted = [[name for name in then if _drifted(then[name], now[name])] for then, now in sides]
     whole = [len(names) >= _DRIFT_SHARE * len(then.columns) for names, then in zip(drifted, reference, strict=True)]

@@ -54,20 +54,20 @@ class Tables:
                 "event_type": np.array(EVENT_TYPES)[some.kind],
                 "category": self.item_table.category[some.item].astype(str),
                 "popularity": self.decile[some.item].astype(str),
-                "new_item": _yes(some.item_since >= new),
-                "new_user": _yes(some.user_since >= new),
+                "new_item": _mask(some.item_since >= new),
+                "new_user": _mask(some.user_since >= new),
                 "hour": (some.at // 3_600 % 24).astype(np.float64),
                 "position": np.where(shown & (some.position > 0), some.position, np.nan),
                 "value": np.where(bought, some.value, np.nan),
                 "quantity": np.where(bought, some.quantity, np.nan),
-                "clicked": pa.array(_yes(clicked[drawn]), mask=~shown),
+                "clicked": pa.array(_mask(clicked[drawn]), mask=~shown),
             }
         )
 
     def users(self, days: list[Events], random: np.random.Generator) -> pa.Table:
         """The features of the users of each day."""
-        found = [features(day.such(INTERACTIONS[day.kind]), self.item_table)[1] for day in days]
-        columns = {name.replace(" ", "_"): np.concatenate([one[name] for one in found]) for name in found[0]}
+        values = [features(day.such(INTERACTIONS[day.kind]), self.item_table)[1] for day in days]
+        columns = {name.replace(" ", "_"): np.concatenate([one[name] for one in values]) for name in values[0]}
         drawn = _drawn(len(columns["events"]), random)
         return pa.table({name: values[drawn] for name, values in columns.items()})
 
@@ -78,11 +78,11 @@ def _clicked(events: Events) -> Any:
     return np.isin(pair, pair[(events.kind == CLICKED) & events.listed])
 
 
-def _yes(which: Any) -> Any:
-    return np.where(which, "yes", "no")
+def _mask(mask: Any) -> Any:
+    return np.where(mask, "yes", "no")
 
 
 def _drawn(rows: int, random: np.random.Generator) -> Any:
-    found = np.zeros(rows, dtype=np.bool_)
-    found[random.permutation(rows)[:ROWS]] = True
-    return found
+    values = np.zeros(rows, dtype=np.bool_)
+    values[random.permutation(rows)[:ROWS]] = True
+    return values

@@ -28,7 +28,7 @@ _PROCESSES: Final = 2
 
 
 @dataclass(frozen=True)
-class Seen:
+class StreamResult:
     """Of one stream: its stationary windows, and those after each shift by name."""
 
     ours: Mapping[str, Course]
@@ -36,13 +36,13 @@ class Seen:
     """Empty where Evidently was not asked."""
 
 
-def seen(streams: int, peers: int) -> Iterator[Seen]:
+def seen(streams: int, peers: int) -> Iterator[StreamResult]:
     """What was seen of so many streams, of the first ones by Evidently, too."""
     _shop()  # processes share it
     with ProcessPoolExecutor(_PROCESSES, mp_context=get_context("fork")) as pool:
         numbers = range(streams)
-        found = pool.map(_seen, [_FIRST + number for number in numbers], [number < peers for number in numbers])
-        for number, one in enumerate(found):
+        results = pool.map(_seen, [_FIRST + number for number in numbers], [number < peers for number in numbers])
+        for number, one in enumerate(results):
             print(f"stream {number + 1} of {streams}", file=sys.stderr)
             yield one
 
@@ -52,7 +52,7 @@ def _shop() -> Shop:
     return Shop.made(SEED)
 
 
-def _seen(seed: int, peer: bool) -> Seen:
+def _seen(seed: int, peer: bool) -> StreamResult:
     stream = Stream(_shop(), seed, KNOWN)
     monitor = Monitor.learnt(_shop(), stream)
     courses = _courses(stream)
@@ -60,13 +60,13 @@ def _seen(seed: int, peer: bool) -> Seen:
         name: monitor.course(joined(days), range(start, start + len(days))) for name, (start, days) in courses.items()
     }
     days = {name: days for name, (_, days) in courses.items()}
-    return Seen(ours, verdicts(_shop(), stream, monitor.before, days) if peer else {})
+    return StreamResult(ours, verdicts(_shop(), stream, monitor.before, days) if peer else {})
 
 
 def _courses(stream: Stream) -> dict[str, tuple[int, list[Events]]]:
     """The first window and the days of each course."""
     began = KNOWN + AGE
-    found = {STATIONARY: (KNOWN, [stream.day(KNOWN + day) for day in range(DAYS)])}
+    results = {STATIONARY: (KNOWN, [stream.day(KNOWN + day) for day in range(DAYS)])}
     for name, shift in SHIFTS.items():
-        found[name] = (began, [stream.day(began + day, shift, began) for day in range(WINDOWS)])
-    return found
+        results[name] = (began, [stream.day(began + day, shift, began) for day in range(WINDOWS)])
+    return results

@@ -5,38 +5,38 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmarks.drift.detection_metrics import WINDOWS, Detection, Found, delay, detection, limit_at_rate
-from benchmarks.drift.runs import STATIONARY, Seen
+from benchmarks.drift.detection_metrics import WINDOWS, Alarms, Detection, delay, detection, limit_at_rate
+from benchmarks.drift.runs import STATIONARY, StreamResult
 from benchmarks.drift.shifts import LARGER, SHIFTS
 from benchmarks.drift.tailorbird_monitor import Course
 
-Told = Callable[[str], list[Found]]
+AlarmsOf = Callable[[str], list[Alarms]]
 """What a monitor found after a shift, by stream."""
 
 
-def ours(streams: Sequence[Seen]) -> dict[str, float]:
+def ours(streams: Sequence[StreamResult]) -> dict[str, float]:
     """Tailorbird as it comes: two of the latest windows ask, a broken feed blocks at once."""
     calm = [one.ours[STATIONARY] for one in streams]
     windows = sum(len(one.joint) for one in calm)
-    asked = int(sum(one.asked.sum() for one in calm))
+    requests = int(sum(one.requests.sum() for one in calm))
     figures = {
         "stationary_windows": float(windows),
-        "false_retrains": float(asked),
-        "windows_between_false_retrains": windows / max(1, asked),
-        "false_alarm_rate": float(sum(one.left.sum() for one in calm)) / windows,
+        "false_retrains": float(requests),
+        "windows_between_false_retrains": windows / max(1, requests),
+        "false_alarm_rate": float(sum(one.exceeds.sum() for one in calm)) / windows,
         "false_blocks": float(sum(one.blocked.sum() for one in calm)) / windows,
     }
-    found = detections(lambda shift: [noticed(one.ours[shift]) for one in streams])
-    return figures | _listed("", found) | {"worst_median_delay": worst(found)}
+    results = detections(lambda shift: [noticed(one.ours[shift]) for one in streams])
+    return figures | _listed("", results) | {"worst_median_delay": worst(results)}
 
 
-def theirs(streams: Sequence[Seen]) -> dict[str, float]:
+def theirs(streams: Sequence[StreamResult]) -> dict[str, float]:
     """Evidently as it comes, and Tailorbird at as many false alarms, in the same windows of the same streams: at those
     of any column, and at the far fewer of a whole table."""
     calm = [one.theirs[STATIONARY] for one in streams]
     rate, rare = (float(np.mean([getattr(one, name) for one in calm])) for name in ("alarms", "dataset"))
     limit, high = (_equal_limit(streams, often) for often in (rate, rare))
-    found = detections(lambda shift: [one.theirs[shift].alarms for one in streams])
+    results = detections(lambda shift: [one.theirs[shift].alarms for one in streams])
     whole = detections(lambda shift: [one.theirs[shift].dataset for one in streams])
     equal, seldom = (_at(streams, above) for above in (limit, high))
     figures = {
@@ -48,36 +48,36 @@ def theirs(streams: Sequence[Seen]) -> dict[str, float]:
         "equal_rate_false_alarm_rate": float(np.mean([_above(one.ours[STATIONARY], limit) for one in streams])),
         "worst_delay_at_equal_rate": worst(equal),
         "worst_delay_at_dataset_rate": worst(seldom),
-        "evidently_worst_delay": worst(found),
+        "evidently_worst_delay": worst(results),
         "evidently_dataset_worst_delay": worst(whole),
     }
-    figures |= _listed("evidently_", found)
+    figures |= _listed("evidently_", results)
     figures |= _listed("evidently_dataset_", whole) | _listed("dataset_rate_", seldom)
     return figures | {f"equal_rate_delay_{shift}": one.delay for shift, one in equal.items()}
 
 
-def noticed(course: Course) -> Found:
+def noticed(course: Course) -> Alarms:
     """[windows] at which retraining was asked for, or a broken feed blocked."""
-    return course.asked | course.blocked
+    return course.requests | course.blocked
 
 
-def detections(told: Told) -> dict[str, Detection]:
+def detections(alarms_of: AlarmsOf) -> dict[str, Detection]:
     """How each shift was found."""
-    return {shift: detection(told(shift)) for shift in SHIFTS}
+    return {shift: detection(alarms_of(shift)) for shift in SHIFTS}
 
 
-def worst(found: dict[str, Detection]) -> float:
+def worst(results: dict[str, Detection]) -> float:
     """The longest median delay of the shifts at their larger grades."""
-    return max(found[shift].delay for shift in LARGER)
+    return max(results[shift].delay for shift in LARGER)
 
 
-def way(streams: Sequence[Seen], shift: str) -> str:
+def way(streams: Sequence[StreamResult], shift: str) -> str:
     """What most often told of a shift first: a check of the feed, or the signal that was furthest off."""
     firsts = [(delay(noticed(one.ours[shift])), one.ours[shift].reasons) for one in streams]
     return _most([reasons[first - 1][0] for first, reasons in firsts if first <= WINDOWS])
 
 
-def their_way(streams: Sequence[Seen], shift: str) -> str:
+def their_way(streams: Sequence[StreamResult], shift: str) -> str:
     """The column that most often told Evidently of a shift first, among those that drifted then."""
     firsts = [(delay(one.theirs[shift].alarms), one.theirs[shift].columns) for one in streams]
     return _most([name for first, columns in firsts if first <= WINDOWS for name in columns[first - 1]])
@@ -87,21 +87,21 @@ def _most(names: list[str]) -> str:
     return Counter(names).most_common(1)[0][0] if names else ""
 
 
-def _equal_limit(streams: Sequence[Seen], rate: float) -> float:
+def _equal_limit(streams: Sequence[StreamResult], rate: float) -> float:
     calm = [one.ours[STATIONARY] for one in streams]
     joint, blocked = (np.concatenate([getattr(one, name) for one in calm]) for name in ("joint", "blocked"))
     return limit_at_rate(joint, blocked, rate)
 
 
-def _at(streams: Sequence[Seen], limit: float) -> dict[str, Detection]:
+def _at(streams: Sequence[StreamResult], limit: float) -> dict[str, Detection]:
     return detections(lambda shift: [_above(one.ours[shift], limit) for one in streams])
 
 
-def _above(course: Course, limit: float) -> Found:
+def _above(course: Course, limit: float) -> Alarms:
     """Single windows above a limit, or whose feed is broken."""
     return (course.joint > limit) | course.blocked
 
 
-def _listed(who: str, found: dict[str, Detection]) -> dict[str, float]:
-    powers = {f"{who}power_{shift}": one.power for shift, one in found.items()}
-    return powers | {f"{who}delay_{shift}": one.delay for shift, one in found.items()}
+def _listed(monitor: str, results: dict[str, Detection]) -> dict[str, float]:
+    powers = {f"{monitor}power_{shift}": one.power for shift, one in results.items()}
+    return powers | {f"{monitor}delay_{shift}": one.delay for shift, one in results.items()}

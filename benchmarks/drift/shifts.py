@@ -55,7 +55,7 @@ def fewer_clicks(share: float) -> Shift:
         number = day.rows["shown"] * day.items + day.rows["item"]
         clicks = np.unique(number[led])
         lost = clicks[day.random.random(len(clicks)) < share]
-        day.keep(~(led & np.isin(number, lost)))
+        day.select_rows(~(led & np.isin(number, lost)))
 
     return shift
 

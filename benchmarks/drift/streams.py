@@ -42,10 +42,10 @@ class Day:
         """How many items there are."""
         return len(self.prices)
 
-    def keep(self, which: Array) -> None:
+    def select_rows(self, mask: Array) -> None:
         """Drop the other events."""
         for name in ("rows", "user_since", "item_since", "gap"):
-            setattr(self, name, getattr(self, name)[which])
+            setattr(self, name, getattr(self, name)[mask])
 
 
 Shift = Callable[[Day, np.random.Generator], None]

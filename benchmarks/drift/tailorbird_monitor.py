@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.drift.base_shop import Shop, goods
-from benchmarks.drift.detection_metrics import Found
+from benchmarks.drift.detection_metrics import Alarms
 from benchmarks.drift.streams import USERS_OF_STREAMS, Stream
 from models.monitoring.drift.calibration.calibrate import Calibration, calibrate
 from models.monitoring.drift.calibration.joint_threshold import request_windows
@@ -29,21 +29,21 @@ class Course:
     joint: Floats
     """[windows]"""
     threshold: float
-    blocked: Found
+    blocked: Alarms
     """[windows] whether the feed was taken for broken."""
     reasons: Sequence[Sequence[str]]
     """By window, the signals that left their bands, the furthest first; or else the checks of the feed that failed."""
 
     @property
-    def left(self) -> Found:
+    def exceeds(self) -> Alarms:
         """[windows] whether the joint statistic left its band; nothing is judged of a broken feed."""
-        found: Found = (self.joint > self.threshold) & ~self.blocked
-        return found
+        alarms: Alarms = (self.joint > self.threshold) & ~self.blocked
+        return alarms
 
     @property
-    def asked(self) -> Found:
+    def requests(self) -> Alarms:
         """[windows] at which retraining was asked for."""
-        return request_windows(self.left)
+        return request_windows(self.exceeds)
 
 
 @dataclass(frozen=True)

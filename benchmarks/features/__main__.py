@@ -42,8 +42,8 @@ def _build() -> None:
 
     started = time.perf_counter()
     manifest = build_dataset.fn()
-    told = {"seconds": time.perf_counter() - started, "peak_mb": peak_mb(), "rows": manifest["rows"]}
-    print(json.dumps(told))
+    payload = {"seconds": time.perf_counter() - started, "peak_mb": peak_mb(), "rows": manifest["rows"]}
+    print(json.dumps(payload))
 
 
 def _run(step: str, folder: Path) -> dict[str, float]:
@@ -98,15 +98,15 @@ def main() -> None:
     parser.add_argument("--millions", type=float, nargs="+", default=[1, 10, 31], help="purchases, in millions")
     parser.add_argument("--step", choices=("ingest", "build", *pandas_baseline.STEPS))
     parser.add_argument("--folder", type=Path)
-    asked = parser.parse_args()
-    if asked.step == "ingest":
-        _ingest(asked.folder)
-    elif asked.step == "build":
+    options = parser.parse_args()
+    if options.step == "ingest":
+        _ingest(options.folder)
+    elif options.step == "build":
         _build()
-    elif asked.step:
-        print(json.dumps({"seconds": pandas_baseline.STEPS[asked.step]()}))
+    elif options.step:
+        print(json.dumps({"seconds": pandas_baseline.STEPS[options.step]()}))
     else:
-        _compare(sorted(asked.millions))
+        _compare(sorted(options.millions))
 
 
 if __name__ == "__main__":

@@ -39,21 +39,21 @@ from tasks.lake.reference_data import ReferenceData, read_reference_data
 
 def tables() -> float:
     """Seconds that the engine takes."""
-    here = current()
-    known = read_reference_data(here)
+    installation = current()
+    known = read_reference_data(installation)
     started = time.perf_counter()
-    with workspace(here, known, here.lake.event_files()) as space:
-        list(write(here, space, "measured", features(split(space.events(), SplitConfig()))))
+    with workspace(installation, known, installation.lake.event_files()) as space:
+        list(write(installation, space, "measured", features(split(space.events(), SplitConfig()))))
     return time.perf_counter() - started
 
 
 def pandas(materialize: Materialize = no_cache) -> float:
     """Seconds that pandas takes."""
-    here = current()
-    known = read_reference_data(here)
+    installation = current()
+    known = read_reference_data(installation)
     started = time.perf_counter()
-    with TemporaryDirectory(dir=here.settings.var) as folder:
-        _work_out(known, here.lake.event_files(), Path(folder), materialize)
+    with TemporaryDirectory(dir=installation.settings.var) as folder:
+        _work_out(known, installation.lake.event_files(), Path(folder), materialize)
     return time.perf_counter() - started
 
 

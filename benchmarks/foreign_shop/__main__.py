@@ -43,37 +43,37 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--small", action="store_true", help="A shop of 500 items and 500 customers.")
     parser.add_argument("--table", type=Path, help="A table with the same columns, in place of the made-up one.")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     folder = (FOLDER / "foreign-shop").absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    if asked.table:
-        rows, never_kept = read(asked.table), tuple[str, ...]()
+    if options.table:
+        rows, always_cancelled = read(options.table), tuple[str, ...]()
     else:
-        made = export(*(SMALL if asked.small else SIZE), asked.seed)
-        rows, never_kept = made.rows, made.never_kept
+        made = export(*(SMALL if options.small else SIZE), options.seed)
+        rows, always_cancelled = made.rows, made.always_cancelled
     started = time.perf_counter()
     with installed(folder / "var") as shop:
-        figures = taken(shop, rows, folder, never_kept)
+        figures = taken(shop, rows, folder, always_cancelled)
     figures["seconds"] = time.perf_counter() - started
-    publish("foreign_shop-small" if asked.small else "foreign_shop", figures, asked.seed)
+    publish("foreign_shop-small" if options.small else "foreign_shop", figures, options.seed)
     missed = [name for name in ZERO if figures[name]] + [name for name in ("promoted",) if not figures[name]]
     if missed:
         sys.exit(f"Missed: {', '.join(missed)}. The examples are above.")
 
 
-def taken(shop: Shop, rows: pd.DataFrame, folder: Path, never_kept: Collection[str]) -> dict[str, float]:
+def taken(shop: Shop, rows: pd.DataFrame, folder: Path, always_cancelled: Collection[str]) -> dict[str, float]:
     """Take the table all the way; returns the figures."""
     services = services_of(rows)
     first, renamed = write_export(rows, folder), write_renamed(rows, folder)
-    entries = shop.ask("ingest", "wholesale", str(first), *CONSENT)
+    entries = shop.run_json("ingest", "wholesale", str(first), *CONSENT)
     figures = ledger_recount.differences(rows, entries, services)
-    again = shop.ask("ingest", "wholesale", str(renamed), *CONSENT)
+    again = shop.run_json("ingest", "wholesale", str(renamed), *CONSENT)
     figures |= ledger_recount.of_renamed(again)
     shop.run("features")
     shop.run("train")
-    figures |= _promoted(shop, shop.ask("review"))
+    figures |= _promoted(shop, shop.run_json("review"))
     shop.run("score")
-    return figures | lists_recount.figures(shop, rows, services, never_kept)
+    return figures | lists_recount.figures(shop, rows, services, always_cancelled)
 
 
 def _promoted(shop: Shop, review: dict[str, Any]) -> dict[str, float]:

@@ -46,7 +46,7 @@ class Export:
 
     rows: pd.DataFrame
     """In order of time; the invoice's date as datetime64, the customer as text such as `12346.0`, null for guests."""
-    never_kept: tuple[str, ...]
+    always_cancelled: tuple[str, ...]
     """Codes of goods whose every sale was cancelled."""
 
 
@@ -59,17 +59,17 @@ def export(n_items: int, n_customers: int, seed: int) -> Export:
     sold = _sold(items, lines, country, random)
     more = sold.sample(frac=0.01, random_state=seed)
     sold = pd.concat([sold, more.assign(Quantity=more["Quantity"] + 1)], ignore_index=True)
-    never_kept = items.codes[random.choice(n_items, size=max(3, n_items // 300), replace=False)]
+    always_cancelled = items.codes[random.choice(n_items, size=max(3, n_items // 300), replace=False)]
     parts = [
         sold,
-        _cancelled(sold, never_kept, random),
+        _cancelled(sold, always_cancelled, random),
         _services(sold, random),
         _notes(items, random),
     ]
     rows = pd.concat(parts, ignore_index=True)
     rows = pd.concat([rows, rows.sample(frac=0.01, random_state=seed)])
     rows = rows.sort_values(["InvoiceDate", "InvoiceNo", "StockCode"], kind="stable").reset_index(drop=True)
-    return Export(rows[list(_COLUMNS)], tuple(never_kept.tolist()))
+    return Export(rows[list(_COLUMNS)], tuple(always_cancelled.tolist()))
 
 
 def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.rand
     odd = random.random(len(titles)) < 0.02
     titles[odd] = [f" {title.title()} " if at % 2 else f"{title} " for at, title in enumerate(titles[odd])]
     titles[random.random(len(titles)) < 0.002] = None
-    customer = np.array([f"{_FIRST_CUSTOMER + who}.0" for who in range(lines.customer.max() + 1)], dtype=object)
+    customer = np.array([f"{_FIRST_CUSTOMER + number}.0" for number in range(lines.customer.max() + 1)], dtype=object)
     return pd.DataFrame(
         {
             "InvoiceNo": (_FIRST_INVOICE + lines.order).astype(str),
@@ -101,10 +101,10 @@ def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.rand
     )
 
 
-def _cancelled(sold: pd.DataFrame, never_kept: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
+def _cancelled(sold: pd.DataFrame, always_cancelled: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
     """Cancellations: without a word about their invoice, of all pieces or of some, days later; some of older orders."""
     codes = sold["StockCode"].str.strip().str.upper()
-    whole = codes.isin(never_kept).to_numpy()
+    whole = codes.isin(always_cancelled).to_numpy()
     cancelled = whole | (random.random(len(sold)) < 0.02)
     chosen = sold[cancelled].copy()
     part = (random.random(len(chosen)) < 0.3) & ~whole[cancelled]

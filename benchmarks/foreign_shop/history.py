@@ -28,7 +28,7 @@ class Purchase:
     item: str
     invoice: str
     at: pd.Timestamp
-    left: float
+    remaining: float
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
@@ -56,7 +56,9 @@ def sound(rows: pd.DataFrame, services: Collection[str]) -> pd.Series:
     return goods & (rows["UnitPrice"] > 0) & (rows["Quantity"] != 0) & (rows["Quantity"].abs() <= MOST_PIECES)
 
 
-def kept(rows: pd.DataFrame, services: Collection[str], until: pd.Timestamp) -> tuple[list[Purchase], set[str]]:
+def kept_purchases(
+    rows: pd.DataFrame, services: Collection[str], until: pd.Timestamp
+) -> tuple[list[Purchase], set[str]]:
     """Return the purchases before `until` of which a piece was kept, and the items of which nobody kept any.
 
     `rows` are tidy.
@@ -71,10 +73,10 @@ def kept(rows: pd.DataFrame, services: Collection[str], until: pd.Timestamp) -> 
     for row in known[cancelled].sort_values("InvoiceDate", kind="stable").itertuples():
         back = abs(row.Quantity)
         for purchase in reversed(made[row.user, row.StockCode]):
-            if purchase.at <= row.InvoiceDate and purchase.left > 0 and back > 0:
-                taken = min(back, purchase.left)
-                purchase.left -= taken
+            if purchase.at <= row.InvoiceDate and purchase.remaining > 0 and back > 0:
+                taken = min(back, purchase.remaining)
+                purchase.remaining -= taken
                 back -= taken
     everything = [purchase for lines in made.values() for purchase in lines]
-    left = [purchase for purchase in everything if purchase.left > 0]
-    return left, {purchase.item for purchase in everything} - {purchase.item for purchase in left}
+    remaining = [purchase for purchase in everything if purchase.remaining > 0]
+    return remaining, {purchase.item for purchase in everything} - {purchase.item for purchase in remaining}

@@ -34,7 +34,7 @@ class Shop:
             raise CommandFailedError(f"tailorbird {' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def ask(self, *arguments: str) -> Any:
+    def run_json(self, *arguments: str) -> Any:
         """Run a command and return its JSON."""
         return json.loads(self.run(*arguments, "--json"))
 

@@ -13,7 +13,7 @@ SET_SIZE: Final = 4
 SEASONAL_SHARE: Final = 0.25
 
 _STYLES: Final = ("VINTAGE", "RETROSPOT", "REGENCY", "SCANDINAVIAN", "FRENCH", "RUSTIC", "PARISIENNE", "WOODLAND")
-_THINGS: Final = (
+_PRODUCTS: Final = (
     *("CAKE TIN", "BUNTING", "T-LIGHT HOLDER", "LUNCH BAG", "MUG", "DOORMAT", "PHOTO FRAME", "CANDLE", "TEA TOWEL"),
     *("STORAGE JAR", "CHALKBOARD", "WICKER HEART", "PAPER CHAIN", "JIGSAW", "COASTER", "HOT WATER BOTTLE", "CLOCK"),
     *("SPOTTY CUP", "GARLAND", "NAPKIN", "TRAY", "LANTERN", "DRAWER KNOB", "PARASOL", "PURSE", "STICKER SHEET"),
@@ -39,13 +39,13 @@ class Items:
     peak_day: NDArray[np.float64]
     """[n_families] the day of the year on which a family sells best; NaN for one without a season."""
 
-    def wanted_on(self, day: int) -> NDArray[np.float64]:
+    def weights_on(self, day: int) -> NDArray[np.float64]:
         """Return how much each item is in demand on a day: not before its launch, and more in its season."""
         there = (self.first_day <= day) & (day <= self.last_day)
         away = np.abs((self.peak_day - day + 182) % 365 - 182)
         season = np.where(np.isnan(away), 1.0, 0.15 + 4.0 * np.exp(-((np.nan_to_num(away) / 28.0) ** 2)))
-        wanted: NDArray[np.float64] = self.demand * there * season[self.family]
-        return wanted
+        weights: NDArray[np.float64] = self.demand * there * season[self.family]
+        return weights
 
 
 def made(n: int, random: np.random.Generator) -> Items:
@@ -53,11 +53,11 @@ def made(n: int, random: np.random.Generator) -> Items:
     sets = np.arange(n) // SET_SIZE
     families = max(8, n // 40)
     family_of_set = random.integers(families, size=sets.max() + 1)
-    style, thing = random.integers(len(_STYLES), size=families), random.permutation(families) % len(_THINGS)
+    style, product = random.integers(len(_STYLES), size=families), random.permutation(families) % len(_PRODUCTS)
     size_word = random.integers(2, 90, size=sets.max() + 1)
     family = family_of_set[sets]
     names = (
-        f"{_STYLES[style[f]]} {_THINGS[thing[f]]} {size_word[s]}CM {_COLOURS[i % SET_SIZE + SET_SIZE * (s % 2)]}"
+        f"{_STYLES[style[f]]} {_PRODUCTS[product[f]]} {size_word[s]}CM {_COLOURS[i % SET_SIZE + SET_SIZE * (s % 2)]}"
         for i, (f, s) in enumerate(zip(family.tolist(), sets.tolist(), strict=True))
     )
     new = random.random(n) < 0.3

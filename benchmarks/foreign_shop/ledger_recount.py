@@ -34,14 +34,14 @@ def differences(
 ) -> dict[str, float]:
     """Compare the ledger's line of the events with the count, and print both where they differ."""
     entry = next(entry for entry in entries if entry["dataset"] == "events")
-    wanted = expected(rows, services)
+    expected_counts = expected(rows, services)
     for name in COUNTS:
-        if entry[name] != wanted[name]:
-            print(f"ledger: {name} is {entry[name]:,}, counted {wanted[name]:,}")
+        if entry[name] != expected_counts[name]:
+            print(f"ledger: {name} is {entry[name]:,}, counted {expected_counts[name]:,}")
     return {
         "rows": float(len(rows)),
         "accepted": float(entry["accepted"]),
-        "ledger_difference": float(sum(abs(entry[name] - wanted[name]) for name in COUNTS)),
+        "ledger_difference": float(sum(abs(entry[name] - expected_counts[name]) for name in COUNTS)),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 
 from benchmarks.foreign_shop.export import NOTES
-from benchmarks.foreign_shop.history import kept, tidy
+from benchmarks.foreign_shop.history import kept_purchases, tidy
 from benchmarks.foreign_shop.installation import Shop
 from benchmarks.foreign_shop.reasons_recount import Facts, Place, false
 
@@ -19,12 +19,14 @@ WHERE version = (SELECT dataset_version FROM promotions ORDER BY promotion_id DE
 _SHOWN: Final = 5
 
 
-def figures(shop: Shop, rows: pd.DataFrame, services: Collection[str], never_kept: Collection[str]) -> dict[str, float]:
+def figures(
+    shop: Shop, rows: pd.DataFrame, services: Collection[str], always_cancelled: Collection[str]
+) -> dict[str, float]:
     """Count over all live lists, and print some examples of each fault."""
     cut = pd.Timestamp(int(shop.query(_CUT)["cut"][0]), unit="s")
     rows = tidy(rows)
-    purchases, cancelled = kept(rows, services, cut)
-    cancelled |= set(never_kept)
+    purchases, cancelled = kept_purchases(rows, services, cut)
+    cancelled |= set(always_cancelled)
     facts = Facts.of(purchases, rows, cut)
     of_users, of_items = shop.query(_OF_USERS), shop.query(_OF_ITEMS)
     places = [Place(r.owner, "", r.item_id, r.reason) for r in of_users.itertuples()]

@@ -46,22 +46,24 @@ def ordered(items: Items, customers: int, random: np.random.Generator) -> Lines:
     taste = random.dirichlet(np.full(len(items.peak_day), 0.06), size=customers)
     faithful = random.beta(4, 4, size=customers)
     visits = np.minimum(60, 1 + random.negative_binomial(0.7, 0.12, size=customers))
-    when = [(np.sort(random.integers(0, DAYS * _DAY, size=count)), who) for who, count in enumerate(visits)]
-    moments = sorted((int(second), who) for seconds, who in when for second in seconds)
+    visit_times = [
+        (np.sort(random.integers(0, DAYS * _DAY, size=count)), customer) for customer, count in enumerate(visits)
+    ]
+    moments = sorted((int(second), customer) for seconds, customer in visit_times for second in seconds)
     counts = np.zeros((customers, len(items.codes)), dtype=np.float32)
     made: list[tuple[NDArray[np.int64], int, int]] = []
-    for second, who in moments:
+    for second, customer in moments:
         day = second // _DAY
-        basket = _basket(items, counts[who], taste[who], float(faithful[who]), day, random)
-        counts[who] *= 0.9
-        counts[who, basket] += 1
+        basket = _basket(items, counts[customer], taste[customer], float(faithful[customer]), day, random)
+        counts[customer] *= 0.9
+        counts[customer, basket] += 1
         # Shops are open from 8 to 18 o'clock, and orders have minutes, no seconds.
         opened = day * _DAY + 8 * 3600 + second % (10 * 3600) // 60 * 60
-        made.append((basket, who, opened))
+        made.append((basket, customer, opened))
     sizes = [len(basket) for basket, _, _ in made]
     item = np.concatenate([basket for basket, _, _ in made])
     return Lines(
-        customer=np.repeat([who for _, who, _ in made], sizes),
+        customer=np.repeat([customer for _, customer, _ in made], sizes),
         order=np.repeat(np.arange(len(made)), sizes),
         second=np.repeat([opened for _, _, opened in made], sizes),
         item=item,
@@ -79,16 +81,16 @@ def _basket(
 ) -> NDArray[np.int64]:
     """Return the items of one order."""
     size = int(min(60, 2 + random.negative_binomial(1.2, 0.07)))
-    wanted = items.wanted_on(day)
-    there = wanted > 0
+    weights = items.weights_on(day)
+    there = weights > 0
     again = random.binomial(size, faithful)
-    kept = _drawn(own * there, again, random)
-    fresh = wanted * (0.02 + taste[items.family])
-    fresh[kept] = 0.0
-    chosen = _drawn(fresh, size - len(kept), random)
+    repeated = _drawn(own * there, again, random)
+    fresh = weights * (0.02 + taste[items.family])
+    fresh[repeated] = 0.0
+    chosen = _drawn(fresh, size - len(repeated), random)
     siblings = np.isin(items.sibling, items.sibling[chosen[: max(1, size // 6)]]) & there
-    with_set = np.flatnonzero(siblings & (random.random(len(wanted)) < 0.6))
-    return np.unique(np.concatenate([kept, chosen, with_set]))
+    with_set = np.flatnonzero(siblings & (random.random(len(weights)) < 0.6))
+    return np.unique(np.concatenate([repeated, chosen, with_set]))
 
 
 def _drawn(weights: NDArray[np.floating], n: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -56,11 +56,11 @@ class Facts:
             baskets[purchase.item].add((purchase.user, purchase.invoice))
             if purchase.at >= since:
                 users[purchase.item].add(purchase.user)
-        named = rows.dropna(subset=["Description"]).drop_duplicates(["StockCode", "Description"])
+        titled = rows.dropna(subset=["Description"]).drop_duplicates(["StockCode", "Description"])
         titles: defaultdict[str, set[str]] = defaultdict(set)
-        for code, title in zip(named["StockCode"], named["Description"], strict=True):
+        for code, title in zip(titled["StockCode"], titled["Description"], strict=True):
             titles[code].add(" ".join(title.split()).casefold())
-        ordered = {pair: sorted(found) for pair, found in days.items()}
+        ordered = {pair: sorted(dates) for pair, dates in days.items()}
         return cls(cut, ordered, dict(users), dict(baskets), dict(titles), dict(items_of))
 
     def is_on(self, text: str, day: date) -> bool:
@@ -98,9 +98,9 @@ def _popular(facts: Facts, place: Place, count: str) -> bool:
 
 
 def _together(facts: Facts, place: Place, both: str, own: str) -> bool:
-    mine, other = facts.baskets.get(place.of_item, set()), facts.baskets.get(place.item, set())
+    subject, other = facts.baskets.get(place.of_item, set()), facts.baskets.get(place.item, set())
     stated = int(both.replace(",", "")), int(own.replace(",", ""))
-    return stated == (len(mine & other), len(mine)) and stated[0] >= _FEWEST_BASKETS
+    return stated == (len(subject & other), len(subject)) and stated[0] >= _FEWEST_BASKETS
 
 
 def _same_words(facts: Facts, place: Place, words: str) -> bool:
@@ -142,5 +142,5 @@ def false(places: Collection[Place], facts: Facts) -> list[Place]:
 
 
 def _holds(place: Place, facts: Facts) -> bool:
-    found = ((check, re.fullmatch(pattern, place.reason)) for pattern, check in _CHECKS.items())
-    return any(check(facts, place, *match.groups()) for check, match in found if match)
+    dates = ((check, re.fullmatch(pattern, place.reason)) for pattern, check in _CHECKS.items())
+    return any(check(facts, place, *match.groups()) for check, match in dates if match)

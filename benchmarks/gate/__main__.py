@@ -52,8 +52,8 @@ class Measured:
 def measured(dataset: Dataset) -> Measured:
     """The three models on the test weeks."""
     data, end = dataset.training_data(dataset.cuts.test_from), dataset.cuts.as_of
-    wanted, fallback = dataset.holdout(data, end), popularity(data)
-    popular, champion, other = (measure(kind, dataset, data, wanted, fallback) for kind in _KINDS)
+    test_targets, fallback = dataset.holdout(data, end), popularity(data)
+    popular, champion, other = (measure(kind, dataset, data, test_targets, fallback) for kind in _KINDS)
     return Measured(popular, champion, other, demographics(dataset.users, champion.per_user[USER_KEY]))
 
 
@@ -76,7 +76,7 @@ def resampled(measured: Measured, gain: float, seed: int) -> GateResult:
         {"most_popular": Evaluation(popular, measured.popular.summary)},
         Evaluation(champion, measured.champion.summary),
         seed,
-        {trait: said[people] for trait, said in measured.traits.items()},
+        {trait: values[people] for trait, values in measured.traits.items()},
     )
 
 
@@ -88,15 +88,15 @@ def promoted(measured: Measured, gain: float, first: int) -> int:
 def rates_of_promotion(rounds: int) -> dict[str, float]:
     """Return how often what is no better, and what is better by 2 %, is promoted, of `_AT_ONCE` times as many."""
     with journey() as dataset:
-        found = measured(dataset)
+        original = measured(dataset)
     counts = []
     with ProcessPoolExecutor(2) as pool:
         for gain in (0.0, GAIN):
             starts = [SEED + number * _AT_ONCE for number in range(rounds)]
-            told = pool.map(partial(promoted, found, gain), starts)
-            counts.append(sum(track(told, f"a true gain of {gain:.0%}", total=rounds)))
+            refusals = pool.map(partial(promoted, original, gain), starts)
+            counts.append(sum(track(refusals, f"a true gain of {gain:.0%}", total=rounds)))
     n = rounds * _AT_ONCE
-    differences = figures(found.other, METRIC) - figures(found.champion, METRIC)
+    differences = figures(original.other, METRIC) - figures(original.champion, METRIC)
     return {
         "false_promotion_rate": counts[0] / n,
         "false_promotion_upper": float(beta.ppf(0.975, counts[0] + 1, n - counts[0])),
@@ -104,8 +104,8 @@ def rates_of_promotion(rounds: int) -> dict[str, float]:
         "power_at_2_percent_lower": float(beta.ppf(0.025, counts[1], n - counts[1] + 1)),
         "resamplings": float(n),
         "households": float(len(differences)),
-        "groups": float(sum(len(np.unique(said)) for said in found.traits.values())),
-        "champion_ndcg_at_10": found.champion.summary[METRIC],
+        "groups": float(sum(len(np.unique(values)) for values in original.traits.values())),
+        "champion_ndcg_at_10": original.champion.summary[METRIC],
         "standard_deviation_of_differences": float(differences.std(ddof=1)),
     }
 
@@ -115,9 +115,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--resamplings", type=int, default=2000, help="how often each, in fifties; 0 for none")
     arguments.add_argument("--trials", type=int, default=60, help="simulated shops of each shape; 0 for none")
-    asked = arguments.parse_args()
-    rates = rates_of_promotion(asked.resamplings // _AT_ONCE) if asked.resamplings else {}
-    publish("gate", rates | (run(asked.trials) if asked.trials else {}), SEED)
+    options = arguments.parse_args()
+    rates = rates_of_promotion(options.resamplings // _AT_ONCE) if options.resamplings else {}
+    publish("gate", rates | (run(options.trials) if options.trials else {}), SEED)
 
 
 if __name__ == "__main__":

@@ -54,15 +54,15 @@ class Trial:
     """NDCG@10 of the first champion less that of the best baseline."""
 
 
-def measure(kind: str, dataset: Dataset, data: TrainingData, wanted: Any, popular: NDArray[np.float32]) -> Evaluation:
+def measure(kind: str, dataset: Dataset, data: TrainingData, targets: Any, popular: NDArray[np.float32]) -> Evaluation:
     """Return a model's figures on the test weeks, with over-fit; with costs too unless it is a baseline."""
     model = catalog.model_type(kind).fit(data, catalog.config(kind), SEED)
-    found = evaluate(model, data, wanted, popular)
-    gap = check_overfit(model, data, found, popular, dataset.cuts.as_of - data.cut)
-    summary = found.summary | (gap.figures() if gap else {})
+    results = evaluate(model, data, targets, popular)
+    gap = check_overfit(model, data, results, popular, dataset.cuts.as_of - data.cut)
+    summary = results.summary | (gap.figures() if gap else {})
     if kind not in BASELINES:
         summary |= _costs(model, popular)
-    return replace(found, summary=summary, pairs=None)
+    return replace(results, summary=summary, pairs=None)
 
 
 def _costs(model: Recommender, popular: NDArray[np.float32]) -> dict[str, float]:
@@ -84,8 +84,8 @@ def trial(shape: Shape, seed: int) -> Trial:
 
 def _measured(shape: Shape, dataset: Dataset) -> dict[str, Evaluation]:
     data = dataset.training_data(dataset.cuts.test_from)
-    wanted, popular = dataset.holdout(data, dataset.cuts.as_of), popularity(data)
-    return {kind: measure(kind, dataset, data, wanted, popular) for kind in (*BASELINES, shape.kind)}
+    targets, popular = dataset.holdout(data, dataset.cuts.as_of), popularity(data)
+    return {kind: measure(kind, dataset, data, targets, popular) for kind in (*BASELINES, shape.kind)}
 
 
 def _judged(
@@ -105,26 +105,26 @@ def run(trials: int, seed: int = FIRST_SEED) -> dict[str, float]:
     # Forked processes would wait for threads that Arrow had in their parent.
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         for shape in SHAPES:
-            found = pool.map(partial(trial, shape), range(seed, seed + trials))
-            done = list(track(found, f"{shape.name}, {trials} shops", total=trials))
+            results = pool.map(partial(trial, shape), range(seed, seed + trials))
+            done = list(track(results, f"{shape.name}, {trials} shops", total=trials))
             figures |= {f"{shape.name}_{name}": value for name, value in _figures(done).items()}
             refused.update(_refusals(done))
-    asked = 2 * len(SHAPES) * trials
-    false = sum(figures[f"{shape.name}_{what}_refused"] for shape in SHAPES for what in ("first", "renewal"))
+    decisions = 2 * len(SHAPES) * trials
+    false = sum(figures[f"{shape.name}_{phase}_refused"] for shape in SHAPES for phase in ("first", "renewal"))
     for name, times in refused.most_common():
         print(f"{times} times refused by: {name}")
-    return figures | _rate("false_refusal_rate", int(false), asked) | {"trials_by_shape": float(trials)}
+    return figures | _rate("false_refusal_rate", int(false), decisions) | {"trials_by_shape": float(trials)}
 
 
 def _figures(done: Sequence[Trial]) -> dict[str, float]:
     gains, n = np.array([one.gain for one in done]), len(done)
     error = gains.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-    found = {"gain": float(gains.mean()), "gain_low": float(gains.mean() - 1.96 * error)}
-    found["first_warned"] = float(sum(any(_warned(one.first)) for one in done))
-    for what, gates in (("first", [one.first for one in done]), ("renewal", [one.renewal for one in done])):
+    results = {"gain": float(gains.mean()), "gain_low": float(gains.mean() - 1.96 * error)}
+    results["first_warned"] = float(sum(any(_warned(one.first)) for one in done))
+    for phase, gates in (("first", [one.first for one in done]), ("renewal", [one.renewal for one in done])):
         refused = sum(not gate.passed for gate in gates)
-        found |= {f"{what}_refused": float(refused)} | _rate(f"{what}_false_refusal_rate", refused, n)
-    return found
+        results |= {f"{phase}_refused": float(refused)} | _rate(f"{phase}_false_refusal_rate", refused, n)
+    return results
 
 
 def _warned(gate: GateResult) -> Iterator[bool]:

@@ -142,17 +142,17 @@ def main() -> None:
     parser.add_argument("--way", choices=(*_WAYS, "plain", "file", "files"))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--var", type=Path)
-    asked = parser.parse_args()
-    if asked.way is None:
-        _compare(sorted(asked.millions), asked.files)
+    options = parser.parse_args()
+    if options.way is None:
+        _compare(sorted(options.millions), options.files)
         return
-    installed(asked.var)
-    if asked.way == "plain":
-        _plain(asked.folder)
-    elif asked.way in ("file", "files"):
-        many_files.main(asked.way, asked.folder)
+    installed(options.var)
+    if options.way == "plain":
+        _plain(options.folder)
+    elif options.way in ("file", "files"):
+        many_files.main(options.way, options.folder)
     else:
-        _ours(asked.way, asked.folder)
+        _ours(options.way, options.folder)
 
 
 if __name__ == "__main__":

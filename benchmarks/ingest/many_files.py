@@ -46,9 +46,9 @@ def run(folder: Path, *, small: bool) -> dict[str, float]:
     ingest_events.fn(_MAPPING, str(folder / _WARM))
     started, used = time.time(), time.process_time()
     if small:
-        found = ingest_event_files.fn(_MAPPING, sorted(map(str, (folder / "small").iterdir())))
-        assert not found["refused"], found["refused"]
-        lines = found["lines"]
+        summary = ingest_event_files.fn(_MAPPING, sorted(map(str, (folder / "small").iterdir())))
+        assert not summary["refused"], summary["refused"]
+        lines = summary["lines"]
     else:
         lines = [ingest_events.fn(_MAPPING, str(folder / "transactions.parquet"))]
     figures = {"seconds": time.time() - started, "cpu_s": time.process_time() - used, "peak_mb": peak_mb()}

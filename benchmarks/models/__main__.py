@@ -111,8 +111,8 @@ def _rectools(counts: Any) -> Taken | None:
 
 def _measured(dataset: Dataset) -> Iterator[tuple[str, Taken | None]]:
     data = dataset.training_data(dataset.cuts.test_from)
-    kept = (np.ones(len(data.user), dtype=np.float32), (data.user, data.item))
-    counts = sparse.csr_matrix(kept, shape=(len(data.users), len(data.items)))
+    entries = (np.ones(len(data.user), dtype=np.float32), (data.user, data.item))
+    counts = sparse.csr_matrix(entries, shape=(len(data.users), len(data.items)))
     yield "implicit ALS, plainly", _implicit(counts)
     yield "LightFM, plainly", _lightfm(counts)
     yield "RecTools, ALS", _rectools(counts)
@@ -125,10 +125,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beside-load", action="store_true", help="Measure the slowdown beside one busy process.")
     parser.add_argument("--rounds", type=int, default=5, help="Rounds of that.")
-    asked = parser.parse_args()
-    if asked.beside_load:
+    options = parser.parse_args()
+    if options.beside_load:
         with journey() as dataset:
-            figures = slowdowns(dataset, max(1, asked.rounds), SEED)
+            figures = slowdowns(dataset, max(1, options.rounds), SEED)
         publish("models-beside-load", figures, SEED)
         return
     _speed()

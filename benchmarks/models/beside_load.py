@@ -48,13 +48,13 @@ class Spent(NamedTuple):
 class Pair(NamedTuple):
     """The same work, alone and beside the busy process."""
 
-    alone: Spent
-    beside: Spent
+    undisturbed: Spent
+    disturbed: Spent
 
     @property
     def slowdown(self) -> float:
         """How many times as long it takes beside the busy process."""
-        return self.beside.wall / self.alone.wall
+        return self.disturbed.wall / self.undisturbed.wall
 
 
 def slowdowns(dataset: Dataset, rounds: int, seed: int) -> dict[str, float]:
@@ -91,13 +91,13 @@ def _sample(dataset: Dataset) -> Dataset:
 
 
 def _pairs(prepare: Callable[[], Callable[[], Any]], rounds: int) -> list[Pair]:
-    found = []
+    pairs = []
     for _ in range(rounds):
-        alone = _spent(prepare())
+        undisturbed = _spent(prepare())
         work = prepare()
         with _busy_process():
-            found.append(Pair(alone, _spent(work)))
-    return found
+            pairs.append(Pair(undisturbed, _spent(work)))
+    return pairs
 
 
 def _spent(work: Callable[[], Any]) -> Spent:
@@ -122,10 +122,10 @@ def _figures(work: str, pairs: list[Pair]) -> dict[str, float]:
         f"{work}: slowdown_beside_load": median(slower),
         f"{work}: slowdown_beside_load_low": slower[0],
         f"{work}: slowdown_beside_load_high": slower[-1],
-        f"{work}: alone_s": median(pair.alone.wall for pair in pairs),
-        f"{work}: beside_s": median(pair.beside.wall for pair in pairs),
-        f"{work}: processor_alone_s": median(pair.alone.processor for pair in pairs),
-        f"{work}: processor_beside_s": median(pair.beside.processor for pair in pairs),
+        f"{work}: alone_s": median(pair.undisturbed.wall for pair in pairs),
+        f"{work}: beside_s": median(pair.disturbed.wall for pair in pairs),
+        f"{work}: processor_alone_s": median(pair.undisturbed.processor for pair in pairs),
+        f"{work}: processor_beside_s": median(pair.disturbed.processor for pair in pairs),
     }
 
 
@@ -133,5 +133,5 @@ def _show(pairs: dict[str, list[Pair]]) -> None:
     table = Table("work", "alone, s", "beside, s", "slowdown", title="Beside one busy process", title_justify="left")
     for work, measured in pairs.items():
         for pair in measured:
-            table.add_row(work, f"{pair.alone.wall:.2f}", f"{pair.beside.wall:.2f}", f"{pair.slowdown:.2f}")
+            table.add_row(work, f"{pair.undisturbed.wall:.2f}", f"{pair.disturbed.wall:.2f}", f"{pair.slowdown:.2f}")
     Console().print(table)

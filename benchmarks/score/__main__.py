@@ -31,37 +31,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--ours", action="store_true", help="Only ours, and the limit.")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     var = (FOLDER / "score-var").absolute()
     shutil.rmtree(var, ignore_errors=True)
     os.environ["TAILORBIRD_PLACEMENTS"] = str(var / "placements.toml")
     server = installed(var)
     try:
-        figures = _measured(asked.users, server.url(), peers=not asked.ours)
+        figures = _measured(options.users, server.url(), peers=not options.ours)
     finally:
         server.stop()
         shutil.rmtree(var, ignore_errors=True)
-    name = "score" if asked.users == USERS else f"score-{asked.users}"
+    name = "score" if options.users == USERS else f"score-{options.users}"
     publish(name, figures, SEED)
 
 
 def _measured(users: int, url: str, *, peers: bool) -> dict[str, float]:
     from infra.installation import current
 
-    here, started = current(), time.perf_counter()
-    build(here, users, SEED)
+    installation, started = current(), time.perf_counter()
+    build(installation, users, SEED)
     print(f"a shop of {users:,} users is there after {time.perf_counter() - started:.0f} s", file=sys.stderr)
     people, goods, _ = factors(users, SEED)
     seconds = {"the product alone (limit)": product_seconds(people, goods)}
     ours = {name: _ours(name) for name in ("seen", "capped")}
-    seconds |= {f"ours, {name}": found["seconds"] for name, found in ours.items()}
+    seconds |= {f"ours, {name}": payload["seconds"] for name, payload in ours.items()}
     figures = {
         "users": float(users),
         "share_of_limit": seconds["the product alone (limit)"] / ours["seen"]["seconds"],
         "share_of_limit_with_caps": seconds["the product alone (limit)"] / ours["capped"]["seconds"],
         "users_per_s": users / ours["seen"]["seconds"],
-        "peak_mb": max(found["peak_mb"] for found in ours.values()),
-        "flip_ms": flip_ms(here),
+        "peak_mb": max(payload["peak_mb"] for payload in ours.values()),
+        "flip_ms": flip_ms(installation),
     }
     if peers:
         plain = url.replace("postgresql+psycopg2", "postgresql")
@@ -78,9 +78,9 @@ def _measured(users: int, url: str, *, peers: bool) -> dict[str, float]:
 def _ours(placement: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.score.tailorbird", placement]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    print(f"{placement}: {found['lists']:,} lists in {found['seconds']:.1f} s", file=sys.stderr)
-    return found
+    payload: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{placement}: {payload['lists']:,} lists in {payload['seconds']:.1f} s", file=sys.stderr)
+    return payload
 
 
 def _show(users: int, seconds: dict[str, float]) -> None:

@@ -21,9 +21,9 @@ _TABLE: Final = "CREATE TABLE peer (user_id int, item_id int, rank int, score re
 
 def product_seconds(users: NDArray[np.float32], items: NDArray[np.float32]) -> float:
     """The limit: seconds of nothing but the product of all users and all items, in the best of three block sizes."""
-    some, columns = users[:_TIMED], np.ascontiguousarray(items.T)
+    batch, columns = users[:_TIMED], np.ascontiguousarray(items.T)
     with threadpool_limits(processors(), "blas"):
-        return min(_product(some, columns, block) for block in _BLOCKS) * len(users) / len(some)
+        return min(_product(batch, columns, block) for block in _BLOCKS) * len(users) / len(batch)
 
 
 def _product(users: NDArray[np.float32], columns: NDArray[np.float32], block: int) -> float:
@@ -47,9 +47,9 @@ def implicit_seconds(url: str, users: NDArray[np.float32], items: NDArray[np.flo
         cursor.execute(_TABLE)
         started = time.perf_counter()
         for start in range(0, len(users), 8192):
-            some = np.arange(start, min(start + 8192, len(users)))
-            found = model.recommend(some, seen[some], N=K, filter_already_liked_items=True)
-            execute_values(cursor, "INSERT INTO peer VALUES %s", _rows(some, *found), page_size=10_000)
+            batch = np.arange(start, min(start + 8192, len(users)))
+            recommended = model.recommend(batch, seen[batch], N=K, filter_already_liked_items=True)
+            execute_values(cursor, "INSERT INTO peer VALUES %s", _rows(batch, *recommended), page_size=10_000)
         connection.commit()
         return time.perf_counter() - started
 

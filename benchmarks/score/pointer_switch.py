@@ -13,20 +13,20 @@ _FENCE: Final = text("SELECT nextval('recommendation_fence')")
 _READ: Final = text("SELECT item_id FROM current_recommendations WHERE placement = 'seen' LIMIT 1000")
 
 
-def flip_ms(here: Installation) -> float:
+def flip_ms(installation: Installation) -> float:
     """The longest of some flips to and fro behind an open reader transaction, from update to commit."""
-    with here.engine.connect() as reader:
+    with installation.engine.connect() as reader:
         reader.execute(_READ).all()
-        with here.engine.connect() as connection:
+        with installation.engine.connect() as connection:
             live = batch_state.live_batch(connection, "seen")
             other = batch_state.live_batch(connection, "capped")
         assert live is not None
         assert other is not None
-        return max(_flip(here, *((live, other), (other, live))[turn % 2]) for turn in range(_TIMES)) * 1000
+        return max(_flip(installation, *((live, other), (other, live))[turn % 2]) for turn in range(_TIMES)) * 1000
 
 
-def _flip(here: Installation, expected: int, batch_id: int) -> float:
-    with here.engine.begin() as connection:
+def _flip(installation: Installation, expected: int, batch_id: int) -> float:
+    with installation.engine.begin() as connection:
         fence = connection.execute(_FENCE).scalar_one()
         started = time.perf_counter()
         batch_state.move(connection, "seen", expected, {"batch_id": batch_id, "fence": fence}, fence)

@@ -68,32 +68,32 @@ def seen_by(users: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[
         yield user, (ITEMS * random.random(len(user)) ** 2).astype(np.int64)
 
 
-def build(here: Installation, users: int, seed: int) -> None:
+def build(installation: Installation, users: int, seed: int) -> None:
     """Fill an empty installation: catalogue, people with consent, purchases in the lake, a promoted champion."""
     people, goods, category = factors(users, seed)
     keys, ids = keys_of(users), np.array([f"item {item:06}" for item in range(ITEMS)], dtype=np.str_)
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         _catalogue(connection, ids, category)
         _people(connection, keys)
         done = {"batch_id": "b", "dataset": "events", "source": "s", "location": "l", "status": "committed"}
         connection.execute(insert(ingest_batches).values(done | {"consent": "given"}))
         connection.execute(text("ANALYZE"))
     for chunk, (user, item) in enumerate(seen_by(users, seed)):
-        here.lake.append_events(_events(keys[user], ids[item], chunk), "b", chunk)
-    _promote(here, people, goods, keys, ids)
-    Path(here.settings.placements).write_text(PLACEMENTS)
+        installation.lake.append_events(_events(keys[user], ids[item], chunk), "b", chunk)
+    _promote(installation, people, goods, keys, ids)
+    Path(installation.settings.placements).write_text(PLACEMENTS)
 
 
 def _catalogue(connection: Connection, ids: NDArray[np.str_], category: NDArray[np.int64]) -> None:
     n, paths = len(ids), [f"aisle {number}" for number in category.tolist()]
-    named = {"item_id": ids.tolist(), "title": ids.tolist(), "category": paths, "attributes": ["{}"] * n}
-    copy_table(connection, "items", pa.table(named | {"available": [True] * n, "batch_id": ["b"] * n}))
+    columns = {"item_id": ids.tolist(), "title": ids.tolist(), "category": paths, "attributes": ["{}"] * n}
+    copy_table(connection, "items", pa.table(columns | {"available": [True] * n, "batch_id": ["b"] * n}))
 
 
 def _people(connection: Connection, keys: NDArray[np.str_]) -> None:
     n = len(keys)
-    said = {"user_key": keys.tolist(), "attributes": ["{}"] * n, "consent": [True] * n}
-    copy_table(connection, "users", pa.table(said | {"consent_source": ["asked"] * n, "batch_id": ["b"] * n}))
+    users_rows = {"user_key": keys.tolist(), "attributes": ["{}"] * n, "consent": [True] * n}
+    copy_table(connection, "users", pa.table(users_rows | {"consent_source": ["asked"] * n, "batch_id": ["b"] * n}))
 
 
 def _events(keys: NDArray[np.str_], items: NDArray[np.str_], chunk: int) -> pa.Table:
@@ -106,18 +106,18 @@ def _events(keys: NDArray[np.str_], items: NDArray[np.str_], chunk: int) -> pa.T
 
 
 def _promote(
-    here: Installation,
+    installation: Installation,
     people: NDArray[np.float32],
     goods: NDArray[np.float32],
     keys: NDArray[np.str_],
     ids: NDArray[np.str_],
 ) -> None:
-    nothing = CategoryReasons.none(len(keys), len(ids))
+    no_reasons = CategoryReasons.none(len(keys), len(ids))
     gram, mean = goods.T @ goods, people.mean(axis=0)
-    model = ImplicitALS(Config(factors=DIMENSIONS), keys, ids, people, goods, gram, mean, nothing)
-    draft = here.settings.var / "draft"
+    model = ImplicitALS(Config(factors=DIMENSIONS), keys, ids, people, goods, gram, mean, no_reasons)
+    draft = installation.settings.var / "draft"
     bundles.write(draft, model, np.ones(len(ids), dtype=np.float32), bundles.Origin("v1", 7, "run"))
-    bundle, digest = bundles.store_bundle(draft, here.bundles)
+    bundle, digest = bundles.store_bundle(draft, installation.bundles)
     row = {
         "previous_promotion_id": 0,
         "model_version": 1,
@@ -126,5 +126,5 @@ def _promote(
         "actor": "benchmark",
     }
     row |= {"dataset_version": "v1", "bundle": str(bundle), "digest": digest, "reason": "a measurement"}
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         connection.execute(insert(promotions).values(row))

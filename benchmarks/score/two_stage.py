@@ -24,11 +24,11 @@ def two_stage_users_per_s(
 ) -> float:
     """Of the shipped default ranker, on all processors; each user has `candidates` or more on average."""
     model = with_candidates(two_stage(items, users, dims, candidates // 4, seed), candidates)
-    everybody = np.arange(users, dtype=np.int32)
-    model.ranked(everybody[:_PROBE])
+    all_users = np.arange(users, dtype=np.int32)
+    model.ranked(all_users[:_PROBE])
     started = time.perf_counter()
     for start in range(0, users, _CHUNK):
-        model.ranked(everybody[start : start + _CHUNK])
+        model.ranked(all_users[start : start + _CHUNK])
     return users / (time.perf_counter() - started)
 
 

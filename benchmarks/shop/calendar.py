@@ -49,14 +49,14 @@ class Period(NamedTuple):
 
 def periods(months: int) -> list[Period]:
     """So many months from January 2023 on, four periods each."""
-    found = []
+    result = []
     for number in range(months):
         year, month = FIRST_YEAR + number // 12, number % 12 + 1
         ends = (*_STARTS[1:], calendar.monthrange(year, month)[1] + 1)
         for quarter, (first, after) in enumerate(zip(_STARTS, ends, strict=True)):
             begin = int(datetime(year, month, first, tzinfo=UTC).timestamp())
-            found.append(Period(4 * number + quarter, year, month, begin, after - first))
-    return found
+            result.append(Period(4 * number + quarter, year, month, begin, after - first))
+    return result
 
 
 def shares(known: Sequence[Period], total: int) -> list[int]:
@@ -81,8 +81,8 @@ def moments(random: np.random.Generator, period: Period, weekend: Array, hour: A
         those = np.flatnonzero(weekend == kind)
         day[those] = drawn(random, running(days[int(kind)]), len(those))
     clock = (hour + random.normal(0.0, 2.2, len(hour))) % 24.0
-    found: Array = period.begin + day * DAY + np.minimum((clock * 3600).astype("int64"), DAY - 1)
-    return found
+    result: Array = period.begin + day * DAY + np.minimum((clock * 3600).astype("int64"), DAY - 1)
+    return result
 
 
 def _days(period: Period) -> Array:

@@ -75,7 +75,7 @@ class Writing:
                 "value": pa.array(np.ascontiguousarray(rows["value"]), mask=~money),
                 "currency": pa.array([CURRENCY]).take(pa.array(np.zeros(len(rows), dtype="int8"), mask=~money)),
                 "placement": pa.array(PLACEMENTS).take(_known(rows, "place")),
-                "position": _known(rows, "position", nothing=0),
+                "position": _known(rows, "position", missing=0),
                 "recommendation_id": _numbered("r", rows["shown"]),
             }
         )
@@ -85,9 +85,9 @@ def _plain(rows: Array, name: str) -> pa.Array:
     return pa.array(np.ascontiguousarray(rows[name]))
 
 
-def _known(rows: Array, name: str, nothing: int = NONE) -> pa.Array:
+def _known(rows: Array, name: str, missing: int = NONE) -> pa.Array:
     values = rows[name].astype("int32")
-    return pa.array(values, mask=values == nothing)
+    return pa.array(values, mask=values == missing)
 
 
 def _numbered(letter: str, numbers: Any) -> pa.Array:

@@ -45,7 +45,7 @@ def write_tables(folder: Path, events: int, seed: int) -> None:
 
 def _write_products(path: Path) -> None:
     number = np.arange(_PRODUCTS)
-    named = {name: pa.array([f"{name} {n % 97}" for n in number]) for name in ("product_category", "product_type")}
+    columns = {name: pa.array([f"{name} {n % 97}" for n in number]) for name in ("product_category", "product_type")}
     pq.write_table(
         pa.table(
             {
@@ -53,7 +53,7 @@ def _write_products(path: Path) -> None:
                 "manufacturer_id": number % 500,
                 "department": pa.array([f"DEPARTMENT {n % 20}" for n in number]),
                 "brand": pa.array(["National" if n % 3 else "Private" for n in number]),
-                **named,
+                **columns,
                 "package_size": pa.array([f"{n % 40} OZ" for n in number]),
             }
         ),

@@ -42,7 +42,7 @@ class Shop(NamedTuple):
     """The events, one file a month: events-2023-01.parquet and so on. By time, within each file and one by one."""
 
 
-Told = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def write(
@@ -52,7 +52,7 @@ def write(
     users: int | None = None,
     items: int | None = None,
     clicks: float = 0.0,
-    told: Told = lambda _: None,
+    report: Report = lambda _: None,
 ) -> Shop:
     """Write `items.parquet`, `users.parquet` and the events of 24 months from January 2023 on.
 
@@ -81,14 +81,16 @@ def write(
         files.append(folder / f"events-{month}.parquet")
         more = _month(files[-1], parts, writing, events, seed)
         events, bought = events + more[0], bought + more[1]
-        told(f"{month}: {bought:,} purchases, {events:,} events")
+        report(f"{month}: {bought:,} purchases, {events:,} events")
     return Shop(users, items, bought, events, files)
 
 
 def _plan(purchases: int, clicks: float) -> Plan:
     trails = min(1.0, clicks / 2)
-    rest = purchases * max(0.0, clicks - 2) / 2
-    return Plan(purchases, trails, looks=round(rest / 1.15), sessions=round(rest / (LENGTH * LISTS * _FOLLOWED)))
+    extra_views = purchases * max(0.0, clicks - 2) / 2
+    return Plan(
+        purchases, trails, views=round(extra_views / 1.15), sessions=round(extra_views / (LENGTH * LISTS * _FOLLOWED))
+    )
 
 
 def _month(path: Path, parts: Iterable[Happened], writing: Writing, first: int, seed: int) -> tuple[int, int]:
@@ -113,11 +115,11 @@ def main() -> None:
     parser.add_argument("--items", type=int)
     parser.add_argument("--clicks", type=float, default=0.0, help="other events for each purchase")
     parser.add_argument("--seed", type=int, default=7)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     started = time.perf_counter()
 
-    def told(line: str) -> None:
+    def report(line: str) -> None:
         print(f"\r{line}, {time.perf_counter() - started:.0f} s ", end="", file=sys.stderr, flush=True)
 
-    shop = write(asked.folder, asked.purchases, asked.seed, asked.users, asked.items, asked.clicks, told)
-    print(f"\n{shop.events:,} events of {shop.users:,} users and {shop.items:,} items are in {asked.folder}")
+    shop = write(options.folder, options.purchases, options.seed, options.users, options.items, options.clicks, report)
+    print(f"\n{shop.events:,} events of {shop.users:,} users and {shop.items:,} items are in {options.folder}")

@@ -44,8 +44,8 @@ class Law(NamedTuple):
         favourite = (people.favourites[users] == catalogue.category[items][:, None]).any(axis=1)
         style = people.style[users] == catalogue.style[items]
         liking = self.favourite * favourite + self.style * style + self.appeal * catalogue.appeal[items]
-        found: Array = 1.0 / (1.0 + np.exp(self.position * np.log(position) - self.base - liking))
-        return found
+        probability: Array = 1.0 / (1.0 + np.exp(self.position * np.log(position) - self.base - liking))
+        return probability
 
 
 LAW: Final = Law()

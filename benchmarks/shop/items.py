@@ -49,8 +49,8 @@ class Catalogue:
     def freshness(self, number: int) -> Array:
         """What is left of each item's sales in a period: 0 before it arrives and after it is gone."""
         age = number - self.arrival
-        left = np.where(age >= 0, (1.0 - self.fade) ** np.maximum(age, 0), 0.0)
-        return np.where(left >= _GONE, left, 0.0)
+        remaining = np.where(age >= 0, (1.0 - self.fade) ** np.maximum(age, 0), 0.0)
+        return np.where(remaining >= _GONE, remaining, 0.0)
 
     def demand(self, period: Period) -> Array:
         """The weight of each item in a period."""

@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     """Besides those that follow a click."""
     trails: float = 0.0
     """The share of the purchases before which the view and the cart are seen."""
-    looks: int = 0
+    views: int = 0
     """Views that lead to no purchase."""
     sessions: int = 0
     """Visits in which recommended lists are shown."""
@@ -50,17 +50,17 @@ def world(users: int, items: int, seed: int, months: int = MONTHS) -> World:
 def simulate(shop: World, plan: Plan, seed: int) -> Iterator[Happened]:
     """Every period of the shop; the same for the same world, plan and seed."""
     store, lists = Store(shop), 0
-    counts = [shares(shop.periods, number) for number in (plan.purchases, plan.looks, plan.sessions)]
-    for period, purchases, looks, sessions in zip(shop.periods, *counts, strict=True):
+    counts = [shares(shop.periods, number) for number in (plan.purchases, plan.views, plan.sessions)]
+    for period, purchases, views, sessions in zip(shop.periods, *counts, strict=True):
         random = np.random.default_rng([seed, _EVENTS, period.number])
-        happened = _period(store, random, period, Plan(purchases, plan.trails, looks, sessions), lists)
+        happened = _period(store, random, period, Plan(purchases, plan.trails, views, sessions), lists)
         lists += len(happened.truth) // LENGTH
         yield happened
 
 
 def _period(store: Store, random: np.random.Generator, period: Period, plan: Plan, lists: int) -> Happened:
     bought = store.purchases(random, period, plan.purchases)
-    parts = [bought, trails(random, bought, plan.trails), store.looks(random, period, plan.looks)]
+    parts = [bought, trails(random, bought, plan.trails), store.views(random, period, plan.views)]
     shown, truth = browsing(store, random, period, plan.sessions, lists)
     rows = np.concatenate([*parts, shown])
     rows["at"] = np.clip(rows["at"], period.begin, period.end - 1)

@@ -33,7 +33,7 @@ class People:
     """One place of each array for a user."""
 
     age: Array
-    told: Array
+    stated: Array
     """Whether they told their age."""
     country: Array
     member: Array
@@ -66,7 +66,7 @@ class People:
 
     def table(self) -> pa.Table:
         """The users as a file has them; an age that was not told is null."""
-        ages = pa.array(AGES).take(pa.array(self.age, mask=~self.told))
+        ages = pa.array(AGES).take(pa.array(self.age, mask=~self.stated))
         countries = pa.array(COUNTRIES).take(pa.array(self.country))
         return pa.table({"user_id": self.names(), "age_group": ages, "country": countries, "member": self.member})
 
@@ -83,7 +83,7 @@ def populated(random: np.random.Generator, number: int, periods: int) -> People:
     leaves = np.minimum(joins + stay, periods).astype("int16")
     return People(
         age=age.astype("int8"),
-        told=chance(random, 0.92, number),
+        stated=chance(random, 0.92, number),
         country=country.astype("int8"),
         member=member,
         style=style.astype("int8"),
@@ -103,9 +103,9 @@ def _favourites(random: np.random.Generator, age: Array) -> Array:
     firsts = np.searchsorted(DEPARTMENT_OF, np.arange(len(DEPARTMENTS) + 1))
     likes, shares = running(_DEPARTMENTS), running(SHARES)
     best = drawn_between(random, likes, age * len(DEPARTMENTS), (age + 1) * len(DEPARTMENTS)) % len(DEPARTMENTS)
-    found = np.empty((len(age), FAVOURITES), dtype="int8")
+    favourites = np.empty((len(age), FAVOURITES), dtype="int8")
     for place in range(FAVOURITES):
         own = chance(random, 0.75, len(age))
         low, high = np.where(own, firsts[best], 0), np.where(own, firsts[best + 1], firsts[-1])
-        found[:, place] = drawn_between(random, shares, low, high)
-    return found
+        favourites[:, place] = drawn_between(random, shares, low, high)
+    return favourites

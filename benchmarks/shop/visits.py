@@ -18,7 +18,7 @@ _OF_FAVOURITES: Final = 0.7
 """Of the items that are new to somebody, so many are of a favourite category and of the style, or at least the
 category; the others are anything."""
 _REMEMBERED: Final = 4
-_LEFT_IN_CART: Final = 0.15
+_ABANDONED_CART: Final = 0.15
 _SALE: Final = 0.7
 
 
@@ -46,12 +46,12 @@ class Store:
         self._bought[rows["user"], random.integers(_REMEMBERED, size=number)] = rows["item"]
         return rows
 
-    def looks(self, random: np.random.Generator, period: Period, number: int) -> Array:
+    def views(self, random: np.random.Generator, period: Period, number: int) -> Array:
         """So many views that lead to no purchase, and the carts in which some of these items stay."""
         rows = self._visits(random, period, number, VIEW)
         rows["at"] += random.integers(600, size=number)
-        left = rows[chance(random, _LEFT_IN_CART, number)]
-        carts = derived(left, CART, random.integers(5, 120, size=len(left)))
+        carted = rows[chance(random, _ABANDONED_CART, number)]
+        carts = derived(carted, CART, random.integers(5, 120, size=len(carted)))
         return np.concatenate([derived(rows, VIEW, np.zeros(number)), carts])
 
     def visitors(
@@ -91,10 +91,10 @@ class Store:
     def _items(self, random: np.random.Generator, period: Period, users: Array) -> Array:
         """An item for each: one that was bought before and is still sold, or one to the user's taste."""
         demand = self.world.catalogue.demand(period)
-        found = self._new(random, period, users, demand)
+        rows_found = self._new(random, period, users, demand)
         old = self._bought[users, random.integers(_REMEMBERED, size=len(users))]
         again = chance(random, self.world.people.loyalty[users], len(users)) & (old != NONE) & (demand[old] > 0)
-        return np.where(again, old, found)
+        return np.where(again, old, rows_found)
 
     def _new(self, random: np.random.Generator, period: Period, users: Array, demand: Array) -> Array:
         catalogue, people = self.world.catalogue, self.world.people

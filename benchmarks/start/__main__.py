@@ -112,19 +112,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--var", type=Path, help="of an installation with the demo that runs already")
     parser.add_argument("--user", default="1", help="who has a list there")
-    asked = parser.parse_args()
-    var = (asked.var or FOLDER / "start-var").absolute()
+    options = parser.parse_args()
+    var = (options.var or FOLDER / "start-var").absolute()
     os.environ["TAILORBIRD_VAR"] = str(var)
     folder = FOLDER.absolute() / "start-data"
     try:
-        if asked.var is None:
+        if options.var is None:
             shutil.rmtree(var, ignore_errors=True)
             _tailorbird("up")
             _tailorbird("demo", "--approve", "--location", str(_write(folder / "demo", 1, _HOUSEHOLDS)))
-        figures = _measure(folder, asked.rounds, asked.user)
+        figures = _measure(folder, options.rounds, options.user)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if asked.var is None:
+        if options.var is None:
             subprocess.run([sys.executable, "-m", "flows", "down"], check=False)
             shutil.rmtree(var, ignore_errors=True)
     publish("start", figures, SEED)

@@ -40,11 +40,11 @@ class _FirstRead:
             if not _OF_THE_INSTALLATION.search(statement):
                 self.mark()
 
-        def heard(name: str, arguments: tuple[Any, ...]) -> None:
+        def audit_hook(name: str, arguments: tuple[Any, ...]) -> None:
             if name == "open" and sources and str(arguments[0]).startswith(sources):
                 self.mark()
 
-        sys.addaudithook(heard)
+        sys.addaudithook(audit_hook)
 
 
 def _runs() -> bool:

@@ -1,8 +1,8 @@
-"""One model on the held-out weeks: each user's figures, their averages, and what it said of single pairs."""
+"""Evaluates a model on the held-out weeks: metrics per user, their averages, and scored pairs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,14 +29,14 @@ from models.retrieval.source_protocols import TopCandidates
 LISTS: Final = "items_at_10"
 """The column of `Evaluation.per_user` that holds the lists of ten places."""
 SEED: Final = 7
-"""Of the intervals."""
-_AT_ONCE: Final = 2
-"""Parts of the users that are looked at at a time: numpy lets others work meanwhile."""
+"""Seed of the bootstrap intervals."""
+_THREADS: Final = 2
+"""Chunks of users that are evaluated in parallel; numpy releases the interpreter lock."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a model foresaw what users bought."""
+    """The metrics of one model on the held-out weeks."""
 
     per_user: pa.Table
     """`user_key`, `baskets` (in the history), `targets` and each metric as `<metric>_at_<k>`, `roc_auc`, `pr_auc`; the
@@ -46,10 +46,20 @@ class Evaluation:
     """Means of those metrics with the bounds of their intervals (`_low`, `_high`), and `users`; of the lists together
     `coverage_at_<k>` (share of the catalogue shown), `gini_at_<k>`, `distinct_lists`, `fallback_share` (share of
     places filled from the fallback) and the confusion matrix; the same prefixed `new_`. Means also of `warm_` and
-    `cold_` users. `nan_scores` counts scores that are no numbers."""
+    `cold_` users. `nan_scores` counts scores that are NaN."""
     pairs: Pairs | None = None
     reranked: tuple[Reranked, ...] = ()
-    """What wider exposure would cost, the smallest penalty first; empty where it was not measured."""
+    """The cost of wider exposure, the smallest penalty first; empty if it was not measured."""
+
+
+class _Chunk(NamedTuple):
+    """The lists of m users."""
+
+    by_target_set: list[tuple[Selection, Figures]]
+    """For each target set the lists, and the AUC per user."""
+    ranking: TopCandidates
+    """The first `DEPTH` items of the model's own scores, for pairs; empty beyond the first `USERS` users."""
+    nan_scores: int
 
 
 def evaluate(
@@ -61,45 +71,43 @@ def evaluate(
     chunk: int = 256,
     brief: bool = False,
 ) -> Evaluation:
-    """Rank the whole catalogue for every user with targets (boolean CSR, users x items of `data`).
+    """Rank the whole catalogue for every user with targets (boolean CSR [users, items] of `data`).
 
-    Once over all items, and once with what the user has bought hidden and left out of the targets. `brief` is what
-    searches ask for: accuracy and coverage over all items, without intervals. `fallback` [n_items] fills short lists.
-    A model of other users or items (an older champion) is asked by key; it has nothing to say where it does not know
-    them. Memory is about 2 x chunk x n_items x 14 bytes.
+    Metrics cover all items, and once more only new items: earlier purchases are hidden and are no targets. A `brief`
+    evaluation, for searches, has only accuracy and coverage over all items, without intervals. `fallback` [n_items]
+    fills short lists. A model of other users or items (an older champion) is queried by key; unknown ones have no
+    score. Memory is about 2 x chunk x n_items x 14 bytes.
     """
     users = np.flatnonzero(targets.sum(axis=1)).astype(np.int32)
-    history, wanted = data.history()[users], sparse.csr_array(targets[users])
-    goals = (
-        [TargetSet("", wanted)]
-        if brief
-        else [TargetSet("", wanted), TargetSet(NEW, _without(wanted, history), history)]
-    )
+    history, bought = data.history()[users], sparse.csr_array(targets[users])
+    target_sets = [TargetSet("", bought)]
+    if not brief:
+        target_sets.append(TargetSet(NEW, _without(bought, history), history))
     parts = [slice(start, start + chunk) for start in range(0, len(users), chunk)]
     depth = k if brief else max(k, CANDIDATES)
-    looks, named, nan_scores = _look(_asked(model, data, users), parts, goals, fallback, depth, brief)
-    candidates = looks[0][0].items
-    looks = [(ranking.first(k), separated) for ranking, separated in looks]
-    catalogue, baskets = (None, None) if brief else (ItemNovelty.of(data), data.baskets()[users])
+    ranked = _rank(_score_reader(model, data, users), parts, target_sets, fallback, depth, brief)
+    candidates = ranked.by_target_set[0][0].items
+    lists_and_auc = [(ranking.first(k), auc) for ranking, auc in ranked.by_target_set]
+    novelty, baskets = (None, None) if brief else (ItemNovelty.of(data), data.baskets()[users])
     per_user: Figures = {} if baskets is None else {"baskets": baskets}
     summary: dict[str, float] = {}
-    for goal, (ranking, separated) in zip(goals, looks, strict=True):
-        measured = goal.measure(ranking, catalogue, separated)
-        summary |= goal.summarise(measured, ranking, baskets, SEED)
-        per_user |= {goal.prefix + name: values for name, values in measured.items()}
+    for target_set, (ranking, auc) in zip(target_sets, lists_and_auc, strict=True):
+        measured = target_set.measure(ranking, novelty, auc)
+        summary |= target_set.summarise(measured, ranking, baskets, SEED)
+        per_user |= {target_set.prefix + name: values for name, values in measured.items()}
     arrays = {name: pa.array(values, from_pandas=True) for name, values in per_user.items()}
-    shown = {} if brief else _shown(looks[0][0], data.items, k)
-    summary |= {} if brief else {"nan_scores": float(nan_scores)}
+    shown = {} if brief else _shown(lists_and_auc[0][0], data.items, k)
+    summary |= {} if brief else {"nan_scores": float(ranked.nan_scores)}
     table = pa.table({USER_KEY: pa.array(data.users[users].tolist(), pa.string()), **arrays, **shown})
-    said = getattr(model, "probabilities", False)
-    if catalogue is None:
+    if novelty is None:
         return Evaluation(table, summary)
-    reranked = tuple(rerank(candidates, k, wanted, catalogue)) if len(users) else ()
-    return Evaluation(table, summary, Pairs.of(named, wanted[:USERS], said), reranked)
+    reranked = tuple(rerank(candidates, k, bought, novelty)) if len(users) else ()
+    pairs = Pairs.of(ranked.ranking, bought[:USERS], getattr(model, "probabilities", False))
+    return Evaluation(table, summary, pairs, reranked)
 
 
-def _shown(lists: Selection, items: NDArray[np.str_], k: int) -> dict[str, Any]:
-    """The columns that say what each user was shown."""
+def _shown(lists: Selection, items: NDArray[np.str_], k: int) -> dict[str, pa.Array]:
+    """Return the columns with the items shown to each user."""
     filled = lists.items >= 0
     ids = pa.array(items[lists.items[filled]].tolist(), pa.string())
     ends = np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int32)
@@ -109,68 +117,65 @@ def _shown(lists: Selection, items: NDArray[np.str_], k: int) -> dict[str, Any]:
     }
 
 
-def _asked(model: Recommender, data: TrainingData, users: NDArray[np.int32]) -> Callable[[slice], NDArray[np.float32]]:
-    """Gives the scores [m, n_items] of a part of the users."""
-    asked = index_of(model.users, data.users[users])
+def _score_reader(
+    model: Recommender, data: TrainingData, users: NDArray[np.int32]
+) -> Callable[[slice], NDArray[np.float32]]:
+    """Return a function from a part of the users to their scores [m, n_items]."""
+    positions = index_of(model.users, data.users[users])
     # None when the model's items are the data's.
     columns = None if np.array_equal(model.items, data.items) else index_of(model.items, data.items)
-    return lambda part: _scores(model, asked[part], columns, len(data.items))
+    return lambda part: _scores(model, positions[part], columns, len(data.items))
 
 
-def _look(
-    asked: Callable[[slice], NDArray[np.float32]],
+def _rank(
+    read_scores: Callable[[slice], NDArray[np.float32]],
     parts: list[slice],
-    goals: list[TargetSet],
+    target_sets: list[TargetSet],
     fallback: NDArray[np.float32],
     k: int,
     brief: bool,
-) -> tuple[list[tuple[Selection, Figures]], TopCandidates, int]:
-    """For each goal the lists and how well scores separate; of the first `USERS`, what the model names at all; and how
-    many scores are no numbers."""
+) -> _Chunk:
+    """Rank all users in chunks, and join the chunks."""
 
     rules = CompiledRules.unrestricted(k, len(fallback))
     all_items = np.arange(len(fallback), dtype=np.int32)
 
-    def look(part: slice) -> tuple[list[tuple[Selection, Figures]], TopCandidates, int]:
-        scores = asked(part)
-        separation = None if brief else ScoreAUC.of(scores)
-        made = []
-        for goal in goals:
-            hide = None if goal.hide is None else goal.hide[part]
+    def rank_part(part: slice) -> _Chunk:
+        scores = read_scores(part)
+        auc = None if brief else ScoreAUC.of(scores)
+        ranked = []
+        for target_set in target_sets:
+            hide = None if target_set.hide is None else target_set.hide[part]
             lists = lists_of_scores(scores, rules, fallback, hide)
-            made.append((lists, separation.per_user(goal.targets[part], hide) if separation else {}))
+            ranked.append((lists, auc.per_user(target_set.targets[part], hide) if auc else {}))
         first = np.arange(0 if brief else min(len(scores), max(0, USERS - part.start)))
-        named = DenseSource(scores).restrict_to(all_items).fetch(first, DEPTH)
-        return made, named, 0 if brief else int(np.isnan(scores).sum())
+        ranking = DenseSource(scores).restrict_to(all_items).fetch(first, DEPTH)
+        return _Chunk(ranked, ranking, 0 if brief else int(np.isnan(scores).sum()))
 
-    with thread_pool(_AT_ONCE) as pool:
-        looks = list(pool.map(look, parts))
-    of_goals = [[made[place] for made, _, _ in looks] for place in range(len(goals))]
-    joined = [
-        (
-            Selection.joined([lists for lists, _ in parts_of_goal], k),
-            _stacked([figures for _, figures in parts_of_goal]),
-        )
-        for parts_of_goal in of_goals
-    ]
-    named = TopCandidates.joined([named for _, named, _ in looks], DEPTH)
-    return joined, named, sum(broken for _, _, broken in looks)
+    with thread_pool(_THREADS) as pool:
+        chunks = list(pool.map(rank_part, parts))
+    joined = []
+    for place in range(len(target_sets)):
+        lists, auc = [c.by_target_set[place][0] for c in chunks], [c.by_target_set[place][1] for c in chunks]
+        joined.append((Selection.joined(lists, k), _stacked(auc)))
+    ranking = TopCandidates.joined([chunk.ranking for chunk in chunks], DEPTH)
+    return _Chunk(joined, ranking, sum(chunk.nan_scores for chunk in chunks))
 
 
-def _without(wanted: Any, history: Any) -> Any:
-    new = sparse.csr_array(wanted > history)
+def _without(bought: Any, history: Any) -> Any:
+    new = sparse.csr_array(bought > history)
     new.eliminate_zeros()
     return new
 
 
 def _scores(
-    model: Recommender, asked: NDArray[np.int32], columns: NDArray[np.int32] | None, n: int
+    model: Recommender, positions: NDArray[np.int32], columns: NDArray[np.int32] | None, n: int
 ) -> NDArray[np.float32]:
-    scores = model.scores(asked)
+    scores = model.scores(positions)
     if columns is None:
         return scores
     known = np.flatnonzero(columns >= 0)
-    moved = np.full((len(asked), n), -np.inf, dtype=np.float32)
+    moved = np.full((len(positions), n), -np.inf, dtype=np.float32)
     moved[:, known] = scores[:, columns[known]]
     return moved
 

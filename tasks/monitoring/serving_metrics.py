@@ -1,8 +1,8 @@
-"""Reads how fast recommendations are answered from the metrics of the servers that answer them."""
+"""Reads latency and errors from the metrics of the servers that answer requests for recommendations."""
 
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final
+from typing import Final, NamedTuple
 from urllib.error import HTTPError
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,29 +16,37 @@ from models.monitoring.latency_histogram import RequestCounts
 from tasks.orchestration.alert_throttle import AlertThrottle
 
 _METRIC: Final = "reco_http_request_duration_seconds"
-_EVERY, _HOUR, _FEWEST = 60.0, 3600.0, 100
+_EVERY, _HOUR, _MIN_REQUESTS = 60.0, 3600.0, 100
 _P99: Final = 0.99
+
+
+class ServingMetrics(NamedTuple):
+    """Latency and errors of all servers together."""
+
+    p99_ms: float
+    error_share: float
+    requests: int
 
 
 @dataclass
 class MetricsState:
-    """What was seen at the last looks, and what was told of it."""
+    """The counts of earlier checks, and the alerts that were sent."""
 
-    at: float | None = None
-    before: dict[str, RequestCounts] = field(default_factory=dict)
-    told: AlertThrottle = field(default_factory=AlertThrottle)
+    checked_at: float | None = None
+    counts: dict[str, RequestCounts] = field(default_factory=dict)
+    throttle: AlertThrottle = field(default_factory=AlertThrottle)
 
 
-_LOOKS: Final = MetricsState()
+_STATE: Final = MetricsState()
 
 
 def addresses(settings: Settings) -> list[str]:
-    """Where metrics are read."""
+    """Return the addresses of the metrics."""
     return [address.strip() for address in settings.metrics_url.split(",") if address.strip()]
 
 
 def read(address: str) -> RequestCounts:
-    """What a server has answered since it started. Raises OSError when it cannot be reached."""
+    """Return the counts of a server since its start. Raises OSError if it cannot be reached."""
     within: dict[float, float] = {}
     errors = 0.0
     for family in text_string_to_metric_families(fetch_text(address)):
@@ -51,58 +59,57 @@ def read(address: str) -> RequestCounts:
     return RequestCounts(within, errors)
 
 
-def current_metrics(installation: Installation) -> dict[str, Any] | None:
-    """p99_ms, error_share and requests of all servers since each was started; None when none can be read or none was
-    asked for anything."""
+def current_metrics(installation: Installation) -> ServingMetrics | None:
+    """Return the metrics of all servers since their start; None without any request or readable server."""
     whole = RequestCounts()
     for address in addresses(installation.settings):
         try:
             whole += read(address)
-        except (OSError, ValueError):  # the reconciler tells of it
+        except (OSError, ValueError):  # the reconciler alerts about it
             continue
     if not whole.count:
         return None
-    return {"p99_ms": 1000 * whole.quantile(_P99), "error_share": whole.error_share, "requests": int(whole.count)}
+    return ServingMetrics(1000 * whole.quantile(_P99), whole.error_share, int(whole.count))
 
 
-def alert_slow_serving(installation: Installation, state: MetricsState = _LOOKS) -> str | None:
-    """Emit an event when answers since the last look are slow or wrong, or a server cannot be asked; once an hour each.
+def alert_slow_serving(installation: Installation, state: MetricsState = _STATE) -> str | None:
+    """Emit an event if answers since the last check are slow or errors, or a server cannot be read.
 
-    Looks at most once a minute. A server that answers little is judged when it has answered enough.
+    Checks at most once a minute, and alerts once an hour per server. A server is judged once it has enough answers.
     """
-    if state.at is not None and monotonic() - state.at < _EVERY:
+    if state.checked_at is not None and monotonic() - state.checked_at < _EVERY:
         return None
-    state.at = monotonic()
+    state.checked_at = monotonic()
     reasons = []
     for address in addresses(installation.settings):
-        reason = _judged(installation.settings, address, state)
+        reason = _problem(installation.settings, address, state)
         if reason is None:
             continue
         if not reason:
-            state.told.reset(address)
-        elif not state.told.recently_sent(address, _HOUR):
+            state.throttle.reset(address)
+        elif not state.throttle.recently_sent(address, _HOUR):
             payload = {"reason": reason, "page": shown(address)}
             if events.try_emit(
                 installation.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{shown(address)}", payload
             ):
-                state.told.mark_sent(address)
+                state.throttle.mark_sent(address)
             reasons.append(reason)
     return " ".join(reasons) or None
 
 
-def _judged(settings: Settings, address: str, state: MetricsState) -> str | None:
-    """What is wrong with a server; empty for nothing, None while that cannot be said."""
+def _problem(settings: Settings, address: str, state: MetricsState) -> str | None:
+    """Return the problem of a server; empty without one, None if it has too few answers to judge."""
     try:
         counts = read(address)
     except HTTPError as refusal:
         return f"The metrics of serving at {shown(address)} cannot be read: it answers {refusal.code}."
     except (OSError, ValueError) as error:
         return f"The metrics of serving at {shown(address)} cannot be read: {error}."
-    before = state.before.setdefault(address, counts)
+    before = state.counts.setdefault(address, counts)
     since = counts.since(before)
-    if since.count < _FEWEST:
+    if since.count < _MIN_REQUESTS:
         return None
-    state.before[address] = counts
+    state.counts[address] = counts
     p99, error_share = 1000 * since.quantile(_P99), since.error_share
     problems = (
         [f"p99 is {p99:.0f} ms ({settings.serving_p99_ms:g} are allowed)"] if p99 > settings.serving_p99_ms else []

@@ -1,7 +1,6 @@
-"""Newcomers in the held-out weeks: training data that stand for users or items without any history."""
+"""Builds data without events for users who have no history."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +11,14 @@ from models.primitives.vocabulary import words
 
 
 def cold_start_data(data: TrainingData, traits: pa.Table) -> TrainingData:
-    """The same moment and items, with the users of `traits` (`user_key` and traits), who have no history."""
+    """Return the same data with the users of `traits` (`user_key` and traits) in place of its users, without events."""
     ordered = traits.sort_by(USER_KEY)
     return replace(
-        data, users=words(ordered[USER_KEY]), user_tags=data.user_tag_rules.encode(ordered), **_without_events()
+        data,
+        users=words(ordered[USER_KEY]),
+        user_tags=data.user_tag_rules.encode(ordered),
+        user=np.empty(0, dtype=np.int32),
+        item=np.empty(0, dtype=np.int32),
+        occurred_at=np.empty(0, dtype=np.int64),
+        basket=np.empty(0, dtype=np.int32),
     )
-
-
-def _without_events() -> dict[str, Any]:
-    empty = {"user": np.int32, "item": np.int32, "occurred_at": np.int64, "basket": np.int32}
-    return {name: np.empty(0, dtype=kind) for name, kind in empty.items()}

@@ -1,4 +1,4 @@
-"""Models on several stretches of time, each learned from what came before it: how far do their figures move?"""
+"""Cross-validates models on several time folds, each with the earlier data as training data."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,8 +22,10 @@ Figures = dict[str, float]
 
 
 def cross_validation_folds(dataset: Dataset, folds: int, horizon_days: int | None = None) -> tuple[Fold, ...]:
-    """Folds that end where the test weeks begin; by default each as long as those. Raises SplitError
-    when history is too short, or folds are fewer than two and have no deviation."""
+    """Return folds that end where the test weeks begin; by default each is as long as these.
+
+    Raises SplitError if the history is too short, or with fewer than two folds, which have no deviation.
+    """
     if folds < 2:
         raise SplitError("A cross-validation needs at least 2 folds.")
     cuts = dataset.cuts
@@ -32,7 +34,7 @@ def cross_validation_folds(dataset: Dataset, folds: int, horizon_days: int | Non
 
 
 def measure(fit: Callable[[TrainingData], Recommender], dataset: Dataset, folds: Sequence[Fold]) -> Iterator[Figures]:
-    """The means of each fold, over all items and those new to the user (`new_`)."""
+    """Yield the means of each fold, over all items and over items new to the user (`new_`)."""
     for fold in folds:
         data = dataset.training_data(fold.train_until)
         popular = popularity(data)
@@ -43,7 +45,7 @@ def measure(fit: Callable[[TrainingData], Recommender], dataset: Dataset, folds:
 
 
 def mean_and_sd(folds: Sequence[Mapping[str, float]]) -> Figures:
-    """`<name>_mean` and `<name>_sd` (of a sample: by n - 1) of each figure."""
+    """Return `<name>_mean` and `<name>_sd` (sample deviation, n - 1) of each figure."""
     statistics: Figures = {}
     for name in folds[0]:
         values = np.array([fold[name] for fold in folds])
@@ -52,8 +54,10 @@ def mean_and_sd(folds: Sequence[Mapping[str, float]]) -> Figures:
 
 
 def folds_table(models: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, str]]:
-    """A row per model, in order of a ladder: mean ± sd over the folds, and of the gain over the best above, taken fold
-    by fold."""
+    """Return a row per model in leaderboard order: mean ± sd over the folds, and the gain over the best model above.
+
+    Gains are differences fold by fold.
+    """
     means = {name: mean_and_sd(folds) for name, folds in models.items()}
     steps = leaderboard_order({name: figures[f"{METRIC}_mean"] for name, figures in means.items()})
     rows = []
@@ -69,7 +73,7 @@ def folds_table(models: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dic
 
 
 def folds_title(models: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Return how many folds there are, and from when to when they measure."""
+    """Return the number of folds, and the time span that they measure."""
     folds = next(iter(models.values()))
     first, end = moment(folds[0]["measured_from"]), moment(folds[-1]["measured_until"])
     return f"Mean ± sd over {len(folds)} folds, {first} UTC to {end} UTC, each learned from all before it"

@@ -1,4 +1,4 @@
-"""What wider exposure costs: the same candidates, re-ranked with a penalty on items that are shown often."""
+"""Measures the cost of wider exposure: candidates re-ranked with a penalty on items that are shown often."""
 
 from typing import Any, Final, NamedTuple
 
@@ -10,9 +10,9 @@ from models.evaluation.metrics.ranking import accuracy
 from models.primitives.vocabulary import NO_INDEX
 
 CANDIDATES: Final = 50
-"""Best items of each user that a re-ranking chooses from."""
+"""Best items of each user that a re-ranking can choose."""
 PENALTIES: Final = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0)
-"""From almost nothing to more than the best place is worth."""
+"""From almost 0 to more than the weight of the best place."""
 
 
 class Reranked(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a model's answers hang on: how far each feature moves the score of what people are shown."""
+"""Measures feature importance: how far each feature moves the scores of the shown items."""
 
 from typing import Final, NamedTuple
 
@@ -11,25 +11,23 @@ from models.primitives.vocabulary import index_of, words
 from models.recommenders.protocols import BASE_VALUE, Attributes, Recommender
 
 USERS: Final = 50
-"""Of so many users what they are shown is looked at: the first by key. Keys are pseudonyms, in an order that means
-nothing."""
+"""Users whose shown items are examined: the first by key. Keys are pseudonyms, so their order is random."""
 
 
 class Importance(NamedTuple):
-    """One feature over all that is shown."""
+    """The effect of one feature on all shown items."""
 
     feature: str
     moves: Estimate
-    """Mean of how far it moves the log-odds of an item, up or down."""
+    """Mean absolute change of an item's log-odds."""
     adds: float
-    """Mean of what it adds: near 0 where it lifts some items as much as it lowers others."""
+    """Mean signed change: near 0 if the feature raises some items as much as it lowers others."""
 
 
 def feature_importance(model: Recommender, evaluation: Evaluation, seed: int) -> list[Importance]:
-    """The features of a model that explains its scores, the strongest first; nothing for other models.
+    """Return the features of a model that explains its scores, the strongest first; empty for other models.
 
-    Looked at are the first ten places as they were evaluated, less those that the fallback filled. Intervals are by
-    user.
+    Only the first ten evaluated places count, without those that the fallback filled. Intervals are by user.
     """
     sample = evaluation.per_user.slice(0, USERS)
     if not isinstance(model, Attributes) or not sample.num_rows:

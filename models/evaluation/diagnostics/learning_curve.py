@@ -1,4 +1,4 @@
-"""Would more users help? A model learned from a part of them, measured on the same people each time."""
+"""Computes a learning curve: models fitted on parts of the users, measured on the same users each time."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
 
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
-"""Of the users; what the whole of them gives is known already."""
+"""Shares of the users; the result for all users is known already."""
 SECONDS: Final = 2.0
-"""What fits on parts may cost together: a slow model gets few of them, or none."""
-LEAST: Final = 20
-"""Fewer users to measure on say nothing."""
+"""Time limit of all fits on parts; a slow model gets few or none."""
+MIN_USERS: Final = 20
+"""Users that a measurement needs."""
 
 
 class Point(NamedTuple):
@@ -31,13 +31,13 @@ class Point(NamedTuple):
 
     share: float
     users: int
-    """How many it learned from."""
+    """Users that the model was fitted on."""
     figure: Estimate
-    """In `METRIC`."""
+    """The metric `METRIC`."""
 
 
 def affordable(fit_seconds: float) -> tuple[float, ...]:
-    """The shares to fit on, when the whole took so long."""
+    """Return the shares that fit into the time limit, given the time of a fit on all users."""
     spent = np.cumsum(SHARES) * fit_seconds
     return tuple(share for share, cost in zip(SHARES, spent, strict=True) if cost <= SECONDS)
 
@@ -49,16 +49,16 @@ def learning_curve(
     targets: Any,
     shares: Sequence[float] = SHARES,
 ) -> list[Point]:
-    """Points by rising share of the users, the last one of `fitted`, which has learned from all.
+    """Return points by rising share of the users; the last one is of `fitted`, which was fitted on all users.
 
-    Each part holds the smaller ones. Measured are the users of the smallest part that leaves at least `LEAST` with
-    `targets`; parts that are smaller, or from which the model cannot learn, are left out.
+    Each part contains the smaller ones. All points are measured on the smallest part with at least `MIN_USERS` users
+    with `targets`. Smaller parts, and parts that the model cannot be fitted on, are left out.
     """
     shuffled = np.random.default_rng(SEED).permutation(len(data.users))
     has_targets = np.diff(targets.indptr) > 0
     parts = [shuffled[: round(share * len(shuffled))] for share in shares]
     large_enough = [
-        (share, part) for share, part in zip(shares, parts, strict=True) if has_targets[part].sum() >= LEAST
+        (share, part) for share, part in zip(shares, parts, strict=True) if has_targets[part].sum() >= MIN_USERS
     ]
     if not large_enough:
         return []
@@ -91,9 +91,9 @@ def _measured(model: Recommender, data: TrainingData, measured_targets: Any, pop
 
 
 def subset_users(data: TrainingData, users: NDArray[Any]) -> TrainingData:
-    """What the data would be if there were only these users (positions), and the items they had.
+    """Return the data of these users (positions) only, with the items that they had.
 
-    Features that their origin works out for items are still those of everybody.
+    Item features that the origin computes still cover all users.
     """
     selected = np.zeros(len(data.users), dtype=bool)
     selected[users] = True
@@ -120,7 +120,7 @@ def subset_users(data: TrainingData, users: NDArray[Any]) -> TrainingData:
 
 @dataclass(frozen=True)
 class _Part:
-    """The origin of a part of the users' data."""
+    """The origin of the data of some users."""
 
     whole: Origin
     keys: NDArray[np.str_]
@@ -143,4 +143,4 @@ class _Part:
         return self.whole.holdout(data, end)
 
     def once(self, _key: Hashable, work: Callable[[], T], keep: bool = False) -> T:  # noqa: ARG002 -- as data sets do
-        return work()  # what the whole remembers is of other users, and a part is fitted once
+        return work()  # the cache of the whole data covers other users, and a part is fitted once

@@ -1,4 +1,4 @@
-"""All that is found out about a fitted model before people decide on it."""
+"""Measures a fitted model in every way that a reviewer sees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ from models.recommenders.protocols import Recommender
 
 @dataclass(frozen=True)
 class ModelReport:
-    """A model on the held-out weeks, and beside what it has learned from."""
+    """The metrics of a model on the held-out weeks, and on its training data."""
 
     evaluation: Evaluation
-    """Its summary also has the figures of newcomers, of pairs (`pairs_`) and of the over-fit check."""
+    """The summary also has the figures of newcomers, of pairs (`pairs_`) and of the overfit check."""
     pairs: dict[str, Estimate]
     overfit: OverfitCheck | None
     curve: list[Point]
@@ -38,9 +38,9 @@ class ModelReport:
         fit_seconds: float,
         seed: int,
     ) -> Self:
-        """Measure a model that was fitted to `data` on what the data set has after them.
+        """Measure a model that was fitted to `data` on the later purchases of the data set.
 
-        `fit` makes another one like it; `seed` is the one it was fitted with.
+        `fit` fits another model of the same settings; `seed` is the seed of the fit.
         """
         end = dataset.cuts.as_of
         targets = dataset.holdout(data, end)
@@ -49,7 +49,7 @@ class ModelReport:
         pairs = evaluation.pairs.figures(SEED) if evaluation.pairs else {}
         overfit = check_overfit(fitted, data, evaluation, popular, end - data.cut)
         summary = evaluation.summary | newcomer_metrics(evaluate_newcomers(fitted, dataset, data, popular, end))
-        summary |= {name: value for told in pairs.items() for name, value in with_bounds(*told).items()}
+        summary |= {name: value for named_figure in pairs.items() for name, value in with_bounds(*named_figure).items()}
         summary |= overfit.figures() if overfit else {}
         summary |= training_metrics(fitted, data, seed) if pairs else {}
         curve = learning_curve(fit, fitted, data, targets, affordable(fit_seconds))

@@ -1,4 +1,4 @@
-"""Users who bought for the first time in the held-out weeks: nothing but their traits is known of them."""
+"""Evaluates a model on newcomers, who bought for the first time in the held-out weeks and have only traits."""
 
 import numpy as np
 import pyarrow as pa
@@ -20,36 +20,38 @@ from models.recommenders.protocols import FoldsInUsers, Recommender
 def evaluate_newcomers(
     model: Recommender, dataset: Dataset, data: TrainingData, fallback: NDArray[np.float32], end: int, k: int = 10
 ) -> Evaluation:
-    """The model on those who have no history at the data's cut and bought something up to `end` (epoch s).
+    """Evaluate the model on users without history at the cut who bought something up to `end` (epoch s).
 
-    A model that folds users in is told their traits; of the others all places go to the fallback.
+    A model that folds users in gets their traits; for other models the fallback fills all places.
     """
     traits = traits_of(dataset, _first_seen(dataset.interactions, data, end))
     frame = cold_start_data(data, traits)
     if isinstance(model, FoldsInUsers):
-        nothing = dataset.interactions.select([USER_KEY, ITEM_ID]).slice(0, 0)
-        model = model.with_users(NewUsers.of(traits, nothing, model.items))
+        no_events = dataset.interactions.select([USER_KEY, ITEM_ID]).slice(0, 0)
+        model = model.with_users(NewUsers.of(traits, no_events, model.items))
     return evaluate(model, frame, targets(dataset.interactions, frame, data.cut, end), fallback, k)
 
 
 def newcomer_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Their means by name, prefixed `newcomer_`; nothing when there is nobody. Every item is new to them, and how rare
-    an item is cannot be told from people without history."""
+    """Return the means of newcomers, prefixed `newcomer_`; empty without newcomers.
+
+    Figures on new items are left out because every item is new to them. Figures on rarity need users with history.
+    """
     if not evaluation.per_user.num_rows:
         return {}
-    left_out = (NEW, "novelty_", "long_tail_")
-    means = {name for name in evaluation.per_user.column_names if not name.startswith(left_out)} | {"users"}
+    excluded = (NEW, "novelty_", "long_tail_")
+    means = {name for name in evaluation.per_user.column_names if not name.startswith(excluded)} | {"users"}
     names = [name for name in evaluation.summary if name.removesuffix(LOW).removesuffix(HIGH) in means]
     return {NEWCOMER + name: evaluation.summary[name] for name in names}
 
 
 def _first_seen(interactions: pa.Table, data: TrainingData, end: int) -> pa.Array:
-    """The keys of users without history who bought something from the cut up to `end`, sorted."""
+    """Return the sorted keys of users without history who bought something from the cut up to `end`."""
     keys = pc.unique(known_before(interactions, end, since=data.cut)[USER_KEY]).drop_null()
     return keys.filter(pa.array(data.user_index(keys) < 0)).sort()
 
 
 def traits_of(dataset: Dataset, keys: pa.Array) -> pa.Table:
-    """One row per key; nulls for those of whom no traits are known."""
+    """Return one row per key; nulls for unknown traits."""
     rows = dataset.users.take(pc.index_in(keys, value_set=dataset.users[USER_KEY].cast(keys.type)))
     return rows.set_column(rows.schema.get_field_index(USER_KEY), USER_KEY, keys)

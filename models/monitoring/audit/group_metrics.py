@@ -1,4 +1,4 @@
-"""The figures of everybody and of each group of people, with intervals."""
+"""Computes the figures of all users and of each group, with intervals."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -15,63 +15,63 @@ ALL_USERS: Final = Group("", "everybody", np.empty(0, dtype=bool))
 
 
 class Ratio(NamedTuple):
-    """A figure as the sum over users of what is above by that of what is below, [m] each."""
+    """A figure as the ratio of two sums over users, [m] each."""
 
     above: Floats
     below: Floats
 
 
 class GroupFigures(NamedTuple):
-    """How a group fares."""
+    """The figures of one group."""
 
     trait: str
-    """Empty for everybody."""
+    """Empty for all users."""
     value: str
     users: int
     acted: int
-    """Who bought something while lists were shown."""
+    """Users who bought something while lists were shown."""
     figures: dict[str, Estimate | None]
-    """By name; None where nobody has one."""
+    """By name; None without a user who has the figure."""
 
 
-def ratios(material: AuditData) -> dict[str, Ratio]:
-    """What is told of groups, of all users.
+def ratios(data: AuditData) -> dict[str, Ratio]:
+    """Return the figures that are reported of groups, for all users.
 
-    `recall`, `hit_rate`, `ndcg` and the same of the `control`, if there is an outcome. `percentile`: how popular what
-    is shown is. `lift`: by which share the mean number of buyers of what is shown is above that of what the user has
-    bought (Abdollahpouri et al. 2020: means over the group first). `miscalibration`: see
+    `recall`, `hit_rate`, `ndcg` and the same of the `control`, if there is an outcome. `percentile`: how popular the
+    shown items are. `lift`: by which share the mean number of buyers of shown items exceeds that of bought items
+    (Abdollahpouri et al. 2020: means over the group first). `miscalibration`: see
     `models.monitoring.audit.miscalibration`.
     """
-    goods, all_users = material.items, np.ones(material.users)
-    shown, had = (mean_buyers(pairs, goods.buyers) for pairs in (material.shown, material.bought))
+    items, all_users = data.items, np.ones(data.users)
+    shown, had = (mean_buyers(pairs, items.buyers) for pairs in (data.shown, data.bought))
     both = np.isfinite(shown) & np.isfinite(had)
-    divergence = miscalibration(material.bought, material.shown, goods.category)
+    divergence = miscalibration(data.bought, data.shown, items.category)
     known = np.isfinite(divergence)
-    return _outcomes(material) | {
-        "percentile": Ratio(material.shown @ goods.percentile, all_users),
+    return _outcomes(data) | {
+        "percentile": Ratio(data.shown @ items.percentile, all_users),
         "lift": Ratio(np.where(both, shown - had, 0.0), np.where(both, had, 0.0)),
         "miscalibration": Ratio(np.where(known, divergence, 0.0), known.astype(np.float64)),
     }
 
 
-def _outcomes(material: AuditData) -> dict[str, Ratio]:
-    came = material.outcome
-    if came is None:
+def _outcomes(data: AuditData) -> dict[str, Ratio]:
+    outcome = data.outcome
+    if outcome is None:
         return {}
     return {
-        "recall": Ratio(came.hits, came.targets),
-        "hit_rate": Ratio(came.hit, came.acted),
-        "ndcg": Ratio(came.ndcg, came.acted),
-        "control_recall": Ratio(came.control_hits, came.targets),
-        "control_hit_rate": Ratio(came.control_hit, came.acted),
-        "control_ndcg": Ratio(came.control_ndcg, came.acted),
+        "recall": Ratio(outcome.hits, outcome.targets),
+        "hit_rate": Ratio(outcome.hit, outcome.acted),
+        "ndcg": Ratio(outcome.ndcg, outcome.acted),
+        "control_recall": Ratio(outcome.control_hits, outcome.targets),
+        "control_hit_rate": Ratio(outcome.control_hit, outcome.acted),
+        "control_ndcg": Ratio(outcome.control_ndcg, outcome.acted),
     }
 
 
-def figures_by_group(material: AuditData, seed: int) -> list[GroupFigures]:
-    """Everybody first, then the groups by trait and value; 95 % intervals by drawing users anew (Efron 1979)."""
-    by_metric, all_users = ratios(material), np.ones(material.users, dtype=bool)
-    groups = [ALL_USERS._replace(members=all_users), *material.groups]
+def figures_by_group(data: AuditData, seed: int) -> list[GroupFigures]:
+    """Return all users first, then the groups by trait and value; 95 % bootstrap intervals over users (Efron 1979)."""
+    by_metric, all_users = ratios(data), np.ones(data.users, dtype=bool)
+    groups = [ALL_USERS._replace(members=all_users), *data.groups]
     members = np.column_stack([group.members for group in groups]).astype(np.float64)
     above, below = (
         np.concatenate([members * part[:, None] for part in parts], axis=1)
@@ -81,7 +81,7 @@ def figures_by_group(material: AuditData, seed: int) -> list[GroupFigures]:
     with np.errstate(invalid="ignore", divide="ignore"):
         value = above.sum(axis=0) / below.sum(axis=0)
     bounds = np.stack([value, low, high], axis=1).reshape(len(by_metric), len(groups), 3)
-    acted = np.zeros(material.users) if material.outcome is None else material.outcome.acted
+    acted = np.zeros(data.users) if data.outcome is None else data.outcome.acted
     return [
         _of_group(group, acted, dict(zip(by_metric, bounds[:, place], strict=True)))
         for place, group in enumerate(groups)

@@ -1,4 +1,4 @@
-"""Do lists have the categories that their user buys, in the same proportions?"""
+"""Measures whether lists have the categories that their user buys, in the same proportions."""
 
 from typing import Any, Final
 
@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 ALPHA: Final = 0.01
-"""How much of the history is mixed into the list, so that a category that the list lacks is no infinite fault."""
+"""Share of the history mixed into the list, so that a missing category gives no infinite divergence."""
 
 
 def miscalibration(bought: Any, shown: Any, category: NDArray[np.str_]) -> NDArray[np.float64]:
-    """[m] Kullback-Leibler divergence, in nats, of the categories of a user's lists from those of the history.
+    """Return [m] the Kullback-Leibler divergence, in nats, of the categories of the lists from those of the history.
 
     `bought` and `shown` are CSR [m, n], `category` [n]. With p of the history and q of the lists it is the sum of
-    p log(p / q'), q' = (1 - alpha) q + alpha p (Steck 2018): 0 when both are alike. Items of unknown category are left
-    out; NaN for users without any of the others in either.
+    p log(p / q'), q' = (1 - alpha) q + alpha p (Steck 2018): 0 when both are alike. Items of unknown category do
+    not count. NaN for users without items of known category in either.
     """
     known = category != ""
     names, code = np.unique(category[known], return_inverse=True)
@@ -29,7 +29,7 @@ def miscalibration(bought: Any, shown: Any, category: NDArray[np.str_]) -> NDArr
 
 
 def _shares(pairs: Any, of_item: Any) -> NDArray[np.float64]:
-    """[m, n_categories] rows sum to 1; NaN for who has nothing."""
+    """Return [m, n_categories] shares; rows sum to 1, NaN for users without items."""
     counts = (pairs.astype(np.float64) @ of_item).toarray()
     with np.errstate(invalid="ignore", divide="ignore"):
         shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)

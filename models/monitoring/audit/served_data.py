@@ -1,4 +1,4 @@
-"""What an audit looks at: what people were shown, what they had bought before, and what came of it."""
+"""The data of an audit: items shown to users, their earlier purchases, and their purchases meanwhile."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,19 +15,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AuditItems:
-    """The n items that could be shown or were."""
+    """The n items that were shown or could have been shown."""
 
     buyers: Floats
-    """[n] users who had bought it before the first list was shown, of all users there are."""
+    """[n] users, of all users, who had bought the item before the first list was shown."""
     purchases: Floats
-    """[n] the same as purchases."""
+    """[n] purchases in the same time."""
     category: NDArray[np.str_]
-    """[n] the most general level, empty when unknown."""
+    """[n] the most general category level, empty if unknown."""
     brand: NDArray[np.str_]
 
     @cached_property
     def percentile(self) -> Floats:
-        """[n] the share of items that are bought less, those bought as often counting half: 1 for the best seller."""
+        """[n] the share of items with fewer buyers, items with as many counting half: near 1 for the best seller."""
         from scipy.stats import rankdata
 
         ranks: Floats = rankdata(self.buyers)
@@ -35,7 +35,7 @@ class AuditItems:
 
     @cached_property
     def tenth(self) -> NDArray[np.int64]:
-        """[n] from 0, the tenth of the items that most people had bought, to 9; those bought alike by their place."""
+        """[n] 0 for the tenth of the items with the most buyers, to 9; ties go by position."""
         order = np.argsort(-self.buyers, kind="stable")
         tenth = np.empty(len(order), dtype=np.int64)
         tenth[order] = np.arange(len(order)) * 10 // max(1, len(order))
@@ -48,17 +48,16 @@ class AuditData:
 
     traits: Traits
     shown: Any
-    """CSR, m x n: the share of each user's places on lists that an item had, by the time that it was there; rows sum
-    to 1."""
+    """CSR [m, n]: the share of each user's places that an item had, weighted by time; rows sum to 1."""
     bought: Any
-    """Boolean CSR, m x n: what each user had bought before the first list was shown."""
+    """Boolean CSR [m, n]: items that each user had bought before the first list was shown."""
     items: AuditItems
     outcome: UserOutcomes | None
-    """None when nobody did anything while lists were shown."""
+    """None if no user acted while lists were shown."""
 
     @property
     def users(self) -> int:
-        """m."""
+        """The number of users m."""
         return int(self.shown.shape[0])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Is a group served worse than everybody else, beyond a margin? Never said for noise, however many groups there are."""
+"""Tests whether a group is served worse than all other users, with intervals that hold for all groups at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,44 +18,44 @@ BEYOND_MARGIN: Final = "beyond margin"
 
 @dataclass(frozen=True)
 class GroupComparison:
-    """A group beside everybody else, in NDCG@10 as it came true."""
+    """A group compared with all other users in realised NDCG@10."""
 
     trait: str
     value: str
     people: int
-    """Who bought something."""
+    """Users of the group who bought something."""
     mean: float
     others: float
-    """The mean of everybody else."""
+    """The mean of all other users."""
     difference: float
     low: float
     high: float
     control: float
-    """The same difference of the list that everybody would have got: what the group is like, whoever makes lists."""
+    """The same difference for the control list of best sellers, which does not depend on the model."""
     margin: float
-    """How much worse is allowed, below 0."""
+    """The allowed difference, below 0."""
     judged: bool
     passed: bool
 
 
-def compare_groups(material: AuditData, limits: GateThresholds, seed: int) -> list[GroupComparison]:
-    """Every group beside all who are not in it, among those who bought something; a group that has no others is left
-    out.
+def compare_groups(data: AuditData, limits: GateThresholds, seed: int) -> list[GroupComparison]:
+    """Compare every group with the users outside it, among users who bought something.
 
-    The intervals hold for all judged groups at once in 95 of 100 audits: users are drawn anew, and the interval is as
-    many standard errors wide as the group that strays farthest needs (Westfall and Young 1993, by the maximum).
+    A group without other users is left out. The intervals hold for all judged groups together in 95 of 100 audits:
+    users are resampled, and the width in standard errors is set by the group that deviates most (Westfall and Young
+    1993, maximum statistic).
     """
-    outcome = material.outcome
+    outcome = data.outcome
     if outcome is None:
         return []
     active = outcome.acted > 0
-    present = [g._replace(members=g.members[active]) for g in material.groups]
+    present = [g._replace(members=g.members[active]) for g in data.groups]
     groups = [group for group in present if 0 < group.members.sum() < active.sum()]
     if not groups:
         return []
     members = np.column_stack([group.members for group in groups])
     few = np.minimum(members.sum(axis=0), (~members).sum(axis=0))
-    # Nobody can do anything about people of whom nothing is known, but ask them.
+    # Users with an unknown trait are shown, not judged: the model cannot treat them as a group.
     judged = (few >= limits.group_users) & np.array([group.value != UNKNOWN for group in groups])
     estimates = _estimates(outcome.ndcg[active], members, judged, seed)
     control = _apart(np.ones((1, len(members))), outcome.control_ndcg[active], members)[0].tolist()
@@ -77,7 +77,7 @@ def _beside(
 
 
 def _estimates(values: Floats, members: NDArray[np.bool_], judged: NDArray[np.bool_], seed: int) -> list[Estimate]:
-    """The difference of each group with its simultaneous interval."""
+    """Return the difference of each group with its simultaneous interval."""
     value = _apart(np.ones((1, len(values))), values, members)[0]
     drawn = np.concatenate([_apart(counts, values, members) for counts in draws(len(values), seed)])
     error = np.nanstd(drawn, axis=0)
@@ -89,7 +89,7 @@ def _estimates(values: Floats, members: NDArray[np.bool_], judged: NDArray[np.bo
 
 
 def _apart(counts: Floats, values: Floats, members: NDArray[np.bool_]) -> Floats:
-    """[s, groups] the mean of each group less that of the others, of users who count so often [s, m]."""
+    """Return [s, groups] the mean of each group less that of the others, for user weights [s, m]."""
     inside, weighted = members.astype(np.float64), counts * values
     n, total = counts @ inside, weighted @ inside
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -100,14 +100,14 @@ def _apart(counts: Floats, values: Floats, members: NDArray[np.bool_]) -> Floats
 
 
 def status(estimates: Sequence[GroupComparison]) -> Status:
-    """What the groups come to together."""
+    """Return the status of all groups together."""
     if any(not group.passed for group in estimates):
         return "beyond margin"
     return "within margin" if any(group.judged for group in estimates) else "not judged"
 
 
 def sentence(estimates: Sequence[GroupComparison], limits: GateThresholds) -> str:
-    """The verdict for people, with the group that it is about."""
+    """Return the verdict in a sentence, with the worst group."""
     judged = [group for group in estimates if group.judged]
     if not estimates:
         return "Nobody bought anything while lists were shown, or nothing is known of people that makes groups."

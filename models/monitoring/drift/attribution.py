@@ -1,8 +1,8 @@
-"""What lies behind a signal that moved: in which bins, for which people, by which items."""
+"""Explains a signal that moved: by bins, by segments of users and by items."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,21 @@ from models.monitoring.drift.signals.user_behaviour import FEATURES
 from models.monitoring.drift.signals.user_counts import Edges, UserCounts
 
 _LEAST: Final = 30
-"""Users of a segment of whom something is said."""
+"""Users that a segment needs to be listed."""
 _POPULARITY: Final = "popularity"
 
 
+class SegmentMoves(TypedDict):
+    """The signals of one segment of users."""
+
+    segment: str
+    users: int
+    moved: dict[str, tuple[float, float]]
+    """By signal, the usual value and the value now."""
+
+
 class Distribution(NamedTuple):
-    """Shares of users, or of interactions, then and now."""
+    """Shares of users, or of interactions, in the reference time and now."""
 
     name: str
     about: str
@@ -29,7 +38,7 @@ class Distribution(NamedTuple):
 
 
 def distributions(drivers: Sequence[str], now: Sums, then_values: Sums, edges: Edges) -> list[Distribution]:
-    """Those behind signals that drove an alarm, each once."""
+    """Return the distributions behind the drivers of an alarm, each once."""
     names = dict.fromkeys(driver.split(":")[0] for driver in drivers)
     moved_distributions = []
     for name in names:
@@ -38,7 +47,7 @@ def distributions(drivers: Sequence[str], now: Sums, then_values: Sums, edges: E
         about = FEATURES.get(name, "interactions by the popularity of items before, the most popular tenth first")
         bins = _bins(edges[name]) if name in FEATURES else [str(tenth + 1) for tenth in range(BINS)]
         shares = [ratio(sums[name], sums[name].sum())[: len(bins)] for sums in (then_values, now)]
-        if name in FEATURES:  # unknown comes last, whatever bins are empty between
+        if name in FEATURES:  # unknown stays last, even if bins before it are empty
             shares = [np.append(share[:-1], ratio(sums[name], sums[name].sum())[-1])
                       for share, sums in zip(shares, (then_values, now), strict=True)]  # fmt: skip
         moved_distributions.append(Distribution(name, about, bins, *shares))
@@ -54,20 +63,20 @@ def _bins(edges: Sequence[float]) -> list[str]:
 
 def signals_by_segment(
     drivers: Sequence[str], now: UserCounts, before: Sequence[UserCounts], usual: Sums, segment: NDArray[np.str_]
-) -> list[dict[str, Any]]:
-    """The signals that drove an alarm by segment of users: what they were and are; the largest segments first.
+) -> list[SegmentMoves]:
+    """Return the drivers of an alarm by segment of users, the largest segment first.
 
-    `segment` [n_users] names that of each user of the sample; empty for those without one.
+    `segment` [n_users] names the segment of each user of the sample; it is empty for users without one.
     """
     signals = [name for name in drivers if name in NAMES]
-    rows = []
+    rows: list[SegmentMoves] = []
     for name, count in zip(*np.unique(segment[now.users], return_counts=True), strict=True):
         if count < _LEAST or not signals:
             continue
         then_values, now_values = (_of(parts, segment, name, usual) for parts in (before, [now]))
         moved = {signal: (then_values[signal], now_values[signal]) for signal in signals}
-        rows.append({"segment": str(name) or "without a segment", "users": int(count), "moved": moved})
-    return sorted(rows, key=lambda row: -int(row["users"]))
+        rows.append(SegmentMoves(segment=str(name) or "without a segment", users=int(count), moved=moved))
+    return sorted(rows, key=lambda row: -row["users"])
 
 
 def _of(parts: Sequence[UserCounts], segment: NDArray[np.str_], name: str, usual: Sums) -> Mapping[str, float]:
@@ -76,7 +85,7 @@ def _of(parts: Sequence[UserCounts], segment: NDArray[np.str_], name: str, usual
 
 
 def items_with_changed_share(now: Ints, then_values: Ints, most: int = 10) -> tuple[Ints, Ints, Floats]:
-    """Items that gained most, and that lost most, by their share of the interactions; and the change of each item."""
+    """Return the items whose share of the interactions rose most and fell most, and the change of each item."""
     shares = [
         np.nan_to_num(ratio(counts.astype(np.float64), np.asarray(counts.sum()))) for counts in (now, then_values)
     ]

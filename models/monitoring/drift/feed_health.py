@@ -1,8 +1,8 @@
-"""Is the feed whole? A broken one looks like drift, and is none: it blocks, and nothing is learned from it."""
+"""Checks whether the event feed is complete. A broken feed resembles drift, so it blocks retraining."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 
@@ -12,20 +12,18 @@ from models.monitoring.drift.signals.event_columns import Floats
 from models.monitoring.drift.signals.signal_table import ratio
 
 _FAR: Final = 5.0
-"""Standard deviations of a window from those before."""
+"""Standard deviations from earlier windows beyond which a check fails."""
 _NULLS: Final = 0.005
 _ODD: Final = 0.02
 _LESS, _MORE = 0.5, 3.0
-"""A window with less than half or more than three times the usual events, where they vary little."""
+"""Bounds of a window's events as multiples of the usual number, if that number varies little."""
 _VANISHED: Final = 50
-_LEFT: Final = 0.05
-"""A type of event of which so many were expected is no longer sent when hardly any came beside the fewest before: those
-came before it began."""
+_REMAINDER: Final = 0.05
+"""An event type with at least `_VANISHED` expected events fails below this share of its earlier minimum."""
 
 
-@dataclass(frozen=True)
-class FeedCheck:
-    """One look at the feed."""
+class FeedCheckJson(TypedDict):
+    """A check as `drift_reports.feed` stores it."""
 
     check: str
     value: float
@@ -34,25 +32,43 @@ class FeedCheck:
     passed: bool
     detail: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
-        return dict(vars(self))
+
+@dataclass(frozen=True)
+class FeedCheck:
+    """One check of the feed: a value and its limits."""
+
+    check: str
+    value: float
+    low: float | None
+    high: float | None
+    passed: bool
+    detail: str
+
+    def as_dict(self) -> FeedCheckJson:
+        """Return plain values that JSON can hold."""
+        return FeedCheckJson(
+            check=self.check,
+            value=self.value,
+            low=self.low,
+            high=self.high,
+            passed=self.passed,
+            detail=self.detail,
+        )
 
 
 def within(check: str, value: float, low: float | None, high: float | None, detail: str) -> FeedCheck:
-    """A check of a value against limits."""
+    """Return a check that passes if the value lies within its limits."""
     passed = (low is None or value >= low) and (high is None or value <= high)
     return FeedCheck(check, float(value), low, high, bool(passed), detail)
 
 
 def check_feed(now: Floats, usual: Floats, days: tuple[int, int]) -> list[FeedCheck]:
-    """Hold the counts of a window [WIDTH] against those of windows before it [windows, WIDTH].
+    """Compare the counts of a window [WIDTH] with those of earlier windows [windows, WIDTH].
 
-    `days` are how many days of the window have events, and how many those before had at least.
+    `days` has the number of days with events in the window, and the smallest such number of an earlier window.
     """
     checks = [_volume(now, usual), *_nulls(Sums(now), Sums(usual)), *_vanished(Sums(now), Sums(usual))]
-    prices = _share("odd prices", "purchases at a tenth or ten times the item's price", "odd prices", "priced", _ODD)
-    checks += prices(Sums(now), Sums(usual))
+    checks += _odd_prices(Sums(now), Sums(usual))
     detail = f"{days[0]} days have events, {days[1]} at least before"
     return [*checks, within("days", days[0], float(days[1]), None, detail)]
 
@@ -79,15 +95,14 @@ def _nulls(now: Sums, usual: Sums) -> list[FeedCheck]:
     return checks
 
 
-def _share(check: str, about: str, part: str, whole: str, least: float) -> Any:
-    def check_share(now: Sums, usual: Sums) -> list[FeedCheck]:
-        return _shares(check, about, (now[part], usual[part]), (now[whole], usual[whole]), least)
-
-    return check_share
+def _odd_prices(now: Sums, usual: Sums) -> list[FeedCheck]:
+    about = "purchases at a tenth or ten times the item's price"
+    parts, wholes = (now["odd prices"], usual["odd prices"]), (now["priced"], usual["priced"])
+    return _shares("odd prices", about, parts, wholes, _ODD)
 
 
 def _shares(check: str, about: str, parts: Sequence[Floats], wholes: Sequence[Floats], least: float) -> list[FeedCheck]:
-    """A share that may not rise by more than `least`, or than what is usual; none where nothing is to tell."""
+    """Check that a share does not rise by more than `least` or its usual variation; return no check without data."""
     before = ratio(parts[1], wholes[1])
     before = before[np.isfinite(before)]
     if not wholes[0] > 0 or not len(before) or (before == 1).all():
@@ -103,5 +118,5 @@ def _vanished(now: Sums, usual: Sums) -> list[FeedCheck]:
     for place in np.flatnonzero(expected >= _VANISHED):
         count, name = float(now["types"][place]), EVENT_TYPES[place]
         detail = f"{count:,.0f} events of type {name}, usually {expected[place]:,.0f}"
-        checks.append(within(f"type: {name}", count, max(1.0, _LEFT * float(least[place])), None, detail))
+        checks.append(within(f"type: {name}", count, max(1.0, _REMAINDER * float(least[place])), None, detail))
     return checks

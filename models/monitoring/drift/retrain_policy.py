@@ -1,4 +1,4 @@
-"""Does what was seen call for retraining? Every answer has its reasons, also `no`."""
+"""Decides whether a window calls for retraining, and states the reasons for each decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,17 @@ from models.monitoring.drift.window_verdict import WindowJudgement
 
 Kind = Literal["none", "retrain", "blocked"]
 Verdict = Literal["stable", "drifted", "invalid_feed", "insufficient_data"]
-_LONGEST: Final = 3
-"""The cool-down doubles so many times."""
+STABLE: Final = "stable"
+DRIFTED: Final = "drifted"
+INVALID_FEED: Final = "invalid_feed"
+INSUFFICIENT_DATA: Final = "insufficient_data"
+_MAX_DOUBLINGS: Final = 3
+"""The cool-down doubles at most this often."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done, and why."""
+    """The action after a window, and its reasons."""
 
     kind: Kind
     reasons: Sequence[str]
@@ -26,86 +30,86 @@ class Decision:
 
 @dataclass(frozen=True)
 class RetrainHistory:
-    """The retraining that there was."""
+    """Earlier and open retrainings."""
 
     open_request: int | None = None
-    """One that waits or is at work."""
+    """The request that waits or is being worked on."""
     finished_at: datetime | None = None
-    """When the last one ended, whoever asked for it."""
+    """When the last retraining ended, whatever requested it."""
     lost: int = 0
     """How many challengers in a row did not win."""
     requests_this_week: int = 0
-    """By drift."""
+    """Requests by drift in the last seven days."""
 
 
 @dataclass(frozen=True)
 class DriftSituation:
-    """Everything that a decision rests on."""
+    """Everything that a decision depends on."""
 
     judgement: WindowJudgement
     feed: Sequence[FeedCheck]
     insufficient_data: str
-    """Why too little happened in the window to judge it; empty when enough did."""
+    """Why the window has too little data to judge it; empty if it has enough."""
     earlier: Sequence[bool]
-    """Whether each window before it left its band, the latest last; those that led to a request are forgotten."""
+    """Whether each earlier window exceeded the threshold, the latest last. Windows before a request do not count."""
     newest: bool
     """Whether no later window is complete."""
     labelled: float
-    """Labelled events since the champion has learned."""
+    """Labelled events since the champion's cut."""
     retrains: RetrainHistory
 
 
 def verdict(now: DriftSituation) -> Verdict:
-    """What the window was."""
+    """Return the verdict on the window; an invalid feed comes before all else."""
     if not all(check.passed for check in now.feed):
-        return "invalid_feed"
+        return INVALID_FEED
     if now.insufficient_data:
-        return "insufficient_data"
-    return "drifted" if now.judgement.exceeds else "stable"
+        return INSUFFICIENT_DATA
+    return DRIFTED if now.judgement.exceeds else STABLE
 
 
-def decide(now: DriftSituation, watch: DriftMonitorConfig, at: datetime) -> Decision:
-    """Data quality first; then whether it is more than chance, and then whether it is time."""
+def decide(now: DriftSituation, config: DriftMonitorConfig, at: datetime) -> Decision:
+    """Check data quality first, then whether the drift exceeds chance, then whether a retraining is allowed now."""
     outcome = verdict(now)
-    if outcome == "invalid_feed":
+    if outcome == INVALID_FEED:
         failed = [f"{check.check}: {check.detail}" for check in now.feed if not check.passed]
         return Decision("blocked", ["The feed is broken; nothing is learned from it.", *failed])
-    if outcome == "insufficient_data":
+    if outcome == INSUFFICIENT_DATA:
         return Decision("none", [now.insufficient_data])
     statistic = f"The joint statistic is {now.judgement.joint:.2f}, its limit {now.judgement.threshold:.2f}"
-    if outcome == "stable":
+    if outcome == STABLE:
         return Decision("none", [f"{statistic}: nothing is out of the usual."])
     cause = f"{statistic}; it was driven by {', '.join(now.judgement.drivers)}."
     violations = [*now.earlier, True][-LATEST_WINDOWS:]
     times = f"{sum(violations)} of the last {len(violations)} windows left their band"
     if sum(violations) < WINDOWS_NEEDED:
         return Decision("none", [cause, f"{times}: {WINDOWS_NEEDED} of {LATEST_WINDOWS} are needed."])
-    objections = _against(now, watch, at)
+    objections = _objections(now, config, at)
     return Decision("none" if objections else "retrain", [cause, f"{times}, the latest among them.", *objections])
 
 
-def _against(now: DriftSituation, watch: DriftMonitorConfig, at: datetime) -> list[str]:
-    """Why there is no retraining all the same."""
+def _objections(now: DriftSituation, config: DriftMonitorConfig, at: datetime) -> list[str]:
+    """Return the reasons against a retraining now."""
     reasons, retrains = [], now.retrains
     if not now.newest:
         reasons.append("A later window is complete already, and decides.")
     if retrains.open_request is not None:
         reasons.append(f"Request {retrains.open_request} is open: one retraining at a time.")
-    if now.labelled < watch.labelled_events:
+    if now.labelled < config.labelled_events:
         reasons.append(
             f"There are {now.labelled:,.0f} labelled events since the champion has learned, and "
-            f"{watch.labelled_events:,} are needed to learn anything new."
+            f"{config.labelled_events:,} are needed to learn anything new."
         )
-    over = _cool_down(retrains, watch)
+    over = _cool_down(retrains, config)
     if over is not None and at < over:
         lost = f"; {retrains.lost} challengers in a row did not win" if retrains.lost else ""
         reasons.append(f"The last retraining has just ended{lost}: drift asks again from {over:%Y-%m-%d %H:%M} UTC on.")
-    if retrains.requests_this_week >= watch.weekly_budget:
+    if retrains.requests_this_week >= config.weekly_budget:
         reasons.append(f"Drift has asked {retrains.requests_this_week} times in seven days, which is its budget.")
     return reasons
 
 
-def _cool_down(retrains: RetrainHistory, watch: DriftMonitorConfig) -> datetime | None:
+def _cool_down(retrains: RetrainHistory, config: DriftMonitorConfig) -> datetime | None:
     if retrains.finished_at is None:
         return None
-    return retrains.finished_at + timedelta(days=watch.cool_down_days * 2 ** min(retrains.lost, _LONGEST))
+    return retrains.finished_at + timedelta(days=config.cool_down_days * 2 ** min(retrains.lost, _MAX_DOUBLINGS))

@@ -1,8 +1,8 @@
-"""Holds a window against what is usual: how far each signal is off, and whether all of them together are."""
+"""Compares a window with the calibration: the deviation of each signal, and the joint deviation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -11,29 +11,54 @@ from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.signals.signal_table import SIGNALS, oriented, values
 
 
-@dataclass(frozen=True)
-class SignalReading:
-    """A signal in a window."""
+class SignalJson(TypedDict):
+    """A signal as `drift_reports.signals` stores it."""
 
     signal: str
     about: str
     value: float | None
     low: float | None
-    """Its band: what is below or above drives an alarm. None where that way nothing is said."""
     high: float | None
     deviation: float | None
-    """In standard deviations, only in the directions that count."""
     counted: bool
-    """Whether it can drive an alarm: not before enough is known of it."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
-        return dict(vars(self))
+
+@dataclass(frozen=True)
+class SignalReading:
+    """The value of a signal in one window, with its band."""
+
+    signal: str
+    about: str
+    value: float | None
+    low: float | None
+    """Lower end of the band. None if low values are no alarm; `high` likewise."""
+    high: float | None
+    deviation: float | None
+    """Standard deviations from the usual level, only in the directions that count."""
+    counted: bool
+    """Whether the signal can raise an alarm; a signal with too little history cannot."""
+
+    def as_dict(self) -> SignalJson:
+        """Return plain values that JSON can hold."""
+        return SignalJson(
+            signal=self.signal,
+            about=self.about,
+            value=self.value,
+            low=self.low,
+            high=self.high,
+            deviation=self.deviation,
+            counted=self.counted,
+        )
+
+    @property
+    def alarm_deviation(self) -> float:
+        """The deviation if the signal can raise an alarm, else 0."""
+        return self.deviation or 0.0 if self.counted else 0.0
 
 
 @dataclass(frozen=True)
 class WindowJudgement:
-    """What a window came to."""
+    """The signals of a window and their joint deviation."""
 
     readings: Sequence[SignalReading]
     joint: float
@@ -42,22 +67,23 @@ class WindowJudgement:
 
     @property
     def exceeds(self) -> bool:
-        """Whether the joint statistic left its band."""
+        """Whether the joint deviation is beyond its threshold."""
         return self.joint > self.threshold
 
     @property
     def drivers(self) -> list[str]:
-        """The signals that left theirs, the furthest first."""
-        off = [
-            one for one in self.readings if one.counted and one.deviation is not None and one.deviation > self.threshold
-        ]
-        return [one.signal for one in sorted(off, key=lambda one: -(one.deviation or 0.0))]
+        """The signals beyond the threshold, the largest deviation first."""
+        beyond = [reading for reading in self.readings if reading.alarm_deviation > self.threshold]
+        return [reading.signal for reading in sorted(beyond, key=lambda reading: -reading.alarm_deviation)]
 
 
 def judge(
     calibration: Calibration, history: History, window: int, others: Sequence[SignalReading] = ()
 ) -> WindowJudgement:
-    """Hold a window after the cut against the calibration; `others` are signals that are not made of its events."""
+    """Compare a window after the cut with the calibration.
+
+    `others` are readings of signals that are not computed from the window's events.
+    """
     now = values(history.sums(window, history.cut), history.usual(history.cut))
     level, scale = calibration.bands.of(history.weekday(window), window - history.cut)
     deviations = (now - level) / scale
@@ -69,8 +95,8 @@ def judge(
         low = float(level[place] - reach) if counted and signal.worse != "up" else None
         high = float(level[place] + reach) if counted and signal.worse != "down" else None
         value = float(now[place]) if np.isfinite(now[place]) else None
-        off = float(far[place]) if counted else None
-        readings.append(SignalReading(signal.name, signal.about, value, low, high, off, counted))
+        deviation = float(far[place]) if counted else None
+        readings.append(SignalReading(signal.name, signal.about, value, low, high, deviation, counted))
     readings += others
-    joint = max((one.deviation for one in readings if one.counted and one.deviation is not None), default=0.0)
+    joint = max((reading.alarm_deviation for reading in readings), default=0.0)
     return WindowJudgement(readings, joint, calibration.threshold)

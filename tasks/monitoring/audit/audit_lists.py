@@ -1,10 +1,10 @@
-"""Audits what was served: by group of people, by popularity, by category and brand; stored, drawn and told."""
+"""Audits served lists by group of users, popularity, category and brand; stores and publishes the result."""
 
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -20,7 +20,7 @@ from infra.registry.client import NOTE, Registry
 from models.errors import TailorbirdError
 from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.audit.significance import BEYOND_MARGIN
-from tasks.monitoring.audit.served_data import AuditWindow, NothingToAuditError, read_audit_window
+from tasks.monitoring.audit.served_data import AuditWindow, NoAuditDataError, read_audit_window
 from tasks.monitoring.drift.calibrations import moment
 from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
@@ -30,43 +30,65 @@ from tasks.reports.plots.audit import PLOTS, plot_audit
 from tasks.reports.review_page import Plot
 
 FOLDER, REPORT = "audit", "audit.html"
-NOTHING: Final = "nothing to audit"
-_MOST_DAYS: Final = 36_525
+NO_DATA: Final = "nothing to audit"
+_MAX_DAYS: Final = 36_525
 _SEED: Final = 7
 
 
-@task(description="Hold what was served against what came of it, by group of people.")
-@hold_pseudonym_key
-def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[str, Any]:
-    """Audit what a placement showed users in the last days, or in those before a day.
+class AuditResult(TypedDict):
+    """The result of an audit; without data it has no page."""
 
-    Returns the verdict, the groups and where the page is; where nothing was shown or bought yet it says so in a
-    sentence. Raises TailorbirdError for a placement that there is not, or whose lists are about items.
+    placement: str
+    status: str
+    verdict: str
+    groups: list[dict[str, Any]]
+    """The table of groups, a row each."""
+    audit_id: NotRequired[int]
+    window: NotRequired[str]
+    users: NotRequired[int]
+    page: NotRequired[str]
+
+
+@task(description="Compare served lists with what users bought, by group of users.")
+@hold_pseudonym_key
+def audit_lists(placement: str, days: float, as_of: date | None = None) -> AuditResult:
+    """Audit the lists that a placement showed users in the last days, or in the days before `as_of`.
+
+    Without shown lists or purchases, the verdict states what is missing. Raises TailorbirdError for an unknown
+    placement, or one with lists about items.
     """
     installation = current()
-    if not 0 < days <= _MOST_DAYS:
-        raise TailorbirdError(f"An audit looks back on up to {_MOST_DAYS:,} days, not on {days:g}.")
+    if not 0 < days <= _MAX_DAYS:
+        raise TailorbirdError(f"An audit looks back on up to {_MAX_DAYS:,} days, not on {days:g}.")
     if placements.one(installation.settings, placement).about != "user":
         raise TailorbirdError(f"Lists of {placement!r} are about items; audited are lists that users are shown.")
     try:
         window = read_audit_window(installation, placement, days, as_of)
-    except NothingToAuditError as reason:
+    except NoAuditDataError as reason:
         log_info(str(reason))
-        return {"placement": placement, "status": NOTHING, "verdict": str(reason), "groups": []}
-    audit = run_audit(window.material, installation.settings.gate, _SEED)
+        return {"placement": placement, "status": NO_DATA, "verdict": str(reason), "groups": []}
+    audit = run_audit(window.data, installation.settings.gate, _SEED)
     page, address = _published(installation, placement, window, audit)
     audit_id = _stored(installation, page, address)
-    _told(page, address)
+    _show_on_run_page(page, address)
     if audit.status == BEYOND_MARGIN:
         failing = [asdict(group) for group in audit.comparisons if not group.passed]
         payload = {"placement": placement, "reason": audit.verdict, "page": address, "groups": failing}
         events.try_emit(installation.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", payload)
-    head = {"placement": placement, "audit_id": audit_id, "window": page.span, "users": audit.users}
-    return head | {"status": audit.status, "verdict": audit.verdict, "page": address, "groups": rows(audit)}
+    return AuditResult(
+        placement=placement,
+        audit_id=audit_id,
+        window=page.span,
+        users=audit.users,
+        status=audit.status,
+        verdict=audit.verdict,
+        page=address,
+        groups=rows(audit),
+    )
 
 
 def _published(installation: Installation, placement: str, window: AuditWindow, audit: Audit) -> tuple[AuditPage, str]:
-    """The page in a run of its own; its address."""
+    """Store the page in an MLflow run of its own; return the page and its address."""
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     key = f"audit {placement} {window.start:.0f} {window.end:.0f}"
     settings = {"placement": placement, "from": moment(window.start), "to": moment(window.end), "seed": _SEED}
@@ -111,9 +133,9 @@ def _stored(installation: Installation, page: AuditPage, address: str) -> int:
         return int(connection.execute(statement).scalar_one())
 
 
-def _told(page: AuditPage, address: str) -> None:
-    """The table and the link on the page of the flow run; outside of one nothing happens."""
-    log_info(page.audit.verdict)
+def _show_on_run_page(page: AuditPage, address: str) -> None:
+    """Show the table and the link on the page of the flow run, if there is one."""
+    log_info(page.found.verdict)
     if FlowRunContext.get() is not None:
         about = f"{page.audit.status}: what was served at {page.placement}"
         create_markdown_artifact(markdown(page, address), key=key_of(f"audit {page.placement}"), description=about)

@@ -1,4 +1,4 @@
-"""Reads what an audit looks at: lists that were shown of late, what came of them, and what was bought before."""
+"""Reads the data of an audit: recently shown lists, purchases meanwhile, and earlier purchases."""
 
 from datetime import date
 from typing import Any, Final, NamedTuple
@@ -37,28 +37,28 @@ from tasks.scoring.served_sample import models_during, shown_during
 _DAY: Final = 86_400
 
 
-class NothingToAuditError(TailorbirdError):
-    """Nothing was shown, or nobody has bought anything yet."""
+class NoAuditDataError(TailorbirdError):
+    """No list was shown, or no user has bought anything yet."""
 
 
 class AuditWindow(NamedTuple):
-    """What to audit, and of when."""
+    """The data of an audit, and its time span."""
 
-    material: AuditData
+    data: AuditData
     start: float
     """Epoch seconds."""
     end: float
     versions: list[int]
-    """Of the models whose lists these are."""
+    """Versions of the models that made the lists."""
 
 
 def read_audit_window(
     installation: Installation, placement: str, days: float, as_of: date | None = None
 ) -> AuditWindow:
-    """What was shown at a placement in the last `days` up to the newest event.
+    """Read the lists shown at a placement in the last `days` up to the newest event.
 
-    Where all events are older than all lists, as with data of the past, it is the last `days` up to now, and nothing
-    has come of it. `as_of` is the day to end before instead. Raises NothingToAuditError.
+    If all events are older than all lists, the span ends now, and there is no outcome. With `as_of` it ends before
+    that day. Raises NoAuditDataError.
     """
     known = read_reference_data(installation, history=False)
     start, end, lists = _window(installation, known, placement, days, as_of)
@@ -67,9 +67,9 @@ def read_audit_window(
     ids = words(items[ITEM_ID])
     before = prior_purchases(installation, known, keys, ids, float(pc.min(lists[SHOWN_FROM]).as_py()))
     if not before.purchases.any():
-        raise NothingToAuditError(
-            f"Nobody had bought anything before lists were shown at {placement!r}: there is nothing to hold them "
-            "against. Take purchases in with `tailorbird ingest`."
+        raise NoAuditDataError(
+            f"Nobody had bought anything before lists were shown at {placement!r}: there is nothing to compare them "
+            "with. Ingest purchases with `tailorbird ingest`."
         )
     goods = AuditItems(before.buyers, before.purchases, _top_level(items[CATEGORY]), words(items[BRAND]))
     outcome = _outcome(realised_accuracy(installation, start, end, placement), keys)
@@ -82,7 +82,7 @@ def read_audit_window(
 def _window(
     installation: Installation, known: ReferenceData, placement: str, days: float, as_of: date | None
 ) -> tuple[float, float, pa.Table]:
-    """From when to when, and the lists that were shown then."""
+    """Return the start, the end, and the lists that were shown between them."""
     ends = (float(midnight(as_of)),) if as_of else _ends(installation, known)
     with installation.engine.connect() as connection:
         for end in ends:
@@ -90,11 +90,11 @@ def _window(
             if lists.num_rows:
                 return end - days * _DAY, end, lists
     span = f"{days:g} days before {as_of}" if as_of else f"last {days:g} days"
-    raise NothingToAuditError(_nothing_shown(installation, placement, span))
+    raise NoAuditDataError(_no_lists_message(installation, placement, span))
 
 
-def _nothing_shown(installation: Installation, placement: str, span: str) -> str:
-    """Return why no list can be audited, and what to do."""
+def _no_lists_message(installation: Installation, placement: str, span: str) -> str:
+    """Return why no list can be audited, and the next step."""
     now = situation.read(installation.engine, installation.settings)
     if now.champion is None or placement in now.without_lists:
         return str(situation.step(installation.engine, installation.settings))
@@ -102,7 +102,7 @@ def _nothing_shown(installation: Installation, placement: str, span: str) -> str
 
 
 def _ends(installation: Installation, known: ReferenceData) -> tuple[float, float]:
-    """The newest event, and now."""
+    """Return the times of the newest event and of now."""
     with event_engine(installation, known) as engine:
         newest = engine.newest if engine else None
     with installation.engine.connect() as connection:
@@ -111,7 +111,7 @@ def _ends(installation: Installation, known: ReferenceData) -> tuple[float, floa
 
 
 def _sold(items: pa.Table, lists: pa.Table) -> pa.Table:
-    """What could be shown now, and what was."""
+    """Return the items that can be shown now, and those that were shown."""
     was_shown = pc.is_in(items[ITEM_ID], value_set=pc.unique(lists[ITEMS].combine_chunks().flatten()))
     return items.filter(pc.or_(items[AVAILABLE], was_shown))
 
@@ -131,7 +131,7 @@ def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> An
 
 
 def _outcome(outcomes: pa.Table | None, keys: NDArray[np.str_]) -> UserOutcomes | None:
-    """In order of the users; None when nobody did anything. Who has withdrawn consent this very moment did nothing."""
+    """Return the outcomes in order of the users; None if no user acted. Users who withdrew consent meanwhile have 0."""
     if outcomes is None or not pc.sum(outcomes["acted"]).as_py():
         return None
     positions = index_of(words(outcomes[USER_KEY]), pa.array(keys.tolist(), pa.string()))

@@ -1,10 +1,9 @@
-"""What is usual, as it is stored with the champion."""
+"""Stores calibrations of the champion's drift bands."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.database.schema.monitoring_schema import drift_calibrations as table
@@ -16,27 +15,27 @@ from tasks.promotion.champion import Champion
 
 @dataclass(frozen=True)
 class StoredCalibration:
-    """A calibration, and which windows it is about."""
+    """A stored calibration, with the windows that it applies to."""
 
     calibration_id: int
     promotion_id: int
     model_version: int
     calibration: Calibration
     cut: int
-    """When the first window after it begins (epoch s)."""
+    """Epoch seconds at which the first window after the calibration begins."""
 
     def window(self, number: int) -> tuple[int, int]:
-        """When a window after the cut begins and ends."""
+        """Return when a window after the cut begins and ends, in epoch seconds."""
         length = self.calibration.window_days * DAY
         return self.cut + number * length, self.cut + (number + 1) * length
 
     def complete(self, newest: int) -> int:
-        """How many windows are over, by the newest event there is."""
+        """Return how many windows are complete, by the newest event."""
         return max(0, (newest - self.cut) // (self.calibration.window_days * DAY))
 
 
 def calibration_of(connection: Connection, promotion_id: int) -> StoredCalibration | None:
-    """The newest calibration of a champion, None before the first."""
+    """Return the newest calibration of a champion, None before the first."""
     newest = select(table).where(table.c.promotion_id == promotion_id).order_by(table.c.calibration_id.desc()).limit(1)
     row = connection.execute(newest).mappings().first()
     return None if row is None else _stored(row)
@@ -45,7 +44,7 @@ def calibration_of(connection: Connection, promotion_id: int) -> StoredCalibrati
 def store_calibration(
     connection: Connection, holder: Champion, calibration: Calibration, history: History, made_by: str, reason: str
 ) -> StoredCalibration:
-    """Store what was learned from a history, with who asked for it and why."""
+    """Store a calibration, with the person or component that asked for it and the reason."""
     row = {
         "promotion_id": holder["promotion_id"],
         "model_version": holder["model_version"],
@@ -61,11 +60,11 @@ def store_calibration(
 
 
 def moment(seconds: float) -> datetime:
-    """Epoch seconds as a time."""
+    """Return epoch seconds as a time in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _stored(row: Any) -> StoredCalibration:
+def _stored(row: RowMapping) -> StoredCalibration:
     calibration = Calibration.from_dict(row["calibration"])
     ids: dict[str, int] = {name: row[name] for name in ("calibration_id", "promotion_id", "model_version")}
     return StoredCalibration(**ids, calibration=calibration, cut=int(row["reference_to"].timestamp()))

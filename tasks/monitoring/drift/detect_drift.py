@@ -1,6 +1,6 @@
-"""Looks for drift: what is usual is learned once a champion, then every window that is over is held against it."""
+"""Detects drift: calibrates once per champion, then compares every complete window with the calibration."""
 
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from prefect import task
 
@@ -16,22 +16,33 @@ from tasks.monitoring.drift.event_sample import EventReader, open_event_reader
 from tasks.monitoring.drift.ledger_health import check_ledger
 from tasks.monitoring.drift.publish_report import Window
 from tasks.monitoring.drift.reference_windows import calibrate_before, load_history, training_cut
-from tasks.monitoring.drift.reports import Report, newest_report, reports_of
+from tasks.monitoring.drift.reports import DriftReport, newest_report, reports_of
 from tasks.orchestration.run_artifacts import log_info
 from tasks.promotion.champion import Champion, NoChampionError, require_champion
 
 _LOCK: Final = "drift"
 
 
-@task(description="Windows that are over, held against what is usual; asks for retraining where that is called for.")
-def detect_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
-    """`reports` of this run, the latest window last, none while nothing new is over; and a `note` of why drift cannot
-    be watched yet: before the first promotion, and while there is too little history to learn from.
+class DriftRun(TypedDict):
+    """The result of one run."""
 
-    `accept` is why the newest windows are usual from now on.
+    reports: list[DriftReport]
+    """Reports of the windows that this run evaluated, the latest last."""
+    note: str
+    """Why drift cannot be monitored yet, else empty."""
+
+
+@task(description="Compare complete windows with the calibration, and request a retraining if they drift.")
+def detect_drift(accept: str = "", accepted_by: str = "") -> DriftRun:
+    """Evaluate the windows that are complete and have no report yet.
+
+    Before the first promotion, and with too little history, the result has a `note` and no reports. A text in `accept`
+    makes the newest windows usual from now on: the bands are calibrated again, and the text is the recorded reason.
     """
     if accept and not accepted_by.strip():
-        raise TailorbirdError("Say who accepts what is seen now as usual (accepted_by): it is recorded.")
+        raise TailorbirdError(
+            "`accept` needs `accepted_by`, the person who accepts the newest windows as usual: it is recorded."
+        )
     installation = current()
     try:
         champion = require_champion(installation)
@@ -47,7 +58,7 @@ def detect_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
 def _calibrated(
     installation: Installation, reader: EventReader, champion: Champion, accept: str, accepted_by: str
 ) -> tuple[StoredCalibration, bool]:
-    """The champion's calibration, and whether it was made now."""
+    """Return the champion's calibration, and whether it was made now."""
     with installation.engine.connect() as connection:
         stored = calibration_of(connection, champion["promotion_id"])
     if stored and not accept:
@@ -61,8 +72,10 @@ def _calibrated(
         return calibrations.store_calibration(connection, champion, calibration, history, by, why), True
 
 
-def _evaluate_new_windows(installation: Installation, reader: EventReader, stored: StoredCalibration) -> list[Report]:
-    """Every window that is over and was not looked at yet, one after the other: decisions rest on those before."""
+def _evaluate_new_windows(
+    installation: Installation, reader: EventReader, stored: StoredCalibration
+) -> list[DriftReport]:
+    """Evaluate every complete window without a report, in order, because decisions depend on earlier windows."""
     with installation.engine.connect() as connection:
         done = {int(report["window_to"].timestamp()) for report in reports_of(connection, stored)}
         last = newest_report(connection)
@@ -72,10 +85,10 @@ def _evaluate_new_windows(installation: Installation, reader: EventReader, store
         emit_feed_alert(installation, ledger)
         return []
     end, calibration = stored.window(numbers[-1])[1], stored.calibration
-    history, watched = load_history(installation, reader, stored.cut, calibration.window_days, end, calibration.edges)
+    history, sample = load_history(installation, reader, stored.cut, calibration.window_days, end, calibration.edges)
     reports = []
     for number in numbers:
         last_one = number == numbers[-1]
-        window = Window(stored, history, watched, number)
+        window = Window(stored, history, sample, number)
         reports.append(evaluate_window(installation, window, ledger if last_one else [], newest=last_one))
     return [report for report in reports if report is not None]

@@ -1,16 +1,17 @@
-"""Tells Prefect what a look for drift has come to: events that start a retraining or send an alert."""
+"""Emits Prefect events about drift, which start a retraining or send an alert."""
 
 from collections.abc import Sequence
 
 from infra.installation import Installation
 from infra.prefect_api import events
 from models.monitoring.drift.feed_health import FeedCheck
-from tasks.monitoring.drift.reports import Report
+from models.monitoring.drift.retrain_policy import INVALID_FEED
+from tasks.monitoring.drift.reports import DriftReport
 from tasks.orchestration.run_artifacts import flow_run_page
 
 
-def emit_report_events(installation: Installation, report: Report) -> None:
-    """Events that start a retraining or send an alert; what Prefect does not hear now is found by the reconciler."""
+def emit_report_events(installation: Installation, report: DriftReport) -> None:
+    """Emit the events of a report. The reconciler finds a request whose event is lost."""
     payload, page = {"page": flow_run_page(installation)}, f"tailorbird.drift-report.{report['report_id']}"
     why = " ".join(report["reasons"])
     if report["request_id"] is not None:
@@ -21,13 +22,13 @@ def emit_report_events(installation: Installation, report: Report) -> None:
     if report["decision"] == "blocked":
         events.try_emit(installation.endpoints, events.BROKEN_FEED, page, payload | {"reason": why})
     signals = [name for name in report["drivers"] if name.startswith("realised")]
-    if signals and report["verdict"] != "invalid_feed":
+    if signals and report["verdict"] != INVALID_FEED:
         message = f"{' and '.join(signals)} of the lists that people had: below what is usual."
         events.try_emit(installation.endpoints, events.LOW_ACCURACY, page, payload | {"reason": message})
 
 
 def emit_feed_alert(installation: Installation, checks: Sequence[FeedCheck]) -> None:
-    """What the ledger says while no window is over."""
+    """Alert about failed checks of the ledger while no window is complete."""
     failed = [check for check in checks if not check.passed]
     if failed:
         reason = "The feed is broken: " + " ".join(f"{check.check}: {check.detail}." for check in failed)

@@ -1,4 +1,4 @@
-"""Looks at one window: what is seen in it, what is decided, and who is told."""
+"""Evaluates one window: computes its signals, decides, stores the report, and emits events."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -16,17 +16,17 @@ from models.monitoring.drift.window_verdict import WindowJudgement, judge
 from tasks.monitoring.drift import reports
 from tasks.monitoring.drift.emit_events import emit_report_events
 from tasks.monitoring.drift.publish_report import Window, publish_report
-from tasks.monitoring.drift.reports import EvaluatedWindow, Report, recent_violations, reports_of, retrain_history
+from tasks.monitoring.drift.reports import DriftReport, EvaluatedWindow, recent_violations, reports_of, retrain_history
 from tasks.monitoring.drift.serving_signals import past_values, served_in, serving_readings
 
-_THIN_USERS: Final = 30
-"""Active users in a window, below which nothing is said of it."""
+_MIN_USERS: Final = 30
+"""Active users that a window needs to be judged."""
 
 
 def evaluate_window(
     installation: Installation, window: Window, ledger: Sequence[FeedCheck], *, newest: bool
-) -> Report | None:
-    """Store what was seen in a window and decided, and tell people; None when another run was faster.
+) -> DriftReport | None:
+    """Evaluate a window, store and publish its report; return None if another run was faster.
 
     `ledger` are checks of the feed beyond the window's events.
     """
@@ -45,18 +45,18 @@ def _situation(
 ) -> DriftSituation:
     history, place = window.history, window.place
     with installation.engine.connect() as connection:
-        before, history_of_retrains = (
+        before, known = (
             recent_violations(reports_of(connection, window.stored)),
             retrain_history(connection),
         )
     return DriftSituation(
         judgement=_judged(installation, window, newest=newest),
         feed=[*_feed(history, place), *ledger],
-        insufficient_data=_thin(history, place),
+        insufficient_data=_insufficient_data(history, place),
         earlier=before,
         newest=newest,
-        labelled=_labelled(history, place) / window.watched.share,
-        retrains=history_of_retrains,
+        labelled=_labelled(history, place) / window.sample.share,
+        retrains=known,
     )
 
 
@@ -76,18 +76,18 @@ def _feed(history: History, place: int) -> list[FeedCheck]:
 
 
 def _days(history: History, window: int) -> tuple[int, int]:
-    """On how many days of the window there are events, and on how many of those before at least."""
+    """Return the number of days with events in the window, and the smallest such number of a reference window."""
     counts = [len(np.unique(history.cut_out(j).at // DAY)) for j in (window, *history.reference(history.cut))]
     return counts[0], min(counts[1:])
 
 
-def _thin(history: History, window: int) -> str:
+def _insufficient_data(history: History, window: int) -> str:
     users = float(history.sums(window, window)["users"])
-    return "" if users >= _THIN_USERS else f"{users:.0f} active users in the window: too few to judge it."
+    return "" if users >= _MIN_USERS else f"{users:.0f} active users in the window: too few to judge it."
 
 
 def _labelled(history: History, window: int) -> float:
-    """Purchases since the cut; clicks in a shop that sells nothing."""
+    """Return the purchases since the cut; clicks in a shop that sells nothing."""
     types = sum(history.sums(j, j)["types"] for j in range(history.cut, window + 1))
     counts = np.asarray(types)
     return float(counts[BOUGHT] or counts[CLICKED])

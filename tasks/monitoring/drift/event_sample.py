@@ -1,6 +1,6 @@
-"""Reads what drift is seen in: the events of a sample of users, as columns of numbers.
+"""Reads the events of a sample of users as numeric columns, for drift detection.
 
-Users are sampled, with all that they did, and never events: the events of a user resemble each other.
+Users are sampled with all their events, never single events, because the events of a user resemble each other.
 """
 
 from collections.abc import Iterator
@@ -37,34 +37,35 @@ _ACTIVE_BY_WINDOW: Final = _EVENTS.where(_AFTER_START, _BEFORE_END, "event.event
 )
 _ACTIVE: Final = f"SELECT avg(active) FROM ({_ACTIVE_BY_WINDOW})"
 _COUNT: Final = _EVENTS.where(_AFTER_START).select("count(*)")
-_PEOPLE: Final = """
-    CREATE OR REPLACE TABLE people AS
+_USER_CODES: Final = """
+    CREATE OR REPLACE TABLE sampled_users AS
     SELECT user_key, (row_number() OVER (ORDER BY user_key) - 1)::INTEGER AS code
     FROM users WHERE hash(user_key) % $parts < $part
 """
-_SINCE: Final = f"""
-    CREATE OR REPLACE TABLE goods AS
+_ITEM_CODES: Final = f"""
+    CREATE OR REPLACE TABLE known_items AS
     SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code, since
     FROM ({_EVENTS.select(f"event.item_id, {_FIRST} AS since", "GROUP BY 1")})
 """
-_PEOPLE_SINCE: Final = f"""
-    CREATE OR REPLACE TABLE arrivals AS
+_FIRST_EVENT_OF_USER: Final = f"""
+    CREATE OR REPLACE TABLE first_events AS
     {_EVENTS.select(f"users.user_key, {_FIRST} AS since", "GROUP BY 1")}
 """
 _ROWS: Final = (
-    _WITHOUT_REFUNDS.join_users("people")
-    .join_items("goods")
-    .join("JOIN arrivals ON arrivals.user_key = people.user_key")
+    _WITHOUT_REFUNDS.join_users("sampled_users")
+    .join_items("known_items")
+    .join("JOIN first_events ON first_events.user_key = sampled_users.user_key")
     .where(_AFTER_START, _BEFORE_END)
     .select(
         f"""
-        people.code AS "user", goods.code AS item, (list_position($kinds, event.event_type) - 1)::TINYINT AS kind,
+        sampled_users.code AS "user", known_items.code AS item,
+        (list_position($kinds, event.event_type) - 1)::TINYINT AS kind,
         epoch(event.occurred_at)::BIGINT AS "at",
         CASE WHEN event.session_id IS NULL THEN {MISSING_CODE}
             ELSE (hash(event.session_id) >> 1)::BIGINT END AS session,
         event.quantity::DOUBLE AS quantity, event.value::DOUBLE AS value, event.currency IS NOT NULL AS currency,
         coalesce(event.position, 0)::SMALLINT AS position, event.recommendation_id IS NOT NULL AS listed,
-        arrivals.since AS user_since, goods.since AS item_since""",
+        first_events.since AS user_since, known_items.since AS item_since""",
         'ORDER BY "at"',
     )
 )
@@ -72,18 +73,18 @@ _ROWS: Final = (
 
 @dataclass(frozen=True)
 class EventSample:
-    """What was read."""
+    """The events of a sample of users."""
 
     events: Events
     item_table: ItemTable
     users: NDArray[np.str_]
     items: NDArray[np.str_]
     share: float
-    """Of the users, in the sample."""
+    """Share of the users that the sample has."""
 
 
 class EventReader:
-    """The lake's events of users with consent, to be asked about. Use as `with watching(here) as lake`."""
+    """Reads the lake's events of users with consent. Use `with open_event_reader(installation) as reader`."""
 
     def __init__(self, engine: EventEngine, catalogue: pa.Table) -> None:
         self._files = {"files": engine.files}
@@ -92,31 +93,33 @@ class EventReader:
 
     @cached_property
     def span(self) -> tuple[int, int]:
-        """When the first and the newest event were (epoch s); 0 without any."""
-        first, last = self._ask(_SPAN)
+        """The times of the first and the newest event in epoch seconds; 0 without events."""
+        first, last = self._query_row(_SPAN)
         return int(first or 0), int(last or 0)
 
     def active(self, cut: int) -> dict[int, float]:
-        """The mean number of active users in the windows right before a cut, by their length in days."""
+        """Return the mean number of active users in the windows right before a cut, by window length in days."""
         start = cut - _COUNTED_DAYS * DAY
-        rows = {length: self._ask(_ACTIVE, start=start, end=cut, length=length * DAY)[0] for length in LENGTHS}
+        rows = {length: self._query_row(_ACTIVE, start=start, end=cut, length=length * DAY)[0] for length in LENGTHS}
         return {length: float(users or 0) for length, users in rows.items()}
 
     def read(self, start: int, end: int, most: int) -> EventSample:
-        """The events in [start, end) of as many users as make up `most` events."""
-        count: int = self._ask(_COUNT, start=start)[0]
+        """Read the events in [start, end) of as many users as have about `most` events together."""
+        count: int = self._query_row(_COUNT, start=start)[0]
         share = min(1.0, most / max(1, count))
-        self._connection.execute(_PEOPLE, {"parts": _PARTS, "part": max(1, round(share * _PARTS))})
-        for statement in (_SINCE, _PEOPLE_SINCE):
+        self._connection.execute(_USER_CODES, {"parts": _PARTS, "part": max(1, round(share * _PARTS))})
+        for statement in (_ITEM_CODES, _FIRST_EVENT_OF_USER):
             self._connection.execute(statement, self._files)
         kinds = list(columns.EVENT_TYPES)
         rows = self._connection.sql(_ROWS, params=self._files | {"kinds": kinds, "start": start, "end": end})
         events = _events(rows.to_arrow_table())
-        users, items = (self._names(table, key) for table, key in (("people", "user_key"), ("goods", "item_id")))
+        users, items = (
+            self._names(table, key) for table, key in (("sampled_users", "user_key"), ("known_items", "item_id"))
+        )
         category = self._categories(items)
         return EventSample(events, ItemTable(_top(category), item_vectors(items, category)), users, items, share)
 
-    def _ask(self, statement: str, **values: Any) -> Any:
+    def _query_row(self, statement: str, **values: Any) -> Any:
         return self._connection.execute(statement, self._files | values).fetchall()[0]
 
     def _names(self, table: str, key: str) -> NDArray[np.str_]:
@@ -124,7 +127,7 @@ class EventReader:
         return words(rows[key])
 
     def _categories(self, items: NDArray[np.str_]) -> NDArray[np.str_]:
-        """[n] the paths of their categories; empty where nothing is known."""
+        """Return the category paths [n] of items; empty if unknown."""
         paths = [self._catalogue[name].to_pylist() for name in (columns.ITEM_ID, columns.CATEGORY)]
         known = dict(zip(*paths, strict=True))
         return np.array([known.get(item) or "" for item in items.tolist()], dtype=np.str_)
@@ -132,7 +135,7 @@ class EventReader:
 
 @contextmanager
 def open_event_reader(installation: Installation) -> Iterator[EventReader]:
-    """The lake, for as long as the block. Raises TailorbirdError before anything was ingested."""
+    """Open the lake for the length of the block. Raises TailorbirdError before the first ingest."""
     known = read_reference_data(installation, history=False)
     with event_engine(installation, known) as engine:
         if engine is None:
@@ -151,7 +154,7 @@ def _events(rows: pa.Table) -> Events:
 
 
 def _top(category: NDArray[np.str_]) -> Ints:
-    """Codes of the top-level categories."""
+    """Return codes of the top-level categories."""
     tops = [path.split(columns.CATEGORY_SEPARATOR)[0] for path in category.tolist()]
     names, codes = np.unique(np.array(tops, dtype=np.str_), return_inverse=True)
     rows: Ints = np.where(names[codes] == "", MISSING_CODE, codes)

@@ -1,10 +1,10 @@
-"""Tells people of a window: its report in MLflow, with plots, and the short form on the Prefect run."""
+"""Publishes the report of a window: a page with plots in MLflow, and a short form on the Prefect run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from prefect.artifacts import create_markdown_artifact
@@ -14,13 +14,19 @@ from sqlalchemy import select
 from infra.database.schema.schema import items as goods
 from infra.installation import Installation
 from infra.registry.client import Registry
-from models.monitoring.drift.attribution import distributions, items_with_changed_share, signals_by_segment
+from models.monitoring.drift.attribution import (
+    SegmentMoves,
+    distributions,
+    items_with_changed_share,
+    signals_by_segment,
+)
 from models.monitoring.drift.calibration.windows import History
+from models.monitoring.drift.signals.event_columns import Ints
 from tasks.monitoring.drift import reports
 from tasks.monitoring.drift.calibrations import StoredCalibration
 from tasks.monitoring.drift.event_sample import EventSample
-from tasks.monitoring.drift.report_page import DriftPage, markdown, render
-from tasks.monitoring.drift.reports import Report, reports_of
+from tasks.monitoring.drift.report_page import DriftPage, MovedItem, markdown, render
+from tasks.monitoring.drift.reports import DriftReport, reports_of
 from tasks.orchestration.run_artifacts import flow_run_page, key_of
 from tasks.promotion.champion import promotion
 from tasks.reports.plots.drift import plot_distributions, plot_signals
@@ -38,22 +44,22 @@ _MOVED: Final = ("moved.png", "Distributions that moved", "Those behind the sign
 
 @dataclass(frozen=True)
 class Window:
-    """A window after the cut, and all that is known of it."""
+    """A window after the cut, with its calibration, history and sample."""
 
     stored: StoredCalibration
     history: History
-    watched: EventSample
+    sample: EventSample
     number: int
-    """From 0 on after the cut."""
+    """0 is the first window after the cut."""
 
     @property
     def place(self) -> int:
-        """Its place in the history."""
+        """Position of the window in the history."""
         return self.history.cut + self.number
 
 
-def publish_report(installation: Installation, window: Window, report: Report) -> Report:
-    """Make the page of a report; returns the report with its address. Without MLflow there is none, and no harm."""
+def publish_report(installation: Installation, window: Window, report: DriftReport) -> DriftReport:
+    """Store the page of a report in MLflow and return the report with its address. Skip the page without MLflow."""
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     with installation.engine.connect() as connection:
         known = reports_of(connection, window.stored)
@@ -69,7 +75,9 @@ def publish_report(installation: Installation, window: Window, report: Report) -
     return report
 
 
-def _stored_in_mlflow(installation: Installation, registry: Registry, window: Window, known: Sequence[Report]) -> str:
+def _stored_in_mlflow(
+    installation: Installation, registry: Registry, window: Window, known: Sequence[DriftReport]
+) -> str:
     report = known[-1]
     tags = {"stage": "monitor", "verdict": report["verdict"], "decision": report["decision"]}
     tags |= {"model_version": str(report["model_version"])}
@@ -88,7 +96,7 @@ def _stored_in_mlflow(installation: Installation, registry: Registry, window: Wi
     return registry.artifact_page(run_id, _FILE)
 
 
-def _page(installation: Installation, window: Window, known: Sequence[Report], folder: Path) -> DriftPage:
+def _page(installation: Installation, window: Window, known: Sequence[DriftReport], folder: Path) -> DriftPage:
     report, history = known[-1], window.history
     now, usual = history.sums(window.place, history.cut), history.usual(history.cut)
     moved = distributions(report["drivers"], now, usual, history.edges)
@@ -102,12 +110,12 @@ def _page(installation: Installation, window: Window, known: Sequence[Report], f
     return DriftPage(report, window.stored.calibration, plots, names, rows, _items(installation, window), links)
 
 
-def _segments(installation: Installation, window: Window, report: Report) -> list[dict[str, Any]]:
-    """By the segments of the champion's data set."""
+def _segments(installation: Installation, window: Window, report: DriftReport) -> list[SegmentMoves]:
+    """Return the drivers by segment of the champion's data set."""
     with installation.engine.connect() as connection:
         promoted = promotion(connection, window.stored.promotion_id)
     assert promoted is not None  # promotions are never deleted
-    known = segments_of(installation, promoted["dataset_version"], window.watched.users)
+    known = segments_of(installation, promoted["dataset_version"], window.sample.users)
     segment = np.array([*known.names[:-1], ""], dtype=np.str_)[known.of]
     history = window.history
     before = [history.counted(j, history.cut) for j in history.reference(history.cut)]
@@ -115,18 +123,16 @@ def _segments(installation: Installation, window: Window, report: Report) -> lis
     return signals_by_segment(report["drivers"], now, before, history.usual(history.cut), segment)
 
 
-def _items(installation: Installation, window: Window) -> dict[str, list[dict[str, Any]]]:
+def _items(installation: Installation, window: Window) -> dict[str, list[MovedItem]]:
     history = window.history
     gained, lost, change = items_with_changed_share(history.interactions(window.place), history.popular(history.cut))
-    ids = window.watched.items[np.concatenate([gained, lost])].tolist()
+    ids = window.sample.items[np.concatenate([gained, lost])].tolist()
     with installation.engine.connect() as connection:
         rows = connection.execute(select(goods.c.item_id, goods.c.title).where(goods.c.item_id.in_(ids)))
         titles = {item: title or item for item, title in rows.tuples()}
 
-    def changes(codes: Any) -> list[dict[str, Any]]:
-        names = window.watched.items[codes].tolist()
-        return [
-            {"title": titles.get(item, item), "change": change[code]} for item, code in zip(names, codes, strict=True)
-        ]
+    def changes(codes: Ints) -> list[MovedItem]:
+        names = window.sample.items[codes].tolist()
+        return [MovedItem(titles.get(item, item), change[code]) for item, code in zip(names, codes, strict=True)]
 
     return {"Gained most": changes(gained), "Lost most": changes(lost)}

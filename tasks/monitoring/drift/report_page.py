@@ -1,16 +1,19 @@
-"""What people read of a window: one page that works offline, and its short form."""
+"""Renders the report of a window as a page that works offline, and as short Markdown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final, NamedTuple
 
+from models.monitoring.drift.attribution import SegmentMoves
 from models.monitoring.drift.calibration.calibrate import Calibration
-from tasks.monitoring.drift.reports import Report
+from models.monitoring.drift.retrain_policy import Verdict
+from models.monitoring.drift.window_verdict import SignalJson
+from tasks.monitoring.drift.reports import DriftReport
 from tasks.reports.audit_page import cell
 from tasks.reports.review_page import Plot, environment
 
-_TITLES: Final = {
+_TITLES: Final[dict[Verdict, str]] = {
     "stable": "Nothing is out of the usual.",
     "drifted": "More has changed than chance explains.",
     "invalid_feed": "The feed is broken: nothing is learned from it.",
@@ -18,39 +21,46 @@ _TITLES: Final = {
 }
 
 
+class MovedItem(NamedTuple):
+    """An item whose share of the interactions changed."""
+
+    title: str
+    change: float
+
+
 @dataclass(frozen=True)
 class DriftPage:
-    """Everything on it."""
+    """The contents of a report page."""
 
-    report: Report
+    report: DriftReport
     calibration: Calibration
     plots: Sequence[Plot]
     moved: Sequence[str]
-    segments: Sequence[Mapping[str, Any]]
-    items: Mapping[str, Sequence[Mapping[str, Any]]]
+    segments: Sequence[SegmentMoves]
+    items: Mapping[str, Sequence[MovedItem]]
     links: Mapping[str, str]
 
     @property
     def span(self) -> str:
-        """The first and the last day of the window."""
+        """The first and the last day of the window, in words."""
         last = self.report["window_to"] - timedelta(days=1)
         return f"{self.report['window_from']:%-d %B %Y} to {last:%-d %B %Y}"
 
     @property
     def title(self) -> str:
-        """What it comes to."""
+        """The verdict in a sentence, and whether it made a request."""
         suffix = " Retraining was asked for." if self.report["request_id"] else ""
         return _TITLES[self.report["verdict"]] + suffix
 
 
 def render(page: DriftPage) -> str:
-    """The page as HTML: whatever items and segments are called, it is text and nothing else."""
+    """Return the page as HTML, with all names escaped."""
     text: str = environment().get_template("drift.j2").render(page=page, number=_number, band=_band)
     return text
 
 
-def markdown(report: Report, address: str | None) -> str:
-    """The verdict, the reasons, the signals that left their bands, and where the page is."""
+def markdown(report: DriftReport, address: str | None) -> str:
+    """Return the verdict, the reasons, the signals with their bands, and a link to the page."""
     lines = [f"**{_TITLES[report['verdict']]}**", "", *(f"- {cell(reason)}" for reason in report["reasons"]), ""]
     lines += [f"[The whole report]({address})", ""] if address else []
     lines += ["| signal | value | band | deviation |", "| --- | --- | --- | --- |"]
@@ -67,7 +77,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
-def _band(reading: Mapping[str, Any]) -> str:
+def _band(reading: SignalJson) -> str:
     if reading["low"] is None:
         return f"up to {_number(reading['high'])}"
     return f"from {_number(reading['low'])}" + (

@@ -1,27 +1,63 @@
-"""What was seen and decided in each window, as it is stored."""
+"""Stores the report of each window: its readings, its verdict and the decision."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any, Final, TypedDict, cast
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, RowMapping, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.database.schema.monitoring_schema import drift_reports as table
 from models.monitoring.drift.calibration.joint_threshold import LATEST_WINDOWS
-from models.monitoring.drift.retrain_policy import Decision, DriftSituation, RetrainHistory, verdict
+from models.monitoring.drift.feed_health import FeedCheckJson
+from models.monitoring.drift.retrain_policy import (
+    DRIFTED,
+    Decision,
+    DriftSituation,
+    Kind,
+    RetrainHistory,
+    Verdict,
+    verdict,
+)
+from models.monitoring.drift.window_verdict import SignalJson
 from tasks.monitoring.drift.calibrations import StoredCalibration, moment
 from tasks.monitoring.retraining import requests
 
-Report = dict[str, Any]
 _WEEK: Final = timedelta(days=7)
+
+
+class NewDriftReport(TypedDict):
+    """A report before it is stored."""
+
+    calibration_id: int
+    promotion_id: int
+    model_version: int
+    window_from: datetime
+    window_to: datetime
+    verdict: Verdict
+    joint: float
+    joint_threshold: float
+    drivers: list[str]
+    signals: list[SignalJson]
+    feed: list[FeedCheckJson]
+    decision: Kind
+    reasons: list[str]
+
+
+class DriftReport(NewDriftReport):
+    """A row of `drift_reports`."""
+
+    report_id: int
+    request_id: int | None
+    page: str | None
+    created_at: datetime
 
 
 @dataclass(frozen=True)
 class EvaluatedWindow:
-    """A window after the cut, and what was found in it."""
+    """A window after the cut, its situation, and the decision."""
 
     stored: StoredCalibration
     window: int
@@ -29,73 +65,83 @@ class EvaluatedWindow:
     decision: Decision
 
 
-def reports_of(connection: Connection, stored: StoredCalibration) -> list[Report]:
-    """Those of a calibration, the latest window last."""
-    mine = select(table).where(table.c.calibration_id == stored.calibration_id).order_by(table.c.window_to)
-    return [dict(row) for row in connection.execute(mine).mappings()]
+def reports_of(connection: Connection, stored: StoredCalibration) -> list[DriftReport]:
+    """Return the reports of a calibration, the latest window last."""
+    query = select(table).where(table.c.calibration_id == stored.calibration_id).order_by(table.c.window_to)
+    return [_report(row) for row in connection.execute(query).mappings()]
 
 
-def newest_report(connection: Connection) -> Report | None:
-    """The last one that was made."""
+def newest_report(connection: Connection) -> DriftReport | None:
+    """Return the report that was stored last, of any calibration."""
     row = connection.execute(select(table).order_by(table.c.report_id.desc()).limit(1)).mappings().first()
-    return dict(row) if row else None
+    return _report(row) if row else None
 
 
-def recent_violations(reports: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Whether each of the latest windows left its band; what led to a request counts for no other."""
+def recent_violations(reports: Sequence[DriftReport]) -> list[bool]:
+    """Return whether each of the latest windows drifted; windows up to the last request do not count."""
     since = list(takewhile(lambda report: report["decision"] != "retrain", reversed(reports)))
-    return [report["verdict"] == "drifted" for report in reversed(since)][-(LATEST_WINDOWS - 1) :]
+    return [report["verdict"] == DRIFTED for report in reversed(since)][-(LATEST_WINDOWS - 1) :]
 
 
 def retrain_history(connection: Connection) -> RetrainHistory:
-    """The retraining there was, for a decision."""
+    """Return the retrainings that a decision depends on."""
     now: datetime = connection.execute(select(func.now())).scalar_one()
-    over = requests.finished(connection)
-    lost = list(takewhile(lambda request: request.outcome in requests.LOSING, over))
+    finished = requests.finished(connection)
+    lost = list(takewhile(lambda request: request.outcome in requests.LOSING, finished))
     open_request = requests.open_request(connection)
     return RetrainHistory(
         open_request=open_request.request_id if open_request else None,
-        finished_at=over[0].finished_at if over else None,
+        finished_at=finished[0].finished_at if finished else None,
         lost=len(lost),
         requests_this_week=requests.count_since(connection, now - _WEEK),
     )
 
 
-def store_report(connection: Connection, evaluated: EvaluatedWindow) -> Report | None:
-    """Store a report, and the request where there is to be one; None when another run has looked at this window.
+def store_report(connection: Connection, evaluated: EvaluatedWindow) -> DriftReport | None:
+    """Store a report, and the retrain request if the decision asks for one.
 
-    Somebody else may have asked for a retraining at the same moment: then there is no second request.
+    Return None if another run has stored a report of this window. If another request was made at the same moment, the
+    report states so and makes no second one.
     """
+    report = _new_report(evaluated)
+    statement = insert(table).values(dict(report)).on_conflict_do_nothing().returning(table)
+    row = connection.execute(statement).mappings().first()
+    if row is None:
+        return None
+    if evaluated.decision.kind != "retrain":
+        return _report(row)
+    request = requests.request_retraining(connection, "drift", " ".join(report["reasons"]), row["report_id"])
+    if request is None:
+        reasons = [*report["reasons"], "Another retraining was asked for at the same moment: one at a time."]
+        return update_report(connection, row["report_id"], decision="none", reasons=reasons)
+    return update_report(connection, row["report_id"], request_id=request.request_id)
+
+
+def update_report(connection: Connection, report_id: int, **values: Any) -> DriftReport:
+    """Change columns of a report and return it."""
+    statement = update(table).where(table.c.report_id == report_id).values(values).returning(table)
+    return _report(connection.execute(statement).mappings().one())
+
+
+def _new_report(evaluated: EvaluatedWindow) -> NewDriftReport:
     now, stored = evaluated.situation, evaluated.stored
     begin, end = stored.window(evaluated.window)
-    row: dict[str, Any] = {
-        "calibration_id": stored.calibration_id,
-        "promotion_id": stored.promotion_id,
-        "model_version": stored.model_version,
-        "window_from": moment(begin),
-        "window_to": moment(end),
-        "verdict": verdict(now),
-        "joint": now.judgement.joint,
-        "joint_threshold": now.judgement.threshold,
-        "drivers": now.judgement.drivers,
-        "signals": [seen.as_dict() for seen in now.judgement.readings],
-        "feed": [check.as_dict() for check in now.feed],
-        "decision": evaluated.decision.kind,
-        "reasons": list(evaluated.decision.reasons),
-    }
-    statement: Any = insert(table).values(row).on_conflict_do_nothing().returning(table)
-    stored_row = connection.execute(statement).mappings().first()
-    if stored_row is None or evaluated.decision.kind != "retrain":
-        return dict(stored_row) if stored_row else None
-    reason = " ".join(evaluated.decision.reasons)
-    request = requests.request_retraining(connection, "drift", reason, stored_row["report_id"])
-    if request is None:
-        reasons = [*row["reasons"], "Another retraining was asked for at the same moment: one at a time."]
-        return update_report(connection, stored_row["report_id"], decision="none", reasons=reasons)
-    return update_report(connection, stored_row["report_id"], request_id=request.request_id)
+    return NewDriftReport(
+        calibration_id=stored.calibration_id,
+        promotion_id=stored.promotion_id,
+        model_version=stored.model_version,
+        window_from=moment(begin),
+        window_to=moment(end),
+        verdict=verdict(now),
+        joint=now.judgement.joint,
+        joint_threshold=now.judgement.threshold,
+        drivers=now.judgement.drivers,
+        signals=[reading.as_dict() for reading in now.judgement.readings],
+        feed=[check.as_dict() for check in now.feed],
+        decision=evaluated.decision.kind,
+        reasons=list(evaluated.decision.reasons),
+    )
 
 
-def update_report(connection: Connection, report_id: int, **values: Any) -> Report:
-    """Add to a report; returns it."""
-    changed = update(table).where(table.c.report_id == report_id).values(values)
-    return dict(connection.execute(changed.returning(table)).mappings().one())
+def _report(row: RowMapping) -> DriftReport:
+    return cast("DriftReport", dict(row))

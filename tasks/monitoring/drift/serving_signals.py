@@ -1,4 +1,4 @@
-"""Signals of what was served in a window: lists as they were published, and what came true of them."""
+"""Reads serving signals of a window: published lists, and their realised accuracy."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,7 +14,7 @@ from tasks.monitoring.serving_metrics import current_metrics
 
 PLACEMENT: Final = "home"
 _FEWEST: Final = 50
-"""People who bought something while they had a list, before a figure says anything."""
+"""Buyers with a list that a realised figure needs."""
 _SHOWN: Final = """
     SELECT summary, (SELECT first.summary FROM recommendation_batches AS first
                      WHERE first.placement = batch.placement AND first.model_version = batch.model_version
@@ -40,19 +40,26 @@ def served_in(installation: Installation, start: int, end: int) -> dict[str, flo
 
 
 def serving_readings(installation: Installation) -> list[SignalReading]:
-    """How fast and how well answers are given now, where servers tell: shown beside their limits, which alert by
-    themselves, and no sign of drift."""
+    """Return latency and errors of the servers now, beside their limits.
+
+    These limits send alerts of their own; the readings are no sign of drift.
+    """
     now = current_metrics(installation)
     if now is None:
         return []
-    limits = {"p99_ms": installation.settings.serving_p99_ms, "error_share": installation.settings.serving_error_share}
-    about = {"p99_ms": "milliseconds in which 99 of 100 answers come", "error_share": "answers that are errors"}
-    names = {"p99_ms": "serving latency", "error_share": "serving errors"}
-    return [SignalReading(names[n], about[n], float(now[n]), None, limits[n], None, counted=False) for n in limits]
+    settings = installation.settings
+    readings = (
+        ("serving latency", "milliseconds in which 99 of 100 answers come", now.p99_ms, settings.serving_p99_ms),
+        ("serving errors", "answers that are errors", now.error_share, settings.serving_error_share),
+    )
+    return [
+        SignalReading(name, about, float(value), None, limit, None, counted=False)
+        for name, about, value, limit in readings
+    ]
 
 
 def past_values(connection: Connection, start: int) -> dict[str, list[float]]:
-    """The values of signals in earlier windows, the latest last."""
+    """Return the values of signals in earlier windows, the latest last."""
     values: dict[str, list[float]] = {}
     for row in connection.execute(text(_PAST), {"start": start}):
         values.setdefault(row.signal, []).append(row.value)
@@ -74,7 +81,7 @@ def _lists(connection: Connection, end: int) -> dict[str, float]:
 
 
 def _realised(installation: Installation, start: int, end: int) -> dict[str, float]:
-    """Beside the control: recall of the lists less that of best sellers, and the same of hit rates."""
+    """Return recall and hit rate of the lists, each less that of the control list of best sellers."""
     users = realised_accuracy(installation, start, end, PLACEMENT)
     if users is None:
         return {}

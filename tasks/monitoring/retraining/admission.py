@@ -1,4 +1,4 @@
-"""Whether a run may retrain: nobody else works on its request, and what it would learn from is sound."""
+"""Decides whether a run may retrain: no other run works on its request, and the feed is not known to be broken."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from infra.database.schema.monitoring_schema import drift_calibrations, drift_reports
 from infra.installation import Installation
 from infra.services import prefect_pages
+from models.monitoring.drift.retrain_policy import INVALID_FEED
 from tasks.monitoring.retraining.leases import Claim, claim, finish
 from tasks.monitoring.retraining.requests import (
     FAILED,
@@ -22,8 +23,8 @@ from tasks.monitoring.retraining.requests import (
 )
 from tasks.orchestration.missed_schedules import schedule_of_run
 
-_MEND: Final = (
-    "Nothing was trained. Mend what brings the events and let the monitor look again; or retrain all the same with "
+_HOW_TO_FIX: Final = (
+    "Nothing was trained. Fix the feed and run `tailorbird monitor`; or retrain all the same with "
     "`tailorbird retrain --despite-feed` (`despite_feed` in the form)."
 )
 
@@ -32,7 +33,7 @@ _REASONS: Final[dict[Origin, str]] = {"schedule": "its time had come", "person":
 
 @dataclass(frozen=True)
 class Start:
-    """The request that a run works on, or why it does not."""
+    """The request of a run, and its claim or the reason why there is none."""
 
     request_id: int
     claim: Claim | None
@@ -41,37 +42,37 @@ class Start:
 
 
 def begin(installation: Installation, request_id: int | None, despite_feed: bool) -> Start:
-    """Claim the request, or a new one when none is given. Nothing is trained from a feed that is known to be broken."""
-    request = _ask(installation) if request_id is None else request_id
+    """Claim the given request or a new one. A feed that is known to be broken blocks the run."""
+    request = _own_request(installation) if request_id is None else request_id
     claimed = (
         None
         if isinstance(request, Request)
         else claim(installation.engine, request, flow_run.get_id(), _lease(installation))
     )
     if claimed is None:
-        return _taken(installation, request.request_id if isinstance(request, Request) else request)
-    feed_problem = "" if despite_feed else _broken_feed(installation)
+        return _not_claimed(installation, request.request_id if isinstance(request, Request) else request)
+    feed_problem = "" if despite_feed else _feed_problem(installation)
     if feed_problem:
         outcome = f"blocked: the feed is broken ({feed_problem})"
         finish(claimed, FAILED, outcome)
         return Start(
-            claimed.request.request_id, None, f"Blocked: the feed is broken ({feed_problem}). {_MEND}", outcome
+            claimed.request.request_id, None, f"Blocked: the feed is broken ({feed_problem}). {_HOW_TO_FIX}", outcome
         )
     return Start(claimed.request.request_id, claimed)
 
 
-def _ask(installation: Installation) -> int | Request:
-    """A request of this run's own, or the one that is open already."""
+def _own_request(installation: Installation) -> int | Request:
+    """Return the id of a new request, or the request that is open already."""
     origin: Origin = "schedule" if schedule_of_run() else "person"
     with installation.engine.begin() as connection:
         created = request_retraining(connection, origin, _REASONS[origin])
         request = created or open_request(connection)
-    if request is None:  # it was closed between the two
-        return _ask(installation)
+    if request is None:  # it was closed between the two statements
+        return _own_request(installation)
     return request.request_id if created else request
 
 
-def _taken(installation: Installation, request_id: int) -> Start:
+def _not_claimed(installation: Installation, request_id: int) -> Start:
     with installation.engine.connect() as connection:
         request = get_request(connection, request_id)
     name = f"retrain request {request_id} ({request.origin}: {request.reason})"
@@ -87,19 +88,19 @@ def _taken(installation: Installation, request_id: int) -> Start:
     return Start(request_id, None, f"{reason}.", request.outcome or request.status)
 
 
-def _broken_feed(installation: Installation) -> str:
-    """What the newest report of the drift monitor says against the feed; empty when it says nothing.
+def _feed_problem(installation: Installation) -> str:
+    """Return the newest drift report's reasons against the feed; empty without any.
 
-    Reports of before somebody said that what is seen now is usual do not count.
+    Reports of earlier calibrations do not count.
     """
     newest_calibration = select(func.max(drift_calibrations.c.calibration_id)).scalar_subquery()
-    claimed = select(drift_reports.c.verdict, drift_reports.c.reasons).where(
+    reports = select(drift_reports.c.verdict, drift_reports.c.reasons).where(
         drift_reports.c.calibration_id == newest_calibration
     )
-    newest = claimed.order_by(drift_reports.c.report_id.desc()).limit(1)
+    newest = reports.order_by(drift_reports.c.report_id.desc()).limit(1)
     with installation.engine.connect() as connection:
         row = connection.execute(newest).first()
-    if row is None or row.verdict != "invalid_feed":
+    if row is None or row.verdict != INVALID_FEED:
         return ""
     return "; ".join(row.reasons) or "see the newest drift report"
 

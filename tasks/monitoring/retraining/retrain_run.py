@@ -1,9 +1,9 @@
-"""What a retraining run writes down of itself: where every step can be looked at, and what came of it."""
+"""Records a retraining run: the pages of its steps, and its outcome."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from prefect import State
 from prefect.runtime import flow_run
@@ -12,6 +12,7 @@ from infra.installation import Installation, current
 from infra.outages import explain
 from infra.registry.client import Registry
 from infra.services import prefect_pages
+from models.primitives.json_types import JsonObject
 from tasks.monitoring.retraining.admission import Start, begin
 from tasks.monitoring.retraining.leases import SupersededError, finish, note_step, renew_lease
 from tasks.monitoring.retraining.requests import DONE, FAILED
@@ -28,48 +29,79 @@ _SENTENCES: Final = {
 }
 
 
+class RetrainResult(TypedDict):
+    """The result of a retraining run."""
+
+    request: int
+    outcome: str
+    says: str
+    """The outcome in a sentence."""
+    dataset_version: str | None
+    due: Mapping[str, str]
+    """By model, why a search of its settings was due."""
+    searches: Mapping[str, object]
+    batches: Sequence[object]
+    review: JsonObject | None
+
+
 @dataclass
 class Retraining:
-    """One run's work on a request."""
+    """The work of one run on a request."""
 
     installation: Installation
     start: Start
     rows: list[dict[str, str]] = field(default_factory=list)
-    told: dict[str, Any] = field(default_factory=dict)
+    outcome: str = ""
+    sentence: str = ""
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to do for this run."""
+        """Whether this run has nothing to do."""
         return self.start.claim is None
 
     def step(self, name: str, state: State[Any], needed: bool = True) -> Any:
-        """Note where a step that is over can be looked at; returns what it gave, or raises what it raised.
+        """Record the pages of a finished step; return its result, or raise its error if it is `needed`.
 
-        Raises SupersededError when another run works on the request: what that does must not be done twice.
+        Raises SupersededError if another run has taken over the request.
         """
         assert self.start.claim is not None
         self.start.claim.ensure_held()
         result = state.result(raise_on_failure=False) if state.is_completed() else None
-        pages = {name: _page(self.installation, state)} | self._beyond(name, result)
+        pages = {name: _page(self.installation, state)} | self._result_pages(name, result)
         self.rows.append({"step": name, "state": state.name or "", "where": _markdown(pages)})
         for step, link in pages.items():
             note_step(self.start.claim, step, link)
         return state.result(raise_on_failure=needed)
 
-    def result(self, review: Mapping[str, Any] | None = None, **extra: Any) -> dict[str, Any]:
-        """What the run returns: with the review, what became of the challenger; without, why nothing was trained."""
-        outcome, sentence = self.start.outcome, self.start.why_not
+    def result(
+        self,
+        review: Mapping[str, Any] | None = None,
+        *,
+        dataset_version: str | None = None,
+        due: Mapping[str, str] | None = None,
+        searches: Mapping[str, object] | None = None,
+        batches: Sequence[object] = (),
+    ) -> RetrainResult:
+        """Return the result of the run: the challenger's outcome, or without a review why nothing was trained."""
+        self.outcome, self.sentence = self.start.outcome, self.start.why_not
         if review is not None:
             known = outcome_of_status(review["status"])
-            outcome = str(known.value if known else review["status"])
+            self.outcome = str(known.value if known else review["status"])
             template = _SENTENCES[known] if known else "Version {version}: {status}."
-            sentence = template.format(version=review["model_version"], status=review["status"])
-        empty: dict[str, Any] = {"dataset_version": None, "due": {}, "searches": {}, "batches": []}
-        self.told = {"request": self.start.request_id, "outcome": outcome, "says": sentence}
-        return empty | extra | {"review": review and dict(review)} | self.told
+            self.sentence = template.format(version=review["model_version"], status=review["status"])
+        return RetrainResult(
+            request=self.start.request_id,
+            outcome=self.outcome,
+            says=self.sentence,
+            dataset_version=dataset_version,
+            due=due or {},
+            searches=searches or {},
+            batches=list(batches),
+            review=dict(review) if review is not None else None,
+        )
 
-    def _beyond(self, name: str, result: Any) -> dict[str, str]:
-        """Where else a step is told of: MLflow and Data Docs."""
+    def _result_pages(self, name: str, result: Any) -> dict[str, str]:
+        """Return the pages of a step's result in MLflow and Data Docs."""
         pages: dict[str, str] = {}
         if name == "features" and result:
             pages["features: Data Docs"] = docs_page(self.installation, result["version"])
@@ -85,9 +117,9 @@ class Retraining:
 
 @contextmanager
 def retraining(request: int | None, despite_feed: bool) -> Iterator[Retraining]:
-    """Work on a request, or on a new one; closes it with what came of it, and shows all steps in one table.
+    """Work on a request or a new one, close it with its outcome, and show all steps in one table.
 
-    A run that is killed closes nothing: its lease runs out, and the reconciler starts another one.
+    A killed run closes nothing: its lease expires, and the reconciler starts another run.
     """
     installation = current()
     work = Retraining(installation, begin(installation, request, despite_feed))
@@ -103,15 +135,15 @@ def retraining(request: int | None, despite_feed: bool) -> Iterator[Retraining]:
         outcome = _reason(error)
         if not isinstance(error, SupersededError):
             finish(claim, FAILED, outcome)
-        with suppress(Exception):  # what ended the work is told, not that it could not be shown
+        with suppress(Exception):  # the error that ended the work counts, not one of the display
             show("retraining", outcome, work.rows)
         raise
-    finish(claim, DONE, work.told["outcome"])
-    show("retraining", f"Request {work.start.request_id}: {work.told['says']}", work.rows)
+    finish(claim, DONE, work.outcome)
+    show("retraining", f"Request {work.start.request_id}: {work.sentence}", work.rows)
 
 
 def _page(installation: Installation, state: State[Any]) -> str:
-    """Of the flow that was called, or of the task."""
+    """Return the page of the flow run or of the task run."""
     details = state.state_details
     if details.flow_run_id and str(details.flow_run_id) != flow_run.get_id():
         return prefect_pages.flow_run(installation.endpoints, str(details.flow_run_id))

@@ -56,11 +56,10 @@ def plot_exposure(audit: Audit, path: Path) -> None:
     """Plot the shares of places of each tenth of the items by popularity."""
     names = [str(row["tenth"]) for row in audit.tenths]
     with drawn(path, "Places by popularity of the items", ylabel="share", ylim=(0, 1)) as axes:
-        for shift, colour, label, name in (
-            (-0.2, ALL, "of the places that were shown", "shown"),
-            (0.2, NEW, "of all purchases", "bought"),
+        for shift, colour, label, shares in (
+            (-0.2, ALL, "of the places that were shown", [row["shown"] for row in audit.tenths]),
+            (0.2, NEW, "of all purchases", [row["bought"] for row in audit.tenths]),
         ):
-            shares = [row[name] for row in audit.tenths]
             drawn_bars = axes.bar(np.arange(len(names)) + shift, shares, 0.38, color=colour, label=label)
             axes.bar_label(drawn_bars, [f"{share:.0%}" if share >= 0.005 else "" for share in shares], fontsize=8)
         axes.set_xticks(range(len(names)), names)

@@ -27,8 +27,8 @@ def circle(tmp_path: Path) -> Path:
 def test_a_model_of_order_foresees_the_next_item_and_popularity_does_not(circle: Path) -> None:
     split = leave_one_out(read(circle), "test")
     next_only = {"window": 1, "backward": 0.0, "half_life_days": 0.5}
-    found = measured("item_knn", next_only, split)
-    assert found["hr_10"] == found["recall_20"] == found["ndcg_10"] == 1
+    result = measured("item_knn", next_only, split)
+    assert result["hr_10"] == result["recall_20"] == result["ndcg_10"] == 1
     assert measured("most_popular", {}, split)["ndcg_10"] < 0.8
 
 
@@ -40,13 +40,13 @@ def test_what_a_user_has_had_is_masked(circle: Path) -> None:
 
 def test_a_search_begins_with_the_sensible_settings_and_takes_the_best(circle: Path) -> None:
     split = leave_one_out(read(circle), "validation")
-    found = search("item_knn", "sequences", split, minutes=0)
-    assert found.trials == 1
-    assert found.settings == starts("item_knn", "sequences")[0]
+    result = search("item_knn", "sequences", split, minutes=0)
+    assert result.trials == 1
+    assert result.settings == starts("item_knn", "sequences")[0]
     assert (
-        found.value
+        result.value
         == figures(
-            catalog.model_type("item_knn").fit(split.data, catalog.config("item_knn", found.settings), 7), split
+            catalog.model_type("item_knn").fit(split.data, catalog.config("item_knn", result.settings), 7), split
         )["ndcg_10"]
     )
 
@@ -82,7 +82,7 @@ def test_bad_input_is_complained_of_in_a_line(
     arguments: list[str], complaint: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, "--minutes", "0"]) == 1
-    told = capfd.readouterr().err
-    assert complaint in told
-    assert "Traceback" not in told
-    assert len(told.splitlines()) == 1
+    values = capfd.readouterr().err
+    assert complaint in values
+    assert "Traceback" not in values
+    assert len(values.splitlines()) == 1

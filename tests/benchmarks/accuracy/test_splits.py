@@ -22,21 +22,21 @@ def learned(split: Split) -> list[tuple[str, str, int]]:
     return list(zip(data.users[data.user].tolist(), data.items[data.item].tolist(), days.tolist(), strict=True))
 
 
-def asked(split: Split) -> list[tuple[str, str]]:
+def heldout_pairs(split: Split) -> list[tuple[str, str]]:
     user, item = split.targets.nonzero()
     return list(zip(split.data.users[user].tolist(), split.data.items[item].tolist(), strict=True))
 
 
 def test_the_last_item_is_the_test_and_one_step_back_is_one_day() -> None:
     split = leave_one_out(HISTORIES, "test")
-    assert asked(split) == [("a", "z"), ("c", "y")]
+    assert heldout_pairs(split) == [("a", "z"), ("c", "y")]
     assert learned(split)[:3] == [("a", "w", 3), ("a", "x", 2), ("a", "y", 1)]
     assert learned(split)[5:] == [("c", "x", 2), ("c", "w", 1)]
 
 
 def test_the_validation_never_sees_the_last_item() -> None:
     split = leave_one_out(HISTORIES, "validation")
-    assert asked(split) == [("a", "y"), ("c", "w")]
+    assert heldout_pairs(split) == [("a", "y"), ("c", "w")]
     assert learned(split) == [("a", "w", 2), ("a", "x", 1), ("b", "z", 2), ("b", "w", 1), ("c", "x", 1)]
 
 
@@ -60,14 +60,14 @@ def test_histories_too_short_for_three_parts_are_refused() -> None:
 def test_given_pairs_stay_as_given_and_have_no_order() -> None:
     split = given(rows("a x", "a y", "b x"), rows("a z", "b y"), "test")
     assert learned(split) == [("a", "x", 1), ("a", "y", 1), ("b", "x", 1)]
-    assert asked(split) == [("a", "z"), ("b", "y")]
+    assert heldout_pairs(split) == [("a", "z"), ("b", "y")]
 
 
 def test_the_validation_of_pairs_is_a_tenth_of_train_and_none_of_test() -> None:
     train = rows(*(f"u{user} i{item:02}" for user in range(5) for item in range(20)), "single i00")
     split = given(train, rows("u0 i99"), "validation")
     assert np.diff(split.targets.indptr).tolist() == [0, 2, 2, 2, 2, 2]
-    assert {*asked(split)} | {event[:2] for event in learned(split)} == {
+    assert {*heldout_pairs(split)} | {event[:2] for event in learned(split)} == {
         *zip(*(c.tolist() for c in train), strict=True)
     }
     assert len(learned(split)) == 91
@@ -75,7 +75,7 @@ def test_the_validation_of_pairs_is_a_tenth_of_train_and_none_of_test() -> None:
 
 def test_pairs_are_held_out_by_seed() -> None:
     train = rows(*(f"u i{item:02}" for item in range(20)))
-    one, same, other = (asked(given(train, rows("u i99"), "validation", seed)) for seed in (1, 1, 2))
+    one, same, other = (heldout_pairs(given(train, rows("u i99"), "validation", seed)) for seed in (1, 1, 2))
     assert one == same != other
 
 

@@ -26,8 +26,8 @@ def baskets(rows: pa.Table, before: bool) -> dict[str, int]:
 def latest(dataset: Dataset) -> int:
     """When u003 bought last before the cut."""
     rows = dataset.interactions
-    mine = pc.and_(pc.equal(rows["user_key"], "u003"), pc.less(rows["occurred_at"], CUT))
-    return int(pc.max(rows.filter(mine)["occurred_at"]).as_py())
+    own = pc.and_(pc.equal(rows["user_key"], "u003"), pc.less(rows["occurred_at"], CUT))
+    return int(pc.max(rows.filter(own)["occurred_at"]).as_py())
 
 
 def test_who_is_cut_down_keeps_his_last_one_to_four_baskets_and_all_that_came_later(dataset: Dataset) -> None:
@@ -53,8 +53,8 @@ def test_households_are_drawn_from_those_who_shop_before_and_after(
 def test_new_products_were_first_sold_in_the_last_weeks_or_never(dataset: Dataset) -> None:
     rows = dataset.interactions
     old = pc.and_(pc.equal(rows["item_id"], "i07"), pc.less(rows["occurred_at"], CUT - 5 * DAY))
-    kept = rows.filter(pc.and_(pc.invert(old), pc.not_equal(rows["item_id"], "i22")))
-    late = Dataset(CUTS, kept, dataset.users, dataset.items)
+    included = rows.filter(pc.and_(pc.invert(old), pc.not_equal(rows["item_id"], "i22")))
+    late = Dataset(CUTS, included, dataset.users, dataset.items)
     products, paths = new_of(late, late.training_data(CUT))
     assert products.tolist() == ["i07", "i22"]
     assert paths.tolist() == ["SHOP|FRUIT|SOFT", "SHOP|Tools"]
@@ -62,9 +62,9 @@ def test_new_products_were_first_sold_in_the_last_weeks_or_never(dataset: Datase
 
 def test_ways_are_held_against_the_first_one() -> None:
     figures: dict[str, float] = {}
-    wanted = sparse.csr_array(np.eye(2, dtype=bool))
-    compared = Comparison("a title: of two", wanted, np.array([2, 1], np.float32), figures)
-    compared.add_nothing("best sellers")
+    expected = sparse.csr_array(np.eye(2, dtype=bool))
+    compared = Comparison("a title: of two", expected, np.array([2, 1], np.float32), figures)
+    compared.add_unanswered("best sellers")
     compared.add("seers", np.array([[1, 0], [0, 1]], dtype=np.float32))
     assert (figures["a_title.best sellers.gain_low"], figures["a_title.best sellers.gain_high"]) == (0, 0)
     assert figures["a_title.seers.ndcg_at_10"] == 1
@@ -73,5 +73,5 @@ def test_ways_are_held_against_the_first_one() -> None:
 
 def test_of_items_that_a_model_does_not_know_it_says_nothing(dataset: Dataset) -> None:
     model = MostPopular.fit(dataset.training_data(CUT), MostPopular.config_type(), 0)
-    found = of_items(model, np.array([0], np.int32), np.array(["i01", "nowhere"]))
-    assert found[0].tolist() == [model.popularity[1], -np.inf]
+    result = of_items(model, np.array([0], np.int32), np.array(["i01", "nowhere"]))
+    assert result[0].tolist() == [model.popularity[1], -np.inf]

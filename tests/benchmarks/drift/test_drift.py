@@ -83,8 +83,8 @@ def test_twice_as_many_cold_users_come(shop: Shop) -> None:
     assert moved[1] == plain[1]
 
 
-def _users(day: Events, which: np.ndarray) -> int:
-    return len(np.unique(day.user[which]))
+def _users(day: Events, mask: np.ndarray) -> int:
+    return len(np.unique(day.user[mask]))
 
 
 def test_tables_say_what_is_new_and_what_was_clicked(shop: Shop) -> None:
@@ -104,8 +104,8 @@ def test_delays_count_from_the_first_window() -> None:
     never, first, third = (np.zeros(WINDOWS, dtype=np.bool_) for _ in range(3))
     first[0] = third[2:] = True
     assert [delay(one) for one in (never, first, third)] == [MISSED, 1, 3]
-    found = detection([first, third, never])
-    assert (found.power, found.delay) == (pytest.approx(2 / 3), 3)
+    result = detection([first, third, never])
+    assert (result.power, result.delay) == (pytest.approx(2 / 3), 3)
     assert detection([first, never, never]).delay == MISSED
 
 

@@ -26,14 +26,14 @@ def test_a_shop_has_the_traits_of_its_shape(shape: Shape) -> None:
 
 
 def test_a_trial_judges_a_first_champion_and_its_renewal_against_the_promotion() -> None:
-    found = trial(SMALL, 1)
-    assert "shows more than a few items" in {check.name for check in found.first.checks}
-    assert "renews the champion" in {check.name for check in found.renewal.checks}
-    details = {check.name: check.detail for check in found.renewal.checks}
+    result = trial(SMALL, 1)
+    assert "shows more than a few items" in {check.name for check in result.first.checks}
+    assert "renews the champion" in {check.name for check in result.renewal.checks}
+    details = {check.name: check.detail for check in result.renewal.checks}
     assert "at the champion's promotion" in details["shows items evenly"]
-    figures = _figures([found, found])
-    assert figures["gain"] == found.gain
-    assert figures["renewal_false_refusal_rate"] == float(not found.renewal.passed)
+    figures = _figures([result, result])
+    assert figures["gain"] == result.gain
+    assert figures["renewal_false_refusal_rate"] == float(not result.renewal.passed)
 
 
 def test_sixty_trials_without_a_refusal_bound_the_rate_below_five_percent() -> None:

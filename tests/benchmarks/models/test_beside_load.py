@@ -15,7 +15,7 @@ def test_the_second_measurement_of_each_round_runs_beside_a_busy_process_that_en
     assert seen == [0, 1, 0, 1, 0, 1]
     assert busy() == []
     figures = _figures("fit", pairs)
-    slower = sorted(pair.beside.wall / pair.alone.wall for pair in pairs)
+    slower = sorted(pair.disturbed.wall / pair.undisturbed.wall for pair in pairs)
     names = ("slowdown_beside_load_low", "slowdown_beside_load", "slowdown_beside_load_high")
     assert [figures[f"fit: {name}"] for name in names] == slower
 

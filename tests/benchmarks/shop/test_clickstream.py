@@ -35,10 +35,10 @@ def test_the_same_seed_gives_the_same_tables_and_another_seed_others() -> None:
 
 def test_clicks_come_as_often_as_the_truth_says(truth: pd.DataFrame) -> None:
     tenth = pd.qcut(truth.click_probability, 10, labels=False)
-    told = truth.groupby(tenth)[["click_probability", "clicked"]].mean()
+    values = truth.groupby(tenth)[["click_probability", "clicked"]].mean()
     count = truth.groupby(tenth).size()
-    deviation = np.sqrt(told.click_probability * (1 - told.click_probability) / count)
-    assert (abs(told.clicked - told.click_probability) < 4 * deviation).all()
+    deviation = np.sqrt(values.click_probability * (1 - values.click_probability) / count)
+    assert (abs(values.clicked - values.click_probability) < 4 * deviation).all()
     assert 0.7 < roc_auc_score(truth.clicked, truth.click_probability) < 0.9
 
 

@@ -28,7 +28,7 @@ class Files(NamedTuple):
     """A shop that was written, and read again."""
 
     folder: Path
-    said: generator.Shop
+    shop: generator.Shop
     events: pd.DataFrame
     items: pd.DataFrame
     users: pd.DataFrame
@@ -43,9 +43,9 @@ class Files(NamedTuple):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("shop")
-    said = generator.write(folder, PURCHASES, SEED, clicks=CLICKS)
-    events = pd.concat([pd.read_parquet(file) for file in said.files], ignore_index=True)
-    return Files(folder, said, events, *(pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "users")))
+    answer = generator.write(folder, PURCHASES, SEED, clicks=CLICKS)
+    events = pd.concat([pd.read_parquet(file) for file in answer.files], ignore_index=True)
+    return Files(folder, answer, events, *(pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "users")))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -63,18 +63,18 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: P
 
 
 def test_the_sizes_are_those_that_were_asked_for(made: Files) -> None:
-    assert made.said.events == len(made.events)
-    assert made.said.purchases == (made.events.event_type == "purchase").sum()
-    assert PURCHASES <= made.said.purchases <= 1.05 * PURCHASES
-    assert made.said.events == pytest.approx(PURCHASES * (1 + CLICKS), rel=0.05)
-    assert (made.said.users, made.said.items) == (len(made.users), len(made.items)) == (2652, 6313)
+    assert made.shop.events == len(made.events)
+    assert made.shop.purchases == (made.events.event_type == "purchase").sum()
+    assert PURCHASES <= made.shop.purchases <= 1.05 * PURCHASES
+    assert made.shop.events == pytest.approx(PURCHASES * (1 + CLICKS), rel=0.05)
+    assert (made.shop.users, made.shop.items) == (len(made.users), len(made.items)) == (2652, 6313)
 
 
 def test_without_clicks_there_are_exactly_so_many_purchases_and_nothing_else(tmp_path: Path) -> None:
-    said = generator.write(tmp_path, 3_001, SEED, users=300, items=250)
-    assert said[:4] == (300, 250, 3_001, 3_001)
+    answer = generator.write(tmp_path, 3_001, SEED, users=300, items=250)
+    assert answer[:4] == (300, 250, 3_001, 3_001)
     kinds = pq.read_table(tmp_path, filters=[("event_type", "!=", "purchase")])
-    assert sum(pq.read_metadata(file).num_rows for file in said.files) == 3_001
+    assert sum(pq.read_metadata(file).num_rows for file in answer.files) == 3_001
     assert len(kinds) == 0
 
 
@@ -86,11 +86,11 @@ def test_periods_follow_each_other_without_a_gap_and_share_out_every_purchase() 
 
 def test_events_are_in_order_of_time_each_in_the_month_of_its_file(made: Files) -> None:
     assert made.events.occurred_at.is_monotonic_increasing
-    for file in made.said.files:
+    for file in made.shop.files:
         months = pd.read_parquet(file, columns=["occurred_at"]).occurred_at.dt.strftime("%Y-%m").unique()
         assert [f"events-{month}.parquet" for month in months] == [file.name]
-    assert made.said.files[0].name == "events-2023-01.parquet"
-    assert made.said.files[-1].name == "events-2024-12.parquet"
+    assert made.shop.files[0].name == "events-2023-01.parquet"
+    assert made.shop.files[-1].name == "events-2024-12.parquet"
 
 
 def test_an_event_is_known_when_it_happened_or_later_and_some_a_day_later(made: Files) -> None:
@@ -115,8 +115,8 @@ def test_nobody_buys_an_item_before_it_arrives_or_after_it_is_gone(made: Files) 
     number = begins.searchsorted(pd.DatetimeIndex(made.events.occurred_at), side="right") - 1
     item = made.events.item_id.str[1:].astype(int).to_numpy()
     assert (catalogue.arrival[item] <= number).all()
-    left = np.array([catalogue.freshness(period)[item] for period in range(96)])
-    assert (left[number, np.arange(len(item))] > 0).all()
+    remaining = np.array([catalogue.freshness(period)[item] for period in range(96)])
+    assert (remaining[number, np.arange(len(item))] > 0).all()
     assert 0.3 < (catalogue.arrival == 0).mean() < 0.45
     assert 0.35 < made.items.available.mean() < 0.65
 
@@ -173,8 +173,8 @@ def test_who_somebody_is_goes_with_what_they_like(made: Files) -> None:
 def test_somebodys_purchases_are_of_fewer_categories_than_everybodys(made: Files) -> None:
     often = made.purchases.groupby("user_id").filter(lambda rows: len(rows) >= 20)
     own = often.groupby("user_id").category.agg(lambda names: names.value_counts(normalize=True).head(3).sum())
-    everybody = made.purchases.category.value_counts(normalize=True).head(3).sum()
-    assert own.mean() > 2 * everybody
+    overall = made.purchases.category.value_counts(normalize=True).head(3).sum()
+    assert own.mean() > 2 * overall
 
 
 def test_purchases_have_a_worth_and_what_is_only_seen_has_none(made: Files) -> None:
@@ -190,7 +190,7 @@ def test_the_mapping_reads_the_files_as_they_are(made: Files) -> None:
     assert mapping.events
     assert mapping.items
     assert mapping.users
-    first = pq.read_table(made.said.files[0])
+    first = pq.read_table(made.shop.files[0])
     events = transform.events(first, mapping.events).rows
     for name in ("event_id", "user_id", "item_id", "event_type", "value", "currency", "recommendation_id"):
         assert events[name].to_pylist() == first[name].to_pylist()
@@ -202,12 +202,12 @@ def test_the_mapping_reads_the_files_as_they_are(made: Files) -> None:
 
 
 def test_everything_comes_in_by_the_mapping(installation: Installation, tmp_path: Path) -> None:
-    said = generator.write(tmp_path / "made", 3_000, SEED, clicks=4.0)
+    answer = generator.write(tmp_path / "made", 3_000, SEED, clicks=4.0)
     files = files_of(table_mapping(MAPPING, None), [str(tmp_path / "made")])
     [items], [users] = files["items"], files["users"]
-    assert ingest_items.fn(MAPPING, items)["routed"] == said.items
-    assert ingest_users.fn(MAPPING, users)["routed"] == said.users
-    assert files["events"] == [str(file) for file in said.files]
+    assert ingest_items.fn(MAPPING, items)["routed"] == answer.items
+    assert ingest_users.fn(MAPPING, users)["routed"] == answer.users
+    assert files["events"] == [str(file) for file in answer.files]
     entry = ingest_events.fn(MAPPING, files["events"][-1])
-    assert entry["accepted"] == entry["read"] == pq.read_metadata(said.files[-1]).num_rows > 100
+    assert entry["accepted"] == entry["read"] == pq.read_metadata(answer.files[-1]).num_rows > 100
     assert installation.lake.event_files()

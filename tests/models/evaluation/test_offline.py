@@ -15,10 +15,10 @@ KINDS = sorted(CATALOG)
 
 
 @pytest.fixture(scope="module")
-def evaluations(data, wanted, popularity) -> dict[str, Evaluation]:
+def evaluations(data, targets, popularity) -> dict[str, Evaluation]:
     settings = {"lightfm_hybrid": {"epochs": 30}}  # so few pairs want more passes than the default's five
     models = {kind: CATALOG[kind].fit(data, catalog.config(kind, settings.get(kind)), 0) for kind in KINDS}
-    return {kind: evaluate(model, data, wanted, popularity, k=5) for kind, model in models.items()}
+    return {kind: evaluate(model, data, targets, popularity, k=5) for kind, model in models.items()}
 
 
 @dataclass(frozen=True)
@@ -27,33 +27,33 @@ class Oracle:
 
     users: np.ndarray
     items: np.ndarray
-    wanted: np.ndarray
+    targets: np.ndarray
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        return np.where(self.wanted[users], np.float32(1), np.float32(-np.inf))
+        return np.where(self.targets[users], np.float32(1), np.float32(-np.inf))
 
 
-def test_knowing_the_answers_gives_full_marks(data, wanted, popularity) -> None:
-    oracle = Oracle(data.users, data.items, wanted.toarray())
-    summary = evaluate(oracle, data, wanted, popularity, k=5).summary
+def test_knowing_the_answers_gives_full_marks(data, targets, popularity) -> None:
+    oracle = Oracle(data.users, data.items, targets.toarray())
+    summary = evaluate(oracle, data, targets, popularity, k=5).summary
     assert summary["ndcg_at_5"] == summary["hit_rate_at_5"] == summary["new_ndcg_at_5"] == 1
     assert 0 < summary["fallback_share"] < 1
 
 
-def test_users_are_those_with_targets_and_the_mean_is_theirs(evaluations, data, wanted) -> None:
+def test_users_are_those_with_targets_and_the_mean_is_theirs(evaluations, data, targets) -> None:
     evaluation = evaluations["own_frequency"]
-    expected = data.users[np.flatnonzero(wanted.sum(axis=1))].tolist()
+    expected = data.users[np.flatnonzero(targets.sum(axis=1))].tolist()
     assert evaluation.per_user["user_key"].to_pylist() == expected
     assert evaluation.summary["users"] == len(expected)
     mean = np.mean(evaluation.per_user["ndcg_at_5"].to_pylist())
     assert evaluation.summary["ndcg_at_5"] == pytest.approx(mean)
 
 
-def test_new_items_are_measured_without_what_the_user_had(data, wanted, popularity) -> None:
+def test_new_items_are_measured_without_what_the_user_had(data, targets, popularity) -> None:
     model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
-    evaluation = evaluate(model, data, wanted, popularity, k=5)
-    unseen = wanted.toarray() & ~data.history().toarray()
-    rows = unseen[np.flatnonzero(wanted.sum(axis=1))].sum(axis=1)
+    evaluation = evaluate(model, data, targets, popularity, k=5)
+    unseen = targets.toarray() & ~data.history().toarray()
+    rows = unseen[np.flatnonzero(targets.sum(axis=1))].sum(axis=1)
     assert evaluation.per_user["new_targets"].to_pylist() == rows.tolist()
     measured = [value is not None for value in evaluation.per_user["new_ndcg_at_5"].to_pylist()]
     assert measured == (rows > 0).tolist()
@@ -62,7 +62,7 @@ def test_new_items_are_measured_without_what_the_user_had(data, wanted, populari
 
 
 def test_every_mean_stands_inside_its_interval_and_a_search_is_told_no_more_than_accuracy(
-    data, wanted, popularity, evaluations
+    data, targets, popularity, evaluations
 ) -> None:
     summary = evaluations["own_frequency"].summary
     bounded = [name.removesuffix("_low") for name in summary if name.endswith("_low")]
@@ -70,7 +70,7 @@ def test_every_mean_stands_inside_its_interval_and_a_search_is_told_no_more_than
     for name in bounded:
         assert summary[f"{name}_low"] <= summary[name] <= summary[f"{name}_high"], name
     model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
-    brief = evaluate(model, data, wanted, popularity, k=5, brief=True)
+    brief = evaluate(model, data, targets, popularity, k=5, brief=True)
     assert brief.summary == {name: summary[name] for name in brief.summary}
     assert not {name for name in brief.summary if "new_" in name or "auc" in name or name.endswith("_low")}
     assert brief.pairs is None
@@ -79,11 +79,11 @@ def test_every_mean_stands_inside_its_interval_and_a_search_is_told_no_more_than
 def test_warm_and_cold_users_make_up_everybody(small) -> None:
     rows = [("a", f"i{day % 4}", day, f"a{day}") for day in range(1, 6)] + [("b", "i0", 9, "b1"), ("b", "i5", 9, "b1")]
     data = small([*rows, ("c", "i5", 1, "c1")])
-    wanted = sparse.csr_array(np.array([[0, 1, 0, 0, 1], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]], dtype=bool))
+    targets = sparse.csr_array(np.array([[0, 1, 0, 0, 1], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]], dtype=bool))
     model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
-    found = evaluate(model, data, wanted, MostPopular.fit(data, Config(), 0).popularity, k=2)
-    assert found.per_user["baskets"].to_pylist() == [5, 1]
-    summary = found.summary
+    result = evaluate(model, data, targets, MostPopular.fit(data, Config(), 0).popularity, k=2)
+    assert result.per_user["baskets"].to_pylist() == [5, 1]
+    summary = result.summary
     assert (summary["warm_users"], summary["cold_users"], summary["users"]) == (1, 1, 2)
     assert summary["ndcg_at_2"] == pytest.approx((summary["warm_ndcg_at_2"] + summary["cold_ndcg_at_2"]) / 2)
     assert summary["warm_new_users"] == 1
@@ -100,13 +100,13 @@ def test_the_confusion_matrix_counts_every_pair_of_user_and_item_once(evaluation
 
 def test_pairs_are_kept_of_what_the_model_names_itself(evaluations, data) -> None:
     own, trees = evaluations["own_frequency"].pairs, evaluations["two_stage"].pairs
-    assert len(own.user) == data.history()[np.flatnonzero(np.isin(data.users, _asked(evaluations)))].nnz
+    assert len(own.user) == data.history()[np.flatnonzero(np.isin(data.users, _metric_names(evaluations)))].nnz
     assert not own.probabilities
     assert trees.probabilities
     assert set(trees.figures(0)) == {f"pairs_{name}" for name in ("roc_auc", "pr_auc", "brier", "calibration_error")}
 
 
-def _asked(evaluations: dict[str, Evaluation]) -> list[str]:
+def _metric_names(evaluations: dict[str, Evaluation]) -> list[str]:
     return evaluations["own_frequency"].per_user["user_key"].to_pylist()
 
 
@@ -122,14 +122,14 @@ def test_personal_models_beat_popularity_where_tastes_differ(evaluations) -> Non
     assert evaluations["lightfm_hybrid"].summary["ndcg_at_5"] > popular
 
 
-def test_the_chunk_size_changes_nothing(data, wanted, popularity, evaluations) -> None:
+def test_the_chunk_size_changes_nothing(data, targets, popularity, evaluations) -> None:
     model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
-    again = evaluate(model, data, wanted, popularity, k=5, chunk=7)
+    again = evaluate(model, data, targets, popularity, k=5, chunk=7)
     assert again.per_user.equals(evaluations["own_frequency"].per_user)
     assert again.summary == evaluations["own_frequency"].summary
 
 
-def test_an_older_champion_is_asked_by_key(data, wanted, popularity, evaluations) -> None:
+def test_an_older_champion_is_asked_by_key(data, targets, popularity, evaluations) -> None:
     model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
     turn = np.arange(len(data.items))[::-1]
     scores = dict(zip(data.users, model.scores(np.arange(len(data.users))), strict=True))
@@ -144,48 +144,48 @@ def test_an_older_champion_is_asked_by_key(data, wanted, popularity, evaluations
             rows = np.array([scores[self.users[user]] for user in users])[:, turn]
             return np.hstack([rows, np.full((len(users), 1), 9, dtype=np.float32)])
 
-    again = evaluate(Turned(), data, wanted, popularity, k=5)
+    again = evaluate(Turned(), data, targets, popularity, k=5)
     assert again.per_user.equals(evaluations["own_frequency"].per_user)
 
 
-def test_a_champion_that_never_met_a_user_falls_back_for_him(data, wanted, popularity) -> None:
+def test_a_champion_that_never_met_a_user_falls_back_for_him(data, targets, popularity) -> None:
     model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
-    nobody = replace(model, users=np.char.add(model.users, "x"))
-    evaluation = evaluate(nobody, data, wanted, popularity, k=5)
+    strangers = replace(model, users=np.char.add(model.users, "x"))
+    evaluation = evaluate(strangers, data, targets, popularity, k=5)
     assert evaluation.summary["fallback_share"] == 1
     assert evaluation.summary["distinct_lists"] == 1
 
 
-def test_no_targets_give_an_empty_evaluation(data, wanted, popularity) -> None:
+def test_no_targets_give_an_empty_evaluation(data, targets, popularity) -> None:
     model = MostPopular.fit(data, Config(), 0)
-    evaluation = evaluate(model, data, (wanted * False).tocsr(), popularity, k=5)
+    evaluation = evaluate(model, data, (targets * False).tocsr(), popularity, k=5)
     assert evaluation.per_user.num_rows == 0
     assert evaluation.summary["users"] == 0
     assert np.isnan(evaluation.summary["ndcg_at_5"])
 
 
-def test_what_was_shown_is_kept_by_item_id_with_the_share_that_the_fallback_filled(data, wanted, popularity) -> None:
-    oracle = Oracle(data.users, data.items, wanted.toarray())
-    shown = evaluate(oracle, data, wanted, popularity, k=5).per_user
-    targets = wanted.toarray()[np.flatnonzero(wanted.sum(axis=1))]
-    for listed, fallback, mine in zip(
+def test_what_was_shown_is_kept_by_item_id_with_the_share_that_the_fallback_filled(data, targets, popularity) -> None:
+    oracle = Oracle(data.users, data.items, targets.toarray())
+    shown = evaluate(oracle, data, targets, popularity, k=5).per_user
+    targets = targets.toarray()[np.flatnonzero(targets.sum(axis=1))]
+    for listed, fallback, own in zip(
         shown["items_at_5"].to_pylist(), shown["fallback_at_5"].to_pylist(), targets, strict=True
     ):
-        known = min(5, int(mine.sum()))
+        known = min(5, int(own.sum()))
         assert len(set(listed)) == 5
-        assert set(listed[:known]) <= set(data.items[mine].tolist())
+        assert set(listed[:known]) <= set(data.items[own].tolist())
         assert fallback == pytest.approx(1 - known / 5)
 
 
-def test_scores_that_are_no_numbers_are_counted(data, wanted, popularity) -> None:
-    class Broken(Oracle):
+def test_scores_that_are_no_numbers_are_counted(data, targets, popularity) -> None:
+    class NanScores(Oracle):
         def scores(self, users: np.ndarray) -> np.ndarray:
             scores = super().scores(users)
             scores[:, 0] = np.nan
             return scores
 
-    asked = int((wanted.sum(axis=1) > 0).sum())
-    broken = Broken(data.users, data.items, wanted.toarray())
-    assert evaluate(broken, data, wanted, popularity, k=5).summary["nan_scores"] == asked
-    whole = Oracle(data.users, data.items, wanted.toarray())
-    assert evaluate(whole, data, wanted, popularity, k=5).summary["nan_scores"] == 0
+    users = int((targets.sum(axis=1) > 0).sum())
+    damaged = NanScores(data.users, data.items, targets.toarray())
+    assert evaluate(damaged, data, targets, popularity, k=5).summary["nan_scores"] == users
+    whole = Oracle(data.users, data.items, targets.toarray())
+    assert evaluate(whole, data, targets, popularity, k=5).summary["nan_scores"] == 0

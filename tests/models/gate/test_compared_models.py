@@ -2,8 +2,8 @@ from models.gate.compared_models import compared_sentences
 
 
 def test_a_review_says_what_it_compares_what_it_trains_and_what_it_leaves_out() -> None:
-    named = {"most_popular": True, "als": False, "two_stage": False}
-    assert compared_sentences("v1", named, 3, ["item_knn"]) == (
+    ranking = {"most_popular": True, "als": False, "two_stage": False}
+    assert compared_sentences("v1", ranking, 3, ["item_knn"]) == (
         "Compared on v1: most_popular (trained already); als, two_stage (trained now); the champion, version 3. Left "
         "out: item_knn, trained but not named; --model names all that are compared."
     )

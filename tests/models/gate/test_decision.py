@@ -34,7 +34,7 @@ def failed(gate: GateResult) -> list[str]:
 
 
 def check(gate: GateResult, name: str) -> Check:
-    return next(found for found in gate.checks if found.name == name)
+    return next(result for result in gate.checks if result.name == name)
 
 
 def test_a_better_candidate_passes_with_an_interval_above_zero() -> None:
@@ -66,9 +66,9 @@ def test_a_candidate_equal_to_the_champion_is_not_better() -> None:
     assert against.low == against.high == 0
 
 
-@pytest.mark.parametrize("broken", [np.full(USERS, np.nan), np.append(np.full(USERS - 1, 0.9), np.nan), np.array([])])
-def test_figures_that_are_missing_refuse_the_candidate(broken: np.ndarray) -> None:
-    gate = decide(measured(broken), {"most_popular": around(0.1, 1)}, None, seed=0)
+@pytest.mark.parametrize("damaged", [np.full(USERS, np.nan), np.append(np.full(USERS - 1, 0.9), np.nan), np.array([])])
+def test_figures_that_are_missing_refuse_the_candidate(damaged: np.ndarray) -> None:
+    gate = decide(measured(damaged), {"most_popular": around(0.1, 1)}, None, seed=0)
     assert failed(gate) == ["has figures"]
     assert len(gate.checks) == 3
 
@@ -142,11 +142,11 @@ def test_a_better_model_that_serves_one_group_worse_is_refused_and_the_group_is_
     detail = check(gate, "no group worse by age").detail
     assert "old (200 people) fares worst" in detail
     assert "significantly worse than with the champion" in detail
-    found = {(result.trait, result.value): result for result in gate.groups}
-    assert not found["age", "old"].passed
-    assert found["age", "young"].passed
-    assert found["age", "old"].candidate - found["age", "old"].reference == pytest.approx(
-        found["age", "old"].difference
+    result = {(result.trait, result.value): result for result in gate.groups}
+    assert not result["age", "old"].passed
+    assert result["age", "young"].passed
+    assert result["age", "old"].candidate - result["age", "old"].reference == pytest.approx(
+        result["age", "old"].difference
     )
 
 
@@ -225,8 +225,8 @@ def test_people_with_little_history_need_lists_of_their_own() -> None:
     better = around(0.4, 1)
     cold = pa.array([3] * 40 + [9] * (USERS - 40))
     table = better.per_user.set_column(2, "baskets", cold)
-    silent = Evaluation(table.set_column(3, "fallback_at_10", pa.array([1.0] * 40 + [0.0] * (USERS - 40))), SOUND)
-    assert failed(decide(silent, {}, around(0.35, 3), seed=0)) == ["answers cold users personally"]
+    unscored = Evaluation(table.set_column(3, "fallback_at_10", pa.array([1.0] * 40 + [0.0] * (USERS - 40))), SOUND)
+    assert failed(decide(unscored, {}, around(0.35, 3), seed=0)) == ["answers cold users personally"]
     personal = Evaluation(table, SOUND)
     popular = Evaluation(around(0.1, 4).per_user.set_column(4, "items_at_10", table["items_at_10"]), SOUND)
     assert decide(personal, {}, around(0.35, 3), seed=0).passed
@@ -242,7 +242,7 @@ def test_a_better_first_champion_that_shows_items_less_evenly_than_own_frequency
     own = measured(np.asarray(around(0.32, 2).per_user[METRIC]), **EVEN)
     gate = decide(better, {"own_frequency": own}, None, seed=0)
     assert gate.passed
-    warned = [found.name for found in gate.checks if found.outcome is Outcome.WARNING]
+    warned = [result.name for result in gate.checks if result.outcome is Outcome.WARNING]
     assert warned == ["shows the long tail", "shows items evenly"]
 
 
@@ -266,7 +266,7 @@ def test_what_cannot_be_asked_is_not_asked_with_its_reason_and_refuses_nothing()
     better.summary.pop("overfit_gap")
     champion = Evaluation(old.per_user.select(["user_key", METRIC]), old.summary)
     gate = decide(better, {}, champion, seed=0)
-    reasons = {found.name: found.detail for found in gate.checks if found.outcome is Outcome.NOT_ASKED}
+    reasons = {result.name: result.detail for result in gate.checks if result.outcome is Outcome.NOT_ASKED}
     assert gate.passed
     assert set(reasons) == {
         "not worse than a baseline",

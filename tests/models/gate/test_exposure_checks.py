@@ -18,7 +18,7 @@ COSTS = (
 )
 
 
-def asked(figures: dict[str, float], standard: ExposureReference | None, *costs: Reranked) -> dict[str, Check]:
+def exposure_of(figures: dict[str, float], standard: ExposureReference | None, *costs: Reranked) -> dict[str, Check]:
     return {
         check.name: check
         for check in exposure(Evaluation(pa.table({}), figures, None, costs), standard, GateThresholds())
@@ -36,42 +36,44 @@ def pairs(users: int, items: int) -> dict[str, float]:
 
 
 def test_exposure_beyond_the_champions_at_its_promotion_is_refused() -> None:
-    found = asked(LEARNED, ExposureReference("at the champion's promotion", OWN, refuses=True))
-    assert outcomes(found) == ["passed", "refused", "refused"]
-    assert "at the champion's promotion 0.792" in found["shows items evenly"].detail
+    checks = exposure_of(LEARNED, ExposureReference("at the champion's promotion", OWN, refuses=True))
+    assert outcomes(checks) == ["passed", "refused", "refused"]
+    assert "at the champion's promotion 0.792" in checks["shows items evenly"].detail
 
 
 def test_before_the_first_champion_the_same_exposure_is_a_warning() -> None:
-    found = asked(LEARNED, ExposureReference("with own_frequency", OWN, refuses=False))
-    assert outcomes(found) == ["passed", "warning", "warning"]
+    checks = exposure_of(LEARNED, ExposureReference("with own_frequency", OWN, refuses=False))
+    assert outcomes(checks) == ["passed", "warning", "warning"]
 
 
 def test_a_refusal_shows_the_accuracy_that_the_smallest_sufficient_penalty_leaves() -> None:
-    found = asked(LEARNED, ExposureReference("at the champion's promotion", OWN, refuses=True), *COSTS)
-    assert "leaves NDCG@10 0.3710 instead of 0.4010 (-7.5%)" in found["shows items evenly"].detail
-    assert "leaves NDCG@10 0.3950 instead of 0.4010 (-1.5%)" in found["shows the long tail"].detail
-    beyond = asked(
+    checks = exposure_of(LEARNED, ExposureReference("at the champion's promotion", OWN, refuses=True), *COSTS)
+    assert "leaves NDCG@10 0.3710 instead of 0.4010 (-7.5%)" in checks["shows items evenly"].detail
+    assert "leaves NDCG@10 0.3950 instead of 0.4010 (-1.5%)" in checks["shows the long tail"].detail
+    beyond = exposure_of(
         LEARNED, ExposureReference("at the champion's promotion", OWN | {"gini_at_10": 0.5}, refuses=True), *COSTS
     )
     assert "No re-ranking of its 50 best candidates" in beyond["shows items evenly"].detail
 
 
 def test_a_figure_that_the_champions_promotion_does_not_have_is_not_asked() -> None:
-    found = asked(LEARNED, ExposureReference("at the champion's promotion", {"coverage_at_10": 0.3}, refuses=True))
-    assert outcomes(found) == ["passed", "not asked", "not asked"]
-    assert outcomes(asked(LEARNED, None)) == ["not asked"] * 3
+    checks = exposure_of(
+        LEARNED, ExposureReference("at the champion's promotion", {"coverage_at_10": 0.3}, refuses=True)
+    )
+    assert outcomes(checks) == ["passed", "not asked", "not asked"]
+    assert outcomes(exposure_of(LEARNED, None)) == ["not asked"] * 3
 
 
 def test_fewer_people_in_the_test_weeks_are_no_reason_to_refuse() -> None:
     promoted = {"coverage_at_10": 0.5, "long_tail_at_10": 0.2, "gini_at_10": 0.6} | pairs(500, 10_000)
     quiet = {"coverage_at_10": 0.13, "long_tail_at_10": 0.2, "gini_at_10": 0.88} | pairs(125, 10_000)
     assert (
-        outcomes(asked(quiet, ExposureReference("at the champion's promotion", promoted, refuses=True)))
+        outcomes(exposure_of(quiet, ExposureReference("at the champion's promotion", promoted, refuses=True)))
         == ["passed"] * 3
     )
     busy = quiet | pairs(500, 10_000)
-    found = asked(busy, ExposureReference("at the champion's promotion", promoted, refuses=True))
-    assert outcomes(found) == ["refused", "passed", "refused"]
+    checks = exposure_of(busy, ExposureReference("at the champion's promotion", promoted, refuses=True))
+    assert outcomes(checks) == ["refused", "passed", "refused"]
 
 
 def test_the_allowance_for_fewer_people_is_what_chance_does_to_lists_filled_at_random() -> None:

@@ -16,16 +16,16 @@ def test_people_are_grouped_by_the_traits_that_tell_them_apart() -> None:
             "country": ["DE"] * 4,
         }
     )
-    told = demographics(users, pa.array(["d", "c", "stranger"]))
-    assert set(told) == {"age", "income"}
-    assert told["age"].tolist() == ["young", UNKNOWN, UNKNOWN]
-    assert told["income"][0].endswith("to 40")
-    assert told["income"][2] == UNKNOWN
+    values = demographics(users, pa.array(["d", "c", "stranger"]))
+    assert set(values) == {"age", "income"}
+    assert values["age"].tolist() == ["young", UNKNOWN, UNKNOWN]
+    assert values["income"][0].endswith("to 40")
+    assert values["income"][2] == UNKNOWN
 
 
 def test_groups_are_all_values_of_every_trait_and_none_of_a_trait_that_all_share() -> None:
-    found = groups_of({"age": np.array(["old", "young", "old"]), "city": np.array(["X", "X", "X"])})
-    assert [(group.trait, group.value, group.members.tolist()) for group in found] == [
+    result = groups_of({"age": np.array(["old", "young", "old"]), "city": np.array(["X", "X", "X"])})
+    assert [(group.trait, group.value, group.members.tolist()) for group in result] == [
         ("age", "old", [True, False, True]),
         ("age", "young", [False, True, False]),
     ]
@@ -35,7 +35,7 @@ def test_groups_are_all_values_of_every_trait_and_none_of_a_trait_that_all_share
 def test_a_group_is_refused_when_all_of_its_interval_lies_beyond_the_margin(high: float, passed: bool) -> None:
     traits = {"age": np.array(["old"] * 60 + ["young"] * 60)}
     candidate, reference = np.full(120, 0.3), np.full(120, 0.4)
-    found = [Estimate(-0.1, -0.2, high), Estimate(0.0, -0.1, 0.1)]
-    old, young = results(traits, candidate, reference, found, GateThresholds(group_margin=0.05))
+    result = [Estimate(-0.1, -0.2, high), Estimate(0.0, -0.1, 0.1)]
+    old, young = results(traits, candidate, reference, result, GateThresholds(group_margin=0.05))
     assert (old.users, old.reference, old.candidate, old.judged) == (60, pytest.approx(0.4), pytest.approx(0.3), True)
     assert (old.passed, young.passed) == (passed, True)

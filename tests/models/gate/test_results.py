@@ -18,7 +18,7 @@ def test_a_question_that_was_not_asked_did_not_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "found"),
+    ("stored", "result"),
     [
         ({"outcome": "not asked"}, Outcome.NOT_ASKED),
         ({"outcome": "warning"}, Outcome.WARNING),
@@ -26,5 +26,7 @@ def test_a_question_that_was_not_asked_did_not_pass() -> None:
         ({"passed": False}, Outcome.REFUSED),
     ],
 )
-def test_stored_checks_are_read_also_from_before_there_were_warnings(stored: dict[str, object], found: Outcome) -> None:
-    assert stored_outcome(stored) is found
+def test_stored_checks_are_read_also_from_before_there_were_warnings(
+    stored: dict[str, object], result: Outcome
+) -> None:
+    assert stored_outcome(stored) is result

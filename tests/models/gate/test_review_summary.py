@@ -19,24 +19,24 @@ def measured(mean: float, seed: int) -> Evaluation:
 
 KINDS = {"r1": "two_stage", "r2": "most_popular", "r3": "own_frequency", "r4": "als", "r5": "als"}
 MEANS = {"r1": 0.5, "r2": 0.2, "r3": 0.4, "r4": 0.45, "r5": 0.3}
-FOUND = {run: measured(mean, seed) for seed, (run, mean) in enumerate(MEANS.items())}
+GATE_RESULT = {run: measured(mean, seed) for seed, (run, mean) in enumerate(MEANS.items())}
 
 
-def reviewed(reference: str | None = None, found: Mapping[str, Evaluation] = FOUND) -> ReviewSummary:
-    return ReviewSummary(2, "r1", reference, KINDS, found, "v1", GateResult(True, ()))
+def reviewed(reference: str | None = None, result: Mapping[str, Evaluation] = GATE_RESULT) -> ReviewSummary:
+    return ReviewSummary(2, "r1", reference, KINDS, result, "v1", GateResult(True, ()))
 
 
 def test_a_version_stands_beside_the_champion_and_the_baselines() -> None:
-    found = reviewed("r5")
-    assert found.reference == "champion (als)"
-    assert list(found.compared) == [THIS, "champion (als)", "most_popular", "own_frequency"]
-    assert found.reference_sentence == "This version is held against champion (als)."
+    result = reviewed("r5")
+    assert result.reference == "champion (als)"
+    assert list(result.compared) == [THIS, "champion (als)", "most_popular", "own_frequency"]
+    assert result.reference_sentence == "This version is held against champion (als)."
 
 
 def test_before_the_first_champion_the_best_baseline_stands_for_one() -> None:
-    found = reviewed()
-    assert list(found.compared) == [THIS, "own_frequency", "most_popular"]
-    assert "own_frequency, the best of the baselines, since there is no champion yet" in found.reference_sentence
+    result = reviewed()
+    assert list(result.compared) == [THIS, "own_frequency", "most_popular"]
+    assert "own_frequency, the best of the baselines, since there is no champion yet" in result.reference_sentence
 
 
 def test_a_champion_of_a_baselines_kind_is_called_the_champion() -> None:
@@ -49,17 +49,17 @@ def test_a_version_is_not_held_against_itself() -> None:
 
 
 def test_alone_it_stands_for_itself() -> None:
-    alone = reviewed(None, {"r1": FOUND["r1"]})
-    assert alone.reference is None
-    assert list(alone.compared) == [THIS]
-    assert alone.reference_sentence == "There is nobody to hold it against."
-    assert alone.gains() == {}
+    without_reference = reviewed(None, {"r1": GATE_RESULT["r1"]})
+    assert without_reference.reference is None
+    assert list(without_reference.compared) == [THIS]
+    assert without_reference.reference_sentence == "There is nobody to hold it against."
+    assert without_reference.gains() == {}
 
 
 def test_a_version_of_a_baselines_kind_is_told_from_the_baseline() -> None:
-    found = replace(reviewed(), run_id="r3")
-    assert found.candidate is FOUND["r3"]
-    assert list(found.compared) == [THIS, "most_popular"]
+    result = replace(reviewed(), run_id="r3")
+    assert result.candidate is GATE_RESULT["r3"]
+    assert list(result.compared) == [THIS, "most_popular"]
 
 
 def test_the_tables_are_of_the_figures_there_are() -> None:
@@ -71,17 +71,17 @@ def test_the_tables_are_of_the_figures_there_are() -> None:
 
 @pytest.mark.parametrize("baseline", ["most_popular", "own_frequency"])
 def test_gains_over_baselines_have_their_intervals(baseline: str) -> None:
-    said = reviewed("r5").gains()
-    assert "champion (als)" not in said
-    assert said[baseline].startswith("+0.")
-    assert " to +0." in said[baseline]
+    answer = reviewed("r5").gains()
+    assert "champion (als)" not in answer
+    assert answer[baseline].startswith("+0.")
+    assert " to +0." in answer[baseline]
 
 
 @pytest.mark.parametrize("values", [np.full(300, np.nan), np.empty(0)])
 def test_a_broken_version_is_told_as_far_as_it_can_be(values: np.ndarray) -> None:
     keys = [f"u{number:03}" for number in range(len(values))]
     table = pa.table({"user_key": keys, "baskets": [7] * len(values), "ndcg_at_10": pa.array(values, pa.float64())})
-    broken = Evaluation(table, {"ndcg_at_10": float("nan"), "nan_scores": 12.0})
-    found = reviewed("r5", FOUND | {"r1": broken})
-    assert found.gains() == {}
-    assert [line for lines in found.tables.values() for line in lines] == []
+    damaged = Evaluation(table, {"ndcg_at_10": float("nan"), "nan_scores": 12.0})
+    result = reviewed("r5", GATE_RESULT | {"r1": damaged})
+    assert result.gains() == {}
+    assert [line for lines in result.tables.values() for line in lines] == []

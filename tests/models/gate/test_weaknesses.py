@@ -9,42 +9,42 @@ def group(value: str, users: int, judged: bool) -> GroupResult:
     return GroupResult("age", value, users, 0.4, 0.4, 0.0, -0.1, 0.1, judged, True)
 
 
-def said(gate: GateResult = GATE, **more: float) -> str:
+def sentences(gate: GateResult = GATE, **more: float) -> str:
     return "\n".join(weaknesses(FIGURES | more, gate))
 
 
 def test_people_with_little_history_are_told_with_their_own_figure() -> None:
-    text = said(cold_users=120.0, cold_ndcg_at_10=0.1138)
+    text = sentences(cold_users=120.0, cold_ndcg_at_10=0.1138)
     assert "For the 120 people with fewer than 5 baskets NDCG@10 is 0.1138, of everybody 0.4000." in text
     assert "anecdote" not in text
-    assert "anecdote" in said(cold_users=12.0, cold_ndcg_at_10=0.1138)
+    assert "anecdote" in sentences(cold_users=12.0, cold_ndcg_at_10=0.1138)
 
 
 def test_what_nobody_was_there_for_is_not_passed_over() -> None:
-    text = said()
+    text = sentences()
     assert "nobody was there to measure it on" in text
     assert "Newcomers were not measured" in text
     assert "How single groups of people are served is not known." in text
 
 
 def test_news_and_rare_items_are_told() -> None:
-    text = said(newcomer_users=30.0, newcomer_ndcg_at_10=0.21)
+    text = sentences(newcomer_users=30.0, newcomer_ndcg_at_10=0.21)
     assert "For the 30 newcomers, of whom no purchase is known, NDCG@10 is 0.2100." in text
     assert "NDCG@10 is 0.0500. Most of what it gets right is bought again." in text
     assert "92% of the catalogue is shown to nobody; 7% of the places" in text
-    assert "is not known" in said(new_ndcg_at_10=float("nan"))
+    assert "is not known" in sentences(new_ndcg_at_10=float("nan"))
 
 
 def test_broken_scores_and_filled_places_are_told_when_there_are_any() -> None:
-    assert "no numbers" not in said(nan_scores=0.0, fallback_share=0.0)
-    assert "filled up" not in said(nan_scores=0.0, fallback_share=0.0)
-    assert "Broken: 1,204 of its scores are no numbers." in said(nan_scores=1204.0)
-    assert "2.5% of the places are filled up with the best sellers." in said(fallback_share=0.025)
+    assert "no numbers" not in sentences(nan_scores=0.0, fallback_share=0.0)
+    assert "filled up" not in sentences(nan_scores=0.0, fallback_share=0.0)
+    assert "Broken: 1,204 of its scores are no numbers." in sentences(nan_scores=1204.0)
+    assert "2.5% of the places are filled up with the best sellers." in sentences(fallback_share=0.025)
 
 
 def test_groups_that_are_too_small_are_named_and_soon_only_counted() -> None:
     small = tuple(group(f"{n}0s", n, False) for n in range(2, 8))
-    text = said(GateResult(True, (), (group("all", 400, True), *small)))
+    text = sentences(GateResult(True, (), (group("all", 400, True), *small)))
     assert "6 groups are too small to be judged: age 20s (2), age 30s (3), age 40s (4), age 50s (5) and 2 more." in text
 
 

@@ -38,7 +38,7 @@ def test_servers_are_added_up() -> None:
 def test_a_quantile_of_any_answers_is_in_the_bucket_of_the_true_one(seconds: list[float], share: float) -> None:
     bounds = [0.01, 0.05, 0.25, 1.0, 5.0, inf]
     seen = RequestCounts({bound: sum(second <= bound for second in seconds) for bound in bounds})
-    wanted = share * len(seconds)
-    true = sorted(seconds)[max(0, -int(-wanted // 1) - 1)]
+    expected = share * len(seconds)
+    true = sorted(seconds)[max(0, -int(-expected // 1) - 1)]
     low, high = max([0.0, *(b for b in bounds if b < true)]), min(b for b in bounds if b >= true)
     assert low - 1e-9 <= seen.quantile(share) <= high + 1e-9

@@ -23,23 +23,23 @@ def discount(place: int) -> float:
 
 
 def test_what_was_bought_while_the_list_was_shown_is_held_against_it_and_against_the_control() -> None:
-    found = realised_outcomes(
+    result = realised_outcomes(
         shown((0, [5, 6, 7], 10, 20), (1, [5, 6, 7], 10, 20)),
         acts((0, 6, 12), (0, 9, 13), (0, 6, 14), (1, 8, 15)),
         np.array([8, 9, 1]),
     )
-    assert found.targets.tolist() == [2, 1]
-    assert found.hits.tolist() == [1, 0]
-    assert found.hit.tolist() == [1, 0]
-    assert found.control_hits.tolist() == [1, 1]
-    assert found.ndcg == pytest.approx([discount(2) / (discount(1) + discount(2)), 0])
-    assert found.control_ndcg == pytest.approx([discount(2) / (discount(1) + discount(2)), 1])
+    assert result.targets.tolist() == [2, 1]
+    assert result.hits.tolist() == [1, 0]
+    assert result.hit.tolist() == [1, 0]
+    assert result.control_hits.tolist() == [1, 1]
+    assert result.ndcg == pytest.approx([discount(2) / (discount(1) + discount(2)), 0])
+    assert result.control_ndcg == pytest.approx([discount(2) / (discount(1) + discount(2)), 1])
 
 
 @pytest.mark.parametrize("at", [9.9, 20, 25])
 def test_what_was_bought_before_the_list_came_or_after_it_went_does_not_count(at: float) -> None:
-    found = realised_outcomes(shown((0, [5], 10, 20)), acts((0, 5, at)), np.array([5]))
-    assert [column.tolist() for column in found] == [[0]] * len(UserOutcomes._fields)
+    result = realised_outcomes(shown((0, [5], 10, 20)), acts((0, 5, at)), np.array([5]))
+    assert [column.tolist() for column in result] == [[0]] * len(UserOutcomes._fields)
 
 
 def test_each_purchase_is_held_against_the_list_of_its_time() -> None:
@@ -52,8 +52,8 @@ def test_each_purchase_is_held_against_the_list_of_its_time() -> None:
 
 def test_no_figure_is_above_one_however_many_lists_there_were() -> None:
     lists = shown(*((0, [n], float(n), n + 1.0) for n in range(12)))
-    found = realised_outcomes(lists, acts(*((0, n, n + 0.5) for n in range(12))), np.array([0]))
-    assert (found.targets.tolist(), found.hits.tolist(), found.ndcg.tolist()) == ([1], [1], [1])
+    result = realised_outcomes(lists, acts(*((0, n, n + 0.5) for n in range(12))), np.array([0]))
+    assert (result.targets.tolist(), result.hits.tolist(), result.ndcg.tolist()) == ([1], [1], [1])
 
 
 def test_only_the_first_ten_places_count_and_the_control_is_no_longer_than_the_lists() -> None:
@@ -64,23 +64,23 @@ def test_only_the_first_ten_places_count_and_the_control_is_no_longer_than_the_l
 
 
 def test_who_bought_nothing_is_there_with_zeros() -> None:
-    found = realised_outcomes(shown((0, [5], 0, 9), (1, [5], 0, 9)), acts((0, 5, 1)), np.array([], dtype=np.int64))
-    assert found.acted.tolist() == [1, 0]
-    assert found.hit.tolist() == [1, 0]
-    assert found.control_hit.tolist() == [0, 0]
-    nothing = realised_outcomes(shown((0, [5], 0, 9)), acts(), np.array([5]))
-    assert nothing.targets.tolist() == [0]
+    result = realised_outcomes(shown((0, [5], 0, 9), (1, [5], 0, 9)), acts((0, 5, 1)), np.array([], dtype=np.int64))
+    assert result.acted.tolist() == [1, 0]
+    assert result.hit.tolist() == [1, 0]
+    assert result.control_hit.tolist() == [0, 0]
+    empty = realised_outcomes(shown((0, [5], 0, 9)), acts(), np.array([5]))
+    assert empty.targets.tolist() == [0]
 
 
 def brute(lists: ShownLists, done: Actions, control: list[int], user: int) -> list[float]:
     k = min(10, lists.items.shape[1])
     best: dict[int, float] = {}
     its: dict[int, float] = {}
-    for who, item, at in zip(*map(np.ndarray.tolist, done), strict=True):
-        for whose, items, since, until in zip(*map(np.ndarray.tolist, lists), strict=True):
-            if who == whose == user and since <= at < until:
-                mine = discount(items[:k].index(item) + 1) if item in items[:k] else 0.0
-                best[item] = max(best.get(item, 0.0), mine)
+    for actor, item, at in zip(*map(np.ndarray.tolist, done), strict=True):
+        for owner, items, since, until in zip(*map(np.ndarray.tolist, lists), strict=True):
+            if actor == owner == user and since <= at < until:
+                own = discount(items[:k].index(item) + 1) if item in items[:k] else 0.0
+                best[item] = max(best.get(item, 0.0), own)
                 its[item] = discount(control[:k].index(item) + 1) if item in control[:k] else 0.0
     targets = min(k, len(best))
     ideal = sum(discount(place + 1) for place in range(targets))
@@ -108,5 +108,5 @@ def test_it_agrees_with_counting_act_by_act(seed: int) -> None:
     )
     done = acts(*((random.integers(8), random.integers(30), random.uniform(0, 40)) for _ in range(300)))
     control = random.choice(30, size=10, replace=False)
-    found = np.column_stack(realised_outcomes(lists, done, control))
-    assert found == pytest.approx(np.array([brute(lists, done, control.tolist(), user) for user in range(8)]))
+    result = np.column_stack(realised_outcomes(lists, done, control))
+    assert result == pytest.approx(np.array([brute(lists, done, control.tolist(), user) for user in range(8)]))

@@ -8,7 +8,7 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("days", "drift_then", "drift", "said"),
+    ("days", "drift_then", "drift", "answer"),
     [
         (10, None, 0.04, ""),
         (10, None, 0.06, "users have moved by 0.060 since the last search, and 0.050 is what that one followed"),
@@ -18,12 +18,12 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
     ],
 )
 def test_a_search_is_due_when_it_is_old_or_users_have_moved(
-    days: int, drift_then: float | None, drift: float, said: str
+    days: int, drift_then: float | None, drift: float, answer: str
 ) -> None:
     last = LastSearch(NOW - timedelta(days=days), drift_then)
-    found = reason_to_search(last, NOW, drift)
-    assert found.startswith(said)
-    assert bool(found) == bool(said)
+    result = reason_to_search(last, NOW, drift)
+    assert result.startswith(answer)
+    assert bool(result) == bool(answer)
 
 
 def test_a_model_that_was_never_searched_is_due() -> None:

@@ -46,42 +46,42 @@ def key(shop: Installation, name: str) -> str:
 
 
 def show(shop: Installation, since: int, *goods: str, run: str = "one", placement: str = "home") -> None:
-    said = [(item, 1.0, "why") for item in goods]
-    shown = {key(shop, name): said for name in ("ann", "bob", "cleo")}
+    answer = [(item, 1.0, "why") for item in goods]
+    shown = {key(shop, name): answer for name in ("ann", "bob", "cleo")}
     published(shop.engine, shown, shelf(run, placement, k=len(goods)))
     put_back(shop.engine, at(since))
 
 
-def by_name(shop: Installation, found: Any) -> dict[str, dict[str, float]]:
-    rows = {row.pop(USER_KEY): row for row in found.to_pylist()}
+def by_name(shop: Installation, result: Any) -> dict[str, dict[str, float]]:
+    rows = {row.pop(USER_KEY): row for row in result.to_pylist()}
     return {name: rows[key(shop, name)] for name in ("ann", "bob", "cleo") if key(shop, name) in rows}
 
 
 def test_purchases_by_any_device_count_and_those_that_were_taken_back_do_not(shop: Installation) -> None:
     show(shop, 10, "pot", "tin")
-    found = by_name(shop, realised_accuracy(shop, at(10), at(18)))
-    ann = {name: found["ann"][name] for name in ("targets", "hits", "control_hits")}
+    result = by_name(shop, realised_accuracy(shop, at(10), at(18)))
+    ann = {name: result["ann"][name] for name in ("targets", "hits", "control_hits")}
     assert ann == {"targets": 2, "hits": 1, "control_hits": 1}  # the control has room for cup and jug
-    assert [found[name]["targets"] for name in ("bob", "cleo")] == [0, 0]
+    assert [result[name]["targets"] for name in ("bob", "cleo")] == [0, 0]
 
 
 def test_only_what_was_bought_after_the_list_came_counts(shop: Installation) -> None:
     show(shop, 12, "pot", "pan")
-    found = by_name(shop, realised_accuracy(shop, at(1), at(18)))["ann"]
-    assert (found["targets"], found["hits"]) == (2, 0)
+    result = by_name(shop, realised_accuracy(shop, at(1), at(18)))["ann"]
+    assert (result["targets"], result["hits"]) == (2, 0)
 
 
 def test_each_purchase_is_held_against_the_list_of_its_time(shop: Installation) -> None:
     show(shop, 10, "pot", "tin", "mug")
     show(shop, 12, "cup", "pot", "jug", run="two")
-    found = by_name(shop, realised_accuracy(shop, at(10), at(18)))["ann"]
-    assert (found["targets"], found["hits"], found["hit"]) == (3, 2, 1)
+    result = by_name(shop, realised_accuracy(shop, at(10), at(18)))["ann"]
+    assert (result["targets"], result["hits"], result["hit"]) == (3, 2, 1)
 
 
 def test_other_acts_can_count_instead(shop: Installation) -> None:
     show(shop, 10, "pan", "tin")
-    found = by_name(shop, realised_accuracy(shop, at(10), at(18), kinds=["view"]))
-    assert (found["ann"]["targets"], found["ann"]["hits"]) == (1, 1)
+    result = by_name(shop, realised_accuracy(shop, at(10), at(18), kinds=["view"]))
+    assert (result["ann"]["targets"], result["ann"]["hits"]) == (1, 1)
 
 
 def test_who_withdrew_consent_is_left_out(shop: Installation) -> None:
@@ -104,6 +104,6 @@ def test_without_any_event_nobody_bought_anything(installation: Installation) ->
         connection.execute(users.insert().values(row))
     published(installation.engine, {"ann": [("pot", 1.0, "why")]})
     put_back(installation.engine, at(10))
-    found = realised_accuracy(installation, at(10), at(18))
-    assert found is not None
-    assert found["targets"].to_pylist() == [0]
+    result = realised_accuracy(installation, at(10), at(18))
+    assert result is not None
+    assert result["targets"].to_pylist() == [0]

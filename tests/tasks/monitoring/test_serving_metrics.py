@@ -59,110 +59,118 @@ def recorder() -> Iterator[RecordingServer]:
 
 
 @pytest.fixture
-def here(installation: Installation, serving: Serving, recorder: RecordingServer) -> Installation:
+def installation(installation: Installation, serving: Serving, recorder: RecordingServer) -> Installation:
     """An installation that looks at that server, and whose Prefect only hears."""
     settings = installation.settings.model_copy(update={"metrics_url": serving.url})
     endpoints = replace(installation.endpoints, prefect_api_url=f"{recorder.url}/api")
     return replace(installation, settings=settings, endpoints=endpoints)
 
 
-def look(here: Installation, looks: MetricsState) -> str | None:
-    looks.at = None  # a minute has gone
-    return alert_slow_serving(here, looks)
+def check_metrics(installation: Installation, metrics_state: MetricsState) -> str | None:
+    metrics_state.checked_at = None  # a minute has gone
+    return alert_slow_serving(installation, metrics_state)
 
 
 def test_quick_answers_are_no_news_and_slow_ones_are_told_once_an_hour(
-    here: Installation, serving: Serving, recorder: RecordingServer
+    installation: Installation, serving: Serving, recorder: RecordingServer
 ) -> None:
-    looks = MetricsState()
+    metrics_state = MetricsState()
     serving.answer(0.9, 500)  # before the first look: nobody knows when
-    assert look(here, looks) is None
+    assert check_metrics(installation, metrics_state) is None
     serving.answer(0.02, 1000)
-    assert look(here, looks) is None
+    assert check_metrics(installation, metrics_state) is None
     serving.answer(0.02, 980)
     serving.answer(0.9, 20)
-    said = look(here, looks)
-    assert said is not None
-    assert "last 1000 requests: p99 is 750 ms (250 are allowed)" in said
+    answer = check_metrics(installation, metrics_state)
+    assert answer is not None
+    assert "last 1000 requests: p99 is 750 ms (250 are allowed)" in answer
     [event] = recorder.events()
-    assert (event["event"], event["payload"]["reason"]) == (events.SLOW_SERVING, said)
+    assert (event["event"], event["payload"]["reason"]) == (events.SLOW_SERVING, answer)
     assert event["payload"]["page"] == serving.url
     serving.answer(0.9, 200)
-    assert look(here, looks) is None
+    assert check_metrics(installation, metrics_state) is None
     serving.answer(0.02, 200)
-    look(here, looks)  # it was well again: the next time is news
+    check_metrics(installation, metrics_state)  # it was well again: the next time is news
     serving.answer(0.9, 200)
-    assert look(here, looks) is not None
+    assert check_metrics(installation, metrics_state) is not None
     assert len(recorder.events()) == 2
 
 
-def test_errors_are_told_by_their_share_and_few_requests_are_not_judged(here: Installation, serving: Serving) -> None:
-    looks = MetricsState()
-    look(here, looks)
+def test_errors_are_told_by_their_share_and_few_requests_are_not_judged(
+    installation: Installation, serving: Serving
+) -> None:
+    metrics_state = MetricsState()
+    check_metrics(installation, metrics_state)
     serving.answer(0.02, 50, "5xx")
-    assert look(here, looks) is None
+    assert check_metrics(installation, metrics_state) is None
     serving.answer(0.02, 950)
-    said = look(here, looks)
-    assert said is not None
-    assert "5.0% of the answers are errors (1.0% are allowed)" in said
+    answer = check_metrics(installation, metrics_state)
+    assert answer is not None
+    assert "5.0% of the answers are errors (1.0% are allowed)" in answer
 
 
-def test_it_is_looked_at_most_once_a_minute(here: Installation, serving: Serving) -> None:
-    looks = MetricsState()
-    alert_slow_serving(here, looks)
+def test_it_is_looked_at_most_once_a_minute(installation: Installation, serving: Serving) -> None:
+    metrics_state = MetricsState()
+    alert_slow_serving(installation, metrics_state)
     serving.answer(0.9, 200)
-    assert alert_slow_serving(here, looks) is None
-    assert look(here, looks) is not None
+    assert alert_slow_serving(installation, metrics_state) is None
+    assert check_metrics(installation, metrics_state) is not None
 
 
-def test_after_a_restart_of_the_server_it_is_judged_by_what_came_since(here: Installation, serving: Serving) -> None:
-    looks = MetricsState()
+def test_after_a_restart_of_the_server_it_is_judged_by_what_came_since(
+    installation: Installation, serving: Serving
+) -> None:
+    metrics_state = MetricsState()
     serving.answer(0.02, 5000)
-    look(here, looks)
+    check_metrics(installation, metrics_state)
     again = begin()
     try:
-        settings = here.settings.model_copy(update={"metrics_url": again.url})
-        looks.before[again.url] = looks.before.pop(serving.url)
+        settings = installation.settings.model_copy(update={"metrics_url": again.url})
+        metrics_state.counts[again.url] = metrics_state.counts.pop(serving.url)
         again.answer(0.9, 300)
-        said = look(replace(here, settings=settings), looks)
+        answer = check_metrics(replace(installation, settings=settings), metrics_state)
     finally:
         again.stop()
-    assert said is not None
-    assert "last 300 requests" in said
+    assert answer is not None
+    assert "last 300 requests" in answer
 
 
 def test_a_server_that_cannot_be_asked_is_reported_without_its_password(
-    here: Installation, recorder: RecordingServer
+    installation: Installation, recorder: RecordingServer
 ) -> None:
     url = "http://127.0.0.1:9/metrics"
-    settings = here.settings.model_copy(update={"metrics_url": url.replace("//", "//me:hidden@")})
-    there, looks = replace(here, settings=settings), MetricsState()
-    said = look(there, looks)
-    assert said is not None
-    assert f"The metrics of serving at {url} cannot be read" in said
-    assert look(there, looks) is None
-    assert [event["payload"]["reason"] for event in recorder.events()] == [said]
+    settings = installation.settings.model_copy(update={"metrics_url": url.replace("//", "//me:hidden@")})
+    there, metrics_state = replace(installation, settings=settings), MetricsState()
+    answer = check_metrics(there, metrics_state)
+    assert answer is not None
+    assert f"The metrics of serving at {url} cannot be read" in answer
+    assert check_metrics(there, metrics_state) is None
+    assert [event["payload"]["reason"] for event in recorder.events()] == [answer]
     assert current_metrics(there) is None
 
 
-def test_the_figures_of_now_are_those_of_all_servers_that_answer(here: Installation, serving: Serving) -> None:
-    assert current_metrics(here) is None
+def test_the_figures_of_now_are_those_of_all_servers_that_answer(installation: Installation, serving: Serving) -> None:
+    assert current_metrics(installation) is None
     serving.answer(0.02, 99)
     serving.answer(0.02, 1, "5xx")
-    settings = here.settings.model_copy(update={"metrics_url": f"http://127.0.0.1:9/metrics, {serving.url}"})
-    found = current_metrics(replace(here, settings=settings))
-    assert found is not None
-    assert found["requests"] == 100
-    assert found["error_share"] == 0.01
-    assert 10 < found["p99_ms"] <= 25
+    settings = installation.settings.model_copy(update={"metrics_url": f"http://127.0.0.1:9/metrics, {serving.url}"})
+    result = current_metrics(replace(installation, settings=settings))
+    assert result is not None
+    assert result.requests == 100
+    assert result.error_share == 0.01
+    assert 10 < result.p99_ms <= 25
 
 
 def test_while_prefect_is_away_it_is_told_again_until_it_was_heard(
-    here: Installation, recorder: RecordingServer
+    installation: Installation, recorder: RecordingServer
 ) -> None:
-    settings = here.settings.model_copy(update={"metrics_url": "http://127.0.0.1:9/metrics"})
-    away = replace(here, settings=settings, endpoints=replace(here.endpoints, prefect_api_url="http://127.0.0.1:9/api"))
-    looks = MetricsState()
-    assert look(away, looks) is not None
-    assert look(replace(away, endpoints=here.endpoints), looks) is not None
+    settings = installation.settings.model_copy(update={"metrics_url": "http://127.0.0.1:9/metrics"})
+    away = replace(
+        installation,
+        settings=settings,
+        endpoints=replace(installation.endpoints, prefect_api_url="http://127.0.0.1:9/api"),
+    )
+    metrics_state = MetricsState()
+    assert check_metrics(away, metrics_state) is not None
+    assert check_metrics(replace(away, endpoints=installation.endpoints), metrics_state) is not None
     assert len(recorder.events()) == 1

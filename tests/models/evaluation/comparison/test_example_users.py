@@ -21,9 +21,9 @@ def dataset(shop: Shop) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def both(data: TrainingData, wanted: Any, popularity: NDArray[np.float32]) -> tuple[Evaluation, Evaluation]:
+def both(data: TrainingData, targets: Any, popularity: NDArray[np.float32]) -> tuple[Evaluation, Evaluation]:
     def of(model: type[Recommender]) -> Evaluation:
-        return evaluate(model.fit(data, model.config_type(), 0), data, wanted, popularity)
+        return evaluate(model.fit(data, model.config_type(), 0), data, targets, popularity)
 
     return of(OwnFrequency), of(MostPopular)
 
@@ -35,9 +35,9 @@ def ndcg(shown: list[str], bought: list[str]) -> float:
 
 
 def test_what_is_shown_as_bought_is_what_the_figure_was_measured_by(both: Any, dataset: Dataset) -> None:
-    found = examples(*both, dataset)
-    assert len(found) == 10
-    for one in found:
+    result = examples(*both, dataset)
+    assert len(result) == 10
+    for one in result:
         assert one.candidate.figure == pytest.approx(ndcg(one.candidate.items, one.bought))
         assert one.reference.figure == pytest.approx(ndcg(one.reference.items, one.bought))
 
@@ -50,10 +50,10 @@ def test_who_is_shown_stands_in_the_middle_of_each_tenth_by_gain(dataset: Datase
         columns = {"user_key": keys, "baskets": [3] * 100, "ndcg_at_10": values, "items_at_10": [["i01"]] * 100}
         return Evaluation(pa.table(columns), {})
 
-    found = examples(of(gains / 100), of(np.zeros(100)), dataset)
-    assert [round(one.candidate.figure * 100) for one in found] == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
+    result = examples(of(gains / 100), of(np.zeros(100)), dataset)
+    assert [round(one.candidate.figure * 100) for one in result] == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
     turned = examples(of(np.zeros(100)), of(gains / 100), dataset)
-    assert turned[0].user_key != found[0].user_key
+    assert turned[0].user_key != result[0].user_key
     assert turned[0].reference.figure > turned[-1].reference.figure
 
 

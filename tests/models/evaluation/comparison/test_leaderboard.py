@@ -46,14 +46,14 @@ def test_a_gain_has_the_interval_of_scipys_paired_bootstrap() -> None:
     expected = stats.bootstrap(
         values, lambda a, b, axis: (a - b).mean(axis=axis), n_resamples=20_000, method="percentile", paired=True, rng=1
     )
-    found = gain(one, other, "ndcg_at_10", seed=7)
+    result = gain(one, other, "ndcg_at_10", seed=7)
     bounds = pytest.approx(list(expected.confidence_interval), abs=0.2 * expected.standard_error)
-    assert [found.low, found.high] == bounds
+    assert [result.low, result.high] == bounds
 
 
 def test_users_without_new_targets_count_for_neither() -> None:
     some: list[float | None] = [None, 0.2, *[0.1] * (USERS - 2)]
-    found = differences(measured(0.1, 1, some), measured(0.1, 2, [None, *[0.1] * (USERS - 1)]), "new_ndcg_at_10")
-    assert len(found) == USERS - 1
-    assert found.sum() == pytest.approx(0.1)
+    result = differences(measured(0.1, 1, some), measured(0.1, 2, [None, *[0.1] * (USERS - 1)]), "new_ndcg_at_10")
+    assert len(result) == USERS - 1
+    assert result.sum() == pytest.approx(0.1)
     assert differences(measured(0.1, 1, some), measured(0.1, 2), "new_ndcg_at_10") is None

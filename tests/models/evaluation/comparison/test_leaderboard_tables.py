@@ -13,9 +13,9 @@ _ENDS = {"_low": -0.01, "_high": 0.01}
 
 def test_each_step_tells_its_gain_over_the_one_above() -> None:
     gained = {"gain": 0.2, "gain_low": -0.1, "gain_high": 0.3}
-    found = tables([row("most_popular", 0.2), row("als", 0.4, **gained)])
+    result = tables([row("most_popular", 0.2), row("als", 0.4, **gained)])
     title = "All items: each model against the best above it"
-    assert found[title] == [
+    assert result[title] == [
         {
             "model": "most_popular",
             "NDCG@10 (95 %)": "0.2000 (0.1900, 0.2100)",
@@ -36,10 +36,10 @@ def test_each_step_tells_its_gain_over_the_one_above() -> None:
 
 
 def test_only_parts_with_users_are_shown_and_how_many_they_are() -> None:
-    found = tables([row("most_popular", 0.2)])
-    all_items = found["All items: NDCG@10 by how long users are known"]
+    result = tables([row("most_popular", 0.2)])
+    all_items = result["All items: NDCG@10 by how long users are known"]
     assert all_items == [{"model": "most_popular", "from 5 baskets on (1,996)": "0.2000 (0.1900, 0.2100)"}]
-    assert "Items new to the user: NDCG@10 by how long users are known" not in found
+    assert "Items new to the user: NDCG@10 by how long users are known" not in result
     assert tables([]) == {}
 
 

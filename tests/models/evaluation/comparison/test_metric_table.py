@@ -19,9 +19,9 @@ from models.recommenders.protocols import Recommender
 
 
 @pytest.fixture(scope="module")
-def evaluations(data: TrainingData, wanted: Any, popularity: NDArray[np.float32]) -> dict[str, Evaluation]:
+def evaluations(data: TrainingData, targets: Any, popularity: NDArray[np.float32]) -> dict[str, Evaluation]:
     def of(model: type[Recommender]) -> Evaluation:
-        return evaluate(model.fit(data, model.config_type(), 0), data, wanted, popularity)
+        return evaluate(model.fit(data, model.config_type(), 0), data, targets, popularity)
 
     return {"own": of(OwnFrequency), "popular": of(MostPopular)}
 
@@ -117,7 +117,7 @@ def test_costs_are_of_all_models_that_tell_them(known: Callable[..., Evaluation]
 
 
 @pytest.mark.parametrize(
-    ("figure", "sign", "said"),
+    ("figure", "sign", "answer"),
     [
         (Estimate(0.4393, 0.4255, 0.4526), "", "0.4393 (0.4255 to 0.4526)"),
         (Estimate(0.018, -0.0144, 0.0215), "+", "+0.0180 (-0.0144 to +0.0215)"),
@@ -125,5 +125,5 @@ def test_costs_are_of_all_models_that_tell_them(known: Callable[..., Evaluation]
         (None, "+", "-"),
     ],
 )
-def test_figures_are_written_with_their_intervals(figure: Estimate | None, sign: str, said: str) -> None:
-    assert format_estimate(figure, sign) == said
+def test_figures_are_written_with_their_intervals(figure: Estimate | None, sign: str, answer: str) -> None:
+    assert format_estimate(figure, sign) == answer

@@ -19,5 +19,5 @@ def test_strangers_are_measured_on_what_they_buy_of_the_known_items(data: Traini
     assert frame.users.tolist() == ["m", "n"]
     assert frame.history().nnz == 0
     rows = {"user_key": ["n", "a", "n"], "item_id": ["y", "y", "new"], "occurred_at": [101 * DAY] * 3}
-    found = targets(pa.table(rows), frame, 100 * DAY, 102 * DAY)
-    assert found.toarray().tolist() == [[False, False, False], [False, True, False]]
+    result = targets(pa.table(rows), frame, 100 * DAY, 102 * DAY)
+    assert result.toarray().tolist() == [[False, False, False], [False, True, False]]

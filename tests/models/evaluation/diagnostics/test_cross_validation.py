@@ -25,10 +25,10 @@ def dataset(shop) -> Dataset:
 
 
 def test_folds_end_where_the_test_weeks_begin_and_are_as_long(dataset: Dataset) -> None:
-    found = cross_validation_folds(dataset, 4)
-    assert [fold.measured_until - fold.measured_from for fold in found] == [30 * DAY] * 4
-    assert found[-1].measured_until == CUTS["test_from"]
-    assert all(fold.train_until == fold.measured_from for fold in found)
+    result = cross_validation_folds(dataset, 4)
+    assert [fold.measured_until - fold.measured_from for fold in result] == [30 * DAY] * 4
+    assert result[-1].measured_until == CUTS["test_from"]
+    assert all(fold.train_until == fold.measured_from for fold in result)
     assert cross_validation_folds(dataset, 5, horizon_days=7)[0].measured_from == CUTS["test_from"] - 35 * DAY
 
 
@@ -41,22 +41,22 @@ def test_too_few_folds_and_too_little_history_are_refused(dataset: Dataset) -> N
 
 def test_a_fold_is_a_model_learned_before_it_and_measured_on_it(dataset: Dataset) -> None:
     model = catalog.model_type("own_frequency")
-    asked = []
+    cuts = []
 
     def fit(data):
-        asked.append(data.cut)
+        cuts.append(data.cut)
         return model.fit(data, catalog.config("own_frequency"), 0)
 
     folds = cross_validation_folds(dataset, 4)
-    found = list(measure(fit, dataset, folds))
-    assert asked == [fold.train_until for fold in folds]
+    result = list(measure(fit, dataset, folds))
+    assert cuts == [fold.train_until for fold in folds]
     data = dataset.training_data(folds[1].train_until)
-    wanted = dataset.holdout(data, folds[1].measured_until)
+    targets = dataset.holdout(data, folds[1].measured_until)
     popular = MostPopular.fit(data, MostPopular.config_type(), 0).popularity
-    expected = evaluate(fit(data), data, wanted, popular).summary
-    assert found[1] == {name: expected[name] for name in found[1]}
-    assert {"ndcg_at_10", "new_ndcg_at_10", "roc_auc", "gini_at_10", "users"} <= found[1].keys()
-    assert not [name for name in found[1] if "warm_" in name or name.endswith("_low")]
+    expected = evaluate(fit(data), data, targets, popular).summary
+    assert result[1] == {name: expected[name] for name in result[1]}
+    assert {"ndcg_at_10", "new_ndcg_at_10", "roc_auc", "gini_at_10", "users"} <= result[1].keys()
+    assert not [name for name in result[1] if "warm_" in name or name.endswith("_low")]
 
 
 def fold(ndcg: float, day: int) -> dict[str, float]:
@@ -69,9 +69,9 @@ BETTER = [fold(ndcg, 7 * week) for week, ndcg in enumerate((0.2, 0.3, 0.4, 0.4))
 
 
 def test_the_deviation_is_that_of_a_sample() -> None:
-    found = mean_and_sd(POPULAR)
-    assert found["ndcg_at_10_mean"] == pytest.approx(0.2)
-    assert found["ndcg_at_10_sd"] == pytest.approx(statistics.stdev((0.1, 0.2, 0.3, 0.2)))
+    result = mean_and_sd(POPULAR)
+    assert result["ndcg_at_10_mean"] == pytest.approx(0.2)
+    assert result["ndcg_at_10_sd"] == pytest.approx(statistics.stdev((0.1, 0.2, 0.3, 0.2)))
 
 
 def test_gains_are_taken_fold_by_fold() -> None:

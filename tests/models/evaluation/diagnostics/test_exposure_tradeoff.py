@@ -21,9 +21,9 @@ def shop() -> tuple[np.ndarray, sparse.csr_array, ItemNovelty]:
 
 
 def test_a_larger_penalty_shows_more_items_more_evenly_and_rarer_ones() -> None:
-    found = rerank(*shop()[:1], 10, *shop()[1:])
-    assert [lists.penalty for lists in found] == list(PENALTIES)
-    first, last = found[0], found[-1]
+    result = rerank(*shop()[:1], 10, *shop()[1:])
+    assert [lists.penalty for lists in result] == list(PENALTIES)
+    first, last = result[0], result[-1]
     assert first.coverage_at_10 == 10 / ITEMS
     assert (last.coverage_at_10, last.long_tail_at_10) == (50 / ITEMS, 1.0)
     assert last.gini_at_10 < first.gini_at_10

@@ -21,21 +21,21 @@ def model(data: TrainingData) -> LogisticRegression:
 
 @pytest.fixture(scope="module")
 def evaluation(
-    model: LogisticRegression, data: TrainingData, wanted: Any, popularity: NDArray[np.float32]
+    model: LogisticRegression, data: TrainingData, targets: Any, popularity: NDArray[np.float32]
 ) -> Evaluation:
-    return evaluate(model, data, wanted, popularity)
+    return evaluate(model, data, targets, popularity)
 
 
 def test_a_feature_weighs_how_far_it_moves_what_is_shown_one_item_after_the_other(
     model: LogisticRegression, evaluation: Evaluation
 ) -> None:
-    told: list[dict[str, float]] = []
+    values: list[dict[str, float]] = []
     for row in evaluation.per_user.slice(0, USERS).select(["user_key", "items_at_10"]).to_pylist():
         (user,) = index_of(model.users, np.array([row["user_key"]]))
         items = index_of(model.items, np.array(row["items_at_10"]))
-        told += [found for item in items if (found := model.contributions(int(user), int(item)))]
+        values += [result for item in items if (result := model.contributions(int(user), int(item)))]
     for one in feature_importance(model, evaluation, seed=0):
-        added = np.array([found[one.feature] for found in told])
+        added = np.array([result[one.feature] for result in values])
         assert one.moves.value == pytest.approx(np.abs(added).mean(), rel=1e-4, abs=1e-6)
         assert one.adds == pytest.approx(added.mean(), rel=1e-4, abs=1e-6)
 
@@ -43,11 +43,11 @@ def test_a_feature_weighs_how_far_it_moves_what_is_shown_one_item_after_the_othe
 def test_the_strongest_feature_comes_first_with_an_interval_around_it(
     model: LogisticRegression, evaluation: Evaluation
 ) -> None:
-    found = feature_importance(model, evaluation, seed=0)
-    values = [one.moves.value for one in found]
+    result = feature_importance(model, evaluation, seed=0)
+    values = [one.moves.value for one in result]
     assert values == sorted(values, reverse=True)
-    assert 0 < found[0].moves.low < found[0].moves.value < found[0].moves.high
-    assert BASE_VALUE not in [one.feature for one in found]
+    assert 0 < result[0].moves.low < result[0].moves.value < result[0].moves.high
+    assert BASE_VALUE not in [one.feature for one in result]
 
 
 def test_a_model_that_does_not_explain_itself_has_none(data: TrainingData, evaluation: Evaluation) -> None:

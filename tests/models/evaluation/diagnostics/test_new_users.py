@@ -37,10 +37,10 @@ def measured(dataset: Dataset) -> Callable[[str], tuple[object, np.ndarray]]:
 
 
 def test_newcomers_are_those_who_bought_nothing_before(measured) -> None:
-    found = measured("most_popular")
-    assert found.per_user["user_key"].to_pylist() == HELD
-    assert found.per_user["baskets"].to_pylist() == [0, 0, 0]
-    assert found.summary["ndcg_at_10"] > 0
+    result = measured("most_popular")
+    assert result.per_user["user_key"].to_pylist() == HELD
+    assert result.per_user["baskets"].to_pylist() == [0, 0, 0]
+    assert result.summary["ndcg_at_10"] > 0
 
 
 def test_a_model_that_knows_nobody_new_shows_what_is_popular(measured) -> None:
@@ -50,8 +50,8 @@ def test_a_model_that_knows_nobody_new_shows_what_is_popular(measured) -> None:
 
 
 def test_a_model_that_folds_users_in_speaks_of_those_with_traits(measured) -> None:
-    found = measured("lightfm_hybrid")
-    assert found.summary["fallback_share"] == pytest.approx(1 / 3)
+    result = measured("lightfm_hybrid")
+    assert result.summary["fallback_share"] == pytest.approx(1 / 3)
 
 
 def test_their_figures_carry_their_name_and_everything_is_new_to_them(measured) -> None:

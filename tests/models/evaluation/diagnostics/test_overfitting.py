@@ -32,11 +32,11 @@ def test_what_was_learned_is_what_was_bought_last(small) -> None:
     assert restrict_targets(learned, np.array([1])).toarray().tolist() == [[False, False], [True, False]]
 
 
-def test_a_model_that_learns_by_heart_has_a_gap_and_popularity_hardly_any(data, wanted, popularity) -> None:
+def test_a_model_that_learns_by_heart_has_a_gap_and_popularity_hardly_any(data, targets, popularity) -> None:
     memory = Memory(data.users, data.items, learned_targets(data, data.cut - SPAN).toarray())
     popular = MostPopular.fit(data, catalog.config("most_popular"), 0)
     by_heart, plain = (
-        check_overfit(model, data, evaluate(model, data, wanted, popularity), popularity, SPAN).figures()
+        check_overfit(model, data, evaluate(model, data, targets, popularity), popularity, SPAN).figures()
         for model in (memory, popular)
     )
     assert by_heart["train_ndcg_at_10"] == 1
@@ -45,12 +45,12 @@ def test_a_model_that_learns_by_heart_has_a_gap_and_popularity_hardly_any(data, 
     assert plain["overfit_gap_low"] < plain["overfit_gap"] < plain["overfit_gap_high"]
 
 
-def test_both_sides_are_of_the_same_users(data, wanted, popularity) -> None:
+def test_both_sides_are_of_the_same_users(data, targets, popularity) -> None:
     model = MostPopular.fit(data, catalog.config("most_popular"), 0)
-    held_out = evaluate(model, data, wanted, popularity)
+    held_out = evaluate(model, data, targets, popularity)
     check = check_overfit(model, data, held_out, popularity, SPAN)
-    both = (np.diff(wanted.indptr) > 0) & (np.diff(learned_targets(data, data.cut - SPAN).indptr) > 0)
-    again = evaluate(model, data, restrict_targets(wanted, np.flatnonzero(both)), popularity, brief=True).summary
+    both = (np.diff(targets.indptr) > 0) & (np.diff(learned_targets(data, data.cut - SPAN).indptr) > 0)
+    again = evaluate(model, data, restrict_targets(targets, np.flatnonzero(both)), popularity, brief=True).summary
     assert again["users"] < held_out.summary["users"]
     assert check.held_out["ndcg_at_10"].value == pytest.approx(again["ndcg_at_10"])
     assert check.gap["map_at_10"].value == pytest.approx(
@@ -58,19 +58,19 @@ def test_both_sides_are_of_the_same_users(data, wanted, popularity) -> None:
     )
 
 
-def test_without_users_in_both_there_is_no_check(data, wanted, popularity) -> None:
+def test_without_users_in_both_there_is_no_check(data, targets, popularity) -> None:
     model = MostPopular.fit(data, catalog.config("most_popular"), 0)
-    assert check_overfit(model, data, evaluate(model, data, wanted, popularity), popularity, seconds=0) is None
+    assert check_overfit(model, data, evaluate(model, data, targets, popularity), popularity, seconds=0) is None
 
 
 def test_a_ranker_is_measured_on_the_candidates_it_learned_from(data) -> None:
     config = catalog.config("logistic_regression")
     model = catalog.model_type("logistic_regression").fit(data, config, 0)
-    found = training_metrics(model, data, seed=0)
+    result = training_metrics(model, data, seed=0)
     rows, labels, weights = build_examples(data, TwoStageConfig.of(config), 0)
-    said = model.ranker.probabilities(rows)
-    better = said[labels == 1][:, None] - said[labels == 0]
+    answer = model.ranker.probabilities(rows)
+    better = answer[labels == 1][:, None] - answer[labels == 0]
     expected = np.average((better > 0) + (better == 0) / 2, axis=1, weights=weights[labels == 0]).mean()
-    assert found["train_pairs_roc_auc"] == pytest.approx(expected)
-    assert labels.mean() < found["train_pairs_pr_auc"] < 1
+    assert result["train_pairs_roc_auc"] == pytest.approx(expected)
+    assert labels.mean() < result["train_pairs_pr_auc"] < 1
     assert training_metrics(MostPopular.fit(data, catalog.config("most_popular"), 0), data, seed=0) == {}

@@ -17,15 +17,15 @@ def catalogue(small) -> ItemNovelty:
 
 
 def test_an_item_is_as_new_as_few_users_had_it(catalogue: ItemNovelty) -> None:
-    told = catalogue.variety(np.array([[0, 1, -1], [0, -1, -1], [-1, -1, -1]], dtype=np.int32))["novelty"]
+    values = catalogue.variety(np.array([[0, 1, -1], [0, -1, -1], [-1, -1, -1]], dtype=np.int32))["novelty"]
     # Two of four users had the first item, however often, and one the second: 1 bit and 2 bits.
-    np.testing.assert_allclose(told, [1.5, 1, np.nan])
+    np.testing.assert_allclose(values, [1.5, 1, np.nan])
 
 
 def test_the_long_tail_is_what_few_users_had() -> None:
     tail = ItemNovelty(np.zeros(5), np.zeros((5, 0), dtype=np.int64), np.array([False, True, True, True, True]))
-    told = tail.variety(np.array([[0, 1], [0, -1], [1, 2], [-1, -1]], dtype=np.int32))["long_tail"]
-    np.testing.assert_allclose(told, [0.5, 0, 1, np.nan])
+    values = tail.variety(np.array([[0, 1], [0, -1], [1, 2], [-1, -1]], dtype=np.int32))["long_tail"]
+    np.testing.assert_allclose(values, [0.5, 0, 1, np.nan])
 
 
 def test_a_fifth_of_the_catalogue_is_its_head(catalogue: ItemNovelty) -> None:
@@ -34,9 +34,9 @@ def test_a_fifth_of_the_catalogue_is_its_head(catalogue: ItemNovelty) -> None:
 
 def test_lists_are_as_diverse_as_their_categories(catalogue: ItemNovelty) -> None:
     ranked = np.array([[0, 1, 2], [0, 3, -1], [3, -1, -1], [3, 4, 4]], dtype=np.int32)
-    told = catalogue.variety(ranked[:3])["diversity"]
+    values = catalogue.variety(ranked[:3])["diversity"]
     # Whole milk and milk share two of three levels, either shares one with bread (of three, of two).
-    np.testing.assert_allclose(told, [(1 / 3 + 2 / 3 + 1 / 2) / 3, 1, np.nan])
+    np.testing.assert_allclose(values, [(1 / 3 + 2 / 3 + 1 / 2) / 3, 1, np.nan])
 
 
 def test_of_items_without_categories_diversity_is_not_known(small) -> None:
@@ -60,8 +60,8 @@ def test_diversity_equals_its_definition_in_loops(catalogue: ItemNovelty) -> Non
     random = np.random.default_rng(0)
     ranked = np.array([random.permutation(5)[:4] for _ in range(50)], dtype=np.int32)
     ranked[random.random(ranked.shape) < 0.2] = -1
-    told = catalogue.variety(ranked)["diversity"]
-    np.testing.assert_allclose(told, [naive_diversity(row) for row in ranked.tolist()])
+    values = catalogue.variety(ranked)["diversity"]
+    np.testing.assert_allclose(values, [naive_diversity(row) for row in ranked.tolist()])
 
 
 def test_gini_is_nothing_when_all_are_shown_alike_and_nearly_one_when_one_takes_all() -> None:
@@ -78,7 +78,7 @@ def test_gini_equals_half_the_relative_mean_difference_of_all_pairs() -> None:
 
 
 def test_coverage_and_gini_are_of_the_whole_catalogue() -> None:
-    told = spread(np.array([[0, 1], [0, -1], [0, 2]], dtype=np.int32), 6, seed=0)
-    assert told["coverage"].value == 3 / 6
-    assert told["gini"].value == pytest.approx(concentration(np.array([[3.0, 1, 1, 0, 0, 0]]), 6)[0])
-    assert all(figure.low < figure.value < figure.high for figure in told.values())
+    values = spread(np.array([[0, 1], [0, -1], [0, 2]], dtype=np.int32), 6, seed=0)
+    assert values["coverage"].value == 3 / 6
+    assert values["gini"].value == pytest.approx(concentration(np.array([[3.0, 1, 1, 0, 0, 0]]), 6)[0])
+    assert all(figure.low < figure.value < figure.high for figure in values.values())

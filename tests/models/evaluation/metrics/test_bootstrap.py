@@ -16,18 +16,18 @@ def test_every_sample_has_as_many_users_as_there_are() -> None:
 
 def test_intervals_are_those_of_scipy() -> None:
     values = np.random.default_rng(3).gamma(2, 1, (400, 3))
-    found = intervals(values, seed=7)
+    result = intervals(values, seed=7)
     for column in range(3):
         other = stats.bootstrap((values[:, column],), np.mean, n_resamples=20_000, method="percentile", rng=1)
         spread = other.standard_error
-        assert found[:, column] == pytest.approx(list(other.confidence_interval), abs=0.2 * spread)
+        assert result[:, column] == pytest.approx(list(other.confidence_interval), abs=0.2 * spread)
 
 
 def test_ratios_are_those_of_scipys_pairs() -> None:
     random = np.random.default_rng(3)
     below = random.integers(1, 20, 300).astype(float)
     above = random.binomial(below.astype(int), 0.3).astype(float)
-    found = intervals_of_ratios(above[:, None], below[:, None], seed=7)[:, 0]
+    result = intervals_of_ratios(above[:, None], below[:, None], seed=7)[:, 0]
     other = stats.bootstrap(
         (above, below),
         lambda a, b, axis: a.sum(axis=axis) / b.sum(axis=axis),
@@ -36,25 +36,25 @@ def test_ratios_are_those_of_scipys_pairs() -> None:
         paired=True,
         rng=1,
     )
-    assert found == pytest.approx(list(other.confidence_interval), abs=0.2 * other.standard_error)
+    assert result == pytest.approx(list(other.confidence_interval), abs=0.2 * other.standard_error)
 
 
 def test_users_without_a_figure_do_not_count() -> None:
     values = np.array([[1.0, np.nan], [1.0, np.nan], [np.nan, np.nan]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = intervals(values, seed=0)
-    assert found[:, 0].tolist() == [1, 1]
-    assert np.isnan(found[:, 1]).all()
+        result = intervals(values, seed=0)
+    assert result[:, 0].tolist() == [1, 1]
+    assert np.isnan(result[:, 1]).all()
     assert np.isnan(intervals(np.empty((0, 2)), seed=0)).all()
 
 
 def test_a_figure_that_repeats_pull_down_stays_inside_its_interval() -> None:
     shown = np.eye(50)  # everybody sees an item of his own, so a sample of users never shows all of them
-    found = estimate(lambda drawn: ((drawn @ shown) > 0).mean(axis=1), 50, seed=0)
-    assert found.value == 1
-    assert found.low < 1 < found.high
-    assert found.high - found.low < 0.25
+    result = estimate(lambda drawn: ((drawn @ shown) > 0).mean(axis=1), 50, seed=0)
+    assert result.value == 1
+    assert result.low < 1 < result.high
+    assert result.high - result.low < 0.25
 
 
 def test_the_same_seed_gives_the_same_interval_and_blocks_change_nothing_in_size() -> None:

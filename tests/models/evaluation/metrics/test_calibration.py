@@ -21,24 +21,24 @@ def pairs() -> Pairs:
 
 
 def test_pairs_are_what_was_named_and_whether_it_was_bought() -> None:
-    named = np.array([[2, 0, -1], [1, -1, -1]], dtype=np.int32)
-    ranking = TopCandidates(named, np.where(named < 0, -np.inf, 0.5).astype(np.float32))
-    found = Pairs.of(ranking, sparse.csr_array(np.array([[True, True, False], [False, True, False]])), False)
-    assert found.user.tolist() == [0, 0, 1]
-    assert found.bought.tolist() == [False, True, True]
-    assert found.targets == 3
+    items = np.array([[2, 0, -1], [1, -1, -1]], dtype=np.int32)
+    ranking = TopCandidates(items, np.where(items < 0, -np.inf, 0.5).astype(np.float32))
+    result = Pairs.of(ranking, sparse.csr_array(np.array([[True, True, False], [False, True, False]])), False)
+    assert result.user.tolist() == [0, 0, 1]
+    assert result.bought.tolist() == [False, True, True]
+    assert result.targets == 3
 
 
 def resampled(pairs: Pairs, figure) -> tuple[np.ndarray, float]:
     """The spread of a figure around itself by scipy, users drawn, each with all pairs of its own."""
-    mine = [np.flatnonzero(pairs.user == user) for user in range(USERS)]
+    own = [np.flatnonzero(pairs.user == user) for user in range(USERS)]
 
     def of(users: np.ndarray) -> float:
-        rows = np.concatenate([mine[user] for user in users.astype(int)])
+        rows = np.concatenate([own[user] for user in users.astype(int)])
         return float(figure(pairs.bought[rows], pairs.score[rows]))
 
-    found = stats.bootstrap((np.arange(USERS),), of, n_resamples=200, vectorized=False, method="percentile", rng=2)
-    return np.array(found.confidence_interval), found.standard_error
+    result = stats.bootstrap((np.arange(USERS),), of, n_resamples=200, vectorized=False, method="percentile", rng=2)
+    return np.array(result.confidence_interval), result.standard_error
 
 
 @pytest.mark.parametrize(
@@ -46,27 +46,27 @@ def resampled(pairs: Pairs, figure) -> tuple[np.ndarray, float]:
     [("roc_auc", roc_auc_score), ("pr_auc", average_precision_score), ("brier", brier_score_loss)],
 )
 def test_figures_and_their_intervals_are_those_of_scikit_learn_and_scipy(pairs: Pairs, name: str, figure) -> None:
-    found = pairs.figures(seed=7)[f"pairs_{name}"]
+    result = pairs.figures(seed=7)[f"pairs_{name}"]
     bounds, error = resampled(pairs, figure)
-    assert found.value == pytest.approx(figure(pairs.bought, pairs.score), rel=1e-5)
-    assert [found.low, found.high] == pytest.approx(bounds.tolist(), abs=0.6 * error)
+    assert result.value == pytest.approx(figure(pairs.bought, pairs.score), rel=1e-5)
+    assert [result.low, result.high] == pytest.approx(bounds.tolist(), abs=0.6 * error)
 
 
 def test_bins_are_those_of_scikit_learn(pairs: Pairs) -> None:
-    told = pairs.reliability(seed=7, bins=8)
-    bought, said = calibration_curve(pairs.bought, pairs.score, n_bins=8, strategy="quantile")
-    np.testing.assert_allclose(told.bought, bought, atol=1e-9)
-    np.testing.assert_allclose(told.probability, said, rtol=1e-5)
-    assert np.mean((told.low <= told.probability) & (told.probability <= told.high)) >= 0.75
+    values = pairs.reliability(seed=7, bins=8)
+    bought, answer = calibration_curve(pairs.bought, pairs.score, n_bins=8, strategy="quantile")
+    np.testing.assert_allclose(values.bought, bought, atol=1e-9)
+    np.testing.assert_allclose(values.probability, answer, rtol=1e-5)
+    assert np.mean((values.low <= values.probability) & (values.probability <= values.high)) >= 0.75
 
 
 def test_the_calibration_error_is_the_mean_distance_of_the_bins(pairs: Pairs) -> None:
-    told = pairs.reliability(seed=7)
+    values = pairs.reliability(seed=7)
     bins = np.searchsorted(np.quantile(pairs.score, np.arange(1, 15) / 15), pairs.score)
-    expected = np.average(np.abs(told.probability - told.bought), weights=np.bincount(bins))
-    found = pairs.figures(seed=7)["pairs_calibration_error"]
-    assert found.value == pytest.approx(expected)
-    assert found.value < 0.02
+    expected = np.average(np.abs(values.probability - values.bought), weights=np.bincount(bins))
+    result = pairs.figures(seed=7)["pairs_calibration_error"]
+    assert result.value == pytest.approx(expected)
+    assert result.value < 0.02
     squared = Pairs(pairs.user, pairs.score**0.5, pairs.bought, USERS, pairs.targets, True)
     assert squared.figures(seed=7)["pairs_calibration_error"].value > 0.1
 
@@ -84,5 +84,5 @@ def test_recall_ends_at_what_was_named(pairs: Pairs) -> None:
 
 
 def test_without_anything_bought_there_are_no_figures(pairs: Pairs) -> None:
-    nothing = Pairs(pairs.user, pairs.score, np.zeros_like(pairs.bought), USERS, 0, True)
-    assert nothing.figures(seed=7) == {}
+    empty = Pairs(pairs.user, pairs.score, np.zeros_like(pairs.bought), USERS, 0, True)
+    assert empty.figures(seed=7) == {}

@@ -11,20 +11,20 @@ from sklearn.metrics import ndcg_score
 from models.evaluation.metrics.ranking import METRICS, accuracy
 
 
-def naive(ranked: list[int], wanted: set[int]) -> dict[str, float]:
+def naive(ranked: list[int], targets: set[int]) -> dict[str, float]:
     """The definitions once more, in loops, for one user."""
-    if not wanted:
+    if not targets:
         return dict.fromkeys(METRICS, math.nan)
     k = len(ranked)
-    gains = [1 if item in wanted else 0 for item in ranked]
+    gains = [1 if item in targets else 0 for item in ranked]
     dcg = sum(gain / math.log2(place + 2) for place, gain in enumerate(gains))
-    ideal = sum(1 / math.log2(place + 2) for place in range(min(k, len(wanted))))
+    ideal = sum(1 / math.log2(place + 2) for place in range(min(k, len(targets))))
     precisions = [sum(gains[: place + 1]) / (place + 1) for place, gain in enumerate(gains) if gain]
     return {
         "ndcg": dcg / ideal,
-        "recall": sum(gains) / len(wanted),
+        "recall": sum(gains) / len(targets),
         "precision": sum(gains) / k,
-        "map": sum(precisions) / min(k, len(wanted)),
+        "map": sum(precisions) / min(k, len(targets)),
         "hit_rate": float(any(gains)),
         "mrr": 1 / (gains.index(1) + 1) if any(gains) else 0.0,
     }
@@ -41,26 +41,26 @@ def cases(draw):
 
 @given(cases())
 def test_every_metric_equals_its_definition_in_loops(case) -> None:
-    ranked, wanted = case
-    measured = accuracy(ranked, sparse.csr_array(wanted))
+    ranked, targets = case
+    measured = accuracy(ranked, sparse.csr_array(targets))
     assert tuple(measured) == METRICS
     for row in range(len(ranked)):
-        expected = naive(ranked[row].tolist(), set(np.flatnonzero(wanted[row]).tolist()))
+        expected = naive(ranked[row].tolist(), set(np.flatnonzero(targets[row]).tolist()))
         assert {name: values[row] for name, values in measured.items()} == pytest.approx(expected, nan_ok=True)
 
 
 def test_ndcg_is_that_of_scikit_learn() -> None:
     random = np.random.default_rng(0)
-    scores, wanted = random.permuted(np.tile(np.arange(30.0), (50, 1)), axis=1), random.random((50, 30)) < 0.2
+    scores, targets = random.permuted(np.tile(np.arange(30.0), (50, 1)), axis=1), random.random((50, 30)) < 0.2
     ranked = np.argsort(-scores, axis=1)[:, :10].astype(np.int32)
-    some = wanted.any(axis=1)
-    measured = accuracy(ranked[some], sparse.csr_array(wanted[some]))["ndcg"]
-    assert measured.mean() == pytest.approx(ndcg_score(wanted[some], scores[some], k=10))
+    some = targets.any(axis=1)
+    measured = accuracy(ranked[some], sparse.csr_array(targets[some]))["ndcg"]
+    assert measured.mean() == pytest.approx(ndcg_score(targets[some], scores[some], k=10))
 
 
 def test_a_list_by_hand() -> None:
-    wanted = sparse.csr_array(np.array([[False, True, False, True, True, False]]))
-    measured = {name: values[0] for name, values in accuracy(np.array([[0, 3, 1]], np.int32), wanted).items()}
+    targets = sparse.csr_array(np.array([[False, True, False, True, True, False]]))
+    measured = {name: values[0] for name, values in accuracy(np.array([[0, 3, 1]], np.int32), targets).items()}
     best = 1 + 1 / math.log2(3) + 1 / 2
     assert measured == pytest.approx(
         {

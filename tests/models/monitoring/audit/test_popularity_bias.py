@@ -23,10 +23,10 @@ def material(
 
 
 def test_a_place_counts_for_as_long_as_it_was_shown() -> None:
-    found = exposure_shares(
+    result = exposure_shares(
         np.array([0, 0, 1]), np.array([[0, 1], [1, 2], [2, -1]]), np.array([30.0, 10.0, 5.0]), (2, 4)
     ).toarray()
-    assert found.tolist() == [[30 / 80, 40 / 80, 10 / 80, 0], [0, 0, 1, 0]]
+    assert result.tolist() == [[30 / 80, 40 / 80, 10 / 80, 0], [0, 0, 1, 0]]
 
 
 def test_the_percentile_is_the_share_of_items_that_are_bought_less() -> None:
@@ -44,7 +44,7 @@ def test_tenths_are_equal_parts_of_the_items_from_the_most_bought_on() -> None:
 
 
 def test_lift_is_how_much_more_popular_what_is_shown_is_than_what_the_group_buys() -> None:
-    found = figures_by_group(
+    result = figures_by_group(
         material(
             [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0.5, 0.5, 0], [1, 0, 0, 0, 0]],
             [[0, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]],
@@ -52,7 +52,7 @@ def test_lift_is_how_much_more_popular_what_is_shown_is_than_what_the_group_buys
         ),
         7,
     )
-    lift = {(group.trait, group.value): group.figures["lift"] for group in found}
+    lift = {(group.trait, group.value): group.figures["lift"] for group in result}
     old = lift["age", "old"]
     assert old is not None
     assert old.value == pytest.approx(((100 + 50) - (50 + 30)) / (50 + 30))
@@ -61,10 +61,10 @@ def test_lift_is_how_much_more_popular_what_is_shown_is_than_what_the_group_buys
 
 
 def test_a_group_of_whom_nobody_has_a_figure_has_none() -> None:
-    found = figures_by_group(material([[1, 0, 0, 0, 0]] * 2, [[0] * 5, [1, 0, 0, 0, 0]], ["old", "young"]), 7)
-    assert [group.figures["lift"] for group in found] == [(0, 0, 0), None, (0, 0, 0)]
-    assert [(group.users, group.acted) for group in found] == [(2, 0), (1, 0), (1, 0)]
-    assert "ndcg" not in found[0].figures
+    result = figures_by_group(material([[1, 0, 0, 0, 0]] * 2, [[0] * 5, [1, 0, 0, 0, 0]], ["old", "young"]), 7)
+    assert [group.figures["lift"] for group in result] == [(0, 0, 0), None, (0, 0, 0)]
+    assert [(group.users, group.acted) for group in result] == [(2, 0), (1, 0), (1, 0)]
+    assert "ndcg" not in result[0].figures
 
 
 def test_accuracy_of_groups_is_the_ratio_of_their_sums_with_an_interval_around_it() -> None:
@@ -76,31 +76,31 @@ def test_accuracy_of_groups_is_the_ratio_of_their_sums_with_an_interval_around_i
     came = UserOutcomes(targets, (targets > 0) * 1.0, hits, (hits > 0) * 1.0, hits / 5, zero, zero, zero)
     age = random.choice(["old", "young"], n)
     pairs = sparse.csr_array(np.eye(n, 5))
-    looked = AuditData({"age": age}, sparse.csr_array(np.tile([1.0, 0, 0, 0, 0], (n, 1))), pairs, goods(), came)
-    for group in figures_by_group(looked, 7)[1:]:
-        mine, found = age == group.value, group.figures["recall"]
-        assert found is not None
-        assert found.value == pytest.approx(hits[mine].sum() / targets[mine].sum())
-        assert found.low < found.value < found.high < found.low + 0.15
+    window = AuditData({"age": age}, sparse.csr_array(np.tile([1.0, 0, 0, 0, 0], (n, 1))), pairs, goods(), came)
+    for group in figures_by_group(window, 7)[1:]:
+        own, result = age == group.value, group.figures["recall"]
+        assert result is not None
+        assert result.value == pytest.approx(hits[own].sum() / targets[own].sum())
+        assert result.low < result.value < result.high < result.low + 0.15
         assert group.figures["control_recall"] == (0, 0, 0)
-        assert group.acted == (targets[mine] > 0).sum()
+        assert group.acted == (targets[own] > 0).sum()
 
 
 def test_coverage_and_evenness_are_of_all_items() -> None:
-    found = spread(material([[1, 0, 0, 0, 0], [0, 1, 0, 0, 0]], [[1, 0, 0, 0, 0]] * 2, ["old", "young"]), 7)
-    assert found["coverage"].value == pytest.approx(2 / 5)
-    assert found["gini"].value == pytest.approx(0.6)
-    assert found["coverage"].low <= 2 / 5 <= found["coverage"].high
+    result = spread(material([[1, 0, 0, 0, 0], [0, 1, 0, 0, 0]], [[1, 0, 0, 0, 0]] * 2, ["old", "young"]), 7)
+    assert result["coverage"].value == pytest.approx(2 / 5)
+    assert result["gini"].value == pytest.approx(0.6)
+    assert result["coverage"].low <= 2 / 5 <= result["coverage"].high
 
 
 def test_providers_are_told_by_their_share_of_places_and_of_purchases() -> None:
-    looked = material(
+    window = material(
         [[1, 0, 0, 0, 0], [0, 0, 0, 0, 1]],
         [[1, 0, 0, 0, 0]] * 2,
         ["old", "young"],
         goods(BUYERS, ["A", "A", "B", "", "B"]),
     )
-    rows = providers(looked, looked.items.category)
+    rows = providers(window, window.items.category)
     assert rows == [
         {"name": "A", "shown": 0.5, "bought": pytest.approx(150 / 170)},
         {"name": "B", "shown": 0.5, "bought": pytest.approx(10 / 170)},
@@ -117,5 +117,5 @@ def test_beyond_fifteen_the_others_are_told_together() -> None:
 
 
 def test_what_is_told_of_groups_needs_no_outcome() -> None:
-    looked = material([[1, 0, 0, 0, 0]], [[1, 0, 0, 0, 0]], ["old"])
-    assert set(ratios(looked)) == {"percentile", "lift", "miscalibration"}
+    window = material([[1, 0, 0, 0, 0]], [[1, 0, 0, 0, 0]], ["old"])
+    assert set(ratios(window)) == {"percentile", "lift", "miscalibration"}

@@ -8,7 +8,7 @@ from models.monitoring.drift.signals.event_columns import DAY, KIND, MISSING_COD
 USERS, ITEMS, START = 300, 40, 1_600_000_000 // DAY * DAY
 
 
-def events(weeks: int, seed: int = 3, users: int = USERS) -> Events:
+def make_events(weeks: int, seed: int = 3, users: int = USERS) -> Events:
     """Every user buys some items each week, popular ones more often, and looks at others."""
     random = np.random.default_rng(seed)
     user = np.repeat(np.tile(np.arange(users), weeks), 6)
@@ -23,11 +23,11 @@ def events(weeks: int, seed: int = 3, users: int = USERS) -> Events:
     bought = kind == KIND["purchase"]
     value = np.where(bought, (item + 1) * np.exp(random.normal(0, 0.2, n)), np.nan)
     ones = np.where(bought, 1.0, np.nan)
-    nothing, never = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
+    empty, never = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
     session = np.full(n, MISSING_CODE)
     since = np.full(n, START)
     gap = gaps(user, item, at, kind)
-    return Events(user, item, kind, at, session, ones, value, bought, nothing, never, since, since, gap)
+    return Events(user, item, kind, at, session, ones, value, bought, empty, never, since, since, gap)
 
 
 def goods() -> ItemTable:
@@ -36,6 +36,6 @@ def goods() -> ItemTable:
     return ItemTable(category, np.eye(4, dtype=np.float32)[category])
 
 
-def history(found: Events, cut: int, users: int = USERS) -> History:
+def history(result: Events, cut: int, users: int = USERS) -> History:
     """Its weeks, of which the champion knows those before the cut."""
-    return History(found, goods(), START, 7, cut, users)
+    return History(result, goods(), START, 7, cut, users)

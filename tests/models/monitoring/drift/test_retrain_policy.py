@@ -21,17 +21,23 @@ def judgement(deviation: float) -> WindowJudgement:
     )
 
 
-def drifted(**said: Any) -> DriftSituation:
+def drifted(**answer: Any) -> DriftSituation:
     """The second window in a row that left its band, with nothing against a retraining but what is said."""
     sound = within("volume", 100.0, 50.0, 300.0, "100 events, usually 100")
-    usual: dict[str, Any] = {"feed": [sound], "thin": "", "earlier": [True], "newest": True, "labelled": 5_000.0}
-    return DriftSituation(**{"judgement": judgement(9.0), "retrains": RetrainHistory(), **usual, **said})
+    usual: dict[str, Any] = {
+        "feed": [sound],
+        "insufficient_data": "",
+        "earlier": [True],
+        "newest": True,
+        "labelled": 5_000.0,
+    }
+    return DriftSituation(**{"judgement": judgement(9.0), "retrains": RetrainHistory(), **usual, **answer})
 
 
 def test_two_windows_out_of_their_band_ask_for_retraining_and_say_what_drove_them() -> None:
-    found = decide(drifted(), WATCH, NOW)
-    assert found.kind == "retrain"
-    assert found.reasons == [
+    result = decide(drifted(), WATCH, NOW)
+    assert result.kind == "retrain"
+    assert result.reasons == [
         "The joint statistic is 9.00, its limit 3.00; it was driven by taste.",
         "2 of the last 2 windows left their band, the latest among them.",
     ]
@@ -53,10 +59,10 @@ AGAINST = {
 }
 
 
-@pytest.mark.parametrize(("reason", "said"), AGAINST.items(), ids=AGAINST)
-def test_what_speaks_against_retraining_is_told(reason: str, said: dict[str, Any]) -> None:
-    found = decide(drifted(**said), WATCH, NOW)
-    assert (found.kind, found.reasons[-1]) == ("none", reason)
+@pytest.mark.parametrize(("reason", "answer"), AGAINST.items(), ids=AGAINST)
+def test_what_speaks_against_retraining_is_told(reason: str, answer: dict[str, Any]) -> None:
+    result = decide(drifted(**answer), WATCH, NOW)
+    assert (result.kind, result.reasons[-1]) == ("none", reason)
 
 
 @pytest.mark.parametrize(("lost", "days"), [(0, 3), (1, 6), (3, 24), (9, 24)])
@@ -72,12 +78,12 @@ def test_windows_that_left_their_band_too_long_ago_do_not_count() -> None:
 
 
 def test_a_broken_feed_blocks_whatever_else_there_is() -> None:
-    broken = within("nulls: value", 1.0, None, 0.005, "100.00% events without value, usually 0.00%")
-    now = drifted(feed=[broken], insufficient_data="3 active users")
+    damaged = within("nulls: value", 1.0, None, 0.005, "100.00% events without value, usually 0.00%")
+    now = drifted(feed=[damaged], insufficient_data="3 active users")
     assert verdict(now) == "invalid_feed"
-    found = decide(now, WATCH, NOW)
-    assert found.kind == "blocked"
-    assert found.reasons[1:] == ["nulls: value: 100.00% events without value, usually 0.00%"]
+    result = decide(now, WATCH, NOW)
+    assert result.kind == "blocked"
+    assert result.reasons[1:] == ["nulls: value: 100.00% events without value, usually 0.00%"]
 
 
 def test_a_thin_window_says_nothing_however_far_off_it_is() -> None:
@@ -88,6 +94,6 @@ def test_a_thin_window_says_nothing_however_far_off_it_is() -> None:
 
 def test_a_window_inside_its_band_is_steady_whatever_was_before() -> None:
     now = replace(drifted(earlier=[True] * 4), judgement=judgement(2.0))
-    found = decide(now, WATCH, NOW)
-    assert (verdict(now), found.kind) == ("stable", "none")
-    assert found.reasons == ["The joint statistic is 2.00, its limit 3.00: nothing is out of the usual."]
+    result = decide(now, WATCH, NOW)
+    assert (verdict(now), result.kind) == ("stable", "none")
+    assert result.reasons == ["The joint statistic is 2.00, its limit 3.00: nothing is out of the usual."]

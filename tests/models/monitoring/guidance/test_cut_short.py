@@ -26,6 +26,6 @@ def test_few_files_are_named_and_many_by_a_pattern_or_their_folder(locations: tu
 
 
 def test_the_options_of_before_are_given_again() -> None:
-    asked: dict[str, Any] = {"name": "shop", "consent": "opt-in", "from": "2026-01-01"}
-    command = CutShort("shop", "/sklep.toml", ("/a.csv",), asked).command
+    overrides: dict[str, Any] = {"name": "shop", "consent": "opt-in", "from": "2026-01-01"}
+    command = CutShort("shop", "/sklep.toml", ("/a.csv",), overrides).command
     assert command == "tailorbird ingest shop /a.csv --mapping /sklep.toml --consent opt-in --from 2026-01-01"

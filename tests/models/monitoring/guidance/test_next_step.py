@@ -126,10 +126,10 @@ def test_no_next_command_is_one_that_the_state_refuses(state: str) -> None:
 
 
 def test_a_refusal_names_the_checks_that_failed_and_both_ways_out() -> None:
-    told = refusal("score", REFUSED)
-    assert told is not None
-    assert "The gate refused version 3 (exposure; size), so no model answers yet." in told
-    assert "run `tailorbird retrain`" in told
+    values = refusal("score", REFUSED)
+    assert values is not None
+    assert "The gate refused version 3 (exposure; size), so no model answers yet." in values
+    assert "run `tailorbird retrain`" in values
 
 
 def test_a_version_that_waits_beside_a_champion_names_who_answers() -> None:
@@ -178,6 +178,6 @@ def test_after_a_rollback_every_step_names_how_to_take_it_back(overridden: bool,
         f'Version 4 was rolled back; `tailorbird decide 4 --approve {option}--reason "…"` makes it the champion again.'
     )
     for state in (LIVE, replace(LIVE, stale=("home",)), replace(LIVE, rolled_back=("home",))):
-        left = replace(state, rolled_back_version=4, rolled_back_overridden=overridden)
-        assert next_step(left).also.endswith(back)
-        assert next_step(replace(left, review_mode="never")).also == next_step(state).also
+        remaining = replace(state, rolled_back_version=4, rolled_back_overridden=overridden)
+        assert next_step(remaining).also.endswith(back)
+        assert next_step(replace(remaining, review_mode="never")).also == next_step(state).also

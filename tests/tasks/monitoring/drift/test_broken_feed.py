@@ -25,9 +25,9 @@ def emptied(table: pa.Table, column: str) -> pa.Table:
 
 def tenth(table: pa.Table) -> pa.Table:
     """One row of ten, and the last one."""
-    kept = np.arange(len(table)) % 10 == 0
-    kept[-1] = True
-    return table.filter(pa.array(kept))
+    included = np.arange(len(table)) % 10 == 0
+    included[-1] = True
+    return table.filter(pa.array(included))
 
 
 def in_cents(table: pa.Table) -> pa.Table:
@@ -47,9 +47,9 @@ BREAKS: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
 }
 
 
-@pytest.mark.parametrize(("broken", "reason"), BREAKS.values(), ids=BREAKS)
-def test_a_break_blocks_and_is_named(weekly: Weekly, broken: Callable[[pa.Table], pa.Table], reason: str) -> None:
-    weekly.ingest(pa.concat_tables([broken(events(Week(KNOWN))), end(KNOWN + 1)], promote_options="default"))
+@pytest.mark.parametrize(("damaged", "reason"), BREAKS.values(), ids=BREAKS)
+def test_a_break_blocks_and_is_named(weekly: Weekly, damaged: Callable[[pa.Table], pa.Table], reason: str) -> None:
+    weekly.ingest(pa.concat_tables([damaged(events(Week(KNOWN))), end(KNOWN + 1)], promote_options="default"))
     [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"]) == ("invalid_feed", "blocked")
     assert report["reasons"][0] == "The feed is broken; nothing is learned from it."

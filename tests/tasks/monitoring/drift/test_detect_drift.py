@@ -32,12 +32,12 @@ def test_two_weeks_that_drifted_ask_once_though_two_monitors_look_at_once(weekly
     weekly.ingest(events(Week(KNOWN + 1, shuffled=True)))
     barrier = Barrier(2)
 
-    def look(_: int) -> list[Any]:
+    def detect(_: int) -> list[Any]:
         barrier.wait()
         return list(detect_drift.fn()["reports"])
 
     with ThreadPoolExecutor(2) as pool:
-        [second] = [report for found in pool.map(look, range(2)) for report in found]
+        [second] = [report for result in pool.map(detect, range(2)) for report in result]
     assert (second["verdict"], second["decision"]) == ("drifted", "retrain")
     assert {"popularity", "taste"} <= set(second["drivers"])
     [request] = weekly.rows(retrain_requests)
@@ -49,8 +49,8 @@ def test_two_weeks_that_drifted_ask_once_though_two_monitors_look_at_once(weekly
     assert request.reason == " ".join(second["reasons"])
     weekly.ingest(events(Week(KNOWN + 2, shuffled=True), Week(KNOWN + 3, shuffled=True)))
     assert [report["decision"] for report in detect_drift.fn()["reports"]] == ["none", "none"]
-    told = weekly.rows(drift_reports)[-1].reasons
-    assert f"Request {request.request_id} is open: one retraining at a time." in told
+    values = weekly.rows(drift_reports)[-1].reasons
+    assert f"Request {request.request_id} is open: one retraining at a time." in values
     assert len(weekly.rows(retrain_requests)) == 1
 
 
@@ -90,10 +90,10 @@ def test_too_little_history_is_told_with_how_much_is_needed(weekly: Weekly, monk
         connection.execute(drift_calibrations.delete())
     monkeypatch.setenv("TAILORBIRD_MONITOR", '{"window_days": 28}')
     current.cache_clear()
-    found = detect_drift.fn()
-    assert found["reports"] == []
-    assert found["note"].startswith("There are 272 days of events before the champion's cut, and what is usual is ")
-    assert "from 1064 days at least in windows of 28 days" in found["note"]
+    result = detect_drift.fn()
+    assert result["reports"] == []
+    assert result["note"].startswith("There are 272 days of events before the champion's cut, and what is usual is ")
+    assert "from 1064 days at least in windows of 28 days" in result["note"]
 
 
 def test_before_the_first_champion_there_is_nothing_to_watch(installation: Installation) -> None:

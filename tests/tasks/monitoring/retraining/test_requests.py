@@ -25,7 +25,7 @@ def engine(installation: Installation) -> Engine:
     return installation.engine
 
 
-def asked(engine: Engine, origin: Any = "drift") -> int:
+def new_request(engine: Engine, origin: Any = "drift") -> int:
     with engine.begin() as connection:
         made = request_retraining(connection, origin, "baskets have moved")
     assert made is not None
@@ -56,18 +56,18 @@ def at_once(first: Callable[[], Any], second: Callable[[], Any]) -> list[Any]:
 
 
 def test_while_a_request_is_open_no_other_is_made_and_afterwards_one_is(engine: Engine) -> None:
-    first = asked(engine)
+    first = new_request(engine)
     with engine.begin() as connection:
         assert request_retraining(connection, "person", "again") is None
-        found = open_request(connection)
-        assert found is not None
-        assert (found.request_id, found.origin, found.status, found.steps) == (first, "drift", "requested", {})
-    mine = claim(engine, first, "run-1")
-    assert mine is not None
+        result = open_request(connection)
+        assert result is not None
+        assert (result.request_id, result.origin, result.status, result.steps) == (first, "drift", "requested", {})
+    own = claim(engine, first, "run-1")
+    assert own is not None
     with engine.begin() as connection:
         assert request_retraining(connection, "schedule", "again") is None
-    assert finish(mine, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
-    assert asked(engine, "schedule") > first
+    assert finish(own, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
+    assert new_request(engine, "schedule") > first
 
 
 def test_of_two_who_ask_at_once_one_gets_a_request(engine: Engine) -> None:
@@ -76,36 +76,36 @@ def test_of_two_who_ask_at_once_one_gets_a_request(engine: Engine) -> None:
             return request_retraining(connection, "drift", "moved")
 
     for _ in range(ROUNDS):
-        [made] = [found for found in at_once(one, one) if found is not None]
-        mine = claim(engine, made.request_id, None)
-        assert mine is not None
-        finish(mine, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
+        [made] = [result for result in at_once(one, one) if result is not None]
+        own = claim(engine, made.request_id, None)
+        assert own is not None
+        finish(own, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
 
 
 def test_of_two_who_claim_at_once_one_works(engine: Engine) -> None:
     for number in range(ROUNDS):
-        request_id = asked(engine)
+        request_id = new_request(engine)
         if number % 2:  # one that fell silent is taken once too
             claim(engine, request_id, "lost")
             silence(engine)
-        found = at_once(lambda: claim(engine, request_id, "a"), lambda: claim(engine, request_id, "b"))  # noqa: B023
-        [mine] = [held for held in found if held is not None]
-        assert state(engine, request_id).flow_run == mine.request.flow_run
-        assert finish(mine, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
+        result = at_once(lambda: claim(engine, request_id, "a"), lambda: claim(engine, request_id, "b"))  # noqa: B023
+        [own] = [held for held in result if held is not None]
+        assert state(engine, request_id).flow_run == own.request.flow_run
+        assert finish(own, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
 
 
 def test_a_claim_counts_up_the_fence_and_names_the_run(engine: Engine) -> None:
-    mine = claim(engine, asked(engine), "run-1")
-    assert mine is not None
-    assert (mine.request.fence, mine.request.status, mine.request.flow_run) == (1, "running", "run-1")
-    assert mine.request.started_at is not None
-    assert mine.request.leased_until is not None
-    assert timedelta(seconds=100) < mine.request.leased_until - datetime.now(UTC) < timedelta(seconds=140)
-    assert claim(engine, mine.request.request_id, "run-2") is None
+    own = claim(engine, new_request(engine), "run-1")
+    assert own is not None
+    assert (own.request.fence, own.request.status, own.request.flow_run) == (1, "running", "run-1")
+    assert own.request.started_at is not None
+    assert own.request.leased_until is not None
+    assert timedelta(seconds=100) < own.request.leased_until - datetime.now(UTC) < timedelta(seconds=140)
+    assert claim(engine, own.request.request_id, "run-2") is None
 
 
 def test_who_was_silent_loses_the_request_and_writes_nothing_more(engine: Engine) -> None:
-    request_id = asked(engine)
+    request_id = new_request(engine)
     lost = claim(engine, request_id, "run-1")
     assert lost is not None
     lost.ensure_held()
@@ -122,24 +122,24 @@ def test_who_was_silent_loses_the_request_and_writes_nothing_more(engine: Engine
     note_step(taken, "features", "http://a")
     note_step(taken, "train", "http://b")
     assert finish(taken, requests.DONE, ReviewOutcome.WAITING)
-    found = state(engine, request_id)
-    assert (found.status, found.outcome, found.leased_until) == ("done", "waits", None)
-    assert found.steps == {"features": "http://a", "train": "http://b"}
+    result = state(engine, request_id)
+    assert (result.status, result.outcome, result.leased_until) == ("done", "waits", None)
+    assert result.steps == {"features": "http://a", "train": "http://b"}
 
 
 @pytest.mark.parametrize("status", ["done", "failed"])
 def test_what_is_over_is_not_claimed_again(engine: Engine, status: str) -> None:
-    mine = claim(engine, asked(engine), None)
-    assert mine is not None
-    finish(mine, status, "over")
-    assert claim(engine, mine.request.request_id, None) is None
+    own = claim(engine, new_request(engine), None)
+    assert own is not None
+    finish(own, status, "over")
+    assert claim(engine, own.request.request_id, None) is None
 
 
 def test_the_lease_is_renewed_while_the_work_goes_on_and_no_longer(engine: Engine) -> None:
-    request_id = asked(engine)
-    mine = claim(engine, request_id, None, lease=0.6)
-    assert mine is not None
-    with renew_lease(mine):
+    request_id = new_request(engine)
+    own = claim(engine, request_id, None, lease=0.6)
+    assert own is not None
+    with renew_lease(own):
         for _ in range(8):
             assert claim(engine, request_id, None) is None
             time.sleep(0.2)
@@ -148,7 +148,7 @@ def test_the_lease_is_renewed_while_the_work_goes_on_and_no_longer(engine: Engin
 
 
 def test_the_renewal_of_who_lost_a_request_leaves_it_to_the_other(engine: Engine) -> None:
-    request_id = asked(engine)
+    request_id = new_request(engine)
     lost = claim(engine, request_id, None, lease=0.3)
     assert lost is not None
     silence(engine)
@@ -160,38 +160,38 @@ def test_the_renewal_of_who_lost_a_request_leaves_it_to_the_other(engine: Engine
 
 
 def test_what_nobody_works_on_is_found_when_it_has_waited(engine: Engine) -> None:
-    request_id = asked(engine)
+    request_id = new_request(engine)
     with engine.begin() as connection:
         assert requests.abandoned_request(connection, 20) is None
         connection.execute(text("UPDATE retrain_requests SET requested_at = now() - interval '21 seconds'"))
     with engine.connect() as connection:
-        found = requests.abandoned_request(connection, 20)
-    assert found is not None
-    mine = claim(engine, request_id, None)
+        result = requests.abandoned_request(connection, 20)
+    assert result is not None
+    own = claim(engine, request_id, None)
     with engine.connect() as connection:
         assert requests.abandoned_request(connection, 20) is None
     silence(engine)
     with engine.begin() as connection:
         lost = requests.abandoned_request(connection, 20)
         assert lost is not None
-        assert not give_up(connection, found, "no")  # it was claimed since
+        assert not give_up(connection, result, "no")  # it was claimed since
         assert give_up(connection, lost, "given up")
-    assert mine is not None
-    assert not finish(mine, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
+    assert own is not None
+    assert not finish(own, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
     assert state(engine, request_id).outcome == "given up"
 
 
 def test_the_books_tell_how_many_were_asked_for_and_how_they_ended(engine: Engine) -> None:
     began = datetime.now(UTC) - timedelta(minutes=1)
     for outcome in (ReviewOutcome.CHAMPION_KEPT, ReviewOutcome.REFUSED, ReviewOutcome.PROMOTED):
-        mine = claim(engine, asked(engine), None)
-        assert mine is not None
-        finish(mine, requests.DONE, outcome)
-    mine = claim(engine, asked(engine, "person"), None)
+        own = claim(engine, new_request(engine), None)
+        assert own is not None
+        finish(own, requests.DONE, outcome)
+    own = claim(engine, new_request(engine, "person"), None)
     with engine.connect() as connection:
         assert requests.count_since(connection, began) == 3
         assert requests.count_since(connection, datetime.now(UTC) + timedelta(minutes=1)) == 0
-        assert [found.outcome for found in requests.finished(connection, 2)] == ["promoted", "refused"]
+        assert [result.outcome for result in requests.finished(connection, 2)] == ["promoted", "refused"]
         latest = {origin: requests.newest(connection, origin) for origin in ("drift", "person", "schedule")}  # type: ignore[arg-type]
         assert latest["schedule"] is None
         assert latest["drift"] is not None

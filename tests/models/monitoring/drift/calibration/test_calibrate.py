@@ -10,45 +10,45 @@ from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.feed_health import FeedCheck, check_feed
 from models.monitoring.drift.signals.event_columns import DAY, KIND, Events
 from models.monitoring.drift.window_verdict import WindowJudgement, judge
-from tests.models.monitoring.drift.shop import ITEMS, START, events, history
+from tests.models.monitoring.drift.shop import ITEMS, START, history, make_events
 
 CUT, WEEKS = 44, 104
 
 
 @pytest.fixture(scope="module")
-def found() -> Events:
-    return events(WEEKS)
+def events() -> Events:
+    return make_events(WEEKS)
 
 
 @pytest.fixture(scope="module")
-def usual(found: Events) -> tuple[History, Calibration]:
-    weeks = history(found, CUT)
+def usual(events: Events) -> tuple[History, Calibration]:
+    weeks = history(events, CUT)
     return weeks, calibrate(weeks, 91, 7)
 
 
-def changed(found: Events, change: Callable[[Events, np.ndarray], Events]) -> Events:
+def changed(events: Events, change: Callable[[Events, np.ndarray], Events]) -> Events:
     """The same shop, in which something changed after the cut."""
-    return change(found, found.at >= START + CUT * 7 * DAY)
+    return change(events, events.at >= START + CUT * 7 * DAY)
 
 
-def judged(usual: tuple[History, Calibration], found: Events, window: int = CUT) -> WindowJudgement:
-    return judge(usual[1], usual[0].followed_by(found), window)
+def judged(usual: tuple[History, Calibration], events: Events, window: int = CUT) -> WindowJudgement:
+    return judge(usual[1], usual[0].followed_by(events), window)
 
 
-def checked(usual: tuple[History, Calibration], found: Events, window: int = CUT) -> dict[str, FeedCheck]:
-    weeks = usual[0].followed_by(found)
+def checked(usual: tuple[History, Calibration], events: Events, window: int = CUT) -> dict[str, FeedCheck]:
+    weeks = usual[0].followed_by(events)
     before = np.stack([usual[0].sums(j, j).values for j in weeks.reference(CUT)])
     checks = check_feed(weeks.sums(window, window).values, before, (7, 7))
     return {check.check: check for check in checks}
 
 
-def test_windows_like_those_before_rarely_leave_their_band(usual: tuple[History, Calibration], found: Events) -> None:
-    left = np.array([judged(usual, found, window).exceeds for window in range(CUT, WEEKS)])
-    assert left.mean() < 0.12
-    assert request_windows(left).sum() <= 2
+def test_windows_like_those_before_rarely_leave_their_band(usual: tuple[History, Calibration], events: Events) -> None:
+    remaining = np.array([judged(usual, events, window).exceeds for window in range(CUT, WEEKS)])
+    assert remaining.mean() < 0.12
+    assert request_windows(remaining).sum() <= 2
     assert 2 < usual[1].threshold < 5
     assert 0.005 < usual[1].false_alarms < 0.1
-    assert all(check.passed for check in checked(usual, found).values())
+    assert all(check.passed for check in checked(usual, events).values())
 
 
 def test_a_calibration_is_the_same_after_json_and_with_the_same_seed(usual: tuple[History, Calibration]) -> None:
@@ -63,32 +63,32 @@ def test_who_wants_fewer_false_requests_gets_wider_bands(usual: tuple[History, C
     assert calibrate(usual[0], 13, 7).threshold < usual[1].threshold < calibrate(usual[0], 400, 7).threshold
 
 
-def reshuffled(found: Events, late: np.ndarray) -> Events:
-    return found._replace(item=np.where(late, ITEMS - 1 - found.item, found.item))
+def reshuffled(events: Events, late: np.ndarray) -> Events:
+    return events._replace(item=np.where(late, ITEMS - 1 - events.item, events.item))
 
 
-def more_expensive(found: Events, late: np.ndarray) -> Events:
-    return found._replace(value=np.where(late, found.value * 2, found.value))
+def more_expensive(events: Events, late: np.ndarray) -> Events:
+    return events._replace(value=np.where(late, events.value * 2, events.value))
 
 
-def at_night(found: Events, late: np.ndarray) -> Events:
-    return found._replace(at=np.where(late, found.at // DAY * DAY + 19 * 3_600, found.at))
+def at_night(events: Events, late: np.ndarray) -> Events:
+    return events._replace(at=np.where(late, events.at // DAY * DAY + 19 * 3_600, events.at))
 
 
-def in_two_categories(found: Events, late: np.ndarray) -> Events:
-    return found._replace(item=np.where(late, found.item - found.item % 4 + found.item % 2, found.item))
+def in_two_categories(events: Events, late: np.ndarray) -> Events:
+    return events._replace(item=np.where(late, events.item - events.item % 4 + events.item % 2, events.item))
 
 
-def unknown_items(found: Events, late: np.ndarray) -> Events:
-    return found._replace(item_since=np.where(late & (found.item % 5 == 0), found.at, found.item_since))
+def unknown_items(events: Events, late: np.ndarray) -> Events:
+    return events._replace(item_since=np.where(late & (events.item % 5 == 0), events.at, events.item_since))
 
 
-def strangers(found: Events, late: np.ndarray) -> Events:
-    return found._replace(user_since=np.where(late & (found.user % 10 == 0), found.at, found.user_since))
+def strangers(events: Events, late: np.ndarray) -> Events:
+    return events._replace(user_since=np.where(late & (events.user % 10 == 0), events.at, events.user_since))
 
 
-def lookers(found: Events, late: np.ndarray) -> Events:
-    return found._replace(kind=np.where(late & (found.user % 3 == 0), KIND["view"], found.kind))
+def lookers(events: Events, late: np.ndarray) -> Events:
+    return events._replace(kind=np.where(late & (events.user % 3 == 0), KIND["view"], events.kind))
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def lookers(found: Events, late: np.ndarray) -> Events:
     ],
 )
 def test_what_has_changed_leaves_its_band_and_is_named(
-    usual: tuple[History, Calibration], found: Events, change: Callable[[Events, np.ndarray], Events], driver: str
+    usual: tuple[History, Calibration], events: Events, change: Callable[[Events, np.ndarray], Events], driver: str
 ) -> None:
-    seen = judged(usual, changed(found, change))
+    seen = judged(usual, changed(events, change))
     assert seen.exceeds
     assert driver in seen.drivers
     band = next(one for one in seen.readings if one.signal == driver)
@@ -114,8 +114,8 @@ def test_what_has_changed_leaves_its_band_and_is_named(
     assert (band.low is not None and band.value < band.low) or (band.high is not None and band.value > band.high)
 
 
-def test_a_signal_of_which_nothing_is_known_drives_nothing(usual: tuple[History, Calibration], found: Events) -> None:
-    shown = changed(found, lambda e, late: e._replace(kind=np.where(late & (e.user < 50), KIND["impression"], e.kind)))
+def test_a_signal_of_which_nothing_is_known_drives_nothing(usual: tuple[History, Calibration], events: Events) -> None:
+    shown = changed(events, lambda e, late: e._replace(kind=np.where(late & (e.user < 50), KIND["impression"], e.kind)))
     seen = judged(usual, shown)
     assert not next(one for one in seen.readings if one.signal == "click-through").counted
     assert "click-through" not in seen.drivers
@@ -134,9 +134,9 @@ def test_a_signal_of_which_nothing_is_known_drives_nothing(usual: tuple[History,
     ],
 )
 def test_a_broken_feed_is_told_by_the_check_that_it_fails(
-    usual: tuple[History, Calibration], found: Events, change: Callable[[Events, np.ndarray], Events], check: str
+    usual: tuple[History, Calibration], events: Events, change: Callable[[Events, np.ndarray], Events], check: str
 ) -> None:
-    checks = checked(usual, changed(found, change))
+    checks = checked(usual, changed(events, change))
     assert not checks[check].passed
     assert checks[check].detail
 

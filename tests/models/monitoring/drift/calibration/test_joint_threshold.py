@@ -7,20 +7,20 @@ from models.monitoring.drift.signals.signal_table import NAMES
 N = len(NAMES)
 
 
-def asked(*left: int) -> list[int]:
-    return np.flatnonzero(request_windows(np.array(left, dtype=bool))).tolist()
+def requested(*remaining: int) -> list[int]:
+    return np.flatnonzero(request_windows(np.array(remaining, dtype=bool))).tolist()
 
 
 def test_two_of_five_windows_and_the_latest_ask() -> None:
-    assert asked(1, 0, 0, 0, 1) == [4]
-    assert asked(1, 0, 0, 0, 0, 1) == []
-    assert asked(1, 1, 0) == [1]
-    assert asked(0, 0, 1) == []
+    assert requested(1, 0, 0, 0, 1) == [4]
+    assert requested(1, 0, 0, 0, 0, 1) == []
+    assert requested(1, 1, 0) == [1]
+    assert requested(0, 0, 1) == []
 
 
 def test_what_led_to_a_request_counts_for_no_other() -> None:
-    assert asked(1, 1, 1, 0, 1) == [1, 4]
-    assert asked(1, 1, 1, 1) == [1, 3]
+    assert requested(1, 1, 1, 0, 1) == [1, 4]
+    assert requested(1, 1, 1, 1) == [1, 3]
 
 
 def test_the_limit_asks_about_as_rarely_as_was_chosen() -> None:
@@ -57,9 +57,9 @@ def test_between_two_ages_that_were_learned_lies_what_is_between() -> None:
 
 def test_the_level_is_made_of_as_many_windows_as_foretell_the_next_best() -> None:
     random = np.random.default_rng(5)
-    steady = random.normal(size=60)
-    walking = np.cumsum(random.normal(size=60)) * 3 + steady * 0.01
-    bands, _ = fit(np.stack([steady, walking], axis=1)[:, None, :], [0] * 60)
+    stationary = random.normal(size=60)
+    walking = np.cumsum(random.normal(size=60)) * 3 + stationary * 0.01
+    bands, _ = fit(np.stack([stationary, walking], axis=1)[:, None, :], [0] * 60)
     assert bands.looked_back[0] >= 16
     assert bands.looked_back[1] == LOOKBACKS[0]
 
