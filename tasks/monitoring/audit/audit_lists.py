@@ -135,7 +135,7 @@ def _stored(installation: Installation, page: AuditPage, address: str) -> int:
 
 def _show_on_run_page(page: AuditPage, address: str) -> None:
     """Show the table and the link on the page of the flow run, if there is one."""
-    log_info(page.found.verdict)
+    log_info(page.audit.verdict)
     if FlowRunContext.get() is not None:
         about = f"{page.audit.status}: what was served at {page.placement}"
         create_markdown_artifact(markdown(page, address), key=key_of(f"audit {page.placement}"), description=about)
