@@ -1,14 +1,14 @@
 """Builds a data set."""
 
 from datetime import date
-from typing import Any
 
 from prefect import flow
 
 from models.datasets.acceptance import WARNED, Acceptance
 from models.datasets.labels import Kind
 from tasks.datasets.build_dataset import build_dataset, split_by
-from tasks.datasets.rebuild_dataset import rebuild_dataset
+from tasks.datasets.manifest import DatasetManifest
+from tasks.datasets.rebuild_dataset import RebuiltDataset, rebuild_dataset
 from tasks.orchestration import run_names
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts
@@ -30,7 +30,7 @@ def features(
     accept: list[str] = [],  # noqa: B006 -- read, never changed
     reason: str = "",
     accepted_by: str = "",
-) -> dict[str, Any]:
+) -> DatasetManifest | RebuiltDataset:
     """Build the data set that models learn from: features at three moments, named by the version of its events.
 
     Args:
@@ -51,13 +51,13 @@ def features(
         accepted_by: Who accepts them; it is recorded too.
     """
     if rebuild:
-        compared: dict[str, Any] = rebuild_dataset(rebuild)
+        compared = rebuild_dataset(rebuild)
         show("dataset", f"Data set {rebuild}, built again", facts(compared))
         return compared
     split = split_by(as_of, validation_days, test_days, validation_from, test_from, shares)
     labels = {"kind": label, "horizon_days": horizon_days, "attribution_days": attribution_days}
     accepted = Acceptance.of(accept, reason, accepted_by)
-    manifest: dict[str, Any] = build_dataset(split, labels | ({"weights": weights} if weights else {}), accepted)
+    manifest = build_dataset(split, labels | ({"weights": weights} if weights else {}), accepted)
     refunds = {f"refunds_{name}": count for name, count in manifest["refunds"].items()}
     show("dataset", f"Data set {manifest['version']}", facts(manifest["rows"] | refunds))
     show("traits", "Traits that are pooled, cut or left out", [{"trait": note} for note in manifest.get("traits", [])])

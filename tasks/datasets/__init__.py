@@ -1,1 +1,1 @@
-"""Data sets: how they are checked."""
+"""Builds, checks and reads data sets."""

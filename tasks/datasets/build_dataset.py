@@ -1,10 +1,10 @@
-"""Builds data sets: what models learn from, at three moments, as snapshots in the lake."""
+"""Builds data sets, from which models learn: features at three moments, as snapshots in the lake."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Final, cast
 
 import narwhals as nw
 from prefect import task
@@ -23,10 +23,12 @@ from models.datasets.time_splits import By, Cuts, SplitConfig
 from models.errors import TailorbirdError
 from models.features.segments import trait_pooling
 from models.features.tables.registry import TABLES
+from models.primitives.json_types import JsonObject
 from tasks.datasets.check_dataset import Draft, check_acceptance, check_dataset
 from tasks.datasets.content_hash import ENGINE, content_hash
 from tasks.datasets.event_workspace import Workspace, workspace
-from tasks.datasets.load_dataset import Manifest, stored_manifest
+from tasks.datasets.load_dataset import stored_manifest
+from tasks.datasets.manifest import DatasetManifest, Definition, SnapshotRecord
 from tasks.datasets.snapshot_tables import keys_of, parts, stored_rows, write
 from tasks.datasets.user_segments import segment_users
 from tasks.lake.reference_data import ReferenceData, read_reference_data
@@ -37,43 +39,47 @@ FORMAT: Final = 6
 
 
 class NoEventsError(TailorbirdError):
-    """There is nothing in the lake to build a data set from."""
+    """The lake has no events for a data set."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a data set is made of. The same plan on the same batches has the same name."""
+    """The inputs of a data set. The same plan on the same batches gives the same version."""
 
     events_version: int
     known: ReferenceData
     config: SplitConfig
     label: LabelConfig
 
-    def manifest(self) -> Manifest:
-        """The definition: the version of the events alone is not enough, since a batch may be closed, a catalogue come
-        in, or somebody withdraw consent without a new one."""
+    def definition(self) -> Definition:
+        """Return the definition with its digest.
+
+        The version of the events alone is not enough: a closed batch, a new catalogue or a withdrawn consent changes
+        the data set without a new version.
+        """
         known = self.known
-        digests = {
+        inputs = {
+            "format": FORMAT,
+            "events_version": self.events_version,
+            "split": self.config.as_dict(),
+            "label": self.label.as_dict(),
+            "features": {name: [feature.name for feature in table.features] for name, table in TABLES.items()},
             "batches": _digest(known.batches["batch_id"].to_pylist()),
             "users": _digest(known.users[columns.USER_KEY].to_pylist()),
             "aliases": _digest([f"{row['device']} {row['known']}" for row in known.aliases.to_pylist()]),
         }
-        names = {name: [feature.name for feature in table.features] for name, table in TABLES.items()}
-        said = {"format": FORMAT, "events_version": self.events_version, "split": self.config.as_dict()}
-        said["label"] = self.label.as_dict()
-        definition = said | {"features": names, **digests}
-        return definition | {"definition": _digest([json.dumps(definition, sort_keys=True)])}
+        return cast(Definition, inputs | {"definition": _digest([json.dumps(inputs, sort_keys=True)])})
 
 
 def _digest(names: list[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
-def _defined(installation: Installation, definition: str) -> Manifest | None:
-    """The data set of the same definition, if there is one."""
+def _find_defined(installation: Installation, definition: str) -> DatasetManifest | None:
+    """Return the data set with the same definition, or None."""
     same = select(datasets.c.manifest).where(datasets.c.manifest["definition"].astext == definition)
     with installation.engine.connect() as connection:
-        manifest: Manifest | None = connection.execute(same).scalar()
+        manifest: DatasetManifest | None = connection.execute(same).scalar()
     return manifest
 
 
@@ -84,36 +90,42 @@ def split_by(
     validation_from: date | None = None,
     test_from: date | None = None,
     shares: list[float] | None = None,
-) -> dict[str, Any]:
-    """What was said of how to split, as the values of a SplitConfig: by dates or days if any are given, else by share.
+) -> JsonObject:
+    """Return the values of a SplitConfig: by dates or days if any are given, else by share.
 
-    Raises SplitError when it contradicts itself.
+    Raises SplitError if the arguments contradict each other.
     """
-    said: dict[str, Any] = {"validation_days": validation_days, "test_days": test_days, "shares": shares}
-    said |= {"as_of": as_of, "validation_from": validation_from, "test_from": test_from}
+    given: JsonObject = {
+        "validation_days": validation_days,
+        "test_days": test_days,
+        "shares": shares,
+        "as_of": as_of,
+        "validation_from": validation_from,
+        "test_from": test_from,
+    }
     by: By = "dates" if validation_from or test_from else "days" if validation_days or test_days else "share"
-    return SplitConfig(by=by, **{name: value for name, value in said.items() if value is not None}).as_dict()
+    return SplitConfig(by=by, **{name: value for name, value in given.items() if value is not None}).as_dict()
 
 
-def later_split() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The split and the label of the newest data set, for the events there are now; the defaults before the first."""
-    newest = stored_manifest(current()) or {"split": {}, "label": {}}
-    return SplitConfig.from_dict(newest["split"]).later().as_dict(), newest["label"]
+def later_split() -> tuple[JsonObject, JsonObject]:
+    """Return the split and label of the newest data set, moved to the present events; defaults before the first."""
+    newest = stored_manifest(current())
+    split, label = (newest["split"], newest["label"]) if newest else ({}, {})
+    return SplitConfig.from_dict(split).later().as_dict(), label
 
 
-@task(description="Features at three moments, and the interactions they come from, as a snapshot in the lake.")
+@task(description="Build features at three moments, with their interactions, as a snapshot in the lake.")
 @hold_pseudonym_key
 def build_dataset(
-    split: dict[str, Any] | None = None,
-    label: dict[str, Any] | None = None,
+    split: JsonObject | None = None,
+    label: JsonObject | None = None,
     acceptance: Acceptance = Acceptance(),  # noqa: B008 -- a frozen value
-) -> Manifest:
-    """Build the data set of the events that the lake holds now, or find the one that is there; returns its manifest.
+) -> DatasetManifest:
+    """Build the data set of the present events, or find an equal one; returns its manifest.
 
     `split` and `label` are the values of a SplitConfig and a LabelConfig (by default a purchase up to the next cut).
-    Raises NoEventsError before the first ingest, SplitError when there is too little history, LabelError when there
-    is too little for the labels' horizon, BatchRefusedError when the data set fails checks that `acceptance` does not
-    name.
+    Raises NoEventsError before the first ingest, and SplitError or LabelError if there is too little history for the
+    split or the labels. Raises BatchRefusedError if a check fails that `acceptance` does not name.
     """
     installation = current()
     check_acceptance(acceptance)
@@ -122,10 +134,10 @@ def build_dataset(
         raise NoEventsError(str(situation.step(installation.engine, installation.settings)))
     labels = LabelConfig.from_dict({"kind": columns.PURCHASE} | (label or {}))
     plan = _Plan(table.version(), read_reference_data(installation), SplitConfig.from_dict(split or {}), labels)
-    manifest = plan.manifest()
-    stored = _defined(installation, manifest["definition"])
-    if stored:
-        return stored
+    definition = plan.definition()
+    existing = _find_defined(installation, definition["definition"])
+    if existing:
+        return existing
     files = installation.lake.event_files(plan.events_version)
     if not files or not len(plan.known.batches):
         raise NoEventsError(str(situation.step(installation.engine, installation.settings)))
@@ -138,19 +150,27 @@ def build_dataset(
                 "The events hold no purchases to learn from. Next: `tailorbird ingest MAPPING PATH…` with a mapping "
                 "whose event_type names purchases."
             )
-        newest = rows.select(refunded_at.max()).collect("pyarrow").item()
-        moments = time_splits.split(bought, plan.config, newest)
+        newest_refund = rows.select(refunded_at.max()).collect("pyarrow").item()
+        moments = time_splits.split(bought, plan.config, newest_refund)
         day = datetime.fromtimestamp(moments.as_of, UTC)
-        version = f"v{plan.events_version}-{day:%Y%m%d}-{manifest['definition'][:8]}"
-        manifest |= {"version": version, **moments.as_dict()}
-        manifest |= _write(installation, space, plan, moments, version)
-        stored = {name: stored_rows(installation, version, name) for name in manifest["rows"]}
+        version = f"v{plan.events_version}-{day:%Y%m%d}-{definition['definition'][:8]}"
+        snapshot = _write(installation, space, plan, moments, version)
+        stored = {name: stored_rows(installation, version, name) for name in snapshot["rows"]}
         draft = Draft(version, space.connection, stored, plan.known.users, files)
-        return _enter(installation, draft, manifest | check_dataset(installation, draft, acceptance))
+        manifest: DatasetManifest = {
+            **definition,
+            **snapshot,
+            **check_dataset(installation, draft, acceptance),
+            "version": version,
+            "validation_from": moments.validation_from,
+            "test_from": moments.test_from,
+            "as_of": moments.as_of,
+        }
+        return _store(installation, draft, manifest)
 
 
-def _write(installation: Installation, space: Workspace, plan: _Plan, moments: Cuts, version: str) -> Manifest:
-    """Write every table; returns what the manifest records of them."""
+def _write(installation: Installation, space: Workspace, plan: _Plan, moments: Cuts, version: str) -> SnapshotRecord:
+    """Write every table; returns their record for the manifest."""
     known = plan.known
     tables = parts(space, known, moments, plan.label)
     with progress("features", sum(map(len, tables.values()))) as advance:
@@ -166,16 +186,21 @@ def _write(installation: Installation, space: Workspace, plan: _Plan, moments: C
     }
 
 
-def _enter(installation: Installation, draft: Draft, manifest: Manifest) -> Manifest:
-    """Put the users into segments, and enter the data set."""
+def _store(installation: Installation, draft: Draft, manifest: DatasetManifest) -> DatasetManifest:
+    """Assign the users to segments and store the manifest."""
     version, user_features = draft.version, draft.stored["user_features"]
     segment_users(installation, draft.connection, version, user_features, draft.users, manifest["as_of"])
     with installation.engine.begin() as database:
         database.execute(insert(datasets).values(version=version, manifest=manifest).on_conflict_do_nothing())
         for accepted in manifest["accepted"]:
-            who, why = accepted["accepted_by"], accepted["reason"]
-            entry = {"action": "accept a failed check", "subject": version, "actor": who, "reason": why}
-            database.execute(insert(audit_log).values(**entry, detail=accepted))
+            entry = {
+                "action": "accept a failed check",
+                "subject": version,
+                "actor": accepted["accepted_by"],
+                "reason": accepted["reason"],
+                "detail": accepted,
+            }
+            database.execute(insert(audit_log).values(entry))
     return manifest
 
 

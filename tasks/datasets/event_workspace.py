@@ -1,6 +1,6 @@
-"""The events that a data set is made of, laid out for feature queries: one engine on disk, ids as small numbers.
+"""Loads the events of a data set into an engine on disk, with ids as small integers, for feature queries.
 
-The engine spills what does not fit into its share of memory, so the number of events is bounded by the disk.
+The engine spills to disk beyond its share of memory, so only the disk limits the number of events.
 """
 
 from collections import defaultdict
@@ -48,38 +48,38 @@ _EVENTS: Final = f"""
 _WITH_STATES: Final = "LEFT JOIN purchase_states ON purchase_states.event_id = event.event_id"
 # The ids of events are not read if nothing was refunded.
 _WITHOUT_STATES: Final = 'CROSS JOIN (SELECT NULL::BIGINT AS since, NULL::BIGINT AS "until", NULL::DOUBLE AS share)'
-_SHELF: Final = """
+_ITEM_ATTRIBUTES: Final = """
     SELECT goods.code AS item_id, category, brand, price, available FROM {catalogue} JOIN goods USING (item_id)
     WHERE goods.code IN (SELECT item_id FROM events)
 """
-_NUMBERED: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
-"""The tables that say which number stands for whom and what."""
-_NAME: Final = pa.dictionary(pa.int32(), pa.string())
+_CODE_TABLES: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
+"""The tables that map users and items to their codes."""
+_KEY_TYPE: Final = pa.dictionary(pa.int32(), pa.string())
 _BATCH_ROWS: Final = 100_000
 _SCRATCH: Final = "features-"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Events (users and items as numbers) in an engine of their own, and how to name them again."""
+    """Events in an engine of their own, with users and items as codes, and the names of the codes."""
 
     connection: duckdb.DuckDBPyConnection
     names: Mapping[str, pa.Array]
-    """The users and items by their numbers."""
+    """The users and items by their codes."""
     refunds: Refunds = NO_REFUNDS
     known: ReferenceData | None = None
-    _kept: set[str] = field(default_factory=set)
-    _keeping: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
+    _cached: set[str] = field(default_factory=set)
+    _locks: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
     @contextmanager
     def cursor(self) -> Iterator[Self]:
-        """The same events, and what is kept of them, for another thread."""
+        """Yield the same workspace for another thread."""
         with self.connection.cursor() as connection:
             yield replace(self, connection=connection)
 
     @contextmanager
     def limit_engine_threads(self, threads: int) -> Iterator[None]:
-        """While so many threads ask at once: each works on its own question, so that fewer of the engine's need to."""
+        """Leave cores to so many concurrent callers, each of which also works on its own query."""
         cores = self.connection.sql("SELECT current_setting('threads')").fetchall()[0][0]
         self.connection.execute(f"SET threads = {max(1, cores - threads + 1)}")
         try:
@@ -88,54 +88,54 @@ class Workspace:
             self.connection.execute(f"SET threads = {cores}")
 
     def events(self) -> Frame:
-        """All events, for `models.features`."""
+        """Return all events, for `models.features`."""
         return nw.from_native(self.connection.table("events"))
 
     def items(self, moment: int) -> Frame:
-        """The catalogue as it was known at a moment (epoch s), for `models.features`."""
+        """Return the item attributes as known at a moment (epoch s), for `models.features`."""
         if self.known is None or not self.known.item_history.num_rows:
-            return nw.from_native(self.connection.table("shelf"))
-        return self.keep(partial(self._catalogue, self.known, moment), f"catalogue {moment}")
+            return nw.from_native(self.connection.table("item_attributes"))
+        return self.cached(partial(self._catalogue, self.known, moment), f"catalogue {moment}")
 
     def _catalogue(self, known: ReferenceData, moment: int) -> Frame:
         self.connection.register("catalogue_then", as_known(known.items, columns.ITEM_ID, known.item_history, moment))
-        return nw.from_native(self.connection.sql(_SHELF.format(catalogue="catalogue_then")))
+        return nw.from_native(self.connection.sql(_ITEM_ATTRIBUTES.format(catalogue="catalogue_then")))
 
-    def keep(self, frame: Callable[[], Frame], name: str) -> Frame:
-        """Store a frame that is read several times, or find what was stored under this name."""
-        with self._keeping[name]:
-            if name not in self._kept:
-                self.connection.execute(f'CREATE TABLE kept."{name}" AS {frame().to_native().sql_query()}')
-                self._kept.add(name)
-        return nw.from_native(self.connection.table(f'kept."{name}"'))
+    def cached(self, frame: Callable[[], Frame], name: str) -> Frame:
+        """Store a frame under a name on the first call; later calls read it."""
+        with self._locks[name]:
+            if name not in self._cached:
+                self.connection.execute(f'CREATE TABLE cached."{name}" AS {frame().to_native().sql_query()}')
+                self._cached.add(name)
+        return nw.from_native(self.connection.table(f'cached."{name}"'))
 
-    def named(self, rows: duckdb.DuckDBPyRelation) -> pa.RecordBatchReader:
-        """A stream of the rows, with user keys and item ids in place of their numbers.
+    def with_keys(self, rows: duckdb.DuckDBPyRelation) -> pa.RecordBatchReader:
+        """Return a stream of the rows, with user keys and item ids in place of their codes.
 
-        Every batch has a dictionary of its names: spelt out in each row, they would be most of what is written.
+        Every batch has a dictionary of its keys, because full keys in each row would be most of the written data.
         """
         stream = rows.to_arrow_reader(_BATCH_ROWS)
-        keys = [key for key in _NUMBERED if key in stream.schema.names]
-        fields = [pa.field(field.name, _NAME) if field.name in keys else field for field in stream.schema]
-        return pa.RecordBatchReader.from_batches(pa.schema(fields), (self._spelt(batch, keys) for batch in stream))
+        keys = [key for key in _CODE_TABLES if key in stream.schema.names]
+        fields = [pa.field(field.name, _KEY_TYPE) if field.name in keys else field for field in stream.schema]
+        return pa.RecordBatchReader.from_batches(pa.schema(fields), (self._decode(batch, keys) for batch in stream))
 
-    def _spelt(self, batch: pa.RecordBatch, keys: list[str]) -> pa.RecordBatch:
+    def _decode(self, batch: pa.RecordBatch, keys: list[str]) -> pa.RecordBatch:
         for key in keys:
             codes = batch[key].dictionary_encode()
             names = pa.DictionaryArray.from_arrays(codes.indices, self.names[key].take(codes.dictionary))
-            batch = batch.set_column(batch.schema.names.index(key), pa.field(key, _NAME), names)
+            batch = batch.set_column(batch.schema.names.index(key), pa.field(key, _KEY_TYPE), names)
         return batch
 
 
 def drop_orphaned_workspaces(var: Path) -> None:
-    """Delete what builds left that were killed; call it while none works."""
+    """Delete the folders of killed builds; call it while no build runs."""
     for folder in var.glob(f"{_SCRATCH}*"):
         rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def workspace(installation: Installation, known: ReferenceData, files: list[str]) -> Iterator[Workspace]:
-    """Lay the events of some files of the lake out; gone when it is left."""
+    """Yield a workspace with the events of some files of the lake; it is deleted at the end of the block."""
     installation.settings.var.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(dir=installation.settings.var, prefix=_SCRATCH) as folder,
@@ -145,14 +145,14 @@ def workspace(installation: Installation, known: ReferenceData, files: list[str]
         connection.execute(f"SET temp_directory = {texts([folder])[1:-1]}")
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # nobody opens it again
-        connection.execute("ATTACH ':memory:' AS kept")
-        refunds = _lay_out(connection, known, files)
-        names = {key: _names(connection, table, key) for key, table in _NUMBERED.items()}
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # it is never opened again
+        connection.execute("ATTACH ':memory:' AS cached")
+        refunds = _load_events(connection, known, files)
+        names = {key: _names(connection, table, key) for key, table in _CODE_TABLES.items()}
         yield Workspace(connection, names, refunds, known)
 
 
-def _lay_out(connection: duckdb.DuckDBPyConnection, known: ReferenceData, files: list[str]) -> Refunds:
+def _load_events(connection: duckdb.DuckDBPyConnection, known: ReferenceData, files: list[str]) -> Refunds:
     known.register(connection)
     connection.register("users", known.users)
     connection.register("catalogue", known.items)
@@ -165,7 +165,7 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, known: ReferenceData, files:
     events = _WITHOUT_REFUNDS.join(states).select(_EVENTS)
     for statement in (_GOODS, f"CREATE TABLE events AS {events}"):
         connection.execute(statement, {"files": files})
-    connection.execute(f"CREATE TABLE shelf AS {_SHELF.format(catalogue='catalogue')}")
+    connection.execute(f"CREATE TABLE item_attributes AS {_ITEM_ATTRIBUTES.format(catalogue='catalogue')}")
     return refunds
 
 

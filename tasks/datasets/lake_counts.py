@@ -1,4 +1,4 @@
-"""Counts in the lake what a data set has to account for."""
+"""Counts the purchases in the lake that a data set has to contain."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ from tasks.lake.event_query import EventQuery, of_type
 _EVENTS: Final = """
     SELECT count(*) FROM read_parquet($files, union_by_name = true) JOIN batches USING (batch_id)
 """
-# Without refunds: they are matched when a data set is built, and no count of rows tells how.
+# Refunds are included: they are matched when a data set is built, and no row count reflects that.
 _PURCHASES: Final = (
     EventQuery()
     .where(of_type(columns.PURCHASE), f"event.item_id <> '{columns.WHOLE_ORDER}'")
@@ -22,7 +22,7 @@ _PURCHASES: Final = (
     .select(f"count(*), count(DISTINCT {EventQuery.USER}), count(DISTINCT event.item_id)")
 )
 _REFERENCE: Final = ("items", "users")
-"""Batches of which no row is an event."""
+"""Kinds of batches without events."""
 
 
 def lake_counts(
@@ -30,8 +30,8 @@ def lake_counts(
 ) -> dict[str, float | None]:
     """Return the purchases in the lake of users with consent and on merchandise, with their users and items.
 
-    `events` are all events of committed batches, and `ledger` as many as the ledger says were accepted. `connection`
-    knows which batches, users and items count.
+    `events` counts all events of committed batches, and `ledger` those that the ledger records as accepted. The tables
+    of `connection` state which batches, users and items count.
     """
     rows, users, items = connection.execute(_PURCHASES, {"files": files}).fetchall()[0]
     ((events,),) = connection.execute(_EVENTS, {"files": files}).fetchall()

@@ -1,8 +1,8 @@
-"""Opens data sets: the arrays that models learn from, and what really happened afterwards."""
+"""Opens data sets: the training data of models, and the events after each cut."""
 
 from dataclasses import replace
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 from sqlalchemy import select
@@ -13,23 +13,23 @@ from infra.overview import situation
 from models import columns
 from models.datasets.dataset import Dataset
 from models.errors import TailorbirdError
+from tasks.datasets.manifest import DatasetManifest
 
-Manifest = dict[str, Any]
 _TABLES: Final = ("interactions", "users", "items", "item_history", "user_history")
 
 
-def stored_manifest(installation: Installation, version: str | None = None) -> Manifest | None:
-    """The manifest of a data set, or of the newest one; None when it is not there."""
-    found = select(datasets.c.manifest).order_by(datasets.c.created_at.desc()).limit(1)
+def stored_manifest(installation: Installation, version: str | None = None) -> DatasetManifest | None:
+    """Return the manifest of a data set, or of the newest one; None if there is none."""
+    query = select(datasets.c.manifest).order_by(datasets.c.created_at.desc()).limit(1)
     if version:
-        found = found.where(datasets.c.version == version)
+        query = query.where(datasets.c.version == version)
     with installation.engine.connect() as connection:
-        manifest: Manifest | None = connection.execute(found).scalar()
+        manifest: DatasetManifest | None = connection.execute(query).scalar()
     return manifest
 
 
-def manifest_of(installation: Installation, version: str | None) -> Manifest:
-    """The manifest of a data set, by default the newest; says what to do when there is none."""
+def manifest_of(installation: Installation, version: str | None) -> DatasetManifest:
+    """Return the manifest of a data set, by default the newest; the error for a missing one names the next step."""
     manifest = stored_manifest(installation, version)
     if manifest is None:
         newest = stored_manifest(installation) if version else None
@@ -42,7 +42,7 @@ def manifest_of(installation: Installation, version: str | None) -> Manifest:
 
 @cache
 def open_dataset(version: str) -> Dataset:
-    """The data set of that version; opened once a process, since several tasks of a flow look at it."""
+    """Open a data set; it is opened once per process, because several tasks of a flow read it."""
     installation = current()
     manifest = manifest_of(installation, version)
     # Data sets of earlier formats have no history of values.
@@ -52,12 +52,12 @@ def open_dataset(version: str) -> Dataset:
     def stored(name: str, cut: int) -> pa.Table | None:
         if cut not in dataset.cuts.all():
             return None
-        then = [(columns.AS_OF, "=", cut)]
-        return installation.lake.read_dataset(version, name, then).drop_columns([columns.AS_OF])
+        at_cut = [(columns.AS_OF, "=", cut)]
+        return installation.lake.read_dataset(version, name, at_cut).drop_columns([columns.AS_OF])
 
     return replace(dataset, stored=stored)
 
 
 def newest_version() -> str:
-    """The newest data set's name; says what to do when there is none."""
+    """Return the newest version; the error before the first names the next step."""
     return str(manifest_of(current(), None)["version"])

@@ -1,4 +1,4 @@
-"""Measures the share of empty values of each feature, source by source."""
+"""Measures the share of empty values of each feature by source."""
 
 from typing import Final
 
@@ -26,13 +26,13 @@ def null_shares(
 ) -> dict[str, dict[str, float]]:
     """Return the share of empty values by source and by feature, as `<table>_<feature>`.
 
-    The source of a user or an item is that of the batch that described it last.
+    The source of a user or an item is the source of the last batch with its attributes.
     """
     sources = _sources(installation)
     described = (
         {} if len(sources) < 2 else {key: _described(installation, table) for key, table in _DESCRIBED_BY.items()}
     )
-    found: dict[str, dict[str, float]] = {}
+    shares_by_source: dict[str, dict[str, float]] = {}
     for table, features in TABLES.items():
         names = [feature.name for feature in features]
         shares = ", ".join(f'1 - count("{name}") / count(*)' for name in names)
@@ -45,17 +45,17 @@ def null_shares(
             total = connection.execute(f"SELECT {shares} FROM {stored[table]} HAVING count(*) > 0").fetchall()
             lines = [(source, *line) for source in sources for line in total]
         for source, *values in lines:
-            found.setdefault(source, {}).update(
+            shares_by_source.setdefault(source, {}).update(
                 {f"{table}_{name}": float(value) for name, value in zip(names, values, strict=True)}
             )
-    return found
+    return shares_by_source
 
 
 def _sources(installation: Installation) -> list[str]:
     """Return the sources of committed batches."""
-    named = select(ingest_batches.c.source).where(ingest_batches.c.status == COMMITTED).distinct()
+    query = select(ingest_batches.c.source).where(ingest_batches.c.status == COMMITTED).distinct()
     with installation.engine.connect() as database:
-        return sorted(database.execute(named).scalars())
+        return sorted(database.execute(query).scalars())
 
 
 def _described(installation: Installation, table: Table) -> pa.Table:

@@ -1,7 +1,7 @@
-"""Builds an old data set again, from the events and the users it names, and compares: nothing may have moved."""
+"""Builds an old data set again from the same events and users, and compares the results."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,55 +19,67 @@ from tasks.datasets.build_dataset import FORMAT
 from tasks.datasets.content_hash import ENGINE, content_hash
 from tasks.datasets.event_workspace import Workspace, workspace
 from tasks.datasets.load_dataset import manifest_of
-from tasks.datasets.snapshot_tables import COPIED, Part, keys_of, parts, stored_rows
+from tasks.datasets.manifest import DatasetManifest
+from tasks.datasets.snapshot_tables import COPIED, TablePart, keys_of, parts, stored_rows
 from tasks.lake.reference_data import ReferenceData
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 
 
 class VersionGoneError(TailorbirdError):
-    """What a data set was built from, or how, is no longer there."""
+    """The inputs or the code of an old data set are gone."""
 
 
-@task(description="An old data set built again and compared with what it was.")
+class RebuiltDataset(TypedDict):
+    """The comparison of a rebuilt data set with the stored one."""
+
+    version: str
+    same: bool
+    differs: list[str]
+    """Tables with other content."""
+    users_left: int
+    """Users who were erased, suppressed or have withdrawn consent since."""
+
+
+@task(description="Build an old data set again and compare it with the stored one.")
 @hold_pseudonym_key
-def rebuild_dataset(version: str) -> dict[str, Any]:
-    """Work a data set out again, without storing it; returns its version, what differs, and how many users have left.
+def rebuild_dataset(version: str) -> RebuiltDataset:
+    """Compute a data set again without storing it, and compare it with the stored one.
 
-    Users who were erased, suppressed or have withdrawn since are left out, so then the content differs.
+    Users who were erased, suppressed or have withdrawn consent since are left out, so the content then differs.
     """
     installation = current()
     manifest = manifest_of(installation, version)
     if manifest["format"] != FORMAT:
         raise VersionGoneError(
-            f"{version} was built by an earlier version of Tailorbird, which worked features out in another way. It "
+            f"{version} was built by an earlier version of Tailorbird, which computed features in another way. It "
             "stays usable. Build a new data set with `tailorbird features`."
         )
-    known, left = _known_then(installation, version)
+    known, users_left = _known_then(installation, version)
     moments = Cuts(*(manifest[name] for name in ("validation_from", "test_from", "as_of")))
     with workspace(installation, known, _files(installation, manifest["events_version"])) as space:
-        then = _digests(installation, space, manifest)
-        found = {}
-        for name, made in parts(space, known, moments, LabelConfig.from_dict(manifest["label"])).items():
-            _store(space, f"rebuilt_{name}", made)
-            found[name] = content_hash(space.connection, f"rebuilt_{name}", keys_of(name))
-    differs = [name for name, digest in found.items() if digest != then[name]]
-    return {"version": version, "same": not differs, "differs": differs, "users_left": left}
+        stored = _digests(installation, space, manifest)
+        rebuilt = {}
+        for name, table_parts in parts(space, known, moments, LabelConfig.from_dict(manifest["label"])).items():
+            _store(space, f"rebuilt_{name}", table_parts)
+            rebuilt[name] = content_hash(space.connection, f"rebuilt_{name}", keys_of(name))
+    differs = [name for name, digest in rebuilt.items() if digest != stored[name]]
+    return {"version": version, "same": not differs, "differs": differs, "users_left": users_left}
 
 
-def _store(space: Workspace, name: str, made: Sequence[Part]) -> None:
-    with space.cursor() as mine:  # what is worked out there streams into the table here
-        for number, part in enumerate(made):
-            rows = space.connection.from_arrow(part(mine))
+def _store(space: Workspace, name: str, table_parts: Sequence[TablePart]) -> None:
+    with space.cursor() as cursor:  # rows stream from the cursor into the table
+        for number, part in enumerate(table_parts):
+            rows = space.connection.from_arrow(part(cursor))
             store = rows.insert_into if number else rows.create
             store(name)
 
 
-def _digests(installation: Installation, space: Workspace, manifest: dict[str, Any]) -> dict[str, str]:
-    """Those of the manifest, or those of what is stored, when an engine took them that has another hash function."""
-    noted: dict[str, str] = manifest["content_hash"]
+def _digests(installation: Installation, space: Workspace, manifest: DatasetManifest) -> dict[str, str]:
+    """Return the digests of the manifest, or compute those of the stored tables if the hash function differs."""
+    recorded = manifest["content_hash"]
     if manifest["hashed_by"] == ENGINE:
-        return noted
-    stored = {name: stored_rows(installation, manifest["version"], name) for name in noted}
+        return recorded
+    stored = {name: stored_rows(installation, manifest["version"], name) for name in recorded}
     return {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()}
 
 
@@ -82,15 +94,15 @@ def _files(installation: Installation, events_version: int) -> list[str]:
 
 
 def _known_then(installation: Installation, version: str) -> tuple[ReferenceData, int]:
-    """What the data set was made of, less who has left since; and how many those are."""
+    """Return the reference data of the data set without the users who have left since, and their number."""
     tables = {name: installation.lake.read_dataset(version, name) for name in COPIED}
     gone = select(suppressions.c.user_key)
     staying = select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(gone))
     with installation.engine.connect() as connection:
-        here_still = pa.array(connection.execute(staying).scalars().all(), pa.string())
-    kept = {
-        name: rows.filter(pc.is_in(rows[columns.USER_KEY], value_set=here_still))
+        remaining = pa.array(connection.execute(staying).scalars().all(), pa.string())
+    filtered = {
+        name: rows.filter(pc.is_in(rows[columns.USER_KEY], value_set=remaining))
         for name, rows in tables.items()
         if name in ("users", "user_history")
     }
-    return ReferenceData(**(tables | kept)), len(tables["users"]) - len(kept["users"])
+    return ReferenceData(**(tables | filtered)), len(tables["users"]) - len(filtered["users"])

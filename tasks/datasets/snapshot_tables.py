@@ -1,4 +1,4 @@
-"""The tables of a data set, worked out from a workspace: features at each cut, and what became of it afterwards."""
+"""Computes the tables of a data set from a workspace: features at each cut, and labels after it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,16 +20,16 @@ from models.primitives.arrow_sql import texts
 from tasks.datasets.event_workspace import Workspace
 from tasks.lake.reference_data import ReferenceData
 
-Part = Callable[[Workspace], pa.RecordBatchReader]
-"""Works out a part of a table, all of it or that of one cut."""
+TablePart = Callable[[Workspace], pa.RecordBatchReader]
+"""A function that computes a table, or the part of a table at one cut."""
 
-_AT_ONCE: Final = 2
+_PARALLEL_TABLES: Final = 2
 _LABELS: Final = "labels"
 COPIED: Final = ("users", "items", "aliases", "batches", "item_history", "user_history")
 BUILDS: Final[dict[str, Build]] = {name: table.build for name, table in TABLES.items()} | {
-    "sequences": lambda events, _items, now, materialize=no_cache: sequences(events, now)  # noqa: ARG005 -- as the others are called
+    "sequences": lambda events, _items, now, materialize=no_cache: sequences(events, now)  # noqa: ARG005 -- the signature of `Build`
 }
-"""What is worked out at each cut, by the name of its table."""
+"""The features of each cut, by the name of their table."""
 _INTERACTIONS: Final = f"""
     SELECT user_key, item_id, occurred_at, received_at, refunded_at, session_id, quantity, value
     FROM events WHERE event_type = '{columns.PURCHASE}'
@@ -37,49 +37,49 @@ _INTERACTIONS: Final = f"""
 
 
 def stored_rows(installation: Installation, version: str, name: str) -> str:
-    """SQL for a table of a data set in the lake; Delta writes no file for an empty one."""
+    """Return SQL of a table of a data set in the lake; Delta writes no file for an empty one."""
     files = installation.lake.dataset_files(version, name)
-    return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
+    return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS empty WHERE false)"
 
 
-def parts(space: Workspace, known: ReferenceData, moments: Cuts, label: LabelConfig) -> dict[str, list[Part]]:
-    """The tables of a data set by name.
+def parts(space: Workspace, known: ReferenceData, moments: Cuts, label: LabelConfig) -> dict[str, list[TablePart]]:
+    """Return the parts of each table of a data set, by name.
 
-    Raises LabelError when what the labels tell is not over by the next cut.
+    Raises LabelError if the labels' horizon ends after the next cut.
     """
     stretches, spans = [*pairwise(moments.all())], pairwise((0, *moments.all()))
     for cut, end in stretches:
         _labelled(space, cut, end, label)
     return {
-        "interactions": [lambda space: space.named(space.connection.sql(_INTERACTIONS))],
+        "interactions": [lambda space: space.with_keys(space.connection.sql(_INTERACTIONS))],
         **{name: [partial(_copied, rows=getattr(known, name))] for name in COPIED},
         **features(moments),
         _LABELS: [partial(_labels, cut=cut, end=end, label=label) for cut, end in stretches],
-        "impressions": [partial(_shown, start=start, cut=cut, label=label) for start, cut in spans],
+        "impressions": [partial(_impressions, start=start, cut=cut, label=label) for start, cut in spans],
     }
 
 
 def write(
-    installation: Installation, space: Workspace, version: str, tables: Mapping[str, Sequence[Part]]
+    installation: Installation, space: Workspace, version: str, tables: Mapping[str, Sequence[TablePart]]
 ) -> Iterator[str]:
-    """Write tables of a data set to the lake, all of one cut before those of the next; yields their names part by part.
+    """Write tables to the lake, all parts of one cut before those of the next; yields their names part by part.
 
-    Planning and encoding keep one core busy: meanwhile the others work on a second table. More at a time would only
-    share the same memory.
+    Planning and encoding keep one core busy; meanwhile the other cores work on a second table. More tables at a time
+    would only share the same memory.
     """
 
-    def written(name: str, part: Part, before: Future[str] | None) -> str:
+    def written(name: str, part: TablePart, before: Future[str] | None) -> str:
         if before:
-            before.result()  # it has begun: a pool takes work in the order in which it was given
-        with space.cursor() as mine:
-            installation.lake.write_dataset(version, name, part(mine), append=before is not None)
+            before.result()  # it has begun, because a pool starts work in the order of submission
+        with space.cursor() as cursor:
+            installation.lake.write_dataset(version, name, part(cursor), append=before is not None)
         return name
 
-    in_turn = zip_longest(*([(name, part) for part in made] for name, made in tables.items()))
+    by_cut = zip_longest(*([(name, part) for part in table_parts] for name, table_parts in tables.items()))
     latest: dict[str, Future[str]] = {}
-    with space.limit_engine_threads(_AT_ONCE), ThreadPoolExecutor(_AT_ONCE) as pool:
+    with space.limit_engine_threads(_PARALLEL_TABLES), ThreadPoolExecutor(_PARALLEL_TABLES) as pool:
         work = []
-        for name, part in filter(None, chain.from_iterable(in_turn)):
+        for name, part in filter(None, chain.from_iterable(by_cut)):
             latest[name] = pool.submit(written, name, part, latest.get(name))
             work.append(latest[name])
         try:
@@ -89,14 +89,14 @@ def write(
 
 
 def keys_of(name: str) -> tuple[str, ...]:
-    """The columns that name a row of a table whose numbers are worked out; none of one that is copied."""
+    """Return the key columns of a table with computed numbers; none for a copied table."""
     if name == _LABELS:
         return (columns.AS_OF, columns.USER_KEY, columns.ITEM_ID)
     return (columns.AS_OF, *TABLES[name].keys) if name in TABLES else ()
 
 
-def features(moments: Cuts) -> dict[str, list[Part]]:
-    """The tables of `BUILDS`, each as it was at each cut, with the cut in `as_of`."""
+def features(moments: Cuts) -> dict[str, list[TablePart]]:
+    """Return the tables of `BUILDS` at each cut, with the cut in `as_of`."""
     return {
         name: [partial(_built, build=build, moment=moment) for moment in moments.all()]
         for name, build in BUILDS.items()
@@ -104,13 +104,13 @@ def features(moments: Cuts) -> dict[str, list[Part]]:
 
 
 def _built(space: Workspace, build: Build, moment: int) -> pa.RecordBatchReader:
-    return _dated(space, build(space.events(), space.items(moment), moment, space.keep), moment)
+    return _dated(space, build(space.events(), space.items(moment), moment, space.cached), moment)
 
 
 def _dated(space: Workspace, frame: Frame, moment: int) -> pa.RecordBatchReader:
-    """A frame with its `moment` in `as_of`."""
+    """Return the rows of a frame with `moment` in `as_of`."""
     rows = frame.to_native().sql_query()
-    return space.named(space.connection.sql(f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM ({rows})"))
+    return space.with_keys(space.connection.sql(f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM ({rows})"))
 
 
 def _copied(_space: Workspace, rows: pa.Table) -> pa.RecordBatchReader:
@@ -122,10 +122,10 @@ def _labels(space: Workspace, cut: int, end: int, label: LabelConfig) -> pa.Reco
 
 
 def _labelled(space: Workspace, cut: int, end: int, label: LabelConfig) -> Frame:
-    """What happened after a cut, as far as it was known at the next one."""
+    """Return the labels after a cut, as known at the next cut."""
     return labels(space.events(), cut, label.until(end - cut), end)
 
 
-def _shown(space: Workspace, start: int, cut: int, label: LabelConfig) -> pa.RecordBatchReader:
-    """What became of the impressions from one cut to the next, as far as it was known then."""
+def _impressions(space: Workspace, start: int, cut: int, label: LabelConfig) -> pa.RecordBatchReader:
+    """Return the impressions from one cut to the next with their outcomes, as known at the latter."""
     return _dated(space, impressions(space.events(), start, cut, label), cut)

@@ -1,4 +1,4 @@
-"""Puts every user into static segments, by purchases and by traits, where SQL can ask for them."""
+"""Assigns every user to static segments, by purchases and by traits, in tables of the database."""
 
 import duckdb
 import pyarrow as pa
@@ -21,7 +21,7 @@ def segment_users(
     traits: pa.Table,
     as_of: int,
 ) -> None:
-    """Fit the segments of a data set on its user features (SQL for them) at `as_of`, and store who belongs to which."""
+    """Fit the segments of a data set on its user features (as SQL) at `as_of`, and store the assignment."""
     chosen = f"SELECT * EXCLUDE (as_of) FROM {user_features} WHERE {columns.AS_OF} = {as_of}"
     features = connection.sql(chosen).to_arrow_table()
     fitted = Segments.fit(features, traits, _SEED)
@@ -29,5 +29,5 @@ def segment_users(
     with installation.engine.begin() as database:
         for table, rows in tables.items():
             database.execute(delete(table).where(table.c.dataset_version == version))
-            named = rows.append_column("dataset_version", pa.repeat(version, len(rows)))
-            copy_table(database, table.name, named)
+            versioned = rows.append_column("dataset_version", pa.repeat(version, len(rows)))
+            copy_table(database, table.name, versioned)

@@ -1,1 +1,1 @@
-"""Names the users of every store by a new pseudonym key: tables, lake, data sets, quarantine."""
+"""Re-keys the users of every store with a new pseudonym key: tables, lake, data sets, quarantine."""

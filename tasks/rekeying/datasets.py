@@ -1,8 +1,8 @@
-"""The data sets of the lake under new user keys: what was learned from them stays comparable."""
+"""Re-keys the data sets of the lake, so that models trained on them stay comparable."""
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -17,15 +17,16 @@ from infra.lake.delta_lake import DATASET_FILES, Lake
 from models import columns
 from models.primitives.arrow_sql import texts
 from tasks.datasets.content_hash import ENGINE, content_hash
+from tasks.datasets.manifest import DatasetManifest
 from tasks.datasets.snapshot_tables import keys_of
 
 _KEYS: Final = (columns.USER_KEY, "device", "known")
-"""Columns that hold user keys, of all tables of a data set."""
+"""Columns with user keys, of all tables of a data set."""
 _MARK: Final = "pseudonym-key"
 
 
 def rekey_datasets(lake: Lake, known: list[str], rotation: Rotation) -> Iterator[str]:
-    """Re-key the data sets of these versions and delete what a build left that was cut short; yields what is done."""
+    """Re-key the data sets of these versions and delete the files of interrupted builds; yields each finished table."""
     for version in lake.stored_datasets():
         if version not in known:
             lake.drop_dataset(version)
@@ -35,7 +36,7 @@ def rekey_datasets(lake: Lake, known: list[str], rotation: Rotation) -> Iterator
 
 
 def missing(lake: Lake, known: list[str], rotation: Rotation) -> dict[tuple[str, str], list[str]]:
-    """The tables of these data sets, and the keys that each of them lacks. Raises RotationRefusedError."""
+    """Return the tables of these data sets with the keys that each lacks. Raises RotationRefusedError."""
     owned = lake.ownership()
     earlier = owned.key if owned else None
     return {
@@ -63,25 +64,25 @@ def _rekeyed(rows: pa.Table, names: list[str], added: list[str]) -> pa.Table:
 
 
 def versions(connection: Connection) -> list[str]:
-    """The data sets that the database knows."""
+    """Return the versions of the data sets in the database."""
     return list(connection.execute(select(datasets.c.version).order_by(datasets.c.version)).scalars())
 
 
-def note(connection: Connection, lake: Lake) -> None:
-    """Let every data set's manifest say what it holds now, and which version of the events has what it was made of."""
+def update_manifests(connection: Connection, lake: Lake) -> None:
+    """Update every manifest: its content hashes, and the version of the events that has its inputs."""
     events = lake.events()
     for version, manifest in connection.execute(select(datasets.c.version, datasets.c.manifest)).all():
         changed = {**manifest, "content_hash": _hashes(lake, version, manifest), "hashed_by": ENGINE}
         changed["events_version"] = events.version() if events else manifest["events_version"]
-        mine = datasets.c.version == version
-        connection.execute(update(datasets).where(mine).values(manifest=changed))
+        row = datasets.c.version == version
+        connection.execute(update(datasets).where(row).values(manifest=changed))
 
 
-def _hashes(lake: Lake, version: str, manifest: dict[str, Any]) -> dict[str, str]:
-    found = {}
+def _hashes(lake: Lake, version: str, manifest: DatasetManifest) -> dict[str, str]:
+    hashes = {}
     for name in manifest["content_hash"]:
         files = lake.dataset_files(version, name)
-        rows = f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
+        rows = f"read_parquet({texts(files)})" if files else "(SELECT 1 AS empty WHERE false)"
         with duckdb.connect() as engine:
-            found[name] = content_hash(engine, rows, keys_of(name))
-    return found
+            hashes[name] = content_hash(engine, rows, keys_of(name))
+    return hashes

@@ -1,4 +1,4 @@
-"""The events of the lake under new user keys, month by month."""
+"""Re-keys the events of the lake, month by month."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,9 +19,9 @@ _MARK: Final = "pseudonym-key of {}"
 
 
 def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
-    """Re-key all events and delete what was there before; yields what is done.
+    """Re-key all events and delete the old files; yields each finished month.
 
-    Each month is one commit with a mark: stopped at any moment, it goes on where it stopped.
+    Each month is one commit with a mark, so that a stopped rotation continues there.
     """
     table = lake.events()
     if table is None:
@@ -36,7 +36,7 @@ def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
 
 
 def missing(lake: Lake, rotation: Rotation) -> list[tuple[str, list[str]]]:
-    """The months of the events, and the keys that each of them lacks. Raises RotationRefusedError."""
+    """Return the months of the events with the keys that each lacks. Raises RotationRefusedError."""
     table, owned = lake.events(), lake.ownership()
     months = [row.month for row in compaction.months(table)] if table else []
     marks = [table.transaction_version(_MARK.format(month)) if table else None for month in months]
@@ -45,23 +45,23 @@ def missing(lake: Lake, rotation: Rotation) -> list[tuple[str, list[str]]]:
 
 
 def rekeyed_events(rows: pa.Table, added: list[str]) -> pa.Table:
-    """Stored events under new user keys."""
-    changed = remade(rows, added)
+    """Return stored events under new user keys."""
+    changed = rekeyed_columns(rows, added)
     for name in changed.column_names:
         rows = _with(rows, name, changed[name])
     return rows
 
 
-def remade(rows: pa.Table, added: list[str]) -> pa.Table:
-    """The columns that follow from user keys: the new keys, ids that were made of the old ones, and hashes."""
+def rekeyed_columns(rows: pa.Table, added: list[str]) -> pa.Table:
+    """Return the columns that depend on user keys: the new keys, ids derived from the old ones, and hashes."""
     people = rows[columns.USER_KEY].combine_chunks().dictionary_encode()
     keys = rekeyed(people.dictionary, added).take(people.indices)
     stated = rows.select([name for name in PAYLOAD_COLUMNS if name in rows.column_names])
     for name in set(PAYLOAD_COLUMNS) - set(stated.column_names):  # a lake of an earlier version has fewer columns
         stated = stated.append_column(name, pa.nulls(len(rows), pa.string()))
-    made = pc.equal(stated[columns.EVENT_ID], transform.identified(stated)[columns.EVENT_ID])
+    derived = pc.equal(stated[columns.EVENT_ID], transform.identified(stated)[columns.EVENT_ID])
     stated = _with(stated, columns.USER_KEY, keys)
-    ids = pc.if_else(made, transform.identified(stated)[columns.EVENT_ID], stated[columns.EVENT_ID])
+    ids = pc.if_else(derived, transform.identified(stated)[columns.EVENT_ID], stated[columns.EVENT_ID])
     stated = add_fingerprints(_with(stated, columns.EVENT_ID, ids))
     return stated.select([columns.USER_KEY, columns.EVENT_ID, columns.PAYLOAD_HASH])
 

@@ -1,51 +1,52 @@
-"""Events in quarantine under new user keys: what was made of the old ones is made again."""
+"""Re-keys the events in quarantine: ids and hashes derived from user keys are computed again."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pyarrow as pa
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from infra.database.bulk_copy import copy_table
 from models import columns
 from models.columns import ROW
 from tasks.ingest.quarantine.replay_rows import quarantined_events
-from tasks.rekeying.events import remade
+from tasks.rekeying.events import rekeyed_columns
 
-_AT_ONCE: Final = 20_000
-_WAITING: Final = text(
+_BATCH_ROWS: Final = 20_000
+_SELECT_BATCH: Final = text(
     "SELECT batch_id, row_number, payload FROM quarantine "
     f"WHERE payload ? '{columns.PAYLOAD_HASH}' AND (batch_id, row_number) > (:batch, :row) "
     "ORDER BY batch_id, row_number LIMIT :most"
 )
-_STORED: Final = text(
-    "UPDATE quarantine SET payload = payload || jsonb_build_object('event_id', remade.event_id, "
-    "'payload_hash', remade.payload_hash) FROM remade "
-    "WHERE quarantine.batch_id = remade.batch_id AND quarantine.row_number = remade.row_number"
+_UPDATE_PAYLOADS: Final = text(
+    "UPDATE quarantine SET payload = payload || jsonb_build_object('event_id', rekeyed_events.event_id, "
+    "'payload_hash', rekeyed_events.payload_hash) FROM rekeyed_events "
+    "WHERE quarantine.batch_id = rekeyed_events.batch_id AND quarantine.row_number = rekeyed_events.row_number"
 )
 
 
 def rekey_quarantine(connection: Connection, added: list[str]) -> None:
-    """Make event ids and hashes again of the user keys to come; call it before `rekey_tables`, which stores the keys.
+    """Compute event ids and hashes from the new user keys; call it before `rekey_tables`, which stores the keys.
 
-    A replay would do the same; until then they would still be made of the old keys.
+    Until a replay, they would otherwise depend on the old keys.
     """
     connection.execute(
         text(
-            "CREATE TEMP TABLE remade (batch_id text, row_number bigint, event_id text, payload_hash text) "
+            "CREATE TEMP TABLE rekeyed_events (batch_id text, row_number bigint, event_id text, payload_hash text) "
             "ON COMMIT DROP"
         )
     )
     last: tuple[str, int] = ("", -1)
-    while rows := connection.execute(_WAITING, {"batch": last[0], "row": last[1], "most": _AT_ONCE}).all():
+    while rows := connection.execute(_SELECT_BATCH, {"batch": last[0], "row": last[1], "most": _BATCH_ROWS}).all():
         last = (rows[-1].batch_id, rows[-1].row_number)
-        copy_table(connection, "remade", _remade(rows, added))
-    connection.execute(_STORED)
+        copy_table(connection, "rekeyed_events", _rekeyed(rows, added))
+    connection.execute(_UPDATE_PAYLOADS)
 
 
-def _remade(rows: Any, added: list[str]) -> pa.Table:
+def _rekeyed(rows: Sequence[Row[Any]], added: list[str]) -> pa.Table:
     batches = pa.array([row.batch_id for row in rows], pa.string())
     numbers = pa.array([row.row_number for row in rows], pa.int64())
-    # Numbered by place: numbers of rows repeat from batch to batch.
-    events = remade(quarantined_events(enumerate(row.payload for row in rows)), added)
-    place = {columns.BATCH_ID: batches, ROW: numbers}
-    return pa.table(place | {name: events[name] for name in (columns.EVENT_ID, columns.PAYLOAD_HASH)})
+    # Numbered by position, because row numbers repeat from batch to batch.
+    events = rekeyed_columns(quarantined_events(enumerate(row.payload for row in rows)), added)
+    position = {columns.BATCH_ID: batches, ROW: numbers}
+    return pa.table(position | {name: events[name] for name in (columns.EVENT_ID, columns.PAYLOAD_HASH)})

@@ -1,4 +1,4 @@
-"""Repeated events under new user keys: new ids are noted before the lake changes, and stored with the tables."""
+"""Re-keys repeated events: new ids are saved before the lake changes, and stored with the tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,44 +16,44 @@ from infra.lake.delta_lake import Lake
 from models import columns
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.undo.repeated_events import read_repeats, store_repeats
-from tasks.rekeying.events import missing, remade
+from tasks.rekeying.events import missing, rekeyed_columns
 
 _NAME: Final = "ids-of-repeats-{}.arrow"
 _OLD, _NEW = "old", "new"
 _LAKE: Final = "read_parquet({files}, union_by_name = true)"
 
 
-def note_ids(engine: Engine, lake: Lake, settings: Settings, rotation: Rotation) -> None:
-    """Write the new ids of all repeated events to a file; a rotation that goes on finds it.
+def save_ids(engine: Engine, lake: Lake, settings: Settings, rotation: Rotation) -> None:
+    """Write the new ids of all repeated events to a file, which a continued rotation reads.
 
-    An id that was made of a user's key can be made again only while the lake holds the event under the old id.
+    An id derived from a user key can be computed again only while the lake has the event under the old id.
     """
     path = _path(settings, rotation)
     if path.exists():
         return
     with engine.connect() as connection:
-        wanted = _wanted(connection)
-    if not len(wanted):
+        repeated = _repeated_ids(connection)
+    if not len(repeated):
         return
-    made = [_made(lake, wanted, month, added) for month, added in missing(lake, rotation) if added]
-    if made:
+    mappings = [_id_mapping(lake, repeated, month, added) for month, added in missing(lake, rotation) if added]
+    if mappings:
         draft = path.with_suffix(".draft")
-        feather.write_feather(pa.concat_tables(made), str(draft))
+        feather.write_feather(pa.concat_tables(mappings), str(draft))
         draft.replace(path)
 
 
 def rekey_repeats(connection: Connection, settings: Settings, rotation: Rotation) -> None:
-    """Store the repeated events of every batch under the noted ids."""
+    """Store the repeated events of every batch under the saved ids."""
     path = _path(settings, rotation)
     if not path.exists():
         return
-    made = feather.read_table(str(path))
+    id_mapping = feather.read_table(str(path))
     for batch_id in _batches(connection):
         for chunk, rows in read_repeats(connection, batch_id):
-            store_repeats(connection, {(batch_id, chunk): _renamed(rows, made)})
+            store_repeats(connection, {(batch_id, chunk): _with_new_ids(rows, id_mapping)})
 
 
-def forget_ids(settings: Settings) -> None:
+def delete_ids(settings: Settings) -> None:
     """Delete the file, which links old ids to new ones."""
     for path in (settings.var / FOLDER).glob(_NAME.format("*")):
         path.unlink()
@@ -67,23 +67,25 @@ def _batches(connection: Connection) -> Sequence[str]:
     return connection.execute(select(ingest_repeats.c.batch_id).distinct()).scalars().all()
 
 
-def _wanted(connection: Connection) -> pa.Table:
+def _repeated_ids(connection: Connection) -> pa.Table:
     """Return the ids of all repeated events, each once."""
-    held = [pa.table({columns.EVENT_ID: pa.array([], pa.string())})]
+    tables = [pa.table({columns.EVENT_ID: pa.array([], pa.string())})]
     for batch_id in _batches(connection):
-        held += [rows.select([columns.EVENT_ID]) for _, rows in read_repeats(connection, batch_id)]
-    return pa.concat_tables(held).group_by(columns.EVENT_ID).aggregate([])
+        tables += [rows.select([columns.EVENT_ID]) for _, rows in read_repeats(connection, batch_id)]
+    return pa.concat_tables(tables).group_by(columns.EVENT_ID).aggregate([])
 
 
-def _made(lake: Lake, wanted: pa.Table, month: str, added: list[str]) -> pa.Table:
-    """Return the ids of a month's repeated events that change, old and new."""
+def _id_mapping(lake: Lake, repeated: pa.Table, month: str, added: list[str]) -> pa.Table:
+    """Return the old and new ids of a month's repeated events, for ids that change."""
     source = _LAKE.format(files=texts(lake.event_files(months=[month])))
-    found = query(f"SELECT held.* FROM {source} AS held SEMI JOIN wanted USING ({columns.EVENT_ID})", wanted=wanted)
-    ids = pa.table({_OLD: found[columns.EVENT_ID], _NEW: remade(found, added)[columns.EVENT_ID]})
+    events = query(
+        f"SELECT events.* FROM {source} AS events SEMI JOIN repeated USING ({columns.EVENT_ID})", repeated=repeated
+    )
+    ids = pa.table({_OLD: events[columns.EVENT_ID], _NEW: rekeyed_columns(events, added)[columns.EVENT_ID]})
     return ids.filter(pa.compute.not_equal(ids[_OLD], ids[_NEW]))
 
 
-def _renamed(rows: pa.Table, made: pa.Table) -> pa.Table:
-    places = pa.compute.index_in(rows[columns.EVENT_ID], made[_OLD])
-    ids = pa.compute.coalesce(made[_NEW].take(places), rows[columns.EVENT_ID])
+def _with_new_ids(rows: pa.Table, id_mapping: pa.Table) -> pa.Table:
+    positions = pa.compute.index_in(rows[columns.EVENT_ID], id_mapping[_OLD])
+    ids = pa.compute.coalesce(id_mapping[_NEW].take(positions), rows[columns.EVENT_ID])
     return rows.set_column(rows.column_names.index(columns.EVENT_ID), columns.EVENT_ID, ids)

@@ -1,4 +1,4 @@
-"""Rotates the pseudonym key: re-keys every store, and goes on where it was stopped."""
+"""Rotates the pseudonym key: re-keys every store, and continues where it was stopped."""
 
 from functools import partial
 
@@ -17,44 +17,44 @@ from tasks.orchestration.defects import without_values
 from tasks.orchestration.progress import Advance, progress
 from tasks.rekeying import datasets, events, tables
 from tasks.rekeying.quarantine import rekey_quarantine
-from tasks.rekeying.repeats import forget_ids, note_ids, rekey_repeats
+from tasks.rekeying.repeats import delete_ids, rekey_repeats, save_ids
 from tasks.rekeying.tables import tidy
 
 
 @without_values
 def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason: str) -> None:
-    """Name all users by a new key; every earlier raw id gives the same user as before.
+    """Replace the pseudonym key; every raw user id still leads to the same user.
 
-    Stopped at any moment, nothing else works until the same call goes on, and it ends as if it had never been stopped:
-    first the lake, step by step with marks; then the tables with the record of the new key, in one transaction; then
-    the key's file. Raises WorkRunsError while anything works with user keys, RotationRefusedError for a key of the
-    environment that is recorded already.
+    The lake comes first, step by step with marks; then the tables and the record of the new key, in one transaction;
+    then the key's file. After a stop nothing else works until the same call is repeated, which continues there. Raises
+    WorkRunsError while other work uses user keys, and RotationRefusedError for a key of the environment that is
+    recorded already.
     """
     lake = Lake(settings.lake)
     with usage_lock.exclusive(engine) as confirm:
         check = partial(_check_lake, engine, lake)
         rotation = pseudonym_key_rotation.begin_rotation(engine, settings, actor, reason, check)
         if rotation is None:
-            forget_ids(settings)
+            delete_ids(settings)
             return
         drop_orphaned_workspaces(settings.var)
         with progress("rotate the pseudonym key", _steps(engine, lake, rotation)) as advance:
-            note_ids(engine, lake, settings, rotation)
+            save_ids(engine, lake, settings, rotation)
             _rekey_lake(engine, lake, rotation, advance)
             confirm()
             _rekey_database(engine, lake, settings, rotation, advance)
-        forget_ids(settings)
+        delete_ids(settings)
         pseudonym_key_rotation.end_rotation(settings, rotation)
         tidy(engine)
 
 
 def _check_lake(engine: Engine, lake: Lake, rotation: Rotation) -> None:
-    """Raise when the lake is another installation's, or named with a key that the chain does not continue."""
+    """Raise an error if the lake is another installation's, or if its key is not part of the chain."""
     with engine.connect() as connection:
-        found, known = newest(rows(connection)), datasets.versions(connection)
+        recorded, known = newest(rows(connection)), datasets.versions(connection)
     owned = lake.ownership()
-    if owned is not None and INSTALLATION in found and owned.installation != found[INSTALLATION].fingerprint:
-        ownership_checks.refuse_lake(lake, owned.installation, found[INSTALLATION].fingerprint)
+    if owned is not None and INSTALLATION in recorded and owned.installation != recorded[INSTALLATION].fingerprint:
+        ownership_checks.refuse_lake(lake, owned.installation, recorded[INSTALLATION].fingerprint)
     events.missing(lake, rotation)
     datasets.missing(lake, known, rotation)
 
@@ -66,7 +66,7 @@ def _steps(engine: Engine, lake: Lake, rotation: Rotation) -> int:
 
 
 def _rekey_lake(engine: Engine, lake: Lake, rotation: Rotation, advance: Advance) -> None:
-    """First what is marked table by table; once all of it is done, the lake itself says so."""
+    """Re-key the lake table by table with marks, then record the new key in the lake."""
     with engine.connect() as connection:
         known = datasets.versions(connection)
     for month in events.rekey_events(lake, rotation):
@@ -85,5 +85,5 @@ def _rekey_database(engine: Engine, lake: Lake, settings: Settings, rotation: Ro
         for table in tables.rekey_tables(connection, added, rotation.generation):
             advance(note=table)
         remake_content(connection)
-        datasets.note(connection, lake)
+        datasets.update_manifests(connection, lake)
         complete_rotation(connection)

@@ -1,4 +1,4 @@
-"""PostgreSQL's tables under new user keys, in one transaction: readers see all of it or nothing."""
+"""Re-keys PostgreSQL's tables in one transaction, so that readers see all new keys or none."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -12,7 +12,7 @@ from tasks.scoring.partitions import existing, part
 
 
 class _Keys(NamedTuple):
-    """A column that holds user keys, in all rows or those that a condition chooses."""
+    """A column with user keys, in all rows or in those of a condition."""
 
     table: str
     column: str
@@ -45,10 +45,10 @@ _FIELDS: Final = (
 
 
 def rekey_tables(connection: Connection, added: list[str], generation: int) -> Iterator[str]:
-    """Re-key all tables by the added keys of the chain; yields what is done."""
-    found = _found(connection)
-    _map(connection, found, added)
-    for keys in found:
+    """Re-key all tables by the added keys of the chain; yields each finished table."""
+    key_columns = _key_columns(connection)
+    _create_mapping(connection, key_columns, added)
+    for keys in key_columns:
         connection.execute(
             text(
                 f"UPDATE {keys.table} SET {keys.column} = rekeyed.new FROM rekeyed "
@@ -68,22 +68,22 @@ def rekey_tables(connection: Connection, added: list[str], generation: int) -> I
 
 
 def count(connection: Connection) -> int:
-    """How many steps `rekey_tables` tells."""
-    return len(_found(connection)) + len(_FIELDS)
+    """Return the number of steps that `rekey_tables` yields."""
+    return len(_key_columns(connection)) + len(_FIELDS)
 
 
 def tidy(engine: Engine) -> None:
-    """Let PostgreSQL forget old rows, and statistics that quote them."""
+    """Remove old rows, and statistics with old keys, from PostgreSQL."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM (ANALYZE)"))
 
 
-def _found(connection: Connection) -> list[_Keys]:
+def _key_columns(connection: Connection) -> list[_Keys]:
     return [*_COLUMNS, _Keys("published_lists", "subject", _SHOWN), *_lists(connection)]
 
 
 def _lists(connection: Connection) -> list[_Keys]:
-    """The tables of all batches of lists for users, also of those whose run was cut short."""
+    """Return the tables of all batches of lists for users, including those of interrupted runs."""
     about = "SELECT batch_id FROM recommendation_batches WHERE subject_kind <> 'user'"
     others = set(connection.execute(text(about)).scalars())
     return [
@@ -93,11 +93,11 @@ def _lists(connection: Connection) -> list[_Keys]:
     ]
 
 
-def _map(connection: Connection, found: list[_Keys], added: list[str]) -> None:
-    """Make the temporary table `rekeyed` of every user key there is: no key of ours is sent to the server."""
-    columns = [f"SELECT {keys.column} AS key FROM {keys.table} WHERE {keys.where}" for keys in found]
+def _create_mapping(connection: Connection, key_columns: list[_Keys], added: list[str]) -> None:
+    """Create the temporary table `rekeyed` with every user key, so that no pseudonym key is sent to the server."""
+    columns = [f"SELECT {keys.column} AS key FROM {keys.table} WHERE {keys.where}" for keys in key_columns]
     columns += [f"SELECT {column} ->> '{name}' FROM {table}" for table, column, name in _FIELDS]
-    statement = f"SELECT key FROM ({' UNION '.join(columns)}) AS every WHERE key IS NOT NULL"
+    statement = f"SELECT key FROM ({' UNION '.join(columns)}) AS all_keys WHERE key IS NOT NULL"
     old = pa.array(connection.execute(text(statement)).scalars(), pa.string())
     connection.execute(text("CREATE TEMP TABLE rekeyed (old text PRIMARY KEY, new text NOT NULL) ON COMMIT DROP"))
     copy_table(connection, "rekeyed", pa.table({"old": old, "new": rekeyed(old, added)}))

@@ -1,7 +1,7 @@
 """Stores and reads the best settings of searches, by model and data set."""
 
-from collections.abc import Iterable
-from typing import Final, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -38,7 +38,7 @@ def find_other_search_result(installation: Installation, version: str, kind: str
     with installation.engine.connect() as connection:
         newest = joined.where(*others).order_by(search_results.c.finished_at.desc())
         rows = connection.execute(newest).mappings().all()
-    manifest = manifest_of(installation, version) if rows else {}
+    manifest: Mapping[str, Any] = manifest_of(installation, version) if rows else {}
     names = [column.name for column in search_results.c]
     similar = (row for row in rows if same_shape(row["manifest"], manifest))
     return next((cast(SearchResult, {name: row[name] for name in names}) for row in similar), None)

@@ -19,7 +19,7 @@ def test_what_several_threads_ask_for_at_once_is_worked_out_once() -> None:
                 return nw.from_native(mine.connection.sql(f"SELECT '{name}' AS name"))
 
             together.wait(10)
-            return mine.keep(frame, name).collect("pyarrow").item()
+            return mine.cached(frame, name).collect("pyarrow").item()
 
     with duckdb.connect() as connection, ThreadPoolExecutor(3) as pool:
         connection.execute("ATTACH ':memory:' AS kept")

@@ -6,14 +6,14 @@ import pytest
 
 from infra.installation import Installation
 from tasks.datasets.event_workspace import Workspace
-from tasks.datasets.snapshot_tables import Part, write
+from tasks.datasets.snapshot_tables import TablePart, write
 
 
-def saying(number: int) -> Part:
+def saying(number: int) -> TablePart:
     return lambda _space: pa.table({"number": [number]}).to_reader()
 
 
-def written(here: Installation, tables: dict[str, list[Part]]) -> list[str]:
+def written(here: Installation, tables: dict[str, list[TablePart]]) -> list[str]:
     with duckdb.connect() as connection:
         return [*write(here, Workspace(connection, {}), "v1", tables)]
 
@@ -41,7 +41,7 @@ def test_after_a_part_that_fails_no_further_work_begins(installation: Installati
     def failing(_space: Workspace) -> Any:
         raise ValueError("no room")
 
-    def noted(number: int) -> Part:
+    def noted(number: int) -> TablePart:
         def part(space: Workspace) -> Any:
             begun.append(number)
             return saying(number)(space)

@@ -46,7 +46,7 @@ def page(tmp_path: Path) -> AuditPage:
 
 def test_the_page_names_the_group_that_is_served_worse_and_shows_four_pictures(page: AuditPage) -> None:
     text = render(page)
-    assert page.found.status == "beyond margin"
+    assert page.audit.status == "beyond margin"
     assert "Worst off: age old (80 people)" in text
     assert text.count('<tr class="refused">') == 1
     assert text.count("data:image/png;base64,") == len(PLOTS) == 4
