@@ -26,7 +26,7 @@ def retrain(
     trials: int | None = 20,
     minutes: float | None = MAX_MINUTES,
     max_age_days: float = 30,
-    despite_feed: bool = False,
+    ignore_feed_check: bool = False,
     accept: list[str] = [],  # noqa: B006 -- read, never changed
     reason: str = "",
     accepted_by: str = "",
@@ -44,7 +44,7 @@ def retrain(
         trials: How many settings a search tries of each model.
         minutes: How long searches may take together.
         max_age_days: How old a search may be.
-        despite_feed: Retrain although the newest drift report says that the feed is broken.
+        ignore_feed_check: Retrain although the newest drift report says that the feed is broken.
         accept: Checks that the data set may fail, by their names in the message of a refusal.
         reason: Why they may fail; it is recorded with the data set.
         accepted_by: Who accepts them; it is recorded too.
@@ -52,7 +52,7 @@ def retrain(
     """
     drop_missed_slots()
     accepted = Acceptance.of(accept, reason, accepted_by)
-    with retraining(request, despite_feed) as work:
+    with retraining(request, ignore_feed_check) as work:
         if work.idle:
             return work.result()
         version = work.step("features", build_dataset(*later_split(), accepted, return_state=True))["version"]

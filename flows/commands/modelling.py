@@ -166,15 +166,18 @@ def retrain(
     model: Models = None,
     minutes: Annotated[float, _minutes("How long searches may take together, if any are due.")] = MAX_MINUTES,
     max_age_days: Annotated[float, typer.Option(min=0, max=_MOST_DAYS, help="How old a search may be.")] = 30,
-    despite_feed: Annotated[
-        bool, typer.Option("--despite-feed", help="Retrain although the newest report says that the feed is broken.")
+    ignore_feed_check: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-feed-check", "--despite-feed", help="Retrain although the newest report states a broken feed."
+        ),
     ] = False,
     accept: Accept = None,
     reason: AcceptReason = "",
     as_json: Json = False,
 ) -> None:
     """Learn again from the newest events: features, searches that are due, train, review."""
-    chosen = {"minutes": minutes, "max_age_days": max_age_days, "despite_feed": despite_feed}
+    chosen = {"minutes": minutes, "max_age_days": max_age_days, "ignore_feed_check": ignore_feed_check}
     chosen |= _accepted(accept, reason)
     run = running.flow("retrain")
     from flows.train import MODELS

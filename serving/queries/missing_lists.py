@@ -37,7 +37,7 @@ def require_published(engine: Engine, settings: Settings, placement: str, about:
     NoListsError with the next command for one without lists."""
     with engine.connect() as connection:
         found = connection.execute(_SUBJECT, {"placement": placement}).scalar()
-    subject = found or placements.one(settings, placement).about
+    subject = found or placements.one(settings, placement).subject
     if subject != about:
         ask = "tailorbird goes-with ITEM" if subject == "item" else "tailorbird recommend USER"
         raise PlacementError(f"The lists of {placement!r} are about {subject}s. Next: `{ask}`.")

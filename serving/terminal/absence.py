@@ -108,9 +108,9 @@ def _no_candidate(case: Case, scored: bool) -> str:
         return f"What the user did to it keeps it off (`hide`: {done})."
     if case.placement.policy == "discover" and look.bought(case.key, case.item):
         return 'The user bought it before, and the list shows only what is new to the user (`policy = "discover"`).'
-    if case.placement.policy == "again" and not look.is_due(case.key, case.item):
+    if case.placement.policy == "repurchase" and not look.is_due(case.key, case.item):
         what = f"{PURCHASE} of it is not due again yet" if look.bought(case.key, case.item) else "user never bought it"
-        return f'The {what}, and the list shows only what is due (`policy = "again"`).'
+        return f'The {what}, and the list shows only what is due (`policy = "repurchase"`).'
     if not scored:
         return _SILENT
     return (

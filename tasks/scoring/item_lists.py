@@ -25,12 +25,12 @@ from tasks.scoring.publish_batch import TextCodes, Work
 from tasks.scoring.user_lists import batch_spec, check_length, digest
 
 _FIT: Final[dict[str, Callable[[TrainingData], ScoringModel]]] = {
-    "likeness": SimilarToItem.fit,
-    "baskets": BoughtWithItem.fit,
+    "similarity": SimilarToItem.fit,
+    "co_purchase": BoughtWithItem.fit,
 }
 _SHORTFALL: Final = {
-    "likeness": "too few items are known to be like it",
-    "baskets": "too little is bought together with it",
+    "similarity": "too few items are known to be like it",
+    "co_purchase": "too little is bought together with it",
 }
 
 
@@ -47,7 +47,7 @@ def item_lists(installation: Installation, name: str, placement: Placement) -> W
 
     def lists(texts: TextCodes) -> Iterator[Lists]:
         data = dataset.once(("known at", cut), partial(dataset.training_data, cut))
-        method = str(placement.by)
+        method = str(placement.method)
         cascade = ModelCascade((_FIT[method](data),))
         builder = ListBuilder(cascade, None, rules, shortfall=_SHORTFALL[method])
         itself = sparse.eye_array(len(items), dtype=bool, format="csr")

@@ -27,7 +27,7 @@ def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
     """
     installation = current()
     placement = placements.one(installation.settings, name, k)
-    make = user_lists if placement.about == "user" else item_lists
+    make = user_lists if placement.subject == "user" else item_lists
     batch = publish_lists(installation, lambda: make(installation, name, placement), name)
     return {column: batch[column] for column in _SHOWN}
 

@@ -71,7 +71,7 @@ def batch_spec(name: str, placement: Placement, holder: Champion, made_from: str
     """What a batch is for; the same champion, length and `made_from` are the same batch."""
     version, k = holder["model_version"], placement.k
     key = f"v{version}-{k}-{made_from}"
-    return batch_state.BatchSpec(name, key, version, holder["dataset_version"], k, placement.about)
+    return batch_state.BatchSpec(name, key, version, holder["dataset_version"], k, placement.subject)
 
 
 def check_length(name: str, k: int, rules: CompiledRules) -> None:
@@ -116,7 +116,7 @@ def _per_user(
     parts = [hidden(installation, people, catalogue.items, windows, known), _excluded(installation, people, catalogue)]
     said = [part for part in parts if part is not None]
     kept_out = None if not said else said[0] if len(said) == 1 else (said[0] + said[1]).astype(bool)
-    return kept_out, due(installation, people, catalogue.items, known) if placement.policy == "again" else None
+    return kept_out, due(installation, people, catalogue.items, known) if placement.policy == "repurchase" else None
 
 
 def _excluded(installation: Installation, people: NDArray[np.str_], catalogue: ItemAttributes) -> Any:

@@ -31,8 +31,8 @@ k = 5
 rules.pin = [{ item = "no-such-item", place = 1 }]
 
 [alike]
-about = "item"
-by = "likeness"
+subject = "item"
+method = "similarity"
 k = 4
 """
 

@@ -214,7 +214,7 @@ def test_nothing_is_learned_from_a_feed_that_is_known_to_be_broken_unless_told_t
         refused = ready.json("retrain", "--model", "most_popular")
         assert (refused["review"], refused["outcome"]) == (None, "blocked: the feed is broken (no events for a day)")
         models = ("--model", "most_popular", "--model", "own_frequency")
-        forced = ready.json("retrain", *models, "--despite-feed", "--minutes", "0.01")
+        forced = ready.json("retrain", *models, "--ignore-feed-check", "--minutes", "0.01")
         assert forced["review"] is not None
     finally:
         write(quick, "DELETE FROM drift_reports; DELETE FROM drift_calibrations")

@@ -16,6 +16,13 @@ from models.primitives.config_faults import faults as faults_of
 from models.primitives.json_types import JsonObject
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_KEYS: Final = {"about": "subject", "by": "method"}
+_VALUES: Final = {
+    ("method", "likeness"): "similarity",
+    ("method", "baskets"): "co_purchase",
+    ("policy", "again"): "repurchase",
+}
+"""Keys and values of earlier versions by their names of today."""
 
 
 class PlacementError(TailorbirdError):
@@ -32,19 +39,30 @@ def _shares(value: Any) -> tuple[float, float]:
 class Placement(Form):
     """Where lists are shown; each placement is published by itself."""
 
-    about: Literal["user", "item"] = "user"
+    subject: Literal["user", "item"] = "user"
     """The subject of a list: a user, or an item, such as for similar items."""
-    by: Literal["likeness", "baskets"] | None = None
+    method: Literal["similarity", "co_purchase"] | None = None
     """How lists about items are made: from similar items, or from items bought together."""
     k: int = Field(default=20, ge=1, le=1000)
     """The length of a list."""
-    policy: Literal["discover", "again", "mix"] = "mix"
-    """discover: hide purchased items. again: only purchased items that are due. mix: both kinds."""
+    policy: Literal["discover", "repurchase", "mix"] = "mix"
+    """discover: hide purchased items. repurchase: only purchased items that are due. mix: both kinds."""
     fresh_hours: float = Field(default=48, gt=0)
     """Lists that are older than this are stale."""
     overlap: Annotated[tuple[float, float], BeforeValidator(_shares)] = (0.0, 1.0)
     """Bounds of the mean share of a list that was on the list before; a batch beyond them is refused."""
     rules: Rules = Rules()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_earlier_names(cls, content: Any) -> Any:
+        """Return the content under today's keys and values; the earlier ones stay valid."""
+        if not isinstance(content, dict):
+            return content
+        earlier = {old: new for old, new in _KEYS.items() if old in content and new not in content}
+        renamed = {earlier.get(key, key): value for key, value in content.items()}
+        words = {key: _VALUES[key, value] for key, value in renamed.items() if (key, str(value)) in _VALUES}
+        return renamed | words
 
     @field_validator("rules")
     @classmethod
@@ -73,10 +91,18 @@ class Placement(Form):
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
-        item, hide = self.about == "item", self.rules.hide
+        item, hide = self.subject == "item", self.rules.hide
         checks = (
-            (item and self.by is None, "by", 'it is missing; lists about items are made by "likeness" or by "baskets"'),
-            (not item and self.by is not None, "by", 'it belongs to lists about items; take it out, or about = "item"'),
+            (
+                item and self.method is None,
+                "method",
+                'it is missing; the method of lists about items is "similarity" or "co_purchase"',
+            ),
+            (
+                not item and self.method is not None,
+                "method",
+                'it belongs to lists about items; take it out, or write subject = "item"',
+            ),
             (
                 item and self.policy != "mix",
                 "policy",
@@ -84,9 +110,9 @@ class Placement(Form):
             ),
             (item and bool(hide), "rules.hide", "it is about users, and these lists are about items; take it out"),
             (
-                self.policy == "again" and hide.get(PURCHASE) == EVER,
+                self.policy == "repurchase" and hide.get(PURCHASE) == EVER,
                 f"rules.hide.{PURCHASE}",
-                'it hides all that policy = "again" may show; write days instead',
+                'it hides all that policy = "repurchase" may show; write days instead',
             ),
         )
         faults = {key: message for wrong, key, message in checks if wrong}

@@ -25,7 +25,7 @@ from tasks.orchestration.missed_schedules import schedule_of_run
 
 _HOW_TO_FIX: Final = (
     "Nothing was trained. Fix the feed and run `tailorbird monitor`; or retrain all the same with "
-    "`tailorbird retrain --despite-feed` (`despite_feed` in the form)."
+    "`tailorbird retrain --ignore-feed-check` (`ignore_feed_check` in the form)."
 )
 
 _REASONS: Final[dict[Origin, str]] = {"schedule": "its time had come", "person": "a person started it"}
@@ -41,7 +41,7 @@ class Start:
     outcome: str = ""
 
 
-def begin(installation: Installation, request_id: int | None, despite_feed: bool) -> Start:
+def begin(installation: Installation, request_id: int | None, ignore_feed_check: bool) -> Start:
     """Claim the given request or a new one. A feed that is known to be broken blocks the run."""
     request = _own_request(installation) if request_id is None else request_id
     claimed = (
@@ -51,7 +51,7 @@ def begin(installation: Installation, request_id: int | None, despite_feed: bool
     )
     if claimed is None:
         return _not_claimed(installation, request.request_id if isinstance(request, Request) else request)
-    feed_problem = "" if despite_feed else _feed_problem(installation)
+    feed_problem = "" if ignore_feed_check else _feed_problem(installation)
     if feed_problem:
         outcome = f"blocked: the feed is broken ({feed_problem})"
         finish(claimed, FAILED, outcome)

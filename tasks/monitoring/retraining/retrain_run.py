@@ -116,13 +116,13 @@ class Retraining:
 
 
 @contextmanager
-def retraining(request: int | None, despite_feed: bool) -> Iterator[Retraining]:
+def retraining(request: int | None, ignore_feed_check: bool) -> Iterator[Retraining]:
     """Work on a request or a new one, close it with its outcome, and show all steps in one table.
 
     A killed run closes nothing: its lease expires, and the reconciler starts another run.
     """
     installation = current()
-    work = Retraining(installation, begin(installation, request, despite_feed))
+    work = Retraining(installation, begin(installation, request, ignore_feed_check))
     claim = work.start.claim
     if claim is None:
         yield work

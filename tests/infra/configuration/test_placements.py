@@ -18,8 +18,11 @@ def of(folder: Path, content: str | bytes) -> Settings:
 def test_placements_for_the_usual_places_come_along() -> None:
     found = configured(Settings(placements=""))
     assert list(found) == SHIPPED
-    assert [found[name].policy for name in SHIPPED[:3]] == ["mix", "again", "discover"]
-    assert [(found[name].about, found[name].by) for name in SHIPPED[3:]] == [("item", "likeness"), ("item", "baskets")]
+    assert [found[name].policy for name in SHIPPED[:3]] == ["mix", "repurchase", "discover"]
+    assert [(found[name].subject, found[name].method) for name in SHIPPED[3:]] == [
+        ("item", "similarity"),
+        ("item", "co_purchase"),
+    ]
 
 
 def test_a_file_of_ones_own_takes_their_place(tmp_path: Path) -> None:

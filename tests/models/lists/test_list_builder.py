@@ -144,7 +144,7 @@ def test_a_pin_that_is_not_due_is_picked_by_the_shop_with_a_score_that_is_a_numb
     words, unknown = np.full(n, ""), np.full(n, np.nan)
     catalogue = ItemAttributes(data.items, words, words, unknown, unknown, np.ones(n, dtype=bool))
     pin = {"item": str(data.items[44]), "place": 1}
-    pinned = placements({"home": {"k": 3, "policy": "again", "rules": {"pin": [pin]}}})["home"]
+    pinned = placements({"home": {"k": 3, "policy": "repurchase", "rules": {"pin": [pin]}}})["home"]
     made = ListBuilder(ModelCascade((own,)), popularity(data), CompiledRules.of(pinned, catalogue))
     nothing = sparse.csr_array((1, n), dtype=bool)
     assert by_key(made.build(np.array(["u001"]), None, nothing)) == {"u001": ([44], [0.0], [PICKED], DUE)}

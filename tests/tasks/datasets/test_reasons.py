@@ -192,7 +192,8 @@ def wholesale(installation: Installation, tmp_path: Path, monkeypatch: pytest.Mo
     place: Placements = placing(tmp_path, monkeypatch)
     place(
         '[home]\nk = 12\n[email]\nk = 8\npolicy = "discover"\nrules.cap = { category = 2 }\n'
-        '[alike]\nabout = "item"\nby = "likeness"\nk = 6\n[pairs]\nabout = "item"\nby = "baskets"\nk = 6\n'
+        '[alike]\nsubject = "item"\nmethod = "similarity"\nk = 6\n'
+        '[pairs]\nsubject = "item"\nmethod = "co_purchase"\nk = 6\n'
     )
     return Stage(installation, shop, manifest), shop.facts(datetime.fromtimestamp(manifest["as_of"], UTC))
 

@@ -18,7 +18,7 @@ from tests.tasks.shelves import placing
 _PLACES = ("home", "basket", "newsletter")
 _RULES = """
 [home]
-policy = "again"
+policy = "repurchase"
 [basket]
 policy = "discover"
 rules.lifetime_days = 4000

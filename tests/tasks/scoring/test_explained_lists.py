@@ -32,7 +32,7 @@ PINS = {"500005": 2, "500007": 5}
 AGAIN = """
 [home]
 k = 6
-policy = "again"
+policy = "repurchase"
 [home.rules]
 cap = { category = 3 }
 cap_level = 1

@@ -37,7 +37,7 @@ def test_again_shows_all_that_is_due_and_nothing_else_and_short_lists_say_why(
     stage: Any, place: Place, kind: str
 ) -> None:
     stage.promote(kind)
-    place('[home]\nk = 60\npolicy = "again"')
+    place('[home]\nk = 60\npolicy = "repurchase"')
     batch = score_placement.fn()
     due = {user: chosen for user, chosen in due_now(purchases(stage)).items() if chosen}
     assert items_of(lists(stage)) == due
@@ -127,7 +127,10 @@ def test_items_have_lists_of_what_is_like_them_and_of_what_goes_with_them(stage:
 def test_pins_stand_on_lists_about_items_and_on_those_of_what_is_due(stage: Any, place: Place) -> None:
     stage.promote()
     rules = 'rules.pin = [{ item = "500059", place = 1 }]'
-    place(f'[home]\nk = 4\npolicy = "again"\n{rules}\n[pairs]\nabout = "item"\nby = "baskets"\nk = 4\n{rules}')
+    place(
+        f'[home]\nk = 4\npolicy = "repurchase"\n{rules}\n'
+        f'[pairs]\nsubject = "item"\nmethod = "co_purchase"\nk = 4\n{rules}'
+    )
     score_placement.fn()
     own = purchases(stage)
     strangers = [entries[0] for user, entries in lists(stage).items() if "500059" not in own[user]]
@@ -142,7 +145,7 @@ def test_pins_stand_on_lists_about_items_and_on_those_of_what_is_due(stage: Any,
 
 def test_a_boost_does_not_change_how_often_things_are_said_to_be_bought_together(stage: Any, place: Place) -> None:
     stage.promote()
-    pairs = '[pairs]\nabout = "item"\nby = "baskets"\nk = 12'
+    pairs = '[pairs]\nsubject = "item"\nmethod = "co_purchase"\nk = 12'
     place(pairs)
     score_placement.fn("pairs")
     before = lists(stage, "pairs", about="for_item_id")

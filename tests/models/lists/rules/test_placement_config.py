@@ -8,7 +8,7 @@ from models.lists.rules.rule_config import Promote
 
 EMAIL = """
 [email]
-about = "user"
+subject = "user"
 k = 10
 policy = "discover"
 fresh_hours = 30
@@ -25,8 +25,8 @@ pin = [ { item = "123", place = 1 }, { item = "7", place = 10 } ]
 promote = { brand = ["National"], share = 0.2 }
 
 [similar-items]
-about = "item"
-by = "likeness"
+subject = "item"
+method = "similarity"
 """
 
 
@@ -40,7 +40,7 @@ def rules(**said: Any) -> dict[str, Any]:
 
 def test_a_file_says_what_stands_where() -> None:
     email, similar = (placements(tomllib.loads(EMAIL))[name] for name in ("email", "similar-items"))
-    assert (email.about, email.by, email.k, email.policy) == ("user", None, 10, "discover")
+    assert (email.subject, email.method, email.k, email.policy) == ("user", None, 10, "discover")
     assert (email.fresh_hours, email.overlap) == (30, (0.05, 1))
     assert email.rules.hide == {"purchase": 30, "view": 2.5, "dislike": "ever"}
     assert email.rules.include is not None
@@ -52,12 +52,26 @@ def test_a_file_says_what_stands_where() -> None:
     assert [(pin.item, pin.place) for pin in email.rules.pin] == [("123", 1), ("7", 10)]
     assert email.rules.promote is not None
     assert email.rules.promote.places(10) == 2
-    assert (similar.about, similar.by) == ("item", "likeness")
+    assert (similar.subject, similar.method) == ("item", "similarity")
+
+
+def test_keys_and_words_of_earlier_versions_mean_the_same() -> None:
+    earlier = {
+        "due": {"policy": "again"},
+        "alike": {"about": "item", "by": "likeness"},
+        "together": {"about": "item", "by": "baskets"},
+    }
+    now = {
+        "due": {"policy": "repurchase"},
+        "alike": {"subject": "item", "method": "similarity"},
+        "together": {"subject": "item", "method": "co_purchase"},
+    }
+    assert placements(earlier) == placements(now)
 
 
 def test_a_placement_need_say_nothing() -> None:
     plain = one()
-    assert (plain.about, plain.k, plain.policy, plain.fresh_hours, plain.overlap) == ("user", 20, "mix", 48, (0, 1))
+    assert (plain.subject, plain.k, plain.policy, plain.fresh_hours, plain.overlap) == ("user", 20, "mix", 48, (0, 1))
     assert plain.rules.hide == {}
     assert plain.rules.cap_level == 2
     assert placements({}) == {}
@@ -82,11 +96,14 @@ def test_other_names_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"about": "shop"}, "home.about: Input should be 'user' or 'item'"),
-        ({"about": "item"}, 'home.by: it is missing; lists about items are made by "likeness" or by "baskets"'),
-        ({"by": "likeness"}, "home.by: it belongs to lists about items; take it out"),
-        ({"about": "item", "by": "baskets", "policy": "again"}, "home.policy: it is about users"),
-        ({"about": "item", "by": "baskets", **rules(hide={"view": 1})}, "home.rules.hide: it is about users"),
+        ({"subject": "shop"}, "home.subject: Input should be 'user' or 'item'"),
+        (
+            {"subject": "item"},
+            'home.method: it is missing; the method of lists about items is "similarity" or "co_purchase"',
+        ),
+        ({"method": "similarity"}, "home.method: it belongs to lists about items; take it out"),
+        ({"subject": "item", "method": "co_purchase", "policy": "repurchase"}, "home.policy: it is about users"),
+        ({"subject": "item", "method": "co_purchase", **rules(hide={"view": 1})}, "home.rules.hide: it is about users"),
         ({"k": 0}, "home.k: Input should be greater than or equal to 1"),
         ({"k": 1001}, "home.k: Input should be less than or equal to 1000"),
         ({"k": "8"}, "home.k: Input should be a valid integer"),
@@ -107,7 +124,7 @@ def test_other_names_are_refused(name: str) -> None:
         (rules(hide={"view": "never"}), "home.rules.hide.view: 'never' is no time"),
         (rules(hide={"view": True}), "home.rules.hide.view: True is no time"),
         (rules(hide={"view": float("nan")}), "home.rules.hide.view: nan is no time"),
-        ({"policy": "again", **rules(hide={"purchase": "ever"})}, "home.rules.hide.purchase: it hides all that"),
+        ({"policy": "repurchase", **rules(hide={"purchase": "ever"})}, "home.rules.hide.purchase: it hides all that"),
         (rules(include={}), "home.rules.include: it selects nothing; name one of items, category, brand, price"),
         (rules(include="A"), "home.rules.include: write a table: "),
         (rules(include={"brands": ["A"]}), "home.rules.include.brands: there is no such key; the nearest is 'brand'"),
@@ -170,7 +187,7 @@ def test_the_least_share_that_is_told_is_enough() -> None:
 
 def test_all_mistakes_of_all_placements_are_told_at_once() -> None:
     pins = [{"item": "a", "place": 30}, {"item": "b", "place": 40}]
-    content = {"Home": {"k": 0, "rules": {"cap": {}}}, "email": 3, "other": {"about": "item", "rules": {"pin": pins}}}
+    content = {"Home": {"k": 0, "rules": {"cap": {}}}, "email": 3, "other": {"subject": "item", "rules": {"pin": pins}}}
     with pytest.raises(PlacementError) as refused:
         placements(content)
     for place in ("Home: ", "Home.k: ", "Home.rules.cap: ", "email: write a table", "other.rules.pin.1.place: "):
