@@ -34,7 +34,7 @@ class Comparison:
     def add(self, way: str, scores: Scores) -> None:
         """Rank `scores` [m, n_items], filled up from the fallback, and measure."""
         rules = CompiledRules.unrestricted(K, len(self._fallback))
-        measured = accuracy(lists_of_scores(scores, rules, self._fallback).items, self._wanted)
+        measured = accuracy(lists_of_scores(scores, rules, self._fallback).items, self._targets)
         ndcg = measured["ndcg"]
         self._first = ndcg if self._first is None else self._first
         spans = [interval(values, SEED) for values in (ndcg, ndcg - self._first)]

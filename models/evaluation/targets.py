@@ -1,4 +1,4 @@
-"""What lists are held against: all that was bought, or only what was new to the user."""
+"""Target sets that lists are evaluated on: all purchases, or only items new to the user."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,26 +14,26 @@ from models.lists.constrained_selection import Selection
 
 @dataclass(frozen=True)
 class TargetSet:
-    """The targets of m users."""
+    """Purchases of m users that lists should contain."""
 
     prefix: str
-    """Of the names of the figures."""
+    """Prefix of the metric names."""
     targets: Any
     """Boolean CSR, m x n_items."""
     hide: Any = None
-    """What is kept off the lists, in the same shape."""
+    """Items hidden from the lists, in the same shape."""
 
-    def measure(self, ranking: Selection, catalogue: ItemNovelty | None, separated: Figures) -> Figures:
-        """Figures per user [m] of lists [m, k]: accuracy, variety where the `catalogue` is given, separation."""
+    def measure(self, ranking: Selection, catalogue: ItemNovelty | None, auc: Figures) -> Figures:
+        """Return metrics per user [m] of lists [m, k]: accuracy, AUC, and with `catalogue` also variety."""
         k, n_targets = ranking.items.shape[1], np.diff(self.targets.indptr)
         lists = accuracy(ranking.items, self.targets) | (catalogue.variety(ranking.items) if catalogue else {})
         of_lists = {f"{name}_at_{k}": np.where(n_targets > 0, values, np.nan) for name, values in lists.items()}
-        return {"targets": n_targets.astype(np.float64), **of_lists, **separated}
+        return {"targets": n_targets.astype(np.float64), **of_lists, **auc}
 
     def summarise(
         self, measured: Figures, ranking: Selection, baskets: NDArray[np.int64] | None, seed: int
     ) -> dict[str, float]:
-        """The averages of `measured` and what the lists are like together; intervals where `baskets` [m] are given."""
+        """Return the averages of `measured` and the metrics of all lists together; `baskets` [m] adds intervals."""
         counted = measured["targets"] > 0
         measured_users = {name: values[counted] for name, values in measured.items()}
         lists = {
@@ -49,7 +49,7 @@ class TargetSet:
         return summary | {self.prefix + name: value for name, value in lists.items()}
 
     def _together(self, ranking: Selection, seed: int) -> dict[str, float]:
-        """Coverage, Gini index, and the confusion matrix of all pairs of user and item: is shown = is bought?"""
+        """Return coverage, Gini index, and the confusion matrix of shown and bought over all pairs of user and item."""
         k, n_items = ranking.items.shape[1], self.targets.shape[1]
         spreads = {f"{name}_at_{k}": figure for name, figure in spread(ranking.items, n_items, seed).items()}
         figures = {

@@ -1,4 +1,4 @@
-"""What a candidate costs beside accuracy: what it learned by heart, time and room."""
+"""Checks the costs of a candidate: overfitting, time per list, and size."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ _GAP = "overfit_gap"
 
 
 def costs(candidate: Evaluation, limits: GateThresholds) -> list[Check]:
-    """Check the time for a list, and the size."""
+    """Check the time per list, and the size."""
     size = candidate.summary.get("artifact_mb", float("nan"))
     return [
         _fast_enough(candidate.summary, limits.score_ms),
@@ -20,7 +20,7 @@ def costs(candidate: Evaluation, limits: GateThresholds) -> list[Check]:
 
 
 def _fast_enough(summary: Mapping[str, float], limit: float) -> Check:
-    """Other work on the machine only adds time, so a model fails only when the whole interval lies above the limit."""
+    """Check the time per list. Other work on the machine only adds time, so only a whole interval above it fails."""
     value = summary.get("score_ms", float("nan"))
     low, high = (summary.get(f"score_ms{edge}", value) for edge in (LOW, HIGH))
     detail = f"{value:.2f} ms of one thread for a user's list, interval {low:.2f} to {high:.2f} ms."
@@ -28,7 +28,7 @@ def _fast_enough(summary: Mapping[str, float], limit: float) -> Check:
 
 
 def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: GateThresholds) -> Check:
-    """The gap between learned and held-out weeks, beside the largest of a baseline: these count and learn nothing."""
+    """Compare the overfitting gap with the largest gap of a baseline, because baselines only count."""
     title, gap = "is not over-fit", candidate.summary.get(_GAP)
     if gap is None:
         return not_applicable(title, "Nobody bought something in the last weeks of learning and in the test.")

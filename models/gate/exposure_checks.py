@@ -1,4 +1,4 @@
-"""What is shown to whom: how much of the catalogue, how evenly, how much of it new to the people who saw it before."""
+"""Checks exposure: coverage, evenness, overlap with the champion's lists, and lists of users with little history."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -20,66 +20,68 @@ from models.gate.thresholds import GateThresholds
 from models.primitives.vocabulary import index_of, words
 
 _FEWEST: Final = 10
-"""A share of fewer people with little history says nothing."""
+"""Users with little history that a share needs."""
 _K: Final = 10
 _BOUGHT: Final = ("bought", "unbought")
 
 
 class ExposureReference(NamedTuple):
-    """What exposure is held against."""
+    """The figures that exposure is compared with."""
 
     when: str
-    """Whose figures these are, as the end of a sentence."""
+    """Origin of the figures, as the end of a sentence."""
     figures: Mapping[str, float]
     refuses: bool
-    """Beyond a limit is a refusal; otherwise it is a warning."""
+    """Whether a figure beyond its limit refuses the candidate; otherwise it warns."""
 
 
-class _Question(NamedTuple):
+class _ExposureRule(NamedTuple):
+    """One exposure metric with its limit."""
+
     figure: str
     title: str
     least: bool
-    """Is the limit the least, or the most?"""
+    """Whether the limit is a minimum; otherwise it is a maximum."""
 
 
-_QUESTIONS: Final = (
-    _Question("coverage_at_10", "covers the catalogue", True),
-    _Question("long_tail_at_10", "shows the long tail", True),
-    _Question("gini_at_10", "shows items evenly", False),
+_RULES: Final = (
+    _ExposureRule("coverage_at_10", "covers the catalogue", True),
+    _ExposureRule("long_tail_at_10", "shows the long tail", True),
+    _ExposureRule("gini_at_10", "shows items evenly", False),
 )
-FIGURES: Final = frozenset(question.figure for question in _QUESTIONS)
+FIGURES: Final = frozenset(rule.figure for rule in _RULES)
 
 
 def exposure(candidate: Evaluation, standard: ExposureReference | None, limits: GateThresholds) -> list[Check]:
-    """Check coverage, long tail and evenness beside the standard."""
+    """Check coverage, long tail and evenness against the reference."""
     if standard is None:
-        return [not_applicable(question.title, "There is nobody to compare with.") for question in _QUESTIONS]
-    return [_exposed(question, candidate, standard, limits) for question in _QUESTIONS]
+        return [not_applicable(rule.title, "There is nobody to compare with.") for rule in _RULES]
+    return [_exposed(rule, candidate, standard, limits) for rule in _RULES]
 
 
-def _exposed(question: _Question, candidate: Evaluation, standard: ExposureReference, limits: GateThresholds) -> Check:
-    value, before = (figures.get(question.figure, np.nan) for figures in (candidate.summary, standard.figures))
+def _exposed(rule: _ExposureRule, candidate: Evaluation, standard: ExposureReference, limits: GateThresholds) -> Check:
+    value, before = (figures.get(rule.figure, np.nan) for figures in (candidate.summary, standard.figures))
     if not np.isfinite(before):
-        return not_applicable(question.title, f"This figure {standard.when} was not stored.")
-    limit = _limit(question, before, candidate.summary, standard.figures, limits)
-    passed = bool(value >= limit if question.least else value <= limit)
+        return not_applicable(rule.title, f"This figure {standard.when} was not stored.")
+    limit = _limit(rule, before, candidate.summary, standard.figures, limits)
+    passed = bool(value >= limit if rule.least else value <= limit)
     sentence = f"{value:.2%}, {standard.when} {before:.2%}."
-    if not question.least:
+    if not rule.least:
         sentence = f"Gini index {value:.3f}, {standard.when} {before:.3f}: 1 is a few items in all places."
     if passed:
-        return Check(question.title, value, limit, Outcome.PASSED, sentence)
-    detail = f"{sentence} {_trade_off(question, candidate, limit)}"
-    return Check(question.title, value, limit, Outcome.REFUSED if standard.refuses else Outcome.WARNING, detail)
+        return Check(rule.title, value, limit, Outcome.PASSED, sentence)
+    detail = f"{sentence} {_trade_off(rule, candidate, limit)}"
+    return Check(rule.title, value, limit, Outcome.REFUSED if standard.refuses else Outcome.WARNING, detail)
 
 
 def _limit(
-    question: _Question, before: float, now: Mapping[str, float], then: Mapping[str, float], limits: GateThresholds
+    rule: _ExposureRule, before: float, now: Mapping[str, float], then: Mapping[str, float], limits: GateThresholds
 ) -> float:
     """Return the limit. Fewer places than `then` show fewer items and less evenly, by chance alone."""
-    if question.figure == "long_tail_at_10":
+    if rule.figure == "long_tail_at_10":
         return limits.long_tail_share * before
     places = [_places_per_item(figures) for figures in (now, then)]
-    if question.least:
+    if rule.least:
         covered, covered_then = -np.expm1(-np.array(places))
         return limits.coverage_share * before * min(1.0, float(covered / covered_then))
     from scipy.special import ive
@@ -89,36 +91,36 @@ def _limit(
 
 
 def _places_per_item(figures: Mapping[str, float]) -> float:
-    """Return how often an item would be shown if ten places for each measured user were filled at random.
+    """Return the expected number of places x per item if ten places per measured user were filled at random.
 
-    The number of times is then Poisson distributed around it: a share of exp(-x) is never shown, and the Gini index is
-    exp(-2x) (I0(2x) + I1(2x)). Many (1,000) when it is not known.
+    The number of places is then Poisson distributed: a share of exp(-x) is never shown, and the Gini index is exp(-2x)
+    (I0(2x) + I1(2x)). Returns 1,000 if it is not known.
     """
     users, items = figures.get("users", np.nan), _items(figures)
     return max(1e-9, _K * users / items) if np.isfinite(users) and items > 0 else 1e3
 
 
 def _items(figures: Mapping[str, float]) -> float:
-    """Return the number of items of the catalogue: each pair of a user and an item is in the confusion matrix."""
+    """Return the number of items of the catalogue, from the sum of the confusion matrix."""
     pairs = [figures.get(f"{shown}_{bought}", np.nan) for shown in ("shown", "unshown") for bought in _BOUGHT]
     return sum(pairs) / max(1.0, figures.get("users", np.nan))
 
 
-def _trade_off(question: _Question, candidate: Evaluation, limit: float) -> str:
-    """Say what keeping the limit costs in accuracy, by the smallest penalty on exposure that keeps it."""
+def _trade_off(rule: _ExposureRule, candidate: Evaluation, limit: float) -> str:
+    """State the accuracy that keeping the limit costs, by the smallest exposure penalty that keeps it."""
     before = candidate.summary.get(METRIC, np.nan)
     if not candidate.reranked or not before > 0:
         return "What keeping the limit would cost in accuracy was not measured."
     for lists in candidate.reranked:
-        value = getattr(lists, question.figure)
-        if value >= limit if question.least else value <= limit:
+        value = getattr(lists, rule.figure)
+        if value >= limit if rule.least else value <= limit:
             cost = f"NDCG@10 {lists.ndcg_at_10:.4f} instead of {before:.4f} ({lists.ndcg_at_10 / before - 1:+.1%})"
             return f"Re-ranking its {CANDIDATES} best candidates per user to keep the limit leaves {cost}."
     return f"No re-ranking of its {CANDIDATES} best candidates per user keeps the limit."
 
 
 def shows_enough(candidate: Evaluation, limits: GateThresholds) -> Check:
-    """Refuse almost no coverage, given how much of the catalogue all places together could show."""
+    """Refuse minimal coverage, relative to the items that all places together could show."""
     title, items = "shows more than a few items", _items(candidate.summary)
     if not items > 0:
         return not_applicable(title, "The size of the catalogue was not stored.")
@@ -129,7 +131,7 @@ def shows_enough(candidate: Evaluation, limits: GateThresholds) -> Check:
 
 
 def overlap(candidate: Evaluation, champion: Evaluation, limits: GateThresholds) -> Check:
-    """How much of the lists that people know stays."""
+    """Check how much of the champion's lists the candidate keeps."""
     title = "keeps some of the champion's lists"
     if LISTS not in champion.per_user.column_names:
         return not_applicable(title, "The champion's lists were not kept when it was measured.")
@@ -139,7 +141,7 @@ def overlap(candidate: Evaluation, champion: Evaluation, limits: GateThresholds)
 
 
 def list_overlap(one: Evaluation, other: Evaluation) -> NDArray[np.float64]:
-    """[n_users] the share of each user's list by `other` that is on the one by `one` too; NaN for an empty list."""
+    """Return [n_users] the share of each user's list by `other` that is on the list by `one`; NaN for an empty list."""
     at = index_of(words(other.per_user[USER_KEY]), one.per_user[USER_KEY])
     theirs = other.per_user[LISTS].combine_chunks().take(pa.array(at, mask=at < 0))
     ours = one.per_user[LISTS].combine_chunks()
@@ -153,14 +155,14 @@ def list_overlap(one: Evaluation, other: Evaluation) -> NDArray[np.float64]:
 
 
 def _pairs(lists: pa.ListArray, known: pa.Array) -> NDArray[np.int64]:
-    """A number for each pair of user and item."""
+    """Return a code for each pair of user and item."""
     item = np.asarray(pc.index_in(lists.flatten(), value_set=known), dtype=np.int64)
     user = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
     return user * len(known) + item
 
 
 def serves_cold_users(candidate: Evaluation, best_sellers: Evaluation | None, limits: GateThresholds) -> Check:
-    """Do people with little history get lists of their own, and not just the best sellers?"""
+    """Check that users with little history get lists of their own, not just the best sellers."""
     title = "answers cold users personally"
     cold = figures(candidate, "baskets") < COLD_BASKETS
     if cold.sum() < _FEWEST:

@@ -1,4 +1,4 @@
-"""Is a demographic group served worse than before? Never refused for noise, nor for what lies within the margin."""
+"""Checks fairness: whether a demographic group is served significantly worse than before, beyond a margin."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -23,11 +23,11 @@ _ONE_GROUP: Final = "All measured people have the same value, or there is nobody
 
 Floats = NDArray[np.float64]
 Traits = Mapping[str, NDArray[np.str_]]
-"""By trait, what is known of each user [n_users]."""
+"""By trait, the value of each user [n_users]."""
 
 
 class Group(NamedTuple):
-    """The people with one value of a trait."""
+    """The users with one value of a trait."""
 
     trait: str
     value: str
@@ -36,7 +36,7 @@ class Group(NamedTuple):
 
 
 def demographics(users: pa.Table, keys: Any) -> dict[str, NDArray[np.str_]]:
-    """What is known of the users `keys`, by trait: a word or a range of numbers, `unknown` where nothing is.
+    """Return the traits of the users `keys`: a word or a range of numbers, `unknown` if missing.
 
     `users` has one row per user: `user_key` and traits as text or numbers.
     """
@@ -52,7 +52,7 @@ def dropped_traits(users: pa.Table) -> dict[str, str]:
 
 
 def groups_of(traits: Traits) -> list[Group]:
-    """Every group there is, by trait and value; a trait that does not tell people apart makes none."""
+    """Return all groups by trait and value; a trait with a single value makes none."""
     values_by_trait = {name: np.unique(values) for name, values in traits.items()}
     return [
         Group(t, str(v), traits[t] == v) for t, values in values_by_trait.items() if len(values) > 1 for v in values
@@ -62,7 +62,7 @@ def groups_of(traits: Traits) -> list[Group]:
 def results(
     traits: Traits, candidate: Floats, reference: Floats, differences: Sequence[Estimate], limits: GateThresholds
 ) -> list[GroupResult]:
-    """How each group fares: `found` are the differences, in the order of `groups_of`, of both figures [n_users]."""
+    """Return the result of each group; `differences` of both metrics [n_users] are in the order of `groups_of`."""
     groups = groups_of(traits)
     means = {trait: _frame(traits[trait], candidate, reference).by_group for trait in {g.trait for g in groups}}
     group_results = []
@@ -77,7 +77,7 @@ def results(
 
 
 def checks(group_results: Sequence[GroupResult], opponent: str, limits: GateThresholds) -> list[Check]:
-    """One check per trait, which names its worst group."""
+    """Return one check per trait, which names its worst group."""
     traits = dict.fromkeys(result.trait for result in group_results)
     return [
         _check(trait, [result for result in group_results if result.trait == trait], opponent, limits)
@@ -88,7 +88,7 @@ def checks(group_results: Sequence[GroupResult], opponent: str, limits: GateThre
 def inapplicable_checks(
     traits: Traits, group_results: Sequence[GroupResult], dropped: Mapping[str, str]
 ) -> list[Check]:
-    """Return a check per trait that nobody was judged by, with the reason; `dropped` are the reasons known before."""
+    """Return a check per trait without judged groups, with the reason; `dropped` has the reasons known before."""
     judged_traits = {result.trait for result in group_results}
     reasons = {trait: _ONE_GROUP for trait in traits if trait not in judged_traits} | dict(dropped)
     if not judged_traits and not reasons:
@@ -120,7 +120,7 @@ def _gap(means: Sequence[float]) -> float:
 
 
 def _frame(trait_values: NDArray[np.str_], candidate: Floats, reference: Floats) -> "MetricFrame":
-    """Fairlearn's account of figures that were worked out user by user."""
+    """Return Fairlearn's frame of metrics that were computed per user."""
     from fairlearn.metrics import MetricFrame, count
 
     metrics = {

@@ -1,4 +1,4 @@
-"""The model card (Mitchell et al. 2019): what a reviewer has to know of a version, on a screen or two of Markdown."""
+"""Writes the model card (Mitchell et al. 2019): the facts about a version that a reviewer needs, in Markdown."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,21 +16,21 @@ from models.primitives.escaping import for_markdown
 from models.primitives.time import moment
 
 LONGEST: Final = 5000
-"""Characters that MLflow keeps of a description."""
+"""Longest description that MLflow stores, in characters."""
 _MAIN: Final = ("ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10", "long_tail_at_10")
 _REASON: Final = 600
 _GAP: Final = "\u2003"
-"""Keeps columns apart: MLflow draws tables without any space between them."""
+"""Separates columns, because MLflow draws tables without space between them."""
 _CUT: Final = "\n\n… the rest is in the report."
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What a model has learned from and was measured on."""
+    """The training data and the test data of a model."""
 
     dataset_version: str
     began: int
-    """First purchase, epoch seconds; then where the test weeks begin and end."""
+    """First purchase in epoch seconds; then the begin and the end of the test weeks."""
     test_from: int
     as_of: int
     users: int
@@ -40,11 +40,11 @@ class TrainingSummary:
     traits: tuple[str, ...] = ()
     """Sentences about the traits that were pooled, cut or left out before users were grouped by them."""
     refunds: tuple[int, int] = (0, 0)
-    """Those that found their purchase, and those that did not."""
+    """Refunds that matched their purchase, and refunds that did not."""
 
     @property
     def sentence(self) -> str:
-        """All of it."""
+        """All of it in sentences."""
         return (
             f"Learned from what {self.users:,} people bought of {self.items:,} items from {moment(self.began)} UTC to "
             f"{moment(self.as_of)} UTC (data set {self.dataset_version}); measured on what {self.measured:,} of "
@@ -53,7 +53,7 @@ class TrainingSummary:
 
     @property
     def _refunds(self) -> str:
-        """A sentence about them, if there are any."""
+        """A sentence about refunds; empty without any."""
         matched, unmatched = self.refunds
         whole = matched + unmatched
         return f" Of {whole:,} refunds {matched:,} found the purchase that they take back." if whole else ""
@@ -61,18 +61,18 @@ class TrainingSummary:
 
 @dataclass(frozen=True)
 class ReviewedVersion:
-    """A version that people decide about."""
+    """A version that waits for a decision."""
 
     version: int
     kind: str
     candidate: str
-    """Its name in the lines; then the one it is held against, if there is any."""
+    """Name of the version in the lines; then the name of the reference, if there is one."""
     reference: str | None
     material: TrainingSummary
     lines: Sequence[Line]
-    """Figures over all items, and those over new items."""
+    """Metrics over all items, and over new items."""
     gains: Mapping[str, str]
-    """By model, what it gains in the figure that decides, with the interval."""
+    """By model, the gain in the deciding metric, with the interval."""
     summary: Mapping[str, float]
     gate: GateResult
     links: str
@@ -80,7 +80,7 @@ class ReviewedVersion:
 
 
 def verdict(version: int, gate: GateResult) -> str:
-    """One sentence."""
+    """Return the gate's verdict in a sentence."""
     if gate.passed:
         return f"Version {version} passed the gate and waits for a person's decision."
     failed = [check.name for check in gate.checks if check.refused]
@@ -88,12 +88,12 @@ def verdict(version: int, gate: GateResult) -> str:
 
 
 def about(kind: str) -> str:
-    """What such a model does: the first sentence of its module."""
+    """Return what a kind of model does: the first sentence of its module."""
     return (sys.modules[model_type(kind).__module__].__doc__ or "").partition("\n")[0]
 
 
 def card(subject: ReviewedVersion) -> str:
-    """The verdict, what the version is, its figures, groups, checks and limits, how to decide, links."""
+    """Return the card: verdict, description, metrics, groups, checks, limits, how to decide, links."""
     parts = {
         "What it is": f"`{subject.kind}`. {about(subject.kind)} {subject.material.sentence}",
         "Figures": _figures(subject),
@@ -108,9 +108,9 @@ def card(subject: ReviewedVersion) -> str:
 
 
 def with_verdict(text: str, sentence: str, otherwise: str = "") -> str:
-    """The card with another verdict on top, once a person has decided; where there is no card, `otherwise` follows."""
+    """Return the card with the verdict of a person on top; without a card, `otherwise` follows."""
     _, mark, body = text.partition("\n## ")
-    top = sentence.replace("\n#", "\n\\#")  # a reviewer's own heading would be taken for the card's first
+    top = sentence.replace("\n#", "\n\\#")  # keeps a reviewer's heading from being read as the card's first
     top = top if len(top) <= _REASON else f"{top[: _REASON - 1]}…"
     return f"{top}\n{mark}{body or otherwise}"[:LONGEST]
 
@@ -151,7 +151,7 @@ def _groups(gate: GateResult) -> str:
 
 
 def _checks(gate: GateResult) -> str:
-    """Return refusals, warnings and questions not asked with their sentences, and the names of passed checks."""
+    """Return refusals, warnings and inapplicable checks with their details, and the names of passed checks."""
     others = sorted((check for check in gate.checks if not check.passed), key=lambda check: not check.refused)
     failed = [
         f"- {check.outcome.mark} **{for_markdown(check.name)}**: {check.outcome.heading}{for_markdown(check.detail)}"
@@ -169,7 +169,7 @@ def _how(version: int) -> str:
 
 
 def _within(text: str, room: int) -> str:
-    """Cut at the end of a line, and said so."""
+    """Cut the text at the end of a line and add a note."""
     if len(text) <= room:
         return text
     return text[: text.rfind("\n", 0, room - len(_CUT))].rstrip() + _CUT

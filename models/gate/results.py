@@ -1,10 +1,10 @@
-"""What the gate asks, and what it found."""
+"""The checks of the gate, and their results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import nan
-from typing import Any, Final
+from typing import Final
 
 from models.evaluation.metrics.bootstrap import LEVEL, Estimate
 
@@ -13,14 +13,14 @@ BETTER: Final = "better than the champion"
 
 
 class Outcome(StrEnum):
-    """How a question ended. Only a refusal keeps a candidate from being promoted."""
+    """The outcome of a check. Only a refusal prevents a promotion."""
 
     PASSED = "passed"
     REFUSED = "refused"
     WARNING = "warning"
-    """Beyond a limit that does not refuse: a person should look at it."""
-    NOT_ASKED = "not asked"
-    """The data cannot answer the question; the detail has the reason."""
+    """Beyond a limit that does not refuse: a person should examine it."""
+    NOT_APPLICABLE = "not asked"
+    """The data do not allow the check; the detail has the reason."""
 
     @property
     def mark(self) -> str:
@@ -29,27 +29,27 @@ class Outcome(StrEnum):
 
     @property
     def heading(self) -> str:
-        """Return what a sentence begins with, so that a warning or a question not asked is read as one."""
+        """Return the words that precede the detail of a warning or an inapplicable check."""
         return {"warning": "Warning. ", "not asked": "Not asked. "}.get(self.value, "")
 
 
 def outcome(passed: bool) -> Outcome:
-    """Return the outcome of a question whose answer refuses."""
+    """Return the outcome of a check that passes or refuses."""
     return Outcome.PASSED if passed else Outcome.REFUSED
 
 
-def stored_outcome(check: Mapping[str, Any]) -> Outcome:
-    """Return the outcome of a stored check. Reviews before there were warnings stored whether a check `passed`."""
-    return Outcome(check["outcome"]) if "outcome" in check else outcome(check["passed"])
+def stored_outcome(check: Mapping[str, object]) -> Outcome:
+    """Return the outcome of a stored check. Older reviews stored only whether a check `passed`."""
+    return Outcome(str(check["outcome"])) if "outcome" in check else outcome(bool(check["passed"]))
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question to the candidate, and its answer in a sentence."""
+    """One check of the candidate, with its detail in a sentence."""
 
     name: str
     value: float
-    """What was measured; for a comparison the mean difference per user."""
+    """The measured value; for a comparison the mean difference per user."""
     limit: float
     outcome: Outcome
     detail: str
@@ -59,38 +59,38 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Was it asked, and is the answer within its limit?"""
+        """Whether the check applies and the value is within its limit."""
         return self.outcome is Outcome.PASSED
 
     @property
     def refused(self) -> bool:
-        """Does it keep the candidate from being promoted?"""
+        """Whether the check prevents a promotion."""
         return self.outcome is Outcome.REFUSED
 
 
 @dataclass(frozen=True)
 class GroupResult:
-    """How the candidate serves the people with one value of a trait, beside the reference."""
+    """The candidate and the reference on the users with one value of a trait."""
 
     trait: str
     value: str
-    """`unknown` for those of whom the trait is not known."""
+    """`unknown` for users without the trait."""
     users: int
     reference: float
-    """Mean of the reference's figures, and of the candidate's."""
+    """Mean metric of the reference; then the candidate's."""
     candidate: float
     difference: float
-    """Its interval is by paired bootstrap."""
+    """Difference of the means, with a paired bootstrap interval."""
     low: float
     high: float
     judged: bool
-    """Enough people to be judged by."""
+    """Whether the group has enough users to be judged."""
     passed: bool
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """The decision with everything it rests on."""
+    """The gate's decision with its checks."""
 
     passed: bool
     checks: tuple[Check, ...]
@@ -98,27 +98,27 @@ class GateResult:
 
 
 def gate_result(checks: Sequence[Check], groups: Sequence[GroupResult] = ()) -> GateResult:
-    """Return the decision that follows from the checks."""
+    """Return the decision: a single refusal refuses the candidate."""
     return GateResult(not any(check.refused for check in checks), tuple(checks), tuple(groups))
 
 
 def compared(name: str, estimate: Estimate, limit: float, passed: bool, verdict: str) -> Check:
-    """A check of a difference with its interval."""
+    """Return a check of a difference with its interval."""
     value, low, high = estimate
     detail = f"{value:+.4f} a user, {LEVEL:.0%} interval {low:+.4f} to {high:+.4f}: {verdict}."
     return Check(name, value, limit, outcome(passed), detail, low, high)
 
 
 def at_most(name: str, value: float, limit: float, detail: str) -> Check:
-    """A check of a figure that may not be above its limit; what was not measured does not pass."""
+    """Return a check that a value is at most its limit; NaN does not pass."""
     return Check(name, value, limit, outcome(bool(value <= limit)), detail)
 
 
 def at_least(name: str, value: float, limit: float, detail: str) -> Check:
-    """A check of a figure that may not be below its limit; what was not measured does not pass."""
+    """Return a check that a value is at least its limit; NaN does not pass."""
     return Check(name, value, limit, outcome(bool(value >= limit)), detail)
 
 
 def not_applicable(name: str, reason: str) -> Check:
-    """A question that the data cannot answer, and why."""
-    return Check(name, nan, nan, Outcome.NOT_ASKED, reason)
+    """Return a check that the data do not allow, with the reason."""
+    return Check(name, nan, nan, Outcome.NOT_APPLICABLE, reason)

@@ -1,4 +1,4 @@
-"""What a review has compared and found, as reviewers are told it."""
+"""Summarises a review for reviewers: the compared models, the tables and the gains."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from models.evaluation.offline import SEED, Evaluation
 from models.gate.results import GateResult
 
 THIS: Final = "this version"
-"""The candidate among the compared."""
+"""Name of the candidate among the compared models."""
 ALL_ITEMS, NEW_ITEMS = "All items", "Items that are new to the person"
 
 
 @dataclass(frozen=True)
 class ReviewSummary:
-    """A version, the models that it was compared with on the same people, and the gate's answer."""
+    """A version, the models that it was compared with on the same users, and the gate's result."""
 
     version: int
     run_id: str
     reference_run_id: str | None
-    """The champion's on this data set, or None before a first one. Without a champion, and where the version is the
-    champion's own recipe learned again, the best baseline stands for one."""
+    """Run of the champion on this data set, None before the first one. The best baseline is the reference without a
+    champion, and if the version has the champion's own settings."""
     kinds: Mapping[str, str]
     """By run, the kind of each compared model."""
     evaluations: Mapping[str, Evaluation]
@@ -36,12 +36,12 @@ class ReviewSummary:
 
     @property
     def candidate(self) -> Evaluation:
-        """What was measured of the version."""
+        """The evaluation of the version."""
         return self.evaluations[self.run_id]
 
     @cached_property
     def reference(self) -> str | None:
-        """The name of whom it is held against; None when there is nobody."""
+        """Name of the model that the version is compared with; None without any."""
         champion = self.reference_run_id
         if champion and champion != self.run_id:
             return self._name(champion)
@@ -54,7 +54,7 @@ class ReviewSummary:
 
     @property
     def reference_sentence(self) -> str:
-        """The same in a sentence."""
+        """The reference in a sentence."""
         if self.reference is None:
             return "There is nobody to hold it against."
         why = "" if self.reference_run_id else ", the best of the baselines, since there is no champion yet"
@@ -64,14 +64,14 @@ class ReviewSummary:
 
     @cached_property
     def compared(self) -> dict[str, Evaluation]:
-        """By name, in the order of columns: the version, whom it is held against, the baselines."""
+        """By name, in the order of columns: the version, the reference, the baselines."""
         others, first = self._compared_models(), [self.reference] if self.reference else []
         names = [*first, *(name for name in BASELINES if name in others and name not in first)]
         return {THIS: self.candidate, **{name: others[name] for name in names}}
 
     @cached_property
     def tables(self) -> dict[str, list[Line]]:
-        """All comparisons by title."""
+        """All tables by title."""
         arguments = (THIS, self.reference, self.compared, SEED)
         return {
             ALL_ITEMS: comparison(*arguments),
@@ -81,7 +81,7 @@ class ReviewSummary:
         }
 
     def gains(self) -> dict[str, str]:
-        """By baseline, what the version gains over it in the figure that decides."""
+        """Return by baseline the gain of the version in the deciding metric."""
         baselines = {name: other for name, other in self.compared.items() if name in BASELINES}
         gained_by_baseline = {name: gain(self.candidate, other, METRIC, SEED) for name, other in baselines.items()}
         return {name: format_estimate(gained, "+") for name, gained in gained_by_baseline.items() if gained}

@@ -1,4 +1,4 @@
-"""Is it a recommender at all? What a broken model gives away before it is compared with anything."""
+"""Sanity checks, which find a broken model before any comparison."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from models.gate.thresholds import GateThresholds
 
 FALLBACK = "fallback_at_10"
 _FEWEST = 10
-"""Of fewer people, all may be strangers to a sound model."""
+"""Users that a group needs: a sound model may know none of fewer."""
 
 
 def sanity_checks(candidate: Evaluation, metric: str, limits: GateThresholds) -> list[Check]:
-    """Figures for everybody and for enough people, scores that are numbers, and not one list for all."""
+    """Check that all users have metrics, that no score is NaN, and that lists differ."""
     return [_has_figures(candidate, metric, limits.users), _has_scores(candidate), _is_personal(candidate)]
 
 
@@ -45,15 +45,21 @@ def _is_personal(candidate: Evaluation) -> Check:
 
 
 def serves_all_users(candidate: Evaluation, groups: Sequence[Group], limits: GateThresholds) -> Check:
-    """Nobody is left with the best sellers alone: not people at large, and no group of them."""
+    """Check that few users, overall and in each group, get only best sellers."""
     filled = figures(candidate, FALLBACK)
-    silent = filled >= 1
-    named = {"all": np.ones(len(silent), dtype=bool)} | {f"{g.trait} {g.value}": g.members for g in groups}
-    shares = {name: float(silent[mine].mean()) for name, mine in named.items() if mine.sum() >= _FEWEST}
+    only_fallback = filled >= 1
+    groups_by_name = {"all": np.ones(len(only_fallback), dtype=bool)} | {
+        f"{g.trait} {g.value}": g.members for g in groups
+    }
+    shares = {
+        name: float(only_fallback[members].mean())
+        for name, members in groups_by_name.items()
+        if members.sum() >= _FEWEST
+    }
     if not shares:
         return not_applicable("answers every group", f"It takes {_FEWEST} people to ask.")
     worst = max(shares, key=lambda name: shares[name])
     share = shares[worst]
     whom = "people" if worst == "all" else f"people with {worst}"
-    detail = f"The model has nothing of its own for {share:.0%} of the {int(named[worst].sum()):,} {whom}."
+    detail = f"The model has nothing of its own for {share:.0%} of the {int(groups_by_name[worst].sum()):,} {whom}."
     return at_most("answers every group", share, limits.silent_share, detail)

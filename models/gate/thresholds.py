@@ -1,4 +1,4 @@
-"""How much the gate allows. A limit can be set; these are the defaults."""
+"""Thresholds of the gate. Each can be set in the settings; these are the defaults."""
 
 from dataclasses import dataclass, fields
 from typing import Final
@@ -8,11 +8,10 @@ _MOST: Final = 10**9
 
 @dataclass(frozen=True)
 class GateThresholds:
-    """What a candidate is held to beside being more accurate. The reference is the champion, before the first the most
-    accurate baseline."""
+    """Thresholds beside accuracy. The reference is the champion, before the first one the most accurate baseline."""
 
     users: int = 30
-    """Fewest users that a decision may rest on: intervals of fewer users mean nothing."""
+    """Fewest users for a decision: intervals of fewer users mean nothing."""
     group_users: int = 50
     """Groups of fewer users are shown and not judged."""
     group_margin: float = 0.05
@@ -40,7 +39,7 @@ class GateThresholds:
     """Largest stored model, in MB."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what cannot be held."""
+        """Raise ValueError for a threshold out of range."""
         amounts = {"users", "group_users", "score_ms", "artifact_mb"}
         for name in (field.name for field in fields(self)):
             if name in amounts and not 0 < getattr(self, name) <= _MOST:

@@ -1,4 +1,4 @@
-"""What a model is not good at, in sentences, from its own figures: nobody has to remember to write it down."""
+"""Writes sentences on the weaknesses of a model, from its metrics."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -9,9 +9,9 @@ from models.gate.results import GateResult, GroupResult
 
 
 def weaknesses(summary: Mapping[str, float], gate: GateResult) -> list[str]:
-    """Sentences on broken scores, people with little history, news, rare items and groups; each with its figures."""
+    """Return sentences on NaN scores, users with little history, new and rare items, and groups, with figures."""
     sentences = [
-        _broken(summary),
+        _nan_scores(summary),
         _cold(summary),
         _newcomers(summary),
         _news(summary),
@@ -24,7 +24,7 @@ def weaknesses(summary: Mapping[str, float], gate: GateResult) -> list[str]:
     ]
 
 
-def _broken(summary: Mapping[str, float]) -> str:
+def _nan_scores(summary: Mapping[str, float]) -> str:
     nan_scores = summary.get("nan_scores", 0.0)
     return f"Broken: {nan_scores:,.0f} of its scores are no numbers." if nan_scores else ""
 

@@ -1,4 +1,4 @@
-"""How long answers take, out of counters that only grow: what came between two looks, and quantiles of it."""
+"""Computes latency quantiles from histogram counters that only grow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from math import inf, nan
 
 @dataclass(frozen=True)
 class RequestCounts:
-    """How many requests were answered within each bound (seconds, the last one infinite), and how many by an error."""
+    """Requests answered within each bound (seconds, the last one infinite), and the number of errors."""
 
     within: Mapping[float, float] = field(default_factory=dict)
     errors: float = 0
 
     @property
     def count(self) -> float:
-        """All of them."""
+        """The number of all requests."""
         return max(self.within.values(), default=0)
 
     @property
     def error_share(self) -> float:
-        """The part that was answered by an error of the server; 0 of none."""
+        """The share of server errors; 0 without requests."""
         return self.errors / self.count if self.count else 0.0
 
     def __add__(self, other: "RequestCounts") -> "RequestCounts":
@@ -29,15 +29,15 @@ class RequestCounts:
         return RequestCounts(within, self.errors + other.errors)
 
     def since(self, before: "RequestCounts") -> "RequestCounts":
-        """What came after an earlier look; everything, when the counters were set back by a restart since."""
+        """Return the requests since earlier counts; all of them if a restart has reset the counters."""
         within = {bound: count - before.within.get(bound, 0) for bound, count in self.within.items()}
         errors = self.errors - before.errors
         return self if min([errors, *within.values()]) < 0 else RequestCounts(within, errors)
 
     def quantile(self, share: float) -> float:
-        """The seconds within which that share was answered, as if answers lay evenly in their bucket.
+        """Return the seconds within which the share was answered, interpolated linearly within its bucket.
 
-        Beyond the last finite bound nothing is known: then it is that bound. NaN of no requests.
+        Beyond the last finite bound it is that bound. NaN without requests.
         """
         steps = [(0.0, 0.0), *sorted(self.within.items())]
         rank = share * self.count

@@ -1,6 +1,6 @@
-"""Accuracy as it came true: what people did while lists were shown to them, and what best sellers would have met.
+"""Computes realised accuracy: actions of users compared with the lists that they had, and with a control list.
 
-Every act is held against the list that its user had at that moment, and against one list for everybody, the control.
+Every action is compared with the user's list at that moment, and with the control, one list of best sellers for all.
 """
 
 from typing import Final, NamedTuple
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 K: Final = 10
-"""Places of a list that count."""
+"""Places of a list that are evaluated."""
 Floats = NDArray[np.float64]
 
 
 class ShownLists(NamedTuple):
-    """Lists with the times of their showing, m in all; those of one user do not overlap."""
+    """m lists with the times at which they were shown; the lists of one user do not overlap."""
 
     user: NDArray[np.int64]
     """[m] codes from 0 on, without gaps."""
@@ -23,11 +23,11 @@ class ShownLists(NamedTuple):
     since: Floats
     """[m] epoch seconds."""
     until: Floats
-    """[m] epoch seconds, at which it is not shown any more."""
+    """[m] epoch seconds at which the list was replaced."""
 
 
 class Actions(NamedTuple):
-    """What users did, n acts, such as purchases; in codes of `Shown`."""
+    """n actions of users, such as purchases, in codes of `ShownLists`."""
 
     user: NDArray[np.int64]
     item: NDArray[np.int64]
@@ -36,20 +36,20 @@ class Actions(NamedTuple):
 
 
 class UserOutcomes(NamedTuple):
-    """[n_users] each; sums over users give the figures, so that users can be drawn anew.
+    """Outcomes per user [n_users]; the metrics are ratios of sums, so that users can be resampled.
 
     Recall is the sum of `hits` by that of `targets`, hit rate that of `hit` by `acted`, NDCG that of `ndcg` by `acted`.
-    Whoever did nothing while something was shown to him is 0 in all of them.
+    Users without an action while a list was shown are 0 in all of them.
     """
 
     targets: Floats
-    """Different items acted on, at most as many as a list has places."""
+    """Different items of the actions, at most the length of the list."""
     acted: Floats
-    """1 for whoever has targets."""
+    """1 for users with targets."""
     hits: Floats
     """Different items that were among the first `K` of the list at the time, at most `targets`."""
     hit: Floats
-    """1 for whoever has hits."""
+    """1 for users with hits."""
     ndcg: Floats
     """0 to 1."""
     control_hits: Floats
@@ -58,11 +58,11 @@ class UserOutcomes(NamedTuple):
 
 
 def realised_outcomes(shown: ShownLists, acts: Actions, control: NDArray[np.int64]) -> UserOutcomes:
-    """How well the lists foresaw the acts, user by user, beside `control`, item codes best first.
+    """Return how well the lists predicted the actions per user, and the same for `control` (item codes, best first).
 
-    Acts of a time at which the user had no list do not count. An item that a user acted on several times counts once,
-    at the best place it had; over several lists NDCG (Järvelin & Kekäläinen 2002) may then have two items in the same
-    place, and is 1 at most. The control is as long as the lists are.
+    Actions without a list at the time do not count. An item with several actions counts once, at its best place. Over
+    several lists NDCG (Järvelin & Kekäläinen 2002) may then have two items in one place, so it is capped at 1. The
+    control is as long as the lists.
     """
     n_users = int(shown.user.max(initial=-1)) + 1
     k = min(K, shown.items.shape[1])
@@ -79,13 +79,13 @@ def realised_outcomes(shown: ShownLists, acts: Actions, control: NDArray[np.int6
 
 
 def _list_of(shown: ShownLists, acts: Actions) -> NDArray[np.int64]:
-    """[n] the row of the list that the user had when acting; -1 for none."""
+    """Return [n] the row of the user's list at the action; -1 without one."""
     order = np.lexsort((shown.since, shown.user))
     moments = np.unique(np.concatenate([shown.since, acts.at]))
     start = shown.user[order] * len(moments) + np.searchsorted(moments, shown.since[order])
     action_keys = acts.user * len(moments) + np.searchsorted(moments, acts.at)
     last = np.searchsorted(start, action_keys, side="right") - 1
-    row: NDArray[np.int64] = np.append(order, -1)[last]  # the last is for those before all lists
+    row: NDArray[np.int64] = np.append(order, -1)[last]  # -1 for actions before all lists
     shown_then = (row >= 0) & (shown.user[row] == acts.user) & (acts.at < shown.until[row]) if len(order) else row >= 0
     return np.where(shown_then, row, -1)
 
@@ -97,7 +97,7 @@ def _first(control: NDArray[np.int64], k: int) -> NDArray[np.int64]:
 
 
 def _gains(lists: NDArray[np.int64], item: NDArray[np.int64]) -> Floats:
-    """[n] what finding an item in its place of a list [n, k] is worth; 0 where it is not on it."""
+    """Return [n] the discounted gain of an item at its place of a list [n, k]; 0 if it is not on the list."""
     result = (lists == item[:, None]) & (lists >= 0)
     gain: Floats = (result * _discounts(lists.shape[1])).max(axis=1, initial=0.0)
     return gain
@@ -109,7 +109,7 @@ def _discounts(k: int) -> Floats:
 
 
 def _pairs(user: NDArray[np.int64], item: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The user of each different pair of user and item, and which pair each act is of."""
+    """Return the user of each distinct pair of user and item, and the pair of each action."""
     width = int(item.max(initial=0)) + 1
     pairs, of_act = np.unique(user * width + item, return_inverse=True)
     return pairs // width, of_act
@@ -122,7 +122,7 @@ def _best(gain: Floats, pair: NDArray[np.int64]) -> Floats:
 
 
 def _scored(gain: Floats, user: NDArray[np.int64], targets: Floats) -> tuple[Floats, Floats, Floats]:
-    """Hits, whether there are any, and NDCG by user, of the gains of pairs."""
+    """Return hits, whether there are any, and NDCG per user, from the gains of pairs."""
     n = len(targets)
     hits = np.minimum(np.bincount(user, gain > 0, minlength=n), targets)
     ideal = np.concatenate([[0.0], np.cumsum(_discounts(K))])[targets.astype(np.int64)]

@@ -1,4 +1,4 @@
-"""What a search measures settings on: the validation weeks, and stretches as long before them. Never the test weeks."""
+"""Folds of a search: the validation weeks and spans of equal length before them, never the test weeks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +22,9 @@ _MIN_HISTORY = 28 * DAY
 
 
 def search_folds(dataset: Dataset, folds: int) -> tuple[Fold, ...]:
-    """The validation weeks first and then up to `folds` in all, each ending where the one before begins.
+    """Return up to `folds` folds: the validation weeks first, then earlier spans of the same length.
 
-    Fewer where the earliest of them would leave less than 28 days to learn from.
+    There are fewer if the earliest one would leave less than 28 days of training data.
     """
     cuts = dataset.cuts
     earliest, length = pc.min(dataset.interactions[OCCURRED_AT]).as_py(), cuts.test_from - cuts.validation_from
@@ -35,7 +35,7 @@ def search_folds(dataset: Dataset, folds: int) -> tuple[Fold, ...]:
 
 @dataclass(frozen=True)
 class FoldData:
-    """One fold, opened once for all settings that are tried on it."""
+    """The data of one fold, loaded once for all trials."""
 
     data: TrainingData
     targets: Any
@@ -43,16 +43,16 @@ class FoldData:
 
     @classmethod
     def of(cls, dataset: Dataset, fold: Fold) -> "FoldData":
-        """What is known before it, and what was bought in it."""
+        """Load the data before the fold, and the purchases in it."""
         data = dataset.training_data(fold.train_until)
         return cls(data, dataset.holdout(data, fold.measured_until), popularity(data))
 
     def figures(self, model: Recommender) -> dict[str, float]:
-        """Accuracy and coverage of a model that was fitted to `data`."""
+        """Return accuracy and coverage of a model that was fitted to `data`."""
         summary = evaluate(model, self.data, self.targets, self.popular, brief=True).summary
         return {name: summary[name] for name in (METRIC, COVERAGE)}
 
 
 def artifact_mb(model: Recommender) -> float:
-    """What a model's arrays take, uncompressed."""
+    """Return the size of a model's arrays in MB, uncompressed."""
     return sum(values.nbytes for values in model.state().values()) / 1e6

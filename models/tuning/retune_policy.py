@@ -1,11 +1,11 @@
-"""Whether settings should be searched anew."""
+"""Decides whether a new search of settings is due."""
 
 from datetime import datetime
 from typing import Final, NamedTuple
 
 MAX_AGE_DAYS: Final = 30
 MAX_MINUTES: Final = 60
-"""How long the searches of a retraining may take together, unless it is asked for another limit."""
+"""Default time limit of all searches of a retraining together."""
 MIN_DRIFT: Final = 0.05
 """A twentieth of the users in other tenths than before. Households of the Complete Journey move by 0.02 to 0.04 in one
 to three months, and by 0.05 in five."""
@@ -16,11 +16,11 @@ class LastSearch(NamedTuple):
 
     at: datetime
     drift: float | None
-    """How far users had moved then since the search before it."""
+    """Distance that users had moved since the search before it."""
 
 
 def reason_to_search(last: LastSearch | None, now: datetime, drift: float, max_age_days: float = MAX_AGE_DAYS) -> str:
-    """Why a search is due, in words; empty when it is not. `drift` is how far users have moved since the last one."""
+    """Return why a search is due; empty if it is not. `drift` is the distance that users moved since the last one."""
     if last is None:
         return "it was never searched"
     age = (now - last.at).total_seconds() / 86_400

@@ -1,4 +1,4 @@
-"""What a search of a model's settings is asked: how it looks, what it measures, what a setting may cost, its end."""
+"""Configuration of a search of settings: method, objectives, trial limits and budget."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,76 +13,77 @@ from models.recommenders.search_space import Parameter
 Method = Literal["tpe", "grid", "random"]
 COVERAGE: Final = "coverage_at_10"
 TOLERANCE: Final = 0.01
-"""Part of the best accuracy that may be given for coverage, where coverage is asked for too."""
+"""Share of the best accuracy that may be traded for coverage, if coverage is an objective."""
 _MEASURE: Final = "NDCG@10, weeks before the test"
-"""What every row of the table is measured by, on the same weeks."""
+"""The metric of every row of the table, on the same weeks."""
 _FAR_BELOW: Final = 0.5
-"""Part of the best figure below which a model gets a note."""
+"""Share of the best metric below which a model gets a note."""
 
 
 class SearchError(TailorbirdError):
-    """A search that cannot begin, or that found nothing."""
+    """A search cannot begin, or has no result."""
 
 
 class OutOfTimeError(SearchError):
-    """A search whose time was over before any setting was measured."""
+    """The time of a search was over before any trial was complete."""
 
 
 @dataclass(frozen=True)
 class TrialLimits:
-    """What a setting may cost; None where it may cost anything. One that costs more is never the best."""
+    """Largest costs of a trial; None means no limit. A trial beyond a limit is never the best."""
 
     fit_seconds: float | None = None
-    """Of the longest fit. A fit that takes twice as long is not waited for."""
+    """Seconds of the longest fit. A fit is stopped at twice the limit."""
     memory_mb: float | None = None
-    """Of the process that fits and measures, with the data set. One that takes more is ended."""
+    """Memory of the process that fits and measures, with the data set. It is stopped beyond the limit."""
     artifact_mb: float | None = None
-    """Of the fitted model's arrays."""
+    """Size of the fitted model's arrays."""
 
     def __post_init__(self) -> None:
-        """Raises SearchError when nothing could keep a limit."""
+        """Raise SearchError for a limit that no trial can keep."""
         if any(limit is not None and not limit > 0 for limit in asdict(self).values()):
             raise SearchError("Limits must be above 0; leave out what may cost anything.")
 
     def excess(self, fit_seconds: float, memory_mb: float, artifact_mb: float) -> dict[str, float]:
-        """How far each limit is exceeded, as a part of it; 0 or below where it is kept."""
+        """Return by how much each limit is exceeded, as a share of it; at most 0 if it is kept."""
         spent = {"fit_seconds": fit_seconds, "memory_mb": memory_mb, "artifact_mb": artifact_mb}
         return {name: spent[name] / limit - 1 for name, limit in asdict(self).items() if limit is not None}
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """The question of a search. Searches of the same question on the same data set share one study."""
+    """The plan of a search. Searches with the same plan on the same data set share one study."""
 
     method: Method = "tpe"
-    """`tpe` learns from the trials before (Bergstra et al. 2011), `grid` tries evenly spaced values, `random` any."""
+    """`tpe` learns from earlier trials (Bergstra et al. 2011), `grid` tries evenly spaced values, `random` any."""
     folds: int = 2
-    """Stretches of time before the test weeks that settings are measured on, each as long as the validation weeks,
-    which are the last of them."""
+    """Number of folds before the test weeks, each as long as the validation weeks, which are the last fold."""
     coverage: bool = False
-    """Whether more of the catalogue shown is worth a hundredth of the accuracy: then both are objectives."""
+    """Whether coverage is an objective too, worth up to 1 % of the accuracy."""
     limits: TrialLimits = TrialLimits()
     seed: int = 7
 
     def __post_init__(self) -> None:
-        """Raises SearchError when there would be nothing to measure on."""
+        """Raise SearchError without a fold."""
         if self.folds < 1:
             raise SearchError("A search needs at least one fold to measure settings on.")
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """What is maximised, the figure that decides first."""
+        """The maximised metrics, the deciding one first."""
         return (METRIC, COVERAGE) if self.coverage else (METRIC,)
 
     def digest(self, space: Mapping[str, Parameter], points: int) -> str:
-        """A short name of the question: with another space, or a grid of other size, it is another one."""
+        """Return a short digest of the plan, the search space, and the size of a grid."""
         parameters = {name: [type(parameter).__name__, asdict(parameter)] for name, parameter in space.items()}
         question = [asdict(self), parameters, points if self.method == "grid" else 0]
         return sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:8]
 
     def best(self, values: Sequence[Sequence[float]]) -> int:
-        """The place of the most accurate by their objectives; with `coverage`, of those within `TOLERANCE` of it the
-        one that shows most. The first of equals."""
+        """Return the position of the most accurate trial; the first of equals.
+
+        With `coverage` it is the trial with the most coverage among those within `TOLERANCE` of the best accuracy.
+        """
         accurate = max(value[0] for value in values)
         near = [place for place, value in enumerate(values) if value[0] >= accurate * (1 - TOLERANCE * self.coverage)]
         return max(near, key=lambda place: (values[place][-1], -place))
@@ -90,17 +91,17 @@ class SearchPlan:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search ends; whichever comes first."""
+    """Limits of a search; the first one reached ends it."""
 
     trials: int | None = 20
-    """Settings of the study that were tried, those of other workers and of earlier runs included."""
+    """Trials of the study, including those of other workers and earlier runs."""
     minutes: float | None = None
-    """Of this run."""
+    """Minutes of this run."""
     patience: int = 30
-    """Settings tried since the last that was better than all before."""
+    """Trials since the last improvement."""
 
     def __post_init__(self) -> None:
-        """Raises SearchError when nothing would end the search, or nothing could be tried."""
+        """Raise SearchError without an end, or without a trial."""
         if self.trials is None and self.minutes is None:
             raise SearchError("A search needs an end: give it trials, minutes or both.")
         if min(self.trials or 1, self.minutes or 1, self.patience) <= 0 or self.trials == 0 or self.minutes == 0:
@@ -108,26 +109,28 @@ class Budget:
 
 
 def same_shape(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether settings found on one data set are good for another, by their manifests: the same label is foretold, and
-    of neither are there more than twice as many purchases, users or items as of the other."""
+    """Return whether the settings of one data set suit another, by their manifests.
+
+    Both need the same label, and at most twice as many purchases, users or items as the other.
+    """
     pairs = [(one["rows"][name], other["rows"][name]) for name in ("interactions", "users", "items")]
     return one["label"] == other["label"] and all(max(pair) <= 2 * min(pair) for pair in pairs)
 
 
-def search_table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A line for the best settings of each model, with what its defaults reached."""
-    lines = []
+def search_table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Return a row per model: its best settings, and the gain over its defaults."""
+    lines: list[dict[str, object]] = []
     for row in results:
         first = row["defaults"]
         gain = f"{row['ndcg_10'] / first - 1:+.1%}" if first else ""
-        settings = ", ".join(f"{name} {_said(value)}" for name, value in row["best"].items())
+        settings = ", ".join(f"{name} {_value_text(value)}" for name, value in row["best"].items())
         figures = {_MEASURE: f"{row['ndcg_10']:.4f}", "on the defaults": gain, "tried": row["trials"]}
         lines.append({"model": row["model"], **figures, "settings": settings})
     return lines
 
 
 def search_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a note on each model that is far below the best one."""
+    """Return a note on each model that is far below the best model."""
     best = max(results, key=lambda row: row["ndcg_10"])
     low = [row["model"] for row in results if row["ndcg_10"] < _FAR_BELOW * best["ndcg_10"]]
     return [
@@ -137,5 +140,5 @@ def search_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _said(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

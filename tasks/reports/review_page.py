@@ -69,7 +69,7 @@ class Page:
     @property
     def ordered_checks(self) -> list[Check]:
         """Return the checks: refusals first, then warnings, questions not asked, and passed ones."""
-        order = (Outcome.REFUSED, Outcome.WARNING, Outcome.NOT_ASKED, Outcome.PASSED)
+        order = (Outcome.REFUSED, Outcome.WARNING, Outcome.NOT_APPLICABLE, Outcome.PASSED)
         return sorted(self.checks, key=lambda check: order.index(check.outcome))
 
 

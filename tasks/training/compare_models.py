@@ -19,4 +19,4 @@ def compare_models(run_ids: list[str]) -> list[JsonObject]:
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     runs = {trained.kind: trained for trained in recorded_all(installation.engine, run_ids).values()}
     rows = leaderboard(evaluations_of(installation.engine, registry, runs))
-    return [{**row, "run": registry.page(runs[row["model"]].run_id)} for row in rows]
+    return [{**row, "run": registry.page(runs[str(row["model"])].run_id)} for row in rows]

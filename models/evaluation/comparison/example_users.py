@@ -1,12 +1,13 @@
-"""Real users side by side: what one model would have shown them, what another, and what they then bought."""
+"""Shows the lists of two models side by side for real users, with their later purchases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from models.columns import ITEM_ID, OCCURRED_AT, USER_KEY
 from models.datasets.dataset import Dataset
@@ -21,7 +22,7 @@ USERS: Final = 10
 
 @dataclass(frozen=True)
 class ExampleList:
-    """What a model would have shown one user."""
+    """The list of one model for one user."""
 
     items: list[str]
     figure: float
@@ -30,21 +31,23 @@ class ExampleList:
 
 @dataclass(frozen=True)
 class Example:
-    """One user."""
+    """One user with the lists of both models."""
 
     user_key: str
     baskets: int
     candidate: ExampleList
     reference: ExampleList
     bought: list[str]
-    """In the held-out weeks, the first thing first, each once; items that nobody had bought before are left out."""
+    """Purchases in the held-out weeks, in order, each item once; items without earlier purchases are left out."""
     bought_before: frozenset[str]
-    """Of all these items, what the user had bought before."""
+    """All items that the user had bought earlier."""
 
 
 def examples(candidate: Evaluation, reference: Evaluation, dataset: Dataset, n: int = USERS) -> list[Example]:
-    """`n` users by a rule: all are put in order of what the candidate gains over the reference in NDCG, and taken is
-    who stands in the middle of each n-th part. So the losses come first, and are as many as there are in truth."""
+    """Return `n` users: all are sorted by the candidate's gain in NDCG, and the middle of each n-th part is taken.
+
+    Losses come first, and their share is that of all users.
+    """
     if LISTS not in candidate.per_user.column_names or LISTS not in reference.per_user.column_names:
         return []
     positions = index_of(words(reference.per_user[USER_KEY]), candidate.per_user[USER_KEY])
@@ -70,15 +73,16 @@ def examples(candidate: Evaluation, reference: Evaluation, dataset: Dataset, n: 
     ]
 
 
-def _middles(total: int, n: int) -> Any:
-    """Positions of the middles of n equal parts of `total`; all of them where there are no more."""
+def _middles(total: int, n: int) -> NDArray[np.int64]:
+    """Return the middle positions of n equal parts of `total`; all positions if there are no more than n."""
     if total <= n:
         return np.arange(total)
-    return ((np.arange(n) + 0.5) * total / n).astype(np.int64)
+    middles: NDArray[np.int64] = ((np.arange(n) + 0.5) * total / n).astype(np.int64)
+    return middles
 
 
 def _bought(dataset: Dataset, keys: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """What each of these users bought in the test weeks, among what was known then, and what before."""
+    """Return by user the purchases in the test weeks, of items known then, and the earlier purchases."""
     rows, cut = dataset.interactions, dataset.cuts.test_from
     earlier_rows, later_rows = known_before(rows, cut), known_before(rows, dataset.cuts.as_of, since=cut)
     known_items = pc.unique(earlier_rows[ITEM_ID])

@@ -1,4 +1,4 @@
-"""The ladder as tables for people: the same on a page and in a terminal."""
+"""Formats the leaderboard as tables, for pages and terminals."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -14,8 +14,7 @@ _PLAIN: Final = {"recall_at_10": "recall", "hit_rate_at_10": "hit rate", "covera
 
 
 def tables(rows: Iterable[Row]) -> dict[str, Table]:
-    """Tables by their titles, of the rows of a ladder: each step for all items and for those new to the user, and
-    the accuracy for users with much, little and no history."""
+    """Return tables by title: gains over all items and over new items, and accuracy by length of history."""
     rows = list(rows)
     titled = {f"{title}: each model against the best above it": _steps(rows, kind) for title, kind in _ITEMS.items()}
     titled |= {f"{title}: NDCG@10 by how long users are known": _parts(rows, kind) for title, kind in _ITEMS.items()}
@@ -38,7 +37,7 @@ def _steps(rows: list[Row], kind: str) -> Table:
 
 
 def _parts(rows: list[Row], kind: str) -> Table:
-    """A column for each part of the users that has anybody."""
+    """Return a table with a column for each part of the users that is not empty."""
     titles = {WARM: f"from {COLD_BASKETS} baskets on", COLD: "fewer baskets", NEWCOMER: "newcomers"}
     first: Row = rows[0] if rows else {}
     user_counts = {part: first[f"{part}{kind}users"] for part in titles if f"{part}{kind}users" in first}

@@ -1,4 +1,4 @@
-"""A candidate beside other models, figure by figure, with what it gains over one of them."""
+"""Compares a candidate with other models, metric by metric, with its gain over one of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ FIGURES: Final = {
     "diversity_at_10": "diversity: 0 all in one category, 1 nothing in common",
     "fallback_share": "filled up: share of places with best sellers for want of anything else",
 }
-"""What is compared: its name and its meaning."""
+"""Compared metrics: name and meaning."""
 BETTER: Final = ("ndcg_at_10", "recall_at_10", "map_at_10", "hit_rate_at_10", "roc_auc")
-"""Of these more is better; of the others it depends on what the shop wants."""
+"""Metrics of which more is better. For the others it depends on the shop's goals."""
 COSTS: Final = {
     "score_ms": "one list of 20: milliseconds of one thread",
     "artifact_mb": "stored model: megabytes",
@@ -42,18 +42,18 @@ PARTS: Final = {
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of all models."""
+    """One metric of all models."""
 
     figure: str
     meaning: str
     values: dict[str, Estimate]
-    """By model; only those that have the figure. Bounds are NaN where there is no interval."""
+    """By model, without models that lack the metric. Bounds are NaN without an interval."""
     difference: Estimate | None = None
-    """What the candidate has more than the reference; with an interval where it is a mean over users (paired)."""
+    """The candidate less the reference; means over users have a paired interval."""
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` where the whole interval says so and more is better; else nothing."""
+        """`better` or `worse` if the whole interval is on one side and more is better; else empty."""
         difference = self.difference
         if difference is None or self.figure.removeprefix(NEW) not in BETTER:
             return ""
@@ -63,7 +63,7 @@ class Line:
 def comparison(
     candidate: str, reference: str | None, evaluations: Mapping[str, Evaluation], seed: int, kind: str = ""
 ) -> list[Line]:
-    """A line for each of `FIGURES` that the candidate has, of all items or (`kind` is `NEW`) of new ones."""
+    """Return a line for each of `FIGURES` that the candidate has, over all items or (`kind` is `NEW`) over new ones."""
     evaluation, other = evaluations[candidate], evaluations.get(reference or "")
     names = [kind + name for name in FIGURES if np.isfinite(evaluation.summary.get(kind + name, np.nan))]
     gained = gains(evaluation, other, names, seed) if other else {}
@@ -73,7 +73,7 @@ def comparison(
 
 
 def by_history(candidate: str, reference: str | None, evaluations: Mapping[str, Evaluation], seed: int) -> list[Line]:
-    """NDCG at 10 by how long users are known; parts of which there is nobody are left out."""
+    """Return NDCG at 10 by length of history, without empty parts."""
     evaluation, other = evaluations[candidate], evaluations.get(reference or "")
     parts = {part: _values(evaluations, part + METRIC) for part in PARTS}
     present = {part: values for part, values in parts.items() if candidate in values}
@@ -90,7 +90,7 @@ def by_history(candidate: str, reference: str | None, evaluations: Mapping[str, 
 
 
 def costs(evaluations: Mapping[str, Evaluation]) -> list[Line]:
-    """What models cost."""
+    """Return the costs of the models: time and size."""
     lines = [Line(name, meaning, _values(evaluations, name)) for name, meaning in COSTS.items()]
     return [line for line in lines if line.values]
 
@@ -106,7 +106,7 @@ def _values(evaluations: Mapping[str, Evaluation], name: str) -> dict[str, Estim
 
 
 def format_estimate(figure: Estimate | None, sign: str = "") -> str:
-    """A figure with its interval, where it has one; `sign` is `+` for differences."""
+    """Return a figure as text, with its interval if it has one; `sign` is `+` for differences."""
     if figure is None:
         return "-"
     value, low, high = (_number(number, sign) for number in figure)

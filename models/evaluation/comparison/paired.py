@@ -1,4 +1,4 @@
-"""Two models on the same users: what one gains over the other, user by user."""
+"""Compares two models user by user."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,9 @@ from models.primitives.vocabulary import index_of, words
 
 
 def paired(one: Evaluation, other: Evaluation, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """The figures of both for each user of `one`, NaN for users of whom neither has any.
+    """Return the metrics of both models for each user of `one`; NaN for users without a metric.
 
-    None when the other was not measured on one of the users, or only one of them has a figure, or nobody has.
+    Return None if the other model was not measured on one of these users, or on other users than `one`.
     """
     positions = index_of(words(other.per_user[USER_KEY]), one.per_user[USER_KEY])
     if len(positions) == 0 or (positions < 0).any():
@@ -23,18 +23,18 @@ def paired(one: Evaluation, other: Evaluation, metric: str) -> tuple[NDArray[np.
 
 
 def differences(one: Evaluation, other: Evaluation, metric: str) -> NDArray[np.float64] | None:
-    """What `one` has more than the other, per user with a figure; None when they cannot be compared."""
+    """Return `one` less the other, per user with a metric; None if they cannot be compared."""
     both = paired(one, other, metric)
     return None if both is None else (both[0] - both[1])[np.isfinite(both[0])]
 
 
 def gain(one: Evaluation, other: Evaluation, metric: str, seed: int) -> Estimate | None:
-    """The mean difference and its interval by paired bootstrap; None when they cannot be compared."""
+    """Return the mean difference and its paired bootstrap interval; None if the models cannot be compared."""
     gained = differences(one, other, metric)
     return None if gained is None else Estimate(float(gained.mean()), *interval(gained, seed))
 
 
 def figures(evaluation: Evaluation, metric: str) -> NDArray[np.float64]:
-    """A metric of each user; NaN where there is none."""
+    """Return a metric per user; NaN if missing."""
     column = evaluation.per_user[metric].cast("float64")
     return np.asarray(column.to_numpy(), dtype=np.float64)

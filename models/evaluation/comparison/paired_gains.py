@@ -1,4 +1,4 @@
-"""What a model gains over another in many figures at once."""
+"""Computes the gains of a model over another in many metrics."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,10 @@ from models.evaluation.offline import Evaluation
 
 
 def gains(one: Evaluation, other: Evaluation, names: Sequence[str], seed: int) -> dict[str, Estimate | None]:
-    """What one has more than the other, by figure; those of single users with intervals, all from the same draws of
-    users (paired). None where they cannot be compared."""
+    """Return `one` less the other by metric; None if they cannot be compared.
+
+    Metrics per user have paired intervals, all from the same resampled users.
+    """
     per_user = [name for name in names if name in one.per_user.column_names and name in other.per_user.column_names]
     both = {name: paired(one, other, name) for name in per_user}
     gained = estimates({name: figures[0] - figures[1] for name, figures in both.items() if figures}, seed)
@@ -21,8 +23,10 @@ def gains(one: Evaluation, other: Evaluation, names: Sequence[str], seed: int) -
 
 
 def gains_by_history(one: Evaluation, other: Evaluation, seed: int) -> dict[str, Estimate | None]:
-    """The same in the figure that decides, by part of the users: `WARM`, `COLD`, and `NEWCOMER`, who are kept as means
-    alone; nothing of parts without anybody."""
+    """Return gains in the deciding metric by part of the users: `WARM`, `COLD`, and `NEWCOMER`.
+
+    Newcomers have no interval because only their means are stored. Empty parts are left out.
+    """
     gains_by_part = _by_baskets(one, other, seed) if "baskets" in one.per_user.column_names else {}
     if NEWCOMER + METRIC in one.summary:
         gains_by_part[NEWCOMER] = _together(one, other, NEWCOMER + METRIC)
@@ -39,7 +43,7 @@ def _by_baskets(one: Evaluation, other: Evaluation, seed: int) -> dict[str, Esti
 
 
 def _together(one: Evaluation, other: Evaluation, name: str) -> Estimate | None:
-    """Of all lists together there is no interval user by user."""
+    """Return the difference of two means, without an interval."""
     if name not in other.summary:
         return None
     return Estimate(one.summary[name] - other.summary[name], np.nan, np.nan)

@@ -1,4 +1,4 @@
-"""How well scores tell what a user bought from all that he did not, wherever in the list it stands."""
+"""Measures how well scores separate a user's purchases from all other items, at any position."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -9,14 +9,14 @@ from scipy import sparse
 
 AUC_METRICS: Final = ("roc_auc", "pr_auc")
 
-_NOTHING: Final = np.float32(-np.inf)
+_UNSCORED: Final = np.float32(-np.inf)
 
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class ScoreAUC:
-    """The scores of m users for all items, sorted once, so that several goals can be held against them."""
+    """The scores of m users for all items, sorted once for several target sets."""
 
     scores: NDArray[np.float32]
     """[m, n_items]"""
@@ -25,17 +25,17 @@ class ScoreAUC:
 
     @classmethod
     def of(cls, scores: NDArray[np.float32]) -> Self:
-        """From scores; what a model says nothing of (-inf, NaN) is tied below all it speaks of."""
-        ordered = np.where(np.isnan(scores), _NOTHING, scores)
+        """Sort scores; unscored items (-inf, NaN) are tied below all scored ones."""
+        ordered = np.where(np.isnan(scores), _UNSCORED, scores)
         ordered.sort(axis=1)
         return cls(scores, ordered)
 
     def per_user(self, targets: Any, hide: Any = None) -> dict[str, NDArray[np.float64]]:
-        """Each of `SEPARATION` per user [m], for targets as a boolean CSR [m, n_items].
+        """Return each of `AUC_METRICS` per user [m], for targets as a boolean CSR [m, n_items].
 
-        `roc_auc` is the chance that an item bought stands above one that was not, ties counting half (Hanley and
-        McNeil 1982); `pr_auc` the average precision, items of one score coming all at once. What `hide` (CSR, of
-        the same shape) names is left out. NaN for users without targets, `roc_auc` also for those who bought all.
+        `roc_auc` is the chance that a bought item ranks above another item, ties counting half (Hanley and McNeil
+        1982). `pr_auc` is the average precision, with items of equal score together. Items in `hide` (CSR of the same
+        shape) do not count. NaN for users without targets, and for `roc_auc` also for users who bought all items.
         """
         m, n = targets.shape
         hide = sparse.csr_array((m, n), dtype=bool) if hide is None else hide
@@ -52,15 +52,15 @@ class ScoreAUC:
             return {"roc_auc": rank / (bought * (items - bought)), "pr_auc": average}
 
     def _of(self, matrix: Any) -> list[Floats]:
-        """Each user's scores of the items that a CSR names, ascending."""
+        """Return each user's scores of the items in a CSR, ascending."""
         user = np.repeat(np.arange(len(self.scores)), np.diff(matrix.indptr))
         scores = self.scores[user, matrix.indices]
-        scores = np.where(np.isnan(scores), _NOTHING, scores)
+        scores = np.where(np.isnan(scores), _UNSCORED, scores)
         ordered = scores[np.lexsort((scores, user))]
         return np.split(ordered, matrix.indptr[1:-1])
 
 
 def _counted(user_scores: Any, scores: list[Floats], side: Any) -> NDArray[np.int64]:
-    """For each score of each user how many of that user's others (ascending) are lower, or not higher ("right")."""
+    """Count for each score of each user the user's other scores (ascending) that are lower, or not higher ("right")."""
     counts = [others.searchsorted(own, side) for others, own in zip(user_scores, scores, strict=True)]
     return np.concatenate(counts) if counts else np.empty(0, dtype=np.int64)

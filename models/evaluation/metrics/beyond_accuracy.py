@@ -1,4 +1,4 @@
-"""What lists are like beside being right: how new, how different, and how evenly the catalogue is shown."""
+"""Measures lists beyond accuracy: novelty, diversity, long tail, coverage and concentration."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -13,30 +13,30 @@ from models.evaluation.metrics.bootstrap import Estimate, estimate
 
 VARIETY: Final = ("novelty", "diversity", "long_tail")
 HEAD: Final = 0.2
-"""Share of the catalogue, those with the most buyers, that is not the long tail."""
+"""Share of the catalogue, the items with the most buyers, that is outside the long tail."""
 SPREAD: Final = ("coverage", "gini")
 
 
 @dataclass(frozen=True)
 class ItemNovelty:
-    """How rare each item was before the cut, and where it stands among the categories."""
+    """How rare each item was before the cut, and its category levels."""
 
     surprise: NDArray[np.float64]
-    """[n_items] bits: -log2 of the share of users who had the item; what nobody had counts as one user's."""
+    """[n_items] bits: -log2 of the share of users who had the item, at least one user."""
     levels: NDArray[np.int64]
-    """[n_items, depth] a number for each level of the path with all above it; -1 where the path has ended."""
+    """[n_items, depth] a code for each category path prefix; -1 beyond the end of the path."""
     tail: NDArray[np.bool_]
-    """[n_items] neither among the `HEAD` with the most buyers nor tied with its last."""
+    """[n_items] whether the item is in the long tail: outside the `HEAD`, and not tied with its last item."""
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
-        """As the data know it."""
+        """Compute it from the data before the cut."""
         holders = np.bincount(data.history().indices, minlength=len(data.items))
         surprise = -np.log2(np.maximum(holders, 1) / max(1, len(data.users)))
         return cls(surprise, _levels(data.item_categories), holders < np.quantile(holders, 1 - HEAD))
 
     def variety(self, ranked: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:
-        """Each of `VARIETY` per list [m] of lists [m, k]; NaN for lists too short to have it.
+        """Return each of `VARIETY` per list [m] of lists [m, k]; NaN for lists that are too short.
 
         Novelty is the mean self-information of the items (Zhou et al. 2010; Vargas and Castells 2011). Diversity is
         the mean distance of two items of the list (Ziegler et al. 2005): 1 less the share of the levels of the
@@ -53,7 +53,7 @@ class ItemNovelty:
             return {"novelty": surprise / nonempty, "diversity": distances / pairs, "long_tail": tail_items / nonempty}
 
     def _apart(self, ranked: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The sum of the distances of all pairs of each list."""
+        """Return the sum of the distances of all pairs of each list."""
         levels = np.where((ranked >= 0)[:, :, None], self.levels[ranked], -1)
         depth = (levels >= 0).sum(axis=2)
         distances = np.zeros(len(ranked))
@@ -66,9 +66,10 @@ class ItemNovelty:
 
 
 def spread(ranked: NDArray[np.int32], n_items: int, seed: int) -> dict[str, Estimate]:
-    """Each of `SPREAD` of m lists [m, k]: the share of the catalogue that is shown at all, and the Gini index of
-    how often each of its items is shown: 0 when all alike, near 1 when a few take every place (Fleder and Hosanagar
-    2009)."""
+    """Return each of `SPREAD` of m lists [m, k]: coverage of the catalogue, and the Gini index of its items' places.
+
+    The Gini index is 0 for equal exposure, and near 1 if few items have all places (Fleder and Hosanagar 2009).
+    """
     shown, column = np.unique(ranked[ranked >= 0], return_inverse=True)
     user = np.nonzero(ranked >= 0)[0]
     places = sparse.csr_array((np.ones(len(user)), (user, column)), shape=(len(ranked), len(shown)))
@@ -84,12 +85,12 @@ def spread(ranked: NDArray[np.int32], n_items: int, seed: int) -> dict[str, Esti
 
 
 def coverage(ranked: NDArray[np.int32], n_items: int) -> float:
-    """The share of the catalogue that lists [m, k] show at all."""
+    """Return the share of the catalogue that lists [m, k] show."""
     return len(np.unique(ranked[ranked >= 0])) / max(1, n_items)
 
 
 def concentration(counts: NDArray[np.float64], n_items: int) -> NDArray[np.float64]:
-    """The Gini index of each row of counts [s, n], the items without a column having 0; NaN where all are 0."""
+    """Return the Gini index of each row of counts [s, n]; items without a column count 0. NaN if all are 0."""
     ordered = np.sort(counts, axis=1)
     place = np.arange(n_items - counts.shape[1] + 1, n_items + 1)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""How sure a figure is: users are drawn anew with replacement, for others like them might have come."""
+"""Bootstrap intervals: users are resampled with replacement."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 SAMPLES: Final = 2000
 FEWER_SAMPLES: Final = 200
-"""For figures that are no means over users, and take long to work out again."""
+"""Samples for figures that are no means over users, and take long to compute."""
 LEVEL: Final = 0.95
 
 _EDGES: Final = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
@@ -17,7 +17,7 @@ _BLOCK: Final = 4_000_000
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
-"""From how often each user counts [s, n_users] to the figure of each of s samples."""
+"""From the weight of each user [s, n_users] to the figure of each of s samples."""
 
 
 class Estimate(NamedTuple):
@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
 
 
 def draws(n_users: int, seed: int, samples: int = SAMPLES) -> Iterator[Floats]:
-    """How often each user was drawn: blocks of [s, n_users], `samples` rows in all, each with the sum n_users."""
+    """Yield the weight of each user in blocks [s, n_users], `samples` rows in all; each row sums to n_users."""
     random, rows = np.random.default_rng(seed), max(1, _BLOCK // n_users)
     for start in range(0, samples, rows):
         drawn = random.integers(n_users, size=(min(rows, samples - start), n_users))
@@ -38,16 +38,16 @@ def draws(n_users: int, seed: int, samples: int = SAMPLES) -> Iterator[Floats]:
 
 
 def intervals(values: Floats, seed: int) -> Floats:
-    """[2, m] percentile intervals (Efron 1979) of the means of the columns of `values` [n_users, m].
+    """Return [2, m] percentile intervals (Efron 1979) of the column means of `values` [n_users, m].
 
-    The mean is over the users who have a figure there (no NaN); NaN where nobody has. All columns see the same draws.
+    The mean is over users with a figure (no NaN), and NaN without any. All columns use the same samples.
     """
     known = ~np.isnan(values)
     return intervals_of_ratios(np.where(known, values, 0.0), known.astype(np.float64), seed)
 
 
 def estimates(columns: Mapping[str, Floats], seed: int) -> dict[str, Estimate]:
-    """The mean of each column [n_users] over users who have a figure there, and its interval, all by the same draws."""
+    """Return the mean of each column [n_users] over users with a figure, and its interval, all by the same samples."""
     if not columns:
         return {}
     values = np.column_stack(list(columns.values()))
@@ -56,32 +56,32 @@ def estimates(columns: Mapping[str, Floats], seed: int) -> dict[str, Estimate]:
 
 
 def intervals_of_ratios(above: Floats, below: Floats, seed: int) -> Floats:
-    """[2, m] percentile intervals of the sums over users of `above` [n_users, m] by those of `below`."""
+    """Return [2, m] percentile intervals of the sum of `above` [n_users, m] over users divided by that of `below`."""
     if not len(above):
         return np.full((2, above.shape[1]), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of columns in which nobody has a figure
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns without figures
         ratios = np.concatenate([(drawn @ above) / (drawn @ below) for drawn in draws(len(above), seed)])
         bounds: Floats = np.nanquantile(ratios, _EDGES, axis=0)
     return bounds
 
 
 def interval(values: Floats, seed: int) -> tuple[float, float]:
-    """The interval of the mean of one figure per user [n_users]."""
+    """Return the interval of the mean of one figure per user [n_users]."""
     low, high = intervals(values[:, None], seed)[:, 0]
     return float(low), float(high)
 
 
 def estimate(statistic: Statistic, n_users: int, seed: int, samples: int = FEWER_SAMPLES) -> Estimate:
-    """A figure that is no mean over users, with the spread of its samples laid around it.
+    """Return a figure that is no mean over users, with an interval.
 
-    A sample shows some users' lists twice and others not at all, which moves figures such as coverage; only how far
-    samples lie from each other counts, and so their mean is moved onto the figure.
+    A sample repeats some users' lists and lacks others, which shifts figures such as coverage. So only the spread of
+    the samples is used: their mean is moved onto the figure.
     """
     if not n_users:
         return Estimate(np.nan, np.nan, np.nan)
     (value,) = statistic(np.ones((1, n_users)))
-    with np.errstate(invalid="ignore", divide="ignore"):  # of samples in which nothing was bought
+    with np.errstate(invalid="ignore", divide="ignore"):  # of samples without purchases
         sampled = np.concatenate([statistic(drawn) for drawn in draws(n_users, seed, samples)])
     low, high = np.nanquantile(sampled - np.nanmean(sampled), _EDGES)
     return Estimate(float(value), float(value + min(low, 0)), float(value + max(high, 0)))

@@ -1,4 +1,4 @@
-"""A model as a classifier of pairs: of what it named for users, which were bought?"""
+"""Evaluates a model as a classifier of pairs of user and item: was a scored item bought?"""
 
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
@@ -12,9 +12,9 @@ from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.source_protocols import TopCandidates
 
 DEPTH: Final = 500
-"""Pairs are the first so many items that a model names for a user, without the fallback's."""
+"""Items per user that make pairs: the first ones by the model's score, without the fallback's."""
 USERS: Final = 2000
-"""They are of so many users at most: the first by key. Keys are pseudonyms, in an order that means nothing."""
+"""Largest number of users with pairs: the first by key. Keys are pseudonyms, so their order is random."""
 BINS: Final = 15
 _FINE: Final = np.linspace(0, 1, 201)
 
@@ -37,45 +37,50 @@ class Pairs:
     """n pairs of user and item."""
 
     user: NDArray[np.int64]
-    """[n] position among the `n_users` who were asked."""
+    """[n] position among the `n_users` users."""
     score: NDArray[np.float32]
     bought: NDArray[np.bool_]
     n_users: int
     targets: int
-    """What these users bought, named or not."""
+    """Number of all purchases of these users, scored or not."""
     probabilities: bool
-    """Does the model say that its scores are probabilities?"""
+    """Whether the model's scores are probabilities."""
 
     @classmethod
     def of(cls, ranking: TopCandidates, targets: Any, probabilities: bool) -> Self:
-        """From what was named for m users, and the boolean CSR of what they bought."""
+        """Make pairs from the rankings of m users, and the boolean CSR of their purchases."""
         user, place = np.nonzero(ranking.items != NO_INDEX)
         bought = hit_matrix(ranking.items, targets)[user, place]
         return cls(user, ranking.scores[user, place], bought, len(ranking.items), int(targets.nnz), probabilities)
 
     @property
     def separable(self) -> bool:
-        """Is there something bought and something not?"""
+        """Whether there are both bought and other pairs."""
         return bool(0 < self.bought.sum() < len(self.bought))
 
     def roc(self) -> tuple[Floats, Floats]:
-        """False and true positive rates, by falling threshold."""
+        """Return false and true positive rates, by falling threshold."""
         from sklearn.metrics import roc_curve
 
         false, true, _ = roc_curve(self.bought, self.score)
         return false, true
 
     def precision_recall(self) -> tuple[Floats, Floats]:
-        """Precision and recall, by falling threshold. Recall is of all that was bought, so that it ends at what the
-        model has named."""
+        """Return precision and recall, by falling threshold.
+
+        Recall is relative to all purchases, so it ends below 1 if the model did not score some of them.
+        """
         from sklearn.metrics import precision_recall_curve
 
         precision, recall, _ = precision_recall_curve(self.bought, self.score, drop_intermediate=True)
         return precision[-2::-1], recall[-2::-1] * (self.bought.sum() / max(1, self.targets))
 
     def figures(self, seed: int) -> dict[str, Estimate]:
-        """Area under the ROC curve and average precision of all pairs at once; of probabilities the Brier score and
-        the expected calibration error (Naeini et al. 2015, bins of equal number). Intervals are by user."""
+        """Return the ROC AUC and the average precision over all pairs, with intervals by user.
+
+        For probabilities also the Brier score and the expected calibration error (Naeini et al. 2015, bins of equal
+        number).
+        """
         if not self.separable:
             return {}
         from sklearn.metrics import average_precision_score, roc_auc_score
@@ -93,7 +98,7 @@ class Pairs:
         return {f"pairs_{name}": figure for name, figure in figures.items()}
 
     def reliability(self, seed: int, bins: int = BINS) -> Reliability:
-        """What was bought of what was said to be likely."""
+        """Return the bought share by predicted probability."""
         at = self._bin(bins)
         count, bought, score_sums = self._sums(at), self._sums(at, self.bought), self._sums(at, self.score)
         low, high = intervals_of_ratios(bought, count, seed)
@@ -101,7 +106,7 @@ class Pairs:
         return Reliability(score_sums.sum(axis=0) / total, bought.sum(axis=0) / total, low, high)
 
     def _areas(self) -> dict[str, Statistic]:
-        """Both areas from counts by user and score; scores beside each other are one, for the spread is all we want."""
+        """Return both areas as statistics; close scores are merged, because only the spread of samples is needed."""
         edges = np.unique([np.quantile(self.score, _FINE), np.quantile(self.score[self.bought], _FINE)])
         at = len(edges) - np.searchsorted(edges, self.score, "right")
         pairs, bought = self._sums(at), self._sums(at, self.bought)
@@ -126,12 +131,12 @@ class Pairs:
         return lambda drawn: np.abs(drawn @ over).sum(axis=1) / (drawn @ count).sum(axis=1)
 
     def _bin(self, bins: int) -> NDArray[np.int64]:
-        """The bin of each pair, equal scores together."""
+        """Return the bin of each pair, with equal scores together."""
         edges = np.unique(np.quantile(self.score, np.arange(1, bins) / bins))
         return np.unique(np.searchsorted(edges, self.score), return_inverse=True)[1]
 
     def _sums(self, column: NDArray[np.int64], values: NDArray[np.generic] | None = None) -> Floats:
-        """[n_users, columns] sums by user and column, by default of ones."""
+        """Return [n_users, columns] sums by user and column, by default of ones."""
         width = int(column.max(initial=0)) + 1
         summed = np.bincount(self.user * width + column, values, minlength=self.n_users * width)
         return summed.reshape(self.n_users, width).astype(np.float64)

@@ -1,6 +1,6 @@
-"""Names of figures in MLflow: ten stand alone, the others after the group that they belong to.
+"""Names of metrics in MLflow: ten stand alone, the others follow their group.
 
-MLflow folds figures with a common word before a slash into one section.
+MLflow folds metrics with a common word before a slash into one section.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ TEN: Final = (
     "score_ms",
     "artifact_mb",
 )
-"""What models are compared by first: accuracy, the catalogue that is shown, costs."""
+"""The main metrics: accuracy, coverage, costs."""
 _GROUPS: Final = tuple(part + kind for part in (WARM, COLD, NEWCOMER, "") for kind in (NEW, "") if part + kind)
 _FURTHER: Final = ("train_", "pairs_", "learning_curve_")
 _INTERVALS, _TEST = "intervals", "test"

@@ -1,4 +1,4 @@
-"""Accuracy of ranked lists per user, over the whole catalogue, never over sampled items."""
+"""Computes the accuracy of ranked lists per user, over the whole catalogue, never over sampled items."""
 
 from typing import Any, Final
 
@@ -9,11 +9,11 @@ from models.primitives.vocabulary import NO_INDEX
 
 METRICS = ("ndcg", "recall", "precision", "map", "hit_rate", "mrr")
 METRIC: Final = "ndcg_at_10"
-"""The figure that decides."""
+"""The deciding metric."""
 
 
 def accuracy(ranked: NDArray[np.int32], targets: Any) -> dict[str, NDArray[np.float64]]:
-    """Each of `METRICS` per user [m], of lists [m, k] against a boolean CSR [m, n_items].
+    """Return each of `METRICS` per user [m], of lists [m, k] against a boolean CSR [m, n_items].
 
     With t targets, NDCG and MAP are measured against an ideal list of min(k, t) hits (Järvelin & Kekäläinen
     2002), MRR counts a first hit within the list. NaN for users without targets.
@@ -38,7 +38,7 @@ def accuracy(ranked: NDArray[np.int32], targets: Any) -> dict[str, NDArray[np.fl
 
 
 def hit_matrix(ranked: NDArray[np.int32], targets: Any) -> NDArray[np.bool_]:
-    """Boolean [m, k]: is the item in that place one of the user's targets?"""
+    """Return a boolean [m, k]: whether the item in that place is one of the user's targets."""
     m, n = targets.shape
     user = np.repeat(np.arange(m, dtype=np.int64), np.diff(targets.indptr))
     place = np.arange(m, dtype=np.int64)[:, None] * n + ranked

@@ -1,4 +1,4 @@
-"""Means over users with their intervals: of everybody, of users with much history and of those with little."""
+"""Averages metrics with intervals: over all users, users with much history and users with little."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,22 +11,22 @@ from models.evaluation.metrics.bootstrap import Estimate, intervals
 COLD_BASKETS: Final = 5
 """Users with fewer baskets in their history are cold, the others warm."""
 WARM, COLD, NEWCOMER = "warm_", "cold_", "newcomer_"
-"""Prefixes of the figures of a part of the users; newcomers have no history at all."""
+"""Prefixes of metrics of a part of the users; newcomers have no history."""
 NEW: Final = "new_"
-"""Prefix of the figures on items new to the user; it stands after the one of the users."""
+"""Prefix of metrics on items new to the user; it follows the prefix of the users."""
 LOW, HIGH = "_low", "_high"
-"""Suffixes of the bounds of a figure's interval."""
+"""Suffixes of the bounds of a metric's interval."""
 
 Figures = dict[str, NDArray[Any]]
 
 
 def with_bounds(name: str, figure: Estimate) -> dict[str, float]:
-    """A figure and the bounds of its interval, by name."""
+    """Return a figure and the bounds of its interval, by name."""
     return {name: figure.value, name + LOW: figure.low, name + HIGH: figure.high}
 
 
 def averages(metrics: Mapping[str, NDArray[np.float64]], prefix: str = "") -> dict[str, float]:
-    """The mean of each metric over the users who have it (no NaN), and the number of `users`."""
+    """Return the mean of each metric over the users who have it (no NaN), and the number of `users`."""
     values = np.column_stack(list(metrics.values()))
     means = {prefix + name: mean for name, mean in zip(metrics, _means(values), strict=True)}
     return means | {f"{prefix}users": float(len(values))}
@@ -35,9 +35,9 @@ def averages(metrics: Mapping[str, NDArray[np.float64]], prefix: str = "") -> di
 def averages_by_history(
     metrics: Mapping[str, NDArray[np.float64]], baskets: NDArray[np.int64], kind: str, seed: int
 ) -> dict[str, float]:
-    """The same with intervals, of everybody and of warm and of cold users, where there are any.
+    """Return averages with intervals over all, warm and cold users, without empty parts.
 
-    `baskets` [n_users] are those in the history; `kind` is the prefix of the items.
+    `baskets` [n_users] counts the baskets in the history; `kind` is the prefix of the items.
     """
     parts = {"": baskets >= 0, WARM: baskets >= COLD_BASKETS, COLD: baskets < COLD_BASKETS}
     summary: dict[str, float] = {}
@@ -52,7 +52,7 @@ def averages_by_history(
 
 
 def split_prefixes(summary: Mapping[str, float]) -> dict[tuple[str, str], dict[str, float]]:
-    """A summary by its prefixes, of the users and of the items, without those of which nothing is known."""
+    """Return a summary by its prefixes of users and items."""
     by_prefix: dict[tuple[str, str], dict[str, float]] = {}
     for name, value in summary.items():
         part = next((prefix for prefix in (WARM, COLD, NEWCOMER) if name.startswith(prefix)), "")

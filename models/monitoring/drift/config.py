@@ -1,4 +1,4 @@
-"""How closely drift is watched, and when it may start a retraining. A value can be set; these are the defaults."""
+"""Configuration of the drift monitor. Each value can be set in the settings; these are the defaults."""
 
 from dataclasses import dataclass, fields
 from typing import Final
@@ -28,7 +28,7 @@ class DriftMonitorConfig:
     """Most retrainings that drift asks for in seven days."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what cannot be held."""
+        """Raise ValueError for a value out of range."""
         for name in (field.name for field in fields(self)):
             value, most = getattr(self, name), _MOST_DAYS if name.endswith("days") else _MOST
             if not (0 < value <= most or (name == "window_days" and value == 0)):

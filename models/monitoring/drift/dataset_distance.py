@@ -1,4 +1,4 @@
-"""How far users have moved from one data set to another."""
+"""Measures how far users have moved from one data set to another."""
 
 from typing import Final
 
@@ -18,17 +18,17 @@ STATIONARY_FEATURES: Final = (
     "top_category_share",
     "category_entropy",
 )
-"""Features of users that stay as they are while history only grows longer."""
+"""User features that do not change with the length of the history."""
 _BINS: Final = 10
 
 
 def shift(then: pa.Table, now: pa.Table) -> float:
-    """The mean distance of the `STEADY` features of users: 0 nothing moved, 1 no value of now was there then."""
+    """Return the mean distance of the `STATIONARY_FEATURES`: 0 for equal distributions, 1 for disjoint ones."""
     return float(np.mean([distance(_values(then, name), _values(now, name)) for name in STATIONARY_FEATURES]))
 
 
 def distance(then: NDArray[np.float64], now: NDArray[np.float64]) -> float:
-    """The distance over tenths of what was there then; NaN, nothing known, is a bin of its own."""
+    """Return the distance over tenths of the earlier values; NaN is a bin of its own."""
     known = then[~np.isnan(then)]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.empty(0)
     return float(signal_table.distance(_counts(now, edges), _counts(then, edges)))

@@ -1,1 +1,1 @@
-"""What comes next, whatever command asks."""
+"""Derives the next step of an installation, the same for every command."""

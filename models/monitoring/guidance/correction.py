@@ -1,11 +1,11 @@
-"""What to do if a corrected file has rows whose ids were accepted with other values."""
+"""Guides the correction of rows whose ids were accepted with other values."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Correction:
-    """Rows of a batch that wait because accepted rows have their ids and other values."""
+    """Quarantined rows of a batch whose ids belong to accepted rows with other values."""
 
     batch_id: str
     file: str
@@ -15,14 +15,14 @@ class Correction:
 
     @property
     def situation(self) -> str:
-        """Return a sentence."""
+        """Return the situation in a sentence."""
         rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
         accepted = "an accepted row with its id has" if self.rows == 1 else "accepted rows with their ids have"
         return f"{self.file}: {rows} did not come in, because {accepted} other values."
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """Return what takes the new version in, in place of the earlier ones; nothing without one."""
+        """Return the commands that replace the earlier batches with the new file; empty without earlier ones."""
         if not self.earlier:
             return ()
         undo = f'tailorbird ledger undo {" ".join(self.earlier)} --reason "the file was corrected"'

@@ -1,4 +1,4 @@
-"""Ingests that were cut short, and the command that takes their files in again."""
+"""Interrupted ingests, and the command that ingests their files again."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,18 @@ from shlex import quote
 from typing import Final
 
 _FEW: Final = 3
-"""So many files are given one by one."""
+"""Up to this many files are listed one by one."""
 _OPTIONS: Final = {"consent": "--consent", "consent_note": "--consent-note", "from": "--from", "to": "--to"}
-"""Options of an ingest by the keys of a mapping which they override."""
+"""Options of an ingest, by the mapping keys that they override."""
 _SOURCE: Final = "name"
 _ENDING: Final = re.compile(r"(\.[A-Za-z]+)+$")
 _COUNTER: Final = "0123456789-_."
-"""What tells files apart at the end of their common beginning: files that were not reached yet have others."""
+"""Characters that are cut from the end of a common prefix, because later files differ in them."""
 
 
 @dataclass(frozen=True)
 class CutShort:
-    """Files of one source whose ingest was cut short, as it was asked for."""
+    """Files of one source whose ingest was interrupted, with its options."""
 
     source: str
     mapping: str
@@ -29,7 +29,7 @@ class CutShort:
 
     @property
     def situation(self) -> str:
-        """Return a sentence."""
+        """Return the situation in a sentence."""
         files = "1 file" if len(self.locations) == 1 else f"{len(self.locations):,} files"
         return f"The ingest of {files} of {self.source} was cut short; nothing of {self.them} counts."
 
@@ -40,7 +40,7 @@ class CutShort:
 
     @property
     def command(self) -> str:
-        """Return the ingest that takes the files in, with the options of before."""
+        """Return the command that ingests the files again, with the same options."""
         names = self.overrides
         arguments = [quote(self.mapping)]
         if _SOURCE in names:
@@ -50,7 +50,7 @@ class CutShort:
 
     @property
     def _places(self) -> tuple[str, ...]:
-        """Return the files; of many a pattern, or else the folder that has them all."""
+        """Return the files; for many files a pattern or their folder."""
         if len(self.locations) <= _FEW:
             return self.locations
         folders = {dirname(location) for location in self.locations}

@@ -1,4 +1,4 @@
-"""Says of each command what has to be there before it can run."""
+"""States what each command needs before it can run."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -44,7 +44,7 @@ NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
         "rollback model": _champion,
     }
 )
-"""Commands that are not named need nothing."""
+"""Commands that are not listed need nothing."""
 
 
 def refusal(command: str, now: Situation) -> str | None:

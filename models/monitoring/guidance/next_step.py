@@ -7,8 +7,8 @@ from typing import Final
 from models.monitoring.guidance.situation import LastReview, Situation
 from models.tuning.retune_policy import MAX_MINUTES
 
-_NAMED: Final = 3
-"""Batches that a sentence names."""
+_LISTED: Final = 3
+"""Batches that a sentence lists."""
 _SEARCHES: Final = (
     f"It may search settings for up to {MAX_MINUTES} minutes before it trains; `--minutes` sets another limit. "
     "Without a search: `tailorbird features && tailorbird train && tailorbird review`."
@@ -16,7 +16,7 @@ _SEARCHES: Final = (
 
 
 class Stage(StrEnum):
-    """How far an installation is."""
+    """The stage of an installation."""
 
     CUT_SHORT = "an ingest was cut short"
     EMPTY = "nothing is ingested"
@@ -46,7 +46,7 @@ class Step:
     """One sentence."""
     command: str
     also: str = ""
-    """What else may be done, as a sentence."""
+    """Another option, as a sentence."""
 
     def __str__(self) -> str:
         """Return the situation once, then the next command."""
@@ -54,9 +54,9 @@ class Step:
 
 
 def next_step(now: Situation) -> Step:
-    """Return where the installation stands and the command that goes on from there.
+    """Return the stage of the installation and the next command.
 
-    What is made before the files of an ingest that was cut short came in has to be made again.
+    An interrupted ingest comes first, because everything made without its files has to be made again.
     """
     if now.cut_short:
         return _again(now)
@@ -68,9 +68,9 @@ def next_step(now: Situation) -> Step:
 
 
 def _again(now: Situation) -> Step:
-    first, *rest = now.cut_short
-    other = next_step(replace(now, cut_short=tuple(rest)))
-    also = f"Without {first.them}: `{other.command}`." if now.events and not rest else ""
+    first, *others = now.cut_short
+    following = next_step(replace(now, cut_short=tuple(others)))
+    also = f"Without {first.them}: `{following.command}`." if now.events and not others else ""
     return Step(Stage.CUT_SHORT, first.situation, first.command, also)
 
 
@@ -82,7 +82,7 @@ def _before_events(now: Situation) -> Step:
 
 
 def _without_undone(now: Situation) -> Step | None:
-    """Return the step that replaces what still contains undone batches; None if nothing does."""
+    """Return the step that replaces a data set with undone batches; None without any."""
     if now.undone_in_dataset:
         batches = _batches(now.undone_in_dataset)
         situation = f"Data set {now.dataset} still contains {batches}."
@@ -94,18 +94,20 @@ def _without_undone(now: Situation) -> Step | None:
 
 
 def _roll_back(now: Situation) -> str:
-    """Return when to roll back a champion that contains undone batches; empty if nothing speaks for it."""
+    """Return when to roll back a champion with undone batches; empty if there is no reason to."""
     return now.earlier.sentence if now.undone_in_champion and now.earlier else ""
 
 
 def _batches(undone: tuple[str, ...]) -> str:
     if len(undone) == 1:
         return f"batch {undone[0]}, which is undone"
-    return f"{len(undone)} batches that are undone ({', '.join(undone[:_NAMED])}{' …' if len(undone) > _NAMED else ''})"
+    return (
+        f"{len(undone)} batches that are undone ({', '.join(undone[:_LISTED])}{' …' if len(undone) > _LISTED else ''})"
+    )
 
 
 def _towards_a_review(now: Situation) -> Step | None:
-    """Return the step that the newest data set waits for; None once a model of it was reviewed."""
+    """Return the next step of the newest data set; None once one of its models was reviewed."""
     reviewed = now.review is not None and now.review.dataset == now.dataset
     if reviewed or now.dataset == now.champion_dataset:
         return None
@@ -121,7 +123,7 @@ def _towards_a_review(now: Situation) -> Step | None:
 
 
 def _after_a_review(now: Situation) -> Step | None:
-    """Return what a review left to do; None if nothing, or if a champion answers all the same."""
+    """Return the step after a review; None if there is none, or if a champion exists."""
     review = now.review
     if review is None:
         return None
@@ -175,12 +177,12 @@ def _events(now: Situation) -> str:
 
 
 def _retrain(stage: Stage, situation: str, also: str = "") -> Step:
-    """Return the step to retrain, with how long it may search and the way without a search."""
+    """Return the step to retrain, with its time limit and the way without a search."""
     return Step(stage, situation, "tailorbird retrain", " ".join(filter(None, [also, _SEARCHES])))
 
 
 def _lists(now: Situation) -> Step:
-    """Return what published lists need, and after a rollback how to take it back."""
+    """Return the step for published lists, and after a rollback how to revert it."""
     step = _published(now)
     if now.rolled_back_version is None or now.review_mode == "never":
         return step
@@ -218,7 +220,7 @@ def _published(now: Situation) -> Step:
 
 
 def _few_events(now: Situation) -> str:
-    """Return when events are taken in that are too few to retrain for; empty without new events."""
+    """Return when too few new events will be used; empty without new events."""
     if not now.new_events:
         return ""
     share = f"{_events(now)} came in since the newest data set, {100 * now.new_events / now.events:.2f} % of all"

@@ -1,4 +1,4 @@
-"""Where an installation stands, as plain values."""
+"""The state of an installation, as plain values."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,37 +15,37 @@ class LastReview:
     dataset: str
     passed: bool
     failed: tuple[str, ...] = ()
-    """The checks of the gate that refused it."""
+    """The failed checks of the gate."""
     decision: str | None = None
-    """`approved`, `rejected`, or None while nobody has decided."""
+    """`approved`, `rejected`, or None without a decision."""
     reviewer: str = ""
     expired: bool = False
-    """Nobody decided in time."""
+    """The review expired without a decision."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What is there, from the first batch to published lists."""
+    """The state from the first batch to published lists."""
 
     cut_short: tuple[CutShort, ...] = ()
-    """Ingests that were cut short, by source."""
+    """Interrupted ingests, by source."""
     batches: int = 0
     """Committed batches of any kind."""
     events: int = 0
-    """Events that they accepted."""
+    """Accepted events of these batches."""
     dataset: str | None = None
     """The newest data set."""
     new_events: int = 0
     """Events that were accepted after it was built."""
     trained: int = 0
-    """Models that are trained on it."""
+    """Number of models trained on the data set."""
     searched: bool = False
-    """A search of settings on it has ended."""
+    """Whether a search of settings on the data set has ended."""
     review: LastReview | None = None
     champion: int | None = None
     champion_dataset: str | None = None
     placements: tuple[str, ...] = ()
-    """All that are configured."""
+    """All configured placements."""
     without_lists: tuple[str, ...] = ()
     """Placements that have no lists."""
     stale: tuple[str, ...] = ()
@@ -55,25 +55,25 @@ class Situation:
     undone_in_champion: tuple[str, ...] = ()
     """Undone batches that the champion learned from."""
     earlier: EarlierChampion | None = None
-    """The champion that a rollback would bring back; None without one, or if it contains undone batches too."""
+    """The champion that a rollback would restore; None without one, or if it also contains undone batches."""
     rolled_back: tuple[str, ...] = ()
-    """Placements that show lists which a person took them back to."""
+    """Placements that were rolled back to earlier lists."""
     rolled_back_version: int | None = None
-    """The newest version that was promoted, if a rollback left it for an earlier one."""
+    """The newest promoted version, if a rollback replaced it with an earlier one."""
     rolled_back_overridden: bool = False
-    """It was promoted against the gate."""
+    """Whether that version was promoted against the gate."""
     review_mode: Literal["manual", "auto", "never"] = "manual"
     dataset_days: float = 0
-    """How old the newest data set is."""
+    """Age of the newest data set in days."""
     retrain_after_share: float = 0.05
-    """Share of new events among all from which a retrain is due."""
+    """Share of new events among all events from which a retrain is due."""
     retrain_after_days: float = 14
-    """Days after which any new event makes it due."""
+    """Days after which any new event makes a retrain due."""
     next_retrain: str = ""
     """When the next planned retrain begins; empty if none is planned."""
 
     @property
     def retrain_due(self) -> bool:
-        """Whether new events are enough, or old enough, to retrain for them now."""
+        """Whether the new events are enough, or old enough, for a retrain."""
         enough = self.new_events >= self.retrain_after_share * self.events
         return self.new_events > 0 and (enough or self.dataset_days >= self.retrain_after_days)

@@ -1,4 +1,4 @@
-"""Names what is under way in place of a command that would do the same work a second time."""
+"""Replaces the next command by waiting, if the same work is under way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class Work:
 
     flow: str
     description: str
-    """What it is, since when, and who or what started it."""
+    """The work, its start, and the person or component that started it."""
 
 
 def wait_for(step: Step, under_way: Sequence[Work]) -> Step:
-    """Return the step to wait for work that is under way; the same step if no such work has to do with it."""
+    """Return the step to wait for related work that is under way, else the same step."""
     command = step.command.split()[1]
     works = [work for work in under_way if work.flow in _LEARNING or work.flow == command]
     if not works:
@@ -34,6 +34,6 @@ def wait_for(step: Step, under_way: Sequence[Work]) -> Step:
 
 
 def _meanwhile(step: Step, command: str, works: Sequence[Work]) -> str:
-    """Return what may be done beside the work: to decide, and to make lists if none of it may make them."""
+    """Return the command that may run meanwhile: a decision, or scoring if no work may make lists."""
     lists = command == "score" and all(work.flow not in _PUBLISHING for work in works)
     return f"Meanwhile you can run `{step.command}`." if command == "decide" or lists else ""

@@ -266,7 +266,7 @@ def test_what_cannot_be_asked_is_not_asked_with_its_reason_and_refuses_nothing()
     better.summary.pop("overfit_gap")
     champion = Evaluation(old.per_user.select(["user_key", METRIC]), old.summary)
     gate = decide(better, {}, champion, seed=0)
-    reasons = {result.name: result.detail for result in gate.checks if result.outcome is Outcome.NOT_ASKED}
+    reasons = {result.name: result.detail for result in gate.checks if result.outcome is Outcome.NOT_APPLICABLE}
     assert gate.passed
     assert set(reasons) == {
         "not worse than a baseline",
@@ -283,7 +283,7 @@ def test_what_cannot_be_asked_is_not_asked_with_its_reason_and_refuses_nothing()
 def test_groups_of_too_few_people_are_not_asked_about() -> None:
     few = {"town": np.array(["A"] * 20 + ["B"] * 20 + [f"t{n}" for n in range(USERS - 40)])}
     gate = decide(around(0.4, 1), {}, around(0.35, 3), seed=0, traits=few)
-    assert check(gate, "no group worse by town").outcome is Outcome.NOT_ASKED
+    assert check(gate, "no group worse by town").outcome is Outcome.NOT_APPLICABLE
 
 
 def test_a_trait_that_makes_no_groups_is_not_asked_about_with_the_reason() -> None:
@@ -293,4 +293,4 @@ def test_a_trait_that_makes_no_groups_is_not_asked_about_with_the_reason() -> No
     same = {"team": np.array(["A"] * USERS)}
     gate = decide(around(0.4, 1), {}, around(0.35, 3), seed=0, traits=same, dropped=dropped)
     assert check(gate, "no group worse by club").detail == "club is left out: it has one value for all users."
-    assert {check(gate, f"no group worse by {trait}").outcome for trait in ("club", "team")} == {Outcome.NOT_ASKED}
+    assert {check(gate, f"no group worse by {trait}").outcome for trait in ("club", "team")} == {Outcome.NOT_APPLICABLE}

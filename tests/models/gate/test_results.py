@@ -20,7 +20,7 @@ def test_a_question_that_was_not_asked_did_not_pass() -> None:
 @pytest.mark.parametrize(
     ("stored", "result"),
     [
-        ({"outcome": "not asked"}, Outcome.NOT_ASKED),
+        ({"outcome": "not asked"}, Outcome.NOT_APPLICABLE),
         ({"outcome": "warning"}, Outcome.WARNING),
         ({"passed": True}, Outcome.PASSED),
         ({"passed": False}, Outcome.REFUSED),

@@ -1,4 +1,4 @@
-"""What signals usually are: a level by weekday and by the champion's age, and how far single windows lie from it."""
+"""The bands of signals: a level by weekday and age of the champion, and the deviation of single windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,31 +9,30 @@ import numpy as np
 from models.monitoring.drift.signals.event_columns import Floats, Ints
 
 LOOKBACKS: Final = (2, 4, 8, 16, 32)
-"""Windows whose mean may be the level; which of them is chosen signal by signal, by how well it foretells the next."""
+"""Numbers of windows whose mean may be the level; each signal uses the one that predicts the next window best."""
 _FEWEST: Final = 2
 _OUTLIER: Final = 4.0
-"""A window further off than so many standard deviations (by the median) counts as so far and no further: a holiday
-must not make everything else look usual."""
+"""Residuals are clipped at this many standard deviations (by the median), so that a holiday widens no band."""
 _TO_SD: Final = 1.4826
 _USUAL: Final = 0.9
-"""The share of windows of which none is an outlier: what mostly is near nought, as new items are, may be usual."""
+"""Residuals up to this quantile are never clipped, because some signals, such as new items, are mostly near 0."""
 
 
 @dataclass(frozen=True)
 class Bands:
-    """Of n signals."""
+    """Level and scale of n signals."""
 
     level: Floats
-    """[weekdays, n_ages, n] NaN where nothing is known."""
+    """[weekdays, n_ages, n]; NaN if unknown."""
     scale: Floats
-    """[n_ages, n] standard deviations of a window from the level of those before it."""
-    looked_back: Ints
-    """[n] how many windows make up the level."""
+    """[n_ages, n] standard deviation of a window from the level of earlier windows."""
+    lookbacks: Ints
+    """[n] number of windows that make up the level."""
     ages: Ints
-    """[n_ages] in windows, rising."""
+    """[n_ages] ages of the champion in windows, rising."""
 
     def of(self, weekday: int, age: int) -> tuple[Floats, Floats]:
-        """[n] level and scale for a champion of an age; of greater ages as of the greatest."""
+        """Return level and scale [n] for an age of the champion, interpolated; greater ages count as the greatest."""
         age = min(age, int(self.ages[-1]))
         above = int(np.searchsorted(self.ages, age))
         below = max(0, above - 1) if self.ages[above] != age else above
@@ -45,13 +44,13 @@ class Bands:
         return level, scale
 
 
-def residuals(values: Floats, weekdays: Sequence[int], looked_back: int) -> Floats:
-    """[windows, ...] each window minus the mean of up to so many of the same weekday before it; NaN for the first."""
+def residuals(values: Floats, weekdays: Sequence[int], lookback: int) -> Floats:
+    """Return [windows, ...] each window less the mean of up to `lookback` earlier ones of its weekday, else NaN."""
     residual = np.full(values.shape, np.nan)
     for day in set(weekdays):
         same_day = np.flatnonzero(np.asarray(weekdays) == day)
         for place in range(_FEWEST, len(same_day)):
-            before = values[same_day[max(0, place - looked_back) : place]]
+            before = values[same_day[max(0, place - lookback) : place]]
             with np.errstate(invalid="ignore"):
                 known = np.isfinite(before).sum(axis=0)
                 mean = np.nansum(before, axis=0) / np.where(known >= _FEWEST, known, np.nan)
@@ -60,22 +59,22 @@ def residuals(values: Floats, weekdays: Sequence[int], looked_back: int) -> Floa
 
 
 def fit(values: Floats, weekdays: Sequence[int], ages: Sequence[int] = (0,)) -> tuple[Bands, Floats]:
-    """The bands of values [windows, n_ages, n], and the residuals [windows, n] at age 0 by which they were found.
+    """Fit bands to values [windows, n_ages, n]; return them and the residuals [windows, n] at age 0.
 
-    The scale of foretelling a window from those before covers slow trends: they are usual.
+    The scale is that of the prediction error, so it covers slow trends, which are usual.
     """
     tried = np.stack([residuals(values, weekdays, back) for back in LOOKBACKS])
-    held = np.isfinite(tried[:, :, 0]).all(axis=0)  # [windows, n]: foretold by all of them
+    held = np.isfinite(tried[:, :, 0]).all(axis=0)  # [windows, n]: predicted by all of them
     errors = np.nansum(np.where(held, tried[:, :, 0] ** 2, np.nan), axis=1)
     best = np.argmin(errors, axis=0)
     chosen = np.take_along_axis(tried, best[None, None, None, :], axis=0)[0]
-    looked_back = np.array(LOOKBACKS)[best]
+    lookbacks = np.array(LOOKBACKS)[best]
     level = np.full((max(weekdays) + 1, *values.shape[1:]), np.nan)
     for day in set(weekdays):
         same_day = values[np.asarray(weekdays) == day]
-        for signal, back in enumerate(looked_back):
+        for signal, back in enumerate(lookbacks):
             level[day, :, signal] = _mean(same_day[-back:, :, signal])
-    return Bands(level, _deviation(chosen), looked_back, np.array(ages)), _tamed(chosen)[:, 0]
+    return Bands(level, _deviation(chosen), lookbacks, np.array(ages)), _clipped(chosen)[:, 0]
 
 
 def _mean(values: Floats) -> Floats:
@@ -84,9 +83,9 @@ def _mean(values: Floats) -> Floats:
     return residual
 
 
-def _tamed(errors: Floats) -> Floats:
-    """Errors, none further off than an outlier may be; outliers are rare."""
-    far = np.sort(np.where(np.isfinite(errors), np.abs(errors), np.inf), axis=0)  # those that are not known come last
+def _clipped(errors: Floats) -> Floats:
+    """Return errors clipped at the outlier limit."""
+    far = np.sort(np.where(np.isfinite(errors), np.abs(errors), np.inf), axis=0)  # unknown ones come last
     known = np.isfinite(errors).sum(axis=0, keepdims=True)
     middle, usual = (np.take_along_axis(far, (known * part).astype(np.int64), axis=0)[0] for part in (0.5, _USUAL))
     most = np.maximum(_OUTLIER * _TO_SD * middle, usual)
@@ -95,6 +94,6 @@ def _tamed(errors: Floats) -> Floats:
 
 
 def _deviation(errors: Floats) -> Floats:
-    """[n_ages, n] root mean square."""
-    residual: Floats = np.sqrt(_mean(_tamed(errors) ** 2))
+    """Return [n_ages, n] the root mean square of the clipped errors."""
+    residual: Floats = np.sqrt(_mean(_clipped(errors) ** 2))
     return residual

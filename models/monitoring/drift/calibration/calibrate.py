@@ -1,4 +1,4 @@
-"""Learns from a shop's own stationary history what is usual, at a rate of false requests that somebody chose."""
+"""Calibrates the drift bands on a shop's own history, for a chosen rate of false requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,9 +17,9 @@ from models.monitoring.drift.signals.user_counts import Edges
 
 MIN_WINDOWS: Final = 30
 _LEAST_SCALE: Final = 0.002
-"""Of all signals, which are shares and the like: what has never varied may still vary by so much."""
+"""Smallest scale of a signal, because a signal that never varied may still vary."""
 _DRAWS: Final = 100
-"""How often the users of each window are drawn again."""
+"""Bootstrap samples of the users of each window."""
 
 
 NestedNumbers = list[Any]
@@ -27,7 +27,7 @@ NestedNumbers = list[Any]
 
 
 class TooLittleHistoryError(TailorbirdError):
-    """There are not enough windows to learn from what is usual."""
+    """There are too few windows to calibrate the bands."""
 
 
 class _BandsJson(TypedDict):
@@ -73,7 +73,7 @@ class Calibration:
         bands = _BandsJson(
             level=json_lists(self.bands.level),
             scale=json_lists(self.bands.scale),
-            looked_back=self.bands.looked_back.tolist(),
+            looked_back=self.bands.lookbacks.tolist(),
             ages=self.bands.ages.tolist(),
         )
         return CalibrationJson(
@@ -105,52 +105,52 @@ class Calibration:
         )
 
 
-def calibrate(history: History, between: float, seed: int) -> Calibration:
-    """Learn from the windows before the cut; raises TooLittleHistoryError.
+def calibrate(history: History, windows_between: float, seed: int) -> Calibration:
+    """Calibrate with the windows before the cut. Raises TooLittleHistoryError.
 
-    How stationary windows spread is taken from windows as they came, and made smooth by drawing the users of each
-    again (a smoothed bootstrap that keeps the variance, Silverman and Young 1987).
+    The spread of stationary windows is that of the windows themselves, smoothed by resampling their users (a smoothed
+    bootstrap that keeps the variance, Silverman and Young 1987).
     """
     windows = list(history.calibrating())
     if len(windows) < MIN_WINDOWS:
         raise TooLittleHistoryError(f"There are {len(windows)} windows of {history.window_days} days to learn from.")
     random = np.random.default_rng(seed)
-    noise = np.stack([_drawn_again(history, window, random) for window in windows])
-    table = np.stack([_aged(history, window) for window in windows])
+    noise = np.stack([_resampled(history, window, random) for window in windows])
+    table = np.stack([_by_age(history, window) for window in windows])
     bands, errors = fit(table, [history.weekday(window) for window in windows], ages(history.window_days))
     draws = _smooth(errors, noise)
     counted = np.isfinite(errors).sum(axis=0) >= MIN_WINDOWS - 4 * (1 + max(map(history.weekday, windows)))
     draws[:, ~counted] = 0.0
     least = np.maximum(np.sqrt((noise**2).mean(axis=(0, 1))), _LEAST_SCALE)
     bands = replace(bands, scale=np.where(counted, np.maximum(bands.scale, least), np.nan))
-    high, often = joint_threshold(draws, bands, least, len(windows), between, seed)
+    high, often = joint_threshold(draws, bands, least, len(windows), windows_between, seed)
     past = {name: json_lists(table[:, 0, place]) for place, name in enumerate(NAMES)}
-    return Calibration(history.window_days, len(windows), between, high, often, bands, history.edges, past)
+    return Calibration(history.window_days, len(windows), windows_between, high, often, bands, history.edges, past)
 
 
-def _aged(history: History, window: int) -> Floats:
-    """[n_ages, n] the signals of a window for champions that learned so many windows ago."""
+def _by_age(history: History, window: int) -> Floats:
+    """Return [n_ages, n] the signals of a window by age of the champion in windows."""
     ends = [window - age for age in ages(history.window_days)]
     return np.stack([values(history.sums(window, end), history.usual(end)) for end in ends])
 
 
-def _drawn_again(history: History, window: int, random: np.random.Generator) -> Floats:
-    """[_DRAWS, n] how the signals move when other users like these come, around their mean."""
+def _resampled(history: History, window: int, random: np.random.Generator) -> Floats:
+    """Return [_DRAWS, n] the signals for resampled users, less their mean."""
     counts = history.counted(window).values
     times = random.poisson(1.0, (_DRAWS, len(counts))).astype(np.float64)
-    found = values(Sums(times @ counts), history.usual(window))
-    moved: Floats = np.nan_to_num(found - np.nanmean(np.where(np.isfinite(found), found, 0.0), axis=0))
+    resampled = values(Sums(times @ counts), history.usual(window))
+    moved: Floats = np.nan_to_num(resampled - np.nanmean(np.where(np.isfinite(resampled), resampled, 0.0), axis=0))
     return moved
 
 
 def _smooth(errors: Floats, noise: Floats) -> Floats:
-    """[windows * draws, n] deviations of stationary windows: as they came, shrunk, and drawn again."""
+    """Return [windows * draws, n] deviations of stationary windows: shrunk residuals plus resampling noise."""
     known = np.nan_to_num(errors)[np.isfinite(errors).any(axis=1)]
     noise = noise[np.isfinite(errors).any(axis=1)]
-    seen, chance = (known**2).mean(axis=0), (noise**2).mean(axis=(0, 1))
+    observed, chance = (known**2).mean(axis=0), (noise**2).mean(axis=(0, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        kept = np.sqrt(np.clip(1 - chance / seen, 0, 1))
-    draws: Floats = (np.nan_to_num(kept) * known)[:, None, :] + noise
+        shrinkage = np.sqrt(np.clip(1 - chance / observed, 0, 1))
+    draws: Floats = (np.nan_to_num(shrinkage) * known)[:, None, :] + noise
     return draws.reshape(-1, draws.shape[-1])
 
 

@@ -1,7 +1,7 @@
-"""How wide bands have to be: the limit of the largest deviation of a whole family of signals, by simulation.
+"""Simulates the threshold of the joint deviation, which is the largest deviation of all signals.
 
-A limit for each signal alone would be left by one of thirty all the time. What is calibrated is the whole procedure:
-levels and scales from few windows, all signals at once, and the rule by which windows make a request.
+With a threshold per signal, one of thirty signals would exceed it all the time. So the whole procedure is calibrated:
+levels and scales from few windows, all signals together, and the rule by which windows make a request.
 """
 
 from typing import Final
@@ -15,25 +15,25 @@ from models.monitoring.drift.signals.signal_table import oriented
 
 LATEST_WINDOWS: Final = 5
 WINDOWS_NEEDED: Final = 2
-"""Retraining is asked for when so many of the latest windows left their band, and the last one did."""
+"""A retraining is requested if this many of the latest windows exceed the threshold, among them the last one."""
 _RUNS: Final = 400
 _WINDOWS: Final = 3
-"""Windows of a run, by those that are to lie between two false requests."""
+"""Windows of a simulated run, as a multiple of the windows between two false requests."""
 _STEPS: Final = 30
 _CAUTION: Final = 1.25
-"""So many times fewer requests than were chosen: windows after a cut are held against the same time before it, so that
-they leave their bands together more often than draws do."""
+"""Safety factor on the windows between false requests. Windows after a cut share a reference time, so they exceed the
+threshold together more often than simulated ones."""
 
 
 def joint_threshold(
     draws: Floats, bands: Bands, least: Floats, windows: int, between: float, seed: int
 ) -> tuple[float, float]:
-    """The limit of the joint statistic, and in which share of stationary windows it is left.
+    """Return the threshold of the joint deviation, and the share of stationary windows that exceed it.
 
     `draws` [d, n] are deviations of stationary windows from their level, signals together; `least` [n] is the smallest
-    scale that there may be; `windows` is how many the bands were made from, `between` how many are to pass between two
-    false requests, on average; it is wide enough for `_CAUTION` times as many. Each run makes its bands anew from as
-    many drawn windows as there were, so that their errors are part of it.
+    scale that there may be; `windows` is the number of windows of the bands, `between` the mean number of windows
+    between two false requests, multiplied by `_CAUTION`. Each run fits its own bands to as many drawn windows, so that
+    the errors of the bands are included.
     """
     random = np.random.default_rng(seed)
     length = int(np.ceil(_WINDOWS * between)) + LATEST_WINDOWS
@@ -49,10 +49,10 @@ def joint_threshold(
 
 
 def _run(random: np.random.Generator, draws: Floats, made: tuple[Bands, Floats], windows: int, length: int) -> Floats:
-    """[length] the joint statistic of stationary windows, by bands from others."""
+    """Return [length] the joint deviation of stationary windows, with bands from other windows."""
     bands, least = made
     learned = draws[random.integers(len(draws), size=windows)]
-    backs = np.minimum(bands.looked_back, windows)
+    backs = np.minimum(bands.lookbacks, windows)
     sums = np.cumsum(learned, axis=0)
     level = np.take_along_axis(sums, backs[None] - 1, axis=0)[0] / backs
     scale = np.maximum(np.sqrt((learned**2).mean(axis=0) * (1 + 1 / backs)), least)
@@ -62,8 +62,10 @@ def _run(random: np.random.Generator, draws: Floats, made: tuple[Bands, Floats],
 
 
 def request_windows(exceeded: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """[..., windows] at which windows retraining is asked for, by which ones left their band; what led to a request
-    counts for none after it."""
+    """Return [..., windows] the windows that make a request, given the windows that exceed the threshold.
+
+    Windows that led to a request do not count for a later one.
+    """
     counted = np.zeros(exceeded.shape, dtype=np.bool_)
     requested = np.zeros(exceeded.shape, dtype=np.bool_)
     for window in range(exceeded.shape[-1]):

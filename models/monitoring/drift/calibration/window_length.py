@@ -1,4 +1,4 @@
-"""How long a window is: as short as what happens in it can be told from chance, and in whole weeks or by weekday."""
+"""Chooses the length of a window: the shortest one with enough users, a day or whole weeks."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -9,21 +9,21 @@ from models.monitoring.drift.calibration.windows import windows_before
 LENGTHS: Final = (1, 7, 14, 28)
 """Days."""
 _MOST: Final = 64
-"""Windows to learn from: what was usual longer ago need not be usual now."""
+"""Most windows of a calibration, because older ones may be unusual now."""
 
 
 def windows_needed(window_days: int) -> int:
-    """Windows that a calibration needs: those that it learns from, and the time before the first of them."""
+    """Return the windows that a calibration needs, with the reference time before the first one."""
     return MIN_WINDOWS + 2 * windows_before(window_days)
 
 
 def windows_used(days: int, window_days: int) -> int:
-    """How many windows of so many days of history are used."""
+    """Return how many windows of a history in days are used."""
     return min(days // window_days, _MOST + 2 * windows_before(window_days))
 
 
 def ensure_enough_history(days: int, window_days: int) -> None:
-    """Raises TooLittleHistoryError when so many days are too few for windows of a length that somebody chose."""
+    """Raise TooLittleHistoryError if the days are too few for windows of a configured length."""
     if days // window_days < windows_needed(window_days):
         raise _too_little(days, window_days * windows_needed(window_days), f" in windows of {window_days} days")
 
@@ -36,10 +36,10 @@ def _too_little(days: int, least: int, how: str = "") -> TooLittleHistoryError:
 
 
 def choose_length(days: int, users: Mapping[int, float], least_users: float) -> int:
-    """The shortest length whose windows have enough active users; `users` are their mean number by length, `days` is
-    how long the history is. Where none has enough, the longest that there is history for.
+    """Return the shortest window length with enough active users, else the longest one that the history allows.
 
-    Raises TooLittleHistoryError when there is none.
+    `users` has the mean active users by length, `days` is the length of the history. Raises TooLittleHistoryError if
+    the history allows no length.
     """
     possible = [length for length in LENGTHS if days // length >= windows_needed(length)]
     if not possible:

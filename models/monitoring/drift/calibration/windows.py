@@ -1,4 +1,4 @@
-"""Cuts events into windows of equal length, and counts each against the time before it."""
+"""Cuts events into windows of equal length, and counts each window relative to its reference time."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -26,63 +26,63 @@ from models.monitoring.drift.signals.user_counts import Edges, Reference, UserCo
 _BEFORE_DAYS: Final = 28
 _AGES: Final = (0, 1, 2, 4, 7, 10, 14, 21, 28)
 _ANCHORS: Final = 2_000
-_LEARNT_FROM: Final = 8
-"""Windows whose users give the bins of features."""
+_EDGE_WINDOWS: Final = 8
+"""Windows whose users define the bins of features."""
 
 
 def windows_before(window_days: int) -> int:
-    """How many windows make up the time that one is held against: four weeks, and at least four windows."""
+    """Return the windows of the reference time: four weeks, and at least four windows."""
     return max(4, round(_BEFORE_DAYS / window_days))
 
 
 def ages(window_days: int) -> list[int]:
-    """The ages of a champion, in windows, for which it is learned what is usual; between them it lies between.
+    """Return the ages of the champion, in windows, that are calibrated; other ages are interpolated.
 
-    Items and users become unknown to a champion all the time. What came earlier than four weeks ago is taken for known,
-    lest it is new for ever.
+    New items and users appear all the time. Those of more than four weeks ago count as known, or they would stay new
+    for ever.
     """
     return [age for age in _AGES if age <= windows_before(window_days)]
 
 
 @dataclass
 class History:
-    """Windows 0 … n - 1, one after the other; those from `cut` on were not known to the champion."""
+    """Consecutive windows 0 … n - 1; the champion was trained before window `cut`."""
 
     events: Events
     item_table: ItemTable
     start: int
-    """When window 0 begins."""
+    """Begin of window 0 in epoch seconds."""
     window_days: int
     cut: int
-    """The first window after what the champion has learned from."""
+    """The first window after the champion's training data."""
     n_users: int
     edges: Edges = field(default_factory=dict)
-    """Of a calibration; without it they are found here."""
+    """Bin edges of a calibration; by default computed here."""
     _base: dict[int, Floats] = field(default_factory=dict)
     _counts: dict[int, Ints] = field(default_factory=dict)
     _tastes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     _usual: dict[int, Floats] = field(default_factory=dict)
     _held: dict[int, tuple[Ints, NDArray[np.float32]]] = field(default_factory=dict)
-    """By the end of a time before: the tenths of items by popularity, and the tastes of anchors."""
+    """By the end of a reference time: popularity tenths of items, and tastes of anchors."""
 
     def __post_init__(self) -> None:
         self.edges = self.edges or self._edges()
 
     def span(self, window: int) -> tuple[int, int]:
-        """When it begins and ends."""
+        """Return the begin and the end of a window."""
         begin = self.start + window * self.window_days * DAY
         return begin, begin + self.window_days * DAY
 
     def weekday(self, window: int) -> int:
-        """What it is compared with: windows of whole weeks with each other, others with those of the same weekday."""
+        """Return the weekday of a window; 0 for windows of whole weeks."""
         return 0 if self.window_days % 7 == 0 else (self.span(window)[0] // DAY) % 7
 
     def cut_out(self, window: int) -> Events:
-        """The events of a window."""
+        """Return the events of a window."""
         return self.events.between(*self.span(window))
 
     def counted(self, window: int, end: int | None = None) -> UserCounts:
-        """The counts of a window by user; the champion knew the windows before `end`, by default all before it."""
+        """Count a window by user; the champion knows the windows before `end`, by default all earlier ones."""
         before = self._before(window, window if end is None else end)
         result = user_counts.count_users(self.cut_out(window), self.item_table, before, self.edges)
         if end is None:
@@ -90,7 +90,7 @@ class History:
         return result
 
     def sums(self, window: int, end: int) -> Sums:
-        """The counts of a window over its users."""
+        """Return the counts of a window summed over its users."""
         if window not in self._base:
             self.counted(window)
         if end == window:
@@ -102,7 +102,7 @@ class History:
         return Sums(result)
 
     def usual(self, end: int) -> Sums:
-        """The counts of the time before a window, which those of others are held against."""
+        """Return the counts of the reference time before a window."""
         if end not in self._usual:
             total = np.sum([self.sums(window, window).values for window in self.reference(end)], axis=0)
             counts, decile = self.popular(end), self._known(end)[0]
@@ -112,9 +112,8 @@ class History:
         return Sums(self._usual[end])
 
     def followed_by(self, events: Events) -> "History":
-        """The same past with other events after the cut, so that what was calibrated once can be held against many
-        futures without counting the past again."""
-        self.usual(self.cut)  # both while the past is there
+        """Return the same past with other events after the cut, without counting the past again."""
+        self.usual(self.cut)  # computed now, because the copy lacks the past
         self._before(self.cut, self.cut)
         result = copy(self)
         result.events = events
@@ -124,7 +123,7 @@ class History:
         return result
 
     def reference(self, end: int) -> range:
-        """The windows of the time before one."""
+        """Return the windows of the reference time."""
         return range(max(0, end - windows_before(self.window_days)), end)
 
     def _before(self, window: int, end: int) -> Reference:
@@ -133,20 +132,20 @@ class History:
         return Reference(cut, decile, self._anchor, taste, self._log_prices)
 
     def _known(self, end: int) -> tuple[Ints, NDArray[np.float32]]:
-        """What is known at the end of a time before, whichever window is held against it."""
+        """Return popularity tenths and tastes at the end of a reference time."""
         if end not in self._held:
             taste = np.sum([self._none, *(self._taste(j) for j in self.reference(end))], axis=0)
             self._held[end] = (user_counts.deciles(self.popular(end)), user_counts.unit(taste))
         return self._held[end]
 
     def popular(self, end: int) -> Ints:
-        """[n_items] interactions with each item in the time before a window."""
+        """Return [n_items] interactions with each item in the reference time."""
         counts = [self.interactions(j) for j in self.reference(end)]
         total: Ints = np.sum(counts or [np.zeros(len(self.item_table), dtype=np.int64)], axis=0)
         return total
 
     def interactions(self, window: int) -> Ints:
-        """[n_items] interactions with each item in a window."""
+        """Return [n_items] interactions with each item in a window."""
         if window not in self._counts:
             acts = self._acts(*self.span(window))
             self._counts[window] = np.bincount(acts.item, minlength=len(self.item_table))
@@ -168,7 +167,7 @@ class History:
 
     @cached_property
     def _anchor(self) -> Ints:
-        """Those who were active in most windows before the cut, by their place: their taste is known."""
+        """[n_users] position of each anchor: the users who were active in most windows, whose taste is known."""
         active = np.zeros(self.n_users, dtype=np.int64)
         for window in range(max(0, self.cut)):
             active[np.unique(self._acts(*self.span(window)).user)] += 1
@@ -184,13 +183,13 @@ class History:
         return user_counts.log_prices(known, len(self.item_table))
 
     def _edges(self) -> Edges:
-        """Bins of the features, by the users of the last windows before the cut."""
-        result = [self._features(window) for window in range(max(0, self.cut - _LEARNT_FROM), self.cut)]
+        """Return bin edges of the features, by the users of the last windows before the cut."""
+        result = [self._features(window) for window in range(max(0, self.cut - _EDGE_WINDOWS), self.cut)]
         return user_counts.edges_of({name: np.concatenate([one[name] for one in result]) for name in result[0]})
 
     def _features(self, window: int) -> dict[str, Floats]:
         return features(self._acts(*self.span(window)), self.item_table)[1]
 
     def calibrating(self) -> Iterator[int]:
-        """The windows before the cut that have a whole time before them, also for a champion of the last age."""
+        """Yield the windows before the cut with a complete reference time at every age."""
         yield from range(2 * windows_before(self.window_days), self.cut)

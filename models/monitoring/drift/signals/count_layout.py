@@ -1,5 +1,7 @@
-"""What is counted of each user of a window. All signals are made of sums of these over users, so that users can be
-drawn again and again without looking at their events twice."""
+"""The layout of the counts per user of a window.
+
+All signals are functions of sums over users, so that users can be resampled without reading their events again.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +14,12 @@ from models.monitoring.drift.signals.user_behaviour import FEATURES
 
 BINS: Final = 10
 PLACES: Final = 11
-"""Positions on a list that are told apart; the last stands for all below."""
+"""Positions on a list with counts of their own; the last one covers all positions below."""
 MISSING: Final = ("value", "quantity", "currency", "session", "position", "recommendation_id")
 """Columns that may be empty: the first three of purchases, the last two of impressions."""
 
 _WIDTHS: Final = {
-    **dict.fromkeys(FEATURES, BINS + 1),  # and one for those of whom nothing is known
+    **dict.fromkeys(FEATURES, BINS + 1),  # and one for unknown values
     "popularity": BINS,
     **dict.fromkeys(("interactions", "new items", "users", "new users", "buyers"), 1),
     **dict.fromkeys(("anchors", "likeness"), 1),
@@ -28,18 +30,18 @@ _WIDTHS: Final = {
 }
 _ENDS: Final = np.cumsum(list(_WIDTHS.values()))
 PLACE: Final = {name: slice(end - _WIDTHS[name], end) for name, end in zip(_WIDTHS, _ENDS.tolist(), strict=True)}
-"""Where the columns of each count are."""
+"""The columns of each count."""
 WIDTH: Final = int(_ENDS[-1])
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Counts summed over users, once or many times over."""
+    """Counts summed over users, for one or several samples."""
 
     values: Floats
     """[..., WIDTH]"""
 
     def __getitem__(self, name: str) -> Floats:
-        """[..., width] one count; of width 1 as [...]."""
+        """Return one count [..., width]; of width 1 as [...]."""
         found: Floats = self.values[..., PLACE[name]]
         return found[..., 0] if _WIDTHS[name] == 1 else found

@@ -1,4 +1,4 @@
-"""Events of a sample of users as columns of numbers, in order of time: what windows are cut from."""
+"""Events of a sample of users as numeric columns, in order of time."""
 
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -18,17 +18,17 @@ BOUGHT: Final = KIND[PURCHASE]
 SHOWN: Final = KIND["impression"]
 CLICKED: Final = KIND["click"]
 INTERACTIONS: Final = np.isin(EVENT_TYPES, [name for _, names in ENGAGEMENT for name in names])
-"""By code, whether an event says that somebody cared for an item."""
+"""By code, whether an event shows interest in an item."""
 MISSING_CODE: Final = -1
 
 
 class Events(NamedTuple):
-    """Columns [n], by time. Times are epoch seconds; `NOTHING`, NaN or False stand where nothing was said."""
+    """Columns [n], by time. Times are epoch seconds; `MISSING_CODE`, NaN or False mean missing."""
 
     user: Ints
-    """Places in the sample."""
+    """Positions of the users in the sample."""
     item: Ints
-    """Places in the `Goods`."""
+    """Positions of the items in the `ItemTable`."""
     kind: Ints
     """Codes of `KIND`."""
     at: Ints
@@ -39,42 +39,42 @@ class Events(NamedTuple):
     """Whether it is known."""
     position: Ints
     listed: NDArray[np.bool_]
-    """Whether it is about a list of ours: it has a recommendation_id."""
+    """Whether the event belongs to a published list: it has a recommendation_id."""
     user_since: Ints
-    """When the first event of its user was."""
+    """Time of the user's first event."""
     item_since: Ints
-    """When the first event on its item was."""
+    """Time of the item's first event."""
     gap: Ints
-    """Days since its user has turned to the item before, on another day; `NOTHING` where he never has."""
+    """Days since the user's last interaction with the item on an earlier day; `MISSING_CODE` without one."""
 
     def between(self, start: int, end: int) -> "Events":
-        """Those in [start, end)."""
+        """Return the events in [start, end)."""
         first, last = np.searchsorted(self.at, [start, end])
         columns: Any = (column[first:last] for column in self)
         return Events(*columns)
 
     def such(self, mask: NDArray[np.bool_]) -> "Events":
-        """Those of a mask."""
+        """Return the events of a mask."""
         columns: Any = (column[mask] for column in self)
         return Events(*columns)
 
 
 @dataclass(frozen=True)
 class ItemTable:
-    """What is known of n items."""
+    """Categories and vectors of n items."""
 
     category: Ints
-    """[n] codes of their top-level categories, `NOTHING` where it is not known."""
+    """[n] codes of the top-level categories, `MISSING_CODE` if unknown."""
     vectors: NDArray[np.float32]
-    """[n, d] in which items are alike that people turn to for the same reasons."""
+    """[n, d] similar for items with similar categories."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of items."""
         return len(self.category)
 
 
 def gaps(user: Ints, item: Ints, at: Ints, kind: Ints) -> Ints:
-    """[n] `Events.gap`; `NOTHING` for what is no interaction."""
+    """Return [n] `Events.gap`; `MISSING_CODE` for events that are no interactions."""
     acts = np.flatnonzero(INTERACTIONS[kind])
     day = at[acts] // DAY
     order = np.lexsort((day, item[acts], user[acts]))

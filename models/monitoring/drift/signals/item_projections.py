@@ -1,7 +1,7 @@
-"""Vectors of items, in which it shows that people care for other things than before.
+"""Item vectors that show changes of taste.
 
-A champion's own factors will not do: they were fitted to what people did before its cut, where everybody is truer to
-his taste by them than he can be afterwards. On the Complete Journey six of seven weeks after it looked like drift.
+The champion's own factors are not suitable. They were fitted to events before the cut, so users look more consistent
+before it than after. On the Complete Journey, six of seven weeks after the cut looked like drift.
 """
 
 from typing import Final
@@ -16,9 +16,11 @@ _SIZE: Final = 32
 
 
 def item_vectors(items: NDArray[np.str_], category: NDArray[np.str_]) -> NDArray[np.float32]:
-    """[n, 32] a random direction for each level of an item's category path, added up: the more levels two items share,
-    the more alike they are (random projections, Achlioptas 2003). Zeros for items without a category; where none has
-    any, a direction for each item."""
+    """Return [n, 32] the sum of a random direction for each level of an item's category path.
+
+    The more levels two items share, the more similar they are (random projections, Achlioptas 2003). Items without a
+    category are 0. If no item has a category, each item has a direction of its own.
+    """
     names = category if (category != "").any() else items
     paths, place = np.unique(names, return_inverse=True)
     vectors = np.zeros((len(paths), _SIZE), dtype=np.float32)
@@ -30,6 +32,6 @@ def item_vectors(items: NDArray[np.str_], category: NDArray[np.str_]) -> NDArray
 
 
 def _direction(name: str) -> NDArray[np.float32]:
-    """The same for the same name, always and everywhere."""
+    """Return a direction that depends only on the name."""
     signs = np.random.default_rng(crc32(name.encode())).integers(0, 2, _SIZE)
     return (2 * signs - 1).astype(np.float32)

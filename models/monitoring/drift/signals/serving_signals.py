@@ -1,4 +1,4 @@
-"""Signals of what was served: known only since there are lists, and so judged by their own few values so far."""
+"""Signals of served lists, judged by their own earlier values because there is no calibration of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ import numpy as np
 from models.monitoring.drift.window_verdict import SignalReading
 
 MIN_WINDOWS: Final = 8
-"""Windows before a signal counts."""
+"""Earlier windows that a signal needs to count."""
 
 
 @dataclass(frozen=True)
 class ServingSignal:
-    """One number about lists in a window."""
+    """One figure of the lists in a window."""
 
     name: str
     about: str
@@ -40,18 +40,18 @@ SERVING_SIGNALS: Final = (
 def read_serving_signals(
     now: Mapping[str, float], past: Mapping[str, Sequence[float]], limit: float
 ) -> list[SignalReading]:
-    """Each signal of which something is known now, by its values in earlier windows, the latest last.
+    """Return a reading of each known signal, given its values in earlier windows, the latest last.
 
     With few values the band is that of Student's t, so that a deviation means as much as one of a calibrated signal.
     """
     return [
-        _seen(signal, now[signal.name], past.get(signal.name, ()), limit)
+        _reading(signal, now[signal.name], past.get(signal.name, ()), limit)
         for signal in SERVING_SIGNALS
         if signal.name in now
     ]
 
 
-def _seen(signal: ServingSignal, value: float, past: Sequence[float], limit: float) -> SignalReading:
+def _reading(signal: ServingSignal, value: float, past: Sequence[float], limit: float) -> SignalReading:
     known = np.array(past, dtype=np.float64)
     n = len(known)
     if n < MIN_WINDOWS:
@@ -60,7 +60,7 @@ def _seen(signal: ServingSignal, value: float, past: Sequence[float], limit: flo
 
     level, spread = float(known.mean()), float(known.std(ddof=1)) * (1 + 1 / n) ** 0.5 + 1e-9
     off = (value - level) / spread
-    # As far out of a normal distribution as this is out of Student's: tails are kept apart from 0 by their logarithm.
+    # The normal quantile of the same tail probability; logarithms keep small tails apart from 0.
     normal = float(-stats.norm.ppf(np.exp(stats.t.logsf(abs(off), n - 1))))
     sign = {"up": off > 0, "down": off < 0, "either": True}[signal.worse]
     reach = float(stats.t.isf(stats.norm.sf(limit), n - 1)) * spread

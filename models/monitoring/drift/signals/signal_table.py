@@ -1,6 +1,6 @@
-"""The table of drift signals. A new one is a function of sums over users, and a line here.
+"""The table of drift signals. A new signal is a function of sums over users, and a line here.
 
-Signals are made of sums over users, never of events, so that they can be calibrated by drawing users again.
+Signals are functions of sums over users, never of events, so that they can be calibrated by resampling users.
 """
 
 from collections.abc import Callable
@@ -15,38 +15,42 @@ from models.monitoring.drift.signals.event_columns import Floats
 from models.monitoring.drift.signals.user_behaviour import FEATURES
 
 Value = Callable[[Sums, Sums], Floats]
-"""[...] the value of a window, given sums over its users [..., WIDTH] and those of the time before [WIDTH]; NaN where
-there is nothing to tell."""
+"""The value [...] of a window, given sums over its users [..., WIDTH] and those of the reference time [WIDTH]; NaN if
+unknown."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One number that tells of a window."""
+    """One figure of a window."""
 
     name: str
     about: str
     worse: Literal["up", "down", "either"]
-    """Which way out of its band it says something."""
+    """The direction out of the band that counts."""
     value: Value
 
 
 def ratio(part: Floats, whole: Floats) -> Floats:
-    """NaN where there is nothing to divide by."""
+    """Return part / whole; NaN if the whole is 0."""
     part, whole = np.broadcast_arrays(part, whole)
     ratios: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     return ratios
 
 
 def distance(now: Floats, then: Floats) -> Floats:
-    """[...] total variation between two distributions over bins [..., bins], from 0 to 1: the share of users (or
-    interactions) that would have to be in other bins."""
+    """Return [...] the total variation distance of two distributions over bins [..., bins], from 0 to 1.
+
+    It is the share of users (or interactions) that would have to be in other bins.
+    """
     shares = (ratio(counts, counts.sum(axis=-1, keepdims=True)) for counts in (now, then))
     return np.asarray(np.abs(np.subtract(*shares)).sum(axis=-1) / 2)
 
 
 def _level(name: str, now: Sums, then: Sums) -> Floats:
-    """Where a user of the window stands among those of before, on average: 0.5 in the middle (the probability of the
-    Mann-Whitney test); users of whom nothing is known are left out."""
+    """Return the mean rank of the window's users among earlier users: 0.5 is the middle (Mann-Whitney probability).
+
+    Users with an unknown value do not count.
+    """
     counts, usual = now[name][..., :BINS], then[name][:BINS]
     reached = np.cumsum(usual) - usual / 2
     return ratio(counts @ ratio(reached, usual.sum()), counts.sum(axis=-1))
@@ -57,7 +61,7 @@ def _shape(name: str, now: Sums, then: Sums) -> Floats:
 
 
 def _popularity(now: Sums, then: Sums) -> Floats:
-    """`then` is known: the tenths are even but for items that are more than a tenth."""
+    """Return the distance of interactions over popularity tenths."""
     return distance(now["popularity"], then["popularity"])
 
 
@@ -66,7 +70,7 @@ def _share(part: str, whole: str, now: Sums, _then: Sums) -> Floats:
 
 
 def _clicks(now: Sums, then: Sums) -> Floats:
-    """Clicks by what was to be expected at the positions that were shown; beside a control, by the same of that."""
+    """Return the log ratio of clicks to those expected at the shown positions, less that of the control."""
     rate = np.nan_to_num(ratio(then["clicked"], then["shown"]))
     ours = ratio(now["clicked"].sum(axis=-1), now["shown"] @ rate)
     control = ratio(now["control clicked"].sum(axis=-1), now["control shown"] @ rate)
@@ -95,12 +99,12 @@ NAMES: Final = tuple(signal.name for signal in SIGNALS)
 
 
 def values(now: Sums, then: Sums) -> Floats:
-    """[..., n_signals]"""
+    """Return the values of all signals [..., n_signals]."""
     return np.stack(np.broadcast_arrays(*(signal.value(now, then) for signal in SIGNALS)), axis=-1)
 
 
 def oriented(deviations: Floats) -> Floats:
-    """[..., n_signals] how far out of its band each signal is, in the directions that count; NaN is no deviation."""
+    """Return [..., n_signals] the deviation of each signal in the directions that count; 0 for NaN."""
     known = np.nan_to_num(deviations)
     sides = {"up": 1.0, "down": -1.0}
     return np.stack(

@@ -1,6 +1,6 @@
-"""What the users of a window are like, one number a user and feature: users are alike or not, their events never are.
+"""Features of the users of a window, one number per user and feature.
 
-A user brings many events that resemble each other. Tests over events take them for independent and cry wolf.
+The events of a user resemble each other. Tests that treat events as independent raise false alarms.
 """
 
 from typing import Final
@@ -26,7 +26,7 @@ _LATELY: Final = 28
 
 
 def features(acts: Events, goods: ItemTable) -> tuple[Ints, dict[str, Floats]]:
-    """The users of these interactions, and each feature by user [n_users], NaN where it has no meaning."""
+    """Return the users of these interactions, and each feature per user [n_users]; NaN if undefined."""
     users, place = np.unique(acts.user, return_inverse=True)
     n, times = len(users), np.bincount(place, minlength=len(users)).astype(np.float64)
     bought = acts.kind == BOUGHT
@@ -51,7 +51,7 @@ def _share(part: Floats | Ints, whole: Floats | Ints) -> Floats:
 
 
 def _distinct(place: Ints, values: Ints, n: int) -> Floats:
-    """[n] how many different values each user has."""
+    """Return [n] the number of different values per user."""
     order = np.lexsort((values, place))
     user, value = place[order], values[order]
     new = np.append(True, (user[1:] != user[:-1]) | (value[1:] != value[:-1]))[: len(user)]
@@ -59,7 +59,7 @@ def _distinct(place: Ints, values: Ints, n: int) -> Floats:
 
 
 def _unit_price(bought: Events, place: Ints, n: int) -> Floats:
-    """The mean logarithm of what one piece cost."""
+    """Return the mean logarithm of the price of one piece."""
     known = (bought.value > 0) & (bought.quantity > 0)
     logs = np.log(bought.value[known] / bought.quantity[known])
     return _share(np.bincount(place[known], logs, n), np.bincount(place[known], minlength=n).astype(np.float64))

@@ -1,4 +1,4 @@
-"""Counts what each user of a window did, against what the time before was like."""
+"""Counts the actions of each user of a window, relative to the reference time."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -22,25 +22,25 @@ from models.monitoring.drift.signals.event_columns import (
 from models.monitoring.drift.signals.user_behaviour import FEATURES, features
 
 Edges = dict[str, list[float]]
-"""Of each feature, up to nine values between its bins."""
+"""By feature, up to nine edges between its bins."""
 _ODD: Final = np.log(10)
-"""Prices that differ by a factor of ten are in other units, or of other goods."""
+"""A price that differs by a factor of ten has another unit, or belongs to another item."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a window is held against."""
+    """The reference time of a window."""
 
     cut: int
-    """Up to when the champion has learned; items and users since then are new to it."""
+    """End of the champion's training data; later items and users are new to it."""
     decile: Ints
-    """[n_items] 0 for those that made up the most popular tenth of the interactions, `NOTHING` for unseen ones."""
+    """[n_items] popularity tenth of the interactions, 0 the most popular; `MISSING_CODE` without interactions."""
     anchor: Ints
-    """[n_users] the places of anchors in `taste`, `NOTHING` for everybody else."""
+    """[n_users] positions of anchors in `taste`, `MISSING_CODE` for other users."""
     taste: NDArray[np.float32]
-    """[n_anchors, d] what anchors cared for, of length 1; 0 where they cared for nothing."""
+    """[n_anchors, d] taste of anchors, of length 1; 0 without interactions."""
     log_price: Floats
-    """[n_items] of a piece, usually; NaN where it is not known."""
+    """[n_items] usual log price of a piece; NaN if unknown."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class UserCounts:
 
     @property
     def sums(self) -> Floats:
-        """[WIDTH]"""
+        """The counts summed over users [WIDTH]."""
         total: Floats = self.values.sum(axis=0)
         return total
 
 
 def edges_of(result: dict[str, Floats]) -> Edges:
-    """Bins with as many users each, from the features of a time that stands for others."""
+    """Return edges of bins with equally many users."""
     tenths = np.linspace(0, 1, BINS + 1)[1:-1]
     known = {name: values[np.isfinite(values)] for name, values in result.items()}
     return {name: np.unique(np.quantile(v, tenths)).tolist() if len(v) else [] for name, v in known.items()}
 
 
 def count_users(events: Events, goods: ItemTable, before: Reference, edges: Edges) -> UserCounts:
-    """Count everything; `events` are those of the window."""
+    """Count the events of a window by user."""
     users, place = np.unique(events.user, return_inverse=True)
     table = np.zeros((len(users), WIDTH))
     acts = events.such(INTERACTIONS[events.kind])
@@ -85,7 +85,7 @@ def count_users(events: Events, goods: ItemTable, before: Reference, edges: Edge
 
 
 def counts_by_age(events: Events, goods: ItemTable, before: Reference) -> Floats:
-    """[WIDTH] sums of the counts that depend on how long ago the champion has learned; 0 elsewhere."""
+    """Return [WIDTH] sums of the counts that depend on the champion's age; 0 elsewhere."""
     acts, total = events.such(INTERACTIONS[events.kind]), np.zeros((1, WIDTH))
     _against_before(total, np.zeros(len(acts.at), dtype=np.int64), acts, goods, before)
     row: Floats = total[0]
@@ -93,7 +93,7 @@ def counts_by_age(events: Events, goods: ItemTable, before: Reference) -> Floats
 
 
 def tastes(acts: Events, goods: ItemTable, anchor: Ints, anchors: int) -> NDArray[np.float32]:
-    """[anchors, d] sums of the vectors of the items that each anchor cared for."""
+    """Return [anchors, d] the sums of the vectors of the items that each anchor interacted with."""
     selected = acts.such(anchor[acts.user] != MISSING_CODE)
     pairs = (np.ones(len(selected.at), dtype=np.float32), (anchor[selected.user], selected.item))
     times = sparse.csr_array(pairs, shape=(anchors, len(goods)))
@@ -102,20 +102,20 @@ def tastes(acts: Events, goods: ItemTable, anchor: Ints, anchors: int) -> NDArra
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1; of length 0 stay."""
+    """Scale rows to length 1; rows of length 0 stay."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     result: NDArray[np.float32] = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
     return result
 
 
 def _bins(values: Floats, edges: list[float]) -> Ints:
-    """[n] 0 to 9; 10 where nothing is known."""
+    """Return bins [n], 0 to 9; 10 for unknown values."""
     placed: Ints = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), BINS)
     return placed
 
 
 def _count(table: Floats, name: str, place: Ints, mask: NDArray[np.bool_] | None, column: Ints | None = None) -> None:
-    """Add one for each event of a mask, in the column of a count; events whose column is `NOTHING` do not count."""
+    """Add 1 to a count for each event of a mask; events whose column is `MISSING_CODE` do not count."""
     included = np.ones(len(place), dtype=np.bool_) if mask is None else mask
     if column is not None:
         included = included & (column != MISSING_CODE)
@@ -141,7 +141,7 @@ def _against_before(table: Floats, place: Ints, acts: Events, goods: ItemTable, 
 
 
 def _lists(table: Floats, place: Ints, events: Events) -> None:
-    """Impressions and clicks by position, of our lists and of others."""
+    """Count impressions and clicks by position, of published lists and of others."""
     position = np.where(events.position > 0, np.minimum(events.position, PLACES) - 1, PLACES - 1)
     for name, kind in (("shown", SHOWN), ("clicked", CLICKED)):
         _count(table, name, place, (events.kind == kind) & events.listed, position)
@@ -149,7 +149,7 @@ def _lists(table: Floats, place: Ints, events: Events) -> None:
 
 
 def _feed(table: Floats, place: Ints, events: Events, log_price: Floats) -> None:
-    """Empty columns, and prices that cannot be."""
+    """Count empty columns and implausible prices."""
     bought, shown = events.kind == BOUGHT, events.kind == SHOWN
     amounts = (np.isnan(events.value), np.isnan(events.quantity), ~events.currency)
     empty = (*amounts, events.session == MISSING_CODE, events.position <= 0, ~events.listed)
@@ -168,7 +168,7 @@ def _feed(table: Floats, place: Ints, events: Events, log_price: Floats) -> None
 
 
 def log_prices(events: Events, items: int) -> Floats:
-    """[items] the median logarithm of what a piece of each has cost; NaN where nothing was bought."""
+    """Return [items] the median log price of a piece; NaN without purchases."""
     sold = events.such((events.kind == BOUGHT) & (events.value > 0) & (events.quantity > 0))
     logs = np.log(sold.value / sold.quantity)
     order = np.lexsort((logs, sold.item))
@@ -180,7 +180,7 @@ def log_prices(events: Events, items: int) -> Floats:
 
 
 def deciles(counts: Ints) -> Ints:
-    """[n_items] in which tenth of the interactions each item is, the most popular first; `NOTHING` for unseen ones."""
+    """Return [n_items] the popularity tenth of each item, 0 the most popular; `MISSING_CODE` without interactions."""
     order = np.argsort(-counts, kind="stable")
     reached = np.cumsum(counts[order]) - counts[order] / 2
     result = np.full(len(counts), MISSING_CODE)

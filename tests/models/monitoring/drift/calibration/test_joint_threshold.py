@@ -60,8 +60,8 @@ def test_the_level_is_made_of_as_many_windows_as_foretell_the_next_best() -> Non
     stationary = random.normal(size=60)
     walking = np.cumsum(random.normal(size=60)) * 3 + stationary * 0.01
     bands, _ = fit(np.stack([stationary, walking], axis=1)[:, None, :], [0] * 60)
-    assert bands.looked_back[0] >= 16
-    assert bands.looked_back[1] == LOOKBACKS[0]
+    assert bands.lookbacks[0] >= 16
+    assert bands.lookbacks[1] == LOOKBACKS[0]
 
 
 def test_what_stirs_on_some_weekdays_only_is_usual() -> None:
