@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.configuration.settings import load
-from infra.services.data_docs import MAX_PAGES, NAME, PAGE, About, list_pages, place
+from infra.services.data_docs import MAX_PAGES, NAME, PAGE, About, list_pages, pages_folder
 from infra.services.endpoints import docs_login
 from infra.services.http_client import basic_auth
 
@@ -83,7 +83,7 @@ def site(folder: Path, login: str) -> ASGIApp:
 def app() -> ASGIApp:
     """The server of this installation: `uvicorn --factory serving.data_docs:app`."""
     settings = load()
-    return site(place(settings.var), docs_login(settings))
+    return site(pages_folder(settings.var), docs_login(settings))
 
 
 def _refused() -> Response:

@@ -29,9 +29,9 @@ _EARLIER: Final = text("""
 
 def corrections(connection: Connection, batches: Sequence[str]) -> dict[str, Correction]:
     """Return by batch how many rows wait because an accepted row has their id and other values; none for most."""
-    found = {}
+    by_batch = {}
     conflicts = connection.execute(_CONFLICTS, {"batches": list(batches), "rule": CONFLICT})
     for batch_id, location, rows in conflicts.all():
         earlier = connection.execute(_EARLIER, {"batch_id": batch_id, "rows": rows}).scalars().all()
-        found[batch_id] = Correction(batch_id, file_name(location), int(rows), tuple(earlier))
-    return found
+        by_batch[batch_id] = Correction(batch_id, file_name(location), int(rows), tuple(earlier))
+    return by_batch

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from infra.database.schema.promotion_rows import Promotion
 from models.evaluation.metrics.ranking import METRIC
 from models.gate.results import BETTER
-from models.monitoring.guidance.earlier_champion import EarlierChampion
+from models.monitoring.guidance.earlier_champion import Earlier
 
 _BEFORE: Final = text("""
     SELECT before.* FROM (SELECT * FROM promotions ORDER BY promotion_id DESC LIMIT 1) AS holder
@@ -23,10 +23,10 @@ def earlier_champion(connection: Connection) -> Promotion | None:
     return cast(Promotion, dict(row)) if row else None
 
 
-def beside(before: Mapping[str, Any], holder: Mapping[str, Any]) -> EarlierChampion:
+def beside(before: Mapping[str, Any], holder: Mapping[str, Any]) -> Earlier:
     """Return the promotion `before` with its figures beside the holder's, which was compared with it in its review."""
-    mine, theirs = holder["metrics"].get(METRIC), before["metrics"].get(METRIC)
+    champion_score, earlier_score = holder["metrics"].get(METRIC), before["metrics"].get(METRIC)
     if before["dataset_version"] != holder["dataset_version"]:
         gain = next((check["value"] for check in holder["gate"] if check["name"] == BETTER), None)
-        theirs = None if mine is None or gain is None else mine - gain
-    return EarlierChampion(before["model_version"], before["kind"], theirs, mine)
+        earlier_score = None if champion_score is None or gain is None else champion_score - gain
+    return Earlier(before["model_version"], before["kind"], earlier_score, champion_score)

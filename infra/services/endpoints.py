@@ -1,4 +1,4 @@
-"""Where the services answer, and what a program needs in its environment to use them."""
+"""Addresses and logins of the services, and the environment variables that programs need to use them."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from infra.services.state_file import Service
 from models.errors import TailorbirdError
 
 USER = "tailorbird"
-"""Who logs in to the pages."""
+"""The user name on the pages."""
 DATABASE = "tailorbird"
 MODEL = "tailorbird"
 """The experiment and the registered model in MLflow."""
@@ -29,16 +29,16 @@ QUIET = {
 
 
 class ServicesDownError(TailorbirdError):
-    """Nothing is configured or running under an address that is needed."""
+    """A needed service is neither configured nor running."""
 
 
 @dataclass(frozen=True)
 class Endpoints:
     """Addresses and credentials of the services. Printing it shows no password.
 
-    `database_url` is in psycopg2 form. `environment` holds what Prefect, MLflow and `load()` read for themselves.
-    `prefect_login` (user:password, as the page asks for it) and `mlflow_login` (user, password) are None when
-    that service is not ours. `docs_page` is empty and `docs_login` None when nobody serves Data Docs.
+    `database_url` is in psycopg2 form. `environment` holds the variables that Prefect, MLflow and `load()` read.
+    `prefect_login` (user:password, as the page asks for it) and `mlflow_login` (user, password) are None for
+    a service of somebody else. `docs_page` is empty and `docs_login` None when nobody serves Data Docs.
     """
 
     prefect_api_url: str
@@ -54,7 +54,7 @@ class Endpoints:
 
 
 def endpoints(settings: Settings) -> Endpoints:
-    """Where everything answers. Raises ServicesDownError when a part is neither configured nor was ever started."""
+    """Return the addresses of all services. Raises ServicesDownError for one that is not configured and never ran."""
     known = state_file.load(settings.var)
     settings = elsewhere(settings, known)
     prefect = settings.prefect_api_url or _address(known, "prefect")
@@ -75,12 +75,12 @@ def endpoints(settings: Settings) -> Endpoints:
 
 
 def export(endpoints: Endpoints) -> None:
-    """Put everything into this process's environment. Call it before Prefect or MLflow is imported."""
+    """Set the variables in this process's environment. Call it before Prefect or MLflow is imported."""
     os.environ.update(endpoints.environment)
 
 
 def elsewhere(settings: Settings, known: Mapping[str, Service]) -> Settings:
-    """The settings with only those addresses that are not ours: after `export` the environment names ours too."""
+    """Return the settings without addresses of own servers: after `export` the environment contains those too."""
     exported = settings.exported_by == str(settings.var)
     own = {name: service.address for name, service in known.items() if exported or service.alive}
     pairs = {"prefect_api_url": own.get("prefect"), "mlflow_tracking_uri": own.get("mlflow")}
@@ -88,7 +88,7 @@ def elsewhere(settings: Settings, known: Mapping[str, Service]) -> Settings:
 
 
 def database_url(settings: Settings) -> str:
-    """Tailorbird's own database in psycopg2 form. Raises ServicesDownError when it is neither given nor running."""
+    """Return the URL of Tailorbird's database in psycopg2 form. Raises ServicesDownError without one."""
     if settings.database_url is not None:
         return addresses.database(settings.database_url.get_secret_value()).render_as_string(hide_password=False)
     server = EmbeddedPostgres(settings.var)
@@ -98,32 +98,32 @@ def database_url(settings: Settings) -> str:
 
 
 def page_of(address: str, page: str) -> str:
-    """Return where people open what programs reach at `address`: at `page` if that is set. It holds no password."""
+    """Return the address at which people open a server: `page` if set, else `address`, without a password."""
     return addresses.shown(page or address).rstrip("/")
 
 
 def prefect_login(settings: Settings) -> str:
-    """user:password of our Prefect server, for its page and for clients."""
+    """Return user:password of the own Prefect server, for its page and for clients."""
     return f"{USER}:{secret(settings, 'prefect-page')}"
 
 
 def mlflow_login(settings: Settings) -> tuple[str, str]:
-    """User and password of our MLflow server, for its page and for clients."""
+    """Return user and password of the own MLflow server, for its page and for clients."""
     return USER, secret(settings, "mlflow-page")
 
 
 def docs_login(settings: Settings) -> str:
-    """user:password of our Data Docs."""
+    """Return user:password of the own Data Docs."""
     return f"{USER}:{secret(settings, 'docs-page')}"
 
 
 def serves_docs(settings: Settings) -> bool:
-    """Whether Data Docs are served by us: unless that is switched off, or somebody else does it."""
+    """Return whether `up` serves Data Docs: unless that is switched off, or another server does it."""
     return settings.docs_port != 0 and settings.docs_url is None
 
 
 def docs_page(settings: Settings, known: Mapping[str, Service]) -> str:
-    """Where a person reads Data Docs; empty when nobody serves them. No part of Tailorbird needs them."""
+    """Return the address of Data Docs; empty when nobody serves them. No part of Tailorbird needs them."""
     if settings.docs_url is not None:
         return addresses.shown(settings.docs_url).rstrip("/")
     return known["docs"].address if serves_docs(settings) and "docs" in known else ""
@@ -136,7 +136,7 @@ def _address(known: Mapping[str, Service], name: str) -> str:
 
 
 def _settings(settings: Settings) -> dict[str, str]:
-    """The settings that the settings file does not hold, for every process that works for this installation."""
+    """Return the settings outside of the settings file, for every process of this installation."""
     own = {
         "TAILORBIRD_VAR": str(settings.var),
         "TAILORBIRD_HOME": str(settings.home),
@@ -150,9 +150,9 @@ def _prefect(settings: Settings, url: str) -> dict[str, str]:
     given = addresses.web(url, "PREFECT_API_URL")
     environment = {"PREFECT_API_URL": given.address, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     if settings.prefect_api_url is not None:
-        # In a variable of its own: Prefect and MLflow show addresses in errors.
+        # The login has its own variable, because Prefect and MLflow show addresses in errors.
         return environment | ({"PREFECT_API_AUTH_STRING": given.login} if given.login else {})
-    # With a home of its own, the Prefect profile of the person who runs this is neither read nor changed.
+    # With its own home, Prefect neither reads nor changes the profile of the user who runs this.
     own = {"PREFECT_HOME": str(settings.var / "prefect"), "PREFECT_API_AUTH_STRING": prefect_login(settings)}
     own["PREFECT_UI_URL"] = pages_root(page_of(given.address.rstrip("/").removesuffix("/api"), settings.prefect_page))
     return environment | own

@@ -1,4 +1,4 @@
-"""The variables that each service takes over from the shell that runs `up`; every other one stays behind."""
+"""Selects the variables that each service inherits from the shell that runs `up`; no others are passed on."""
 
 import json
 import os
@@ -22,84 +22,84 @@ _NETWORK: Final = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
 _DATABASE: Final = ("PG*", "KRB5*")
-"""libpq's: certificates, password and service files of a database server that is not ours."""
+"""Variables of libpq: certificates, password and service files of an external database server."""
 _STORES: Final = (
     *("AWS_*", "GOOGLE_*", "AZURE_*", "CLOUDSDK_*", "CLOUD_STORAGE_*", "SERVICE_ACCOUNT", "IDENTITY_*", "MSI_*"),
     *("DELTA_DYNAMO_*", "DYNAMO_LOCK_*"),
 )
-"""The clients of Amazon, Google and Azure in deltalake and pyarrow read these."""
+"""Variables of the clients of Amazon, Google and Azure in deltalake and pyarrow."""
 _THREADS: Final = (
     *("OMP_*", "GOMP_*", "KMP_*", "OPENBLAS_*", "MKL_*", "BLIS_*", "NUMEXPR_*", "VECLIB_*", "RAYON_*", "TOKIO_*"),
     *("ARROW_*", "MALLOC_*"),
 )
-_PREFECT: Final = ("PREFECT_[!_]*",)  # two underscores: the state of the run that this process belongs to
+_PREFECT: Final = ("PREFECT_[!_]*",)  # two underscores: the state of the run of this process
 _PREFECT_LOGIN: Final = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
 _MLFLOW: Final = ("MLFLOW_*",)
 _MLFLOW_LOGIN: Final = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _MLFLOW_CLIENT: Final = ("MLFLOW_TRACKING_*", "MLFLOW_S3_*")
-_SERVERS_ALONE: Final = (
+_SERVERS_ONLY: Final = (
     *("PREFECT_SERVER_*", "PREFECT_API_DATABASE_*"),
     *("MLFLOW_AUTH_*", "MLFLOW_BACKEND_STORE_*", "MLFLOW_FLASK_*"),
 )
-"""Databases, logins and keys of servers, which no client needs."""
+"""Databases, logins and keys of servers, which clients do not need."""
 
 
 def of_postgres() -> dict[str, str]:
-    """What PostgreSQL takes over: paths, language and time zone."""
+    """Return the variables for PostgreSQL: paths, language and time zone."""
     return _taken(_SYSTEM)
 
 
 def of_prefect(settings: Settings) -> dict[str, str]:
-    """What the Prefect server takes over: its own settings, and the way out for notifications."""
+    """Return the variables for the Prefect server: its own settings, and proxies for notifications."""
     return _of_server(settings, _PREFECT, _PREFECT_LOGIN)
 
 
 def of_mlflow(settings: Settings) -> dict[str, str]:
-    """What the MLflow server takes over: its own settings, and the way out for webhooks."""
+    """Return the variables for the MLflow server: its own settings, and proxies for webhooks."""
     return _of_server(settings, _MLFLOW, _MLFLOW_CLIENT)
 
 
 def of_data_docs(settings: Settings) -> dict[str, str]:
-    """What the server of Data Docs takes over: its password, if the shell has one."""
+    """Return the variables for the server of Data Docs: its password, if the shell has one."""
     return _taken((*_SYSTEM, *_PYTHON, "TAILORBIRD_SECRET_DOCS_PAGE", *_further(settings)))
 
 
 def of_client(settings: Settings, *, own_prefect: bool, own_mlflow: bool) -> dict[str, str]:
-    """What the worker and the reconciler take over: secrets, stores, proxies and limits of threads.
+    """Return the variables for the worker and the reconciler: secrets, stores, proxies and limits of threads.
 
-    Settings are not among it: `of_settings` has them. Logins of other servers stay behind when ours are used.
+    Settings are not included: see `of_settings`. Logins of external servers are left out if own servers are used.
     """
-    wanted = (*_SYSTEM, *_PYTHON, *_NETWORK, *_STORES, *_THREADS, *_PREFECT, *_MLFLOW, "TAILORBIRD_SECRET_*")
+    included = (*_SYSTEM, *_PYTHON, *_NETWORK, *_STORES, *_THREADS, *_PREFECT, *_MLFLOW, "TAILORBIRD_SECRET_*")
     logins = (*(_PREFECT_LOGIN if own_prefect else ()), *(_MLFLOW_LOGIN if own_mlflow else ()))
-    taken = _taken((*wanted, *_of_database(settings)), (*logins, *_SERVERS_ALONE))
+    taken = _taken((*included, *_of_database(settings)), (*logins, *_SERVERS_ONLY))
     return taken | _taken(_further(settings))
 
 
 def of_settings(settings: Settings) -> dict[str, str]:
-    """Every setting that is not empty, as the variable it is read from; passwords included."""
-    named = {variable_of(name): _written(getattr(settings, name)) for name in type(settings).model_fields}
-    return {variable: value for variable, value in named.items() if value}
+    """Return every non-empty setting by its variable, including passwords."""
+    values = {variable_of(name): _written(getattr(settings, name)) for name in type(settings).model_fields}
+    return {variable: value for variable, value in values.items() if value}
 
 
 def overrides(settings: Settings) -> dict[str, str]:
-    """The settings that the settings file does not hold in the same way: those of the shell, or of the caller."""
+    """Return the settings that differ from the settings file: those of the shell or of the caller."""
     plain = of_settings(in_file(settings.settings_file, var=settings.var, home=settings.home))
     return {variable: value for variable, value in of_settings(settings).items() if plain.get(variable) != value}
 
 
 def secret_settings() -> set[str]:
-    """The variables whose values appear in no description of a service."""
+    """Return the variables whose values no description of a service contains."""
     return {variable_of(name) for name in secret_names()}
 
 
 def secret_names() -> set[str]:
-    """The settings that hold passwords."""
+    """Return the settings that contain passwords."""
     return {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
 
 
-def _of_server(settings: Settings, own: Iterable[str], unwanted: Iterable[str]) -> dict[str, str]:
-    wanted = (*_SYSTEM, *_PYTHON, *_NETWORK, *own, *_of_database(settings))
-    return _taken(wanted, unwanted) | _taken(_further(settings))
+def _of_server(settings: Settings, own: Iterable[str], excluded: Iterable[str]) -> dict[str, str]:
+    included = (*_SYSTEM, *_PYTHON, *_NETWORK, *own, *_of_database(settings))
+    return _taken(included, excluded) | _taken(_further(settings))
 
 
 def _of_database(settings: Settings) -> tuple[str, ...]:
@@ -107,14 +107,14 @@ def _of_database(settings: Settings) -> tuple[str, ...]:
 
 
 def _further(settings: Settings) -> list[str]:
-    """The names in TAILORBIRD_PASS_ENVIRONMENT."""
+    """Return the names in TAILORBIRD_PASS_ENVIRONMENT."""
     return [name for name in re.split(r"[\s,]+", settings.pass_environment) if name]
 
 
-def _taken(wanted: Iterable[str], unwanted: Iterable[str] = ()) -> dict[str, str]:
-    """The variables of this process that match a pattern that is wanted and none that is unwanted."""
-    chosen = [name for name in os.environ if _matches(name, wanted) and not _matches(name, unwanted)]
-    return {name: os.environ[name] for name in sorted(chosen)}
+def _taken(included: Iterable[str], excluded: Iterable[str] = ()) -> dict[str, str]:
+    """Return the variables of this process that match an included pattern and no excluded one."""
+    selected = [name for name in os.environ if _matches(name, included) and not _matches(name, excluded)]
+    return {name: os.environ[name] for name in sorted(selected)}
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -122,7 +122,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _written(value: object) -> str:
-    """A setting's value as it is read from a variable."""
+    """Return a setting's value in the form of a variable."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if is_dataclass(value) and not isinstance(value, type):

@@ -1,4 +1,4 @@
-"""Small JSON requests to our own servers, without importing their clients (1 s each)."""
+"""Sends small HTTP requests to servers, without importing their clients (1 s each)."""
 
 import json
 import socket
@@ -12,35 +12,35 @@ from typing import Any
 
 from infra.configuration import addresses
 
-# Loopback must not go through a proxy that the environment names.
+# Requests to loopback must not use a proxy from the environment.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _ANY = urllib.request.build_opener()
-_NO_ANSWER = (OSError, HTTPException)
-"""Nothing listens, or another kind of server does."""
+_UNREACHABLE = (OSError, HTTPException)
+"""Nothing listens, or a server of another kind."""
 
 
 def is_healthy(url: str, seconds: float = 2) -> bool:
-    """Whether the address answers with success."""
+    """Return whether an address answers with success."""
     try:
         with _open(url, seconds) as answer:
             return bool(answer.status < 400)
-    except _NO_ANSWER:
+    except _UNREACHABLE:
         return False
 
 
 def is_listening(url: str, seconds: float) -> bool:
-    """Whether a server is there at all: a refusal, or silence after it took the call, counts as busy."""
+    """Return whether a server listens: a refusal, or silence after it accepted the connection, counts too."""
     try:
         _open(url, seconds).close()
     except (urllib.error.HTTPError, TimeoutError):
         return True
-    except _NO_ANSWER:
+    except _UNREACHABLE:
         return False
     return True
 
 
 def is_postgres(url: str, seconds: float = 0.2) -> bool:
-    """Whether a PostgreSQL server answers there: its reply to a request for encryption needs no password."""
+    """Return whether PostgreSQL answers at a URL: its reply to a request for encryption needs no password."""
     place = addresses.database(url)
     with socket.create_connection((place.host or "127.0.0.1", place.port or 5432), timeout=seconds) as line:
         line.sendall(struct.pack("!ii", 8, 80877103))
@@ -48,7 +48,7 @@ def is_postgres(url: str, seconds: float = 0.2) -> bool:
 
 
 def request_json(method: str, url: str, headers: Mapping[str, str], body: Any = None, seconds: float = 30) -> Any:
-    """The JSON answer, or None for 404. Raises urllib.error.HTTPError for any other refusal."""
+    """Send a request; return the JSON answer, or None for HTTP 404. Raises HTTPError for any other refusal."""
     data = None if body is None else json.dumps(body).encode()
     try:
         with _open(url, seconds, data, {"Content-Type": "application/json", **headers}, method) as answer:
@@ -61,20 +61,20 @@ def request_json(method: str, url: str, headers: Mapping[str, str], body: Any = 
 
 
 def fetch_text(url: str, seconds: float = 5) -> str:
-    """What an address of the web says. Raises OSError when it does not."""
+    """Return the text at a web address. Raises OSError if there is none."""
     with _open(url, seconds) as answer:
         return str(answer.read().decode(errors="replace"))
 
 
 def basic_auth(login: str) -> str:
-    """The header value for user:password."""
+    """Return the Authorization header for user:password."""
     return f"Basic {b64encode(login.encode()).decode()}"
 
 
 def _open(
     url: str, seconds: float, data: bytes | None = None, headers: Mapping[str, str] | None = None, method: str = "GET"
 ) -> Any:
-    """Call an http(s) address, with the login that it may hold: urllib would take that for a part of the host."""
+    """Open an http(s) address that may contain a login, which urllib would read as a part of the host."""
     given = addresses.web(url, "An address")
     request = urllib.request.Request(given.address, data, dict(headers or {}), method=method)  # noqa: S310 -- http(s) only
     if given.login:

@@ -1,12 +1,12 @@
-"""Free ports on the loopback address."""
+"""Finds free ports on the loopback address."""
 
 import socket
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Return whether a server could listen on a port now."""
     with socket.socket() as probe:
-        # As servers do: a connection closed a moment ago does not count, a listener does.
+        # As for servers: a connection that was just closed does not count, a listener does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -16,12 +16,12 @@ def is_free(port: int) -> bool:
 
 
 def free(preferred: int) -> int:
-    """The first free port from `preferred` on."""
+    """Return the first free port from `preferred` on."""
     return next(port for port in range(preferred, 65536) if is_free(port))
 
 
 def taken_message(service: str, port: int, variable: str) -> str:
-    """What to tell the person who asked for this very port."""
+    """Return the message for a required port that is taken."""
     return (
         f"Port {port} for {service} is in use by another program. End that program, "
         f"set {variable} to a free port, or unset it to have one chosen."

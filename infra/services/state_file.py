@@ -1,4 +1,4 @@
-"""What `up` remembers in <var>/services.json: who runs, since when, under which address. No passwords."""
+"""Stores the services that `up` started in <var>/services.json: processes, start times and addresses. No passwords."""
 
 import fcntl
 import json
@@ -7,32 +7,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from infra.services.processes import Running
+from models.primitives.json_types import JsonObject
 
 Reporter = Callable[[str], None]
+"""Prints a message to the user."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """One service of ours. After `down` it has an address but no process, so that it comes back where it was."""
+    """One own service. After `down` it keeps its address without a process, so that it starts at the same port."""
 
     address: str
     port: int
     running: Running | None = None
     digest: str = ""
     settings: dict[str, str] = field(default_factory=dict)
-    """What it was started with, without passwords."""
+    """The settings at its start, without passwords."""
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs."""
+        """Return whether its process runs."""
         return self.running is not None and self.running.alive
 
 
 def load(var: Path) -> dict[str, Service]:
-    """Services by name; empty before the first start, or when the file cannot be read."""
+    """Return services by name; empty before the first start, or when the file cannot be read."""
     try:
         stored = json.loads((var / "services.json").read_text())
         return {name: _service(**fields) for name, fields in stored.items()}
@@ -49,20 +50,20 @@ def store(var: Path, services: dict[str, Service]) -> None:
 
 
 @contextmanager
-def locked(var: Path, say: Reporter) -> Iterator[None]:
-    """Only one `up` or `down` works on a var folder at a time; another one says that it waits, and waits."""
+def locked(var: Path, report: Reporter) -> Iterator[None]:
+    """Lock a var folder for one `up` or `down`; a second one reports that it waits."""
     var.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (var / "services.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Another `tailorbird up` or `down` is at work here; waiting for it to finish")
+            report("Another `tailorbird up` or `down` is at work here; waiting for it to finish")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _service(
-    address: str, port: int, running: dict[str, Any] | None, digest: str, settings: dict[str, str] | None = None
+    address: str, port: int, running: JsonObject | None, digest: str, settings: dict[str, str] | None = None
 ) -> Service:
     process = Running(int(running["pid"]), running["created"], running.get("mark", "")) if running else None
     return Service(address, port, process, digest, settings or {})

@@ -28,18 +28,18 @@ _LINE_EVERY = 3.0  # seconds between two lines about what is being waited for
 class Launcher:
     """The services of one installation: what is known of them from before, and what this `up` has started."""
 
-    def __init__(self, settings: Settings, known: dict[str, Service], say: Reporter) -> None:
+    def __init__(self, settings: Settings, known: dict[str, Service], report: Reporter) -> None:
         self.settings = settings
         self.known = known
-        self.say = say
+        self.report = report
         self.started: list[str] = []
         self._commands: dict[str, Callable[[int], Command]] = {}
 
     def server(self, name: str, command: Callable[[int], Command]) -> None:
         """Start a web server unless it runs with the same settings already. `command` takes the port."""
         self._commands[name] = command
-        known, wanted = self.known.get(name), self._wanted_port(name)
-        preferred = wanted or (known.port if known else _PORTS[name])
+        known, required = self.known.get(name), self._required_port(name)
+        preferred = required or (known.port if known else _PORTS[name])
         if known is not None and known.alive:
             if command(preferred).digest == known.digest:
                 return
@@ -61,7 +61,7 @@ class Launcher:
         """Wait until our server answers; it moves if another program was quicker on its port."""
         while name in self._commands:
             service = self.known[name]
-            answers = self._saying(f"Waiting for {TITLES[name]}", partial(_answers, service))
+            answers = self._reporting(f"Waiting for {TITLES[name]}", partial(_answers, service))
             try:
                 self._wait(name, answers)
                 break
@@ -77,11 +77,11 @@ class Launcher:
         """It has no address to ask; but one that cannot work has ended by now."""
         self._wait(name, lambda: self.known[name].alive)
 
-    def say_if_gone(self, name: str) -> None:
+    def report_if_gone(self, name: str) -> None:
         """Report one that should run and does not."""
         known = self.known.get(name)
         if known is not None and known.running is not None and not known.alive:
-            self.say(f"{TITLES[name]} is gone (a crash, or a restart of the machine); starting it again")
+            self.report(f"{TITLES[name]} is gone (a crash, or a restart of the machine); starting it again")
 
     def remember(self, name: str, service: Service) -> None:
         """Keep what is known of a service for the next command."""
@@ -93,7 +93,7 @@ class Launcher:
         path = "/api" if name == "prefect" else ""
         self._launch(name, self._commands[name](port), Service(f"http://{servers.HOST}:{port}{path}", port))
 
-    def _wanted_port(self, name: str) -> int | None:
+    def _required_port(self, name: str) -> int | None:
         """The port that the settings insist on."""
         port: int | None = getattr(self.settings, f"{name}_port")
         return port
@@ -101,18 +101,18 @@ class Launcher:
     def _free_port(self, name: str, preferred: int) -> int:
         """The preferred port or the next free one; only the preferred one when the settings insist on it."""
         title, port = TITLES[name], ports.free(preferred)
-        if port != preferred and self._wanted_port(name) is not None:
+        if port != preferred and self._required_port(name) is not None:
             raise ServicesDownError(ports.taken_message(title, preferred, f"TAILORBIRD_{name.upper()}_PORT"))
         if port != preferred:
-            self.say(f"Port {preferred} is taken by another program; {title} uses {port}")
+            self.report(f"Port {preferred} is taken by another program; {title} uses {port}")
         return port
 
     def _clear(self, name: str) -> None:
         """End the old process, and what a killed one left behind."""
-        self.say_if_gone(name)
+        self.report_if_gone(name)
         known = self.known.get(name)
         if known is not None and known.alive:
-            self.say(f"{TITLES[name]} runs with other settings; starting it again")
+            self.report(f"{TITLES[name]} runs with other settings; starting it again")
         if known is not None and known.running is not None:
             processes.stop(known.running, servers.mark(self.settings, name))
         else:
@@ -120,7 +120,7 @@ class Launcher:
 
     def _launch(self, name: str, command: Command, service: Service) -> None:
         where = f" on port {service.port}" if service.port else ""
-        self.say(f"Starting {TITLES[name].replace('The', 'the')}{where}")
+        self.report(f"Starting {TITLES[name].replace('The', 'the')}{where}")
         self.started.append(name)
         running = processes.start(command)
         self.remember(name, replace(service, running=running, digest=command.digest, settings=dict(command.reads)))
@@ -130,18 +130,18 @@ class Launcher:
         if running is not None:
             processes.wait_until(ready, running, servers.log(self.settings, name))
 
-    def _saying(self, text: str, ready: Callable[[], bool]) -> Callable[[], bool]:
+    def _reporting(self, text: str, ready: Callable[[], bool]) -> Callable[[], bool]:
         began = last = time.monotonic()
 
-        def look() -> bool:
+        def check() -> bool:
             nonlocal last
             now = time.monotonic()
             if now - last > _LINE_EVERY:
                 last = now
-                self.say(f"{text} ({now - began:.0f} s)")
+                self.report(f"{text} ({now - began:.0f} s)")
             return ready()
 
-        return look
+        return check
 
 
 def _answers(service: Service) -> bool:

@@ -74,17 +74,17 @@ def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float
         findings = probe(settings, needed, thorough=True)
         down = {name: finding for name, finding in findings.items() if not finding.reachable}
         if not down:
-            _hear(settings, needed, silence)
+            _await_answers(settings, needed, silence)
             return
-        if time.monotonic() > until or not all(found.passing for found in down.values()):
+        if time.monotonic() > until or not all(finding.passing for finding in down.values()):
             raise ServicesDownError(
                 f"Not reachable: {', '.join(down)}. Start the services with: tailorbird up "
-                f"({'; '.join(found.reason for found in down.values())}; logs are in {settings.var / 'log'})"
+                f"({'; '.join(finding.reason for finding in down.values())}; logs are in {settings.var / 'log'})"
             )
         time.sleep(0.1)
 
 
-def _hear(settings: Settings, names: Collection[str], seconds: float) -> None:
+def _await_answers(settings: Settings, names: Collection[str], seconds: float) -> None:
     known = state_file.load(settings.var)
     settings = elsewhere(settings, known)
     for name in _LOGINS:

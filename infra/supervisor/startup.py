@@ -55,7 +55,7 @@ _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_c
 """Processes that have no address of their own."""
 
 
-def start(settings: Settings, say: Reporter, *, demo: bool = False) -> Endpoints:
+def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoints:
     """Start what is neither configured elsewhere nor running yet, and wait until all of it answers.
 
     `demo` makes this an installation of the demo. Raises DemoRefusedError when it holds a shop's own data.
@@ -63,19 +63,19 @@ def start(settings: Settings, say: Reporter, *, demo: bool = False) -> Endpoints
     placements.configured(settings)  # a mistake in it shows now, and not in the first run at night
     deployment_file.check(settings)
     notification_blocks.addresses(settings)
-    with permissions.private_files(), state_file.locked(settings.var, say):
+    with permissions.private_files(), state_file.locked(settings.var, report):
         permissions.repair(settings)
         settings_file.record(settings.var, settings.settings_file)
         for line in keys.readable_by_others(settings.settings_file, environment.secret_names()):
-            say(line)
-        if not _Startup(settings, say, demo=demo).run():
-            say("Everything is already running")
+            report(line)
+        if not _Startup(settings, report, demo=demo).run():
+            report("Everything is already running")
     return endpoints(settings)
 
 
-def stop(settings: Settings, say: Reporter) -> None:
+def stop(settings: Settings, report: Reporter) -> None:
     """Stop what `start` started: commands, then the worker and the reconciler, the servers, and PostgreSQL last."""
-    with permissions.private_files(), state_file.locked(settings.var, say):
+    with permissions.private_files(), state_file.locked(settings.var, report):
         known = state_file.load(settings.var)
         _end_commands(settings)
         stopped = [_stop(settings, known, name) for name in _CLIENTS]
@@ -87,13 +87,13 @@ def stop(settings: Settings, say: Reporter) -> None:
         if known:
             state_file.store(settings.var, {name: replace(service, running=None) for name, service in known.items()})
         names = [TITLES[name] for name in stopped if name]
-        say(f"Stopped: {', '.join(names)}" if names else "Nothing was running")
+        report(f"Stopped: {', '.join(names)}" if names else "Nothing was running")
 
 
 def _end_commands(settings: Settings) -> None:
     """Ask running commands to end while Prefect can still be told; those that do not listen end a little later."""
     for command in records.running(settings.var):
-        command.ask_to_end()
+        command.request_end()
     until = time.monotonic() + watch.LONGEST_END
     while records.running(settings.var) and time.monotonic() < until:
         time.sleep(0.1)
@@ -122,13 +122,13 @@ def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | 
 class _Startup:
     """One `up`: the order in which services are started, and what each of them needs from the others."""
 
-    def __init__(self, settings: Settings, say: Reporter, *, demo: bool) -> None:
+    def __init__(self, settings: Settings, report: Reporter, *, demo: bool) -> None:
         self.demo = demo
         known = state_file.load(settings.var)
         self.given = settings
         self.settings = elsewhere(settings, known)
-        self.say = say
-        self.launcher = Launcher(self.settings, known, say)
+        self.report = report
+        self.launcher = Launcher(self.settings, known, report)
 
     def run(self) -> bool:
         """Start everything; False when all of it ran already.
@@ -150,12 +150,12 @@ class _Startup:
         ownership_checks.check_installation(engine.engine(url), self.settings)
         if self.demo:
             demo_installation.mark(engine.engine(url), self.settings.var)
-        if role_rights.ensure(self.settings, admin, make_url(url), self.say):
+        if role_rights.ensure(self.settings, admin, make_url(url), self.report):
             self.launcher.started.append("roles")
         self._await("prefect")
         permissions.close(self.settings.var / "prefect")  # it copies its pages with the modes they are installed with
         for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
-            self.say(line)
+            self.report(line)
         self._await("mlflow")  # it may still move to another port, which the worker and the reconciler start with
         self._work(endpoints(self.given))
         self._await("docs")
@@ -169,12 +169,12 @@ class _Startup:
             return addresses.database(self.settings.database_url.get_secret_value())
         server = EmbeddedPostgres(self.settings.var, self.settings.postgres_port)
         before, known = server.running(), self.launcher.known.get("postgres")
-        self.launcher.say_if_gone("postgres")
+        self.launcher.report_if_gone("postgres")
         running = server.start(known.port if known else DEFAULT_PORT)
         admin = make_url(server.url())
         if running != before:
             self.launcher.started.append("postgres")
-            self.say(f"PostgreSQL runs on port {admin.port}")
+            self.report(f"PostgreSQL runs on port {admin.port}")
         self.launcher.remember("postgres", Service(f"{servers.HOST}:{admin.port}", admin.port or 0, running))
         return admin
 
@@ -192,7 +192,7 @@ class _Startup:
         elif _stop(self.settings, known, "docs"):
             self.launcher.started.append("docs")
             self.launcher.remember("docs", replace(known["docs"], running=None))
-            self.say("Data Docs are not served any more")
+            self.report("Data Docs are not served any more")
 
     def _await(self, name: str) -> None:
         """Wait for a server of ours, or look at the given one."""
@@ -211,24 +211,24 @@ class _Startup:
         self._clients(now)
         if deploy is not None:
             self.launcher.started.append("deployments")
-            self.say("Registering the flows of prefect.yaml with Prefect")
+            self.report("Registering the flows of prefect.yaml with Prefect")
             deployments.finish_deploy(deploy, client, self.settings, log, demo=demo)
         if automations.ensure(now, self.settings):
             self.launcher.started.append("automations")
-            self.say("Registering schedules, automations and alerts with Prefect")
+            self.report("Registering schedules, automations and alerts with Prefect")
         self._remember_alerts()
 
     def _remember_alerts(self) -> None:
         """Prefect sends alerts from now on to where the settings say; no process is started again for that."""
         known, variable = self.launcher.known["reconciler"], variable_of("alerts")
         now = {name: value for name, value in settings_in_use.described(self.settings).items() if name == variable}
-        kept = {name: value for name, value in known.settings.items() if name != variable}
-        self.launcher.remember("reconciler", replace(known, settings=kept | now))
+        settings_ = {name: value for name, value in known.settings.items() if name != variable}
+        self.launcher.remember("reconciler", replace(known, settings=settings_ | now))
 
     def _clients(self, now: Endpoints) -> None:
         known = self.launcher.known.get("reconciler")
         for line in settings_in_use.changes(known.settings, self.settings) if known and known.settings else ():
-            self.say(line)
+            self.report(line)
         for name, build in _CLIENTS.items():
             before = partial(_report_killed, self.settings, self.launcher.known) if name == "worker" else None
             self.launcher.client(name, build(self.settings, now), before)

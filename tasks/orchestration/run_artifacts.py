@@ -161,7 +161,7 @@ def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]
 def link_docs(entry: Row) -> JsonObject:
     """Return a batch's ledger row with the address of its Data Docs, and link them on the run's page."""
     installation, batch_id = current(), str(entry["batch_id"])
-    address = data_docs.address(installation.settings.var, installation.endpoints, batch_id)
+    address = data_docs.page_address(installation.settings.var, installation.endpoints, batch_id)
     if address and FlowRunContext.get() is not None:
         text = for_markdown(f"{entry['dataset']}: {entry['status']}")
         description = for_markdown(f"Data Docs of {batch_id}")

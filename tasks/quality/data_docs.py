@@ -12,7 +12,7 @@ from prefect.logging import get_logger, get_run_logger
 
 from infra.database.clock import database_now
 from infra.installation import current
-from infra.services.data_docs import PAGE, About, prune, replaced
+from infra.services.data_docs import PAGE, About, prune, replace_page
 from infra.services.endpoints import MODEL
 from tasks.orchestration.run_artifacts import flow_run_page
 
@@ -51,7 +51,7 @@ def publish(*judgements: Judgement) -> None:
             with installation.engine.connect() as connection:
                 now = database_now(connection)
             about = About(judgement.batch_id, judgement.dataset, judgement.passed, now.isoformat())
-            with replaced(installation.settings.var, about) as folder:
+            with replace_page(installation.settings.var, about) as folder:
                 (folder / PAGE).write_text(render(judgement, about, suites), encoding="utf-8", errors="replace")
             prune(installation.settings.var)
         except Exception as error:

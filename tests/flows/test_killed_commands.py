@@ -50,7 +50,7 @@ def test_a_command_that_down_ends_is_named_before_and_over_after_and_says_what_t
     with shop.begin("ingest", "complete_journey", str(shop.data)) as command:
         run = with_a_run(shop)
         assert any("`tailorbird ingest complete_journey" in line for line in startup.under_way(Settings(var=shop.var)))
-        run.ask_to_end()
+        run.request_end()
         code, out, err = command.ended()
     assert (code, out) == (1, "")
     assert err.splitlines() == [

@@ -62,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def publish(var: Path, batch_id: str, minute: int, passed: bool = True) -> None:
     about = About(batch_id, "events", passed, f"2024-05-01T10:{minute:02}:00+00:00")
-    with data_docs.replaced(var, about) as folder:
+    with data_docs.replace_page(var, about) as folder:
         (folder / "index.html").write_text(f"<p>the page of {batch_id}</p>")
 
 
@@ -118,7 +118,7 @@ def test_a_page_that_is_kept_no_more_says_so(site: Site) -> None:
 )
 def test_no_path_leads_anywhere_else(site: Site, path: str) -> None:
     publish(site.var, "b1", 1)
-    draft = data_docs.place(site.var) / ".draft"
+    draft = data_docs.pages_folder(site.var) / ".draft"
     draft.mkdir(exist_ok=True)
     (draft / "index.html").write_text("half a page")
     status, text = site.get(path)

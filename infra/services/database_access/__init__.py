@@ -1,1 +1,1 @@
-"""Roles, rights and logins in PostgreSQL."""
+"""Manages roles, rights and logins in PostgreSQL."""

@@ -1,17 +1,17 @@
-"""Who may do what in the database: every table and view with the rights of each role, as data."""
+"""Defines the rights of each database role on every table and view."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 Role = Literal["reader", "serving", "ingest", "operator"]
 READER, SERVING, INGEST, OPERATOR = ROLES = get_args(Role)
-"""Applications that read lists; processes that answer; processes that take events in; people who run all of it."""
+"""The roles of applications that read lists, of serving, of ingestion, and of the people who operate all of it."""
 
 READ: Final = "SELECT"
 WRITE: Final = "SELECT INSERT UPDATE DELETE"
 _READ_AND_SERVE: Final = {READER: READ, SERVING: READ}
 _SERVE: Final = {SERVING: READ}
-_NOBODY: Final[Mapping[str, str]] = {}
+_NO_ROLE: Final[Mapping[str, str]] = {}
 
 TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.items": {**_READ_AND_SERVE, INGEST: "SELECT INSERT UPDATE"},
@@ -22,7 +22,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.exclusions": _SERVE,
     "public.drift_calibrations": _SERVE,
     "public.drift_reports": _SERVE,
-    # Whether a user agreed, and no trait.
+    # Only the consent, no traits.
     "public.users": {SERVING: "SELECT(user_key) SELECT(consent)", INGEST: WRITE},
     "public.suppressions": {SERVING: READ, INGEST: READ},
     # Every process compares its keys and its `var` with these.
@@ -37,9 +37,9 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.ingest_statements": {INGEST: WRITE},
     "public.ingest_repeats": {INGEST: WRITE},
     "public.quarantine_repeats": {INGEST: WRITE},
-    # A killed ingest of a batch that was undone leaves it undone, by the record of that undo.
+    # An ingest that was killed reads here that its batch was undone, and leaves it undone.
     "public.audit_log": {SERVING: READ, INGEST: READ},
-    # The payload is for the operator alone: ingestion writes it and cannot read it back.
+    # Only the operator reads the payload: ingestion writes it and cannot read it back.
     "public.quarantine": {
         SERVING: "SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at) "
         "SELECT(outcome)",
@@ -48,34 +48,34 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
         "UPDATE(resolved_by) UPDATE(replayed_at) UPDATE(outcome)",
     },
     "identity.users": {INGEST: "SELECT INSERT DELETE"},
-    # The next step is derived from how far the installation is.
+    # `status` derives the next step from these rows.
     "public.datasets": {SERVING: "SELECT(version) SELECT(created_at)"},
-    "public.segments": _NOBODY,
-    "public.segment_descriptions": _NOBODY,
+    "public.segments": _NO_ROLE,
+    "public.segment_descriptions": _NO_ROLE,
     "public.search_results": {SERVING: "SELECT(dataset_version)"},
-    "public.recommendations": _NOBODY,
-    "public.batch_items": _NOBODY,
-    "public.batch_reasons": _NOBODY,
-    "public.retrain_requests": _NOBODY,
-    "public.publication_periods": _NOBODY,
-    "public.published_lists": _NOBODY,
-    "public.audit_reports": _NOBODY,
+    "public.recommendations": _NO_ROLE,
+    "public.batch_items": _NO_ROLE,
+    "public.batch_reasons": _NO_ROLE,
+    "public.retrain_requests": _NO_ROLE,
+    "public.showings": _NO_ROLE,
+    "public.published_lists": _NO_ROLE,
+    "public.audit_reports": _NO_ROLE,
     "public.trained_bundles": {SERVING: "SELECT(kind) SELECT(dataset_version)"},
-    "public.alembic_version": _NOBODY,
+    "public.alembic_version": _NO_ROLE,
 }
-"""The rights of all roles but the operator, who reads all and writes most. Partitions are read by their parents."""
+"""The rights of all roles except the operator, who reads all and writes most. Partitions are read through parents."""
 
 VIEWS: Final[Mapping[str, Mapping[str, str]]] = {
     "public.current_recommendations": _READ_AND_SERVE,
     "public.current_item_recommendations": _READ_AND_SERVE,
     "public.recommendations_by_user_id": _READ_AND_SERVE,
-    "public.drift_signals": _NOBODY,
-    "public.audit_groups": _NOBODY,
+    "public.drift_signals": _NO_ROLE,
+    "public.audit_groups": _NO_ROLE,
 }
 """The operator reads all views."""
 
 WRITTEN_BY_OWNER: Final = ("public.installation_fingerprints", "public.trained_bundles", "public.alembic_version")
-"""Tables that the operator only reads: what Tailorbird trusts is written by itself."""
+"""Tables that the operator only reads, because only Tailorbird may write records that it trusts."""
 
 FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {"identity.user_key(text)": ("serving", "operator")}
 SCHEMAS: Final[Mapping[str, tuple[Role, ...]]] = {
@@ -84,6 +84,6 @@ SCHEMAS: Final[Mapping[str, tuple[Role, ...]]] = {
     "optuna": ("operator",),
 }
 STUDIES: Final = "optuna"
-"""The schema in which Optuna makes its own tables; the operator reads them."""
+"""The schema of Optuna's tables; the operator reads them."""
 DATABASE: Final[Mapping[str, tuple[Role, ...]]] = {"CONNECT": ROLES, "TEMPORARY": ("ingest", "operator")}
-"""Ingestion compares what comes in with what is there in temporary tables."""
+"""Ingestion compares new rows with stored rows in temporary tables."""

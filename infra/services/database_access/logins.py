@@ -1,4 +1,4 @@
-"""The database roles' names and logins: which role a process connects as, and by which address."""
+"""Builds the names, passwords and addresses of the database roles."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ _FILE = "database_roles.json"
 
 
 def name_of(role: Role, database: str) -> str:
-    """Return the role's name on its server: roles belong to a whole server, so the database's name is part of it."""
+    """Return the role's name, which includes the database because roles belong to a whole server."""
     name = f"{database}_{role}"
     if len(name.encode()) <= _LONGEST_NAME:
         return name
@@ -30,26 +30,26 @@ def name_of(role: Role, database: str) -> str:
 
 
 def password_of(settings: Settings, role: Role) -> str:
-    """Return the role's password, which is made on first use."""
+    """Return the role's password, which the first use creates."""
     return secret(settings, f"database-{role}")
 
 
 def login(settings: Settings, role: Role, own: URL) -> URL:
-    """Return the address of a database for a role; `own` is the same for its owner."""
+    """Return the address of a database for a role; `own` is the address for its owner."""
     return own.set(username=name_of(role, own.database or ""), password=password_of(settings, role))
 
 
 def usable(settings: Settings) -> list[str]:
-    """Return the roles that the last `up` could log in as, in the database that the settings name now."""
+    """Return the roles that the last `up` could log in as, in the present database."""
     try:
-        noted = json.loads((settings.var / _FILE).read_text())
-        return list(noted["roles"]) if noted["database"] == _place(settings) else []
+        record = json.loads((settings.var / _FILE).read_text())
+        return list(record["roles"]) if record["database"] == _place(settings) else []
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
 def note_usable(settings: Settings, roles: Sequence[str]) -> None:
-    """Remember which roles can be used; whole or not at all."""
+    """Store the usable roles, in one step."""
     path = settings.var / _FILE
     draft = path.with_name(f".{_FILE}.{os.getpid()}")
     draft.write_text(json.dumps({"database": _place(settings), "roles": [*roles]}) + "\n")
@@ -58,7 +58,7 @@ def note_usable(settings: Settings, roles: Sequence[str]) -> None:
 
 
 def address(settings: Settings, role: Role | Literal["owner"]) -> str:
-    """Return the address of Tailorbird's database for a role, or the owner's while there is no such role.
+    """Return the address of Tailorbird's database for a role, or for the owner if the role does not exist.
 
     Raises ServicesDownError.
     """
@@ -69,7 +69,7 @@ def address(settings: Settings, role: Role | Literal["owner"]) -> str:
 
 
 def of_pages(endpoints: Endpoints) -> Iterator[str]:
-    """Yield lines with the address of each page and what to type there. For a terminal, not a log."""
+    """Yield lines with the address and the login of each page. For a terminal, not a log."""
     mlflow, docs = endpoints.mlflow_login, endpoints.docs_login
     yield f"Prefect     {endpoints.prefect_page}"
     if endpoints.prefect_login is None:
@@ -91,20 +91,20 @@ def _typed(user: str, password: str) -> Iterator[str]:
 
 
 def shown(settings: Settings, *, every: bool = False) -> Iterator[str]:
-    """Yield lines with user, password and address of the reader role, or of `every` role. For a terminal, not a log."""
+    """Yield lines with the login and address of the reader role, or of `every` role. For a terminal, not a log."""
     own = make_url(database_url(settings))
-    there = usable(settings)
+    known = usable(settings)
     for role in grants.ROLES if every else (grants.READER,):
-        if role not in there:
-            yield f"Database, {role}: there is no such role yet; `tailorbird up` makes it, or prints the SQL for that"
+        if role not in known:
+            yield f"Database, {role}: there is no such role yet; `tailorbird up` creates it, or prints the SQL for that"
             continue
-        found = login(settings, role, own).set(drivername="postgresql")
-        yield f"Database, {role}: {found.username}:{found.password}"
-        yield f"    {found.render_as_string(hide_password=False)}"
+        url = login(settings, role, own).set(drivername="postgresql")
+        yield f"Database, {role}: {url.username}:{url.password}"
+        yield f"    {url.render_as_string(hide_password=False)}"
 
 
 def _place(settings: Settings) -> str:
-    """Return what tells this database from another one; our own server has one."""
+    """Return an identifier of the present database; empty for the own server, which has only one."""
     if settings.database_url is None:
         return ""
     given = make_url(database_url(settings))

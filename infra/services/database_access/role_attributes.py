@@ -1,4 +1,4 @@
-"""What the roles of our own server have beyond their rights: attributes, memberships and settings, all unwanted."""
+"""Removes attributes, memberships and settings from the roles of the own server, which need only a login."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,7 +15,7 @@ SELECT giver.rolname, taker.rolname
 FROM pg_auth_members AS given JOIN pg_roles AS giver ON giver.oid = roleid JOIN pg_roles AS taker ON taker.oid = member
 WHERE taker.rolname = ANY (%s)
 """
-# PostgreSQL lets every role change its own: with a statement_timeout of 1 ms nobody reads with this login any more.
+# PostgreSQL lets every role change its own settings: a statement_timeout of 1 ms would make this login useless.
 _SETTINGS: Final = """
 SELECT rolname, datname
 FROM pg_db_role_setting JOIN pg_roles AS r ON r.oid = setrole LEFT JOIN pg_database AS d ON d.oid = setdatabase
@@ -24,24 +24,24 @@ WHERE rolname = ANY (%s)
 
 
 def corrections(cursor: Any, names: Sequence[str]) -> list[sql.Composed]:
-    """Return the statements that leave these roles with nothing but a login."""
+    """Return the statements that reduce these roles to a login."""
 
-    def found(query: str) -> list[tuple[str | None, ...]]:
+    def fetch(query: str) -> list[tuple[str | None, ...]]:
         cursor.execute(query, [list(names)])
         return sorted(cursor.fetchall(), key=str)
 
-    plain = [sql.SQL("ALTER ROLE {} ").format(_named(name)) + PLAIN for (name,) in found(_ATTRIBUTES)]
+    plain = [sql.SQL("ALTER ROLE {} ").format(_identifier(name)) + PLAIN for (name,) in fetch(_ATTRIBUTES)]
     out = [
-        sql.SQL("REVOKE {} FROM {} CASCADE").format(_named(giver), _named(taker))
-        for giver, taker in found(_MEMBERSHIPS)
+        sql.SQL("REVOKE {} FROM {} CASCADE").format(_identifier(giver), _identifier(taker))
+        for giver, taker in fetch(_MEMBERSHIPS)
     ]
-    return [*plain, *out, *(_reset(name, database) for name, database in found(_SETTINGS))]
+    return [*plain, *out, *(_reset(name, database) for name, database in fetch(_SETTINGS))]
 
 
 def _reset(name: str | None, database: str | None) -> sql.Composed:
-    inside = sql.SQL(" IN DATABASE {}").format(_named(database)) if database else sql.Composed([])
-    return sql.SQL("ALTER ROLE {}{} RESET ALL").format(_named(name), inside)
+    inside = sql.SQL(" IN DATABASE {}").format(_identifier(database)) if database else sql.Composed([])
+    return sql.SQL("ALTER ROLE {}{} RESET ALL").format(_identifier(name), inside)
 
 
-def _named(name: str | None) -> sql.Identifier:
+def _identifier(name: str | None) -> sql.Identifier:
     return sql.Identifier(str(name))

@@ -1,4 +1,4 @@
-"""Creates the database's roles and gives them the rights in `grants`; repeating it changes nothing."""
+"""Creates the database's roles and grants them the rights in `grants`. Repeating it changes nothing."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -17,25 +17,25 @@ from infra.services.state_file import Reporter
 _LOCK: Final = 0x7A12
 _ATTEMPTS: Final = 2
 _PUBLIC: Final = "PUBLIC"
-# By default everybody may fill the disk with large objects.
+# By default every role may fill the disk with large objects.
 _LARGE_OBJECTS: Final = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid,bytea)")
 
 
 class Right(NamedTuple):
-    """One privilege on one thing for one role, as PostgreSQL's catalogs have it."""
+    """One privilege on one object for one role, as in PostgreSQL's catalogs."""
 
     kind: str
-    thing: str
+    object_name: str
     column: str
     role: str
     privilege: str
 
 
-def ensure(settings: Settings, admin: URL, own: URL, say: Reporter) -> bool:
-    """Make the roles, give and take rights, and note which roles can log in; False when all was as it should be.
+def ensure(settings: Settings, admin: URL, own: URL, report: Reporter) -> bool:
+    """Create the roles, grant and revoke rights, and store which roles can log in; return whether anything changed.
 
-    `admin` is who does it: the superuser of our own server, else the role that was given. If that role may not do
-    something, an administrator's SQL is printed and everything goes on with the given role.
+    `admin` is the superuser of the own server, else the given role. If that role lacks a right, the SQL for an
+    administrator is printed, and everything continues with the given role.
     """
     ours = settings.database_url is None
     with roles.session(admin.set(database=own.database)) as cursor:
@@ -45,26 +45,26 @@ def ensure(settings: Settings, admin: URL, own: URL, say: Reporter) -> bool:
         given = work.give_rights(work.let_in() if not ours else grants.ROLES)
         changed, usable = made or given, work.let_in()
         if changed:
-            say("Giving the database's roles their rights")
+            report("Giving the database's roles their rights")
         if work.refused:
-            _print(say, own, work.refused)
+            _print(report, own, work.refused)
     if usable != logins.usable(settings):
         logins.note_usable(settings, usable)
     return changed
 
 
-def _print(say: Reporter, own: URL, statements: Sequence[str]) -> None:
-    say(
+def _print(report: Reporter, own: URL, statements: Sequence[str]) -> None:
+    report(
         f"The role {own.username} may not do all that separate database roles need, so everything goes on with its own "
         "login. Have an administrator run this in the database (it holds no password, only SCRAM verifiers), then "
         "run `tailorbird up` again:"
     )
     for statement in statements:
-        say(f"    {statement};")
+        report(f"    {statement};")
 
 
 class _Work:
-    """One session that compares what there is with what there should be."""
+    """One session that compares existing roles and rights with the required ones."""
 
     def __init__(self, settings: Settings, cursor: Any, own: URL, ours: bool) -> None:
         self._settings, self._cursor, self._own, self._ours = settings, cursor, own, ours
@@ -74,7 +74,7 @@ class _Work:
         self.refused: list[str] = []
 
     def make_roles(self) -> bool:
-        """Create what is missing. On our own server a role that cannot log in gets its password again."""
+        """Create missing roles. On the own server a role that cannot log in gets its password again."""
         self._cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(self._names.values())])
         known = {name for (name,) in self._cursor.fetchall()}
         for role, name in self._names.items():
@@ -84,39 +84,39 @@ class _Work:
                 alter = self._with_password("ALTER", role)
                 if self._ours:
                     self._make(alter, role)
-                else:  # it may be somebody else's
+                else:  # it may belong to somebody else
                     self.refused.append(alter.as_string(self._cursor))
         return bool(self._made)
 
     def let_in(self) -> list[Role]:
-        """Return the roles that can log in to the database with the passwords that we know."""
+        """Return the roles that can log in to the database with the known passwords."""
         if self._let_in is None:
             self._let_in = [r for r in grants.ROLES if roles.lets_in(logins.login(self._settings, r, self._own))]
         return self._let_in
 
     def give_rights(self, ready: Sequence[Role]) -> bool:
-        """Give what is missing and take what is too much, from these roles and from everybody."""
-        before = left = self._differences(ready)
+        """Grant missing rights and revoke excess ones, for these roles and for PUBLIC."""
+        before = remaining = self._differences(ready)
         for _attempt in range(_ATTEMPTS if before else 0):
-            for statement in left:
-                # InternalError: a run that publishes lists changes the same table at this moment.
+            for statement in remaining:
+                # InternalError: a run that publishes lists changes the same table now.
                 with contextlib.suppress(errors.InsufficientPrivilege, errors.InternalError_):
                     self._cursor.execute(statement)
             self._let_in = None
-            left = self._differences(ready)
-            if not left:
+            remaining = self._differences(ready)
+            if not remaining:
                 break
-        self.refused += [statement.as_string(self._cursor) for statement in left]
-        return len(left) < len(before)
+        self.refused += [statement.as_string(self._cursor) for statement in remaining]
+        return len(remaining) < len(before)
 
     def _differences(self, ready: Sequence[Role]) -> list[sql.Composed]:
-        """Return the statements that are left to do."""
-        wanted, taken = set(self._wanted(ready)), self._taken_from_public()
+        """Return the remaining statements."""
+        required, taken = set(self._required(ready)), self._taken_from_public()
         actual = set(self._actual([self._names[role] for role in ready]))
         public = {right for right in actual if right.role == _PUBLIC}
-        excess = (actual - public - wanted) | (public & taken)
-        # What everybody may do already needs no right of one's own.
-        missing = {right for right in wanted - actual if right._replace(role=_PUBLIC) not in public - taken}
+        excess = (actual - public - required) | (public & taken)
+        # A right of PUBLIC needs no grant for a role.
+        missing = {right for right in required - actual if right._replace(role=_PUBLIC) not in public - taken}
         statements = [_statement("REVOKE", right) for right in sorted(excess)]
         statements += [_statement("GRANT", right) for right in sorted(missing)]
         if self._ours:
@@ -124,12 +124,12 @@ class _Work:
         return statements + ([self._read_studies()] if OPERATOR in ready and not self._studies_are_read() else [])
 
     def _make(self, statement: sql.Composed, role: Role) -> None:
-        """Create or alter a role; what we may not do is left to an administrator."""
+        """Create or alter a role; a refused statement is left to an administrator."""
         self._let_in = None
         try:
             self._cursor.execute(statement)
             self._made.add(role)
-        except errors.DuplicateObject:  # another `up` was quicker
+        except errors.DuplicateObject:  # another `up` created it first
             return
         except errors.InsufficientPrivilege:
             self.refused.append(statement.as_string(self._cursor))
@@ -142,8 +142,8 @@ class _Work:
         beginning = sql.SQL(f"{verb} ROLE {{}} ").format(sql.Identifier(name)) + kind
         return beginning + sql.SQL(" PASSWORD {}").format(sql.Literal(verifier))
 
-    def _things(self) -> set[str]:
-        """Return the tables and views that exist: those of Optuna come with the first search."""
+    def _objects(self) -> set[str]:
+        """Return the existing tables and views; the first search creates those of Optuna."""
         self._cursor.execute(
             "SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
             "WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition",
@@ -151,26 +151,26 @@ class _Work:
         )
         return {name for (name,) in self._cursor.fetchall()}
 
-    def _wanted(self, ready: Sequence[Role]) -> Iterator[Right]:
-        for thing, rights in _rights_by_thing(self._things()).items():
+    def _required(self, ready: Sequence[Role]) -> Iterator[Right]:
+        for object_name, rights in _rights_by_object(self._objects()).items():
             for role in ready:
                 for privilege, column in map(_parsed, rights.get(role, "").split()):
-                    yield Right("TABLE", thing, column, self._names[role], privilege)
+                    yield Right("TABLE", object_name, column, self._names[role], privilege)
         others = [("SCHEMA", name, "USAGE", able) for name, able in grants.SCHEMAS.items()]
         others += [("FUNCTION", name, "EXECUTE", able) for name, able in grants.FUNCTIONS.items()]
         database = self._own.database or ""
         others += [("DATABASE", database, privilege, able) for privilege, able in grants.DATABASE.items()]
-        for kind, thing, privilege, able in others:
-            yield from (Right(kind, thing, "", self._names[role], privilege) for role in ready if role in able)
+        for kind, object_name, privilege, able in others:
+            yield from (Right(kind, object_name, "", self._names[role], privilege) for role in ready if role in able)
 
     def _taken_from_public(self) -> set[Right]:
-        """Return what nobody may do without a role. A given database may have other users than Tailorbird."""
+        """Return the rights that PUBLIC must not have. An external database may have other users than Tailorbird."""
         taken = {Right("SCHEMA", "public", "", _PUBLIC, "CREATE")}
         taken |= {Right("SCHEMA", name, "", _PUBLIC, p) for name in ("identity", "optuna") for p in ("USAGE", "CREATE")}
         taken |= {Right("FUNCTION", name, "", _PUBLIC, "EXECUTE") for name in grants.FUNCTIONS}
         taken |= {
-            Right("TABLE", thing, "", _PUBLIC, privilege)
-            for thing in (*grants.TABLES, *grants.VIEWS)
+            Right("TABLE", object_name, "", _PUBLIC, privilege)
+            for object_name in (*grants.TABLES, *grants.VIEWS)
             for privilege in grants.WRITE.split()
         }
         if self._ours:
@@ -203,40 +203,44 @@ class _Work:
         return sql.SQL(statement).format(*map(sql.Identifier, names))
 
 
-def _rights_by_thing(there: set[str]) -> dict[str, dict[str, str]]:
-    """Return the rights of all roles on what exists."""
-    found = {thing: {OPERATOR: grants.WRITE, **rights} for thing, rights in grants.TABLES.items()}
-    found |= {thing: {OPERATOR: grants.READ, **rights} for thing, rights in grants.VIEWS.items()}
-    for thing in grants.WRITTEN_BY_OWNER:
-        found[thing][OPERATOR] = grants.READ
-    found |= {thing: {OPERATOR: grants.READ} for thing in there if thing.startswith(f"{grants.STUDIES}.")}
-    return {thing: rights for thing, rights in found.items() if thing in there}
+def _rights_by_object(existing: set[str]) -> dict[str, dict[str, str]]:
+    """Return the rights of all roles on existing objects."""
+    rights_of = {object_name: {OPERATOR: grants.WRITE, **rights} for object_name, rights in grants.TABLES.items()}
+    rights_of |= {object_name: {OPERATOR: grants.READ, **rights} for object_name, rights in grants.VIEWS.items()}
+    for object_name in grants.WRITTEN_BY_OWNER:
+        rights_of[object_name][OPERATOR] = grants.READ
+    rights_of |= {
+        object_name: {OPERATOR: grants.READ} for object_name in existing if object_name.startswith(f"{grants.STUDIES}.")
+    }
+    return {object_name: rights for object_name, rights in rights_of.items() if object_name in existing}
 
 
 def _parsed(right: str) -> tuple[str, str]:
-    """Return privilege and column of `SELECT` or `SELECT(column)`."""
+    """Split `SELECT` or `SELECT(column)` into privilege and column."""
     privilege, _, column = right.removesuffix(")").partition("(")
     return privilege, column
 
 
 def _statement(verb: str, right: Right) -> sql.Composed:
-    schema, dot, name = right.thing.partition(".")
+    schema, dot, name = right.object_name.partition(".")
     if right.kind == "FUNCTION":
-        thing: sql.Composable = sql.SQL(right.thing)  # one of ours, with the types of its arguments
+        object_name: sql.Composable = sql.SQL(right.object_name)  # a constant, with the types of its arguments
     else:
-        thing = sql.Identifier(schema, name) if dot and right.kind == "TABLE" else sql.Identifier(right.thing)
-    what = sql.SQL(right.privilege)
+        object_name = (
+            sql.Identifier(schema, name) if dot and right.kind == "TABLE" else sql.Identifier(right.object_name)
+        )
+    privilege = sql.SQL(right.privilege)
     if right.column:
-        what = sql.SQL("{} ({})").format(what, sql.Identifier(right.column))
+        privilege = sql.SQL("{} ({})").format(privilege, sql.Identifier(right.column))
     role = sql.SQL(_PUBLIC) if right.role == _PUBLIC else sql.Identifier(right.role)
     direction = sql.SQL("TO" if verb == "GRANT" else "FROM")
-    parts = (sql.SQL(verb), what, sql.SQL("ON"), sql.SQL(right.kind), thing, direction, role)
+    parts = (sql.SQL(verb), privilege, sql.SQL("ON"), sql.SQL(right.kind), object_name, direction, role)
     return sql.SQL(" ").join(parts)
 
 
 _ACTUAL: Final = """
-WITH found AS (
-    SELECT 'TABLE' AS kind, n.nspname || '.' || c.relname AS thing, '' AS column_name, c.relacl AS acl
+WITH privileges AS (
+    SELECT 'TABLE' AS kind, n.nspname || '.' || c.relname AS object_name, '' AS column_name, c.relacl AS acl
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'v')
     UNION ALL
@@ -253,7 +257,7 @@ WITH found AS (
     SELECT 'FUNCTION', f, '', coalesce(p.proacl, acldefault('f', p.proowner))
     FROM unnest(%(functions)s) AS f JOIN pg_proc AS p ON p.oid = to_regprocedure(f)
 )
-SELECT kind, thing, column_name, coalesce(r.rolname, 'PUBLIC'), a.privilege_type
-FROM found CROSS JOIN LATERAL aclexplode(acl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+SELECT kind, object_name, column_name, coalesce(r.rolname, 'PUBLIC'), a.privilege_type
+FROM privileges CROSS JOIN LATERAL aclexplode(acl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
 WHERE a.grantee = 0 OR r.rolname = ANY(%(names)s)
 """

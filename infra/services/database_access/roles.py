@@ -1,4 +1,4 @@
-"""The databases on the server: one for each program, and on our own server one owner for each."""
+"""Creates the databases on the server: one for each program, and on the own server one owner for each."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from models.errors import TailorbirdError
 
 
 class DatabaseRefusedError(TailorbirdError):
-    """The database server does not let us in, or does not let us create what is needed."""
+    """The database server refuses the login or the creation of a database."""
 
 
 def give_own_database(admin: URL, name: str, password: str) -> URL:
-    """A role and a database of that name that no other role may enter; made or mended only when needed."""
+    """Return a database of its own role, which no other role may enter; create or repair both if needed."""
     own = admin.set(username=name, password=password, database=name)
     with session(admin) as cursor:
         cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
@@ -34,7 +34,7 @@ def give_own_database(admin: URL, name: str, password: str) -> URL:
 
 
 def share_server(given: URL, name: str) -> URL:
-    """The database of that name beside the given one, for the same role; created if the role may."""
+    """Return another database on the given server for the same role; create it if the role may."""
     beside = given.set(database=name)
     if lets_in(beside):
         return beside
@@ -53,7 +53,7 @@ def share_server(given: URL, name: str) -> URL:
 
 
 def lets_in(url: URL) -> bool:
-    """Return whether the database lets this user in with this password."""
+    """Return whether the database accepts this user and password."""
     try:
         _connect(url).close()
     except psycopg2.OperationalError:
@@ -63,7 +63,7 @@ def lets_in(url: URL) -> bool:
 
 @contextlib.contextmanager
 def session(url: URL) -> Iterator[Any]:
-    """Give a cursor outside transactions: databases cannot be created inside one. Raises DatabaseRefusedError."""
+    """Yield a cursor outside transactions, in which databases can be created. Raises DatabaseRefusedError."""
     try:
         connection = _connect(url)
     except psycopg2.OperationalError as error:

@@ -38,20 +38,20 @@ class Work:
     @property
     def explained(self) -> bool:
         """Whether the watch has printed why the command ends."""
-        return self._watch is not None and self._watch.said
+        return self._watch is not None and self._watch.explained
 
 
 _works: list[Work] = []
 
 
-def begin(settings: Settings, needed: Collection[str], say: Reporter) -> Work:
+def begin(settings: Settings, needed: Collection[str], report: Reporter) -> Work:
     """Record this process and watch the services that it needs; without a writable `var` it runs unrecorded."""
     work = Work()
     with suppress(OSError), private_files():
         record = Record.open(settings.var, _words())
         work = Work(record)
         if threading.current_thread() is threading.main_thread():
-            watch = Watch(settings, needed, record.command, say)
+            watch = Watch(settings, needed, record.command, report)
             watch.start()
             work = Work(record, watch)
     _works.append(work)

@@ -59,7 +59,7 @@ class RunningCommand:
         """Whether it was asked to end."""
         return self.path.with_suffix(_END).exists()
 
-    def ask_to_end(self) -> None:
+    def request_end(self) -> None:
         """Ask it to end; it looks for that every second."""
         self.path.with_suffix(_END).touch(mode=0o600)
 
@@ -113,8 +113,10 @@ class Record:
 
 def running(var: Path) -> list[RunningCommand]:
     """Return the other commands that run, the oldest first."""
-    found = [_read(path, file) for path, file in _opened(var) if not _lock(file)]
-    others = [command for command in found if command is not None and command.pid != os.getpid() and not command.gone]
+    commands = [_read(path, file) for path, file in _opened(var) if not _lock(file)]
+    others = [
+        command for command in commands if command is not None and command.pid != os.getpid() and not command.gone
+    ]
     return sorted(others, key=lambda command: command.since)
 
 

@@ -34,10 +34,10 @@ class ServicesGoneError(KeyboardInterrupt):
 class Watch(threading.Thread):
     """Looks after the services that a command needs. `said` is true once it has printed why the command ends."""
 
-    def __init__(self, settings: Settings, needed: Collection[str], command: RunningCommand, say: Reporter) -> None:
+    def __init__(self, settings: Settings, needed: Collection[str], command: RunningCommand, report: Reporter) -> None:
         super().__init__(daemon=True, name="watch of the services")
-        self.said = False
-        self._command, self._say = command, say
+        self.explained = False
+        self._command, self._report = command, report
         self._missing = partial(_missing, settings, needed)
         self._over = threading.Event()
 
@@ -59,8 +59,8 @@ class Watch(threading.Thread):
                 self._end(reason)
 
     def _end(self, reason: str) -> None:
-        self.said = True
-        self._say(f"tailorbird: {reason}, so this command ends. {_AGAIN}")
+        self.explained = True
+        self._report(f"tailorbird: {reason}, so this command ends. {_AGAIN}")
         logging.disable(logging.CRITICAL)  # clients report the same with tracebacks
         os.kill(os.getpid(), _SIGNAL)
         if not self._over.wait(_GRACE):
@@ -87,8 +87,8 @@ class Absence:
 
 def _missing(settings: Settings, needed: Collection[str]) -> list[str]:
     """Return the titles of our own services whose processes are gone; other servers are left to their clients."""
-    found = probe(settings, needed)
-    return [TITLES[name] for name, finding in found.items() if not finding.reachable and not finding.passing]
+    findings = probe(settings, needed)
+    return [TITLES[name] for name, finding in findings.items() if not finding.reachable and not finding.passing]
 
 
 def _raise(_number: int, _frame: Any) -> NoReturn:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.services.data_docs import About, address, list_pages, name, place, prune, replaced
+from infra.services.data_docs import About, folder_name, list_pages, page_address, pages_folder, prune, replace_page
 from infra.services.endpoints import Endpoints
 
 
@@ -12,49 +12,49 @@ def endpoints(page: str = "") -> Endpoints:
 
 
 def publish(var: Path, batch_id: str, minute: int = 0, text: str = "page") -> None:
-    with replaced(var, About(batch_id, "events", True, f"2024-05-01T10:{minute:02}:00+00:00")) as folder:
+    with replace_page(var, About(batch_id, "events", True, f"2024-05-01T10:{minute:02}:00+00:00")) as folder:
         (folder / "index.html").write_text(text)
 
 
 def names(var: Path) -> list[str]:
-    return [about.batch_id for _, about in list_pages(place(var))]
+    return [about.batch_id for _, about in list_pages(pages_folder(var))]
 
 
 def test_a_batch_is_shown_under_its_name_and_again_under_the_same(tmp_path: Path) -> None:
     publish(tmp_path, "b1", text="first")
     publish(tmp_path, "b1", text="second")
-    assert (place(tmp_path) / "b1" / "index.html").read_text() == "second"
-    assert [path.name for path in place(tmp_path).iterdir()] == ["b1"]
+    assert (pages_folder(tmp_path) / "b1" / "index.html").read_text() == "second"
+    assert [path.name for path in pages_folder(tmp_path).iterdir()] == ["b1"]
 
 
 def test_a_page_that_could_not_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     publish(tmp_path, "b1", text="first")
     with pytest.raises(TypeError):
         publish(tmp_path, "b1", text=None)  # type: ignore[arg-type]
-    assert (place(tmp_path) / "b1" / "index.html").read_text() == "first"
-    assert [path.name for path in place(tmp_path).iterdir()] == ["b1"]
+    assert (pages_folder(tmp_path) / "b1" / "index.html").read_text() == "first"
+    assert [path.name for path in pages_folder(tmp_path).iterdir()] == ["b1"]
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for minute in (3, 1, 2, 0):
         publish(tmp_path, f"b{minute}", minute)
-    prune(tmp_path, keep=2)
+    prune(tmp_path, limit=2)
     assert names(tmp_path) == ["b3", "b2"]
 
 
 def test_what_a_killed_run_left_behind_goes_with_the_next_page_and_is_never_shown(tmp_path: Path) -> None:
     publish(tmp_path, "b1")
-    left = place(tmp_path) / ".incoming-left" / "new"
+    left = pages_folder(tmp_path) / ".incoming-left" / "new"
     left.mkdir(parents=True)
     (left / "about.json").write_text('{"batch_id": "x", "dataset": "x", "passed": true, "judged_at": ""}')
     assert names(tmp_path) == ["b1"]
     publish(tmp_path, "b2")
-    assert sorted(path.name for path in place(tmp_path).iterdir()) == ["b1", "b2"]
+    assert sorted(path.name for path in pages_folder(tmp_path).iterdir()) == ["b1", "b2"]
 
 
 @pytest.mark.parametrize("days", [-2, 2])
 def test_a_page_that_another_run_writes_stays_though_the_clock_was_set_meanwhile(tmp_path: Path, days: int) -> None:
-    with replaced(tmp_path, About("b1", "events", True, "2024-05-01T10:00:00+00:00")) as folder:
+    with replace_page(tmp_path, About("b1", "events", True, "2024-05-01T10:00:00+00:00")) as folder:
         moment = folder.stat().st_mtime + days * 86_400
         for path in (folder, folder.parent):
             os.utime(path, (moment, moment))
@@ -66,8 +66,8 @@ def test_a_page_that_another_run_writes_stays_though_the_clock_was_set_meanwhile
 
 def test_a_page_that_says_nothing_of_itself_is_left_out(tmp_path: Path) -> None:
     for folder, text in (("a", "{"), ("b", "{}"), ("c", '["x"]')):
-        (place(tmp_path) / folder).mkdir(parents=True)
-        (place(tmp_path) / folder / "about.json").write_text(text)
+        (pages_folder(tmp_path) / folder).mkdir(parents=True)
+        (pages_folder(tmp_path) / folder / "about.json").write_text(text)
     assert names(tmp_path) == []
 
 
@@ -75,11 +75,11 @@ def test_a_page_that_says_nothing_of_itself_is_left_out(tmp_path: Path) -> None:
 def test_no_name_of_a_batch_leads_out_of_the_folder(tmp_path: Path, batch_id: str) -> None:
     publish(tmp_path, batch_id)
     assert names(tmp_path) == [batch_id]
-    assert (place(tmp_path) / name(batch_id)).parent == place(tmp_path)
+    assert (pages_folder(tmp_path) / folder_name(batch_id)).parent == pages_folder(tmp_path)
 
 
 def test_the_address_is_a_page_where_it_is_served_else_a_file_and_nothing_without_pages(tmp_path: Path) -> None:
-    assert address(tmp_path, endpoints("http://127.0.0.1:4210"), "b1") is None
+    assert page_address(tmp_path, endpoints("http://127.0.0.1:4210"), "b1") is None
     publish(tmp_path, "b1")
-    assert address(tmp_path, endpoints("http://127.0.0.1:4210"), "b1") == "http://127.0.0.1:4210/b1/"
-    assert address(tmp_path, endpoints(), "b1") == (place(tmp_path) / "b1" / "index.html").as_uri()
+    assert page_address(tmp_path, endpoints("http://127.0.0.1:4210"), "b1") == "http://127.0.0.1:4210/b1/"
+    assert page_address(tmp_path, endpoints(), "b1") == (pages_folder(tmp_path) / "b1" / "index.html").as_uri()

@@ -5,7 +5,7 @@ import pytest
 
 from infra.installation import Installation, current
 from infra.registry.client import Registry
-from infra.services.data_docs import PAGE, About, replaced
+from infra.services.data_docs import PAGE, About, replace_page
 from tasks.orchestration.page_links import (
     DATA_DOCS,
     PREFECT_RUN,
@@ -24,7 +24,7 @@ DATASET = "v5-20180101-795a8fa7"
 def documented(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An installation whose data set has Data Docs, which somebody serves."""
     about = About(DATASET, "dataset", True, datetime.now(UTC).isoformat())
-    with replaced(installation.settings.var, about) as folder:
+    with replace_page(installation.settings.var, about) as folder:
         (folder / PAGE).write_text("all is well")
     monkeypatch.setenv("TAILORBIRD_DOCS_URL", "https://docs.shop.example/")
     current.cache_clear()

@@ -6,7 +6,7 @@ import pytest
 
 from expectations.rules import missing, not_in_set
 from infra.installation import Installation
-from infra.services.data_docs import PAGE, list_pages, name, place
+from infra.services.data_docs import PAGE, list_pages, folder_name, pages_folder
 from tasks.quality import data_docs
 from tasks.quality.suites import BatchExpectations, judge
 
@@ -22,7 +22,7 @@ def page(
 ) -> str:
     rows = pa.table({"item_id": ["a", "b"], "event_type": [event_type] * 2})
     judge(batch_id, dataset, PROMISES, rows, {"rows": 2, "quarantined_share": quarantined, "days": None})
-    return (place(here.settings.var) / name(batch_id) / PAGE).read_text()
+    return (pages_folder(here.settings.var) / folder_name(batch_id) / PAGE).read_text()
 
 
 def test_a_page_says_the_verdict_and_every_finding_and_figure(installation: Installation) -> None:
@@ -34,13 +34,13 @@ def test_a_page_says_the_verdict_and_every_finding_and_figure(installation: Inst
     assert "<small>no item</small>" in text
     assert "<td>0.3</td>" in text
     assert "values must not be null" in text
-    assert list_pages(place(installation.settings.var))[0][1].passed is False
+    assert list_pages(pages_folder(installation.settings.var))[0][1].passed is False
 
 
 def test_a_batch_that_is_judged_again_has_the_new_verdict(installation: Installation) -> None:
     page(installation, "shop-events-1", quarantined=0.3)
     assert "Passed: every expectation holds." in page(installation, "shop-events-1")
-    assert [about.passed for _, about in list_pages(place(installation.settings.var))] == [True]
+    assert [about.passed for _, about in list_pages(pages_folder(installation.settings.var))] == [True]
 
 
 def test_a_page_needs_no_script_and_nothing_from_elsewhere(installation: Installation) -> None:
@@ -70,14 +70,14 @@ def test_only_the_newest_pages_are_kept(installation: Installation, monkeypatch:
     monkeypatch.setattr(data_docs.prune, "__defaults__", (2,))
     for number in range(3):
         page(installation, f"b{number}")
-    assert [about.batch_id for _, about in list_pages(place(installation.settings.var))] == ["b2", "b1"]
+    assert [about.batch_id for _, about in list_pages(pages_folder(installation.settings.var))] == ["b2", "b1"]
 
 
 def test_a_page_that_cannot_be_written_is_a_warning_and_no_more(
     installation: Installation, caplog: pytest.LogCaptureFixture
 ) -> None:
     installation.settings.var.mkdir(parents=True, exist_ok=True)
-    place(installation.settings.var).write_text("a file where the folder should be")
+    pages_folder(installation.settings.var).write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING):
         findings = judge("b1", "events", PROMISES, pa.table({"item_id": ["a"], "event_type": ["view"]}), {"rows": 1})
     assert all(finding["passed"] for finding in findings)
@@ -87,7 +87,7 @@ def test_a_page_that_cannot_be_written_is_a_warning_and_no_more(
 def test_a_page_says_when_counts_refer_to_a_sample(installation: Installation) -> None:
     rows = pa.table({"item_id": ["a", "b"], "event_type": ["view", "odd"]})
     judge("part", "events", PROMISES, rows, {"rows": 12_345, "quarantined_share": 0.1})
-    text = (place(installation.settings.var) / name("part") / PAGE).read_text()
+    text = (pages_folder(installation.settings.var) / folder_name("part") / PAGE).read_text()
     assert "Counts of broken rows refer to a sample: 2 of the 12,345 rows that were read." in text
     assert "<td>2 (sample)</td>" in text
 

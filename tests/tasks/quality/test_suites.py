@@ -6,7 +6,7 @@ import pytest
 
 from expectations.rules import missing, not_in_set, outside
 from infra.installation import Installation
-from infra.services.data_docs import PAGE, address, place
+from infra.services.data_docs import PAGE, page_address, pages_folder
 from models.columns import ROW
 from models.ingest.check.rule_advice import advice
 from models.ingest.tabular.unreadable_cells import UnreadableCells
@@ -36,7 +36,7 @@ def test_rows_and_figures_are_judged_together(installation: Installation) -> Non
         "Its data break what the suite expects: quarantined_share (it is 0.25, at most 0.2 is allowed). "
         "To allow it, set `limits.events.quarantined_share` in the mapping."
     )
-    assert address(installation.settings.var, installation.endpoints, "b1") is not None
+    assert page_address(installation.settings.var, installation.endpoints, "b1") is not None
 
 
 @pytest.mark.usefixtures("installation")
@@ -78,7 +78,7 @@ def test_broken_rows_are_named_by_their_numbers_and_no_value_is_kept(installatio
         "Its data break what the suite expects: event_type_unknown (5 of 10, at most 10% is allowed; "
         "rows 106, 107, 108). To allow it, set `limits.events.event_type_unknown` in the mapping."
     )
-    page = (place(installation.settings.var) / "b1" / PAGE).read_text()
+    page = (pages_folder(installation.settings.var) / "b1" / PAGE).read_text()
     assert "106, 107, 108" in page
     assert "ann" not in str(findings) + page
 
@@ -87,7 +87,7 @@ def test_a_rule_that_cannot_be_evaluated_shows_no_value(installation: Installati
     rows = pa.table({"quantity": ["ann@mail.example", "7"]})
     promises = BatchExpectations((outside("quantity_not_positive", "none", "quantity", 0.0, None),), {})
     findings = judge("b1", "events", promises, rows, {})
-    page = (place(installation.settings.var) / "b1" / PAGE).read_text()
+    page = (pages_folder(installation.settings.var) / "b1" / PAGE).read_text()
     assert "ann" not in str(findings) + page
 
 

@@ -79,7 +79,7 @@ def test_a_command_of_another_host_runs_as_long_as_its_lock_is_held(
 
 def test_a_command_that_has_ended_leaves_nothing_and_does_not_count_itself(tmp_path: Path) -> None:
     record = Record.open(tmp_path, "tailorbird score")
-    record.command.ask_to_end()
+    record.command.request_end()
     assert record.command.has_to_end
     assert records.running(tmp_path) == []
     record.close()
