@@ -1,1 +1,1 @@
-"""Shows an installation as it stands: its settings and its situation."""
+"""Reads the state of an installation: its settings and its situation."""

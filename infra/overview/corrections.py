@@ -1,4 +1,4 @@
-"""Reads from Postgres which batches wait with corrections, and which earlier batches have the values of before."""
+"""Reads from Postgres which batches have quarantined corrections, and which earlier batches hold the old values."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,20 +15,20 @@ _CONFLICTS: Final = text("""
     WHERE entry.batch_id = ANY(:batches) AND entry.replayed_at IS NULL AND :rule = ANY(entry.rule_ids)
     GROUP BY 1, 2
 """)
-# An earlier version of the file has its name, and this one has mostly the events of it. Exports of other weeks under
-# the same name are none: their undo would remove events that this file lacks.
+# An earlier version of a file has the same name and mostly the same events. Exports of other weeks under the same name
+# do not count: their undo would remove events that this file lacks.
 _EARLIER: Final = text("""
-    SELECT other.batch_id FROM ingest_batches AS mine
-    JOIN ingest_batches AS other ON other.source = mine.source AND other.dataset = mine.dataset
-        AND other.batch_id <> mine.batch_id AND other.started_at < mine.started_at AND other.status = 'committed'
-        AND regexp_replace(other.location, '.*/', '') = regexp_replace(mine.location, '.*/', '')
-        AND 2 * (mine.duplicate + :rows) >= greatest(mine.read, other.accepted)
-    WHERE mine.batch_id = :batch_id ORDER BY other.started_at DESC, other.batch_id
+    SELECT other.batch_id FROM ingest_batches AS batch
+    JOIN ingest_batches AS other ON other.source = batch.source AND other.dataset = batch.dataset
+        AND other.batch_id <> batch.batch_id AND other.started_at < batch.started_at AND other.status = 'committed'
+        AND regexp_replace(other.location, '.*/', '') = regexp_replace(batch.location, '.*/', '')
+        AND 2 * (batch.duplicate + :rows) >= greatest(batch.read, other.accepted)
+    WHERE batch.batch_id = :batch_id ORDER BY other.started_at DESC, other.batch_id
 """)
 
 
 def corrections(connection: Connection, batches: Sequence[str]) -> dict[str, Correction]:
-    """Return by batch how many rows wait because an accepted row has their id and other values; none for most."""
+    """Return, by batch, the rows that wait because an accepted row has their id and other values."""
     by_batch = {}
     conflicts = connection.execute(_CONFLICTS, {"batches": list(batches), "rule": CONFLICT})
     for batch_id, location, rows in conflicts.all():

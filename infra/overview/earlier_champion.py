@@ -1,7 +1,6 @@
-"""Finds the champion that a rollback would bring back."""
+"""Finds the champion that a rollback would restore."""
 
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from sqlalchemy import Connection, text
 
@@ -11,9 +10,9 @@ from models.gate.results import BETTER
 from models.monitoring.guidance.earlier_champion import Earlier
 
 _BEFORE: Final = text("""
-    SELECT before.* FROM (SELECT * FROM promotions ORDER BY promotion_id DESC LIMIT 1) AS holder
-    JOIN promotions AS root ON root.promotion_id = coalesce(holder.restored_promotion_id, holder.promotion_id)
-    JOIN promotions AS before ON before.promotion_id = root.previous_promotion_id
+    SELECT before.* FROM (SELECT * FROM promotions ORDER BY promotion_id DESC LIMIT 1) AS champion
+    JOIN promotions AS root ON root.promotion_id = coalesce(champion.restores, champion.promotion_id)
+    JOIN promotions AS before ON before.promotion_id = root.follows
 """)
 
 
@@ -23,10 +22,10 @@ def earlier_champion(connection: Connection) -> Promotion | None:
     return cast(Promotion, dict(row)) if row else None
 
 
-def beside(before: Mapping[str, Any], holder: Mapping[str, Any]) -> Earlier:
-    """Return the promotion `before` with its figures beside the holder's, which was compared with it in its review."""
-    champion_score, earlier_score = holder["metrics"].get(METRIC), before["metrics"].get(METRIC)
-    if before["dataset_version"] != holder["dataset_version"]:
-        gain = next((check["value"] for check in holder["gate"] if check["name"] == BETTER), None)
+def beside(before: Promotion, champion: Promotion) -> Earlier:
+    """Return an earlier promotion with its score beside the champion's, from the champion's review if needed."""
+    champion_score, earlier_score = champion["metrics"].get(METRIC), before["metrics"].get(METRIC)
+    if before["dataset_version"] != champion["dataset_version"]:
+        gain = next((check["value"] for check in champion["gate"] if check["name"] == BETTER), None)
         earlier_score = None if champion_score is None or gain is None else champion_score - gain
     return Earlier(before["model_version"], before["kind"], earlier_score, champion_score)

@@ -1,4 +1,4 @@
-"""Lists the values of all settings: where each comes from, and which running processes use another one."""
+"""Lists the values of all settings with their origin, and the running processes that use another value."""
 
 import json
 import os
@@ -22,7 +22,7 @@ _SERVERS: Final = ("prefect", "mlflow", "docs")
 
 @dataclass(frozen=True)
 class Row:
-    """One setting. `running` holds the values of processes that use another one, by the name of the process."""
+    """One setting. `running` holds other values that processes use, by the name of the process."""
 
     key: str
     variable: str
@@ -32,7 +32,7 @@ class Row:
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Return every setting without its secrets; limits and schedules have rows of their own."""
+    """Return every setting without secrets; each limit and each schedule has its own row."""
     services = state_file.load(settings.var)
     settings, usual = elsewhere(settings, services), built_in(settings.home)
     others = {name: _flat(values, usual) for name, values in _in_processes(settings, services).items()}
@@ -51,7 +51,7 @@ def rows(settings: Settings) -> list[Row]:
 
 
 def outdated(settings: Settings) -> dict[str, list[str]]:
-    """Return the settings of which running processes use another value, by process."""
+    """Return the keys of settings for which running processes use another value, by process."""
     result: dict[str, list[str]] = {}
     for row in rows(settings):
         for process in row.running:
@@ -65,7 +65,10 @@ def _readable(settings: Settings) -> dict[str, str]:
 
 
 def _in_processes(settings: Settings, services: Mapping[str, Service]) -> dict[str, dict[str, str]]:
-    """Return the settings of running processes: the reconciler keeps them; runs of the worker read the file anew."""
+    """Return the settings of running processes.
+
+    The reconciler keeps its own; runs of the worker read the file again.
+    """
     result = {}
     worker, reconciler = services.get("worker"), services.get("reconciler")
     if worker is not None and worker.alive and worker.settings:
@@ -88,27 +91,27 @@ def _other_port(settings: Settings, name: str, services: Mapping[str, Service]) 
 
 
 def _flat(values: Mapping[str, str], usual: Mapping[str, Timing]) -> dict[str, str]:
-    """Return values by key, with a key for each limit and each schedule."""
+    """Return values by key, with one key per limit and schedule."""
     result: dict[str, str] = {}
     schedules = {slug: asdict(timing) for slug, timing in usual.items()}
     for name, annotation in annotations().items():
         value = values.get(variable_of(name), "")
         if name == "schedules" or limits_of(annotation):
             inner = (schedules if name == "schedules" else {}) | json.loads(value or "{}")
-            result |= {f"{name}.{key}": _word(part) for key, part in inner.items()}
+            result |= {f"{name}.{key}": _text(part) for key, part in inner.items()}
         elif name not in UNWRITABLE:
             result[name] = value
     return result
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, dict):
         return f"{value['cron']} {value['zone']}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _origin(settings: Settings, key: str) -> str:
-    """Return the variable or the line of the file that a value comes from, or `default`."""
+    """Return the variable or the line of the file that sets a value, or `default`."""
     name, _, inner = key.partition(".")
     variable, path = variable_of(name), settings.settings_file
     if written := os.environ.get(variable):

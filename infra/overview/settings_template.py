@@ -1,4 +1,4 @@
-"""Writes a first settings file: every key with its meaning and default, from the fields of the settings."""
+"""Writes a first settings file with the meaning and default of every key, from the fields of the settings."""
 
 import ast
 import inspect
@@ -20,17 +20,17 @@ _WIDTH: Final = 118
 _HEAD: Final = """\
 Settings of this installation, read by every command, the worker, its runs and the servers.
 
-Each key is also an environment variable, such as {variable} for {key}. A variable counts more than this file.
-Relative paths begin at this file's folder. `tailorbird settings` shows all values and where they come from.
-After a change, `tailorbird up` restarts what still uses the old value.
+Each key is also an environment variable, such as {variable} for {key}. A variable overrides this file.
+Relative paths start at this file's folder. `tailorbird settings` shows all values and where they come from.
+After a change, `tailorbird up` restarts the processes that use the old value.
 
 Remove the # of a line to use it. It shows the default, unless it ends in "an example"."""
 
 
 def write() -> Path:
-    """Write the settings file into the working directory, or where TAILORBIRD_SETTINGS says; return its path.
+    """Write the settings file to the working directory, or to the path in TAILORBIRD_SETTINGS; return its path.
 
-    Raises SettingsRefusedError when a file is there.
+    Raises SettingsRefusedError if the file exists.
     """
     given = os.environ.get(settings_file.VARIABLE)
     unnamed = given in (None, "", settings_file.NO_FILE)
@@ -49,13 +49,13 @@ def write() -> Path:
 
 
 def content() -> str:
-    """Return the text of a settings file in which every key is commented out."""
+    """Return the text of a settings file with every key commented out."""
     head = _HEAD.format(variable=variable_of("review_days"), key="review_days")
     return "\n".join(["\n".join(f"# {line}".rstrip() for line in head.splitlines()), *_sections()]) + "\n"
 
 
 def descriptions(described: type[Any]) -> dict[str, str]:
-    """Return the docstring below each field of a class."""
+    """Return the docstring of each field of a class."""
     body = ast.parse(textwrap.dedent(inspect.getsource(described))).body[0]
     assert isinstance(body, ast.ClassDef)
     texts: dict[str, str] = {}
@@ -67,23 +67,23 @@ def descriptions(described: type[Any]) -> dict[str, str]:
 
 
 def _sections() -> Iterator[str]:
-    about, types = descriptions(Settings), annotations()
+    meanings, types = descriptions(Settings), annotations()
     for name, field in Settings.model_fields.items():
         if name in UNWRITABLE:
             continue
         table = limits_of(types[name])
         if table is not None:
-            yield _commented(about[name], [])
+            yield _commented(meanings[name], [])
             inner = descriptions(table)
             for limit in fields(table):
                 yield _commented(inner[limit.name], [f"{name}.{limit.name} = {_toml(limit.default)}"], gap=False)
             continue
         if name == "schedules":
-            yield _commented(about[name], _schedule_lines())
+            yield _commented(meanings[name], _schedule_lines())
             continue
         example = next(iter(field.examples or []), None)
         value = f"{_toml(example)}  # an example" if example is not None else _toml(_plain(field.get_default()))
-        yield _commented(about[name], [f"{name} = {value}"])
+        yield _commented(meanings[name], [f"{name} = {value}"])
 
 
 def _schedule_lines() -> list[str]:
@@ -101,5 +101,5 @@ def _plain(default: Any) -> Any:
 
 
 def _toml(value: Any) -> str:
-    """Return a value as TOML: JSON writes text and numbers in the same way."""
+    """Return a value as TOML: text and numbers are the same in JSON."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,14 +1,16 @@
-"""Reads from Postgres where an installation stands, for `models.monitoring.guidance`."""
+"""Reads the state of an installation from Postgres, for `models.monitoring.guidance`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, Final
+from datetime import datetime
+from typing import Final, TypedDict, cast
 
 from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.database.schema.ledger_schema import COMMITTED
+from infra.database.schema.promotion_rows import Promotion
 from infra.database.schema.schema import DEADLINE, ingest_batches, promotions, reviews
 from infra.overview.earlier_champion import beside, earlier_champion
 from infra.overview.undone_batches import undone_batches
@@ -23,7 +25,7 @@ from models.monitoring.guidance.situation import LastReview, Situation
 from models.monitoring.guidance.waiting import wait_for
 
 _REFERENCE: Final = ("items", "users")
-"""Batches of which no row is an event."""
+"""Kinds of batches without events."""
 _DATASET: Final = text("""
     SELECT version, created_at, extract(epoch FROM now() - created_at) / 86400 AS days
     FROM datasets ORDER BY created_at DESC LIMIT 1
@@ -43,21 +45,30 @@ _NEWEST_VERSION: Final = text("""
     FROM promotions WHERE restores IS NULL ORDER BY promotion_id DESC LIMIT 1
 """)
 _LISTS: Final = text("""
-    SELECT shown.placement, batch.model_version, shown.moved_by, shown.published_at,
-        extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
-    FROM placements AS shown JOIN recommendation_batches AS batch USING (batch_id)
+    SELECT live.placement, batch.model_version, live.moved_by, live.published_at,
+        extract(epoch FROM now() - live.checked_at) / 3600 AS hours
+    FROM placements AS live JOIN recommendation_batches AS batch USING (batch_id)
 """)
 
 
+class _PlacementLists(TypedDict, total=False):
+    """The fields of `Situation` about placements; empty without a champion or readable placements."""
+
+    placements: tuple[str, ...]
+    without_lists: tuple[str, ...]
+    stale: tuple[str, ...]
+    rolled_back: tuple[str, ...]
+
+
 def read(engine: Engine, settings: Settings) -> Situation:
-    """Return the situation. Placements that cannot be read from their file count as fresh."""
+    """Return the situation. If the placements cannot be read from their file, they count as fresh."""
     with engine.connect() as connection:
         batches, events = _ingested(connection)
         dataset = connection.execute(_DATASET).first()
         version = str(dataset.version) if dataset else None
         champion = _champion(connection)
         undone = undone_batches(connection)
-        places = _lists(connection, settings, champion) if champion else {}
+        lists = _lists(connection, settings, champion) if champion else _PlacementLists()
         superseded = _superseded_by_rollback(connection, champion, undone) if champion else None
         return Situation(
             cut_short=cut_short(unfinished(connection)),
@@ -75,7 +86,7 @@ def read(engine: Engine, settings: Settings) -> Situation:
             earlier=_earlier(connection, champion, undone) if champion else None,
             left=superseded["model_version"] if superseded else None,
             left_overridden=superseded["overridden"] if superseded else False,
-            **places,
+            **lists,
             review_mode=settings.review,
             dataset_days=float(dataset.days) if dataset else 0,
             retrain_after_share=settings.retrain_after_share,
@@ -84,7 +95,7 @@ def read(engine: Engine, settings: Settings) -> Situation:
 
 
 def step(engine: Engine, settings: Settings) -> Step:
-    """Return where the installation stands, and the next command; to wait, if work on it is under way."""
+    """Return the situation and the next command, or to wait if work on it is under way."""
     now = read(engine, settings)
     if now.new_events and not now.retrain_due:
         now = replace(now, next_retrain=next_run("retrain", settings))
@@ -92,31 +103,31 @@ def step(engine: Engine, settings: Settings) -> Step:
 
 
 def why_not(command: str, engine: Engine, settings: Settings) -> str | None:
-    """Return why a command cannot run yet, with the next one; None if it can."""
+    """Return why a command cannot run yet, with the next command; None if it can."""
     return str(step(engine, settings)) if refusal(command, read(engine, settings)) else None
 
 
 def _ingested(connection: Connection) -> tuple[int, int]:
-    """Return how many batches are committed, and how many events they accepted."""
+    """Return the number of committed batches and of their accepted events."""
     entry = ingest_batches.c
     events = func.coalesce(func.sum(entry.accepted).filter(entry.dataset.not_in(_REFERENCE)), 0)
     row = connection.execute(select(func.count(), events).where(entry.status == COMMITTED)).one()
     return int(row[0]), int(row[1])
 
 
-def _newer(connection: Connection, built_at: Any) -> int:
-    """Return how many events were accepted since a data set was built, also from quarantine."""
+def _newer(connection: Connection, built_at: datetime) -> int:
+    """Return the number of events accepted since a data set was built, including those from quarantine."""
     return int(connection.execute(_NEWER, {"built_at": built_at, "reference": list(_REFERENCE)}).scalar_one())
 
 
-def _champion(connection: Connection) -> Mapping[str, Any] | None:
+def _champion(connection: Connection) -> Promotion | None:
     newest = select(promotions).order_by(promotions.c.promotion_id.desc())
     row = connection.execute(newest.limit(1)).mappings().first()
-    return dict(row) if row else None
+    return cast(Promotion, dict(row)) if row else None
 
 
-def _earlier(connection: Connection, champion: Mapping[str, Any], undone: Collection[str]) -> Earlier | None:
-    """Return the champion that a rollback would bring back, if its data set contains no undone batch."""
+def _earlier(connection: Connection, champion: Promotion, undone: Collection[str]) -> Earlier | None:
+    """Return the champion that a rollback would restore, if its data set contains no undone batch."""
     before = earlier_champion(connection)
     return beside(before, champion) if before and before["dataset_version"] not in undone else None
 
@@ -137,37 +148,35 @@ def _review(connection: Connection) -> LastReview | None:
     )
 
 
-def _superseded_by_rollback(
-    connection: Connection, champion: Mapping[str, Any], undone: Collection[str]
-) -> Mapping[str, Any] | None:
-    """Return the newest promotion if a rollback left it for the champion and its data set has no undone batch."""
+def _superseded_by_rollback(connection: Connection, champion: Promotion, undone: Collection[str]) -> RowMapping | None:
+    """Return the newest promotion if a rollback replaced it and its data set has no undone batch."""
     newest = connection.execute(_NEWEST_VERSION).mappings().first()
     earlier = champion["restores"] or champion["promotion_id"]
     superseded = newest is not None and newest["promotion_id"] > earlier and newest["dataset_version"] not in undone
-    return dict(newest) if newest and superseded else None
+    return newest if newest and superseded else None
 
 
-def _lists(connection: Connection, settings: Settings, champion: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all placements, those without lists, those whose lists are out of date, and those rolled back."""
+def _lists(connection: Connection, settings: Settings, champion: Promotion) -> _PlacementLists:
+    """Return the names of all placements, of those without lists, with stale lists, and with lists rolled back."""
     try:
         placements = configured(settings)
     except PlacementError:
-        return {}
-    shown = {row["placement"]: row for row in connection.execute(_LISTS).mappings()}
+        return _PlacementLists()
+    live = {row["placement"]: row for row in connection.execute(_LISTS).mappings()}
     stale = tuple(
         name
         for name, placement in placements.items()
-        if name in shown and (_of_another(shown[name], champion) or float(shown[name]["hours"]) > placement.fresh_hours)
+        if name in live and (_of_another(live[name], champion) or float(live[name]["hours"]) > placement.fresh_hours)
     )
-    return {
-        "placements": tuple(placements),
-        "without_lists": tuple(name for name in placements if name not in shown),
-        "stale": stale,
-        "rolled_back": tuple(name for name in placements if name in shown and shown[name]["moved_by"]),
-    }
+    return _PlacementLists(
+        placements=tuple(placements),
+        without_lists=tuple(name for name in placements if name not in live),
+        stale=stale,
+        rolled_back=tuple(name for name in placements if name in live and live[name]["moved_by"]),
+    )
 
 
-def _of_another(row: RowMapping, champion: Mapping[str, Any]) -> bool:
-    """Return whether another version made the lists, and no person took them back since the champion's promotion."""
-    taken_back = row["moved_by"] is not None and row["published_at"] >= champion["promoted_at"]
-    return bool(row["model_version"] != champion["model_version"]) and not taken_back
+def _of_another(row: RowMapping, champion: Promotion) -> bool:
+    """Return whether another version made the lists and nobody rolled them back since the champion's promotion."""
+    rolled_back = row["moved_by"] is not None and row["published_at"] >= champion["promoted_at"]
+    return bool(row["model_version"] != champion["model_version"]) and not rolled_back

@@ -1,4 +1,4 @@
-"""Finds data sets that were built while a batch counted that is undone by now, and whose content the undo changed."""
+"""Finds data sets that contain a batch that was undone later, if the undo changed their content."""
 
 import json
 from typing import Final
@@ -19,6 +19,6 @@ _BUILT: Final = text("""
 
 
 def undone_batches(connection: Connection) -> dict[str, tuple[str, ...]]:
-    """Return the undone batches that data sets still contain, by data set."""
+    """Return the undone batches that each data set still contains, by data set."""
     built = connection.execute(_BUILT, {"unchanged": json.dumps(dict.fromkeys(UNDO_CHANGES, 0))}).tuples()
     return {version: tuple(batches) for version, batches in built}

@@ -1,12 +1,14 @@
-"""Reads from Postgres which batches are coming in, being undone, or were cut short."""
+"""Reads from Postgres which ingests and undos are running or were interrupted."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, text
 
 from infra.database.schema.ledger_schema import PENDING
 from models.monitoring.guidance.cut_short import CutShort
+from models.primitives.json_types import JsonObject
 
 _UNFINISHED: Final = text("""
     SELECT batch_id, dataset, source, location, request, status, EXISTS (
@@ -15,23 +17,48 @@ _UNFINISHED: Final = text("""
     ) AS active
     FROM ingest_batches WHERE status IN ('pending', 'undoing') ORDER BY started_at, location, batch_id
 """)
-"""An ingest and an undo hold the lock of their batch; a killed process cannot keep it."""
+"""An ingest and an undo hold the lock of their batch; a killed process loses it."""
 
 
-def unfinished(connection: Connection) -> list[dict[str, Any]]:
-    """Return the batches that are coming in or being undone; those that are not `active` were cut short."""
-    return [dict(row) for row in connection.execute(_UNFINISHED).mappings()]
+@dataclass(frozen=True)
+class UnfinishedBatch:
+    """A batch whose ingest or undo is running or was interrupted."""
+
+    batch_id: str
+    dataset: str
+    source: str
+    location: str
+    request: JsonObject
+    """The parameters of its ingest."""
+    status: str
+    active: bool
+    """Whether a process works on it now."""
 
 
-def cut_short(batches: Iterable[Mapping[str, Any]]) -> tuple[CutShort, ...]:
-    """Return the ingests among unfinished batches that were cut short, one for the files of a source."""
-    files: dict[tuple[Any, ...], list[str]] = {}
+def unfinished(connection: Connection) -> list[UnfinishedBatch]:
+    """Return the batches whose ingest or undo is not finished; those that are not `active` were interrupted."""
+    return [UnfinishedBatch(**row) for row in connection.execute(_UNFINISHED).mappings()]
+
+
+def cut_short(batches: Iterable[UnfinishedBatch]) -> tuple[CutShort, ...]:
+    """Return the interrupted ingests among unfinished batches, grouped by their source and parameters."""
+    files: dict[_Ingest, list[str]] = {}
     for batch in batches:
-        if batch["status"] == PENDING and not batch["active"]:
-            overrides = batch["request"].get("overrides") or {}
-            mapping = batch["request"].get("mapping", batch["source"])
-            files.setdefault((batch["source"], mapping, *sorted(overrides.items())), []).append(batch["location"])
+        if batch.status == PENDING and not batch.active:
+            overrides = batch.request.get("overrides") or {}
+            mapping = batch.request.get("mapping", batch.source)
+            files.setdefault(_Ingest(batch.source, mapping, tuple(sorted(overrides.items()))), []).append(
+                batch.location
+            )
     return tuple(
-        CutShort(source, mapping, tuple(places), dict(overrides))
-        for (source, mapping, *overrides), places in files.items()
+        CutShort(ingest.source, ingest.mapping, tuple(places), dict(ingest.overrides))
+        for ingest, places in files.items()
     )
+
+
+class _Ingest(NamedTuple):
+    """The source and the parameters of an ingest."""
+
+    source: str
+    mapping: str
+    overrides: tuple[tuple[str, str], ...]

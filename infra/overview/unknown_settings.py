@@ -1,4 +1,4 @@
-"""Names settings that nothing reads: misspelt variables of this shell, and schedules that are not built in."""
+"""Finds settings without effect: misspelt variables of this shell, and schedules that are not built in."""
 
 import os
 from difflib import get_close_matches
@@ -24,7 +24,7 @@ _SAME_WORD: Final = 0.85
 
 
 def variables() -> list[str]:
-    """Return a sentence for each variable of this shell that looks like a setting and is none."""
+    """Return a sentence for each variable of this shell that looks like a setting but is not one."""
     known = [VARIABLE, *map(variable_of, Settings.model_fields)]
     return [
         f"{name} is no setting, so its value has no effect. The nearest is {nearest}. Correct the name or unset it."
@@ -43,7 +43,7 @@ def schedules(settings: Settings) -> list[str]:
 
 
 def _nearest(name: str, known: list[str]) -> str | None:
-    """Return the known name that is most like an unknown one; None for a name that is known."""
+    """Return the known name nearest to an unknown one; None for a known name."""
     if name in known or name in _CONTAINERS or name in _SECRETS:
         return None
     if name.startswith(_SECRET):  # services may have further secrets

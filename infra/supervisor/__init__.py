@@ -1,1 +1,1 @@
-"""Starts, watches and stops the services of an installation."""
+"""Starts, probes and stops the services of an installation."""

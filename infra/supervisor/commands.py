@@ -1,4 +1,4 @@
-"""How the servers and the worker are started: commands, settings and secrets."""
+"""Builds the commands of the servers and the worker, with their settings and secrets."""
 
 import sys
 from base64 import urlsafe_b64encode
@@ -24,7 +24,7 @@ _BOUNDED = ("--http", "serving.bounded_http:BoundedProtocol")
 
 
 def prefect_command(settings: Settings, database: URL, port: int) -> Command:
-    """The Prefect server; libpq's PGPASSWORD keeps the password out of the address it may log."""
+    """Return the command of the Prefect server. PGPASSWORD keeps the password out of the address, which it may log."""
     return Command(
         mark=mark(settings, "prefect"),
         arguments=[*_PYTHON, *f"prefect server start --host {HOST} --port {port}".split()],
@@ -44,7 +44,7 @@ def prefect_command(settings: Settings, database: URL, port: int) -> Command:
 
 
 def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
-    """The MLflow server with its users in the same database; job execution would cost 2 GB."""
+    """Return the command of the MLflow server, with its users in the same database. Job execution would take 2 GB."""
     user, password = mlflow_login(settings)
     artifacts = settings.var / "mlflow" / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
         | {
             "MLFLOW_BACKEND_STORE_URI": address,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            # By default a new webhook is not called for a minute after an event that came before it.
+            # By default MLflow does not call a new webhook for a minute after an earlier event.
             "MLFLOW_WEBHOOK_CACHE_TTL": "1",
             "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(settings, address)),
             "MLFLOW_AUTH_ADMIN_USERNAME": user,
@@ -75,7 +75,7 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
 
 
 def docs_command(settings: Settings, port: int) -> Command:
-    """The server of Data Docs; its login is in `var`, where it reads the pages too."""
+    """Return the command of the server of Data Docs, which reads its login and the pages from `var`."""
     serving = f"uvicorn --factory serving.data_docs:app --host {HOST} --port {port} --workers 1 --no-access-log".split()
     return Command(
         mark=mark(settings, "docs"),
@@ -87,17 +87,17 @@ def docs_command(settings: Settings, port: int) -> Command:
 
 
 def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
-    """The worker that runs every deployment, each run in a process of its own."""
+    """Return the command of the worker, which starts a process for each run of a deployment."""
     worker = f"prefect worker start --pool {POOL} --type process --name tailorbird-up"
-    # Runs of the worker say that they live, and one that is silent for minutes is dead. Runs of commands do not say it,
-    # since Prefect lets every flow that does wait for up to a second at its end.
+    # Runs of the worker send heartbeats, and a run without one for minutes is dead. Runs of commands send none, because
+    # every flow with heartbeats waits up to a second at its end.
     more = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60"}
     reads = settings_in_use.overrides(settings) | {VARIABLE: str(settings.settings_file or NO_FILE)}
     return _client(settings, endpoints, "worker", worker, settings.home, more, reads)
 
 
 def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
-    """What hears decisions that people make in MLflow. It looks again soon enough not to try a call for minutes."""
+    """Return the command of the reconciler. It polls often, so MLflow's client need not retry a call for minutes."""
     more = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
     return _client(
         settings, endpoints, "reconciler", "flows reconcile --watch", _CODE, more, settings_in_use.described(settings)
@@ -113,7 +113,7 @@ def _client(
     more: Mapping[str, str],
     reads: Mapping[str, str],
 ) -> Command:
-    """A process of ours that uses all services, and reads the settings file for itself; `reads` are its settings."""
+    """Return the command of a process that uses all services and reads the settings file; `reads` are its settings."""
     public = dict(endpoints.environment)
     hidden = _LOGINS | environment.secret_settings()
     secrets = {name: public.pop(name) for name in sorted(public) if name in hidden}
@@ -136,22 +136,22 @@ def _client(
 
 
 def log(settings: Settings, name: str) -> Path:
-    """Where the output of a service goes."""
+    """Return the log file of a service."""
     return settings.var / "log" / f"{name}.log"
 
 
 def mark(settings: Settings, name: str) -> str:
-    """What tells this installation's processes from those of another one."""
+    """Return the mark of a service, which identifies the processes of this installation."""
     return f"{settings.var}:{name}"
 
 
 def _further(settings: Settings) -> dict[str, str]:
-    """Named here too, so that a change of it starts the server again."""
+    """Return TAILORBIRD_PASS_ENVIRONMENT, so that a change of it restarts the server."""
     return {"TAILORBIRD_PASS_ENVIRONMENT": settings.pass_environment} if settings.pass_environment else {}
 
 
 def _fernet(hexadecimal: str) -> str:
-    """A secret in the form that MLflow wants its own encryption key in."""
+    """Return a secret in the form of MLflow's encryption key."""
     return urlsafe_b64encode(bytes.fromhex(hexadecimal)).decode()
 
 
@@ -160,7 +160,7 @@ def _password(database: URL) -> dict[str, str]:
 
 
 def _for_asyncpg(database: URL) -> str:
-    """The same address for asyncpg, which knows `ssl` where libpq says `sslmode`, and few other options."""
+    """Return the address for asyncpg, which has `ssl` in place of `sslmode` and few other options."""
     known = {"sslmode": "ssl", "host": "host", "port": "port"}
     query = {known[name]: value for name, value in database.query.items() if name in known}
     return _without_password(database.set(drivername="postgresql+asyncpg", query=query))
@@ -172,7 +172,10 @@ def _without_password(url: URL) -> str:
 
 
 def _mlflow_users(settings: Settings, address: str) -> Path:
-    """MLflow reads this from a file only. Checked passwords are kept for an hour: 2 ms a request instead of 60."""
+    """Write MLflow's login settings, which it reads only from a file.
+
+    It caches checked passwords for an hour: a request takes 2 ms instead of 60.
+    """
     path = settings.var / credentials.FOLDER / "mlflow.ini"
     path.touch(mode=0o600)
     lines = ["[mlflow]", "default_permission = READ", f"database_uri = {address}", "auth_cache_ttl_seconds = 3600"]

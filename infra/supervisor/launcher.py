@@ -1,4 +1,4 @@
-"""Starts services: on a free port, on another one if a program was quicker, again if their settings changed."""
+"""Starts services on free ports, and restarts them if their settings changed or another program took the port."""
 
 import time
 from collections.abc import Callable
@@ -22,11 +22,11 @@ TITLES = {
     "reconciler": "The reconciler",
 }
 _PORTS = {"prefect": 4200, "docs": 4210, "mlflow": 5000}
-_LINE_EVERY = 3.0  # seconds between two lines about what is being waited for
+_LINE_EVERY = 3.0  # seconds between two lines while waiting
 
 
 class Launcher:
-    """The services of one installation: what is known of them from before, and what this `up` has started."""
+    """Starts the services of one installation: `known` are the stored ones, `started` those of this `up`."""
 
     def __init__(self, settings: Settings, known: dict[str, Service], report: Reporter) -> None:
         self.settings = settings
@@ -36,7 +36,7 @@ class Launcher:
         self._commands: dict[str, Callable[[int], Command]] = {}
 
     def server(self, name: str, command: Callable[[int], Command]) -> None:
-        """Start a web server unless it runs with the same settings already. `command` takes the port."""
+        """Start a web server unless it runs with the same settings. `command` takes the port."""
         self._commands[name] = command
         known, required = self.known.get(name), self._required_port(name)
         preferred = required or (known.port if known else _PORTS[name])
@@ -49,7 +49,7 @@ class Launcher:
         self._start_server(name, self._free_port(name, preferred))
 
     def client(self, name: str, command: Command, before: Callable[[], None] | None = None) -> None:
-        """Start a process without an address unless it runs with the same settings already; `before` comes first."""
+        """Start a process without an address unless it runs with the same settings. `before` is called first."""
         known = self.known.get(name)
         if known is None or not known.alive or known.digest != command.digest:
             self._clear(name)
@@ -58,7 +58,7 @@ class Launcher:
             self._launch(name, command, Service("", 0))
 
     def await_server(self, name: str) -> None:
-        """Wait until our server answers; it moves if another program was quicker on its port."""
+        """Wait until the server answers; it moves to another port if another program took its port first."""
         while name in self._commands:
             service = self.known[name]
             answers = self._reporting(f"Waiting for {TITLES[name]}", partial(_answers, service))
@@ -74,17 +74,17 @@ class Launcher:
             self._start_server(name, self._free_port(name, service.port))
 
     def await_client(self, name: str) -> None:
-        """It has no address to ask; but one that cannot work has ended by now."""
+        """Check that a process without an address still runs; one that cannot work has ended by now."""
         self._wait(name, lambda: self.known[name].alive)
 
     def report_if_gone(self, name: str) -> None:
-        """Report one that should run and does not."""
+        """Report a service that should run and does not."""
         known = self.known.get(name)
         if known is not None and known.running is not None and not known.alive:
             self.report(f"{TITLES[name]} is gone (a crash, or a restart of the machine); starting it again")
 
     def remember(self, name: str, service: Service) -> None:
-        """Keep what is known of a service for the next command."""
+        """Store the state of a service for the next command."""
         if self.known.get(name) != service:
             self.known[name] = service
             state_file.store(self.settings.var, self.known)
@@ -94,12 +94,12 @@ class Launcher:
         self._launch(name, self._commands[name](port), Service(f"http://{servers.HOST}:{port}{path}", port))
 
     def _required_port(self, name: str) -> int | None:
-        """The port that the settings insist on."""
+        """Return the port that the settings require."""
         port: int | None = getattr(self.settings, f"{name}_port")
         return port
 
     def _free_port(self, name: str, preferred: int) -> int:
-        """The preferred port or the next free one; only the preferred one when the settings insist on it."""
+        """Return the preferred port or the next free one; only the preferred one if the settings require it."""
         title, port = TITLES[name], ports.free(preferred)
         if port != preferred and self._required_port(name) is not None:
             raise ServicesDownError(ports.taken_message(title, preferred, f"TAILORBIRD_{name.upper()}_PORT"))
@@ -108,7 +108,7 @@ class Launcher:
         return port
 
     def _clear(self, name: str) -> None:
-        """End the old process, and what a killed one left behind."""
+        """Stop the old process, and the children of a killed one."""
         self.report_if_gone(name)
         known = self.known.get(name)
         if known is not None and known.alive:
@@ -119,8 +119,8 @@ class Launcher:
             processes.end_strays(servers.mark(self.settings, name))
 
     def _launch(self, name: str, command: Command, service: Service) -> None:
-        where = f" on port {service.port}" if service.port else ""
-        self.report(f"Starting {TITLES[name].replace('The', 'the')}{where}")
+        port = f" on port {service.port}" if service.port else ""
+        self.report(f"Starting {TITLES[name].replace('The', 'the')}{port}")
         self.started.append(name)
         running = processes.start(command)
         self.remember(name, replace(service, running=running, digest=command.digest, settings=dict(command.reads)))
@@ -145,6 +145,6 @@ class Launcher:
 
 
 def _answers(service: Service) -> bool:
-    """Whether our process, and not another one on its port, answers with success."""
+    """Return whether the service's own process answers with success, and not another one on its port."""
     listens = service.running is not None and processes.listens(service.running, service.port)
     return listens and is_healthy(f"{service.address}/health")

@@ -1,4 +1,4 @@
-"""Looks whether the services answer. A server counts as ours only when one of our own processes listens there."""
+"""Probes whether the services answer. A server is recognised as own only if an own process listens on its port."""
 
 import os
 import time
@@ -21,10 +21,10 @@ from infra.services.state_file import Service
 from infra.supervisor.launcher import TITLES
 
 NEEDED = ("postgres", "prefect", "mlflow")
-"""Without these nothing can run; the worker, the reconciler and Data Docs may be missing."""
+"""The services that every flow needs; the worker, the reconciler and Data Docs may be missing."""
 
 CLIENTS = ("worker", "reconciler")
-"""Processes without an address of their own."""
+"""Processes without an address."""
 _QUICK, _PATIENT = 0.25, 2.0
 """Seconds that one probe may take."""
 _LOGINS = {
@@ -35,14 +35,14 @@ _LOGINS = {
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     ),
 }
-"""Of servers that are not ours: the variable of their address, a path behind the login, the variables of the login."""
+"""Of external servers: the variable of the address, a path that needs the login, and the variables of the login."""
 
 _MLFLOW_ELSEWHERE = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a look at a service found. If it is not `reachable`: why, and whether that may pass within seconds."""
+    """The result of a probe: if a service is not `reachable`, the reason, and whether that may pass within seconds."""
 
     reachable: bool
     reason: str = ""
@@ -50,23 +50,22 @@ class Finding:
 
 
 def reachable(settings: Settings) -> dict[str, bool]:
-    """Which of postgres, prefect, mlflow and docs (if served) answers now: at most 0.3 s, and it raises nothing."""
+    """Return which of postgres, prefect, mlflow and docs (if served) answer now, within 0.3 s. Raises nothing."""
     served = serves_docs(settings) or docs_page(settings, state_file.load(settings.var))
     names = [*NEEDED, "docs"] if served else NEEDED
     return {name: finding.reachable for name, finding in probe(settings, names).items()}
 
 
 def running_clients(settings: Settings) -> dict[str, bool]:
-    """Which of worker and reconciler runs, of those that an `up` of this `var` has started; without them nothing
-    starts by itself."""
+    """Return whether the worker and the reconciler of this `var` run; without them no scheduled run starts."""
     known = state_file.load(settings.var)
     return {name: known[name].alive for name in CLIENTS if name in known}
 
 
 def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float = 5.0, silence: float = 30.0) -> None:
-    """Return once all that is `needed` answers; a busy service gets `patience` seconds and more than one probe.
+    """Return when all `needed` services answer; a busy service gets `patience` seconds and more than one probe.
 
-    Raises ServicesDownError with the reasons, also for a server of ours that listens and stays silent for `silence`
+    Raises ServicesDownError with the reasons, also for an own server that listens but stays silent for `silence`
     seconds: the clients of Prefect and MLflow would wait for a quarter of an hour.
     """
     until = time.monotonic() + patience
@@ -102,7 +101,7 @@ def _await_answers(settings: Settings, names: Collection[str], seconds: float) -
 
 
 def check_given(settings: Settings, name: str, patience: float = 10.0) -> None:
-    """Raises ServicesDownError when a server that is not ours does not answer, or refuses our login."""
+    """Raise ServicesDownError when an external server does not answer, or refuses our login."""
     given = _given(settings, name)
     if name not in _LOGINS or given is None:
         return
@@ -124,42 +123,42 @@ def _check_login(name: str, given: str) -> None:
         return
     try:
         request_json("GET", f"{given.rstrip('/')}{path}", headers)
-    except HTTPError as refusal:
-        if refusal.code in (401, 403):
+    except HTTPError as error:
+        if error.code in (401, 403):
             raise ServicesDownError(
-                f"{variable} is set, but that server refuses our login ({refusal.code}). Set {login}, or unset "
+                f"{variable} is set, but that server refuses our login ({error.code}). Set {login}, or unset "
                 f"{variable} to use a server of our own."
             ) from None
     except (OSError, ValueError):
-        return  # no refusal: the caller's own request will show what is wrong
+        return  # no refusal: the caller's own request reports the fault
 
 
 def probe(settings: Settings, names: Collection[str], thorough: bool = False) -> dict[str, Finding]:
-    """What a probe of each of these services finds; nothing is raised.
+    """Probe each of these services. Raises nothing.
 
-    A `thorough` look makes sure that a process of ours is the one that listens, which takes longer on a busy machine.
+    A `thorough` probe checks that an own process is the one that listens, which takes longer on a busy machine.
     """
     known = state_file.load(settings.var)
     settings = elsewhere(settings, known)
     given = {name: address for name in names if (address := _given(settings, name)) is not None}
-    there = _answer(given, _PATIENT if thorough else _QUICK)
+    listening = _answer(given, _PATIENT if thorough else _QUICK)
     return {
-        name: _others(name, there[name]) if name in given else _ours(settings, name, known.get(name), thorough)
+        name: _external(name, listening[name]) if name in given else _own(settings, name, known.get(name), thorough)
         for name in TITLES
         if name in names
     }
 
 
 def _answer(given: Mapping[str, str], seconds: float) -> dict[str, bool]:
-    """Which of the services at given addresses answer."""
+    """Return which of the services at these addresses answer."""
     pool, deadline = ThreadPoolExecutor(), time.monotonic() + seconds * 1.1
     futures = {name: pool.submit(_answers, name, address, seconds) for name, address in given.items()}
     pool.shutdown(wait=False)
-    there = dict.fromkeys(given, False)
+    listening = dict.fromkeys(given, False)
     for name, future in futures.items():
-        with suppress(Exception):  # whatever is wrong with an address, it is not reachable
-            there[name] = future.result(max(0.0, deadline - time.monotonic()))
-    return there
+        with suppress(Exception):  # an unusable address is not reachable
+            listening[name] = future.result(max(0.0, deadline - time.monotonic()))
+    return listening
 
 
 def _answers(name: str, address: str, seconds: float) -> bool:
@@ -169,32 +168,32 @@ def _answers(name: str, address: str, seconds: float) -> bool:
 
 
 def _given(settings: Settings, name: str) -> str | None:
-    """The address that the settings name for a service that is not ours."""
+    """Return the address of an external service in the settings."""
     database = settings.database_url.get_secret_value() if settings.database_url else None
     others = {"prefect": settings.prefect_api_url, "mlflow": settings.mlflow_tracking_uri, "docs": settings.docs_url}
     return database if name == "postgres" else others[name]
 
 
-def _others(name: str, there: bool) -> Finding:
-    return Finding(there, f"{TITLES[name]} does not answer at the address in the settings", passing=True)
+def _external(name: str, listening: bool) -> Finding:
+    return Finding(listening, f"{TITLES[name]} does not answer at the address in the settings", passing=True)
 
 
-def _ours(settings: Settings, name: str, service: Service | None, thorough: bool) -> Finding:
+def _own(settings: Settings, name: str, service: Service | None, thorough: bool) -> Finding:
     title = TITLES[name]
-    if name == "postgres":  # known by its data folder, whoever started it
+    if name == "postgres":  # identified by its data folder
         return Finding(EmbeddedPostgres(settings.var).running() is not None, f"{title} does not run")
     if service is None or service.running is None:
         return Finding(False, f"{title} does not run")
     if service.alive:
-        there = listens(service.running, service.port) if thorough else not ports.is_free(service.port)
-        return Finding(there, f"{title} does not listen on port {service.port} yet", passing=True)
+        listening = listens(service.running, service.port) if thorough else not ports.is_free(service.port)
+        return Finding(listening, f"{title} does not listen on port {service.port} yet", passing=True)
     if ports.is_free(service.port):
         return Finding(False, f"{title} does not run")
     return Finding(False, f"{title} does not run, and another program uses its port {service.port}")
 
 
 def _authorization(name: str) -> dict[str, str] | None:
-    """The login of a server that is not ours, as its client reads it; None when MLflow has it from another place."""
+    """Return the headers for an external server, as its client reads them; None if MLflow reads its login elsewhere."""
     if name == "prefect":
         return login_headers({})
     if os.environ.keys() & _MLFLOW_ELSEWHERE or Path("~/.mlflow/credentials").expanduser().exists():

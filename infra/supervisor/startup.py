@@ -1,4 +1,4 @@
-"""Starts, finds and stops what Tailorbird stands on: PostgreSQL, MLflow, Prefect, their clients, and Data Docs."""
+"""Starts, finds and stops the services: PostgreSQL, MLflow, Prefect, the worker, the reconciler and Data Docs."""
 
 import contextlib
 import time
@@ -52,15 +52,15 @@ from models.errors import TailorbirdError
 __all__ = ["NEEDED", "Endpoints", "ServicesDownError", "endpoints", "ensure", "export", "reachable", "start", "stop"]
 
 _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_command}
-"""Processes that have no address of their own."""
+"""The commands of processes without an address."""
 
 
 def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoints:
-    """Start what is neither configured elsewhere nor running yet, and wait until all of it answers.
+    """Start the services that are neither external nor running, and wait until all answer.
 
     `demo` makes this an installation of the demo. Raises DemoRefusedError when it holds a shop's own data.
     """
-    placements.configured(settings)  # a mistake in it shows now, and not in the first run at night
+    placements.configured(settings)  # report a mistake now, and not in the first scheduled run
     deployment_file.check(settings)
     notification_blocks.addresses(settings)
     with permissions.private_files(), state_file.locked(settings.var, report):
@@ -74,7 +74,7 @@ def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoi
 
 
 def stop(settings: Settings, report: Reporter) -> None:
-    """Stop what `start` started: commands, then the worker and the reconciler, the servers, and PostgreSQL last."""
+    """Stop commands first, then the worker and the reconciler, the servers, and PostgreSQL last."""
     with permissions.private_files(), state_file.locked(settings.var, report):
         known = state_file.load(settings.var)
         _end_commands(settings)
@@ -91,26 +91,26 @@ def stop(settings: Settings, report: Reporter) -> None:
 
 
 def _end_commands(settings: Settings) -> None:
-    """Ask running commands to end while Prefect can still be told; those that do not listen end a little later."""
+    """Ask running commands to end while Prefect still answers; those that do not react end a little later."""
     for command in records.running(settings.var):
         command.request_end()
     until = time.monotonic() + watch.LONGEST_END
     while records.running(settings.var) and time.monotonic() < until:
         time.sleep(0.1)
-    with contextlib.suppress(OSError, TailorbirdError):  # a courtesy: the next `up` repeats it
+    with contextlib.suppress(OSError, TailorbirdError):  # optional: the next `up` repeats it
         crashes.mark_crashed(endpoints(settings), settings.var)
 
 
 def under_way(settings: Settings) -> list[str]:
-    """Return what `stop` would end, a line each: commands, and runs of the worker."""
+    """Return a line for each command and each run of the worker that `stop` would end."""
     return [work.description for work in works.under_way(settings)]
 
 
 def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:
-    """Tell our own Prefect; another one may have workers on other machines in the same pool."""
+    """Mark the worker's runs as crashed in the own Prefect; an external one may have other workers in the same pool."""
     if "prefect" in known and known["prefect"].alive:
         login = {"PREFECT_API_AUTH_STRING": prefect_login(settings)}
-        with contextlib.suppress(OSError):  # it is a courtesy: the next `up` repeats it
+        with contextlib.suppress(OSError):  # optional: the next `up` repeats it
             flow_runs.crash_worker_runs(PrefectClient.at(known["prefect"].address, login), deployments.POOL)
 
 
@@ -120,7 +120,7 @@ def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | 
 
 
 class _Startup:
-    """One `up`: the order in which services are started, and what each of them needs from the others."""
+    """One `up`, which starts the services in the order of their dependencies."""
 
     def __init__(self, settings: Settings, report: Reporter, *, demo: bool) -> None:
         self.demo = demo
@@ -131,9 +131,9 @@ class _Startup:
         self.launcher = Launcher(self.settings, known, report)
 
     def run(self) -> bool:
-        """Start everything; False when all of it ran already.
+        """Start everything; return False if all of it ran already.
 
-        Servers boot while the schema is brought up to date, and deployments are sent while the worker boots.
+        Servers boot during the migration of the schema, and the worker boots during the registration of deployments.
         """
         admin = self._postgres()
         self._own(admin, DATABASE)
@@ -153,10 +153,10 @@ class _Startup:
         if role_rights.ensure(self.settings, admin, make_url(url), self.report):
             self.launcher.started.append("roles")
         self._await("prefect")
-        permissions.close(self.settings.var / "prefect")  # it copies its pages with the modes they are installed with
+        permissions.close(self.settings.var / "prefect")  # Prefect copies its pages with their installed modes
         for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
             self.report(line)
-        self._await("mlflow")  # it may still move to another port, which the worker and the reconciler start with
+        self._await("mlflow")  # it may still move to another port, which the worker and the reconciler need
         self._work(endpoints(self.given))
         self._await("docs")
         for name in _CLIENTS:
@@ -164,7 +164,7 @@ class _Startup:
         return bool(self.launcher.started)
 
     def _postgres(self) -> URL:
-        """The server everything else lives on: the URL that may create databases there."""
+        """Start PostgreSQL if it is not external; return the URL of the role that may create databases."""
         if self.settings.database_url is not None:
             return addresses.database(self.settings.database_url.get_secret_value())
         server = EmbeddedPostgres(self.settings.var, self.settings.postgres_port)
@@ -179,13 +179,13 @@ class _Startup:
         return admin
 
     def _own(self, admin: URL, name: str) -> URL:
-        """The database of that name."""
+        """Return the URL of the database of that name; create it if needed."""
         if self.settings.database_url is None:
             return roles.give_own_database(admin, name, secret(self.settings, name))
         return admin if name == DATABASE else roles.share_server(admin, name)
 
     def _docs(self) -> None:
-        """The server of Data Docs, or its end when it is not wanted any more."""
+        """Start the server of Data Docs, or stop it if the settings disable it."""
         known = self.launcher.known
         if serves_docs(self.settings):
             self.launcher.server("docs", partial(servers.docs_command, self.settings))
@@ -195,12 +195,12 @@ class _Startup:
             self.report("Data Docs are not served any more")
 
     def _await(self, name: str) -> None:
-        """Wait for a server of ours, or look at the given one."""
+        """Wait for an own server, or check an external one."""
         probes.check_given(self.settings, name)
         self.launcher.await_server(name)
 
     def _work(self, now: Endpoints) -> None:
-        """Pool, deployments, worker and reconciler: the first two only when they differ from what Prefect has."""
+        """Register pool and deployments if they changed, and start the worker and the reconciler."""
         client, demo = PrefectClient.of(now), demo_installation.is_demo(self.settings.var)
         log = servers.log(self.settings, "deploy")
         deployments.ensure_pool(client)
@@ -219,11 +219,11 @@ class _Startup:
         self._remember_alerts()
 
     def _remember_alerts(self) -> None:
-        """Prefect sends alerts from now on to where the settings say; no process is started again for that."""
+        """Store the new alert addresses with the reconciler: Prefect sends alerts, so no process needs a restart."""
         known, variable = self.launcher.known["reconciler"], variable_of("alerts")
         now = {name: value for name, value in settings_in_use.described(self.settings).items() if name == variable}
-        settings_ = {name: value for name, value in known.settings.items() if name != variable}
-        self.launcher.remember("reconciler", replace(known, settings=settings_ | now))
+        others = {name: value for name, value in known.settings.items() if name != variable}
+        self.launcher.remember("reconciler", replace(known, settings=others | now))
 
     def _clients(self, now: Endpoints) -> None:
         known = self.launcher.known.get("reconciler")

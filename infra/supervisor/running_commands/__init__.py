@@ -1,1 +1,1 @@
-"""Commands that are running: who they are, when they have to end, and what Prefect is told of killed ones."""
+"""Tracks running commands: records them, ends them, and marks the runs of killed ones as crashed."""

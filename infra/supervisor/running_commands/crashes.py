@@ -1,4 +1,4 @@
-"""Marks the runs of killed commands as crashed: Prefect would show them as running for ever."""
+"""Marks the runs of killed commands as crashed: Prefect would show them as running forever."""
 
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ _WHY: Final = "The process of `{}` is gone: it was killed, or its machine stoppe
 
 
 def mark_crashed(endpoints: Endpoints, var: Path) -> list[str]:
-    """Mark them, and return a line for each; a command without a run in Prefect is forgotten.
+    """Mark the runs of killed commands, and return a line for each. Delete the records of these commands.
 
     Raises PrefectError when Prefect does not answer; the records stay for the next time.
     """

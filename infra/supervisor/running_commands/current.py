@@ -1,4 +1,4 @@
-"""This process as a running command: its record, and the watch of its services."""
+"""Records this process as a running command, and watches its services."""
 
 import shlex
 import sys
@@ -17,7 +17,7 @@ _LONGEST = 120
 
 
 class Work:
-    """What one command does with the services; `end` it when its flow has ended."""
+    """The record and the watch of one command; `end` it when its flow has ended."""
 
     def __init__(self, record: Record | None = None, watch: Watch | None = None) -> None:
         self._record, self._watch = record, watch
@@ -25,11 +25,14 @@ class Work:
     def note_flow_run(self, run_id: str) -> None:
         """Record the run in Prefect, so that it is marked as crashed if this process is killed."""
         if self._record is not None:
-            with suppress(OSError):  # a full disk: the work goes on
+            with suppress(OSError):  # a full disk: the work continues
                 self._record.add_flow_run(run_id)
 
     def end(self, *, forget: bool) -> None:
-        """Watch no more, and `forget` the record if Prefect knows the end; else whoever looks next compares the two."""
+        """Stop watching, and delete the record (`forget`) if Prefect knows the end.
+
+        Otherwise a later command checks.
+        """
         if self._watch is not None:
             self._watch.end()
         if self._record is not None and forget:
@@ -37,7 +40,7 @@ class Work:
 
     @property
     def explained(self) -> bool:
-        """Whether the watch has printed why the command ends."""
+        """Return whether the watch has printed why the command ends."""
         return self._watch is not None and self._watch.explained
 
 
@@ -45,10 +48,10 @@ _works: list[Work] = []
 
 
 def begin(settings: Settings, needed: Collection[str], report: Reporter) -> Work:
-    """Record this process and watch the services that it needs; without a writable `var` it runs unrecorded."""
+    """Record this process and watch its services; without a writable `var` the command runs without a record."""
     work = Work()
     with suppress(OSError), private_files():
-        record = Record.open(settings.var, _words())
+        record = Record.open(settings.var, _command_line())
         work = Work(record)
         if threading.current_thread() is threading.main_thread():
             watch = Watch(settings, needed, record.command, report)
@@ -59,10 +62,10 @@ def begin(settings: Settings, needed: Collection[str], report: Reporter) -> Work
 
 
 def explained() -> bool:
-    """Return whether this process ends for a reason that is printed already."""
+    """Return whether the reason for the end of this process is printed already."""
     return any(work.explained for work in _works)
 
 
-def _words() -> str:
-    words = addresses.redact(shlex.join(["tailorbird", *sys.argv[1:]]))
-    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+def _command_line() -> str:
+    line = addresses.redact(shlex.join(["tailorbird", *sys.argv[1:]]))
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -1,8 +1,8 @@
-"""Records of running commands, in `<var>/commands`.
+"""Stores records of running commands in `<var>/commands`.
 
-A command holds a lock on the file of its record while it lives. So a file without a lock is that of a killed command,
-on whichever host of a shared `var`, and no later process with the same pid is taken for it. Processes that it began may
-keep the lock for some seconds after a kill; on its own host its process is looked at too.
+A live command holds a lock on the file of its record. A file without a lock belongs to a killed command, on any host of
+a shared `var`, and a later process with the same pid is not mistaken for it. Children of a killed command may keep the
+lock for some seconds, so its own host also checks the process.
 """
 
 import fcntl
@@ -26,27 +26,27 @@ _END: Final = ".end"
 
 @dataclass(frozen=True)
 class RunningCommand:
-    """A command that has a record."""
+    """A command with a record."""
 
     path: Path
     pid: int
     words: str
-    """As it was typed, without passwords."""
+    """The command line without passwords."""
     since: str
-    """The moment it began, in UTC."""
+    """Its start, in UTC."""
     flow_run: str = ""
-    """The id of its run in Prefect, once there is one."""
+    """The id of its run in Prefect; empty before there is one."""
     host: str = ""
-    """The machine or container that it runs on."""
+    """The machine or container that runs it."""
 
     @property
     def flow(self) -> str:
-        """The word after `tailorbird`: the name of its flow, if it has one."""
+        """Return the word after `tailorbird`, which is the name of its flow if it has one."""
         return self.words.partition(" ")[2].partition(" ")[0]
 
     @property
     def gone(self) -> bool:
-        """Whether its process has ended on this host, while one that it began still has its lock."""
+        """Return whether its process has ended on this host, while a child still holds its lock."""
         if self.host != gethostname():
             return False
         try:
@@ -56,11 +56,11 @@ class RunningCommand:
 
     @property
     def has_to_end(self) -> bool:
-        """Whether it was asked to end."""
+        """Return whether it has to end."""
         return self.path.with_suffix(_END).exists()
 
     def request_end(self) -> None:
-        """Ask it to end; it looks for that every second."""
+        """Ask the command to end; it checks every second."""
         self.path.with_suffix(_END).touch(mode=0o600)
 
     def forget(self) -> None:
@@ -69,12 +69,12 @@ class RunningCommand:
         self.path.unlink(missing_ok=True)
 
     def __str__(self) -> str:
-        """Return the command and since when it runs."""
+        """Return the command and its start."""
         return f"`{self.words}` (process {self.pid}, since {self.since[:16].replace('T', ' ')} UTC)"
 
 
 class Record:
-    """The record of this process; it lasts until `close`, or until the process ends."""
+    """The record of this process, until `close` or the end of the process."""
 
     def __init__(self, command: RunningCommand, file: TextIO) -> None:
         self.command = command
@@ -82,7 +82,7 @@ class Record:
 
     @classmethod
     def open(cls, var: Path, words: str) -> Self:
-        """Make the record and lock it before others can see it."""
+        """Create the record, locked before others can see it."""
         folder = var / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / f"{os.getpid()}-{token_hex(4)}{_RECORD}"
@@ -101,18 +101,18 @@ class Record:
         return cls(command, file)
 
     def add_flow_run(self, run_id: str) -> None:
-        """Write down the id of the run in Prefect."""
+        """Add the id of the run in Prefect."""
         self._file.write(json.dumps({"flow_run": run_id}) + "\n")
         self._file.flush()
 
     def close(self) -> None:
-        """Forget the command: it has ended by itself."""
+        """Delete the record: the command has ended by itself."""
         self.command.forget()
         self._file.close()
 
 
 def running(var: Path) -> list[RunningCommand]:
-    """Return the other commands that run, the oldest first."""
+    """Return the other running commands, the oldest first."""
     commands = [_read(path, file) for path, file in _opened(var) if not _lock(file)]
     others = [
         command for command in commands if command is not None and command.pid != os.getpid() and not command.gone
@@ -121,7 +121,7 @@ def running(var: Path) -> list[RunningCommand]:
 
 
 def killed(var: Path) -> Iterator[RunningCommand]:
-    """Yield the commands that ended without closing their records; no other process gets the same one meanwhile."""
+    """Yield the commands that ended without closing their records, each locked against other processes."""
     for path, file in _opened(var):
         if _lock(file) and path.exists():
             command = _read(path, file)
@@ -133,12 +133,12 @@ def killed(var: Path) -> Iterator[RunningCommand]:
 
 def _opened(var: Path) -> Iterator[tuple[Path, TextIO]]:
     for path in list((var / FOLDER).glob(f"*{_RECORD}")):
-        with suppress(FileNotFoundError), path.open() as file:  # it may end at this moment
+        with suppress(FileNotFoundError), path.open() as file:  # it may be ending
             yield path, file
 
 
 def _lock(file: TextIO) -> bool:
-    """Take the lock of a file; False while a living command has it."""
+    """Try to lock a file; return False if a live command holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -147,7 +147,7 @@ def _lock(file: TextIO) -> bool:
 
 
 def _read(path: Path, file: TextIO) -> RunningCommand | None:
-    """Return what a record says; None if it was cut short by a full disk."""
+    """Read a record; return None if a full disk truncated it."""
     fields: dict[str, str] = {}
     try:
         for line in file:

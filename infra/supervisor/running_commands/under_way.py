@@ -1,4 +1,4 @@
-"""Finds what is under way or planned: the commands of this `var`, and the runs of the worker."""
+"""Finds work that is under way or planned: the commands of this `var`, and the runs of the worker."""
 
 import os
 from contextlib import suppress
@@ -12,11 +12,11 @@ from models.errors import TailorbirdError
 from models.monitoring.guidance.waiting import Work
 
 _OWN_RUN: Final = "PREFECT__FLOW_RUN_ID"
-"""The variable by which Prefect tells a process of the worker which run it is."""
+"""The variable in which Prefect passes the id of its run to a process of the worker."""
 
 
 def under_way(settings: Settings) -> list[Work]:
-    """Return what is under way besides this process; commands alone while Prefect does not answer."""
+    """Return the work under way except this process; only commands if Prefect does not answer."""
     commands = records.running(settings.var)
     works = [Work(command.flow, str(command)) for command in commands]
     known = {command.flow_run for command in commands} | {os.environ.get(_OWN_RUN, "")}
@@ -28,7 +28,7 @@ def under_way(settings: Settings) -> list[Work]:
 
 
 def next_run(deployment: str, settings: Settings) -> str:
-    """Return when the next planned run of a deployment begins; empty without one, or if Prefect does not answer."""
+    """Return the time of the next planned run of a deployment; empty without one, or if Prefect does not answer."""
     with suppress(OSError, TailorbirdError):
         planned = flow_runs.next_planned(endpoints(settings), deployment)
         if planned is not None:

@@ -1,4 +1,4 @@
-"""Ends a command whose services are stopped or gone: the clients of Prefect and MLflow would try for minutes."""
+"""Ends a command whose services are stopped or gone: the clients of Prefect and MLflow would retry for minutes."""
 
 import logging
 import os
@@ -16,23 +16,23 @@ from infra.supervisor.probes import probe
 from infra.supervisor.running_commands.records import RunningCommand
 
 _EVERY: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 PATIENCE: Final = 20.0
-"""Seconds that a service of ours may be gone: `up` may be starting it again."""
+"""Seconds that an own service may be gone: `up` may be restarting it."""
 _GRACE: Final = 8.0
-"""Seconds that the command has to end by itself."""
+"""Seconds in which the command should end by itself."""
 LONGEST_END: Final = _GRACE + 3 * _EVERY
-"""Seconds within which a command ends that was asked to."""
+"""Seconds within which a command ends after a request."""
 _SIGNAL: Final = signal.SIGUSR1
 _AGAIN: Final = "Nothing is lost: run `tailorbird up`, then the same command again."
 
 
 class ServicesGoneError(KeyboardInterrupt):
-    """Raised in the main thread when the command has to end. Like Ctrl-C, no step takes it for its own failure."""
+    """Raised in the main thread when the command has to end. As for Ctrl-C, no step treats it as its own failure."""
 
 
 class Watch(threading.Thread):
-    """Looks after the services that a command needs. `said` is true once it has printed why the command ends."""
+    """Watches the services that a command needs. `explained` is true after it has printed why the command ends."""
 
     def __init__(self, settings: Settings, needed: Collection[str], command: RunningCommand, report: Reporter) -> None:
         super().__init__(daemon=True, name="watch of the services")
@@ -42,16 +42,16 @@ class Watch(threading.Thread):
         self._over = threading.Event()
 
     def start(self) -> None:
-        """Begin; call it in the main thread."""
+        """Start watching; call it in the main thread."""
         signal.signal(_SIGNAL, _raise)
         super().start()
 
     def end(self) -> None:
-        """Let the command be: its work is done."""
+        """Stop watching: the command's work is done."""
         self._over.set()
 
     def run(self) -> None:
-        """Look until the work is done, or end the command."""
+        """Check until the work is done, or end the command."""
         gone = Absence(self._missing, PATIENCE)
         while not self._over.wait(_EVERY):
             reason = "`tailorbird down` stops the services" if self._command.has_to_end else gone.reason()
@@ -61,20 +61,20 @@ class Watch(threading.Thread):
     def _end(self, reason: str) -> None:
         self.explained = True
         self._report(f"tailorbird: {reason}, so this command ends. {_AGAIN}")
-        logging.disable(logging.CRITICAL)  # clients report the same with tracebacks
+        logging.disable(logging.CRITICAL)  # clients report the same fault with tracebacks
         os.kill(os.getpid(), _SIGNAL)
         if not self._over.wait(_GRACE):
             os._exit(1)  # as safe as a kill at any other moment
 
 
 class Absence:
-    """Remembers since when services are missing."""
+    """Measures how long services have been missing."""
 
     def __init__(self, missing: Callable[[], list[str]], patience: float) -> None:
         self._missing, self._patience, self._since = missing, patience, 0.0
 
     def reason(self) -> str:
-        """Return what is gone for too long; empty if nothing is."""
+        """Return which services have been missing for too long; empty if none."""
         names = self._missing()
         if not names:
             self._since = 0.0
@@ -86,7 +86,7 @@ class Absence:
 
 
 def _missing(settings: Settings, needed: Collection[str]) -> list[str]:
-    """Return the titles of our own services whose processes are gone; other servers are left to their clients."""
+    """Return the titles of own services whose processes are gone; clients handle external servers."""
     findings = probe(settings, needed)
     return [TITLES[name] for name, finding in findings.items() if not finding.reachable and not finding.passing]
 
