@@ -211,14 +211,14 @@ def score(
     """Make the lists of placements by the champion and publish each whole or not at all."""
     from infra.configuration.placements import one
     from infra.configuration.settings import load
-    from serving.queries.freshness import unconfigured, unconfigured_words
+    from serving.queries.freshness import unconfigured, unconfigured_line
 
     settings = load()
     for name in placement or ():
         one(settings, name)  # refused before anything is opened
     batches = running.flow("score", "mlflow")(placement or None, k)
     if others := unconfigured(running.database("serving"), settings):
-        running.print_message(unconfigured_words(others))
+        running.print_message(unconfigured_line(others))
     running.finish("batches", batches, as_json)
 
 

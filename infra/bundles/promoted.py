@@ -1,27 +1,26 @@
 """Opens the stored bundle of a row of `promotions`, after verifying that it is the model that the row names."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine
 
 from infra.bundles.bundle import Bundle, load
 from infra.bundles.manifest import BundleRefusedError, Manifest, verify
 from infra.configuration.settings import load as load_settings
+from infra.database.schema.promotion_rows import Promotion
 from infra.keys.credentials import FOLDER, find_secret, variable
 from infra.keys.fingerprints import PSEUDONYM, newest, rows
 from infra.keys.renamed_users import OtherKeyError
 
 
-def load_promoted(promotion: Mapping[str, Any]) -> Bundle:
+def load_promoted(promotion: Promotion) -> Bundle:
     """Verify and open a promotion's bundle. Raises BundleRefusedError."""
     bundle = load(Path(promotion["bundle"]), promotion["digest"])
     _check(promotion, bundle.manifest)
     return bundle
 
 
-def load_for_users(engine: Engine, promotion: Mapping[str, Any]) -> Bundle:
+def load_for_users(engine: Engine, promotion: Promotion) -> Bundle:
     """Open a promotion's bundle to look up single users. Raises OtherKeyError when this host cannot name its users.
 
     This happens on hosts without the pseudonym key if the key was rotated after the model's training.
@@ -41,14 +40,14 @@ def load_for_users(engine: Engine, promotion: Mapping[str, Any]) -> Bundle:
     return bundle
 
 
-def verify_promoted(promotion: Mapping[str, Any]) -> Manifest:
+def verify_promoted(promotion: Promotion) -> Manifest:
     """Verify all of a promotion's bundle and return its manifest. Raises BundleRefusedError."""
     manifest = verify(Path(promotion["bundle"]), promotion["digest"])
     _check(promotion, manifest)
     return manifest
 
 
-def _check(promotion: Mapping[str, Any], manifest: Manifest) -> None:
+def _check(promotion: Promotion, manifest: Manifest) -> None:
     """Compare kind and run of a bundle with its promotion; rows of older versions have no run."""
     kind, run_id = promotion["kind"], promotion["run_id"] or manifest.run_id
     if (manifest.kind, manifest.run_id) != (kind, run_id):

@@ -1,6 +1,6 @@
-"""What goes well with a product or a whole basket, for anybody or for one user."""
+"""Recommends items that go well with a product or a whole basket, for any visitor or for one user."""
 
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,25 +20,36 @@ _TOGETHER: Final = text(
     "SELECT for_item_id, item_id, title, price, currency, url, image, score FROM current_item_recommendations "
     "WHERE placement = :placement AND for_item_id = ANY (:items) AND NOT item_id = ANY (:items) ORDER BY item_id"
 )
-
-
-_AGREED: Final = text(
+_CONSENTED: Final = text(
     "SELECT FROM users WHERE user_key = :key AND consent "
     "AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = :key)"
 )
 
 
 class UnknownProductError(TailorbirdError):
-    """A product that no catalogue names."""
+    """No catalogue names a product."""
+
+
+class BasketItem(TypedDict):
+    """An item that goes with a basket. A `fit` of 0 is no better than chance."""
+
+    rank: int
+    item_id: str
+    title: str | None
+    price: float | None
+    currency: str | None
+    url: str | None
+    image: str | None
+    fit: float
 
 
 def basket_recommendations(
     engine: Engine, items: list[str], user_id: str | None = None, k: int = 10, placement: str = PLACEMENT
-) -> list[dict[str, Any]]:
-    """The `k` items that go best with all of `items`, from their published lists, best first; re-ranked for a user who
-    agreed to that.
+) -> list[BasketItem]:
+    """Return the `k` items that go best with all of `items`, best first, from the published lists of these items.
 
-    Raises UnknownProductError, UnknownUserError for a user id, and NoChampionError.
+    For a user who consented, they are ranked again by the user's preferences. Raises UnknownProductError,
+    UnknownUserError for a user id, and NoChampionError.
     """
     with engine.connect() as connection:
         known = set(connection.execute(_KNOWN, {"items": items}).scalars())
@@ -47,30 +58,38 @@ def basket_recommendations(
                 f"No catalogue names {', '.join(missing)}. Check the ids, or ingest the catalogue."
             )
         rows = connection.execute(_TOGETHER, {"placement": placement, "items": items}).mappings().all()
-        key = _agreed(connection, user_id) if user_id is not None else None
-    found = {row["item_id"]: row for row in rows}
-    names = np.array(sorted(found), dtype=np.str_)
+        key = _consented_key(connection, user_id) if user_id is not None else None
+    by_id = {row["item_id"]: row for row in rows}
+    names = np.array(sorted(by_id), dtype=np.str_)
     lifts = np.ones((len(items), len(names)), dtype=np.float32)
     for row in rows:
         lifts[items.index(row["for_item_id"]), np.searchsorted(names, row["item_id"])] = row["score"]
     fit = with_basket(lifts)
-    order = np.argsort(-fit, kind="stable") if key is None else for_user(fit, _liked(engine, key, names))
-    shown = []
-    for rank, at in enumerate(order[:k].tolist(), 1):
-        item = found[str(names[at])]
-        said = {name: item[name] for name in ("item_id", "title", "price", "currency", "url", "image")}
-        shown.append({"rank": rank, **said, "fit": round(float(fit[at]), 4)})
-    return shown
+    order = np.argsort(-fit, kind="stable") if key is None else for_user(fit, _preferences(engine, key, names))
+    return [
+        BasketItem(
+            rank=rank,
+            item_id=item["item_id"],
+            title=item["title"],
+            price=item["price"],
+            currency=item["currency"],
+            url=item["url"],
+            image=item["image"],
+            fit=round(float(fit[at]), 4),
+        )
+        for rank, at in enumerate(order[:k].tolist(), 1)
+        for item in [by_id[str(names[at])]]
+    ]
 
 
-def _agreed(connection: Connection, user_id: str) -> str | None:
-    """The user's pseudonym; None without consent, or when the user has left."""
+def _consented_key(connection: Connection, user_id: str) -> str | None:
+    """Return the user's key; None without consent, or for an erased user."""
     key = require_user_key(connection, user_id)
-    return key if connection.execute(_AGREED, {"key": key}).first() is not None else None
+    return key if connection.execute(_CONSENTED, {"key": key}).first() is not None else None
 
 
-def _liked(engine: Engine, key: str, names: NDArray[np.str_]) -> NDArray[np.float32]:
-    """What the champion thinks of these items for the user; -inf where it has nothing to say."""
+def _preferences(engine: Engine, key: str, names: NDArray[np.str_]) -> NDArray[np.float32]:
+    """Return the champion's scores of these items for the user; -inf for items that it does not know."""
     model = load_for_users(engine, champion(engine)).model
     scores = model.scores(index_of(model.users, np.array([key], dtype=np.str_)))[0]
     at = index_of(model.items, names)

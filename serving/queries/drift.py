@@ -1,10 +1,12 @@
-"""What drift was seen in: the champion's calibration, and the latest windows."""
+"""Reads the champion's drift calibration and the latest windows."""
 
-from typing import Any, Final
+from typing import Final, TypedDict, cast
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, RowMapping, text
 
-_USUAL: Final = """
+from models.primitives.json_types import JsonObject
+
+_CALIBRATION: Final = """
     SELECT calibration_id, model_version, window_days, windows, reference_from, reference_to, made_by, reason,
         (calibration ->> 'limit')::float AS joint_threshold, (calibration ->> 'between')::float AS windows_between,
         (calibration ->> 'false_alarms')::float AS false_alarm_rate
@@ -13,17 +15,61 @@ _USUAL: Final = """
 _REPORTS: Final = """
     SELECT report_id, model_version, window_from, window_to, verdict, joint, joint_threshold, drivers, signals, feed,
         decision, reasons, request_id, page
-    FROM drift_reports ORDER BY window_to DESC, report_id DESC LIMIT :most
+    FROM drift_reports ORDER BY window_to DESC, report_id DESC LIMIT :limit
 """
 
 
-def drift(engine: Engine, most: int = 10) -> dict[str, Any]:
-    """`usual`, None before the first calibration, and `windows`, the latest first; times as ISO texts."""
+class CalibrationRow(TypedDict):
+    """The newest calibration: the reference windows and their limits. Times are ISO texts."""
+
+    calibration_id: int
+    model_version: int
+    window_days: int
+    windows: int
+    reference_from: str
+    reference_to: str
+    made_by: str
+    reason: str
+    joint_limit: float
+    windows_between: float
+    false_alarm_rate: float
+
+
+class WindowRow(TypedDict):
+    """One window and its verdict. Times are ISO texts."""
+
+    report_id: int
+    model_version: int
+    window_from: str
+    window_to: str
+    verdict: str
+    joint: float | None
+    joint_limit: float | None
+    drivers: list[str]
+    signals: list[JsonObject]
+    feed: list[JsonObject]
+    decision: str
+    reasons: list[str]
+    request_id: int | None
+    page: str | None
+
+
+class DriftHistory(TypedDict):
+    """The calibration, None before the first one, and the windows, the latest first."""
+
+    usual: CalibrationRow | None
+    windows: list[WindowRow]
+
+
+def drift(engine: Engine, limit: int = 10) -> DriftHistory:
+    """Return the newest calibration and the latest windows."""
     with engine.connect() as connection:
-        usual = connection.execute(text(_USUAL)).mappings().first()
-        rows = connection.execute(text(_REPORTS), {"most": most}).mappings().all()
-    return {"usual": _plain(usual) if usual else None, "windows": [_plain(row) for row in rows]}
+        calibration = connection.execute(text(_CALIBRATION)).mappings().first()
+        rows = connection.execute(text(_REPORTS), {"limit": limit}).mappings().all()
+    usual = cast(CalibrationRow, _plain(calibration)) if calibration else None
+    return {"usual": usual, "windows": [cast(WindowRow, _plain(row)) for row in rows]}
 
 
-def _plain(row: Any) -> dict[str, Any]:
+def _plain(row: RowMapping) -> JsonObject:
+    """Return a row with its times as ISO texts."""
     return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}

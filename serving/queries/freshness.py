@@ -1,9 +1,9 @@
-"""Whether what placements show is as new as they promise."""
+"""Judges whether the lists of placements are as fresh as configured."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final, NotRequired, TypedDict
 
 from sqlalchemy import Engine, text
 
@@ -17,22 +17,43 @@ NEVER: Final = "no lists yet"
 _CHECKED: Final = text("SELECT placement, checked_at FROM placements ORDER BY placement")
 
 
-def judged(
-    shown: Iterable[Mapping[str, Any]], settings: Settings, champion_version: int | None = None
-) -> list[dict[str, Any]]:
+class PlacementRow(TypedDict):
+    """The live lists of a placement. A placement without lists has only a name and a state."""
+
+    placement: str
+    batch_id: int | None
+    about: NotRequired[str]
+    """The subject of the lists: `user` or `item`."""
+    model_version: NotRequired[int]
+    lists: NotRequired[int]
+    recommendations: NotRequired[int]
+    published_at: NotRequired[str]
+    checked_at: NotRequired[str]
+    moved_by: NotRequired[str | None]
+    """The person who rolled the lists back."""
+    hours: NotRequired[float]
+    """Hours since the lists were made, or checked to be up to date."""
+    users: NotRequired[int | None]
+    """Users who may have a list; None for lists about items."""
+    state: NotRequired[str]
+
+
+def judged(live: Iterable[PlacementRow], settings: Settings, champion_version: int | None = None) -> list[PlacementRow]:
     """Return each placement with its `state`: fresh, stale, of another version, rolled back, not configured, no lists.
 
     Raises PlacementError for a configuration that cannot be used.
     """
-    there = configured(settings)
-    rows = {row["placement"]: dict(row) for row in shown}
+    placements = configured(settings)
+    rows: dict[str, PlacementRow] = {row["placement"]: {**row} for row in live}
     for name, row in rows.items():
-        row["state"] = _state(row, there[name].fresh_hours if name in there else None, champion_version)
-    missing = [{"placement": name, "batch_id": None, "state": NEVER} for name in there if name not in rows]
+        row["state"] = _state(row, placements[name].fresh_hours if name in placements else None, champion_version)
+    missing: list[PlacementRow] = [
+        {"placement": name, "batch_id": None, "state": NEVER} for name in placements if name not in rows
+    ]
     return [*rows.values(), *missing]
 
 
-def _state(row: Mapping[str, Any], limit: float | None, champion_version: int | None) -> str:
+def _state(row: PlacementRow, limit: float | None, champion_version: int | None) -> str:
     if limit is None:
         return "no longer configured; its last lists stay"
     if champion_version is not None and row["model_version"] != champion_version:
@@ -45,29 +66,29 @@ def _state(row: Mapping[str, Any], limit: float | None, champion_version: int | 
 
 
 def unconfigured(engine: Engine, settings: Settings) -> dict[str, str]:
-    """Return the placements that show lists but are no longer configured, and of when these are.
+    """Return the placements with lists that are no longer configured, and the time of their lists.
 
     Empty if the configuration cannot be used.
     """
     with suppress(PlacementError):
-        there = configured(settings)
+        placements = configured(settings)
         with engine.connect() as connection:
             rows = connection.execute(_CHECKED).tuples()
-            return {name: _moment(checked) for name, checked in rows if name not in there}
+            return {name: _moment(checked) for name, checked in rows if name not in placements}
     return {}
 
 
 def unconfigured_note(engine: Engine, settings: Settings, placement: str) -> str:
-    """Return that a placement is no longer configured, and of when its lists are; empty for others."""
+    """Return a note that a placement is no longer configured, with the time of its lists; empty for others."""
     moment = unconfigured(engine, settings).get(placement)
     again = f"For newer ones, configure it again, then run `tailorbird score {placement}`."
     return f"{placement} is no longer configured; its lists are of {moment}. {again}" if moment else ""
 
 
-def unconfigured_words(found: Mapping[str, str]) -> str:
-    """Return a line that names the placements that `unconfigured` found; empty for none."""
-    names = ", ".join(f"{name} (lists of {moment})" for name, moment in found.items())
-    return f"No longer configured, but still shown: {names}." if found else ""
+def unconfigured_line(placements: Mapping[str, str]) -> str:
+    """Return a line with the placements that `unconfigured` found; empty for none."""
+    names = ", ".join(f"{name} (lists of {moment})" for name, moment in placements.items())
+    return f"No longer configured, but still shown: {names}." if placements else ""
 
 
 def _moment(at: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Counts for whom lists may be made, beside the lists that a placement shows."""
+"""Counts the users who may have lists, and those without one."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,14 +12,14 @@ _USERS: Final = text("""
 
 
 def users_with_consent(connection: Connection) -> int:
-    """Return how many users may have lists."""
+    """Return the number of users who may have lists."""
     return int(connection.execute(_USERS).scalar_one())
 
 
 def lacking_words(row: Mapping[str, Any]) -> str:
-    """Return how many users have no list; empty for lists about items, and if there is one for each user.
+    """Return how many users have no list; empty for lists about items, and if every user has one.
 
-    Users who withdrew their consent since may still count among the lists, so there may be more.
+    It is a minimum: lists of users who withdrew their consent later still count.
     """
     users, lists = row.get("users") or 0, row.get("lists") or 0
     return f"at least {users - lists:,} of {users:,} users have none" if users > lists else ""

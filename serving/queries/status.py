@@ -1,6 +1,6 @@
-"""Where things stand: the ledger's sums, champion and challenger, the live batch."""
+"""Reads the state of the installation: sums of the ledger, champion, challenger and live lists."""
 
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from sqlalchemy import Connection, Engine, func, select, text
 
@@ -8,13 +8,61 @@ from infra.database.schema.ledger_schema import COMMITTED
 from infra.database.schema.schema import LEDGER, ingest_batches, promotions, quarantine, recommendation_batches, reviews
 from infra.overview.unfinished import unfinished
 from models.ingest.check.file_names import file_name
+from serving.queries.freshness import PlacementRow
 from serving.queries.list_counts import users_with_consent
 
-_SHOWN = ("batch_id", "dataset", "source", "status", "active")
+
+class UnfinishedRow(TypedDict):
+    """A batch whose ingest or undo is not finished; without `active` it was interrupted."""
+
+    batch_id: str
+    dataset: str
+    source: str
+    status: str
+    active: bool
+    file: str
 
 
-def status(engine: Engine, placement: str = "home") -> dict[str, Any]:
-    """The installation's state as plain values; what is not there yet is None."""
+class ChampionRow(TypedDict):
+    """The champion: its kind, its version and its figures."""
+
+    name: str
+    version: int
+    metrics: dict[str, float]
+
+
+class ChallengerRow(TypedDict):
+    """The newest version that passed the gate and waits for a decision. Times are ISO texts."""
+
+    version: int
+    requested_at: NotRequired[str]
+    expires_at: NotRequired[str]
+
+
+class LiveBatch(TypedDict):
+    """The batch of lists that a placement shows."""
+
+    id: int
+    model_version: int
+    users: int
+    recommendations: int
+    published_at: str
+
+
+class Status(TypedDict):
+    """The state of the installation; parts that do not exist yet are None."""
+
+    ledger: dict[str, int]
+    waiting: int
+    unfinished: list[UnfinishedRow]
+    champion: ChampionRow | None
+    challenger: ChallengerRow | None
+    batch: LiveBatch | None
+    placements: list[PlacementRow]
+
+
+def status(engine: Engine, placement: str = "home") -> Status:
+    """Read the state of the installation."""
     with engine.connect() as connection:
         return {
             "ledger": _ledger(connection),
@@ -28,22 +76,22 @@ def status(engine: Engine, placement: str = "home") -> dict[str, Any]:
 
 
 _LISTS = """
-    SELECT shown.placement, shown.batch_id, batch.subject_kind, batch.model_version, batch.users AS lists,
-        batch.recommendations, shown.published_at, shown.checked_at, shown.moved_by,
-        extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
-    FROM placements AS shown JOIN recommendation_batches AS batch USING (batch_id) ORDER BY shown.placement
+    SELECT live.placement, live.batch_id, batch.about, batch.model_version, batch.users AS lists,
+        batch.recommendations, live.published_at, live.checked_at, live.moved_by,
+        extract(epoch FROM now() - live.checked_at) / 3600 AS hours
+    FROM placements AS live JOIN recommendation_batches AS batch USING (batch_id) ORDER BY live.placement
 """
 
 
-def _placements(connection: Connection) -> list[dict[str, Any]]:
-    """What each placement shows; `hours` since it was last made, or found to be what would be made."""
+def _placements(connection: Connection) -> list[PlacementRow]:
+    """Return the live lists of each placement."""
     rows = [dict(row) for row in connection.execute(text(_LISTS)).mappings()]
     users = users_with_consent(connection) if rows else 0
     for row in rows:
         row |= {name: row[name].isoformat() for name in ("published_at", "checked_at")}
         row["hours"] = round(float(row["hours"]), 2)
-        row["users"] = users if row["subject_kind"] == "user" else None
-    return rows
+        row["users"] = users if row["about"] == "user" else None
+    return cast(list[PlacementRow], rows)
 
 
 def _ledger(connection: Connection) -> dict[str, int]:
@@ -53,45 +101,55 @@ def _ledger(connection: Connection) -> dict[str, int]:
 
 
 def _waiting(connection: Connection) -> int:
-    """Return how many rows wait in quarantine now."""
+    """Return the number of rows that wait in quarantine now."""
     count = select(func.count(quarantine.c.row_number)).where(quarantine.c.replayed_at.is_(None))
     return int(connection.execute(count).scalar_one())
 
 
-def _unfinished(connection: Connection) -> list[dict[str, Any]]:
-    """Return the batches that are coming in or being undone; those that are not `active` were cut short."""
-    found = unfinished(connection)
-    return [{name: row[name] for name in _SHOWN} | {"file": file_name(row["location"])} for row in found]
+def _unfinished(connection: Connection) -> list[UnfinishedRow]:
+    return [
+        UnfinishedRow(
+            batch_id=batch.batch_id,
+            dataset=batch.dataset,
+            source=batch.source,
+            status=batch.status,
+            active=batch.active,
+            file=file_name(batch.location),
+        )
+        for batch in unfinished(connection)
+    ]
 
 
-def _champion(connection: Connection) -> dict[str, Any] | None:
+def _champion(connection: Connection) -> ChampionRow | None:
     newest = select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)
     row = connection.execute(newest).mappings().first()
     return None if row is None else {"name": row["kind"], "version": row["model_version"], "metrics": row["metrics"]}
 
 
-def _challenger(connection: Connection) -> dict[str, Any] | None:
-    """The newest version that passed the gate and waits for a person."""
+def _challenger(connection: Connection) -> ChallengerRow | None:
     waiting = select(reviews).where(reviews.c.passed, reviews.c.decision.is_(None))
     row = connection.execute(waiting.order_by(reviews.c.review_id.desc()).limit(1)).mappings().first()
-    moments = ("requested_at", "expires_at")
-    said = {name: row[name].isoformat() for name in moments if row[name]} if row else {}
-    return {"version": row["model_version"], **said} if row else None
+    if row is None:
+        return None
+    challenger = ChallengerRow(version=row["model_version"])
+    if row["requested_at"]:
+        challenger["requested_at"] = row["requested_at"].isoformat()
+    if row["expires_at"]:
+        challenger["expires_at"] = row["expires_at"].isoformat()
+    return challenger
 
 
-def _batch(connection: Connection, placement: str) -> dict[str, Any] | None:
+def _batch(connection: Connection, placement: str) -> LiveBatch | None:
     live = text("SELECT batch_id FROM placements WHERE placement = :placement")
     batch_id = connection.execute(live, {"placement": placement}).scalar()
-    found = select(recommendation_batches).where(recommendation_batches.c.batch_id == batch_id)
-    row = connection.execute(found).mappings().first()
-    return (
-        None
-        if row is None
-        else {
-            "id": row["batch_id"],
-            "model_version": row["model_version"],
-            "users": row["users"],
-            "recommendations": row["recommendations"],
-            "published_at": row["published_at"].isoformat(),
-        }
+    query = select(recommendation_batches).where(recommendation_batches.c.batch_id == batch_id)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    return LiveBatch(
+        id=row["batch_id"],
+        model_version=row["model_version"],
+        users=row["users"],
+        recommendations=row["recommendations"],
+        published_at=row["published_at"].isoformat(),
     )

@@ -1,36 +1,52 @@
-"""One user's recommendations, as they are published."""
+"""Reads one user's published recommendations."""
 
-from typing import Any
+from typing import Final, TypedDict, cast
 
 from sqlalchemy import Connection, Engine, text
 
 from infra.keys.identity import user_key_of
 from models.errors import TailorbirdError
 
-_SHELF = text(
+_USER_LIST: Final = text(
     "SELECT rank, item_id, title, score, reason, url, image, model_version, batch_id FROM recommendations_by_user_id "
     "WHERE placement = :placement AND user_id = :user_id ORDER BY rank"
 )
-_SOMEBODY = text("SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT 1")
+_EXAMPLE: Final = text(
+    "SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT 1"
+)
 
 
 class UnknownUserError(TailorbirdError):
-    """A user id that was never ingested."""
+    """A user id was never ingested."""
+
+
+class ListRow(TypedDict):
+    """One item of a user's published list."""
+
+    rank: int
+    item_id: str
+    title: str | None
+    score: float
+    reason: str
+    url: str | None
+    image: str | None
+    model_version: int
+    batch_id: int
 
 
 def require_user_key(connection: Connection, user_id: str) -> str:
-    """The user's pseudonym; raises UnknownUserError."""
+    """Return the user's key. Raises UnknownUserError."""
     user_key = user_key_of(connection, user_id)
     if user_key is None:
         raise UnknownUserError(f"Nobody with the id {user_id!r} was ever ingested. Check the id, or ingest first.")
     return user_key
 
 
-def user_list(engine: Engine, user_id: str, placement: str = "home") -> list[dict[str, Any]]:
-    """Return the user's list, best first. It is empty for an unknown user too, whom the reader role cannot tell."""
+def user_list(engine: Engine, user_id: str, placement: str = "home") -> list[ListRow]:
+    """Return the user's list, best first. It is empty for an unknown user, because the reader role knows no users."""
     with engine.connect() as connection:
-        rows = connection.execute(_SHELF, {"placement": placement, "user_id": user_id})
-        return [dict(row) for row in rows.mappings()]
+        rows = connection.execute(_USER_LIST, {"placement": placement, "user_id": user_id})
+        return [cast(ListRow, dict(row)) for row in rows.mappings()]
 
 
 def require_user(engine: Engine, user_id: str) -> None:
@@ -40,7 +56,7 @@ def require_user(engine: Engine, user_id: str) -> None:
 
 
 def example_user(engine: Engine, placement: str = "home") -> str | None:
-    """The raw id of one user with a list, to show as an example: always the first."""
+    """Return the raw id of the first user with a list, as an example; None without lists."""
     with engine.connect() as connection:
-        user_id: str | None = connection.execute(_SOMEBODY, {"placement": placement}).scalar()
+        user_id: str | None = connection.execute(_EXAMPLE, {"placement": placement}).scalar()
     return user_id

@@ -17,7 +17,7 @@ from infra.overview.situation import step
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import PlacementError
 from models.monitoring.guidance.needs import NEEDS, refusal
-from serving.queries.freshness import unconfigured, unconfigured_words
+from serving.queries.freshness import unconfigured, unconfigured_line
 from tests.published import published, shelf
 
 ORIGIN = {"dataset_version": "d1", "metrics": {}, "bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
@@ -208,7 +208,7 @@ def test_readers_state_that_a_placement_is_no_longer_configured_and_of_when_its_
     services.recommend("late")
     why = "No list is published for this user yet. home is no longer configured;"
     assert why in capsys.readouterr().out
-    assert unconfigured_words(unconfigured(installation.engine, load())) == (
+    assert unconfigured_line(unconfigured(installation.engine, load())) == (
         "No longer configured, but still shown: goes-well-with (lists of 2026-11-10 04:32 UTC), "
         "home (lists of 2026-11-10 04:32 UTC)."
     )

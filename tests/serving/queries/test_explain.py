@@ -116,7 +116,7 @@ def test_what_is_no_candidate_or_unknown_to_the_model_is_said_to_be_so(shop: Eng
     other = next(name for name in model.items.tolist() if name not in ranked(model))
     assert "not among the candidates" in explain(shop, "raw u000", other)["why"]
     assert "does not know the item" in explain(shop, "raw u000", "new")["why"]
-    assert "has not learned from the user" in explain(shop, "raw newcomer", ranked(model)[4])["why"]
+    assert "was not trained on this user" in explain(shop, "raw newcomer", ranked(model)[4])["why"]
 
 
 def test_an_item_that_a_rule_keeps_off_is_told_with_the_rule(
