@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from infra.database.schema.promotion_rows import Promotion
 from models.evaluation.metrics.ranking import METRIC
 from models.gate.results import BETTER
-from models.monitoring.guidance.earlier_champion import Earlier
+from models.monitoring.guidance.earlier_champion import EarlierChampion
 
 _BEFORE: Final = text("""
     SELECT before.* FROM (SELECT * FROM promotions ORDER BY promotion_id DESC LIMIT 1) AS champion
@@ -22,10 +22,10 @@ def earlier_champion(connection: Connection) -> Promotion | None:
     return cast(Promotion, dict(row)) if row else None
 
 
-def beside(before: Promotion, champion: Promotion) -> Earlier:
+def beside(before: Promotion, champion: Promotion) -> EarlierChampion:
     """Return an earlier promotion with its score beside the champion's, from the champion's review if needed."""
     champion_score, earlier_score = champion["metrics"].get(METRIC), before["metrics"].get(METRIC)
     if before["dataset_version"] != champion["dataset_version"]:
         gain = next((check["value"] for check in champion["gate"] if check["name"] == BETTER), None)
         earlier_score = None if champion_score is None or gain is None else champion_score - gain
-    return Earlier(before["model_version"], before["kind"], earlier_score, champion_score)
+    return EarlierChampion(before["model_version"], before["kind"], earlier_score, champion_score)

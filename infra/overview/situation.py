@@ -16,9 +16,9 @@ from infra.overview.earlier_champion import beside, earlier_champion
 from infra.overview.undone_batches import undone_batches
 from infra.overview.unfinished import cut_short, unfinished
 from infra.supervisor.running_commands.under_way import next_run, under_way
-from models.gate.results import Outcome, outcome_of
+from models.gate.results import Outcome, stored_outcome
 from models.lists.rules.placement_config import PlacementError
-from models.monitoring.guidance.earlier_champion import Earlier
+from models.monitoring.guidance.earlier_champion import EarlierChampion
 from models.monitoring.guidance.needs import refusal
 from models.monitoring.guidance.next_step import Step, next_step
 from models.monitoring.guidance.situation import LastReview, Situation
@@ -84,8 +84,8 @@ def read(engine: Engine, settings: Settings) -> Situation:
             undone_in_dataset=undone.get(str(version), ()),
             undone_in_champion=undone.get(champion["dataset_version"], ()) if champion else (),
             earlier=_earlier(connection, champion, undone) if champion else None,
-            left=superseded["model_version"] if superseded else None,
-            left_overridden=superseded["overridden"] if superseded else False,
+            rolled_back_version=superseded["model_version"] if superseded else None,
+            rolled_back_overridden=superseded["overridden"] if superseded else False,
             **lists,
             review_mode=settings.review,
             dataset_days=float(dataset.days) if dataset else 0,
@@ -126,7 +126,7 @@ def _champion(connection: Connection) -> Promotion | None:
     return cast(Promotion, dict(row)) if row else None
 
 
-def _earlier(connection: Connection, champion: Promotion, undone: Collection[str]) -> Earlier | None:
+def _earlier(connection: Connection, champion: Promotion, undone: Collection[str]) -> EarlierChampion | None:
     """Return the champion that a rollback would restore, if its data set contains no undone batch."""
     before = earlier_champion(connection)
     return beside(before, champion) if before and before["dataset_version"] not in undone else None
@@ -141,7 +141,7 @@ def _review(connection: Connection) -> LastReview | None:
         version=row["model_version"],
         dataset=row["dataset_version"],
         passed=row["passed"],
-        failed=tuple(check["name"] for check in row["gate"] if outcome_of(check) is Outcome.REFUSED),
+        failed=tuple(check["name"] for check in row["gate"] if stored_outcome(check) is Outcome.REFUSED),
         decision=row["decision"],
         reviewer=row["reviewer"] or "",
         expired=row["via"] == DEADLINE,

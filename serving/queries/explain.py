@@ -240,11 +240,11 @@ def _by_order(
 
 def _is_own(order: Order, listed: NDArray[np.int32], rows: Sequence[ListRow]) -> bool:
     """Return whether any published score is the model's own; otherwise a fallback made the list."""
-    if not len(order.tier) or not (order.tier == 0).any():
+    if not order.scored.any():
         return False
     published = np.array([row["score"] for row in rows], dtype=np.float32)[: len(listed)]
-    own = (order.tier[listed] == 0) & np.isclose(order.score[listed], published, rtol=_SAME_SCORE, atol=1e-6)
-    return bool(own.any()) or not (order.tier[listed] == 0).any()
+    own = order.scored[listed] & np.isclose(order.score[listed], published, rtol=_SAME_SCORE, atol=1e-6)
+    return bool(own.any()) or not order.scored[listed].any()
 
 
 def _is_allowed(context: _Context) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from expectations.rules import missing, not_in_set
 from infra.installation import Installation
-from infra.services.data_docs import PAGE, list_pages, folder_name, pages_folder
+from infra.services.data_docs import PAGE, folder_name, list_pages, pages_folder
 from tasks.quality import data_docs
 from tasks.quality.suites import BatchExpectations, judge
 
