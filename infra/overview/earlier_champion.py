@@ -11,8 +11,8 @@ from models.monitoring.guidance.earlier_champion import EarlierChampion
 
 _BEFORE: Final = text("""
     SELECT before.* FROM (SELECT * FROM promotions ORDER BY promotion_id DESC LIMIT 1) AS champion
-    JOIN promotions AS root ON root.promotion_id = coalesce(champion.restores, champion.promotion_id)
-    JOIN promotions AS before ON before.promotion_id = root.follows
+    JOIN promotions AS root ON root.promotion_id = coalesce(champion.restored_promotion_id, champion.promotion_id)
+    JOIN promotions AS before ON before.promotion_id = root.previous_promotion_id
 """)
 
 

@@ -42,7 +42,7 @@ _NEWER: Final = text("""
 """)
 _NEWEST_VERSION: Final = text("""
     SELECT promotion_id, model_version, dataset_version, overridden
-    FROM promotions WHERE restores IS NULL ORDER BY promotion_id DESC LIMIT 1
+    FROM promotions WHERE restored_promotion_id IS NULL ORDER BY promotion_id DESC LIMIT 1
 """)
 _LISTS: Final = text("""
     SELECT live.placement, batch.model_version, live.moved_by, live.published_at,
@@ -151,7 +151,7 @@ def _review(connection: Connection) -> LastReview | None:
 def _superseded_by_rollback(connection: Connection, champion: Promotion, undone: Collection[str]) -> RowMapping | None:
     """Return the newest promotion if a rollback replaced it and its data set has no undone batch."""
     newest = connection.execute(_NEWEST_VERSION).mappings().first()
-    earlier = champion["restores"] or champion["promotion_id"]
+    earlier = champion["restored_promotion_id"] or champion["promotion_id"]
     superseded = newest is not None and newest["promotion_id"] > earlier and newest["dataset_version"] not in undone
     return newest if newest and superseded else None
 

@@ -30,7 +30,7 @@ class CalibrationRow(TypedDict):
     reference_to: str
     made_by: str
     reason: str
-    joint_limit: float
+    joint_threshold: float
     windows_between: float
     false_alarm_rate: float
 
@@ -44,7 +44,7 @@ class WindowRow(TypedDict):
     window_to: str
     verdict: str
     joint: float | None
-    joint_limit: float | None
+    joint_threshold: float | None
     drivers: list[str]
     signals: list[JsonObject]
     feed: list[JsonObject]

@@ -22,7 +22,7 @@ class PlacementRow(TypedDict):
 
     placement: str
     batch_id: int | None
-    about: NotRequired[str]
+    subject_kind: NotRequired[str]
     """The subject of the lists: `user` or `item`."""
     model_version: NotRequired[int]
     lists: NotRequired[int]

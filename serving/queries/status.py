@@ -76,7 +76,7 @@ def status(engine: Engine, placement: str = "home") -> Status:
 
 
 _LISTS = """
-    SELECT live.placement, live.batch_id, batch.about, batch.model_version, batch.users AS lists,
+    SELECT live.placement, live.batch_id, batch.subject_kind, batch.model_version, batch.users AS lists,
         batch.recommendations, live.published_at, live.checked_at, live.moved_by,
         extract(epoch FROM now() - live.checked_at) / 3600 AS hours
     FROM placements AS live JOIN recommendation_batches AS batch USING (batch_id) ORDER BY live.placement
@@ -90,7 +90,7 @@ def _placements(connection: Connection) -> list[PlacementRow]:
     for row in rows:
         row |= {name: row[name].isoformat() for name in ("published_at", "checked_at")}
         row["hours"] = round(float(row["hours"]), 2)
-        row["users"] = users if row["about"] == "user" else None
+        row["users"] = users if row["subject_kind"] == "user" else None
     return cast(list[PlacementRow], rows)
 
 

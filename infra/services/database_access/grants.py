@@ -57,7 +57,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.batch_items": _NO_ROLE,
     "public.batch_reasons": _NO_ROLE,
     "public.retrain_requests": _NO_ROLE,
-    "public.showings": _NO_ROLE,
+    "public.publication_periods": _NO_ROLE,
     "public.published_lists": _NO_ROLE,
     "public.audit_reports": _NO_ROLE,
     "public.trained_bundles": {SERVING: "SELECT(kind) SELECT(dataset_version)"},
