@@ -1,4 +1,4 @@
-"""One file per Prefect deployment: wiring and branching. The command line is `flows.__main__`."""
+"""The flows, one file per Prefect deployment, and the command line in `flows.__main__`."""
 
 import gc
 
@@ -6,6 +6,6 @@ from infra.configuration.thread_pools import size_pools
 
 size_pools()
 
-# What a flow imports are a million objects that stay: by default a tenth of its start goes into looking for garbage
-# among them.
+# The imports of a flow create a million permanent objects: with default thresholds, garbage collection takes a tenth of
+# its start.
 gc.set_threshold(50_000, 10, 10)

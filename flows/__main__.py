@@ -1,4 +1,4 @@
-"""The command line. It imports late: `status` and `recommend` answer without Prefect, MLflow or pandas."""
+"""The command line. Commands import late, so that `status` and `recommend` need no Prefect, MLflow or pandas."""
 
 import contextlib
 import logging
@@ -44,8 +44,8 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(keys.app, name="keys")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from infra.configuration.version import git_commit, package_version
 
         print(f"tailorbird {package_version()} ({git_commit()})")
@@ -55,7 +55,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Checked, reviewed, explainable recommendations, on your own machines."""
@@ -84,11 +84,11 @@ def _run(began: float) -> int:
 
 
 def _ended(ended: SystemExit) -> int:
-    """Return the code with which a command ended by itself, once all of its output is written."""
+    """Return the exit code of a command that ended by itself, after writing all of its output."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        with contextlib.suppress(OSError):  # else Python tries again at its end
+        with contextlib.suppress(OSError):  # else Python tries again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED if isinstance(error, BrokenPipeError) else _failed(error)
     code = ended.code if isinstance(ended.code, int) else FAILED if ended.code else 0
@@ -103,7 +103,7 @@ def _stopped() -> int:
 
 
 def _failed(error: BaseException) -> int:
-    """Print what went wrong, the next step and where the traceback is; return the exit code."""
+    """Print the error, the next step and the place of the traceback; return the exit code."""
     from infra.configuration.addresses import redact
     from infra.outages import explain
     from infra.private_files.error_log import record
@@ -121,7 +121,7 @@ def _failed(error: BaseException) -> int:
 
 
 def _explained() -> bool:
-    """Return whether the reason for the end is printed already: the services of the command are gone."""
+    """Return whether the reason for the end is printed already, because the services are gone."""
     current = sys.modules.get("infra.supervisor.running_commands.current")
     return current is not None and current.explained()
 
@@ -131,7 +131,7 @@ def _defect(error: BaseException) -> str:
 
 
 def _open_standard_streams() -> None:
-    """Open `/dev/null` in place of streams that the caller closed: else the next file or socket gets their number."""
+    """Open `/dev/null` for streams that the caller closed: otherwise the next file or socket gets their number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             null = os.open(os.devnull, os.O_RDWR)
@@ -142,7 +142,7 @@ def _open_standard_streams() -> None:
 
 
 def _refuse_undecodable(arguments: list[str]) -> None:
-    """End with a sentence when an argument is not UTF-8: neither PostgreSQL nor Prefect could store it."""
+    """Exit with a message if an argument is not UTF-8: neither PostgreSQL nor Prefect could store it."""
     for number, argument in enumerate(arguments, 1):
         try:
             argument.encode()
@@ -154,7 +154,7 @@ def _refuse_undecodable(arguments: list[str]) -> None:
 
 
 def _log_errors_of_threads() -> None:
-    """Send to the log what Python would print as a traceback: errors of threads, drivers, and objects at their end."""
+    """Write tracebacks to the log that Python would print: errors of threads, of drivers and of finalizers."""
 
     def log(error: BaseException | None) -> None:
         if error is not None and not isinstance(error, SystemExit):
@@ -162,8 +162,8 @@ def _log_errors_of_threads() -> None:
 
             record(error)
 
-    logging.raiseExceptions = False  # Prefect's log worker prints when its server is away
-    sys.excepthook = lambda _kind, error, _trace: log(error)  # drivers in C print what Python code raised in them
+    logging.raiseExceptions = False  # Prefect's log worker prints errors without its server
+    sys.excepthook = lambda _kind, error, _trace: log(error)  # drivers in C print errors of Python callbacks
     threading.excepthook = lambda hook: log(hook.exc_value)
     sys.unraisablehook = lambda hook: log(hook.exc_value)
 

@@ -1,4 +1,4 @@
-"""Audits what was served."""
+"""Audits the served lists."""
 
 from datetime import date
 
@@ -11,12 +11,12 @@ from tasks.orchestration.missed_schedules import drop_missed_slots
 
 @flow(flow_run_name="audit {placement}")
 def audit(placement: Words = "home", days: float = 28, as_of: date | None = None) -> AuditResult:
-    """Look at the lists that people were really shown: is a group served worse, and who gets the places?
+    """Audit the lists that users really saw: is a group served worse, and which items get the places?
 
     Args:
-        placement: Where the lists were shown; they have to be lists for users.
-        days: How far back to look.
-        as_of: The first day that is left out, in UTC; by default it ends with the newest event.
+        placement: The placement of the lists; its lists have to be for users.
+        days: How many days to audit.
+        as_of: The first excluded day, in UTC; by default the audit ends with the newest event.
     """
     drop_missed_slots()
     return audit_lists(placement, days, as_of)

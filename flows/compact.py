@@ -1,9 +1,8 @@
-"""Keeps the lake small."""
-
-from typing import Any
+"""Compacts the lake."""
 
 from prefect import flow
 
+from models.primitives.json_types import JsonObject
 from tasks.lake.compact_lake import compact_lake
 from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
@@ -11,14 +10,14 @@ from tasks.orchestration.table_columns import facts
 
 
 @flow(flow_run_name="compact the lake")
-def compact(keep_days: int = 7) -> dict[str, Any]:
-    """Merge the small files of the lake's events, and delete those that no kept version needs. No row changes.
+def compact(keep_days: int = 7) -> JsonObject:
+    """Merge small files of the lake's events, and delete files that no kept version needs. No row changes.
 
     Args:
-        keep_days: How long an older version stays readable. Versions that a data set names always do.
+        keep_days: How many days an older version stays readable. Versions that a data set uses always stay.
     """
     drop_missed_slots()
-    done = compact_lake(keep_days)
-    if done:
-        show("lake", "The lake's events", facts(done))
-    return done
+    report = compact_lake(keep_days)
+    if report:
+        show("lake", "The lake's events", facts(report))
+    return report

@@ -1,4 +1,4 @@
-"""Carries a person's yes or no."""
+"""Applies a person's decision."""
 
 from prefect import flow
 
@@ -13,14 +13,14 @@ from tasks.promotion.decide_review import DecisionResult, decide_review
 def decide(
     decision: Choice, reviewer: Words, reason: Words, model_version: int | None = None, override: bool = False
 ) -> DecisionResult:
-    """Approve or reject the challenger. Approved, it becomes the champion, and its bundle answers from then on.
+    """Approve or reject the challenger. An approved version becomes the champion and serves from then on.
 
     Args:
         decision: approve makes the version the champion; reject leaves the champion as it is.
-        reviewer: Who decides. It is recorded.
-        reason: Why. It is recorded.
+        reviewer: The person who decides; it is recorded.
+        reason: The reason; it is recorded.
         model_version: The version in MLflow; by default the newest reviewed one.
-        override: Promote the version although the gate refused it. The reason is kept with the promotion.
+        override: Promote the version although the gate refused it. The promotion records the reason.
     """
     decided = decide_review(model_version, decision == "approve", reviewer, reason, override)
     show("decision", f"Version {decided['model_version']}", facts(decided, DECISION))

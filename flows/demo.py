@@ -1,6 +1,4 @@
-"""The whole way in one run."""
-
-from typing import Any
+"""Runs all steps on sample data in one run."""
 
 from prefect import flow
 
@@ -11,6 +9,7 @@ from flows.review import review
 from flows.score import score
 from flows.search import search
 from flows.train import MODELS, train
+from models.primitives.json_types import JsonObject
 from tasks.orchestration.demo_story import Story, publish_story
 from tasks.orchestration.form_fields import Models
 from tasks.review.outcomes import ReviewOutcome, leaves_lists
@@ -27,22 +26,22 @@ def demo(
     searched: Models = SEARCHED,
     trials: int = 6,
     models: Models = MODELS,
-) -> dict[str, Any]:
-    """Take real shopping data the whole way: ingest, features, search, train, review, decide, score.
+) -> JsonObject:
+    """Run all steps on real shopping data: ingest, features, search, train, review, decide, score.
 
     Args:
-        approve: Say yes to the challenger. Without it the run ends at the review of a new one.
-        mapping: What to ingest.
-        location: Folder of the files, where it differs from what the mapping says.
-        searched: Kinds of model to search, on the validation weeks; by default one that is fitted in no time, so that a
-            first run takes minutes.
-        trials: How many settings to try of each.
+        approve: Approve the challenger. Without it the run ends at the review of a new one.
+        mapping: The mapping to ingest.
+        location: The folder of the files, if it is not that of the mapping.
+        searched: Kinds of model to search, on the validation weeks; by default one with a fast fit, so that a first run
+            takes minutes.
+        trials: How many settings to try per model.
         models: Kinds of model to train and compare.
     """
     ledger = ingest(mapping, [location] if location else None)
     dataset = features(validation_days=30, test_days=31)
     version = dataset["version"]
-    found = search(version, searched, trials=trials, folds=1)
+    results = search(version, searched, trials=trials, folds=1)
     train(version, models)
     result: ReviewResult = review(version, models)
     if approve and result["status"] == ReviewOutcome.WAITING.status:
@@ -50,5 +49,5 @@ def demo(
         decided = decide("approve", "demo --approve", reason, result["model_version"])
         result = {**result, **decided, "status": ReviewOutcome.PROMOTED.status}
     batches = [] if leaves_lists(result["status"]) else score()
-    publish_story(Story(ledger, dataset, found, result, batches))
-    return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batches": batches}
+    publish_story(Story(ledger, dataset, results, result, batches))
+    return {"ledger": ledger, "dataset_version": version, "search": results, "review": result, "batches": batches}

@@ -34,21 +34,21 @@ def features(
     """Build the data set that models learn from: features at three moments, named by the version of its events.
 
     Args:
-        as_of: The first day that is left out; it begins at midnight UTC. By default the data set ends right after the
-            newest purchase or refund, or by days at the midnight before it.
-        validation_days: Days before the test days on which searches are measured.
-        test_days: The last days, on which models are compared and which no search sees.
-        validation_from: Instead of days: the day on which validation begins.
-        test_from: Instead of days: the day on which the test begins.
-        shares: Instead of both: the parts of the purchases, in order of time; by default 0.7, 0.15 and 0.15.
-        label: What is foretold: a step to the purchase, or engagement of any kind.
-        horizon_days: How long after a cut labels look; by default up to the next cut.
-        attribution_days: How long an impression may take credit for what follows it.
-        weights: Engagement by event type, below 0 for signs of dislike; by default those of the features.
-        rebuild: Nothing new, but this data set worked out again and compared with what it was.
-        accept: Checks that the data set may fail, by their names in the message of a refusal.
-        reason: Why they may fail; it is recorded with the data set.
-        accepted_by: Who accepts them; it is recorded too.
+        as_of: The first excluded day, from midnight UTC. By default the data set ends right after the newest purchase
+            or refund; with days it ends at the midnight before that.
+        validation_days: The number of days before the test days, on which searches are measured.
+        test_days: The number of last days, on which models are compared and which no search sees.
+        validation_from: Instead of days: the first day of the validation.
+        test_from: Instead of days: the first day of the test.
+        shares: Instead of both: the shares of the purchases, in order of time; by default 0.7, 0.15 and 0.15.
+        label: The action to predict: a step to the purchase, or engagement of any kind.
+        horizon_days: How many days labels look ahead after a cut; by default up to the next cut.
+        attribution_days: For how many days an impression gets credit for later actions.
+        weights: The weight of each event type in engagement, below 0 for dislike; by default those of the features.
+        rebuild: Build this data set again and compare it with the stored one, instead of a new one.
+        accept: The checks that the data set may fail, by their names in the message of a refusal.
+        reason: Why these checks may fail; it is recorded with the data set.
+        accepted_by: The person who accepts; it is recorded too.
     """
     if rebuild:
         compared = rebuild_dataset(rebuild)

@@ -1,11 +1,10 @@
-"""Takes a source in."""
-
-from typing import Any
+"""Ingests a source."""
 
 from prefect import flow
 
 from models.errors import TailorbirdError
 from models.ingest.source_config import Consent
+from models.primitives.json_types import JsonObject
 from tasks.ingest.check.find_currencies import find_currencies
 from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.compaction_advice import advise_compaction
@@ -38,41 +37,42 @@ def ingest(
     consent_note: str | None = None,
     begin: str | None = None,
     end: str | None = None,
-) -> list[dict[str, Any]]:
-    """Take catalogue, users and events in: checked, pseudonymous, every row accounted for in the ledger.
+) -> list[JsonObject]:
+    """Ingest catalogue, users and events: checked, pseudonymous, with every row in the ledger.
 
-    A file that is refused does not stop the others; the run fails at the end, and says which and why.
+    A refused file does not stop the others. The run fails at the end, with the refused files and the reasons.
 
     Args:
         mapping: Name of a mapping that comes with Tailorbird, or the path of a .toml file.
-        paths: Files, folders, patterns or object-store addresses (s3://bucket/prefix/); else where the mapping says.
-        source: What the source is called in the ledger; by default as the mapping.
-        consent: given (declared for everybody), opt-in or opt-out, where it differs from what the mapping says.
-        consent_note: How consent was given; it is kept beside it.
-        begin: Only events that occurred from here on, such as 2026-03-01 or 2026-03-01T12:00:00Z.
-        end: Only events that occurred before.
+        paths: Files, folders, patterns or object-store addresses (s3://bucket/prefix/); by default those of the
+            mapping.
+        source: The name of the source in the ledger; by default that of the mapping.
+        consent: given (declared for all users), opt-in or opt-out; by default that of the mapping.
+        consent_note: How consent was given; it is recorded.
+        begin: Ingest only events from this time on, such as 2026-03-01 or 2026-03-01T12:00:00Z.
+        end: Ingest only events before this time.
     """
     drop_missed_slots()
     overrides = mapping_overrides(source, consent, consent_note, begin, end)
-    ledger: list[dict[str, Any]] = []
+    ledger: list[JsonObject] = []
     refused: dict[str, str] = {}
-    found = list_files(mapping, paths, overrides)
-    events = [file for part, file in found if part == "events"]
-    many = len(events) > 1
-    for part, file in found:
-        if many and part == "events":
+    files = list_files(mapping, paths, overrides)
+    events = [file for part, file in files if part == "events"]
+    grouped = len(events) > 1
+    for part, file in files:
+        if grouped and part == "events":
             continue
         try:
             ledger.append(_STEPS[part](mapping, file, overrides) | {"file": file})
         except TailorbirdError as error:
             refused[shown(file)] = str(error)
             if isinstance(error, StoreUnreachableError):
-                many = False
-                break  # the rest lies there too
-    if many:
-        taken = ingest_event_files(mapping, events, overrides)
-        ledger += taken["lines"]
-        refused |= taken["refused"]
+                grouped = False
+                break  # the other files are in the same store
+    if grouped:
+        result = ingest_event_files(mapping, events, overrides)
+        ledger += result["lines"]
+        refused |= result["refused"]
     lines = [*ledger, *({"file": file, "status": "refused", "detail": why} for file, why in refused.items())]
     show("ledger", "What became of every row", lines, LEDGER)
     settle_idle()

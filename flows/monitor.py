@@ -1,4 +1,4 @@
-"""Looks for drift."""
+"""Detects drift."""
 
 from prefect import flow
 
@@ -12,17 +12,17 @@ from tasks.orchestration.windows_table import windows_table
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.monitor))
 def monitor(accept: str = "", accepted_by: str = "") -> DriftRun:
-    """Hold what has happened since the champion has learned against what is usual, window by window.
+    """Compare the events since the champion's training with its calibration, window by window.
 
-    What is usual is learned first where that was not done yet. Where drift is more than chance, and it is time, a
-    retraining is asked for; a broken feed blocks and alerts instead.
+    The first run calibrates. If drift is more than chance, and a retraining is due, the run requests one; a broken feed
+    blocks it and sends an alert instead.
 
     Args:
-        accept: Leave it empty to look only. Else why what is seen now is usual from now on: all bands are learned again
-            from the newest windows.
-        accepted_by: Who accepts. It is recorded.
+        accept: Leave it empty to compare. Otherwise the reason why the present behaviour is normal from now on: all
+            bands are calibrated again on the newest windows.
+        accepted_by: The person who accepts; it is recorded.
     """
     drop_missed_slots()
-    result: DriftRun = detect_drift(accept, accepted_by)
-    show("drift", *windows_table(result, accept), WINDOWS)
-    return result
+    report: DriftRun = detect_drift(accept, accepted_by)
+    show("drift", *windows_table(report, accept), WINDOWS)
+    return report

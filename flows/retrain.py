@@ -1,4 +1,4 @@
-"""From newer events to a decision, in one run."""
+"""Retrains on the newest events, from features to a decision, in one run."""
 
 from prefect import flow
 
@@ -32,23 +32,22 @@ def retrain(
     accepted_by: str = "",
     request: int | None = None,
 ) -> RetrainResult:
-    """Learn again from the events there are now: features, a search where one is due, train, review; and score, when
-    nobody has to decide.
+    """Train again on all present events: features, due searches, train, review, and score if nobody has to decide.
 
-    One run retrains at a time; another one ends immediately and names that run.
+    One run retrains at a time; another one ends immediately and names the first.
 
     Args:
         models: Kinds of model to train and compare.
-        searched: Kinds of model whose settings are searched again when they are old or users have moved; of these, only
-            those that are trained.
-        trials: How many settings a search tries of each model.
-        minutes: How long searches may take together.
-        max_age_days: How old a search may be.
-        ignore_feed_check: Retrain although the newest drift report says that the feed is broken.
-        accept: Checks that the data set may fail, by their names in the message of a refusal.
-        reason: Why they may fail; it is recorded with the data set.
-        accepted_by: Who accepts them; it is recorded too.
-        request: Leave it empty. Drift and the reconciler give the number of the request that asked for this run.
+        searched: Kinds of model whose settings are searched again if they are old or users have changed; only trained
+            kinds count.
+        trials: How many settings a search tries per model.
+        minutes: How many minutes all searches may take together.
+        max_age_days: After how many days a search is due again.
+        ignore_feed_check: Retrain even if the newest drift report states that the feed is broken.
+        accept: The checks that the data set may fail, by their names in the message of a refusal.
+        reason: Why these checks may fail; it is recorded with the data set.
+        accepted_by: The person who accepts; it is recorded too.
+        request: Leave it empty. The drift automation and the reconciler pass the number of their request.
     """
     drop_missed_slots()
     accepted = Acceptance.of(accept, reason, accepted_by)
@@ -58,9 +57,9 @@ def retrain(
         version = work.step("features", build_dataset(*later_split(), accepted, return_state=True))["version"]
         due = find_due_searches(version, [kind for kind in searched if kind in models], max_age_days)
         show("due-searches", f"Searches that are due on {version}", [{"model": m, "reason": r} for m, r in due.items()])
-        if due:  # one that finds nothing is a failed run on the page; what was known before is good enough to train
-            found = search(version, list(due), trials=trials, minutes=minutes, return_state=True)
-            work.step("search", found, needed=False)
+        if due:  # a search without a result is a failed run; earlier settings are good enough to train
+            results = search(version, list(due), trials=trials, minutes=minutes, return_state=True)
+            work.step("search", results, needed=False)
         searches = search_outcomes(version, due)
         work.step("train", train(version, models, return_state=True))
         result = work.step("review", review(version, models, return_state=True))

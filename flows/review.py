@@ -1,4 +1,4 @@
-"""Asks for a decision."""
+"""Compares models and requests a decision."""
 
 from prefect import flow
 
@@ -20,11 +20,11 @@ from tasks.training.train_model import train_model
 def review(dataset_version: str | None = None, models: Models = MODELS) -> ReviewResult:
     """Compare models on the same test weeks; the best becomes the challenger if it passes the gate. A person decides.
 
-    With TAILORBIRD_REVIEW=auto what passes is promoted immediately, with `never` nothing is promoted by anybody.
+    With TAILORBIRD_REVIEW=auto a version that passes is promoted immediately; with `never` nobody can promote one.
 
     Args:
         dataset_version: The data set; by default the newest.
-        models: Kinds of model to compare; one that is not trained on this data set yet is trained now.
+        models: Kinds of model to compare; those not trained on this data set yet are trained now.
     """
     version = dataset_version or newest_version()
     _, untrained = announce_compared(version, models)
@@ -32,7 +32,7 @@ def review(dataset_version: str | None = None, models: Models = MODELS) -> Revie
     result: ReviewResult = {**review_models(version, run_ids), "trained": untrained}
     show_leaderboard(version, result["ladder"])
     show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"], GATE)
-    show("gate-by-group", "How groups of people fare", judged(result.get("groups", [])), GROUPS)
+    show("gate-by-group", "Results by group of people", judged(result.get("groups", [])), GROUPS)
     if result["status"] == ReviewOutcome.WAITING.status and promotes_automatically():
         reason = "It passed the gate, and reviews are automatic (TAILORBIRD_REVIEW=auto)."
         decided = decide_review(result["model_version"], True, "the gate", reason, via="auto")

@@ -1,9 +1,8 @@
-"""One step back."""
-
-from typing import Any
+"""Rolls back to the previous champion."""
 
 from prefect import flow
 
+from models.primitives.json_types import JsonObject
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts
@@ -11,12 +10,12 @@ from tasks.scoring.roll_back_model import roll_back_model
 
 
 @flow(flow_run_name="roll back the model")
-def rollback(actor: Words, reason: Words) -> dict[str, Any]:
-    """Let the champion before answer again, with the last lists it made where they are still kept.
+def rollback(actor: Words, reason: Words) -> JsonObject:
+    """Make the previous champion serve again, with its last lists if they still exist.
 
     Args:
-        actor: Who goes back. It is recorded.
-        reason: Why. It is recorded.
+        actor: The person who rolls back; it is recorded.
+        reason: The reason; it is recorded.
     """
     result = roll_back_model(actor, reason)
     show("rollback", f"Version {result['from']} gave way to version {result['to']}", facts(result))

@@ -4,22 +4,22 @@ from prefect import flow
 
 from tasks.lake.shared_reads import shared_reads
 from tasks.orchestration import run_names
-from tasks.orchestration.table_columns import Row
+from tasks.orchestration.table_columns import Batch
 from tasks.scoring.reads.champion_bundle import one_bundle
 from tasks.scoring.report_batches import report_batches
 from tasks.scoring.score_placement import placements_to_score, score_placement
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.score))
-def score(placements: list[str] | None = None, k: int | None = None) -> list[Row]:
-    """Make the lists of placements by the champion and publish each in Postgres, whole or not at all.
+def score(placements: list[str] | None = None, k: int | None = None) -> list[Batch]:
+    """Make the lists of placements with the champion, and publish each placement completely or not at all.
 
     Args:
-        placements: Where lists are shown; by default all placements there are.
-        k: Length of the lists, in place of what each placement says.
+        placements: The placements; by default all.
+        k: The length of the lists; by default that of each placement.
     """
     names = placements_to_score(placements)
     with one_bundle(), shared_reads():
-        # One that is refused keeps none of the others from being published.
+        # A refused placement does not stop the others.
         states = [score_placement(name, k, return_state=True) for name in names]
     return report_batches([state.result(raise_on_failure=False) for state in states])

@@ -1,13 +1,13 @@
-"""Searches settings."""
+"""Searches the best settings of models."""
 
 from prefect import flow
 
+from models.primitives.json_types import JsonObject
 from models.tuning.study_config import Budget, Method, SearchPlan, TrialLimits
 from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.run_artifacts import show_search
-from tasks.tuning.model_search import ModelSearch
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
 
@@ -28,26 +28,26 @@ def search(
     patience: int = 30,
     seed: int = 7,
     fresh: bool = False,
-) -> list[ModelSearch]:
-    """Search the best settings of models on the weeks before the test; `train` uses what is found.
+) -> list[JsonObject]:
+    """Search the best settings of models on the weeks before the test; `train` uses them.
 
-    Runs of the same search at a time share its study; one that was killed goes on where it stopped.
+    Simultaneous runs of the same search share its study. A killed search continues where it stopped.
 
     Args:
         dataset_version: The data set; by default the newest.
         models: Kinds of model to search.
-        method: tpe learns from what it has tried, grid tries evenly spaced settings, random any.
-        trials: How many settings to try of each model; empty when minutes are to end the search.
-        minutes: How long the run may take, shared by the models; empty when trials are to end it.
-        workers: Settings that this run tries at a time.
-        folds: Stretches of time to measure settings on, the last one the validation weeks.
-        coverage: Give a hundredth of the accuracy for more of the catalogue shown.
-        fit_seconds: Seconds that the fit of a setting may take; empty for no limit.
-        memory_mb: MB of memory that a setting may take; empty for no limit.
-        artifact_mb: MB that the stored model may have; empty for no limit.
-        patience: End after so many settings without a better one.
-        seed: The same seed and one worker find the same.
-        fresh: Begin a new study instead of going on with the one there is.
+        method: tpe learns from earlier settings, grid tries evenly spaced ones, random tries random ones.
+        trials: How many settings to try per model; empty if only the minutes limit the search.
+        minutes: How many minutes the run may take for all models; empty if only the trials limit it.
+        workers: How many settings this run tries at a time.
+        folds: How many time periods settings are measured on; the last one is the validation weeks.
+        coverage: Trade a hundredth of the accuracy for a larger share of the catalogue in lists.
+        fit_seconds: The longest time that a fit may take, in seconds; empty for no limit.
+        memory_mb: The most memory that a fit may use, in MB; empty for no limit.
+        artifact_mb: The largest size of a stored model, in MB; empty for no limit.
+        patience: End after this many settings without an improvement.
+        seed: The random seed; one worker with the same seed finds the same settings.
+        fresh: Start a new study instead of continuing the existing one.
     """
     from tasks.tuning.search_model import (  # with Optuna, which no other flow needs
         search_models,

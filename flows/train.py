@@ -1,9 +1,8 @@
 """Trains models."""
 
-from typing import Any
-
 from prefect import flow
 
+from models.primitives.json_types import JsonObject
 from models.recommenders.kinds import DEFAULTS
 from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
@@ -16,9 +15,10 @@ MODELS = [*DEFAULTS]
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.of_models("train")))
-def train(dataset_version: str | None = None, models: Models = MODELS) -> dict[str, Any]:
-    """Train models on a data set, each a run in MLflow with its figures on the test weeks; returns the runs' ids and
-    the models as a ladder, the simplest first.
+def train(dataset_version: str | None = None, models: Models = MODELS) -> JsonObject:
+    """Train models on a data set, each as a run in MLflow with its figures on the test weeks.
+
+    Returns the ids of the runs and a leaderboard, the simplest model first.
 
     Args:
         dataset_version: The data set; by default the newest.

@@ -1,10 +1,9 @@
 """Cross-validates models."""
 
-from typing import Any
-
 from prefect import flow
 
 from flows.train import MODELS
+from models.primitives.json_types import JsonObject
 from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
@@ -15,18 +14,18 @@ from tasks.training.validate_model import validate_model
 @flow(flow_run_name=run_names.flow_run_name(run_names.of_models("validate")))
 def validate(
     dataset_version: str | None = None, models: Models = MODELS, folds: int = 4, horizon_days: int | None = None
-) -> dict[str, Any]:
-    """Measure models on several stretches of time before the test weeks, each time learned from all that came before.
+) -> JsonObject:
+    """Measure models on several time periods before the test weeks, each time trained on all earlier events.
 
     Returns the figures of each fold by model, oldest first; each model is a run in MLflow.
 
     Args:
         dataset_version: The data set; by default the newest.
         models: Kinds of model to validate.
-        folds: How many stretches; the last one ends where the test weeks begin.
-        horizon_days: Days of each stretch; by default as many as the test has.
+        folds: How many time periods; the last one ends at the start of the test weeks.
+        horizon_days: The days of each period; by default as many as the test has.
     """
     version = dataset_version or newest_version()
-    found = {kind: validate_model(version, kind, folds, horizon_days) for kind in models}
-    show_folds(version, found)
-    return {"dataset_version": version, "models": found}
+    figures = {kind: validate_model(version, kind, folds, horizon_days) for kind in models}
+    show_folds(version, figures)
+    return {"dataset_version": version, "models": figures}

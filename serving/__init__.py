@@ -1,4 +1,4 @@
-"""What answers: reads Postgres, and imports neither Prefect nor Great Expectations nor MLflow."""
+"""Serves lists and answers from Postgres; imports neither Prefect nor Great Expectations nor MLflow."""
 
 from infra.configuration.thread_pools import size_pools
 

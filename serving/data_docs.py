@@ -1,4 +1,4 @@
-"""Serves the Data Docs of the newest batches: an index and one page a batch, behind a login, read from a folder."""
+"""Serves the Data Docs of the newest batches from a folder, behind a login: an index, and one page per batch."""
 
 from collections.abc import Mapping
 from hmac import compare_digest
@@ -18,7 +18,7 @@ from infra.services.endpoints import docs_login
 from infra.services.http_client import basic_auth
 
 _HEADERS = {
-    # The pages need no script and nothing from elsewhere, and values in them come from files of strangers.
+    # The pages need no script and no external content, and they contain values from untrusted files.
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -34,15 +34,15 @@ th, td {{ text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px sol
 """
 
 
-class Guarded:
-    """Lets through who has the login, and anybody to /health, which says nothing."""
+class LoginRequired:
+    """Requires the login for every path except /health, which reveals nothing."""
 
     def __init__(self, app: ASGIApp, login: str) -> None:
         self._app = app
-        self._wanted = basic_auth(login).encode()
+        self._expected = basic_auth(login).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or pass on, with the same headers on every answer."""
+        """Answer 401 or pass the request on, with the same headers on every answer."""
 
         async def sealed(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -50,16 +50,16 @@ class Guarded:
                 message["headers"] = [*message.get("headers", []), *more]
             await send(message)
 
-        app = self._app if scope["type"] != "http" or self._knows(scope) else _refused()
+        app = self._app if scope["type"] != "http" or self._is_allowed(scope) else _refused()
         await app(scope, receive, sealed)
 
-    def _knows(self, scope: Scope) -> bool:
+    def _is_allowed(self, scope: Scope) -> bool:
         given = Headers(scope=scope).get("authorization", "").encode()
-        return compare_digest(given, self._wanted) or scope["path"] == "/health"
+        return compare_digest(given, self._expected) or scope["path"] == "/health"
 
 
 def site(folder: Path, login: str) -> ASGIApp:
-    """The server of the pages in `folder` for who knows `login` (user:password)."""
+    """Return the server of the pages in `folder`, for clients with this `login` (user:password)."""
 
     def index(_: Request) -> Response:
         return _page("Data Docs", _table([(path.name, about) for path, about in list_pages(folder)]))
@@ -77,11 +77,11 @@ def site(folder: Path, login: str) -> ASGIApp:
         return PlainTextResponse("ok")
 
     routes = [Route("/health", health), Route("/", index), Route("/{name}/", page)]
-    return Guarded(Starlette(routes=routes), login)
+    return LoginRequired(Starlette(routes=routes), login)
 
 
 def app() -> ASGIApp:
-    """The server of this installation: `uvicorn --factory serving.data_docs:app`."""
+    """Return the server of this installation: `uvicorn --factory serving.data_docs:app`."""
     settings = load()
     return site(pages_folder(settings.var), docs_login(settings))
 

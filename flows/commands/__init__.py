@@ -1,1 +1,1 @@
-"""What the command line can do, by what it is about; every command imports its work late."""
+"""The commands of the command line, by subject. Every command imports its work late."""

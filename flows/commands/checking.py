@@ -1,4 +1,4 @@
-"""Looking at files before anything of them is taken in."""
+"""The command that checks files before an ingest."""
 
 import json
 from typing import Annotated
@@ -16,12 +16,14 @@ app = running.group()
 def check(
     mapping: Annotated[str, typer.Argument(help="A mapping that comes with Tailorbird, or a .toml file.")],
     paths: Paths = None,
-    consent: Annotated[str | None, typer.Option(help="given, opt-in or opt-out, if not as the mapping says.")] = None,
-    consent_note: Annotated[str | None, typer.Option(help="How it was given.")] = None,
-    rows: Annotated[int, typer.Option(min=1, max=250_000, help="Events to read of each file.")] = 5_000,
+    consent: Annotated[
+        str | None, typer.Option(help="given, opt-in or opt-out; by default that of the mapping.")
+    ] = None,
+    consent_note: Annotated[str | None, typer.Option(help="How consent was given.")] = None,
+    rows: Annotated[int, typer.Option(min=1, max=250_000, help="How many rows to read of each file.")] = 5_000,
     as_json: Json = False,
 ) -> None:
-    """Show what a mapping makes of the first rows of its files. Nothing is stored and nothing has to run.
+    """Show how a mapping reads the first rows of its files. Nothing is stored, and no service has to run.
 
     The exit code is 0 if an ingest would accept these rows, and 1 if it would refuse them. The output shows values of
     the files, with raw user ids.
@@ -31,10 +33,10 @@ def check(
     from tasks.sources.mapping_files import mapping_overrides
 
     overrides = mapping_overrides(consent=consent, consent_note=consent_note)
-    found = check_mapping(mapping, paths or [], overrides, rows)
+    report = check_mapping(mapping, paths or [], overrides, rows)
     if as_json:
-        print(json.dumps(found, default=str))
+        print(json.dumps(report, default=str))
     else:
-        mapping_check.checked(found)
-    if not found["accepted"]:
+        mapping_check.checked(report)
+    if not report["accepted"]:
         raise typer.Exit(1)

@@ -1,12 +1,13 @@
-"""The keys that stored data depend on: show them, replace one, end the trust in an earlier signing key."""
+"""Commands of the keys that stored data depend on: show them, rotate them, retire an earlier signing key."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from sqlalchemy import Engine
 
 from flows.commands import running
-from flows.commands.reviewing import Who, Why
+from flows.commands.reviewing import Actor, Reason
 from flows.commands.running import Json
 
 app = running.group("The keys that stored data depend on.")
@@ -16,43 +17,43 @@ app.add_typer(rotate, name="rotate")
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Show the fingerprint of each key, since when it is in use, and why. No key is shown."""
+    """Show the fingerprint of each key, its first use, and the reason. Keys themselves are not shown."""
     from infra.bundles.signing_key_rotation import list_keys
 
     running.print_rows("keys", list_keys(running.database("owner")), as_json)
 
 
 @rotate.command()
-def signing(reason: Why, actor: Who, as_json: Json = False) -> None:
+def signing(reason: Reason, actor: Actor, as_json: Json = False) -> None:
     """Sign new bundles with a new key. Bundles of the earlier key stay trusted until you retire it."""
     from infra.bundles.signing_key_rotation import list_keys, rotate_signing
     from infra.configuration.settings import load
 
-    opened = running.database("owner", compared=False)  # a lost signing key is replaced too
+    opened = running.database("owner", compared=False)  # also replaces a lost signing key
     rotate_signing(opened, load(), actor, reason)
     running.print_rows("keys", list_keys(opened), as_json)
 
 
 @rotate.command()
-def pseudonym(reason: Why, actor: Who, as_json: Json = False) -> None:
-    """Name all users by a new key, in every store. Nothing else may run; stopped, the same command goes on."""
+def pseudonym(reason: Reason, actor: Actor, as_json: Json = False) -> None:
+    """Re-key all users in every store. Nothing else may run; after a stop, the same command continues."""
     from infra.bundles.signing_key_rotation import list_keys
     from infra.configuration.settings import load
     from tasks.rekeying.rotate import rotate_pseudonym_key
 
-    opened = running.database("owner", compared=False)  # a rotation that was stopped goes on
+    opened = running.database("owner", compared=False)  # also continues a stopped rotation
     rotate_pseudonym_key(opened, load(), actor, reason)
     running.print_rows("keys", list_keys(opened), as_json)
 
 
 @app.command()
 def retire(
-    fingerprint: Annotated[str, typer.Argument(help="Of the signing key, as `keys show` prints it.")],
-    reason: Why,
-    actor: Who,
+    fingerprint: Annotated[str, typer.Argument(help="The fingerprint of the signing key, as `keys show` prints it.")],
+    reason: Reason,
+    actor: Actor,
     as_json: Json = False,
 ) -> None:
-    """Trust bundles of an earlier signing key no longer."""
+    """Stop trusting bundles of an earlier signing key."""
     from infra.bundles.signing_key_rotation import list_keys, retire
     from infra.configuration.settings import load
 
@@ -61,7 +62,7 @@ def retire(
     running.print_rows("keys", list_keys(opened), as_json)
 
 
-def _champion(opened: Any) -> Path | None:
+def _champion(opened: Engine) -> Path | None:
     from serving.queries.champion_bundle import NoChampionError, champion
 
     try:

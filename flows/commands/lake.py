@@ -1,4 +1,4 @@
-"""The store of events."""
+"""Commands of the lake, which stores events."""
 
 import json
 from dataclasses import asdict
@@ -9,7 +9,7 @@ import typer
 from flows.commands import running
 from flows.commands.running import Json
 
-app = running.group("The store of events.")
+app = running.group("The lake, which stores events.")
 
 
 @app.command()
@@ -19,14 +19,14 @@ def compact(
     ] = 7,
     as_json: Json = False,
 ) -> None:
-    """Merge small files and delete those that nobody needs. No row changes; versions of data sets stay readable."""
+    """Merge small files and delete unneeded ones. No row changes; versions of data sets stay readable."""
     done = running.flow("compact")(keep_days)
     running.finish("compact", done or {"lake": "no events yet"}, as_json)
 
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Files, rows and bytes of the events by month, and the versions that data sets name."""
+    """Show the files, rows and bytes of the events by month, and the versions that data sets use."""
     from infra.configuration.settings import load
     from infra.lake import compaction
     from infra.lake.delta_lake import Lake

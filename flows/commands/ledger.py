@@ -1,4 +1,4 @@
-"""The ledger of what was ingested: to look at, and to undo batches."""
+"""Commands of the ledger: show ingested batches, and undo them."""
 
 from getpass import getuser
 from typing import Annotated
@@ -8,18 +8,18 @@ import typer
 from flows.commands import running
 from flows.commands.running import Json
 
-app = running.group_with_default("show", "What was ingested, and what became of every row; `undo` removes a batch.")
+app = running.group_with_default("show", "Ingested batches and what became of every row; `undo` removes a batch.")
 
 Batches = Annotated[list[str] | None, typer.Argument(help="The batches, as `tailorbird ledger` names them.")]
 
 
 @app.command("show")
 def show(
-    batch: Annotated[str | None, typer.Argument(help="Everything about this one.")] = None,
+    batch: Annotated[str | None, typer.Argument(help="Show everything about this batch.")] = None,
     source: Annotated[str | None, typer.Option(help="Only batches of this source.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The newest batches and what became of their rows, or one batch with rules, limits and corrected values.
+    """Show the newest batches and what became of their rows, or one batch with rules and corrected values.
 
     `tailorbird ledger` and `tailorbird ledger BATCH` do the same.
     """
@@ -38,13 +38,13 @@ def undo(
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
     actor: Annotated[str | None, typer.Option(help="Who undoes it; by default the user of this machine.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Remove exactly what batches brought: events, catalogue, users and rows in quarantine.
 
-    What other batches brought stays, and so does a user's refusal. Killed, the same command goes on. The same files can
-    be ingested again afterwards.
+    Data of other batches stays, and so does a user's refusal of consent. After a kill, the same command continues. The
+    same files can be ingested again afterwards.
     """
     flow = running.flow("undo")
     from tasks.ingest.undo.undo_batches import preview, require_reason

@@ -1,4 +1,4 @@
-"""From data set to published lists, and what came of them: features, search, train, score, audit."""
+"""Commands from the data set to published lists and their monitoring: features, search, train, score, audit."""
 
 import re
 from contextlib import suppress
@@ -10,6 +10,7 @@ import typer
 
 from flows.commands import running
 from flows.commands.running import Json
+from models.primitives.json_types import JsonObject
 from models.recommenders.kinds import Kind
 from models.tuning.retune_policy import MAX_MINUTES
 
@@ -21,22 +22,22 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOST_DAYS = 3650
 
 
-def _days(about: str, least: float = 1) -> Any:
+def _days(help_text: str, least: float = 1) -> Any:
     """Return an option for a number of days."""
-    return typer.Option(min=least, max=_MOST_DAYS, help=about)
+    return typer.Option(min=least, max=_MOST_DAYS, help=help_text)
 
 
-def _minutes(about: str) -> Any:
-    return typer.Option(min=0.01, max=100_000, help=about)
+def _minutes(help_text: str) -> Any:
+    return typer.Option(min=0.01, max=100_000, help=help_text)
 
 
 def kind_names(models: list[Kind] | None) -> list[str]:
-    """Return the models as the flows know them."""
+    """Return the kinds of models in the form of the flows' parameters."""
     return [kind.value for kind in models or ()]
 
 
-def _accepted(checks: list[str] | None, reason: str) -> dict[str, Any]:
-    """Return the flow's parameters for accepted checks; refuses checks without a reason before anything starts."""
+def _accepted(checks: list[str] | None, reason: str) -> JsonObject:
+    """Return the flow's parameters for accepted checks. Raises an error for checks without a reason."""
     from models.datasets.acceptance import Acceptance
 
     accepted = Acceptance.of(checks or [], reason, getuser())
@@ -55,7 +56,7 @@ def _shares(text: str) -> list[float]:
 
 
 def _checked_shares(text: str | None) -> str | None:
-    """Refuse what is not three numbers above 0 that add up to 100."""
+    """Refuse anything but three numbers above 0 that add up to 100."""
     try:
         parts = _shares(text) if text else [0.7, 0.15, 0.15]
     except ValueError:
@@ -69,11 +70,13 @@ Accept = Annotated[
     list[str] | None,
     typer.Option(metavar="CHECK", help="A check that the data set may fail; may be given several times."),
 ]
-AcceptReason = Annotated[str, typer.Option("--reason", help="Why it may fail; recorded with the data set.")]
+AcceptReason = Annotated[
+    str, typer.Option("--reason", help="Why the check may fail; it is recorded with the data set.")
+]
 Models = Annotated[
     list[Kind] | None, typer.Option(metavar="MODEL", help=f"One of {', '.join(Kind)}; may be given several times.")
 ]
-Version = Annotated[str | None, typer.Option("--dataset", help="A data set's name; by default the newest.")]
+Version = Annotated[str | None, typer.Option("--dataset", help="The name of a data set; by default the newest one.")]
 
 
 @app.command()
@@ -82,20 +85,23 @@ def features(
         date | None,
         typer.Option(
             parser=_day,
-            help="The first day that is left out, such as 2017-12-31; it begins at midnight UTC. By default the data "
-            "set ends right after the newest purchase or refund.",
+            help="The first excluded day, such as 2017-12-31, from midnight UTC. By default the data set ends right "
+            "after the newest purchase or refund.",
         ),
     ] = None,
-    validation_days: Annotated[int | None, _days("Days before the test days.")] = None,
-    test_days: Annotated[int | None, _days("The last days.")] = None,
-    validation_from: Annotated[date | None, typer.Option(parser=_day, help="Validation begins on this day.")] = None,
-    test_from: Annotated[date | None, typer.Option(parser=_day, help="The test begins on this day.")] = None,
+    validation_days: Annotated[int | None, _days("The number of validation days, right before the test days.")] = None,
+    test_days: Annotated[int | None, _days("The number of test days, at the end.")] = None,
+    validation_from: Annotated[date | None, typer.Option(parser=_day, help="The first day of the validation.")] = None,
+    test_from: Annotated[date | None, typer.Option(parser=_day, help="The first day of the test.")] = None,
     shares: Annotated[
-        str | None, typer.Option(callback=_checked_shares, help="Parts of the purchases in place of days: 70/15/15.")
+        str | None,
+        typer.Option(callback=_checked_shares, help="Split by shares of the purchases instead of days: 70/15/15."),
     ] = None,
-    label: Annotated[Label, typer.Option(help="What labels count in the time after a cut.")] = "purchase",
-    horizon_days: Annotated[float | None, _days("How long that time is; by default to the next cut.", 0.01)] = None,
-    rebuild: Annotated[str | None, typer.Option(help="Build this data set again, and compare.")] = None,
+    label: Annotated[Label, typer.Option(help="The action that labels count after each cut.")] = "purchase",
+    horizon_days: Annotated[
+        float | None, _days("How many days labels look ahead; by default up to the next cut.", 0.01)
+    ] = None,
+    rebuild: Annotated[str | None, typer.Option(help="Build this data set again and compare the two.")] = None,
     accept: Accept = None,
     reason: AcceptReason = "",
     as_json: Json = False,
@@ -104,8 +110,8 @@ def features(
     parts = _shares(shares) if shares else None
     split = (as_of, validation_days, test_days, validation_from, test_from, parts)
     accepted = _accepted(accept, reason)
-    found = running.flow("features")(*split, label, horizon_days, rebuild=rebuild, **accepted)
-    running.finish("dataset", found, as_json)
+    manifest = running.flow("features")(*split, label, horizon_days, rebuild=rebuild, **accepted)
+    running.finish("dataset", manifest, as_json)
 
 
 @app.command()
@@ -113,39 +119,48 @@ def search(
     context: typer.Context,
     dataset: Version = None,
     model: Models = None,
-    method: Annotated[Method, typer.Option(help="How the next setting is chosen.")] = "tpe",
+    method: Annotated[Method, typer.Option(help="How the next settings are chosen.")] = "tpe",
     trials: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Settings to try per model; 20 without --minutes.")
+        int | None, typer.Option(min=1, max=100_000, help="How many settings to try per model; 20 without --minutes.")
     ] = None,
-    minutes: Annotated[float | None, _minutes("How long this command may take.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=32, help="Settings to try at a time.")] = 1,
-    folds: Annotated[int, typer.Option(min=1, max=100, help="Stretches of time to measure settings on.")] = 2,
-    coverage: Annotated[bool, typer.Option(help="Give a hundredth of accuracy for coverage.")] = False,
+    minutes: Annotated[float | None, _minutes("How many minutes this command may take.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="How many settings to try at a time.")] = 1,
+    folds: Annotated[int, typer.Option(min=1, max=100, help="How many time periods settings are measured on.")] = 2,
+    coverage: Annotated[bool, typer.Option(help="Trade a hundredth of the accuracy for coverage.")] = False,
     fit_seconds: Annotated[
-        float | None, typer.Option(min=0.001, max=1e6, help="Longest fit that a setting may take.")
+        float | None, typer.Option(min=0.001, max=1e6, help="The longest time that a fit may take, in seconds.")
     ] = None,
-    memory_mb: Annotated[float | None, typer.Option(min=1, max=1e9, help="Most memory that it may take.")] = None,
+    memory_mb: Annotated[
+        float | None, typer.Option(min=1, max=1e9, help="The most memory that a fit may use, in MB.")
+    ] = None,
     artifact_mb: Annotated[
-        float | None, typer.Option(min=0.001, max=1e9, help="Largest model that it may give.")
+        float | None, typer.Option(min=0.001, max=1e9, help="The largest size of a stored model, in MB.")
     ] = None,
     patience: Annotated[
-        int, typer.Option(min=1, max=100_000, help="End after so many settings without a better one.")
+        int, typer.Option(min=1, max=100_000, help="End after this many settings without an improvement.")
     ] = 30,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed and one worker find the same.")] = 7,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=2**32 - 1, help="The random seed; one worker with the same seed finds the same settings."
+        ),
+    ] = 7,
     resume: Annotated[
-        bool, typer.Option("--resume/--fresh", help="Go on with the study there is, or begin a new one.")
+        bool, typer.Option("--resume/--fresh", help="Continue the existing study, or start a new one.")
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Search the best settings of models on the weeks before the test. The same command in other terminals, or on other
-    machines, shares the work; after a crash it goes on where it stopped."""
+    """Search the best settings of models on the weeks before the test.
+
+    The same command in other terminals or on other machines shares the work. After a crash it continues.
+    """
     run = running.flow("search")
     from flows.search import SEARCHED
 
     ends = (20 if trials is None and minutes is None else trials, minutes and running.minutes_left(context, minutes))
     chosen, limits = kind_names(model) or SEARCHED, (fit_seconds, memory_mb, artifact_mb)
-    found = run(dataset, chosen, method, *ends, workers, folds, coverage, *limits, patience, seed, not resume)
-    running.finish("search", found, as_json)
+    results = run(dataset, chosen, method, *ends, workers, folds, coverage, *limits, patience, seed, not resume)
+    running.finish("search", results, as_json)
 
 
 @app.command()
@@ -164,19 +179,23 @@ def train(
 @app.command()
 def retrain(
     model: Models = None,
-    minutes: Annotated[float, _minutes("How long searches may take together, if any are due.")] = MAX_MINUTES,
-    max_age_days: Annotated[float, typer.Option(min=0, max=_MOST_DAYS, help="How old a search may be.")] = 30,
+    minutes: Annotated[float, _minutes("How many minutes the due searches may take together.")] = MAX_MINUTES,
+    max_age_days: Annotated[
+        float, typer.Option(min=0, max=_MOST_DAYS, help="After how many days a search is due again.")
+    ] = 30,
     ignore_feed_check: Annotated[
         bool,
         typer.Option(
-            "--ignore-feed-check", "--despite-feed", help="Retrain although the newest report states a broken feed."
+            "--ignore-feed-check",
+            "--despite-feed",
+            help="Retrain even if the newest report states that the feed is broken.",
         ),
     ] = False,
     accept: Accept = None,
     reason: AcceptReason = "",
     as_json: Json = False,
 ) -> None:
-    """Learn again from the newest events: features, searches that are due, train, review."""
+    """Train again on the newest events: features, due searches, train, review."""
     chosen = {"minutes": minutes, "max_age_days": max_age_days, "ignore_feed_check": ignore_feed_check}
     chosen |= _accepted(accept, reason)
     run = running.flow("retrain")
@@ -189,13 +208,11 @@ def retrain(
 def validate(
     dataset: Version = None,
     model: Models = None,
-    folds: Annotated[
-        int, typer.Option(min=2, max=100, help="Stretches of time to measure on, one after the other.")
-    ] = 4,
-    horizon_days: Annotated[int | None, _days("Days of each; as many as the test has.")] = None,
+    folds: Annotated[int, typer.Option(min=2, max=100, help="How many consecutive time periods to measure on.")] = 4,
+    horizon_days: Annotated[int | None, _days("The days of each period; by default as many as the test has.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Cross-validate models in time, before the test weeks: mean and deviation of their figures over folds."""
+    """Cross-validate models over time, before the test weeks: mean and deviation of their figures over folds."""
     run = running.flow("validate")
     from flows.train import MODELS
 
@@ -204,18 +221,20 @@ def validate(
 
 @app.command()
 def score(
-    placement: Annotated[list[str] | None, typer.Argument(help="Where lists are shown; by default everywhere.")] = None,
-    k: Annotated[int | None, typer.Option(min=1, max=1000, help="Length of the lists, if not as configured.")] = None,
+    placement: Annotated[list[str] | None, typer.Argument(help="The placements; by default all.")] = None,
+    k: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="The length of the lists; by default as configured.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the lists of placements by the champion and publish each whole or not at all."""
+    """Make the lists of placements with the champion, and publish each placement completely or not at all."""
     from infra.configuration.placements import one
     from infra.configuration.settings import load
     from serving.queries.freshness import unconfigured, unconfigured_line
 
     settings = load()
     for name in placement or ():
-        one(settings, name)  # refused before anything is opened
+        one(settings, name)  # refuse unknown placements before anything is opened
     batches = running.flow("score", "mlflow")(placement or None, k)
     if others := unconfigured(running.database("serving"), settings):
         running.print_message(unconfigured_line(others))
@@ -224,28 +243,28 @@ def score(
 
 @app.command()
 def audit(
-    placement: Annotated[str, typer.Option(help="Where the lists were shown.")] = "home",
-    days: Annotated[float, _days("How far back to look.", 0.01)] = 28,
+    placement: Annotated[str, typer.Option(help="The placement of the lists.")] = "home",
+    days: Annotated[float, _days("How many days to audit.", 0.01)] = 28,
     as_of: Annotated[
         date | None,
         typer.Option(
-            parser=_day, help="The first day that is left out (UTC); by default it ends with the newest event."
+            parser=_day, help="The first excluded day (UTC); by default the audit ends with the newest event."
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare what was shown with what people did: is a group served worse, and which items get the places?"""
+    """Compare the shown lists with what people did: is a group served worse, and which items get the places?"""
     running.finish("audit", running.flow("audit")(placement, days, as_of), as_json)
 
 
 @app.command()
 def monitor(
-    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="Who accepts; it is recorded.")],
-    accept: Annotated[str, typer.Option(help="Why the present behaviour is usual from now on; learns it again.")] = "",
-    history: Annotated[bool, typer.Option("--history", help="Only show the windows so far.")] = False,
+    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="The person who accepts; it is recorded.")],
+    accept: Annotated[str, typer.Option(help="Why the present behaviour is normal from now on; recalibrates.")] = "",
+    history: Annotated[bool, typer.Option("--history", help="Only show the earlier windows.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for drift: compare each finished window with what is usual, and request a retraining if it is due.
+    """Detect drift: compare each finished window with the calibration, and request a retraining if it is due.
 
     The reports are rows of `drift_reports`; the view `drift_signals` has a row for each signal.
     """

@@ -1,58 +1,66 @@
-"""What the commands share: how they reach the services, run a flow, and print."""
+"""Shared functions of the commands: connect to the services, run a flow, print."""
 
 import contextlib
 import gc
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from time import monotonic
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from models.primitives.escaping import for_terminal
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from infra.services.endpoints import Endpoints
+
 Login = Literal["reader", "serving", "ingest", "operator", "owner"]
-"""Who a command connects with the database as: see `infra.services.database_access.grants`."""
+"""The database role of a command: see `infra.services.database_access.grants`."""
 _LEAST_MINUTES: Final = 0.01
 _COMMANDS: Final = {"rollback": "rollback model"}
 """The commands of flows with another name."""
-_REPORT_NOTHING: Final = ("monitor", "audit")
-"""Scheduled steps for which having nothing to do is no failure."""
-_LOOK_UP: Final = ("ledger_entry", "compact", "audit", "drift", "rollback", "undo_preview", "dismissed")
-"""Results after which nothing has to be done, or that name the next command themselves."""
-_STATED: Final = ("review", "retrain", "decision")
-"""Results that end with where the installation stands."""
+_MAY_BE_IDLE: Final = ("monitor", "audit")
+"""Scheduled steps that do not fail if they have nothing to do."""
+_FINAL_RESULTS: Final = ("ledger_entry", "compact", "audit", "drift", "rollback", "undo_preview", "dismissed")
+"""Results without a next command, or that name it themselves."""
+_WITH_SITUATION: Final = ("review", "retrain", "decision")
+"""Results that end with the situation of the installation."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
-def group(about: str | None = None) -> typer.Typer:
-    """An empty set of commands; `about` is what its help says when the commands have a common first word."""
-    return typer.Typer(no_args_is_help=True, help=about)
+def group(help_text: str | None = None) -> typer.Typer:
+    """Return an empty group of commands; one with a common first word needs a help text."""
+    return typer.Typer(no_args_is_help=True, help=help_text)
 
 
 class _WithDefault(TyperGroup):
-    """Commands of which one is meant if the first word is none of them."""
+    """A group with a default command, for first words that name no command."""
 
     default = ""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the default command before words that name no command."""
+        """Insert the default command before words that name no command."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
-def group_with_default(default: str, about: str) -> typer.Typer:
-    """An empty set of commands, of which `default` is meant if none is named."""
-    return typer.Typer(cls=type("Group", (_WithDefault,), {"default": default}), help=about)
+def group_with_default(default: str, help_text: str) -> typer.Typer:
+    """Return an empty group of commands with a default command."""
+    return typer.Typer(cls=type("Group", (_WithDefault,), {"default": default}), help=help_text)
 
 
 def confirm(question: str, otherwise: str) -> None:
-    """Ask on the terminal; ends the command after a no. Without a terminal it raises TailorbirdError: `otherwise`."""
+    """Ask on the terminal; end the command after a no.
+
+    Without a terminal it raises TailorbirdError with `otherwise`.
+    """
     from models.errors import TailorbirdError
 
     if not sys.stdin.isatty():
@@ -63,13 +71,13 @@ def confirm(question: str, otherwise: str) -> None:
 
 
 def print_message(line: str) -> None:
-    """Print a message to the person, not to the program that reads the output; it may have several lines."""
-    with contextlib.suppress(OSError):  # nobody reads, or the disk behind it is full
-        print(for_terminal(line, allowed="\n"), file=sys.stderr, flush=True)
+    """Print a message of one or more lines to stderr, for people and not for programs that read the output."""
+    with contextlib.suppress(OSError):  # a closed stream or a full disk
+        print(for_terminal(line, keep="\n"), file=sys.stderr, flush=True)
 
 
-def start(*, demo: bool = False) -> Any:
-    """Start the services and connect this process with them; returns where they are."""
+def start(*, demo: bool = False) -> "Endpoints":
+    """Start the services, connect this process with them, and return their addresses."""
     from infra.configuration.settings import load
     from infra.overview import unknown_settings
     from infra.supervisor import startup as services
@@ -81,11 +89,10 @@ def start(*, demo: bool = False) -> Any:
     return endpoints
 
 
-def database(role: Login, *, compared: bool = True) -> Any:
-    """Open Tailorbird's database as a role, whether the other services run or not.
+def database(role: Login, *, compared: bool = True) -> "Engine":
+    """Open Tailorbird's database as a role. The other services need not run.
 
-    Raises InstallationRefusedError when the keys or the `var` that are here belong to another database, unless they
-    are not to be `compared`.
+    With `compared` it raises InstallationRefusedError when this host's keys or `var` belong to another database.
     """
     from infra.configuration.settings import load
     from infra.database.engine import engine
@@ -100,15 +107,15 @@ def database(role: Login, *, compared: bool = True) -> Any:
 
 
 def export() -> None:
-    """Tell this process where the services are, whether they run or not."""
+    """Set the addresses of the services in this process's environment. The services need not run."""
     from infra.configuration.settings import load
     from infra.supervisor import startup as services
 
     services.export(services.endpoints(load()))
 
 
-def connect(*spared: str) -> None:
-    """Connect this process with the services. Raises TailorbirdError when one that is not `spared` does not run."""
+def connect(*optional: str) -> None:
+    """Connect this process with the services. Raises TailorbirdError when one that is not `optional` does not run."""
     from infra.configuration.settings import load
     from infra.services.settings_in_use import of_this_shell
     from infra.supervisor import startup as services
@@ -117,27 +124,27 @@ def connect(*spared: str) -> None:
     for line in of_this_shell(load()):
         print_message(line)
     export()
-    services.ensure(load(), set(services.NEEDED) - set(spared))
-    with contextlib.suppress(OSError):  # a courtesy: `up` and the reconciler do it too
+    services.ensure(load(), set(services.NEEDED) - set(optional))
+    with contextlib.suppress(OSError):  # not required: `up` and the reconciler do it too
         crashes.mark_crashed(services.endpoints(load()), load().var)
 
 
-def flow(name: str, *spared: str) -> Any:
-    """The flow of that name, with this process connected to the services that run; it can do without the `spared`."""
+def flow(name: str, *optional: str) -> Any:
+    """Connect this process with the services, except `optional` ones that do not run, and return a flow."""
     from infra.private_files.error_log import take_native_output
     from infra.supervisor.startup import NEEDED
 
-    connect(*spared)
+    connect(*optional)
     refuse_early(_COMMANDS.get(name, name))
     take_native_output()
-    # Errors are told once, by `main`; the run's page has them all.
+    # `main` prints each error once; the run's page has them all.
     for logs in ("HANDLERS_CONSOLE", "INTERNAL"):
         os.environ.setdefault(f"PREFECT_LOGGING_{logs}_LEVEL", "CRITICAL")
-    return partial(_recorded, frozenset(NEEDED) - set(spared), getattr(_imported(f"flows.{name}"), name))
+    return partial(_recorded, frozenset(NEEDED) - set(optional), getattr(_imported(f"flows.{name}"), name))
 
 
 def _imported(module: str) -> Any:
-    """Import a module without looking for garbage meanwhile: it takes a tenth of the time, and finds nothing."""
+    """Import a module without garbage collection, which takes a tenth of the time and finds nothing."""
     from importlib import import_module
 
     gc.disable()
@@ -148,35 +155,35 @@ def _imported(module: str) -> Any:
         gc.enable()
 
 
-def _recorded(needed: frozenset[str], run: Any, *parameters: Any, **named: Any) -> Any:
-    """Run a flow that others know of: `down` ends it, and if this process is killed, its run is marked as crashed."""
+def _recorded(needed: frozenset[str], run: Any, *parameters: Any, **keywords: Any) -> Any:
+    """Run a flow with a record: `down` ends it, and if this process is killed, its run is marked as crashed."""
     from prefect.runtime import flow_run
 
     from infra.configuration.settings import load
     from infra.supervisor.running_commands import current
 
     work = current.begin(load(), needed, print_message)
-    known = run.with_options()
+    recorded_run = run.with_options()
 
     @wraps(run.fn)
-    def noted(*given: Any, **by_name: Any) -> Any:
+    def with_record(*given: Any, **by_name: Any) -> Any:
         work.note_flow_run(flow_run.id or "")
         return run.fn(*given, **by_name)
 
-    known.fn = noted
+    recorded_run.fn = with_record
     done = False
     try:
-        result = run_without_heartbeats(known, *parameters, **named)
+        result = run_without_heartbeats(recorded_run, *parameters, **keywords)
         done = True
     finally:
-        work.end(forget=done)  # Prefect may not know yet of another end
+        work.end(forget=done)  # for another end, Prefect may not know it yet
     return result
 
 
-def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **named: Any) -> Any:
-    """Run a flow that sends no heartbeats: every flow that does waits up to a second for its sender to end.
+def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **keywords: Any) -> Any:
+    """Run a flow without heartbeats: a flow with heartbeats waits up to a second at its end.
 
-    A person sees when a command dies. Runs of the worker do send them: see `infra.supervisor.commands`. Raises
+    The user sees when a command dies. Runs of the worker send heartbeats: see `infra.supervisor.commands`. Raises
     TailorbirdError for a value that the flow's form would refuse.
     """
     from prefect.exceptions import ParameterTypeError
@@ -185,8 +192,8 @@ def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **named: A
     from models.errors import TailorbirdError
 
     try:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # no variable can say this
-            return run(*parameters, **named)
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # no variable can express this
+            return run(*parameters, **keywords)
     except ParameterTypeError as error:
         faults = str(error).partition("\n - ")[2].replace("\n - ", "; ")
         raise TailorbirdError(f"A value cannot be used: {faults}. Correct it; `--help` lists the options.") from None
@@ -199,42 +206,42 @@ def refuse_early(command: str) -> None:
     from models.errors import TailorbirdError
     from models.monitoring.guidance.needs import NEEDS
 
-    if command not in NEEDS or command in _REPORT_NOTHING:
+    if command not in NEEDS or command in _MAY_BE_IDLE:
         return
     if reason := why_not(command, database("serving"), load()):
         raise TailorbirdError(reason)
 
 
 def print_next_step(*, brief: bool = False) -> None:
-    """Print where the installation stands, unless that was just shown, and what to run next."""
+    """Print the situation, unless it was just shown (`brief`), and the next command."""
     from infra.configuration.settings import load
     from infra.overview.situation import step
     from serving.terminal import screen
 
-    with contextlib.suppress(Exception):  # the work is done and shown: no hint makes it fail
+    with contextlib.suppress(Exception):  # the work is done and shown: a failed hint must not fail it
         screen.next_step(step(database("serving"), load()), brief=brief)
 
 
 def minutes_left(context: typer.Context, minutes: float) -> float:
-    """Return how many of a command's minutes are left: it began when its process did."""
+    """Return the remaining minutes of a command, counted from the start of its process."""
     began = context.find_root().obj or monotonic()
     return max(_LEAST_MINUTES, minutes - (monotonic() - began) / 60)
 
 
 def finish(kind: str, result: Any, as_json: bool) -> None:
-    """Print what a flow returned."""
+    """Print the result of a flow, and the next command."""
     from serving.terminal import screen
 
     if as_json:
         print(json.dumps(result, default=str))
         return
     screen.result(kind, result)
-    if kind not in _LOOK_UP:
-        print_next_step(brief=kind in _STATED)
+    if kind not in _FINAL_RESULTS:
+        print_next_step(brief=kind in _WITH_SITUATION)
 
 
-def print_rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Print rows of the ledger or the quarantine."""
+def print_rows(kind: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Print rows of the ledger, the quarantine or another table."""
     from serving.terminal import screen
 
     print(json.dumps(rows, default=str)) if as_json else screen.print_table(kind, rows)

@@ -1,4 +1,4 @@
-"""Schedules: built-in ones and your own."""
+"""Commands of schedules: built-in ones and your own."""
 
 import json
 from dataclasses import asdict
@@ -16,33 +16,36 @@ Slug = Annotated[str, typer.Argument(help="The schedule's name, as `tailorbird s
 
 @app.command("list")
 def schedules_list(as_json: Json = False) -> None:
-    """Every schedule: of which deployment, when, with which parameters, and when next."""
+    """Show every schedule with its deployment, times, parameters and next run."""
     _listed(as_json)
 
 
 @app.command()
 def pause(slug: Slug, as_json: Json = False) -> None:
-    """Keep a schedule, but let it start nothing until it is resumed."""
+    """Keep a schedule, but start no runs until it is resumed."""
     _change("pause", slug, as_json)
 
 
 @app.command()
 def resume(slug: Slug, as_json: Json = False) -> None:
-    """Let a paused schedule go on; what it missed is not made up for."""
+    """Start runs of a paused schedule again. The runs that it missed are not made up for."""
     _change("resume", slug, as_json)
 
 
 @app.command()
 def remove(slug: Slug, as_json: Json = False) -> None:
-    """Delete a schedule. A built-in one comes back with the next change: pause it, or move it in tailorbird.toml."""
+    """Delete a schedule.
+
+    The next change brings a built-in one back: pause it, or change its time in tailorbird.toml.
+    """
     _change("remove", slug, as_json)
 
 
-def _change(what: str, slug: str, as_json: bool) -> None:
+def _change(action: str, slug: str, as_json: bool) -> None:
     from infra.prefect_api import schedules
 
     running.connect()
-    getattr(schedules, what)(slug)
+    getattr(schedules, action)(slug)
     _listed(as_json)
 
 

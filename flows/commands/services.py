@@ -1,29 +1,35 @@
-"""The installation: start it, stop it, look at it."""
+"""Commands of the installation: start it, stop it, show its state."""
 
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands import running
 from flows.commands.running import Json
+from models.primitives.json_types import JsonObject
+
+if TYPE_CHECKING:
+    from serving.terminal.absence import Lookups
 
 app = running.group()
 
 Mapping = Annotated[str, typer.Option(help="A mapping that comes with Tailorbird, or the path of a .toml file.")]
-Location = Annotated[str | None, typer.Option(help="Folder of the files, where it differs from the mapping's.")]
+Location = Annotated[str | None, typer.Option(help="The folder of the files, if it is not that of the mapping.")]
 
 
 @app.command()
 def demo(
-    approve: Annotated[bool, typer.Option("--approve", help="Say yes to the challenger; recorded as such.")] = False,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Approve the challenger; the record names this option.")
+    ] = False,
     mapping: Mapping = "complete_journey",
     location: Location = None,
 ) -> None:
-    """Start everything and take real shopping data the whole way to recommendations in Postgres."""
+    """Start all services and turn real shopping data into recommendations in Postgres, step by step."""
     from serving.terminal import screen
 
     endpoints = running.start(demo=True)
@@ -34,7 +40,9 @@ def demo(
 
 
 @app.command()
-def up(foreground: Annotated[bool, typer.Option(help="Stay, and stop everything on Ctrl-C.")] = False) -> None:
+def up(
+    foreground: Annotated[bool, typer.Option(help="Stay in the foreground, and stop everything on Ctrl-C.")] = False,
+) -> None:
     """Start PostgreSQL, Prefect, MLflow, Data Docs and a worker, on this machine only."""
     from serving.terminal import screen
 
@@ -46,8 +54,8 @@ def up(foreground: Annotated[bool, typer.Option(help="Stay, and stop everything 
 
 
 @app.command()
-def down(force: Annotated[bool, typer.Option("--force", help="Ask nothing, whatever still runs.")] = False) -> None:
-    """Stop what `up` started. It names commands and runs that are under way; on a terminal it asks first."""
+def down(force: Annotated[bool, typer.Option("--force", help="Do not ask, even if work still runs.")] = False) -> None:
+    """Stop everything that `up` started. It lists running commands and runs; on a terminal it asks first."""
     from infra.configuration.settings import load
     from infra.supervisor import startup as services
 
@@ -61,7 +69,7 @@ def down(force: Annotated[bool, typer.Option("--force", help="Ask nothing, whate
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Ledger, champion, challenger, live batch, services."""
+    """Show the services, the ledger, champion, challenger and live lists, and the next command."""
     from infra.configuration.settings import load
     from infra.overview.settings_shown import outdated
     from infra.supervisor.probes import running_clients
@@ -70,29 +78,29 @@ def status(as_json: Json = False) -> None:
     from serving.terminal import screen
 
     services, mistake = reachable(load()), None
-    found: dict[str, Any] = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements", "next"))
+    report: JsonObject = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements", "next"))
     if services["postgres"]:
         from infra.overview import situation
         from serving.queries.freshness import judged
-        from serving.queries.status import status as look
+        from serving.queries.status import status as read_status
 
-        found = look(running.database("serving"))
-        found["next"] = asdict(situation.step(running.database("serving"), load()))
+        stored = read_status(running.database("serving"))
+        report = {**stored, "next": asdict(situation.step(running.database("serving"), load()))}
         try:
-            champion = found["champion"] and found["champion"]["version"]
-            found["placements"] = judged(found["placements"], load(), champion)
-        except TailorbirdError as error:  # all the rest is told first
+            champion = stored["champion"]["version"] if stored["champion"] else None
+            report["placements"] = judged(stored["placements"], load(), champion)
+        except TailorbirdError as error:  # the rest is printed first
             mistake = error
-    found["services"] = services | running_clients(load())
-    found["running"], found["outdated"] = under_way(load()) if services["postgres"] else [], outdated(load())
-    print(json.dumps(found)) if as_json else screen.status(found)
+    report["services"] = services | running_clients(load())
+    report["running"], report["outdated"] = under_way(load()) if services["postgres"] else [], outdated(load())
+    print(json.dumps(report)) if as_json else screen.status(report)
     if mistake:
         raise mistake
 
 
 @app.command()
 def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
-    """One user's recommendations, by the id that your own systems use."""
+    """Show one user's recommendations, by the id that your own systems use."""
     from infra.configuration.settings import load
     from serving.queries.missing_lists import why_empty
     from serving.queries.user_recommendations import user_list
@@ -105,18 +113,18 @@ def recommend(user: str, placement: str = "home", as_json: Json = False) -> None
 
 @app.command("goes-with")
 def goes_with(
-    items: Annotated[list[str], typer.Argument(help="A product, or all of a basket.")],
-    user: Annotated[str | None, typer.Option(help="Rank them for this user.")] = None,
-    k: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 10,
+    items: Annotated[list[str], typer.Argument(help="A product, or all products of a basket.")],
+    user: Annotated[str | None, typer.Option(help="Rank the items for this user.")] = None,
+    k: Annotated[int, typer.Option(min=1, max=1000, help="How many items to show.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """What goes well with a product or a basket, by your own ids."""
+    """Show the items that go well with a product or a basket, by your own ids."""
     from infra.configuration.settings import load
     from serving.queries.basket_recommendations import PLACEMENT, UnknownProductError, basket_recommendations
     from serving.queries.missing_lists import require_published
     from serving.terminal import recommendations
 
-    # Consent and the champion are for serving only.
+    # Only the serving role reads consent and the champion.
     try:
         rows = basket_recommendations(running.database("serving" if user else "reader"), items, user, k)
     except UnknownProductError:
@@ -129,16 +137,19 @@ def goes_with(
 
 @app.command()
 def explain(user: str, item: str, placement: str = "home", as_json: Json = False) -> None:
-    """Why an item stands where it does on a user's list, or what keeps it away. Both by your own ids."""
+    """Explain the place of an item on a user's list, or why it is not on the list. Both by your own ids."""
     from serving.queries.explain import explain as explained
     from serving.terminal import recommendations
 
-    found = explained(running.database("serving"), user, item, placement, _lookups)
-    print(json.dumps(found)) if as_json else recommendations.explanation(found, note=_note(placement))
+    explanation = explained(running.database("serving"), user, item, placement, _lookups)
+    if as_json:
+        print(json.dumps(explanation))
+    else:
+        recommendations.explanation(explanation, note=_note(placement))
 
 
 def _note(placement: str) -> str:
-    """Return that a placement is no longer configured, and of when its lists are; empty for others."""
+    """Return a note that a placement is no longer configured, with the time of its lists; empty for others."""
     from infra.configuration.settings import load
     from serving.queries.freshness import unconfigured_note
 
@@ -150,7 +161,7 @@ def psql(
     context: typer.Context,
     role: Annotated[running.Login, typer.Option("--as", help="The database role to connect as.")] = "operator",
 ) -> None:
-    """PostgreSQL's own client on the installation's database; arguments go on to it, as in `psql -c "SELECT 1"`."""
+    """Open PostgreSQL's own client on the installation's database. Arguments are passed on: `psql -c "SELECT 1"`."""
     from infra.configuration.settings import load
     from infra.services.database_access.logins import address
     from infra.services.psql import run
@@ -160,9 +171,9 @@ def psql(
 
 @app.command()
 def logins(
-    every: Annotated[bool, typer.Option("--all", help="All database roles, not only that of readers.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show all database roles, not only the reader.")] = False,
 ) -> None:
-    """Where to sign in to Prefect, MLflow and Data Docs and what to type there, and the database login for readers."""
+    """Show the addresses and logins of Prefect, MLflow and Data Docs, and the database login for readers."""
     from infra.configuration.settings import load
     from infra.services.database_access import logins as known
     from infra.supervisor import startup as services
@@ -178,9 +189,9 @@ def verify(
         typer.Argument(help="A folder, models:/tailorbird/3 or models:/tailorbird@champion. By default the champion."),
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Put a verified copy into this folder.")] = None,
-    digest: Annotated[str | None, typer.Option(help="Accept no other manifest than the one with this sha256.")] = None,
+    digest: Annotated[str | None, typer.Option(help="Accept only the manifest with this sha256.")] = None,
 ) -> None:
-    """Verify every file of a model and print a folder with it that nobody else can change, to be served."""
+    """Verify every file of a model, and print the path of a folder that no other user can change, for serving."""
     if model is not None and model.startswith("models:/"):
         from infra.registry.verified_models import verified_copy
 
@@ -200,15 +211,15 @@ def verify(
 
 @app.command("signing-key")
 def signing_key() -> None:
-    """The public key of the bundles made here: TAILORBIRD_SIGNING_PUBLIC_KEY of hosts that only serve."""
+    """Print the public key of this installation's bundles: TAILORBIRD_SIGNING_PUBLIC_KEY of hosts that only serve."""
     from infra.configuration.settings import load
     from infra.keys.signing import public_key
 
     print(public_key(load()))
 
 
-def _lookups() -> Any:
-    """Return what reads events for single answers; few answers need its heavy imports."""
+def _lookups() -> "Lookups | None":
+    """Return the reader of events for single answers; few answers need its heavy imports."""
     from tasks.scoring.single_user import available_lookups
 
     return available_lookups()

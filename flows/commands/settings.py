@@ -1,4 +1,4 @@
-"""The settings file: write a first one, and show which values are in use."""
+"""Commands of the settings: write a first file, and show the values in use."""
 
 import json
 import shlex
@@ -20,13 +20,13 @@ def init(
         list[str] | None,
         typer.Option("--from", metavar="FILE…", help="Write a mapping for these CSV or Parquet files."),
     ] = None,
-    target: Annotated[Path, typer.Option("--to", help="The mapping to write; its name is that of the source.")] = Path(
-        "my_shop.toml"
-    ),
+    target: Annotated[
+        Path, typer.Option("--to", help="The mapping to write; its file name becomes the name of the source.")
+    ] = Path("my_shop.toml"),
     consent: Annotated[str | None, typer.Option(help="given, opt-in or opt-out, for the mapping.")] = None,
     consent_note: Annotated[str | None, typer.Option(help="How consent was given, for the mapping.")] = None,
 ) -> None:
-    """Write a commented tailorbird.toml with every setting into this folder; a file that is there stays.
+    """Write a commented tailorbird.toml with every setting to this folder; an existing file stays.
 
     With --from it writes a first mapping instead, guessed from files: tailorbird init --from orders.csv products.csv.
     """
@@ -43,7 +43,7 @@ def init(
 
 @app.command("settings")
 def show(as_json: Json = False) -> None:
-    """Every setting with its value and where that comes from, and running processes that use another value."""
+    """Show every setting with its value and its origin, and running processes that use another value."""
     from dataclasses import asdict
 
     from infra.configuration.settings import load
@@ -60,13 +60,13 @@ def show(as_json: Json = False) -> None:
 def _write_mapping(files: list[str], target: Path, consent: str | None, note: str | None) -> None:
     from tasks.ingest.check.draft_mapping import draft_mapping, write_mapping
 
-    found = draft_mapping(files, target.stem, consent, note)
-    write_mapping(found.text, target)
-    for sentence in found.unused:
+    draft = draft_mapping(files, target.stem, consent, note)
+    write_mapping(draft.text, target)
+    for sentence in draft.unused:
         running.print_message(sentence)
-    paths = [] if "\nlocation = " in found.text else files
-    if found.parts:
-        running.print_message(f"Wrote {target}, which reads {', '.join(found.parts)}. Look at its comments, then run:")
+    paths = [] if "\nlocation = " in draft.text else files
+    if draft.parts:
+        running.print_message(f"Wrote {target}, which reads {', '.join(draft.parts)}. Read its comments, then run:")
     else:
         running.print_message(
             f"Wrote {target}, which reads nothing yet. Complete the parts that are commented out, then run:"

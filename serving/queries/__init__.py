@@ -1,1 +1,1 @@
-"""Answers questions from PostgreSQL: lists, explanations, status, ledger."""
+"""Reads lists, explanations, status and ledger from PostgreSQL."""

@@ -1,4 +1,4 @@
-"""The only way to the terminal for what was read from data: it is shown as it stands and is never markup."""
+"""Prints text from data to the terminal, always literally and never as markup. No other module prints data."""
 
 import os
 import re
@@ -17,18 +17,18 @@ from rich.text import Text
 from models.primitives.escaping import for_terminal
 
 _WIDTH: Final = 120
-"""Columns, where the output is no terminal and COLUMNS states no width."""
+"""The width in columns if the output is no terminal and COLUMNS is not set."""
 _LONGEST_CELL: Final = 4000
-"""Characters of a value: a hostile file may hold megabytes in one."""
+"""The longest value in characters: a hostile file may contain megabytes in one."""
 _NARROW: Final[dict[str, Any]] = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False, "show_edge": False}
 _INDENT: Final = 2
-_ROOM: Final = 10_000
+_UNLIMITED_WIDTH: Final = 10_000
 _INTERVAL: Final = re.compile(r" (?=\([+-]?\d[\d.]*, [+-]?\d[\d.]*\)$)")
 """The space before the interval of a figure."""
 
 
 def line(text: str = "", style: str = "", *, wrap: bool = True, indent: int = 0) -> None:
-    """Print one line. Without `wrap` it is not broken, so that an address in it can be copied."""
+    """Print one line. Without `wrap` it is not broken, so that its addresses can be copied."""
     if wrap and indent:
         _console().print(Padding(_text(text, style), (0, 0, 0, indent)))
     else:
@@ -36,7 +36,7 @@ def line(text: str = "", style: str = "", *, wrap: bool = True, indent: int = 0)
 
 
 def table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> None:
-    """Print rows under a title; `names` are the keys of the columns and their labels."""
+    """Print rows under a title; `names` maps the keys of the columns to their labels."""
     console, cells = _console(), [[_text(formatted(row.get(name))) for name in names] for row in rows]
     labels = list(names.values())
     boxed = _table(title, labels, cells)
@@ -50,30 +50,30 @@ def table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, str
 
 
 def _stacked(cells: Iterable[Sequence[Text]]) -> list[list[Text]]:
-    """Put intervals below their figures: 0.4397 (0.4261, 0.4528) stands on two lines, and neither is broken."""
+    """Put intervals below their figures: 0.4397 (0.4261, 0.4528) takes two lines, and neither is broken."""
     return [[Text(_INTERVAL.sub("\n", cell.plain), style=cell.style) for cell in row] for row in cells]
 
 
 def _measured(console: Console, shown: Table) -> Measurement:
-    """Return the widths that a table may have where there is room enough."""
-    return shown.__rich_measure__(console, console.options.update(max_width=_ROOM))
+    """Return the smallest and the largest width of a table."""
+    return shown.__rich_measure__(console, console.options.update(max_width=_UNLIMITED_WIDTH))
 
 
 def _records(console: Console, title: str, labels: Sequence[str], cells: Iterable[Sequence[Text]]) -> None:
-    """Print each row as a head and lines of labels and values: nothing is cut off, however narrow the terminal is."""
+    """Print each row as a heading and lines of labels and values, which fit any width."""
     console.print(_text(title, "bold"))
     for row in cells:
-        named = [
+        labelled = [
             Text.assemble((f"{for_terminal(label)} ", "dim"), cell) for label, cell in zip(labels, row, strict=True)
         ]
-        head, *rest = [text for text, cell in zip(named, row, strict=True) if cell.plain] or [Text()]
+        head, *others = [text for text, cell in zip(labelled, row, strict=True) if cell.plain] or [Text()]
         console.print(head)
-        for line_ in _packed(rest, console.width - _INDENT):
+        for line_ in _packed(others, console.width - _INDENT):
             console.print(Padding(line_, (0, 0, 0, _INDENT)))
 
 
 def _packed(texts: Iterable[Text], width: int) -> list[Text]:
-    """Join texts to lines of at most this width, broken between texts; a longer text has lines of its own."""
+    """Join texts to lines of at most this width, broken between texts; a longer text gets its own lines."""
     lines: list[Text] = []
     for text in texts:
         if lines and len(lines[-1]) + 2 + len(text) <= width:
@@ -84,8 +84,8 @@ def _packed(texts: Iterable[Text], width: int) -> list[Text]:
 
 
 def _table(title: str, labels: Iterable[str], cells: Iterable[Sequence[Text]], *, narrow: bool = False) -> Table:
-    """Return a table whose header is broken between words only. A `narrow` one has no frame and no wide header."""
-    made = Table(title=_text(title, "bold"), title_justify="left", header_style="dim", **(_NARROW if narrow else {}))
+    """Return a table with headers broken only between words. A `narrow` one has no frame and no wide header."""
+    grid = Table(title=_text(title, "bold"), title_justify="left", header_style="dim", **(_NARROW if narrow else {}))
     rows = list(cells)
     for place, label in enumerate(labels):
         lines = [line for row in rows for line in row[place].plain.split("\n")]
@@ -93,14 +93,14 @@ def _table(title: str, labels: Iterable[str], cells: Iterable[Sequence[Text]], *
         least = max(map(len, [*label.split(), *intervals]), default=0)
         widest = max([least, *map(len, lines)])
         heads = wrap(label, widest, break_long_words=False, break_on_hyphens=False) if narrow else [label]
-        made.add_column(Text("\n").join(map(_text, heads)), overflow="fold", min_width=least)
+        grid.add_column(Text("\n").join(map(_text, heads)), overflow="fold", min_width=least)
     for row in rows:
-        made.add_row(*row)
-    return made
+        grid.add_row(*row)
+    return grid
 
 
 def formatted(value: Any) -> str:
-    """Return a value as people read it: numbers with separators, nothing for None."""
+    """Return a value in readable form: numbers with separators, nothing for None."""
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -109,11 +109,11 @@ def formatted(value: Any) -> str:
 
 
 def _text(text: str, style: str = "") -> Text:
-    """Return the one thing that Rich neither parses nor replaces: markup, `:emoji:` and numbers stay as they are."""
+    """Return text that Rich does not interpret: markup, `:emoji:` and numbers stay as they are."""
     return Text(for_terminal(text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"), style=style)
 
 
 def _console() -> Console:
-    """Return a console on what `sys.stdout` is at this moment."""
+    """Return a console on the present `sys.stdout`."""
     width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _WIDTH
     return Console(width=width, markup=False, highlight=False, emoji=False)

@@ -1,4 +1,4 @@
-"""Shows a data set in the terminal: its moments, its rows, and remarks on what it leaves out."""
+"""Prints a data set: its cuts, its rows, and remarks."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +11,7 @@ _MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from
 
 
 def dataset(manifest: Mapping[str, Any]) -> None:
-    """Print the manifest of a data set, or the comparison with the data set that was built again."""
+    """Print the manifest of a data set, or its comparison with a rebuilt one."""
     if "rows" not in manifest:
         line(", ".join(f"{name}: {value}" for name, value in manifest.items() if value is not None))
         return

@@ -1,4 +1,4 @@
-"""Shows in the terminal what a decision or a rollback changed."""
+"""Prints the result of a decision or a rollback."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +7,13 @@ from serving.terminal.console import line
 
 
 def decision(value: Mapping[str, Any]) -> None:
-    """Print who decided what about a version and why, and which version is the champion now."""
+    """Print the decision about a version, with reviewer and reason, and the present champion."""
     if value.get("remark"):
         line(value["remark"])
     against = " against the gate" if value.get("overridden") else ""
     line(f"Version {value['model_version']} was {value['decision']} by {value['reviewer']}{against}: {value['reason']}")
-    holder = value.get("champion")
-    line(f"Version {holder} is the champion." if holder else "No version is the champion.")
+    version = value.get("champion")
+    line(f"Version {version} is the champion." if version else "No version is the champion.")
 
 
 def _again(batch: int | None, lists: Mapping[str, int]) -> str:
@@ -25,7 +25,7 @@ def _again(batch: int | None, lists: Mapping[str, int]) -> str:
 
 
 def rollback(value: Mapping[str, Any]) -> None:
-    """Print what is shown again in place of what."""
+    """Print the batches that are shown again, and those that they replace."""
     if "batches" in value:
         line(f"Version {value['to']} is the champion again, in place of version {value['from']}.")
         for placement, batch in value["batches"].items():

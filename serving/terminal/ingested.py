@@ -1,4 +1,4 @@
-"""Prints what became of the rows of an ingest, and what looks wrong in them."""
+"""Prints the results of an ingest, and suspicious values in its rows."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ _LEDGER = ("dataset", *LEDGER, "status")
 
 
 def print_ingested(batches: Iterable[Mapping[str, Any]]) -> None:
-    """Print the ledger's lines of an ingest, its remarks, and suspicions about items, prices and currencies."""
+    """Print the ledger entries of an ingest, its remarks, and suspicious items, prices and currencies."""
     rows = [{**batch, "file": str(batch.get("file", "")).rpartition("/")[2]} for batch in batches]
     names = _LEDGER if len({row["dataset"] for row in rows}) == len(rows) else ("file", *_LEDGER)
     table("What became of every row", rows, dict(zip(names, names, strict=True)))
@@ -35,20 +35,20 @@ def print_ingested(batches: Iterable[Mapping[str, Any]]) -> None:
         _suspects(row)
 
 
-def _currencies(found: Mapping[str, Any] | None) -> None:
-    """State that amounts are in several currencies, and the lines of the mapping that convert them."""
-    if not found:
+def _currencies(report: Mapping[str, Any] | None) -> None:
+    """Print that amounts are in several currencies, and the lines of the mapping that convert them."""
+    if not report:
         return
-    line(found["says"], "yellow")
-    line(found["advice"])
-    if found["write"]:
-        for one in found["write"].splitlines():
-            line(one, wrap=False, indent=2)
+    line(report["says"], "yellow")
+    line(report["advice"])
+    if report["write"]:
+        for text in report["write"].splitlines():
+            line(text, wrap=False, indent=2)
         line("Then undo this source's batches (tailorbird ledger) and ingest their files again.")
 
 
 def _suspects(batch: Mapping[str, Any]) -> None:
-    """The items that look like no goods, the line of the mapping that marks them, and prices that may be wrong."""
+    """Print items that may not be goods, the line of the mapping that marks them, and prices that may be wrong."""
     if batch.get("odd_prices"):
         _odd_prices(batch["odd_prices"])
     if not batch.get("suspects"):
@@ -61,12 +61,12 @@ def _suspects(batch: Mapping[str, Any]) -> None:
         line(batch["suspects_mark"], wrap=False)
 
 
-def _odd_prices(found: Mapping[str, Any]) -> None:
-    line(odd_prices(found), "yellow")
-    if found["batch"]:
-        batch = OddBatch(**found["batch"])
+def _odd_prices(report: Mapping[str, Any]) -> None:
+    line(odd_prices(report), "yellow")
+    if report["batch"]:
+        batch = OddBatch(**report["batch"])
         line(f"{batch} To remove what it brought:")
         line(batch.command, wrap=False, indent=2)
     else:
         line("Check what the mapping reads as `value`, `quantity` and `price`:")
-        line(found["check"], wrap=False, indent=2)
+        line(report["check"], wrap=False, indent=2)

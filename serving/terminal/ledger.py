@@ -1,4 +1,4 @@
-"""The ledger and the quarantine in the terminal, readable at 80 columns."""
+"""Prints the ledger and the quarantine, readable at 80 columns."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -23,7 +23,7 @@ _REMOVED: Final = {
     "quarantined_removed": "rows in quarantine go",
     "refusals_kept": "refusals of consent stay",
 }
-_SAME_TABLE: Final = "Probably they break the same rules in their file, as the mapping reads it now."
+_SAME_TABLE: Final = "Probably they still break the same rules: the mapping reads their file in the same way."
 _SAME_EVENTS: Final = (
     "Probably they break the same rules under the mapping as it is now. A replay does not read the file: "
     "for another item_id or event_id, or for unreadable cells, correct the mapping and ingest the file again."
@@ -47,51 +47,51 @@ def batches(rows: Sequence[Row]) -> None:
 
 
 def accounted(row: Row) -> str:
-    """Return what became of the rows of a batch, as a sum."""
+    """Return the sum of a batch's rows by result."""
     parts = [f"{row[name]:,} {name}" for name in _COUNTS if row[name]]
     late = f"; {row['late']:,} late" if row.get("late") else ""
     return f"{row['read']:,} read = {' + '.join(parts) or '0'}{late}"
 
 
-def preview(found: Row) -> None:
-    """Print what an undo would remove."""
-    _removed(found, "would be undone")
-    _made(found)
+def preview(undo: Row) -> None:
+    """Print the data that an undo would remove."""
+    _removed(undo, "would be undone")
+    _made(undo)
 
 
-def undone(found: Row) -> None:
-    """Print what an undo has removed."""
-    _removed(found, "is undone")
-    _made(found)
+def undone(undo: Row) -> None:
+    """Print the data that an undo has removed."""
+    _removed(undo, "is undone")
+    _made(undo)
     again = "The same file can be ingested again: tailorbird ingest SOURCE PATH"
-    if not any(row[name] for row in found["batches"] for name in UNDO_CHANGES):
+    if not any(row[name] for row in undo["batches"] for name in UNDO_CHANGES):
         line(f"No event, item or user changed, so nothing has to be made again. {again}")
-    elif not found["datasets"]:
+    elif not undo["datasets"]:
         line(f"Nothing was made from it. {again}")
 
 
-def _removed(found: Row, what: str) -> None:
-    for row in found["batches"]:
+def _removed(undo: Row, outcome: str) -> None:
+    for row in undo["batches"]:
         end = ":" if any(row[name] for name in _REMOVED) else "; there is nothing to remove."
-        line(f"{row['file']} ({row['dataset']} of {row['source']}) {what}{end}", "bold")
+        line(f"{row['file']} ({row['dataset']} of {row['source']}) {outcome}{end}", "bold")
         line(row["batch_id"], wrap=False, indent=2)
         for name, meaning in _REMOVED.items():
             if row[name]:
                 line(f"{row[name]:,} {meaning}", indent=2)
 
 
-def _made(found: Row) -> None:
-    """Name what was made from the batches: an undo leaves it as it is."""
-    if found["datasets"]:
-        line(f"Data sets made since it came in: {', '.join(found['datasets'])}.")
-    if found["champion"] is not None:
-        line(f"The champion, version {found['champion']}, learned from it.")
-    if found["placements"]:
-        line(f"Live lists made since it came in: {', '.join(found['placements'])}.")
+def _made(undo: Row) -> None:
+    """Print the data sets, champion and lists that used the batches: an undo does not change them."""
+    if undo["datasets"]:
+        line(f"Data sets made since it came in: {', '.join(undo['datasets'])}.")
+    if undo["champion"] is not None:
+        line(f"The champion, version {undo['champion']}, learned from it.")
+    if undo["placements"]:
+        line(f"Live lists made since it came in: {', '.join(undo['placements'])}.")
 
 
 def waiting(rows: Sequence[Row]) -> None:
-    """Print how many rows wait, batch by batch, and how often each rule was broken."""
+    """Print how many rows wait, by batch, and how many broke each rule."""
     if not rows:
         line("No row waits in quarantine.")
         return
@@ -107,7 +107,7 @@ def waiting(rows: Sequence[Row]) -> None:
 
 
 def waiting_rows(rows: Sequence[Row]) -> None:
-    """Print rows that wait: where they are in the file, the rules that they broke, their values, and what helps."""
+    """Print waiting rows: their place in the file, the rules that they broke, their values, and advice."""
     if not rows:
         line("No such row waits in quarantine.")
     for row in rows:
@@ -121,17 +121,17 @@ def waiting_rows(rows: Sequence[Row]) -> None:
 
 
 def _value(value: Any) -> str:
-    """Return a value of a row as people read it: unreadable cells by their key and column."""
+    """Return a value of a row in readable form: unreadable cells with their key and column."""
     if not isinstance(value, list):
         return str(value)
     return "; ".join(
-        f"{one['key']} (column {one['column']}) is {one['value']!r}" if isinstance(one, Mapping) else str(one)
-        for one in value
+        f"{cell['key']} (column {cell['column']}) is {cell['value']!r}" if isinstance(cell, Mapping) else str(cell)
+        for cell in value
     )
 
 
 def _advise(rules: Iterable[str]) -> None:
-    """Print what helps against each rule, once."""
+    """Print the advice for each rule, once."""
     known = {rule: advice(rule) for rule in rules}
     if any(known.values()):
         line("What helps:", "bold")
@@ -140,24 +140,24 @@ def _advise(rules: Iterable[str]) -> None:
             line(f"{rule}: {sentence}", indent=2)
 
 
-def correction(found: Correction, *, brief: bool = False) -> None:
-    """Print that rows did not come in because of earlier values, and what takes them in; `brief` without the rest."""
-    line(found.situation, "yellow")
-    if found.commands:
+def correction(correction: Correction, *, brief: bool = False) -> None:
+    """Print that rows wait because of earlier values, and the commands that accept them; `brief` without advice."""
+    line(correction.situation, "yellow")
+    if correction.commands:
         line("If this version is right, undo the earlier one, then take the waiting rows in:")
-        for command in found.commands:
+        for command in correction.commands:
             line(command, wrap=False, indent=2)
     if not brief:
-        otherwise = f"Otherwise `tailorbird quarantine show {found.batch_id}` states what helps."
-        line(otherwise if found.commands else advice(CONFLICT))
+        otherwise = f"Otherwise `tailorbird quarantine show {correction.batch_id}` states what helps."
+        line(otherwise if correction.commands else advice(CONFLICT))
 
 
-def replayed(moved: int, of: int, batch: str, dataset: str) -> None:
-    """Print how many of the rows that waited a replay has moved, and, if none, the likely reason."""
-    if not of:
+def replayed(moved: int, waiting: int, batch: str, dataset: str) -> None:
+    """Print how many of the waiting rows a replay has moved, and, if none, the likely reason."""
+    if not waiting:
         line(f"No row of {batch} waits in quarantine.", wrap=False)
         return
-    line(f"{moved:,} of {of:,} rows moved.", "bold")
+    line(f"{moved:,} of {waiting:,} rows moved.", "bold")
     if moved:
         return
     line(_SAME_TABLE if dataset in ("items", "users") else _SAME_EVENTS)

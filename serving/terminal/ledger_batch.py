@@ -1,4 +1,4 @@
-"""One batch of the ledger in the terminal."""
+"""Prints one batch of the ledger."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,13 +15,13 @@ _COUNTED: Final = (
 
 
 def changed(change: Row) -> str:
-    """Return the sentence on what somebody changed in a batch, when and why."""
+    """Return a sentence about a change of a batch, with its time, person and reason."""
     done = {"undo": "Undone", "dismiss": "Rows dismissed"}[change["action"]]
     return f"{done} on {change['at']:%Y-%m-%d %H:%M} by {change['actor']}: {change['reason']}"
 
 
 def entry(row: Row) -> None:
-    """Print all that is recorded of one batch, and how many of its rows wait for each rule."""
+    """Print the whole record of one batch, and how many of its rows wait for each rule."""
     plain = {name: value for name, value in row.items() if name not in _OWN_LINES}
     table("Batch", [{"name": name, "value": _value(value)} for name, value in plain.items()], {"name": "", "value": ""})
     for change in row["changes"]:
@@ -41,14 +41,14 @@ def entry(row: Row) -> None:
 
 
 def counted(count: int, of: str = "") -> str:
-    """Return how many rows wait."""
+    """Return a phrase with the number of waiting rows."""
     return f"{count:,} row{of} waits" if count == 1 else f"{count:,} rows{of} wait"
 
 
 def _value(value: Any) -> str:
-    """Return a value of the ledger as people read it."""
+    """Return a value of the ledger in readable form."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S} UTC" if value.year > 1 else ""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_value(one)}" for name, one in value.items())
+        return ", ".join(f"{name}: {_value(inner)}" for name, inner in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else formatted(value)

@@ -1,4 +1,4 @@
-"""What a check of a mapping found, in the terminal."""
+"""Prints the result of a check of a mapping."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -7,41 +7,41 @@ from models.columns import LEDGER
 from serving.terminal.console import line, table
 
 _UPDATES: Final = ("items", "users")
-"""What the rows of these tables update; the ledger counts them as routed."""
+"""Tables whose rows update items or users; the ledger counts them as routed."""
 _MOST_COLUMNS: Final = 60
 _LONGEST: Final = 60
 
 
-def checked(found: Mapping[str, Any]) -> None:
-    """Print what each file holds, what its rows become, what looks wrong, and the next command."""
-    for one in found["tables"]:
-        _table(one)
-    for note in found["notes"]:
+def checked(report: Mapping[str, Any]) -> None:
+    """Print the content of each file, the results of its rows, suspicious values, and the next command."""
+    for part in report["tables"]:
+        _table(part)
+    for note in report["notes"]:
         line(note)
     line()
-    line(found["verdict"], "bold")
-    line(f"  {found['next']}", wrap=False)
+    line(report["verdict"], "bold")
+    line(f"  {report['next']}", wrap=False)
 
 
-def _table(one: Mapping[str, Any]) -> None:
-    extent = "all" if one["whole_file"] else "the first"
+def _table(part: Mapping[str, Any]) -> None:
+    extent = "all" if part["whole_file"] else "the first"
     line()
-    line(f"{one['part']}: {one['file']}", "bold", wrap=False)
-    if one["refused"]:
-        line(f"An ingest would refuse it: {one['refused']}")
-    if one["columns"]:
-        names = [{"key": key, "column": ", ".join(read)} for key, read in one["columns"].items()]
+    line(f"{part['part']}: {part['file']}", "bold", wrap=False)
+    if part["refused"]:
+        line(f"An ingest would refuse it: {part['refused']}")
+    if part["columns"]:
+        names = [{"key": key, "column": ", ".join(read)} for key, read in part["columns"].items()]
         table("Columns that are used", names, {"key": "key", "column": "column"})
-    if one["unused"]:
-        more = f" and {len(one['unused']) - _MOST_COLUMNS:,} more" if len(one["unused"]) > _MOST_COLUMNS else ""
-        line(f"Columns that are not used: {', '.join(one['unused'][:_MOST_COLUMNS])}{more}")
-    if one["counts"]:
-        table(f"What {extent} {one['rows']:,} rows become", [one["counts"]], _labels(one["part"]))
-    if one["examples"]:
-        _examples(one["examples"])
-    if one["broken"]:
-        _broken(one["broken"])
-    for guess in one["suspicions"]:
+    if part["unused"]:
+        more = f" and {len(part['unused']) - _MOST_COLUMNS:,} more" if len(part["unused"]) > _MOST_COLUMNS else ""
+        line(f"Columns that are not used: {', '.join(part['unused'][:_MOST_COLUMNS])}{more}")
+    if part["counts"]:
+        table(f"What {extent} {part['rows']:,} rows become", [part["counts"]], _labels(part["part"]))
+    if part["examples"]:
+        _examples(part["examples"])
+    if part["broken"]:
+        _print_broken_rules(part["broken"])
+    for guess in part["suspicions"]:
         line(f"Look at this: {guess['says']}", "yellow")
         for write in guess["write"].splitlines():
             line(f"    {write}", wrap=False)
@@ -59,7 +59,7 @@ def _examples(rows: Sequence[Mapping[str, Any]]) -> None:
     table("Examples", lines, {"": "", **{str(n): f"row {n + 1}" for n in range(len(rows))}})
 
 
-def _broken(rules: Sequence[Mapping[str, Any]]) -> None:
+def _print_broken_rules(rules: Sequence[Mapping[str, Any]]) -> None:
     lines = [
         {"rule": rule["rule"], "meaning": rule["meaning"], "rows": rule["rows"], "examples": _places(rule["examples"])}
         for rule in rules
@@ -71,16 +71,16 @@ def _broken(rules: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _places(examples: Iterable[Mapping[str, Any]]) -> str:
-    said = []
-    for one in examples:
-        place = f"line {one['line']}" if "line" in one else f"row {one['row']}"
-        cells = ", ".join(f"{name}={_short(value)}" for name, value in one.get("cells", {}).items())
-        said.append(f"{place}: {cells}" if cells else place)
-    return "; ".join(said)
+    places = []
+    for example in examples:
+        place = f"line {example['line']}" if "line" in example else f"row {example['row']}"
+        cells = ", ".join(f"{name}={_short(value)}" for name, value in example.get("cells", {}).items())
+        places.append(f"{place}: {cells}" if cells else place)
+    return "; ".join(places)
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        value = ", ".join(f"{name}: {one}" for name, one in value.items())
+        value = ", ".join(f"{name}: {inner}" for name, inner in value.items())
     text = "" if value is None else str(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

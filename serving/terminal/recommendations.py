@@ -1,4 +1,4 @@
-"""Prints recommendations, what goes with a product, and explanations."""
+"""Prints recommendations, items that go with a product, and explanations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ _TOO_FEW = "Nothing is known to go with it: too few baskets have it."
 
 
 def score_ranges(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return which places of a list have scores that compare; empty if all do."""
+    """Return a note on the places whose scores can be compared; empty if all can."""
     ranges: list[list[Mapping[str, Any]]] = []
     for row in rows:
         if ranges and row["score"] <= ranges[-1][-1]["score"]:
@@ -19,9 +19,11 @@ def score_ranges(rows: Sequence[Mapping[str, Any]]) -> str:
             ranges.append([row])
     if len(ranges) <= 1:
         return ""
-    ends = ((some[0]["rank"], some[-1]["rank"]) for some in ranges)
-    named = ", ".join(f"{first}-{last}" if first != last else f"{first}" for first, last in ends)
-    alike = f"compare only within the places {named}" if len(ranges) <= _MOST_RANGES else "do not give this order alone"
+    ends = ((rows[0]["rank"], rows[-1]["rank"]) for rows in ranges)
+    listing = ", ".join(f"{first}-{last}" if first != last else f"{first}" for first, last in ends)
+    alike = (
+        f"compare only within the places {listing}" if len(ranges) <= _MOST_RANGES else "do not give this order alone"
+    )
     return (
         f"Scores {alike}. What the model leaves open is filled by a fallback such as best sellers, whose scores are on "
         "another scale, and rules may move an item."
@@ -29,7 +31,7 @@ def score_ranges(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def print_user_list(user: str, rows: Sequence[Mapping[str, Any]], why: str = "", note: str = "") -> None:
-    """Print one user's recommendations with ids, titles and reasons, or `why` there are none; a `note` comes last."""
+    """Print one user's recommendations with ids, titles and reasons, or `why` there are none, then a `note`."""
     if not rows:
         line(why)
         return
@@ -45,13 +47,13 @@ def print_user_list(user: str, rows: Sequence[Mapping[str, Any]], why: str = "",
 
 
 def _note(note: str) -> None:
-    """Print a note on what is shown, if there is one."""
+    """Print a note if there is one."""
     if note:
         line(note, "yellow")
 
 
 def print_basket_recommendations(rows: Sequence[Mapping[str, Any]], user: str | None = None, note: str = "") -> None:
-    """Print what goes well with a product or a basket, and what the places are given by; a `note` comes last."""
+    """Print the items that go well with a product or a basket, and the order of the places, then a `note`."""
     if not rows:
         line(f"These lists name nothing that goes with it. {note}" if note else _TOO_FEW)
         return
@@ -71,18 +73,18 @@ def _price(row: Mapping[str, Any]) -> str:
     return "" if row.get("price") is None else f"{row['price']:,.2f} {row.get('currency') or ''}".rstrip()
 
 
-def explanation(found: Mapping[str, Any], most: int = 12, note: str = "") -> None:
-    """Why an item is where it is, and the strongest of what the score is made of; a `note` comes last."""
-    line(f"{found['title'] or found['item']} for {found['user']}: {found['why']}")
-    if found.get("reason"):
-        line(f"The reason that the user sees: {found['reason']}")
-    added = [{"feature": name, "adds": value} for name, value in found["contributions"].items()]
+def explanation(explained: Mapping[str, Any], most: int = 12, note: str = "") -> None:
+    """Print why an item is at its place, and the strongest parts of its score, then a `note`."""
+    line(f"{explained['title'] or explained['item']} for {explained['user']}: {explained['why']}")
+    if explained.get("reason"):
+        line(f"The reason that the user sees: {explained['reason']}")
+    added = [{"feature": name, "adds": value} for name, value in explained["contributions"].items()]
     if added:
-        title = f"What the score is made of ({found['adds_to']}, version {found['model_version']})"
+        title = f"What the score is made of ({explained['adds_to']}, version {explained['model_version']})"
         table(title, added[:most], {"feature": "feature", "adds": "adds"})
         if len(added) > most:
-            rest = sum(row["adds"] for row in added[most:])
-            line(f"The other {len(added) - most} add {rest:+.4f} together; --json has them all.")
-    elif "rank" in found and not found.get("adds_to"):
-        line(f"The score of {found['model']} is one number without parts.")
+            remainder = sum(row["adds"] for row in added[most:])
+            line(f"The other {len(added) - most} add {remainder:+.4f} together; --json has them all.")
+    elif "rank" in explained and not explained.get("adds_to"):
+        line(f"The score of {explained['model']} is one number without parts.")
     _note(note)

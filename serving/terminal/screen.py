@@ -1,4 +1,4 @@
-"""What a person sees in the terminal."""
+"""Prints the results of commands."""
 
 import os
 import sys
@@ -28,10 +28,9 @@ _FIGURES = {
 
 
 def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
-    """The end of a demo: models against each other, ledger, batch, one shelf, and what to look at next."""
+    """Print the result of a demo: ledger, leaderboard, batches, one user's list, and the next commands."""
     from infra.database.engine import engine
-    from serving.queries.user_recommendations import example_user
-    from serving.queries.user_recommendations import user_list as look
+    from serving.queries.user_recommendations import example_user, user_list
 
     print_ingested(result["ledger"])
     _review(result["review"])
@@ -40,34 +39,34 @@ def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
         database = engine(endpoints.database_url)
         user = example_user(database)
         if user:
-            print_user_list(user, look(database, user)[:10])
+            print_user_list(user, user_list(database, user)[:10])
     pages(endpoints)
-    _pages_and_commands()
+    _next_commands()
 
 
-def _ladder(rows: Iterable[Mapping[str, Any]], most: int | None = None) -> None:
+def _leaderboard(rows: Iterable[Mapping[str, Any]], limit: int | None = None) -> None:
     from models.evaluation.comparison.leaderboard_tables import tables
 
-    for title, lines in list(tables(rows).items())[:most]:
+    for title, lines in list(tables(rows).items())[:limit]:
         table(title, lines, {name: name for name in lines[0]})
 
 
-def _review_alone(review: Mapping[str, Any]) -> None:
-    """Show of models that `train` has shown the leaderboard alone."""
+def _review_summary(review: Mapping[str, Any]) -> None:
+    """Print a review; only the first table for models that `train` has printed already."""
     _review(review, tables=None if review["trained"] else 1)
 
 
 def _review(review: Mapping[str, Any], tables: int | None = None) -> None:
-    """Show the checks and the verdict, then the tables: all, or the first of them."""
+    """Print the checks and the verdict, then all tables or the first ones."""
     from models.gate.results import stored_outcome
 
     for check in review["gate"]:
-        found = stored_outcome(check)
-        line(f"{found.mark} {check['name']}: {found.heading}{check['detail']}")
+        result_ = stored_outcome(check)
+        line(f"{result_.mark} {check['name']}: {result_.heading}{check['detail']}")
     line(f"Version {review['model_version']}: {review['status']}.")
     if review.get("report"):
         line(f"Its report: {review['report']}", wrap=False)
-    _ladder(review["ladder"], tables)
+    _leaderboard(review["ladder"], tables)
 
 
 def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
@@ -77,15 +76,15 @@ def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     table(folds_title(models), lines, {name: name for name in lines[0]})
 
 
-def _search(found: Sequence[Mapping[str, Any]]) -> None:
+def _search(results: Sequence[Mapping[str, Any]]) -> None:
     from models.tuning.study_config import search_notes, search_table
 
-    lines = search_table(found)
+    lines = search_table(results)
     table("Best settings found", lines, {name: name for name in lines[0]})
-    for note in search_notes(found):
+    for note in search_notes(results):
         line(note)
-    for row in found:
-        line(f"{row['model']}: all that was tried is in {row['page']}", wrap=False)
+    for row in results:
+        line(f"{row['model']}: all trials are in {row['page']}", wrap=False)
 
 
 def _retrain(value: Mapping[str, Any]) -> None:
@@ -99,7 +98,7 @@ def _retrain(value: Mapping[str, Any]) -> None:
 
 
 def _batches(batches: Sequence[Mapping[str, Any]]) -> None:
-    """What was published, why lists are shorter than they should be, and what a placement's rules fail to name."""
+    """Print the published batches, the reasons for short lists, and remarks on the rules of placements."""
     names = {"placement": "placement", "batch_id": "batch", "model_version": "version", "users": "lists"}
     names |= {
         "recommendations": "entries",
@@ -115,15 +114,15 @@ def _batches(batches: Sequence[Mapping[str, Any]]) -> None:
             line(f"{batch['placement']}: {note}")
 
 
-def _audit(found: Mapping[str, Any]) -> None:
-    """The groups without their intervals, the verdict, and where the page with everything is."""
-    if found["groups"]:
-        title = f"What was served at {found['placement']}, {found['window']}"
-        rows = [{name: str(said).split(" (")[0] for name, said in row.items()} for row in found["groups"]]
+def _audit(report: Mapping[str, Any]) -> None:
+    """Print the groups without their intervals, the verdict, and the address of the whole report."""
+    if report["groups"]:
+        title = f"Served lists of {report['placement']}, {report['window']}"
+        rows = [{name: str(cell).split(" (")[0] for name, cell in row.items()} for row in report["groups"]]
         table(title, rows, {name: name for name in rows[0]})
-    line(f"{found['status']}: {found['verdict']}" if found["groups"] else found["verdict"])
-    if found.get("page"):
-        line(f"The whole audit: {found['page']}", wrap=False)
+    line(f"{report['status']}: {report['verdict']}" if report["groups"] else report["verdict"])
+    if report.get("page"):
+        line(f"The whole audit: {report['page']}", wrap=False)
 
 
 _SERVER = ("reachable", "not reachable")
@@ -132,45 +131,45 @@ _STARTERS = ("worker", "reconciler")
 _MOMENTS = {"requested_at": "asked", "expires_at": "expires"}
 
 
-def status(found: Mapping[str, Any]) -> None:
-    """Where things stand, one line each."""
-    for name, up in found["services"].items():
-        there, away = _PROCESS if name in _STARTERS else _SERVER
-        line(f"{'●' if up else '○'} {name}: {there if up else away}")
-    if not found["services"]["postgres"]:
+def status(report: Mapping[str, Any]) -> None:
+    """Print the state of the installation, one line per part."""
+    for name, up in report["services"].items():
+        running, stopped = _PROCESS if name in _STARTERS else _SERVER
+        line(f"{'●' if up else '○'} {name}: {running if up else stopped}")
+    if not report["services"]["postgres"]:
         line("The rest is in PostgreSQL, which does not run. Next: tailorbird up")
         return
-    if not all(found["services"].get(name, True) for name in _STARTERS):
+    if not all(report["services"].get(name, True) for name in _STARTERS):
         line("Schedules and requests do not start now. Run `tailorbird up`: it starts what is missing.")
-    _summary("ledger", found["ledger"])
-    _beside_the_ledger(found)
+    _summary("ledger", report["ledger"])
+    _unfinished_work(report)
     for name in ("champion", "challenger"):
-        _summary(name, found[name])
-    if found["champion"]:
-        figures = found["champion"]["metrics"]
+        _summary(name, report[name])
+    if report["champion"]:
+        figures = report["champion"]["metrics"]
         line("  " + ", ".join(f"{label} {formatted(figures.get(name))}" for name, label in _FIGURES.items()))
-    for placement in found["placements"]:
+    for placement in report["placements"]:
         line(_placement(placement))
-    for run in found.get("running") or ():
+    for run in report.get("running") or ():
         line(f"runs now: {run}")
-    for process, keys in (found.get("outdated") or {}).items():
+    for process, keys in (report.get("outdated") or {}).items():
         line(f"The {process} uses other values of {', '.join(keys)} until the next `tailorbird up`.", "yellow")
-    if found.get("next"):
-        next_step(Step(**found["next"]))
+    if report.get("next"):
+        next_step(Step(**report["next"]))
 
 
 def _summary(name: str, value: Mapping[str, Any] | None) -> None:
-    """Print the figures of one thing in a line."""
+    """Print the figures of one part in a line."""
     shown = {_MOMENTS.get(key, key): _short(key, entry) for key, entry in (value or {}).items() if key != "metrics"}
     line(f"{name}: {', '.join(map(' '.join, shown.items())) or 'none yet'}")
 
 
-def _beside_the_ledger(found: Mapping[str, Any]) -> None:
-    """Name the rows that wait in quarantine, and the batches that are not done, with what to do."""
-    if found.get("waiting"):
-        line(f"  {batch_screen.counted(found['waiting'])} in quarantine now: tailorbird quarantine list")
+def _unfinished_work(report: Mapping[str, Any]) -> None:
+    """Print the rows in quarantine and the unfinished batches, with the next command."""
+    if report.get("waiting"):
+        line(f"  {batch_screen.counted(report['waiting'])} in quarantine now: tailorbird quarantine list")
     cut_short: dict[str, list[str]] = {}
-    for batch in found.get("unfinished") or ():
+    for batch in report.get("unfinished") or ():
         name, undone = f"{batch['file']} ({batch['batch_id']})", batch["status"] == "undoing"
         if batch["active"]:
             line(f"  {name} is {'being undone' if undone else 'coming in'} now and counts nowhere yet.")
@@ -185,12 +184,12 @@ def _beside_the_ledger(found: Mapping[str, Any]) -> None:
 
 
 def _short(name: str, value: Any) -> str:
-    """Return a value as people read it; moments to the minute."""
+    """Return a value in readable form; times to the minute."""
     return f"{value[:16].replace('T', ' ')} UTC" if name in _MOMENTS else formatted(value)
 
 
 def next_step(step: Step, *, brief: bool = False) -> None:
-    """Print where the installation stands, unless the lines above say so, and the next command."""
+    """Print the situation, unless it was just printed (`brief`), and the next command."""
     line()
     if not brief or step.stage is Stage.UNDER_WAY:
         line(step.situation)
@@ -227,7 +226,7 @@ _LEDGER_SCREENS: dict[str, Callable[[Sequence[Mapping[str, Any]]], None]] = {
 
 
 def print_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The ledger or the quarantine."""
+    """Print rows of the ledger, the quarantine or another table."""
     if kind in _LEDGER_SCREENS:
         _LEDGER_SCREENS[kind](rows)
         return
@@ -239,7 +238,7 @@ def print_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def pages(endpoints: Any) -> None:
-    """Where the pages are, and how to sign in to them."""
+    """Print the addresses of the pages, and the command that shows their logins."""
     line()
     line(f"Prefect   {endpoints.prefect_page}", wrap=False)
     line(f"MLflow    {endpoints.mlflow_page}", wrap=False)
@@ -249,26 +248,26 @@ def pages(endpoints: Any) -> None:
         line(f"`{_program()} logins` shows what to type there.")
 
 
-def _pages_and_commands() -> None:
-    me = _program()
+def _next_commands() -> None:
+    program = _program()
     line()
     line("What to look at", "bold")
-    line(f"  {me} recommend USER    one user's list, by your own id")
-    line(f"  {me} status            ledger, champion, live batch, services")
-    line(f"  {me} psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '1'")
-    line(f"  {me} down              stop the services; the data stays in ./var")
+    line(f"  {program} recommend USER    one user's list, by your own id")
+    line(f"  {program} status            ledger, champion, live batch, services")
+    line(f"  {program} psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '1'")
+    line(f"  {program} down              stop the services; the data stays in ./var")
 
 
 def _program() -> str:
-    """How this program is called from here."""
+    """Return the command that runs this program."""
     return "tailorbird" if which("tailorbird") else min(os.path.relpath(sys.argv[0]), sys.argv[0], key=len)
 
 
 def _drift(value: Mapping[str, Any]) -> None:
-    """What is usual, the latest windows, and why the newest was decided as it was."""
+    """Print the calibration, the latest windows, and the reasons of the newest decision."""
     usual, windows = value["usual"], value["windows"]
     if usual is None:
-        line(value["note"] or "Nothing was learned yet of what is usual: `tailorbird monitor` does it.")
+        line(value["note"] or "There is no calibration yet: `tailorbird monitor` makes one.")
         return
     length, until = usual["window_days"], usual["reference_to"][:10]
     if not windows:
@@ -290,13 +289,13 @@ def _drift(value: Mapping[str, Any]) -> None:
 
 
 def result(kind: str, value: Any) -> None:
-    """What a single command has done."""
+    """Print the result of a single command."""
     if kind in _RESULTS:
         _RESULTS[kind](value)
     elif kind == "validation":
         _folds(value["models"])
     elif kind == "runs":
-        _ladder(value["ladder"])
+        _leaderboard(value["ladder"])
         command = f"tailorbird review{options(row['model'] for row in value['ladder'])}"
         line(f"{len(value['runs'])} runs in MLflow; compare them with `{command}`.")
     else:
@@ -306,7 +305,7 @@ def result(kind: str, value: Any) -> None:
 
 _RESULTS: dict[str, Callable[[Any], None]] = {
     "ledger": print_ingested,
-    "review": _review_alone,
+    "review": _review_summary,
     "batches": _batches,
     "search": _search,
     "retrain": _retrain,

@@ -1,4 +1,4 @@
-"""Prints the settings: each with its value and origin, and the processes that use another value."""
+"""Prints the settings with their values and origins, and the processes that use other values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,7 +9,7 @@ _NAMES: Final = {"key": "key", "value": "value", "origin": "from"}
 
 
 def settings(rows: Sequence[Mapping[str, Any]], file: str | None) -> None:
-    """Print all settings, the changed ones first, and what to do about processes that use other values."""
+    """Print all settings, the changed ones first, and the command for processes that use other values."""
     line(f"Settings file: {file}" if file else "Settings file: none. Write one with: tailorbird init", wrap=False)
     changed = [row for row in rows if row["origin"] != "default"]
     if changed:

@@ -135,7 +135,7 @@ def test_an_item_that_a_rule_keeps_off_is_told_with_the_rule(
         connection.execute(delete(placements))
     second = float(sorted(model.scores(np.zeros(1, dtype=np.int32))[0])[-2])
     published(shop, {"u000": [(ranked(model)[1], second, "so")]}, batch_state.BatchSpec("home", "other", 1, "v1", 1))
-    assert explain(shop, "raw u000", first)["why"].startswith("What the user did to it keeps it off")
+    assert explain(shop, "raw u000", first)["why"].startswith("An action of the user keeps it off")
 
 
 def test_whoever_withdrew_or_was_erased_has_no_list_and_is_not_explained(shop: Engine, model) -> None:

@@ -112,7 +112,7 @@ def test_every_item_of_a_shop_with_pins_caps_and_hidden_purchases_is_explained_a
             elif why.startswith("A cap keeps it off"):
                 check_cap(found, item, why)
                 seen.add("cap")
-            elif why.startswith("What the user did"):
+            elif why.startswith("An action of the user"):
                 assert "purchase within 30 days" in why
                 assert item in lately
                 seen.add("hidden")
