@@ -4,14 +4,14 @@ from prefect import flow
 
 from tasks.lake.shared_reads import shared_reads
 from tasks.orchestration import run_names
-from tasks.orchestration.table_columns import Batch
+from tasks.orchestration.table_columns import Row
 from tasks.scoring.reads.champion_bundle import one_bundle
 from tasks.scoring.report_batches import report_batches
 from tasks.scoring.score_placement import placements_to_score, score_placement
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.score))
-def score(placements: list[str] | None = None, k: int | None = None) -> list[Batch]:
+def score(placements: list[str] | None = None, k: int | None = None) -> list[Row]:
     """Make the lists of placements with the champion, and publish each placement completely or not at all.
 
     Args:

@@ -2,12 +2,12 @@
 
 from prefect import flow
 
-from models.primitives.json_types import JsonObject
 from models.tuning.study_config import Budget, Method, SearchPlan, TrialLimits
 from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.run_artifacts import show_search
+from tasks.tuning.model_search import ModelSearch
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
 
@@ -28,7 +28,7 @@ def search(
     patience: int = 30,
     seed: int = 7,
     fresh: bool = False,
-) -> list[JsonObject]:
+) -> list[ModelSearch]:
     """Search the best settings of models on the weeks before the test; `train` uses them.
 
     Simultaneous runs of the same search share its study. A killed search continues where it stopped.

@@ -73,7 +73,7 @@ def confirm(question: str, otherwise: str) -> None:
 def print_message(line: str) -> None:
     """Print a message of one or more lines to stderr, for people and not for programs that read the output."""
     with contextlib.suppress(OSError):  # a closed stream or a full disk
-        print(for_terminal(line, keep="\n"), file=sys.stderr, flush=True)
+        print(for_terminal(line, allowed="\n"), file=sys.stderr, flush=True)
 
 
 def start(*, demo: bool = False) -> "Endpoints":

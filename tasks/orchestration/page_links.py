@@ -31,7 +31,7 @@ def docs_page(installation: Installation, batch_id: str) -> str:
 
     Browsers do not open local files from another page.
     """
-    address = data_docs.address(installation.settings.var, installation.endpoints, batch_id) or ""
+    address = data_docs.page_address(installation.settings.var, installation.endpoints, batch_id) or ""
     return address if address.startswith("http") else ""
 
 

@@ -23,7 +23,7 @@ def test_a_link_on_the_run_leads_to_the_verdict_on_each_batch(stocked: Shop) -> 
         batch_id for (batch_id,) in stocked.sql("SELECT batch_id FROM ingest_batches WHERE status = 'committed'")
     ]
     # Of older batches the pages may be gone, and what other tests kill has no link.
-    with_page = [batch_id for batch_id in batches if docs.address(stocked.var, services, batch_id)]
+    with_page = [batch_id for batch_id in batches if docs.page_address(stocked.var, services, batch_id)]
     linked = [batch_id for batch_id in with_page if f"Data Docs of {batch_id}" in shown]
     assert linked
     for batch_id in linked:
