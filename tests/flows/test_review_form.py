@@ -34,7 +34,7 @@ def form(desk: Desk) -> Iterator[Page]:
         page = browser.new_page(viewport={"width": 1300, "height": 1500})
         page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
         page.goto(prefect_pages.form(desk.installation.endpoints, deployment["id"]))
-        page.get_by_text("Who decides. It is recorded.").wait_for()
+        page.get_by_text("The person who decides; it is recorded.").wait_for()
         yield page
         browser.close()
 
