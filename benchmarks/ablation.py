@@ -1,6 +1,7 @@
-"""What each retriever is worth: the two-stage model without it, on the validation weeks of the Complete Journey.
+"""Measures each retriever's worth: the two-stage model without it, on the validation weeks of the Complete Journey.
 
 Run as `python -m benchmarks.ablation`.
+
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ SEED = 7
 
 
 def _measured(dataset: Dataset) -> Iterator[tuple[str, Evaluation]]:
-    """The whole model, then the model without each of its retrievers."""
+    """Yield the evaluation of the whole model, then of the model without each of its retrievers."""
     data = dataset.training_data(dataset.cuts.validation_from)
     test_targets = dataset.holdout(data, dataset.cuts.test_from)
     popular = popularity(data)
@@ -34,7 +35,7 @@ def _measured(dataset: Dataset) -> Iterator[tuple[str, Evaluation]]:
 
 
 def main() -> None:
-    """Measure; the figures go to var/benchmarks/ablation.json."""
+    """Measure, and write the figures to var/benchmarks/ablation.json."""
     figures: dict[str, float] = {}
     whole: Evaluation | None = None
     headings = ("without", "NDCG@10", "loss (95 %)", "new items", "loss (95 %)")

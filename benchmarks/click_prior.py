@@ -1,7 +1,8 @@
-"""How much a newcomer's clicks should count beside what everybody buys, looked for on the validation weeks alone.
+"""Searches how much a newcomer's clicks should count beside popularity, on the validation weeks only.
 
-Households of the Complete Journey are withheld by seed, and told by the last products they bought before those weeks.
-Run as `python -m benchmarks.click_prior`.
+Households of the Complete Journey are withheld by seed; their last products before those weeks stand for clicks. Run as
+`python -m benchmarks.click_prior`.
+
 """
 
 from typing import Final

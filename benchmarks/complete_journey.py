@@ -1,4 +1,4 @@
-"""The Complete Journey as a data set, split as the demo splits it, in an installation that stays for the next run."""
+"""Provides the Complete Journey as a data set, split like the demo's, in an installation that the next run reuses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from models.datasets.dataset import Dataset
 
 @contextmanager
 def journey() -> Iterator[Dataset]:
-    """Take the data in and build the data set, or find them from last time; PostgreSQL runs as long as the block."""
+    """Ingest the data and build the data set, or reuse the last one; PostgreSQL runs for the length of the block."""
     server = installed(FOLDER.absolute() / "journey-var")
     try:
         yield built()
@@ -19,7 +19,7 @@ def journey() -> Iterator[Dataset]:
 
 
 def built() -> Dataset:
-    """The data set, in the installation that this process belongs to."""
+    """Return the data set of the installation that this process belongs to."""
     from tasks.datasets.build_dataset import build_dataset, split_by
     from tasks.datasets.load_dataset import open_dataset
     from tasks.ingest.events.ingest_events import ingest_events

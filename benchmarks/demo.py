@@ -1,7 +1,8 @@
-"""The demo's job on a fresh installation: seconds per flow, peak memory, and the share that is not work.
+"""Measures the demo on a fresh installation: seconds per flow, peak memory, and the share of orchestration.
 
-Orchestration is what Prefect and MLflow cost: the time of the run outside its tasks, and inside them the calls to
-either server. Set-up of the environment is not part of it; starting the servers is shown by itself.
+Orchestration is the cost of Prefect and MLflow: the time of the run outside its tasks, and the calls to either server
+inside them. Setup of the environment does not count; the start of the servers is shown separately.
+
 """
 
 import atexit
@@ -20,11 +21,11 @@ import psutil
 from benchmarks.results import FOLDER, publish
 
 SEED = 7
-"""Of searches and models; the flows use the same by default."""
+"""Minutes of searches, and models; the flows use the same defaults."""
 
 
 class Stopwatch:
-    """Sums the seconds spent in the functions it wraps; a call inside another one counts once."""
+    """Sums the seconds spent in the functions that it wraps; nested calls count once."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -42,7 +43,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count the time of a block."""
+        """Measure the time of a block."""
         self._depth += 1
         started = time.perf_counter()
         try:
@@ -55,7 +56,7 @@ class Stopwatch:
 
 @contextmanager
 def peak_memory(figures: dict[str, float]) -> Iterator[None]:
-    """The highest sum of proportional set sizes (MB) of this process and the servers it talks to."""
+    """Track the highest sum of proportional set sizes (MB) of this process and its servers."""
     done, peak = threading.Event(), [0.0]
 
     def sample() -> None:
@@ -123,7 +124,7 @@ def _measure(figures: dict[str, float]) -> None:
 
 
 def _durations() -> tuple[dict[str, float], float]:
-    """From Prefect: seconds of each sub-flow, and the sum over all tasks."""
+    """Return the seconds of each sub-flow, and the sum over all tasks, from Prefect."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -136,7 +137,7 @@ def _durations() -> tuple[dict[str, float], float]:
 
 
 def main() -> None:
-    """Run the demo in an installation of its own and take it away again."""
+    """Run the demo in an installation of its own and delete it."""
     var = (FOLDER / "demo-var").absolute()
     shutil.rmtree(var, ignore_errors=True)
     os.environ |= {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(var)}

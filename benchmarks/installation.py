@@ -1,4 +1,4 @@
-"""An installation for a benchmark: PostgreSQL and a lake, and nobody who answers for Prefect and MLflow."""
+"""Provides an installation for a benchmark: PostgreSQL and a lake, without Prefect and MLflow servers."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Prints a benchmark's figures as a table and keeps them as one flat JSON object."""
+"""Prints a benchmark's figures as a table and stores them as one flat JSON object."""
 
 import json
 import os
@@ -16,12 +16,12 @@ FOLDER = Path("var/benchmarks")
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """The machine and the versions of the measurement."""
     return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held; getrusage counts that of the process which started it too."""
+    """Return the peak memory of this process; getrusage also counts that of its parent at the start."""
     status = Path("/proc/self/status")
     if status.is_file():
         most = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -30,7 +30,7 @@ def peak_mb() -> float:
 
 
 def publish(name: str, figures: Mapping[str, float], seed: int) -> None:
-    """Show the figures and write them to var/benchmarks/<name>.json."""
+    """Print the figures and write them to var/benchmarks/<name>.json."""
     table = Table(title=f"benchmark {name}", title_justify="left")
     table.add_column("figure")
     table.add_column("value", justify="right")

@@ -1,7 +1,8 @@
-"""What half an hour of search improves on the shipped defaults, and what a search costs beside fits and measuring.
+"""Measures the improvement of half an hour of search over the defaults, and the overhead of a search.
 
 Run as `python -m benchmarks.search`; `--minutes` is shared by the models. Gains are relative, over the users of the
-validation folds that were searched on, and, to see what is left of them, over those of the test weeks.
+searched validation folds, and over those of the test weeks.
+
 """
 
 import argparse
@@ -38,7 +39,7 @@ _SAME: Final = {"item_knn": 12, "als": 12}
 
 @contextmanager
 def installation() -> Iterator[Dataset]:
-    """The Complete Journey where PostgreSQL and MLflow run, and nothing was searched yet."""
+    """Open the Complete Journey with PostgreSQL and MLflow, without earlier searches."""
     os.environ |= {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(FOLDER.absolute() / "search-var")}
     from sqlalchemy import delete
 
@@ -60,7 +61,7 @@ def installation() -> Iterator[Dataset]:
 def searched(
     dataset: Dataset, kind: str, plan: SearchPlan, budget: Budget, workers: int
 ) -> tuple[dict[str, Any], float]:
-    """What a search of its own found, and its seconds."""
+    """Return the result of a new search, and its seconds."""
     from tasks.tuning.search_model import search_model
 
     started = time.perf_counter()
@@ -69,8 +70,11 @@ def searched(
 
 
 def relative_gain(pairs: list[tuple[Evaluation, Evaluation]]) -> Estimate:
-    """What the second of each pair has more of NDCG@10 than the first, as a part of it, with its 95 % interval: users
-    are drawn with all their stretches of time (Efron 1979)."""
+    """Return the relative gain in NDCG@10 of the second model of each pair over the first, with its 95 % interval.
+
+    Users are resampled with all their folds (Efron 1979).
+
+    """
     sums: dict[str, Any] = defaultdict(lambda: np.zeros(2))
     for pair in pairs:
         before, after = (dict(zip(e.per_user[USER_KEY].to_pylist(), of_users(e, METRIC), strict=True)) for e in pair)
@@ -83,7 +87,7 @@ def relative_gain(pairs: list[tuple[Evaluation, Evaluation]]) -> Estimate:
 
 
 def _both(dataset: Dataset, fold: Fold, kind: str, best: Mapping[str, Any]) -> tuple[Evaluation, Evaluation]:
-    """The defaults and the best settings on a stretch of time."""
+    """Evaluate the defaults and the best settings on a fold."""
     opened = FoldData.of(dataset, fold)
 
     def measured(settings: Mapping[str, Any]) -> Evaluation:
@@ -94,7 +98,7 @@ def _both(dataset: Dataset, fold: Fold, kind: str, best: Mapping[str, Any]) -> t
 
 
 def _improved(dataset: Dataset, minutes: float, figures: dict[str, float]) -> Table:
-    """Search each model and measure what it was good for."""
+    """Search each model and measure its gains."""
     table = Table("model", "tried", "gain on the folds (95 %)", "gain in the test weeks (95 %)", title_justify="left")
     busy = seconds = 0.0
     plan = SearchPlan(seed=SEED)
@@ -124,7 +128,7 @@ def _with_interval(gain: Estimate) -> str:
 
 
 def _speedup(dataset: Dataset) -> float:
-    """How much sooner two workers have tried the same settings than one who has both cores."""
+    """Return how much faster two workers try the same settings than one with both cores."""
     plan = SearchPlan("random", folds=1, seed=SEED)  # on one fold nothing is pruned, so that the work is the same
     seconds = dict.fromkeys((1, 2), 0.0)
     for kind, trials in _SAME.items():
@@ -134,7 +138,7 @@ def _speedup(dataset: Dataset) -> float:
 
 
 def main() -> None:
-    """Measure; the figures go to var/benchmarks/search.json."""
+    """Measure, and write the figures to var/benchmarks/search.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     minutes = parser.parse_args().minutes

@@ -1,9 +1,10 @@
-"""Accuracy of the models on a file of interactions: whole catalogue, what a user has had masked.
+"""Measures the accuracy of the models on a file of interactions, over the whole catalogue, without known items.
 
-Settings are chosen on a validation inside the minutes given, and the models then fitted on all that comes before
-the test. Each step of each model is a process of its own, so that its peak memory is its alone. Run as
+Settings are chosen on a validation split within the given minutes. The models are then fitted on everything before the
+test. Each step of each model runs in a process of its own, which shows its peak memory. Run as
 `python -m benchmarks.accuracy --path FILE --layout sequences`, with lines `user item` or `user item item …` in order,
 or `python -m benchmarks.accuracy --path TRAIN --test TEST --layout pairs`, where a file may be a SciPy matrix (.npz).
+
 """
 
 import argparse
@@ -25,13 +26,13 @@ from models import catalog
 from models.errors import TailorbirdError
 
 MODELS: Final = ("most_popular", "als", "item_knn", "graph_filter")
-"""Those that learn from interactions alone and say more than what is masked."""
+"""Models that need only interactions, and can rank items beyond the masked ones."""
 
 _COLUMNS: Final = ("hr_10", "recall_10", "ndcg_10", "hr_20", "recall_20", "ndcg_20")
 
 
 def _step(options: argparse.Namespace) -> dict[str, Any]:
-    """Search or measure the one model named, in this process."""
+    """Search settings of the named model, or measure it, in this process."""
     kind = options.models[0]
     if options.step == "search":
         return asdict(
@@ -44,7 +45,7 @@ def _step(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(options: argparse.Namespace, kind: str, step: str, *more: str) -> dict[str, Any]:
-    """One step in a process of its own; what it complains of is complained of here."""
+    """Run one step in a process of its own, and print its errors."""
     command = [sys.executable, "-m", "benchmarks.accuracy", "--path", str(options.path), "--layout", options.layout]
     command += ["--test", str(options.test)] if options.test else []
     done = subprocess.run([*command, "--models", kind, "--step", step, *more], stdout=subprocess.PIPE, text=True)
@@ -99,7 +100,7 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare the models, or (for the processes that this starts) take one step of one of them."""
+    """Compare the models, or (in the processes that this starts) run one step of one model."""
     options = _parse_arguments(arguments)
     try:
         for kind in options.models:

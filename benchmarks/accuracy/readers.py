@@ -1,4 +1,4 @@
-"""Files of interactions, as benchmarks of recommenders ship them: lines of text, or a matrix."""
+"""Reads files of interactions as recommender benchmarks publish them: lines of text, or a matrix."""
 
 import gzip
 import zipfile
@@ -16,7 +16,7 @@ _GZIP: Final = b"\x1f\x8b"
 
 
 class BadFileError(TailorbirdError):
-    """A file that cannot be read as interactions."""
+    """A file cannot be read as interactions."""
 
 
 class Interactions(NamedTuple):
@@ -27,9 +27,10 @@ class Interactions(NamedTuple):
 
 
 def read(path: Path) -> Interactions:
-    """The interactions of a file: lines `user item` or `user item item …`, plain or gzip, or a SciPy matrix (.npz).
+    """Read interactions from a file: lines `user item` or `user item item …`, plain or gzip, or a SciPy matrix.
 
     Rows and columns of a matrix are named by their numbers. Raises BadFileError.
+
     """
     try:
         matches = _matrix(path) if path.suffix == ".npz" else _lines(path)
@@ -41,9 +42,10 @@ def read(path: Path) -> Interactions:
 
 
 def train_and_test(path: Path, test: Path | None) -> tuple[Path, Path]:
-    """The two files of a split: `path` and `test`, or those of the folder `path` called train* and test*.
+    """Return the two files of a split: `path` and `test`, or those of the folder `path` called train* and test*.
 
-    Raises BadFileError when it is not plain which they are.
+    Raises BadFileError if the folder does not have exactly one of each.
+
     """
     if test is not None:
         return path, test

@@ -1,7 +1,8 @@
-"""What is learned from and what is to be foreseen, in the two protocols that published accuracies follow.
+"""Splits interactions into training data and targets, by the two protocols that published accuracies follow.
 
-Sequences (leave one out, as in Kang & McAuley 2018): of each user the last item is the test and the one before it
-the validation. Pairs (as in He et al. 2020): train and test are given, and the validation is drawn from train.
+Sequences (leave one out, as in Kang & McAuley 2018): the last item of each user is the test, and the one before it the
+validation. Pairs (as in He et al. 2020): train and test are given, and the validation is drawn from train.
+
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ Part = Literal["validation", "test"]
 
 SEED: Final = 7
 SHARE: Final = 0.1
-"""Of a user's pairs, held out for validation."""
+"""Share of a user's pairs that is held out for validation."""
 
 _DAY: Final = 86_400
 _CUT: Final = 20_000 * _DAY
@@ -33,15 +34,15 @@ _NO_TAGS: Final = Tags.fit(pa.table({}), ())
 
 @dataclass(frozen=True)
 class Split:
-    """Training data, and what the users did next."""
+    """Training data, and the later items of the users."""
 
     data: TrainingData
     targets: Any
-    """Boolean CSR, users x items of `data`."""
+    """Boolean CSR [users, items] of `data`."""
 
 
 def split(layout: Layout, part: Part, path: Path, test: Path | None = None) -> Split:
-    """The split of these files for choosing settings or for the test. Raises BadFileError."""
+    """Return the split of these files for choosing settings or for the test. Raises BadFileError."""
     if layout == "sequences":
         return leave_one_out(read(path), part)
     train_path, test_path = train_and_test(path, test)
@@ -49,10 +50,11 @@ def split(layout: Layout, part: Part, path: Path, test: Path | None = None) -> S
 
 
 def leave_one_out(rows: Interactions, part: Part) -> Split:
-    """The last item of each user as the target, or (validation) the one before it, never to see the last.
+    """Take the last item of each user as target, or for validation the one before it, without the last.
 
-    Users with less than three interactions are learned from and not asked. One step back is one day: a user's
-    latest interaction that is learned from is a day before the cut. Raises BadFileError when nobody can be asked.
+    Users with fewer than three interactions are training data only. One step back is one day: the latest training
+    interaction of a user is a day before the cut. Raises BadFileError without a user to evaluate.
+
     """
     users, items, user, item = _coded(rows)
     order = np.argsort(user, kind="stable")
@@ -69,9 +71,10 @@ def leave_one_out(rows: Interactions, part: Part) -> Split:
 
 
 def given(train: Interactions, test: Interactions, part: Part, seed: int = SEED) -> Split:
-    """Train and test as they are, or (validation) a tenth of each user's train pairs held out by seed.
+    """Take train and test as they are, or for validation hold out a tenth of each user's train pairs by seed.
 
-    A set of pairs has no order: all of it is a day before the cut.
+    A set of pairs has no order: all pairs are a day before the cut.
+
     """
     both = Interactions(*(np.concatenate(columns) for columns in zip(train, test, strict=True)))
     users, items, user, item = _coded(both)
@@ -91,7 +94,7 @@ def training_data(
     item: NDArray[np.int64],
     age: NDArray[np.int64],
 ) -> TrainingData:
-    """Events that many days before the cut, each a basket of its own, of items without titles and tags."""
+    """Return training data of events so many days before the cut, each a basket of its own, without titles and tags."""
     order = np.lexsort((item, -age, user))
     return TrainingData(
         users=users,
@@ -112,7 +115,7 @@ def training_data(
 
 
 def sample(targets: Any, users: int, seed: int = SEED) -> Any:
-    """The targets of at most that many users, drawn by seed."""
+    """Return the targets of at most that many users, drawn by seed."""
     evaluated = np.flatnonzero(np.diff(targets.indptr))
     if len(evaluated) <= users:
         return targets
@@ -122,7 +125,7 @@ def sample(targets: Any, users: int, seed: int = SEED) -> Any:
 
 
 def _drawn(user: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """A share of each user's pairs, at least one, but never a user's only one."""
+    """Draw a share of each user's pairs, at least one, but never a user's only pair."""
     order = np.lexsort((np.random.default_rng(seed).random(len(user)), user))
     place = np.empty(len(user), dtype=np.int64)
     place[order] = np.arange(len(user)) - np.searchsorted(user[order], user[order])
@@ -132,7 +135,7 @@ def _drawn(user: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
 
 
 def _coded(rows: Interactions) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
-    """Users, items, and each interaction's position in them."""
+    """Return users, items, and the position of each interaction in them."""
     users, items = np.unique(rows.user), np.unique(rows.item)
     columns: Sequence[NDArray[np.int32]] = index_of(users, rows.user), index_of(items, rows.item)
     return users, items, columns[0].astype(np.int64), columns[1].astype(np.int64)

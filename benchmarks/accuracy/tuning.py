@@ -1,4 +1,4 @@
-"""Settings chosen on the validation alone, and a model's figures on what was held out."""
+"""Chooses settings on the validation split, and measures a model on the test split."""
 
 import time
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ from models.recommenders.protocols import Recommender
 from tasks.tuning.optuna_adapter import distributions
 
 METRIC: Final[dict[Layout, str]] = {"sequences": "ndcg_10", "pairs": "ndcg_20"}
-"""What a search maximises."""
+"""The metric that a search maximises."""
 USERS: Final = 6_000
-"""Users that a setting is tried on, drawn by seed."""
+"""Users that a setting is evaluated on, drawn by seed."""
 TRIALS: Final = 80
 
 _CHUNK: Final = 256
@@ -48,12 +48,12 @@ STARTS: Final[dict[Layout, dict[str, list[dict[str, Any]]]]] = {
         ],
     },
 }
-"""Sensible settings of each model, where a search begins; what is not named keeps its default."""
+"""Sensible settings of each model, where a search begins; other settings keep their defaults."""
 
 
 @dataclass(frozen=True)
 class SearchedSettings:
-    """The best settings of a search, how well they did on the validation, and how many were tried."""
+    """The best settings of a search, their validation metric, and the number of trials."""
 
     settings: dict[str, Any]
     value: float
@@ -61,9 +61,10 @@ class SearchedSettings:
 
 
 def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedSettings:
-    """Try settings of the model for that long, at least one (the one under way is finished) and at most `TRIALS`.
+    """Try settings of the model for that long: at least one trial, which may run over, and at most `TRIALS`.
 
-    The sensible ones come first, then what Optuna's TPE sampler (Bergstra et al. 2011) suggests from those before.
+    Sensible settings come first, then suggestions of Optuna's TPE sampler (Bergstra et al. 2011).
+
     """
     model = catalog.model_type(kind)
     split = Split(split.data, sample(split.targets, USERS))
@@ -84,7 +85,7 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedS
 
 
 def starts(kind: str, layout: Layout) -> list[dict[str, Any]]:
-    """Whole settings of the model's space to begin with; the defaults come last."""
+    """Return complete settings of the model's space to begin with; the defaults come last."""
     default = {
         name: value for name, value in asdict(catalog.config(kind)).items() if name in catalog.model_type(kind).space
     }
@@ -92,7 +93,7 @@ def starts(kind: str, layout: Layout) -> list[dict[str, Any]]:
 
 
 def figures(model: Recommender, split: Split) -> dict[str, float]:
-    """Hit rate, recall and NDCG at 10 and 20 over all items but those a user has had, most popular ones filling up."""
+    """Return hit rate, recall and NDCG at 10 and 20 over all new items of a user; popular items fill up."""
     users = np.flatnonzero(np.diff(split.targets.indptr)).astype(np.int32)
     history = split.data.history()
     popular = popularity(split.data)
@@ -114,7 +115,7 @@ def _averages(ranked: Any, targets: Any) -> dict[str, float]:
 
 
 def measured(kind: str, settings: Mapping[str, Any], split: Split) -> dict[str, float]:
-    """Fit on all that is before the test: its seconds, and the figures."""
+    """Fit on everything before the test; return the seconds and the metrics."""
     started = time.perf_counter()
     model = catalog.model_type(kind).fit(split.data, catalog.config(kind, settings), SEED)
     seconds = time.perf_counter() - started

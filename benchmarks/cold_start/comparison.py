@@ -1,4 +1,4 @@
-"""Ways to make lists for the same users, each against the first one."""
+"""Compares ways to make lists for the same users with the first one."""
 
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ _METRICS: Final = ("ndcg", "recall", "hit_rate")
 
 
 class Comparison:
-    """A table that grows by a row a way; the first way is what the others are held against."""
+    """A table with a row per way; all ways are compared with the first one."""
 
     def __init__(self, title: str, targets: Any, fallback: Scores, figures: dict[str, float]) -> None:
         self._targets, self._fallback, self._figures = targets, fallback, figures
@@ -32,7 +32,7 @@ class Comparison:
             self.table.add_column(column, justify="left" if column == "way" else "right")
 
     def add(self, way: str, scores: Scores) -> None:
-        """Rank `scores` [m, n_items], filled up from the fallback, and measure."""
+        """Rank `scores` [m, n_items], filled up from the fallback, and measure the lists."""
         rules = CompiledRules.unrestricted(K, len(self._fallback))
         measured = accuracy(lists_of_scores(scores, rules, self._fallback).items, self._targets)
         ndcg = measured["ndcg"]
@@ -46,23 +46,23 @@ class Comparison:
         )
 
     def add_unanswered(self, way: str) -> None:
-        """A way that leaves all places to the fallback."""
+        """Add a way that leaves all places to the fallback."""
         self.add(way, np.full(self._targets.shape, -np.inf, dtype=np.float32))
 
 
 def fitted(kind: str, data: TrainingData) -> Any:
-    """A model with its default settings."""
+    """Fit a model with its default settings."""
     return catalog.model_type(kind).fit(data, catalog.config(kind), SEED)
 
 
 def scores_of_all_users(model: Any) -> Scores:
-    """The scores of all of a model's users."""
+    """Return the scores of all users of a model."""
     scores: Scores = model.scores(np.arange(len(model.users), dtype=np.int32))
     return scores
 
 
 def of_items(model: Any, users: NDArray[np.int32], items: NDArray[np.str_]) -> Scores:
-    """[m, n] the scores of some items alone; -inf for those that the model does not know."""
+    """Return [m, n] the scores of some items; -inf for items that the model does not know."""
     place = index_of(model.items, items)
     scores: Scores = np.where(place >= 0, model.scores(users)[:, place], np.float32(-np.inf))
     return scores

@@ -1,6 +1,7 @@
-"""Products that are new in the test weeks: first sold within 28 days before them, or never before.
+"""Measures products that are new in the test weeks: first sold within 28 days before them, or never before.
 
-They alone are ranked, for every household that buys any of them in those weeks. That is what a shelf of news is.
+Only these products are ranked, for every household that buys any of them in those weeks, as on a page of new products.
+
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ _MODELS: Final = ("content_based", "lightfm_hybrid", "als", "two_stage")
 
 
 def new_products(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
-    """Popularity, which is nothing but ties where a product was never sold, against categories and models."""
+    """Compare popularity, which has only ties for unsold products, with categories and models."""
     cut = dataset.cuts.test_from
     data = dataset.training_data(cut)
     products, paths = new_of(dataset, data)
@@ -61,7 +62,7 @@ def new_products(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
 def _ways(
     dataset: Dataset, data: TrainingData, products: NDArray[np.str_], paths: NDArray[np.str_]
 ) -> Iterator[tuple[str, Callable[[NDArray[np.int32]], Scores]]]:
-    """Each way's scores of the products, for users who are asked about."""
+    """Return each way's scores of the products for these users."""
     sellers = category_popularity(data, paths, MostPopular.config_type().half_life_days)
     yield "best-selling categories", lambda users: np.tile(sellers, (len(users), 1))
     random = np.random.default_rng(SEED)
@@ -73,14 +74,14 @@ def _ways(
 
 
 def _sold_first(data: TrainingData) -> NDArray[np.int64]:
-    """[n_items] epoch seconds of each item's first purchase."""
+    """Return [n_items] epoch seconds of each item's first purchase."""
     first = np.full(len(data.items), np.iinfo(np.int64).max)
     np.minimum.at(first, data.item, data.occurred_at)
     return first
 
 
 def new_of(dataset: Dataset, data: TrainingData) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
-    """Ids, sorted, and category paths of the catalogue's products that were not sold before the last days."""
+    """Return sorted ids and category paths of the products that were not sold before the last days."""
     rows = dataset.items.sort_by(ITEM_ID)
     place = data.item_index(rows[ITEM_ID])
     new = (place < 0) | (_sold_first(data)[place] >= data.cut - DAYS * DAY)

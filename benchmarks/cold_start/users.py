@@ -1,7 +1,8 @@
-"""Households of which little or nothing is known, in the test weeks: best sellers against models.
+"""Measures households with little or no history in the test weeks: best sellers against models.
 
-Hardly anybody shops for the first time in those weeks, and few have 1 to 4 baskets before. So households that shop more
-are cut down by seed: to their last 1 to 4 baskets, or to their traits or the last three products they bought.
+Few households shop for the first time in those weeks, and few have 1 to 4 baskets before. So households with more
+purchases are cut down by seed: to their last 1 to 4 baskets, or to their traits or their last three products.
+
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ from models.recommenders.baselines.new_user_shrinkage import KINDS, ClickPrior
 HELD: Final = 500
 CLICKS: Final = 3
 FEW: Final = 4
-"""Baskets of a cold household at most."""
+"""Most baskets of a cold household."""
 _MODELS: Final = (
     "segment_popular",
     "own_frequency",
@@ -43,7 +44,7 @@ _MODELS: Final = (
 
 
 def few_baskets(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
-    """Households with 1 to 4 baskets before the test weeks, and others that are cut down to as many."""
+    """Measure households with 1 to 4 baskets before the test weeks, and others cut down to as many."""
     cut, end = dataset.cuts.test_from, dataset.cuts.as_of
     held = drawn(dataset, cut, end)
     less = cut_down(dataset, held, cut)
@@ -67,7 +68,7 @@ def few_baskets(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
 
 
 def withheld(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
-    """Households that models never see, told by three products or by their traits."""
+    """Measure households that models never see, described by three products or by their traits."""
     cut, end = dataset.cuts.test_from, dataset.cuts.as_of
     held = drawn(dataset, cut, end)
     remaining = only(dataset, index_of(held, dataset.interactions[USER_KEY]) < 0)
@@ -114,20 +115,20 @@ def withheld(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
 
 
 def drawn(dataset: Dataset, cut: int, end: int) -> NDArray[np.str_]:
-    """Households that shop before the cut, and from there to the end (epoch s) too, sorted."""
+    """Return the sorted households that shop both before the cut and from there to the end (epoch s)."""
     data = dataset.training_data(cut)
     shops = np.flatnonzero(dataset.holdout(data, end).sum(axis=1))
     return np.sort(data.users[np.random.default_rng(SEED).choice(shops, HELD, replace=False)])
 
 
 def only(dataset: Dataset, rows: NDArray[np.bool_]) -> Dataset:
-    """The data set with these purchases alone, its features to be worked out from them."""
+    """Return the data set with these purchases only, and features computed from them."""
     kept_rows = dataset.interactions.take(np.flatnonzero(rows))
     return Dataset(dataset.manifest, kept_rows, dataset.users, dataset.items)
 
 
 def cut_down(dataset: Dataset, held: NDArray[np.str_], cut: int) -> Dataset:
-    """The data set without what some households bought before the cut and before their last 1 to 4 baskets then."""
+    """Return the data set without the purchases of some households before their last 1 to 4 baskets."""
     rows = dataset.interactions
     old = np.asarray(pc.less(rows[OCCURRED_AT], cut)) & (index_of(held, rows[USER_KEY]) >= 0)
     baskets = rows.take(np.flatnonzero(old)).group_by([USER_KEY, SESSION_ID]).aggregate([(OCCURRED_AT, "max")])

@@ -1,7 +1,8 @@
-"""A scorecard of drift detection: false alarms over stationary windows, and how soon graded shifts are found.
+"""Prints a scorecard of drift detection: false alarms over stationary windows, and the delay of graded shifts.
 
-Streams are days of a made-up shop with users drawn again; each has a champion, and bands from its own 112 known days.
-Evidently looks at the first of them as it comes. Run as `python -m benchmarks.drift`; `--ours` leaves Evidently out.
+Streams are days of a simulated shop with resampled users. Each has a champion, and bands from its own 112 known days.
+Evidently with its defaults examines the first streams. Run as `python -m benchmarks.drift`; `--ours` leaves it out.
+
 """
 
 import argparse
@@ -21,11 +22,11 @@ from benchmarks.results import publish
 
 STREAMS: Final = 40
 PEER_STREAMS: Final = 12
-"""Those that Evidently looks at, too, which takes far longer."""
+"""Streams that Evidently examines too, which takes far longer."""
 
 
 def main() -> None:
-    """Measure, show and keep the figures."""
+    """Measure, print and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=STREAMS)
     parser.add_argument("--ours", action="store_true", help="Only ours.")
@@ -41,13 +42,13 @@ def main() -> None:
 
 
 def figures(streams: Sequence[StreamResult]) -> dict[str, float]:
-    """All of them, by name."""
+    """Return all figures by name."""
     both = [one for one in streams if one.theirs]
     return scorecard.ours(streams) | (scorecard.theirs(both) if both else {})
 
 
 def show(streams: Sequence[StreamResult]) -> None:
-    """The table of shifts, and beneath it what happens when there is none."""
+    """Print the table of shifts, and below it the results without a shift."""
     scores, both = figures(streams), [one for one in streams if one.theirs]
     table = Table(title=f"Shifts in {len(streams)} streams, {WINDOWS} days to find them", title_justify="left")
     for name in ("shift", "power", "delay", "found by"):

@@ -1,4 +1,4 @@
-"""The last weeks of a made-up shop: what stationary days are drawn from."""
+"""The last weeks of a simulated shop, from which stationary days are drawn."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,10 +11,10 @@ from benchmarks.shop.simulation import Plan, simulate, world
 from models.monitoring.drift.signals.event_columns import DAY, KIND, ItemTable, gaps
 
 DAYS: Final = 70
-"""The last days of the shop, which streams are drawn from."""
+"""Last days of the shop, from which streams are drawn."""
 USERS: Final = 40_000
 CODES: Final = np.array([KIND[name] for name in KINDS])
-"""Of kinds of events, by those of the made-up shop."""
+"""Codes of event kinds, by the codes of the simulated shop."""
 _MONTHS: Final = 6
 _ITEMS: Final = 5_000
 _PLAN: Final = Plan(purchases=600_000, trails=1.0, views=700_000, sessions=220_000)
@@ -31,12 +31,12 @@ class Shop:
     gap: Array
     categories: Array
     prices: Array
-    """What a piece of each item costs."""
+    """Price of a piece of each item."""
     first_day: int
 
     @classmethod
     def made(cls, seed: int) -> "Shop":
-        """The last days of some months of a shop."""
+        """Return the last days of some months of a shop."""
         shop = world(USERS, _ITEMS, seed, _MONTHS)
         rows = np.concatenate([part.rows for part in simulate(shop, _PLAN, seed)])
         rows = rows[np.argsort(rows["at"], kind="stable")]
@@ -63,7 +63,7 @@ def _prices(rows: Array) -> Array:
 
 
 def goods(shop: Shop) -> ItemTable:
-    """Its items, and as many new ones."""
+    """Return its items, and as many new ones."""
     category = np.concatenate([shop.categories, shop.categories]).astype(np.int64)
     vectors = np.eye(int(category.max()) + 1, dtype=np.float32)[category]
     return ItemTable(category, vectors)

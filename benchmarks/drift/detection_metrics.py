@@ -1,4 +1,4 @@
-"""How soon and how surely a shift is found, and what that is worth: false alarms at the same limit."""
+"""Measures the delay and the rate of detection of a shift, at the same rate of false alarms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,38 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 WINDOWS: Final = 12
-"""How long a shift is given to be found."""
+"""Windows within which a shift has to be found."""
 MISSED: Final = WINDOWS + 1
 
 Alarms = NDArray[np.bool_]
-"""[windows] at which of them a monitor said that something is wrong; a shift begins with the first."""
+"""[windows] whether a monitor raised an alarm; a shift begins with the first window."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """Of one shift in many streams."""
+    """The detection of one shift in many streams."""
 
     power: float
-    """The share of streams in which it was found in time."""
+    """Share of streams in which the shift was found in time."""
     delay: float
-    """Windows until it was, in the median stream; `MISSED` where that one never found it."""
+    """Windows until detection in the median stream; `MISSED` if that stream never found it."""
 
 
 def detection(alarms: Sequence[Alarms]) -> Detection:
-    """What was found in each stream."""
+    """Return the detection over streams."""
     delays = [delay(one) for one in alarms]
     return Detection(float(np.mean([d <= WINDOWS for d in delays])), float(np.median(delays)))
 
 
 def delay(alarms: Alarms) -> int:
-    """1 where the first window of a shift told it."""
+    """Return the number of windows until the first alarm; 1 for the first window of a shift."""
     positions = np.flatnonzero(alarms[:WINDOWS])
     return int(positions[0]) + 1 if len(positions) else MISSED
 
 
 def limit_at_rate(statistic: Any, always: Alarms, rate: float) -> float:
-    """The lowest limit of a statistic which no more than a share of stationary windows are above; those that are
-    found `always`, whatever it is, count."""
+    """Return the lowest limit of a statistic that no more than a share of stationary windows exceed.
+
+    Windows that are alarms at any limit (`always`) count too.
+
+    """
     spare = np.floor(rate * len(always) + 1e-9) - always.sum()
     ordered = np.sort(np.asarray(statistic, dtype=np.float64)[~always])[::-1]
     return float(ordered[int(np.clip(spare, 0, len(ordered) - 1))])

@@ -1,4 +1,4 @@
-"""Has Evidently look at the windows of a stream, in an environment of its own."""
+"""Runs Evidently on the windows of a stream, in an environment of its own."""
 
 import json
 import subprocess
@@ -26,12 +26,12 @@ _SCRIPT: Final = Path(__file__).with_name("evidently_script.py")
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What it said of windows one after the other."""
+    """Evidently's answers about consecutive windows."""
 
     columns: Sequence[Sequence[str]]
-    """By window, those that drifted."""
+    """By window, the drifted columns."""
     dataset: Alarms
-    """[windows] whether a whole table did, by its own rule."""
+    """[windows] whether a whole table drifted, by Evidently's own rule."""
 
     @property
     def alarms(self) -> Alarms:
@@ -40,7 +40,7 @@ class Verdicts:
 
 
 def installed() -> None:
-    """Its environment is there."""
+    """Return whether the environment exists."""
     python = _HOME / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", _HOME], check=True)
@@ -48,7 +48,7 @@ def installed() -> None:
 
 
 def verdicts(shop: Shop, stream: Stream, known: range, courses: Mapping[str, Sequence[Events]]) -> dict[str, Verdicts]:
-    """Of each course of windows, against the known days."""
+    """Return Evidently's answers about each course of windows, compared with the known days."""
     random = np.random.default_rng(stream.seed)
     reference = [stream.days[day] for day in known]
     tables = Tables.against(joined(reference), goods(shop))

@@ -1,8 +1,9 @@
-"""Evidently's drift tests as they come, run by `benchmarks.drift` where it is installed, on the tables in a folder.
+"""Runs Evidently's default drift tests on the tables in a folder; `benchmarks.drift` starts it where it is installed.
 
-They are the tests, with their thresholds, that its drift preset chooses for each column; its report is not drawn, which
-takes many times as long and changes none of them. The preset leaves empty values out, so Evidently's own test of
-missing values is asked about purchases.
+The tests and thresholds are those that its drift preset chooses for each column. Its report is not drawn, because that
+takes many times as long and changes no test. The preset ignores empty values, so Evidently's test of missing values is
+run on purchases too.
+
 """
 
 import json
@@ -16,12 +17,12 @@ import pandas as pd
 _CATEGORIES: Final = ("event_type", "category", "popularity", "new_item", "new_user", "clicked")
 _AMOUNTS: Final = ["value", "quantity"]
 _DRIFT_SHARE: Final = 0.5
-"""Of the columns of a table, for the table to have drifted: the preset's own."""
+"""Share of drifted columns from which a table has drifted: the preset's default."""
 _TABLES: Final = ("events", "users")
 
 
 def main() -> None:
-    """Print for each course, by window, the columns that drifted and whether a whole table did, as JSON."""
+    """Print for each course, by window, the drifted columns and whether a whole table drifted, as JSON."""
     folder = Path(sys.argv[1])
     reference = _read(folder / "reference", 0)
     answers: dict[str, list[Any]] = {}
@@ -44,7 +45,7 @@ def _alarms(reference: list[Any], window: list[Any]) -> dict[str, Any]:
 
 
 def _drifted(then: Any, now: Any) -> bool:
-    """Whether a column did, by the test and the threshold that are chosen when nothing is said."""
+    """Return whether a column drifted, by the default test and threshold."""
     from evidently.legacy.calculations.stattests import get_stattest
     from evidently.legacy.core import ColumnType
 
@@ -54,7 +55,7 @@ def _drifted(then: Any, now: Any) -> bool:
 
 
 def _missing(then: Any, now: Any) -> list[str]:
-    """The columns in which another share is empty."""
+    """Return the columns whose share of empty values differs."""
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import MissingValueCount
 

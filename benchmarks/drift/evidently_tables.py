@@ -1,6 +1,7 @@
-"""What a monitor of tables gets to see of windows: their events, and what their users are like.
+"""Builds the tables of windows that a table monitor sees: events, and features of users.
 
-Identities of items are not in it: nearly every window has some that are new, which would be an alarm always.
+Item ids are left out, because nearly every window has new ones, which would always be an alarm.
+
 """
 
 from dataclasses import dataclass
@@ -25,26 +26,26 @@ from models.monitoring.drift.signals.user_behaviour import features
 from models.monitoring.drift.signals.user_counts import deciles
 
 ROWS: Final = 20_000
-"""Most rows of a table; of more, so many are drawn at random."""
+"""Most rows of a table; larger tables are sampled."""
 NEW_DAYS: Final = ages(1)[-1]
-"""How long users and items are new, on both sides of the comparison."""
+"""Days for which users and items are new, on both sides of the comparison."""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Makes tables of windows, by how popular items were in the time before."""
+    """Makes tables of windows, given the popularity of items in the reference time."""
 
     item_table: ItemTable
     decile: Ints
 
     @classmethod
     def against(cls, before: Events, goods: ItemTable) -> "Tables":
-        """Against the events of the time before."""
+        """Compare with the events of the reference time."""
         items = before.item[INTERACTIONS[before.kind]]
         return cls(goods, deciles(np.bincount(items, minlength=len(goods))))
 
     def events(self, events: Events, random: np.random.Generator) -> pa.Table:
-        """Each event with what is known of it; empty where it does not apply."""
+        """Return each event with its attributes; empty if one does not apply."""
         clicked = _clicked(events)  # among all events, before some are drawn
         drawn = _drawn(len(events.at), random)
         some = events.such(drawn)
@@ -65,7 +66,7 @@ class Tables:
         )
 
     def users(self, days: list[Events], random: np.random.Generator) -> pa.Table:
-        """The features of the users of each day."""
+        """Return the features of the users of each day."""
         values = [features(day.such(INTERACTIONS[day.kind]), self.item_table)[1] for day in days]
         columns = {name.replace(" ", "_"): np.concatenate([one[name] for one in values]) for name in values[0]}
         drawn = _drawn(len(columns["events"]), random)
@@ -73,7 +74,7 @@ class Tables:
 
 
 def _clicked(events: Events) -> Any:
-    """[events] whether what was shown to a user on a list of ours was clicked, in this window."""
+    """Return [events] whether an impression on a published list was clicked in this window."""
     pair = events.user.astype(np.int64) * (int(events.item.max(initial=0)) + 1) + events.item
     return np.isin(pair, pair[(events.kind == CLICKED) & events.listed])
 

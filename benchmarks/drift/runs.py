@@ -1,4 +1,4 @@
-"""Lets the monitors see streams: stationary windows, and the same shop after each shift."""
+"""Runs the monitors on streams: stationary windows, and the same shop after each shift."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,26 +18,26 @@ from models.monitoring.drift.signals.event_columns import Events
 
 SEED: Final = 7
 _FIRST: Final = 100
-"""Streams before this one were looked at while the monitor was made."""
+"""Streams before this number were used while the monitor was developed."""
 STATIONARY: Final = "stationary"
 DAYS: Final = 60
 """Stationary windows of a stream."""
 AGE: Final = 14
-"""Days that a champion has served when a shift begins."""
+"""Days since the champion's cut when a shift begins."""
 _PROCESSES: Final = 2
 
 
 @dataclass(frozen=True)
 class StreamResult:
-    """Of one stream: its stationary windows, and those after each shift by name."""
+    """Results of one stream: its stationary windows, and the windows after each shift by name."""
 
     ours: Mapping[str, Course]
     theirs: Mapping[str, Verdicts]
-    """Empty where Evidently was not asked."""
+    """Empty if Evidently did not run."""
 
 
 def seen(streams: int, peers: int) -> Iterator[StreamResult]:
-    """What was seen of so many streams, of the first ones by Evidently, too."""
+    """Return the results of so many streams; Evidently examines only the first ones."""
     _shop()  # processes share it
     with ProcessPoolExecutor(_PROCESSES, mp_context=get_context("fork")) as pool:
         numbers = range(streams)
@@ -64,7 +64,7 @@ def _seen(seed: int, peer: bool) -> StreamResult:
 
 
 def _courses(stream: Stream) -> dict[str, tuple[int, list[Events]]]:
-    """The first window and the days of each course."""
+    """Return the first window and the days of each course."""
     began = KNOWN + AGE
     results = {STATIONARY: (KNOWN, [stream.day(KNOWN + day) for day in range(DAYS)])}
     for name, shift in SHIFTS.items():

@@ -1,4 +1,4 @@
-"""What the scorecard of drift says, from what the monitors saw of streams."""
+"""Computes the scorecard of drift from the results of streams."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from benchmarks.drift.shifts import LARGER, SHIFTS
 from benchmarks.drift.tailorbird_monitor import Course
 
 AlarmsOf = Callable[[str], list[Alarms]]
-"""What a monitor found after a shift, by stream."""
+"""Returns the alarms of a monitor after a shift, by stream."""
 
 
 def ours(streams: Sequence[StreamResult]) -> dict[str, float]:
-    """Tailorbird as it comes: two of the latest windows ask, a broken feed blocks at once."""
+    """Score Tailorbird with its defaults: two of the latest windows make a request, a broken feed blocks."""
     calm = [one.ours[STATIONARY] for one in streams]
     windows = sum(len(one.joint) for one in calm)
     requests = int(sum(one.requests.sum() for one in calm))
@@ -31,8 +31,11 @@ def ours(streams: Sequence[StreamResult]) -> dict[str, float]:
 
 
 def theirs(streams: Sequence[StreamResult]) -> dict[str, float]:
-    """Evidently as it comes, and Tailorbird at as many false alarms, in the same windows of the same streams: at those
-    of any column, and at the far fewer of a whole table."""
+    """Score Evidently with its defaults, and Tailorbird at the same rate of false alarms in the same windows.
+
+    There are two rates: alarms of any column, and the far fewer alarms of a whole table.
+
+    """
     calm = [one.theirs[STATIONARY] for one in streams]
     rate, rare = (float(np.mean([getattr(one, name) for one in calm])) for name in ("alarms", "dataset"))
     limit, high = (_equal_limit(streams, often) for often in (rate, rare))
@@ -57,28 +60,28 @@ def theirs(streams: Sequence[StreamResult]) -> dict[str, float]:
 
 
 def noticed(course: Course) -> Alarms:
-    """[windows] at which retraining was asked for, or a broken feed blocked."""
+    """Return [windows] whether a retraining was requested, or a broken feed blocked it."""
     return course.requests | course.blocked
 
 
 def detections(alarms_of: AlarmsOf) -> dict[str, Detection]:
-    """How each shift was found."""
+    """Return the detection of each shift."""
     return {shift: detection(alarms_of(shift)) for shift in SHIFTS}
 
 
 def worst(results: dict[str, Detection]) -> float:
-    """The longest median delay of the shifts at their larger grades."""
+    """Return the longest median delay of the shifts at their larger grades."""
     return max(results[shift].delay for shift in LARGER)
 
 
 def way(streams: Sequence[StreamResult], shift: str) -> str:
-    """What most often told of a shift first: a check of the feed, or the signal that was furthest off."""
+    """Return the most frequent first driver of a shift: a feed check, or the signal with the largest deviation."""
     firsts = [(delay(noticed(one.ours[shift])), one.ours[shift].reasons) for one in streams]
     return _most([reasons[first - 1][0] for first, reasons in firsts if first <= WINDOWS])
 
 
 def their_way(streams: Sequence[StreamResult], shift: str) -> str:
-    """The column that most often told Evidently of a shift first, among those that drifted then."""
+    """Return the column that most often was Evidently's first sign of a shift."""
     firsts = [(delay(one.theirs[shift].alarms), one.theirs[shift].columns) for one in streams]
     return _most([name for first, columns in firsts if first <= WINDOWS for name in columns[first - 1]])
 
@@ -98,7 +101,7 @@ def _at(streams: Sequence[StreamResult], limit: float) -> dict[str, Detection]:
 
 
 def _above(course: Course, limit: float) -> Alarms:
-    """Single windows above a limit, or whose feed is broken."""
+    """Return single windows above a limit, or with a broken feed."""
     return (course.joint > limit) | course.blocked
 
 

@@ -1,4 +1,4 @@
-"""Shifts of a shop's days, in grades, by the names of their figures."""
+"""Shifts of a shop's days, in grades, by name."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from models.monitoring.drift.signals.event_columns import MISSING_CODE
 
 
 def reshuffled(share: float) -> Shift:
-    """Part of the items trade places: what sold best is any item now."""
+    """Let part of the items trade places, so that any item may be a best seller."""
 
     def shift(day: Day, once: np.random.Generator) -> None:
         moved = np.flatnonzero(once.random(day.items) < share)
@@ -25,7 +25,7 @@ def reshuffled(share: float) -> Shift:
 
 
 def new_items(share: float) -> Shift:
-    """Part of what people turn to has never been there before."""
+    """Replace part of the items of interactions by new items."""
 
     def shift(day: Day, once: np.random.Generator) -> None:
         replaced = once.random(day.items) < share
@@ -38,7 +38,7 @@ def new_items(share: float) -> Shift:
 
 
 def cold_users(times: float) -> Shift:
-    """So many times as many people as before whom nobody knows."""
+    """Add new users, as a multiple of the users."""
 
     def shift(day: Day, _once: np.random.Generator) -> None:
         new = np.unique(day.rows["user"][day.user_since >= day.known_until])
@@ -48,7 +48,7 @@ def cold_users(times: float) -> Shift:
 
 
 def fewer_clicks(share: float) -> Shift:
-    """Part of the clicks on lists are not made, nor what they led to."""
+    """Remove part of the clicks on lists, with their consequences."""
 
     def shift(day: Day, _once: np.random.Generator) -> None:
         led = (day.rows["shown"] >= 0) & (day.rows["kind"] > 0)
@@ -61,7 +61,7 @@ def fewer_clicks(share: float) -> Shift:
 
 
 def nulls(share: float) -> Shift:
-    """Part of the purchases have no value."""
+    """Remove the value of part of the purchases."""
 
     def shift(day: Day, _once: np.random.Generator) -> None:
         empty = (day.rows["kind"] == PURCHASE) & (day.random.random(len(day.rows)) < share)
@@ -71,7 +71,7 @@ def nulls(share: float) -> Shift:
 
 
 def other_unit(factor: float) -> Shift:
-    """Money is in another unit."""
+    """Change the unit of money."""
 
     def shift(day: Day, _once: np.random.Generator) -> None:
         day.rows["value"] *= factor
@@ -100,4 +100,4 @@ LARGER: Final = (
     "nulls_5",
     "unit_times_100",
 )
-"""Each shift at its largest grade."""
+"""Return each shift at its largest grade."""

@@ -1,7 +1,8 @@
-"""Stationary days of a made-up shop, and shifts that begin on a day: what monitors are held against.
+"""Simulates stationary days of a shop, and shifts that begin on a day.
 
-A day of a stream is a day of the shop on the same weekday, with its users drawn again: nothing changes from one day to
-the next but who comes, and each user comes with everything that he does on that day.
+A day of a stream is a day of the shop on the same weekday, with resampled users. So only the users change from one day
+to the next, and each user comes with all events of that day.
+
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ USERS_OF_STREAMS: Final = USERS * MOST_COPIES
 
 @dataclass
 class Day:
-    """Columns of a day while it is made; a shift changes them."""
+    """Columns of a day under construction; a shift changes them."""
 
     rows: Array
     user_since: Array
@@ -31,19 +32,19 @@ class Day:
     """[users] how often each user comes."""
     random: np.random.Generator
     known_until: int
-    """When the champion has learned."""
+    """The champion's cut."""
     began: int
-    """When the shift did."""
+    """Begin of the shift."""
     prices: Array
-    """[items] codes beyond them are new items."""
+    """[items] codes beyond these are new items."""
 
     @property
     def items(self) -> int:
-        """How many items there are."""
+        """Return the number of items."""
         return len(self.prices)
 
     def select_rows(self, mask: Array) -> None:
-        """Drop the other events."""
+        """Keep only the events of a mask."""
         for name in ("rows", "user_since", "item_since", "gap"):
             setattr(self, name, getattr(self, name)[mask])
 
@@ -54,16 +55,16 @@ Shift = Callable[[Day, np.random.Generator], None]
 
 @dataclass
 class Stream:
-    """Day after day of the same shop, from day 0 on."""
+    """Consecutive days of the same shop, from day 0."""
 
     shop: Shop
     seed: int
     known_days: int
-    """The days that a champion knows."""
+    """Return the days that a champion knows."""
     days: dict[int, Events] = field(default_factory=dict)
 
     def day(self, number: int, shift: Shift | None = None, began: int = 0) -> Events:
-        """The events of a day, by time; changed by a shift that began on a day."""
+        """Return the events of a day by time, changed by a shift that began on a day."""
         random = np.random.default_rng([self.seed, number])
         same = np.arange(number % 7, DAYS, 7)
         source = int(random.choice(same))
@@ -83,12 +84,12 @@ class Stream:
         return _events(made, number)
 
     def whole(self, until: int) -> Events:
-        """Days 0 to `until` (not included), unchanged."""
+        """Return days 0 to `until` (excluded), unchanged."""
         return joined([self.days.setdefault(number, self.day(number)) for number in range(until)])
 
 
 def _events(day: Day, number: int) -> Events:
-    """The day's events, each as often as its user comes, as somebody of his own each time."""
+    """Return the day's events, repeated as often as their user comes, each time as another user."""
     times = day.often[day.rows["user"]]
     at = np.repeat(np.arange(len(day.rows)), times)
     copy = np.arange(len(at)) - np.repeat(np.cumsum(times) - times, times)
@@ -105,6 +106,6 @@ def _events(day: Day, number: int) -> Events:
 
 
 def joined(days: list[Events]) -> Events:
-    """Several days as one."""
+    """Join several days."""
     columns: Any = (np.concatenate(parts) for parts in zip(*days, strict=True))
     return Events(*columns)

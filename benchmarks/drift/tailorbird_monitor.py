@@ -1,4 +1,4 @@
-"""What Tailorbird's drift monitor sees of a stream: what it learns from its known days, then window after window."""
+"""Runs Tailorbird's drift monitor on a stream: calibration on its known days, then window after window."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,56 +17,56 @@ from models.monitoring.drift.signals.event_columns import DAY, Events, Floats
 from models.monitoring.drift.window_verdict import judge
 
 KNOWN: Final = 112
-"""Days that the champion has learned from, and the monitor what is usual."""
+"""Days of the champion's training data, and of the calibration."""
 BETWEEN: Final = 91.0
-"""Windows between two false requests that the monitor is asked for."""
+"""Configured windows between two false requests."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """Windows one after the other, as the monitor saw them."""
+    """Consecutive windows as the monitor saw them."""
 
     joint: Floats
-    """[windows]"""
+    """[windows] the joint deviation."""
     threshold: float
     blocked: Alarms
-    """[windows] whether the feed was taken for broken."""
+    """[windows] whether the feed was judged broken."""
     reasons: Sequence[Sequence[str]]
-    """By window, the signals that left their bands, the furthest first; or else the checks of the feed that failed."""
+    """By window, the drivers, the largest deviation first; or else the failed feed checks."""
 
     @property
     def exceeds(self) -> Alarms:
-        """[windows] whether the joint statistic left its band; nothing is judged of a broken feed."""
+        """[windows] whether the joint deviation exceeds its threshold; never with a broken feed."""
         alarms: Alarms = (self.joint > self.threshold) & ~self.blocked
         return alarms
 
     @property
     def requests(self) -> Alarms:
-        """[windows] at which retraining was asked for."""
+        """[windows] whether a retraining was requested."""
         return request_windows(self.exceeds)
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """What was learned from the known days of a stream."""
+    """The calibration on the known days of a stream."""
 
     history: History
     calibration: Calibration
 
     @classmethod
     def learnt(cls, shop: Shop, stream: Stream) -> "Monitor":
-        """From its own days only."""
+        """Calibrate on its own days only."""
         events = stream.whole(KNOWN)
         history = History(events, goods(shop), shop.first_day * DAY, 1, KNOWN, USERS_OF_STREAMS)
         return cls(history, calibrate(history, BETWEEN, stream.seed))
 
     @property
     def before(self) -> range:
-        """The windows that others are held against."""
+        """The reference windows."""
         return range(KNOWN - windows_before(1), KNOWN)
 
     def course(self, days: Events, windows: Sequence[int]) -> Course:
-        """What it says of some windows after the cut, by the events of them."""
+        """Judge some windows after the cut, by their events."""
         history = self.history.followed_by(days)
         usual = np.stack([history.sums(window, window).values for window in self.before])
         judged = [judge(self.calibration, history, window) for window in windows]

@@ -1,8 +1,9 @@
-"""Data sets of made-up shops, from the lake to the snapshot: seconds, peak memory, and how both grow.
+"""Measures data sets of simulated shops, from the lake to the snapshot: seconds, peak memory, and their growth.
 
-Beside it, on the smallest of them, the tables of features alone, by the engine and by pandas
-(`benchmarks.features.pandas_baseline`), the median of three runs in turn.
+On the smallest shop it also measures the feature tables alone, by the engine and by pandas
+(`benchmarks.features.pandas_baseline`), as the median of three alternating runs.
 Run as `python -m benchmarks.features [--millions 1 10 31]`.
+
 """
 
 import argparse
@@ -47,7 +48,7 @@ def _build() -> None:
 
 
 def _run(step: str, folder: Path) -> dict[str, float]:
-    """One step in a process of its own, so that its peak memory is its alone."""
+    """Run one step in a process of its own, which shows its peak memory."""
     command = [sys.executable, "-m", "benchmarks.features", "--step", step, "--folder", str(folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
@@ -55,7 +56,7 @@ def _run(step: str, folder: Path) -> dict[str, float]:
 
 
 def _measured(millions: float, plain: bool) -> dict[str, float]:
-    """A shop of that size: ingested, built, and (`plain`) worked out by pandas too."""
+    """Measure a shop of that size: ingested, built, and (`plain`) also computed by pandas."""
     folder, var = FOLDER.absolute() / "features-data", FOLDER.absolute() / "features-var"
     for path in (folder, var):
         shutil.rmtree(path, ignore_errors=True)
@@ -93,7 +94,7 @@ def _compare(millions: list[float]) -> None:
 
 
 def main() -> None:
-    """Measure, or (for the processes that this starts) run one step."""
+    """Measure, or (in the processes that this starts) run one step."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=float, nargs="+", default=[1, 10, 31], help="purchases, in millions")
     parser.add_argument("--step", choices=("ingest", "build", *pandas_baseline.STEPS))

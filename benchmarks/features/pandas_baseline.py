@@ -1,8 +1,9 @@
-"""The tables of features on pandas: the same definitions, at the same moments, from the lake's files to files.
+"""Computes the feature tables with pandas: the same definitions and moments, from the lake's files to files.
 
-It is the way without an engine: rows in memory, users and items by their names, one thread. The plain way works each
-table out as its definition reads; the careful one keeps what several tables begin with, as the engine does. Checks,
-hashes and segments are left out, and so they are from `tables`, which is what both are compared with.
+Rows are in memory, users and items are strings, and there is one thread. The plain way computes each table as its
+definition reads. The careful way shares intermediate tables, as the engine does. Both leave out checks, hashes and
+segments, as does the engine's `tables`, which they are compared with.
+
 """
 
 import time
@@ -38,7 +39,7 @@ from tasks.lake.reference_data import ReferenceData, read_reference_data
 
 
 def tables() -> float:
-    """Seconds that the engine takes."""
+    """Measure the seconds of the engine."""
     installation = current()
     known = read_reference_data(installation)
     started = time.perf_counter()
@@ -48,7 +49,7 @@ def tables() -> float:
 
 
 def pandas(materialize: Materialize = no_cache) -> float:
-    """Seconds that pandas takes."""
+    """Measure the seconds of pandas."""
     installation = current()
     known = read_reference_data(installation)
     started = time.perf_counter()
@@ -68,7 +69,7 @@ def _work_out(known: ReferenceData, files: list[str], folder: Path, materialize:
 
 
 def _laid_out(rows: pd.DataFrame, known: ReferenceData) -> pd.DataFrame:
-    """The events of committed batches by users who may be served, under one key each, with times in seconds."""
+    """Read the events of committed batches by users with consent, under one key each, with times in seconds."""
     rows = rows.merge(known.batches.to_pandas(), on=BATCH_ID)
     devices = known.aliases.to_pandas().set_index("device")["known"]
     rows[USER_KEY] = rows[USER_KEY].map(devices).astype("str").fillna(rows[USER_KEY])
@@ -80,7 +81,7 @@ def _laid_out(rows: pd.DataFrame, known: ReferenceData) -> pd.DataFrame:
 
 
 def _not_taken_back(rows: pd.DataFrame) -> pd.DataFrame:
-    """The events without refunds; purchases say when an order's refund, of a piece or of the whole, was known."""
+    """Return the events without refunds; purchases have the time at which a refund was known."""
     known = rows[[OCCURRED_AT, RECEIVED_AT]].max(axis=1)
     refunds = rows.assign(known=known)[rows[EVENT_TYPE] == REFUND].dropna(subset=[SESSION_ID])
     first = refunds.groupby([SESSION_ID, ITEM_ID])["known"].min().reset_index()

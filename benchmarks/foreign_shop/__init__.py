@@ -1,1 +1,1 @@
-"""A wholesale shop that nothing was tuned for: a dirty raw table, taken all the way to published lists."""
+"""A wholesale shop that the product was not tuned for: a dirty raw table, taken all the way to published lists."""

@@ -1,7 +1,8 @@
-"""Take a wholesaler's dirty table all the way to published lists without an override, and recount what is claimed.
+"""Takes a wholesaler's dirty table to published lists without an override, and recounts the results.
 
-Run as `python -m benchmarks.foreign_shop`; `--small` is the short form of every CI run. `--table FILE` takes a table of
-yours with the same eight columns (CSV or Parquet) in place of the made-up one. Ends with 1 when a figure is missed.
+Run as `python -m benchmarks.foreign_shop`; `--small` is the short form of every CI run. `--table FILE` takes your own
+table with the same eight columns (CSV or Parquet). The exit code is 1 if a figure misses its target.
+
 """
 
 import argparse
@@ -21,7 +22,7 @@ from benchmarks.foreign_shop.installation import Shop, installed
 from benchmarks.results import FOLDER, publish
 
 SEED: Final = 11
-"""Of the made-up table. CI takes another one, so that nothing is tuned to either."""
+"""Seed of the simulated table. CI uses another one, so that nothing is tuned to either."""
 SIZE: Final = (2_000, 1_500)
 """Items and customers."""
 SMALL: Final = (500, 500)
@@ -38,7 +39,7 @@ ZERO: Final = (
 
 
 def main() -> None:
-    """Measure, show and keep the figures."""
+    """Measure, print and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--small", action="store_true", help="A shop of 500 items and 500 customers.")
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def taken(shop: Shop, rows: pd.DataFrame, folder: Path, always_cancelled: Collection[str]) -> dict[str, float]:
-    """Take the table all the way; returns the figures."""
+    """Take the table to published lists, and return the figures."""
     services = services_of(rows)
     first, renamed = write_export(rows, folder), write_renamed(rows, folder)
     entries = shop.run_json("ingest", "wholesale", str(first), *CONSENT)
@@ -77,7 +78,7 @@ def taken(shop: Shop, rows: pd.DataFrame, folder: Path, always_cancelled: Collec
 
 
 def _promoted(shop: Shop, review: dict[str, Any]) -> dict[str, float]:
-    """Approve the version that was reviewed, as the gate lets it; returns whether it answers, and what it gains."""
+    """Approve the reviewed version; return whether it became champion, and its gain."""
     for check in review["gate"]:
         print(f"{check['outcome']}: {check['name']}: {check['detail']}")
     over_own = next((check for check in review["gate"] if check["name"] == "not worse than own_frequency"), None)

@@ -1,7 +1,8 @@
-"""The raw table of such a shop: invoices and cancellations, guests, services, notes of the warehouse, repeats.
+"""Simulates the raw table of a wholesaler: invoices, cancellations, guests, services, warehouse notes and repeats.
 
 The columns and the kinds of dirt are those of the public table "Online Retail" (Chen, Sain and Guo 2012, UCI 352);
-every row is made up.
+every row is simulated.
+
 """
 
 from dataclasses import dataclass
@@ -28,10 +29,10 @@ _SERVICES: Final = {
     "CRUK": "CRUK Commission",
     "gift_0001_20": "Dotcomgiftshop Gift Voucher £20.00",
 }
-"""What an invoice may have besides goods, by its code."""
+"""Lines of an invoice that are no goods, by code."""
 SERVICES: Final = frozenset(code.upper() for code in _SERVICES)
 NOTES: Final = ("check", "?", "damaged", "smashed", "wrongly marked", "found", "Thrown away", "missing", "adjustment")
-"""What the warehouse writes instead of a title, in rows without a customer and a price."""
+"""Notes of the warehouse in place of a title, in rows without a customer and a price."""
 
 _FIRST_INVOICE: Final = 536_365
 _FIRST_CUSTOMER: Final = 12_346
@@ -42,12 +43,12 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class Export:
-    """The table, and what its maker knows about it."""
+    """The table, with facts that only its generator knows."""
 
     rows: pd.DataFrame
-    """In order of time; the invoice's date as datetime64, the customer as text such as `12346.0`, null for guests."""
+    """Rows by time; the invoice's date as datetime64, the customer as text such as `12346.0`, null for guests."""
     always_cancelled: tuple[str, ...]
-    """Codes of goods whose every sale was cancelled."""
+    """Codes of goods whose sales were all cancelled."""
 
 
 def export(n_items: int, n_customers: int, seed: int) -> Export:
@@ -73,7 +74,7 @@ def export(n_items: int, n_customers: int, seed: int) -> Export:
 
 
 def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
-    """Invoices: a quarter of the rows by guests, some titles misspelt, some prices 0, one quantity absurd."""
+    """Return invoices: a quarter of the rows by guests, some misspelt titles, some prices of 0, one absurd quantity."""
     guest = np.isin(lines.order, np.flatnonzero(random.random(lines.order.max() + 1) < 0.25))
     quantity = lines.quantity.copy()
     quantity[random.integers(len(quantity))] = 80_995
@@ -102,7 +103,7 @@ def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.rand
 
 
 def _cancelled(sold: pd.DataFrame, always_cancelled: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
-    """Cancellations: without a word about their invoice, of all pieces or of some, days later; some of older orders."""
+    """Return cancellations days later, without their invoice's number, of all or some pieces, some of older orders."""
     codes = sold["StockCode"].str.strip().str.upper()
     whole = codes.isin(always_cancelled).to_numpy()
     cancelled = whole | (random.random(len(sold)) < 0.02)
@@ -119,7 +120,7 @@ def _cancelled(sold: pd.DataFrame, always_cancelled: NDArray[np.str_], random: n
 
 
 def _services(sold: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
-    """Postage and the like on one invoice in five, mostly abroad: the same codes again and again."""
+    """Return postage and other services on one invoice in five, mostly abroad, with the same codes each time."""
     invoices = sold.drop_duplicates("InvoiceNo")
     likely = np.where(invoices["Country"] == HOME, 0.12, 0.9)
     chosen = invoices[random.random(len(invoices)) < likely].copy()
@@ -135,7 +136,7 @@ def _services(sold: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
 
 
 def _notes(items: Items, random: np.random.Generator) -> pd.DataFrame:
-    """Rows of the warehouse: a real code, a note for a title, any quantity, no price and no customer."""
+    """Return warehouse rows: a real code, a note as title, any quantity, no price and no customer."""
     n = max(10, len(items.codes) // 2)
     minutes = random.integers(0, DAYS * 1440, size=n)
     return pd.DataFrame(

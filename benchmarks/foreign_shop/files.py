@@ -1,4 +1,4 @@
-"""The table as files: the shop's first export, and the same rows once more under another name, with numbers as text."""
+"""Writes the table as files: the shop's first export, and the same rows under another name with numbers as text."""
 
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,7 @@ _MOMENT: Final = "%Y-%m-%d %H:%M:%S"
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a table of one's own with the eight columns, as `export` makes them."""
+    """Read a table with the eight columns that `export` makes."""
     rows = (
         pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str, encoding_errors="replace")
     )
@@ -25,7 +25,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def write_export(rows: pd.DataFrame, folder: Path) -> Path:
-    """Write the rows with the types that the shop's tools give them: numbers as numbers, customers as text."""
+    """Write the rows with the shop's types: numbers as numbers, customers as text."""
     path = folder / "online_retail.parquet"
     rows.assign(InvoiceDate=rows["InvoiceDate"].dt.strftime(_MOMENT)).to_parquet(path, index=False)
     return path

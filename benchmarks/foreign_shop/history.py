@@ -1,8 +1,9 @@
-"""What was bought and kept, counted from raw rows by code that knows nothing of the product.
+"""Counts purchases that were kept, from raw rows, with code that is independent of the product.
 
-Rows without a customer count for nobody. Services are no goods; a line without a price or with an absurd number of
-pieces is no sale; a line that an invoice repeats exactly counts once. A cancellation takes back the pieces that its
-customer bought last of the item, then those bought before.
+Rows without a customer do not count. Services are no goods. A line without a price or with an absurd quantity is no
+sale. A line that an invoice repeats exactly counts once. A cancellation takes back the pieces of the item that its
+customer bought last, then earlier ones.
+
 """
 
 from collections import defaultdict
@@ -13,16 +14,16 @@ from typing import Final
 import pandas as pd
 
 MOST_PIECES: Final = 100_000
-"""Of one line; what the mapping allows."""
+"""Largest quantity of a line; the mapping's limit."""
 ZONE: Final = "Europe/London"
-"""Of the table's times, as the mapping says."""
+"""Time zone of the table, as in the mapping."""
 LINE: Final = ["InvoiceNo", "StockCode", "Quantity", "UnitPrice"]
-"""What makes a line of an invoice; another one that is alike is a repeat."""
+"""Columns that identify a line of an invoice; an equal line is a repeat."""
 
 
 @dataclass
 class Purchase:
-    """One line of an invoice, and how much of it is left."""
+    """One line of an invoice, and its pieces that were not taken back."""
 
     user: str
     item: str
@@ -39,19 +40,19 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def services_of(rows: pd.DataFrame) -> frozenset[str]:
-    """Return the codes that are no goods: goods have five digits and perhaps a letter, in any table of this kind."""
+    """Return the codes that are no goods: goods have five digits and possibly a letter."""
     codes = pd.Series(rows["StockCode"].str.strip().str.upper().unique())
     return frozenset(codes[~codes.str.match(r"\d{5}")])
 
 
 def of_customers(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that name a customer, as `user`."""
+    """Return the rows with a customer, as `user`."""
     known = rows[rows["CustomerID"].notna()]
     return known.assign(user=known["CustomerID"].str.removesuffix(".0"))
 
 
 def sound(rows: pd.DataFrame, services: Collection[str]) -> pd.Series:
-    """Return which rows are sales or cancellations of goods with a price and a believable number of pieces."""
+    """Return which rows are sales or cancellations of goods with a price and a plausible quantity."""
     goods = ~rows["StockCode"].isin(services)
     return goods & (rows["UnitPrice"] > 0) & (rows["Quantity"] != 0) & (rows["Quantity"].abs() <= MOST_PIECES)
 
@@ -59,9 +60,10 @@ def sound(rows: pd.DataFrame, services: Collection[str]) -> pd.Series:
 def kept_purchases(
     rows: pd.DataFrame, services: Collection[str], until: pd.Timestamp
 ) -> tuple[list[Purchase], set[str]]:
-    """Return the purchases before `until` of which a piece was kept, and the items of which nobody kept any.
+    """Return the purchases before `until` with a kept piece, and the items without any kept piece.
 
     `rows` are tidy.
+
     """
     known = of_customers(rows)
     known = known[sound(known, services) & (known["InvoiceDate"] < until)].drop_duplicates([*LINE, "user"])

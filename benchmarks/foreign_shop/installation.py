@@ -1,4 +1,4 @@
-"""An installation of its own, driven by the commands that a person would type, and read by SQL."""
+"""Runs an installation of its own with the commands that a person types, and reads it with SQL."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class CommandFailedError(Exception):
-    """A command that should have worked did not; the message has what it printed."""
+    """A command failed; the message has its output."""
 
 
 class Shop:

@@ -1,4 +1,4 @@
-"""The goods of a made-up gift wholesaler: families that share words and seasons, sets of colours, launches and ends."""
+"""Simulates the goods of a gift wholesaler: families with common words and seasons, colour sets, launches and ends."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 DAYS: Final = 374
-"""From the first day to the last, as the public wholesale tables have it."""
+"""From the first day to the last, as in the public wholesale tables."""
 SET_SIZE: Final = 4
-"""Colours of one thing, which are ordered together."""
+"""Colours of one product, which are ordered together."""
 SEASONAL_SHARE: Final = 0.25
 
 _STYLES: Final = ("VINTAGE", "RETROSPOT", "REGENCY", "SCANDINAVIAN", "FRENCH", "RUSTIC", "PARISIENNE", "WOODLAND")
@@ -23,24 +23,24 @@ _COLOURS: Final = ("RED", "BLUE", "PINK", "GREEN", "WHITE", "IVORY", "BLACK", "G
 
 @dataclass(frozen=True)
 class Items:
-    """All of them, by position."""
+    """All items, by position."""
 
     codes: NDArray[np.str_]
     titles: NDArray[np.str_]
     family: NDArray[np.int64]
-    """[n] what it is: things of a family are wanted by the same customers."""
+    """[n] the item's family; items of a family have the same customers."""
     sibling: NDArray[np.int64]
-    """[n] the set of colours that it belongs to."""
+    """[n] the item's colour set."""
     price: NDArray[np.float64]
     demand: NDArray[np.float64]
-    """[n] how well it sells: few items sell most."""
+    """[n] mean demand; few items have most of it."""
     first_day: NDArray[np.int64]
     last_day: NDArray[np.int64]
     peak_day: NDArray[np.float64]
-    """[n_families] the day of the year on which a family sells best; NaN for one without a season."""
+    """[n_families] the day of the year with the most sales; NaN for a family without a season."""
 
     def weights_on(self, day: int) -> NDArray[np.float64]:
-        """Return how much each item is in demand on a day: not before its launch, and more in its season."""
+        """Return the demand of each item on a day: 0 before its launch, and more in its season."""
         there = (self.first_day <= day) & (day <= self.last_day)
         away = np.abs((self.peak_day - day + 182) % 365 - 182)
         season = np.where(np.isnan(away), 1.0, 0.15 + 4.0 * np.exp(-((np.nan_to_num(away) / 28.0) ** 2)))

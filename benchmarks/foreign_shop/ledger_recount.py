@@ -1,4 +1,4 @@
-"""What the ledger should say of the table, counted from raw rows by code that knows nothing of the product."""
+"""Counts the expected ledger of the table from raw rows, with code that is independent of the product."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
@@ -11,9 +11,10 @@ COUNTS: Final = ("read", "accepted", "quarantined", "duplicate", "suppressed", "
 
 
 def expected(rows: pd.DataFrame, services: Collection[str]) -> dict[str, int]:
-    """Return what should become of the events of the table.
+    """Return the expected counts of the table's events.
 
-    Guests and services are routed. Of equal lines one counts; the others are duplicates, whether they are sound or not.
+    Guests and services are routed. Of equal lines one counts; the others are duplicates, whether they are valid or not.
+
     """
     known = of_customers(tidy(rows))
     goods = known[~known["StockCode"].isin(services)]
@@ -32,7 +33,7 @@ def expected(rows: pd.DataFrame, services: Collection[str]) -> dict[str, int]:
 def differences(
     rows: pd.DataFrame, entries: Sequence[Mapping[str, Any]], services: Collection[str]
 ) -> dict[str, float]:
-    """Compare the ledger's line of the events with the count, and print both where they differ."""
+    """Compare the ledger's line of events with the count, and print both if they differ."""
     entry = next(entry for entry in entries if entry["dataset"] == "events")
     expected_counts = expected(rows, services)
     for name in COUNTS:
@@ -46,6 +47,6 @@ def differences(
 
 
 def of_renamed(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return how many rows of the same table under another name were stored again."""
+    """Return how many rows of the same table under another name were stored twice."""
     entry = next(entry for entry in entries if entry["dataset"] == "events")
     return {"stored_again_by_renaming": float(entry["accepted"] + entry["quarantined"])}

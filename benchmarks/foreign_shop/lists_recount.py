@@ -1,4 +1,4 @@
-"""What is wrong with the published lists: reasons that are false, services, junk for a title, and goods nobody kept."""
+"""Finds faults of the published lists: false reasons, services, junk titles, and goods that no customer kept."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -22,7 +22,7 @@ _SHOWN: Final = 5
 def figures(
     shop: Shop, rows: pd.DataFrame, services: Collection[str], always_cancelled: Collection[str]
 ) -> dict[str, float]:
-    """Count over all live lists, and print some examples of each fault."""
+    """Count faults over all live lists, and print some examples of each."""
     cut = pd.Timestamp(int(shop.query(_CUT)["cut"][0]), unit="s")
     rows = tidy(rows)
     purchases, cancelled = kept_purchases(rows, services, cut)

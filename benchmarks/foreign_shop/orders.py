@@ -1,4 +1,4 @@
-"""What the customers of the made-up wholesaler order: some things again, and else from the families they like."""
+"""Simulates the orders of the wholesaler's customers: repeated items, and items from their preferred families."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -21,18 +21,18 @@ _DAY: Final = 86_400
 
 @dataclass(frozen=True)
 class Lines:
-    """Ordered lines, in order of time; the same item at most once an order."""
+    """Ordered lines, in order of time; an item occurs at most once per order."""
 
     customer: NDArray[np.int64]
     order: NDArray[np.int64]
     second: NDArray[np.int64]
-    """From the first day's midnight."""
+    """Seconds from the first day's midnight."""
     item: NDArray[np.int64]
     quantity: NDArray[np.int64]
 
 
 def countries(n: int, random: np.random.Generator) -> NDArray[np.str_]:
-    """Return the country of each customer: nine of ten at home, the others spread over many, most with a few."""
+    """Return the country of each customer: nine of ten at home, the others spread over many, mostly in few."""
     weight = 1.0 / np.arange(1, len(_COUNTRIES) + 1) ** 1.3
     abroad = random.choice(_COUNTRIES, size=n, p=weight / weight.sum())
     abroad[: len(_COUNTRIES)] = _COUNTRIES  # each of them has a customer

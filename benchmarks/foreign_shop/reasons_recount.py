@@ -1,4 +1,4 @@
-"""Parse every reason of published lists, and count again from raw rows by code that knows nothing of the product."""
+"""Parses every reason of published lists, and recounts it from raw rows with code independent of the product."""
 
 import re
 from collections import defaultdict
@@ -20,7 +20,7 @@ _LONGEST: Final = 80
 
 
 class Place(NamedTuple):
-    """A place on a list of a user, or of an item."""
+    """An item on the list of a user or of an item."""
 
     user: str
     of_item: str
@@ -30,21 +30,21 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What the raw rows say, up to the cut of the champion's data set."""
+    """The facts of the raw rows, up to the cut of the champion's data set."""
 
     cut: pd.Timestamp
     days: dict[tuple[str, str], list[date]]
     """The days on which a user bought an item, in order."""
     recent_users: dict[str, set[str]]
-    """Who bought an item in the last 28 days."""
+    """Users who bought an item in the last 28 days."""
     baskets: dict[str, set[tuple[str, str]]]
     titles: dict[str, set[str]] = field(repr=False)
-    """All that an item was ever called, by its code."""
+    """All titles that an item ever had, by its code."""
     items_of: dict[str, set[str]] = field(repr=False)
 
     @classmethod
     def of(cls, purchases: Sequence[Purchase], rows: pd.DataFrame, cut: pd.Timestamp) -> "Facts":
-        """Count once."""
+        """Count the facts of the raw rows."""
         days: defaultdict[tuple[str, str], set[date]] = defaultdict(set)
         users: defaultdict[str, set[str]] = defaultdict(set)
         baskets: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -133,11 +133,11 @@ _CHECKS: Final[dict[str, Callable[..., bool]]] = {
     r"Titles share: (.+)": _same_words,
     r"You may like this": lambda _facts, _place: True,
 }
-"""By pattern. A shop without categories, brands, views or pins can have no other reason."""
+"""Checks by pattern. A shop without categories, brands, views or pins can have no other reason."""
 
 
 def false(places: Collection[Place], facts: Facts) -> list[Place]:
-    """Return the places whose reason the raw rows do not bear out, or that has no known form."""
+    """Return the places whose reason contradicts the raw rows, or has no known form."""
     return [place for place in places if not _holds(place, facts)]
 
 

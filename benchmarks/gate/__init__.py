@@ -1,1 +1,1 @@
-"""Measures how often the promotion gate errs, and what a review costs."""
+"""Measures how often the promotion gate errs, and the cost of a review."""

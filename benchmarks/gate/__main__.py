@@ -1,12 +1,13 @@
-"""How often the gate promotes what is no better, and how often what is better by 2 %: on real people's figures.
+"""Measures how often the gate promotes an equal challenger, and one that is 2 % better, on metrics of real users.
 
 Run as `python -m benchmarks.gate`. The champion is own frequency, the other model the two-stage ranker, both measured
-on the Complete Journey's test weeks. A resampling draws households anew and flips a coin for each: the challenger has
-the other model's difference with or against its sign, and so no true difference at all; then 2 % of the champion's mean
-is added to everybody. All of the gate is asked each time, groups of people included.
+on the test weeks of the Complete Journey. A resampling resamples households and flips a coin for each: the challenger
+has the other model's difference with or against its sign, so there is no true difference. Then 2 % of the champion's
+mean is added for all users. The whole gate runs each time, including groups of users.
 
-Then it asks how often the gate refuses what should pass: first champions and renewals on simulated shops of three
-shapes (benchmarks.gate.trials). `--resamplings 0` measures these alone, and needs no data.
+It then measures how often the gate refuses sound models: first champions and renewals on simulated shops of three
+shapes (benchmarks.gate.trials). `--resamplings 0` measures only these, and needs no data.
+
 """
 
 import argparse
@@ -41,7 +42,7 @@ _KINDS: Final = ("most_popular", "own_frequency", "two_stage")
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found out about the same people, in the same order."""
+    """Evaluations of the same users, in the same order."""
 
     popular: Evaluation
     champion: Evaluation
@@ -50,7 +51,7 @@ class Measured:
 
 
 def measured(dataset: Dataset) -> Measured:
-    """The three models on the test weeks."""
+    """Measure the three models on the test weeks."""
     data, end = dataset.training_data(dataset.cuts.test_from), dataset.cuts.as_of
     test_targets, fallback = dataset.holdout(data, end), popularity(data)
     popular, champion, other = (measure(kind, dataset, data, test_targets, fallback) for kind in _KINDS)
@@ -58,7 +59,7 @@ def measured(dataset: Dataset) -> Measured:
 
 
 def resampled(measured: Measured, gain: float, seed: int) -> GateResult:
-    """The gate's verdict on other people like these, and a challenger that gains this share of the champion's mean."""
+    """Return the gate's verdict on resampled users, with this share of the champion's mean added to the challenger."""
     random, n = np.random.default_rng(seed), measured.champion.per_user.num_rows
     people, sign = random.integers(n, size=n), random.choice([-1.0, 1.0], size=n)
     keys = pa.array([f"u{number:07}" for number in range(n)])
@@ -81,12 +82,12 @@ def resampled(measured: Measured, gain: float, seed: int) -> GateResult:
 
 
 def promoted(measured: Measured, gain: float, first: int) -> int:
-    """How many of `_AT_ONCE` resamplings were promoted."""
+    """Count the promotions among `_AT_ONCE` resamplings."""
     return sum(resampled(measured, gain, first + number).passed for number in range(_AT_ONCE))
 
 
 def rates_of_promotion(rounds: int) -> dict[str, float]:
-    """Return how often what is no better, and what is better by 2 %, is promoted, of `_AT_ONCE` times as many."""
+    """Return how often an equal and a 2 % better challenger are promoted in that many times `_AT_ONCE` runs."""
     with journey() as dataset:
         original = measured(dataset)
     counts = []

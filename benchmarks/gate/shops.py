@@ -1,4 +1,4 @@
-"""Small simulated shops of several shapes, for trials of the gate: each seed is another shop of the same kind."""
+"""Simulates small shops of several shapes for trials of the gate; each seed is another shop of the same shape."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +20,11 @@ DAYS: Final = 168
 
 @dataclass(frozen=True)
 class Shape:
-    """How people of a shop buy."""
+    """The buying behaviour in a shop."""
 
     name: str
     kind: str
-    """The model that is promoted."""
+    """Kind of the promoted model."""
     users: int
     items: int
     visits: float
@@ -32,17 +32,17 @@ class Shape:
     basket: int
     """Mean number of items per visit."""
     repeats: float
-    """Probability that an item is one of the user's own."""
+    """Probability that an item is one of the user's favourites."""
     own: int
-    """Number of the user's own items; 0 when they are those bought before."""
+    """Number of the user's favourites; 0 if they are the items bought before."""
     skew: float
     """Exponent of popularity by rank."""
     tastes: int
     loyal: float
-    """Probability that a new item is of the user's own taste."""
+    """Probability that a new item matches the user's taste."""
     categories: bool
     born: float = 0.0
-    """Share of the items that appear during the time simulated; new items are more popular."""
+    """Share of the items that appear during the simulation; new items are more popular."""
     traits: tuple[int, ...] = ()
     """Number of values of each trait of users."""
     quiet: float = 0.0
@@ -58,7 +58,7 @@ SHAPES: Final = (
 
 @dataclass(frozen=True)
 class Shop:
-    """Everything that happened, and what is known of users and items."""
+    """All events, with the users and items."""
 
     interactions: pa.Table
     users: pa.Table
@@ -73,7 +73,7 @@ class Shop:
 
 
 def _features(rows: pa.Table, name: str, cut: int) -> pa.Table:
-    """Return what the models of these trials use of the feature tables, which take long to work out in full."""
+    """Return the part of the feature tables that the models of these trials use; all of them take long to compute."""
     known = rows.filter(np.asarray(rows[OCCURRED_AT]) < cut)
     if name == "item_features":
         return known.group_by(ITEM_ID).aggregate([]).select([ITEM_ID])
@@ -99,7 +99,7 @@ def simulate(shape: Shape, seed: int) -> Shop:
 def _visits(
     shape: Shape, chances: NDArray[Any], born: NDArray[Any], random: np.random.Generator
 ) -> list[tuple[int, float, int]]:
-    """Return (item, day, visit) of a user; `chances` [2, items] are of the own taste and of everybody's."""
+    """Return (item, day, visit) of a user; `chances` [2, items] are of the user's taste and of popularity."""
     gap, day = shape.visits * random.uniform(0.7, 1.4), random.uniform(-shape.visits, shape.visits)
     summed = chances.cumsum(axis=1)
     own = [_draw(summed[int(random.random() > shape.loyal)], random) for _ in range(shape.own)]
@@ -126,7 +126,7 @@ def _visits(
 
 
 def _draw(summed: NDArray[Any], random: np.random.Generator) -> int:
-    """Return one item by cumulated chances."""
+    """Draw one item by cumulated chances."""
     return min(int(np.searchsorted(summed, random.random() * summed[-1], side="right")), len(summed) - 1)
 
 

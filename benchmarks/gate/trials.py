@@ -1,8 +1,9 @@
-"""Trials of the gate on simulated shops: a first champion, and a month later its honest renewal.
+"""Trials of the gate on simulated shops: a first champion, and its renewal a month later.
 
 The first champion is better than every baseline in the mean over shops of its shape, which the trials measure too. A
-renewal is the same recipe, learned again from newer data of the same people: by construction no worse than the
-champion. Whatever the gate refuses of either is a false refusal.
+renewal has the same settings, trained on newer data of the same users: by construction it is no worse than the
+champion. Every refusal of either is a false refusal.
+
 """
 
 from collections import Counter
@@ -41,12 +42,12 @@ from tasks.training.serving_cost import K, measure_costs
 
 SEED: Final = 7
 FIRST_SEED: Final = 20_000
-"""Of the shops that are reported. Shapes and limits were chosen on others: those below 100 and from 10,000 on."""
+"""Seed of the reported shops. Shapes and limits were chosen on others: seeds below 100 and from 10,000 on."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What the gate decided about one shop."""
+    """The gate's decisions on one shop."""
 
     first: GateResult
     renewal: GateResult
@@ -55,7 +56,7 @@ class Trial:
 
 
 def measure(kind: str, dataset: Dataset, data: TrainingData, targets: Any, popular: NDArray[np.float32]) -> Evaluation:
-    """Return a model's figures on the test weeks, with over-fit; with costs too unless it is a baseline."""
+    """Return a model's metrics on the test weeks, with overfitting; with costs too unless it is a baseline."""
     model = catalog.model_type(kind).fit(data, catalog.config(kind), SEED)
     results = evaluate(model, data, targets, popular)
     gap = check_overfit(model, data, results, popular, dataset.cuts.as_of - data.cut)
@@ -91,7 +92,7 @@ def _measured(shape: Shape, dataset: Dataset) -> dict[str, Evaluation]:
 def _judged(
     shape: Shape, measured: dict[str, Evaluation], dataset: Dataset, promoted: dict[str, float] | None
 ) -> GateResult:
-    """Return the verdict as a review does, on the first champion or (where one was `promoted`) on its renewal."""
+    """Return the verdict as a review does, on the first champion or (if one was `promoted`) on its renewal."""
     traits = demographics(dataset.users, measured[shape.kind].per_user[USER_KEY])
     kinds = {kind: kind for kind in measured}
     rival = None if promoted is None else shape.kind
@@ -99,7 +100,7 @@ def _judged(
 
 
 def run(trials: int, seed: int = FIRST_SEED) -> dict[str, float]:
-    """Return how often the gate refused first champions and renewals, by shape and of all."""
+    """Return how often the gate refused first champions and renewals, by shape and in total."""
     figures: dict[str, float] = {}
     refused: Counter[str] = Counter()
     # Forked processes would wait for threads that Arrow had in their parent.

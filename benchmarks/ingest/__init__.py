@@ -1,1 +1,1 @@
-"""Measures ingestion against the plain way."""
+"""Measures ingestion against plain pandas, Great Expectations and SQL."""

@@ -1,8 +1,9 @@
-"""Ingestion from a file up to the commit, beside the plain way: rows a second, and memory that must not grow.
+"""Measures ingestion from a file to the commit, beside the plain way: rows per second, and memory.
 
-Each run is a process of its own on an embedded PostgreSQL of its own, so that its peak memory is its alone.
-Run as `python -m benchmarks.ingest [--millions 1 10] [--files 100]`. `--files 1000` measures as many small files as
-the targets speak of, and `--millions` without a number measures nothing else.
+Each run is a process of its own on an embedded PostgreSQL of its own, which shows its peak memory.
+Run as `python -m benchmarks.ingest [--millions 1 10] [--files 100]`. `--files 1000` is the number of small files in
+the targets, and `--millions` without a number measures nothing else.
+
 """
 
 import argparse
@@ -27,7 +28,7 @@ _PLAIN_RULES = (
     *("event_type_unknown", "quantity_not_positive", "quantity_above_limit", "value_not_positive"),
     *("time_before_1990", "time_in_future", "item_not_in_catalogue"),
 )
-"""The rules about columns that the plain way has too."""
+"""Column rules that the plain way has too."""
 
 
 def _ours(way: str, folder: Path) -> None:
@@ -47,7 +48,7 @@ def _ours(way: str, folder: Path) -> None:
 
 
 def _plain(folder: Path) -> None:
-    """The plain way: pandas reads, Great Expectations looks at each row, `to_sql` writes by its multi-row method."""
+    """Ingest the plain way: pandas reads, Great Expectations checks each row, `to_sql` makes multi-row inserts."""
     import pandas as pd
     from sqlalchemy import create_engine
 
@@ -87,7 +88,7 @@ def _measured(way: str, folder: Path) -> dict[str, float]:
 
 
 def _many(files: int) -> dict[str, float]:
-    """Return the figures of many small files, beside one file of the same rows."""
+    """Return the figures of many small files, and of one file with the same rows."""
     folder = FOLDER.absolute() / "ingest-files"
     shutil.rmtree(folder, ignore_errors=True)
     many_files.write(folder, files, SEED)
@@ -135,7 +136,7 @@ def _compare(millions: list[float], files: int) -> None:
 
 
 def main() -> None:
-    """Compare the ways, or (for the processes that this starts) run one of them."""
+    """Compare the ways, or (in the processes that this starts) run one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=float, nargs="*", default=[1, 10], help="events, in millions")
     parser.add_argument("--files", type=int, default=100, help="small files; 0 leaves them out")

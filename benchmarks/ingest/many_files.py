@@ -1,4 +1,4 @@
-"""Many small files of events beside one file of the same rows: what a file costs, and whether later ones cost more."""
+"""Measures many small files of events beside one file of the same rows: cost per file, and growth of that cost."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def write(folder: Path, files: int, seed: int) -> None:
 
 
 def run(folder: Path, *, small: bool) -> dict[str, float]:
-    """Ingest the small files, or the large one, into a warm installation; returns its figures."""
+    """Ingest the small files or the large one into a warm installation, and return the figures."""
     from infra.installation import current
     from tasks.ingest.events.ingest_event_files import ingest_event_files
     from tasks.ingest.events.ingest_events import ingest_events
@@ -71,9 +71,10 @@ def _finished(engine: object, batch_ids: list[str]) -> list[datetime]:
 
 
 def _growth(finished: list[datetime], started: float) -> float:
-    """Return the time of the last 100 files (at most a tenth of all, in short runs) by that of the first ones.
+    """Return the time of the last 100 files (at most a tenth of all, in short runs) relative to the first ones.
 
-    Files of one group are done at the same moment: each of them took its share of the group's time.
+    Files of one group end at the same moment: each gets its share of the group's time.
+
     """
     moments, done = np.unique([moment.timestamp() for moment in finished], return_counts=True)
     many = min(100, max(1, len(finished) // 10))

@@ -1,8 +1,9 @@
-"""How long models take to learn and to rank, beside the libraries used plainly, on the same purchases in one run.
+"""Measures how long models take to fit and to rank, beside libraries, on the same purchases in one run.
 
-Everything ranks the whole catalogue for every user of the Complete Journey, ten places, nothing hidden. RecTools runs
-in an environment of its own, where it installs. Run as `python -m benchmarks.models`; with `--beside-load` it measures
-instead how much slower the two-stage model is beside one busy process.
+All rank the whole catalogue for every user of the Complete Journey, ten places, without exclusions. RecTools runs in an
+environment of its own, if it can be installed. Run as `python -m benchmarks.models`; with `--beside-load` it measures
+how much one busy process slows the two-stage model.
+
 """
 
 import argparse
@@ -33,7 +34,7 @@ SEED: Final = 7
 K: Final = 10
 _CHUNK: Final = 512
 _ALS: Final = als.Config()
-"""What the libraries are asked for, too."""
+"""Settings of the libraries' models, too."""
 _RECTOOLS: Final = ("rectools==0.19.0",)
 _SCRIPT: Final = Path(__file__).with_name("rectools_baseline.py")
 
@@ -94,7 +95,7 @@ def _lightfm(counts: Any) -> Taken:
 
 
 def _rectools(counts: Any) -> Taken | None:
-    """None where it does not install."""
+    """Return None if it cannot be installed."""
     folder = FOLDER.absolute() / "rectools"
     python = folder / "bin" / "python"
     if not python.exists():
@@ -121,7 +122,7 @@ def _measured(dataset: Dataset) -> Iterator[tuple[str, Taken | None]]:
 
 
 def main() -> None:
-    """Measure; the figures go to var/benchmarks/models.json or models-beside-load.json."""
+    """Measure, and write the figures to var/benchmarks/models.json or models-beside-load.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beside-load", action="store_true", help="Measure the slowdown beside one busy process.")
     parser.add_argument("--rounds", type=int, default=5, help="Rounds of that.")

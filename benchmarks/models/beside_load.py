@@ -1,8 +1,8 @@
-"""How much slower the two-stage model learns and makes lists beside one other busy process.
+"""Measures how much one busy process slows the fit and the lists of the two-stage model.
 
-Each round measures the same work alone and beside a loop that keeps one core busy; the slowdown is the ratio of the two
-times. On two cores a fair share of them would be a slowdown of 1.3 to 2. Run as
-`python -m benchmarks.models --beside-load`.
+Each round measures the same work alone and beside a loop that keeps one core busy. The slowdown is the ratio of the two
+times. On two cores, a fair share would be a slowdown of 1.3 to 2. Run as `python -m benchmarks.models --beside-load`.
+
 """
 
 import subprocess
@@ -30,11 +30,11 @@ from models.recommenders.baselines.most_popular import popularity
 
 KIND: Final = "two_stage"
 _SETTINGS: Final = {"trees": 100, "label_windows": 1}
-"""Less work than by default, so that a round takes seconds; it is of the same kind."""
+"""Settings with less work than the defaults, so that a round takes seconds; the work is of the same kind."""
 _USERS: Final = 500
 _K: Final = 20
 _LISTS: Final = 3
-"""How often everybody's lists are made: once takes too little time."""
+"""Repetitions of making all lists, because one takes too little time."""
 _BUSY: Final = (sys.executable, "-c", "while True: pass")
 
 
@@ -46,19 +46,19 @@ class Spent(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The same work, alone and beside the busy process."""
+    """The same work, undisturbed and beside the busy process."""
 
     undisturbed: Spent
     disturbed: Spent
 
     @property
     def slowdown(self) -> float:
-        """How many times as long it takes beside the busy process."""
+        """The time beside the busy process relative to the undisturbed time."""
         return self.disturbed.wall / self.undisturbed.wall
 
 
 def slowdowns(dataset: Dataset, rounds: int, seed: int) -> dict[str, float]:
-    """Measure learning and making lists, print a table, and return the figures."""
+    """Measure fit and lists, print a table, and return the figures."""
     sample = _sample(dataset)
 
     def learn() -> Any:
@@ -83,7 +83,7 @@ def slowdowns(dataset: Dataset, rounds: int, seed: int) -> dict[str, float]:
 
 
 def _sample(dataset: Dataset) -> Dataset:
-    """Some of the users, with all their purchases."""
+    """Return some of the users, with all their purchases."""
     keys = sorted(dataset.users[USER_KEY].to_pylist())
     some = pa.array([keys[at] for at in np.linspace(0, len(keys) - 1, _USERS).astype(int).tolist()])
     bought, users = (table.filter(pc.is_in(table[USER_KEY], some)) for table in (dataset.interactions, dataset.users))

@@ -1,4 +1,4 @@
-"""A two-stage model of the shape that ships, over a made-up shop of any size: its speed is real, its taste is not."""
+"""Builds a two-stage model of the default shape over a simulated shop of any size; only its speed is realistic."""
 
 from typing import Any, Final
 
@@ -28,13 +28,13 @@ BOUGHT: Final = 60
 """Different items of each user."""
 _WORDS, _BRANDS, _LEVELS = 4000, 2000, (30, 300, 2000)
 _LEARNERS: Final = 3000
-"""Users whose candidates the ranker learns from: half a million rows or more."""
+"""Users whose candidates train the ranker: half a million rows or more."""
 _UNKNOWN: Final = 0.1
 _Array = NDArray[Any]
 
 
 def two_stage(items: int, users: int, dims: int, per_retriever: int, seed: int) -> TwoStage:
-    """Fitted to labels that hang on some of the features; what it learned from are its own candidates."""
+    """Fit it to labels that depend on some features of its own candidates."""
     random, config = np.random.default_rng(seed), Config(per_retriever=per_retriever)
     names = _names("u", users), _names("i", items)
     popularity = (random.permutation(1 / (np.arange(items) + 50.0)) * 1e5).astype(np.float32)
@@ -61,7 +61,7 @@ def _names(letter: str, number: int) -> NDArray[np.str_]:
 
 
 def _history(random: np.random.Generator, users: int, popularity: _Array) -> Any:
-    """float32 CSR: decayed baskets."""
+    """Return a float32 CSR of decayed baskets."""
     item = random.choice(len(popularity), users * BOUGHT, p=popularity / popularity.sum(dtype=np.float64))
     weight = random.gamma(1.0, 1.0, len(item)).astype(np.float32)
     row = np.repeat(np.arange(users), BOUGHT)
@@ -90,7 +90,7 @@ def _retrievers(
 def _content(
     random: np.random.Generator, users: _Array, items: _Array, history: Any, why: CategoryReasons
 ) -> ContentBased:
-    """Titles of four words, the common ones often; categories of three levels and brands."""
+    """Return titles of four words, common words more often, categories of three levels, and brands."""
     words = (_WORDS * random.random((len(items), 4)) ** 2).astype(int)
     titles = np.array([" ".join(f"word{_letters(word)}" for word in row) for row in words.tolist()])
     path, brand = random.integers(_LEVELS[-1], size=len(items)), random.integers(_BRANDS, size=len(items))
@@ -105,12 +105,12 @@ def _content(
 
 
 def _letters(number: int) -> str:
-    """Words are of letters alone."""
+    """Return words of letters only."""
     return "".join(chr(97 + int(digit)) for digit in str(number))
 
 
 def _rows(random: np.random.Generator, history: Any) -> RankerRows:
-    """Numbers of every size, a tenth of them unknown."""
+    """Return numbers of every size, a tenth of them unknown."""
     users, items = history.shape
 
     def numbers(n: int, features: int) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
-"""Batch scoring from the champion's bundle to the published batch, beside the limit of the machine and other ways.
+"""Measures batch scoring from the champion's bundle to the published batch, beside the machine's limit and other ways.
 
 Run as `python -m benchmarks.score`; `--users` for other sizes, `--ours` to leave the other ways out.
+
 """
 
 import argparse
@@ -27,7 +28,7 @@ USERS: Final = 200_000
 
 
 def main() -> None:
-    """Measure, show and keep the figures."""
+    """Measure, print and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--ours", action="store_true", help="Only ours, and the limit.")

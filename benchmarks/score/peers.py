@@ -1,4 +1,4 @@
-"""The same lists by other ways: the product of the factors alone, `implicit` with `execute_values`, LightFM."""
+"""Makes the same lists in other ways: the product of the factors alone, `implicit` with `execute_values`, LightFM."""
 
 import time
 from typing import Any, Final
@@ -20,7 +20,7 @@ _TABLE: Final = "CREATE TABLE peer (user_id int, item_id int, rank int, score re
 
 
 def product_seconds(users: NDArray[np.float32], items: NDArray[np.float32]) -> float:
-    """The limit: seconds of nothing but the product of all users and all items, in the best of three block sizes."""
+    """Return the limit: seconds of only the product of all users and all items, in the best of three block sizes."""
     batch, columns = users[:_TIMED], np.ascontiguousarray(items.T)
     with threadpool_limits(processors(), "blas"):
         return min(_product(batch, columns, block) for block in _BLOCKS) * len(users) / len(batch)
@@ -35,8 +35,11 @@ def _product(users: NDArray[np.float32], columns: NDArray[np.float32], block: in
 
 
 def implicit_seconds(url: str, users: NDArray[np.float32], items: NDArray[np.float32], seed: int) -> float:
-    """Seconds of `recommend` for all users without what they have bought, and of `execute_values` into a keyed table,
-    a row a recommendation, as its documentation has it; both in batches, with the library's own use of all cores."""
+    """Return seconds of `recommend` for all users without known items, and of `execute_values` into a keyed table.
+
+    The table has a row per recommendation, as in its documentation. Both run in batches, on the library's own cores.
+
+    """
     from implicit.cpu.als import AlternatingLeastSquares
 
     model = AlternatingLeastSquares(factors=DIMENSIONS)
@@ -60,7 +63,7 @@ def _rows(users: NDArray[np.int64], items: NDArray[np.int32], scores: NDArray[np
 
 
 def lightfm_seconds(users: int, seed: int) -> float:
-    """Seconds of LightFM's `predict` of every item for a sample of users, and sorting, scaled up to all of them."""
+    """Return seconds of LightFM's `predict` of every item and sorting, for a sample of users, scaled up to all."""
     from lightfm import LightFM
 
     random = np.random.default_rng(seed)

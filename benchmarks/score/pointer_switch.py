@@ -1,4 +1,4 @@
-"""How long the pointer takes to move while somebody has been reading for seconds."""
+"""Measures how long the pointer takes to move while a reader transaction is open for seconds."""
 
 import time
 from typing import Final
@@ -14,7 +14,7 @@ _READ: Final = text("SELECT item_id FROM current_recommendations WHERE placement
 
 
 def flip_ms(installation: Installation) -> float:
-    """The longest of some flips to and fro behind an open reader transaction, from update to commit."""
+    """Return the longest of some moves back and forth behind an open reader transaction, from update to commit."""
     with installation.engine.connect() as reader:
         reader.execute(_READ).all()
         with installation.engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""A large shop for scoring: factors of users and items, a catalogue, and what everybody has bought, all synthetic."""
+"""Simulates a large shop for scoring: factors of users and items, a catalogue, and purchases."""
 
 import json
 from collections.abc import Iterator
@@ -39,10 +39,11 @@ rules.cap = {{ category = 5 }}
 
 
 def factors(users: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Factors of users [m, 64] and items [n, 64], and the category of each item.
+    """Return factors of users [m, 64] and items [n, 64], and the category of each item.
 
-    Items lie around the middle of their category and users near some categories: the best of a user are of few
-    categories, so that caps have something to do.
+    Items lie around the centre of their category and users near some categories. So the best items of a user are of few
+    categories, and caps have an effect.
+
     """
     random = np.random.default_rng(seed)
     middles = random.normal(size=(CATEGORIES, DIMENSIONS)).astype(np.float32)
@@ -56,12 +57,12 @@ def factors(users: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.floa
 
 
 def keys_of(users: int) -> NDArray[np.str_]:
-    """[m] keys as long as those of people are, ascending."""
+    """Return [m] keys with the length of real user keys, ascending."""
     return np.array([f"{user:064x}" for user in range(users)], dtype=np.str_)
 
 
 def seen_by(users: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Users and the items that they have bought, 30 each, popular ones more often; a part of the users at a time."""
+    """Yield users with 30 items each, popular ones more often, a part of the users at a time."""
     random = np.random.default_rng(seed)
     for start in range(0, users, _WRITTEN):
         user = np.repeat(np.arange(start, min(start + _WRITTEN, users)), SEEN)
@@ -69,7 +70,7 @@ def seen_by(users: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[
 
 
 def build(installation: Installation, users: int, seed: int) -> None:
-    """Fill an empty installation: catalogue, people with consent, purchases in the lake, a promoted champion."""
+    """Fill an empty installation: catalogue, users with consent, purchases in the lake, a promoted champion."""
     people, goods, category = factors(users, seed)
     keys, ids = keys_of(users), np.array([f"item {item:06}" for item in range(ITEMS)], dtype=np.str_)
     with installation.engine.begin() as connection:

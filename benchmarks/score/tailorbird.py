@@ -1,4 +1,4 @@
-"""One placement scored and published in a process of its own: prints seconds, lists and peak memory as JSON."""
+"""Scores and publishes one placement in a process of its own: prints seconds, lists and peak memory as JSON."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from benchmarks.results import peak_mb
 
 
 def main() -> None:
-    """Everything from opening the champion to the flip of the pointer; only imports are over before the clock runs."""
+    """Measure everything from loading the champion to the pointer's move, without imports."""
     import faiss  # noqa: F401 - opened before the clock runs, as by a worker that has scored before
     import great_expectations  # noqa: F401
     import sklearn.decomposition  # noqa: F401

@@ -1,6 +1,7 @@
-"""How many users a second the two-stage model ranks, each with some 200 candidates out of a large catalogue.
+"""Measures the users per second that the two-stage model ranks, each with some 200 candidates of a large catalogue.
 
 Run as `python -m benchmarks.score.two_stage`.
+
 """
 
 import time
@@ -22,7 +23,7 @@ _PROBE: Final = 512
 def two_stage_users_per_s(
     items: int = 100_000, users: int = 20_000, candidates: int = CANDIDATES, dims: int = 64, seed: int = _SEED
 ) -> float:
-    """Of the shipped default ranker, on all processors; each user has `candidates` or more on average."""
+    """Measure the default ranker on all processors; each user has `candidates` or more on average."""
     model = with_candidates(two_stage(items, users, dims, candidates // 4, seed), candidates)
     all_users = np.arange(users, dtype=np.int32)
     model.ranked(all_users[:_PROBE])
@@ -33,7 +34,7 @@ def two_stage_users_per_s(
 
 
 def with_candidates(model: TwoStage, candidates: int) -> TwoStage:
-    """The model, each of whose retrievers names as many as it takes for so many candidates a user."""
+    """Return the model, with retrievers that return enough candidates per user."""
     some = np.arange(min(len(model.users), _PROBE), dtype=np.int32)
     while len(model.candidates.find(some).row) < candidates * len(some):
         more = replace(model.candidates, per_retriever=model.candidates.per_retriever + 1)
@@ -42,7 +43,7 @@ def with_candidates(model: TwoStage, candidates: int) -> TwoStage:
 
 
 def main() -> None:
-    """Measure, and keep the figures."""
+    """Measure, and store the figures."""
     figures = {"two_stage_users_per_s": two_stage_users_per_s(), "peak_mb": peak_mb()}
     publish("score_two_stage", figures, _SEED)
 

@@ -1,1 +1,1 @@
-"""Generates a shop whose truth is known."""
+"""Simulates a shop with known ground truth."""

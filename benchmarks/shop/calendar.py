@@ -1,4 +1,4 @@
-"""When people buy: two years in periods of about a week, with weekdays, hours, seasons, sales and a slow growth."""
+"""Simulates purchase times: two years in periods of about a week, with weekdays, hours, seasons, sales and growth."""
 
 import calendar
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ DAY: Final = 86_400
 _STARTS: Final = (1, 9, 17, 24)
 """The days of a month on which its four periods begin."""
 _WEEK: Final = np.array([[1.1, 1.1, 1.1, 1.1, 1.2, 0.8, 0.6], [0.6, 0.6, 0.6, 0.7, 1.0, 1.9, 1.6]])
-"""Monday to Sunday, of people who shop on workdays and of people who shop at the weekend."""
+"""Weights of Monday to Sunday, for users who shop on workdays and for users who shop at the weekend."""
 _MONTHS: Final = (1.1, 0.8, 0.9, 1.0, 1.05, 1.05, 1.05, 0.85, 0.95, 1.0, 1.35, 1.5)
 _SALES: Final = (1, 7)
 _GROWTH: Final = 0.15
-"""A year."""
+"""Growth per year."""
 
 
 class Period(NamedTuple):
-    """Part of a month; the catalogue and who is a customer stay the same within it."""
+    """Part of a month, with a constant catalogue and constant customers."""
 
     number: int
     year: int
@@ -33,22 +33,22 @@ class Period(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The first second after it."""
+        """The first second after the period."""
         return self.begin + self.days * DAY
 
     @property
     def name(self) -> str:
-        """Its month, such as 2023-01."""
+        """The month, such as 2023-01."""
         return f"{self.year}-{self.month:02}"
 
     @property
     def sale(self) -> bool:
-        """Whether what is no longer new costs less."""
+        """Whether older items are reduced."""
         return self.month in _SALES
 
 
 def periods(months: int) -> list[Period]:
-    """So many months from January 2023 on, four periods each."""
+    """Return the periods of so many months from January 2023, four each."""
     result = []
     for number in range(months):
         year, month = FIRST_YEAR + number // 12, number % 12 + 1
@@ -60,21 +60,21 @@ def periods(months: int) -> list[Period]:
 
 
 def shares(known: Sequence[Period], total: int) -> list[int]:
-    """How many of all purchases fall into each period; they add up exactly."""
+    """Return the purchases of each period; they add up exactly."""
     weights = [_days(p).sum() * _MONTHS[p.month - 1] * (1 + _GROWTH * p.number / 48) for p in known]
     sums = running(weights)
     return [int(n) for n in np.diff(np.rint(sums / sums[-1] * total).astype("int64"))]
 
 
 def season(period: Period, peaks: Array) -> Array:
-    """How much more or less sells of what sells best in these months (0: alike all year)."""
+    """Return the seasonal factor of items that sell best in these months (0: no season)."""
     months = period.number % 48 / 4 + 0.125  # since New Year; a month's middle is at its number less a half
     wave = np.cos(2 * np.pi * (months - peaks + 0.5) / 12)
     return np.where(peaks > 0, np.exp(1.3 * wave) / 1.45, 1.0)
 
 
 def moments(random: np.random.Generator, period: Period, weekend: Array, hour: Array) -> Array:
-    """A time for each visit (epoch seconds), on the days and around the hour that its user likes."""
+    """Return a time for each visit (epoch seconds), on the preferred days and around the preferred hour of its user."""
     days = _days(period)
     day = np.empty(len(weekend), dtype="int64")
     for kind in (False, True):
@@ -86,7 +86,7 @@ def moments(random: np.random.Generator, period: Period, weekend: Array, hour: A
 
 
 def _days(period: Period) -> Array:
-    """The weights of the days for both kinds of people."""
+    """Return the weights of the days for both kinds of users."""
     thursday = 3  # the weekday of the epoch
     weekdays: Array = _WEEK[:, (period.begin // DAY + thursday + np.arange(period.days)) % 7]
     return weekdays

@@ -1,4 +1,4 @@
-"""What a fashion retailer sells: categories with their share of the sales, usual price and best month, and brands."""
+"""The categories of a fashion retailer, with share of sales, usual price and best month, and its brands."""
 
 from typing import Final, NamedTuple
 
@@ -8,11 +8,11 @@ class Category(NamedTuple):
 
     path: str
     share: float
-    """Of the sales of its department, before seasons."""
+    """Share of the sales of its department, before seasons."""
     price: float
-    """Of an item in the middle of the range, in euros."""
+    """Price of an item in the middle of the range, in euros."""
     peak: int = 0
-    """The month in which it sells best, 1 to 12; 0 sells alike all year."""
+    """The month with the most sales, 1 to 12; 0 without a season."""
 
 
 CATEGORIES: Final = (
@@ -59,18 +59,18 @@ CATEGORIES: Final = (
     Category("Home|Textiles|Bedding", 4, 40),
     Category("Home|Decoration|Candles and lights", 4, 14, 12),
 )
-"""In the order of their departments."""
+"""Categories in the order of their departments."""
 
 DEPARTMENTS: Final = tuple(dict.fromkeys(category.path.split("|")[0] for category in CATEGORIES))
 
 STYLES: Final = 6
-"""Ranges that go together in look and price, the cheapest first; a brand belongs to one."""
+"""Ranges with a common look and price, the cheapest first; a brand belongs to one."""
 STEP: Final = 1.45
-"""From one range to the next, prices grow by this factor."""
+"""Factor between the prices of neighbouring ranges."""
 
 BRANDS: Final = tuple(
     first + last
     for first in ("Nord", "Ash", "Elm", "Lark", "Mar", "Sol", "Tam", "Vel", "Win", "Kes")
     for last in ("by", "ora", "field", "mere", "vane", "holt")
 )
-"""The brand at place b belongs to the range b modulo STYLES."""
+"""Brands; brand b belongs to range b modulo STYLES."""

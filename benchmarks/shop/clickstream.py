@@ -1,4 +1,4 @@
-"""A clickstream of which the truth is known, as tables in memory: for tests of click models and estimates."""
+"""Simulates a clickstream with known ground truth as tables in memory, for tests of click models and estimates."""
 
 from typing import NamedTuple
 
@@ -11,21 +11,24 @@ from benchmarks.shop.simulation import Plan, delays, simulate, world
 
 
 class Clickstream(NamedTuple):
-    """The tables of a small shop, with the columns that its files have."""
+    """The tables of a small shop, with the columns of its files."""
 
     events: pa.Table
     items: pa.Table
     users: pa.Table
     truth: pa.Table
-    """One row an impression: recommendation_id, user_id, item_id, position, `click_probability` by `shop_lists.LAW`,
-    and `propensity`, the probability with which the item came to this position of the list."""
+    """One row per impression: recommendation_id, user_id, item_id, position, `click_probability` by `impressions.LAW`,
+    and `propensity`, the probability with which the item came to this position of the list.
+
+    """
 
 
 def clickstream(users: int, items: int, sessions: int, seed: int, purchases: int = 0, months: int = 3) -> Clickstream:
-    """Lists that are shown, clicks, views, carts and purchases, over so many months from January 2023 on.
+    """Simulate lists, clicks, views, carts and purchases over so many months from January 2023.
 
-    Clicks depend on the user's taste, the item and the position alone; lists are the same for everybody, chance aside.
-    Who buys without a list is added by `purchases`. Needs so many items that eight are sold from the start.
+    Clicks depend on the user's taste, the item and the position only; lists are random and the same for all users.
+    `purchases` adds purchases without a list. At least eight items have to be on sale from the start.
+
     """
     shop = world(users, items, seed, months)
     writing = Writing(shop.people.names(), shop.catalogue.names())

@@ -1,4 +1,4 @@
-"""Events as numbers while they are made, and as the table that is written."""
+"""Represents events as numbers during the simulation, and as the table that is written."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,7 +29,7 @@ EVENT: Final = np.dtype(
 
 
 def blank(kind: int, number: int) -> Array:
-    """So many events of a kind, without quantity, value and list."""
+    """Return so many events of a kind, without quantity, value and list."""
     rows = np.zeros(number, dtype=EVENT)
     rows["kind"], rows["place"], rows["shown"] = kind, NONE, NONE
     rows["quantity"], rows["value"] = np.nan, np.nan
@@ -37,7 +37,7 @@ def blank(kind: int, number: int) -> Array:
 
 
 def derived(rows: Array, kind: int, seconds: Array) -> Array:
-    """The same user and item, as another kind of event so many seconds later; worth nothing unless that is a sale."""
+    """Return the events of another kind for the same user and item, so many seconds later; only sales have a value."""
     later = rows.copy()
     later["kind"] = kind
     later["at"] += seconds.astype("int64")
@@ -59,7 +59,7 @@ class Writing:
         return self.table(blank(PURCHASE, 0), 0, np.random.default_rng(0)).schema
 
     def table(self, rows: Array, first: int, random: np.random.Generator) -> pa.Table:
-        """The events of `rows`, which are in order of time; the first one's id has the number `first`."""
+        """Return the events of `rows`, which are in order of time; the first id has the number `first`."""
         at = np.ascontiguousarray(rows["at"])
         money = rows["kind"] >= CART
         return pa.table(
@@ -91,7 +91,7 @@ def _known(rows: Array, name: str, missing: int = NONE) -> pa.Array:
 
 
 def _numbered(letter: str, numbers: Any) -> pa.Array:
-    """Ids such as e12; null for NONE."""
+    """Return ids such as e12; null for NONE."""
     numbers = np.ascontiguousarray(numbers)
     if (numbers == NONE).all():
         return pa.nulls(len(numbers), pa.string())
@@ -104,7 +104,7 @@ def _moments(seconds: Array) -> pa.Array:
 
 
 def _delays(random: np.random.Generator, number: int) -> Array:
-    """Seconds until an event is known: a few, or for one in fifty hours to days."""
+    """Return the seconds until an event is known: a few, or hours to days for one in fifty."""
     late = chance(random, _LATE, number)
     usual = random.exponential(3.0, number)
     usual[late] = np.minimum(random.exponential(12 * 3600.0, int(late.sum())), _LATEST)

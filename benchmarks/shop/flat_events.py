@@ -1,4 +1,4 @@
-"""Made-up shopping of any size, in the two shapes that are measured: tables, and lines of a Segment export."""
+"""Simulates purchases of any size in the two measured formats: tables, and lines of a Segment export."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def write(folder: Path, events: int, seed: int) -> None:
 
 
 def write_tables(folder: Path, events: int, seed: int) -> None:
-    """Write the two tables alone."""
+    """Write only the two tables."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_products(folder / "products.parquet")
     random = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def _write_products(path: Path) -> None:
 
 
 def _part(random: np.random.Generator, rows: int, users: int, when: np.ndarray, start: int) -> pa.Table:
-    """Events in order of time: Zipf-like products, baskets of five, one in fifty without a quantity."""
+    """Yield events in order of time: Zipf-like products, baskets of five, one in fifty without a quantity."""
     number = np.arange(start, start + rows)
     popular = np.minimum(random.zipf(1.3, rows) - 1, _PRODUCTS - 1)
     return pa.table(

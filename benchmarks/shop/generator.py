@@ -1,7 +1,8 @@
-"""A made-up fashion retailer of any size, as Parquet files: two years of purchases and, on demand, what led to them.
+"""Simulates a fashion retailer of any size as Parquet files: two years of purchases and optional clicks.
 
-Run as `python -m benchmarks.shop FOLDER [--purchases 31000000] [--seed 7] [--clicks 5]`. The files are what
-`benchmarks/shop/mapping.toml` maps: `tailorbird ingest benchmarks/shop/mapping.toml FOLDER`.
+Run as `python -m benchmarks.shop FOLDER [--purchases 31000000] [--seed 7] [--clicks 5]`. The files match
+`benchmarks/shop/mapping.toml`: `tailorbird ingest benchmarks/shop/mapping.toml FOLDER`.
+
 """
 
 import argparse
@@ -21,25 +22,27 @@ from benchmarks.shop.simulation import Happened, Plan, delays, simulate, world
 PURCHASES: Final = 31_000_000
 USERS: Final = 1_370_000
 ITEMS: Final = 105_000
-"""A fashion retailer's two years. Fewer purchases come from as many fewer users, and from (share)^0.45 of the items:
-1 million from 44,194 users and 22,391 items."""
+"""Two years of a fashion retailer. Fewer purchases have proportionally fewer users, and (share)^0.45 of the items:
+1 million from 44,194 users and 22,391 items.
+
+"""
 _ITEMS_GROW: Final = 0.45
 _FEWEST: Final = 200
 _AT_ONCE: Final = 500_000
 _FOLLOWED: Final = 1.2
-"""Events of a list for each item on it: with the clicks, views, carts and purchases that follow."""
+"""Events per list and item on it, including its clicks, views, carts and purchases."""
 
 
 class Shop(NamedTuple):
-    """What was written."""
+    """The files and counts of a written shop."""
 
     users: int
     items: int
     purchases: int
     events: int
-    """Of all kinds, purchases too."""
+    """Number of events of all kinds, including purchases."""
     files: list[Path]
-    """The events, one file a month: events-2023-01.parquet and so on. By time, within each file and one by one."""
+    """The events, one file per month: events-2023-01.parquet and so on, in order of time."""
 
 
 Report = Callable[[str], None]
@@ -57,14 +60,14 @@ def write(
     """Write `items.parquet`, `users.parquet` and the events of 24 months from January 2023 on.
 
     Args:
-        folder: Where; it is made.
-        purchases: How many; those that follow a click on a list (some hundredths) come on top.
+        folder: The folder to create.
+        purchases: Number of purchases; those after a click on a list (some hundredths) are extra.
         seed: The same seed and sizes give the same bytes, by the same versions of numpy and pyarrow.
         users: By default in proportion to the purchases.
         items: By default by their 0.45th power.
         clicks: How many other events there are for each purchase: up to 2 its own view and cart; of the rest half are
-            views without a purchase (and some carts), half impressions of recommended lists and what follows them.
-        told: Hears of each month that is written.
+            views without a purchase (and some carts), half impressions of recommended lists and their consequences.
+        report: Receives a line for each written month.
 
     Memory grows with the events of a week: 0.5 GB at 31 million purchases, 1 GB with five clicks for each.
     """
@@ -94,7 +97,7 @@ def _plan(purchases: int, clicks: float) -> Plan:
 
 
 def _month(path: Path, parts: Iterable[Happened], writing: Writing, first: int, seed: int) -> tuple[int, int]:
-    """Write one file; returns the number of its events and of the purchases among them."""
+    """Write one file; return the number of its events and purchases."""
     events, bought = 0, 0
     words = [name for name in writing.schema.names if name not in ("event_id", "occurred_at", "received_at")]
     with pq.ParquetWriter(path, writing.schema, use_dictionary=words) as file:
@@ -107,7 +110,7 @@ def _month(path: Path, parts: Iterable[Happened], writing: Writing, first: int, 
 
 
 def main() -> None:
-    """Write a shop, with a line that says how far it is."""
+    """Write a shop, with a progress line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--purchases", type=int, default=PURCHASES)

@@ -1,4 +1,4 @@
-"""Recommended lists that a made-up shop shows, and what people click by a law that is known."""
+"""Simulates recommended lists of a shop, and clicks by a known law."""
 
 from typing import Final, NamedTuple
 
@@ -15,32 +15,32 @@ from benchmarks.shop.visits import Store
 LENGTH: Final = 8
 """Items on a list."""
 LISTS: Final = 2
-"""Lists of a session, on average."""
+"""Mean number of lists per session."""
 CART_RATE: Final = 0.3
 BUY_RATE: Final = 0.5
-"""Of the clicks, so many put the item into the cart, and of these so many buy it."""
+"""Share of clicks with a cart, and share of carts with a purchase."""
 
 TRUTH: Final = np.dtype(
     [("shown", "i8"), ("user", "i4"), ("item", "i4"), ("position", "i1"), ("probability", "f8"), ("propensity", "f8")]
 )
-"""One row an impression: the probability of a click, and that with which the item came to this position."""
+"""One row per impression: the probability of a click, and of the item's position."""
 
 
 class Law(NamedTuple):
-    """The coefficients of the logistic function that clicks follow."""
+    """The coefficients of the logistic function of clicks."""
 
     base: float = -2.6
     favourite: float = 1.9
-    """The item is of a favourite category."""
+    """Effect of a favourite category."""
     style: float = 1.0
-    """It is of the style that the user likes."""
+    """Effect of the user's style."""
     appeal: float = 0.35
-    """For each deviation that it is more popular than others."""
+    """Effect of one standard deviation of popularity."""
     position: float = 0.7
-    """What the logarithm of the position, from 1 on, takes away."""
+    """Effect of the logarithm of the position, from 1."""
 
     def probability(self, people: People, catalogue: Catalogue, users: Array, items: Array, position: Array) -> Array:
-        """Of a click, for each user who sees an item at a position."""
+        """Return the click probability of each user, item and position."""
         favourite = (people.favourites[users] == catalogue.category[items][:, None]).any(axis=1)
         style = people.style[users] == catalogue.style[items]
         liking = self.favourite * favourite + self.style * style + self.appeal * catalogue.appeal[items]
@@ -54,9 +54,10 @@ LAW: Final = Law()
 def browsing(
     store: Store, random: np.random.Generator, period: Period, sessions: int, first: int
 ) -> tuple[Array, Array]:
-    """The events of so many sessions and the truth about each impression; the first list has the number `first`.
+    """Return the events of so many sessions and the truth about each impression; the first list has the number `first`.
 
-    Per session one to three lists, a minute apart. What follows a click carries the list's number.
+    A session has one to three lists, a minute apart. Events after a click carry the list's number.
+
     """
     people, catalogue = store.world.people, store.world.catalogue
     users, at, session = store.visitors(random, period, sessions)
@@ -79,10 +80,11 @@ def browsing(
 
 
 def _lists(random: np.random.Generator, catalogue: Catalogue, period: Period, number: int) -> tuple[Array, Array]:
-    """Items that are sold now, the popular ones more often, and how likely each was at its position.
+    """Draw items on sale, popular ones more often, with the probability of each at its position.
 
-    The items are dealt into as many groups as a list has positions, and each position takes one of another group, so
-    that no list shows an item twice and every propensity is exact.
+    The items are dealt into as many groups as a list has positions, and each position takes one of another group. So no
+    list shows an item twice, and every propensity is exact.
+
     """
     weight = np.sqrt(catalogue.weight) * (catalogue.freshness(period.number) > 0)
     sold = np.flatnonzero(weight)
@@ -98,7 +100,7 @@ def _lists(random: np.random.Generator, catalogue: Catalogue, period: Period, nu
 
 
 def _followed(store: Store, random: np.random.Generator, period: Period, shown: Array, probability: Array) -> Array:
-    """Clicks with the views that they open, carts and purchases."""
+    """Return clicks with their views, carts and purchases."""
     clicked = shown[chance(random, probability, len(shown))]
     clicks = derived(clicked, CLICK, random.integers(2, 50, size=len(clicked)))
     views = derived(clicks, VIEW, np.ones(len(clicks)))
@@ -111,7 +113,7 @@ def _followed(store: Store, random: np.random.Generator, period: Period, shown: 
 
 
 def truth_table(truth: Array, users: pa.Array, items: pa.Array) -> pa.Table:
-    """The truth with the ids that the events have."""
+    """Return the truth with the ids of the events."""
     return pa.table(
         {
             "recommendation_id": [f"r{number}" for number in truth["shown"]],

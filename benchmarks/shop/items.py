@@ -1,4 +1,4 @@
-"""The items of a made-up shop: most arrive some day, sell by a Zipf-like law, and fade; a third are always there."""
+"""Simulates items: most arrive some day, sell by a Zipf-like law, and fade; a third are always available."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +16,7 @@ _FLAT: Final = 0.001
 """An item's weight is (rank + this part of all items)^-0.9: Mandelbrot's form of Zipf's law, with a flatter head."""
 _BASICS: Final = 0.3
 _GONE: Final = 0.02
-"""What sells less than this part of its first week's sales is taken off the shelf."""
+"""An item is delisted below this share of its first week's sales."""
 
 DEPARTMENT_OF: Final = np.array([DEPARTMENTS.index(category.path.split("|")[0]) for category in CATEGORIES])
 SHARES: Final = np.array([category.share for category in CATEGORIES])
@@ -25,44 +25,44 @@ PEAKS: Final = np.array([category.peak for category in CATEGORIES])
 
 @dataclass(frozen=True)
 class Catalogue:
-    """One place of each array for an item; items are in order of category and style."""
+    """Arrays with a position per item, in order of category and style."""
 
     category: Array
     brand: Array
     style: Array
     price: Array
     appeal: Array
-    """The logarithm of the item's weight, of mean 0 and deviation 1: how much people like it who see it."""
+    """Log weight of the item, with mean 0 and deviation 1: its popularity among users who see it."""
     weight: Array
     arrival: Array
-    """The number of the period from which on it is sold."""
+    """Number of the first period in which it is sold."""
     fade: Array
-    """The part of its sales that is lost from one period to the next: 0 for basics."""
+    """Share of its sales lost per period: 0 for basics."""
     categories: Array
-    """Where the items of each category begin and, as the last, end."""
+    """Begin of the items of each category, and the end of the last."""
     cells: Array
-    """The same for each category and style, at the place `category * STYLES + style`."""
+    """The same for each category and style, at position `category * STYLES + style`."""
 
     def __len__(self) -> int:
         return len(self.category)
 
     def freshness(self, number: int) -> Array:
-        """What is left of each item's sales in a period: 0 before it arrives and after it is gone."""
+        """Return the share of each item's sales that remains in a period: 0 before its arrival and after its end."""
         age = number - self.arrival
         remaining = np.where(age >= 0, (1.0 - self.fade) ** np.maximum(age, 0), 0.0)
         return np.where(remaining >= _GONE, remaining, 0.0)
 
     def demand(self, period: Period) -> Array:
-        """The weight of each item in a period."""
+        """Return the weight of each item in a period."""
         now: Array = self.weight * self.freshness(period.number) * season(period, PEAKS)[self.category]
         return now
 
     def names(self) -> pa.Array:
-        """The item ids."""
+        """Return the item ids."""
         return pa.array([f"i{number:06}" for number in range(len(self))])
 
     def table(self, last: int) -> pa.Table:
-        """The catalogue as a file has it. `available` is what is sold in the period of number `last`."""
+        """Return the catalogue as a file. `available` are the items sold in period `last`."""
         paths, brands = pa.array([category.path for category in CATEGORIES]), pa.array(BRANDS)
         leaves = [category.path.split("|")[2].lower() for category in CATEGORIES]
         titles = [
@@ -82,7 +82,7 @@ class Catalogue:
 
 
 def stocked(random: np.random.Generator, number: int, periods: int) -> Catalogue:
-    """So many items that arrive over so many periods."""
+    """Simulate so many items that arrive over so many periods."""
     category = drawn(random, running(SHARES), number)
     style = drawn(random, running([3, 5, 5, 4, 2, 1]), number)
     order = np.lexsort((style, category))

@@ -1,4 +1,4 @@
-"""Draws in proportion to weights, many at once."""
+"""Draws many samples in proportion to weights."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ Array = NDArray[Any]
 
 
 def running(weights: ArrayLike) -> Array:
-    """Running sums with a zero before them: what is drawn from."""
+    """Return running sums with a leading zero, for drawing."""
     return np.concatenate([[0.0], np.cumsum(weights, dtype="float64")])
 
 
 def drawn(random: np.random.Generator, sums: Array, number: int) -> Array:
-    """So many places among the weights, with replacement. Never one of weight zero."""
+    """Draw so many positions with replacement, never one of weight zero."""
     everything = np.zeros(number, dtype="int64")
     return drawn_between(random, sums, everything, everything + len(sums) - 1)
 
 
 def drawn_between(random: np.random.Generator, sums: Array, low: Array, high: Array) -> Array:
-    """One place of each range from `low` up to, not including, `high`; from all where a range weighs nothing."""
+    """Draw one position of each range [`low`, `high`); of all positions if a range has no weight."""
     floor, ceiling = sums[low], sums[high]
     empty = ceiling <= floor
     floor, ceiling = np.where(empty, 0.0, floor), np.where(empty, sums[-1], ceiling)
@@ -31,5 +31,5 @@ def drawn_between(random: np.random.Generator, sums: Array, low: Array, high: Ar
 
 
 def chance(random: np.random.Generator, probability: float | Array, number: int) -> Array:
-    """Whether each of so many things happens."""
+    """Return whether each of so many events happens."""
     return random.random(number) < probability

@@ -1,4 +1,4 @@
-"""A made-up shop from one period to the next: everything that happens in it, in order of time."""
+"""Simulates a shop period by period: all events, in order of time."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -13,21 +13,21 @@ from benchmarks.shop.users import populated
 from benchmarks.shop.visits import Store, World, trails
 
 _PEOPLE, _ITEMS, _EVENTS, _TABLES = range(4)
-"""What random numbers are for; each has a stream of its own, and the events one for each period."""
+"""Uses of random numbers; each has a stream of its own, and events have one per period."""
 MONTHS: Final = 24
 
 
 class Plan(NamedTuple):
-    """How much happens, over all periods."""
+    """Amounts over all periods."""
 
     purchases: int
-    """Besides those that follow a click."""
+    """Purchases, besides those that follow a click."""
     trails: float = 0.0
-    """The share of the purchases before which the view and the cart are seen."""
+    """Share of the purchases with a recorded view and cart before them."""
     views: int = 0
-    """Views that lead to no purchase."""
+    """Views without a purchase."""
     sessions: int = 0
-    """Visits in which recommended lists are shown."""
+    """Visits with recommended lists."""
 
 
 class Happened(NamedTuple):
@@ -41,14 +41,14 @@ class Happened(NamedTuple):
 
 
 def world(users: int, items: int, seed: int, months: int = MONTHS) -> World:
-    """A shop with so many users and items that come and go over so many months from January 2023 on."""
+    """A shop with so many users and items over so many months from January 2023."""
     known = periods(months)
     people = populated(np.random.default_rng([seed, _PEOPLE]), users, len(known))
     return World(people, stocked(np.random.default_rng([seed, _ITEMS]), items, len(known)), known)
 
 
 def simulate(shop: World, plan: Plan, seed: int) -> Iterator[Happened]:
-    """Every period of the shop; the same for the same world, plan and seed."""
+    """Yield every period of the shop; the same for the same world, plan and seed."""
     store, lists = Store(shop), 0
     counts = [shares(shop.periods, number) for number in (plan.purchases, plan.views, plan.sessions)]
     for period, purchases, views, sessions in zip(shop.periods, *counts, strict=True):
@@ -68,5 +68,5 @@ def _period(store: Store, random: np.random.Generator, period: Period, plan: Pla
 
 
 def delays(seed: int, period: Period) -> np.random.Generator:
-    """The random numbers for when the events of a period became known."""
+    """Return the random numbers for the delay of a period's events."""
     return np.random.default_rng([seed, _TABLES, period.number])

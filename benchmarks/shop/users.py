@@ -1,4 +1,4 @@
-"""The users of a made-up shop: what they like depends on who they are, and how much they buy on nothing we see."""
+"""Simulates users: their taste depends on their traits; their number of purchases depends on nothing observable."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +16,7 @@ FAVOURITES: Final = 3
 _AGED: Final = (18, 29, 20, 17, 10, 6)
 _LIVING: Final = (30, 18, 20, 14, 10, 8)
 _DEARER: Final = {"age": (0.6, 1.5, 2.2, 2.6, 3.0, 2.4), "country": (0.3, 0.2, 0.0, -0.9, -0.3, 0.6)}
-"""The style that people of an age like on average, and what is added by country."""
+"""Mean style by age, and the effect of the country."""
 _DEPARTMENTS: Final = (
     (52, 20, 1, 12, 13, 2),
     (38, 18, 22, 10, 8, 4),
@@ -25,54 +25,54 @@ _DEPARTMENTS: Final = (
     (42, 22, 8, 4, 8, 16),
     (44, 20, 10, 2, 6, 18),
 )
-"""Of 100 people of each age, how many like each of DEPARTMENTS best."""
+"""Of 100 users of each age, how many prefer each of DEPARTMENTS."""
 
 
 @dataclass(frozen=True)
 class People:
-    """One place of each array for a user."""
+    """Arrays with a position per user."""
 
     age: Array
     stated: Array
-    """Whether they told their age."""
+    """Whether the user stated an age."""
     country: Array
     member: Array
     style: Array
     favourites: Array
-    """Three categories each; the same one may come twice."""
+    """Three categories each; one may occur twice."""
     activity: Array
-    """In proportion to how often they come while they are customers."""
+    """Weight of visits while the user is a customer."""
     joins: Array
     leaves: Array
-    """The numbers of the first period in which they come, and of the first in which they no longer do."""
+    """Number of the first period as a customer, and of the first one no longer."""
     debut: Array
-    """The number of a period in which they come in any case, so that everybody is seen once."""
+    """Number of a period with a certain visit, so that every user occurs once."""
     hour: Array
     weekend: Array
-    """When on a day, and on which days, they like to come."""
+    """Preferred hour and days."""
     loyalty: Array
-    """The share of their purchases that they have made before."""
+    """Share of purchases that repeat an earlier one."""
 
     def __len__(self) -> int:
         return len(self.age)
 
     def present(self, number: int) -> Array:
-        """The weight of each user in a period."""
+        """Return the weight of each user in a period."""
         return np.where((self.joins <= number) & (number < self.leaves), self.activity, 0.0)
 
     def names(self) -> pa.Array:
-        """The user ids."""
+        """Return the user ids."""
         return pa.array([f"u{number:07}" for number in range(len(self))])
 
     def table(self) -> pa.Table:
-        """The users as a file has them; an age that was not told is null."""
+        """Return the users as a file; an unstated age is null."""
         ages = pa.array(AGES).take(pa.array(self.age, mask=~self.stated))
         countries = pa.array(COUNTRIES).take(pa.array(self.country))
         return pa.table({"user_id": self.names(), "age_group": ages, "country": countries, "member": self.member})
 
 
 def populated(random: np.random.Generator, number: int, periods: int) -> People:
-    """So many users who come and go over so many periods; of some hardly anything is ever seen."""
+    """Simulate so many users over so many periods; some hardly ever occur."""
     age, country = drawn(random, running(_AGED), number), drawn(random, running(_LIVING), number)
     member = chance(random, 0.35, number)
     dearer = np.array(_DEARER["age"])[age] + np.array(_DEARER["country"])[country]
@@ -99,7 +99,7 @@ def populated(random: np.random.Generator, number: int, periods: int) -> People:
 
 
 def _favourites(random: np.random.Generator, age: Array) -> Array:
-    """Mostly of one department, which depends on the age."""
+    """Draw favourite categories, mostly of one department, which depends on the age."""
     firsts = np.searchsorted(DEPARTMENT_OF, np.arange(len(DEPARTMENTS) + 1))
     likes, shares = running(_DEPARTMENTS), running(SHARES)
     best = drawn_between(random, likes, age * len(DEPARTMENTS), (age + 1) * len(DEPARTMENTS)) % len(DEPARTMENTS)

@@ -1,4 +1,4 @@
-"""Visits to a made-up shop: who comes when, what they look at and buy, and what they buy again."""
+"""Simulates visits: the time, the viewed and bought items, and repeated purchases."""
 
 from typing import Final, NamedTuple
 
@@ -15,15 +15,14 @@ _BASKET: Final = 0.42
 """A basket is the last item with this probability: 2.4 items on average."""
 _IN_STYLE: Final = 0.5
 _OF_FAVOURITES: Final = 0.7
-"""Of the items that are new to somebody, so many are of a favourite category and of the style, or at least the
-category; the others are anything."""
+"""Shares of new items: of a favourite category and the style, and of at least the category; the others are random."""
 _REMEMBERED: Final = 4
 _ABANDONED_CART: Final = 0.15
 _SALE: Final = 0.7
 
 
 class World(NamedTuple):
-    """Everything that does not change while time passes."""
+    """Everything that does not change over time."""
 
     people: People
     catalogue: Catalogue
@@ -31,23 +30,23 @@ class World(NamedTuple):
 
 
 class Store:
-    """Gives the visits of one period after the other; it remembers some of what everybody bought."""
+    """Simulates the visits of one period after the other; it remembers some earlier purchases of each user."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.sessions = 0
-        """How many there were so far."""
+        """Number of baskets so far."""
         self._bought = np.full((len(world.people), _REMEMBERED), NONE, dtype="int32")
 
     def purchases(self, random: np.random.Generator, period: Period, number: int) -> Array:
-        """So many rows of baskets; all of a basket at the same moment."""
+        """Return so many rows of baskets; a basket has one time."""
         rows = self._visits(random, period, number, PURCHASE)
         # Each takes the place of any: later rows win, so the memory leans to what was bought last.
         self._bought[rows["user"], random.integers(_REMEMBERED, size=number)] = rows["item"]
         return rows
 
     def views(self, random: np.random.Generator, period: Period, number: int) -> Array:
-        """So many views that lead to no purchase, and the carts in which some of these items stay."""
+        """Return so many views without a purchase, and the carts in which some of these items stay."""
         rows = self._visits(random, period, number, VIEW)
         rows["at"] += random.integers(600, size=number)
         carted = rows[chance(random, _ABANDONED_CART, number)]
@@ -57,7 +56,7 @@ class Store:
     def visitors(
         self, random: np.random.Generator, period: Period, number: int, also: Array | None = None
     ) -> tuple[Array, Array, Array]:
-        """User, time and session of so many visits, among them those of the users `also`."""
+        """Return user, time and session of so many visits, including those of the users `also`."""
         people = self.world.people
         users = drawn(random, running(people.present(period.number)), number)
         if also is not None:
@@ -68,7 +67,7 @@ class Store:
         return users, at, sessions
 
     def worth(self, random: np.random.Generator, period: Period, items: Array) -> tuple[Array, Array]:
-        """Quantity, and what it costs altogether; in a sale, what was no novelty then costs less."""
+        """Return quantity and total price; in a sale, older items cost less."""
         catalogue = self.world.catalogue
         luck = random.random(len(items))
         quantity = 1.0 + (luck > 0.88) + (luck > 0.97)
@@ -89,7 +88,7 @@ class Store:
         return rows
 
     def _items(self, random: np.random.Generator, period: Period, users: Array) -> Array:
-        """An item for each: one that was bought before and is still sold, or one to the user's taste."""
+        """Draw an item for each: one bought before that is still sold, or one to the user's taste."""
         demand = self.world.catalogue.demand(period)
         rows_found = self._new(random, period, users, demand)
         old = self._bought[users, random.integers(_REMEMBERED, size=len(users))]
@@ -111,7 +110,7 @@ class Store:
 
 
 def trails(random: np.random.Generator, bought: Array, share: float) -> Array:
-    """Before this share of the purchases, the view of the item and the cart it went into."""
+    """Return the view and the cart before this share of the purchases."""
     some = bought[chance(random, share, len(bought))]
     carts = derived(some, CART, -random.integers(5, 90, size=len(some)))
     views = derived(some, VIEW, -random.integers(120, 1500, size=len(some)))

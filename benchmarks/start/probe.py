@@ -1,6 +1,7 @@
-"""Runs a command as `tailorbird` does and notes when it reads its first record: of a table, or of a source file.
+"""Runs a command as `tailorbird` does and records when it reads its first record, of a table or of a source file.
 
 Called as `python -m benchmarks.start.probe NOTE COMMAND…`. NOTE gets the moment (monotonic s) and the CPU seconds.
+
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _OF_THE_INSTALLATION: Final = re.compile(r"installation_fingerprints|pg_|current_setting|^\s*(SET|SHOW|BEGIN)")
-"""Statements by which a command checks whom it talks to: they read nothing that it was asked about."""
+"""Statements by which a command checks its servers; they read no record."""
 _FLOWS: Final = {path.stem for path in (Path(__file__).parents[2] / "flows").glob("[a-z]*.py")}
 
 
@@ -25,14 +26,14 @@ class _FirstRead:
         self._in_run = in_run
 
     def mark(self) -> None:
-        """Note that a record is read now; what a flow's command reads before its run are checks."""
+        """Record that a record is read now; reads of a flow's command before its run are checks."""
         if self._note is not None and (not self._in_run or _runs()):
             note, self._note = self._note, None
             used = resource.getrusage(resource.RUSAGE_SELF)
             note.write_text(json.dumps([time.monotonic(), used.ru_utime + used.ru_stime]))
 
     def listen(self, sources: tuple[str, ...]) -> None:
-        """Hear of statements by SQLAlchemy, and of Python opening one of the sources."""
+        """Observe statements of SQLAlchemy, and source files that Python opens."""
         from sqlalchemy import Engine, event
 
         @event.listens_for(Engine, "before_cursor_execute")
