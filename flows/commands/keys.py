@@ -1,14 +1,16 @@
 """Commands of the keys that stored data depend on: show them, rotate them, retire an earlier signing key."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sqlalchemy import Engine
 
 from flows.commands import running
 from flows.commands.reviewing import Actor, Reason
 from flows.commands.running import Json
+
+if TYPE_CHECKING:
+    from infra.database.engine import Engine
 
 app = running.group("The keys that stored data depend on.")
 rotate = running.group("Replace a key.")
@@ -62,7 +64,7 @@ def retire(
     running.print_rows("keys", list_keys(opened), as_json)
 
 
-def _champion(opened: Engine) -> Path | None:
+def _champion(opened: "Engine") -> Path | None:
     from serving.queries.champion_bundle import NoChampionError, champion
 
     try:

@@ -16,8 +16,7 @@ from typer.core import TyperGroup
 from models.primitives.escaping import for_terminal
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
+    from infra.database.engine import Engine
     from infra.services.endpoints import Endpoints
 
 Login = Literal["reader", "serving", "ingest", "operator", "owner"]

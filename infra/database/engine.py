@@ -4,7 +4,8 @@ import os
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine as Engine
+from sqlalchemy import create_engine, text
 
 from infra.configuration import addresses
 from infra.database.errors import hide_values

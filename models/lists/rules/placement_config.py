@@ -17,7 +17,7 @@ from models.primitives.json_types import JsonObject
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KEYS: Final = {"about": "subject", "by": "method"}
-_VALUES: Final = {
+_VALUES: Final[dict[tuple[str | None, str], str]] = {
     ("method", "likeness"): "similarity",
     ("method", "baskets"): "co_purchase",
     ("policy", "again"): "repurchase",
@@ -61,7 +61,7 @@ class Placement(Form):
             return content
         earlier = {old: new for old, new in _KEYS.items() if old in content and new not in content}
         renamed = {earlier.get(key, key): value for key, value in content.items()}
-        words = {key: _VALUES[key, value] for key, value in renamed.items() if (key, str(value)) in _VALUES}
+        words = {key: _VALUES[key, str(value)] for key, value in renamed.items() if (key, str(value)) in _VALUES}
         return renamed | words
 
     @field_validator("rules")
