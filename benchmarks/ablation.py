@@ -1,7 +1,6 @@
 """Measures each retriever's worth: the two-stage model without it, on the validation weeks of the Complete Journey.
 
 Run as `python -m benchmarks.ablation`.
-
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,6 @@
 
 Households of the Complete Journey are withheld by seed; their last products before those weeks stand for clicks. Run as
 `python -m benchmarks.click_prior`.
-
 """
 
 from typing import Final

@@ -2,7 +2,6 @@
 
 Orchestration is the cost of Prefect and MLflow: the time of the run outside its tasks, and the calls to either server
 inside them. Setup of the environment does not count; the start of the servers is shown separately.
-
 """
 
 import atexit

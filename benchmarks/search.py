@@ -2,7 +2,6 @@
 
 Run as `python -m benchmarks.search`; `--minutes` is shared by the models. Gains are relative, over the users of the
 searched validation folds, and over those of the test weeks.
-
 """
 
 import argparse
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +27,7 @@ from models.evaluation.comparison.paired import figures as of_users
 from models.evaluation.metrics.bootstrap import Estimate, intervals_of_ratios
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation, evaluate
+from models.primitives.json_types import JsonObject
 from models.tuning.folds import FoldData, search_folds
 from models.tuning.study_config import Budget, SearchPlan
 
@@ -58,9 +59,7 @@ def installation() -> Iterator[Dataset]:
         startup.stop(load(), print)
 
 
-def searched(
-    dataset: Dataset, kind: str, plan: SearchPlan, budget: Budget, workers: int
-) -> tuple[dict[str, Any], float]:
+def searched(dataset: Dataset, kind: str, plan: SearchPlan, budget: Budget, workers: int) -> tuple[JsonObject, float]:
     """Return the result of a new search, and its seconds."""
     from tasks.tuning.search_model import search_model
 
@@ -73,9 +72,8 @@ def relative_gain(pairs: list[tuple[Evaluation, Evaluation]]) -> Estimate:
     """Return the relative gain in NDCG@10 of the second model of each pair over the first, with its 95 % interval.
 
     Users are resampled with all their folds (Efron 1979).
-
     """
-    sums: dict[str, Any] = defaultdict(lambda: np.zeros(2))
+    sums: defaultdict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(2))
     for pair in pairs:
         before, after = (dict(zip(e.per_user[USER_KEY].to_pylist(), of_users(e, METRIC), strict=True)) for e in pair)
         for user, figure in before.items():

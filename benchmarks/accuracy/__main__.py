@@ -4,7 +4,6 @@ Settings are chosen on a validation split within the given minutes. The models a
 test. Each step of each model runs in a process of its own, which shows its peak memory. Run as
 `python -m benchmarks.accuracy --path FILE --layout sequences`, with lines `user item` or `user item item …` in order,
 or `python -m benchmarks.accuracy --path TRAIN --test TEST --layout pairs`, where a file may be a SciPy matrix (.npz).
-
 """
 
 import argparse
@@ -14,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +23,7 @@ from benchmarks.accuracy.tuning import measured, search
 from benchmarks.results import machine, peak_mb
 from models import catalog
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 
 MODELS: Final = ("most_popular", "als", "item_knn", "graph_filter")
 """Models that need only interactions, and can rank items beyond the masked ones."""
@@ -31,7 +31,7 @@ MODELS: Final = ("most_popular", "als", "item_knn", "graph_filter")
 _COLUMNS: Final = ("hr_10", "recall_10", "ndcg_10", "hr_20", "recall_20", "ndcg_20")
 
 
-def _step(options: argparse.Namespace) -> dict[str, Any]:
+def _step(options: argparse.Namespace) -> JsonObject:
     """Search settings of the named model, or measure it, in this process."""
     kind = options.models[0]
     if options.step == "search":
@@ -44,18 +44,18 @@ def _step(options: argparse.Namespace) -> dict[str, Any]:
     return figures | {"peak_mb": peak_mb()}
 
 
-def _run(options: argparse.Namespace, kind: str, step: str, *more: str) -> dict[str, Any]:
+def _run(options: argparse.Namespace, kind: str, step: str, *more: str) -> JsonObject:
     """Run one step in a process of its own, and print its errors."""
     command = [sys.executable, "-m", "benchmarks.accuracy", "--path", str(options.path), "--layout", options.layout]
     command += ["--test", str(options.test)] if options.test else []
     done = subprocess.run([*command, "--models", kind, "--step", step, *more], stdout=subprocess.PIPE, text=True)
-    payload: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
+    payload: JsonObject = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
     if done.returncode or not payload:
         raise TailorbirdError(f"{kind}, {step}: {payload.get('error', f'ended with code {done.returncode}.')}")
     return payload
 
 
-def _compare(options: argparse.Namespace) -> list[dict[str, Any]]:
+def _compare(options: argparse.Namespace) -> list[JsonObject]:
     console = Console()
     catalogued = [kind for kind in options.models if catalog.model_type(kind).space]
     rows = []
@@ -74,7 +74,7 @@ def _compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def _show(rows: list[dict[str, Any]], title: str) -> None:
+def _show(rows: list[JsonObject], title: str) -> None:
     table = Table(title=title, title_justify="left")
     for name in ("model", *_COLUMNS, "fit_s", "peak_mb"):
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)

@@ -30,7 +30,6 @@ def read(path: Path) -> Interactions:
     """Read interactions from a file: lines `user item` or `user item item …`, plain or gzip, or a SciPy matrix.
 
     Rows and columns of a matrix are named by their numbers. Raises BadFileError.
-
     """
     try:
         matches = _matrix(path) if path.suffix == ".npz" else _lines(path)
@@ -45,7 +44,6 @@ def train_and_test(path: Path, test: Path | None) -> tuple[Path, Path]:
     """Return the two files of a split: `path` and `test`, or those of the folder `path` called train* and test*.
 
     Raises BadFileError if the folder does not have exactly one of each.
-
     """
     if test is not None:
         return path, test

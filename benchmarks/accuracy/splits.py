@@ -2,7 +2,6 @@
 
 Sequences (leave one out, as in Kang & McAuley 2018): the last item of each user is the test, and the one before it the
 validation. Pairs (as in He et al. 2020): train and test are given, and the validation is drawn from train.
-
 """
 
 from collections.abc import Sequence
@@ -54,7 +53,6 @@ def leave_one_out(rows: Interactions, part: Part) -> Split:
 
     Users with fewer than three interactions are training data only. One step back is one day: the latest training
     interaction of a user is a day before the cut. Raises BadFileError without a user to evaluate.
-
     """
     users, items, user, item = _coded(rows)
     order = np.argsort(user, kind="stable")
@@ -74,7 +72,6 @@ def given(train: Interactions, test: Interactions, part: Part, seed: int = SEED)
     """Take train and test as they are, or for validation hold out a tenth of each user's train pairs by seed.
 
     A set of pairs has no order: all pairs are a day before the cut.
-
     """
     both = Interactions(*(np.concatenate(columns) for columns in zip(train, test, strict=True)))
     users, items, user, item = _coded(both)

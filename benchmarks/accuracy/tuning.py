@@ -25,7 +25,9 @@ TRIALS: Final = 80
 
 _CHUNK: Final = 256
 
-STARTS: Final[dict[Layout, dict[str, list[dict[str, Any]]]]] = {
+Settings = dict[str, float | int | str]
+
+STARTS: Final[dict[Layout, dict[str, list[Settings]]]] = {
     "sequences": {
         "item_knn": [
             {
@@ -55,7 +57,7 @@ STARTS: Final[dict[Layout, dict[str, list[dict[str, Any]]]]] = {
 class SearchedSettings:
     """The best settings of a search, their validation metric, and the number of trials."""
 
-    settings: dict[str, Any]
+    settings: Settings
     value: float
     trials: int
 
@@ -64,7 +66,6 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedS
     """Try settings of the model for that long: at least one trial, which may run over, and at most `TRIALS`.
 
     Sensible settings come first, then suggestions of Optuna's TPE sampler (Bergstra et al. 2011).
-
     """
     model = catalog.model_type(kind)
     split = Split(split.data, sample(split.targets, USERS))
@@ -84,7 +85,7 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedS
     return SearchedSettings(study.best_params, study.best_value, len(tried))
 
 
-def starts(kind: str, layout: Layout) -> list[dict[str, Any]]:
+def starts(kind: str, layout: Layout) -> list[Settings]:
     """Return complete settings of the model's space to begin with; the defaults come last."""
     default = {
         name: value for name, value in asdict(catalog.config(kind)).items() if name in catalog.model_type(kind).space

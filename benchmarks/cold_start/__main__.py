@@ -1,7 +1,6 @@
 """Measures cold starts on the Complete Journey: households and products with little or no history in the test weeks.
 
 Models keep their default settings. Run as `python -m benchmarks.cold_start`.
-
 """
 
 import pyarrow.compute as pc

@@ -1,7 +1,6 @@
 """Measures products that are new in the test weeks: first sold within 28 days before them, or never before.
 
 Only these products are ranked, for every household that buys any of them in those weeks, as on a page of new products.
-
 """
 
 from collections.abc import Callable, Iterator

@@ -24,7 +24,6 @@ def category_popularity(data: TrainingData, paths: NDArray[np.str_], half_life_d
     """Return [n] the decayed baskets per known item of these category paths.
 
     The mean is over the items of the whole path, or of the nearest level above with sales; 0 without any.
-
     """
     means = _means(data.item_categories, popularity(data, half_life_days))
     return np.array([_nearest(means, path) for path in paths.tolist()], dtype=np.float32)

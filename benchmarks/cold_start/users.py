@@ -2,7 +2,6 @@
 
 Few households shop for the first time in those weeks, and few have 1 to 4 baskets before. So households with more
 purchases are cut down by seed: to their last 1 to 4 baskets, or to their traits or their last three products.
-
 """
 
 from collections.abc import Mapping
@@ -123,8 +122,8 @@ def drawn(dataset: Dataset, cut: int, end: int) -> NDArray[np.str_]:
 
 def only(dataset: Dataset, rows: NDArray[np.bool_]) -> Dataset:
     """Return the data set with these purchases only, and features computed from them."""
-    kept_rows = dataset.interactions.take(np.flatnonzero(rows))
-    return Dataset(dataset.manifest, kept_rows, dataset.users, dataset.items)
+    subset = dataset.interactions.take(np.flatnonzero(rows))
+    return Dataset(dataset.manifest, subset, dataset.users, dataset.items)
 
 
 def cut_down(dataset: Dataset, held: NDArray[np.str_], cut: int) -> Dataset:

@@ -2,7 +2,6 @@
 
 Streams are days of a simulated shop with resampled users. Each has a champion, and bands from its own 112 known days.
 Evidently with its defaults examines the first streams. Run as `python -m benchmarks.drift`; `--ours` leaves it out.
-
 """
 
 import argparse

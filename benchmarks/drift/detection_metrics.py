@@ -41,7 +41,6 @@ def limit_at_rate(statistic: Any, always: Alarms, rate: float) -> float:
     """Return the lowest limit of a statistic that no more than a share of stationary windows exceed.
 
     Windows that are alarms at any limit (`always`) count too.
-
     """
     spare = np.floor(rate * len(always) + 1e-9) - always.sum()
     ordered = np.sort(np.asarray(statistic, dtype=np.float64)[~always])[::-1]

@@ -3,7 +3,6 @@
 The tests and thresholds are those that its drift preset chooses for each column. Its report is not drawn, because that
 takes many times as long and changes no test. The preset ignores empty values, so Evidently's test of missing values is
 run on purchases too.
-
 """
 
 import json
@@ -36,7 +35,7 @@ def _read(course: Path, window: int) -> list[Any]:
     return [pd.read_parquet(course / f"{window}.{name}.parquet") for name in _TABLES]
 
 
-def _alarms(reference: list[Any], window: list[Any]) -> dict[str, Any]:
+def _alarms(reference: list[Any], window: list[Any]) -> dict[str, list[str] | bool]:
     sides = list(zip(reference, window, strict=True))
     drifted = [[name for name in then if _drifted(then[name], now[name])] for then, now in sides]
     whole = [len(names) >= _DRIFT_SHARE * len(then.columns) for names, then in zip(drifted, reference, strict=True)]

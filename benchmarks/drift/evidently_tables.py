@@ -1,7 +1,6 @@
 """Builds the tables of windows that a table monitor sees: events, and features of users.
 
 Item ids are left out, because nearly every window has new ones, which would always be an alarm.
-
 """
 
 from dataclasses import dataclass

@@ -34,7 +34,6 @@ def theirs(streams: Sequence[StreamResult]) -> dict[str, float]:
     """Score Evidently with its defaults, and Tailorbird at the same rate of false alarms in the same windows.
 
     There are two rates: alarms of any column, and the far fewer alarms of a whole table.
-
     """
     calm = [one.theirs[STATIONARY] for one in streams]
     rate, rare = (float(np.mean([getattr(one, name) for one in calm])) for name in ("alarms", "dataset"))

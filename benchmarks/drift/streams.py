@@ -2,7 +2,6 @@
 
 A day of a stream is a day of the shop on the same weekday, with resampled users. So only the users change from one day
 to the next, and each user comes with all events of that day.
-
 """
 
 from collections.abc import Callable

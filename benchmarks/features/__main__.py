@@ -3,7 +3,6 @@
 On the smallest shop it also measures the feature tables alone, by the engine and by pandas
 (`benchmarks.features.pandas_baseline`), as the median of three alternating runs.
 Run as `python -m benchmarks.features [--millions 1 10 31]`.
-
 """
 
 import argparse

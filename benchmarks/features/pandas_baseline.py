@@ -3,7 +3,6 @@
 Rows are in memory, users and items are strings, and there is one thread. The plain way computes each table as its
 definition reads. The careful way shares intermediate tables, as the engine does. Both leave out checks, hashes and
 segments, as does the engine's `tables`, which they are compared with.
-
 """
 
 import time

@@ -2,7 +2,6 @@
 
 Run as `python -m benchmarks.foreign_shop`; `--small` is the short form of every CI run. `--table FILE` takes your own
 table with the same eight columns (CSV or Parquet). The exit code is 1 if a figure misses its target.
-
 """
 
 import argparse
@@ -10,7 +9,7 @@ import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
@@ -20,6 +19,7 @@ from benchmarks.foreign_shop.files import read, write_export, write_renamed
 from benchmarks.foreign_shop.history import services_of
 from benchmarks.foreign_shop.installation import Shop, installed
 from benchmarks.results import FOLDER, publish
+from models.primitives.json_types import JsonObject
 
 SEED: Final = 11
 """Seed of the simulated table. CI uses another one, so that nothing is tuned to either."""
@@ -77,7 +77,7 @@ def taken(shop: Shop, rows: pd.DataFrame, folder: Path, always_cancelled: Collec
     return figures | lists_recount.figures(shop, rows, services, always_cancelled)
 
 
-def _promoted(shop: Shop, review: dict[str, Any]) -> dict[str, float]:
+def _promoted(shop: Shop, review: JsonObject) -> dict[str, float]:
     """Approve the reviewed version; return whether it became champion, and its gain."""
     for check in review["gate"]:
         print(f"{check['outcome']}: {check['name']}: {check['detail']}")

@@ -2,7 +2,6 @@
 
 The columns and the kinds of dirt are those of the public table "Online Retail" (Chen, Sain and Guo 2012, UCI 352);
 every row is simulated.
-
 """
 
 from dataclasses import dataclass

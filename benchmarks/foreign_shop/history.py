@@ -3,7 +3,6 @@
 Rows without a customer do not count. Services are no goods. A line without a price or with an absurd quantity is no
 sale. A line that an invoice repeats exactly counts once. A cancellation takes back the pieces of the item that its
 customer bought last, then earlier ones.
-
 """
 
 from collections import defaultdict
@@ -57,13 +56,12 @@ def sound(rows: pd.DataFrame, services: Collection[str]) -> pd.Series:
     return goods & (rows["UnitPrice"] > 0) & (rows["Quantity"] != 0) & (rows["Quantity"].abs() <= MOST_PIECES)
 
 
-def kept_purchases(
+def net_purchases(
     rows: pd.DataFrame, services: Collection[str], until: pd.Timestamp
 ) -> tuple[list[Purchase], set[str]]:
     """Return the purchases before `until` with a kept piece, and the items without any kept piece.
 
     `rows` are tidy.
-
     """
     known = of_customers(rows)
     known = known[sound(known, services) & (known["InvoiceDate"] < until)].drop_duplicates([*LINE, "user"])

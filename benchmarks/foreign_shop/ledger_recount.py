@@ -14,7 +14,6 @@ def expected(rows: pd.DataFrame, services: Collection[str]) -> dict[str, int]:
     """Return the expected counts of the table's events.
 
     Guests and services are routed. Of equal lines one counts; the others are duplicates, whether they are valid or not.
-
     """
     known = of_customers(tidy(rows))
     goods = known[~known["StockCode"].isin(services)]

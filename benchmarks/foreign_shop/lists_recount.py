@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 
 from benchmarks.foreign_shop.export import NOTES
-from benchmarks.foreign_shop.history import kept_purchases, tidy
+from benchmarks.foreign_shop.history import net_purchases, tidy
 from benchmarks.foreign_shop.installation import Shop
 from benchmarks.foreign_shop.reasons_recount import Facts, Place, false
 
@@ -25,7 +25,7 @@ def figures(
     """Count faults over all live lists, and print some examples of each."""
     cut = pd.Timestamp(int(shop.query(_CUT)["cut"][0]), unit="s")
     rows = tidy(rows)
-    purchases, cancelled = kept_purchases(rows, services, cut)
+    purchases, cancelled = net_purchases(rows, services, cut)
     cancelled |= set(always_cancelled)
     facts = Facts.of(purchases, rows, cut)
     of_users, of_items = shop.query(_OF_USERS), shop.query(_OF_ITEMS)

@@ -7,7 +7,6 @@ mean is added for all users. The whole gate runs each time, including groups of 
 
 It then measures how often the gate refuses sound models: first champions and renewals on simulated shops of three
 shapes (benchmarks.gate.trials). `--resamplings 0` measures only these, and needs no data.
-
 """
 
 import argparse

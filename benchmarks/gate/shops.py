@@ -143,7 +143,7 @@ def _shop(
     goods = {"item_id": every, "title": every, "category": pa.array(category, pa.string())}
     goods |= {"brand": pa.nulls(shape.items, pa.string()), "price": np.full(shape.items, 2.0)}
     goods |= {"available": [True] * shape.items}
-    people: dict[str, Any] = {"user_key": _names("u", np.arange(shape.users))}
+    people: dict[str, list[str]] = {"user_key": _names("u", np.arange(shape.users))}
     for number, values in enumerate(shape.traits):
         place = np.minimum(random.geometric(0.3, shape.users), values)
         people[f"trait_{number}"] = [f"value {one}" for one in place]

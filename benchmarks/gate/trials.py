@@ -3,7 +3,6 @@
 The first champion is better than every baseline in the mean over shops of its shape, which the trials measure too. A
 renewal has the same settings, trained on newer data of the same users: by construction it is no worse than the
 champion. Every refusal of either is a false refusal.
-
 """
 
 from collections import Counter

@@ -3,7 +3,6 @@
 Each run is a process of its own on an embedded PostgreSQL of its own, which shows its peak memory.
 Run as `python -m benchmarks.ingest [--millions 1 10] [--files 100]`. `--files 1000` is the number of small files in
 the targets, and `--millions` without a number measures nothing else.
-
 """
 
 import argparse

@@ -74,7 +74,6 @@ def _growth(finished: list[datetime], started: float) -> float:
     """Return the time of the last 100 files (at most a tenth of all, in short runs) relative to the first ones.
 
     Files of one group end at the same moment: each gets its share of the group's time.
-
     """
     moments, done = np.unique([moment.timestamp() for moment in finished], return_counts=True)
     many = min(100, max(1, len(finished) // 10))

@@ -3,7 +3,6 @@
 All rank the whole catalogue for every user of the Complete Journey, ten places, without exclusions. RecTools runs in an
 environment of its own, if it can be installed. Run as `python -m benchmarks.models`; with `--beside-load` it measures
 how much one busy process slows the two-stage model.
-
 """
 
 import argparse

@@ -2,7 +2,6 @@
 
 Each round measures the same work alone and beside a loop that keeps one core busy. The slowdown is the ratio of the two
 times. On two cores, a fair share would be a slowdown of 1.3 to 2. Run as `python -m benchmarks.models --beside-load`.
-
 """
 
 import subprocess

@@ -1,7 +1,6 @@
 """Measures batch scoring from the champion's bundle to the published batch, beside the machine's limit and other ways.
 
 Run as `python -m benchmarks.score`; `--users` for other sizes, `--ours` to leave the other ways out.
-
 """
 
 import argparse
@@ -11,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +21,7 @@ from benchmarks.score.peers import implicit_seconds, lightfm_seconds, product_se
 from benchmarks.score.pointer_switch import flip_ms
 from benchmarks.score.synthetic_shop import build, factors
 from benchmarks.score.two_stage import two_stage_users_per_s
+from models.primitives.json_types import JsonObject
 
 SEED: Final = 7
 USERS: Final = 200_000
@@ -76,10 +76,10 @@ def _measured(users: int, url: str, *, peers: bool) -> dict[str, float]:
     return figures
 
 
-def _ours(placement: str) -> dict[str, Any]:
+def _ours(placement: str) -> JsonObject:
     command = [sys.executable, "-m", "benchmarks.score.tailorbird", placement]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    payload: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    payload: JsonObject = json.loads(done.stdout.splitlines()[-1])
     print(f"{placement}: {payload['lists']:,} lists in {payload['seconds']:.1f} s", file=sys.stderr)
     return payload
 

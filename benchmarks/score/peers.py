@@ -38,7 +38,6 @@ def implicit_seconds(url: str, users: NDArray[np.float32], items: NDArray[np.flo
     """Return seconds of `recommend` for all users without known items, and of `execute_values` into a keyed table.
 
     The table has a row per recommendation, as in its documentation. Both run in batches, on the library's own cores.
-
     """
     from implicit.cpu.als import AlternatingLeastSquares
 

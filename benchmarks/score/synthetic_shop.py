@@ -43,7 +43,6 @@ def factors(users: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.floa
 
     Items lie around the centre of their category and users near some categories. So the best items of a user are of few
     categories, and caps have an effect.
-
     """
     random = np.random.default_rng(seed)
     middles = random.normal(size=(CATEGORIES, DIMENSIONS)).astype(np.float32)

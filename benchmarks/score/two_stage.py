@@ -1,7 +1,6 @@
 """Measures the users per second that the two-stage model ranks, each with some 200 candidates of a large catalogue.
 
 Run as `python -m benchmarks.score.two_stage`.
-
 """
 
 import time

@@ -19,7 +19,6 @@ class Clickstream(NamedTuple):
     truth: pa.Table
     """One row per impression: recommendation_id, user_id, item_id, position, `click_probability` by `impressions.LAW`,
     and `propensity`, the probability with which the item came to this position of the list.
-
     """
 
 
@@ -28,7 +27,6 @@ def clickstream(users: int, items: int, sessions: int, seed: int, purchases: int
 
     Clicks depend on the user's taste, the item and the position only; lists are random and the same for all users.
     `purchases` adds purchases without a list. At least eight items have to be on sale from the start.
-
     """
     shop = world(users, items, seed, months)
     writing = Writing(shop.people.names(), shop.catalogue.names())

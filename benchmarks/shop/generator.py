@@ -2,7 +2,6 @@
 
 Run as `python -m benchmarks.shop FOLDER [--purchases 31000000] [--seed 7] [--clicks 5]`. The files match
 `benchmarks/shop/mapping.toml`: `tailorbird ingest benchmarks/shop/mapping.toml FOLDER`.
-
 """
 
 import argparse
@@ -24,7 +23,6 @@ USERS: Final = 1_370_000
 ITEMS: Final = 105_000
 """Two years of a fashion retailer. Fewer purchases have proportionally fewer users, and (share)^0.45 of the items:
 1 million from 44,194 users and 22,391 items.
-
 """
 _ITEMS_GROW: Final = 0.45
 _FEWEST: Final = 200

@@ -57,7 +57,6 @@ def browsing(
     """Return the events of so many sessions and the truth about each impression; the first list has the number `first`.
 
     A session has one to three lists, a minute apart. Events after a click carry the list's number.
-
     """
     people, catalogue = store.world.people, store.world.catalogue
     users, at, session = store.visitors(random, period, sessions)
@@ -84,7 +83,6 @@ def _lists(random: np.random.Generator, catalogue: Catalogue, period: Period, nu
 
     The items are dealt into as many groups as a list has positions, and each position takes one of another group. So no
     list shows an item twice, and every propensity is exact.
-
     """
     weight = np.sqrt(catalogue.weight) * (catalogue.freshness(period.number) > 0)
     sold = np.flatnonzero(weight)

@@ -90,10 +90,10 @@ class Store:
     def _items(self, random: np.random.Generator, period: Period, users: Array) -> Array:
         """Draw an item for each: one bought before that is still sold, or one to the user's taste."""
         demand = self.world.catalogue.demand(period)
-        rows_found = self._new(random, period, users, demand)
+        drawn = self._new(random, period, users, demand)
         old = self._bought[users, random.integers(_REMEMBERED, size=len(users))]
         again = chance(random, self.world.people.loyalty[users], len(users)) & (old != NONE) & (demand[old] > 0)
-        return np.where(again, old, rows_found)
+        return np.where(again, old, drawn)
 
     def _new(self, random: np.random.Generator, period: Period, users: Array, demand: Array) -> Array:
         catalogue, people = self.world.catalogue, self.world.people

@@ -3,7 +3,6 @@
 An installation of its own holds a part of the Complete Journey: `up`, the demo, then each command a few times. The
 smallest time counts, because other programs only add to it. Run as `python -m benchmarks.start [--rounds 3]`, or with
 `--var` on a running installation.
-
 """
 
 import argparse

@@ -1,7 +1,6 @@
 """Runs a command as `tailorbird` does and records when it reads its first record, of a table or of a source file.
 
 Called as `python -m benchmarks.start.probe NOTE COMMAND…`. NOTE gets the moment (monotonic s) and the CPU seconds.
-
 """
 
 import json

@@ -52,9 +52,7 @@ class TargetSet:
         """Return coverage, Gini index, and the confusion matrix of shown and bought over all pairs of user and item."""
         k, n_items = ranking.items.shape[1], self.targets.shape[1]
         spreads = {f"{name}_at_{k}": figure for name, figure in spread(ranking.items, n_items, seed).items()}
-        figures = {
-            name: value for named_figure in spreads.items() for name, value in with_bounds(*named_figure).items()
-        }
+        figures = {name: value for estimate in spreads.items() for name, value in with_bounds(*estimate).items()}
         shown, bought = float((ranking.items >= 0).sum()), float(self.targets.nnz)
         both = float(hit_matrix(ranking.items, self.targets).sum())
         pairs = float(self.targets.shape[0] * n_items - (0 if self.hide is None else self.hide.nnz))

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.foreign_shop import ledger_recount
 from benchmarks.foreign_shop.export import NOTES, SERVICES, Export, export
 from benchmarks.foreign_shop.files import read, write_export, write_renamed
-from benchmarks.foreign_shop.history import kept_purchases, services_of, tidy
+from benchmarks.foreign_shop.history import net_purchases, services_of, tidy
 from benchmarks.foreign_shop.reasons_recount import Facts, Place, false
 
 FOLDER = Path(ledger_recount.__file__).parent
@@ -51,7 +51,7 @@ def test_the_counts_of_the_ledger_add_up(made: Export) -> None:
 
 
 def test_goods_whose_every_sale_was_cancelled_are_kept_by_nobody(made: Export) -> None:
-    _, cancelled = kept_purchases(tidy(made.rows), SERVICES, pd.Timestamp("2030-01-01"))
+    _, cancelled = net_purchases(tidy(made.rows), SERVICES, pd.Timestamp("2030-01-01"))
     sold = set(tidy(made.rows).dropna(subset=["CustomerID"])["StockCode"])
     assert set(made.always_cancelled) & sold <= cancelled
 
@@ -69,10 +69,10 @@ def test_a_cancellation_takes_back_the_last_pieces_first() -> None:
         ("C3", "A", -7, "2025-01-03", "7.0"),
         ("4", "A", 5, "2025-01-04", "7.0"),
     )
-    remaining, cancelled = kept_purchases(rows, (), CUT)
+    remaining, cancelled = net_purchases(rows, (), CUT)
     assert [(purchase.invoice, purchase.remaining) for purchase in remaining] == [("1", 3), ("4", 5)]
     assert not cancelled
-    assert [purchase.invoice for purchase in kept_purchases(rows, (), pd.Timestamp("2025-01-03"))[0]] == ["1", "2"]
+    assert [purchase.invoice for purchase in net_purchases(rows, (), pd.Timestamp("2025-01-03"))[0]] == ["1", "2"]
 
 
 def facts() -> Facts:
@@ -81,7 +81,7 @@ def facts() -> Facts:
         ("3", "A", 1, "2025-02-20", "7.0"),
         *((f"9{user}", "C", 1, "2025-02-15", f"{user}.0") for user in range(5)),
     )
-    return Facts.of(kept_purchases(rows, (), CUT)[0], rows, CUT)
+    return Facts.of(net_purchases(rows, (), CUT)[0], rows, CUT)
 
 
 @pytest.mark.parametrize(

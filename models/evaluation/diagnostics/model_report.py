@@ -49,7 +49,7 @@ class ModelReport:
         pairs = evaluation.pairs.figures(SEED) if evaluation.pairs else {}
         overfit = check_overfit(fitted, data, evaluation, popular, end - data.cut)
         summary = evaluation.summary | newcomer_metrics(evaluate_newcomers(fitted, dataset, data, popular, end))
-        summary |= {name: value for named_figure in pairs.items() for name, value in with_bounds(*named_figure).items()}
+        summary |= {name: value for estimate in pairs.items() for name, value in with_bounds(*estimate).items()}
         summary |= overfit.figures() if overfit else {}
         summary |= training_metrics(fitted, data, seed) if pairs else {}
         curve = learning_curve(fit, fitted, data, targets, affordable(fit_seconds))

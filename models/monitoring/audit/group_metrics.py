@@ -88,6 +88,8 @@ def figures_by_group(data: AuditData, seed: int) -> list[GroupFigures]:
     ]
 
 
-def _of_group(group: Group, acted: Floats, found: Mapping[str, Floats]) -> GroupFigures:
-    figures = {name: Estimate(*row.tolist()) if np.isfinite(row).all() else None for name, row in found.items()}
+def _of_group(group: Group, acted: Floats, estimates_by_name: Mapping[str, Floats]) -> GroupFigures:
+    figures = {
+        name: Estimate(*row.tolist()) if np.isfinite(row).all() else None for name, row in estimates_by_name.items()
+    }
     return GroupFigures(group.trait, group.value, int(group.members.sum()), int(acted[group.members].sum()), figures)

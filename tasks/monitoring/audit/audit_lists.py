@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, NotRequired, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -20,6 +20,7 @@ from infra.registry.client import NOTE, Registry
 from models.errors import TailorbirdError
 from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.audit.significance import BEYOND_MARGIN
+from models.primitives.json_types import JsonObject
 from tasks.monitoring.audit.served_data import AuditWindow, NoAuditDataError, read_audit_window
 from tasks.monitoring.drift.calibrations import moment
 from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
@@ -41,7 +42,7 @@ class AuditResult(TypedDict):
     placement: str
     status: str
     verdict: str
-    groups: list[dict[str, Any]]
+    groups: list[JsonObject]
     """The table of groups, a row each."""
     audit_id: NotRequired[int]
     window: NotRequired[str]

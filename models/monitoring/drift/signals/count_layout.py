@@ -43,5 +43,5 @@ class Sums:
 
     def __getitem__(self, name: str) -> Floats:
         """Return one count [..., width]; of width 1 as [...]."""
-        found: Floats = self.values[..., PLACE[name]]
-        return found[..., 0] if _WIDTHS[name] == 1 else found
+        counts: Floats = self.values[..., PLACE[name]]
+        return counts[..., 0] if _WIDTHS[name] == 1 else counts

@@ -12,7 +12,7 @@ from expectations.contract import ContractViolationError
 from infra.database.schema.monitoring_schema import retrain_requests
 from infra.database.schema.schema import ingest_batches
 from infra.installation import current
-from infra.prefect_api import events as told
+from infra.prefect_api import events as prefect_events
 from tasks.monitoring.drift.detect_drift import detect_drift
 from tests.recording_server import RecordingServer
 from tests.tasks.weeks import KNOWN, Week, Weekly, end, events
@@ -84,7 +84,7 @@ def test_who_gets_alerts_hears_of_a_break_also_before_the_week_is_over(
         weekly.ingest(in_cents(events(Week(KNOWN))))
         [report] = detect_drift.fn()["reports"]
     early, late = prefect.events()
-    assert {early["event"], late["event"]} == {told.BROKEN_FEED}
+    assert {early["event"], late["event"]} == {prefect_events.BROKEN_FEED}
     assert "column 'product' is missing" in early["payload"]["reason"]
     assert "odd prices" in late["payload"]["reason"]
     assert late["resource"] == {"prefect.resource.id": f"tailorbird.drift-report.{report['report_id']}"}
