@@ -31,7 +31,7 @@ from infra.keys.renamed_users import Arrays
 from infra.private_files.regular_files import open_regular, opened_folder
 from infra.private_files.staging import staged
 from models.catalog import from_state
-from models.primitives.nested_state import part_of, under
+from models.primitives.state import part_of, under
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.protocols import Recommender
 

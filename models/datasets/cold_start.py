@@ -21,7 +21,7 @@ class NewUsers:
     """[m] user keys, sorted."""
     traits: pa.Table
     """m rows in order of `keys`: the column `user_key`, and the columns that the model learned from."""
-    events: Any
+    events: sparse.csr_array
     """float32 CSR, m x the model's items: clicks or purchases of each item; an empty row if there are none."""
 
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy import sparse
 
 from models import columns
 from models.datasets.holdout import targets
@@ -99,7 +100,7 @@ class Dataset:
         """Return the items of `training_data` ([n_items]) in a fraction of its time. Raises NoHistoryError."""
         return item_ids(self.interactions, self.items, cut)
 
-    def holdout(self, data: TrainingData, end: int) -> Any:
+    def holdout(self, data: TrainingData, end: int) -> sparse.csr_array:
         """Return what the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
         return targets(self.interactions, data, data.cut, end)
 

@@ -1,7 +1,5 @@
 """Build the targets that recommendations are measured against: the purchases after the cut."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 from scipy import sparse
@@ -11,7 +9,7 @@ from models.datasets.known_purchases import known_before
 from models.datasets.training_data import TrainingData
 
 
-def targets(interactions: pa.Table, data: TrainingData, start: int, end: int) -> Any:
+def targets(interactions: pa.Table, data: TrainingData, start: int, end: int) -> sparse.csr_array:
     """Return the items bought in [start, end), epoch seconds, as known at the end: boolean CSR, users x items.
 
     Users and items without history before the cut are left out, because no model could know them.

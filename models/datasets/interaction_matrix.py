@@ -1,7 +1,5 @@
 """Build user-item matrices whose weights decay with age."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -9,13 +7,13 @@ from scipy import sparse
 from models.datasets.training_data import TrainingData
 
 
-def baskets(data: TrainingData, half_life_days: float) -> Any:
+def baskets(data: TrainingData, half_life_days: float) -> sparse.csr_array:
     """Return baskets, each decayed by its age at the cut: float32 CSR, users x items."""
     shape = (len(data.users), len(data.items))
     return sparse.csr_array((decay(data, half_life_days), (data.user, data.item)), shape=shape)
 
 
-def profiles(data: TrainingData, half_life_days: float) -> Any:
+def profiles(data: TrainingData, half_life_days: float) -> sparse.csr_array:
     """Return events decayed by their age at the user's latest event: float32 CSR, users x items."""
     latest = np.full(len(data.users), np.iinfo(np.int64).min)
     np.maximum.at(latest, data.user, data.occurred_at)
@@ -26,7 +24,7 @@ def profiles(data: TrainingData, half_life_days: float) -> Any:
     return own
 
 
-def rows(own: Any, users: NDArray[np.int32]) -> Any:
+def rows(own: sparse.csr_array, users: NDArray[np.int32]) -> sparse.csr_array:
     """Return the rows of these users as CSR [m, n_items]; an empty row for unknown users (-1)."""
     if not own.shape[0]:
         return sparse.csr_array((len(users), own.shape[1]), dtype=np.float32)

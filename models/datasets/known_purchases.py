@@ -1,7 +1,5 @@
 """Select the purchases of a data set that are known at a moment and not refunded by then."""
 
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,7 +12,7 @@ def known_before(interactions: pa.Table, moment: int, since: int | None = None) 
     A refunded purchase counts until its refund was known. Missing columns exclude no rows.
     """
     occurred = interactions[OCCURRED_AT]
-    selected: Any = pc.less(occurred, moment)
+    selected: pa.ChunkedArray = pc.less(occurred, moment)
     if since is not None:
         selected = pc.and_(selected, pc.greater_equal(occurred, since))
     if RECEIVED_AT in interactions.column_names:

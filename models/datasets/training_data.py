@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from models.datasets.known_purchases import known_before
 from models.errors import TailorbirdError
 from models.features.encoding.tags import Tags
 from models.features.tables.registry import FeatureTables
+from models.primitives.arrow_sql import ArrowColumn
 from models.primitives.vocabulary import _text, index_of, words
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class Origin(Protocol):
     def before(self, cut: int, days: int) -> int:
         """Return a moment before the cut to learn from: the data set's latest one, else `days` before the cut."""
 
-    def holdout(self, data: "TrainingData", end: int) -> Any:
+    def holdout(self, data: "TrainingData", end: int) -> sparse.csr_array:
         """Return what the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
 
     def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
@@ -63,9 +64,9 @@ class TrainingData:
     """Epoch seconds."""
     basket: NDArray[np.int32]
     """Dense code of (user, session): two users never share a basket."""
-    user_tags: Any
+    user_tags: sparse.csr_array
     """float32 CSR, users x tags."""
-    item_tags: Any
+    item_tags: sparse.csr_array
     """float32 CSR, items x tags."""
     user_tag_rules: Tags
     item_tag_rules: Tags
@@ -89,11 +90,11 @@ class TrainingData:
         """Return `column=value` of each column of `item_tags`."""
         return self.item_tag_rules.names
 
-    def user_index(self, keys: Any) -> NDArray[np.int32]:
+    def user_index(self, keys: NDArray[np.str_] | ArrowColumn) -> NDArray[np.int32]:
         """Return the position of each user key, -1 for unknown users."""
         return index_of(self.users, keys)
 
-    def item_index(self, ids: Any) -> NDArray[np.int32]:
+    def item_index(self, ids: NDArray[np.str_] | ArrowColumn) -> NDArray[np.int32]:
         """Return the position of each item id, -1 for items without history."""
         return index_of(self.items, ids)
 
@@ -106,7 +107,7 @@ class TrainingData:
         first = np.unique(self.basket, return_index=True)[1]
         return np.bincount(self.user[first], minlength=len(self.users))
 
-    def history(self) -> Any:
+    def history(self) -> sparse.csr_array:
         """Return the items that each user has bought: boolean CSR, users x items."""
         bought = np.ones(len(self.user), dtype=bool)
         return sparse.csr_array((bought, (self.user, self.item)), shape=(len(self.users), len(self.items)))
@@ -208,5 +209,5 @@ def _session_code(rows: pa.Table) -> NDArray[np.int64]:
     return code
 
 
-def _vocabulary(column: Any) -> NDArray[np.str_]:
+def _vocabulary(column: ArrowColumn) -> NDArray[np.str_]:
     return np.sort(words(pc.unique(_text(column))))

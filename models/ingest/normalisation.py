@@ -1,7 +1,7 @@
 """Normalise spelling during ingest, by the declarations of the mapping and never by guesses from the data."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from models.columns import CATEGORY_SEPARATOR
 from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular.unreadable_cells import UnreadableCells
+from models.primitives.arrow_sql import ArrowColumn
 
 
 def _stated(value: dict[str, str]) -> dict[str, str]:
@@ -59,7 +60,7 @@ def nonzero_counts(**counts: int) -> Counts:
     return {name: count for name, count in counts.items() if count}
 
 
-def currencies(values: Any, synonyms: Mapping[str, str]) -> tuple[Any, int]:
+def currencies(values: ArrowColumn, synonyms: Mapping[str, str]) -> tuple[ArrowColumn, int]:
     """Return codes by ISO 4217, and how many changed; an unknown currency stays, and a rule reports it."""
     own = _by_folded_spelling(synonyms)
 
@@ -71,13 +72,13 @@ def currencies(values: Any, synonyms: Mapping[str, str]) -> tuple[Any, int]:
     return _respelt(values, code)
 
 
-def brands(values: Any, synonyms: Mapping[str, str]) -> tuple[Any, int]:
+def brands(values: ArrowColumn, synonyms: Mapping[str, str]) -> tuple[ArrowColumn, int]:
     """Return brands in the spelling of the synonyms, and how many changed."""
     own = _by_folded_spelling(synonyms)
     return _respelt(values, lambda value: own.get(_plain(value).casefold(), value)) if own else (values, 0)
 
 
-def categories(values: Any, synonyms: Mapping[str, str]) -> tuple[Any, int]:
+def categories(values: ArrowColumn, synonyms: Mapping[str, str]) -> tuple[ArrowColumn, int]:
     """Return category paths with each level in the spelling of the synonyms, and how many changed."""
     own = _by_folded_spelling(synonyms)
 
@@ -96,7 +97,7 @@ def _by_folded_spelling(synonyms: Mapping[str, str]) -> dict[str, str]:
     return {_plain(theirs).casefold(): ours for theirs, ours in synonyms.items()}
 
 
-def _respelt(values: Any, spelt: Callable[[str], str | None]) -> tuple[Any, int]:
+def _respelt(values: ArrowColumn, spelt: Callable[[str], str | None]) -> tuple[ArrowColumn, int]:
     """Return the respelt values and the number of changed rows; each different value is respelt once."""
     encoded = pc.dictionary_encode(values)
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded

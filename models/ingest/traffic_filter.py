@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from models import columns
 from models.ingest import robots
+from models.primitives.arrow_sql import ArrowColumn
 
 ROBOT: Final = "robot"
 INTERNAL: Final = "internal"
@@ -48,12 +49,12 @@ class Traffic(BaseModel):
     """Networks that only your own staff uses."""
 
 
-def too_long(ids: Any, limit: int = LONGEST_ID) -> Any:
+def too_long(ids: ArrowColumn, limit: int = LONGEST_ID) -> ArrowColumn:
     """Return whether each id has more than `limit` characters; a missing id has none."""
     return pc.fill_null(pc.greater(pc.utf8_length(ids), limit), False)
 
 
-def people(ids: Any, placeholders: Sequence[str], limit: int = LONGEST_ID) -> Any:
+def people(ids: ArrowColumn, placeholders: Sequence[str], limit: int = LONGEST_ID) -> ArrowColumn:
     """Return whether each id belongs to a person: not missing, not too long, and not one of the `placeholders`."""
     unusable = pc.or_(too_long(ids, limit), pc.is_in(ids, value_set=pa.array(placeholders, pa.string())))
     return pc.and_(pc.is_valid(ids), pc.invert(unusable))
@@ -79,7 +80,7 @@ def marked(events: pa.Table, traffic: Traffic, limit: int = LONGEST_ID) -> pa.Ta
     return rows
 
 
-def _marked_values(events: pa.Table, column: str, judge: Callable[[pa.Array], pa.Array]) -> Any:
+def _marked_values(events: pa.Table, column: str, judge: Callable[[pa.Array], pa.Array]) -> ArrowColumn:
     """Return a judgement on each value of a column, made once per different value; false for a missing value."""
     if column not in events.column_names or events[column].null_count == len(events):
         return pa.repeat(pa.scalar(False), len(events))

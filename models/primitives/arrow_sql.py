@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -11,7 +11,8 @@ import pyarrow as pa
 _BATCH_ROWS: Final = 20_000
 # One thread processes one Arrow batch; smaller batches keep all cores busy.
 
-Columns = dict[str, pa.Array | pa.ChunkedArray]
+ArrowColumn: TypeAlias = pa.Array | pa.ChunkedArray
+Columns = dict[str, ArrowColumn]
 """Columns of a table by name."""
 
 

@@ -1,6 +1,6 @@
 """Find the positions of words in a sorted vocabulary."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
-def index_of(vocabulary: NDArray[np.str_], keys: Any) -> NDArray[np.int32]:
+def index_of(vocabulary: NDArray[np.str_], keys: NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> NDArray[np.int32]:
     """Return the position in `vocabulary` of each of `keys` (numpy or Arrow strings), -1 if it is absent."""
     if keys is vocabulary:
         return np.arange(len(vocabulary), dtype=np.int32)
@@ -18,12 +18,12 @@ def index_of(vocabulary: NDArray[np.str_], keys: Any) -> NDArray[np.int32]:
     return np.asarray(pc.fill_null(position, -1), dtype=np.int32)
 
 
-def words(values: Any) -> NDArray[np.str_]:
+def words(values: pa.Array | pa.ChunkedArray) -> NDArray[np.str_]:
     """Return an Arrow column of words as an array; null becomes an empty text."""
     return np.array(pc.fill_null(values, "").to_pylist(), dtype=np.str_)
 
 
-def _text(values: Any) -> Any:
+def _text(values: NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return a column of words as one Arrow array of one type, because Arrow's look-ups need equal types."""
     if isinstance(values, np.ndarray):
         return pa.array(values.tolist(), pa.large_string())

@@ -11,8 +11,7 @@ from scipy import sparse
 
 from models.datasets.training_data import TrainingData
 from models.primitives.csr import entries
-from models.primitives.nested_state import part_of, under
-from models.primitives.state import State
+from models.primitives.state import State, part_of, under
 from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular, popularity

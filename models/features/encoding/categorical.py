@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from scipy import sparse
 
 from models.features.encoding.embeddings import Embedding, vocabulary
 from models.features.encoding.tags import indicators
+from models.primitives.arrow_sql import ArrowColumn
 from models.primitives.vocabulary import index_of
 
 OTHER: Final = "other"
@@ -27,7 +28,7 @@ class OneHot:
     """Whether the fit had rare values. If so, an unseen value counts as rare, else as missing."""
 
     @classmethod
-    def fit(cls, values: Any, min_rows: int) -> Self:
+    def fit(cls, values: ArrowColumn, min_rows: int) -> Self:
         """Learn the values; those in fewer than `min_rows` rows are rare."""
         names, codes = vocabulary(values)
         frequent = np.bincount(codes[codes >= 0], minlength=len(names)) >= min_rows
@@ -38,7 +39,7 @@ class OneHot:
         frequent = [f"{column}={value}" for value in self.values]
         return [*frequent, f"{column}~{OTHER}"] if self.pooled else frequent
 
-    def encode(self, values: Any) -> Any:
+    def encode(self, values: ArrowColumn) -> sparse.csr_array:
         """Return float32 CSR, rows x `names`."""
         stated, codes = _coded(self.values, values)
         other = len(self.values) if self.pooled else -1
@@ -56,7 +57,7 @@ class Embedded:
     """[n_values, size], scaled so that the root mean square of the entries over the training rows is 1."""
 
     @classmethod
-    def fit(cls, values: Any, embedding: Embedding) -> Self | None:
+    def fit(cls, values: ArrowColumn, embedding: Embedding) -> Self | None:
         """Scale the vectors of an embedding to this column; None if no row has a vector."""
         order = np.argsort(embedding.values, kind="stable")
         names, vectors = embedding.values[order], embedding.vectors[order].astype(np.float64)
@@ -68,7 +69,7 @@ class Embedded:
         """Return `column~0` and so on, then `column~unknown`."""
         return [*(f"{column}~{place}" for place in range(self.vectors.shape[1])), f"{column}~unknown"]
 
-    def encode(self, values: Any) -> Any:
+    def encode(self, values: ArrowColumn) -> sparse.csr_array:
         """Return float32 CSR, rows x `names`."""
         codes = _coded(self.values, values)[1]
         unknown = codes < 0
@@ -89,7 +90,7 @@ class Hashed:
         """Return `column#0` and so on."""
         return [f"{column}#{bucket}" for bucket in range(self.buckets)]
 
-    def encode(self, values: Any) -> Any:
+    def encode(self, values: ArrowColumn) -> sparse.csr_array:
         """Return float32 CSR, rows x `names`."""
         names, codes = vocabulary(values)
         bucket = np.array([*(self._bucket(name) for name in names), -1], dtype=np.int64)
@@ -102,7 +103,7 @@ class Hashed:
         )
 
 
-def _coded(vocabulary_: NDArray[np.str_], values: Any) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+def _coded(vocabulary_: NDArray[np.str_], values: ArrowColumn) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
     """Return which rows hold a value, and the position of the value in the vocabulary, or -1."""
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     stated: NDArray[np.bool_] = np.asarray(whole.is_valid())

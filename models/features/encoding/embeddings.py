@@ -1,13 +1,15 @@
 """Represent the values of a column as vectors, learned from co-occurrence or taken from a model's factors."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
+
+from models.primitives.arrow_sql import ArrowColumn
 
 _SEED_LIMIT: Final = 2**32
 _NEGLIGIBLE: Final = 1e-6
@@ -28,11 +30,11 @@ class CoOccurrence:
     """How often each value of a column occurs in each context, such as a brand in a user's baskets."""
 
     values: NDArray[np.str_]
-    counts: Any
+    counts: sparse.csr_array
     """CSR, values x contexts."""
 
 
-def co_occurrence(values: Any, contexts: Any) -> CoOccurrence:
+def co_occurrence(values: ArrowColumn, contexts: ArrowColumn) -> CoOccurrence:
     """Count pairs of two equally long Arrow columns of words, from training rows only; nulls are left out."""
     (names, row), (others, column) = vocabulary(values), vocabulary(contexts)
     known = (row >= 0) & (column >= 0)
@@ -65,7 +67,7 @@ def learned(counted: CoOccurrence, size: int, seed: int) -> Embedding | None:
     return Embedding(counted.values[informative], vectors.astype(np.float32))
 
 
-def vocabulary(values: Any) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+def vocabulary(values: ArrowColumn) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
     """Return the distinct words of an Arrow column, sorted, and the position of each row's word; -1 for null."""
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     coded = whole.cast(pa.large_string()).dictionary_encode()
@@ -75,7 +77,7 @@ def vocabulary(values: Any) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
     return names, codes
 
 
-def _positive_information(counts: Any) -> Any:
+def _positive_information(counts: sparse.csr_array) -> sparse.csr_array:
     """Return max(0, log(p(value, context) / (p(value) p(context)))) of the observed pairs, as CSR without zeros."""
     pairs = counts.tocoo()
     by_value, by_context = counts.sum(axis=1), counts.sum(axis=0)

@@ -14,6 +14,7 @@ from models.features.encoding.categorical import Embedded, Hashed, OneHot
 from models.features.encoding.embeddings import CoOccurrence, Embedding, learned
 from models.features.encoding.numeric import Imputation, Scaled
 from models.features.encoding.traits import is_number
+from models.primitives.arrow_sql import ArrowColumn
 from models.primitives.state import State
 
 _ColumnEncoding = Scaled | OneHot | Embedded | Hashed
@@ -67,7 +68,7 @@ class Encoder:
         pairs = zip(self.columns, self.encodings, strict=True)
         return np.array([name for column, encoding in pairs for name in encoding.names(column)], dtype=np.str_)
 
-    def transform(self, table: pa.Table) -> tuple[Any, NDArray[np.str_]]:
+    def transform(self, table: pa.Table) -> tuple[sparse.csr_array, NDArray[np.str_]]:
         """Return float32 CSR, rows x names, and the names. The table needs the fitted columns; others are ignored."""
         blocks = [sparse.csr_array((table.num_rows, 0), dtype=np.float32)]
         blocks += [e.encode(table[c]) for c, e in zip(self.columns, self.encodings, strict=True)]
@@ -94,7 +95,9 @@ class Encoder:
         return cls(tuple(map(str, state["columns"])), tuple(encodings))
 
 
-def _fitted(values: Any, config: Config, seed: int, related: CoOccurrence | Embedding | None) -> _ColumnEncoding:
+def _fitted(
+    values: ArrowColumn, config: Config, seed: int, related: CoOccurrence | Embedding | None
+) -> _ColumnEncoding:
     if is_number(values.type):
         return Scaled.fit(values, config.imputation)
     if pc.count_distinct(values.cast(pa.large_string())).as_py() <= config.one_hot_limit:

@@ -36,7 +36,7 @@ class ItemVectors:
     tag_rarity: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, titles: NDArray[np.str_], tags: Any, rules: Tags) -> Self:
+    def fit(cls, titles: NDArray[np.str_], tags: sparse.csr_array, rules: Tags) -> Self:
         """Learn the words of the titles, and the rarity of each word and each tag (CSR, items x tags)."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -49,7 +49,7 @@ class ItemVectors:
         reader.fit(titles)
         return cls(np.array(reader.get_feature_names_out(), dtype=np.str_), reader.idf_, rules, tag_rarity)
 
-    def vectors(self, titles: NDArray[np.str_], tags: Any, weights: Weights) -> Any:
+    def vectors(self, titles: NDArray[np.str_], tags: sparse.csr_array, weights: Weights) -> sparse.csr_array:
         """Return float32 CSR, items x (words + tags), rows of length 1; a row is empty if nothing is known.
 
         Each block has length 1 before it is weighted, so a long title does not outweigh the category.
@@ -63,7 +63,7 @@ class ItemVectors:
         vectors.eliminate_zeros()
         return vectors
 
-    def _words(self, titles: NDArray[np.str_]) -> Any:
+    def _words(self, titles: NDArray[np.str_]) -> sparse.csr_array:
         if not len(self.words) or not len(titles):
             return sparse.csr_array((len(titles), len(self.words)))
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -84,7 +84,7 @@ class ItemVectors:
         return cls(state["words"], state["word_rarity"], rules, state["tag_rarity"])
 
 
-def _unit(rows: Any) -> Any:
+def _unit(rows: sparse.csr_array) -> sparse.csr_array:
     """Return CSR with rows of length 1; rows of length 0 stay unchanged."""
     length = np.sqrt(sparse.csr_array(rows).power(2).sum(axis=1))
     return sparse.diags_array(1 / np.where(length > 0, length, 1)) @ rows

@@ -1,12 +1,14 @@
 """Encode a column of numbers: missing values filled, heavy tails shortened, mean 0 and deviation 1."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
+
+from models.primitives.arrow_sql import ArrowColumn
 
 HEAVY_TAIL: Final = 2.0
 """Skewness (third standardised moment) above which a tail is heavy; that of the exponential distribution."""
@@ -31,7 +33,7 @@ class Scaled:
     """Whether missing numbers have a column of their own: only if the fit had any."""
 
     @classmethod
-    def fit(cls, values: Any, imputation: Imputation) -> Self:
+    def fit(cls, values: ArrowColumn, imputation: Imputation) -> Self:
         """Learn from an Arrow column of numbers. Mean and deviation are those of the filled column."""
         numbers = _numbers(values)
         known = numbers[np.isfinite(numbers)]
@@ -51,7 +53,7 @@ class Scaled:
         """Return the column itself and its flag, if it has one."""
         return [column, f"{column}=missing"] if self.flagged else [column]
 
-    def encode(self, values: Any) -> Any:
+    def encode(self, values: ArrowColumn) -> sparse.csr_array:
         """Return float32 CSR, rows x `names`."""
         numbers = _numbers(values)
         missing = ~np.isfinite(numbers)
@@ -62,7 +64,7 @@ class Scaled:
         return sparse.csr_array(np.column_stack(blocks).astype(np.float32))
 
 
-def _numbers(values: Any) -> NDArray[np.float64]:
+def _numbers(values: ArrowColumn) -> NDArray[np.float64]:
     """Return a copy as float64, NaN for null."""
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     return np.array(whole.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import CATEGORY, CATEGORY_SEPARATOR
+from models.primitives.arrow_sql import ArrowColumn
 
 BUCKETS: Final = 5
 
@@ -36,7 +37,7 @@ class Tags:
         names = [name for part in values for name in part]
         return cls(learned.columns, edges, np.array(names, dtype=np.str_))
 
-    def encode(self, table: pa.Table) -> Any:
+    def encode(self, table: pa.Table) -> sparse.csr_array:
         """Return float32 CSR (rows x tags); an unseen value gives no tag, nor does a missing column."""
         matrix = sparse.csr_array((table.num_rows, len(self.names)), dtype=np.float32)
         names = pa.array(self.names.tolist(), pa.large_string())
@@ -59,7 +60,7 @@ class Tags:
         """Rebuild it from its state; entries of other names are ignored."""
         return cls(*(state[f"{prefix}.{name}"] for name in _ARRAYS))
 
-    def _tag_columns(self, table: pa.Table) -> Iterator[Any]:
+    def _tag_columns(self, table: pa.Table) -> Iterator[pa.Array]:
         """Yield the columns as tag names, a category path as one column per level; null without a value."""
         for column, edges in zip(self.columns.tolist(), self.edges, strict=True):
             if column in table.column_names:
@@ -68,7 +69,7 @@ class Tags:
                     yield pc.binary_join_element_wise(_text(f"{column}="), words.cast(pa.large_string()), _text(""))
 
 
-def one_hot(table: pa.Table, columns: Sequence[str]) -> tuple[Any, NDArray[np.str_]]:
+def one_hot(table: pa.Table, columns: Sequence[str]) -> tuple[sparse.csr_array, NDArray[np.str_]]:
     """Return float32 CSR (rows x tags) and the tag names; a missing value gives no tag.
 
     Words become `column=value`, a category path one tag per level, numbers one of five equally full buckets.
@@ -77,36 +78,36 @@ def one_hot(table: pa.Table, columns: Sequence[str]) -> tuple[Any, NDArray[np.st
     return tags.encode(table), tags.names
 
 
-def indicators(codes: NDArray[np.integer[Any]], width: int) -> Any:
+def indicators(codes: NDArray[np.integer[Any]], width: int) -> sparse.csr_array:
     """Return float32 CSR (rows x `width`) with a 1 at the code of each row; a code of -1 leaves the row empty."""
     known = np.flatnonzero(codes >= 0)
     ones = np.ones(len(known), dtype=np.float32)
     return sparse.csr_array((ones, (known, codes[known])), shape=(len(codes), width))
 
 
-def category_level(paths: Any, level: int) -> Any:
+def category_level(paths: pa.Array, level: int) -> pa.Array:
     """Return the first `level` + 1 parts of each category path; null if the path has no name on that level."""
     part = f"[^{CATEGORY_SEPARATOR}]"
     pattern = f"^(?P<path>(?:{part}*[{CATEGORY_SEPARATOR}]){{{level}}}{part}+)"
     return pc.struct_field(pc.extract_regex(paths, pattern), "path")
 
 
-def _text(value: str) -> Any:
+def _text(value: str) -> pa.Scalar:
     return pa.scalar(value, pa.large_string())
 
 
-def _levels(paths: Any) -> list[Any]:
+def _levels(paths: pa.Array) -> list[pa.Array]:
     depth = pc.max(pc.count_substring(paths, CATEGORY_SEPARATOR)).as_py()
     return [category_level(paths, level) for level in range(0 if depth is None else depth + 1)]
 
 
-def _edges(values: Any) -> NDArray[np.float64]:
+def _edges(values: ArrowColumn) -> NDArray[np.float64]:
     numbers = _numbers(values) if _is_number(values.type) else np.empty(0)
     known = numbers[~np.isnan(numbers)]
     return fifths(known) if len(known) else np.full(BUCKETS - 1, np.nan)
 
 
-def _words(values: Any, edges: NDArray[np.float64]) -> Any:
+def _words(values: pa.Array, edges: NDArray[np.float64]) -> pa.Array:
     """Return words unchanged, numbers as `1of5` … `5of5` by rank; equal numbers share a bucket."""
     if np.isnan(edges).any() or not _is_number(values.type):
         return values
@@ -115,11 +116,11 @@ def _words(values: Any, edges: NDArray[np.float64]) -> Any:
     return pa.array(names[np.searchsorted(edges, numbers)].tolist(), pa.string(), mask=np.isnan(numbers))
 
 
-def _is_number(kind: Any) -> bool:
+def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _numbers(values: Any) -> NDArray[np.float64]:
+def _numbers(values: ArrowColumn) -> NDArray[np.float64]:
     return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 

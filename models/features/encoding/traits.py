@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.primitives.arrow_sql import ArrowColumn
+
 _NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
-def is_number(kind: Any) -> bool:
+def is_number(kind: pa.DataType) -> bool:
     """Return whether columns of this Arrow type are scaled rather than treated as words."""
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
     return any(test(kind) for test in tests)
 
 
-def as_numbers(values: Any) -> Any:
+def as_numbers(values: ArrowColumn) -> ArrowColumn:
     """Return float64; null if a text is not a number."""
     if is_number(values.type):
         return values.cast(pa.float64())
@@ -42,7 +44,7 @@ def readable(traits: pa.Table) -> pa.Table:
     return pa.table(columns) if columns else traits
 
 
-def _ranges(values: Any) -> Any:
+def _ranges(values: ArrowColumn) -> ArrowColumn:
     from models.features.encoding.tags import fifths  # imports SciPy, which an ingest does not need
 
     numbers = np.asarray(values, dtype=np.float64)

@@ -13,8 +13,7 @@ from models.columns import USER_KEY
 from models.features.segments import rfm
 from models.features.segments.rfm import MEANINGS, Rfm
 from models.features.segments.trait_clusters import UNKNOWN, Demographics
-from models.primitives.nested_state import part_of, under
-from models.primitives.state import State
+from models.primitives.state import State, part_of, under
 
 RFM: Final = "rfm"
 DEMOGRAPHIC: Final = "demographic"
@@ -76,7 +75,7 @@ def _same_users(user_features: pa.Table, traits: pa.Table) -> tuple[pa.Table, pa
     return _rows_of(user_features, keys), _rows_of(traits, keys)
 
 
-def _rows_of(table: pa.Table, keys: Any) -> pa.Table:
+def _rows_of(table: pa.Table, keys: pa.Array) -> pa.Table:
     place = pc.index_in(keys, value_set=table[USER_KEY].cast(pa.string()).combine_chunks())
     return table.take(place).drop_columns([USER_KEY]).add_column(0, USER_KEY, keys)
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy import sparse
 
 from models.features.encoding.encoder import Config, Encoder
 from models.features.encoding.numeric import Scaled
@@ -150,7 +151,7 @@ def _centres(matrix: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     return best
 
 
-def _shares(matrix: Any, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _shares(matrix: sparse.csr_array, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
     counts = rows.astype(np.float64) @ matrix
     shares: NDArray[np.float64] = counts / max(1, int(rows.sum()))
     return shares

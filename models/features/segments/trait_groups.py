@@ -1,7 +1,6 @@
 """Count the users with each value of a trait, and how many of them a model learns from."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ from models.columns import USER_KEY
 from models.features.encoding.embeddings import vocabulary
 from models.features.encoding.traits import readable
 from models.features.segments import trait_pooling
+from models.primitives.arrow_sql import ArrowColumn
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Group:
     """The number of users whose behaviour the model learns from."""
 
 
-def groups(users: pa.Table, trained: Any) -> list[Group]:
+def groups(users: pa.Table, trained: ArrowColumn) -> list[Group]:
     """Return the groups of every trait of `users` (one row each, `user_key` and traits as text or numbers).
 
     `trained` is an Arrow array of user keys. Groups are ordered by trait and value, users without a value last.
@@ -37,7 +37,7 @@ def groups(users: pa.Table, trained: Any) -> list[Group]:
     return [group for name in sorted(values.column_names) for group in _of_trait(name, values[name], learned)]
 
 
-def _of_trait(trait: str, values: Any, learned: NDArray[np.bool_]) -> list[Group]:
+def _of_trait(trait: str, values: ArrowColumn, learned: NDArray[np.bool_]) -> list[Group]:
     names, codes = vocabulary(values)
     # Code -1, for no value, becomes the last position.
     place = np.where(codes < 0, len(names), codes)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from models.columns import CATEGORY_SEPARATOR, USER_KEY
 from models.features.encoding.traits import as_numbers, is_number
+from models.primitives.arrow_sql import ArrowColumn
 
 MOST_VALUES: Final = 32
 """The largest number of groups of one trait."""
@@ -46,7 +47,7 @@ class TraitGroups:
     pooled_users: int = 0
 
     @classmethod
-    def fit(cls, trait: str, column: Any) -> Self:
+    def fit(cls, trait: str, column: ArrowColumn) -> Self:
         """Learn from an Arrow column of text or numbers, one row per user.
 
         Text of more than ten different values is a number if every value can be read as one, such as ages.
@@ -62,7 +63,7 @@ class TraitGroups:
         return cls._pooled(trait, text, values)
 
     @classmethod
-    def _pooled(cls, trait: str, text: Any, values: int) -> Self:
+    def _pooled(cls, trait: str, text: pa.Array, values: int) -> Self:
         separator = _separator(text)
         levels = _deepest(text, separator) if separator else 0
         groups = _cut(text, separator, levels)
@@ -76,7 +77,7 @@ class TraitGroups:
         pooled = sum(users for value, users in counted if value not in frequent)
         return cls(trait, "pooled" if frequent else "dropped", values, frequent, separator, levels, pooled)
 
-    def apply(self, column: Any) -> Any:
+    def apply(self, column: ArrowColumn) -> ArrowColumn:
         """Return the column as float64 for a trait of numbers, else as the text of the groups; nulls stay null."""
         if self.treatment == "numbers":
             return as_numbers(column)
@@ -130,12 +131,12 @@ def sentences(groups: Mapping[str, TraitGroups]) -> list[str]:
     return [sentence for rule in groups.values() if (sentence := rule.sentence())]
 
 
-def _text(column: Any) -> Any:
+def _text(column: ArrowColumn) -> ArrowColumn:
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return whole.cast(pa.large_string())
 
 
-def _separator(text: Any) -> str:
+def _separator(text: pa.Array) -> str:
     """Return the separator of the levels if most values are paths, else an empty text."""
     values = text.unique().drop_null()
     shares = {mark: float(np.mean(np.asarray(pc.match_substring(values, mark)))) for mark in _SEPARATORS}
@@ -143,7 +144,7 @@ def _separator(text: Any) -> str:
     return best if shares[best] >= _PATHS else ""
 
 
-def _deepest(text: Any, separator: str) -> int:
+def _deepest(text: pa.Array, separator: str) -> int:
     """Return the largest number of levels with few enough groups, at least one."""
     values, levels = text.unique().drop_null(), 1
     while pc.count_distinct(_cut(values, separator, levels + 1)).as_py() <= MOST_VALUES:
@@ -151,7 +152,7 @@ def _deepest(text: Any, separator: str) -> int:
     return levels
 
 
-def _cut(text: Any, separator: str, levels: int) -> Any:
+def _cut(text: pa.Array, separator: str, levels: int) -> pa.Array:
     if not levels:
         return text
     parts = pc.list_slice(pc.split_pattern(text, separator), 0, levels)

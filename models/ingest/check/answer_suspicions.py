@@ -1,7 +1,7 @@
 """Find words about stock and consent that a mapping does not explain, and suggest the key. Arrow in."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import pyarrow.compute as pc
 
@@ -9,6 +9,7 @@ from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.mapping_text import toml
 from models.ingest.tabular.answer_words import NO, USUAL_YES, YES, stock_answers
 from models.ingest.tabular.values import tidy
+from models.primitives.arrow_sql import ArrowColumn
 
 _MOST_EXAMPLES: Final = 10
 _MOST_WORDS: Final = 20
@@ -32,7 +33,7 @@ def unread_stock(column: str, words: Mapping[str, int], stated: Mapping[str, boo
     yield Suspicion("stock_words_unknown", message, f"available_words = {toml({**stated, **known})}{comment}")
 
 
-def unread_consent(column: str, cells: Any, stated: Iterable[str]) -> Iterable[Suspicion]:
+def unread_consent(column: str, cells: ArrowColumn, stated: Iterable[str]) -> Iterable[Suspicion]:
     """Yield the words of a column of consent that count as no and may mean yes."""
     yes = {word.strip().lower() for word in stated}
     counted = pc.value_counts(pc.utf8_lower(tidy(cells)).drop_null()).to_pylist()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +17,7 @@ from models.ingest.draft.samples import Sample
 from models.ingest.expressions.value_sources import Source
 from models.ingest.tabular.timestamps import instants
 from models.ingest.tabular.unreadable_cells import UnreadableCells
-from models.primitives.arrow_sql import query
+from models.primitives.arrow_sql import ArrowColumn, query
 
 _EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
 _MOST_EXAMPLES: Final = 5
@@ -148,7 +148,7 @@ def _spelt(ids: pa.Array, expression: str) -> pa.Array:
     return query(f"SELECT {expression} AS id FROM ids", ids=pa.table({"id": ids}))["id"].combine_chunks()
 
 
-def addresses_as_ids(ids: Any) -> Iterable[Suspicion]:
+def addresses_as_ids(ids: ArrowColumn) -> Iterable[Suspicion]:
     """Yield a guess if user ids are e-mail addresses."""
     share = _share(pc.match_substring_regex(pc.drop_null(ids), _EMAIL))
     if share > _MAYBE:
@@ -183,7 +183,7 @@ def negative_quantities(events: pa.Table) -> Iterable[Suspicion]:
         )
 
 
-def prices_in_cents(prices: Any) -> Iterable[Suspicion]:
+def prices_in_cents(prices: ArrowColumn) -> Iterable[Suspicion]:
     """Yield a guess if all prices are whole numbers with typical endings of cents."""
     stated = pc.filter(prices, pc.greater(pc.fill_null(prices, 0.0), 0.0))
     if pc.count_distinct(stated).as_py() < _MOST_EXAMPLES or not pc.all(pc.equal(stated, pc.floor(stated))).as_py():
@@ -252,6 +252,6 @@ def many_duplicates(events: int, duplicates: int, identified: bool) -> Iterable[
         yield Suspicion("many_duplicates", f"{duplicates:,} of {events:,} rows repeat another. {advice}")
 
 
-def _share(flags: Any) -> float:
+def _share(flags: ArrowColumn) -> float:
     """Return the share of true flags."""
     return float(pc.mean(pc.cast(flags, pa.int8())).as_py() or 0.0) if len(flags) else 0.0

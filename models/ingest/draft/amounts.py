@@ -1,7 +1,7 @@
 """Guess orders, quantities and prices of a table of events from its cells if column names do not show them."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -78,5 +78,5 @@ def _is_product(sample: Sample, pieces: Column, price: Column, total: Column) ->
     return len(differs) > 0 and (pc.mean(pc.less(differs, _CENT).cast(pa.int8())).as_py() or 0) >= _MOSTLY
 
 
-def _parsed(one: Column, settings: Settings) -> Any:
+def _parsed(one: Column, settings: Settings) -> pa.Array:
     return numbers.parsed(one.texts, number_form(settings))

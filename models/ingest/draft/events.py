@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log10
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -212,7 +212,7 @@ def _event_id(part: Part, order: Column | None, identity: Sequence[str], quantit
             return
     alike = _contradictory(sample, [*identity, *([order.name] if order else [])])
     if order and quantity and alike > _MANY_ALIKE:
-        value: list[Any] = [order.name, item, {"expr": f"coalesce({sql(quantity.name)}, 'none')"}]
+        value: list[str | dict[str, str]] = [order.name, item, {"expr": f"coalesce({sql(quantity.name)}, 'none')"}]
         part.add(
             "event_id", value, f"uncertain: no column numbers the lines, and {alike:.0%} repeat an item of an order"
         )
@@ -233,7 +233,7 @@ def _contradictory(sample: Sample, identity: Sequence[str]) -> float:
     return float((pc.count_distinct(keys).as_py() - apart) / max(1, len(keys)))
 
 
-def _joined(sample: Sample, names: Sequence[str]) -> Any:
+def _joined(sample: Sample, names: Sequence[str]) -> pa.Array:
     texts = [pc.fill_null(sample.columns[name].texts, "") for name in names]
     return pc.binary_join_element_wise(*texts, "\x1f")
 

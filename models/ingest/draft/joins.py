@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.ingest.draft.roles import UNIQUE, may_be_id, times_of, unique_ids
 from models.ingest.draft.samples import Column, Sample
+from models.primitives.arrow_sql import ArrowColumn
 
 _HELD: Final = 0.7
 """The smallest share of rows of a column with an id of the other table."""
@@ -65,7 +66,7 @@ def is_decimal(one: Column) -> bool:
     return one.is_number and one.share(_DECIMAL) > _FEW
 
 
-def settles(some: Any, others: Any) -> float | None:
+def settles(some: ArrowColumn, others: ArrowColumn) -> float | None:
     """Return the share of values of one column that come with one value of another; None if too few have two rows."""
     rows = pa.table({"key": some, "value": others}).filter(pc.is_valid(some))
     groups = rows.group_by("key").aggregate([("key", "count"), ("value", "count_distinct")])

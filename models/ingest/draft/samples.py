@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,13 +26,13 @@ class Column:
         self.name, self.cells = name, cells
 
     @cached_property
-    def texts(self) -> Any:
+    def texts(self) -> pa.Array:
         """Return the cells as trimmed texts, null if they are empty."""
         texts = pc.utf8_trim_whitespace(_whole(self.cells).cast(pa.string())).combine_chunks()
         return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
 
     @cached_property
-    def stated(self) -> Any:
+    def stated(self) -> pa.Array:
         """Return the texts that are not empty."""
         return self.texts.drop_null()
 
@@ -84,7 +84,7 @@ class Column:
         return self.time_forms[0].reads / self.time_forms[0].of if self.time_forms else 0.0
 
     @cached_property
-    def days(self) -> Any:
+    def days(self) -> pa.Array:
         """Return the day of each time in any order of its parts: 1.5.2025 and 2025-05-01 are equal."""
         return pa.array([_day(text) if text else None for text in self.texts.to_pylist()], pa.string())
 

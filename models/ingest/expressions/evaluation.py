@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +12,7 @@ from models.ingest.expressions.sql_compiler import number_of
 from models.ingest.expressions.syntax_tree import Expression
 from models.ingest.tabular.numbers import PLAIN, NumberForm, parsed, unreadable
 from models.ingest.tabular.values import number, words
-from models.primitives.arrow_sql import Columns, query
+from models.primitives.arrow_sql import ArrowColumn, Columns, query
 
 _LITERAL: Final = re.compile(r"'(?:[^']|'')*'")
 
@@ -24,7 +24,7 @@ def computed(rows: pa.Table, expressions: Sequence[Expression], form: NumberForm
     return rows
 
 
-def value_of(rows: pa.Table, expression: Expression, form: NumberForm = PLAIN) -> Any:
+def value_of(rows: pa.Table, expression: Expression, form: NumberForm = PLAIN) -> pa.Array:
     """Return the value of an expression in each row."""
     read: Columns = {"row": pa.nulls(len(rows), pa.int8())}  # a table without columns has no rows
     written = []
@@ -41,7 +41,7 @@ def value_of(rows: pa.Table, expression: Expression, form: NumberForm = PLAIN) -
     return query(statement, rows=pa.table(read))["value"].combine_chunks()
 
 
-def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm, values: Any) -> Columns:
+def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm, values: ArrowColumn) -> Columns:
     """Return by column the rows without a value because the cell of that column is no number.
 
     A row counts if the expression is NaN with NaN in place of unreadable cells; other rows do not use the cell.
@@ -60,11 +60,11 @@ def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm,
     return {name: pc.and_(flags, nan) for name, flags in bad.items()}
 
 
-def _unusable(texts: Any, numbers: Any, values: Any) -> Any:
+def _unusable(texts: ArrowColumn, numbers: ArrowColumn, values: ArrowColumn) -> ArrowColumn:
     return pc.and_(pc.fill_null(unreadable(texts, numbers), False), pc.is_null(values))
 
 
-def _numbers(rows: pa.Table, name: str, form: NumberForm) -> Any:
+def _numbers(rows: pa.Table, name: str, form: NumberForm) -> ArrowColumn:
     return number(rows, name) if _is_number(rows[name].type) else parsed(words(rows, name), form)
 
 

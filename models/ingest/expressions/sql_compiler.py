@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import duckdb
 
 from models.ingest.expressions.functions import ARITHMETIC, CHOICES, COMPARISONS, FUNCTIONS, NAMES, Function
 from models.primitives.arrow_sql import literal, query
+from models.primitives.json_types import JsonObject
 
 
 class Term(NamedTuple):
@@ -27,7 +28,7 @@ _EMPTY: Final = "an empty value is null in an expression; write `is null` or `is
 _FINITE: Final = "nullif(nullif(nullif({}, 'nan'::DOUBLE), 'inf'::DOUBLE), '-inf'::DOUBLE)"
 
 
-def compiled(node: Any, kind: str, decimal: str, *, finite: bool = True) -> tuple[str, tuple[str, ...]]:
+def compiled(node: JsonObject, kind: str, decimal: str, *, finite: bool = True) -> tuple[str, tuple[str, ...]]:
     """Return SQL that computes a `kind`, and the source columns of its `t0`, `t1` … in order. Raises ValueError.
 
     With `finite`, NaN and infinity become null.
@@ -76,7 +77,7 @@ class _Compiler:
     def __init__(self, decimal: str) -> None:
         self.columns: dict[str, int] = {}
         self.decimal = decimal
-        self.by_class: dict[str, Callable[[Any], Term]] = {
+        self.by_class: dict[str, Callable[[JsonObject], Term]] = {
             "COLUMN_REF": self.column,
             "CONSTANT": self.constant,
             "COMPARISON": self.comparison,
@@ -87,7 +88,7 @@ class _Compiler:
             "FUNCTION": self.function,
         }
 
-    def term(self, node: Any) -> Term:
+    def term(self, node: JsonObject) -> Term:
         """Compile one node and all nodes below it."""
         known = self.by_class.get(node["class"])
         if known is None:
@@ -97,13 +98,13 @@ class _Compiler:
             )
         return known(node)
 
-    def column(self, node: Any) -> Term:
+    def column(self, node: JsonObject) -> Term:
         if len(node["column_names"]) != 1:
             raise ValueError("write the name of a column with a dot in double quotes")
         place = self.columns.setdefault(node["column_names"][0], len(self.columns))
         return Term("column", f"n{place}", f"t{place}")
 
-    def constant(self, node: Any) -> Term:
+    def constant(self, node: JsonObject) -> Term:
         kind, text = node["literal"]["kind"], node["literal"]["text"]
         if kind == "NULL_LITERAL":
             return _NULL
@@ -121,7 +122,7 @@ class _Compiler:
             return Term(kind, text=sql, number=number_of(sql, self.decimal))
         return Term(kind, condition=sql, text=f"CAST({sql} AS VARCHAR)")
 
-    def comparison(self, node: Any) -> Term:
+    def comparison(self, node: JsonObject) -> Term:
         sign = COMPARISONS.get(node["type"])
         if sign is None:
             raise ValueError(f"there is no comparison {node['type']}; use =, <>, <, <=, > and >=")
@@ -139,17 +140,17 @@ class _Compiler:
         first, second = (_as(kind, term) for term in terms)
         return self.made("condition", f"({first} {sign} {second})")
 
-    def between(self, node: Any) -> Term:
+    def between(self, node: JsonObject) -> Term:
         value, low, high = (self.term(node[name]) for name in ("input", "lower", "upper"))
         parts = [self.compared(">=", [value, low]).condition, self.compared("<=", [value, high]).condition]
         return self.made("condition", f"({parts[0]} AND {parts[1]})")
 
-    def conjunction(self, node: Any) -> Term:
+    def conjunction(self, node: JsonObject) -> Term:
         word = " AND " if node["type"] == "CONJUNCTION_AND" else " OR "
         parts = [_as("condition", self.term(child)) for child in node["children"]]
         return self.made("condition", f"({word.join(parts)})")
 
-    def operator(self, node: Any) -> Term:
+    def operator(self, node: JsonObject) -> Term:
         kind, terms = node["type"], [self.term(child) for child in node["children"]]
         if kind == "OPERATOR_NOT":
             return self.made("condition", f"(NOT {_as('condition', terms[0])})")
@@ -163,7 +164,7 @@ class _Compiler:
             return self.chosen(lambda forms: f"coalesce({', '.join(forms)})", terms)
         raise ValueError(f"there is no operator {kind} in an expression")
 
-    def case(self, node: Any) -> Term:
+    def case(self, node: JsonObject) -> Term:
         checks = node["case_checks"]
         conditions = [_as("condition", self.term(check["when_expr"])) for check in checks]
         results = [*(self.term(check["then_expr"]) for check in checks), self.term(node["else_expr"])]
@@ -185,7 +186,7 @@ class _Compiler:
         forms = {kind: sql([_as(kind, term) for term in terms]) for kind in ("number", "text")}
         return Term("column", **forms)
 
-    def function(self, node: Any) -> Term:
+    def function(self, node: JsonObject) -> Term:
         name, given = node["function_name"].lower(), node["arguments"]
         plain = not (node["distinct"] or node["filter"] or node["order_bys"]["orders"] or node["catalog"])
         if not plain or node["schema"] or any(argument["name"] for argument in given):
@@ -203,13 +204,13 @@ class _Compiler:
             raise ValueError(f"there is no function {name} in an expression; use {', '.join(NAMES)}")
         return self.called(name, FUNCTIONS[name], arguments)
 
-    def arithmetic(self, sign: str, arguments: list[Any]) -> Term:
+    def arithmetic(self, sign: str, arguments: list[JsonObject]) -> Term:
         numbers = [_as("number", self.term(part)) for part in arguments]
         if len(numbers) == 1:
             return self.made("number", f"({sign}{numbers[0]})")
         return self.made("number", ARITHMETIC[sign].format(*numbers))
 
-    def choice(self, name: str, arguments: list[Any]) -> Term:
+    def choice(self, name: str, arguments: list[JsonObject]) -> Term:
         needed = {"if": 3, "nullif": 2}[name]
         if len(arguments) != needed:
             raise ValueError(f"{name} takes {needed} arguments, and {len(arguments)} are given")
@@ -219,7 +220,7 @@ class _Compiler:
             return self.chosen(lambda forms: f"(CASE WHEN {when} THEN {forms[0]} ELSE {forms[1]} END)", then)
         return self.chosen(lambda forms: f"nullif({forms[0]}, {forms[1]})", [self.term(part) for part in arguments])
 
-    def called(self, name: str, function: Function, arguments: list[Any]) -> Term:
+    def called(self, name: str, function: Function, arguments: list[JsonObject]) -> Term:
         if not function.fewest <= len(arguments) <= len(function.takes):
             raise ValueError(f"{name} takes {len(function.takes)} arguments, and {len(arguments)} are given")
         forms = [self.argument(name, takes, node) for takes, node in zip(function.takes, arguments, strict=False)]
@@ -228,7 +229,7 @@ class _Compiler:
             forms += ["0"] * (len(function.takes) - len(forms))
         return self.made(function.returns, statement.format(*forms))
 
-    def argument(self, name: str, takes: str, node: Any) -> str:
+    def argument(self, name: str, takes: str, node: JsonObject) -> str:
         """Return one argument of a function as SQL."""
         if takes in ("text", "number", "condition"):
             return _as(takes, self.term(node))

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from models.ingest.expressions import sql_compiler
 from models.primitives.arrow_sql import literal, query
+from models.primitives.json_types import JsonObject
 
 Kind = Literal["number", "text", "condition"]
 """The kind of value that a key of a mapping needs from an expression."""
@@ -43,7 +44,7 @@ def parse(text: Any, kind: Kind, name: str = "") -> Expression:
     return Expression(text, kind, columns, name)
 
 
-def tree(text: str) -> Any:
+def tree(text: str) -> JsonObject:
     """Return the nodes of one expression. Raises ValueError for anything else, such as FROM or a second statement."""
     if len(text) > LONGEST:
         raise ValueError(f"an expression has {LONGEST:,} characters at most, and this one has {len(text):,}")
@@ -56,7 +57,7 @@ def tree(text: str) -> Any:
     return selected[0]
 
 
-def _parsed(text: str) -> tuple[list[Any], Any]:
+def _parsed(text: str) -> tuple[list[JsonObject], JsonObject]:
     """Return the selected nodes, and the rest of the statement."""
     try:
         text_of_tree = query(f"SELECT json_serialize_sql({literal(f'SELECT {text}')}) AS parsed")["parsed"][0].as_py()
@@ -73,7 +74,7 @@ def _parsed(text: str) -> tuple[list[Any], Any]:
     return selected, node
 
 
-def _check_depth(node: Any) -> None:
+def _check_depth(node: JsonObject) -> None:
     layer = [node]
     for _ in range(DEEPEST * 4):  # one operation is up to four layers of lists and objects
         values = [list(part.values()) if isinstance(part, dict) else part for part in layer]

@@ -1,14 +1,15 @@
 """Extract dated statements about items from catalogue rows, if the mapping names the column of the time."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from models import columns
 from models.ingest.tabular.config import ItemsMapping
 from models.ingest.tabular.duplicate_rows import LATEST, UPDATED_AT, own_values
-from models.primitives.arrow_sql import query
+from models.ingest.tabular.mapping_keys.table import TableMapping
+from models.primitives.arrow_sql import ArrowColumn, query
 from models.primitives.known_attributes import CHANGING
 
 MOMENT: Final = "moment"
@@ -24,7 +25,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-def dated(part: Any) -> list[str]:
+def dated(part: TableMapping) -> list[str]:
     """Return the columns whose values count from the time of their row.
 
     A value chosen from all rows, the most frequent or the longest, has no time.
@@ -34,7 +35,7 @@ def dated(part: Any) -> list[str]:
     return [name for name in CHANGING if getattr(part, name) and part.choices.get(name, LATEST) in (LATEST, "last")]
 
 
-def statements(rows: pa.Table, names: Sequence[str], numbers: Any) -> pa.Table:
+def statements(rows: pa.Table, names: Sequence[str], numbers: ArrowColumn) -> pa.Table:
     """Return the statements of the rows in these columns; `numbers` are the row numbers in the file."""
     parts = [SCHEMA.empty_table()]
     for name in names:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +17,9 @@ from models.ingest.tabular.numbers import NumberForm
 from models.ingest.tabular.timestamps import placed
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, NUMBER, TIME, UnreadableCells
 from models.ingest.tabular.values import UnreadableColumnError, number, place, words
+from models.primitives.arrow_sql import ArrowColumn
 
-Suggests = Callable[[Any], list[Suggestion]]
+Suggests = Callable[[ArrowColumn], list[Suggestion]]
 
 
 @dataclass
@@ -42,18 +42,18 @@ class Reader:
     """The number of times without a zone."""
     _unreadable: list[_UnreadableColumn] = field(default_factory=list)
 
-    def number(self, key: str, source: Source | None) -> Any:
+    def number(self, key: str, source: Source | None) -> ArrowColumn:
         """Return the column of a key as numbers; null if there is none."""
         values = number(self.rows, source, self.form)
         self._record_numbers(key, source, values)
         return values
 
-    def place(self, key: str, source: Source | None) -> Any:
+    def place(self, key: str, source: Source | None) -> ArrowColumn:
         """Return the column of a key as positions in a list; null if there is no whole number."""
         self._record_numbers(key, source, number(self.rows, source, self.form) if source is not None else None)
         return place(self.rows, source, self.form)
 
-    def moment(self, key: str, source: Source, required: Any = None) -> Any:
+    def moment(self, key: str, source: Source, required: ArrowColumn | None = None) -> ArrowColumn:
         """Return the column of a key as times in UTC; an unreadable time is recorded only in `required` rows."""
         column = column_of(source)
         try:
@@ -69,7 +69,7 @@ class Reader:
             self.record(key, source, TIME, bad if required is None else pc.and_(bad, required), self._times)
         return values
 
-    def _record_numbers(self, key: str, source: Source | None, values: Any) -> None:
+    def _record_numbers(self, key: str, source: Source | None, values: ArrowColumn | None) -> None:
         if source is None or not values.null_count:
             return
         if isinstance(source, Expression):
@@ -80,7 +80,7 @@ class Reader:
             bad = numbers.unreadable(self.rows[column_of(source)], values)
             self.record(key, source, NUMBER, bad, self._numbers)
 
-    def _times(self, texts: Any) -> list[Suggestion]:
+    def _times(self, texts: ArrowColumn) -> list[Suggestion]:
         others = [
             one
             for one in format_suggestions.times(texts)
@@ -90,7 +90,7 @@ class Reader:
         several = None if whole else format_suggestions.several_times(texts, self.formats)
         return sorted([*([several] if several else []), *others], key=lambda one: -one.reads)
 
-    def _numbers(self, texts: Any) -> list[Suggestion]:
+    def _numbers(self, texts: ArrowColumn) -> list[Suggestion]:
         return [
             one
             for one in format_suggestions.numbers(texts)
@@ -98,7 +98,14 @@ class Reader:
         ]
 
     def record(
-        self, key: str, source: Source, kind: str, bad: Any, suggests: Suggests | None = None, *, refused: bool = True
+        self,
+        key: str,
+        source: Source,
+        kind: str,
+        bad: ArrowColumn,
+        suggests: Suggests | None = None,
+        *,
+        refused: bool = True,
     ) -> None:
         """Record the rows whose cells cannot be read as this kind; `refused` states whether the row is quarantined."""
         places = np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))
@@ -139,7 +146,7 @@ class Reader:
         return {KEYS: pa.array(names, pa.string()), CELLS: pa.array(described, pa.list_(CELL))}
 
 
-def _ways(suggestions: Sequence[Suggestion], texts: Any, read: int) -> dict[str, int]:
+def _ways(suggestions: Sequence[Suggestion], texts: ArrowColumn, read: int) -> dict[str, int]:
     """Return the settings that would read most cells, if they read more than the present ones.
 
     They come from a sample of a large column, so all cells are counted.

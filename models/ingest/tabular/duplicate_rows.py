@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
 from models.columns import UPDATED_AT as UPDATED_AT
-from models.primitives.arrow_sql import Columns, query
+from models.primitives.arrow_sql import ArrowColumn, Columns, query
 
 Choice = Literal["last", "most_frequent", "latest", "longest"]
 """The value of the last row, of most rows, of the row with the latest time, or the longest text."""
@@ -68,7 +68,7 @@ def _values(rows: pa.Table, key: str, groups: pa.Table, name: str, choice: str) 
     return query(statement, rows=stated, groups=groups)["value"].combine_chunks().cast(values.type)
 
 
-def own_values(rows: pa.Table, key: str, name: str) -> Any:
+def own_values(rows: pa.Table, key: str, name: str) -> ArrowColumn:
     """Return the values of a column or attribute that come from the source; null for filled values."""
     values, mark = _column(rows, name), f"{name}{IMPUTED}"
     null = pa.scalar(None, values.type)
@@ -84,11 +84,11 @@ def _attributes(rows: pa.Table) -> Columns:
     return dict(zip(values.type.names, values.flatten(), strict=True))
 
 
-def _column(rows: pa.Table, name: str) -> Any:
+def _column(rows: pa.Table, name: str) -> ArrowColumn:
     return rows[name].combine_chunks() if name in rows.column_names else _attributes(rows)[name]
 
 
-def _replaced(rows: pa.Table, name: str, values: Any) -> pa.Table:
+def _replaced(rows: pa.Table, name: str, values: ArrowColumn) -> pa.Table:
     """Return the rows with these values in a column or an attribute."""
     if name in rows.column_names:
         return rows.set_column(rows.column_names.index(name), name, values)

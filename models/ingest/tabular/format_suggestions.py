@@ -19,7 +19,7 @@ from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular import numbers as table_numbers
 from models.ingest.tabular.numbers import SPACES, NumberForm
 from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, instants
-from models.primitives.arrow_sql import literal, query
+from models.primitives.arrow_sql import ArrowColumn, literal, query
 
 _DATES: Final = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d"),
@@ -74,7 +74,7 @@ class Suggestion:
         return f"{self.text} would read {self.reads:,} of {self.of:,}"
 
 
-def times(cells: Iterable[str | None] | Any) -> list[Suggestion]:
+def times(cells: Iterable[str | None] | ArrowColumn) -> list[Suggestion]:
     """Return the time formats that read any of the cells, those that read most first.
 
     Two formats that read the same number differ in the order of day and month, which the cells do not show.
@@ -89,7 +89,7 @@ def times(cells: Iterable[str | None] | Any) -> list[Suggestion]:
     return _best_first(suggestions)
 
 
-def several_times(cells: Iterable[str | None] | Any, formats: Sequence[str]) -> Suggestion | None:
+def several_times(cells: Iterable[str | None] | ArrowColumn, formats: Sequence[str]) -> Suggestion | None:
     """Return formats to try in order that together read more of the cells than `formats`, which come first.
 
     Those of them that read nothing are left out. None if no further format reads a cell.
@@ -117,7 +117,7 @@ def _unread(texts: pa.Array, formats: Sequence[str]) -> pa.Array:
     return texts.filter(pc.is_null(instants(pa.chunked_array([texts]), formats, "UTC"))) if formats else texts
 
 
-def numbers(cells: Iterable[str | None] | Any) -> list[Suggestion]:
+def numbers(cells: Iterable[str | None] | ArrowColumn) -> list[Suggestion]:
     """Return the forms of numbers that read any of the cells, those that read most with the fewest settings first."""
     stated = _stated(cells)
     signs = _currency_signs(stated)
@@ -138,7 +138,7 @@ def settings_of(form: NumberForm) -> tuple[tuple[str, Any], ...]:
     return tuple((key, value) for key, value in stated if value and value != getattr(usual, key))
 
 
-def reads(cells: Any, suggestion: Suggestion) -> int:
+def reads(cells: ArrowColumn, suggestion: Suggestion) -> int:
     """Return how many of all the cells the settings of a suggestion read."""
     stated, settings = _filled(cells), dict(suggestion.settings)
     if (time_format := settings.get("time_format")) is not None:
@@ -154,12 +154,12 @@ def best(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
     return [one for one in suggestions if one.reads == suggestions[0].reads]
 
 
-def _stated(cells: Iterable[str | None] | Any) -> pa.Array:
+def _stated(cells: Iterable[str | None] | ArrowColumn) -> pa.Array:
     """Return up to 5,000 cells that are not empty."""
     return _spread(_filled(cells), _MOST_CELLS)
 
 
-def _filled(cells: Iterable[str | None] | Any) -> pa.Array:
+def _filled(cells: Iterable[str | None] | ArrowColumn) -> pa.Array:
     """Return the cells that are not empty."""
     texts = cells if isinstance(cells, pa.Array | pa.ChunkedArray) else pa.array(list(cells), pa.string())
     texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts

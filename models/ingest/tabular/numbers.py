@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from models.primitives.arrow_sql import ArrowColumn
 
 EMPTY_CELLS: Final = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN"),
@@ -50,7 +52,7 @@ class NumberForm:
 PLAIN: Final = NumberForm()
 
 
-def parsed(texts: Any, form: NumberForm = PLAIN) -> Any:
+def parsed(texts: ArrowColumn, form: NumberForm = PLAIN) -> ArrowColumn:
     """Return the texts as numbers; null for a missing value and for a text that is not a number of this form."""
     stated = _without_empty(texts)
     if form.plain:
@@ -68,18 +70,18 @@ def parsed(texts: Any, form: NumberForm = PLAIN) -> Any:
     return pc.cast(stated, pa.float64())
 
 
-def unreadable(texts: Any, numbers: Any) -> Any:
+def unreadable(texts: ArrowColumn, numbers: ArrowColumn) -> ArrowColumn:
     """Return whether each text holds a value that was not read as a number."""
     return pc.and_(pc.is_valid(_without_empty(texts)), pc.is_null(numbers))
 
 
-def _without_empty(texts: Any) -> Any:
+def _without_empty(texts: ArrowColumn) -> ArrowColumn:
     stated = pc.utf8_trim_whitespace(texts)
     empty = pc.is_in(stated, value_set=pa.array(EMPTY_CELLS, stated.type))
     return pc.if_else(empty, pa.scalar(None, stated.type), stated)
 
 
-def _without_signs(stated: Any, signs: tuple[str, ...]) -> Any:
+def _without_signs(stated: ArrowColumn, signs: tuple[str, ...]) -> ArrowColumn:
     """Remove currency signs in any position: -€5, €-5, 5 €, € 5-."""
     names = "|".join(re.escape(sign) for sign in sorted(signs, key=len, reverse=True))
     before = pc.replace_substring_regex(stated, rf"^([+-]?)\s*(?:{names})[\s{SPACES}]*", r"\1")

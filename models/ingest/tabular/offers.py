@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +15,7 @@ from models.ingest.tabular.numbers import EMPTY_CELLS
 from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, instants
 from models.ingest.tabular.unreadable_cells import ADDRESS, STOCK
 from models.ingest.tabular.values import number, tidy, words
-from models.primitives.arrow_sql import Columns
+from models.primitives.arrow_sql import ArrowColumn, Columns
 
 _YES: Final = (
     *("true", "t", "yes", "y", "available", "in stock", "instock", "on stock", "low stock", "limited availability"),
@@ -46,7 +46,7 @@ def offers(read: Reader, mapping: ItemsMapping) -> Columns:
     }
 
 
-def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> Any:
+def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> ArrowColumn:
     """Return whether an item can be bought: by a boolean, a number of pieces above 0, or a word."""
     values = read.rows[column_of(source)]
     if pa.types.is_boolean(values.type):
@@ -72,12 +72,12 @@ def stock_word(word: str) -> str:
     return " ".join(word.lower().replace("_", " ").replace("-", " ").split())
 
 
-def _moment(read: Reader, key: str, source: Source | None) -> Any:
+def _moment(read: Reader, key: str, source: Source | None) -> ArrowColumn:
     kind = pa.timestamp("us", tz="UTC")
     return pa.nulls(len(read.rows), kind) if source is None else read.moment(key, source)
 
 
-def _end(read: Reader, source: Source | None) -> Any:
+def _end(read: Reader, source: Source | None) -> ArrowColumn:
     """Return the first moment after the sale: a date without a time of day includes its day."""
     moments = _moment(read, columns.AVAILABLE_UNTIL, source)
     if source is None:
@@ -92,14 +92,14 @@ def _end(read: Reader, source: Source | None) -> Any:
     return pc.cast(later, moments.type)
 
 
-def _whole_days(texts: Any, time_format: str) -> Any:
+def _whole_days(texts: ArrowColumn, time_format: str) -> ArrowColumn:
     """Return whether each text, which the format reads, is a date without a time of day."""
     if time_format == TIMESTAMP:
         return pc.match_substring_regex(texts, _DATE)
     return pa.repeat(time_format not in EPOCHS and not any(sign in time_format for sign in _CLOCK), len(texts))
 
 
-def _address(read: Reader, key: str, source: Source | None) -> Any:
+def _address(read: Reader, key: str, source: Source | None) -> ArrowColumn:
     """Return a web address unchanged; another scheme, such as javascript:, is recorded as unreadable."""
     if source is None:
         return pa.nulls(len(read.rows), pa.string())

@@ -1,13 +1,13 @@
 """Read the times of a table in declared formats, as instants in UTC; an invalid time becomes null."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.primitives.arrow_sql import literal, query
+from models.primitives.arrow_sql import ArrowColumn, literal, query
 
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 TIMESTAMP: Final = "timestamp"
@@ -45,12 +45,12 @@ def format_fault(name: str) -> str | None:
     return None
 
 
-def instants(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> Any:
+def instants(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> ArrowColumn:
     """Return times in UTC to the microsecond; a time without a zone is in `zone`."""
     return placed(values, formats, zone)[0]
 
 
-def placed(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> tuple[Any, int]:
+def placed(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> tuple[ArrowColumn, int]:
     """Return times in UTC, each by the first format that reads it, and the number of times without a zone."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         return _native(values, zone)
@@ -64,14 +64,14 @@ def placed(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> tuple[
     return times, assumed
 
 
-def _read(values: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
+def _read(values: pa.ChunkedArray, time_format: str, zone: str) -> tuple[ArrowColumn, int]:
     if time_format in EPOCHS:
         return _bounded(_counted(values, EPOCHS[time_format])).cast(INSTANT), 0
     words = pc.utf8_trim_whitespace(pc.cast(values, pa.string()))
     return _written(words, time_format, zone)
 
 
-def _native(values: pa.ChunkedArray, zone: str) -> tuple[Any, int]:
+def _native(values: pa.ChunkedArray, zone: str) -> tuple[ArrowColumn, int]:
     tz = getattr(values.type, "tz", None)
     try:
         moments = pc.cast(values, pa.timestamp("us", tz=tz), safe=getattr(values.type, "unit", None) != "ns")
@@ -84,16 +84,16 @@ def _native(values: pa.ChunkedArray, zone: str) -> tuple[Any, int]:
     return (bounded.cast(INSTANT), 0) if tz else (_at(bounded, zone), _valid(bounded))
 
 
-def _valid(values: Any) -> int:
+def _valid(values: ArrowColumn) -> int:
     return len(values) - int(values.null_count)
 
 
-def _at(local: Any, zone: str) -> Any:
+def _at(local: ArrowColumn, zone: str) -> ArrowColumn:
     """Return local times of a zone as instants."""
     return pc.cast(pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="latest"), INSTANT)
 
 
-def _bounded(moments: Any) -> Any:
+def _bounded(moments: ArrowColumn) -> ArrowColumn:
     """Return the moments, null outside the years 1 to 9999."""
     micros = pc.cast(moments, pa.int64())
     span = pc.min_max(micros).as_py()
@@ -103,7 +103,7 @@ def _bounded(moments: Any) -> Any:
     return pc.if_else(inside, moments, pa.scalar(None, moments.type))
 
 
-def _counted(values: Any, factor: int) -> Any:
+def _counted(values: ArrowColumn, factor: int) -> ArrowColumn:
     """Return numbers (or their text) since 1970 in microseconds; null if invalid or outside the range of int64."""
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         text = pa.table({"text": pc.cast(values, pa.string())})
@@ -117,7 +117,7 @@ def _counted(values: Any, factor: int) -> Any:
     return pc.multiply(pc.cast(known, pa.int64()), factor)
 
 
-def _written(words: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
+def _written(words: pa.ChunkedArray, time_format: str, zone: str) -> tuple[ArrowColumn, int]:
     """Return text as instants: ISO 8601, or by a format."""
     rows = pa.table({"text": words})
     if time_format == TIMESTAMP:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +27,7 @@ from models.ingest.tabular.values import (
     translated,
     words,
 )
-from models.primitives.arrow_sql import Columns, query
+from models.primitives.arrow_sql import ArrowColumn, Columns, query
 
 _IDENTITY = (columns.USER_KEY, columns.ITEM_ID, columns.EVENT_TYPE, columns.OCCURRED_AT, columns.SESSION_ID)
 
@@ -110,7 +109,7 @@ def _worth(read: Reader, mapping: EventsMapping, spelling: Spelling) -> tuple[Co
     return filled, counts | {"currency_respelt": respelt}
 
 
-def _currency(rows: pa.Table, mapping: EventsMapping | ItemsMapping, spelling: Spelling) -> tuple[Any, int]:
+def _currency(rows: pa.Table, mapping: EventsMapping | ItemsMapping, spelling: Spelling) -> tuple[ArrowColumn, int]:
     """Return currency codes and the number of normalised ones; a constant applies to all rows."""
     if "currency" in mapping.constants:
         return normalisation.currencies(_constant(mapping.constants["currency"], rows), spelling.currency)[0], 0
@@ -167,7 +166,7 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _NO_SYNONY
     return Cleaned(table, nonzero_counts(**respelt_counts, **_imputed(table, mapping.fill, own)), read.unread)
 
 
-def _merchandise(rows: pa.Table, mapping: ItemsMapping, category: Any) -> Any:
+def _merchandise(rows: pa.Table, mapping: ItemsMapping, category: ArrowColumn) -> ArrowColumn:
     """Return whether each item is merchandise."""
     marked = [matching(rows, mark, mapping.form) for mark in mapping.marks]
     beginnings = [one for one in mapping.not_merchandise if isinstance(one, str)]
@@ -213,13 +212,13 @@ def _title(rows: pa.Table, mapping: ItemsMapping) -> pa.Array:
     return pc.coalesce(title, title_by_id)
 
 
-def _filled(values: Any, constant: Any) -> Any:
+def _filled(values: ArrowColumn, constant: str | float | None) -> ArrowColumn:
     if constant is None:
         return values
     return pc.fill_null(values, pa.scalar(float(constant) if values.type == pa.float64() else str(constant)))
 
 
-def _mark(values: Any) -> pa.Array:
+def _mark(values: ArrowColumn) -> pa.Array:
     """Return the text `true` for a missing value, else null."""
     missing = pc.is_null(values)
     missing = missing.combine_chunks() if isinstance(missing, pa.ChunkedArray) else missing
@@ -227,7 +226,7 @@ def _mark(values: Any) -> pa.Array:
 
 
 def _attributes(
-    rows: pa.Table, sources: Sequence[Source], fill: Mapping[str, Any], marks: Mapping[str, pa.Array]
+    rows: pa.Table, sources: Sequence[Source], fill: Mapping[str, str | int | float], marks: Mapping[str, pa.Array]
 ) -> pa.StructArray:
     """Return the attributes as one struct column: all values as text or null, with the marks at the end."""
     read = {attribute_of(source): words(rows, source) for source in sources}

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular.numbers import SPACES
+from models.primitives.arrow_sql import ArrowColumn
 
 KEYS: Final = "unreadable_keys"
 """The column of a chunk that lists the keys whose unreadable cells refuse a row, as `|price|url|`; else null."""
@@ -95,7 +96,9 @@ Profile = dict[str, dict[str, object]]
 """The unreadable cells of a chunk as JSON, by key and column."""
 
 
-def unreadable_profile(unread: Iterable[UnreadableCells], rows: pa.Table, numbers: Any, numbered: str) -> Profile:
+def unreadable_profile(
+    unread: Iterable[UnreadableCells], rows: pa.Table, numbers: ArrowColumn, numbered: str
+) -> Profile:
     """Return the unreadable cells for the profile of a chunk, by key and column.
 
     `numbers` are those of the rows, as lines or as rows (`numbered`) of their file.
@@ -148,7 +151,7 @@ def _most(counts: Mapping[str, int]) -> tuple[str, int]:
     return " or ".join(name for name, count in counts.items() if count == most), most
 
 
-def protected(cells: Any, ids: pa.Array) -> Any:
+def protected(cells: ArrowColumn, ids: pa.Array) -> ArrowColumn:
     """Return the unreadable cells of rows in the form for quarantine, which shows none of these `ids`."""
     if cells.null_count == len(cells):
         return cells

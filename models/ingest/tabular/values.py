@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +10,7 @@ from models.columns import CATEGORY_SEPARATOR
 from models.errors import TailorbirdError
 from models.ingest.expressions.value_sources import Source, Sources, column_of, listed
 from models.ingest.tabular.numbers import PLAIN, NumberForm, parsed
+from models.primitives.arrow_sql import ArrowColumn
 
 
 class UnreadableColumnError(TailorbirdError):
@@ -98,7 +98,7 @@ def optional_words(rows: pa.Table, column: Source | None) -> pa.Array:
     return pa.nulls(len(rows), pa.string()) if column is None else words(rows, column)
 
 
-def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> Any:
+def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> ArrowColumn:
     """Return numbers, null for a missing value and for NaN, which rules and sums cannot use."""
     if column is None:
         return pa.nulls(len(rows), pa.float64())
@@ -115,7 +115,7 @@ def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> A
         ) from None
 
 
-def place(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> Any:
+def place(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> ArrowColumn:
     """Return positions in a list as int32; null if there is no whole number."""
     values = number(rows, column, form)
     sound = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), 2.0**31))

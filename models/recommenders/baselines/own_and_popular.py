@@ -12,8 +12,7 @@ from models.datasets.interaction_matrix import decay
 from models.datasets.training_data import NoHistoryError, Origin, TrainingData
 from models.evaluation.metrics.ranking import accuracy
 from models.primitives.csr import entries
-from models.primitives.nested_state import part_of, under
-from models.primitives.state import State
+from models.primitives.state import State, part_of, under
 from models.recommenders.baselines import most_popular, own_frequency
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency

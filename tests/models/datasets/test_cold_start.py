@@ -15,7 +15,7 @@ from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData, build
 from models.evaluation.offline import evaluate
 from models.recommenders.baselines.most_popular import MostPopular
-from models.recommenders.protocols import FoldsInItems, FoldsInUsers
+from models.recommenders.protocols import FoldsInItems, FoldsInUsers, Recommender
 from tests.models.reference_ranking import top_k
 
 CUT = 200 * 86_400
@@ -36,7 +36,7 @@ def tastes(shop) -> TrainingData:
 
 
 @pytest.fixture(scope="module")
-def models(tastes: TrainingData) -> dict[str, Any]:
+def models(tastes: TrainingData) -> dict[str, Recommender]:
     return {kind: CATALOG[kind].fit(tastes, catalog.config(kind), 5) for kind in FOLDING}
 
 
@@ -58,7 +58,7 @@ NEW_ITEMS = pa.table(
 
 
 @pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
-def test_a_new_item_is_recommended_to_buyers_of_its_category(kind: str, models: dict[str, Any]) -> None:
+def test_a_new_item_is_recommended_to_buyers_of_its_category(kind: str, models: dict[str, Recommender]) -> None:
     longer = models[kind].with_items(NEW_ITEMS)
     assert isinstance(models[kind], FoldsInItems)
     pear, saw = (longer.items.tolist().index(name) for name in ("a-pear", "z-saw"))
@@ -68,14 +68,14 @@ def test_a_new_item_is_recommended_to_buyers_of_its_category(kind: str, models: 
 
 
 @pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
-def test_of_a_new_item_of_which_nothing_is_known_there_is_nothing_to_say(kind: str, models: dict[str, Any]) -> None:
+def test_an_unknown_new_item_has_no_score(kind: str, models: dict[str, Recommender]) -> None:
     longer = models[kind].with_items(NEW_ITEMS)
     assert (scores_of(longer)[:, longer.items.tolist().index("mystery")] == -np.inf).all()
 
 
 @pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
 def test_known_items_keep_their_scores_when_new_ones_come_and_are_not_taken_for_new(
-    kind: str, models: dict[str, Any]
+    kind: str, models: dict[str, Recommender]
 ) -> None:
     before, longer = models[kind], models[kind].with_items(NEW_ITEMS)
     assert len(longer.items) == len(before.items) + 3
@@ -85,7 +85,7 @@ def test_known_items_keep_their_scores_when_new_ones_come_and_are_not_taken_for_
 
 
 @pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
-def test_a_new_item_has_the_reason_of_its_category_and_a_new_category_none(kind: str, models: dict[str, Any]) -> None:
+def test_a_new_item_has_the_reason_of_its_category(kind: str, models: dict[str, Recommender]) -> None:
     toys = pa.table({"item_id": ["a-pear", "yoyo"], "title": ["Pear", "Yoyo"], "category": ["SHOP|FRUIT|SOFT", "TOYS"]})
     longer = models[kind].with_items(toys)
     at = np.array([longer.items.tolist().index(name) for name in ("a-pear", "yoyo", "i25")], np.int32)
@@ -96,13 +96,13 @@ def test_a_new_item_has_the_reason_of_its_category_and_a_new_category_none(kind:
 
 
 @pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
-def test_a_catalogue_without_anything_new_changes_nothing(kind: str, models: dict[str, Any]) -> None:
+def test_a_catalogue_without_anything_new_changes_nothing(kind: str, models: dict[str, Recommender]) -> None:
     same = models[kind].with_items(NEW_ITEMS.slice(0, 1))
     np.testing.assert_array_equal(scores_of(same), scores_of(models[kind]))
 
 
 @pytest.mark.parametrize("kind", ["segment_popular", "lightfm_hybrid"])
-def test_a_new_user_gets_what_users_with_the_same_traits_buy(kind: str, models: dict[str, Any]) -> None:
+def test_a_new_user_gets_what_users_with_the_same_traits_buy(kind: str, models: dict[str, Recommender]) -> None:
     model = models[kind]
     new = model.with_users(newcomers(model, {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}))
     gardener, builder = scores_of(new)
@@ -113,7 +113,7 @@ def test_a_new_user_gets_what_users_with_the_same_traits_buy(kind: str, models: 
 @pytest.mark.parametrize("kind", FOLDING)
 @pytest.mark.parametrize("traits", [{}, {"hobby": [None]}, {"hobby": ["chess"]}])
 def test_a_new_user_without_any_gets_the_best_sellers(
-    kind: str, traits: dict[str, Any], models: dict[str, Any], tastes: TrainingData
+    kind: str, traits: dict[str, list[str]], models: dict[str, Recommender], tastes: TrainingData
 ) -> None:
     new = models[kind].with_users(newcomers(models[kind], {"user_key": ["n"], **traits}))
     assert (scores_of(new) == -np.inf).all()
@@ -123,7 +123,7 @@ def test_a_new_user_without_any_gets_the_best_sellers(
 
 
 @pytest.mark.parametrize("kind", BY_CLICKS)
-def test_a_new_user_with_three_clicks_gets_more_of_their_kind(kind: str, models: dict[str, Any]) -> None:
+def test_a_new_user_with_three_clicks_gets_more_of_their_kind(kind: str, models: dict[str, Recommender]) -> None:
     model = models[kind]
     assert isinstance(model, FoldsInUsers)
     clicks = {"user_key": ["n1"] * 3 + ["n2"] * 3, "item_id": ["i01", "i02", "i03", "i21", "i22", "i23"]}
@@ -132,14 +132,14 @@ def test_a_new_user_with_three_clicks_gets_more_of_their_kind(kind: str, models:
     assert handy[FRUIT].mean() < handy[TOOLS].mean()
 
 
-def test_traits_count_as_differences_from_the_mean_user(models: dict[str, Any]) -> None:
+def test_traits_count_as_differences_from_the_mean_user(models: dict[str, Recommender]) -> None:
     model = models["lightfm_hybrid"]
     new = model.with_users(newcomers(model, {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}))
     # Half the users garden and half build, so both together are the mean of all.
     np.testing.assert_allclose(new.user_factors.mean(axis=0), model.user_factors.mean(axis=0), atol=1e-5)
 
 
-def test_clicks_and_demographics_count_together(models: dict[str, Any]) -> None:
+def test_clicks_and_demographics_count_together(models: dict[str, Recommender]) -> None:
     model = models["lightfm_hybrid"]
     clicks = {"user_key": ["n1", "n2"], "item_id": ["i41", "i41"]}
     traits = {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}
@@ -152,14 +152,14 @@ def test_clicks_and_demographics_count_together(models: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", FOLDING)
-def test_clicks_on_unknown_items_and_of_unknown_users_say_nothing(kind: str, models: dict[str, Any]) -> None:
+def test_clicks_on_unknown_items_and_of_unknown_users_say_nothing(kind: str, models: dict[str, Recommender]) -> None:
     clicks = {"user_key": ["n", "somebody"], "item_id": ["nowhere", "i01"]}
     new = models[kind].with_users(newcomers(models[kind], {"user_key": ["n"]}, clicks))
     assert (scores_of(new) == -np.inf).all()
 
 
 @pytest.mark.parametrize("kind", BY_CLICKS)
-def test_no_reason_calls_a_click_a_purchase(kind: str, models: dict[str, Any]) -> None:
+def test_no_reason_calls_a_click_a_purchase(kind: str, models: dict[str, Recommender]) -> None:
     model = models[kind]
     new = model.with_users(newcomers(model, {"user_key": ["n"]}, {"user_key": ["n"], "item_id": ["i01"]}))
     reasons = new.reasons(np.zeros(45, np.int32), np.arange(45, dtype=np.int32))
@@ -168,7 +168,7 @@ def test_no_reason_calls_a_click_a_purchase(kind: str, models: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("kind", ["als", "content_based", "lightfm_hybrid"])
-def test_the_reason_of_a_click_names_its_category(kind: str, models: dict[str, Any]) -> None:
+def test_the_reason_of_a_click_names_its_category(kind: str, models: dict[str, Recommender]) -> None:
     clicks = {"user_key": ["n"], "item_id": ["i01"]}
     new = models[kind].with_users(newcomers(models[kind], {"user_key": ["n"]}, clicks))
     fruit, tool = new.reasons(np.array([0, 0], np.int32), np.array([5, 25], np.int32))
@@ -177,7 +177,7 @@ def test_the_reason_of_a_click_names_its_category(kind: str, models: dict[str, A
 
 
 @pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
-def test_a_new_user_may_click_a_new_item(kind: str, models: dict[str, Any]) -> None:
+def test_a_new_user_may_click_a_new_item(kind: str, models: dict[str, Recommender]) -> None:
     longer = models[kind].with_items(NEW_ITEMS)
     clicks = {"user_key": ["n"], "item_id": ["a-pear"]}
     scores = scores_of(longer.with_users(newcomers(longer, {"user_key": ["n"]}, clicks)))[0]
@@ -186,7 +186,7 @@ def test_a_new_user_may_click_a_new_item(kind: str, models: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("kind", FOLDING)
-def test_a_stored_model_serves_newcomers_as_before(kind: str, models: dict[str, Any]) -> None:
+def test_a_stored_model_serves_newcomers_as_before(kind: str, models: dict[str, Recommender]) -> None:
     model = models[kind]
     again = catalog.from_state(kind, asdict(model.config), model.state())
     new = newcomers(model, {"user_key": ["n"], "hobby": ["build"]}, {"user_key": ["n"], "item_id": ["i01"]})
@@ -195,7 +195,7 @@ def test_a_stored_model_serves_newcomers_as_before(kind: str, models: dict[str, 
         np.testing.assert_array_equal(scores_of(again.with_items(NEW_ITEMS)), scores_of(model.with_items(NEW_ITEMS)))
 
 
-def test_a_hybrid_model_that_was_stored_without_its_tags_still_answers(models: dict[str, Any]) -> None:
+def test_a_hybrid_model_that_was_stored_without_its_tags_still_answers(models: dict[str, Recommender]) -> None:
     model = models["lightfm_hybrid"]
     old = {name: array for name, array in model.state().items() if "_tags." not in name and "mean" not in name}
     again = catalog.from_state("lightfm_hybrid", asdict(model.config), old)
@@ -205,7 +205,9 @@ def test_a_hybrid_model_that_was_stored_without_its_tags_still_answers(models: d
 
 
 @pytest.mark.parametrize("kind", BY_CLICKS)
-def test_new_users_are_measured_like_other_users(kind: str, models: dict[str, Any], tastes: TrainingData) -> None:
+def test_new_users_are_measured_like_other_users(
+    kind: str, models: dict[str, Recommender], tastes: TrainingData
+) -> None:
     model, targets = models[kind], np.zeros((len(tastes.users), len(tastes.items)), dtype=bool)
     targets[0, FRUIT] = True
     # The first user as a stranger with three clicks.

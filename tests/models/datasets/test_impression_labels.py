@@ -27,7 +27,7 @@ COLUMNS = {
     "placement": "str",
     "position": "Int64",
 }
-Row = dict[str, Any]
+Row = dict[str, object]
 Engine = Callable[[list[Row]], nw.LazyFrame[Any]]
 
 

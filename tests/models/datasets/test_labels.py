@@ -23,7 +23,7 @@ COLUMNS = {
     "occurred_at": "int64",
     "received_at": "int64",
 }
-Row = dict[str, Any]
+Row = dict[str, object]
 Engine = Callable[[list[Row]], nw.LazyFrame[Any]]
 
 
@@ -128,7 +128,7 @@ def test_nothing_outside_cut_and_horizon_changes_a_label(inside: list[Row], othe
         ({"kind": "engagement", "weights": {"dislike": -1.0}}, "weight above 0"),
     ],
 )
-def test_an_invalid_config_is_refused(wrong: dict[str, Any], message: str) -> None:
+def test_an_invalid_config_is_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(LabelError, match=message):
         LabelConfig(**wrong)
 

@@ -146,7 +146,7 @@ def test_folds_never_overlap_in_measured_time_and_never_learn_from_what_they_mea
         ),
     ],
 )
-def test_a_contradictory_config_is_refused_with_the_reason(wrong: dict[str, Any], message: str) -> None:
+def test_a_contradictory_config_is_refused_with_the_reason(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(SplitError, match=message):
         SplitConfig(**wrong)
 

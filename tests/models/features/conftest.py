@@ -13,7 +13,7 @@ NUMBERS = {"occurred_at": "int64", "received_at": "int64", "quantity": "float64"
 ITEM = ["item_id", "category", "brand", "price"]
 
 Engine = Callable[[pd.DataFrame], nw.LazyFrame[Any]]
-Answer = Callable[..., list[dict[str, Any]]]
+Answer = Callable[..., list[dict[str, object]]]
 
 
 def on_duckdb(frame: pd.DataFrame) -> nw.LazyFrame[Any]:
@@ -34,7 +34,7 @@ def answer(engine: Engine) -> Answer:
     """The rows of a feature table. An event is (user, item, type, moment) and, if it matters, the session, quantity,
     value and the moment it was received; an item is (item, category, brand, price)."""
 
-    def rows_of(build: Any, events: Iterable[Any], items: Iterable[Any], now: int) -> list[dict[str, Any]]:
+    def rows_of(build: Any, events: Iterable[Any], items: Iterable[Any], now: int) -> list[dict[str, object]]:
         rows = pd.DataFrame([(*row, *[None] * (len(EVENT) - len(row))) for row in events], columns=EVENT)
         rows["received_at"] = rows.received_at.fillna(rows.occurred_at)
         catalogue = pd.DataFrame(items, columns=ITEM).astype({"price": "float64"})

@@ -5,6 +5,7 @@ import pytest
 
 from models.ingest.segment.config import SegmentMapping, parse
 from models.ingest.tabular.config import MappingError
+from models.primitives.json_types import JsonObject
 
 
 def mapping(**keys: Any) -> SegmentMapping:
@@ -82,7 +83,7 @@ def test_the_same_decisions_are_written_the_same() -> None:
         ({"page_pattern": "("}, "page_pattern: The page rule '.' is no regular expression"),
     ],
 )
-def test_invalid_keys_are_refused_with_a_correct_form(keys: dict[str, Any], message: str) -> None:
+def test_invalid_keys_are_refused_with_a_correct_form(keys: JsonObject, message: str) -> None:
     with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{message}"):
         mapping(**keys)
 

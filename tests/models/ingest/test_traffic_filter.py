@@ -5,6 +5,7 @@ import pytest
 
 from models.ingest import robots
 from models.ingest.traffic_filter import MARKS, Traffic, marked
+from models.primitives.json_types import JsonObject
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.0"
 CUBOT = "Mozilla/5.0 (Linux; Android 10; CUBOT NOTE 20) AppleWebKit/537.36 Chrome/90.0 Mobile Safari/537.36"
@@ -87,7 +88,7 @@ def test_what_the_marks_were_made_of_is_gone_and_all_else_stays() -> None:
 
 
 @pytest.mark.parametrize("columns", [{}, {"user_agent": [None] * 3, "ip": [None] * 3}], ids=["absent", "null"])
-def test_without_agents_and_addresses_no_event_is_marked(columns: dict[str, Any]) -> None:
+def test_without_agents_and_addresses_no_event_is_marked(columns: JsonObject) -> None:
     house = Traffic(internal_addresses=["0.0.0.0/0"])
     assert marks(house, user_id=["a", "b", None], **columns) == dict.fromkeys(MARKS, [False] * 3)
 

@@ -246,5 +246,5 @@ def mixed(seed: int = 1) -> tuple[pa.Table, Encoder]:
     return table, Encoder.fit(table, table.column_names, Config(), seed, {"brand": seen})
 
 
-def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def same(first: dict[str, object], second: dict[str, object]) -> bool:
     return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)

@@ -15,7 +15,7 @@ EVENTS = [
 ]
 
 
-def ranks(answer: Any, *items: tuple[Any, ...]) -> dict[str, Any]:
+def ranks(answer: Any, *items: tuple[Any, ...]) -> dict[str, object]:
     seen = [("bob", item[0], "view", 0) for item in items]
     return {row["item_id"]: row["price_rank"] for row in answer(catalogue_features, [*EVENTS, *seen], items, NOW)}
 

@@ -22,7 +22,7 @@ EVENTS = [
 ITEMS = [("milk", "food|dairy", "moo", 2.0), ("tea", "food|drinks", None, 6.0), ("cola", "food|drinks", "fizz", 1.0)]
 
 
-def features_of(answer: Any, events: list[Any], items: list[Any] = ITEMS) -> dict[str, Any]:
+def features_of(answer: Any, events: list[Any], items: list[Any] = ITEMS) -> dict[str, object]:
     return {row["item_id"]: row for row in answer(item_features, events, items, NOW)}
 
 

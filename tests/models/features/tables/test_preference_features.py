@@ -20,7 +20,7 @@ def bought(*items: str) -> list[tuple[Any, ...]]:
     return [("ann", item, "purchase", moment, "s", 1.0, 1.0) for moment, item in enumerate(items)]
 
 
-def features_of(answer: Any, part: Any, *items: str) -> dict[str, Any]:
+def features_of(answer: Any, part: Any, *items: str) -> dict[str, object]:
     rows = answer(lambda e, i, now: part(e, catalogue_features(e, i, now), now), bought(*items), ITEMS, NOW)
     return rows[0] if rows else {}
 

@@ -11,7 +11,7 @@ DAY = 24 * HOUR
 NOW = 100 * DAY
 
 
-def visited(answer: Any, *events: tuple[Any, ...], now: int = NOW) -> dict[str, Any]:
+def visited(answer: Any, *events: tuple[Any, ...], now: int = NOW) -> dict[str, object]:
     rows = answer(lambda known, _, at: visits(known, at), [("ann", "milk", *event) for event in events], [], now)
     assert len(rows) <= 1
     return rows[0] if rows else {}

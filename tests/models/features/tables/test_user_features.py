@@ -25,11 +25,11 @@ ITEMS = [("milk", "food|dairy", "moo", 2.0), ("tea", "food|drinks", None, 6.0), 
 
 
 @pytest.fixture
-def users(answer: Any) -> dict[str, Any]:
+def users(answer: Any) -> dict[str, object]:
     return {row["user_key"]: row for row in answer(user_features, EVENTS, ITEMS, NOW)}
 
 
-def test_purchases_by_hand(users: dict[str, Any]) -> None:
+def test_purchases_by_hand(users: dict[str, object]) -> None:
     names = ("recency_days", "frequency", "monetary", "tenure_days", "active_days", "basket_value")
     ann = (1 - 3700 / DAY, 3, 18.0, 400, 2, 6.0)
     bob = (7, 3, 10.0, 10, 3, 10 / 3)
@@ -37,12 +37,12 @@ def test_purchases_by_hand(users: dict[str, Any]) -> None:
     assert [users["bob"][name] for name in names] == pytest.approx(bob)
 
 
-def test_taste_and_visits_come_along(users: dict[str, Any]) -> None:
+def test_taste_and_visits_come_along(users: dict[str, object]) -> None:
     ann = users["ann"]
     assert (ann["top_category"], ann["top_brand"], ann["brands"], ann["sessions"]) == ("food", "moo", 1, 3)
 
 
-def test_a_user_who_only_viewed_has_no_purchase_and_no_time(users: dict[str, Any]) -> None:
+def test_a_user_who_only_viewed_has_no_purchase_and_no_time(users: dict[str, object]) -> None:
     cleo = users["cleo"]
     bought = ("frequency", "monetary", "active_days", "categories", "brands")
     never = ("recency_days", "tenure_days", "basket_value", "price_level", "top_category", "top_brand", "brand_entropy")
@@ -51,9 +51,9 @@ def test_a_user_who_only_viewed_has_no_purchase_and_no_time(users: dict[str, Any
     assert cleo["sessions"] == 1
 
 
-def test_an_unknown_user_has_no_row(users: dict[str, Any]) -> None:
+def test_an_unknown_user_has_no_row(users: dict[str, object]) -> None:
     assert users.keys() == {"ann", "bob", "cleo"}
 
 
-def test_the_catalogue_names_the_columns_in_order(users: dict[str, Any]) -> None:
+def test_the_catalogue_names_the_columns_in_order(users: dict[str, object]) -> None:
     assert list(users["ann"]) == ["user_key", *(feature.name for feature in USER_FEATURES)]

@@ -6,20 +6,21 @@ import pytest
 
 from models.ingest.check.non_goods import mark_for, suspects
 from models.ingest.tabular.config import ItemsMapping
+from models.primitives.json_types import JsonObject
 
 GOODS = [
     {"item_id": f"2{n:04}", "title": f"PAPER LANTERN {n}", "price": 2.5, "bought": 9, "pieces": 8.0} for n in range(60)
 ]
 
 
-def result(*more: dict[str, Any]) -> dict[str, str]:
+def result(*more: JsonObject) -> dict[str, str]:
     rows = [{"lowest": 2.0, "highest": 3.0} | row for row in [*GOODS, *more]]
     kinds = dict.fromkeys(("price", "pieces", "lowest", "highest"), pa.float64())
     table = pa.table({name: pa.array([row[name] for row in rows], kinds.get(name)) for name in rows[0]})
     return {row["item_id"]: row["why"] for row in suspects(table)}
 
 
-def item(item_id: str, title: str, **values: Any) -> dict[str, Any]:
+def item(item_id: str, title: str, **values: Any) -> JsonObject:
     return {"item_id": item_id, "title": title, "price": 1.0, "bought": 9, "pieces": 8.0} | values
 
 
@@ -46,7 +47,7 @@ def item(item_id: str, title: str, **values: Any) -> dict[str, Any]:
         (item("105", "Lantern", pieces=0.0), "none of its 9 purchases was kept"),
     ],
 )
-def test_what_looks_like_no_goods_is_a_suspect_with_the_reason(row: dict[str, Any], why: str) -> None:
+def test_what_looks_like_no_goods_is_a_suspect_with_the_reason(row: JsonObject, why: str) -> None:
     assert result(row) == {row["item_id"]: why}
 
 
@@ -64,7 +65,7 @@ def test_what_looks_like_no_goods_is_a_suspect_with_the_reason(row: dict[str, An
         item("110", "Lantern", price=None, lowest=None, highest=None),
     ],
 )
-def test_goods_are_no_suspects(row: dict[str, Any]) -> None:
+def test_goods_are_no_suspects(row: JsonObject) -> None:
     assert result(row) == {}
 
 
@@ -92,7 +93,7 @@ MAPPING = {"file": "f", "item_id": "StockCode", "title": "t"}
         ),
     ],
 )
-def test_the_line_of_a_mapping_marks_the_suspects_and_what_it_marked_before(change: dict[str, Any], line: str) -> None:
+def test_the_line_of_a_mapping_marks_the_suspects_and_what_it_marked_before(change: JsonObject, line: str) -> None:
     mapping = ItemsMapping.model_validate(MAPPING | change)
     shown = mark_for(["POST", "it's"], mapping)
     assert shown == line

@@ -10,13 +10,15 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.primitives.json_types import JsonObject
+
 _START: Final = datetime(2024, 1, 3, 8, 0)
 ORDERS: Final = 400
 PRODUCTS: Final = 60
 CUSTOMERS: Final = 80
 
 
-def _rows(seed: int) -> list[dict[str, Any]]:
+def _rows(seed: int) -> list[JsonObject]:
     """Order lines: order, customer, product, pieces, price, time."""
     chance, lines = random.Random(seed), []  # noqa: S311 -- made-up data
     for order in range(ORDERS):

@@ -2,7 +2,6 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,9 +9,10 @@ from models.ingest.reference import page
 from models.ingest.reference.examples import EXAMPLES
 from models.ingest.segment import config as segment_mapping
 from models.ingest.tabular import config
+from models.primitives.json_types import JsonObject
 
 PAGE = Path(__file__).parents[4] / "docs" / "mapping.md"
-TABLES: dict[str, Any] = {
+TABLES: JsonObject = {
     "events": {
         "file": "e.csv",
         "user_id": "u",
@@ -63,7 +63,7 @@ def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
     if key not in known:
         pytest.fail(f"{table}.{key} is no key any more; take its example out")
     stated = tomllib.loads(EXAMPLES[table, key])
-    content: dict[str, Any] = {"consent": "given", "consent_note": "test", **TABLES}
+    content: JsonObject = {"consent": "given", "consent_note": "test", **TABLES}
     if table == "segment":
         segment_mapping.parse({"kind": "segment", **stated}, "test")
         return

@@ -7,14 +7,15 @@ import pytest
 from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment.identities import allowed
 from models.ingest.segment.parse import parse_lines
+from models.primitives.json_types import JsonObject
 
 
-def shaped(*events: dict[str, Any], traits: tuple[str, ...] = ()) -> ParsedLines:
+def shaped(*events: JsonObject, traits: tuple[str, ...] = ()) -> ParsedLines:
     lines = pa.table({"row_number": range(len(events)), "text": [json.dumps(event) for event in events]})
     return parse_lines(lines, traits=traits)
 
 
-def identify(traits: Any, **envelope: Any) -> dict[str, Any]:
+def identify(traits: Any, **envelope: Any) -> JsonObject:
     return {"type": "identify", "userId": "u", "traits": traits, **envelope}
 
 

@@ -9,6 +9,7 @@ import pytest
 from models.ingest.canonical_schema import EVENTS, ROUTED, UNREADABLE, ParsedLines
 from models.ingest.segment.page_rules import PageRule
 from models.ingest.segment.parse import parse_lines
+from models.primitives.json_types import JsonObject
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "segment"
 FILMS = PageRule("^/film/(?P<item_id>[^/?#]+)")
@@ -21,16 +22,16 @@ def numbered(lines: list[bytes]) -> pa.Table:
     )
 
 
-def shaped(*events: dict[str, Any], **options: Any) -> ParsedLines:
+def shaped(*events: JsonObject, **options: Any) -> ParsedLines:
     return parse_lines(numbered([json.dumps(event).encode() for event in events]), **options)
 
 
-def track(event: str, properties: Any, **envelope: Any) -> dict[str, Any]:
+def track(event: str, properties: Any, **envelope: Any) -> JsonObject:
     message = {"type": "track", "event": event, "properties": properties}
     return {**message, "messageId": "m", "userId": "u", "timestamp": "2024-06-01T10:00:00Z", **envelope}
 
 
-def one(event: dict[str, Any], **options: Any) -> dict[str, Any]:
+def one(event: JsonObject, **options: Any) -> JsonObject:
     rows = shaped(event, **options).events.to_pylist()
     assert len(rows) == 1
     return dict(rows[0])
@@ -108,7 +109,7 @@ def test_a_line_without_an_id_gets_the_same_one_each_time() -> None:
     ],
 )
 def test_a_person_is_the_user_or_else_the_anonymous_id(
-    envelope: dict[str, Any], user: str | None, anonymous: str | None
+    envelope: JsonObject, user: str | None, anonymous: str | None
 ) -> None:
     row = one(track("Product Viewed", {"sku": "a"}, **envelope))
     assert (row["user_id"], row["anonymous_id"]) == (user, anonymous)
@@ -168,7 +169,7 @@ def test_a_time_is_the_instant_in_utc_or_null(timestamp: Any, expected: datetime
     ],
 )
 def test_numbers_are_read_from_text_and_are_finite(
-    block: dict[str, Any], quantity: float | None, value: float | None
+    block: JsonObject, quantity: float | None, value: float | None
 ) -> None:
     order = {"revenue": "30", "total": 40, "products": [{"sku": "a", **block}]}
     row = one(track("Order Completed", order))

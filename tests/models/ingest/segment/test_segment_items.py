@@ -1,13 +1,13 @@
 import json
-from typing import Any
 
 import pyarrow as pa
 
 from models.ingest.normalisation import Spelling
 from models.ingest.segment.parse import parse_lines
+from models.primitives.json_types import JsonObject
 
 
-def items(*calls: tuple[str, str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def items(*calls: tuple[str, str, JsonObject]) -> dict[str, JsonObject]:
     """Return the catalogue updates of events, each a day of June 2024, a name and its properties."""
     events = [
         {"type": "track", "event": event, "properties": properties, "timestamp": f"2024-06-{day}T00:00:00Z"}

@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from models.ingest.tabular.config import MappingError, parse
+from models.primitives.json_types import JsonObject
 
-CONTENT: dict[str, Any] = {
+CONTENT: JsonObject = {
     "location": "somewhere",
     "consent": "given",
     "consent_note": "asked at the till",
@@ -32,15 +33,15 @@ def test_a_complete_mapping_is_understood_and_frozen() -> None:
         mapping.name = "other"  # type: ignore[misc]
 
 
-def events(**change: Any) -> dict[str, Any]:
+def events(**change: Any) -> JsonObject:
     return {"events": CONTENT["events"] | change}
 
 
-def items(**change: Any) -> dict[str, Any]:
+def items(**change: Any) -> JsonObject:
     return {"items": CONTENT["items"] | change}
 
 
-def users(**change: Any) -> dict[str, Any]:
+def users(**change: Any) -> JsonObject:
     return {"users": CONTENT["users"] | change}
 
 
@@ -95,7 +96,7 @@ def users(**change: Any) -> dict[str, Any]:
         ({"limits": {"highest_quantity": 0}}, "limits.highest_quantity: Input should be greater than 0"),
     ],
 )
-def test_what_is_missing_or_misspelt_is_named(change: dict[str, Any], message: str) -> None:
+def test_what_is_missing_or_misspelt_is_named(change: JsonObject, message: str) -> None:
     with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{message}"):
         parse(CONTENT | change, "mine")
 
@@ -146,7 +147,7 @@ def test_a_mapping_of_events_alone_accepts_unknown_items() -> None:
         ("items", {"currency": "c", "constants": {"currency": "EUR"}}, "currency is given twice"),
     ],
 )
-def test_keys_that_contradict_each_other_are_named(part: str, keys: dict[str, Any], fault: str) -> None:
+def test_keys_that_contradict_each_other_are_named(part: str, keys: JsonObject, fault: str) -> None:
     sound = {
         "events": {"user_id": "u", "item_id": "i", "occurred_at": "t", "constants": {"event_type": "view"}},
         "items": {"item_id": "i", "title": "n"},

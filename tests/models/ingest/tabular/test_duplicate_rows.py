@@ -7,8 +7,9 @@ import pytest
 from models.ingest.tabular import transform
 from models.ingest.tabular.config import ItemsMapping
 from models.ingest.tabular.duplicate_rows import Choice, chosen
+from models.primitives.json_types import JsonObject
 
-MAPPING: dict[str, Any] = {
+MAPPING: JsonObject = {
     "file": "f",
     "item_id": "code",
     "title": "name",
@@ -30,7 +31,7 @@ ROWS = [
 NAMES = ("code", "name", "price", "kind", "colour", "at")
 
 
-def item(choose: Any, code: str = "22423", rows: list[tuple[Any, ...]] = ROWS) -> dict[str, Any]:
+def item(choose: Any, code: str = "22423", rows: list[tuple[Any, ...]] = ROWS) -> JsonObject:
     mapping = ItemsMapping.model_validate(MAPPING | {"choose": choose})
     columns = zip(NAMES, zip(*rows, strict=True), strict=True)
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns})

@@ -9,6 +9,7 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.config import EventsMapping, ItemsMapping, UsersMapping
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS, unreadable_profile
 from models.ingest.tabular.values import UnreadableColumnError, words
+from models.primitives.json_types import JsonObject
 
 EVENTS = EventsMapping(
     file="f",
@@ -194,7 +195,7 @@ def test_the_character_that_postgres_refuses_is_replaced() -> None:
     assert event["user_id"] == "a\N{REPLACEMENT CHARACTER}b"
 
 
-def seen(change: dict[str, Any], **row: Any) -> dict[str, Any]:
+def seen(change: JsonObject, **row: Any) -> JsonObject:
     """Return one event of a mapping with further keys, from a row with further cells."""
     mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
     return dict(events(sale(**row), mapping).to_pylist()[0])
@@ -268,7 +269,7 @@ def test_an_event_without_an_id_gets_one_from_its_content() -> None:
     assert identified() == identified() == identified(pieces=[3])
     assert identified().startswith("sha256:")
     later = pa.array([datetime(2017, 1, 1, 0, 0, 1)])
-    changes: list[dict[str, Any]] = [{}, {"basket": [1]}, {"product": [1]}, {"who": [1]}, {"at": later}]
+    changes: list[JsonObject] = [{}, {"basket": [1]}, {"product": [1]}, {"who": [1]}, {"at": later}]
     missing = {"who": pa.array([None], pa.int64())}
     assert len({identified(**change) for change in [*changes, missing]}) == 6
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from models.primitives.nested_state import part_of, under
+from models.primitives.state import part_of, under
 
 
 def test_a_part_comes_out_as_it_went_in_and_leaves_the_others_alone() -> None:
