@@ -41,7 +41,7 @@ def _moment(value: Any) -> datetime:
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{value} is beyond the years 1 to 9999 in UTC; write such as 2026-03-01") from None
+        raise ValueError(f"{value} is beyond the years 1 to 9999 in UTC; write a date such as 2026-03-01") from None
 
 
 def _words(value: list[str]) -> list[str]:
@@ -94,7 +94,7 @@ class SourceMapping(BaseModel):
     @model_validator(mode="after")
     def _require_consent_note(self) -> Self:
         if not self.consent_note.strip():
-            raise ValueError('consent = "given" declares it for everybody; say how it was given, as consent_note')
+            raise ValueError('consent = "given" declares consent for all; state how it was given, as consent_note')
         if self.start and self.end and self.start >= self.end:
             raise ValueError(f"from ({self.start.isoformat()}) has to come before to ({self.end.isoformat()})")
         return self

@@ -22,7 +22,7 @@ def error_of(*arguments: str, var: Path) -> str:
     [
         (["shoppe"], "no mapping 'shoppe'. Give the path of a .toml file or one of: complete_journey"),
         (["segment", "export/", "--consent", "yes"], "consent: "),
-        (["segment", "export/", "--consent", "given"], "say how it was given, as consent_note"),
+        (["segment", "export/", "--consent", "given"], "state how it was given, as consent_note"),
         (["segment", "export/", "--from", "yesterday"], "from: 'yesterday' is no time"),
         (["web", "export/", "--mapping", "nowhere.toml"], "no mapping 'nowhere.toml'"),
         (["segment", "export/", "--cron", "0 3 * * *"], "Start the services with: tailorbird up"),

@@ -26,7 +26,7 @@ def unread_stock(column: str, words: Mapping[str, int], stated: Mapping[str, boo
     most = _most(words)
     message = (
         f"{sum(words.values()):,} answers of {column!r} (available) cannot be read: {_examples(words, most)}. "
-        "Their items come in, and count as in stock. Write what each word means, true or false:"
+        "Their items are accepted and count as in stock. State the meaning of each word, true or false:"
     )
     known, unknown = stock_answers(most)
     comment = f"  # to decide, in stock until then: {', '.join(map(toml, unknown))}" if unknown else ""

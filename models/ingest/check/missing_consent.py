@@ -38,15 +38,15 @@ def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool
     elif agreed or refused or own or in_events:
         reason = NO_AGREEMENT
         message = (
-            f"No row would come in ({mapping.consent}): no event belongs to a user who agreed. The files hold "
+            f"No row would be accepted ({mapping.consent}): no event belongs to a user who agreed. The files hold "
             f"{agreed:,} answers of users that agree and {refused:,} that do not, or are empty. Compare the user ids "
             "of both files, and the words that mean yes: `consent_words`."
         )
     else:
         reason = UNDECLARED
         message = (
-            f"No row would come in: the mapping asks for consent ({mapping.consent}) and reads no answers. Name the "
-            "column of consent. If every user agreed, declare how. Without either, only stored answers count."
+            f"No row would be accepted: the mapping asks for consent ({mapping.consent}) and reads no answers. Name "
+            "the column of consent. If every user agreed, declare how. Without either, only stored answers count."
         )
         write = 'consent = "given"\nconsent_note = "clause 4 of our terms"'
     yield Suspicion(reason, f"{message} {_AS_IF}", write)

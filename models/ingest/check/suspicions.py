@@ -234,8 +234,8 @@ def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
         words = sorted(column.values)
         lines = [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in words]
         message = (
-            f"Every row counts as a purchase by `constants`. Does {column.name!r}, which is not used, say what "
-            f"happened: {', '.join(map(repr, words[:_MOST_EXAMPLES]))}? If so, write event_type in place of constants."
+            f"Every row counts as a purchase by `constants`. Does {column.name!r}, which is not used, hold event "
+            f"types: {', '.join(map(repr, words[:_MOST_EXAMPLES]))}? If so, write event_type instead of constants."
         )
         write = "\n".join([f"event_type = {toml(column.name)}", "[events.event_types]", *lines])
         yield Suspicion("event_type_may_be_a_column", message, write)

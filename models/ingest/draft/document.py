@@ -26,7 +26,7 @@ from models.ingest.draft.table_kinds import Events, find_events, kind_by_ids, li
 _ADVICE: Final = {
     "orders": "has orders without their products. Join it with the table of order lines into one file first",
     "lines": "has order lines without a user or a time. Join it with the table of orders into one file first",
-    "unknown": "is none of events, items and users, as far as its columns and cells say",
+    "unknown": "has no events, items or users, judging by its columns and cells",
     "events": "is another table of events. Write a mapping of its own for it",
     "items": "is another table of items. Write a mapping of its own for it",
     "users": "is another table of users. Write a mapping of its own for it",
@@ -199,7 +199,7 @@ def _consent(parts: Sequence[Part], consent: str, note: str) -> list[str]:
     if consent != "opt-in" or any(line.key == "consent" for part in parts for line in part.lines):
         return lines
     return [
-        "# No column states consent. With opt-in no event comes in until users have agreed. If you may use the data of",
-        '# all users, write consent = "given" and consent_note = "how it was given", or pass --consent and its note.',
+        "# No column states consent. With opt-in no event is accepted until users have agreed. If you may use all",
+        '# data, write consent = "given" and consent_note = "how it was given", or pass --consent and its note.',
         *lines,
     ]

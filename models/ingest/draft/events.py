@@ -281,7 +281,7 @@ def _add_type(part: Part, kinds: Column | None, signed: Column | None, sold: boo
         note = (
             ""
             if sold or rated
-            else "uncertain: no column says what happened; or purchase, rating, click, consume, add_to_cart"
+            else "uncertain: no column holds event types; or purchase, rating, click, consume, add_to_cart"
         )
         part.add("constants", {"event_type": kind}, note)
 
@@ -293,7 +293,7 @@ def _suggest_words(part: Part, words: Column | None) -> None:
     place = next(place for place, one in enumerate(part.lines) if one.key == "constants")
     part.lines[place] = replace(part.lines[place], note=f"uncertain: or event_type = {toml(words.name)}")
     part.suggest(
-        "event_type", words.name, f"uncertain: if {words.name} says what happened, write this in place of constants,"
+        "event_type", words.name, f"uncertain: if {words.name} holds event types, write this in place of constants,"
     )
     part.suggest("event_types", dict.fromkeys(sorted(words.values), "…"), "and the event type of each of its words")
 

@@ -139,7 +139,7 @@ def _stock(part: Part) -> None:
         by_words = [one for one in groups if has_stock_words(one)]
         for one in [*by_words, *(one for one in by_name if one in groups)][:1]:
             words, unknown = stock_words(one)
-            part.suggest("available", one.name, f"uncertain: {one.name} may say what is in stock")
+            part.suggest("available", one.name, f"uncertain: {one.name} may state the stock")
             part.suggest("available_words", words | dict.fromkeys(unknown, True), "true is in stock")
         return
     out = share_out(stock[0])
@@ -151,7 +151,7 @@ def _stock(part: Part) -> None:
     if known:
         part.add("available_words", known)
     if unknown:
-        note = "other words count as in stock; say what each means, true or false"
+        note = "other words count as in stock; state the meaning of each, true or false"
         part.suggest("available_words", known | dict.fromkeys(unknown[:_MOST_STOCK_WORDS], True), note)
 
 

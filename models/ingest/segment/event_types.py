@@ -31,7 +31,7 @@ class Meaning:
             known = ", ".join(EVENT_TYPES)
             raise MeaningError(f"There is no event type {self.event_type!r}. Use one of: {known}.")
         if self.event_type is not None and not self.products:
-            raise MeaningError(f"A {self.event_type} is about products, so they have to be read: say products=True.")
+            raise MeaningError(f"A {self.event_type} is about products, so they have to be read: set products=True.")
 
 
 def _one(event_type: str) -> Meaning:

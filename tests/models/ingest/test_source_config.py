@@ -58,8 +58,11 @@ def test_the_same_decisions_are_written_the_same() -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"consent": "given"}, 'consent = "given" declares it for everybody; say how it was given, as consent_note'),
-        ({"consent": "given", "consent_note": " "}, "say how it was given"),
+        (
+            {"consent": "given"},
+            'consent = "given" declares consent for all; state how it was given, as consent_note',
+        ),
+        ({"consent": "given", "consent_note": " "}, "state how it was given"),
         ({"consent": 1}, "consent: Input should be 'given', 'opt-in' or 'opt-out'"),
         ({"from": "spring"}, "from: 'spring' is no time; write 2026-03-01"),
         ({"from": 3}, "from: write a date or a time"),

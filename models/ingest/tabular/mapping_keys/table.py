@@ -16,7 +16,7 @@ def _encoding(name: str) -> str:
     try:
         return codecs.lookup(name).name
     except LookupError:
-        raise ValueError(f"there is no encoding {name!r}; write such as utf-8, windows-1252 or utf-16") from None
+        raise ValueError(f"there is no encoding {name!r}; write a name such as utf-8, windows-1252 or utf-16") from None
 
 
 def _zone(name: str) -> str:
@@ -87,7 +87,7 @@ class TableMapping(BaseModel):
     @model_validator(mode="after")
     def _separators_differ(self) -> Self:
         if self.thousands == self.decimal:
-            raise ValueError(f"thousands and decimal are both {self.decimal!r}; a number could mean two things")
+            raise ValueError(f"thousands and decimal are both {self.decimal!r}; a number would be ambiguous")
         return self
 
     def sources(self, keys: tuple[str, ...]) -> list[str | Expression]:

@@ -1,4 +1,4 @@
-"""A column that says what happened is found by its words, in some languages, and never ignored in silence."""
+"""A column of event types is found by its words, in some languages, and never ignored silently."""
 
 import tomllib
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_column_of_words_that_nobody_knows_makes_the_event_type_uncertain(tmp_
     (tmp_path / "shop.toml").write_text(text, encoding="utf-8")
     guesses = check_mapping(str(tmp_path / "shop.toml"), [str(path)])["tables"][-1]["suspicions"]
     [guess] = [one for one in guesses if one["id"] == "event_type_may_be_a_column"]
-    assert f"Does '{column}', which is not used, say what happened: 'katselu', 'osto', 'ostoskori'?" in guess["says"]
+    assert f"Does '{column}', which is not used, hold event types: 'katselu', 'osto', 'ostoskori'?" in guess["says"]
 
 
 def test_states_of_orders_and_countries_are_no_events(tmp_path: Path) -> None:
