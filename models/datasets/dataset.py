@@ -77,10 +77,10 @@ class Dataset:
     def _computed(self, cut: int) -> dict[str, pa.Table]:
         return feature_tables(self.interactions, self.catalogue(cut), cut).by_name()
 
-    def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
+    def once(self, key: Hashable, work: Callable[[], T], store: bool = True) -> T:
         """Return the result of `work` for this key, computed once and kept as long as the data set is open."""
         result: T = self._cached[key] if key in self._cached else work()
-        if keep:
+        if store:
             self._cached[key] = result
         return result
 

@@ -43,7 +43,7 @@ class Origin(Protocol):
     def holdout(self, data: "TrainingData", end: int) -> sparse.csr_array:
         """Return what the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
 
-    def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
+    def once(self, key: Hashable, work: Callable[[], T], store: bool = True) -> T:
         """Return the result of `work` for this key, computed once if it is kept: several fits may need it."""
 
 

@@ -71,7 +71,7 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     if not (kinds or signed or numbers["rating"]):
         is_sale = bool(quantity or (order and order not in sessions))
         _suggest_words(part, possible_event_words(sample, {*part.used, *taken_too}, sale=is_sale))
-    _worth(part, quantity, price or guess, total, settings, sure=guess is None)
+    _amounts(part, quantity, price or guess, total, settings, sure=guess is None)
     if numbers["rating"]:
         part.first("rating", numbers["rating"])
     if stars:
@@ -298,7 +298,7 @@ def _suggest_words(part: Part, words: Column | None) -> None:
     part.suggest("event_types", dict.fromkeys(sorted(words.values), "…"), "and the event type of each of its words")
 
 
-def _worth(
+def _amounts(
     part: Part,
     quantity: Column | None,
     price: Column | None,
@@ -318,16 +318,16 @@ def _worth(
     money = total or price
     if not money:
         return
-    worth = f"abs({sql(money.name)})" if negative else sql(money.name)
+    expression = f"abs({sql(money.name)})" if negative else sql(money.name)
     note = "the money of the whole line"
     if not total and quantity:
         pieces = f"abs({sql(quantity.name)})" if negative else sql(quantity.name)
-        worth, note = f"round({pieces} * {worth}, 2)", "the price of one piece by the quantity"
+        expression, note = f"round({pieces} * {expression}, 2)", "the price of one piece by the quantity"
     elif not total:
         note = "uncertain: the price of one piece, without a quantity"
     if _has_zero(money, settings):
-        worth, note = f"nullif({worth}, 0)", f"{note}; 0 is unknown"
-    value = money.name if worth == sql(money.name) else {"expr": worth}
+        expression, note = f"nullif({expression}, 0)", f"{note}; 0 is unknown"
+    value = money.name if expression == sql(money.name) else {"expr": expression}
     if sure:
         part.used.add(money.name)
         part.add("value", value, note)

@@ -21,7 +21,7 @@ _DESCRIBES: Final = f"""
 _NUMBERS: Final = {
     "price": "block.price",
     "quantity": "block.quantity",
-    "worth": "block.value",
+    "line_value": "block.value",
     "total": "coalesce(whole.revenue, whole.subtotal, whole.total)",
     "rating": "whole.rating",
 }
@@ -53,7 +53,7 @@ def entries(query: Query, lines: pa.Table) -> pa.Table:
             coalesce({by_id}, CASE WHEN {whole} THEN '{columns.WHOLE_ORDER}' END) AS item_id,
             event_type, occurred_at, received_at,
             {finite("quantity")} AS quantity,
-            coalesce({finite("worth")},
+            coalesce({finite("line_value")},
                 CASE WHEN {moved} THEN {finite("round(price * coalesce(quantity, 1), 6)")} END,
                 CASE WHEN {ordered} AND entries = 1 THEN {finite("total")} END) AS value,
             {word("coalesce(block.currency, whole.currency)")} AS currency,

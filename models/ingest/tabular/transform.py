@@ -70,7 +70,7 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _NO_SYNO
     kind = translated(words(rows, mapping.event_type), mapping.event_types) if mapping.event_type else None
     moments = read.moment(columns.OCCURRED_AT, mapping.occurred_at)
     assumed = read.zone_assumed
-    numbers, counts = _worth(read, mapping, spelling)
+    numbers, counts = _amounts(read, mapping, spelling)
     table: Columns = {
         columns.EVENT_ID: pc.binary_join_element_wise(mapping.event_id_prefix, identifier(rows, mapping.event_id), ""),
         columns.USER_ID: identifier(rows, mapping.user_id),
@@ -93,7 +93,7 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _NO_SYNO
     return Cleaned(pa.table(table | read.columns()), nonzero_counts(zone_assumed=assumed, **counts), read.unread)
 
 
-def _worth(read: Reader, mapping: EventsMapping, spelling: Spelling) -> tuple[Columns, Counts]:
+def _amounts(read: Reader, mapping: EventsMapping, spelling: Spelling) -> tuple[Columns, Counts]:
     """Return quantity, value and currency, with the counts of normalised and filled values."""
     currency, respelt = _currency(read.rows, mapping, spelling)
     own: Columns = {
