@@ -75,7 +75,7 @@ def _parsed(text: str) -> tuple[list[JsonObject], JsonObject]:
 
 
 def _check_depth(node: JsonObject) -> None:
-    layer = [node]
+    layer: list[JsonObject | list[Any]] = [node]
     for _ in range(DEEPEST * 4):  # one operation is up to four layers of lists and objects
         values = [list(part.values()) if isinstance(part, dict) else part for part in layer]
         layer = [child for inner in values for child in inner if isinstance(child, dict | list)]

@@ -70,7 +70,7 @@ class Reader:
         return values
 
     def _record_numbers(self, key: str, source: Source | None, values: ArrowColumn | None) -> None:
-        if source is None or not values.null_count:
+        if source is None or values is None or not values.null_count:
             return
         if isinstance(source, Expression):
             for column, bad in unreadable_columns(self.rows, source, self.form, values).items():
