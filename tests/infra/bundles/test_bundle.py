@@ -29,25 +29,25 @@ def folder(tmp_path: Path, own_var: Path) -> Path:  # noqa: ARG001
 
 
 def test_a_model_comes_back_as_it_was(folder: Path) -> None:
-    found = bundles.load(folder, sha256(folder / MANIFEST))
-    assert np.array_equal(found.model.scores(np.array([0, -1])), model().scores(np.array([0, -1])))
-    assert found.model.config == Config(28.0)
-    assert np.array_equal(found.fallback, FALLBACK)
-    assert found.available.tolist() == [True, True, True]
+    loaded = bundles.load(folder, sha256(folder / MANIFEST))
+    assert np.array_equal(loaded.model.scores(np.array([0, -1])), model().scores(np.array([0, -1])))
+    assert loaded.model.config == Config(28.0)
+    assert np.array_equal(loaded.fallback, FALLBACK)
+    assert loaded.available.tolist() == [True, True, True]
 
 
 def test_the_manifest_says_all_that_the_model_comes_from_and_lists_every_other_file(folder: Path) -> None:
-    said = json.loads((folder / MANIFEST).read_bytes())
-    assert {path.name for path in folder.iterdir()} == {*said["files"], MANIFEST, SIGNATURE}
-    assert said["files"] == {name: sha256(folder / name) for name in (*FILES, "MLmodel")}
-    assert (said["format"], said["kind"], said["parameters"]) == (
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    assert {path.name for path in folder.iterdir()} == {*manifest["files"], MANIFEST, SIGNATURE}
+    assert manifest["files"] == {name: sha256(folder / name) for name in (*FILES, "MLmodel")}
+    assert (manifest["format"], manifest["kind"], manifest["parameters"]) == (
         bundles.FORMAT,
         "most_popular",
         {"half_life_days": 28},
     )
-    assert (said["dataset_version"], said["seed"], said["run_id"]) == ("v1", 7, "run 1")
-    assert said["git_commit"]
-    assert {"python", "numpy", "tailorbird"} <= said["libraries"].keys()
+    assert (manifest["dataset_version"], manifest["seed"], manifest["run_id"]) == ("v1", 7, "run 1")
+    assert manifest["git_commit"]
+    assert {"python", "numpy", "tailorbird"} <= manifest["libraries"].keys()
 
 
 def test_what_was_not_available_is_remembered(tmp_path: Path, own_var: Path) -> None:
@@ -65,8 +65,8 @@ def test_the_best_sellers_of_segments_come_back_with_it_and_a_bundle_without_the
     bundles.write(tmp_path / "more", model(), FALLBACK, ORIGIN, segments)
     again = bundles.load(tmp_path / "more").segments
     assert again is not None
-    everybody = np.arange(len(data.users), dtype=np.int32)
-    np.testing.assert_array_equal(again.scores(everybody), segments.scores(everybody))
+    all_users = np.arange(len(data.users), dtype=np.int32)
+    np.testing.assert_array_equal(again.scores(all_users), segments.scores(all_users))
     assert np.array_equal(bundles.load(tmp_path / "more").fallback, FALLBACK)
 
 
@@ -104,8 +104,8 @@ def test_a_kept_bundle_that_was_damaged_is_not_taken_for_the_sound_one(folder: P
 @pytest.mark.usefixtures("own_var")
 def test_a_bundle_that_was_kept_scores_as_it_did_when_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", PUBLIC_KEY)
-    kept = bundles.load(FOLDER / f"format_{bundles.FORMAT}")
+    golden = bundles.load(FOLDER / f"format_{bundles.FORMAT}")
     with np.load(EXPECTED) as expected:
-        np.testing.assert_allclose(kept.model.scores(USERS), expected["scores"], rtol=1e-5)
-    assert np.isfinite(kept.model.scores(USERS)[0]).any()
-    assert (kept.manifest.kind, kept.fallback[-1]) == ("two_stage", len(kept.model.items) - 1)
+        np.testing.assert_allclose(golden.model.scores(USERS), expected["scores"], rtol=1e-5)
+    assert np.isfinite(golden.model.scores(USERS)[0]).any()
+    assert (golden.manifest.kind, golden.fallback[-1]) == ("two_stage", len(golden.model.items) - 1)

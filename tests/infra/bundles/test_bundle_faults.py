@@ -88,12 +88,12 @@ def test_a_bit_that_is_flipped_anywhere_is_found(folder: Path, name: str, opened
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("left", [0, 0.5, None])
-def test_a_file_that_is_cut_short_or_missing_is_found(folder: Path, name: str, left: float | None) -> None:
+@pytest.mark.parametrize("remaining", [0, 0.5, None])
+def test_a_file_that_is_cut_short_or_missing_is_found(folder: Path, name: str, remaining: float | None) -> None:
     content = (folder / name).read_bytes()
     (folder / name).unlink()
-    if left is not None:
-        (folder / name).write_bytes(content[: int(len(content) * left)])
+    if remaining is not None:
+        (folder / name).write_bytes(content[: int(len(content) * remaining)])
     with pytest.raises(BundleRefusedError, match=r"Restore it|again"):
         bundles.load(folder)
 

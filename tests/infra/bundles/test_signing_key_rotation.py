@@ -22,7 +22,7 @@ def store(database: str) -> Engine:
 
 
 @pytest.fixture
-def here(store: Engine, own_var: Path) -> Settings:
+def settings(store: Engine, own_var: Path) -> Settings:
     settings = Settings(var=own_var)
     check(store, settings)
     return settings
@@ -38,42 +38,42 @@ def key_of(settings: Settings) -> str:
     return key
 
 
-def test_a_rotation_is_recorded_and_what_the_old_key_signed_stays_trusted(store: Engine, here: Settings) -> None:
-    before, signature = key_of(here), sign(here, b"x")
-    rotate_signing(store, here, "ann", "she left")
+def test_a_rotation_is_recorded_and_what_the_old_key_signed_stays_trusted(store: Engine, settings: Settings) -> None:
+    before, signature = key_of(settings), sign(settings, b"x")
+    rotate_signing(store, settings, "ann", "she left")
     old, new = signing_rows(store)
     assert (old["state"], new["state"], new["actor"], new["reason"]) == ("trusted", "in use", "ann", "she left")
-    assert [old["fingerprint"], new["fingerprint"]] == [fingerprint(SIGNING, key) for key in (before, key_of(here))]
-    assert before != key_of(here)
+    assert [old["fingerprint"], new["fingerprint"]] == [fingerprint(SIGNING, key) for key in (before, key_of(settings))]
+    assert before != key_of(settings)
     assert before not in json.dumps(list_keys(store), default=str)
-    check(store, here)
-    verify(here, b"x", signature)
-    verify(here, b"x", sign(here, b"x"))
+    check(store, settings)
+    verify(settings, b"x", signature)
+    verify(settings, b"x", sign(settings, b"x"))
 
 
-def test_a_retired_key_is_trusted_no_longer(store: Engine, here: Settings, tmp_path: Path) -> None:
-    signature = sign(here, b"x")
+def test_a_retired_key_is_trusted_no_longer(store: Engine, settings: Settings, tmp_path: Path) -> None:
+    signature = sign(settings, b"x")
     (tmp_path / "manifest.json").write_bytes(b"x")
     (tmp_path / "manifest.sig").write_bytes(signature)
     old = signing_rows(store)[0]["fingerprint"]
-    for wanted, expected in ((old, "is in use"), ("strange", "keys show")):
+    for target, expected in ((old, "is in use"), ("strange", "keys show")):
         with pytest.raises(RotationRefusedError, match=expected):
-            retire(store, here, wanted, None, "ann", "why")
-    rotate_signing(store, here, "ann", "why")
+            retire(store, settings, target, None, "ann", "why")
+    rotate_signing(store, settings, "ann", "why")
     with pytest.raises(RotationRefusedError, match="signed the champion"):
-        retire(store, here, old, tmp_path, "ann", "why")
-    verify(here, b"x", signature)
-    retire(store, here, old, tmp_path / "gone", "ann", "why")
+        retire(store, settings, old, tmp_path, "ann", "why")
+    verify(settings, b"x", signature)
+    retire(store, settings, old, tmp_path / "gone", "ann", "why")
     assert [row["state"] for row in signing_rows(store)] == ["retired", "in use"]
     with pytest.raises(SignatureRefusedError):
-        verify(here, b"x", signature)
-    check(store, here)
+        verify(settings, b"x", signature)
+    check(store, settings)
 
 
 def test_a_rotation_that_was_killed_after_its_commit_is_finished_by_the_next_process(
-    store: Engine, here: Settings, monkeypatch: pytest.MonkeyPatch
+    store: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, rename = key_of(here), Path.replace
+    old, rename = key_of(settings), Path.replace
 
     def killed(path: Path, target: Path) -> Path:
         if path.name.endswith(".next"):
@@ -82,90 +82,90 @@ def test_a_rotation_that_was_killed_after_its_commit_is_finished_by_the_next_pro
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        rotate_signing(store, here, "ann", "why")
+        rotate_signing(store, settings, "ann", "why")
     monkeypatch.undo()
-    assert (key_of(here), len(signing_rows(store))) == (old, 2)
-    settings = Settings(var=here.var)
+    assert (key_of(settings), len(signing_rows(store))) == (old, 2)
+    settings = Settings(var=settings.var)
     check(store, settings)
     assert fingerprint(SIGNING, key_of(settings)) == signing_rows(store)[-1]["fingerprint"]
-    assert not (here.var / FOLDER / "signing-key.next").exists()
+    assert not (settings.var / FOLDER / "signing-key.next").exists()
 
 
-def test_a_rotation_that_was_killed_before_its_commit_has_changed_nothing(store: Engine, here: Settings) -> None:
-    old = key_of(here)
+def test_a_rotation_that_was_killed_before_its_commit_has_changed_nothing(store: Engine, settings: Settings) -> None:
+    old = key_of(settings)
 
     @event.listens_for(store, "commit")
     def killed(_connection: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rotate_signing(store, here, "ann", "why")
+        rotate_signing(store, settings, "ann", "why")
     event.remove(store, "commit", killed)
-    check(store, here)
-    assert (key_of(here), len(signing_rows(store))) == (old, 1)
-    rotate_signing(store, here, "ann", "again")
+    check(store, settings)
+    assert (key_of(settings), len(signing_rows(store))) == (old, 1)
+    rotate_signing(store, settings, "ann", "again")
     assert len(signing_rows(store)) == 2
 
 
 def test_a_key_of_the_environment_is_replaced_there(
-    store: Engine, here: Settings, monkeypatch: pytest.MonkeyPatch
+    store: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = key_of(here)
+    old = key_of(settings)
     monkeypatch.setenv("TAILORBIRD_SECRET_SIGNING_KEY", old)
     with pytest.raises(RotationRefusedError, match="TAILORBIRD_SECRET_SIGNING_KEY holds the key that is in use"):
-        rotate_signing(store, here, "ann", "why")
+        rotate_signing(store, settings, "ann", "why")
     monkeypatch.setenv("TAILORBIRD_SECRET_SIGNING_KEY", "ab" * 32)
     with pytest.raises(InstallationRefusedError, match="is not the one of"):
-        check(store, here)
-    rotate_signing(store, here, "ann", "why")
-    check(store, here)
+        check(store, settings)
+    rotate_signing(store, settings, "ann", "why")
+    check(store, settings)
     monkeypatch.delenv("TAILORBIRD_SECRET_SIGNING_KEY")
     with pytest.raises(InstallationRefusedError, match="is not the one of"):
-        check(store, here)
+        check(store, settings)
 
 
-def test_a_lost_key_is_replaced(store: Engine, here: Settings) -> None:
-    signature = sign(here, b"x")
-    (here.var / FOLDER / SIGNING).unlink()
+def test_a_lost_key_is_replaced(store: Engine, settings: Settings) -> None:
+    signature = sign(settings, b"x")
+    (settings.var / FOLDER / SIGNING).unlink()
     with pytest.raises(InstallationRefusedError, match="keys rotate signing --reason"):
-        check(store, here)
-    rotate_signing(store, here, "ann", "lost")
-    check(store, here)
-    verify(here, b"x", signature)
+        check(store, settings)
+    rotate_signing(store, settings, "ann", "lost")
+    check(store, settings)
+    verify(settings, b"x", signature)
 
 
-def test_a_host_without_the_pseudonym_key_rotates_nothing(store: Engine, here: Settings) -> None:
-    stranger = Settings(var=here.var.with_name("stranger"))
+def test_a_host_without_the_pseudonym_key_rotates_nothing(store: Engine, settings: Settings) -> None:
+    stranger = Settings(var=settings.var.with_name("stranger"))
     with pytest.raises(InstallationRefusedError, match=r"pseudonym-key .* is not here"):
         rotate_signing(store, stranger, "ann", "why")
     assert len(signing_rows(store)) == 1
     assert not stranger.var.exists()
 
 
-def test_a_database_restored_from_before_a_rotation_records_the_newer_key(store: Engine, here: Settings) -> None:
-    rotate_signing(store, here, "ann", "why")
-    newer = key_of(here)
+def test_a_database_restored_from_before_a_rotation_records_the_newer_key(store: Engine, settings: Settings) -> None:
+    rotate_signing(store, settings, "ann", "why")
+    newer = key_of(settings)
     with store.begin() as connection:
         connection.execute(text("DELETE FROM installation_fingerprints WHERE generation = 2"))
     with pytest.raises(InstallationRefusedError, match=r"newer than the database.*keys rotate signing"):
-        check(store, here)
-    rotate_signing(store, here, "ann", "restored")
-    check(store, here)
-    assert (key_of(here), len(signing_rows(store))) == (newer, 2)
+        check(store, settings)
+    rotate_signing(store, settings, "ann", "restored")
+    check(store, settings)
+    assert (key_of(settings), len(signing_rows(store))) == (newer, 2)
 
 
 def test_another_host_learns_of_a_rotation_and_of_its_end(
-    store: Engine, here: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signature, old = sign(here, b"x"), signing_rows(store)[0]["fingerprint"]
-    rotate_signing(store, here, "ann", "why")
+    signature, old = sign(settings, b"x"), signing_rows(store)[0]["fingerprint"]
+    rotate_signing(store, settings, "ann", "why")
     for name in (SIGNING, "pseudonym-key"):
         variable = f"TAILORBIRD_SECRET_{name.upper().replace('-', '_')}"
-        monkeypatch.setenv(variable, (here.var / FOLDER / name).read_text().strip())
+        monkeypatch.setenv(variable, (settings.var / FOLDER / name).read_text().strip())
     monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "second"))
     check(store, load())
     verify(load(), b"x", signature)
-    retire(store, here, old, None, "ann", "why")
+    retire(store, settings, old, None, "ann", "why")
     check(store, load())
     with pytest.raises(SignatureRefusedError):
         verify(load(), b"x", signature)

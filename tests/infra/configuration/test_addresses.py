@@ -76,10 +76,10 @@ def _settings() -> object:
 
 
 def _services() -> object:
-    found = endpoints.endpoints(load())
+    resolved = endpoints.endpoints(load())
     hidden = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD", DATABASE, *_OPAQUE}
-    environment = {name: value for name, value in found.environment.items() if name not in hidden}
-    return found, environment, found.docs_page, found.mlflow_tracking_uri, startup.reachable(load())
+    environment = {name: value for name, value in resolved.environment.items() if name not in hidden}
+    return resolved, environment, resolved.docs_page, resolved.mlflow_tracking_uri, startup.reachable(load())
 
 
 _OPAQUE = {f"TAILORBIRD_{name}" for name in ("WEBHOOK_URL", "METRICS_URL", "PREFECT_PAGE", "DOCS_URL", "ALERTS")}
@@ -184,11 +184,11 @@ def test_prefect_and_mlflow_get_the_login_apart_from_the_address(tmp_path: Path)
         "prefect_api_url": "http://me:p%40ss@prefect/api",
         "mlflow_tracking_uri": "http://you:%3F@mlflow",
     }
-    found = endpoints.endpoints(Settings(var=tmp_path, database_url="postgresql://db/shop", **given))
-    assert (found.prefect_api_url, found.mlflow_tracking_uri) == ("http://prefect/api", "http://mlflow")
-    assert found.environment["PREFECT_API_AUTH_STRING"] == "me:p@ss"
-    assert found.environment["MLFLOW_TRACKING_USERNAME"] == "you"
-    assert found.environment["MLFLOW_TRACKING_PASSWORD"] == "?"
+    resolved = endpoints.endpoints(Settings(var=tmp_path, database_url="postgresql://db/shop", **given))
+    assert (resolved.prefect_api_url, resolved.mlflow_tracking_uri) == ("http://prefect/api", "http://mlflow")
+    assert resolved.environment["PREFECT_API_AUTH_STRING"] == "me:p@ss"
+    assert resolved.environment["MLFLOW_TRACKING_USERNAME"] == "you"
+    assert resolved.environment["MLFLOW_TRACKING_PASSWORD"] == "?"
 
 
 def test_an_endpoint_that_cannot_be_read_is_refused_with_the_form_of_one(monkeypatch: pytest.MonkeyPatch) -> None:

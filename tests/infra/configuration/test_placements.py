@@ -16,10 +16,10 @@ def of(folder: Path, content: str | bytes) -> Settings:
 
 
 def test_placements_for_the_usual_places_come_along() -> None:
-    found = configured(Settings(placements=""))
-    assert list(found) == SHIPPED
-    assert [found[name].policy for name in SHIPPED[:3]] == ["mix", "repurchase", "discover"]
-    assert [(found[name].subject, found[name].method) for name in SHIPPED[3:]] == [
+    placements = configured(Settings(placements=""))
+    assert list(placements) == SHIPPED
+    assert [placements[name].policy for name in SHIPPED[:3]] == ["mix", "repurchase", "discover"]
+    assert [(placements[name].subject, placements[name].method) for name in SHIPPED[3:]] == [
         ("item", "similarity"),
         ("item", "co_purchase"),
     ]
@@ -46,10 +46,10 @@ def test_a_file_that_is_not_there_or_cannot_be_read_says_what_to_mend(tmp_path: 
 
 def test_a_fault_is_told_by_its_place(tmp_path: Path) -> None:
     settings = of(tmp_path, "[home]\nk = 0\n[home.rules]\nboost = [{ brand = ['A'], by = -1 }]\nhide = { buy = 3 }\n")
-    with pytest.raises(PlacementError) as told:
+    with pytest.raises(PlacementError) as error:
         configured(settings)
     for fault in ("home.k: ", "home.rules.boost.0.by: ", "home.rules.hide.buy: "):
-        assert fault in str(told.value)
+        assert fault in str(error.value)
 
 
 def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_one(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_limits_of_the_gate_are_set_one_by_one(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("value", "message"),
     [
         ('{"group_mrgin": 0.1}', "there is no limit group_mrgin; there are users, group_users, group_margin"),
         ('{"group_margin": 2}', "group_margin is a share: from 0 to 1"),
@@ -52,9 +52,9 @@ def test_limits_of_the_gate_are_set_one_by_one(monkeypatch: pytest.MonkeyPatch) 
         ("0.1", "write it as JSON"),
     ],
 )
-def test_limits_that_cannot_be_held_are_named(monkeypatch: pytest.MonkeyPatch, said: str, told: str) -> None:
-    monkeypatch.setenv("TAILORBIRD_GATE", said)
-    with pytest.raises(SettingsRefusedError, match=told) as refusal:
+def test_limits_that_cannot_be_held_are_named(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
+    monkeypatch.setenv("TAILORBIRD_GATE", value)
+    with pytest.raises(SettingsRefusedError, match=message) as refusal:
         load()
     assert str(refusal.value).startswith("TAILORBIRD_GATE: ")
 

@@ -25,8 +25,8 @@ def started(settings: Settings) -> None:
     """Note that a worker and a reconciler run with these settings; this process stands for both."""
     me = psutil.Process()
     service = Service("", 0, Running(me.pid, me.create_time()))
-    named = {settings_file.VARIABLE: str(settings.settings_file or settings_file.NO_FILE)}
-    worker = replace(service, settings=settings_in_use.overrides(settings) | named)
+    variables = {settings_file.VARIABLE: str(settings.settings_file or settings_file.NO_FILE)}
+    worker = replace(service, settings=settings_in_use.overrides(settings) | variables)
     state_file.store(
         settings.var, {"worker": worker, "reconciler": replace(service, settings=settings_in_use.described(settings))}
     )
@@ -123,8 +123,8 @@ def test_json_holds_everything(folder: Path, capsys: pytest.CaptureFixture[str])
 
     (folder / settings_file.NAME).write_text('review = "auto"\n')
     show(as_json=True)
-    found = {entry["key"]: entry for entry in json.loads(capsys.readouterr().out)}
-    assert found["review"] == {
+    rows = {entry["key"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert rows["review"] == {
         "key": "review",
         "variable": "TAILORBIRD_REVIEW",
         "value": "auto",

@@ -52,14 +52,14 @@ def test_only_processors_that_the_process_may_use_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("granted", "found"), [("150000 100000", 1.5), ("400000 100000", 4.0), ("max 100000", None), ("", None)]
+    ("granted", "expected"), [("150000 100000", 1.5), ("400000 100000", 4.0), ("max 100000", None), ("", None)]
 )
-def test_the_quota_of_the_control_group_is_read(tmp_path: Path, granted: str, found: float | None) -> None:
+def test_the_quota_of_the_control_group_is_read(tmp_path: Path, granted: str, expected: float | None) -> None:
     own, group = tmp_path / "cgroup", tmp_path / "groups" / "shop.slice"
     own.write_text("1:name=systemd:/ignored\n0::/shop.slice\n")
     group.mkdir(parents=True)
     (group / "cpu.max").write_text(granted)
-    assert _quota(own, tmp_path / "groups") == found
+    assert _quota(own, tmp_path / "groups") == expected
 
 
 def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:

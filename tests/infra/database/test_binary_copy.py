@@ -39,14 +39,18 @@ def stored(store: Engine, *parts: Lists) -> dict[str, Any]:
 
 def test_every_number_and_word_arrives_as_it_was(store: Engine) -> None:
     subjects = ["a" * 64, "b" * 64, "", "ü", "日本\tx\\N", "c"]
-    said = lists(subjects, [5, 5, 3, 0, 1, 5], ["", "", "few", "none", "fèw", ""], 5)
-    found = stored(store, said)
-    assert found.keys() == set(subjects)
+    given = lists(subjects, [5, 5, 3, 0, 1, 5], ["", "", "few", "none", "fèw", ""], 5)
+    stored_lists = stored(store, given)
+    assert stored_lists.keys() == set(subjects)
     for at, subject in enumerate(subjects):
-        row, n = found[subject], int(said.lengths[at])
-        assert (row.batch_id, row.items, row.reasons) == (7, said.items[at, :n].tolist(), said.reasons[at, :n].tolist())
-        assert np.array_equal(np.array(row.scores, dtype=np.float32), said.scores[at, :n])
-        assert row.short == (said.short[at] or None)
+        row, n = stored_lists[subject], int(given.lengths[at])
+        assert (row.batch_id, row.items, row.reasons) == (
+            7,
+            given.items[at, :n].tolist(),
+            given.reasons[at, :n].tolist(),
+        )
+        assert np.array_equal(np.array(row.scores, dtype=np.float32), given.scores[at, :n])
+        assert row.short == (given.short[at] or None)
 
 
 def test_what_goes_wrong_while_pieces_are_made_is_told_as_it_is_and_nothing_is_stored(store: Engine) -> None:
@@ -61,6 +65,6 @@ def test_what_goes_wrong_while_pieces_are_made_is_told_as_it_is_and_nothing_is_s
 
 def test_many_pieces_and_no_pieces_are_rows_all_the_same(store: Engine) -> None:
     assert stored(store) == {}
-    nobody = lists([], [], [], 4)
+    no_lists = lists([], [], [], 4)
     parts = [lists([f"{part} {n}" for n in range(3000)], [50] * 3000, [""] * 3000, 50, part) for part in range(3)]
-    assert len(stored(store, nobody, *parts)) == 9000
+    assert len(stored(store, no_lists, *parts)) == 9000

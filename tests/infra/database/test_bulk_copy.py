@@ -42,8 +42,8 @@ def test_hostile_text_comes_back_from_arrays_too(connection: Connection) -> None
     lists = [words, [], *([word] for word in words)]
     written = [array(pa.array(texts, pa.string())) for texts in lists]
     copy(connection, "kept", ("n", "words"), enumerate(written))
-    found = connection.execute(text("SELECT words FROM kept ORDER BY n")).scalars().all()
-    assert found == lists
+    rows = connection.execute(text("SELECT words FROM kept ORDER BY n")).scalars().all()
+    assert rows == lists
 
 
 def test_a_row_that_is_there_is_replaced_but_for_what_is_said_otherwise(connection: Connection) -> None:
@@ -51,8 +51,8 @@ def test_a_row_that_is_there_is_replaced_but_for_what_is_said_otherwise(connecti
     assert upsert(connection, GOODS, names, [("a", 1, "first"), ("b", 2, None)]) == 2
     connection.commit()
     upsert(connection, GOODS, names, [("a", 9, "second"), ("c", 3, "new")], {"note": "goods.note"})
-    found = connection.execute(text("SELECT * FROM goods ORDER BY id")).all()
-    assert found == [("a", 9, "first"), ("b", 2, None), ("c", 3, "new")]
+    rows = connection.execute(text("SELECT * FROM goods ORDER BY id")).all()
+    assert rows == [("a", 9, "first"), ("b", 2, None), ("c", 3, "new")]
 
 
 def test_a_piece_of_a_table_without_rows_writes_nothing(connection: Connection) -> None:
@@ -65,8 +65,8 @@ def test_a_row_that_is_there_stays_as_it_is_beside_new_ones(connection: Connecti
     insert_new(connection, GOODS, pa.table({"id": ["a"], "price": [1], "note": ["first"]}))
     rows = pa.table({"id": [*HOSTILE[1:-1], "a"], "price": [2] * 9, "note": [*HOSTILE[1:-1], "second"]})
     insert_new(connection, GOODS, rows)
-    found = dict(connection.execute(text("SELECT id, note FROM goods")).all())
-    assert found == {word: word for word in HOSTILE[1:-1]} | {"a": "first"}
+    stored = dict(connection.execute(text("SELECT id, note FROM goods")).all())
+    assert stored == {word: word for word in HOSTILE[1:-1]} | {"a": "first"}
 
 
 def test_an_empty_text_and_none_at_all_are_two_things(connection: Connection) -> None:
@@ -82,19 +82,19 @@ def test_what_was_copied_goes_with_its_transaction(connection: Connection, empty
 
 
 def test_hostile_text_and_nulls_are_read_as_they_are(connection: Connection) -> None:
-    kept = Table("kept", MetaData(), Column("n", Integer), Column("word", Text))
+    table = Table("kept", MetaData(), Column("n", Integer), Column("word", Text))
     copy(connection, "kept", ("n", "word"), [*enumerate(HOSTILE), (None, "nameless")])
     kinds = {"n": pa.int64(), "word": pa.string()}
-    found = read_table(connection, select(kept).order_by(kept.c.n.nulls_last()), kinds)
-    assert found.to_pydict() == {"n": [*range(len(HOSTILE)), None], "word": [*HOSTILE, "nameless"]}
-    words = select(kept.c.word).where(kept.c.word.in_(['100% "%(n)s"', *HOSTILE]) | kept.c.word.is_(None))
-    told = read_table(connection, words.order_by(kept.c.n), {"word": pa.string()})
-    assert told["word"].to_pylist() == HOSTILE
+    rows = read_table(connection, select(table).order_by(table.c.n.nulls_last()), kinds)
+    assert rows.to_pydict() == {"n": [*range(len(HOSTILE)), None], "word": [*HOSTILE, "nameless"]}
+    words = select(table.c.word).where(table.c.word.in_(['100% "%(n)s"', *HOSTILE]) | table.c.word.is_(None))
+    texts = read_table(connection, words.order_by(table.c.n), {"word": pa.string()})
+    assert texts["word"].to_pylist() == HOSTILE
 
 
 def test_flags_and_moments_are_read_and_a_query_may_find_nothing(connection: Connection) -> None:
     moment = datetime(2024, 6, 1, 10, 30, 0, 123456, UTC)
-    said = select(literal(True).label("yes"), literal(False).label("no"), literal(moment).label("at"))
+    statement = select(literal(True).label("yes"), literal(False).label("no"), literal(moment).label("at"))
     kinds = {"yes": pa.bool_(), "no": pa.bool_(), "at": pa.timestamp("us", tz="UTC")}
-    assert read_table(connection, said, kinds).to_pylist() == [{"yes": True, "no": False, "at": moment}]
-    assert read_table(connection, said.where(false()), kinds).schema == pa.schema(kinds)
+    assert read_table(connection, statement, kinds).to_pylist() == [{"yes": True, "no": False, "at": moment}]
+    assert read_table(connection, statement.where(false()), kinds).schema == pa.schema(kinds)

@@ -28,8 +28,8 @@ def test_several_processes_may_migrate_at_once(empty_database: str) -> None:
     environment = os.environ | {"DATABASE": empty_database}
     command = [sys.executable, "-c", MIGRATE]
     running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [process.communicate()[1] for process in running]
-    assert [process.returncode for process in running] == [0, 0, 0], said
+    outputs = [process.communicate()[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], outputs
     with engine(empty_database).connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM recommendations_by_user_id")).scalar() == 0
 
@@ -37,8 +37,8 @@ def test_several_processes_may_migrate_at_once(empty_database: str) -> None:
 def test_a_server_that_takes_the_connection_and_stays_silent_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PGCONNECT_TIMEOUT", raising=False)
     monkeypatch.setattr(database, "_CONNECT_SECONDS", 2)  # the least that libpq knows
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/x"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"postgresql://u:p@127.0.0.1:{server.getsockname()[1]}/x"
         with pytest.raises(OperationalError) as error:
             engine(address).connect()
     assert str(explain(error.value)).startswith("The database went away or cannot be reached (")

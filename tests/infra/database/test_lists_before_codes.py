@@ -51,9 +51,9 @@ def fill(connection: Connection) -> None:
             {"placement": placement, "run": f"run {batch_id}", "version": batch_id},
         )
         connection.execute(text(f"CREATE TABLE {table} (LIKE recommendations INCLUDING DEFAULTS)"))
-        for key, said in lists.items():
+        for key, entries in lists.items():
             row = {"batch": batch_id, "key": key}
-            row |= {name: [entry[at] for entry in said] for at, name in enumerate(("items", "scores", "reasons"))}
+            row |= {name: [entry[at] for entry in entries] for at, name in enumerate(("items", "scores", "reasons"))}
             arrays = "CAST(:items AS text[]), CAST(:scores AS real[]), CAST(:reasons AS text[])"
             connection.execute(text(f"INSERT INTO {table} VALUES (:batch, :key, {arrays})"), row)
         connection.execute(text(f"ALTER TABLE {table} ADD PRIMARY KEY (batch_id, user_key)"))

@@ -23,9 +23,9 @@ def test_a_pseudonym_is_a_keyed_hash() -> None:
 
 @pytest.mark.parametrize("key", [KEY, b"", b"\0", b"x" * 64, b"y" * 65])
 def test_many_pseudonyms_at_once_are_the_same_as_one_by_one(key: bytes) -> None:
-    said = ["900", "Zoë 雪", "", "'; --", "a\nb", "x" * 1000, *map(str, range(30_000))]
-    found = pseudonyms(pa.array([*said, None]), key).to_pylist()
-    assert found == [*(pseudonym(user_id, key) for user_id in said), None]
+    ids = ["900", "Zoë 雪", "", "'; --", "a\nb", "x" * 1000, *map(str, range(30_000))]
+    keys = pseudonyms(pa.array([*ids, None]), key).to_pylist()
+    assert keys == [*(pseudonym(user_id, key) for user_id in ids), None]
 
 
 def test_a_user_is_found_by_the_raw_id_and_remembered_once(database: str) -> None:

@@ -7,7 +7,7 @@ from infra.keys.signing import SignatureRefusedError, SigningKeyError, public_ke
 
 SEED = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
 PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-OF_NOTHING = (
+OF_EMPTY_MESSAGE = (
     "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24"
     "655141438e7a100b"
 )
@@ -22,14 +22,14 @@ def no_keys_from_outside(own_var: Path) -> Path:
 def test_signatures_are_those_of_the_standard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_SECRET_SIGNING_KEY", SEED)
     assert public_key(load()) == PUBLIC
-    assert sign(load(), b"").hex() == OF_NOTHING
+    assert sign(load(), b"").hex() == OF_EMPTY_MESSAGE
 
 
 def test_a_key_of_the_standard_is_believed_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SignatureRefusedError, match="no key is known here"):
-        verify(load(), b"", bytes.fromhex(OF_NOTHING))
+        verify(load(), b"", bytes.fromhex(OF_EMPTY_MESSAGE))
     monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", PUBLIC.upper())
-    verify(load(), b"", bytes.fromhex(OF_NOTHING))
+    verify(load(), b"", bytes.fromhex(OF_EMPTY_MESSAGE))
 
 
 def test_what_was_signed_here_is_believed_and_nothing_near_it() -> None:
@@ -69,9 +69,9 @@ def test_several_keys_are_trusted_while_they_are_rotated(tmp_path: Path, monkeyp
 
 def test_a_key_that_is_none_is_told_by_its_name_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_SECRET_SIGNING_KEY", "hidden")
-    with pytest.raises(SigningKeyError, match="64 hex digits: correct or unset TAILORBIRD_SECRET_SIGNING_KEY") as told:
+    with pytest.raises(SigningKeyError, match="64 hex digits: correct or unset TAILORBIRD_SECRET_SIGNING_KEY") as error:
         sign(load(), b"x")
-    assert "hidden" not in str(told.value)
+    assert "hidden" not in str(error.value)
     monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", f"{PUBLIC},short")
     with pytest.raises(SettingsRefusedError, match="TAILORBIRD_SIGNING_PUBLIC_KEY"):
         load()

@@ -95,15 +95,15 @@ def test_a_version_goes_on_saying_what_it_said(lake: Lake) -> None:
     assert ids(lake, table.version()) == ["e1"]
 
 
-@pytest.mark.parametrize("kept", [(), ("e1",)])
-def test_a_removed_batch_leaves_no_row_and_can_come_again(lake: Lake, kept: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("remaining", [(), ("e1",)])
+def test_a_removed_batch_leaves_no_row_and_can_come_again(lake: Lake, remaining: tuple[str, ...]) -> None:
     lake.append_events(events("other", "e0"), "other", 0)
-    mine = "o'brien's"
-    lake.append_events(events(mine, *kept), mine, 0)
-    lake.remove_batch(mine)
+    batch = "o'brien's"
+    lake.append_events(events(batch, *remaining), batch, 0)
+    lake.remove_batch(batch)
     assert ids(lake) == ["e0"]
-    assert (lake.committed_chunk(mine), lake.committed_chunk("other")) == (-1, 0)
-    lake.append_events(events(mine, "e1"), mine, 0)
+    assert (lake.committed_chunk(batch), lake.committed_chunk("other")) == (-1, 0)
+    lake.append_events(events(batch, "e1"), batch, 0)
     assert ids(lake) == ["e0", "e1"]
 
 
@@ -131,8 +131,8 @@ def three_months(batch_id: str, chunk: int) -> pa.Table:
 def rows(lake: Lake, version: int | None = None) -> list[dict[str, Any]]:
     """Every row, read as an engine reads them: from the files."""
     tables = [pq.read_table(file, partitioning=None) for file in lake.event_files(version)]
-    found: list[dict[str, Any]] = pa.concat_tables(tables).sort_by("event_id").to_pylist()
-    return found
+    stored: list[dict[str, Any]] = pa.concat_tables(tables).sort_by("event_id").to_pylist()
+    return stored
 
 
 def on_disk(lake: Lake) -> set[Path]:
@@ -190,10 +190,10 @@ def test_after_compaction_and_a_checkpoint_a_repeat_of_a_chunk_is_still_known(tm
 
 def test_files_of_versions_that_a_data_set_names_stay_and_the_others_go(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path)
-    named = rows(lake, 2)
+    version_rows = rows(lake, 2)
     done = compacted(lake, datetime.now(UTC), 0, [2, 999])
     assert done.files_deleted == 9
-    assert rows(lake, 2) == named
+    assert rows(lake, 2) == version_rows
     assert on_disk(lake) == {Path(file) for file in [*lake.event_files(), *lake.event_files(2)]}
     assert compacted(lake, datetime.now(UTC), 0, []).files_deleted == 9
     assert on_disk(lake) == {Path(file) for file in lake.event_files()}

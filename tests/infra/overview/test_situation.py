@@ -46,34 +46,33 @@ def review(connection: Connection, version: int, passed: bool) -> None:
 
 
 def test_the_first_way_from_nothing_to_lists_is_read_step_by_step(installation: Installation) -> None:
-    here = installation
 
     def stage() -> Stage:
-        return step(here.engine, here.settings).stage
+        return step(installation.engine, installation.settings).stage
 
     def change(*statements: Any) -> None:
-        with here.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             for statement in statements:
                 if callable(statement):
                     statement(connection)
                 else:
                     connection.execute(statement)
 
-    assert read(here.engine, here.settings) == Situation()
+    assert read(installation.engine, installation.settings) == Situation()
     change(lambda c: ingest(c, "b0", 60, "items"))
     assert stage() is Stage.NO_EVENTS
     change(lambda c: ingest(c, "b1", 900))
     assert stage() is Stage.INGESTED
     change(insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
     assert stage() is Stage.DATASET
-    assert "tailorbird search" in step(here.engine, here.settings).also
-    found = {"dataset_version": "d1", "model": "als", "study": "s", "config": {}, "ndcg_10": 0.1, "trials": 2}
-    change(insert(search_results).values(found))
-    assert (stage(), step(here.engine, here.settings).also) == (Stage.DATASET, "")
+    assert "tailorbird search" in step(installation.engine, installation.settings).also
+    state = {"dataset_version": "d1", "model": "als", "study": "s", "config": {}, "ndcg_10": 0.1, "trials": 2}
+    change(insert(search_results).values(state))
+    assert (stage(), step(installation.engine, installation.settings).also) == (Stage.DATASET, "")
     change(lambda c: train(c, ("als", "two_stage")))
-    assert "2 models are trained" in (why_not("score", here.engine, here.settings) or "")
+    assert "2 models are trained" in (why_not("score", installation.engine, installation.settings) or "")
     change(lambda c: review(c, 1, False))
-    assert "refused version 1 (size)" in (why_not("score", here.engine, here.settings) or "")
+    assert "refused version 1 (size)" in (why_not("score", installation.engine, installation.settings) or "")
     change(lambda c: ingest(c, "b2", 10))
     assert stage() is Stage.NEWER_EVENTS
     change(text("DELETE FROM ingest_batches WHERE batch_id = 'b2'"), lambda c: review(c, 2, True))
@@ -83,35 +82,34 @@ def test_the_first_way_from_nothing_to_lists_is_read_step_by_step(installation: 
     assert stage() is Stage.EXPIRED
     change(closed.values(decision="approved", reviewer="ann", via="command"))
     change(insert(promotions).values(previous_promotion_id=0, model_version=2, kind="als", **ORIGIN))
-    found = read(here.engine, here.settings)
-    assert (step(here.engine, here.settings).stage, found.champion) == (Stage.NO_LISTS, 2)
-    assert "home" in found.without_lists
-    assert why_not("score", here.engine, here.settings) is None
+    state = read(installation.engine, installation.settings)
+    assert (step(installation.engine, installation.settings).stage, state.champion) == (Stage.NO_LISTS, 2)
+    assert "home" in state.without_lists
+    assert why_not("score", installation.engine, installation.settings) is None
 
 
 def test_only_events_that_came_since_the_data_set_are_new(installation: Installation) -> None:
-    here = installation
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         ingest(connection, "b1", 900)
         for number in range(3):
             row = {"batch_id": "b1", "row_number": number, "chunk": 0, "rule_ids": [], "payload": {}}
             connection.execute(insert(quarantine).values(row))
         connection.execute(insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
-    assert read(here.engine, here.settings).new_events == 0
-    with here.engine.begin() as connection:
+    assert read(installation.engine, installation.settings).new_events == 0
+    with installation.engine.begin() as connection:
         ingest(connection, "b2", 0)
         ingest(connection, "b3", 40, "users")
         ingest(connection, "b4", 7)
         replayed = "UPDATE quarantine SET outcome = 'replayed', replayed_at = clock_timestamp() WHERE row_number < 2"
         connection.execute(text(replayed))
         connection.execute(text("UPDATE ingest_batches SET finished_at = clock_timestamp() WHERE batch_id = 'b1'"))
-    now = read(here.engine, here.settings)
+    now = read(installation.engine, installation.settings)
     assert (now.new_events, now.retrain_due) == (7 + 2, False)
-    settings = here.settings.model_copy(update={"retrain_after_share": 0.009})
-    assert read(here.engine, settings).retrain_due
-    with here.engine.begin() as connection:
+    settings = installation.settings.model_copy(update={"retrain_after_share": 0.009})
+    assert read(installation.engine, settings).retrain_due
+    with installation.engine.begin() as connection:
         connection.execute(text("UPDATE datasets SET created_at = now() - interval '14 days 1 hour'"))
-    assert 14 < read(here.engine, here.settings).dataset_days < 14.1
+    assert 14 < read(installation.engine, installation.settings).dataset_days < 14.1
 
 
 def test_lists_of_another_version_and_old_ones_are_out_of_date(
@@ -148,13 +146,12 @@ def test_lists_of_another_version_and_old_ones_are_out_of_date(
 
 
 def test_a_version_is_left_by_a_rollback_until_it_or_a_newer_one_is_promoted(installation: Installation) -> None:
-    here = installation
 
     def promote(follows: int, version: int, **more: Any) -> tuple[int | None, bool]:
-        with here.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             row = ORIGIN | {"previous_promotion_id": follows, "model_version": version, "kind": "als"} | more
             connection.execute(insert(promotions).values(row))
-        now = read(here.engine, here.settings)
+        now = read(installation.engine, installation.settings)
         return now.rolled_back_version, now.rolled_back_overridden
 
     assert promote(0, 1) == (None, False)
@@ -187,12 +184,12 @@ def test_undone_batches_are_named_until_newer_data_sets_and_champions_replace_th
         entry = {"action": "undo", "subject": "b1", "actor": "ann", "reason": "twice", "at": text("clock_timestamp()")}
         connection.execute(insert(audit_log).values(**entry))
         connection.execute(text("UPDATE ingest_batches SET status = 'undone' WHERE batch_id = 'b1'"))
-    found = step(made, installation.settings)
-    assert found.situation == "Data set d1 and version 2, the champion, still contain batch b1, which is undone."
-    assert found.command == "tailorbird features"
+    state = step(made, installation.settings)
+    assert state.situation == "Data set d1 and version 2, the champion, still contain batch b1, which is undone."
+    assert state.command == "tailorbird features"
     built("d2")
-    found_now = read(made, installation.settings)
-    assert (found_now.undone_in_dataset, found_now.undone_in_champion) == ((), ("b1",))
+    state_now = read(made, installation.settings)
+    assert (state_now.undone_in_dataset, state_now.undone_in_champion) == ((), ("b1",))
     assert step(made, installation.settings).stage is Stage.DATASET
 
 
@@ -226,5 +223,5 @@ def test_a_champion_before_that_contains_undone_batches_too_is_not_named(install
         entry = {"action": "undo", "subject": "b1", "actor": "ann", "reason": "twice", "at": text("clock_timestamp()")}
         connection.execute(insert(audit_log).values(**entry))
         connection.execute(text("UPDATE ingest_batches SET status = 'undone' WHERE batch_id = 'b1'"))
-    found = read(installation.engine, installation.settings)
-    assert (found.undone_in_champion, found.earlier) == (("b1",), None)
+    state = read(installation.engine, installation.settings)
+    assert (state.undone_in_champion, state.earlier) == (("b1",), None)

@@ -9,19 +9,19 @@ from infra.prefect_api.notification_blocks import AlertsRefusedError, addresses
 SLACK = "https://hooks.slack.com/services/T1AAAAAAA/B1AAAAAAA/cccccccccccccccccccccccc"
 
 
-def said(text: str) -> Settings:
+def settings_of(text: str) -> Settings:
     return Settings(alerts=SecretStr(text))
 
 
 def test_without_any_nobody_is_told() -> None:
-    assert addresses(said("")) == []
-    assert addresses(said(" ")) == []
+    assert addresses(settings_of("")) == []
+    assert addresses(settings_of(" ")) == []
 
 
 def test_several_are_told_apart_though_one_has_several_recipients() -> None:
     mail = "mailto://user:password@smtp.example?to=ops@example.com,dev@example.com"
-    found = addresses(said(f"block:slack-webhook/ops, {SLACK},{mail}, json://127.0.0.1:8080/alerts"))
-    assert found == ["block:slack-webhook/ops", SLACK, mail, "json://127.0.0.1:8080/alerts"]
+    entries = addresses(settings_of(f"block:slack-webhook/ops, {SLACK},{mail}, json://127.0.0.1:8080/alerts"))
+    assert entries == ["block:slack-webhook/ops", SLACK, mail, "json://127.0.0.1:8080/alerts"]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,6 @@ def test_several_are_told_apart_though_one_has_several_recipients() -> None:
 )
 def test_what_no_alert_can_be_sent_to_is_refused_by_its_place_and_not_repeated(wrong: str) -> None:
     with pytest.raises(AlertsRefusedError, match=r"entry 2 cannot be read. Write a block") as refusal:
-        addresses(said(f"{SLACK},{wrong}" if "://" in wrong or "block" in wrong else f"{SLACK},block:{wrong}"))
+        addresses(settings_of(f"{SLACK},{wrong}" if "://" in wrong or "block" in wrong else f"{SLACK},block:{wrong}"))
     assert "hunter2" not in str(refusal.value)
-    assert "hunter2" not in repr(said(wrong))
+    assert "hunter2" not in repr(settings_of(wrong))

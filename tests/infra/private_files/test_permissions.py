@@ -96,8 +96,8 @@ def test_a_repair_that_was_interrupted_is_finished_by_the_next(tmp_path: Path, m
             raise KeyboardInterrupt
         chmod(path, mode)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(Path, "chmod", killed)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "chmod", killed)
         with pytest.raises(KeyboardInterrupt):
             permissions.repair(settings)
     permissions.repair(settings)

@@ -40,10 +40,10 @@ def test_a_folder_that_is_moved_into_place_stays(tmp_path: Path) -> None:
 def test_only_folders_of_killed_processes_are_removed(tmp_path: Path, other: subprocess.Popen[str]) -> None:
     assert other.stdout is not None
     theirs = Path(other.stdout.readline().strip())
-    with staged(tmp_path) as mine:
-        assert {mine, theirs} == set(tmp_path.iterdir())
+    with staged(tmp_path) as own_folder:
+        assert {own_folder, theirs} == set(tmp_path.iterdir())
     other.kill()
     other.communicate()
     assert (theirs / "half").exists()
-    with staged(tmp_path) as mine:
-        assert [mine] == list(tmp_path.iterdir())
+    with staged(tmp_path) as own_folder:
+        assert [own_folder] == list(tmp_path.iterdir())

@@ -44,9 +44,9 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_behind_goes_with_the_next_page_and_is_never_shown(tmp_path: Path) -> None:
     publish(tmp_path, "b1")
-    left = pages_folder(tmp_path) / ".incoming-left" / "new"
-    left.mkdir(parents=True)
-    (left / "about.json").write_text('{"batch_id": "x", "dataset": "x", "passed": true, "judged_at": ""}')
+    leftover = pages_folder(tmp_path) / ".incoming-left" / "new"
+    leftover.mkdir(parents=True)
+    (leftover / "about.json").write_text('{"batch_id": "x", "dataset": "x", "passed": true, "judged_at": ""}')
     assert names(tmp_path) == ["b1"]
     publish(tmp_path, "b2")
     assert sorted(path.name for path in pages_folder(tmp_path).iterdir()) == ["b1", "b2"]

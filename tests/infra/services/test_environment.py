@@ -108,16 +108,18 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
     }
     (tmp_path / "tailorbird.toml").touch()
     assert set(changed) == set(Settings.model_fields), "a new setting: give it a value of its own here"
-    wanted = Settings(**changed)
+    changed_settings = Settings(**changed)
     plain = Settings()
-    assert [name for name in changed if getattr(wanted, name) == getattr(plain, name) and name != "home"] == []
-    for command in clients(wanted):
+    assert [
+        name for name in changed if getattr(changed_settings, name) == getattr(plain, name) and name != "home"
+    ] == []
+    for command in clients(changed_settings):
         with monkeypatch.context() as process:
             for name in SECRETS:
                 process.delenv(name)
             for name, value in environment(command).items():
                 process.setenv(name, value)
-            assert Settings() == wanted.model_copy(update={"database_url": Settings().database_url})
+            assert Settings() == changed_settings.model_copy(update={"database_url": Settings().database_url})
             url = make_url(str(Settings().database_url and Settings().database_url.get_secret_value()))  # type: ignore[union-attr]
             assert (url.username, url.host, url.database) == ("me", "db.example", "shop")
 

@@ -82,8 +82,8 @@ def test_a_move_that_was_interrupted_loses_nothing(
         calls += 1
         return rename(path, target)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(Path, "rename", interrupted)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", interrupted)
         try:
             postgres_user.prepare(place)
         except KeyboardInterrupt:

@@ -169,7 +169,7 @@ def test_another_kind_of_server_at_a_given_address_does_not_count(settings: Sett
             update={"database_url": Settings(database_url=f"postgresql://a@127.0.0.1:{port}/b").database_url}
         )
         given = given.model_copy(update={"prefect_api_url": f"http://127.0.0.1:{port}/api"})
-        found = probes.reachable(given)
-        assert (found["postgres"], found["prefect"]) == (False, False)
+        answering = probes.reachable(given)
+        assert (answering["postgres"], answering["prefect"]) == (False, False)
         with pytest.raises(ServicesDownError, match=r"PREFECT_API_URL is set, but .* does not answer"):
             probes.check_given(given, "prefect", patience=0)

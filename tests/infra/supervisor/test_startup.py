@@ -61,7 +61,7 @@ def begin(var):
     current.begin(Settings(var=var), ["postgres"], lambda line: print(line, file=sys.stderr, flush=True))
     time.sleep(60)
 """
-NOTHING: dict[str, Any] = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
+NO_ADDRESSES: dict[str, Any] = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
 
 
 @dataclass
@@ -116,7 +116,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     (home / "flows").mkdir()
     for name in FLOWS:
         (home / "flows" / f"{name}.py").write_text(FLOW.format(name=name))
-    place = Place(Settings(var=home / "var", home=home, **NOTHING))
+    place = Place(Settings(var=home / "var", home=home, **NO_ADDRESSES))
     with ExitStack() as stack:
         for port in (4200, 4210, 5000):  # somebody else's, unless they are taken already
             try:
@@ -148,18 +148,18 @@ def begin(endpoints: Endpoints, name: str, seconds: float = 0) -> str:
     return str(prefect(endpoints, "POST", f"/deployments/{deployment['id']}/create_flow_run", run)["id"])
 
 
-def wait_for(endpoints: Endpoints, run: str, wanted: str) -> None:
+def wait_for(endpoints: Endpoints, run: str, expected: str) -> None:
     deadline = time.monotonic() + 120
-    while (seen := prefect(endpoints, "GET", f"/flow_runs/{run}")["state"]["type"]) != wanted:
+    while (seen := prefect(endpoints, "GET", f"/flow_runs/{run}")["state"]["type"]) != expected:
         assert time.monotonic() < deadline, f"the run is still {seen}"
         time.sleep(0.2)
 
 
 def test_ports_taken_by_others_are_passed_over_and_named(place: Place, running: Endpoints) -> None:
-    said = "\n".join(place.first)
-    assert re.search(r"Port 4200 is taken by another program; Prefect uses \d+", said)
-    assert re.search(r"Port 5000 is taken by another program; MLflow uses \d+", said)
-    assert re.search(r"Port 4210 is taken by another program; Data Docs uses \d+", said)
+    output = "\n".join(place.first)
+    assert re.search(r"Port 4200 is taken by another program; Prefect uses \d+", output)
+    assert re.search(r"Port 5000 is taken by another program; MLflow uses \d+", output)
+    assert re.search(r"Port 4210 is taken by another program; Data Docs uses \d+", output)
     assert ":4200" not in running.prefect_page
     assert running.prefect_page.startswith("http://127.0.0.1:")
 
@@ -173,10 +173,10 @@ def test_a_first_up_starts_nothing_twice_but_a_server_that_lost_its_port(place: 
 
 
 def test_every_deployment_is_there_with_its_docstring_and_the_worker_runs_it(place: Place, running: Endpoints) -> None:
-    found = prefect(running, "POST", "/deployments/filter", {})
-    wanted = {name: f"Pretends to {name}." for name in FLOWS if name != "demo"}
-    assert {d["name"]: d["description"] for d in found} == wanted
-    assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in found])
+    results = prefect(running, "POST", "/deployments/filter", {})
+    expected = {name: f"Pretends to {name}." for name in FLOWS if name != "demo"}
+    assert {d["name"]: d["description"] for d in results} == expected
+    assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in results])
     wait_for(running, begin(running, "ingest"), "COMPLETED")
     logs = {name: (place.settings.var / "log" / f"{name}.log").read_text() for name in ("deploy", "worker")}
     assert f"{running.prefect_page}/v2/deployments/deployment/" in logs["deploy"]
@@ -368,16 +368,16 @@ def test_given_services_are_used_and_only_data_docs_and_their_clients_are_starte
         )
     )
     try:
-        found = guest.up()
+        results = guest.up()
         assert [line.rpartition(" on port")[0] or line for line in guest.lines if "is taken" not in line] == [
             "Starting Data Docs",
             "Starting the worker",
             "Starting the reconciler",
         ]
         assert list(guest.pids()) == ["docs", "worker", "reconciler"]
-        assert found.database_url == running.database_url
-        assert found.prefect_page == running.prefect_page
-        assert found.prefect_login is found.mlflow_login is None
+        assert results.database_url == running.database_url
+        assert results.prefect_page == running.prefect_page
+        assert results.prefect_login is results.mlflow_login is None
         assert startup.reachable(guest.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), True)
         guest.up()
         assert guest.lines == ["Everything is already running"]
@@ -409,8 +409,8 @@ def test_a_given_service_that_does_not_answer_is_named_without_its_password(
 
 
 def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path: Path) -> None:
-    nothing = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
-    settings, lines = Settings(var=tmp_path, **nothing), list[str]()
+    no_addresses = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
+    settings, lines = Settings(var=tmp_path, **no_addresses), list[str]()
     with pytest.raises(ServicesDownError, match="tailorbird up"):
         startup.endpoints(settings)
     assert startup.reachable(settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), False)
@@ -451,7 +451,7 @@ def test_a_run_of_the_worker_reads_the_settings_file_and_not_the_shell(
     path = tmp_path / "tailorbird.toml"
     path.write_text('placements = "placements.toml"\nschedules.score-nightly = "0 2 * * *"\n')
     monkeypatch.setenv("TAILORBIRD_SETTINGS", str(path))
-    own = Place(Settings(var=place.settings.var, home=place.settings.home, **NOTHING))
+    own = Place(Settings(var=place.settings.var, home=place.settings.home, **NO_ADDRESSES))
     own.up()
     change = f"Setting placements changes from (not set) to {tmp_path / 'placements.toml'} (tailorbird.toml:1)"
     assert change in own.lines
@@ -464,7 +464,7 @@ def test_a_run_of_the_worker_reads_the_settings_file_and_not_the_shell(
     path.write_text('placements = "others.toml"\nschedules.score-nightly = "0 2 * * *"\n')
     assert str(tmp_path / "others.toml") in used()
     before = own.pids()
-    own = Place(Settings(var=place.settings.var, home=place.settings.home, **NOTHING))
+    own = Place(Settings(var=place.settings.var, home=place.settings.home, **NO_ADDRESSES))
     [row] = [row for row in settings_shown.rows(own.settings) if row.running]
     assert (row.key, row.running) == ("placements", {"reconciler": str(tmp_path / "placements.toml")})
     own.up()
@@ -474,7 +474,7 @@ def test_a_run_of_the_worker_reads_the_settings_file_and_not_the_shell(
     monkeypatch.delenv("TAILORBIRD_SETTINGS")
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setenv("TAILORBIRD_VAR", str(place.settings.var))
-    assert Settings(**NOTHING).settings_file == path
+    assert Settings(**NO_ADDRESSES).settings_file == path
     place.up()
     [nightly] = prefect(running, "GET", "/deployments/name/score/score")["schedules"]
     assert nightly["schedule"]["cron"] == "30 4 * * *"

@@ -43,13 +43,13 @@ def store(installation: Installation) -> Engine:
     return installation.engine
 
 
-def promote(here: Installation, liked: dict[str, float]) -> None:
+def promote(installation: Installation, liked: dict[str, float]) -> None:
     """A champion that likes things for everybody it knows: the user with the pseudonym `key`."""
     values = np.array([liked.get(name, 0) for name in GOODS], dtype=np.float32)
     model = MostPopular(Config(), np.array(["key"]), np.array(GOODS), values, np.zeros(len(GOODS), np.int32))
-    draft = here.settings.var / "draft"
+    draft = installation.settings.var / "draft"
     bundle.write(draft, model, values, bundle.Origin("v1", 7, "run"), None)
-    folder, digest = bundle.store_bundle(draft, here.bundles)
+    folder, digest = bundle.store_bundle(draft, installation.bundles)
     row = {
         "previous_promotion_id": 0,
         "model_version": 1,
@@ -58,7 +58,7 @@ def promote(here: Installation, liked: dict[str, float]) -> None:
         "dataset_version": "v1",
     }
     row |= {"bundle": str(folder), "digest": digest, "actor": "a", "reason": "r"}
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         connection.execute(insert(promotions).values(row))
 
 
@@ -67,9 +67,9 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def test_what_goes_best_with_a_product_comes_first_with_title_and_price(store: Engine) -> None:
-    found = basket_recommendations(store, ["tea"])
-    assert names(found) == ["milk", "cups", "jam"]
-    assert found[0] == {
+    recommended = basket_recommendations(store, ["tea"])
+    assert names(recommended) == ["milk", "cups", "jam"]
+    assert recommended[0] == {
         "rank": 1,
         "item_id": "milk",
         "title": "Milk",

@@ -68,12 +68,12 @@ def test_what_needs_consent_or_the_champion_is_answered_to_serving(role: Roles) 
     with pytest.raises(UnknownUserError):
         require_user(role(SERVING), "nobody")
     assert champion(role(SERVING))["digest"] == "d"
-    for ask in (
+    for query in (
         lambda: basket_recommendations(role(SERVING), ["i"], "raw"),
         lambda: explain(role(SERVING), "raw", "i"),
     ):
         with pytest.raises(BundleRefusedError):  # all that is in the database was read
-            ask()
+            query()
 
 
 def test_the_next_step_and_why_a_user_has_no_list_are_read_by_serving(role: Roles, installation: Installation) -> None:
@@ -82,8 +82,8 @@ def test_the_next_step_and_why_a_user_has_no_list_are_read_by_serving(role: Role
 
 
 def test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator(role: Roles) -> None:
-    looks: list[Callable[[Engine], Any]] = [status, drift, ledger.ledger, ledger.quarantined]
-    assert all(look(role(SERVING)) for look in looks)
+    queries: list[Callable[[Engine], Any]] = [status, drift, ledger.ledger, ledger.quarantined]
+    assert all(query(role(SERVING)) for query in queries)
     assert ledger.batch(role(SERVING), "b")["batch_id"] == "b"
     assert ledger.quarantined_rows(role(OPERATOR), "b") == [{"row_number": 2, "rule_ids": ["r"], "payload": {}}]
     assert compaction.dataset_versions(role(OPERATOR)) == [1]

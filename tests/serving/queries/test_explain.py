@@ -42,8 +42,8 @@ def shop(database: str, tmp_path: Path, own_var: Path, model: LogisticRegression
         rows = [{"item_id": g, "title": g, "attributes": {}, "available": True, "batch_id": "b"} for g in goods]
         connection.execute(insert(items), rows)
         held = {"dataset_version": "v1", "bundle": str(tmp_path / "bundle"), "digest": digest}
-        said = {"kind": model.kind, "metrics": {}, "actor": "a", "reason": "r"}
-        connection.execute(insert(promotions).values(previous_promotion_id=0, model_version=1, **held, **said))
+        row = {"kind": model.kind, "metrics": {}, "actor": "a", "reason": "r"}
+        connection.execute(insert(promotions).values(previous_promotion_id=0, model_version=1, **held, **row))
         remember(connection, pa.table({"user_id": [f"raw {name}" for name in people], "user_key": people}))
         agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
         connection.execute(insert(users), [{"user_key": name, **agreed} for name in people])
@@ -62,17 +62,17 @@ def ranked(model: LogisticRegression) -> list[str]:
 
 def test_an_item_on_the_list_is_told_with_its_place_reason_and_contributions(shop: Engine, model) -> None:
     best = ranked(model)[0]
-    found = explain(shop, "raw u000", best)
-    assert (found["why"], found["rank"], found["reason"]) == ("Place 1 of 2.", 1, "why")
+    explained = explain(shop, "raw u000", best)
+    assert (explained["why"], explained["rank"], explained["reason"]) == ("Place 1 of 2.", 1, "why")
     score = model.scores(np.zeros(1, dtype=np.int32))[0, list(model.items).index(best)]
-    assert 1 / (1 + np.exp(-sum(found["contributions"].values()))) == pytest.approx(score, rel=1e-4)
+    assert 1 / (1 + np.exp(-sum(explained["contributions"].values()))) == pytest.approx(score, rel=1e-4)
 
 
 def test_an_item_below_the_lists_end_is_told_its_place_among_what_is_available(shop: Engine, model) -> None:
     order = ranked(model)
-    found = explain(shop, "raw u000", order[4])
-    assert found["why"] == "It would stand at place 5, and the list has 2."
-    assert found["contributions"]
+    explained = explain(shop, "raw u000", order[4])
+    assert explained["why"] == "It would stand at place 5, and the list has 2."
+    assert explained["contributions"]
     with shop.begin() as connection:
         connection.execute(update(items).where(items.c.item_id == order[3]).values(available=False))
     assert "place 4," in explain(shop, "raw u000", order[4])["why"]
@@ -105,8 +105,8 @@ def test_places_are_those_of_the_published_list_where_an_item_sold_out(
     first, second, *_ = ranked(model)
     with shop.begin() as connection:
         connection.execute(update(items).where(items.c.item_id == first).values(in_stock=False))
-    found, rows = explain(shop, "raw u000", second), user_list(shop, "raw u000")
-    assert (found["rank"], found["why"]) == (2, "Place 2 of 2.")
+    explained, rows = explain(shop, "raw u000", second), user_list(shop, "raw u000")
+    assert (explained["rank"], explained["why"]) == (2, "Place 2 of 2.")
     assert [row["rank"] for row in rows] == [2]
     recommendations.print_user_list("raw u000", rows)
     assert "Not shown, as the item cannot be bought now: place 1." in capsys.readouterr().out
@@ -143,9 +143,9 @@ def test_whoever_withdrew_or_was_erased_has_no_list_and_is_not_explained(shop: E
         connection.execute(update(users).where(users.c.user_key == "u000").values(consent=False))
         connection.execute(insert(suppressions).values(user_key="u001", reason="erasure"))
     for user in ("raw u000", "raw u001"):
-        found = explain(shop, user, ranked(model)[0])
-        assert found["why"].startswith("No list is made for this user")
-        assert found["contributions"] == {}
+        explained = explain(shop, user, ranked(model)[0])
+        assert explained["why"].startswith("No list is made for this user")
+        assert explained["contributions"] == {}
 
 
 def test_what_does_not_exist_is_refused_by_name(shop: Engine, model) -> None:

@@ -22,19 +22,19 @@ def shown(placement: str, hours: float) -> dict[str, Any]:
 
 
 def test_lists_are_fresh_for_as_long_as_their_placement_says(settings: Settings) -> None:
-    found = judged([shown("home", 24), shown("email", 1.6)], settings)
-    assert [row["state"] for row in found] == [
+    placements = judged([shown("home", 24), shown("email", 1.6)], settings)
+    assert [row["state"] for row in placements] == [
         FRESH,
         "stale: 2 hours old, 1.5 are allowed",
         NEVER,
     ]
-    assert [row["placement"] for row in found] == ["home", "email", "new"]
+    assert [row["placement"] for row in placements] == ["home", "email", "new"]
 
 
 def test_lists_of_another_version_than_the_champion_are_not_fresh(settings: Settings) -> None:
     rows = [shown("home", 1) | {"model_version": 2}, shown("email", 1) | {"model_version": 3}]
-    found = judged(rows, settings, champion_version=3)
-    assert [row["state"] for row in found[:2]] == [
+    placements = judged(rows, settings, champion_version=3)
+    assert [row["state"] for row in placements[:2]] == [
         "made by version 2, but version 3 is the champion",
         FRESH,
     ]

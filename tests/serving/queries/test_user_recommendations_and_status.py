@@ -60,15 +60,15 @@ def test_an_empty_installation_has_a_status(empty: Engine) -> None:
 
 
 def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled: Engine) -> None:
-    found = json.loads(json.dumps(status(filled)))
-    assert (found["ledger"]["read"], found["ledger"]["accepted"], found["ledger"]["suppressed"]) == (20, 12, 0)
-    assert found["champion"] == {"name": "own_frequency", "version": 4, "metrics": {"ndcg_at_10": 0.4}}
-    assert found["challenger"]["version"] == 5
-    batch = found["batch"]
+    report = json.loads(json.dumps(status(filled)))
+    assert (report["ledger"]["read"], report["ledger"]["accepted"], report["ledger"]["suppressed"]) == (20, 12, 0)
+    assert report["champion"] == {"name": "own_frequency", "version": 4, "metrics": {"ndcg_at_10": 0.4}}
+    assert report["challenger"]["version"] == 5
+    batch = report["batch"]
     assert (batch["model_version"], batch["users"], batch["recommendations"]) == (4, 1, 2)
     assert batch["published_at"].endswith("+00:00")
     assert status(filled, "basket")["batch"] is None
-    [home] = found["placements"]
+    [home] = report["placements"]
     assert (home["lists"], home["users"]) == (1, 2)
 
 
@@ -84,12 +84,12 @@ def test_a_status_counts_the_rows_that_wait_and_names_the_batches_that_were_cut_
         connection.execute(insert(ingest_batches).values(batch_id="half", status="undoing", **line))
         connection.execute(update(quarantine).where(quarantine.c.row_number == 1).values(replayed_at=func.now()))
     with advisory_locks.locked(filled, "under way"):
-        found = json.loads(json.dumps(status(filled)))
-    assert (found["waiting"], found["ledger"]["suppressed"]) == (1, 0)
-    active = {batch["batch_id"]: batch["active"] for batch in found["unfinished"]}
+        report = json.loads(json.dumps(status(filled)))
+    assert (report["waiting"], report["ledger"]["suppressed"]) == (1, 0)
+    active = {batch["batch_id"]: batch["active"] for batch in report["unfinished"]}
     assert active == {"killed": False, "under way": True, "half": False}
 
-    screen.status(found | {"services": {"postgres": True}, "placements": []})
+    screen.status(report | {"services": {"postgres": True}, "placements": []})
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 row waits in quarantine now: tailorbird quarantine list" in shown
     assert "cut short: the ingest of 1 file of s: may.csv" in shown
@@ -106,8 +106,8 @@ def test_files_of_one_source_that_were_cut_short_are_one_line_and_their_ingest_c
     rows = [{"batch_id": f"b-{n}", "location": f"/rok/zamowienia_{n:02}.csv"} for n in range(17)]
     with filled.begin() as connection:
         connection.execute(insert(ingest_batches), [line | row for row in rows])
-    found = status(filled) | {"services": {"postgres": True}, "placements": []}
-    screen.status(found | {"next": asdict(step(filled, Settings()))})
+    report = status(filled) | {"services": {"postgres": True}, "placements": []}
+    screen.status(report | {"next": asdict(step(filled, Settings()))})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     names = "zamowienia_00.csv, zamowienia_01.csv, zamowienia_02.csv and 14 more"

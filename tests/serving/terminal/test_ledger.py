@@ -46,12 +46,12 @@ def test_long_names_of_files_leave_ledger_and_quarantine_readable(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serving.terminal.console._WIDTH", width)
-    named = BATCH | {"file": f"{'transactions_' * 6}2026-05.csv.gz"}
+    batch = BATCH | {"file": f"{'transactions_' * 6}2026-05.csv.gz"}
     removed = dict.fromkeys(("events_removed", "events_kept", "items_removed", "items_changed", "users_removed"), 1)
     removed |= dict.fromkeys(("users_changed", "quarantined_removed", "refusals_kept"), 0)
-    screen.print_table("ledger_batches", [named])
-    screen.print_table("quarantine", [named | {"rows": 2, "rules": {"item_id_missing": 2}}])
-    screen.result("undo_preview", {"batches": [named | removed], "datasets": [], "champion": None, "placements": []})
+    screen.print_table("ledger_batches", [batch])
+    screen.print_table("quarantine", [batch | {"rows": 2, "rules": {"item_id_missing": 2}}])
+    screen.result("undo_preview", {"batches": [batch | removed], "datasets": [], "champion": None, "placements": []})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     assert sum(line.strip() == BATCH["batch_id"] for line in lines) == 3, "an id is whole, so that it can be copied"
@@ -119,13 +119,13 @@ def test_a_batch_that_was_undone_before_says_so_in_the_ledger(capsys: pytest.Cap
 def test_an_undo_names_what_was_made_from_it(capsys: pytest.CaptureFixture[str]) -> None:
     counts = {"events_removed": 12, "events_kept": 0, "items_removed": 3, "items_changed": 1, "users_removed": 0}
     counts |= {"users_changed": 0, "quarantined_removed": 0, "refusals_kept": 2}
-    found = {
+    report = {
         "batches": [BATCH | counts],
         "datasets": ["v3-20240601-ab"],
         "champion": 2,
         "placements": ["home"],
     }
-    screen.result("undo", found)
+    screen.result("undo", report)
     shown = capsys.readouterr().out
     for words in ("12 events go", "2 refusals of consent stay", "v3-20240601-ab", "version 2", "home"):
         assert words in shown
@@ -134,12 +134,12 @@ def test_an_undo_names_what_was_made_from_it(capsys: pytest.CaptureFixture[str])
 def test_an_undo_that_changes_nothing_says_so_and_asks_for_no_work(capsys: pytest.CaptureFixture[str]) -> None:
     counts = dict.fromkeys(("events_removed", "items_removed", "items_changed", "users_removed", "users_changed"), 0)
     counts |= {"events_kept": 5, "quarantined_removed": 0, "refusals_kept": 0}
-    found = {"batches": [BATCH | counts], "datasets": [], "champion": None, "placements": []}
-    screen.result("undo", found)
+    report = {"batches": [BATCH | counts], "datasets": [], "champion": None, "placements": []}
+    screen.result("undo", report)
     shown = " ".join(capsys.readouterr().out.split())
     assert "5 events stay, because other batches have them too" in shown
     assert "No event, item or user changed, so nothing has to be made again." in shown
-    screen.result("undo", found | {"batches": [BATCH | counts | {"events_kept": 0}]})
+    screen.result("undo", report | {"batches": [BATCH | counts | {"events_kept": 0}]})
     assert "transactions.parquet (events of complete_journey) is undone; there is nothing to remove." in " ".join(
         capsys.readouterr().out.split()
     )

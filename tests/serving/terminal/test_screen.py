@@ -226,9 +226,9 @@ def test_one_remark_on_many_files_takes_one_line(capsys: pytest.CaptureFixture[s
 
 def test_odd_prices_without_a_batch_name_the_check_with_mapping_and_file(capsys: pytest.CaptureFixture[str]) -> None:
     odd = {"items": 1, "example": {"item_id": "7", "why": "its price is 0"}, "batch": None}
-    found = {"odd_prices": odd | {"check": "tailorbird check shop.toml /data/a.csv"}}
+    remarks = {"odd_prices": odd | {"check": "tailorbird check shop.toml /data/a.csv"}}
     line = ENTRY | {"dataset": "events", "status": "committed", "consent": "given", "file": "a.csv"}
-    screen.result("ledger", [line | found])
+    screen.result("ledger", [line | remarks])
     assert "  tailorbird check shop.toml /data/a.csv\n" in capsys.readouterr().out
 
 

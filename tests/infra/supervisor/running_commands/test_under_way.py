@@ -26,20 +26,20 @@ def test_every_next_line_waits_for_a_command_that_does_the_same_work(
 ) -> None:
     from serving.terminal import screen
 
-    here = installation.engine, installation.settings
-    assert step(*here).stage is Stage.EMPTY
+    arguments = installation.engine, installation.settings
+    assert step(*arguments).stage is Stage.EMPTY
     command: list[str | Path] = [sys.executable, "-c", PROGRAM, installation.settings.var]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         [work] = under_way(installation.settings)
         assert (work.flow, f"process {process.pid}" in work.description) == ("ingest", True)
-        found = step(*here)
-        screen.next_step(found, brief=True)
-        refusal = why_not("score", *here)
+        advice = step(*arguments)
+        screen.next_step(advice, brief=True)
+        refusal = why_not("score", *arguments)
         process.kill()
-    assert found.stage is Stage.UNDER_WAY
+    assert advice.stage is Stage.UNDER_WAY
     assert f"(process {process.pid}" in capsys.readouterr().out
-    assert refusal == str(found)
+    assert refusal == str(advice)
     assert "is under way; wait until it has ended. Next: `tailorbird status`." in refusal
-    assert step(*here).stage is Stage.EMPTY
+    assert step(*arguments).stage is Stage.EMPTY

@@ -61,8 +61,8 @@ def test_a_command_whose_services_are_gone_names_them_and_ends_although_it_goes_
 
 
 def test_services_that_are_started_again_in_time_end_nothing() -> None:
-    looks = iter([["Prefect"], [], ["Prefect"], ["Prefect"]])
-    gone = watch.Absence(lambda: next(looks), patience=0.05)
+    checks = iter([["Prefect"], [], ["Prefect"], ["Prefect"]])
+    gone = watch.Absence(lambda: next(checks), patience=0.05)
     assert gone.reason() == ""
     time.sleep(0.1)
     assert gone.reason() == ""
