@@ -18,5 +18,5 @@ class AlertThrottle:
         self._sent_at[alert] = monotonic()
 
     def reset(self, alert: str) -> None:
-        """Forget the alert because its state is over; the next occurrence is sent at once."""
+        """Forget the alert because its state is over; the next occurrence is sent immediately."""
         self._sent_at.pop(alert, None)

@@ -1,8 +1,8 @@
-"""Tells reviewers what they decide about: a report beside the run, the model card on the version, links."""
+"""Publishes a review: a report beside the run, the model card on the version, and links between pages."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import pyarrow.compute as pc
 
@@ -25,92 +25,96 @@ from tasks.reports.review_page import Page, Plot, render
 FOLDER, REPORT = "review", "report.html"
 _GROUPS: Final = "groups.png"
 _PLOTS: Final = {
-    "calibration": ("Calibration", "Points on the line: of the items predicted at 30 %, 30 % were bought."),
-    "overfit_check": ("Over-fit", "The same people on purchases that the model has learned from and on held-out ones. "
-                      "Some gap is no fault: whoever counts purchases knows the last ones by heart."),
-    "learning_curve": ("Learning curve", "The same people, when the model learns from fewer of all. Models that take "
-                       "long to fit have none."),
+    "calibration": ("Calibration", "A point on the line means that 30 % of the items predicted at 30 % were bought."),
+    "overfit_check": ("Over-fit", "The same people on purchases of the training data and on held-out ones. A small gap is "
+                      "normal, because a model that counts purchases knows the last ones exactly."),
+    "learning_curve": ("Learning curve", "The same people, with a model that learns from fewer users. Models that are "
+                       "slow to fit have none."),
     "ndcg_spread": ("Spread over people", "Is a good mean good for many people, or very good for few?"),
-    "feature_importance": ("What the scores are made of", "How far each feature moves the score of what is shown; in "
-                           "brackets what it adds on average. Not what makes people buy."),
+    "feature_importance": ("Feature importance", "How far each feature moves the score of shown items; in brackets "
+                           "its mean contribution. This is no cause of purchases."),
 }  # fmt: skip
 
 
-def publish_review_report(installation: Installation, registry: Registry, found: ReviewSummary) -> str:
-    """Store the report with the run, describe and tag the version, link all from the Prefect run; returns the report's
-    address in MLflow."""
-    dataset = open_dataset(found.dataset_version)
-    ways = page_links.of_version(installation, registry, found.version, found.run_id, found.dataset_version)
-    ways[page_links.REPORT] = registry.artifact_page(found.run_id, f"{FOLDER}/{REPORT}")
-    store_report(registry, found, dataset, ways)
-    registry.describe(found.version, card(_subject(found, dataset, ways)))
-    registry.tag_version(found.version, {name: address for name, address in ways.items() if name != page_links.VERSION})
-    page_links.show_links(ways, f"version {found.version}")
-    return ways[page_links.REPORT]
+def publish_review_report(installation: Installation, registry: Registry, summary: ReviewSummary) -> str:
+    """Store the report with the run, describe and tag the version, and link both from the Prefect run.
+
+    Returns the report's address in MLflow.
+    """
+    dataset = open_dataset(summary.dataset_version)
+    links = page_links.of_version(installation, registry, summary.version, summary.run_id, summary.dataset_version)
+    links[page_links.REPORT] = registry.artifact_page(summary.run_id, f"{FOLDER}/{REPORT}")
+    store_report(registry, summary, dataset, links)
+    registry.describe(summary.version, card(_subject(summary, dataset, links)))
+    registry.tag_version(
+        summary.version, {name: address for name, address in links.items() if name != page_links.VERSION}
+    )
+    page_links.show_links(links, f"version {summary.version}")
+    return links[page_links.REPORT]
 
 
-def store_report(registry: Registry, found: ReviewSummary, dataset: Dataset, ways: page_links.Links) -> None:
-    """Write the page beside what the training run already has, and add it to the run."""
+def store_report(registry: Registry, summary: ReviewSummary, dataset: Dataset, links: page_links.Links) -> None:
+    """Write the report, with the plots of the training run, and add it to the run."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / FOLDER
         folder.mkdir()
-        if found.gate.groups:
-            plot_groups(found.gate.groups, found.reference or "before", folder / _GROUPS)
-        page = _page(registry, found, dataset, ways, Path(scratch))
+        if summary.gate.groups:
+            plot_groups(summary.gate.groups, summary.reference or "before", folder / _GROUPS)
+        page = _page(registry, summary, dataset, links, Path(scratch))
         (folder / REPORT).write_text(render(page), encoding="utf-8")
-        registry.log_folder(found.run_id, folder, FOLDER)
+        registry.log_folder(summary.run_id, folder, FOLDER)
 
 
-def _page(registry: Registry, found: ReviewSummary, dataset: Dataset, ways: page_links.Links, scratch: Path) -> Page:
-    plots = registry.download(found.run_id, EVALUATION_PATH, scratch)
-    manifest = signed_manifest(registry, found.run_id)
-    mine, kind = found.candidate, found.kinds[found.run_id]
-    reference = found.compared[found.reference] if found.reference else None
-    people = examples(mine, reference, dataset) if reference else []
-    facts = {"data set": found.dataset_version, "git commit": manifest.git_commit, "run": found.run_id}
+def _page(registry: Registry, summary: ReviewSummary, dataset: Dataset, links: page_links.Links, scratch: Path) -> Page:
+    plots = registry.download(summary.run_id, EVALUATION_PATH, scratch)
+    manifest = signed_manifest(registry, summary.run_id)
+    candidate, kind = summary.candidate, summary.kinds[summary.run_id]
+    reference = summary.compared[summary.reference] if summary.reference else None
+    people = examples(candidate, reference, dataset) if reference else []
+    facts = {"data set": summary.dataset_version, "git commit": manifest.git_commit, "run": summary.run_id}
     return Page(
-        version=found.version,
+        version=summary.version,
         kind=kind,
         about=about(kind),
-        material=material(dataset, found.dataset_version, mine).sentence,
-        passed=found.gate.passed,
-        verdict=verdict(found.version, found.gate),
-        checks=found.gate.checks,
-        models=list(found.compared),
-        reference=found.reference,
-        against=found.reference_sentence,
-        figures=found.tables,
-        groups=found.gate.groups,
-        plots=[Plot(title, said, plots / f"{name}.png") for name, (title, said) in _PLOTS.items()],
+        material=material(dataset, summary.dataset_version, candidate).sentence,
+        passed=summary.gate.passed,
+        verdict=verdict(summary.version, summary.gate),
+        checks=summary.gate.checks,
+        models=list(summary.compared),
+        reference=summary.reference,
+        against=summary.reference_sentence,
+        figures=summary.tables,
+        groups=summary.gate.groups,
+        plots=[Plot(title, hint, plots / f"{name}.png") for name, (title, hint) in _PLOTS.items()],
         group_plot=Plot("Differences by group", "", scratch / FOLDER / _GROUPS),
         examples=people,
         titles=titles(dataset, people),
-        limits=weaknesses(mine.summary, found.gate),
+        limits=weaknesses(candidate.summary, summary.gate),
         facts=facts | {"seed": str(manifest.seed)},
         settings={name: str(value) for name, value in sorted(manifest.parameters.items())},
         libraries=dict(sorted(manifest.libraries.items())),
-        links={page_links.TEXTS[name]: address for name, address in ways.items() if name != page_links.REPORT},
+        links={page_links.TEXTS[name]: address for name, address in links.items() if name != page_links.REPORT},
     )
 
 
-def _subject(found: ReviewSummary, dataset: Dataset, ways: page_links.Links) -> ReviewedVersion:
-    mine = found.candidate
+def _subject(summary: ReviewSummary, dataset: Dataset, links: page_links.Links) -> ReviewedVersion:
+    candidate = summary.candidate
     return ReviewedVersion(
-        version=found.version,
-        kind=found.kinds[found.run_id],
+        version=summary.version,
+        kind=summary.kinds[summary.run_id],
         candidate=THIS,
-        reference=found.reference,
-        material=material(dataset, found.dataset_version, mine),
-        lines=[*found.tables[ALL_ITEMS], *found.tables[NEW_ITEMS]],
-        gains=found.gains(),
-        summary=mine.summary,
-        gate=found.gate,
-        links=page_links.markdown({name: address for name, address in ways.items() if name != page_links.VERSION}),
+        reference=summary.reference,
+        material=material(dataset, summary.dataset_version, candidate),
+        lines=[*summary.tables[ALL_ITEMS], *summary.tables[NEW_ITEMS]],
+        gains=summary.gains(),
+        summary=candidate.summary,
+        gate=summary.gate,
+        links=page_links.markdown({name: address for name, address in links.items() if name != page_links.VERSION}),
     )
 
 
 def material(dataset: Dataset, version: str, evaluation: Evaluation) -> TrainingSummary:
-    """What the version has learned from."""
+    """Return the training data of the version."""
     rows, cuts = dataset.interactions, dataset.cuts
     users, items = (pc.count_distinct(rows[name]).as_py() for name in (USER_KEY, ITEM_ID))
     counts = dataset.manifest.get("refunds", {})
@@ -121,9 +125,12 @@ def material(dataset: Dataset, version: str, evaluation: Evaluation) -> Training
 
 
 def titles(dataset: Dataset, people: list[Example]) -> dict[str, str]:
-    """Of the items that these people were shown or bought."""
-    wanted: Any = {
-        item for one in people for items in (one.candidate.items, one.reference.items, one.bought) for item in items
+    """Return the titles of the items that these people were shown or bought."""
+    item_ids = {
+        item
+        for person in people
+        for items in (person.candidate.items, person.reference.items, person.bought)
+        for item in items
     }
-    rows = dataset.items.filter(pc.is_in(dataset.items[ITEM_ID], value_set=pc.cast(sorted(wanted), "string")))
+    rows = dataset.items.filter(pc.is_in(dataset.items[ITEM_ID], value_set=pc.cast(sorted(item_ids), "string")))
     return dict(zip(rows[ITEM_ID].to_pylist(), rows[TITLE].to_pylist(), strict=True))

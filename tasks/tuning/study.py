@@ -61,7 +61,7 @@ class Study:
     ) -> Self:
         """Open the newest study of a topic and plan; create one if there is none or if `fresh`.
 
-        A new study begins with the settings of `first`, of which the defaults come first. A grid has at most `points`
+        A new study begins with the settings of `first`, starting with the defaults. A grid has at most `points`
         settings, including those.
         """
         base = f"{topic} {plan.digest(space, points)}"
@@ -150,7 +150,7 @@ class Study:
             return measured[self.plan.best([trial.values for trial in measured])]
         failures = {str(t.user_attrs.get(ERROR) or describe_failure(t)) for t in self.tried() if t.state.is_finished()}
         reasons = "; ".join(sorted(failures)[:3]) or "no setting was measured on all folds in the time there was"
-        advice = "Give it more time, fewer folds or higher limits; after a fix of what failed, search with --fresh."
+        advice = "Give it more time, fewer folds or higher limits; after fixing the cause, search with --fresh."
         kind: type[SearchError] = SearchError
         if not failures:
             kind, advice = OutOfTimeError, "Give it more minutes or fewer folds; the same command goes on from here."

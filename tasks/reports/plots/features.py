@@ -24,4 +24,4 @@ def plot_importance(importance: Sequence[Importance], kind: str, path: Path) -> 
         labels = [f"{for_plot(one.feature)} ({one.adds:+.2f})" for one in first]
         axes.set_yticks(range(len(first)), labels)
         axes.invert_yaxis()
-        axes.set_ylabel("feature (mean of what it adds)")
+        axes.set_ylabel("feature (mean contribution)")
