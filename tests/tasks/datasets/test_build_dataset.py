@@ -47,9 +47,13 @@ def test_it_holds_every_accepted_event_every_item_and_every_user_with_consent(st
 
 def test_features_are_the_catalogued_ones_at_each_of_the_three_cuts(stage: Any) -> None:
     dataset = open_dataset(stage.manifest["version"])
-    named = (({"user_key"}, USER_FEATURES), ({"item_id"}, ITEM_FEATURES), ({"user_key", "item_id"}, PAIR_FEATURES))
+    key_features = (
+        ({"user_key"}, USER_FEATURES),
+        ({"item_id"}, ITEM_FEATURES),
+        ({"user_key", "item_id"}, PAIR_FEATURES),
+    )
     for cut in dataset.cuts.all():
-        for table, (keys, features) in zip(dataset.features(cut), named, strict=True):
+        for table, (keys, features) in zip(dataset.features(cut), key_features, strict=True):
             assert set(table.column_names) == keys | {feature.name for feature in features}
             assert table.num_rows > 0
 
@@ -67,8 +71,10 @@ def test_features_between_the_cuts_are_worked_out_as_those_at_the_cuts_were(stag
 def test_a_feature_knows_only_what_came_before_its_cut(stage: Any) -> None:
     dataset = open_dataset(stage.manifest["version"])
     key, cut = dataset.interactions["user_key"][0].as_py(), dataset.cuts.validation_from
-    mine = pc.and_(pc.equal(dataset.interactions["user_key"], key), pc.less(dataset.interactions["occurred_at"], cut))
-    before = dataset.interactions.filter(mine)
+    own_rows = pc.and_(
+        pc.equal(dataset.interactions["user_key"], key), pc.less(dataset.interactions["occurred_at"], cut)
+    )
+    before = dataset.interactions.filter(own_rows)
     features = dataset.features(cut).users
     row = features.filter(pc.equal(features["user_key"], key)).to_pylist()[0]
     assert row["frequency"] == len(set(before["session_id"].to_pylist()))
@@ -179,10 +185,10 @@ def test_a_data_set_that_is_built_again_is_the_same_until_somebody_leaves(stage:
     with stage.here.engine.begin() as connection:
         somebody = select(users.c.user_key).limit(1).scalar_subquery()
         connection.execute(update(users).where(users.c.user_key == somebody).values(consent=False))
-    found = rebuild_dataset.fn(version)
-    assert (found["same"], found["users_left"]) == (False, 1)
-    assert {"interactions", "users", "user_features"} <= set(found["differs"])
-    assert not {"items", "batches"} & set(found["differs"])
+    rebuilt = rebuild_dataset.fn(version)
+    assert (rebuilt["same"], rebuilt["users_left"]) == (False, 1)
+    assert {"interactions", "users", "user_features"} <= set(rebuilt["differs"])
+    assert not {"items", "batches"} & set(rebuilt["differs"])
 
 
 def test_digests_of_an_engine_with_another_hash_function_are_taken_again(stage: Any) -> None:
@@ -215,9 +221,9 @@ def test_labels_tell_what_was_bought_between_one_cut_and_the_next(stage: Any) ->
     bought = stage.here.lake.read_dataset(version, "interactions").to_pylist()
     for cut, end in pairwise(cuts):
         pairs = {(row["user_key"], row["item_id"]) for row in bought if cut <= row["occurred_at"] < end}
-        told = [(row["user_key"], row["item_id"]) for row in labelled if row["as_of"] == cut]
-        assert len(told) == len(pairs) > 0
-        assert set(told) == pairs
+        labelled_pairs = [(row["user_key"], row["item_id"]) for row in labelled if row["as_of"] == cut]
+        assert len(labelled_pairs) == len(pairs) > 0
+        assert set(labelled_pairs) == pairs
     assert {row["label"] for row in labelled} == {1}
     assert {row["as_of"] for row in labelled} == {*cuts[:-1]}
 

@@ -11,20 +11,20 @@ from tasks.datasets.event_workspace import Workspace
 def test_what_several_threads_ask_for_at_once_is_worked_out_once() -> None:
     together, worked_out = Barrier(3), []
 
-    def asked(name: str) -> Any:
-        with space.cursor() as mine:
+    def read_count(name: str) -> Any:
+        with space.cursor() as cursor:
 
             def frame() -> nw.LazyFrame[Any]:
                 worked_out.append(name)
-                return nw.from_native(mine.connection.sql(f"SELECT '{name}' AS name"))
+                return nw.from_native(cursor.connection.sql(f"SELECT '{name}' AS name"))
 
             together.wait(10)
-            return mine.cached(frame, name).collect("pyarrow").item()
+            return cursor.cached(frame, name).collect("pyarrow").item()
 
     with duckdb.connect() as connection, ThreadPoolExecutor(3) as pool:
         connection.execute("ATTACH ':memory:' AS kept")
         space = Workspace(connection, {})
-        assert [*pool.map(asked, ("one", "one", "another"))] == ["one", "one", "another"]
+        assert [*pool.map(read_count, ("one", "one", "another"))] == ["one", "one", "another"]
     assert sorted(worked_out) == ["another", "one"]
 
 

@@ -52,21 +52,21 @@ def calls(seed: int, count: int = 500) -> list[Call]:
         at = START + timedelta(seconds=second)
         late = timedelta(seconds=int(random.integers(1, 12 * 86_400))) if random.random() < 0.15 else timedelta()
         user, kind = f"u{random.integers(8)}", random.choice(["view", "cart", "order", "refund", "traits"], p=P)
-        told = {"type": "track", "messageId": f"{seed}-{number}", "userId": user, "timestamp": at.isoformat()}
-        told |= {"context": {"consent": {"categoryPreferences": {"Personalization": True}}}}
-        told |= {"receivedAt": (at + late).isoformat()}
+        call = {"type": "track", "messageId": f"{seed}-{number}", "userId": user, "timestamp": at.isoformat()}
+        call |= {"context": {"consent": {"categoryPreferences": {"Personalization": True}}}}
+        call |= {"receivedAt": (at + late).isoformat()}
         if kind == "traits":
             traits = {name: str(random.choice(["a", "b", "c"])) for name in ("plan", "country")}
-            told |= {"type": "identify", "traits": traits, "receivedAt": at.isoformat()}
+            call |= {"type": "identify", "traits": traits, "receivedAt": at.isoformat()}
         elif kind == "order":
             orders.append((user, f"o{number}", [block(random, at) for _ in range(random.integers(1, 4))]))
-            told |= {"event": "Order Completed", "properties": {"order_id": orders[-1][1], "products": orders[-1][2]}}
+            call |= {"event": "Order Completed", "properties": {"order_id": orders[-1][1], "products": orders[-1][2]}}
         elif kind == "refund":
-            told |= {"event": "Order Refunded", "properties": refund(random, user, orders)}
+            call |= {"event": "Order Refunded", "properties": refund(random, user, orders)}
         else:
             event = {"view": "Product Viewed", "cart": "Product Added"}[kind]
-            told |= {"event": event, "properties": block(random, at)}
-        made.append(told)
+            call |= {"event": event, "properties": block(random, at)}
+        made.append(call)
     return made
 
 
@@ -83,9 +83,9 @@ def block(random: Any, at: datetime) -> dict[str, Any]:
 
 def refund(random: Any, user: str, orders: list[tuple[str, str, list[Any]]]) -> dict[str, Any]:
     """Of a whole order, of a piece of it, or of something that was bought some time."""
-    mine = [one for one in orders if one[0] == user]
-    if mine and random.random() < 0.6:
-        _, order, products = mine[int(random.integers(len(mine)))]
+    own_orders = [one for one in orders if one[0] == user]
+    if own_orders and random.random() < 0.6:
+        _, order, products = own_orders[int(random.integers(len(own_orders)))]
         whole = random.random() < 0.3
         return {"order_id": order} | ({} if whole else {"products": [{"product_id": products[0]["product_id"]}]})
     return {"products": [{"product_id": f"i{random.integers(10)}", "quantity": int(random.integers(1, 4))}]}
@@ -108,10 +108,12 @@ def known_before_the_cut(call: Call) -> bool:
     return max(call["timestamp"], call["receivedAt"]) < CUT.isoformat()
 
 
-def build(folder: Path, said: list[Call], dated: list[dict[str, Any]], *makers: str) -> tuple[Dataset, dict[str, str]]:
+def build(
+    folder: Path, history: list[Call], dated: list[dict[str, Any]], *makers: str
+) -> tuple[Dataset, dict[str, str]]:
     """The data set of these calls and catalogues, and the users behind their keys."""
     path = folder / "calls.jsonl"
-    path.write_text("".join(json.dumps(call) + "\n" for call in said))
+    path.write_text("".join(json.dumps(call) + "\n" for call in history))
     ingest_segment.fn("segment", str(path))
     (folder / "shop.toml").write_text(CATALOGUE)
     for number, maker in enumerate(makers):
@@ -146,8 +148,10 @@ def elsewhere(other_database: str, installation: Installation, tmp_path: Path, m
 
 def by_name(rows: pa.Table, keys: tuple[str, ...], people: dict[str, str]) -> dict[Any, dict[str, Any]]:
     """The rows by their keys, with users by their own ids."""
-    named = [{**row, "user_key": people[row["user_key"]]} if "user_key" in row else row for row in rows.to_pylist()]
-    return {tuple(row.pop(key) for key in keys): row for row in named}
+    with_names = [
+        {**row, "user_key": people[row["user_key"]]} if "user_key" in row else row for row in rows.to_pylist()
+    ]
+    return {tuple(row.pop(key) for key in keys): row for row in with_names}
 
 
 def tables(dataset: Dataset, people: dict[str, str]) -> dict[str, Any]:
@@ -193,18 +197,18 @@ def tags(matrix: Any, names: Any, rows: list[str]) -> dict[str, dict[str, float]
 def test_a_cut_is_the_same_with_and_without_what_came_later(
     tmp_path: Path, elsewhere: Any, seed: int, dated: list[dict[str, Any]]
 ) -> None:
-    said = calls(seed)
-    before = [call for call in said if known_before_the_cut(call)]
-    assert len(said) - len(before) > 50
+    history = calls(seed)
+    before = [call for call in history if known_before_the_cut(call)]
+    assert len(history) - len(before) > 50
     first, both = ([], []) if dated else (["first"], ["first", "second"])
-    whole, people = build(tmp_path, said, dated, *both)
+    whole, people = build(tmp_path, history, dated, *both)
     assert min(whole.manifest["refunds"].values()) > 5
     assert whole.item_history.num_rows > 100
     found = tables(whole, people), *(learned(whole, people, cut) for cut in (EARLIER, whole.cuts.validation_from))
     elsewhere()
     part, people = build(tmp_path, before, [row for row in dated if row["Stand"] < CUT.isoformat()], *first)
-    alone = tables(part, people), *(learned(part, people, cut) for cut in (EARLIER, part.cuts.validation_from))
-    for one, other in zip(found, alone, strict=True):
+    expected = tables(part, people), *(learned(part, people, cut) for cut in (EARLIER, part.cuts.validation_from))
+    for one, other in zip(found, expected, strict=True):
         for name in one:
             assert same(one[name], other[name]), name
 

@@ -35,9 +35,9 @@ OF_USERS = text("SELECT user_id, item_id, reason FROM recommendations_by_user_id
 OF_ITEMS = text("SELECT for_item_id, item_id, reason FROM current_item_recommendations WHERE placement = ANY (:names)")
 
 
-def places(here: Installation, names: Sequence[str]) -> list[Place]:
+def places(installation: Installation, names: Sequence[str]) -> list[Place]:
     """All that readers see at some placements, by the users' own ids."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         of_users = connection.execute(OF_USERS, {"names": list(names)})
         of_items = connection.execute(OF_ITEMS, {"names": list(names)})
         found = [Place(user, "", item, reason) for user, item, reason in of_users]
@@ -132,7 +132,7 @@ file = "customers.csv"
 user_id = "customer"
 attributes = []
 """
-COLOURS, THINGS = ("Red", "Blue", "Green", "Pink", "White", "Black"), ("mug", "lamp", "bag", "sign", "clock", "tray")
+COLOURS, PRODUCTS = ("Red", "Blue", "Green", "Pink", "White", "Black"), ("mug", "lamp", "bag", "sign", "clock", "tray")
 START = datetime(2024, 1, 1, 9, tzinfo=UTC)
 DAYS = 240
 
@@ -142,7 +142,7 @@ class Wholesale:
 
     def __init__(self, folder: Path, seed: int) -> None:
         draw = random.Random(seed)  # noqa: S311
-        goods = {f"{at:05}": f"{colour} {thing}" for at, (colour, thing) in enumerate(_pairs())}
+        goods = {f"{at:05}": f"{colour} {product}" for at, (colour, product) in enumerate(_pairs())}
         self.titles, self.rows, number = goods, [], 0
         for customer in range(60):
             usual = draw.sample(sorted(goods), 8)
@@ -172,13 +172,13 @@ class Wholesale:
 
     def facts(self, cut: datetime) -> Facts:
         cancelled = {(row[0], row[1]) for row in self.rows if row[2] == "cancelled" and row[4] < cut}
-        kept = [row for row in self.rows if row[2] == "sale" and (row[0], row[1]) not in cancelled]
-        lines = [Bought(customer, item, invoice, at) for invoice, item, _, customer, at, *_ in kept]
+        sales = [row for row in self.rows if row[2] == "sale" and (row[0], row[1]) not in cancelled]
+        lines = [Bought(customer, item, invoice, at) for invoice, item, _, customer, at, *_ in sales]
         return Facts.of(lines, cut, self.titles, {})
 
 
 def _pairs() -> list[tuple[str, str]]:
-    return [(colour, thing) for colour in COLOURS for thing in THINGS]
+    return [(colour, product) for colour in COLOURS for product in PRODUCTS]
 
 
 @pytest.fixture
@@ -210,8 +210,8 @@ def test_without_categories_lists_are_full_and_every_reason_holds_in_the_raw_row
     rows = user_list(stage.here.engine, "c0", "email")
     assert len(rows) == 8  # a cap of two of a category does not cut the list
     first: dict[str, Any] = rows[0]
-    told = explain(stage.here.engine, "c0", first["item_id"], "email")
-    assert (told["rank"], told["reason"]) == (1, first["reason"])
+    explanation = explain(stage.here.engine, "c0", first["item_id"], "email")
+    assert (explanation["rank"], explanation["reason"]) == (1, first["reason"])
     assert recounted([Place("c0", "", first["item_id"], first["reason"])], facts)[1] == []
-    assert told["contributions"]
-    assert all(value == value for value in told["contributions"].values())
+    assert explanation["contributions"]
+    assert all(value == value for value in explanation["contributions"].values())

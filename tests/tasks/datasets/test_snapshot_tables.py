@@ -13,9 +13,9 @@ def saying(number: int) -> TablePart:
     return lambda _space: pa.table({"number": [number]}).to_reader()
 
 
-def written(here: Installation, tables: dict[str, list[TablePart]]) -> list[str]:
+def written(installation: Installation, tables: dict[str, list[TablePart]]) -> list[str]:
     with duckdb.connect() as connection:
-        return [*write(here, Workspace(connection, {}), "v1", tables)]
+        return [*write(installation, Workspace(connection, {}), "v1", tables)]
 
 
 def test_all_tables_of_a_cut_come_before_those_of_the_next_and_keep_every_part(installation: Installation) -> None:

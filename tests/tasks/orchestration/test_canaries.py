@@ -44,9 +44,9 @@ class Trial:
         """Ingest a file; what it raises is kept as Prefect and the command line would show it."""
         path = self.folder / f"{dataset}-{name}.{ending}"
         path.write_bytes(content)
-        asked = {"consent": "given", "consent_note": "a test"}
+        consent = {"consent": "given", "consent_note": "a test"}
         try:
-            entry = INGEST[dataset].fn(mapping, str(path), asked)
+            entry = INGEST[dataset].fn(mapping, str(path), consent)
             self.messages.append(json.dumps(entry, default=str))
             if entry["dataset"] == "events":
                 self.messages.append(json.dumps(replay_quarantine.fn(entry["batch_id"]), default=str))
@@ -130,12 +130,12 @@ def lines(header: str, rows: list[Row]) -> list[str]:
 def with_cell(place: int, value: str, every: int = 1) -> Callable[[str, list[Row]], list[str]]:
     """The same file with a value in a column of every so manieth row."""
 
-    def broken(header: str, rows: list[Row]) -> list[str]:
+    def damaged(header: str, rows: list[Row]) -> list[str]:
         for row in rows[::every]:
             row[place % len(row)] = value.replace("OLD", row[place % len(row)])
         return lines(header, rows)
 
-    return broken
+    return damaged
 
 
 def shifted(header: str, rows: list[Row], every: int = 1) -> list[str]:
@@ -194,8 +194,8 @@ def test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store(trial: Tri
     for dataset in TABLES:
         for name in BREAKAGES if dataset == "events" else ("sound", *SHIFTED, "headerless", "twice", "short", "noid"):
             trial.ingest("content", dataset, name, table(dataset, name, BREAKAGES[name]), "csv")
-        for name, (broken, ending) in BYTES.items() if dataset == "events" else ():
-            trial.ingest("content", dataset, name, broken(table(dataset, name)), ending)
+        for name, (damaged, ending) in BYTES.items() if dataset == "events" else ():
+            trial.ingest("content", dataset, name, damaged(table(dataset, name)), ending)
     trial.messages += capfd.readouterr()
     assert {
         "headerless",

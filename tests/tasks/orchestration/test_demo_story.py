@@ -26,8 +26,8 @@ def page(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_the_verdict_comes_first_and_then_every_step(page: str) -> None:
     first, *_ = page.splitlines()
     assert first == "**Version 3: approved. two_stage is best by NDCG. Lists are live: home.**"
-    for told in ("| committed | events | 1,200 | 1,150 | 50 |", "1,150 interactions", "| two_stage | 0.4000 |"):
-        assert told in page
+    for text in ("| committed | events | 1,200 | 1,150 | 50 |", "1,150 interactions", "| two_stage | 0.4000 |"):
+        assert text in page
     assert "Checks of the gate: 1 passed, 1 warning. ann: &lt;b&gt;fine&lt;/b&gt;" in page
     assert "| published | home | 90 | 1800 | 0.1235 |" in page
 

@@ -56,8 +56,8 @@ def test_outside_of_a_run_nothing_is_shown(installation: Installation) -> None:
 
 
 def test_links_are_told_in_one_line_in_an_order_of_their_own() -> None:
-    told = markdown({SEARCH: "http://m/s", PREFECT_RUN: "http://p/r"})
-    assert told == "See [the Prefect run](http://p/r), [the search of its settings](http://m/s)."
+    text = markdown({SEARCH: "http://m/s", PREFECT_RUN: "http://p/r"})
+    assert text == "See [the Prefect run](http://p/r), [the search of its settings](http://m/s)."
     assert markdown({}) == ""
 
 

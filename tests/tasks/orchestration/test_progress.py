@@ -21,11 +21,11 @@ def test_work_of_no_steps_can_be_shown(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_no_work_ends_because_prefect_cannot_be_shown_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_args: object, **_named: object) -> None:
+    def away(*_args: object, **_kwargs: object) -> None:
         raise httpx.ConnectError("nobody listens")
 
     monkeypatch.setattr(shown, "update_progress_artifact", away)
-    monkeypatch.setattr(shown, "_artifact", lambda _what: uuid4())
+    monkeypatch.setattr(shown, "_artifact", lambda _title: uuid4())
     monkeypatch.setattr(shown, "_SECONDS_BETWEEN", 0.0)
     with progress("count sheep", 2) as advance:
         advance(note="one")

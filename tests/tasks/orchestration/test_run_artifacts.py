@@ -34,7 +34,7 @@ def test_only_links_to_pages_of_this_installation_stay_links(
 ) -> None:
     page = installation.endpoints.mlflow_page
     link = f"[MLflow]({page}/#/runs/1)"
-    kept = [f"{page}/#/runs/1", link, page, f"{link}, [report]({page}/#/runs/2)"]
+    unchanged = [f"{page}/#/runs/1", link, page, f"{link}, [report]({page}/#/runs/2)"]
     refused = [
         f"{page}.evil.example/x",
         f"{page}@evil.example/x",
@@ -44,10 +44,12 @@ def test_only_links_to_pages_of_this_installation_stay_links(
         "http://evil.example/",
         f"{link}, [x](http://evil.example)",
     ]
-    run_artifacts.show("key", "Runs", [{"page": address} for address in [*kept, *refused]])
+    run_artifacts.show("key", "Runs", [{"page": address} for address in [*unchanged, *refused]])
     cells = [line.removeprefix("| ").removesuffix(" |") for line in shown[0]["markdown"].splitlines()[4:]]
-    assert cells[: len(kept)] == [f"[open]({address})" if address.startswith("http") else address for address in kept]
-    assert all("\\" in cell for cell in cells[len(kept) :])
+    assert cells[: len(unchanged)] == [
+        f"[open]({address})" if address.startswith("http") else address for address in unchanged
+    ]
+    assert all("\\" in cell for cell in cells[len(unchanged) :])
 
 
 def test_a_table_with_links_is_markdown_whose_links_can_be_followed(

@@ -55,7 +55,7 @@ class Shop(NamedTuple):
         roll_back_model.fn("cleo", "complaints")
         sync_aliases(self.here.engine, self.registry)
 
-    def hear(self) -> list[str]:
+    def reconcile_tags(self) -> list[str]:
         return [*apply_mlflow_tags(self.here, self.registry), *apply_moved_alias(self.here, self.registry)]
 
     def tags(self) -> dict[str, str]:
@@ -128,8 +128,8 @@ def test_what_refuses_a_promotion_refuses_another_one(shop: Shop) -> None:
     with pytest.raises(DecisionRefusedError, match=f"The gate refused version {SECOND}"):
         apply_decision(here, shop.registry, SECOND, AGAIN)
     run = shop.registry.run(str(shop.registry.version(SECOND).run_id))
-    stored, kept = (Path(urlsplit(run.artifact_uri).path) / MODEL_PATH, Path(before[1]["bundle"]))
-    for folder in (stored, kept):
+    stored, bundle = (Path(urlsplit(run.artifact_uri).path) / MODEL_PATH, Path(before[1]["bundle"]))
+    for folder in (stored, bundle):
         config = (folder / "config.json").read_bytes()
         (folder / "config.json").write_text("{}")
         with pytest.raises(BundleRefusedError):
@@ -153,28 +153,28 @@ def test_a_yes_that_a_newer_champion_overtakes_is_refused(shop: Shop) -> None:
 def test_a_tag_is_a_yes_again_only_if_it_was_set_after_the_rollback(shop: Shop) -> None:
     shop.registry.tag_version(SECOND, {"reason": "an old one"})
     shop.roll_back()
-    assert shop.hear() == []
+    assert shop.reconcile_tags() == []
     assert shop.version() == FIRST
     assert shop.tags()[ROLLED_BACK] == "2"
     assert not {"review", "reviewer", "reason"} & shop.tags().keys()
     assert "It was rolled back since." in str(shop.registry.version(SECOND).description)
     shop.registry.tag_version(SECOND, {"review": "approved"})
-    assert shop.hear() == ["Version 2: Not approved again: set the tag `reason` before `review`."]
+    assert shop.reconcile_tags() == ["Version 2: Not approved again: set the tag `reason` before `review`."]
     assert (shop.version(), "review" in shop.tags(), NOTE in shop.tags()) == (FIRST, False, True)
     shop.registry.tag_version(SECOND, {"reviewer": "bob", "reason": "a slip", "review": "approved"})
-    assert shop.hear() == ["Version 2 was approved by bob."]
+    assert shop.reconcile_tags() == ["Version 2 was approved by bob."]
     now = shop.rows()[-1]
     assert (now["model_version"], now["actor"], now["reason"], now["via"]) == (SECOND, "bob", "a slip", "tag")
-    assert shop.hear() == []
+    assert shop.reconcile_tags() == []
     assert not {ROLLED_BACK, NOTE} & shop.tags().keys()
     assert (shop.tags()["review"], shop.tags()["reviewer"]) == ("approved", "bob")
 
 
 def test_a_no_by_tag_after_a_rollback_is_refused_on_the_version(shop: Shop) -> None:
     shop.roll_back()
-    shop.hear()
+    shop.reconcile_tags()
     shop.registry.tag_version(SECOND, {"reviewer": "bob", "reason": "right so", "review": "rejected"})
-    (received,) = shop.hear()
+    (received,) = shop.reconcile_tags()
     assert "Version 2 was not rejected: Version 2 was approved by ann; a decision is not changed." in received
     assert (shop.version(), "review" in shop.tags()) == (FIRST, False)
 
@@ -183,7 +183,7 @@ def test_a_no_by_tag_after_a_rollback_is_refused_on_the_version(shop: Shop) -> N
 def test_an_alias_after_a_rollback_is_a_yes_again(shop: Shop, alias: str) -> None:
     shop.roll_back()
     shop.registry.set_alias(alias, SECOND)
-    shop.hear()
+    shop.reconcile_tags()
     sync_aliases(shop.here.engine, shop.registry)
     with shop.here.engine.connect() as connection:
         holder = current_champion(connection)

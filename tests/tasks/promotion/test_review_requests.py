@@ -30,8 +30,8 @@ def gate(passed: bool = True, value: float = 1.0) -> GateResult:
     return GateResult(passed, (Check("is tall", value, 2.0, outcome(passed), "1 m."),), groups)
 
 
-def ask(here: Installation, version: int, **said: Any) -> dict[str, Any]:
-    return request(here, "v1", version, bundle(version), gate(**said), 0)
+def request_review(installation: Installation, version: int, **changes: Any) -> dict[str, Any]:
+    return request(installation, "v1", version, bundle(version), gate(**changes), 0)
 
 
 def bundle(version: int, digest: str = "a digest") -> TrainedBundle:
@@ -41,8 +41,8 @@ def bundle(version: int, digest: str = "a digest") -> TrainedBundle:
 def test_a_review_is_found_by_its_version_or_is_the_newest(installation: Installation) -> None:
     with pytest.raises(TailorbirdError, match=r"^Nothing is ingested yet\. Next: `tailorbird ingest"):
         review_of(installation)
-    ask(installation, 3)
-    ask(installation, 4)
+    request_review(installation, 3)
+    request_review(installation, 4)
     assert review_of(installation)["model_version"] == 4
     assert review_of(installation, 3)["model_version"] == 3
     with pytest.raises(TailorbirdError, match="no review of version 9"):
@@ -50,7 +50,7 @@ def test_a_review_is_found_by_its_version_or_is_the_newest(installation: Install
 
 
 def test_a_request_keeps_the_gate_and_what_could_not_be_measured_is_empty(installation: Installation) -> None:
-    review = ask(installation, 3, value=float("nan"))
+    review = request_review(installation, 3, value=float("nan"))
     assert review["gate"][0] | {"low": None, "high": None} == {
         "name": "is tall", "value": None, "limit": 2.0, "outcome": "passed", "detail": "1 m.", "low": None, "high": None
     }  # fmt: skip
@@ -59,26 +59,26 @@ def test_a_request_keeps_the_gate_and_what_could_not_be_measured_is_empty(instal
 
 
 def test_an_open_request_is_renewed_and_a_decided_one_stays(installation: Installation) -> None:
-    first = ask(installation, 3, passed=False)
-    again = ask(installation, 3)
+    first = request_review(installation, 3, passed=False)
+    again = request_review(installation, 3)
     assert (first["review_id"], first["passed"], again["passed"]) == (again["review_id"], False, True)
     with installation.engine.begin() as connection:
         close(connection, again, NO)
-    assert ask(installation, 3, passed=False)["passed"] is True
+    assert request_review(installation, 3, passed=False)["passed"] is True
     assert review_of(installation, 3)["decision"] == REJECTED
 
 
 def test_what_nobody_decided_in_time_is_asked_anew(installation: Installation) -> None:
-    ask(installation, 3)
+    request_review(installation, 3)
     with installation.engine.begin() as connection:
         connection.execute(text("UPDATE reviews SET expires_at = now() - interval '1 hour'"))
         expire(connection)
-    again = ask(installation, 3)
+    again = request_review(installation, 3)
     assert [again[name] for name in ("decision", "reviewer", "reason", "via", "decided_at")] == [None] * 5
 
 
 def test_of_two_who_decide_at_once_the_second_is_told(installation: Installation) -> None:
-    review = ask(installation, 3)
+    review = request_review(installation, 3)
     with installation.engine.begin() as connection:
         close(connection, review, NO)
     with pytest.raises(DecisionRefusedError, match="decided or reviewed again"), installation.engine.begin() as late:
@@ -89,8 +89,8 @@ def test_of_two_who_decide_at_once_the_second_is_told(installation: Installation
 
 
 def test_who_decides_about_a_request_that_was_renewed_meanwhile_is_told(installation: Installation) -> None:
-    seen = ask(installation, 3)
-    ask(installation, 3, passed=False)
+    seen = request_review(installation, 3)
+    request_review(installation, 3, passed=False)
     with pytest.raises(DecisionRefusedError, match="reviewed again"), installation.engine.begin() as late:
         close(late, seen, YES)
     assert review_of(installation, 3)["decision"] is None
@@ -98,7 +98,7 @@ def test_who_decides_about_a_request_that_was_renewed_meanwhile_is_told(installa
 
 def test_only_what_is_late_and_open_expires(installation: Installation) -> None:
     for version in (3, 4, 5):
-        ask(installation, version)
+        request_review(installation, version)
     with installation.engine.begin() as connection:
         connection.execute(text("UPDATE reviews SET expires_at = now() - interval '1 hour' WHERE model_version <> 4"))
         close(connection, review_of(installation, 5), YES)
@@ -109,7 +109,7 @@ def test_only_what_is_late_and_open_expires(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize(
-    ("passed", "already", "answer", "mode", "told"),
+    ("passed", "already", "answer", "mode", "error"),
     [
         (True, None, YES, "manual", None),
         (False, None, NO, "manual", None),
@@ -132,20 +132,20 @@ def test_only_what_is_late_and_open_expires(installation: Installation) -> None:
     ],
 )
 def test_a_decision_is_made_once_and_against_the_gate_only_on_purpose(
-    passed: bool, already: str | None, answer: Decision, mode: str, told: str | None
+    passed: bool, already: str | None, answer: Decision, mode: str, error: str | None
 ) -> None:
     failed = [{"name": "is tall", "passed": passed, "detail": "1 m."}]
     review = {"model_version": 3, "passed": passed, "decision": already, "reviewer": "ann", "gate": failed}
     review |= {"run_id": "run", "digest": "a digest"}
-    if told is None:
+    if error is None:
         _check(review, answer, mode)
         return
-    with pytest.raises(DecisionRefusedError, match=told):
+    with pytest.raises(DecisionRefusedError, match=error):
         _check(review, answer, mode)
 
 
 def test_a_decided_review_keeps_the_bundle_that_was_decided_about(installation: Installation) -> None:
-    review = ask(installation, 3)
+    review = request_review(installation, 3)
     assert (review["run_id"], review["digest"]) == ("run 3", "a digest")
     renewed = request(installation, "v1", 3, bundle(3, "another digest"), gate(), 0)
     assert renewed["digest"] == "another digest"  # nobody decided about the first one
@@ -159,7 +159,7 @@ def test_a_decided_review_keeps_the_bundle_that_was_decided_about(installation: 
 def test_a_version_whose_review_has_no_digest_can_be_rejected_but_must_be_reviewed_again_to_be_promoted(
     installation: Installation,
 ) -> None:
-    ask(installation, 3)
+    request_review(installation, 3)
     with installation.engine.begin() as connection:
         connection.execute(text("UPDATE reviews SET run_id = NULL, digest = NULL"))
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
@@ -170,6 +170,6 @@ def test_a_version_whose_review_has_no_digest_can_be_rejected_but_must_be_review
 
 
 def test_a_no_is_written_down_though_mlflow_is_away(installation: Installation) -> None:
-    ask(installation, 3)
+    request_review(installation, 3)
     decided = apply_decision(installation, Registry(installation.endpoints.mlflow_tracking_uri), 3, NO)
     assert (decided["decision"], decided["reviewer"]) == (REJECTED, "ann")

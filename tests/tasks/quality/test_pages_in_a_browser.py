@@ -21,7 +21,7 @@ from models.monitoring.drift.calibration.calibrate import Calibration
 from tasks.monitoring.drift import report_page
 from tasks.quality.suites import BatchExpectations, judge
 from tasks.reports import audit_page, review_page
-from tests.tasks.reports.test_audit_page import looked_at, page_of
+from tests.tasks.reports.test_audit_page import audit_data, page_of
 from tests.tasks.reports.test_review_page import CHECKS, EXAMPLE, GROUPS
 from tests.tasks.reports.test_review_page import page as review  # noqa: F401, a fixture
 
@@ -112,7 +112,7 @@ def test_the_review_report_shows_hostile_names_as_text(review: review_page.Page,
 
 
 def test_the_audit_shows_hostile_names_as_text(tmp_path: Path, opened: Callable[[str], Seen]) -> None:
-    found: Audit = run_audit(looked_at(outcome=True), GateThresholds(), 7)
+    found: Audit = run_audit(audit_data(outcome=True), GateThresholds(), 7)
     groups = [group._replace(trait=HOSTILE, value=HOSTILE) for group in found.groups]
     beside = [replace(one, trait=HOSTILE, value=HOSTILE) for one in found.comparisons]
     named = [{"name": HOSTILE, "shown": 0.5, "bought": 0.5}]
@@ -152,7 +152,7 @@ def test_data_docs_show_hostile_names_as_text(installation: Installation, opened
 
 def test_markdown_of_reports_is_text_however_it_is_rendered(tmp_path: Path, opened: Callable[[str], Seen]) -> None:
     mistune = pytest.importorskip("mistune")
-    found = run_audit(looked_at(outcome=True), GateThresholds(), 7)
+    found = run_audit(audit_data(outcome=True), GateThresholds(), 7)
     hostile = replace(found, verdict=HOSTILE, groups=[group._replace(value=HOSTILE) for group in found.groups])
     text = audit_page.markdown(replace(page_of(hostile, tmp_path), placement=HOSTILE), "http://127.0.0.1/")
     shown = mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough"])(text)

@@ -286,8 +286,8 @@ def test_what_is_told_of_a_version_comes_from_its_signed_manifest_not_from_tags(
     monkeypatch.setenv("TAILORBIRD_MLFLOW_PAGE", shop.here.endpoints.mlflow_page)
     client = MlflowClient(shop.registry.tracking_uri)
     client.log_param(shop.run_id, "another", "1")
-    told = {"search_run": "x) ![](http://evil.example/p.png", "prefect_run": "http://evil.example/"}
-    for name, value in (told | {"kind": "als", "seed": "9"}).items():
+    tags = {"search_run": "x) ![](http://evil.example/p.png", "prefect_run": "http://evil.example/"}
+    for name, value in (tags | {"kind": "als", "seed": "9"}).items():
         client.set_tag(shop.run_id, name, value)
     manifest = signed_manifest(shop.registry, shop.run_id)
     assert (manifest.kind, manifest.seed, manifest.parameters) == ("own_frequency", 7, asdict(Settings()))
@@ -387,28 +387,28 @@ def test_a_folder_that_others_can_change_is_not_named_to_a_server(shop: Shop, tm
 def test_altered_versions_are_marked_with_one_alert_and_restored_ones_are_cleared(
     shop: Shop, recorder: RecordingServer, tmp_path: Path
 ) -> None:
-    def look(checks: Checks) -> list[dict[str, Any]]:
+    def check(checks: Checks) -> list[dict[str, Any]]:
         check_registered_versions(shop.here, checks)
         mine = f"tailorbird.model-version.{shop.number}"
         return [event["event"] for event in recorder.events() if event["resource"]["prefect.resource.id"] == mine]
 
     sound = tmp_path / "sound"
     shutil.copytree(shop.artifact, sound)
-    assert look(Checks()) == []
+    assert check(Checks()) == []
     for at, attack in enumerate(ATTACKS.values(), 1):
         attack(shop, tmp_path / "sentinel")
         checks = Checks()
-        assert look(checks) == look(checks) == [events.ALTERED_VERSION] * at
+        assert check(checks) == check(checks) == [events.ALTERED_VERSION] * at
         page = shop.registry.version(shop.number)
         assert page.tags[INTEGRITY] == ALTERED
         assert page.description.startswith("**Altered, do not use: ")
         shutil.rmtree(shop.artifact)
         shutil.copytree(sound, shop.artifact)
-        look(Checks())
+        check(Checks())
         page = shop.registry.version(shop.number)
         assert (INTEGRITY in page.tags, page.description) == (False, "")
     content = bytearray((shop.artifact / "arrays.npz").read_bytes())
     content[-1] ^= 1
     (shop.artifact / "arrays.npz").write_bytes(content)
-    assert look(Checks())[len(ATTACKS) :] == [events.ALTERED_VERSION]
+    assert check(Checks())[len(ATTACKS) :] == [events.ALTERED_VERSION]
     assert not (tmp_path / "sentinel").exists()

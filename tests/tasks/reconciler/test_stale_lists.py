@@ -21,51 +21,56 @@ def recorder() -> Iterator[RecordingServer]:
 
 
 @pytest.fixture
-def here(installation: Installation, recorder: RecordingServer) -> Installation:
+def installation(installation: Installation, recorder: RecordingServer) -> Installation:
     endpoints = replace(installation.endpoints, prefect_api_url=f"{recorder.url}/api")
     return replace(installation, endpoints=endpoints)
 
 
-def age(here: Installation, hours: int) -> None:
-    with here.engine.begin() as connection:
+def age(installation: Installation, hours: int) -> None:
+    with installation.engine.begin() as connection:
         connection.execute(text(f"UPDATE placements SET checked_at = now() - interval '{hours} hours'"))
 
 
 def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(
-    here: Installation, recorder: RecordingServer
+    installation: Installation, recorder: RecordingServer
 ) -> None:
-    told = AlertThrottle()
-    assert alert_stale_lists(here, told) is None
-    published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
-    assert alert_stale_lists(here, told) is None
-    age(here, 51)
-    assert alert_stale_lists(here, told) == "The lists of home are stale."
-    assert alert_stale_lists(here, told) is None
+    throttle = AlertThrottle()
+    assert alert_stale_lists(installation, throttle) is None
+    published(installation.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
+    assert alert_stale_lists(installation, throttle) is None
+    age(installation, 51)
+    assert alert_stale_lists(installation, throttle) == "The lists of home are stale."
+    assert alert_stale_lists(installation, throttle) is None
     [event] = recorder.events()
     assert (event["event"], event["resource"]) == (
         events.STALE_LISTS,
         {"prefect.resource.id": "tailorbird.placement.home"},
     )
     assert event["payload"]["reason"].startswith("The lists of home are 51 hours old; 48 are allowed.")
-    age(here, 1)
-    assert alert_stale_lists(here, told) is None
-    age(here, 60)  # it was well again: that is news
-    assert alert_stale_lists(here, told) is not None
+    age(installation, 1)
+    assert alert_stale_lists(installation, throttle) is None
+    age(installation, 60)  # it was well again: that is news
+    assert alert_stale_lists(installation, throttle) is not None
 
 
-def test_what_prefect_did_not_hear_is_told_at_the_next_look(here: Installation, recorder: RecordingServer) -> None:
-    told = AlertThrottle()
-    published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
-    age(here, 51)
-    alert_stale_lists(replace(here, endpoints=replace(here.endpoints, prefect_api_url="http://127.0.0.1:9/api")), told)
-    alert_stale_lists(here, told)
+def test_what_prefect_did_not_hear_is_told_at_the_next_look(
+    installation: Installation, recorder: RecordingServer
+) -> None:
+    throttle = AlertThrottle()
+    published(installation.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
+    age(installation, 51)
+    alert_stale_lists(
+        replace(installation, endpoints=replace(installation.endpoints, prefect_api_url="http://127.0.0.1:9/api")),
+        throttle,
+    )
+    alert_stale_lists(installation, throttle)
     assert len(recorder.events()) == 1
 
 
 def test_a_placement_that_is_not_configured_any_more_promises_nothing(
-    here: Installation, recorder: RecordingServer
+    installation: Installation, recorder: RecordingServer
 ) -> None:
-    published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "summer"))
-    age(here, 5000)
-    assert alert_stale_lists(here, AlertThrottle()) is None
+    published(installation.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "summer"))
+    age(installation, 5000)
+    assert alert_stale_lists(installation, AlertThrottle()) is None
     assert recorder.events() == []

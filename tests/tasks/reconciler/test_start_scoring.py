@@ -38,8 +38,8 @@ class Desk(Prefect):
         if "deployments" in body:
             return [run for run in self.runs if "start_time" in run][-1:]
         keys = body["flow_runs"]["idempotency_key"]["any_"]
-        found = [run for run in self.runs if run["idempotency_key"] in keys]
-        return len(found) if path.endswith("/count") else found
+        matches = [run for run in self.runs if run["idempotency_key"] in keys]
+        return len(matches) if path.endswith("/count") else matches
 
     def set_state(self, state: str) -> None:
         """Let the newest run have begun, and be in that state now."""
@@ -53,12 +53,12 @@ def prefect() -> Iterator[Desk]:
 
 
 @pytest.fixture
-def here(installation: Installation, prefect: Desk) -> Installation:
+def installation(installation: Installation, prefect: Desk) -> Installation:
     """An installation whose Prefect that is."""
     return prefect.installed(installation)
 
 
-def promote(here: Installation, version: int, minutes: float = 5) -> None:
+def promote(installation: Installation, version: int, minutes: float = 5) -> None:
     row = {
         "previous_promotion_id": version - 1,
         "model_version": version,
@@ -68,7 +68,7 @@ def promote(here: Installation, version: int, minutes: float = 5) -> None:
     }
     row |= {"bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
     row["promoted_at"] = datetime.now(UTC) - timedelta(minutes=minutes)
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         connection.execute(insert(promotions).values(row))
 
 
@@ -77,46 +77,46 @@ def show(store: Engine, version: int, *names: str) -> None:
         published(store, {"ann": [("i1", 1.0, "a")]}, shelf(f"v{version}", name, version, 1))
 
 
-def test_after_a_promotion_all_placements_are_asked_for_once(here: Installation, prefect: Desk) -> None:
-    promote(here, 1)
-    assert start_scoring(here) == f"Lists of version 1 are being made for {', '.join(ALL)}."
-    assert start_scoring(here) is None
+def test_after_a_promotion_all_placements_are_asked_for_once(installation: Installation, prefect: Desk) -> None:
+    promote(installation, 1)
+    assert start_scoring(installation) == f"Lists of version 1 are being made for {', '.join(ALL)}."
+    assert start_scoring(installation) is None
     (run,) = prefect.runs
     assert run["parameters"] == {"placements": ALL}
-    promote(here, 2)
-    assert start_scoring(here)
+    promote(installation, 2)
+    assert start_scoring(installation)
     assert len(prefect.runs) == 2
 
 
-def test_only_placements_without_the_champions_lists_are_asked_for(here: Installation, prefect: Desk) -> None:
-    promote(here, 1)
-    promote(here, 2)
-    show(here.engine, 2, "home", "email", "similar-items")
-    show(here.engine, 1, "buy-again")
-    start_scoring(here)
+def test_only_placements_without_the_champions_lists_are_asked_for(installation: Installation, prefect: Desk) -> None:
+    promote(installation, 1)
+    promote(installation, 2)
+    show(installation.engine, 2, "home", "email", "similar-items")
+    show(installation.engine, 1, "buy-again")
+    start_scoring(installation)
     assert prefect.runs[0]["parameters"] == {"placements": ["buy-again", "goes-well-with"]}
 
 
 def leave_unfinished(store: Engine, version: int, name: str, run: str, status: str = "loading") -> int:
     """Leave a batch as a killed run does; return its number."""
     with store.begin() as connection:
-        mine = batch_state.claim(connection, shelf(run, name, version, 1))
-        batch_state.mark(connection, mine, status=status)
-    return mine.batch_id
+        claimed = batch_state.claim(connection, shelf(run, name, version, 1))
+        batch_state.mark(connection, claimed, status=status)
+    return claimed.batch_id
 
 
 @pytest.mark.parametrize("state", ["CRASHED", "FAILED"])
 def test_lists_of_a_lost_run_are_asked_for_again_and_the_third_run_is_the_last(
-    here: Installation, prefect: Desk, state: str
+    installation: Installation, prefect: Desk, state: str
 ) -> None:
-    promote(here, 1)
+    promote(installation, 1)
     alerted = AlertThrottle()
     for _ in range(3):
-        assert "are being made" in str(start_scoring(here, IdleRuns(), alerted))
-        assert start_scoring(here, IdleRuns(), alerted) is None
+        assert "are being made" in str(start_scoring(installation, IdleRuns(), alerted))
+        assert start_scoring(installation, IdleRuns(), alerted) is None
         prefect.set_state(state)
-    assert "3 runs were started for lists of version 1" in str(start_scoring(here, IdleRuns(), alerted))
-    assert start_scoring(here, IdleRuns(), alerted) is None
+    assert "3 runs were started for lists of version 1" in str(start_scoring(installation, IdleRuns(), alerted))
+    assert start_scoring(installation, IdleRuns(), alerted) is None
     assert len(prefect.runs) == 3
     assert {event["resource"]["prefect.resource.id"] for event in prefect.events()} == {
         f"tailorbird.placement.{name}" for name in ALL
@@ -124,96 +124,98 @@ def test_lists_of_a_lost_run_are_asked_for_again_and_the_third_run_is_the_last(
 
 
 def test_a_run_without_a_process_is_marked_as_crashed_and_followed_by_another(
-    here: Installation, prefect: Desk
+    installation: Installation, prefect: Desk
 ) -> None:
-    promote(here, 1)
+    promote(installation, 1)
     idle = IdleRuns(seconds=0.01)
-    start_scoring(here, idle)
+    start_scoring(installation, idle)
     prefect.set_state("RUNNING")
-    with locked(here.engine, batch_state.lock("home")):
-        assert start_scoring(here, idle) is None
-    assert start_scoring(here, idle) is None  # the first look at which it works on nothing
+    with locked(installation.engine, batch_state.lock("home")):
+        assert start_scoring(installation, idle) is None
+    assert start_scoring(installation, idle) is None  # the first look at which it works on nothing
     sleep(0.02)
-    assert "are being made" in str(start_scoring(here, idle))
+    assert "are being made" in str(start_scoring(installation, idle))
     assert [run["state"]["type"] for run in prefect.runs] == ["CRASHED", "SCHEDULED"]
 
 
-def test_a_run_that_a_person_cancelled_is_not_started_again(here: Installation, prefect: Desk) -> None:
-    promote(here, 1)
-    start_scoring(here)
+def test_a_run_that_a_person_cancelled_is_not_started_again(installation: Installation, prefect: Desk) -> None:
+    promote(installation, 1)
+    start_scoring(installation)
     prefect.set_state("CANCELLED")
-    assert start_scoring(here) is None
+    assert start_scoring(installation) is None
     assert len(prefect.runs) == 1
 
 
 def test_a_batch_that_a_killed_run_left_is_asked_for_though_the_champions_lists_are_shown(
-    here: Installation, prefect: Desk
+    installation: Installation, prefect: Desk
 ) -> None:
-    promote(here, 1)
-    show(here.engine, 1, *ALL)
-    assert start_scoring(here) is None
-    batch = leave_unfinished(here.engine, 1, "email", "nightly")
-    assert start_scoring(here)
+    promote(installation, 1)
+    show(installation.engine, 1, *ALL)
+    assert start_scoring(installation) is None
+    batch = leave_unfinished(installation.engine, 1, "email", "nightly")
+    assert start_scoring(installation)
     [run] = prefect.runs
     assert run["parameters"] == {"placements": ["email"]}
     assert run["idempotency_key"].endswith(f"email, batch {batch}, run 1")
 
 
 def test_batches_that_were_refused_stopped_or_are_of_an_older_champion_are_left(
-    here: Installation, prefect: Desk
+    installation: Installation, prefect: Desk
 ) -> None:
-    leave_unfinished(here.engine, 1, "home", "old")
-    promote(here, 2)
-    show(here.engine, 2, *ALL[1:])
-    leave_unfinished(here.engine, 2, "home", "bad", "refused")
-    stopped = leave_unfinished(here.engine, 2, "email", "stopped")
-    with here.engine.begin() as connection:
+    leave_unfinished(installation.engine, 1, "home", "old")
+    promote(installation, 2)
+    show(installation.engine, 2, *ALL[1:])
+    leave_unfinished(installation.engine, 2, "home", "bad", "refused")
+    stopped = leave_unfinished(installation.engine, 2, "email", "stopped")
+    with installation.engine.begin() as connection:
         row = recommendation_batches.c.batch_id == stopped
         connection.execute(update(recommendation_batches).where(row).values(detail="stopped by a person"))
-    assert start_scoring(here) is None
+    assert start_scoring(installation) is None
     assert prefect.runs == []
 
 
-def test_lists_that_somebody_took_back_are_left_as_they_are(here: Installation, prefect: Desk) -> None:
-    promote(here, 2)
-    show(here.engine, 1, *ALL)
-    show(here.engine, 2, *ALL)
-    with here.engine.begin() as connection:
+def test_lists_that_somebody_took_back_are_left_as_they_are(installation: Installation, prefect: Desk) -> None:
+    promote(installation, 2)
+    show(installation.engine, 1, *ALL)
+    show(installation.engine, 2, *ALL)
+    with installation.engine.begin() as connection:
         first = "SELECT batch_id FROM recommendation_batches WHERE placement = 'home' AND model_version = 1"
         batch_state.go_back(connection, "home", connection.execute(text(first)).scalar_one(), "ann: odd")
-    assert start_scoring(here) is None
+    assert start_scoring(installation) is None
     assert prefect.runs == []
 
 
-def test_lists_that_were_taken_back_before_the_promotion_are_made_anew(here: Installation, prefect: Desk) -> None:
-    show(here.engine, 1, *ALL)
-    show(here.engine, 2, *ALL)
-    with here.engine.begin() as connection:
+def test_lists_that_were_taken_back_before_the_promotion_are_made_anew(
+    installation: Installation, prefect: Desk
+) -> None:
+    show(installation.engine, 1, *ALL)
+    show(installation.engine, 2, *ALL)
+    with installation.engine.begin() as connection:
         first = "SELECT batch_id FROM recommendation_batches WHERE placement = 'home' AND model_version = 1"
         batch_state.go_back(connection, "home", connection.execute(text(first)).scalar_one(), "ann: back to version 1")
         connection.execute(text("UPDATE placements SET published_at = published_at - interval '1 hour'"))
-    promote(here, 3)
-    start_scoring(here)
+    promote(installation, 3)
+    start_scoring(installation)
     assert prefect.runs[0]["parameters"] == {"placements": ALL}
 
 
-def test_whoever_just_promoted_has_time_to_score(here: Installation, prefect: Desk) -> None:
-    promote(here, 1, minutes=0.1)
-    assert start_scoring(here) is None
+def test_whoever_just_promoted_has_time_to_score(installation: Installation, prefect: Desk) -> None:
+    promote(installation, 1, minutes=0.1)
+    assert start_scoring(installation) is None
     assert prefect.runs == []
 
 
-def test_without_a_champion_or_a_deployment_nothing_is_asked_for(here: Installation, prefect: Desk) -> None:
-    assert start_scoring(here) is None
-    promote(here, 1)
+def test_without_a_champion_or_a_deployment_nothing_is_asked_for(installation: Installation, prefect: Desk) -> None:
+    assert start_scoring(installation) is None
+    promote(installation, 1)
     prefect.deployed = False
-    assert start_scoring(here) is None
+    assert start_scoring(installation) is None
     assert prefect.runs == []
 
 
-def test_while_somebody_makes_lists_nobody_else_is_asked_to(here: Installation, prefect: Desk) -> None:
-    promote(here, 1)
-    with locked(here.engine, batch_state.lock("email")):
-        assert start_scoring(here) is None
+def test_while_somebody_makes_lists_nobody_else_is_asked_to(installation: Installation, prefect: Desk) -> None:
+    promote(installation, 1)
+    with locked(installation.engine, batch_state.lock("email")):
+        assert start_scoring(installation) is None
     assert prefect.runs == []
-    assert start_scoring(here)
+    assert start_scoring(installation)

@@ -29,15 +29,15 @@ def person(stage: Any, position: int) -> str:
     return str(stage.shop.demographics["household_id"][position].as_py())
 
 
-def keys_of(here: Installation) -> dict[str, str]:
+def keys_of(installation: Installation) -> dict[str, str]:
     """The key of every known raw id."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         return dict(connection.execute(text("SELECT user_id, user_key FROM identity.users")).tuples().all())
 
 
-def dump(here: Installation) -> dict[str, str]:
+def dump(installation: Installation) -> dict[str, str]:
     """Each table as text."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         return {
             name: "\n".join(connection.execute(text(f"SELECT t::text FROM {name} AS t")).scalars())
             for name in connection.execute(_TABLES).scalars().all()
@@ -58,7 +58,7 @@ def _words(rows: pa.Table) -> Iterator[str]:
         yield from map(str, column.to_pylist())
 
 
-def holding(here: Installation, keys: set[str]) -> list[str]:
+def holding(installation: Installation, keys: set[str]) -> list[str]:
     """The tables and the files of the lake in which one of these keys is."""
-    places: list[tuple[str, Any]] = [*dump(here).items(), *files(Path(here.settings.lake))]
+    places: list[tuple[str, Any]] = [*dump(installation).items(), *files(Path(installation.settings.lake))]
     return [name for name, content in places if any(key in content for key in keys)]

@@ -23,19 +23,21 @@ from tests.tasks.rekeying.stores import holding, keys_of, started
 VARIABLE = "TAILORBIRD_SECRET_PSEUDONYM_KEY"
 
 
-def rotate(here: Installation) -> Installation:
-    rotate_pseudonym_key(here.engine, here.settings, "ann", "it leaked")
+def rotate(installation: Installation) -> Installation:
+    rotate_pseudonym_key(installation.engine, installation.settings, "ann", "it leaked")
     return started()
 
 
-def key_file(here: Installation) -> Path:
-    return here.settings.var / FOLDER / PSEUDONYM
+def key_file(installation: Installation) -> Path:
+    return installation.settings.var / FOLDER / PSEUDONYM
 
 
-def in_order(here: Installation, old: dict[str, str]) -> bool:
+def in_order(installation: Installation, old: dict[str, str]) -> bool:
     """Whether all users have the keys that the chain gives, in every store."""
-    assert here.lake
-    return keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old} and not holding(here, set(old.values()))
+    assert installation.lake
+    return keys_of(installation) == {raw: pseudonym(raw, installation.key) for raw in old} and not holding(
+        installation, set(old.values())
+    )
 
 
 def test_the_command_prints_a_table_and_keeps_the_key_to_itself(small: Installation) -> None:
@@ -55,9 +57,9 @@ def test_a_host_with_the_earlier_key_learns_that_there_was_a_rotation(small: Ins
     shutil.copytree(small.settings.var / FOLDER, second.var / FOLDER)
     trust.check(small.engine, second)
     rotate(small)
-    for look in (trust.check, trust.check_reader):
+    for check in (trust.check, trust.check_reader):
         with pytest.raises(InstallationRefusedError, match=r"ann rotated it on .* Copy the file secrets/pseudonym-key"):
-            look(small.engine, second)
+            check(small.engine, second)
     shutil.copy(key_file(small), second.var / FOLDER / PSEUDONYM)
     trust.check(small.engine, second)
 
@@ -90,33 +92,33 @@ def test_a_rotation_that_was_stopped_is_not_continued_without_its_key(small: Ins
     )
 
 
-def put_back(here: Installation) -> dict[str, Callable[[], None]]:
+def put_back(installation: Installation) -> dict[str, Callable[[], None]]:
     """Keeps what a backup has, and puts single stores of it back."""
-    copy = here.settings.var.with_name("backup")
-    shutil.copytree(here.settings.var, copy)
-    with here.engine.begin() as connection:
+    copy = installation.settings.var.with_name("backup")
+    shutil.copytree(installation.settings.var, copy)
+    with installation.engine.begin() as connection:
         for name in ("identity.users", "public.users", "public.quarantine", "installation_fingerprints"):
             connection.execute(text(f"CREATE TABLE kept_{name.replace('.', '_')} AS SELECT * FROM {name}"))
 
     def database() -> None:
-        with here.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             for name in ("identity.users", "public.users", "public.quarantine", "installation_fingerprints"):
                 kept = f"kept_{name.replace('.', '_')}"
                 connection.execute(text(f"DELETE FROM {name}"))
                 connection.execute(text(f"INSERT INTO {name} SELECT * FROM {kept}"))
 
     def lake() -> None:
-        shutil.rmtree(here.settings.lake)
-        shutil.copytree(copy / "lake", here.settings.lake)
+        shutil.rmtree(installation.settings.lake)
+        shutil.copytree(copy / "lake", installation.settings.lake)
 
     def keys() -> None:
-        shutil.copy(copy / FOLDER / PSEUDONYM, key_file(here))
+        shutil.copy(copy / FOLDER / PSEUDONYM, key_file(installation))
 
     return {"database": database, "lake": lake, "keys": keys}
 
 
-def forget_backup(here: Installation) -> None:
-    with here.engine.begin() as connection:
+def forget_backup(installation: Installation) -> None:
+    with installation.engine.begin() as connection:
         for name in ("identity_users", "public_users", "public_quarantine", "installation_fingerprints"):
             connection.execute(text(f"DROP TABLE kept_{name}"))
 
@@ -140,9 +142,9 @@ def test_a_lake_from_before_the_rotation_is_refused_and_re_keyed(small: Installa
     with pytest.raises(InstallationRefusedError, match=r"named with another pseudonym-key .*restored from before"):
         assert started().lake
     between = keys_of(small)
-    here = rotate(small)
-    assert in_order(here, old)
-    assert not holding(here, set(between.values()))
+    installation = rotate(small)
+    assert in_order(installation, old)
+    assert not holding(installation, set(between.values()))
 
 
 def test_a_lake_from_after_the_rotation_is_refused_with_older_keys(small: Installation) -> None:

@@ -56,9 +56,9 @@ def ends_at(patch: pytest.MonkeyPatch, moment: int, steps: Sequence[tuple[Any, s
             raise KilledError
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **named: Any) -> Any:
+        def run(*args: Any, **kwargs: Any) -> Any:
             passes()
-            done = call(*args, **named)
+            done = call(*args, **kwargs)
             passes()
             return done
 
@@ -68,39 +68,39 @@ def ends_at(patch: pytest.MonkeyPatch, moment: int, steps: Sequence[tuple[Any, s
         patch.setattr(place, name, wrapped(getattr(place, name)))
 
 
-def stopped(here: Installation, actor: str, moment: int, steps: Sequence[tuple[Any, str]] = STEPS) -> bool:
+def stopped(installation: Installation, actor: str, moment: int, steps: Sequence[tuple[Any, str]] = STEPS) -> bool:
     """Rotate, up to that moment; False when the rotation has ended before."""
     try:
         with pytest.MonkeyPatch.context() as patch:
             ends_at(patch, moment, steps)
-            rotate_pseudonym_key(here.engine, here.settings, actor, "it leaked")
+            rotate_pseudonym_key(installation.engine, installation.settings, actor, "it leaked")
     except KilledError:
         return True
     return False
 
 
-def keys(here: Installation) -> list[tuple[int, str, str]]:
-    rows = list_keys(here.engine)
+def keys(installation: Installation) -> list[tuple[int, str, str]]:
+    rows = list_keys(installation.engine)
     return [(row["generation"], row["state"], row["actor"]) for row in rows if row["kind"] == PSEUDONYM]
 
 
 def test_a_rotation_that_is_stopped_again_and_again_ends_like_one_that_never_was(published: Any) -> None:
-    here, one = published.here, person(published, 1)
-    old, shown, stops = keys_of(here), user_list(here.engine, one), 0
-    while stopped(here, f"try {stops}", 4 * stops + 3):  # tables that are done are looked at again
+    installation, one = published.here, person(published, 1)
+    old, shown, stops = keys_of(installation), user_list(installation.engine, one), 0
+    while stopped(installation, f"try {stops}", 4 * stops + 3):  # tables that are done are looked at again
         stops += 1
-        assert user_list(here.engine, one) == shown
-        if keys(here)[-1][1] == "rotation not finished":
+        assert user_list(installation.engine, one) == shown
+        if keys(installation)[-1][1] == "rotation not finished":
             with pytest.raises(KeyRotatingError, match="run it again"):
-                trust.check(here.engine, here.settings)
-        elif keys(here)[-1][0] == 2 and not (here.settings.var / FOLDER / f"{PSEUDONYM}.next").exists():
+                trust.check(installation.engine, installation.settings)
+        elif keys(installation)[-1][0] == 2 and not (installation.settings.var / FOLDER / f"{PSEUDONYM}.next").exists():
             break  # it was complete: the next call would be another rotation
-    here = started()
+    installation = started()
     assert stops > 5
-    assert keys(here) == [(1, "replaced", "tailorbird"), (2, "in use", "try 1")]
-    assert holding(here, set(old.values())) == []
-    assert keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old}
-    assert user_list(here.engine, one) == shown
+    assert keys(installation) == [(1, "replaced", "tailorbird"), (2, "in use", "try 1")]
+    assert holding(installation, set(old.values())) == []
+    assert keys_of(installation) == {raw: pseudonym(raw, installation.key) for raw in old}
+    assert user_list(installation.engine, one) == shown
     assert rebuild_dataset.fn(published.manifest["version"])["same"]
 
 
@@ -121,11 +121,11 @@ def test_around_its_commit_it_is_not_begun_twice(
     old = keys_of(small)
     assert stopped(small, "ann", moment, [step])
     assert not stopped(small, "bob", 99)
-    here = started()
-    assert [row[0] for row in keys(here)] == [*range(1, generations + 1)]
-    assert keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old}
-    assert holding(here, set(old.values())) == []
-    assert not (here.settings.var / FOLDER / f"{PSEUDONYM}.next").exists()
+    installation = started()
+    assert [row[0] for row in keys(installation)] == [*range(1, generations + 1)]
+    assert keys_of(installation) == {raw: pseudonym(raw, installation.key) for raw in old}
+    assert holding(installation, set(old.values())) == []
+    assert not (installation.settings.var / FOLDER / f"{PSEUDONYM}.next").exists()
 
 
 @pytest.mark.parametrize("marker", ["events of 2020-10", "aliases"])
@@ -149,9 +149,9 @@ def test_a_killed_command_goes_on_when_it_is_run_again(small: Installation, mark
         check=True,
     )
     assert '"state": "in use"' in shown.stdout
-    here = started()
-    assert holding(here, set(old.values())) == []
-    assert keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old}
+    installation = started()
+    assert holding(installation, set(old.values())) == []
+    assert keys_of(installation) == {raw: pseudonym(raw, installation.key) for raw in old}
 
 
 # The command line, which says where it is and then waits for its end.

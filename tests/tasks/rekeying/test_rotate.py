@@ -47,12 +47,12 @@ def test_no_store_holds_an_old_key_and_raw_ids_give_the_same_people(published: A
     with here.engine.begin() as connection:
         connection.execute(insert(suppressions).values(user_key=pseudonym("nobody we know", here.key), reason="left"))
         connection.execute(insert(exclusions).values(user_key=old[ids[0]], kind="item", value="500001"))
-    found = holding(here, set(old.values()))
+    locations = holding(here, set(old.values()))
     assert {"identity.users", "public.users", "public.segments", "public.quarantine", "public.published_lists"} <= {
-        *found
+        *locations
     }
     for place in ("/events/month=", "/events/_delta_log/", "/datasets/"):
-        assert any(place in name for name in found)
+        assert any(place in name for name in locations)
     unknown = pseudonym("nobody we know", here.key)
     (here.settings.var / "features-killed").mkdir()
     here = rotate(here)

@@ -13,10 +13,10 @@ from models.monitoring.realised_accuracy import UserOutcomes
 from tasks.reports.audit_page import AuditPage, markdown, render
 from tasks.reports.plots.audit import PLOTS, plot_audit
 from tasks.reports.review_page import Plot
-from tests.tasks.reports.test_review_page import HOSTILE, Asked
+from tests.tasks.reports.test_review_page import HOSTILE, FetchParser
 
 
-def looked_at(outcome: bool) -> AuditData:
+def audit_data(outcome: bool) -> AuditData:
     """240 people, of whom the old are served badly; a group and a category have hostile names."""
     random = np.random.default_rng(7)
     n = 240
@@ -33,15 +33,15 @@ def looked_at(outcome: bool) -> AuditData:
     return AuditData({"age": age}, sparse.csr_array(shown), bought, goods, came if outcome else None)
 
 
-def page_of(found: Audit, folder: Path) -> AuditPage:
-    plot_audit(found, folder)
+def page_of(audit: Audit, folder: Path) -> AuditPage:
+    plot_audit(audit, folder)
     plots = [Plot(title, about, folder / f"{name}.png") for name, (title, about, _, _) in PLOTS.items()]
-    return AuditPage("home", 0.0, 28 * 86_400.0, [3, 4], found, GateThresholds(), plots, {"run": "r1"}, {})
+    return AuditPage("home", 0.0, 28 * 86_400.0, [3, 4], audit, GateThresholds(), plots, {"run": "r1"}, {})
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> AuditPage:
-    return page_of(run_audit(looked_at(outcome=True), GateThresholds(), 7), tmp_path)
+    return page_of(run_audit(audit_data(outcome=True), GateThresholds(), 7), tmp_path)
 
 
 def test_the_page_names_the_group_that_is_served_worse_and_shows_four_pictures(page: AuditPage) -> None:
@@ -55,13 +55,13 @@ def test_the_page_names_the_group_that_is_served_worse_and_shows_four_pictures(p
 
 
 def test_names_out_of_data_stay_text_and_the_page_asks_nobody(page: AuditPage) -> None:
-    asked = Asked(render(page))
-    assert "script" not in asked.tags
-    assert all(address.startswith("data:") for address in asked.fetched)
+    parser = FetchParser(render(page))
+    assert "script" not in parser.tags
+    assert all(address.startswith("data:") for address in parser.fetched)
 
 
 def test_without_outcomes_it_says_so_and_shows_what_needs_none(tmp_path: Path) -> None:
-    text = render(page_of(run_audit(looked_at(outcome=False), GateThresholds(), 7), tmp_path))
+    text = render(page_of(run_audit(audit_data(outcome=False), GateThresholds(), 7), tmp_path))
     assert "neither accuracy nor any group can be judged" in text
     assert text.count("data:image/png;base64,") == 3
     assert "NDCG@10</th>" not in text
@@ -69,8 +69,8 @@ def test_without_outcomes_it_says_so_and_shows_what_needs_none(tmp_path: Path) -
 
 
 def test_the_table_in_prefect_keeps_its_cells_whatever_groups_are_called(page: AuditPage) -> None:
-    named = replace(page, audit=replace(page.audit, groups=[g._replace(value="a|b\nc") for g in page.audit.groups]))
-    lines = [line for line in markdown(named, "http://here/x").splitlines() if line.startswith("|")]
+    renamed = replace(page, audit=replace(page.audit, groups=[g._replace(value="a|b\nc") for g in page.audit.groups]))
+    lines = [line for line in markdown(renamed, "http://here/x").splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
-    assert "[The whole audit](http://here/x)" in markdown(named, "http://here/x")
+    assert "[The whole audit](http://here/x)" in markdown(renamed, "http://here/x")
     assert "<script" not in re.sub(r"\\<", "", markdown(page, "x"))

@@ -36,7 +36,7 @@ LINE = Line(
 )
 
 
-class Asked(HTMLParser):
+class FetchParser(HTMLParser):
     """Every tag, and every address that a browser would fetch by itself."""
 
     def __init__(self, text: str) -> None:
@@ -47,8 +47,8 @@ class Asked(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        told = dict(attrs)
-        self.fetched += [value for name in ("src", "srcset", "poster", "data") if (value := told.get(name))]
+        attributes = dict(attrs)
+        self.fetched += [value for name in ("src", "srcset", "poster", "data") if (value := attributes.get(name))]
 
 
 @pytest.fixture
@@ -84,78 +84,78 @@ def plain(text: str) -> str:
 
 
 def test_the_verdict_stands_on_top_then_what_to_do(page: Page) -> None:
-    said = plain(render(page))
+    text = plain(render(page))
     parts = (page.verdict, "tailorbird decide 3 --approve", "The gate's questions", "Figures beside other models")
-    places = [said.index(part) for part in parts]
+    places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert "set the tag review to approved or rejected" in said
+    assert "set the tag review to approved or rejected" in text
     refused = plain(render(replace(page, passed=False)))
     assert "a version that the gate refuses serves nobody" in refused
     assert "override" in refused
 
 
 def test_checks_are_told_with_value_interval_and_limit_what_failed_first(page: Page) -> None:
-    said = plain(render(page))
-    assert "✗ no group worse by age -0.0106 -0.0276 to -0.0071 -0.0265 The worst off is 65+." in said
-    assert "✓ has figures 900 900 ndcg_at_10 is a number" in said
-    assert said.index("✗ no group") < said.index("✓ has figures")
+    text = plain(render(page))
+    assert "✗ no group worse by age -0.0106 -0.0276 to -0.0071 -0.0265 The worst off is 65+." in text
+    assert "✓ has figures 900 900 ndcg_at_10 is a number" in text
+    assert text.index("✗ no group") < text.index("✓ has figures")
 
 
 def test_what_could_not_be_measured_says_so(page: Page) -> None:
-    broken = Check(
+    unmeasured = Check(
         "better than the champion", float("nan"), 0.0, Outcome.REFUSED, "the champion was not measured on all."
     )
     unsure = Check("no group worse by age", 0.1, 0.0, Outcome.PASSED, "Fine.", float("nan"), float("nan"))
-    said = plain(render(replace(page, checks=[broken, unsure])))
-    assert "✗ better than the champion not measured 0 the champion was not measured on all." in said
-    assert "✓ no group worse by age 0.1000 0 Fine." in said
+    text = plain(render(replace(page, checks=[unmeasured, unsure])))
+    assert "✗ better than the champion not measured 0 the champion was not measured on all." in text
+    assert "✓ no group worse by age 0.1000 0 Fine." in text
 
 
 def test_warnings_and_questions_not_asked_are_no_passes(page: Page) -> None:
     warning = Check("shows items evenly", 0.9, 0.84, Outcome.WARNING, "Gini index 0.900.")
     unasked = not_applicable("no group worse", "No trait divides people into groups.")
-    said = plain(render(replace(page, checks=[page.checks[0], unasked, warning])))
-    assert "! shows items evenly 0.9000 0.8400 Warning. Gini index 0.900." in said
-    assert "? no group worse Not asked. No trait divides people into groups." in said
-    assert said.index("! shows items") < said.index("? no group") < said.index("✓ has figures")
+    text = plain(render(replace(page, checks=[page.checks[0], unasked, warning])))
+    assert "! shows items evenly 0.9000 0.8400 Warning. Gini index 0.900." in text
+    assert "? no group worse Not asked. No trait divides people into groups." in text
+    assert text.index("! shows items") < text.index("? no group") < text.index("✓ has figures")
 
 
 def test_figures_stand_beside_the_reference_with_the_difference(page: Page) -> None:
-    said = plain(render(page))
-    assert "0.4393 0.4255 to 0.4526 0.4213 0.4075 to 0.4350 +0.0180 ▲ +0.0144 to +0.0215" in said
-    assert "Items that are new to the person" not in said
+    text = plain(render(page))
+    assert "0.4393 0.4255 to 0.4526 0.4213 0.4075 to 0.4350 +0.0180 ▲ +0.0144 to +0.0215" in text
+    assert "Items that are new to the person" not in text
 
 
 def test_groups_are_drawn_and_told(page: Page) -> None:
-    said = plain(render(page))
-    assert "✓ age 65+ 1,200 0.4000 0.4100 +0.0100 -0.0100 to +0.0300" in said
-    assert "✗ age 19-24 80" in said
+    text = plain(render(page))
+    assert "✓ age 65+ 1,200 0.4000 0.4100 +0.0100 -0.0100 to +0.0300" in text
+    assert "✗ age 19-24 80" in text
     assert page.group_plot.data in render(page)
     assert "There are no traits to form groups by" in plain(render(replace(page, groups=())))
 
 
 def test_a_person_is_shown_with_both_shelves_hits_and_purchases_and_no_more_of_the_key(page: Page) -> None:
-    said = plain(render(page))
-    assert "9f3a21bc 12 baskets before" in said
+    text = plain(render(page))
+    assert "9f3a21bc 12 baskets before" in text
     assert KEY not in render(page)
-    assert "own_frequency NDCG 0.220 Bread new Milk, 1 l ✓ bought again" in said
-    assert "this version NDCG 0.310 +0.090 Milk, 1 l ✓ bought again i2 new" in said
-    assert "then bought 2 items Milk, 1 l again i9 new" in said
-    assert "These people are not hand-picked. All people are sorted by the gain of this version" in said
+    assert "own_frequency NDCG 0.220 Bread new Milk, 1 l ✓ bought again" in text
+    assert "this version NDCG 0.310 +0.090 Milk, 1 l ✓ bought again i2 new" in text
+    assert "then bought 2 items Milk, 1 l again i9 new" in text
+    assert "These people are not hand-picked. All people are sorted by the gain of this version" in text
 
 
 def test_of_many_purchases_the_first_are_named_and_the_others_counted(page: Page) -> None:
     many = replace(EXAMPLE, bought=[f"b{number}" for number in range(BOUGHT + 4)])
-    said = plain(render(replace(page, examples=[many])))
-    assert f"b{BOUGHT - 1} new and 4 more" in said
-    assert f"b{BOUGHT} " not in said
+    text = plain(render(replace(page, examples=[many])))
+    assert f"b{BOUGHT - 1} new and 4 more" in text
+    assert f"b{BOUGHT} " not in text
 
 
 def test_with_nobody_to_compare_with_the_page_is_whole_all_the_same(page: Page) -> None:
-    alone = replace(page, reference=None, models=["this version"], examples=[], groups=())
-    said = plain(render(alone))
-    assert "There is no model to compare with" in said
-    assert "▲ +" not in said
+    without_reference = replace(page, reference=None, models=["this version"], examples=[], groups=())
+    text = plain(render(without_reference))
+    assert "There is no model to compare with" in text
+    assert "▲ +" not in text
 
 
 def test_plots_are_inside_the_page_and_their_absence_is_told(page: Page) -> None:
@@ -168,9 +168,9 @@ def test_plots_are_inside_the_page_and_their_absence_is_told(page: Page) -> None
 
 def test_the_page_asks_nobody_for_anything(page: Page) -> None:
     text = render(page)
-    asked = Asked(text)
-    assert not asked.tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
-    assert all(address.startswith("data:image/png;base64,") for address in asked.fetched)
+    parser = FetchParser(text)
+    assert not parser.tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    assert all(address.startswith("data:image/png;base64,") for address in parser.fetched)
     assert not re.search(r"url\(|@import|http-equiv=\"refresh", text)
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in text
 
@@ -194,8 +194,8 @@ def test_what_data_and_people_call_things_is_text_and_nothing_else(page: Page, t
         material=HOSTILE,
     )
     text = render(hostile)
-    asked = Asked(text)
-    assert "script" not in asked.tags
-    assert all(address.startswith("data:image/png;base64,") for address in asked.fetched)
+    parser = FetchParser(text)
+    assert "script" not in parser.tags
+    assert all(address.startswith("data:image/png;base64,") for address in parser.fetched)
     assert "{{ 7 * 7 }}" in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text

@@ -14,11 +14,11 @@ def dataset() -> Dataset:
 
 
 def test_a_version_says_what_it_has_learned_from_and_was_measured_on(dataset: Dataset) -> None:
-    found = material(dataset, "v1", Evaluation(pa.table({"user_key": ["u000", "u001"]}), {}))
-    assert (found.users, found.items, found.measured) == (60, 45, 2)
-    assert found.began // DAY == 20
-    assert "60 people bought of 45 items from 1970-01-21 05:55:07 UTC to 1970-08-19 00:00 UTC" in found.sentence
-    assert "measured on what 2 of them bought from 1970-07-20 00:00 UTC on" in found.sentence
+    described = material(dataset, "v1", Evaluation(pa.table({"user_key": ["u000", "u001"]}), {}))
+    assert (described.users, described.items, described.measured) == (60, 45, 2)
+    assert described.began // DAY == 20
+    assert "60 people bought of 45 items from 1970-01-21 05:55:07 UTC to 1970-08-19 00:00 UTC" in described.sentence
+    assert "measured on what 2 of them bought from 1970-07-20 00:00 UTC on" in described.sentence
 
 
 def test_items_on_the_page_have_the_titles_of_the_catalogue(dataset: Dataset) -> None:

@@ -25,7 +25,7 @@ class Watched:
 
     model: Any
     threads: list[set[int]] = field(default_factory=list)
-    asked: list[int] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
     reasoned: int = 0
     first_takes: float = 0.0
 
@@ -38,10 +38,10 @@ class Watched:
         return self.model.items
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        if not self.asked:
+        if not self.calls:
             sleep(self.first_takes)
         self.threads.append({pool["num_threads"] for pool in threadpool_info()} | {faiss.omp_get_max_threads()})
-        self.asked.append(len(users))
+        self.calls.append(len(users))
         return self.model.scores(users)
 
     def reasons(self, users: np.ndarray, items: np.ndarray) -> list[str]:
@@ -81,10 +81,10 @@ def test_the_time_is_that_of_one_thread_over_warm_rounds_with_an_interval(stage:
     folder.mkdir()
     (folder / "part").write_bytes(bytes(1500))
     before = threadpool_info()
-    found = measure_costs(replace(answers, cascade=replace(answers.cascade, models=(watched, *others))), folder)
+    costs = measure_costs(replace(answers, cascade=replace(answers.cascade, models=(watched, *others))), folder)
     assert watched.threads == [{1}] * 8
     assert threadpool_info() == before
-    assert set(watched.asked) == {len(model.users)}
+    assert set(watched.calls) == {len(model.users)}
     assert watched.reasoned == 8
-    assert 0 < found["score_ms_low"] <= found["score_ms"] <= found["score_ms_high"] < 2000 / len(model.users)
-    assert found["artifact_mb"] == 0.0015
+    assert 0 < costs["score_ms_low"] <= costs["score_ms"] <= costs["score_ms_high"] < 2000 / len(model.users)
+    assert costs["artifact_mb"] == 0.0015

@@ -50,10 +50,10 @@ def test_without_minutes_nothing_ends() -> None:
 def test_a_model_that_found_nothing_may_take_the_time_of_others() -> None:
     deadline = Deadline(60.0, Clock())
     assert deadline.for_trials(4.0, longer=120.0) == pytest.approx(170.0)
-    for found, over in ((False, False), (True, True)):
-        end = StopCondition(60.0, 170.0, found)
+    for measured, over in ((False, False), (True, True)):
+        end = StopCondition(60.0, 170.0, measured)
         end.began -= 100
         assert end.reached() is over
-        assert end.share() == pytest.approx(1.0 if found else 100 / 170, abs=0.01)  # the time that it may take
+        assert end.share() == pytest.approx(1.0 if measured else 100 / 170, abs=0.01)  # the time that it may take
     assert StopCondition(0.0, None).reached()
     assert not StopCondition(None).reached()

@@ -26,38 +26,38 @@ def other(stage: Any, version: str, **rows: int) -> None:
 
 
 def test_settings_of_another_data_set_serve_when_it_has_the_same_shape(stage: Any) -> None:
-    mine = stage.manifest["version"]
+    version = stage.manifest["version"]
     other(stage, "small", users=1)
     searched(stage, "small", alpha=2.0)
-    assert find_settings(stage.here, mine, "als") is None
+    assert find_settings(stage.here, version, "als") is None
     other(stage, "alike")
     searched(stage, "alike", days=3, alpha=3.0)
-    found = find_settings(stage.here, mine, "als")
-    assert found is not None
-    assert found["config"] == {"alpha": 3.0}
-    assert find_settings(stage.here, mine, "two_stage") is None
-    searched(stage, mine, days=50, alpha=4.0)
-    own = find_settings(stage.here, mine, "als")
+    result = find_settings(stage.here, version, "als")
+    assert result is not None
+    assert result["config"] == {"alpha": 3.0}
+    assert find_settings(stage.here, version, "two_stage") is None
+    searched(stage, version, days=50, alpha=4.0)
+    own = find_settings(stage.here, version, "als")
     assert own is not None
     assert own["config"] == {"alpha": 4.0}
 
 
 def test_what_was_never_searched_or_long_ago_is_due(stage: Any) -> None:
-    mine = stage.manifest["version"]
+    version = stage.manifest["version"]
     other(stage, "alike")
-    kept = stage.here.settings.var / "lake" / "datasets"
-    copytree(kept / mine, kept / "alike")
+    datasets = stage.here.settings.var / "lake" / "datasets"
+    copytree(datasets / version, datasets / "alike")
     searched(stage, "alike", days=20)
-    assert find_due_searches.fn(mine, ["als", "two_stage"]) == {"two_stage": "it was never searched"}
-    assert "20 days old" in find_due_searches.fn(mine, ["als"], max_age_days=10)["als"]
+    assert find_due_searches.fn(version, ["als", "two_stage"]) == {"two_stage": "it was never searched"}
+    assert "20 days old" in find_due_searches.fn(version, ["als"], max_age_days=10)["als"]
 
 
 def test_the_outcome_of_a_search_says_what_training_uses(stage: Any) -> None:
-    mine = stage.manifest["version"]
-    searched(stage, mine)
+    version = stage.manifest["version"]
+    searched(stage, version)
     other(stage, "alike")
     assert search_outcomes("alike", ["als", "two_stage"]) == {
         "als": "It found no settings; the model is trained with those of an earlier search.",
         "two_stage": "It found no settings; the model is trained with its defaults.",
     }
-    assert search_outcomes(mine, ["als"]) == {"als": "It tried 9 settings, and the best has NDCG@10 0.3000."}
+    assert search_outcomes(version, ["als"]) == {"als": "It tried 9 settings, and the best has NDCG@10 0.3000."}

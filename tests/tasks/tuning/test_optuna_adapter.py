@@ -38,8 +38,8 @@ def test_the_next_setting_follows_from_seed_and_place_alone(method: Method) -> N
 
 @pytest.mark.parametrize("kind", catalog.CATALOG)
 def test_what_a_model_says_may_be_searched_is_a_setting_it_takes(kind: str) -> None:
-    found = optuna.create_study().ask(distributions(catalog.model_type(kind).space)).params
-    assert found.items() <= asdict(catalog.config(kind, found)).items()
+    settings = optuna.create_study().ask(distributions(catalog.model_type(kind).space)).params
+    assert settings.items() <= asdict(catalog.config(kind, settings)).items()
 
 
 @pytest.mark.parametrize("kind", catalog.CATALOG)

@@ -8,7 +8,7 @@ from prefect.states import Completed, Failed, State
 from models.tuning.study_config import OutOfTimeError, SearchError
 from tasks.tuning.search_model import successful_searches
 
-LATE, BROKEN = OutOfTimeError("The search of als found no settings: time"), SearchError("The search of als failed")
+LATE, FAILED = OutOfTimeError("The search of als found no settings: time"), SearchError("The search of als failed")
 
 
 def test_a_model_that_ran_out_of_time_is_told_beside_what_others_found(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,8 +17,8 @@ def test_a_model_that_ran_out_of_time_is_told_beside_what_others_found(capsys: p
     assert str(LATE) in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("failures", [[LATE], [LATE, LATE], [BROKEN]])
+@pytest.mark.parametrize("failures", [[LATE], [LATE, LATE], [FAILED]])
 def test_a_search_that_found_nothing_or_failed_raises(failures: list[SearchError]) -> None:
-    found: list[State[Any]] = [] if LATE in failures else [Completed(data={"model": "item_knn"})]
+    successful: list[State[Any]] = [] if LATE in failures else [Completed(data={"model": "item_knn"})]
     with pytest.raises(SearchError, match=str(failures[0])):
-        successful_searches([*found, *(Failed(data=failure) for failure in failures)])
+        successful_searches([*successful, *(Failed(data=failure) for failure in failures)])

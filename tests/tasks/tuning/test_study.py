@@ -21,8 +21,8 @@ SPACE = {"x": Float(0.01, 10, log=True), "way": Choice(("up", "down"))}
 START = {"x": 1.0, "way": "up"}
 
 
-def opened(here: Installation, plan: SearchPlan = SearchPlan(), **options: Any) -> Study:  # noqa: B008 - frozen
-    return Study.open(here, "als on v1", plan, options.pop("space", SPACE), [START], **options)
+def opened(installation: Installation, plan: SearchPlan = SearchPlan(), **options: Any) -> Study:  # noqa: B008 - frozen
+    return Study.open(installation, "als on v1", plan, options.pop("space", SPACE), [START], **options)
 
 
 def value(params: dict[str, Any]) -> float:
@@ -47,30 +47,30 @@ def drop(study: Study, budget: Budget) -> dict[str, Any]:
         return params
 
 
-def cut_off(here: Installation, study: Study, budget: Budget) -> None:
+def cut_off(installation: Installation, study: Study, budget: Budget) -> None:
     """Begin to try a setting and lose every connection to the database."""
-    everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    terminate_all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
     with study.next_assignment(budget) as assignment:
         assert isinstance(assignment, Assignment)
-        with here.engine.connect() as connection:
-            connection.execute(text(f"{everybody} AND pid <> pg_backend_pid()"))
+        with installation.engine.connect() as connection:
+            connection.execute(text(f"{terminate_all} AND pid <> pg_backend_pid()"))
         assignment.confirm()
 
 
 def all_of(study: Study, budget: Budget) -> list[dict[str, Any]]:
     def steps() -> Iterator[dict[str, Any]]:
-        while not isinstance(found := step(study, budget), str):
-            yield found
+        while not isinstance(trials := step(study, budget), str):
+            yield trials
 
     return list(steps())
 
 
 def test_a_search_begins_with_the_defaults_and_ends_after_so_many_trials(installation: Installation) -> None:
     study = opened(installation)
-    found = all_of(study, Budget(trials=5))
-    assert (len(found), found[0]) == (5, START)
+    trials = all_of(study, Budget(trials=5))
+    assert (len(trials), trials[0]) == (5, START)
     assert study.default_value() == value(START)
-    assert study.best().params == max(found, key=value)
+    assert study.best().params == max(trials, key=value)
     best = study.best()
     assert study.note().startswith(f"NDCG@10 {best.value:.4f}, +")
     assert study.note().endswith(f"(trial {best.number} of 5)")
@@ -92,8 +92,8 @@ def test_a_search_that_was_interrupted_finds_what_it_would_have_found(installati
     for _ in range(10):
         step(study, budget)
     lost = drop(study, budget)
-    rest = all_of(opened(installation), budget)
-    assert rest[0] == lost
+    remaining = all_of(opened(installation), budget)
+    assert remaining[0] == lost
     assert [trial.params for trial in study.tried()] == whole
 
 
@@ -145,8 +145,8 @@ def test_what_one_worker_tries_no_other_gets(installation: Installation) -> None
     study = opened(installation, plan, points=13)
     with ThreadPoolExecutor(3) as pool:
         parts = list(pool.map(lambda _: all_of(opened(installation, plan, points=13), budget), range(3)))
-    found = [tuple(params.items()) for part in parts for params in part]
-    assert len(found) == len(set(found)) == 13
+    trials = [tuple(params.items()) for part in parts for params in part]
+    assert len(trials) == len(set(trials)) == 13
     assert step(study, budget) == DONE
 
 

@@ -13,7 +13,7 @@ from tasks.tuning import trial_child
 
 
 @dataclass(frozen=True, eq=False)
-class Told(Dataset):
+class RecordingDataset(Dataset):
     """Says when something is worked out that several fits need."""
 
     answers: StringIO = field(kw_only=True)
@@ -21,18 +21,18 @@ class Told(Dataset):
     def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
         """As ever."""
 
-        def said() -> T:
+        def messages() -> T:
             self.answers.write('"work"\n')
             return work()
 
-        return super().once(key, said, keep)
+        return super().once(key, messages, keep)
 
 
 def test_what_all_settings_share_is_worked_out_before_a_fit_is_timed(stage: Any) -> None:
     answers, opened = StringIO(), open_dataset(stage.manifest["version"])
     given = {one.name: getattr(opened, one.name) for one in fields(Dataset) if one.init}
     request = {"kind": "two_stage", "settings": {}, "seed": 7, "folds": 1, "fold": 0, "warm": True}
-    trial_child._measure(Told(**given, answers=answers), {}, request, answers)
-    said = [json.loads(line) for line in answers.getvalue().splitlines()]
-    assert said[0] == "work"
-    assert said[-2:] == [trial_child.FITTING, trial_child.FITTED]
+    trial_child._measure(RecordingDataset(**given, answers=answers), {}, request, answers)
+    messages = [json.loads(line) for line in answers.getvalue().splitlines()]
+    assert messages[0] == "work"
+    assert messages[-2:] == [trial_child.FITTING, trial_child.FITTED]

@@ -37,11 +37,11 @@ def test_settings_are_measured_as_they_are_here(stage: Any) -> None:
     dataset = open_dataset(stage.manifest["version"])
     with process(stage) as trial:
         for fold in (0, 1):
-            found = trial.measure(trial_settings(fold=fold, factors=8))
-            assert found.items() >= expected(dataset, fold).items()
-            assert found["folds"] == 2
-            assert min(found["fit_seconds"], found["measure_seconds"]) > 0
-            assert found["memory_mb"] > 50
+            figures = trial.measure(trial_settings(fold=fold, factors=8))
+            assert figures.items() >= expected(dataset, fold).items()
+            assert figures["folds"] == 2
+            assert min(figures["fit_seconds"], figures["measure_seconds"]) > 0
+            assert figures["memory_mb"] > 50
 
 
 def test_what_a_setting_raises_is_told_and_the_process_goes_on(stage: Any) -> None:
@@ -52,31 +52,31 @@ def test_what_a_setting_raises_is_told_and_the_process_goes_on(stage: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "said"),
+    ("kind", "settings", "reason"),
     [
         ("lightfm_hybrid", {"learning_rate": 1e30}, "Not all estimated parameters are finite"),
         ("own_frequency", {"half_life_days": float("nan")}, "it diverged: some scores are NaN"),
     ],
 )
-def test_a_model_that_diverges_is_a_failure(stage: Any, kind: str, settings: dict[str, Any], said: str) -> None:
-    with process(stage) as trial, pytest.raises(SettingFailedError, match=said):
+def test_a_model_that_diverges_is_a_failure(stage: Any, kind: str, settings: dict[str, Any], reason: str) -> None:
+    with process(stage) as trial, pytest.raises(SettingFailedError, match=reason):
         trial.measure(trial_settings(kind, **settings))
 
 
 def test_a_setting_that_eats_memory_is_ended_and_the_next_one_is_tried(stage: Any) -> None:
     with process(stage, TrialLimits(memory_mb=900)) as trial:
-        with pytest.raises(LimitExceededError, match="MB of memory and may take 900") as told:
+        with pytest.raises(LimitExceededError, match="MB of memory and may take 900") as error:
             trial.measure(trial_settings(factors=25_000))
-        assert told.value.excess["memory_mb"] > 0
+        assert error.value.excess["memory_mb"] > 0
         trial.memory_mb = 0
         assert trial.measure(trial_settings(factors=8))["memory_mb"] < 900
 
 
 def test_a_fit_that_takes_twice_as_long_as_it_may_is_ended(stage: Any) -> None:
     with process(stage, TrialLimits(fit_seconds=0.5)) as trial:
-        with pytest.raises(LimitExceededError, match=r"it fitted for 1 s and may for 0\.5") as told:
+        with pytest.raises(LimitExceededError, match=r"it fitted for 1 s and may for 0\.5") as error:
             trial.measure(trial_settings(iterations=100_000_000))
-        assert told.value.excess["fit_seconds"] >= 1
+        assert error.value.excess["fit_seconds"] >= 1
 
 
 def test_when_the_search_ends_the_process_ends(stage: Any) -> None:
