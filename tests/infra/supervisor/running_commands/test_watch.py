@@ -13,10 +13,10 @@ PROGRAM = """
 import sys, time
 from infra.supervisor.running_commands import current, watch
 from infra.configuration.settings import load
-from flows.commands.running import say
+from flows.commands.running import print_message
 watch.PATIENCE = float(sys.argv[1])
 watch._GRACE = 0.5
-work = current.begin(load(), sys.argv[2:], say)
+work = current.begin(load(), sys.argv[2:], print_message)
 print("ready", flush=True)
 try:
     time.sleep(60)
