@@ -1,4 +1,4 @@
-"""The made-up wholesaler's table has the dirt it promises, and its recounts find what is false."""
+"""Tests that the simulated wholesaler's table has the promised dirt, and that the recounts find false figures."""
 
 import ast
 from pathlib import Path

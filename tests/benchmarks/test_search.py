@@ -15,5 +15,5 @@ def test_a_gain_is_relative_and_over_all_stretches_of_time() -> None:
     second = (measured(bob=0.4), measured(bob=0.5))
     gain = relative_gain([first, second])
     assert gain.value == pytest.approx(0.2 / 1.0)
-    assert gain.low == pytest.approx(0.1 / 0.8)  # bob alone: he is drawn with both of his stretches
+    assert gain.low == pytest.approx(0.1 / 0.8)  # bob alone: both folds of a user are resampled together
     assert gain.high == pytest.approx(0.5)  # ann alone

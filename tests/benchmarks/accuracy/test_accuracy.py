@@ -1,4 +1,4 @@
-"""The benchmark of accuracy from files to figures, on histories where the right answer is known."""
+"""Tests the accuracy benchmark from files to figures, on histories with a known right answer."""
 
 import json
 from dataclasses import asdict
@@ -17,7 +17,7 @@ STEPS = 12
 
 @pytest.fixture
 def circle(tmp_path: Path) -> Path:
-    """Everybody goes round a circle of items, each from a start of his own: what comes next is certain."""
+    """Return users who walk a circle of items, each from another start, so that the next item is certain."""
     lines = [f"u{start:02} " + " ".join(f"i{(start + step) % STEPS:02}" for step in range(6)) for start in range(STEPS)]
     file = tmp_path / "circle.txt"
     file.write_text("\n".join(lines))

@@ -1,4 +1,4 @@
-"""Files of interactions come in as they are written, and what is no such file is refused in a sentence."""
+"""Tests that files of interactions are read as written, and that other files are refused with a message."""
 
 import gzip
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What models learn from and what they are asked, by the two protocols."""
+"""Tests the training data and the targets of both protocols."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ HISTORIES = rows("a w", "b z", "a x", "a y", "a z", "b w", "c x", "c w", "c y")
 
 
 def learned(split: Split) -> list[tuple[str, str, int]]:
-    """User, item and days before the cut of each event."""
+    """Return user, item and days before the cut of each event."""
     data = split.data
     days = (data.cut - data.occurred_at) // 86_400
     return list(zip(data.users[data.user].tolist(), data.items[data.item].tolist(), days.tolist(), strict=True))

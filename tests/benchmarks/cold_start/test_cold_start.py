@@ -24,7 +24,7 @@ def baskets(rows: pa.Table, before: bool) -> dict[str, int]:
 
 
 def latest(dataset: Dataset) -> int:
-    """When u003 bought last before the cut."""
+    """Return the time of u003's last purchase before the cut."""
     rows = dataset.interactions
     own = pc.and_(pc.equal(rows["user_key"], "u003"), pc.less(rows["occurred_at"], CUT))
     return int(pc.max(rows.filter(own)["occurred_at"]).as_py())

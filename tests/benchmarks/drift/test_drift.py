@@ -25,7 +25,7 @@ def shop() -> Shop:
 
 @pytest.fixture(scope="module")
 def shifted(shop: Shop) -> Callable[[str], tuple[Events, Events]]:
-    """A day as it was and as it is after a shift."""
+    """Return a day before and after a shift."""
     stream = Stream(shop, 1, KNOWN)
     plain = stream.day(DAY_OF_SHIFT)
     return lambda name: (plain, stream.day(DAY_OF_SHIFT, SHIFTS[name], DAY_OF_SHIFT))

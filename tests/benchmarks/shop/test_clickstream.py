@@ -1,4 +1,4 @@
-"""Clicks follow the law that is told with them, so that a model and an estimate can be held against the truth."""
+"""Tests that clicks follow the published law, so that a model and an estimate can be compared with the truth."""
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ def events(stream: Clickstream) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def truth(stream: Clickstream, events: pd.DataFrame) -> pd.DataFrame:
-    """The truth about each impression, and whether it was clicked."""
+    """Return the truth about each impression, and whether it was clicked."""
     key = ["recommendation_id", "item_id"]
     clicks = events.loc[events.event_type == "click", key].assign(clicked=1)
     return stream.truth.to_pandas().merge(clicks, on=key, how="left").fillna({"clicked": 0})
@@ -49,7 +49,7 @@ def test_the_first_position_is_clicked_most_and_the_last_least(truth: pd.DataFra
 
 
 def test_taste_and_not_only_the_item_decides(truth: pd.DataFrame) -> None:
-    """How far the likeliest and unlikeliest users of the same item and position are apart."""
+    """Return the difference between the likeliest and unlikeliest users of the same item and position."""
     apart = truth.groupby(["item_id", "position"]).click_probability.agg(["min", "max", "size"])
     assert (apart["max"] / apart["min"])[apart["size"] > 50].median() > 5
 
@@ -65,7 +65,7 @@ def test_every_impression_has_its_truth_and_no_list_shows_an_item_twice(
 
 
 def test_propensities_are_those_of_the_lists_that_were_shown(events: pd.DataFrame, truth: pd.DataFrame) -> None:
-    """Whatever is weighted by one over its propensity counts every item that is sold once for each list."""
+    """Weighted by one over its propensity, an impression counts every item on sale once per list."""
     shown = events.loc[events.event_type == "impression", ["recommendation_id", "item_id", "occurred_at"]]
     late = truth.merge(shown[shown.occurred_at >= "2023-03-24"], on=["recommendation_id", "item_id"])
     lists, sold = late.recommendation_id.nunique(), late.item_id.nunique()

@@ -1,4 +1,4 @@
-"""The made-up shop is the same each time, and is like a shop in what its readers rely on."""
+"""Tests that the simulated shop is reproducible, and has the properties that its readers rely on."""
 
 import hashlib
 from pathlib import Path
@@ -25,7 +25,7 @@ MAPPING = str(Path(generator.__file__).with_name("mapping.toml"))
 
 
 class Files(NamedTuple):
-    """A shop that was written, and read again."""
+    """A shop that was written and read again."""
 
     folder: Path
     shop: generator.Shop
@@ -35,7 +35,7 @@ class Files(NamedTuple):
 
     @property
     def purchases(self) -> pd.DataFrame:
-        """What was bought, with what is known of the items and users."""
+        """Purchases with the attributes of their items and users."""
         bought = self.events[self.events.event_type == "purchase"]
         return bought.merge(self.items, on="item_id").merge(self.users, on="user_id")
 

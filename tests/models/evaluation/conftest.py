@@ -1,4 +1,4 @@
-"""What the small shop's users bought in the 30 days after the cut, and what sold before it."""
+"""Fixtures: purchases in the small shop in the 30 days after the cut, and popularity before it."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ def evaluations(data, targets, popularity) -> dict[str, Evaluation]:
 
 @dataclass(frozen=True)
 class Oracle:
-    """Knows the answers, and says nothing else."""
+    """A model that scores exactly the targets."""
 
     users: np.ndarray
     items: np.ndarray
@@ -135,7 +135,7 @@ def test_an_older_champion_is_asked_by_key(data, targets, popularity, evaluation
     scores = dict(zip(data.users, model.scores(np.arange(len(data.users))), strict=True))
 
     class Turned:
-        """The same model with its users and items in other positions, and one item unknown."""
+        """The same model with its users and items in other positions, and one unknown item."""
 
         users = data.users[::-1]
         items = np.append(data.items[turn], "gone")

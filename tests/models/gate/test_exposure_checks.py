@@ -30,7 +30,7 @@ def outcomes(checks: dict[str, Check]) -> list[str]:
 
 
 def pairs(users: int, items: int) -> dict[str, float]:
-    """The parts of a summary that tell how large the catalogue is."""
+    """Return the parts of a summary that determine the size of the catalogue."""
     matrix = dict.fromkeys(("shown_bought", "shown_unbought", "unshown_bought"), 0.0)
     return matrix | {"users": float(users), "unshown_unbought": float(users * items)}
 

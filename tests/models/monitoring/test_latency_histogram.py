@@ -1,4 +1,4 @@
-"""How long answers take, out of counters."""
+"""Tests latency quantiles from counters."""
 
 from math import inf, isnan
 

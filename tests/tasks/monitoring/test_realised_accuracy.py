@@ -1,4 +1,4 @@
-"""What was shown in June 2024 beside what was bought then: `at(n)` is ten o'clock on its n-th day."""
+"""Tests shown lists of June 2024 with the purchases meanwhile: `at(n)` is ten o'clock on its n-th day."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ def at(day: int) -> float:
 
 @pytest.fixture
 def shop(installation: Installation, tmp_path: Path) -> Installation:
-    """Before the tenth cups and jugs sell; then ann buys by phone too, and bob takes an order back."""
+    """Cups and jugs sell before the tenth; then ann buys by phone too, and bob returns an order."""
     phone: dict[str, Any] = {"userId": None, "anonymousId": "phone"}
     calls = [
         bought(1, "a1", "cup", "jug", **on(2)),

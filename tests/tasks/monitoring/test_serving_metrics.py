@@ -1,4 +1,4 @@
-"""How fast serving is, read from real servers of Prometheus metrics, and told to a Prefect that writes down events."""
+"""Tests serving metrics, read from real Prometheus endpoints, and alerts to a recording Prefect server."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from tests.recording_server import RecordingServer
 
 @dataclass
 class Serving:
-    """A server that tells how it answers."""
+    """A server with metrics of its answers."""
 
     histogram: Histogram
     server: WSGIServer
@@ -60,7 +60,7 @@ def recorder() -> Iterator[RecordingServer]:
 
 @pytest.fixture
 def installation(installation: Installation, serving: Serving, recorder: RecordingServer) -> Installation:
-    """An installation that looks at that server, and whose Prefect only hears."""
+    """An installation that reads that server's metrics, with a recording Prefect server."""
     settings = installation.settings.model_copy(update={"metrics_url": serving.url})
     endpoints = replace(installation.endpoints, prefect_api_url=f"{recorder.url}/api")
     return replace(installation, settings=settings, endpoints=endpoints)

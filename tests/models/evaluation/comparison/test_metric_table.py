@@ -28,7 +28,7 @@ def evaluations(data: TrainingData, targets: Any, popularity: NDArray[np.float32
 
 @pytest.fixture
 def known() -> Callable[..., Evaluation]:
-    """An evaluation of users who have had so many baskets."""
+    """Return an evaluation of users with so many baskets."""
 
     def make(baskets: list[int], values: list[float], **summary: float) -> Evaluation:
         keys = [f"u{number}" for number in range(len(values))]

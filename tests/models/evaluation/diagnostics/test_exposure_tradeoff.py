@@ -8,7 +8,7 @@ USERS, ITEMS = 200, 60
 
 
 def shop() -> tuple[np.ndarray, sparse.csr_array, ItemNovelty]:
-    """Everybody's candidates begin with the same ten items, which half of the users buy; then come rarer ones."""
+    """Return candidates that begin with the same ten items, which half of the users buy, then rarer ones."""
     random = np.random.default_rng(0)
     rare = np.array([random.permutation(np.arange(10, ITEMS))[:20] for _ in range(USERS)])
     candidates = np.hstack([np.tile(np.arange(10), (USERS, 1)), rare]).astype(np.int32)

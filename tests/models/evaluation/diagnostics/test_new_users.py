@@ -17,7 +17,7 @@ END = CUTS["as_of"]
 
 @pytest.fixture(scope="module")
 def dataset(shop) -> Dataset:
-    """The shop, with three shoppers who came after the cut and of whom one has no traits."""
+    """Return the shop with three users who came after the cut, one of them without traits."""
     rows = shop.interactions
     gone = pc.and_(pc.is_in(rows["user_key"], pa.array(HELD)), pc.less(rows["occurred_at"], CUT))
     users = shop.users.filter(pc.not_equal(shop.users["user_key"], "u003"))

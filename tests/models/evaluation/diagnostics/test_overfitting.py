@@ -15,7 +15,7 @@ SPAN = 30 * DAY
 
 @dataclass(frozen=True)
 class Memory:
-    """Knows by heart what was bought last, and nothing else."""
+    """A model that memorises the last purchases and nothing else."""
 
     users: np.ndarray
     items: np.ndarray

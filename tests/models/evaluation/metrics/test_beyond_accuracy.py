@@ -45,7 +45,7 @@ def test_of_items_without_categories_diversity_is_not_known(small) -> None:
 
 
 def naive_diversity(ranked: list[int]) -> float:
-    """The definition once more, pair by pair."""
+    """Compute the definition once more, pair by pair."""
 
     def apart(one: str, other: str) -> float:
         a, b = (path.split("|") if path else [] for path in (one, other))

@@ -50,7 +50,7 @@ def test_users_without_a_figure_do_not_count() -> None:
 
 
 def test_a_figure_that_repeats_pull_down_stays_inside_its_interval() -> None:
-    shown = np.eye(50)  # everybody sees an item of his own, so a sample of users never shows all of them
+    shown = np.eye(50)  # every user sees another item, so a sample of users never shows all of them
     result = estimate(lambda drawn: ((drawn @ shown) > 0).mean(axis=1), 50, seed=0)
     assert result.value == 1
     assert result.low < 1 < result.high

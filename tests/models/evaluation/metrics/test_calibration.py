@@ -12,7 +12,7 @@ USERS = 80
 
 @pytest.fixture(scope="module")
 def pairs() -> Pairs:
-    """Probabilities that are right, of 20 to 60 items a user."""
+    """Return calibrated probabilities of 20 to 60 items per user."""
     random = np.random.default_rng(0)
     user = np.repeat(np.arange(USERS), random.integers(20, 60, USERS))
     score = random.beta(0.5, 4, len(user)).astype(np.float32)
@@ -30,7 +30,7 @@ def test_pairs_are_what_was_named_and_whether_it_was_bought() -> None:
 
 
 def resampled(pairs: Pairs, figure) -> tuple[np.ndarray, float]:
-    """The spread of a figure around itself by scipy, users drawn, each with all pairs of its own."""
+    """Return scipy's interval of a figure around itself, with users resampled with all their pairs."""
     own = [np.flatnonzero(pairs.user == user) for user in range(USERS)]
 
     def of(users: np.ndarray) -> float:

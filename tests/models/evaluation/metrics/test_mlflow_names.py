@@ -1,4 +1,4 @@
-"""Names of figures in MLflow."""
+"""Tests the names of metrics in MLflow."""
 
 from models.evaluation.metrics.mlflow_names import TEN, grouped, mlflow_name
 

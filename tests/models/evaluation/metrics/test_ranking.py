@@ -12,7 +12,7 @@ from models.evaluation.metrics.ranking import METRICS, accuracy
 
 
 def naive(ranked: list[int], targets: set[int]) -> dict[str, float]:
-    """The definitions once more, in loops, for one user."""
+    """Compute the definitions once more, in loops, for one user."""
     if not targets:
         return dict.fromkeys(METRICS, math.nan)
     k = len(ranked)

@@ -21,7 +21,7 @@ def audit_data(ndcg: np.ndarray, traits: dict[str, np.ndarray], acted: np.ndarra
 
 
 def accurate(random: np.random.Generator, n: int) -> np.ndarray:
-    """Many zeros, as NDCG has."""
+    """Return values with many zeros, as NDCG has."""
     return np.where(random.random(n) < 0.5, 0.0, random.random(n))
 
 

@@ -1,4 +1,4 @@
-"""A small made-up shop whose windows are alike, as columns of events."""
+"""A small simulated shop with stationary windows, as columns of events."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ USERS, ITEMS, START = 300, 40, 1_600_000_000 // DAY * DAY
 
 
 def make_events(weeks: int, seed: int = 3, users: int = USERS) -> Events:
-    """Every user buys some items each week, popular ones more often, and looks at others."""
+    """Return events: every user buys some items each week, popular ones more often, and views others."""
     random = np.random.default_rng(seed)
     user = np.repeat(np.tile(np.arange(users), weeks), 6)
     week = np.repeat(np.arange(weeks), users * 6)
@@ -31,11 +31,11 @@ def make_events(weeks: int, seed: int = 3, users: int = USERS) -> Events:
 
 
 def goods() -> ItemTable:
-    """Items in four categories."""
+    """Return items in four categories."""
     category = np.arange(ITEMS) % 4
     return ItemTable(category, np.eye(4, dtype=np.float32)[category])
 
 
 def history(result: Events, cut: int, users: int = USERS) -> History:
-    """Its weeks, of which the champion knows those before the cut."""
+    """Return the shop's weeks; the champion knows the weeks before the cut."""
     return History(result, goods(), START, 7, cut, users)

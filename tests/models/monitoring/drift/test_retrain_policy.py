@@ -1,4 +1,4 @@
-"""When drift asks for retraining, and in which words it says why it does not."""
+"""Tests when drift requests a retraining, and the reasons that it gives otherwise."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ def judgement(deviation: float) -> WindowJudgement:
 
 
 def drifted(**answer: Any) -> DriftSituation:
-    """The second window in a row that left its band, with nothing against a retraining but what is said."""
+    """Return the second window in a row that drifted, with no objection to a retraining beside the given ones."""
     sound = within("volume", 100.0, 50.0, 300.0, "100 events, usually 100")
     usual: dict[str, Any] = {
         "feed": [sound],

@@ -1,4 +1,4 @@
-"""The command that takes in again what was cut short is the ingest as it was asked for."""
+"""Tests that the command after an interrupted ingest repeats it with the same options."""
 
 from typing import Any
 

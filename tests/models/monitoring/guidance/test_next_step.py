@@ -1,4 +1,4 @@
-"""Every state with every command: each states the situation once and names the same next command."""
+"""Tests every state with every command: each states the situation once and names the same next command."""
 
 from dataclasses import replace
 

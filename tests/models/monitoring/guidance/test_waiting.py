@@ -1,4 +1,4 @@
-"""The next step while commands or runs of the worker are under way."""
+"""Tests the next step while commands or runs of the worker are under way."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What an audit looks at, from events of June 2024: `at(n)` is ten o'clock on its n-th day."""
+"""Tests the data of an audit, from events of June 2024: `at(n)` is ten o'clock on its n-th day."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ NAMES = ("ann", "bob", "cleo")
 
 @pytest.fixture
 def store(installation: Installation, tmp_path: Path) -> Installation:
-    """Ann and bob buy cups and pans before the tenth, cleo none; ann buys a pot after it. Pots are of the kitchen."""
+    """Ann and bob buy cups and pans before the tenth, cleo none; ann buys a pot, a kitchen item, after it."""
     pot = {"product_id": "pot", "name": "Pot", "category": "Kitchen|Pots", "price": 3.5, "quantity": 1}
     calls = [
         bought(1, "a1", "cup", "pan", **on(2)),

@@ -1,4 +1,4 @@
-"""A feed that broke looks like drift, and is none: each kind of break blocks, is named, and asks for nothing."""
+"""Tests that a broken feed, which resembles drift, blocks, is named, and makes no request."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def emptied(table: pa.Table, column: str) -> pa.Table:
 
 
 def tenth(table: pa.Table) -> pa.Table:
-    """One row of ten, and the last one."""
+    """Return one row of ten, and the last one."""
     included = np.arange(len(table)) % 10 == 0
     included[-1] = True
     return table.filter(pa.array(included))

@@ -1,4 +1,4 @@
-"""Weeks of a made-up shop after its champion's cut, held against the weeks before it, without Prefect and MLflow."""
+"""Tests drift detection on weeks of a simulated shop after its champion's cut, without Prefect and MLflow."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta

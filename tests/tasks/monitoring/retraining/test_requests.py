@@ -1,4 +1,4 @@
-"""Requests for retraining, on a real PostgreSQL: one is open at a time, whoever asks."""
+"""Tests retrain requests on a real PostgreSQL: only one is open at a time."""
 
 import time
 from collections.abc import Callable
@@ -38,13 +38,13 @@ def state(engine: Engine, request_id: int) -> requests.Request:
 
 
 def silence(engine: Engine) -> None:
-    """Let every lease be over."""
+    """Let every lease expire."""
     with engine.begin() as connection:
         connection.execute(text("UPDATE retrain_requests SET leased_until = now() - interval '1 second'"))
 
 
 def at_once(first: Callable[[], Any], second: Callable[[], Any]) -> list[Any]:
-    """Both, begun at the same moment."""
+    """Run both at the same moment."""
     barrier = Barrier(2)
 
     def run(work: Callable[[], Any]) -> Any:

@@ -27,7 +27,7 @@ def usual(events: Events) -> tuple[History, Calibration]:
 
 
 def changed(events: Events, change: Callable[[Events, np.ndarray], Events]) -> Events:
-    """The same shop, in which something changed after the cut."""
+    """Return the same shop with a change after the cut."""
     return change(events, events.at >= START + CUT * 7 * DAY)
 
 
