@@ -31,10 +31,10 @@ def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: 
     """Compare the overfitting gap with the largest gap of a baseline, because baselines only count."""
     title, gap = "is not over-fit", candidate.summary.get(_GAP)
     if gap is None:
-        return not_applicable(title, "Nobody bought something in the last weeks of learning and in the test.")
+        return not_applicable(title, "No user bought in both the last training weeks and the test weeks.")
     gaps = {name: baseline.summary[_GAP] for name, baseline in baselines.items() if _GAP in baseline.summary}
     widest = max(gaps, key=lambda name: gaps[name]) if gaps else ""
     allowed = gaps.get(widest, 0.0) + limits.overfit_rise
-    comparison = f"{gaps[widest]:.3f} for {widest}, which only counts" if gaps else "no baseline to hold it against"
-    detail = f"{gap:.3f} better on weeks it has learned from than on the test weeks; {comparison}."
+    comparison = f"{gaps[widest]:.3f} for {widest}, a baseline" if gaps else "no baseline to compare it with"
+    detail = f"{gap:.3f} better on the training weeks than on the test weeks; {comparison}."
     return at_most(title, gap, allowed, detail)

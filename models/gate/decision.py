@@ -136,7 +136,7 @@ def _inapplicable(candidate: Evaluation, baselines: Mapping[str, Evaluation], me
     """Return checks for the comparisons that the data do not allow."""
     checks = [] if baselines else [not_applicable("not worse than a baseline", "No other baseline was trained.")]
     if not _bought_new(candidate, metric):
-        checks.append(not_applicable("not worse on new items", "Nobody bought an item that was new to them."))
+        checks.append(not_applicable("not worse on new items", "No user bought a new item."))
     return checks
 
 

@@ -55,7 +55,7 @@ FIGURES: Final = frozenset(rule.figure for rule in _RULES)
 def exposure(candidate: Evaluation, standard: ExposureReference | None, limits: GateThresholds) -> list[Check]:
     """Check coverage, long tail and evenness against the reference."""
     if standard is None:
-        return [not_applicable(rule.title, "There is nobody to compare with.") for rule in _RULES]
+        return [not_applicable(rule.title, "There is no model to compare with.") for rule in _RULES]
     return [_exposed(rule, candidate, standard, limits) for rule in _RULES]
 
 
@@ -110,7 +110,7 @@ def _trade_off(rule: _ExposureRule, candidate: Evaluation, limit: float) -> str:
     """State the accuracy that keeping the limit costs, by the smallest exposure penalty that keeps it."""
     before = candidate.summary.get(METRIC, np.nan)
     if not candidate.reranked or not before > 0:
-        return "What keeping the limit would cost in accuracy was not measured."
+        return "The cost of the limit in accuracy was not measured."
     for lists in candidate.reranked:
         value = getattr(lists, rule.figure)
         if value >= limit if rule.least else value <= limit:
@@ -134,7 +134,7 @@ def overlap(candidate: Evaluation, champion: Evaluation, limits: GateThresholds)
     """Check how much of the champion's lists the candidate keeps."""
     title = "keeps some of the champion's lists"
     if LISTS not in champion.per_user.column_names:
-        return not_applicable(title, "The champion's lists were not kept when it was measured.")
+        return not_applicable(title, "The champion's lists were not stored with its evaluation.")
     share = float(np.nanmean(list_overlap(candidate, champion)))
     detail = f"{share:.0%} of the champion's items stay on a user's list, on average."
     return at_least(title, share, limits.overlap, detail)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fairlearn.metrics import MetricFrame
 
 UNKNOWN: Final = "unknown"
-_ONE_GROUP: Final = "All measured people have the same value, or there is nobody to compare with."
+_ONE_GROUP: Final = "All measured users have the same value, or there is no model to compare with."
 
 Floats = NDArray[np.float64]
 Traits = Mapping[str, NDArray[np.str_]]

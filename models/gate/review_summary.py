@@ -56,11 +56,11 @@ class ReviewSummary:
     def reference_sentence(self) -> str:
         """The reference in a sentence."""
         if self.reference is None:
-            return "There is nobody to hold it against."
+            return "There is no model to compare it with."
         why = "" if self.reference_run_id else ", the best of the baselines, since there is no champion yet"
         if self.reference_run_id == self.run_id:
             why = ", the best of the baselines, since it is the champion's own recipe, learned from newer data"
-        return f"This version is held against {self.reference}{why}."
+        return f"This version is compared with {self.reference}{why}."
 
     @cached_property
     def compared(self) -> dict[str, Evaluation]:

@@ -33,14 +33,14 @@ def _has_figures(candidate: Evaluation, metric: str, least: int) -> Check:
 
 def _has_scores(candidate: Evaluation) -> Check:
     nan_scores = candidate.summary.get("nan_scores", float("nan"))
-    detail = "Every score is a number." if nan_scores == 0 else f"{nan_scores:,.0f} scores are no numbers (NaN)."
+    detail = "Every score is a number." if nan_scores == 0 else f"{nan_scores:,.0f} scores are NaN."
     return at_most("scores are numbers", nan_scores, 0.0, detail)
 
 
 def _is_personal(candidate: Evaluation) -> Check:
     lists = candidate.summary.get("distinct_lists", float("nan"))
     passed = lists > 1
-    detail = f"{lists:,.0f} different lists." if passed else "Everybody would get the same list."
+    detail = f"{lists:,.0f} different lists." if passed else "All users would get the same list."
     return Check("is personal", lists, 1.0, outcome(passed), detail)
 
 
@@ -61,5 +61,5 @@ def serves_all_users(candidate: Evaluation, groups: Sequence[Group], limits: Gat
     worst = max(shares, key=lambda name: shares[name])
     share = shares[worst]
     whom = "people" if worst == "all" else f"people with {worst}"
-    detail = f"The model has nothing of its own for {share:.0%} of the {int(groups_by_name[worst].sum()):,} {whom}."
+    detail = f"The model has only best sellers for {share:.0%} of the {int(groups_by_name[worst].sum()):,} {whom}."
     return at_most("answers every group", share, limits.silent_share, detail)

@@ -19,38 +19,38 @@ def weaknesses(summary: Mapping[str, float], gate: GateResult) -> list[str]:
         _filled(summary),
     ]
     return [sentence for sentence in [*sentences, *_groups(gate)] if sentence] + [
-        "Intervals say what other people would have changed, not other weeks. And people bought without seeing these "
-        "lists: what they do when they see them, no figure here knows."
+        "Intervals cover the choice of users, not the choice of weeks. And users bought without seeing these "
+        "lists, so no figure here measures their effect."
     ]
 
 
 def _nan_scores(summary: Mapping[str, float]) -> str:
     nan_scores = summary.get("nan_scores", 0.0)
-    return f"Broken: {nan_scores:,.0f} of its scores are no numbers." if nan_scores else ""
+    return f"Broken: {nan_scores:,.0f} of its scores are NaN." if nan_scores else ""
 
 
 def _cold(summary: Mapping[str, float]) -> str:
     users, figure = summary.get(f"{COLD}users", 0.0), summary.get(COLD + METRIC, float("nan"))
     if not users or not isfinite(figure):
-        return f"Of people with fewer than {COLD_BASKETS} baskets nobody was there to measure it on."
-    figures = f"NDCG@10 is {figure:.4f}, of everybody {summary[METRIC]:.4f}"
-    few = " They are so few that this is hardly more than an anecdote." if users < 50 else ""
+        return f"There were no users with fewer than {COLD_BASKETS} baskets to measure it on."
+    figures = f"NDCG@10 is {figure:.4f}, for all users {summary[METRIC]:.4f}"
+    few = " With so few users, this is an anecdote." if users < 50 else ""
     return f"For the {users:,.0f} people with fewer than {COLD_BASKETS} baskets {figures}.{few}"
 
 
 def _newcomers(summary: Mapping[str, float]) -> str:
     users, figure = summary.get(f"{NEWCOMER}users", 0.0), summary.get(NEWCOMER + METRIC, float("nan"))
     if not users or not isfinite(figure):
-        return "Newcomers were not measured: nobody came in the test weeks."
-    return f"For the {users:,.0f} newcomers, of whom no purchase is known, NDCG@10 is {figure:.4f}."
+        return "Newcomers were not measured: there were none in the test weeks."
+    return f"For the {users:,.0f} newcomers, who have no earlier purchase, NDCG@10 is {figure:.4f}."
 
 
 def _news(summary: Mapping[str, float]) -> str:
     figure = summary.get(NEW + METRIC, float("nan"))
     if not isfinite(figure):
-        return "Nobody bought anything new in the test weeks: how it finds news is not known."
+        return "No user bought a new item in the test weeks, so its accuracy on new items is not known."
     share = figure / summary[METRIC] if summary[METRIC] else float("nan")
-    again = " Most of what it gets right is bought again." if share < 0.5 else ""
+    again = " Most of its hits are items bought before." if share < 0.5 else ""
     return f"On items that are new to the person NDCG@10 is {figure:.4f}.{again}"
 
 
@@ -58,18 +58,18 @@ def _spread(summary: Mapping[str, float]) -> str:
     unseen, rare = 1 - summary.get("coverage_at_10", float("nan")), summary.get("long_tail_at_10", float("nan"))
     if not isfinite(unseen) or not isfinite(rare):
         return ""
-    return f"{unseen:.0%} of the catalogue is shown to nobody; {rare:.0%} of the places go to its rarer four fifths."
+    return f"{unseen:.0%} of the catalogue is never shown; {rare:.0%} of the places go to its rarer four fifths."
 
 
 def _filled(summary: Mapping[str, float]) -> str:
     share = summary.get("fallback_share", float("nan"))
-    return f"{share:.1%} of the places are filled up with the best sellers." if share > 0 else ""
+    return f"{share:.1%} of the places are filled with best sellers." if share > 0 else ""
 
 
 def _groups(gate: GateResult) -> list[str]:
     small = [group for group in gate.groups if not group.judged]
     if not gate.groups:
-        return ["How single groups of people are served is not known."]
+        return ["How single groups are served is not known."]
     return [f"{len(small)} groups are too small to be judged: {_some(small)}."] if small else []
 
 

@@ -22,11 +22,11 @@ class LastSearch(NamedTuple):
 def reason_to_search(last: LastSearch | None, now: datetime, drift: float, max_age_days: float = MAX_AGE_DAYS) -> str:
     """Return why a search is due; empty if it is not. `drift` is the distance that users moved since the last one."""
     if last is None:
-        return "it was never searched"
+        return "it has no search yet"
     age = (now - last.at).total_seconds() / 86_400
     if age > max_age_days:
         return f"the last search is {age:.0f} days old, and {max_age_days:g} are enough"
     most = max(MIN_DRIFT, last.drift or 0.0)
     if drift > most:
-        return f"users have moved by {drift:.3f} since the last search, and {most:.3f} is what that one followed"
+        return f"users have moved by {drift:.3f} since the last search, and {most:.3f} was the distance before that one"
     return ""

@@ -145,9 +145,9 @@ def test_each_window_can_be_read_of_in_mlflow_in_prefect_and_by_sql(
     for window in retrained["seen"]["windows"]:
         run_id = window["page"].split("/runs/")[1].split("/")[0]
         page = Registry(servers(base).mlflow_tracking_uri).download(run_id, "drift.html", tmp_path)
-        assert "More has changed than chance explains." in page.read_text(encoding="utf-8")
+        assert "The signals have changed more than chance explains." in page.read_text(encoding="utf-8")
     artifacts = prefect(base, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": ["drift-2017-11-27"]}}})
-    assert "**More has changed than chance explains.**" in artifacts[0]["data"]
+    assert "**The signals have changed more than chance explains.**" in artifacts[0]["data"]
     [[signals, windows]] = base.sql("SELECT count(*), count(DISTINCT window_to) FROM drift_signals")
     assert (int(signals) > 60, windows) == (True, "3")
 

@@ -14,7 +14,7 @@ def test_a_retrain_searches_what_is_due_and_goes_on_without_what_it_does_not_fin
     stocked.sql("DELETE FROM search_results WHERE model = 'als'")
     models = ("--model", "most_popular", "--model", "own_frequency", "--model", "als")
     result = stocked.json("retrain", "--minutes", "0.03", *models)
-    assert result["due"] == {"als": "it was never searched"}  # nobody named two_stage; own_frequency is a minute old
+    assert result["due"] == {"als": "it has no search yet"}  # nobody named two_stage; own_frequency is a minute old
     assert list(result["searches"]) == ["als"]
     assert re.fullmatch(  # an earlier test may have tried settings of the same study
         r"It found no settings; the model is trained with its defaults\.|It tried \d+ settings, and the best .*",

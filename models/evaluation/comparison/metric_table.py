@@ -13,23 +13,23 @@ from models.evaluation.metrics.user_averages import COLD, COLD_BASKETS, HIGH, LO
 from models.evaluation.offline import Evaluation
 
 FIGURES: Final = {
-    "ndcg_at_10": "NDCG@10: are the ten places right, the upper ones above all?",
-    "recall_at_10": "recall@10: share of all that was bought that is on the list",
+    "ndcg_at_10": "NDCG@10: hits among ten places, weighted by place",
+    "recall_at_10": "recall@10: share of the purchases that are on the list",
     "map_at_10": "MAP@10: precision at each hit",
-    "hit_rate_at_10": "hit rate@10: share of people with anything right",
-    "roc_auc": "ROC AUC: is what is bought above the rest of the catalogue? Unscored is last",
-    "coverage_at_10": "coverage: share of the catalogue that anybody is shown",
-    "gini_at_10": "Gini index: 0 all items shown alike, 1 a few take every place",
+    "hit_rate_at_10": "hit rate@10: share of users with a hit",
+    "roc_auc": "ROC AUC: chance that a bought item ranks above another; unscored items are last",
+    "coverage_at_10": "coverage: share of the catalogue that is shown",
+    "gini_at_10": "Gini index: 0 for equal exposure, 1 if a few items have all places",
     "long_tail_at_10": "long tail: share of places for the rarer four fifths of the catalogue",
-    "novelty_at_10": "novelty: how little known the items are, in bits",
-    "diversity_at_10": "diversity: 0 all in one category, 1 nothing in common",
-    "fallback_share": "filled up: share of places with best sellers for want of anything else",
+    "novelty_at_10": "novelty: rarity of the items, in bits",
+    "diversity_at_10": "diversity: 0 if all items are in one category, 1 if categories differ",
+    "fallback_share": "filled up: share of places with best sellers, without items of the model",
 }
 """Compared metrics: name and meaning."""
 BETTER: Final = ("ndcg_at_10", "recall_at_10", "map_at_10", "hit_rate_at_10", "roc_auc")
 """Metrics of which more is better. For the others it depends on the shop's goals."""
 COSTS: Final = {
-    "score_ms": "one list of 20: milliseconds of one thread",
+    "score_ms": "one list of 20: milliseconds on one thread",
     "artifact_mb": "stored model: megabytes",
     "fit_seconds": "one fit: seconds",
 }

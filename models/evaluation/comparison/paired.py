@@ -12,7 +12,8 @@ from models.primitives.vocabulary import index_of, words
 def paired(one: Evaluation, other: Evaluation, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return the metrics of both models for each user of `one`; NaN for users without a metric.
 
-    Return None if the other model was not measured on one of these users, or on other users than `one`.
+    Return None if the other model was not measured on all of these users, or if both have metrics for different users,
+    or for none.
     """
     positions = index_of(words(other.per_user[USER_KEY]), one.per_user[USER_KEY])
     if len(positions) == 0 or (positions < 0).any():

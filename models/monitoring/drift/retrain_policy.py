@@ -73,12 +73,12 @@ def decide(now: DriftSituation, config: DriftMonitorConfig, at: datetime) -> Dec
     outcome = verdict(now)
     if outcome == INVALID_FEED:
         failed = [f"{check.check}: {check.detail}" for check in now.feed if not check.passed]
-        return Decision("blocked", ["The feed is broken; nothing is learned from it.", *failed])
+        return Decision("blocked", ["The feed is broken; no model is trained on it.", *failed])
     if outcome == INSUFFICIENT_DATA:
         return Decision("none", [now.insufficient_data])
     statistic = f"The joint statistic is {now.judgement.joint:.2f}, its limit {now.judgement.threshold:.2f}"
     if outcome == STABLE:
-        return Decision("none", [f"{statistic}: nothing is out of the usual."])
+        return Decision("none", [f"{statistic}: all signals are in their usual range."])
     cause = f"{statistic}; it was driven by {', '.join(now.judgement.drivers)}."
     violations = [*now.earlier, True][-LATEST_WINDOWS:]
     times = f"{sum(violations)} of the last {len(violations)} windows left their band"
@@ -92,20 +92,22 @@ def _objections(now: DriftSituation, config: DriftMonitorConfig, at: datetime) -
     """Return the reasons against a retraining now."""
     reasons, retrains = [], now.retrains
     if not now.newest:
-        reasons.append("A later window is complete already, and decides.")
+        reasons.append("A later window is complete already; its report decides.")
     if retrains.open_request is not None:
         reasons.append(f"Request {retrains.open_request} is open: one retraining at a time.")
     if now.labelled < config.labelled_events:
         reasons.append(
-            f"There are {now.labelled:,.0f} labelled events since the champion has learned, and "
-            f"{config.labelled_events:,} are needed to learn anything new."
+            f"There are {now.labelled:,.0f} labelled events since the champion's training data, and "
+            f"{config.labelled_events:,} are needed for a retraining."
         )
     over = _cool_down(retrains, config)
     if over is not None and at < over:
         lost = f"; {retrains.lost} challengers in a row did not win" if retrains.lost else ""
-        reasons.append(f"The last retraining has just ended{lost}: drift asks again from {over:%Y-%m-%d %H:%M} UTC on.")
+        reasons.append(
+            f"The last retraining has just ended{lost}: drift can request the next one from {over:%Y-%m-%d %H:%M} UTC."
+        )
     if retrains.requests_this_week >= config.weekly_budget:
-        reasons.append(f"Drift has asked {retrains.requests_this_week} times in seven days, which is its budget.")
+        reasons.append(f"Drift has made {retrains.requests_this_week} requests in seven days, its whole budget.")
     return reasons
 
 

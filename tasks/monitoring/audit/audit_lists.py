@@ -60,9 +60,9 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> Audit
     """
     installation = current()
     if not 0 < days <= _MAX_DAYS:
-        raise TailorbirdError(f"An audit looks back on up to {_MAX_DAYS:,} days, not on {days:g}.")
+        raise TailorbirdError(f"An audit covers up to {_MAX_DAYS:,} days, not {days:g}.")
     if placements.one(installation.settings, placement).subject != "user":
-        raise TailorbirdError(f"Lists of {placement!r} are about items; audited are lists that users are shown.")
+        raise TailorbirdError(f"Lists of {placement!r} are about items; only lists for users can be audited.")
     try:
         window = read_audit_window(installation, placement, days, as_of)
     except NoAuditDataError as reason:

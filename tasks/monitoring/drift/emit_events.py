@@ -23,7 +23,7 @@ def emit_report_events(installation: Installation, report: DriftReport) -> None:
         events.try_emit(installation.endpoints, events.BROKEN_FEED, page, payload | {"reason": why})
     signals = [name for name in report["drivers"] if name.startswith("realised")]
     if signals and report["verdict"] != INVALID_FEED:
-        message = f"{' and '.join(signals)} of the lists that people had: below what is usual."
+        message = f"{' and '.join(signals)} of the lists that people had: below the usual range."
         events.try_emit(installation.endpoints, events.LOW_ACCURACY, page, payload | {"reason": message})
 
 

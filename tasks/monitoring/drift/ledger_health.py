@@ -67,6 +67,4 @@ def _pause(committed: list[_Batch]) -> FeedCheck:
     pauses = [(b - a).total_seconds() / 3_600 for a, b in pairwise(ends)]
     hours = (committed[-1].now - ends[-1]).total_seconds() / 3_600
     high = max(_SHORTEST, _LATE * max(pauses))
-    return within(
-        "freshness", hours, None, high, f"nothing has come for {hours:.1f} hours, at most {high:.1f} is usual"
-    )
+    return within("freshness", hours, None, high, f"no batch came for {hours:.1f} hours, at most {high:.1f} is usual")

@@ -14,10 +14,10 @@ from tasks.reports.audit_page import cell
 from tasks.reports.review_page import Plot, environment
 
 _TITLES: Final[dict[Verdict, str]] = {
-    "stable": "Nothing is out of the usual.",
-    "drifted": "More has changed than chance explains.",
-    "invalid_feed": "The feed is broken: nothing is learned from it.",
-    "insufficient_data": "Too little happened to say anything.",
+    "stable": "All signals are in their usual range.",
+    "drifted": "The signals have changed more than chance explains.",
+    "invalid_feed": "The feed is broken: no model is trained on it.",
+    "insufficient_data": "The window has too few users to judge it.",
 }
 
 
@@ -49,7 +49,7 @@ class DriftPage:
     @property
     def title(self) -> str:
         """The verdict in a sentence, and whether it made a request."""
-        suffix = " Retraining was asked for." if self.report["request_id"] else ""
+        suffix = " A retraining was requested." if self.report["request_id"] else ""
         return _TITLES[self.report["verdict"]] + suffix
 
 

@@ -112,7 +112,7 @@ def store_report(connection: Connection, evaluated: EvaluatedWindow) -> DriftRep
         return _report(row)
     request = requests.request_retraining(connection, "drift", " ".join(report["reasons"]), row["report_id"])
     if request is None:
-        reasons = [*report["reasons"], "Another retraining was asked for at the same moment: one at a time."]
+        reasons = [*report["reasons"], "Another retraining was requested at the same moment: one at a time."]
         return update_report(connection, row["report_id"], decision="none", reasons=reasons)
     return update_report(connection, row["report_id"], request_id=request.request_id)
 

@@ -99,6 +99,6 @@ def _held(claim: Claim) -> ColumnElement[bool]:
 
 def _superseded(claim: Claim) -> SupersededError:
     return SupersededError(
-        f"Retrain request {claim.request.request_id} was superseded: this run was silent for more than "
-        f"{claim.lease:g} s, and another one works on it. Nothing has to be done: look at that run."
+        f"Retrain request {claim.request.request_id} was superseded: this run did not renew its lease for "
+        f"{claim.lease:g} s, and another one works on it. Nothing has to be done: see that run."
     )

@@ -58,7 +58,7 @@ def get_request(connection: Connection, request_id: int) -> Request:
     query = select(*COLUMNS).where(requests.c.request_id == request_id)
     request = to_request(connection.execute(query).mappings().first())
     if request is None:
-        raise TailorbirdError(f"There is no retrain request {request_id}. Leave it out, and a new one is made.")
+        raise TailorbirdError(f"There is no retrain request {request_id}. Leave it out to make a new one.")
     return request
 
 

@@ -84,7 +84,7 @@ def test_a_decision_does_not_rest_on_a_handful_of_people() -> None:
 def test_one_list_for_everybody_is_refused_whatever_its_figures() -> None:
     gate = decide(measured(np.full(USERS, 0.9), distinct_lists=1.0), {"most_popular": around(0.1, 1)}, None, seed=0)
     assert failed(gate) == ["is personal"]
-    assert check(gate, "is personal").detail == "Everybody would get the same list."
+    assert check(gate, "is personal").detail == "All users would get the same list."
 
 
 def test_figures_on_other_users_cannot_be_compared() -> None:

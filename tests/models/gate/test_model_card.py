@@ -87,7 +87,7 @@ A list of 20 takes 1.3000 (1.2500 to 1.5000) ms of one thread, made as batch sco
 def test_a_card_says_first_what_was_found_then_what_the_version_is_and_is_not() -> None:
     text = card(SUBJECT).replace("\u2003", "")
     assert text.startswith(GOLDEN)
-    assert "\n- For the 120 people with fewer than 5 baskets NDCG@10 is 0.1000, of everybody 0.4393.\n" in text
+    assert "\n- For the 120 people with fewer than 5 baskets NDCG@10 is 0.1000, for all users 0.4393.\n" in text
     end = text.partition("## To decide")[2]
     assert "`tailorbird decide 3 --approve --reason …`" in end
     assert end.endswith("\n\nSee [the training run](http://mlflow/#/run).")

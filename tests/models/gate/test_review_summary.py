@@ -30,7 +30,7 @@ def test_a_version_stands_beside_the_champion_and_the_baselines() -> None:
     result = reviewed("r5")
     assert result.reference == "champion (als)"
     assert list(result.compared) == [THIS, "champion (als)", "most_popular", "own_frequency"]
-    assert result.reference_sentence == "This version is held against champion (als)."
+    assert result.reference_sentence == "This version is compared with champion (als)."
 
 
 def test_before_the_first_champion_the_best_baseline_stands_for_one() -> None:
@@ -52,7 +52,7 @@ def test_alone_it_stands_for_itself() -> None:
     without_reference = reviewed(None, {"r1": GATE_RESULT["r1"]})
     assert without_reference.reference is None
     assert list(without_reference.compared) == [THIS]
-    assert without_reference.reference_sentence == "There is nobody to hold it against."
+    assert without_reference.reference_sentence == "There is no model to compare it with."
     assert without_reference.gains() == {}
 
 

@@ -100,7 +100,7 @@ def test_scores_that_are_no_numbers(review: Callable[..., GateResult], data: Tra
 
     found = refused(review(Poisoned(fitted("own_frequency", data), broken)))
     assert list(found) == ["scores are numbers"]
-    assert "no numbers (NaN)" in found["scores are numbers"]
+    assert "scores are NaN" in found["scores are numbers"]
 
 
 def test_one_list_for_everybody(review: Callable[..., GateResult], data: TrainingData) -> None:
@@ -108,7 +108,7 @@ def test_one_list_for_everybody(review: Callable[..., GateResult], data: Trainin
         return np.broadcast_to(np.arange(scores.shape[1], dtype=np.float32), scores.shape).copy()
 
     found = refused(review(Poisoned(fitted("own_frequency", data), same)))
-    assert found == {"is personal": "Everybody would get the same list."}
+    assert found == {"is personal": "All users would get the same list."}
 
 
 def test_half_of_what_was_found_is_lost(review: Callable[..., GateResult], data: TrainingData) -> None:

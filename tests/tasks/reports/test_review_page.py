@@ -64,7 +64,7 @@ def page(tmp_path: Path) -> Page:
         checks=CHECKS,
         models=["this version", "own_frequency"],
         reference="own_frequency",
-        against="This version is held against own_frequency.",
+        against="This version is compared with own_frequency.",
         figures={"All items": [LINE], "Items that are new to the person": []},
         groups=GROUPS,
         plots=[Plot("Calibration", "Good?", tmp_path / "groups.png"), Plot("Over-fit", "", tmp_path / "none.png")],

@@ -113,7 +113,9 @@ def calibrate(history: History, windows_between: float, seed: int) -> Calibratio
     """
     windows = list(history.calibrating())
     if len(windows) < MIN_WINDOWS:
-        raise TooLittleHistoryError(f"There are {len(windows)} windows of {history.window_days} days to learn from.")
+        raise TooLittleHistoryError(
+            f"There are {len(windows)} windows of {history.window_days} days to calibrate with."
+        )
     random = np.random.default_rng(seed)
     noise = np.stack([_resampled(history, window, random) for window in windows])
     table = np.stack([_by_age(history, window) for window in windows])

@@ -30,8 +30,8 @@ def ensure_enough_history(days: int, window_days: int) -> None:
 
 def _too_little(days: int, least: int, how: str = "") -> TooLittleHistoryError:
     return TooLittleHistoryError(
-        f"There are {max(0, days)} days of events before the champion's cut, and what is usual is learned from {least} "
-        f"days at least{how}: drift is watched once there are as many."
+        f"There are {max(0, days)} days of events before the champion's cut, and a calibration needs at least {least} "
+        f"days{how}: the monitor starts once there are that many."
     )
 
 

@@ -45,16 +45,16 @@ def test_two_windows_out_of_their_band_ask_for_retraining_and_say_what_drove_the
 
 AGAINST = {
     "Request 7 is open: one retraining at a time.": {"retrains": RetrainHistory(open_request=7)},
-    "There are 199 labelled events since the champion has learned, and 200 are needed to learn anything new.": {
+    "There are 199 labelled events since the champion's training data, and 200 are needed for a retraining.": {
         "labelled": 199.0
     },
-    "The last retraining has just ended: drift asks again from 2026-03-02 00:00 UTC on.": {
+    "The last retraining has just ended: drift can request the next one from 2026-03-02 00:00 UTC.": {
         "retrains": RetrainHistory(finished_at=NOW - timedelta(days=2))
     },
     "The last retraining has just ended; 2 challengers in a row did not win: drift asks again from 2026-03-03 00:00 "
     "UTC on.": {"retrains": RetrainHistory(finished_at=NOW - timedelta(days=10), lost=2)},
-    "Drift has asked 2 times in seven days, which is its budget.": {"retrains": RetrainHistory(requests_this_week=2)},
-    "A later window is complete already, and decides.": {"newest": False},
+    "Drift has made 2 requests in seven days, its whole budget.": {"retrains": RetrainHistory(requests_this_week=2)},
+    "A later window is complete already; its report decides.": {"newest": False},
     "1 of the last 2 windows left their band: 2 of 5 are needed.": {"earlier": [False]},
 }
 
@@ -96,4 +96,4 @@ def test_a_window_inside_its_band_is_steady_whatever_was_before() -> None:
     now = replace(drifted(earlier=[True] * 4), judgement=judgement(2.0))
     result = decide(now, WATCH, NOW)
     assert (verdict(now), result.kind) == ("stable", "none")
-    assert result.reasons == ["The joint statistic is 2.00, its limit 3.00: nothing is out of the usual."]
+    assert result.reasons == ["The joint statistic is 2.00, its limit 3.00: all signals are in their usual range."]

@@ -52,7 +52,7 @@ def test_a_break_blocks_and_is_named(weekly: Weekly, damaged: Callable[[pa.Table
     weekly.ingest(pa.concat_tables([damaged(events(Week(KNOWN))), end(KNOWN + 1)], promote_options="default"))
     [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"]) == ("invalid_feed", "blocked")
-    assert report["reasons"][0] == "The feed is broken; nothing is learned from it."
+    assert report["reasons"][0] == "The feed is broken; no model is trained on it."
     assert any(why.startswith(reason) for why in report["reasons"][1:])
     assert weekly.rows(retrain_requests) == []
 

@@ -18,7 +18,7 @@ def test_a_steady_week_calls_for_nothing_and_says_why(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN)))
     [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"], report["window_from"]) == ("stable", "none", CUT)
-    assert "nothing is out of the usual" in report["reasons"][0]
+    assert "all signals are in their usual range" in report["reasons"][0]
     assert all(check["passed"] for check in report["feed"])
     assert detect_drift.fn()["reports"] == []
     assert weekly.rows(retrain_requests) == []
@@ -60,7 +60,7 @@ def test_weeks_that_come_late_are_judged_in_their_order_and_the_newest_decides(w
     assert [report["window_from"] for report in reports] == [CUT + n * timedelta(days=7) for n in range(3)]
     assert [report["verdict"] for report in reports] == ["drifted"] * 3
     assert [report["decision"] for report in reports] == ["none", "none", "retrain"]
-    assert reports[1]["reasons"][-1] == "A later window is complete already, and decides."
+    assert reports[1]["reasons"][-1] == "A later window is complete already; its report decides."
     assert reports[2]["reasons"][-1] == "3 of the last 3 windows left their band, the latest among them."
 
 

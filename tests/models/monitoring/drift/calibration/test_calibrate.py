@@ -143,4 +143,4 @@ def test_a_broken_feed_is_told_by_the_check_that_it_fails(
 
 def test_too_little_history_says_how_much_there_is() -> None:
     with pytest.raises(TooLittleHistoryError, match="There are 12 windows of 7 days"):
-        calibrate(history(events(20), 20), 91, 7)
+        calibrate(history(make_events(20), 20), 91, 7)
