@@ -48,7 +48,7 @@ def test_what_was_never_searched_or_long_ago_is_due(stage: Any) -> None:
     datasets = stage.here.settings.var / "lake" / "datasets"
     copytree(datasets / version, datasets / "alike")
     searched(stage, "alike", days=20)
-    assert find_due_searches.fn(version, ["als", "two_stage"]) == {"two_stage": "it was never searched"}
+    assert find_due_searches.fn(version, ["als", "two_stage"]) == {"two_stage": "it has no search yet"}
     assert "20 days old" in find_due_searches.fn(version, ["als"], max_age_days=10)["als"]
 
 

@@ -92,8 +92,8 @@ def test_too_little_history_is_told_with_how_much_is_needed(weekly: Weekly, monk
     current.cache_clear()
     result = detect_drift.fn()
     assert result["reports"] == []
-    assert result["note"].startswith("There are 272 days of events before the champion's cut, and what is usual is ")
-    assert "from 1064 days at least in windows of 28 days" in result["note"]
+    assert result["note"].startswith("There are 272 days of events before the champion's cut, and a calibration needs ")
+    assert "at least 1064 days in windows of 28 days" in result["note"]
 
 
 def test_before_the_first_champion_there_is_nothing_to_watch(installation: Installation) -> None:
