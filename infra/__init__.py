@@ -1,1 +1,1 @@
-"""What processes stand on: settings, servers, schema, lake, identity, bundles and the MLflow registry."""
+"""Infrastructure of all processes: settings, servers, schema, lake, keys, bundles and MLflow's registry."""

@@ -48,77 +48,77 @@ class Settings(BaseSettings):
     )
 
     var: Path = Field(default=Path("var"), validate_default=True)
-    """The folder of everything that is kept: keys, logs and PostgreSQL's data; beside this file by default."""
+    """The folder of keys, logs and PostgreSQL's data; by default beside this file."""
     home: Path = Field(default=Path(), validate_default=True, examples=["/opt/tailorbird"])
     """The folder of prefect.yaml and of the flows; by default the working directory or that of the code."""
     database_url: SecretStr | None = Field(default=None, examples=["postgresql://tailorbird:PASSWORD@db.example/shop"])
-    """A PostgreSQL database to use in place of our own; `prefect` and `mlflow` are databases of the same server."""
+    """An external PostgreSQL database; its server also holds the databases `prefect` and `mlflow`."""
     lake: str = Field(default="", examples=["s3://bucket/lake"])
-    """Where events and data sets are kept: a folder, or an address in an object store; by default in `var`."""
+    """The folder, or the address in an object store, of events and data sets; by default in `var`."""
     memory: Annotated[str, AfterValidator(value_checks.memory)] = "4GB"
-    """How much memory feature queries may take before they use the disk."""
+    """The memory that feature queries may use before they use the disk."""
     bundles: str = Field(default="", examples=["/srv/tailorbird/bundles"])
     """The folder of promoted models; by default in `var`."""
     placements: str = Field(default="", examples=["placements.toml"])
-    """A file that names your placements and their rules; by default infra/configuration/placements.toml of the code."""
+    """The file with your placements and their rules; by default infra/configuration/placements.toml of the code."""
     signing_public_key: str = Field(default="", pattern=rf"^{_KEY}( *, *{_KEY})*$|^$", examples=["0f" * 32])
-    """Public keys of other installations whose models are opened too: hex digits, several by comma."""
+    """Public keys of other installations with trusted models: hex digits, separated by commas."""
     review: Literal["manual", "auto", "never"] = "manual"
-    """Who promotes a model that passes the gate: a person (manual), the gate alone (auto), or nobody (never)."""
+    """The promotion of models that pass the gate: by a person (manual), by the gate alone (auto), or never."""
     review_days: float = Field(default=7, gt=0, le=3650)
-    """How many days a request for a decision stays open."""
+    """The days that a request for a decision stays open."""
     retrain_lease_seconds: float = Field(default=120, ge=1, le=86_400)
-    """How long a retraining may be silent before another run takes its request."""
+    """The seconds without progress after which another run takes over a retrain request."""
     retrain_after_share: float = Field(default=0.05, ge=0, le=1)
-    """Share of new events among all from which commands name a retrain as the next step."""
+    """The share of new events from which commands recommend a retrain."""
     retrain_after_days: float = Field(default=14, gt=0, le=3650)
-    """Days after the newest data set from which they do so for any new event."""
+    """The days after the newest data set from which commands recommend a retrain for any new event."""
     gate: Annotated[GateThresholds, NoDecode] = GateThresholds()
     """Limits of the gate. As a variable, JSON such as {"group_margin": 0.1}."""
     dataset: Annotated[DatasetLimits, NoDecode] = DatasetLimits()
     """Limits of data sets. As a variable, JSON such as {"largest_ratio": 5}."""
     monitor: Annotated[DriftMonitorConfig, NoDecode] = DriftMonitorConfig()
-    """How closely drift is watched. As a variable, JSON such as {"days_between_false_retrains": 182}."""
+    """Limits of drift monitoring. As a variable, JSON such as {"days_between_false_retrains": 182}."""
     schedules: Annotated[dict[str, Timing], NoDecode] = Field(default_factory=dict)
-    """When built-in schedules run: a cron line in UTC, or { cron = "30 4 * * *", zone = "Europe/Berlin" }."""
+    """Times of built-in schedules: a cron line in UTC, or { cron = "30 4 * * *", zone = "Europe/Berlin" }."""
     prefect_api_url: str | None = Field(
         default=None, validation_alias="PREFECT_API_URL", examples=["http://prefect.example:4200/api"]
     )
-    """A Prefect server to use in place of our own."""
+    """The API of an external Prefect server."""
     mlflow_tracking_uri: str | None = Field(
         default=None, validation_alias="MLFLOW_TRACKING_URI", examples=["http://mlflow.example:5000"]
     )
-    """An MLflow server to use in place of our own."""
+    """The address of an external MLflow server."""
     prefect_page: str = Field(default="", examples=["https://prefect.shop.example"])
-    """Where people open Prefect's page, when programs reach it elsewhere; links in alerts and reports lead there."""
+    """The address of Prefect's page for people, if programs use another one; alerts and reports link to it."""
     mlflow_page: str = Field(default="", examples=["https://mlflow.shop.example"])
-    """Where people open MLflow's page, when programs reach it elsewhere."""
+    """The address of MLflow's page for people, if programs use another one."""
     exported_by: str = ""
-    """The `var` whose own services the addresses in the environment belong to."""
+    """The `var` that exported the addresses of its own services to the environment."""
     postgres_port: Port | None = Field(default=None, examples=[5432])
-    """The port that our PostgreSQL has to use; by default a free one."""
+    """The port of the own PostgreSQL; by default a free one."""
     prefect_port: Port | None = Field(default=None, examples=[4200])
-    """The port that our Prefect has to use; by default 4200 or the next free one."""
+    """The port of the own Prefect; by default 4200 or the next free one."""
     mlflow_port: Port | None = Field(default=None, examples=[5000])
-    """The port that our MLflow has to use; by default 5000 or the next free one."""
+    """The port of the own MLflow; by default 5000 or the next free one."""
     reconciler_port: Port | None = Field(default=None, examples=[4300])
     """The port on which the reconciler receives MLflow's webhooks; by default it receives none."""
     webhook_url: str | None = Field(default=None, examples=["https://shop.example/mlflow"])
-    """The address under which MLflow reaches the reconciler."""
+    """The address at which MLflow reaches the reconciler."""
     alerts: SecretStr = Field(default=SecretStr(""), examples=["mailto://user:PASSWORD@smtp.example?to=ops@example"])
-    """Where alerts go, by comma: Prefect's notification blocks (block:slack-webhook/ops) or Apprise addresses."""
+    """Receivers of alerts, separated by commas: Prefect's blocks (block:slack-webhook/ops) or Apprise addresses."""
     metrics_url: str = Field(default="", examples=["http://127.0.0.1:8000/metrics"])
-    """Where serving publishes its Prometheus metrics, several by comma."""
+    """Addresses of Prometheus metrics of serving, separated by commas."""
     serving_p99_ms: float = Field(default=250, gt=0, le=86_400_000)
-    """An alert is sent when the 99th percentile of serving takes longer, in milliseconds."""
+    """The 99th percentile of serving in milliseconds above which an alert is sent."""
     serving_error_share: float = Field(default=0.01, ge=0, le=1)
-    """An alert is sent when a larger share of requests fails."""
+    """The share of failed requests above which an alert is sent."""
     docs_port: PortOrNone | None = Field(default=None, examples=[4210])
-    """The port that Data Docs have to use; 0 serves none."""
+    """The port of Data Docs; 0 serves none."""
     docs_url: str | None = Field(default=None, examples=["https://docs.shop.example"])
-    """Where another server shows the folder data_docs of `var`; then `up` serves none."""
+    """The address of another server for the folder data_docs of `var`; then `up` serves none."""
     pass_environment: str = Field(default="", examples=["FOO,BAR_*"])
-    """Further variables of the shell that services need, by comma: names or patterns. PostgreSQL gets none of them."""
+    """Further shell variables for services: names or patterns, separated by commas. PostgreSQL gets none of them."""
     settings_file: Path | None = Field(default=None, validation_alias=file.VARIABLE)
     """The file that these settings were read from."""
 

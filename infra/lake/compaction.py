@@ -160,8 +160,9 @@ def _young(table: DeltaTable, now: datetime, keep_days: int, last: int) -> Itera
     """Yield versions that together have all files of the version `keep_days` ago and of the later ones.
 
     Only some operations remove files: the version right before each has all earlier files. Commits carry the time of
-    their writers' clocks, which may be wrong: no commit is older than an earlier one or newer than `now`, and those
-    after `last` belong to this compaction. Delta's own retention, by this process's clock, keeps these versions.
+    their writers' clocks, which may be wrong. So no commit counts as older than an earlier one, or as newer than
+    `now`. Commits after `last` belong to this compaction. Delta's own retention, by this process's clock, keeps these
+    versions.
     """
     today, commits = now.timestamp() * 1000, sorted(table.history(), key=lambda commit: commit["version"])
     stamps = (commit["timestamp"] if commit["version"] <= last else today for commit in commits)

@@ -35,7 +35,7 @@ _LOGINS = {
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     ),
 }
-"""Of external servers: the variable of the address, a path that needs the login, and the variables of the login."""
+"""By external server: the variable of its address, a path that needs the login, and the variables of the login."""
 
 _MLFLOW_ELSEWHERE = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}
 
@@ -65,8 +65,8 @@ def running_clients(settings: Settings) -> dict[str, bool]:
 def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float = 5.0, silence: float = 30.0) -> None:
     """Return when all `needed` services answer; a busy service gets `patience` seconds and more than one probe.
 
-    Raises ServicesDownError with the reasons, also for an own server that listens but stays silent for `silence`
-    seconds: the clients of Prefect and MLflow would wait for a quarter of an hour.
+    Raises ServicesDownError with the reasons. An own server that listens but stays silent for `silence` seconds counts
+    too: the clients of Prefect and MLflow would wait for a quarter of an hour.
     """
     until = time.monotonic() + patience
     while True:

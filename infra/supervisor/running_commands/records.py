@@ -1,7 +1,7 @@
 """Stores records of running commands in `<var>/commands`.
 
 A live command holds a lock on the file of its record. A file without a lock belongs to a killed command, on any host of
-a shared `var`, and a later process with the same pid is not mistaken for it. Children of a killed command may keep the
+a shared `var`. A later process with the same pid is not mistaken for it. Children of a killed command may keep the
 lock for some seconds, so its own host also checks the process.
 """
 
