@@ -1,4 +1,4 @@
-"""Makes the bundle in `golden/` anew, for a format that follows: `python -m tests.infra.golden_bundles`."""
+"""Writes the bundle in `golden/` again, for a later format: `python -m tests.infra.golden_bundles`."""
 
 import os
 import shutil

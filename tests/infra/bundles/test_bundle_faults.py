@@ -44,7 +44,7 @@ def folder(tmp_path: Path, own_var: Path) -> Path:  # noqa: ARG001
 
 
 def resign(folder: Path, settings: Settings | None = None) -> None:
-    """A manifest that vouches for whatever is in the folder now; signed again by whoever has the settings' key."""
+    """Write a manifest of the present files of a folder; with `settings`, sign it with their key."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     listed = [path for path in folder.iterdir() if path.is_file() and path.name not in (MANIFEST, SIGNATURE)]
     manifest["files"] = {path.name: sha256(path) for path in listed}
@@ -66,7 +66,7 @@ class Bomb:
 
 @pytest.fixture
 def sentinel(tmp_path: Path) -> Any:
-    """Where the bomb would leave its file: it is not there at the end, and the bomb does work."""
+    """Return the path of the bomb's file; check at the end that it is missing and that the bomb works."""
     place = tmp_path / "sentinel"
     yield place
     assert not place.exists()

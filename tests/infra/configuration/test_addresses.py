@@ -155,7 +155,7 @@ def test_redacting_keeps_all_but_the_login() -> None:
 
 @pytest.fixture
 def guarded() -> Iterator[int]:
-    """A server that tells which login it was given."""
+    """Start a server that returns the login it received."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""What Prefect is sent: the deployments of prefect.yaml, at the times of the settings."""
+"""The deployments that are registered with Prefect: those of prefect.yaml, at the times in the settings."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where alerts go: what TAILORBIRD_ALERTS may say."""
+"""The receivers of alerts: valid and invalid entries of TAILORBIRD_ALERTS."""
 
 import pytest
 from pydantic import SecretStr

@@ -1,4 +1,4 @@
-"""What an installation stores is readable by its owner alone, from the first file on and after an update."""
+"""Only the owner can read the files of an installation, from the first file on and after an update."""
 
 import os
 import stat
@@ -25,7 +25,7 @@ def careless_shell() -> Iterator[None]:
 
 
 def open_entries(folder: Path) -> list[str]:
-    """What others may read, write or enter."""
+    """Return the paths that other users may read, write or enter."""
     entries = [folder, *folder.rglob("*")]
     return [str(path) for path in entries if not path.is_symlink() and path.stat().st_mode & 0o077]
 

@@ -66,7 +66,7 @@ NO_ADDRESSES: dict[str, Any] = {"database_url": None, "prefect_api_url": None, "
 
 @dataclass
 class Place:
-    """An installation in a temporary folder, with dummy flows in the place of ours, and what `up` said there."""
+    """An installation in a temporary folder, with dummy flows, and the output of its `up`."""
 
     settings: Settings
     lines: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What goes well with a basket, from published lists and the champion's opinion."""
+"""Recommendations for a basket, from published lists and the champion's scores."""
 
 from typing import Any
 

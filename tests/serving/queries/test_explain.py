@@ -55,7 +55,7 @@ def shop(database: str, tmp_path: Path, own_var: Path, model: LogisticRegression
 
 
 def ranked(model: LogisticRegression) -> list[str]:
-    """What the model has something to say of for u000, the best first."""
+    """Return the items with a score of the model for u000, the best first."""
     scores = model.scores(np.zeros(1, dtype=np.int32))[0]
     return [str(model.items[place]) for place in np.argsort(-scores) if np.isfinite(scores[place])]
 

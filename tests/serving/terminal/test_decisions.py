@@ -1,4 +1,4 @@
-"""What a rollback changed, in numbers of lists."""
+"""The printed result of a rollback, in numbers of lists."""
 
 import pytest
 

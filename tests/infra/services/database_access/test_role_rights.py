@@ -1,4 +1,4 @@
-"""What each database role can and cannot do, tried as that role on a real server."""
+"""The rights of each database role, tried as that role on a real server."""
 
 import re
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ def url(own: URL) -> str:
 
 
 def expected(relation: str, role: Role) -> set[tuple[str, str]]:
-    """What the table of grants says, as privilege and column."""
+    """Return the grants on a table, as pairs of privilege and column."""
     written = relation in grants.TABLES and relation not in grants.WRITTEN_BY_OWNER
     usual = {OPERATOR: grants.WRITE if written else grants.READ}
     words = {**usual, **(grants.TABLES | grants.VIEWS)[relation]}.get(role, "")

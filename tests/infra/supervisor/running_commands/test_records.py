@@ -1,4 +1,4 @@
-"""Commands that run and commands that were killed, told apart by the locks of their records."""
+"""Running and killed commands are distinguished by the locks of their records."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What is under way: other commands of the same `var`."""
+"""Work under way: other commands of the same `var`."""
 
 import subprocess
 import sys
