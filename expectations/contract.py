@@ -1,4 +1,4 @@
-"""The contract of a data set: columns that must be there, and the kinds of value they must hold."""
+"""Validates the contract of a data set: its required columns, and the kinds of their values."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -8,51 +8,51 @@ from models.errors import TailorbirdError
 from models.ingest.tabular.value_kinds import Kind as Kind
 
 _ACCEPTED: Final[dict[Kind, set[Kind]]] = {"number": {"number", "text", "untyped"}, "time": {"time", "text", "untyped"}}
-# What serves as a number or a time. A text is read value by value, as in CSV.
+# Kinds that can be read as a number or a time. A text is parsed value by value, as in CSV.
 
 
 class ContractViolationError(TailorbirdError):
-    """A source that lacks a column or holds the wrong kind of value: nothing of it was taken."""
+    """A source lacks a column or has the wrong kind of value; none of its rows was stored."""
 
 
 def check(
     source: str,
-    found: Mapping[str, Kind],
+    present: Mapping[str, Kind],
     rows: int,
     required: Mapping[str, Kind],
     optional: Collection[str] = (),
     hint: str = "",
 ) -> None:
-    """Compare the columns of a source, by name, with the ones its mapping reads; all faults are told at once.
+    """Compare the columns of a source with those that its mapping reads. Raises ContractViolationError with all faults.
 
-    The `optional` ones may be missing, but not hold something else. A `hint` is added if columns are missing.
+    `optional` columns may be missing, but not have another kind. A `hint` is added if columns are missing.
     """
     faults = [] if rows else ["it has no rows"]
     for column, kind in required.items():
-        if column not in found:
+        if column not in present:
             faults += [] if column in optional else [f"column {column!r} is missing"]
-        elif found[column] == "nested":
+        elif present[column] == "nested":
             faults.append(f"column {column!r} must hold single values, found lists or structures")
-        elif kind in _ACCEPTED and found[column] not in _ACCEPTED[kind]:
-            faults.append(f"column {column!r} must hold a {kind}, found {found[column]}")
+        elif kind in _ACCEPTED and present[column] not in _ACCEPTED[kind]:
+            faults.append(f"column {column!r} must hold a {kind}, found {present[column]}")
     if faults:
         advice = f"{hint} " if hint and any("is missing" in fault for fault in faults) else ""
         raise ContractViolationError(
-            f"{source} breaks its contract: {'; '.join(faults)}. {_columns(found, required)} "
+            f"{source} breaks its contract: {'; '.join(faults)}. {_columns(present, required)} "
             f"{advice}Fix the file or the mapping, then ingest it again; nothing was stored."
         )
 
 
-def _columns(found: Collection[str], required: Collection[str]) -> str:
-    """Describe the columns by number and by the mapping's own names: without a header, others are values of a row."""
-    known = [name for name in required if name in found]
+def _columns(present: Collection[str], required: Collection[str]) -> str:
+    """Describe the columns by number and by the mapping's names: without a header, other names are a row's values."""
+    known = [name for name in required if name in present]
     listed = f"these are in the mapping: {', '.join(known)}" if known else "none of them is in the mapping"
     hint = "" if known else " Does its first line name the columns?"
-    return f"It has {len(found)} columns; {listed}.{hint}"
+    return f"It has {len(present)} columns; {listed}.{hint}"
 
 
 def profile_suite(name: str, bounds: Mapping[str, tuple[float | None, float | None]]) -> Any:
-    """The suite for a batch's profile (one row): each figure within its bounds."""
+    """Return the suite for a batch's profile (one row): each figure is within its bounds."""
     gx = great_expectations()
     made = [
         gx.expectations.ExpectColumnValuesToBeBetween(column=c, min_value=low, max_value=high, meta={"rule_id": c})

@@ -1,4 +1,4 @@
-"""Says in a sentence how a data set differs from what is expected of it."""
+"""Composes sentences on how a data set differs from its expectations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ _COUNTED: Final = {"rows_interactions": "purchases", "users": "users who bought"
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the figures of a data set were compared with."""
+    """The figures of a data set, and the figures that they are compared with."""
 
     figures: Figures
     previous: Figures = field(default_factory=dict)
     """Those of the last data set; empty before the first."""
     lake: Figures = field(default_factory=dict)
-    """What the lake counts now."""
+    """The current counts of the lake."""
     previous_lake: Figures = field(default_factory=dict)
-    """What it counted when the last data set was built."""
+    """Its counts when the last data set was built."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """By feature, `<table>_<feature>`: the source in which its empty values rose the most."""
+    """By feature, `<table>_<feature>`: the source with the largest rise of empty values."""
 
 
 def sentence(check: str, value: float | None, bounds: Bounds, compared: Comparison) -> str:
-    """Return the name of a check, its value and limit, and what it compares."""
+    """Return the name of a check with its value, its limit and an explanation."""
     if value is None:
         return f"{check} could not be evaluated"
     about = _about(check, compared)
@@ -40,7 +40,7 @@ def _allowed(bounds: Bounds) -> str:
 
 
 def _about(check: str, compared: Comparison) -> str:
-    """Explain the checks whose names do not."""
+    """Explain checks whose names are not self-explanatory."""
     kind, _, name = check.partition("_")
     if check == LAKE_ROWS:
         events, ledger = (compared.lake.get(part) or 0 for part in ("events", "ledger"))
@@ -59,11 +59,11 @@ def _about(check: str, compared: Comparison) -> str:
 
 
 def _growth(name: str, compared: Comparison) -> str:
-    """Return how many there are and were, and how many of them the lake gained."""
+    """Return the current and the previous count, and the growth of the lake."""
     now, before = compared.figures.get(name) or 0, compared.previous.get(name) or 0
-    found = f"{now:,.0f} after {before:,.0f} in the last data set"
+    growth = f"{now:,.0f} after {before:,.0f} in the last data set"
     figure = name if name in _COUNTED else None
     gained = [lake.get(figure or "") for lake in (compared.lake, compared.previous_lake)]
     if figure and gained[0] is not None and gained[1] is not None:
-        found += f"; the lake gained {gained[0] - gained[1]:+,.0f} {_COUNTED[name]}"
-    return found
+        growth += f"; the lake gained {gained[0] - gained[1]:+,.0f} {_COUNTED[name]}"
+    return growth

@@ -1,4 +1,4 @@
-"""What a data set promises: of its rows, of the figures counted over whole tables, and of who is in it."""
+"""Defines the expectations on a data set: on its rows, on figures of whole tables, and on groups of users."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -37,14 +37,14 @@ INTERACTIONS: Final[Mapping[str, str]] = {
 """Figures of the table of interactions, by the SQL that counts them."""
 
 FEWEST: Final = 2
-"""Users and items: with less there is nothing to choose from."""
+"""The fewest users and items from which a model can choose."""
 USUAL: Final = DatasetLimits()
 LAKE_ROWS: Final = "lake_rows"
-"""The check of the events in the lake by those that the ledger counts."""
+"""The check that the lake has as many events as the ledger counts."""
 _WARNING: Final = ("ratio_", "null_rise_", "group_size ", "group_ratio ")
-"""Checks that compare with the last data set or among groups: growth is normal, so that they only warn."""
+"""Checks that compare with the last data set or between groups: growth is normal, so they only warn."""
 _NEEDED: Final = ("repeated_", "keyless_", "not_finite_")
-"""Faults with which nothing can be learned, besides too few rows, users and items."""
+"""Errors with which no model can be trained, besides too few rows, users and items."""
 
 _ROUNDING: Final = 1e-9
 _RANGE: Final = re.compile(r"(\d+) (?:to|or) (\d+)")
@@ -52,18 +52,18 @@ _WORDS: Final = "name"
 
 
 def range_of(feature: Feature) -> Bounds | None:
-    """Between which numbers a feature lies: its unit says `0 to 1`, or it counts something; None for words."""
+    """Return the range of a feature, from its unit such as `0 to 1`, or for counts; None for names."""
     if feature.unit == _WORDS:
         return None
-    found = _RANGE.fullmatch(feature.unit)
-    low, high = map(float, found.groups()) if found else (0.0, None)
+    stated = _RANGE.fullmatch(feature.unit)
+    low, high = map(float, stated.groups()) if stated else (0.0, None)
     return low - _ROUNDING, None if high is None else high + _ROUNDING
 
 
 def aggregates(table: str, features: Sequence[Feature], key: Collection[str] = ()) -> dict[str, str]:
-    """SQL aggregates over a feature table, by the figure that each one is.
+    """Return SQL aggregates over a feature table, by figure.
 
-    `key` are the columns of which no two rows may hold the same; leave it empty where counting that costs too much.
+    `key` are the columns that identify a row; leave it empty if counting distinct keys costs too much.
     """
     numbers = [feature.name for feature in features if range_of(feature)]
     counted = {f"rows_{table}": "count(*)"}
@@ -87,38 +87,38 @@ def figures(
     previous: Figures | None = None,
     lake: Figures = MappingProxyType({}),
 ) -> dict[str, float | None]:
-    """Return what was counted, how it compares with the lake and with the last data set, and who is in the data.
+    """Return the counts, their ratios to the lake and to the last data set, and the sizes of groups.
 
     `accounted_…` of rows, users and items is by the count of the `lake`, `ratio_…` by the last data set; for each
     group `group_size …` (the users learned from) and `group_ratio …` (its share of them by its share of all users).
-    None if there is nothing to compare. That some values are no finite numbers is a figure of its own; others that
-    come of them are left out.
+    None without a value to compare. Values that are not finite are counted by a figure of their own; figures that
+    depend on them are left out.
     """
-    found = {name: value for name, value in counted.items() if value is None or isfinite(value)}
+    result = {name: value for name, value in counted.items() if value is None or isfinite(value)}
     for name, value in counted.items():
         if name in ("users", "items") or name.startswith("rows_"):
-            found[f"ratio_{name}"] = _ratio(value, (previous or {}).get(name))
+            result[f"ratio_{name}"] = _ratio(value, (previous or {}).get(name))
         if name in lake:
-            found[f"accounted_{name}"] = _ratio(value, lake[name])
+            result[f"accounted_{name}"] = _ratio(value, lake[name])
     if lake:
-        found[LAKE_ROWS] = _ratio(lake.get("events"), lake.get("ledger"))
+        result[LAKE_ROWS] = _ratio(lake.get("events"), lake.get("ledger"))
     for group, expected in _expected(groups):
-        found[f"group_size {_name(group)}"] = float(group.trained)
-        found[f"group_ratio {_name(group)}"] = _ratio(group.trained, expected)
-    return found
+        result[f"group_size {_name(group)}"] = float(group.trained)
+        result[f"group_ratio {_name(group)}"] = _ratio(group.trained, expected)
+    return result
 
 
 def null_rises(now: NullShares, before: NullShares) -> dict[str, tuple[float, str]]:
     """Return by feature the largest rise of its share of empty values within one source, and that source.
 
-    A source that the last data set did not have is compared with nothing.
+    A source that the last data set lacks is not compared.
     """
-    found: dict[str, tuple[float, str]] = {}
+    rises: dict[str, tuple[float, str]] = {}
     for source in sorted(set(now) & set(before)):
         for feature, share in now[source].items():
             rise = share - before[source].get(feature, share)
-            found[feature] = max(found.get(feature, (rise, source)), (rise, source))
-    return found
+            rises[feature] = max(rises.get(feature, (rise, source)), (rise, source))
+    return rises
 
 
 def warns(check: str) -> bool:
@@ -127,12 +127,12 @@ def warns(check: str) -> bool:
 
 
 def acceptable(check: str) -> bool:
-    """Return whether a person may take a data set that fails this check."""
+    """Return whether a person may accept a data set that fails this check."""
     return check not in INTERACTIONS and not check.startswith(_NEEDED)
 
 
 def bounds(tables: Tables = TABLES, groups: Iterable[Group] = (), limits: DatasetLimits = USUAL) -> dict[str, Bounds]:
-    """Return the bounds of figures. A group has some if enough of it is to be expected in the training data."""
+    """Return the bounds of figures. A group has bounds if enough of its users are expected in the training data."""
     counted = [*INTERACTIONS, *(f"rows_{table}" for table in tables)]
     ratio = (limits.smallest_ratio, limits.largest_ratio)
     allowed: dict[str, Bounds] = {"rows_interactions": (1, None), "users": (FEWEST, None), "items": (FEWEST, None)}
@@ -153,14 +153,14 @@ def bounds(tables: Tables = TABLES, groups: Iterable[Group] = (), limits: Datase
 
 
 def rules(tables: Tables = TABLES) -> tuple[RowRule, ...]:
-    """The row rules of what `sample` makes: not a single row may have a feature outside its range."""
+    """Return the row rules for the rows of `sample`: no row may have a feature outside its range."""
     ranges = [(f"{table}_{f.name}", f, range_of(f)) for table, features in tables.items() for f in features]
     made = [outside(f"{column}_outside", _fault(f), column, *limits) for column, f, limits in ranges if limits]
     return tuple(replace(rule, mostly=1.0) for rule in made)
 
 
 def sample(rows: Mapping[str, pa.Table], tables: Tables = TABLES) -> pa.Table:
-    """Rows of each of the feature tables side by side, `<table>_<feature>`; nulls below the shorter ones."""
+    """Return rows of all feature tables side by side, as `<table>_<feature>`; shorter tables are filled with nulls."""
     longest = max((rows[table].num_rows for table in tables), default=0)
     beside = {}
     for table, features in tables.items():
@@ -172,18 +172,18 @@ def sample(rows: Mapping[str, pa.Table], tables: Tables = TABLES) -> pa.Table:
 
 
 def _expected(groups: Iterable[Group]) -> Iterable[tuple[Group, float]]:
-    """Each group, and how many of it would be learned from if its share of them were its share of all users."""
+    """Return each group, and its number of training users if that were proportional to its share of all users."""
     listed = list(groups)
-    everybody: dict[str, int] = {}
+    users: dict[str, int] = {}
     trained: dict[str, int] = {}
     for group in listed:
-        everybody[group.trait] = everybody.get(group.trait, 0) + group.users
+        users[group.trait] = users.get(group.trait, 0) + group.users
         trained[group.trait] = trained.get(group.trait, 0) + group.trained
-    return [(g, g.users * trained[g.trait] / max(1, everybody[g.trait])) for g in listed]
+    return [(g, g.users * trained[g.trait] / max(1, users[g.trait])) for g in listed]
 
 
 def _name(group: Group) -> str:
-    """Traits hold what users and shops have written, and the name of a figure ends up in a page."""
+    """Return the name of a group without special characters, because pages show it and traits hold any text."""
     value = "unknown" if group.value is None else group.value
     return re.sub(r"[^\w .,+:-]", "_", group.trait)[:60] + "=" + re.sub(r"[^\w .,+:-]", "_", value)[:60]
 

@@ -1,4 +1,4 @@
-"""What events promise. Times are looked at as epoch seconds, as everywhere in expressions."""
+"""Defines the expectations on events. Times are epoch seconds, as in all expressions."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from models.ingest.currencies import CODES
 IN_CATALOGUE = "in_catalogue"
 OCCURRED_S = "occurred_s"
 AHEAD_S = "ahead_s"
-"""Helper columns of the checked frame: known item, epoch seconds, seconds ahead of the time of reading. Beside them
-stand the marks of `models.ingest.traffic_filter`."""
+"""Helper columns of the checked frame: known item, epoch seconds, seconds ahead of the time of reading. The frame also
+has the marks of `models.ingest.traffic_filter`."""
 
 _YEAR_1990 = 631_152_000
 _DAY = 86_400.0
@@ -27,13 +27,13 @@ def rules(
     limits: Limits = _USUAL,
     required: Sequence[str] = (),
 ) -> tuple[RowRule, ...]:
-    """The row rules, where these pseudonyms and items are known to stand for nobody and for nothing.
+    """Return the row rules for these pseudonyms and items of placeholders.
 
     `required` are further columns that may not be empty.
     """
     quantity, value = limits.highest_quantity, limits.highest_value
-    nobody = "an id that stands for nobody in particular, such as null or guest"
-    nothing = "an id that stands for no item, such as null or undefined"
+    user_placeholder = "an id that stands for nobody in particular, such as null or guest"
+    item_placeholder = "an id that stands for no item, such as null or undefined"
     return (
         missing(columns.EVENT_ID, "the event has no id"),
         missing(columns.USER_KEY, "nobody did it"),
@@ -44,8 +44,8 @@ def rules(
         *map(unreadable, _READ),
         *(longer(name, traffic_filter.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
         LONG_ID,
-        in_set("user_id_placeholder", nobody, columns.USER_KEY, placeholder_keys),
-        in_set("item_id_placeholder", nothing, columns.ITEM_ID, placeholder_items),
+        in_set("user_id_placeholder", user_placeholder, columns.USER_KEY, placeholder_keys),
+        in_set("item_id_placeholder", item_placeholder, columns.ITEM_ID, placeholder_items),
         not_in_set("event_type_unknown", "no such kind of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
         outside("quantity_not_positive", "a quantity of zero or less", columns.QUANTITY, 0.0, None, strict_low=True),
         outside(
@@ -68,14 +68,14 @@ _READ = (
     *(columns.OCCURRED_AT, columns.RECEIVED_AT),
     *(columns.QUANTITY, columns.VALUE, columns.RATING, columns.POSITION),
 )
-"""What a mapping reads as a time or a number."""
+"""Columns that a mapping reads as a time or a number."""
 _FAR_RATING = f"a rating beyond {_LARGEST_RATING:,.0f}, or below {-_LARGEST_RATING:,.0f}"
 
 RULES = rules(placeholder_items=placeholder_ids.ITEMS)
-"""The rules for a source that has no placeholders for people."""
+"""The rules for a source without placeholders for users."""
 
 PROFILE_BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "rows": (1, None),
     "quarantined_share": (None, 0.2),
 }
-"""Limits of a batch as a whole: figures of its profile, lowest and highest."""
+"""Limits of a batch as a whole: lowest and highest values of figures of its profile."""

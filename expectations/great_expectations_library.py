@@ -1,4 +1,4 @@
-"""Imports Great Expectations in two thirds of its time: without packages that only expectations of no suite need."""
+"""Imports Great Expectations in two thirds of its time, without packages that no suite needs."""
 
 import sys
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from types import ModuleType
 from typing import Any, Final
 
 _DEFERRED: Final = ("scipy.stats", "altair")
-"""What compares distributions and draws them."""
+"""Packages that compare distributions and draw them."""
 
 
 @cache
 def great_expectations() -> Any:
-    """Return the module `great_expectations`; what it defers is imported by the first expectation that needs it."""
+    """Return the module `great_expectations`; deferred packages are imported when an expectation needs them."""
     with _deferred():
         import great_expectations as library
     return library
@@ -26,7 +26,7 @@ def expectation_classes() -> Any:
 
 
 class _Deferred(ModuleType):
-    """Stands in for a module that is imported once somebody looks into it."""
+    """Replaces a module until its first attribute is used."""
 
     def __getattr__(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:
@@ -36,7 +36,7 @@ class _Deferred(ModuleType):
 
 @contextmanager
 def _deferred() -> Iterator[None]:
-    """Let imports find stand-ins, which only those who imported meanwhile keep."""
+    """Replace modules within the block; only modules imported meanwhile keep the replacements."""
     stand_ins = {name: _Deferred(name) for name in _DEFERRED if name not in sys.modules}
     sys.modules.update(stand_ins)
     try:

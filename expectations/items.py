@@ -1,4 +1,4 @@
-"""What the catalogue promises."""
+"""Defines the expectations on items."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from models.ingest.traffic_filter import LONGEST_ID
 _READ = (
     *(columns.PRICE, columns.UPDATED_AT, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL, columns.URL, columns.IMAGE),
 )
-"""What a mapping reads as a number, a time or an address. An answer on stock is not among them: an item that waits for
-its stock would keep all its events out."""
+"""Columns that a mapping reads as a number, a time or an address. Stock is not one of them: an item with an unreadable
+stock would exclude all its events."""
 RULES: tuple[RowRule, ...] = (
     missing(columns.ITEM_ID, "the item has no id"),
     longer(columns.ITEM_ID, LONGEST_ID),
@@ -23,7 +23,7 @@ RULES: tuple[RowRule, ...] = (
 
 
 def rules(required: Sequence[str] = ()) -> tuple[RowRule, ...]:
-    """The row rules; `required` are further columns that may not be empty."""
+    """Return the row rules; `required` are further columns that may not be empty."""
     return (*RULES, *(not_stated(name, f"the item has no {name}") for name in required))
 
 

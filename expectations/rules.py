@@ -1,4 +1,4 @@
-"""A row rule is said twice under one id: as an expression that routes rows, and as the expectation that counts them."""
+"""Defines row rules. Each has one id for an expression that finds rows and an expectation that counts them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,51 +12,51 @@ from models.ingest.tabular.unreadable_cells import KEYS
 
 @dataclass(frozen=True)
 class RowRule:
-    """A row for which `broken` is true goes to quarantine under `id`."""
+    """A row for which `violated` is true goes to quarantine under `id`."""
 
     id: str
     meaning: str
-    broken: nw.Expr
+    violated: nw.Expr
     expectation: Callable[..., Any]
-    """Makes the Great Expectations twin from `mostly` and `meta`; made late, since the import takes seconds."""
+    """Makes the Great Expectations twin from `mostly` and `meta`; called late, because the import takes seconds."""
     mostly: float = 0.9
-    """Share of the rows that must keep the rule; below it the batch as a whole is refused."""
+    """The share of rows that must keep the rule; below it the batch as a whole is refused."""
     column: str = ""
-    """The column that the rule looks at."""
+    """The column that the rule checks."""
 
 
 def flags(rows: Any, rules: Sequence[RowRule]) -> Any:
-    """One boolean column per rule, true where a row of `rows` (any eager frame) breaks it; nulls break nothing."""
+    """Return one boolean column per rule, true if a row of `rows` (any eager frame) breaks it; nulls break no rule."""
     return (
         nw.from_native(rows, eager_only=True)
-        .select(rule.broken.fill_null(False).alias(rule.id) for rule in rules)
+        .select(rule.violated.fill_null(False).alias(rule.id) for rule in rules)
         .to_native()
     )
 
 
-def broken_shares(rows: Any, rules: Sequence[RowRule]) -> dict[str, float]:
-    """Return by rule the share of rows that break it, as its expectation counts it: nulls that keep it are left out."""
+def violation_shares(rows: Any, rules: Sequence[RowRule]) -> dict[str, float]:
+    """Return by rule the share of rows that break it, as its expectation counts it: nulls that keep it do not count."""
     frame = nw.from_native(rows, eager_only=True)
     counts = frame.select(
         count.alias(f"{rule.id} {name}")
         for rule in rules
         for name, count in {
-            "broken": rule.broken.fill_null(False).cast(nw.Int64).sum(),
-            "of": (rule.broken.fill_null(False) | ~nw.col(rule.column).is_null()).cast(nw.Int64).sum(),
+            "broken": rule.violated.fill_null(False).cast(nw.Int64).sum(),
+            "of": (rule.violated.fill_null(False) | ~nw.col(rule.column).is_null()).cast(nw.Int64).sum(),
         }.items()
     )
-    found = counts.row(0)
-    return {rule.id: (found[2 * i] or 0) / (found[2 * i + 1] or 1) for i, rule in enumerate(rules)}
+    row = counts.row(0)
+    return {rule.id: (row[2 * i] or 0) / (row[2 * i + 1] or 1) for i, rule in enumerate(rules)}
 
 
 def row_suite(name: str, rules: Sequence[RowRule]) -> Any:
-    """The suite for a sample of rows."""
+    """Return the suite for a sample of rows."""
     made = [rule.expectation(mostly=rule.mostly, meta={"rule_id": rule.id}) for rule in rules]
     return great_expectations().ExpectationSuite(name=name, expectations=made)
 
 
 def missing(column: str, meaning: str) -> RowRule:
-    """The rule that a column is neither null nor empty."""
+    """Return the rule that a column is not null."""
 
     def twin(**options: Any) -> Any:
         return expectation_classes().ExpectColumnValuesToNotBeNull(column=column, **options)
@@ -73,7 +73,7 @@ def outside(
     *,
     strict_low: bool = False,
 ) -> RowRule:
-    """The rule that a number lies between `low` and `high`; `strict_low` leaves `low` itself out."""
+    """Return the rule that a number is between `low` and `high`; `strict_low` excludes `low` itself."""
     value, never = nw.col(column), nw.lit(False)
     below = never if low is None else (value <= low if strict_low else value < low)
     above = never if high is None else value > high
@@ -87,7 +87,7 @@ def outside(
 
 
 def not_in_set(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -> RowRule:
-    """The rule that a value is one of `allowed`."""
+    """Return the rule that a value is one of `allowed`."""
 
     def twin(**options: Any) -> Any:
         return expectation_classes().ExpectColumnValuesToBeInSet(column=column, value_set=list(allowed), **options)
@@ -97,43 +97,43 @@ def not_in_set(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) 
 
 
 def in_set(rule_id: str, meaning: str, column: str, refused: Sequence[Any]) -> RowRule:
-    """The rule that a value is none of `refused`."""
+    """Return the rule that a value is none of `refused`."""
 
     def twin(**options: Any) -> Any:
         return expectation_classes().ExpectColumnValuesToNotBeInSet(column=column, value_set=list(refused), **options)
 
     value = nw.col(column)
-    # Arrow does not know what type an empty list is of.
-    broken = value.is_in(list(refused)) if refused else value.is_null() & nw.lit(False)
-    return RowRule(rule_id, meaning, broken, twin, column=column)
+    # Arrow cannot tell the type of an empty list.
+    violated = value.is_in(list(refused)) if refused else value.is_null() & nw.lit(False)
+    return RowRule(rule_id, meaning, violated, twin, column=column)
 
 
 def not_stated(column: str, meaning: str) -> RowRule:
-    """The rule that a column that is read as a number or a time is not null. What cannot be read is not missing."""
+    """Return the rule that a number or a time is not null. An unreadable cell is not missing."""
 
     def twin(**options: Any) -> Any:
         gxe = expectation_classes()
         readable = gxe.row_conditions.Column(KEYS).is_null()
         return gxe.ExpectColumnValuesToNotBeNull(column=column, row_condition=readable, **options)
 
-    broken = nw.col(column).is_null() & nw.col(KEYS).is_null()
-    return RowRule(f"{column}_missing", meaning, broken, twin, column=column)
+    violated = nw.col(column).is_null() & nw.col(KEYS).is_null()
+    return RowRule(f"{column}_missing", meaning, violated, twin, column=column)
 
 
 def unreadable(key: str) -> RowRule:
-    """The rule that the cell of a mapping's key can be read. The share of all bad rows decides about the batch."""
+    """Return the rule that a key's cell can be read. Only the share of all bad rows refuses a batch."""
 
     def twin(**options: Any) -> Any:
         return expectation_classes().ExpectColumnValuesToNotMatchRegex(column=KEYS, regex=rf"\|{key}\|", **options)
 
-    broken = nw.col(KEYS).cast(nw.String).str.contains(f"|{key}|", literal=True)
+    violated = nw.col(KEYS).cast(nw.String).str.contains(f"|{key}|", literal=True)
     return RowRule(
-        f"{key}_unreadable", f"the value of `{key}` cannot be read as the mapping says", broken, twin, 0.0, KEYS
+        f"{key}_unreadable", f"the value of `{key}` cannot be read as the mapping says", violated, twin, 0.0, KEYS
     )
 
 
 def longer(column: str, limit: int) -> RowRule:
-    """The rule that a text has at most `limit` characters."""
+    """Return the rule that a text has at most `limit` characters."""
 
     def twin(**options: Any) -> Any:
         return expectation_classes().ExpectColumnValueLengthsToBeBetween(column=column, max_value=limit, **options)
@@ -143,5 +143,5 @@ def longer(column: str, limit: int) -> RowRule:
 
 
 def marked(rule_id: str, meaning: str, column: str) -> RowRule:
-    """The rule that a mark is not set. Such rows say nothing about the others, so no number of them refuses a batch."""
+    """Return the rule that a mark is not set. No number of marked rows refuses a batch."""
     return replace(not_in_set(rule_id, meaning, column, [False]), mostly=0.0)

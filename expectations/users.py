@@ -1,4 +1,4 @@
-"""What the users' file promises."""
+"""Defines the expectations on users."""
 
 from dataclasses import replace
 

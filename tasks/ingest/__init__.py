@@ -1,1 +1,1 @@
-"""Bringing sources in: rows to parts, parts to batches."""
+"""Ingests files: reads chunks, validates their rows, and stores them as batches."""

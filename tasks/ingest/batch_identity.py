@@ -1,44 +1,56 @@
-"""Which batch a file makes: named by its content and by what is made of it, so that the same again is the same."""
+"""Identifies the batch of a file by its content and its mapping, so that the same file is the same batch again."""
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Literal, overload
 
+from expectations.limits import Dataset
 from models.errors import TailorbirdError
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
+from models.ingest.tabular.transform import Part
 from tasks.ingest import ledger
+from tasks.ingest.ledger_records import IngestRequest
 from tasks.sources import table_files as files
 from tasks.sources.mapping_files import read
 
-Part = EventsMapping | ItemsMapping | UsersMapping
-_ASIDE = {"location", "limits"}
-"""What a mapping says of where files are and when they are refused changes nothing of what their rows mean."""
+_IGNORED = {"location", "limits"}
+"""Keys of a mapping that do not change the meaning of its rows."""
 
 
 class WrongMappingError(TailorbirdError):
-    """The mapping is not made for this kind of file."""
+    """The mapping is for another kind of file."""
 
 
 def table_mapping(name: str, overrides: dict[str, str] | None) -> Mapping:
-    """The mapping of tables of that name or path."""
-    found = read(name, overrides)
-    if not isinstance(found, Mapping):
+    """Return the mapping of tables with that name or path."""
+    mapping = read(name, overrides)
+    if not isinstance(mapping, Mapping):
         raise WrongMappingError(f"{name!r} is the mapping of a Segment export, and the file is a table.")
-    return found
+    return mapping
 
 
 def segment_mapping(name: str, overrides: dict[str, str] | None) -> SegmentMapping:
-    """The mapping of a Segment export of that name or path."""
-    found = read(name, overrides)
-    if not isinstance(found, SegmentMapping):
+    """Return the mapping of a Segment export with that name or path."""
+    mapping = read(name, overrides)
+    if not isinstance(mapping, SegmentMapping):
         raise WrongMappingError(f"{name!r} is a mapping of tables, and the file is a Segment export.")
-    return found
+    return mapping
 
 
-def part_of(mapping: Mapping, dataset: str) -> Any:
-    """What the mapping says of a data set."""
+@overload
+def part_of(mapping: Mapping, dataset: Literal["events"]) -> EventsMapping: ...
+@overload
+def part_of(mapping: Mapping, dataset: Literal["items"]) -> ItemsMapping: ...
+@overload
+def part_of(mapping: Mapping, dataset: Literal["users"]) -> UsersMapping: ...
+@overload
+def part_of(mapping: Mapping, dataset: Dataset) -> Part: ...
+
+
+def part_of(mapping: Mapping, dataset: Dataset) -> Part:
+    """Return the part of the mapping for a data set. Raises WrongMappingError if there is none."""
     part: Part | None = getattr(mapping, dataset)
     if part is None:
         raise WrongMappingError(f"The mapping {mapping.name!r} reads no {dataset}: add a table [{dataset}] to it.")
@@ -46,15 +58,15 @@ def part_of(mapping: Mapping, dataset: str) -> Any:
 
 
 def batch_of(
-    mapping: SourceMapping, dataset: str, path: Path, address: str, request: dict[str, Any] | None = None
+    mapping: SourceMapping, dataset: str, path: Path, address: str, request: IngestRequest | None = None
 ) -> ledger.Batch:
-    """The batch that the content of a file makes; `address` is where it comes from."""
-    meaning = hashlib.sha256(mapping.model_dump_json(exclude=_ASIDE, exclude_defaults=True).encode()).hexdigest()
+    """Return the batch of a file, which comes from `address`."""
+    meaning = hashlib.sha256(mapping.model_dump_json(exclude=_IGNORED, exclude_defaults=True).encode()).hexdigest()
     batch_id = f"{mapping.name}-{dataset}-{files.digest(path)[:12]}-{meaning[:8]}"
-    return ledger.Batch(batch_id, dataset, mapping.name, address, mapping.consent_note, request or {})
+    return ledger.Batch(batch_id, dataset, mapping.name, address, mapping.consent_note, request or IngestRequest())
 
 
-def request_of(mapping: str, overrides: dict[str, str] | None) -> dict[str, Any]:
-    """What the ledger keeps of how a batch was asked for."""
-    here = Path(mapping)
-    return {"mapping": str(here.absolute()) if here.suffix == ".toml" else mapping, "overrides": overrides or {}}
+def request_of(mapping: str, overrides: dict[str, str] | None) -> IngestRequest:
+    """Return the request of an ingest as the ledger stores it."""
+    path = Path(mapping)
+    return {"mapping": str(path.absolute()) if path.suffix == ".toml" else mapping, "overrides": overrides or {}}

@@ -1,1 +1,1 @@
-"""Judges batches and data sets with Great Expectations, and publishes Data Docs."""
+"""Validates batches and data sets with Great Expectations, and publishes Data Docs."""

@@ -1,4 +1,4 @@
-"""Renders what a batch's suites found as Data Docs: Great Expectations' own sections in a page that works offline."""
+"""Renders a batch's findings as Data Docs: Great Expectations' own sections in a page that works offline."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ from infra.installation import current
 from infra.services.data_docs import PAGE, About, prune, replace_page
 from infra.services.endpoints import MODEL
 from tasks.orchestration.run_artifacts import flow_run_page
+from tasks.quality.findings import Findings, refuses
 
 _TEMPLATE, _SUITES = "data_docs.j2", "data_docs_suites.j2"
 _LISTS, _DATASET = "lists", "dataset"
@@ -22,26 +23,26 @@ _LISTS, _DATASET = "lists", "dataset"
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a batch's suites found: the findings, one per rule, and the validation results they were taken from."""
+    """A batch's findings, one per rule, with the validation results that they come from."""
 
     batch_id: str
     dataset: str
-    findings: list[dict[str, Any]]
+    findings: Findings
     meanings: Mapping[str, str]
-    """What it means when a rule is broken, by its id."""
+    """The meaning of a broken rule, by its id."""
     figures: Mapping[str, float | None]
     results: list[Any]
 
     @property
     def passed(self) -> bool:
-        """Whether every expectation holds that does not only warn."""
-        return all(finding["passed"] or finding.get("warns", False) for finding in self.findings)
+        """Whether no finding refuses the batch."""
+        return not any(map(refuses, self.findings))
 
 
 def publish(*judgements: Judgement) -> None:
-    """Put the pages of batches, the newest last, among the kept ones. Several share the results of one validation.
+    """Store the pages of batches, the newest last. Several may share the results of one validation.
 
-    What goes wrong is a warning: no batch fails for want of a page.
+    An error becomes a warning: no batch fails for want of a page.
     """
     suites = ""
     for judgement in judgements:
@@ -59,9 +60,9 @@ def publish(*judgements: Judgement) -> None:
 
 
 def render(judgement: Judgement, about: About, suites: str = "") -> str:
-    """The page as HTML; `suites` is what `render_suites` has made of its results.
+    """Return the page as HTML; `suites` is the output of `render_suites` for its results.
 
-    Great Expectations' page template loads scripts and styles from six hosts; this one none.
+    Great Expectations' page template loads scripts and styles from six hosts; this one loads none.
     """
     text: str = _template(_TEMPLATE).render(
         links=_links(about.dataset),
@@ -84,7 +85,7 @@ def render_suites(results: list[Any]) -> str:
     for result in results:
         for entry in result.results:
             entry.exception_info = _without_causes(entry.exception_info)
-        # The first section repeats what the page says at its top, with links into a site that there is not.
+        # The first section repeats the top of the page, with links into a site that does not exist.
         sections = renderer.render(result).to_json_dict()["sections"][1:]
         suites.append({"name": result.suite_name, "passed": bool(result.success), "sections": sections})
     text: str = _template(_SUITES).render(suites=suites)
@@ -99,8 +100,8 @@ def _template(name: str) -> Any:
 
 
 def sample_of(judgement: Judgement) -> str:
-    """Return the sentence that says which sample counts of rows refer to; empty when they refer to all rows."""
-    counted = [int(found["of"]) for found in judgement.findings if found["of"] and found["value"] is None]
+    """Return the sentence on the sample that counts of rows refer to; empty if they refer to all rows."""
+    counted = [finding["of"] for finding in judgement.findings if finding["of"] and finding["value"] is None]
     if not counted or judgement.dataset == _LISTS:
         return ""
     rows, read = max(counted), judgement.figures.get("rows")
@@ -112,15 +113,15 @@ def sample_of(judgement: Judgement) -> str:
 
 
 def _links(dataset: str) -> dict[str, str]:
-    """Where the batch came from, and where one finds what was made of a data set."""
+    """Return links to the Prefect run of the batch, and to the models of a data set."""
     installation = current()
     run, models = flow_run_page(installation), f"{installation.endpoints.mlflow_page}/#/models/{MODEL}"
-    found = {"The Prefect run that made it": run} if run else {}
-    return found | ({"Models in MLflow (each says its data set)": models} if dataset == _DATASET else {})
+    links = {"The Prefect run that made it": run} if run else {}
+    return links | ({"Models in MLflow (each says its data set)": models} if dataset == _DATASET else {})
 
 
 def _without_causes(info: Any) -> Any:
-    """Return what Great Expectations notes of an exception without its texts, which may quote a value."""
+    """Return Great Expectations' record of an exception without its texts, which may quote a value."""
     if not isinstance(info, Mapping):
         return info
     texts = dict.fromkeys(("exception_message", "exception_traceback"), "It could not be evaluated.")
@@ -128,12 +129,12 @@ def _without_causes(info: Any) -> Any:
 
 
 def _cause(error: Exception) -> str:
-    """Return the kind of error, and of the system's own its text: others may quote what was to be rendered."""
+    """Return the kind of error, with the text of system errors: other texts may quote rendered values."""
     return f"{type(error).__name__}: {error.strerror}" if isinstance(error, OSError) else type(error).__name__
 
 
 def _log() -> Any:
-    """The run's own log, so that the warning is on its page; without a run, the process's."""
+    """Return the run's logger, so that its page shows the warning, or the process's without a run."""
     try:
         return get_run_logger()
     except MissingContextError:

@@ -1,28 +1,25 @@
-"""Remarks of the ledger on the users of a batch."""
+"""Composes the ledger's remarks on the users of a batch."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
-PEOPLE: Final = "people"
-"""The name of these counts in the profile of a chunk."""
-
+from tasks.quality.chunk_profile import ChunkProfile
 
 _ENOUGH: Final = 20
-"""Of so many users a file of a known shop names somebody who is known."""
+"""A file of a known shop with so many users has at least one known user."""
 
 
-def remarks(profiles: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what the ledger remarks on the users of a batch, by the profiles of its chunks."""
-    chunks = [profile[PEOPLE] for profile in profiles if PEOPLE in profile]
-    named, known, items, unanswered = (
-        sum(chunk[name] for chunk in chunks) for name in ("named", "known", "items", "unanswered")
-    )
-    found = []
-    if named >= _ENOUGH and not known:
-        users = f"None of its {named:,} users" if len(chunks) == 1 else "None of its users"
-        both = users if items else f"{users} and none of its items"
-        found = [f"{both} is known: is it another shop's file? `tailorbird ledger undo BATCH` removes it."]
+def remarks(profiles: Iterable[ChunkProfile]) -> list[str]:
+    """Return the ledger's remarks on the users of a batch, by the profiles of its chunks."""
+    chunks = [profile["people"] for profile in profiles if "people" in profile]
+    users, known = sum(chunk["named"] for chunk in chunks), sum(chunk["known"] for chunk in chunks)
+    items, unanswered = sum(chunk["items"] for chunk in chunks), sum(chunk["unanswered"] for chunk in chunks)
+    lines = []
+    if users >= _ENOUGH and not known:
+        subject = f"None of its {users:,} users" if len(chunks) == 1 else "None of its users"
+        both = subject if items else f"{subject} and none of its items"
+        lines = [f"{both} is known: is it another shop's file? `tailorbird ledger undo BATCH` removes it."]
     if unanswered:
         rows = "1 suppressed row is" if unanswered == 1 else f"{unanswered:,} suppressed rows are"
-        found.append(f"{rows} of users whose answer about consent is not known.")
-    return found
+        lines.append(f"{rows} of users whose answer about consent is not known.")
+    return lines

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, text
 from infra.database.bulk_copy import copy_table
 from models import columns
 from models.columns import ROW
-from tasks.ingest.quarantine.replay_rows import quarantined_events
+from tasks.ingest.quarantine.replay_rows import QuarantinedRow, quarantined_events
 from tasks.rekeying.events import rekeyed_columns
 
 _BATCH_ROWS: Final = 20_000
@@ -47,6 +47,7 @@ def _rekeyed(rows: Sequence[Row[Any]], added: list[str]) -> pa.Table:
     batches = pa.array([row.batch_id for row in rows], pa.string())
     numbers = pa.array([row.row_number for row in rows], pa.int64())
     # Numbered by position, because row numbers repeat from batch to batch.
-    events = rekeyed_columns(quarantined_events(enumerate(row.payload for row in rows)), added)
+    waiting = (QuarantinedRow(position, row.payload) for position, row in enumerate(rows))
+    events = rekeyed_columns(quarantined_events(waiting), added)
     position = {columns.BATCH_ID: batches, ROW: numbers}
     return pa.table(position | {name: events[name] for name in (columns.EVENT_ID, columns.PAYLOAD_HASH)})

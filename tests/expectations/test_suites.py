@@ -7,7 +7,7 @@ import pytest
 
 from expectations import events, items, users
 from expectations.contract import profile_suite
-from expectations.rules import RowRule, broken_shares, flags, row_suite
+from expectations.rules import RowRule, flags, row_suite, violation_shares
 from models import columns
 from models.ingest import placeholder_ids
 from models.ingest.batch_limits import Limits
@@ -80,7 +80,7 @@ def test_great_expectations_counts_the_rows_that_the_rule_flags(
 def test_the_share_of_broken_rows_decides_as_great_expectations_does(
     suite: str, findings: dict[str, dict[str, dict[str, Any]]]
 ) -> None:
-    shares = broken_shares(frame(), SUITES[suite])
+    shares = violation_shares(frame(), SUITES[suite])
     assert {rule.id: shares[rule.id] <= 1 - rule.mostly for rule in SUITES[suite]} == {
         rule_id: finding["passed"] for rule_id, finding in findings[suite].items()
     }
@@ -96,7 +96,7 @@ def test_the_share_of_broken_rows_leaves_out_nulls_as_great_expectations_does() 
     )
     (rule,) = [rule for rule in events.RULES if rule.id == "quantity_not_positive"]
     (finding,) = validate(row_suite("events", [rule]), rows)
-    assert broken_shares(rows, [rule])[rule.id] == pytest.approx(1 / 9)
+    assert violation_shares(rows, [rule])[rule.id] == pytest.approx(1 / 9)
     assert not finding["passed"]
 
 

@@ -1,10 +1,10 @@
-"""Checks a mapping on the beginning of its files: what they hold, what rows become and what looks wrong."""
+"""Checks a mapping on the beginning of its files: their columns, the results for rows, and suspicions."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import pyarrow as pa
 
@@ -13,105 +13,127 @@ from models.errors import TailorbirdError
 from models.ingest.check import missing_consent, several_currencies
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.source_config import SourceMapping
+from models.ingest.tabular.config import Mapping
+from models.primitives.json_types import JsonObject
 from tasks.ingest.check.expected_loss import expected_loss, with_cause
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.segment import check_calls
 from tasks.ingest.check.tables import check_table
-from tasks.ingest.check.unconnected import Known
+from tasks.ingest.check.unconnected import CheckContext
 from tasks.sources import locations
 from tasks.sources.file_matching import SEGMENT, files_of
 from tasks.sources.mapping_files import read
 
 ROWS: Final = 5_000
-"""Events that are read of each file."""
+"""The number of events that are read of each file."""
 FILES: Final = 5
-"""Files that are looked at for each part of a mapping."""
+"""The number of files that are checked for each part of a mapping."""
 _NO_EVENTS: Final = "This mapping has no events: nothing can be recommended from its rows alone."
+
+
+class MappingCheck(TypedDict):
+    """The result of a check."""
+
+    mapping: str
+    source: str
+    accepted: bool
+    """Whether an ingest would accept all files."""
+    tables: list[JsonObject]
+    """The findings on each file."""
+    files: dict[str, int]
+    """The number of files by part of the mapping."""
+    notes: list[str]
+    verdict: str
+    next: str
+    """The next command."""
 
 
 def check_mapping(
     name: str, paths: Sequence[str] = (), overrides: dict[str, str] | None = None, most: int = ROWS
-) -> dict[str, Any]:
-    """Return what a mapping makes of the beginning of its files; nothing is stored and nothing has to run.
+) -> MappingCheck:
+    """Check a mapping on the beginning of its files, without services and without storing anything.
 
-    Raises TailorbirdError when the mapping cannot be used or a path has no file.
+    Raises TailorbirdError if the mapping cannot be used or a path has no file.
     """
-    mapping, known = read(name, overrides), Known()
+    mapping, context = read(name, overrides), CheckContext()
     for dataset in limits.DATASETS:
         limits.bounds(dataset, mapping.limits)
     parts = files_of(mapping, paths, f"tailorbird check {shlex.quote(name)}")
-    found: list[TableFindings] = []
+    tables: list[TableFindings] = []
     with TemporaryDirectory(prefix="tailorbird-check-") as room:
         for part, files in parts.items():
-            known.whole_catalogue = known.whole_catalogue and part != "items"
-            found += [_checked(part, file, mapping, known, Path(room), most) for file in _spread(files)]
+            context.whole_catalogue = context.whole_catalogue and part != "items"
+            tables += [_check(part, file, mapping, context, Path(room), most) for file in _sample(files)]
             if part == "items":
-                known.whole_catalogue = 0 < len(files) <= FILES and all(one.whole_file for one in found)
-    _drop_used_elsewhere(found)
-    _add_currencies(found, mapping, known)
-    accepted = bool(found) and not any(one.refused for one in found)
-    verdict, following = _next(name, paths, overrides or {}, accepted, found, not {SEGMENT, "events"}.isdisjoint(parts))
+                context.whole_catalogue = 0 < len(files) <= FILES and all(one.whole_file for one in tables)
+    _drop_used_elsewhere(tables)
+    _add_currencies(tables, mapping, context)
+    accepted = bool(tables) and not any(one.refused for one in tables)
+    has_events = not {SEGMENT, "events"}.isdisjoint(parts)
+    verdict, following = _next(name, paths, overrides or {}, accepted, tables, has_events)
     return {
         "mapping": name,
         "source": mapping.name,
         "accepted": accepted,
-        "tables": [one.as_dict() for one in found],
+        "tables": [one.as_dict() for one in tables],
         "files": {part: len(files) for part, files in parts.items()},
-        "notes": _notes(parts, known, mapping),
+        "notes": _notes(parts, context, mapping),
         "verdict": verdict,
         "next": following,
     }
 
 
-def _checked(part: str, file: str, mapping: Any, known: Known, room: Path, most: int) -> TableFindings:
-    """Return what was found out about one file; a file that an ingest would refuse says why."""
-    found = TableFindings(part, file)
+def _check(
+    part: str, file: str, mapping: Mapping | SegmentMapping, context: CheckContext, room: Path, most: int
+) -> TableFindings:
+    """Return the findings on one file, with the reason if an ingest would refuse it."""
+    table = TableFindings(part, file)
     try:
         with locations.fetched(file, room) as path:
             if isinstance(mapping, SegmentMapping):
-                check_calls(found, path, mapping, known)
+                check_calls(table, path, mapping, context)
             else:
-                check_table(found, path, mapping, known, most)
+                check_table(table, path, mapping, context, most)
     except TailorbirdError as error:
-        found.refused = str(error)
-    return with_cause(found)
+        table.refused = str(error)
+    return with_cause(table)
 
 
-def _spread(files: Sequence[str]) -> Sequence[str]:
+def _sample(files: Sequence[str]) -> Sequence[str]:
     """Return at most `FILES` files: the first, the last and some between them."""
     if len(files) <= FILES:
         return files
     return [files[place * (len(files) - 1) // (FILES - 1)] for place in range(FILES)]
 
 
-def _drop_used_elsewhere(found: Sequence[TableFindings]) -> None:
-    """A column is unused if no part that reads the file uses it."""
-    for one in found:
-        used = {name for other in found if other.file == one.file for read in other.columns.values() for name in read}
+def _drop_used_elsewhere(tables: Sequence[TableFindings]) -> None:
+    """Remove columns from `unused` that another part uses of the same file."""
+    for one in tables:
+        used = {name for other in tables if other.file == one.file for read in other.columns.values() for name in read}
         one.unused = [name for name in one.unused if name not in used]
 
 
-def _add_currencies(found: Sequence[TableFindings], mapping: SourceMapping, known: Known) -> None:
-    """State at the first table of events, and so once, that amounts of all files are in several currencies."""
-    if known.amounts:
-        table = next(one for one in found if one.part in (SEGMENT, "events"))
-        table.suspicions += several_currencies.suspicions(pa.concat_tables(known.amounts), mapping)
+def _add_currencies(tables: Sequence[TableFindings], mapping: SourceMapping, context: CheckContext) -> None:
+    """Add to the first table of events that amounts of all files are in several currencies."""
+    if context.amounts:
+        table = next(one for one in tables if one.part in (SEGMENT, "events"))
+        table.suspicions += several_currencies.suspicions(pa.concat_tables(context.amounts), mapping)
 
 
-def _notes(parts: dict[str, list[str]], known: Known, mapping: SourceMapping) -> list[str]:
+def _notes(parts: dict[str, list[str]], context: CheckContext, mapping: SourceMapping) -> list[str]:
     notes = [
         f"{FILES} of {len(files):,} files for {part} were looked at."
         for part, files in parts.items()
         if len(files) > FILES
     ]
     notes += [f"No file for {part} is there." for part, files in parts.items() if not files]
-    if SEGMENT not in parts and not known.whole_catalogue:
+    if SEGMENT not in parts and not context.whole_catalogue:
         notes.append(f"Item ids of events were not compared with a catalogue: {_unknown_items(parts, mapping)}")
     return notes
 
 
 def _unknown_items(parts: dict[str, list[str]], mapping: SourceMapping) -> str:
-    """Return why no catalogue was compared, and what an ingest does with item ids that none has."""
+    """Return why no catalogue was compared, and how an ingest treats unknown item ids."""
     why = "these files hold no whole one" if "items" in parts else "this mapping has no [items]"
     if mapping.accepts_unknown_items:
         return (
@@ -126,18 +148,18 @@ def _next(
     paths: Sequence[str],
     overrides: dict[str, str],
     accepted: bool,
-    found: Sequence[TableFindings],
-    events: bool,
+    tables: Sequence[TableFindings],
+    has_events: bool,
 ) -> tuple[str, str]:
-    """Return what an ingest would do, and the command that comes next."""
+    """Return what an ingest would do, and the next command."""
     flags = [word for key, value in overrides.items() if key in _FLAGS for word in (_FLAGS[key], value)]
     files = shlex.join([name, *paths, *flags])
     if not accepted:
         refused = "An ingest would refuse the files named above. Correct the mapping or the files, then:"
         return refused, f"tailorbird check {files}"
     ingest = f"tailorbird ingest {files}"
-    want = _want_of_consent(found)
-    refusals = [one.refused_with_consent for one in found if one.refused_with_consent]
+    want = _want_of_consent(tables)
+    refusals = [one.refused_with_consent for one in tables if one.refused_with_consent]
     if want and refusals:
         both = f"No event would come in. With consent an ingest would refuse the file: {refusals[0]}."
         return f"{both} Correct the mapping or the file, then:", f"tailorbird check {files}"
@@ -149,16 +171,16 @@ def _next(
             return "An ingest would accept these rows of users whose stored answer allows it. Next:", ingest
         case missing_consent.NO_AGREEMENT:
             return "No event would come in. If users did agree, correct the mapping, then:", f"tailorbird check {files}"
-    if not events:
+    if not has_events:
         return f"{_NO_EVENTS} An ingest would accept these rows. Next:", ingest
-    if loss := expected_loss(found):
+    if loss := expected_loss(tables):
         return f"{loss} Then, or to leave them there:", ingest
     return "An ingest would accept these rows. Next:", ingest
 
 
-def _want_of_consent(found: Sequence[TableFindings]) -> str | None:
-    """Return why not one event comes in, or None if some do."""
-    events = [table for table in found if table.part not in ("items", "users")]
+def _want_of_consent(tables: Sequence[TableFindings]) -> str | None:
+    """Return why no event is accepted, or None if some are."""
+    events = [table for table in tables if table.part not in ("items", "users")]
     if any(table.counts.get("accepted") for table in events):
         return None
     reasons = {one.id for table in events for one in table.suspicions}

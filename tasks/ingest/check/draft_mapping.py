@@ -1,4 +1,4 @@
-"""Writes a first mapping from some files: reads samples of them, guesses, and checks that the text is a mapping."""
+"""Drafts a mapping from some files: reads samples, guesses their columns, and validates the text."""
 
 import csv as standard
 import gzip
@@ -32,7 +32,7 @@ _HEAD_BYTES: Final = 16 << 20
 _HEAD_ROWS: Final = 20_000
 _MOST_ROWS: Final = 200_000
 _EVERY: Final = 40
-"""Beyond the head every so many rows are looked at."""
+"""After the head every 40th row is read."""
 _SEPARATORS: Final = (",", ";", "\t", "|")
 _SNIFFED_LINES: Final = 200
 
@@ -44,14 +44,14 @@ def draft_mapping(paths: Sequence[str], name: str, consent: str | None = None, n
     location = folders.pop() if len(folders) == 1 else None
     with TemporaryDirectory(prefix="tailorbird-init-") as room:
         samples = list(_merged(_sample(file, Path(room)) for file in files))
-    found = draft(name, samples, location, consent or "opt-in", note or "")
-    if found.parts:
-        tables.parse(tomllib.loads(found.text), name)
-    return found
+    drafted = draft(name, samples, location, consent or "opt-in", note or "")
+    if drafted.parts:
+        tables.parse(tomllib.loads(drafted.text), name)
+    return drafted
 
 
 def write_mapping(text: str, target: Path) -> None:
-    """Write a new file. Raises TailorbirdError if it is there: it may hold somebody's work."""
+    """Write a new file. Raises TailorbirdError if it exists, because it may hold a user's work."""
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -60,7 +60,7 @@ def write_mapping(text: str, target: Path) -> None:
 
 
 def _merged(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Yield one sample for all files with the same columns, written in the same way."""
+    """Yield one sample for all files with the same columns and format."""
     alike: dict[tuple[object, ...], list[Sample]] = {}
     for one in samples:
         alike.setdefault((*one.rows.schema.names, one.separator, one.encoding, one.skip_lines), []).append(one)
@@ -88,7 +88,7 @@ def _parquet_sample(path: Path) -> Sample:
 
 
 def _plain(rows: pa.Table) -> pa.Table:
-    """Decode dictionaries: their values are what counts."""
+    """Decode dictionary columns into their values."""
     for place, field in enumerate(rows.schema):
         if pa.types.is_dictionary(field.type):
             rows = rows.set_column(place, field.name, rows[field.name].cast(field.type.value_type))
@@ -123,7 +123,7 @@ def _head(path: Path) -> bytes:
 
 
 def _decoded(head: bytes) -> tuple[str, str, str]:
-    """Return the text, its encoding and what is uncertain: by its mark, else UTF-8 if it is, else by its letters."""
+    """Return the text, its encoding and a note on a guess: by its byte order mark, as UTF-8, or else by its letters."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return head.decode("utf-16", errors="replace"), "utf-16", ""
     try:
@@ -133,15 +133,15 @@ def _decoded(head: bytes) -> tuple[str, str, str]:
 
 
 def _by_letters(head: bytes) -> tuple[str, str, str]:
-    found = guessed(head)
-    encoding = found.encoding if found else "windows-1252"
-    others = [f"{toml(one)} ({found.read(one)})" for one in found.others] if found else []
-    note = f"guessed: {found.read(encoding)}; or {' or '.join(others)}" if found and others else ""
+    guess = guessed(head)
+    encoding = guess.encoding if guess else "windows-1252"
+    others = [f"{toml(one)} ({guess.read(one)})" for one in guess.others] if guess else []
+    note = f"guessed: {guess.read(encoding)}; or {' or '.join(others)}" if guess and others else ""
     return head.decode(encoding, errors="replace"), encoding, note
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """Return the separator by which most lines from the header on have as many values as it has names."""
+    """Return the separator with which most lines have as many values as the header has names."""
 
     def fit(separator: str) -> tuple[int, int]:
         below = lines[lines_above_header(lines, separator) :]

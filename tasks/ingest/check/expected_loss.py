@@ -1,22 +1,22 @@
-"""What share of the rows an ingest would put into quarantine, and what would bring most of them in."""
+"""Estimates the share of rows that an ingest would quarantine, and names the most effective fix."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from expectations.limits import QUARANTINED_SHARE
-from tasks.ingest.check.findings import TableFindings
+from tasks.ingest.check.findings import BrokenRule, TableFindings
 
 _MUCH: Final = 0.01
 _ON_PURPOSE: Final = ("robot", "internal_traffic")
 
 
-def expected_loss(found: Sequence[TableFindings]) -> str | None:
-    """Return a sentence on the table that would lose the largest share, and what to do first; None if all lose little.
+def expected_loss(tables: Sequence[TableFindings]) -> str | None:
+    """Return a sentence on the table with the largest expected loss and its fix; None if all losses are small.
 
-    Robots and internal traffic do not count: they are kept out on purpose.
+    Robots and internal traffic do not count, because they are excluded on purpose.
     """
-    shares = [(_lost(one) / one.counts["read"], one) for one in found if one.counts.get("read")]
-    share, table = max(shares, key=lambda of: of[0], default=(0.0, None))
+    shares = [(_lost(one) / one.counts["read"], one) for one in tables if one.counts.get("read")]
+    share, table = max(shares, key=lambda entry: entry[0], default=(0.0, None))
     worst = _worst(table) if table else None
     if table is None or worst is None or share <= _MUCH:
         return None
@@ -27,36 +27,36 @@ def expected_loss(found: Sequence[TableFindings]) -> str | None:
     )
 
 
-def with_cause(found: TableFindings) -> TableFindings:
-    """Put the rule that most rows broke and what helps before the reason why an ingest would refuse the table."""
-    found.refused, found.refused_with_consent = (
-        _caused(found, refused) for refused in (found.refused, found.refused_with_consent)
+def with_cause(table: TableFindings) -> TableFindings:
+    """Put the rule that most rows break, and its fix, before the reason why an ingest would refuse the table."""
+    table.refused, table.refused_with_consent = (
+        _caused(table, refused) for refused in (table.refused, table.refused_with_consent)
     )
-    return found
+    return table
 
 
-def _caused(found: TableFindings, refused: str | None) -> str | None:
-    worst = _worst(found)
+def _caused(table: TableFindings, refused: str | None) -> str | None:
+    worst = _worst(table)
     if not (refused and worst and any(name in refused for name in (QUARANTINED_SHARE, worst["rule"]))):
         return refused
-    rows = f"{worst['rows']:,} of {found.counts['read']:,} rows"
-    fix = _fix(found, worst["rule"], worst["advice"])
+    rows = f"{worst['rows']:,} of {table.counts['read']:,} rows"
+    fix = _fix(table, worst["rule"], worst["advice"])
     return f"{rows} would wait in quarantine as {worst['rule']}. First: {fix} {refused}"
 
 
-def _worst(table: TableFindings) -> dict[str, Any] | None:
-    """Return the rule that most rows of a table broke, but for those that are kept out on purpose."""
+def _worst(table: TableFindings) -> BrokenRule | None:
+    """Return the rule that most rows of a table break, except rules that exclude rows on purpose."""
     rules = [rule for rule in table.broken if rule["rule"] not in _ON_PURPOSE]
-    return max(rules, key=lambda rule: int(rule["rows"]), default=None)
+    return max(rules, key=lambda rule: rule["rows"], default=None)
 
 
 def _lost(table: TableFindings) -> int:
-    kept_out = sum(int(rule["rows"]) for rule in table.broken if rule["rule"] in _ON_PURPOSE)
-    return max(0, table.counts.get("quarantined", 0) - kept_out)
+    excluded = sum(rule["rows"] for rule in table.broken if rule["rule"] in _ON_PURPOSE)
+    return max(0, table.counts.get("quarantined", 0) - excluded)
 
 
 def _fix(table: TableFindings, rule: str, advice: str) -> str:
-    """Return the settings that would read the cells of a rule, or else what helps against the rule."""
+    """Return the settings that would read the cells of a rule, or else the advice on the rule."""
     key = f"({rule.removesuffix('_unreadable')})"
     written = [one.write for one in table.suspicions if one.id == "unreadable_cells" and key in one.says and one.write]
     if not written:

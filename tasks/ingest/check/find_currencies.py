@@ -1,6 +1,4 @@
-"""Adds to the lines of an ingest that the events of their source have amounts in several currencies."""
-
-from typing import Any
+"""Detects sources whose events have amounts in several currencies."""
 
 import pyarrow as pa
 from sqlalchemy import select
@@ -10,6 +8,7 @@ from infra.installation import current
 from models.ingest.check.several_currencies import GROUPED, SEVERAL, several_currencies
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED
+from tasks.ingest.ledger_records import CurrencyAdvice, LedgerEntry
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.run_artifacts import show
 from tasks.sources.mapping_files import read
@@ -17,9 +16,9 @@ from tasks.sources.mapping_files import read
 
 @without_values
 def find_currencies(
-    mapping: str, lines: list[dict[str, Any]], overrides: dict[str, str] | None = None
-) -> list[dict[str, Any]]:
-    """Return the lines; the last that brought events in gets `currencies` if its source has several."""
+    mapping: str, lines: list[LedgerEntry], overrides: dict[str, str] | None = None
+) -> list[LedgerEntry]:
+    """Return the lines of an ingest; the last with new events gets `currencies` if its source has several."""
     fresh = [line for line in lines if line["status"] == COMMITTED and line["dataset"] not in ("items", "users")]
     files = current().lake.event_files() if fresh else []
     if not files:
@@ -31,10 +30,11 @@ def find_currencies(
     events = f"read_parquet({texts(files)}) SEMI JOIN batches USING (batch_id)"
     if not query(SEVERAL.format(events=events), batches=batches)["several"][0].as_py():
         return lines
-    found = several_currencies(query(GROUPED.format(events=events), batches=batches))
-    if found is None:
+    currencies = several_currencies(query(GROUPED.format(events=events), batches=batches))
+    if currencies is None:
         return lines
-    show("currencies", str(found), [{"currency": code, "amounts": rows} for code, rows in found.amounts.items()])
-    write = found.conversion(source)
-    says = {"says": str(found), "advice": found.advice(write), "write": write}
-    return [line | {"currencies": says} if line is fresh[-1] else line for line in lines]
+    amounts = [{"currency": code, "amounts": rows} for code, rows in currencies.amounts.items()]
+    show("currencies", str(currencies), amounts)
+    write = currencies.conversion(source)
+    advice: CurrencyAdvice = {"says": str(currencies), "advice": currencies.advice(write), "write": write}
+    return [line | LedgerEntry(currencies=advice) if line is fresh[-1] else line for line in lines]

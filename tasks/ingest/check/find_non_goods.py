@@ -1,8 +1,8 @@
-"""Points out items that look like no goods after their catalogue or their events came in. Nothing is done to them."""
+"""Points out items that look like no goods after an ingest of items or events. It changes no item."""
 
 import shlex
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 from prefect import task
@@ -20,6 +20,7 @@ from models.ingest.check.odd_prices import odd_batch, too_many
 from models.ingest.tabular.config import Mapping
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED
+from tasks.ingest.ledger_records import LedgerEntry, OddPrices
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.run_artifacts import show
 from tasks.sources.locations import shown
@@ -51,14 +52,14 @@ _NONE: Final = """
 """
 
 
-@task(description="Items that look like services or notes, as a table with the line of a mapping that marks them.")
+@task(description="List items that look like services or notes, with the line of a mapping that marks them.")
 @without_values
 def find_suspects(
-    mapping: str, ledger: list[dict[str, Any]], overrides: dict[str, str] | None = None
-) -> list[dict[str, Any]]:
-    """Return the ledger's lines; the last that brought items or events in gets `suspects` and `suspects_mark`.
+    mapping: str, ledger: list[LedgerEntry], overrides: dict[str, str] | None = None
+) -> list[LedgerEntry]:
+    """Return the ledger's lines; the last with new items or events gets `suspects` and `suspects_mark`.
 
-    Suspects by prices or refunds alone are `odd_prices` instead, if a wrong file or mapping more likely made them.
+    Suspects by prices or refunds alone become `odd_prices` if a wrong file or mapping is the more likely cause.
     """
     fresh = [line for line in ledger if line["status"] == COMMITTED and line["dataset"] in ("items", "events")]
     items = _read(current()) if fresh else None
@@ -67,31 +68,31 @@ def find_suspects(
         return ledger
     odd = [row for row in rows if not row.pop("by_text")]
     batch = _odd_batch(current(), [row[columns.ITEM_ID] for row in odd])
-    found: dict[str, Any] = {}
+    added = LedgerEntry()
     if batch or too_many(odd, items):
         check = shlex.join(["tailorbird", "check", mapping, shown(fresh[-1]["file"])])
-        about = {"items": len(odd), "example": odd[0], "batch": asdict(batch) if batch else None, "check": check}
-        found["odd_prices"] = about
-        show("odd-prices", f"{odd_prices(found['odd_prices'])} {batch or ''}", odd[:MOST])
+        prices = OddPrices(items=len(odd), example=odd[0], batch=asdict(batch) if batch else None, check=check)
+        added["odd_prices"] = prices
+        show("odd-prices", f"{odd_prices(prices)} {batch or ''}", odd[:MOST])
         rows = [row for row in rows if row not in odd]
     if rows:
         source = read(mapping, overrides)
         ids = [row[columns.ITEM_ID] for row in rows[:MOST]]
         mark = mark_for(ids, source.items) if isinstance(source, Mapping) and source.items else None
         show("suspects", title(len(rows), mark), rows[:MOST])
-        found |= {"suspects": rows[:MOST], "suspects_found": len(rows), "suspects_mark": mark}
-    return [line | found if line is fresh[-1] else line for line in ledger]
+        added |= LedgerEntry(suspects=rows[:MOST], suspects_found=len(rows), suspects_mark=mark)
+    return [line | added if line is fresh[-1] else line for line in ledger]
 
 
-def title(found: int, mark: str | None) -> str:
+def title(count: int, mark: str | None) -> str:
     """Return the headline over a table of suspects."""
-    shown = f", the clearest {MOST}" if found > MOST else ""
+    shown = f", the clearest {MOST}" if count > MOST else ""
     advice = f" Those that are none are never recommended once the mapping has: {mark}" if mark else ""
-    return f"{found:,} items may be no goods{shown}.{advice}"
+    return f"{count:,} items may be no goods{shown}.{advice}"
 
 
 def _read(installation: Installation) -> pa.Table:
-    """Return the catalogue's merchandise with what people bought, kept and paid."""
+    """Return the catalogue's merchandise with purchases, pieces that were not refunded, and prices."""
     with installation.engine.connect() as connection:
         chosen = select(*(goods.c[name] for name in _ITEMS)).where(goods.c.available)
         items = read_table(connection, chosen, _ITEMS)

@@ -1,4 +1,4 @@
-"""The rows of a file as it has them: where they are, and what their cells hold."""
+"""Locates rows of a file and returns their cells as they are written."""
 
 import csv as standard
 from collections.abc import Sequence
@@ -8,27 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from expectations import events as promises
+from expectations import events as event_rules
 from models import columns
 from models.ingest.expressions.value_sources import columns_of, listed
 from models.ingest.tabular import transform
+from tasks.ingest.check.findings import RowPlace
 from tasks.sources import csv_reader, table_files
 
-_LOOKED_AT = {
-    promises.IN_CATALOGUE: columns.ITEM_ID,
-    promises.OCCURRED_S: columns.OCCURRED_AT,
-    promises.AHEAD_S: columns.OCCURRED_AT,
+_KEYS_OF_COLUMNS = {
+    event_rules.IN_CATALOGUE: columns.ITEM_ID,
+    event_rules.OCCURRED_S: columns.OCCURRED_AT,
+    event_rules.AHEAD_S: columns.OCCURRED_AT,
     columns.USER_KEY: columns.USER_ID,
 }
-"""Columns that rules look at, and the keys of a mapping that fill them."""
+"""Columns that rules check, and the keys of a mapping that fill them."""
 _LONGEST_CELL = 200
 
 
 def used_columns(part: transform.Part) -> dict[str, list[str]]:
     """Return the columns of the file that each key of a part reads."""
-    found = {name: columns_of(listed(getattr(part, name))) for name in (*part.texts, *part.numbers)}
-    found |= {"conditions": columns_of(part.conditions)}
-    return {name: read for name, read in found.items() if read}
+    columns_by_key = {name: columns_of(listed(getattr(part, name))) for name in (*part.texts, *part.numbers)}
+    columns_by_key |= {"conditions": columns_of(part.conditions)}
+    return {name: read for name, read in columns_by_key.items() if read}
 
 
 def set_keys(part: transform.Part) -> set[str]:
@@ -40,21 +41,24 @@ class RawRows:
     """The first rows of a file, by their numbers."""
 
     def __init__(self, path: Path, part: transform.Part, chunk: table_files.Chunk) -> None:
-        """Keep the rows of `path` as the part reads them."""
+        """Store the rows of `path` as the part reads them."""
         self._rows, self._used = chunk.rows, used_columns(part)
         self._numbers = chunk.numbers
         count = len(chunk.rows) + len(chunk.misfits)
         self._lines = line_numbers(path, table_files.csv_of(part), count) if csv_reader.is_csv(path) else None
 
-    def locate(self, number: int, column: str) -> dict[str, Any]:
-        """Return where row `number` is, and the cells that a rule on `column` is about."""
-        place = {"line": self._lines[number]} if self._lines and number < len(self._lines) else {"row": number + 1}
+    def locate(self, number: int, column: str) -> RowPlace:
+        """Return where row `number` is, and the cells that a rule on `column` concerns."""
+        place = RowPlace(row=number + 1)
+        if self._lines and number < len(self._lines):
+            place = RowPlace(line=self._lines[number])
         at = int(np.searchsorted(self._numbers, number))
         if at == len(self._numbers) or self._numbers[at] != number:
             return place
-        names = self._used.get(_LOOKED_AT.get(column, column), [])
+        names = self._used.get(_KEYS_OF_COLUMNS.get(column, column), [])
         cells = {name: self._rows[name][at].as_py() for name in names}
-        return {**place, "cells": {name: _shown(value) for name, value in cells.items()}}
+        place["cells"] = {name: _shown(value) for name, value in cells.items()}
+        return place
 
 
 def _shown(value: Any) -> str | None:

@@ -1,10 +1,10 @@
-"""Checks the first calls of a Segment export: by the code that ingests them, up to where they would be stored."""
+"""Checks the first calls of a Segment export with the code that ingests them, without storing them."""
 
 import json
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -17,38 +17,40 @@ from models.ingest.draft.event_words import event_type_of
 from models.ingest.draft.mapping_text import key, toml
 from models.ingest.segment.config import SegmentMapping
 from tasks.ingest.check import findings
-from tasks.ingest.check.findings import TableFindings
-from tasks.ingest.check.unconnected import Known, open_intake
+from tasks.ingest.check.findings import BrokenRule, RowPlace, TableFindings
+from tasks.ingest.check.unconnected import CheckContext, open_intake
 from tasks.ingest.entity_updates.apply import ITEM, TRAITS
-from tasks.ingest.events.segment_parts import parts_of
+from tasks.ingest.events.segment_chunks import read_chunks
 from tasks.ingest.validation import row_triage
 from tasks.sources import line_reader
 
 _BYTES: Final = 4 << 20
-"""Of a file, read at once: some thousands of calls."""
-_MOST_NAMED: Final = 20
+"""Bytes that are read of a file: some thousands of calls."""
+_MOST_NAMES: Final = 20
 
 
-def check_calls(found: TableFindings, path: Path, mapping: SegmentMapping, known: Known) -> None:
-    """Fill in what the first calls of a file come to. Raises TailorbirdError when the file cannot be read."""
-    intake = open_intake(mapping, known)
-    part, read = next(parts_of(intake, mapping, path, found.file, _BYTES))
-    found.whole_file, found.rows = read >= path.stat().st_size, part.read
-    done = findings.judge_events(found, intake, part, lambda number, _column: {"row": number + 1})
-    known.amounts.append(amounts_of(part.events))
-    if part.unreadable is not None:
-        found.broken += _unreadable(part.unreadable, part.read)
-    codes = done.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
-    found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist())
-    said = list(islice((one for one in part.updates(intake) if one.kind in (ITEM, TRAITS)), findings.EXAMPLES))
-    found.examples += [{"item_id": one.key, **one.payload} for one in said if one.kind == ITEM]
-    found.suspicions += suspicions.addresses_as_ids(part.names[columns.USER_ID])
-    found.suspicions += _unknown_names(path, mapping)
+def check_calls(table: TableFindings, path: Path, mapping: SegmentMapping, context: CheckContext) -> None:
+    """Add the findings on the first calls of a file. Raises TailorbirdError if the file cannot be read."""
+    intake = open_intake(mapping, context)
+    chunk, read = next(read_chunks(intake, mapping, path, table.file, _BYTES))
+    table.whole_file, table.rows = read >= path.stat().st_size, chunk.read
+    triaged = findings.judge_events(table, intake, chunk, lambda number, _column: {"row": number + 1})
+    context.amounts.append(amounts_of(chunk.events))
+    if chunk.unreadable is not None:
+        table.broken += _unreadable(chunk.unreadable, chunk.read)
+    codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
+    table.examples = findings.records(triaged.accepted, chunk.users[columns.USER_ID].take(codes).to_pylist())
+    entities = (update for update in chunk.updates(intake) if update.kind in (ITEM, TRAITS))
+    shown = list(islice(entities, findings.EXAMPLES))
+    table.examples += [{"item_id": update.key, **update.payload} for update in shown if update.kind == ITEM]
+    table.suspicions += suspicions.addresses_as_ids(chunk.users[columns.USER_ID])
+    table.suspicions += _unknown_names(path, mapping)
 
 
-def _unreadable(rows: pa.Table, read: int) -> list[dict[str, Any]]:
+def _unreadable(rows: pa.Table, read: int) -> list[BrokenRule]:
+    """Return the unreadable lines by their fault."""
     reasons = Counter(rows[row_triage.REASON].to_pylist())
-    places: dict[str, list[dict[str, Any]]] = {}
+    places: dict[str, list[RowPlace]] = {}
     for line, reason in zip(rows["line"].to_pylist(), rows[row_triage.REASON].to_pylist(), strict=True):
         places.setdefault(reason, []).append({"line": line})
     return [
@@ -65,7 +67,7 @@ def _unreadable(rows: pa.Table, read: int) -> list[dict[str, Any]]:
 
 
 def _unknown_names(path: Path, mapping: SegmentMapping) -> list[Suspicion]:
-    """Return the names of track calls that stand for nothing, with a translation for those that are known."""
+    """Return the names of track calls without a meaning in the mapping, with proposed translations."""
     names: Counter[str] = Counter()
     for line in next(line_reader.chunks(path, _BYTES))[line_reader.TEXT].to_pylist():
         try:
@@ -79,7 +81,7 @@ def _unknown_names(path: Path, mapping: SegmentMapping) -> list[Suspicion]:
     unknown = [(name, count) for name, count in names.most_common() if name.casefold() not in meanings]
     if not unknown:
         return []
-    named = ", ".join(f"{name!r} ({count:,})" for name, count in unknown[:_MOST_NAMED])
-    write = [f"{key(name)} = {toml(event_type_of(name) or '…')}" for name, _ in unknown[:_MOST_NAMED]]
-    says = f"{len(unknown):,} names of events stand for no interaction and are counted as routed: {named}."
-    return [Suspicion("event_types_not_translated", says, "\n".join(["[events]", *write]))]
+    listed = ", ".join(f"{name!r} ({count:,})" for name, count in unknown[:_MOST_NAMES])
+    write = [f"{key(name)} = {toml(event_type_of(name) or '…')}" for name, _ in unknown[:_MOST_NAMES]]
+    sentence = f"{len(unknown):,} names of events stand for no interaction and are counted as routed: {listed}."
+    return [Suspicion("event_types_not_translated", sentence, "\n".join(["[events]", *write]))]

@@ -1,4 +1,4 @@
-"""Stands in for an installation: a key that only this process knows, no database, and nothing known or stored."""
+"""Replaces an installation in a check: a temporary key, no database, and no stored data."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +12,8 @@ from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models.ingest.source_config import SourceMapping
 from tasks.ingest import ledger
-from tasks.ingest.events.chunk_writer import Intake, Part
+from tasks.ingest.events.chunk_writer import Intake
+from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.open_intake import rules_of
 from tasks.ingest.validation.deduplication import KnownIds
 
@@ -22,12 +23,12 @@ def _none() -> pa.Array:
 
 
 class Unconnected(Installation):
-    """An installation that never opens its database: its key exists in memory alone."""
+    """An installation that never opens its database and has its key only in memory."""
 
     _key: bytes
 
     def __init__(self) -> None:
-        """Make the key."""
+        """Generate the key."""
         object.__setattr__(self, "_key", token_hex(32).encode())
 
     @property
@@ -37,8 +38,8 @@ class Unconnected(Installation):
 
 
 @dataclass
-class Known:
-    """What the files that were read so far say, in the place of tables."""
+class CheckContext:
+    """The items and users of the files so far, in place of database tables."""
 
     installation: Unconnected = field(default_factory=Unconnected)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -52,30 +53,30 @@ class Known:
     """Whether `items` are all items of the source."""
 
 
-class LookingIntake(Intake):
-    """An intake that asks no database: whose answers the files have is known beforehand."""
+class OfflineIntake(Intake):
+    """An intake without a database, which knows all answers about consent from the files."""
 
-    def meet(self, part: Part) -> None:
-        """Look nobody up."""
+    def load_answers(self, chunk: EventChunk) -> None:
+        """Do nothing."""
 
 
-def open_intake(mapping: SourceMapping, known: Known) -> Intake:
-    """Return an intake that only looks at rows; without the whole catalogue every item counts as known."""
-    if not known.whole_catalogue:
+def open_intake(mapping: SourceMapping, context: CheckContext) -> Intake:
+    """Return an intake that stores nothing; without the whole catalogue every item counts as known."""
+    if not context.whole_catalogue:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
-    nowhere = Lake(f"{gettempdir()}/{uuid4()}")  # no folder, and so no events
-    return LookingIntake(
-        known.installation,
+    empty_lake = Lake(f"{gettempdir()}/{uuid4()}")  # the folder does not exist
+    return OfflineIntake(
+        context.installation,
         mapping,
-        ledger.Batch("check", "events", mapping.name, "", mapping.consent_note, {}),
-        catalogue=known.items,
-        routed=known.not_merchandise,
+        ledger.Batch("check", "events", mapping.name, "", mapping.consent_note),
+        catalogue=context.items,
+        non_merchandise=context.not_merchandise,
         suppressed=_none(),
-        refused=known.refused,
-        agreed=known.agreed,
-        doubted=set(known.refused.to_pylist()),
-        now=known.now,
-        late_before=known.now,
-        known=KnownIds(nowhere),
-        rules=rules_of(mapping, known.installation.key),
+        refused=context.refused,
+        agreed=context.agreed,
+        refused_before=set(context.refused.to_pylist()),
+        now=context.now,
+        late_before=context.now,
+        known=KnownIds(empty_lake),
+        rules=rules_of(mapping, context.installation.key),
     )

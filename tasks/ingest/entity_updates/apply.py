@@ -1,27 +1,28 @@
-"""What a batch says about items, users and devices besides its events. It counts once the batch is committed.
+"""Applies a batch's updates of items, users and devices when the batch is committed.
 
-Nothing depends on the order in which files come in: of two things said about the same, the one said later stays,
-key by key.
+The result does not depend on the order of the files: of two values of the same key the later one wins.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from sqlalchemy import Connection, delete, select, text, tuple_
 
 from infra.database.bulk_copy import copy
 from infra.database.clock import database_now
 from infra.database.schema.schema import ingest_updates
+from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates import attribute_history, consent
 from tasks.ingest.entity_updates import last_write_wins as later
+from tasks.ingest.ledger_records import Agreement
 from tasks.ingest.undo import statements
 
 ITEM, TRAITS, CONSENT, DEVICE = "item", "traits", "consent", "device"
 ITEM_SEEN = "item_seen"
-"""An item that events name; nothing else is stated of it."""
+"""An item that events name, without other values."""
 ITEM_HISTORY, USER_HISTORY = "item_history", "user_history"
 
 
@@ -30,16 +31,17 @@ def _set(changes: Mapping[str, str]) -> str:
 
 
 class Update(NamedTuple):
-    """One thing said: of which kind, about whom, what, and when; or when each key of it was said."""
+    """Values of an item, a user or a device that a batch states."""
 
     kind: str
     key: str
-    payload: dict[str, Any]
+    payload: JsonObject
     observed_at: datetime | None
     timestamps: Mapping[str, datetime | None] = MappingProxyType({})
+    """The time of each value, if they differ."""
 
 
-_SAID: Final = """
+_UPDATES: Final = """
     SELECT batch_id, key, payload, field_timestamps, observed_at FROM ingest_updates
     WHERE batch_id = :batch_id AND chunk = :chunk AND kind = :kind ORDER BY key"""
 _ATTRIBUTES: Final = ("items.attributes", "items.field_timestamps", "excluded.attributes", "excluded.field_timestamps")
@@ -52,7 +54,7 @@ ITEM_CHANGES: Final = {
     "attributes": later.values(*_ATTRIBUTES, within=later.WITHIN),
     "field_timestamps": later.times("items.field_timestamps", "excluded.field_timestamps"),
 }
-"""SQL for what an item's columns become in an upsert."""
+"""SQL for the values of an item's columns in an upsert."""
 _VALUES: Final = {
     "items": (
         *("item_id", "title", "category", "brand", "price", "currency", "attributes", "available"),
@@ -63,34 +65,34 @@ _VALUES: Final = {
 _STATEMENTS: Final = {
     ITEM_SEEN: f"""
         INSERT INTO items (item_id, attributes, available, batch_id)
-        SELECT key, '{{}}', true, batch_id FROM ({_SAID}) AS entry ON CONFLICT (item_id) DO NOTHING""",
+        SELECT key, '{{}}', true, batch_id FROM ({_UPDATES}) AS entry ON CONFLICT (item_id) DO NOTHING""",
     ITEM: f"""
         INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id,
             field_timestamps)
         SELECT key, payload->>'title', payload->>'category', payload->>'brand', (payload->>'price')::float,
             payload->>'currency', coalesce(payload->'attributes', '{{}}'), true, batch_id, field_timestamps
-        FROM ({_SAID}) AS entry
+        FROM ({_UPDATES}) AS entry
         ON CONFLICT (item_id) DO UPDATE SET {_set(ITEM_CHANGES)}, batch_id = excluded.batch_id""",
-    # Of somebody who never agreed only the refusal is kept, so that it can be honoured.
+    # Of a user who never agreed only the refusal is stored, so that it can be honoured.
     CONSENT: f"""
         INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at)
         SELECT key, '{{}}', (payload->>'consent')::boolean, payload->>'source', batch_id, observed_at,
-            (payload->>'refused_at')::timestamptz FROM ({_SAID}) AS entry
+            (payload->>'refused_at')::timestamptz FROM ({_UPDATES}) AS entry
         ON CONFLICT (user_key) DO UPDATE SET {_set(consent.ANSWERS)}""",
     TRAITS: f"""
         UPDATE users SET attributes = {later.values(*_TRAITS, only=consent.SINCE)},
             field_timestamps = {later.times("users.field_timestamps", "entry.field_timestamps", only=consent.SINCE)}
-        FROM ({_SAID}) AS entry WHERE users.user_key = entry.key AND users.consent""",
+        FROM ({_UPDATES}) AS entry WHERE users.user_key = entry.key AND users.consent""",
     DEVICE: f"""
         INSERT INTO aliases (anonymous_key, user_key, occurred_at, batch_id)
-        SELECT key, payload->>'user_key', observed_at, batch_id FROM ({_SAID}) AS entry
+        SELECT key, payload->>'user_key', observed_at, batch_id FROM ({_UPDATES}) AS entry
         WHERE NOT EXISTS (SELECT FROM users WHERE users.user_key = entry.payload->>'user_key'
             AND users.refused_at IS NOT NULL
             AND (NOT users.consent OR coalesce(entry.observed_at, '-infinity') <= users.refused_at))
         ON CONFLICT (anonymous_key, user_key) DO UPDATE SET
             occurred_at = greatest(aliases.occurred_at, excluded.occurred_at), batch_id = excluded.batch_id""",
 }
-"""In this order: traits are kept of those who agree by then, and devices of those who have not refused."""
+"""In this order: traits are stored for users who agree by then, and devices for users who have not refused."""
 
 
 _CHANGES: Final = """
@@ -101,21 +103,21 @@ _CHANGES: Final = """
             ELSE change->>'value' END AS value
     FROM ingest_updates CROSS JOIN LATERAL jsonb_array_elements(payload->'changes') AS change
     WHERE batch_id = :batch_id AND kind = :kind"""
-# Of users who refused nothing from before is kept.
+# Values from before a refusal are not stored.
 _AGREED_CHANGES: Final = f"""
     SELECT changes.* FROM ({_CHANGES}) AS changes JOIN users ON users.user_key = changes.key AND users.consent
     WHERE users.refused_at IS NULL OR changes.since > users.refused_at"""
 
 
 def stage(connection: Connection, batch_id: str, chunk: int, updates: Iterable[Update]) -> None:
-    """Write down what a chunk says; a repeat of the chunk replaces it. Of one kind and key, one update."""
+    """Store the updates of a chunk, or replace them. Each kind and key has one update."""
     stage_chunks(connection, {(batch_id, chunk): updates})
 
 
 def stage_chunks(connection: Connection, chunks: Mapping[tuple[str, int], Iterable[Update]]) -> None:
-    """Write down what chunks say, each by its batch and number, as `stage` does."""
-    mine = tuple_(ingest_updates.c.batch_id, ingest_updates.c.chunk).in_(list(chunks))
-    connection.execute(delete(ingest_updates).where(mine))
+    """Store the updates of chunks, by batch and number, as `stage` does."""
+    staged = tuple_(ingest_updates.c.batch_id, ingest_updates.c.chunk).in_(list(chunks))
+    connection.execute(delete(ingest_updates).where(staged))
     names = ("batch_id", "chunk", "kind", "key", "payload", "field_timestamps", "observed_at")
     now = database_now(connection)
     copy(
@@ -133,13 +135,13 @@ def _row(update: Update, now: datetime) -> tuple[str, str, str, str, str | None]
 
 
 def apply(connection: Connection, *batch_ids: str) -> None:
-    """Let everything that batches stated count, in their order, and keep it for the case that another is undone."""
+    """Apply the updates of batches in their order, and store them for the undo of another batch."""
     lock_entities(connection)
     statements.begin(connection, *batch_ids)
-    if not statements.keep_updates(connection, *batch_ids):
+    if not statements.record_updates(connection, *batch_ids):
         return
-    mine = ingest_updates.c.batch_id.in_(batch_ids), ingest_updates.c.kind != statements.PERSON
-    stating = set(connection.execute(select(ingest_updates.c.batch_id).where(*mine).distinct()).scalars())
+    relevant = ingest_updates.c.batch_id.in_(batch_ids), ingest_updates.c.kind != statements.PERSON
+    stating = set(connection.execute(select(ingest_updates.c.batch_id).where(*relevant).distinct()).scalars())
     for batch_id in filter(stating.__contains__, batch_ids):
         apply_staged(connection, batch_id)
     discard(connection, *batch_ids)
@@ -147,58 +149,59 @@ def apply(connection: Connection, *batch_ids: str) -> None:
 
 
 def apply_staged(connection: Connection, batch_id: str, at: datetime | None = None) -> None:
-    """Apply what is staged: first what all of it says of items, then of consent, and so on; `at` a time, if not now."""
-    mine = ingest_updates.c.batch_id == batch_id
-    said = select(ingest_updates.c.chunk, ingest_updates.c.kind).where(mine).distinct().order_by(ingest_updates.c.chunk)
-    chunks = connection.execute(said).all()
+    """Apply staged updates kind by kind, first items, then consent; they count from `at`, or now."""
+    staged = ingest_updates.c.batch_id == batch_id
+    entry = ingest_updates.c
+    kinds_by_chunk = select(entry.chunk, entry.kind).where(staged).distinct().order_by(entry.chunk)
+    chunks = connection.execute(kinds_by_chunk).all()
     if not chunks:
         return
-    kinds = {has for _, has in chunks}
+    kinds = {chunk_kind for _, chunk_kind in chunks}
     if ITEM_HISTORY in kinds:
         attribute_history.record(connection, "item", _CHANGES, batch_id=batch_id, kind=ITEM_HISTORY, at=at)
     for kind, statement in _STATEMENTS.items():
         if kind == TRAITS and USER_HISTORY in kinds:
             attribute_history.record(connection, "user", _AGREED_CHANGES, batch_id=batch_id, kind=USER_HISTORY, at=at)
-        for chunk in (chunk for chunk, has in chunks if has == kind):
+        for chunk in (chunk for chunk, chunk_kind in chunks if chunk_kind == kind):
             connection.execute(text(statement), {"batch_id": batch_id, "chunk": chunk, "kind": kind})
         if kind == CONSENT and kind in kinds:
             refused = ingest_updates.c.payload["refused_at"].astext.is_not(None)
-            people = select(ingest_updates.c.key).where(mine, ingest_updates.c.kind == CONSENT, refused).distinct()
+            people = select(ingest_updates.c.key).where(staged, ingest_updates.c.kind == CONSENT, refused).distinct()
             consent.withdraw(connection, list(connection.execute(people).scalars()))
     discard(connection, batch_id)
 
 
 def lock_entities(connection: Connection) -> None:
-    """Until the transaction ends nobody else changes items and users, which it may take in any order."""
+    """Lock items and users until the transaction ends; it may change them in any order."""
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('items and users', 0))"))
 
 
-def digest(connection: Connection, dataset: Literal["items", "users"]) -> tuple[Any, ...]:
-    """Return a digest of all values of items or users, without when and by which batch they came."""
+def digest(connection: Connection, dataset: Literal["items", "users"]) -> tuple[object, ...]:
+    """Return a digest of all values of items or users, without their times and batches."""
     values = f"hashtextextended(row({', '.join(_VALUES[dataset])})::text, 0)"
     return tuple(connection.execute(text(f"SELECT count(*), sum({values}) FROM {dataset}")).one())
 
 
 def refusals(connection: Connection, batch_id: str) -> list[tuple[str, datetime]]:
-    """Whose last answer is a refusal, by what the batch said, and when."""
-    said = select(ingest_updates.c.key, ingest_updates.c.observed_at).where(
+    """Return the users whose last answer in the batch is a refusal, with its time."""
+    rows = select(ingest_updates.c.key, ingest_updates.c.observed_at).where(
         ingest_updates.c.batch_id == batch_id,
         ingest_updates.c.kind == CONSENT,
         ingest_updates.c.payload["consent"].astext == "false",
     )
-    return [(row.key, row.observed_at) for row in connection.execute(said)]
+    return [(row.key, row.observed_at) for row in connection.execute(rows)]
 
 
-def agree(connection: Connection, batch_id: str, agreements: Sequence[Mapping[str, Any]]) -> None:
-    """After their refusals (`observed_at`) users (`user_key`) agreed: at `agreed_at`."""
+def agree(connection: Connection, batch_id: str, agreements: Sequence[Agreement]) -> None:
+    """Replace refusals of a batch by the users' later agreements."""
     statement = """
         UPDATE ingest_updates SET payload = payload || '{"consent": true, "agreed_by_event": true}',
             observed_at = :agreed_at
-        WHERE batch_id = :batch_id AND kind = 'consent' AND key = :user_key AND observed_at = :observed_at"""
+        WHERE batch_id = :batch_id AND kind = 'consent' AND key = :user_key AND observed_at = :refused_at"""
     if agreements:
-        connection.execute(text(statement), [{"batch_id": batch_id, **said} for said in agreements])
+        connection.execute(text(statement), [{"batch_id": batch_id, **one._asdict()} for one in agreements])
 
 
 def discard(connection: Connection, *batch_ids: str) -> None:
-    """Forget what batches stated: it counts already, or never will."""
+    """Delete staged updates of batches that are applied or refused."""
     connection.execute(delete(ingest_updates).where(ingest_updates.c.batch_id.in_(batch_ids)))

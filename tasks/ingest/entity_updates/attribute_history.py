@@ -1,27 +1,27 @@
-"""Keeps what items and users were known as, so that a moment of the past is seen by what was known then.
+"""Records earlier values of items and users, so that features of a past moment use the values known then.
 
-Only values that change are kept. A statement with a time counts from that time on, one without from its import on. The
-first statement of a table about an item or user and name counts from the beginning, unless a table was there before it.
+Only values that change are stored. A value with a time counts from that time on, one without from its import on. The
+first value of a table for an item or user and name counts from the beginning, unless an earlier table had one.
 """
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from sqlalchemy import Connection, text
 
 from models.primitives.known_attributes import CHANGING
 
-Whose = Literal["item", "user"]
+Entity = Literal["item", "user"]
 
 
 def item_values(row: str) -> str:
-    """Return SQL for the names and texts of an item's values: one row a column, to be joined LATERAL."""
+    """Return SQL for the names and texts of an item's values, one row per column, for a LATERAL join."""
     values = ", ".join(f"('{name}', {row}.{name}::text)" for name in CHANGING)
     return f"(VALUES {values}) AS value (name, value)"
 
 
-_KEYS: Final[dict[Whose, str]] = {"item": "item_id", "user": "user_key"}
-# What stands before the statements are applied, and when it was stated last.
-_STANDING: Final[dict[Whose, str]] = {
+_KEYS: Final[dict[Entity, str]] = {"item": "item_id", "user": "user_key"}
+# The values before the statements are applied, and when they were stated last.
+_CURRENT: Final[dict[Entity, str]] = {
     "item": f"""
         SELECT item_id AS key, value.name, value.value,
             (items.field_timestamps ->> value.name)::timestamptz AS stated_at
@@ -32,25 +32,26 @@ _STANDING: Final[dict[Whose, str]] = {
             (users.field_timestamps ->> value.key)::timestamptz AS stated_at
         FROM users CROSS JOIN LATERAL jsonb_each_text(users.attributes) AS value""",
 }
-# Stored rows come first (0), then what stands without a history (1), then the statements (2).
+# Stored rows come first (0), then current values without a history (1), then the statements (2).
 _RECORD: Final = """
-    INSERT INTO {whose}_history ({key}, name, since, value)
+    INSERT INTO {entity}_history ({key}, name, since, value)
     WITH stated AS ({stated}),
-    about AS (SELECT DISTINCT key, name FROM stated),
+    stated_names AS (SELECT DISTINCT key, name FROM stated),
     stored AS (
-        SELECT {key} AS key, name, since, value FROM {whose}_history
-        WHERE ({key}, name) IN (SELECT key, name FROM about)
-    ), standing AS ({standing}),
+        SELECT {key} AS key, name, since, value FROM {entity}_history
+        WHERE ({key}, name) IN (SELECT key, name FROM stated_names)
+    ), current_values AS ({current}),
     unchanged AS (
-        SELECT * FROM standing JOIN about USING (key, name)
-        WHERE NOT EXISTS (SELECT FROM stored WHERE stored.key = standing.key AND stored.name = standing.name)
+        SELECT * FROM current_values JOIN stated_names USING (key, name)
+        WHERE NOT EXISTS (
+            SELECT FROM stored WHERE stored.key = current_values.key AND stored.name = current_values.name)
     ), known AS (
         SELECT key, name, since, value, 0 AS place FROM stored
         UNION ALL SELECT key, name, timestamptz '-infinity', value, 1 FROM unchanged
         UNION ALL SELECT key, name, stated_at, value, 1 FROM unchanged WHERE stated_at IS NOT NULL
         UNION ALL SELECT key, name, since, value, 2 FROM stated
         UNION ALL
-        -- The first table counts from the beginning, also if something with a time came in before it.
+        -- The first table counts from the beginning, also if a dated value was ingested before it.
         SELECT key, name, timestamptz '-infinity', value, 2
         FROM (SELECT DISTINCT ON (key, name) * FROM stated ORDER BY key, name, since) AS stated WHERE :table
             AND NOT EXISTS (SELECT FROM stored WHERE stored.key = stated.key AND stored.name = stated.name
@@ -66,16 +67,16 @@ _RECORD: Final = """
     SELECT DISTINCT ON (key, name, since) key, name, since, value FROM starts
     WHERE place > 0 AND (values > 1 OR :dated AND (:table OR place = 2))
     ORDER BY key, name, since, value DESC NULLS LAST
-    ON CONFLICT ({key}, name, since) DO UPDATE SET value = greatest({whose}_history.value, excluded.value)"""
+    ON CONFLICT ({key}, name, since) DO UPDATE SET value = greatest({entity}_history.value, excluded.value)"""
 
 
 def record(
-    connection: Connection, whose: Whose, stated: str, table: bool = False, dated: bool = True, **values: Any
+    connection: Connection, entity: Entity, stated: str, table: bool = False, dated: bool = True, **values: object
 ) -> None:
-    """Keep what statements change; call it before they are applied.
+    """Record the values that statements change; call it before they are applied.
 
-    `stated` is SQL for `key`, `name`, `since` and `value` of each statement. A `table` says what was always so,
-    until its first change. If its values are not `dated`, `since` is the time of the import.
+    `stated` is SQL for `key`, `name`, `since` and `value` of each statement. The values of a `table` count from the
+    beginning until their first change. If they are not `dated`, `since` is the time of the import.
     """
-    statement = _RECORD.format(whose=whose, key=_KEYS[whose], stated=stated, standing=_STANDING[whose])
+    statement = _RECORD.format(entity=entity, key=_KEYS[entity], stated=stated, current=_CURRENT[entity])
     connection.execute(text(statement), {"table": table, "dated": dated, **values})

@@ -1,9 +1,9 @@
-"""Which of a user's answers counts, whichever came in first; and what a refusal takes back."""
+"""Decides which of a user's answers about consent counts, and applies a refusal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from infra.database.bulk_copy import array, read_table
 from infra.installation import Installation
 from models.primitives.arrow_sql import query, texts
+from tasks.ingest.ledger_records import Agreement
 from tasks.ingest.undo import statements
 
 _ANSWERED: Final = """excluded.consent_at IS NOT NULL AND (users.consent_at IS NULL
@@ -24,12 +25,12 @@ ANSWERS: Final = {
     },
     "refused_at": "greatest(users.refused_at, excluded.refused_at)",
 }
-"""SQL for what a user's columns become in an upsert. What is declared for everybody changes nothing for who is known;
-an answer of their own does, if it is newer."""
+"""SQL for the values of a user's columns in an upsert. A declaration for all users changes no known user; a newer
+answer of the user does."""
 SINCE: Final = """(users.refused_at IS NULL
     OR at > to_char(users.refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))"""
-"""SQL: was what was said `at` this time said after the user's last refusal?"""
-# The keys as one text: a list of so many parameters takes PostgreSQL far longer to read.
+"""SQL: whether the time `at` is after the user's last refusal."""
+# The keys as one text, because PostgreSQL needs far longer to read a long list of parameters.
 _ANSWERS_OF: Final = text("""
     SELECT users.user_key, consent, identities.user_key IS NOT NULL
     FROM users LEFT JOIN identity.users AS identities USING (user_key)
@@ -54,28 +55,28 @@ _WITHDRAW: Final = (
 
 @dataclass(frozen=True)
 class Answers:
-    """Which of some users have agreed, and which have refused; of the others nothing is known."""
+    """The users with an answer about consent."""
 
     agreed: pa.Array
     refused: pa.Array
     introduced: pa.Array
-    """Who has agreed, and whose raw id is stored."""
+    """Users who agreed and whose raw id is stored."""
 
 
 def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> Answers:
-    """Return what is known of these users; who only became known by the batch has not agreed.
+    """Return the answers of these users; a user whom the batch introduced has not agreed.
 
-    Otherwise a batch that goes on where an earlier run stopped would see other answers than that run.
+    Otherwise a batch that continues where an earlier run stopped would see other answers than that run.
     """
-    asked = _ANSWERS_OF.bindparams(keys=array(pc.drop_null(pc.unique(keys))), batch_id=batch_id)
-    found = read_table(connection, asked, _KINDS)
-    agreed = found["agreed"]
-    chosen = (agreed, pc.invert(agreed), pc.and_(agreed, found["introduced"]))
-    return Answers(*(found["user_key"].filter(those).combine_chunks() for those in chosen))
+    statement = _ANSWERS_OF.bindparams(keys=array(pc.drop_null(pc.unique(keys))), batch_id=batch_id)
+    rows = read_table(connection, statement, _KINDS)
+    agreed = rows["agreed"]
+    masks = (agreed, pc.invert(agreed), pc.and_(agreed, rows["introduced"]))
+    return Answers(*(rows["user_key"].filter(mask).combine_chunks() for mask in masks))
 
 
 def withdraw(connection: Connection, keys: list[str]) -> None:
-    """Forget the traits and devices that users told before they refused: an agreement later on begins anew."""
+    """Delete the traits and devices that users stated before they refused."""
     if not keys:
         return
     statements.strip(connection, keys)
@@ -85,8 +86,8 @@ def withdraw(connection: Connection, keys: list[str]) -> None:
 
 def agreed_after(
     installation: Installation, refusals: Sequence[tuple[str, datetime]], without: str = ""
-) -> list[dict[str, Any]]:
-    """Refusals (of whom, when) after which the user agreed by an event of the lake, and the last time of that.
+) -> list[Agreement]:
+    """Return the latest agreements by events of the lake after refusals (user and time).
 
     Events of the batch `without` do not count.
     """
@@ -96,18 +97,18 @@ def agreed_after(
     paths = installation.lake.event_files(since=min(moments).astimezone(UTC).isoformat()[:7])
     if not paths:
         return []
-    said = {"user_key": pa.array(keys, pa.string()), "observed_at": pa.array(moments, pa.timestamp("us", tz="UTC"))}
+    times = pa.array(moments, pa.timestamp("us", tz="UTC"))
+    refused = pa.table({"user_key": pa.array(keys, pa.string()), "refused_at": times})
     statement = f"""
         WITH events AS (
             SELECT user_key, occurred_at, consent, batch_id FROM (
                 SELECT NULL::BOOLEAN AS consent WHERE false UNION ALL BY NAME
-                SELECT * FROM read_parquet({texts(paths)}, union_by_name = true)  -- of an earlier version: no consent
+                SELECT * FROM read_parquet({texts(paths)}, union_by_name = true)  -- earlier versions: without consent
             )
         )
-        SELECT user_key, observed_at, max(occurred_at) AS agreed_at FROM events
-        JOIN said USING (user_key) WHERE events.consent AND events.occurred_at > said.observed_at
+        SELECT user_key, refused_at, max(occurred_at) AS agreed_at FROM events
+        JOIN refused USING (user_key) WHERE events.consent AND events.occurred_at > refused.refused_at
             AND batch_id <> {texts([without])}[1]
         GROUP BY ALL
     """
-    agreements: list[dict[str, Any]] = query(statement, said=pa.table(said)).to_pylist()
-    return agreements
+    return [Agreement(**row) for row in query(statement, refused=refused).to_pylist()]

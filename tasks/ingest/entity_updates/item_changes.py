@@ -1,4 +1,4 @@
-"""What a file states about items, and from when on: most of it was known before, and is not stored again."""
+"""Finds changed values of items in a file: most values repeat earlier ones and are not stored again."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from models import columns
+from models.primitives.json_types import JsonObject
 from models.primitives.known_attributes import CHANGING
 from tasks.ingest.entity_updates.apply import ITEM_HISTORY, Update
 from tasks.ingest.entity_updates.item_update_cache import NEVER
@@ -16,24 +17,24 @@ class ItemChanges:
     """The latest value of each item and name that a file has stated so far."""
 
     def __init__(self) -> None:
-        """Start with nothing known."""
+        """Start without values."""
         self._known: dict[tuple[str, str], tuple[datetime, Any]] = {}
 
     def updates(self, rows: pa.Table) -> Iterator[Update]:
-        """Yield what is to be stored of a chunk's rows (of `segment_rows.item_changes`), one update per item."""
-        found: dict[str, list[dict[str, Any]]] = {}
+        """Yield the changes in a chunk's rows (of `ParsedLines.item_changes`), one update per item."""
+        changes_of: dict[str, list[JsonObject]] = {}
         values = (rows[name].to_pylist() for name in CHANGING)
         moments = rows["known_at"].to_pylist()
         for item, moment, *stated in zip(rows[columns.ITEM_ID].to_pylist(), moments, *values, strict=True):
             for name, value in zip(CHANGING, stated, strict=True):
                 if value is not None and self._is_news((item, name), moment or NEVER, value):
                     since = moment.isoformat() if moment else None
-                    found.setdefault(item, []).append({"name": name, "since": since, "value": str(value)})
-        for item, changes in found.items():
+                    changes_of.setdefault(item, []).append({"name": name, "since": since, "value": str(value)})
+        for item, changes in changes_of.items():
             yield Update(ITEM_HISTORY, item, {"changes": changes}, None)
 
     def _is_news(self, key: tuple[str, str], moment: datetime, value: Any) -> bool:
-        """Remember a value; returns whether it is another one, or was stated earlier than the latest."""
+        """Store a value; returns whether it differs from the latest one or is dated earlier."""
         at, latest = self._known.get(key, (NEVER, None))
         if moment >= at:
             self._known[key] = (moment, value)

@@ -1,4 +1,4 @@
-"""Keeps what a catalogue changes about items, since the times that its rows state or since its import."""
+"""Records the values that a catalogue changes, from the times that its rows state or from its import."""
 
 from datetime import datetime
 from typing import Final
@@ -18,7 +18,7 @@ _COMING: Final = f"""
     FROM {{staging}} AS coming CROSS JOIN LATERAL {attribute_history.item_values("coming")}
     WHERE coming.field_timestamps ? value.name"""
 _IS_STATED: Final = f"(key, name) IN (SELECT item_id, name FROM {_STATED})"
-# A table replaces: whatever its times are, from the import on the value that it chooses counts.
+# A table replaces values: from the import on the value that it chooses counts, whatever its times are.
 _DATED: Final = f"""
     SELECT item_id AS key, name, {MOMENT} AS since,
         CASE WHEN name = 'price' THEN value::float::text ELSE value END AS value
@@ -28,17 +28,17 @@ _UNDATED: Final = f"""
     SELECT coming.* FROM ({{coming}}) AS coming JOIN items ON items.item_id = coming.key WHERE NOT {_IS_STATED}"""
 
 
-def keep_batch(connection: Connection, batch_id: str, stated: pa.Table, staging: str) -> None:
-    """Like `keep`, for a batch that comes in: its rows are kept too."""
-    keep(connection, stated, None, staging)
-    statements.keep_rows(connection, batch_id, statements.ITEM_TABLE, "item_id", staging)
-    statements.keep_stated(connection, batch_id, _STATED)
+def record_batch(connection: Connection, batch_id: str, stated: pa.Table, staging: str) -> None:
+    """Record the changes of a batch that is ingested, with its rows."""
+    record(connection, stated, None, staging)
+    statements.record_rows(connection, batch_id, statements.ITEM_TABLE, "item_id", staging)
+    statements.record_stated(connection, batch_id, _STATED)
 
 
-def keep(connection: Connection, stated: pa.Table, at: datetime | None, staging: str) -> None:
-    """Keep what the table `staging` is about to change; `stated` says what its file states since when.
+def record(connection: Connection, stated: pa.Table, at: datetime | None, staging: str) -> None:
+    """Record the changes that the table `staging` is about to make; `stated` has the dated values of its file.
 
-    It counts from the time `at`, or now.
+    They count from the time `at`, or now.
     """
     connection.execute(text(f"DROP TABLE IF EXISTS {_STATED}"))
     shape = f"(item_id text, name text, value text, {MOMENT} timestamptz)"

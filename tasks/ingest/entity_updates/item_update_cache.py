@@ -1,4 +1,4 @@
-"""What a file says of items: most product blocks repeat what others said, and need not be stored again."""
+"""Merges the product blocks of a file: most repeat earlier values and are not stored again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,90 +10,93 @@ import pyarrow as pa
 from models import columns
 from models.ingest.segment.interactions import ITEM_ATTRIBUTES
 from models.primitives.arrow_sql import query
+from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import ITEM, Update
 from tasks.ingest.entity_updates.last_write_wins import WITHIN
 
-SAID_AT: Final = "said_at"
+_FIELD_TIMES: Final = "said_at"
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _OWN: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.CURRENCY)
 _KEYS: Final = (*_OWN, *(WITHIN + name for name in ITEM_ATTRIBUTES))
 _TEXTS: Final = f"""
     SELECT item_id, coalesce(occurred_at, TIMESTAMPTZ '{NEVER.isoformat()}') AS moment,
         CASE WHEN said_at IS NULL THEN to_json(({", ".join(_OWN)}, attributes))::VARCHAR END AS text FROM items"""
-Said = dict[str, tuple[datetime, Any]]
-"""By key when it was said, and what."""
+TimedValues = dict[str, tuple[datetime, Any]]
+"""Values by key, with their times."""
 
 
 @dataclass(slots=True)
-class _Known:
-    said: Said
+class _CachedItem:
+    values: TimedValues
     text: str | None
-    """All of it, when it was said at one moment; it may have been said again since."""
+    """All values as text, if they have the same time; they may have been repeated since."""
     moment: datetime
     repeated: bool = False
-    """Was any of it said again after it was stored? Other files may have said something else in between."""
+    """Whether a value was repeated after it was stored. Other files may have another value in between."""
 
-    def now(self) -> Said:
-        """With the latest times."""
-        return {key: (self.moment, value) for key, (_, value) in self.said.items()} if self.text else self.said
+    def current(self) -> TimedValues:
+        """Return the values with their latest times."""
+        return {key: (self.moment, value) for key, (_, value) in self.values.items()} if self.text else self.values
 
 
-class Catalogue:
-    """What was said of each item so far: of each key the latest, of equally late ones the greatest, as in `later`."""
+class ItemUpdateCache:
+    """The values of each item so far: the latest of each key, and of equally late ones the greatest."""
 
     def __init__(self) -> None:
-        """Nothing was said yet."""
-        self._known: dict[str, _Known] = {}
+        """Start without values."""
+        self._items: dict[str, _CachedItem] = {}
 
     def updates(self, items: pa.Table) -> Iterator[Update]:
-        """What is to be stored of a chunk's items (of `segment_rows.items`, each once)."""
-        names = [columns.ITEM_ID, *_OWN, columns.ATTRIBUTES, columns.OCCURRED_AT, SAID_AT]
-        texts = query(_TEXTS, items=items.select(names))
-        told = [texts[name].to_pylist() for name in ("item_id", "text", "moment")]
-        news = [row for row, said in enumerate(zip(*told, strict=True)) if not self._repeats(*said)]
-        for place, row in zip(news, items.select(names).take(pa.array(news, pa.int64())).to_pylist(), strict=True):
-            update = self._learn(row, told[1][place], told[2][place])
+        """Yield the updates in a chunk's items (of `ParsedLines.items`, each once)."""
+        names = [columns.ITEM_ID, *_OWN, columns.ATTRIBUTES, columns.OCCURRED_AT, _FIELD_TIMES]
+        rows = items.select(names)
+        texts = query(_TEXTS, items=rows)
+        blocks = list(zip(*(texts[name].to_pylist() for name in ("item_id", "text", "moment")), strict=True))
+        new = [place for place, block in enumerate(blocks) if not self._repeats(*block)]
+        for place, row in zip(new, rows.take(pa.array(new, pa.int64())).to_pylist(), strict=True):
+            _, text, moment = blocks[place]
+            update = self._merge(row, text, moment)
             if update is not None:
                 yield update
 
     def repeated(self) -> Iterator[Update]:
-        """What was said once more after it was stored."""
-        for item, known in self._known.items():
-            if known.repeated:
-                yield _update(item, known.now())
+        """Yield the values that were repeated after they were stored."""
+        for item, cached in self._items.items():
+            if cached.repeated:
+                yield _update(item, cached.current())
 
     def _repeats(self, item: str, text: str | None, moment: datetime) -> bool:
-        """Is it what was said last? Then it was said at this moment too."""
-        known = self._known.get(item)
-        if known is None or text is None or known.text != text:
+        """Return whether the values equal the item's last ones; if so, they have this time, too."""
+        cached = self._items.get(item)
+        if cached is None or text is None or cached.text != text:
             return False
-        if moment > known.moment:
-            known.moment, known.repeated = moment, True
+        if moment > cached.moment:
+            cached.moment, cached.repeated = moment, True
         return True
 
-    def _learn(self, row: dict[str, Any], text: str | None, moment: datetime) -> Update | None:
-        item, said = row[columns.ITEM_ID], _said(row, moment)
-        known = self._known.get(item)
-        before = known.now() if known else {}
-        merged = before | {key: max(before.get(key, at), at) for key, at in said.items()}
-        learned = _Known(merged, text if merged == said else None, moment)
-        self._known[item] = learned
-        if known and all(key in before and before[key][1] == value for key, (_, value) in merged.items()):
-            learned.repeated = known.repeated or merged != before
+    def _merge(self, row: JsonObject, text: str | None, moment: datetime) -> Update | None:
+        item, values = row[columns.ITEM_ID], _timed_values(row, moment)
+        cached = self._items.get(item)
+        before = cached.current() if cached else {}
+        merged = before | {key: max(before.get(key, value), value) for key, value in values.items()}
+        replaced = _CachedItem(merged, text if merged == values else None, moment)
+        self._items[item] = replaced
+        if cached and all(key in before and before[key][1] == value for key, (_, value) in merged.items()):
+            replaced.repeated = cached.repeated or merged != before
             return None
         return _update(item, merged)
 
 
-def _said(row: dict[str, Any], moment: datetime) -> Said:
-    """What a row says, and when it said each of it."""
+def _timed_values(row: JsonObject, moment: datetime) -> TimedValues:
+    """Return the values of a row with their times."""
     row |= {WITHIN + name: value for name, value in row[columns.ATTRIBUTES].items()}
-    apart = row[SAID_AT] or {}
-    times = {key: apart.get(key.removeprefix(WITHIN)) or NEVER if apart else moment for key in _KEYS}
+    own = row[_FIELD_TIMES] or {}
+    times = {key: own.get(key.removeprefix(WITHIN)) or NEVER if own else moment for key in _KEYS}
     return {key: (times[key], row[key]) for key in _KEYS if row[key] is not None}
 
 
-def _update(item: str, said: Said) -> Update:
-    own = {key: value for key, (_, value) in said.items() if not key.startswith(WITHIN)}
-    attributes = {key.removeprefix(WITHIN): value for key, (_, value) in said.items() if key.startswith(WITHIN)}
-    times = {key: None if at == NEVER else at for key, (at, _) in said.items()}
+def _update(item: str, values: TimedValues) -> Update:
+    own = {key: value for key, (_, value) in values.items() if not key.startswith(WITHIN)}
+    attributes = {key.removeprefix(WITHIN): value for key, (_, value) in values.items() if key.startswith(WITHIN)}
+    times = {key: None if at == NEVER else at for key, (at, _) in values.items()}
     return Update(ITEM, item, {**own, columns.ATTRIBUTES: attributes}, None, times)

@@ -1,7 +1,7 @@
-"""SQL for what stays of two things that were said about the same: by key the later one, whichever came in first.
+"""SQL for per-key last-write-wins merges, independent of the order of files.
 
-When each key was said stands beside the values, as a text that sorts by time. What has no time is older than what has
-one; of two values said at the same time the greater one stays, so that no order of files decides.
+The time of each key is stored beside the values, as a text that sorts by time. A value without a time is older than one
+with a time. Of two values with the same time the greater one wins.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 WITHIN: Final = "attributes."
-"""What the keys of an item's attributes begin with, beside those of its columns."""
+"""The prefix of the keys of an item's attributes, which are stored beside those of its columns."""
 _BYTES: Final = 'COLLATE "C"'
-# The order of the bytes, which is Python's and DuckDB's too.
+# The order of the bytes, as in Python and DuckDB.
 
 
 def written(moment: datetime, now: datetime) -> str:
@@ -27,22 +27,22 @@ def moments(times: Mapping[str, datetime | None], now: datetime) -> dict[str, st
 
 
 def at(times: str, key: str) -> str:
-    """SQL for when a key (itself SQL) was said."""
+    """Return SQL for the time of a key, which is SQL itself."""
     return f"coalesce({times} ->> ({key}), '') {_BYTES}"
 
 
 def text_column(table: str, name: str) -> str:
-    """SQL for what a column of text becomes in an upsert."""
+    """Return SQL for the value of a text column in an upsert."""
     return _column(table, name, f"'' {_BYTES}")
 
 
 def number_column(table: str, name: str) -> str:
-    """SQL for what a column of numbers becomes in an upsert."""
+    """Return SQL for the value of a number column in an upsert."""
     return _column(table, name, "'-Infinity'")
 
 
 def flag_column(table: str, name: str) -> str:
-    """SQL for what a column of yes or no becomes in an upsert; rows that do not state it leave it as it is."""
+    """Return SQL for the value of a boolean column in an upsert; rows that do not state it leave it unchanged."""
     new, old = (f"({at(f'{row}.field_timestamps', repr(name))}, {row}.{name})" for row in ("excluded", table))
     return (
         f"CASE WHEN excluded.field_timestamps ? '{name}' AND {new} > {old} THEN excluded.{name} ELSE {table}.{name} END"
@@ -50,7 +50,7 @@ def flag_column(table: str, name: str) -> str:
 
 
 def moment_column(table: str, name: str) -> str:
-    """SQL for what a column of times becomes in an upsert."""
+    """Return SQL for the value of a time column in an upsert."""
     return _column(table, name, "'-infinity'::timestamptz")
 
 
@@ -62,16 +62,16 @@ def _column(table: str, name: str, least: str) -> str:
 
 
 def values(old: str, old_times: str, new: str, new_times: str, within: str = "", only: str = "true") -> str:
-    """SQL for what a document becomes by another one; `only` says which keys may count, by their time `at`."""
+    """Return SQL for the merge of two documents; `only` is SQL for which keys may count, by their time `at`."""
     key = f"'{within}' || key"
     return f"""{old} || coalesce((
-        SELECT jsonb_object_agg(key, value) FROM (SELECT *, {at(new_times, key)} AS at FROM jsonb_each({new})) AS told
+        SELECT jsonb_object_agg(key, value) FROM (SELECT *, {at(new_times, key)} AS at FROM jsonb_each({new})) AS dated
         WHERE (at, coalesce(value #>> '{{}}', '') {_BYTES})
             > ({at(old_times, key)}, coalesce({old} ->> key, '') {_BYTES}) AND {only}), '{{}}')"""
 
 
 def times(old: str, new: str, only: str = "true") -> str:
-    """SQL for what the times of keys become by others."""
+    """Return SQL for the merge of the times of keys."""
     return f"""{old} || coalesce((
-        SELECT jsonb_object_agg(key, at) FROM (SELECT key, value {_BYTES} AS at FROM jsonb_each_text({new})) AS told
+        SELECT jsonb_object_agg(key, at) FROM (SELECT key, value {_BYTES} AS at FROM jsonb_each_text({new})) AS dated
         WHERE at > {at(old, "key")} AND {only}), '{{}}')"""

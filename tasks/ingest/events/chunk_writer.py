@@ -1,6 +1,6 @@
-"""Takes chunks of events in, whatever they came as: consent, row rules, duplicates; first Postgres, then the lake."""
+"""Ingests chunks of events of any format: consent, row rules, duplicates; stores to PostgreSQL, then to the lake."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -25,259 +25,211 @@ from tasks.ingest.entity_updates import apply as updates
 from tasks.ingest.entity_updates import consent
 from tasks.ingest.entity_updates.apply import ITEM_SEEN, Update
 from tasks.ingest.events import unknown_users
-from tasks.ingest.quarantine.resolved_rows import keep_waiting, mark_resolved
-from tasks.ingest.quarantine.store_rows import store_waiting
+from tasks.ingest.events.event_chunk import ClassifiedChunk, EventChunk, PreparedChunk
+from tasks.ingest.quarantine.resolved_rows import mark_resolved, unmark_resolved
+from tasks.ingest.quarantine.store_rows import store_quarantined
 from tasks.ingest.undo.repeated_events import store_repeats
 from tasks.ingest.undo.statements import PERSON
-from tasks.ingest.validation import batch_profile as profile
-from tasks.ingest.validation import row_triage
+from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.deduplication import ID_HASH, HashSet, KnownIds
 from tasks.ingest.validation.event_enrichment import KEY_HASH
-from tasks.quality import user_remarks
-from tasks.sources import table_files
+from tasks.quality.chunk_profile import ChunkProfile
 
 LATE: Final = "late"
-_NOBODY: Final = {*profile.TRAFFIC, "user_id_placeholder", "user_id_too_long"}
-"""Rules that say that a user is none."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One chunk of a batch: its events as `prepared`, and what else its rows came to."""
-
-    events: pa.Table
-    names: pa.Table
-    """`user_id` and `user_key` of everybody in it."""
-    identified: pa.Table | None = None
-    """The names of who tells something of themselves, and the `consent` to that."""
-    named: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
-    """Items that the chunk itself puts into the catalogue."""
-    routed: int = 0
-    unreadable: pa.Table | None = None
-    """Rows that are none, already with their number and rule ids."""
-    updates: Callable[["Intake"], Iterable[Update]] = lambda _intake: ()
-    """What the chunk says about the catalogue and about users."""
-    cleaned: dict[str, int] = field(default_factory=dict)
-    """What was respelt or filled in, and how often."""
-    unread: dict[str, Any] = field(default_factory=dict)
-    """What could not be read, as `models.ingest.tabular.unreadable_cells.unreadable_profile` has it."""
-    places: table_files.Places | None = None
-    """Where the rows are in a file that is not split into lines beforehand."""
-
-    @property
-    def read(self) -> int:
-        """Rows that this chunk came to."""
-        return len(self.events) + self.routed + (len(self.unreadable) if self.unreadable is not None else 0)
-
-
-@dataclass(frozen=True)
-class ClassifiedChunk:
-    """A chunk's events as the rules see them, and which of them are not for the rules."""
-
-    events: pa.Table
-    suppressed: row_triage.Mask
-    elsewhere: row_triage.Mask
-    """Rows on things that nobody shops for."""
-    outside: row_triage.Mask
-    """Rows that did not occur in the window that is asked for."""
-    known: row_triage.Mask
-    """Which users of the chunk are known from before."""
-
-    @property
-    def routed(self) -> row_triage.Mask:
-        """Rows that are understood, and no event for the lake."""
-        return self.elsewhere | self.outside
-
-    def sample(self, size: int) -> pa.Table:
-        """Some of the rows that the rules are for."""
-        return row_triage.systematic_sample(self.events, size, ~(self.suppressed | self.routed))
-
-
-@dataclass(frozen=True)
-class PreparedChunk:
-    """What Postgres keeps of a chunk, before it is stored."""
-
-    batch: ledger.Batch
-    chunk: int
-    accepted: pa.Table
-    """The accepted events, as the lake keeps them."""
-    repeated: pa.Table
-    introduced: pa.Table
-    """`user_id` and `user_key` of everybody whom it names first, with its batch."""
-    said: Sequence[Update]
-    waiting: Sequence[pa.Table]
-    """Rows that broke a rule, and lines that are none."""
-    counts: ledger.Counts
-    profile: profile.Profile
-
-    def entry(self, new: int) -> ledger.ChunkEntry:
-        """Return the line of the ledger, once it is known how many rows are `new` in quarantine."""
-        again = sum(map(len, self.waiting)) - new
-        counts = self.counts | {"quarantined": new, "duplicate": self.counts["duplicate"] + again}
-        return ledger.ChunkEntry(self.batch.batch_id, self.chunk, counts, counts | self.profile)
+_NO_USER_RULES: Final = {*batch_profile.TRAFFIC, "user_id_placeholder", "user_id_too_long"}
+"""Rules on rows whose user is not a person to remember."""
 
 
 @dataclass
 class Intake:
-    """A batch on its way in: what the installation knows, and what this run has stored already."""
+    """A batch that is being ingested, with the reference data that it needs and the users that it has met."""
 
     installation: Installation
     mapping: SourceMapping
     batch: ledger.Batch
     catalogue: pa.Array
-    routed: pa.Array
+    non_merchandise: pa.Array
     suppressed: pa.Array
-    doubted: set[str]
-    """Who has refused at some time, of the users met so far: only of them it matters when they agreed."""
+    refused_before: set[str]
+    """Users met so far who ever refused: only theirs is the time of an agreement relevant."""
     now: datetime
     late_before: datetime
     known: KnownIds
     rules: tuple[RowRule, ...]
     confirm: Callable[[], None] = lambda: None
-    """Raises when another run may be at the lake by now."""
+    """Raises an error if another run may write to the lake by now."""
     refused: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     agreed: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
-    """Users met so far, by what they had answered before this batch."""
+    """Users met so far, by their answers before this batch."""
     met: HashSet = field(default_factory=HashSet)
     introduced: HashSet = field(default_factory=HashSet)
-    waiting: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
-    """What rows of the source that wait in quarantine are about."""
-    acquainted: bool = False
-    """Whether users are known from before this batch."""
-    named: set[tuple[str, str]] = field(default_factory=set)
+    """Users whose raw ids are stored."""
+    quarantined_subjects: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    """The events, items or users of the source's rows in quarantine."""
+    has_earlier_users: bool = False
+    """Whether earlier batches brought users."""
+    seen_items: set[tuple[str, str]] = field(default_factory=set)
     """Items that batches of this run have stated as seen."""
 
-    def look(self, part: Part) -> ClassifiedChunk:
-        """The events with what the rules look at; the chunk's own items are known from here on."""
-        self.meet(part)
-        new = part.named.filter(pc.invert(pc.is_in(part.named, value_set=self.catalogue)))
+    def classify(self, chunk: EventChunk) -> ClassifiedChunk:
+        """Add the columns that rules need, and find the events that they do not concern.
+
+        The chunk's own items and users are known from here on.
+        """
+        self.load_answers(chunk)
+        items = chunk.catalogue_items
+        new = items.filter(pc.invert(pc.is_in(items, value_set=self.catalogue)))
         self.catalogue = pa.concat_arrays([self.catalogue, new])
         known = None if self.mapping.accepts_unknown_items else self.catalogue
-        events = row_triage.annotate(part.events, known, self.now.timestamp())
-        elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=self.routed)
+        events = row_triage.annotate(chunk.events, known, self.now.timestamp())
+        non_merchandise = pc.is_in(events[columns.ITEM_ID], value_set=self.non_merchandise)
         early = _before(events, self.mapping.start)
         late = pc.invert(_before(events, self.mapping.end, otherwise=True))
         outside = _mask(early) | _mask(late)
-        return ClassifiedChunk(events, self._unwelcome(part), _mask(elsewhere), outside, self._known(part.names))
+        known_users = self._known(chunk.users)
+        return ClassifiedChunk(events, self._suppressed_events(chunk), _mask(non_merchandise), outside, known_users)
 
-    def meet(self, part: Part) -> None:
-        """Look up what the users of a chunk have answered: those alone that no chunk before it names."""
-        tables = [part.names, *([part.identified] if part.identified is not None else [])]
-        names = pa.concat_tables([rows.select([columns.USER_KEY, KEY_HASH]) for rows in tables])
-        hashed = names[KEY_HASH].to_numpy()
-        unmet = ~self.met.holds(hashed)
+    def load_answers(self, chunk: EventChunk) -> None:
+        """Read the answers about consent of the users whom no earlier chunk names."""
+        tables = [chunk.users, *([chunk.trait_users] if chunk.trait_users is not None else [])]
+        users = pa.concat_tables([rows.select([columns.USER_KEY, KEY_HASH]) for rows in tables])
+        hashed = users[KEY_HASH].to_numpy()
+        unmet = ~self.met.contains(hashed)
         self.met.add(np.unique(hashed[unmet]))
+        keys = users[columns.USER_KEY].filter(pa.array(unmet))
         with self.installation.engine.connect() as connection:
-            found = consent.answers_of(connection, names[columns.USER_KEY].filter(pa.array(unmet)), self.batch.batch_id)
-        self.refused = pa.concat_arrays([self.refused, found.refused])
-        self.agreed = pa.concat_arrays([self.agreed, found.agreed])
-        self.doubted.update(found.refused.to_pylist())
-        self.introduced.add(hashed[_mask(pc.is_in(names[columns.USER_KEY], value_set=found.introduced))])
+            answers = consent.answers_of(connection, keys, self.batch.batch_id)
+        self.refused = pa.concat_arrays([self.refused, answers.refused])
+        self.agreed = pa.concat_arrays([self.agreed, answers.agreed])
+        self.refused_before.update(answers.refused.to_pylist())
+        self.introduced.add(hashed[_mask(pc.is_in(users[columns.USER_KEY], value_set=answers.introduced))])
 
-    def _known(self, names: pa.Table) -> row_triage.Mask:
+    def _known(self, users: pa.Table) -> row_triage.Mask:
         answered = pa.concat_arrays([self.agreed, self.refused, self.suppressed])
-        return _mask(pc.is_in(names[columns.USER_KEY], value_set=answered))
+        return _mask(pc.is_in(users[columns.USER_KEY], value_set=answered))
 
-    def _unwelcome(self, part: Part) -> row_triage.Mask:
-        """Which events are dropped: of who is suppressed, and of who did not agree, by the source's policy."""
-        keys, codes = part.names[columns.USER_KEY], part.events[row_triage.USER_CODE].to_numpy()
-        refused = pc.invert(part.events[columns.CONSENT])
+    def _suppressed_events(self, chunk: EventChunk) -> row_triage.Mask:
+        """Return the events of suppressed users, and of users without consent by the source's policy."""
+        keys, codes = chunk.users[columns.USER_KEY], chunk.events[row_triage.USER_CODE].to_numpy()
+        refused = pc.invert(chunk.events[columns.CONSENT])
 
-        def theirs(people: Any) -> row_triage.Mask:
-            """The events of these people; nobody, who has the code -1, is none of them."""
-            found: row_triage.Mask = np.append(_mask(people), False)[codes]
-            return found
+        def events_of(users: Any) -> row_triage.Mask:
+            """Return the events of these users; code -1 stands for no user."""
+            mask: row_triage.Mask = np.append(_mask(users), False)[codes]
+            return mask
 
-        gone = theirs(pc.is_in(keys, value_set=self.suppressed))
+        suppressed = events_of(pc.is_in(keys, value_set=self.suppressed))
         if not refused.null_count:
-            return gone | _mask(refused)
+            return suppressed | _mask(refused)
         if self.mapping.consent == "opt-in":
-            unasked = theirs(pc.invert(pc.is_in(keys, value_set=self.agreed)))
+            without_consent = events_of(pc.invert(pc.is_in(keys, value_set=self.agreed)))
         else:
-            unasked = theirs(pc.is_in(keys, value_set=self.refused))
-        return gone | np.where(_mask(pc.is_valid(refused)), _mask(refused), unasked)
+            without_consent = events_of(pc.is_in(keys, value_set=self.refused))
+        return suppressed | np.where(_mask(pc.is_valid(refused)), _mask(refused), without_consent)
 
-    def take(self, part: Part, looked: ClassifiedChunk, chunk: int) -> None:
-        """Store one chunk: first what Postgres keeps, in one transaction, then the events, once."""
-        done = row_triage.triage_events(looked.events, self.rules, looked.suppressed, looked.routed, self.known)
-        kept = self.describe(part, looked, done, chunk)
+    def write(self, chunk: EventChunk, classified: ClassifiedChunk, number: int) -> None:
+        """Store one chunk: the rows of PostgreSQL in one transaction, then the events, once."""
+        triaged = self.triage(classified)
+        prepared = self.prepare(chunk, classified, triaged, number)
         self.confirm()
         with self.installation.engine.begin() as connection:
-            self.record(connection, [kept])
-        self.append(kept.accepted, chunk)
-        self.known.add(done.accepted[ID_HASH].to_numpy())
+            self.record(connection, [prepared])
+        self.append(prepared.accepted, number)
+        self.known.add(triaged.accepted[ID_HASH].to_numpy())
 
-    def describe(
-        self, part: Part, looked: ClassifiedChunk, done: row_triage.TriagedEvents, chunk: int
+    def triage(self, classified: ClassifiedChunk) -> row_triage.TriagedEvents:
+        """Return which events are accepted, quarantined, duplicates or suppressed."""
+        return row_triage.triage_events(
+            classified.events, self.rules, classified.suppressed, classified.routed, self.known
+        )
+
+    def prepare(
+        self, chunk: EventChunk, classified: ClassifiedChunk, triaged: row_triage.TriagedEvents, number: int
     ) -> PreparedChunk:
-        """Return what Postgres keeps of a chunk, for `record`: whom and what it names is known from here on."""
-        waiting = row_triage.placed(done.quarantined, part.places) if part.places else done.quarantined
-        bad = [waiting, *([part.unreadable] if part.unreadable is not None else [])]
-        accepted = self.for_lake(done.accepted)
-        found = {**profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
-        found |= ({"unread": part.unread} if part.unread else {}) | (part.places.notes if part.places else {})
-        found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
-        found |= self._people(looked)
-        welcome = _welcome(len(part.names), looked, done)
-        names, identified = part.names.take(pa.array(welcome)), self._identified(part, part.names.schema)
-        aside = part.names.take(pa.array(welcome[~_named(len(part.names), done.accepted)[welcome]]))
-        said = [*part.updates(self), *self.newly_seen(done.accepted, done.repeated), *_persons(aside, *identified)]
-        counts = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
-        new = self._new(pa.concat_tables([names, *identified]))
-        return PreparedChunk(self.batch, chunk, accepted, self.for_lake(done.repeated), new, said, bad, counts, found)
+        """Return the rows of a chunk for `record` and `append`. Its users and items are known from here on."""
+        numbering, bad = chunk.numbering, triaged.quarantined
+        rows = row_triage.with_row_numbers(bad, numbering) if numbering else bad
+        quarantined = [rows, *([chunk.unreadable] if chunk.unreadable is not None else [])]
+        accepted = self.for_lake(triaged.accepted)
+        profile = self._profile(chunk, classified, quarantined, accepted)
+        codes = _memorable_users(len(chunk.users), classified, triaged)
+        users, trait_users = chunk.users.take(pa.array(codes)), self._trait_users(chunk, chunk.users.schema)
+        outside_lake = chunk.users.take(pa.array(codes[~_users_of(len(chunk.users), triaged.accepted)[codes]]))
+        updates = [
+            *chunk.updates(self),
+            *self.item_updates(triaged.accepted, triaged.repeated),
+            *_person_updates(outside_lake, *trait_users),
+        ]
+        counts = triaged.counts | {"read": chunk.read, "routed": triaged.counts["routed"] + chunk.routed}
+        introduced = self._introduced(pa.concat_tables([users, *trait_users]))
+        repeated = self.for_lake(triaged.repeated)
+        return PreparedChunk(self.batch, number, accepted, repeated, introduced, updates, quarantined, counts, profile)
 
-    def _people(self, looked: ClassifiedChunk) -> dict[str, Any]:
-        """Count who is known of a table's users, if anybody was before; devices in calls are new all the time."""
-        if not (self.acquainted and isinstance(self.mapping, Mapping)):
-            return {}
-        dropped = looked.suppressed if self.mapping.consent == "opt-in" else np.zeros(len(looked.suppressed), bool)
-        return {user_remarks.PEOPLE: unknown_users.counted(looked.known, looked.events, dropped)}
+    def _profile(
+        self, chunk: EventChunk, classified: ClassifiedChunk, quarantined: Sequence[pa.Table], accepted: pa.Table
+    ) -> ChunkProfile:
+        profile: ChunkProfile = {
+            **batch_profile.of_events(chunk.events),
+            **batch_profile.of_quarantined(*quarantined),
+            **batch_profile.time_span(accepted),
+            "cleaned": chunk.cleaned,
+            "late": int(pc.sum(accepted[LATE]).as_py() or 0),
+        }
+        if chunk.unread:
+            profile["unread"] = chunk.unread
+        if chunk.numbering and chunk.numbering.encoding:
+            profile["encoding"] = chunk.numbering.encoding
+        # Devices in Segment calls are new all the time, so that only tables are compared with known users.
+        if self.has_earlier_users and isinstance(self.mapping, Mapping):
+            suppressed = classified.suppressed
+            dropped = suppressed if self.mapping.consent == "opt-in" else np.zeros(len(suppressed), bool)
+            profile["people"] = unknown_users.count_users(classified.known_users, classified.events, dropped)
+        return profile
 
-    def record(self, connection: Connection, chunks: Sequence[PreparedChunk]) -> list[profile.Profile]:
-        """Store what Postgres keeps of chunks, of one batch each and in their order; returns their profiles."""
-        places = [(kept.batch.batch_id, kept.chunk) for kept in chunks]
-        self._introduce(connection, pa.concat_tables([kept.introduced for kept in chunks]))
-        updates.stage_chunks(connection, dict(zip(places, (kept.said for kept in chunks), strict=True)))
-        store_repeats(connection, dict(zip(places, (kept.repeated for kept in chunks), strict=True)))
-        bad = dict(zip(places, (kept.waiting for kept in chunks), strict=True))
-        new = store_waiting(connection, chunks[0].batch.source, bad)
-        keys = [kept.accepted[columns.EVENT_ID] for kept in chunks]
-        mark_resolved(connection, [kept.batch for kept in chunks], keys, self.waiting)
-        entries = [kept.entry(new.get(kept.batch.batch_id, 0)) for kept in chunks]
+    def record(self, connection: Connection, chunks: Sequence[PreparedChunk]) -> list[ChunkProfile]:
+        """Store the PostgreSQL rows of chunks, one of each batch and in order; returns the chunks' profiles."""
+        places = [(chunk.batch.batch_id, chunk.chunk) for chunk in chunks]
+        self._introduce(connection, pa.concat_tables([chunk.introduced for chunk in chunks]))
+        updates.stage_chunks(connection, dict(zip(places, (chunk.updates for chunk in chunks), strict=True)))
+        store_repeats(connection, dict(zip(places, (chunk.repeated for chunk in chunks), strict=True)))
+        quarantined = dict(zip(places, (chunk.quarantined for chunk in chunks), strict=True))
+        new = store_quarantined(connection, chunks[0].batch.source, quarantined)
+        keys = [chunk.accepted[columns.EVENT_ID] for chunk in chunks]
+        mark_resolved(connection, [chunk.batch for chunk in chunks], keys, self.quarantined_subjects)
+        entries = [chunk.entry(new.get(chunk.batch.batch_id, 0)) for chunk in chunks]
         ledger.record_chunks(connection, entries)
         return [entry.profile for entry in entries]
 
-    def recall(self, part: Part) -> None:
-        """Know what a chunk says that an earlier run has stored: what comes after depends on it."""
-        for _said in part.updates(self):
+    def replay_updates(self, chunk: EventChunk) -> None:
+        """Rebuild the in-memory state from a chunk that an earlier run stored."""
+        for _ in chunk.updates(self):
             pass
 
-    def append(self, accepted: pa.Table, chunk: int) -> None:
-        """Bring events into the lake, once, and only while nobody else may."""
+    def append(self, accepted: pa.Table, number: int) -> None:
+        """Append the events of a chunk to the lake, once, while no other run may write there."""
         self.confirm()
-        self.installation.lake.append_events(accepted, self.batch.batch_id, chunk)
+        self.installation.lake.append_events(accepted, self.batch.batch_id, number)
 
-    def _identified(self, part: Part, schema: pa.Schema) -> list[pa.Table]:
-        """Who is welcome for what they tell of themselves; under opt-in only who agrees to it by the same call."""
-        rows = part.identified
+    def _trait_users(self, chunk: EventChunk, schema: pa.Schema) -> list[pa.Table]:
+        """Return the users whose traits may be stored; under opt-in only those who agree in the same call."""
+        rows = chunk.trait_users
         if rows is None:
             return []
-        silent = self.mapping.consent != "opt-in"
-        asked = pc.fill_null(rows[columns.CONSENT], pa.scalar(silent))
-        unwelcome = pc.and_(pc.is_null(rows[columns.CONSENT]), pc.is_in(rows[columns.USER_KEY], value_set=self.refused))
-        gone = pc.or_(unwelcome, pc.is_in(rows[columns.USER_KEY], value_set=self.suppressed))
-        return [rows.filter(pc.and_(asked, pc.invert(gone))).select(schema.names)]
+        agreed = pc.fill_null(rows[columns.CONSENT], pa.scalar(self.mapping.consent != "opt-in"))
+        refused = pc.and_(pc.is_null(rows[columns.CONSENT]), pc.is_in(rows[columns.USER_KEY], value_set=self.refused))
+        excluded = pc.or_(refused, pc.is_in(rows[columns.USER_KEY], value_set=self.suppressed))
+        return [rows.filter(pc.and_(agreed, pc.invert(excluded))).select(schema.names)]
 
-    def _new(self, names: pa.Table) -> pa.Table:
-        """Return who is named for the first time by this run."""
-        hashed = names[KEY_HASH].to_numpy()
-        unknown = ~self.introduced.holds(hashed)
+    def _introduced(self, users: pa.Table) -> pa.Table:
+        """Return the users whom this run names for the first time."""
+        hashed = users[KEY_HASH].to_numpy()
+        unknown = ~self.introduced.contains(hashed)
         self.introduced.add(np.unique(hashed[unknown]))
-        new = names.filter(pa.array(unknown)).select([columns.USER_ID, columns.USER_KEY])
+        new = users.filter(pa.array(unknown)).select([columns.USER_ID, columns.USER_KEY])
         return new.append_column(columns.BATCH_ID, pa.repeat(self.batch.batch_id, len(new)))
 
     def _introduce(self, connection: Connection, new: pa.Table) -> None:
-        """Make sure that everybody who is welcome is known; what is known of them already stays as it is."""
+        """Store new users; stored values of known users stay."""
         if not len(new):
             return
         declared = {
@@ -290,24 +242,24 @@ class Intake:
         remember(connection, new, key_version(self.installation.key))
         insert_new(connection, users, pa.table(declared))
 
-    def newly_seen(self, *accepted: pa.Table) -> list[Update]:
-        """Return the items that these events name, if unknown ones are taken: known or not, each once a batch."""
+    def item_updates(self, *accepted: pa.Table) -> list[Update]:
+        """Return the items that these events name, each once per batch, if unknown items are accepted."""
         if not self.mapping.accepts_unknown_items:
             return []
-        seen = pc.unique(
-            pa.chunked_array([chunk for rows in accepted for chunk in rows[columns.ITEM_ID].chunks], pa.string())
-        )
-        new = seen.filter(pc.invert(pc.is_in(seen, value_set=self.catalogue)))
+        chunks = [chunk for rows in accepted for chunk in rows[columns.ITEM_ID].chunks]
+        items = pc.unique(pa.chunked_array(chunks, pa.string()))
+        new = items.filter(pc.invert(pc.is_in(items, value_set=self.catalogue)))
         self.catalogue = pa.concat_arrays([self.catalogue, new])
-        named = {(self.batch.batch_id, item) for item in seen.to_pylist() if item != columns.WHOLE_ORDER} - self.named
-        self.named |= named
-        return [Update(ITEM_SEEN, item, {}, None) for _, item in sorted(named)]
+        seen = {(self.batch.batch_id, item) for item in items.to_pylist() if item != columns.WHOLE_ORDER}
+        seen -= self.seen_items
+        self.seen_items |= seen
+        return [Update(ITEM_SEEN, item, {}, None) for _, item in sorted(seen)]
 
     def for_lake(self, accepted: pa.Table) -> pa.Table:
-        """The accepted events as the lake keeps them, with where they come from."""
+        """Return accepted events with the columns of the lake: their source, batch and lateness are added."""
         unstored = {*row_triage.HELPERS, *MARKS}
         rows = accepted.drop_columns([name for name in accepted.column_names if name in unstored])
-        # Where nothing else is said, it was known when it happened: a file of last year is no news of today.
+        # Without a time of receipt an event was known when it happened: a file of last year is no news of today.
         received = pc.coalesce(rows[columns.RECEIVED_AT], rows[columns.OCCURRED_AT])
         rows = rows.set_column(rows.column_names.index(columns.RECEIVED_AT), columns.RECEIVED_AT, received)
         origin = {
@@ -320,33 +272,32 @@ class Intake:
         return rows
 
 
-def _welcome(size: int, looked: ClassifiedChunk, done: row_triage.TriagedRows) -> NDArray[np.int64]:
-    """Codes (below `size`) of who is somebody: whose events came in, may by a replay, or were on no merchandise."""
-    waiting = zip(
-        done.quarantined[row_triage.USER_CODE].to_pylist(), done.quarantined[row_triage.RULES].to_pylist(), strict=True
-    )
-    elsewhere = looked.elsewhere & ~looked.outside & ~looked.suppressed
-    welcome = _named(size, done.accepted)
-    welcome[looked.events[row_triage.USER_CODE].to_numpy()[elsewhere]] = True
-    welcome[[code for code, rules in waiting if not _NOBODY & set(rules)]] = True
-    return np.flatnonzero(welcome[:-1])
+def _memorable_users(size: int, classified: ClassifiedChunk, triaged: row_triage.TriagedEvents) -> NDArray[np.int64]:
+    """Return the codes (below `size`) of users with events that are accepted, may be replayed, or are routed."""
+    bad = triaged.quarantined
+    waiting = zip(bad[row_triage.USER_CODE].to_pylist(), bad[row_triage.RULES].to_pylist(), strict=True)
+    routed = classified.non_merchandise & ~classified.outside_window & ~classified.suppressed
+    memorable = _users_of(size, triaged.accepted)
+    memorable[classified.events[row_triage.USER_CODE].to_numpy()[routed]] = True
+    memorable[[code for code, rules in waiting if not _NO_USER_RULES & set(rules)]] = True
+    return np.flatnonzero(memorable[:-1])
 
 
-def _named(size: int, events: pa.Table) -> row_triage.Mask:
-    """Which of the codes below `size` events name; the last place is for nobody, who has the code -1."""
-    found = np.zeros(size + 1, bool)
-    found[events[row_triage.USER_CODE].to_numpy()] = True
-    return found
+def _users_of(size: int, events: pa.Table) -> row_triage.Mask:
+    """Return which codes below `size` events name; the last place is for code -1, which stands for no user."""
+    mask = np.zeros(size + 1, bool)
+    mask[events[row_triage.USER_CODE].to_numpy()] = True
+    return mask
 
 
-def _persons(*names: pa.Table) -> list[Update]:
-    """Return who is introduced by rows that do not reach the lake."""
-    keys = {key for rows in names for key in rows[columns.USER_KEY].to_pylist()}
+def _person_updates(*users: pa.Table) -> list[Update]:
+    """Return an update for each user whose rows do not reach the lake."""
+    keys = {key for rows in users for key in rows[columns.USER_KEY].to_pylist()}
     return [Update(PERSON, key, {}, None) for key in sorted(keys)]
 
 
 def _before(events: pa.Table, moment: datetime | None, *, otherwise: bool = False) -> Any:
-    """Which events occurred before a moment; where either is not known it is `otherwise`."""
+    """Return which events occurred before a moment; `otherwise` if either time is unknown."""
     occurred = events[columns.OCCURRED_AT]
     if moment is None:
         return pa.repeat(otherwise, len(events))
@@ -354,13 +305,14 @@ def _before(events: pa.Table, moment: datetime | None, *, otherwise: bool = Fals
 
 
 def _mask(flags: Any) -> row_triage.Mask:
-    found: row_triage.Mask = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)
-    return found
+    mask: row_triage.Mask = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)
+    return mask
 
 
-def forget(connection: Connection, batch_id: str) -> None:
-    """Take out again whom a refused batch has introduced; a refusal that an undo has kept stays."""
-    theirs = (users.c.batch_id == batch_id, users.c.refused_at.is_(None))
-    connection.execute(delete(identities).where(identities.c.user_key.in_(select(users.c.user_key).where(*theirs))))
-    connection.execute(delete(users).where(*theirs))
-    keep_waiting(connection, batch_id)
+def remove_introduced(connection: Connection, batch_id: str) -> None:
+    """Remove the users that a refused batch introduced, except refusals that an undo left there."""
+    introduced = (users.c.batch_id == batch_id, users.c.refused_at.is_(None))
+    keys = select(users.c.user_key).where(*introduced)
+    connection.execute(delete(identities).where(identities.c.user_key.in_(keys)))
+    connection.execute(delete(users).where(*introduced))
+    unmark_resolved(connection, batch_id)

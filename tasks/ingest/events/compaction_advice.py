@@ -1,4 +1,4 @@
-"""Says when the lake has so many small files that compacting it pays."""
+"""Advises compaction when the lake has many small files."""
 
 from infra.installation import current
 from infra.lake import compaction

@@ -1,8 +1,8 @@
-"""The course of a batch: opened, taken in chunk by chunk, judged as a whole, and then visible or gone."""
+"""Ingests a batch of events: stores its chunks, validates it as a whole, and commits or refuses it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import pyarrow as pa
 from sqlalchemy import Connection
@@ -15,122 +15,129 @@ from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply, consent
-from tasks.ingest.events.chunk_writer import Intake, Part, forget
+from tasks.ingest.events.chunk_writer import Intake, remove_introduced
+from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.open_intake import open_intake
+from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.quarantine.resolved_rows import close_resolved, resolve_renamed
 from tasks.ingest.undo.settle import settle
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import link_docs
+from tasks.quality.chunk_profile import ChunkProfile
 from tasks.quality.suites import BatchExpectations, BatchRefusedError, Findings, judge, reading_notes, refusal
 
 T = TypeVar("T")
-Parts = Callable[[Intake], Iterator[tuple[Part, int]]]
+ChunkReader = Callable[[Intake], Iterator[tuple[EventChunk, int]]]
+"""Yields chunks with their number of steps, always the same ones."""
 
 
 def ingest_batch(
-    installation: Installation, mapping: SourceMapping, batch: ledger.Batch, parts: Parts, steps: int
-) -> dict[str, Any]:
-    """Bring a batch in, or go on where an earlier run stopped; returns its line in the ledger.
+    installation: Installation, mapping: SourceMapping, batch: ledger.Batch, read_chunks: ChunkReader, steps: int
+) -> LedgerEntry:
+    """Ingest a batch, or continue where an earlier run stopped; returns its line in the ledger.
 
-    `parts` gives the chunks, always the same ones, each with the number of steps (of `steps`) that it moves on.
-    Raises BatchRefusedError when the batch as a whole is not what its suite expects: then nothing of it stays.
+    `read_chunks` yields the chunks; their steps add up to `steps`. Raises BatchRefusedError if the batch as a whole
+    fails its suite: then none of its rows is kept.
     """
-    limits.bounds("events", mapping.limits)  # a misspelt one is told before anything is stored
+    limits.bounds("events", mapping.limits)  # reports a misspelled limit before anything is stored
     with advisory_locks.locked(installation.engine, batch.batch_id):
         with installation.engine.begin() as connection:
             status = ledger.open_batch(connection, batch)
         if status != ledger.COMMITTED:
-            # One writer at a time, or two batches could both bring an event that neither finds in the lake.
+            # One writer at a time, or two batches could both store an event that neither finds in the lake.
             with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
                 settle(installation, batch.batch_id)
                 intake = open_intake(installation, mapping, batch, confirm)
-                close(intake, _taken(intake, parts, steps))
+                close(intake, _write_or_refuse(intake, read_chunks, steps))
         else:
             with installation.engine.begin() as connection:
                 resolve_renamed(connection, [batch])
-        return told(installation, batch.batch_id, unchanged=status == ledger.COMMITTED)
+        return ledger_entry(installation, batch.batch_id, unchanged=status == ledger.COMMITTED)
 
 
-def told(installation: Installation, batch_id: str, *, unchanged: bool = False) -> dict[str, Any]:
+def ledger_entry(installation: Installation, batch_id: str, *, unchanged: bool = False) -> LedgerEntry:
     """Return a batch's line in the ledger, with its Data Docs; `unchanged` if it was committed before."""
     with installation.engine.connect() as connection:
         entry = ledger.entry(connection, batch_id)
-    return link_docs(entry) | ({"status": ledger.UNCHANGED} if unchanged else {})
+    entry["data_docs"] = link_docs(entry)["data_docs"]
+    if unchanged:
+        entry["status"] = ledger.UNCHANGED
+    return entry
 
 
 def prefetch(source: Iterator[T]) -> Iterator[T]:
-    """The same elements, the next one made in a thread of its own while this one is worked on."""
+    """Yield the elements of `source`, and compute the next one in another thread meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, source, None)
-        while (element := coming.result()) is not None:
-            coming = pool.submit(next, source, None)
+        following = pool.submit(next, source, None)
+        while (element := following.result()) is not None:
+            following = pool.submit(next, source, None)
             yield element
 
 
-def _taken(intake: Intake, parts: Parts, steps: int) -> pa.Table:
-    """Like `_take_all`; a file that turns out to be broken in the middle is refused as a whole."""
+def _write_or_refuse(intake: Intake, read_chunks: ChunkReader, steps: int) -> pa.Table:
+    """Call `_write_chunks`, and refuse a file as a whole if reading fails in the middle."""
     try:
-        return _take_all(intake, parts, steps)
+        return _write_chunks(intake, read_chunks, steps)
     except TailorbirdError as error:
         intake.confirm()
         intake.installation.lake.remove_batch(intake.batch.batch_id)
         refuse(intake.installation, intake.batch, [], str(error))
 
 
-def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
-    """Take what an earlier run has not stored yet; returns a sample for the suite."""
+def _write_chunks(intake: Intake, read_chunks: ChunkReader, steps: int) -> pa.Table:
+    """Store the chunks that no earlier run has stored; returns a sample for the suite."""
     stored = intake.installation.lake.committed_chunk(intake.batch.batch_id)
     samples = []
     with progress(intake.batch.dataset, steps) as advance:
-        for chunk, (part, moved) in enumerate(prefetch(parts(intake))):
-            looked = intake.look(part)
-            samples.append(looked.sample(max(1, row_triage.SAMPLE_ROWS * moved // max(steps, 1))))
-            if chunk > stored:
-                intake.take(part, looked, chunk)
+        for number, (chunk, done) in enumerate(prefetch(read_chunks(intake))):
+            classified = intake.classify(chunk)
+            samples.append(classified.sample(max(1, row_triage.SAMPLE_ROWS * done // max(steps, 1))))
+            if number > stored:
+                intake.write(chunk, classified, number)
             else:
-                intake.recall(part)
-            advance(moved)
+                intake.replay_updates(chunk)
+            advance(done)
     return row_triage.systematic_sample(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
 
 
 def close(intake: Intake, sample: pa.Table) -> None:
-    """Let the suite decide: the batch becomes visible, or its rows leave the lake again."""
+    """Validate a batch: commit it, or remove its rows from the lake."""
     installation, batch = intake.installation, intake.batch
     with installation.engine.connect() as connection:
         profiles = ledger.chunk_profiles(connection, batch.batch_id)
-    promises = promises_of(intake)
-    findings = judge(batch.batch_id, batch.dataset, promises, sample, figures_of(intake, promises, profiles))
-    unread = merge_unreadable(one["unread"] for one in profiles if "unread" in one)
-    reason = refusal(findings, batch_profile.broken(profiles), unread)
+    expected = expectations_of(intake)
+    findings = judge(batch.batch_id, batch.dataset, expected, sample, figures_of(intake, expected, profiles))
+    unread = merge_unreadable(profile["unread"] for profile in profiles if "unread" in profile)
+    reason = refusal(findings, batch_profile.rows_by_rule(profiles), unread)
     intake.confirm()
     if reason:
         installation.lake.remove_batch(batch.batch_id)
         refuse(installation, batch, findings, reason)
     with installation.engine.begin() as connection:
-        _forgive(installation, connection, batch.batch_id)
+        _apply_later_agreements(installation, connection, batch.batch_id)
         apply.apply(connection, batch.batch_id)
         ledger.close_batch(connection, batch.batch_id, findings, reading_notes(profiles, unread))
         close_resolved(connection, batch)
 
 
-def promises_of(intake: Intake) -> BatchExpectations:
-    """Return what the events of a batch promise, with the limits of its mapping."""
-    asked = intake.mapping.limits
-    return BatchExpectations(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
+def expectations_of(intake: Intake) -> BatchExpectations:
+    """Return the expectations on the events of a batch, with the limits of its mapping."""
+    own = intake.mapping.limits
+    return BatchExpectations(limits.limited("events", intake.rules, own), limits.bounds("events", own))
 
 
 def figures_of(
-    intake: Intake, promises: BatchExpectations, profiles: Sequence[dict[str, Any]]
+    intake: Intake, expected: BatchExpectations, profiles: Sequence[ChunkProfile]
 ) -> dict[str, float | None]:
-    """Return the figures that promises bound, of the profiles of a batch's chunks; those of none are 0."""
-    return dict.fromkeys(promises.bounds, 0.0) | batch_profile.figures(profiles, intake.now)
+    """Return the figures of a batch by the profiles of its chunks; bounded figures without data are 0."""
+    return dict.fromkeys(expected.bounds, 0.0) | batch_profile.figures(profiles, intake.now)
 
 
 def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, reason: str) -> NoReturn:
-    """Write down why a batch is refused, and say it."""
+    """Record why a batch is refused, and raise BatchRefusedError."""
     with installation.engine.begin() as connection:
-        forget(connection, batch.batch_id)
+        remove_introduced(connection, batch.batch_id)
         ledger.refuse_batch(connection, batch.batch_id, findings, reason)
     page = link_docs({"batch_id": batch.batch_id, "dataset": batch.dataset, "status": ledger.REFUSED})["data_docs"]
     where = f" Its page: {page}" if page else ""
@@ -138,13 +145,13 @@ def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, 
 
 
 def refuse_file(installation: Installation, batch: ledger.Batch, why: str) -> None:
-    """Write down that a file is not what it should be: of a source whose newest file is refused, nothing is learned."""
+    """Record that a file breaks its contract: no model is trained while a source's newest file is refused."""
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
         ledger.refuse_batch(connection, batch.batch_id, [], why)
 
 
-def _forgive(installation: Installation, connection: Connection, batch_id: str) -> None:
-    """Refusals after which the same user agreed again, by an event that the lake has, are not the last answer."""
+def _apply_later_agreements(installation: Installation, connection: Connection, batch_id: str) -> None:
+    """Replace refusals of a batch after which the same user agreed by an event of the lake."""
     agreements = consent.agreed_after(installation, apply.refusals(connection, batch_id))
     apply.agree(connection, batch_id, agreements)

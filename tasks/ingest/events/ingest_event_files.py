@@ -1,4 +1,4 @@
-"""Takes the events of many files in: small ones in groups, the others one by one."""
+"""Ingests events of many files: small ones in groups, the others one by one."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -7,7 +7,7 @@ from functools import partial
 from itertools import takewhile
 from math import ceil
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from prefect import task
 
@@ -20,7 +20,8 @@ from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.events.event_batch import ingest_batch, refuse_file
 from tasks.ingest.events.file_groups import GROUP_FILES, GROUP_ROWS, GroupFile, ingest_group
-from tasks.ingest.events.tabular_parts import checked, parts_of
+from tasks.ingest.events.tabular_chunks import read_chunks, validate_file
+from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
 from tasks.ingest.quarantine.resolved_rows import resolve_renamed
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.run_artifacts import link_docs
@@ -29,20 +30,28 @@ from tasks.sources.object_store_errors import StoreUnreachableError
 from tasks.sources.table_files import CHUNK_ROWS
 
 _GROWTH: Final = 4
-"""After a refused file the next ones come in alone, and then in groups that grow by this factor again."""
+"""After a refused file the next ones are ingested alone, and then in groups that grow by this factor."""
+
+
+class IngestedFiles(TypedDict):
+    """The result of an ingest of many files."""
+
+    lines: list[LedgerEntry]
+    refused: dict[str, str]
+    """By file, why it was refused."""
 
 
 @dataclass
 class _Run:
-    """Files of one source on their way in: those that wait for their group, and what became of the others."""
+    """An ingest of files of one source: the files that wait for their group, and the results of the others."""
 
     installation: Installation
     mapping: Mapping
-    request: dict[str, Any]
-    lines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    request: IngestRequest
+    lines: dict[str, LedgerEntry] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    left: int = 0
-    """Files that did not come yet."""
+    remaining: int = 0
+    """Files that were not added yet."""
     waiting: dict[str, GroupFile] = field(default_factory=dict)
     most_rows: float = GROUP_ROWS
     most: int = GROUP_FILES
@@ -50,8 +59,8 @@ class _Run:
     """Holds the copies of files from an object store until their group is done."""
 
     def add(self, address: str) -> None:
-        """Let a file wait for its group, or bring it in after the group before it is done."""
-        left, self.left = self.left, self.left - 1
+        """Add a file to the waiting group, after ingesting that group if the file does not fit in."""
+        remaining, self.remaining = self.remaining, self.remaining - 1
         copy = ExitStack()
         try:
             file = self._open(address, copy.enter_context(locations.fetched(address, self.installation.settings.var)))
@@ -66,7 +75,7 @@ class _Run:
         if again or rows + file.rows > self.most_rows or len(self.waiting) >= self.most:
             self.flush()
         if not self.waiting:
-            self.most_rows = _even_share(file.rows * left)
+            self.most_rows = _even_share(file.rows * remaining)
         self.room.push(copy)
         self.waiting[address] = file
 
@@ -74,20 +83,20 @@ class _Run:
         part = part_of(self.mapping, "events")
         batch = batch_of(self.mapping, "events", path, address, self.request)
         try:
-            rows = checked(path, address, part, highest_quarantined("events", self.mapping.limits))
+            rows = validate_file(path, address, part, highest_quarantined("events", self.mapping.limits))
         except TailorbirdError as error:
             refuse_file(self.installation, batch, str(error))
             raise
-        parts = partial(parts_of, mapping=self.mapping, path=path)
-        return GroupFile(batch, parts, rows, identified=part.event_id is not None)
+        reader = partial(read_chunks, mapping=self.mapping, path=path)
+        return GroupFile(batch, reader, rows, identified=part.event_id is not None)
 
     def flush(self) -> None:
-        """Bring in all files that wait, in their order."""
+        """Ingest all waiting files, in their order."""
         self._skip_committed()
         while self.waiting:
-            taken = self._together(list(self.waiting.items()))
-            if self.waiting and not taken:
-                self._alone(next(iter(self.waiting)))
+            count = self._ingest_group(list(self.waiting.items()))
+            if self.waiting and not count:
+                self._ingest_single(next(iter(self.waiting)))
         self.room.close()
 
     def _skip_committed(self) -> None:
@@ -99,31 +108,32 @@ class _Run:
         for address, file in list(self.waiting.items()):
             line = known.get(file.batch.batch_id)
             if line and file.batch.batch_id in committed:
-                self.lines[address] = line | {"status": ledger.UNCHANGED}
+                line["status"] = ledger.UNCHANGED
+                self.lines[address] = line
                 del self.waiting[address]
 
-    def _together(self, waiting: list[tuple[str, GroupFile]]) -> int:
-        """Bring in the first files that wait as one group; returns how many came in."""
+    def _ingest_group(self, waiting: list[tuple[str, GroupFile]]) -> int:
+        """Ingest the first waiting files as one group; returns how many were committed."""
         group = list(takewhile(lambda entry: entry[1].rows <= CHUNK_ROWS, waiting[: self.most]))
-        # By a consent of their own the events of one file decide about those of the next: it has to be committed.
+        # If events have a consent column, one file decides about the events of the next, so it is committed first.
         if len(group) < 2 or part_of(self.mapping, "events").consent:
             return 0
         try:
-            taken = ingest_group(self.installation, self.mapping, [file for _, file in group])
+            count = ingest_group(self.installation, self.mapping, [file for _, file in group])
         except TailorbirdError:
-            taken = 0  # alone, each file says why
+            count = 0  # ingested alone, each file states its own error
         with self.installation.engine.connect() as connection:
-            lines = ledger.entries(connection, [file.batch.batch_id for _, file in group[:taken]])
-        for address, file in group[:taken]:
+            lines = ledger.entries(connection, [file.batch.batch_id for _, file in group[:count]])
+        for address, file in group[:count]:
             self.lines[address] = lines[file.batch.batch_id]
             del self.waiting[address]
-        self.most = min(GROUP_FILES, self.most * _GROWTH) if taken == len(group) else 1
-        return taken
+        self.most = min(GROUP_FILES, self.most * _GROWTH) if count == len(group) else 1
+        return count
 
-    def _alone(self, address: str) -> None:
+    def _ingest_single(self, address: str) -> None:
         file = self.waiting.pop(address)
         try:
-            self.lines[address] = ingest_batch(self.installation, self.mapping, file.batch, file.parts, file.rows)
+            self.lines[address] = ingest_batch(self.installation, self.mapping, file.batch, file.read_chunks, file.rows)
         except TailorbirdError as error:
             self.refused[locations.shown(address)] = str(error)
             self.most = 1
@@ -132,31 +142,29 @@ class _Run:
 
 
 def _even_share(rows: int) -> float:
-    """Return the rows of a group, if as many are left: groups of the same size, and no small one at the end."""
+    """Return the rows of a group for so many remaining rows: groups of the same size, and no small one at the end."""
     even = 1.05 * rows / max(1, ceil(rows / GROUP_ROWS))
     return min(GROUP_ROWS, max(GROUP_ROWS / 2, even))
 
 
-@task(description="Events of many files: into the lake, into quarantine, or counted; every row once.")
+@task(description="Ingest events of many files: each row is stored, quarantined or counted, once.")
 @without_values
-def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, str] | None = None) -> dict[str, Any]:
-    """Ingest files of a mapping's events in their order, each as a batch of its own.
+def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, str] | None = None) -> IngestedFiles:
+    """Ingest files of a mapping's events in their order, each as its own batch; a refused file does not stop others.
 
-    Returns the batches' lines in the ledger (`lines`), and for each refused file why (`refused`): it does not stop the
-    others. The same files again change nothing; after a crash what came in stays, and the rest comes in.
+    Ingesting the same files again changes nothing. After a crash committed files stay, and the others follow.
     """
-    installation, known = current(), table_mapping(mapping, overrides)
-    run = _Run(installation, known, request_of(mapping, overrides), left=len(files))
+    installation, tables = current(), table_mapping(mapping, overrides)
+    run = _Run(installation, tables, request_of(mapping, overrides), remaining=len(files))
     with run.room:
         try:
             for address in files:
                 run.add(address)
         except StoreUnreachableError:
-            pass  # the rest lies there too
+            pass  # the other files are in the same store
         run.flush()
-    lines = [run.lines[address] | {"file": address} for address in files if address in run.lines]
-    shown = [line | {"data_docs": None} for line in lines[:-MAX_PAGES]] + [
-        link_docs(line) for line in lines[-MAX_PAGES:]
-    ]
+    lines = [run.lines[address] | LedgerEntry(file=address) for address in files if address in run.lines]
+    for place, line in enumerate(lines):
+        line["data_docs"] = link_docs(line)["data_docs"] if place >= len(lines) - MAX_PAGES else None
     names = [name for name in map(locations.shown, files) if name in run.refused]
-    return {"lines": shown, "refused": {name: run.refused[name] for name in names}}
+    return {"lines": lines, "refused": {name: run.refused[name] for name in names}}

@@ -1,6 +1,4 @@
-"""Takes the events of a table in."""
-
-from typing import Any
+"""Ingests the events of a table."""
 
 from prefect import task
 
@@ -9,7 +7,8 @@ from infra.installation import current
 from models.errors import TailorbirdError
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.events.event_batch import ingest_batch, refuse_file
-from tasks.ingest.events.tabular_parts import checked, parts_of
+from tasks.ingest.events.tabular_chunks import read_chunks, validate_file
+from tasks.ingest.ledger_records import LedgerEntry
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
 from tasks.sources import locations
@@ -17,23 +16,23 @@ from tasks.sources import locations
 
 @task(
     task_run_name=run_names.of_file("ingest events"),
-    description="Events of one file: into the lake, into quarantine, or counted; every row once.",
+    description="Ingest events of one file: each row is stored, quarantined or counted, once.",
 )
 @without_values
-def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
+def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = None) -> LedgerEntry:
     """Ingest one file of a mapping's events; returns the batch's line in the ledger.
 
-    The same file again changes nothing; after a crash it goes on where it stopped. Raises ContractBrokenError when the
-    file lacks what is needed, and BatchRefusedError when the batch as a whole is not what its suite expects: then
-    nothing of it stays, but that the ledger says so.
+    Ingesting the same file again changes nothing, and after a crash the ingest continues where it stopped. Raises
+    ContractViolationError if the file lacks a column. Raises BatchRefusedError if the batch as a whole fails its suite:
+    then only its line in the ledger is kept.
     """
-    installation, known = current(), table_mapping(mapping, overrides)
-    part, tolerated = part_of(known, "events"), highest_quarantined("events", known.limits)
+    installation, tables = current(), table_mapping(mapping, overrides)
+    part, tolerated = part_of(tables, "events"), highest_quarantined("events", tables.limits)
     with locations.fetched(file, installation.settings.var) as path:
-        batch = batch_of(known, "events", path, file, request_of(mapping, overrides))
+        batch = batch_of(tables, "events", path, file, request_of(mapping, overrides))
         try:
-            rows = checked(path, file, part, tolerated)
+            rows = validate_file(path, file, part, tolerated)
         except TailorbirdError as error:
             refuse_file(installation, batch, str(error))
             raise
-        return ingest_batch(installation, known, batch, lambda intake: parts_of(intake, known, path), rows)
+        return ingest_batch(installation, tables, batch, lambda intake: read_chunks(intake, tables, path), rows)

@@ -1,8 +1,8 @@
-"""What a chunk of Segment's calls says about items, users, their consent and their devices."""
+"""Derives updates of items, users, consent and devices from a chunk of Segment calls."""
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,111 +13,112 @@ from models import columns
 from models.ingest import canonical_schema
 from models.ingest.canonical_schema import ParsedLines
 from models.primitives.arrow_sql import query
+from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, TRAITS, USER_HISTORY, Update
 from tasks.ingest.entity_updates.item_changes import ItemChanges
-from tasks.ingest.entity_updates.item_update_cache import NEVER, Catalogue
+from tasks.ingest.entity_updates.item_update_cache import NEVER, ItemUpdateCache
 from tasks.ingest.events.chunk_writer import Intake
 
 _SOURCE: Final = "context.consent of the user's latest event"
 
 
-def updates_of(
-    found: ParsedLines, catalogue: Catalogue, changes: ItemChanges, last: bool, intake: Intake
+def entity_updates(
+    lines: ParsedLines, catalogue: ItemUpdateCache, changes: ItemChanges, last: bool, intake: Intake
 ) -> Iterator[Update]:
-    """Everything that a chunk, maybe the `last`, says besides events; nothing of it about who is suppressed."""
-    yield from catalogue.updates(found.items)
-    yield from changes.updates(found.item_changes)
+    """Yield the updates of a chunk, which may be the `last`, except those of suppressed users."""
+    yield from catalogue.updates(lines.items)
+    yield from changes.updates(lines.item_changes)
     if last:
         yield from catalogue.repeated()
-    gone = set(intake.suppressed.to_pylist())
+    suppressed = set(intake.suppressed.to_pylist())
     for update in (
-        *_consents(found, intake),
-        *_traits(found, intake.installation.key),
-        *_devices(found, intake.installation.key),
+        *_consents(lines, intake),
+        *_traits(lines, intake.installation.key),
+        *_devices(lines, intake.installation.key),
     ):
-        if update.key not in gone and update.payload.get(columns.USER_KEY) not in gone:
+        if update.key not in suppressed and update.payload.get(columns.USER_KEY) not in suppressed:
             yield update
 
 
-def _present(row: dict[str, Any] | None) -> dict[str, Any]:
+def _present(row: JsonObject | None) -> JsonObject:
     return {name: value for name, value in (row or {}).items() if value is not None}
 
 
-def _consents(found: ParsedLines, intake: Intake) -> Iterator[Update]:
-    """The latest answer of each user, and the latest refusal.
+def _consents(lines: ParsedLines, intake: Intake) -> Iterator[Update]:
+    """Yield the latest answer of each user, with the latest refusal.
 
-    That an event was agreed to is news only of who has refused before: the lake keeps it. A refusal without a time is
-    one of now; an agreement without a time is none.
+    The lake stores the consent of events, so it is an update only for users who refused before. A refusal without a
+    time counts as of now, and an agreement without a time is ignored.
     """
-    said = query(
+    answers = query(
         """
         SELECT user_id, max_by(consent, (moment, NOT consent)) AS consent, max(moment) AS moment,
-            max(moment) FILTER (WHERE NOT consent) AS refused_at, bool_or(apart) AS apart
+            max(moment) FILTER (WHERE NOT consent) AS refused_at, bool_or(explicit) AS explicit
         FROM (
-            SELECT user_id, consent, apart,
+            SELECT user_id, consent, explicit,
                 least(coalesce(occurred_at, CASE WHEN NOT consent THEN now() END), now()) AS moment
-            FROM (SELECT user_id, consent, occurred_at, false AS apart FROM events
-                  UNION ALL SELECT user_id, consent, occurred_at, consent AS apart FROM answers)
+            FROM (SELECT user_id, consent, occurred_at, false AS explicit FROM events
+                  UNION ALL SELECT user_id, consent, occurred_at, consent AS explicit FROM answers)
             WHERE consent IS NOT NULL AND user_id IS NOT NULL AND (occurred_at IS NOT NULL OR NOT consent)
         ) GROUP BY 1
         """,
-        events=found.events.select([columns.USER_ID, columns.CONSENT, columns.OCCURRED_AT]),
-        answers=found.answers,
+        events=lines.events.select([columns.USER_ID, columns.CONSENT, columns.OCCURRED_AT]),
+        answers=lines.answers,
     )
-    keys = pseudonyms(said[columns.USER_ID].combine_chunks(), intake.installation.key)
-    intake.doubted.update(keys.filter(pc.is_valid(said["refused_at"]).combine_chunks()).to_pylist())
-    doubted = pc.is_in(keys, value_set=pa.array(intake.doubted, pa.string()))
-    news = np.flatnonzero(pc.or_(said["apart"].combine_chunks(), doubted))
-    for key, row in zip(keys.take(news).to_pylist(), said.take(news).to_pylist(), strict=True):
+    keys = pseudonyms(answers[columns.USER_ID].combine_chunks(), intake.installation.key)
+    intake.refused_before.update(keys.filter(pc.is_valid(answers["refused_at"]).combine_chunks()).to_pylist())
+    refused_before = pc.is_in(keys, value_set=pa.array(intake.refused_before, pa.string()))
+    news = np.flatnonzero(pc.or_(answers["explicit"].combine_chunks(), refused_before))
+    for key, row in zip(keys.take(news).to_pylist(), answers.take(news).to_pylist(), strict=True):
         refused_at = row["refused_at"].isoformat() if row["refused_at"] else None
         answer = {columns.CONSENT: row[columns.CONSENT], "source": _SOURCE, "refused_at": refused_at}
         yield Update(CONSENT, key, answer, row["moment"])
 
 
-def _traits(found: ParsedLines, key: bytes) -> Iterator[Update]:
-    """One update per user: of each trait what was said last, by calls that did not refuse."""
-    keys = pseudonyms(found.users[columns.USER_ID].combine_chunks(), key).to_pylist()
+def _traits(lines: ParsedLines, key: bytes) -> Iterator[Update]:
+    """Yield one update per user: the latest value of each trait, from calls without a refusal."""
+    keys = pseudonyms(lines.users[columns.USER_ID].combine_chunks(), key).to_pylist()
     latest: dict[str, dict[str, tuple[datetime, str]]] = {}
-    everything: dict[str, dict[str, list[tuple[datetime, str]]]] = {}
-    said = (found.users[name].to_pylist() for name in (columns.ATTRIBUTES, columns.OCCURRED_AT, columns.CONSENT))
-    for user, row, moment, agreed in zip(keys, *said, strict=True):
+    history: dict[str, dict[str, list[tuple[datetime, str]]]] = {}
+    values = (lines.users[name].to_pylist() for name in (columns.ATTRIBUTES, columns.OCCURRED_AT, columns.CONSENT))
+    for user, row, moment, agreed in zip(keys, *values, strict=True):
         if agreed is not False:
-            mine = latest.setdefault(user, {})
+            own = latest.setdefault(user, {})
             for name, value in _present(row).items():
-                mine[name] = max(mine.get(name, (NEVER, "")), (_moment(moment), value))
-                everything.setdefault(user, {}).setdefault(name, []).append((_moment(moment), value))
+                own[name] = max(own.get(name, (NEVER, "")), (_or_never(moment), value))
+                history.setdefault(user, {}).setdefault(name, []).append((_or_never(moment), value))
     for user, traits in latest.items():
         if traits:
             changes = [
                 {"name": name, "since": None if at == NEVER else at.isoformat(), "value": value}
-                for name, stated in everything[user].items()
-                for at, value in _starts(stated)
+                for name, stated in history[user].items()
+                for at, value in _changes(stated)
             ]
             yield Update(USER_HISTORY, user, {"changes": changes}, None)
             times = {name: None if at == NEVER else at for name, (at, _) in traits.items()}
             yield Update(TRAITS, user, {name: value for name, (_, value) in traits.items()}, None, times)
 
 
-def _starts(stated: list[tuple[datetime, str]]) -> list[tuple[datetime, str]]:
-    """From when on which value counts; of several at the same time the greatest."""
-    in_time = sorted(dict(sorted(stated)).items())
-    return [one for place, one in enumerate(in_time) if place == 0 or in_time[place - 1][1] != one[1]]
+def _changes(stated: list[tuple[datetime, str]]) -> list[tuple[datetime, str]]:
+    """Return the times at which a value changes; of several values at the same time the greatest counts."""
+    ordered = sorted(dict(sorted(stated)).items())
+    return [entry for place, entry in enumerate(ordered) if place == 0 or ordered[place - 1][1] != entry[1]]
 
 
-def _devices(found: ParsedLines, key: bytes) -> list[Update]:
-    """The last call of a device decides whose it is."""
+def _devices(lines: ParsedLines, key: bytes) -> list[Update]:
+    """Return the owner of each device, by its last call."""
     names = (canonical_schema.ANONYMOUS_ID, columns.USER_ID)
-    devices, owners = (pseudonyms(found.aliases[name].combine_chunks(), key).to_pylist() for name in names)
-    moments = found.aliases[columns.OCCURRED_AT].to_pylist()
-    calls = sorted(zip(devices, owners, moments, strict=True), key=_in_time)
-    last = {device: Update(DEVICE, device, {columns.USER_KEY: owner}, at) for device, owner, at in calls}
+    devices, owners = (pseudonyms(lines.aliases[name].combine_chunks(), key).to_pylist() for name in names)
+    moments = lines.aliases[columns.OCCURRED_AT].to_pylist()
+    ordered = sorted(zip(devices, owners, moments, strict=True), key=_time_and_owner)
+    last = {device: Update(DEVICE, device, {columns.USER_KEY: owner}, at) for device, owner, at in ordered}
     return list(last.values())
 
 
-def _in_time(said: tuple[str, str, datetime | None]) -> tuple[datetime, str]:
-    """Sorts what was said of devices by its time, the undated first; of the same time the greater owner is the last."""
-    return _moment(said[2]), said[1]
+def _time_and_owner(entry: tuple[str, str, datetime | None]) -> tuple[datetime, str]:
+    """Return the sort key of a device's owner: undated calls come first, and the greater owner is the last."""
+    return _or_never(entry[2]), entry[1]
 
 
-def _moment(said_at: datetime | None) -> datetime:
-    return said_at or NEVER
+def _or_never(moment: datetime | None) -> datetime:
+    return moment or NEVER

@@ -1,7 +1,7 @@
-"""Dismisses rows in quarantine that nobody will correct, with a reason."""
+"""Dismisses quarantined rows that will not be corrected, with a reason."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from sqlalchemy import Engine, func, insert, select, update
 
@@ -13,13 +13,21 @@ from models.primitives.recorded_reasons import reason_fault
 DISMISSED = "dismissed"
 
 
+class Dismissal(TypedDict):
+    """How many rows of a batch were dismissed, and how many still wait."""
+
+    batch_id: str
+    dismissed: int
+    waiting: int
+
+
 def dismiss(
     engine: Engine, batch_id: str, actor: str, reason: str, rule: str | None = None, rows: Sequence[int] = ()
-) -> dict[str, Any]:
-    """Let rows of a batch wait no more: all, those that broke a rule, or single ones; returns how many.
+) -> Dismissal:
+    """Dismiss rows of a batch: all, those that break a rule, or single ones; returns how many.
 
-    `rows` are numbered from 1, as `quarantine show` numbers them. They stay in the table with the outcome `dismissed`,
-    so that they do not wait again when they come again.
+    `rows` are numbered from 1, as in `quarantine show`. They stay in the table with the outcome `dismissed`, so that
+    they do not wait again when they are ingested again.
     """
     if fault := reason_fault(reason, "the rows are dismissed", "orders of a test shop"):
         raise TailorbirdError(fault)
@@ -33,10 +41,10 @@ def dismiss(
             raise TailorbirdError(f"There is no batch {batch_id!r}; `tailorbird quarantine list` lists them.")
         closed = {"replayed_at": func.now(), "outcome": DISMISSED}
         count = connection.execute(update(quarantine).where(*chosen).values(closed)).rowcount
-        left = select(func.count()).where(entry.batch_id == batch_id, entry.replayed_at.is_(None))
-        waiting = int(connection.execute(left).scalar_one())
+        remaining = select(func.count()).where(entry.batch_id == batch_id, entry.replayed_at.is_(None))
+        waiting = int(connection.execute(remaining).scalar_one())
         if count:
             detail = {"rows": count, "rule": rule, "row_numbers": list(rows)}
-            said = {"action": "dismiss", "subject": batch_id, "actor": actor, "reason": reason, "detail": detail}
-            connection.execute(insert(audit_log).values(said))
+            record = {"action": "dismiss", "subject": batch_id, "actor": actor, "reason": reason, "detail": detail}
+            connection.execute(insert(audit_log).values(record))
     return {"batch_id": batch_id, "dismissed": count, "waiting": waiting}

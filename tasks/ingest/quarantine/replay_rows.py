@@ -1,8 +1,8 @@
-"""Gives quarantined events another try, after a rule, the mapping or the catalogue was mended."""
+"""Replays quarantined events after a change of a rule, the mapping or the catalogue."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,60 +23,70 @@ from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS
 from models.ingest.tabular.values import translated
 from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_sql import query, texts
+from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.events.chunk_writer import LATE, Intake
-from tasks.ingest.events.event_batch import told
+from tasks.ingest.events.event_batch import ledger_entry
 from tasks.ingest.events.open_intake import open_intake
+from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo import events as undo_events
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
 from tasks.orchestration.defects import without_values
+from tasks.quality.chunk_profile import with_counts
 from tasks.sources.mapping_files import read
 
 _TABLES: Final = {"items": ingest_items, "users": ingest_users}
-_READ: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
+_PARSERS: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
     EVENTS.field(columns.OCCURRED_AT).type: datetime.fromisoformat,
     pa.float64(): float,
 }
-"""How to read what JSON holds as text: a time, or an infinite number."""
+"""Parsers of values that JSON holds as texts: times, and infinite numbers."""
+
+
+class QuarantinedRow(NamedTuple):
+    """A row in quarantine, by its number in the file."""
+
+    number: int
+    payload: JsonObject
 
 
 def _schema() -> pa.Schema:
-    """A canonical event as it waits in quarantine: under its user's key, with its marks and its number."""
+    """Return the columns of a quarantined event: with its user's key, its marks and its number."""
     kinds = {field.name: field.type for field in EVENTS} | {columns.USER_KEY: pa.string()}
-    kept = [(name, kinds[name]) for name in (*PAYLOAD_COLUMNS, columns.CONSENT, columns.RECEIVED_AT)]
+    stored = [(name, kinds[name]) for name in (*PAYLOAD_COLUMNS, columns.CONSENT, columns.RECEIVED_AT)]
     marks = [(name, pa.bool_()) for name in MARKS]
-    return pa.schema([*kept, *marks, (KEYS, pa.string()), (CELLS, pa.list_(CELL)), (columns.ROW, pa.int64())])
+    return pa.schema([*stored, *marks, (KEYS, pa.string()), (CELLS, pa.list_(CELL)), (columns.ROW, pa.int64())])
 
 
 def _waiting(connection: Connection, batch_id: str) -> pa.Table:
-    """The events of a batch that wait; unreadable lines stay, since only where they are was kept."""
-    mine = (quarantine.c.batch_id == batch_id, quarantine.c.replayed_at.is_(None))
-    found = connection.execute(select(quarantine.c.row_number, quarantine.c.payload).where(*mine)).all()
-    return quarantined_events((number, payload) for number, payload in found if columns.PAYLOAD_HASH in payload)
+    """Return the quarantined events of a batch, without unreadable lines, whose text is not stored."""
+    waiting = (quarantine.c.batch_id == batch_id, quarantine.c.replayed_at.is_(None))
+    rows = connection.execute(select(quarantine.c.row_number, quarantine.c.payload).where(*waiting))
+    return quarantined_events(QuarantinedRow(*row) for row in rows if columns.PAYLOAD_HASH in row.payload)
 
 
-def quarantined_events(payloads: Iterable[tuple[int, dict[str, Any]]]) -> pa.Table:
-    """Quarantined events as a table, in order of their numbers."""
-    rows = [dict.fromkeys(MARKS, False) | _unread(payload) | {columns.ROW: number} for number, payload in payloads]
+def quarantined_events(quarantined: Iterable[QuarantinedRow]) -> pa.Table:
+    """Return quarantined events as a table, in order of their numbers."""
+    rows = [dict.fromkeys(MARKS, False) | _with_keys(row.payload) | {columns.ROW: row.number} for row in quarantined]
     schema = _schema()
-    read = {field.name: _READ[field.type] for field in schema if field.type in _READ}
+    parsers = {field.name: _PARSERS[field.type] for field in schema if field.type in _PARSERS}
     for row in rows:
-        row |= {name: said(row[name]) for name, said in read.items() if row.get(name) is not None}
+        row |= {name: parse(row[name]) for name, parse in parsers.items() if row.get(name) is not None}
     return pa.Table.from_pylist(rows, schema).sort_by(columns.ROW)
 
 
-def _unread(payload: dict[str, Any]) -> dict[str, Any]:
-    """A payload with the names of its unreadable cells: what was not read then is not read by a replay."""
+def _with_keys(payload: JsonObject) -> JsonObject:
+    """Return a payload with the keys of its unreadable cells, which a replay cannot read, either."""
     cells = payload.get(CELLS)
     return payload | {KEYS: f"|{'|'.join(cell['key'] for cell in cells)}|"} if cells else payload
 
 
-def _mended(rows: pa.Table, mapping: SourceMapping) -> pa.Table:
-    """The events as the mapping reads them now."""
+def _reread(rows: pa.Table, mapping: SourceMapping) -> pa.Table:
+    """Return the events as the current mapping reads them."""
     part = mapping.events if isinstance(mapping, Mapping) else None
     if part is not None and part.event_types:
         place = rows.schema.get_field_index(columns.EVENT_TYPE)
@@ -87,36 +97,34 @@ def _mended(rows: pa.Table, mapping: SourceMapping) -> pa.Table:
     return add_fingerprints(rows)
 
 
-def _batch(installation: Installation, batch_id: str) -> dict[str, Any]:
+def _batch(installation: Installation, batch_id: str) -> ledger.Batch:
     with installation.engine.connect() as connection:
-        mine = ingest_batches.c.batch_id == batch_id
-        row = connection.execute(select(ingest_batches).where(mine)).mappings().first()
-    if row is None or row["status"] != ledger.COMMITTED:
+        row = connection.execute(select(ingest_batches).where(ingest_batches.c.batch_id == batch_id)).first()
+    if row is None or row.status != ledger.COMMITTED:
         raise TailorbirdError(f"There is no ingested batch {batch_id!r}; `tailorbird ledger` lists them.")
-    return dict(row)
+    request: IngestRequest = row.request
+    return ledger.Batch(batch_id, row.dataset, row.source, row.location, row.consent, request)
 
 
-@task(description="Try the quarantined rows of a batch again.")
+@task(description="Replay the quarantined rows of a batch.")
 @without_values
-def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> dict[str, Any]:
-    """Let a batch's quarantined events through that keep the rules now; returns its line in the ledger.
+def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> LedgerEntry:
+    """Accept a batch's quarantined events that keep the rules now; returns its line in the ledger.
 
-    What moves is taken off `quarantined` and added to `accepted` (or to `duplicate`, when the lake has it by now), so
-    the ledger adds up as before. Events of who has withdrawn or is suppressed stay where they are.
+    They move from `quarantined` to `accepted`, or to `duplicate` if the lake has them by now, so the ledger still adds
+    up. Events of users who withdrew or are suppressed stay.
 
-    A table of items or users is read from its file again, by the mapping as it is now: what keeps the rules now comes
-    in as another batch, and resolves the rows of this one.
+    A table of items or users is read from its file again by the current mapping: rows that keep the rules now become
+    another batch, which resolves the rows of this one.
     """
     installation = current()
-    known = _batch(installation, batch_id)
-    asked = known["request"]
-    if known["dataset"] in _TABLES:
-        again = _TABLES[known["dataset"]]
-        return again.fn(asked.get("mapping", known["source"]), known["location"], asked.get("overrides"))
-    mapping = read(asked.get("mapping", known["source"]), asked.get("overrides"))
+    batch = _batch(installation, batch_id)
+    name, overrides = batch.request.get("mapping", batch.source), batch.request.get("overrides")
+    if batch.dataset in _TABLES:
+        return _TABLES[batch.dataset].fn(name, batch.location, overrides)
+    mapping = read(name, overrides)
     if accept_unknown_items:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
-    batch = ledger.Batch(batch_id, known["dataset"], known["source"], known["location"], known["consent"], asked)
     with (
         advisory_locks.locked(installation.engine, batch_id),
         advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
@@ -126,7 +134,7 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> dict
         for other in undoing:
             undo_events.finish(installation, other)
         _replay(open_intake(installation, mapping, batch, confirm))
-    return told(installation, batch_id)
+    return ledger_entry(installation, batch_id)
 
 
 def _replay(intake: Intake) -> None:
@@ -136,29 +144,29 @@ def _replay(intake: Intake) -> None:
         newest = select(func.max(ingest_chunks.c.chunk)).where(ingest_chunks.c.batch_id == batch_id)
         recorded: int = connection.execute(newest).scalar_one()
         refused = consent.answers_of(connection, rows[columns.USER_KEY], batch_id).refused
-    unwelcome = pa.concat_arrays([intake.suppressed, refused])
-    rows = _mended(rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=unwelcome))), intake.mapping)
+    excluded = pa.concat_arrays([intake.suppressed, refused])
+    rows = _reread(rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=excluded))), intake.mapping)
     catalogue = None if intake.mapping.accepts_unknown_items else intake.catalogue
     events = row_triage.annotate(rows, catalogue, intake.now.timestamp())
-    elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=intake.routed).to_numpy()
-    done = row_triage.triage_events(events, intake.rules, np.zeros(len(events), bool), elsewhere, intake.known)
-    passed = rows.filter(pc.invert(pc.is_in(rows[columns.ROW], value_set=_numbers(done.quarantined))))
+    routed = pc.is_in(events[columns.ITEM_ID], value_set=intake.non_merchandise).to_numpy()
+    triaged = row_triage.triage_events(events, intake.rules, np.zeros(len(events), bool), routed, intake.known)
+    passed = rows.filter(pc.invert(pc.is_in(rows[columns.ROW], value_set=_numbers(triaged.quarantined))))
     if not len(passed):
         return
     chunk = max(recorded, installation.lake.committed_chunk(batch_id)) + 1
-    arrived = _arrived(installation, batch_id, passed) if chunk > recorded + 1 else 0
-    # The lake first: cut short here, the next replay finds these events in the lake and counts them as arrived.
-    accepted = intake.for_lake(done.accepted)
+    stored = _already_stored(installation, batch_id, passed) if chunk > recorded + 1 else 0
+    # The lake first: after an interruption here, the next replay finds these events in the lake and counts them.
+    accepted = intake.for_lake(triaged.accepted)
     intake.append(accepted, chunk)
-    counts = done.counts | {"read": 0, "quarantined": -len(passed)}
-    counts |= {"accepted": counts["accepted"] + arrived, "duplicate": counts["duplicate"] - arrived}
+    counts = triaged.counts | {"read": 0, "quarantined": -len(passed)}
+    counts |= {"accepted": counts["accepted"] + stored, "duplicate": counts["duplicate"] - stored}
     with installation.engine.begin() as connection:
-        found = {**counts, LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
-        ledger.record_chunk(connection, batch_id, chunk, counts, found)
-        apply.stage(connection, batch_id, chunk, intake.newly_seen(passed))
+        late = int(pc.sum(accepted[LATE]).as_py() or 0)
+        ledger.record_chunk(connection, batch_id, chunk, counts, with_counts({"late": late}, counts))
+        apply.stage(connection, batch_id, chunk, intake.item_updates(passed))
         apply.apply(connection, batch_id)
-        mine = (quarantine.c.batch_id == batch_id, quarantine.c.row_number.in_(_numbers(passed).to_pylist()))
-        connection.execute(update(quarantine).where(*mine).values(replayed_at=func.now(), outcome="replayed"))
+        replayed = (quarantine.c.batch_id == batch_id, quarantine.c.row_number.in_(_numbers(passed).to_pylist()))
+        connection.execute(update(quarantine).where(*replayed).values(replayed_at=func.now(), outcome="replayed"))
         ledger.close_batch(connection, batch_id, None)
 
 
@@ -166,8 +174,8 @@ def _numbers(rows: pa.Table) -> pa.Array:
     return rows[columns.ROW].combine_chunks()
 
 
-def _arrived(installation: Installation, batch_id: str, rows: pa.Table) -> int:
-    """How many of the rows a replay that was cut short has brought into the lake already."""
+def _already_stored(installation: Installation, batch_id: str, rows: pa.Table) -> int:
+    """Return how many of the rows an interrupted replay has stored in the lake."""
     statement = f"""
         SELECT count(*) AS rows FROM read_parquet({texts(installation.lake.event_files())})
         SEMI JOIN rows USING (event_id) WHERE batch_id = {texts([batch_id])}[1]

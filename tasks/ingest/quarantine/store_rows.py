@@ -1,4 +1,4 @@
-"""Keeps the rows that broke a rule, each content once: a row that waits already is a duplicate, as for good rows."""
+"""Stores rows that break a rule, each content once: a row that is in quarantine already is a duplicate."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -19,11 +19,11 @@ _CONTENT: Final = f"""substring(sha256(convert_to(concat_ws(chr(31), {{source}},
         (payload - ARRAY['file', 'line', 'row', 'offset', '{row_triage.SUGGESTIONS}'])::text),
     CASE WHEN payload ? '{columns.PAYLOAD_HASH}' THEN payload ->> '{CELLS}' END), 'UTF8'))
     FROM 1 FOR 16)"""
-"""SQL: 128 bits of what a row of a source states and which rules it broke, wherever it stands. Users are in it by their
-pseudonyms, lines that cannot be parsed by their own hash."""
+"""SQL: 128 bits of a row's values and the rules that it breaks, wherever it is in a file. Users are represented by
+their pseudonyms, and unreadable lines by their hash."""
 _SUBJECT: Final = f"""substring(sha256(convert_to(coalesce(payload ->> '{columns.EVENT_ID}',
     payload ->> '{columns.ITEM_ID}', payload ->> '{columns.USER_KEY}'), 'UTF8')) FROM 1 FOR 16)"""
-"""SQL: 128 bits of the event, item or user that a row is about."""
+"""SQL: 128 bits of the event, item or user of a row."""
 _STAGED: Final = """
     CREATE TEMP TABLE incoming_rows (place integer, batch_id text, row_number bigint, chunk integer, rule_ids text[],
         payload jsonb) ON COMMIT DROP"""
@@ -48,41 +48,41 @@ _REMADE: Final = f"""
     FROM ingest_batches WHERE ingest_batches.batch_id = quarantine.batch_id"""
 
 
-def store_waiting(
+def store_quarantined(
     connection: Connection, source: str, chunks: Mapping[tuple[str, int], Sequence[pa.Table]]
 ) -> dict[str, int]:
-    """Store rows of chunks with the rules they broke; a repeat of a chunk replaces them. Returns new ones by batch.
+    """Store or replace rows of chunks with the rules that they break; returns the number of new rows by batch.
 
-    The others are equal to a row of the same source that waits or was replayed, or to an earlier one of these. Of each
-    batch there is one chunk, by its number, and the first batch is the earliest.
+    The other rows equal a row of the same source that is in quarantine, or an earlier one of these. Each batch has one
+    chunk, by its number, and the first batch is the earliest.
     """
     for table in (quarantine, quarantine_repeats):
         connection.execute(delete(table).where(tuple_(table.c.batch_id, table.c.chunk).in_(list(chunks))))
-    coming = _incoming(chunks)
-    if not coming:
+    incoming = _incoming(chunks)
+    if not incoming:
         return {}
     connection.execute(text("DROP TABLE IF EXISTS incoming_rows"))
     connection.execute(text(_STAGED))
-    copy_table(connection, "incoming_rows", pa.concat_tables(coming))
+    copy_table(connection, "incoming_rows", pa.concat_tables(incoming))
     return {row["batch_id"]: row["count"] for row in connection.execute(text(_STORED), {"source": source}).mappings()}
 
 
 def _incoming(chunks: Mapping[tuple[str, int], Sequence[pa.Table]]) -> list[pa.Table]:
-    """Return the rows of all chunks as they are staged; those of the same columns are written as JSON at once."""
+    """Return the rows of all chunks for staging; rows with the same columns are converted to JSON together."""
     alike: dict[tuple[tuple[str, pa.DataType], ...], list[tuple[int, str, int, pa.Table]]] = {}
     for place, (chunk, tables) in enumerate(chunks.items()):
         for rows in filter(len, tables):
             alike.setdefault(tuple((one.name, one.type) for one in rows.schema), []).append((place, *chunk, rows))
     staged = []
-    for found in alike.values():
-        *owners, tables = zip(*found, strict=True)
-        kept = row_triage.payloads(pa.concat_tables(tables))
+    for group in alike.values():
+        *owners, tables = zip(*group, strict=True)
+        payloads = row_triage.payloads(pa.concat_tables(tables))
         sizes = [len(rows) for rows in tables]
-        named = dict(zip(("place", columns.BATCH_ID, "chunk"), (np.repeat(one, sizes) for one in owners), strict=True))
-        staged.append(pa.table(named | dict(zip(kept.column_names, kept.columns, strict=True))))
+        ids = dict(zip(("place", columns.BATCH_ID, "chunk"), (np.repeat(one, sizes) for one in owners), strict=True))
+        staged.append(pa.table(ids | dict(zip(payloads.column_names, payloads.columns, strict=True))))
     return staged
 
 
 def remake_content(connection: Connection) -> None:
-    """Work out again what identifies every row: call it after payloads were changed."""
+    """Compute the identifying hashes of every row again, after a change of payloads."""
     connection.execute(text(_REMADE))

@@ -1,11 +1,11 @@
-"""Takes the users in, with those traits that the mapping allows and what they said about consent."""
+"""Ingests users, with the traits that the mapping allows and their answers about consent."""
 
 import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import repeat
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,14 +23,16 @@ from models.ingest.normalisation import Cleaned
 from models.ingest.tabular.config import Mapping
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.entity_updates import attribute_history, consent, last_write_wins
-from tasks.ingest.events.tabular_parts import checked
-from tasks.ingest.reference.reference_file import Reference, ingest_reference
+from tasks.ingest.events.tabular_chunks import validate_file
+from tasks.ingest.ledger_records import LedgerEntry, StatedRow
+from tasks.ingest.reference.reference_file import ReferenceFile, ingest_reference
 from tasks.ingest.reference.table_users import keyed_users
 from tasks.ingest.undo import statements
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
 from tasks.sources import locations
 
+_Answer = tuple[bool, str, datetime | None, datetime | None]
 _ANSWER: Final = "the user's own answer, by the file of users"
 _COLUMNS: Final = (
     *(columns.USER_KEY, columns.ATTRIBUTES, "field_timestamps", columns.BATCH_ID),
@@ -46,16 +48,16 @@ _CHANGES: Final = consent.ANSWERS | {
 
 @task(
     task_run_name=run_names.of_file("ingest users"),
-    description="The users of one file and the traits on the mapping's allow-list, into Postgres.",
+    description="Ingest the users of one file, with the traits that the mapping allows, into PostgreSQL.",
 )
 @without_values
-def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
+def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = None) -> LedgerEntry:
     """Ingest one file of a mapping's users; returns the batch's line in the ledger. Raises BatchRefusedError."""
-    installation, known = current(), table_mapping(mapping, overrides)
-    part, names = part_of(known, "users"), []
+    installation, tables = current(), table_mapping(mapping, overrides)
+    part, names = part_of(tables, "users"), list[pa.Table]()
     with locations.fetched(file, installation.settings.var) as path:
-        checked(path, file, part, highest_quarantined("users", known.limits))
-        batch = batch_of(known, "users", path, file, request_of(mapping, overrides))
+        validate_file(path, file, part, highest_quarantined("users", tables.limits))
+        batch = batch_of(tables, "users", path, file, request_of(mapping, overrides))
 
         def shape(rows: pa.Table) -> Cleaned:
             cleaned, used = keyed_users(rows, part, installation.key)
@@ -63,51 +65,54 @@ def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = Non
             return cleaned
 
         def store(connection: Connection, rows: pa.Table, _stated: pa.Table, batch_id: str) -> None:
-            everybody = pa.concat_tables(names)
-            stored = everybody.filter(pc.is_in(everybody["user_key"], rows["user_key"].combine_chunks()))
+            identities = pa.concat_tables(names)
+            stored = identities.filter(pc.is_in(identities["user_key"], rows["user_key"].combine_chunks()))
             remember(connection, stored, key_version(installation.key))
-            _store(installation, connection, rows, known, batch_id)
+            _store(installation, connection, rows, tables, batch_id)
 
-        return ingest_reference(Reference(installation, known, "users", batch, columns.USER_KEY, shape, store), path)
+        file = ReferenceFile(installation, tables, "users", batch, columns.USER_KEY, shape, store)
+        return ingest_reference(file, path)
 
 
 def _store(installation: Installation, connection: Connection, rows: pa.Table, mapping: Mapping, batch_id: str) -> None:
-    """Traits are replaced: they were told now."""
+    """Store users; their traits count as of now and replace earlier ones."""
     keys, attributes = (rows[name].to_pylist() for name in (columns.USER_KEY, columns.ATTRIBUTES))
     names = rows.schema.field(columns.ATTRIBUTES).type.names
     now = database_now(connection)
-    said_at = json.dumps(last_write_wins.moments(dict.fromkeys(names, now), now))
-    told = zip(keys, map(json.dumps, attributes), repeat(said_at), repeat(batch_id))
-    # What somebody tells with a refusal is not heard, even if an agreement is known that is newer.
-    mute = [(key, "{}", "{}", batch_id) for key in keys]
+    times = json.dumps(last_write_wins.moments(dict.fromkeys(names, now), now))
+    with_traits = zip(keys, map(json.dumps, attributes), repeat(times), repeat(batch_id))
+    # Traits in a row with a refusal are dropped, even if a newer agreement is known.
+    without_traits = [(key, "{}", "{}", batch_id) for key in keys]
     answers = _answers(installation, rows, mapping, now)
-    lines = ((*(bare if said[-1] else row), *said) for row, bare, said in zip(told, mute, answers, strict=True))
-    upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_keep_batch, connection, batch_id))
-    # Of who has refused no trait is kept. Of who was never asked they wait, of no use until the user agrees.
+    rows_and_answers = zip(with_traits, without_traits, answers, strict=True)
+    lines = ((*(bare if answer[-1] else row), *answer) for row, bare, answer in rows_and_answers)
+    upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_record_batch, connection, batch_id))
+    # Users who refused keep no traits. Those of users without an answer are unused until the user agrees.
     consent.withdraw(connection, keys)
 
 
-def restore_users(
-    connection: Connection, rows: Iterable[tuple[str, dict[str, Any], dict[str, str]]], batch_id: str, at: datetime
-) -> None:
-    """Store rows of a table again that a batch stated `at` a time: of each user the key, values and their times."""
+def restore_users(connection: Connection, rows: Iterable[StatedRow], batch_id: str, at: datetime) -> None:
+    """Store rows of a table again that a batch stated at the time `at`."""
     stated = list(rows)
     answers = (columns.CONSENT, "consent_source", columns.CONSENT_AT, "refused_at")
     lines = (
-        (key, json.dumps(said[columns.ATTRIBUTES]), json.dumps(times), batch_id, *map(said.get, answers))
-        for key, said, times in stated
+        (
+            *(row.key, json.dumps(row.values[columns.ATTRIBUTES]), json.dumps(row.times), batch_id),
+            *map(row.values.get, answers),
+        )
+        for row in stated
     )
-    upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_keep_history, connection, at))
-    consent.withdraw(connection, [key for key, _, _ in stated])
+    upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_record_history, connection, at))
+    consent.withdraw(connection, [row.key for row in stated])
 
 
-def _keep_batch(connection: Connection, batch_id: str, staging: str) -> None:
-    _keep_history(connection, None, staging)
-    statements.keep_rows(connection, batch_id, statements.USER_TABLE, columns.USER_KEY, staging)
+def _record_batch(connection: Connection, batch_id: str, staging: str) -> None:
+    _record_history(connection, None, staging)
+    statements.record_rows(connection, batch_id, statements.USER_TABLE, columns.USER_KEY, staging)
 
 
-def _keep_history(connection: Connection, at: datetime | None, staging: str) -> None:
-    """Keep what a table is about to change of users that are known already; it counts from `at`, or now."""
+def _record_history(connection: Connection, at: datetime | None, staging: str) -> None:
+    """Record the changes of known users that a table is about to make; they count from `at`, or now."""
     stated = f"""
         SELECT coming.user_key AS key, value.key AS name, value.value,
             coalesce(CAST(:at AS timestamptz), now()) AS since
@@ -116,19 +121,19 @@ def _keep_history(connection: Connection, at: datetime | None, staging: str) -> 
     attribute_history.record(connection, "user", stated, table=True, dated=False, at=at)
 
 
-def _answers(installation: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[tuple[Any, ...]]:
-    """Of each user the consent, where it comes from, when it was given, and when refused; without a time it was now."""
-    said, moments = (
+def _answers(installation: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[_Answer]:
+    """Yield each user's consent, its source, and the times of the answer and of a refusal; by default now."""
+    consents, moments = (
         rows[name].to_pylist() if name in rows.column_names else [None] * len(rows)
         for name in (columns.CONSENT, columns.CONSENT_AT)
     )
     keys, times = rows[columns.USER_KEY].to_pylist(), [min(moment or now, now) for moment in moments]
-    refusals = [(key, at) for key, answer, at in zip(keys, said, times, strict=True) if answer is False]
-    since = {row["user_key"]: row["agreed_at"] for row in consent.agreed_after(installation, refusals)}
-    for key, answer, at in zip(keys, said, times, strict=True):
+    refusals = [(key, at) for key, answer, at in zip(keys, consents, times, strict=True) if answer is False]
+    agreed_at = {one.user_key: one.agreed_at for one in consent.agreed_after(installation, refusals)}
+    for key, answer, at in zip(keys, consents, times, strict=True):
         if answer is None:
             yield mapping.consent != "opt-in", mapping.consent_note, None, None
-        elif answer or key not in since:
+        elif answer or key not in agreed_at:
             yield answer, _ANSWER, at, None if answer else at
         else:
-            yield True, _ANSWER, since[key], at
+            yield True, _ANSWER, agreed_at[key], at

@@ -1,4 +1,4 @@
-"""Takes rows of items or users apart. Equal rows are kept once: a table of order lines repeats its items endlessly."""
+"""Classifies rows of items or users. Equal rows are kept once, because order lines repeat their items."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -12,14 +12,14 @@ from models.columns import ROW
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT, Choice, chosen
 from models.ingest.tabular.unreadable_cells import CELLS
 from models.primitives.arrow_sql import query
-from tasks.ingest.validation.row_triage import USER_CODE, TriagedRows, quarantined_rows, unsound
+from tasks.ingest.validation.row_triage import USER_CODE, TriagedRows, breaks_rule, quarantined_rows
 
-_APART = (ROW, COPIES, UPDATED_AT)
-"""Columns by which rows may differ and still be equal."""
+_IGNORED = (ROW, COPIES, UPDATED_AT)
+"""Columns in which equal rows may differ."""
 
 
-def condensed(rows: pa.Table, rules: Sequence[RowRule]) -> pa.Table:
-    """Return numbered rows with sound ones that are equal as one: the last, with their `copies` and latest time.
+def condense(rows: pa.Table, rules: Sequence[RowRule]) -> pa.Table:
+    """Return numbered rows with equal good rows merged into the last one, with their `copies` and latest time.
 
     Rows that break a rule stay as they are.
     """
@@ -27,11 +27,11 @@ def condensed(rows: pa.Table, rules: Sequence[RowRule]) -> pa.Table:
         rows = rows.drop_columns([USER_CODE])
     if COPIES not in rows.column_names:
         rows = rows.append_column(COPIES, pa.array([1] * len(rows), pa.int64()))
-    bad = pa.array(unsound(flags(rows, rules)))
+    bad = pa.array(breaks_rule(flags(rows, rules)))
     good = _without_cells(rows.filter(pc.invert(bad)))
-    # DuckDB knows no structure without fields.
+    # DuckDB has no structure without fields.
     plain = [name for name in good.column_names if name != columns.ATTRIBUTES or good.field(name).type.num_fields]
-    same = ", ".join(f'"{name}"' for name in plain if name not in _APART)
+    same = ", ".join(f'"{name}"' for name in plain if name not in _IGNORED)
     latest = f", max({UPDATED_AT}) AS {UPDATED_AT}" if UPDATED_AT in plain else ""
     merged = query(
         f"SELECT {same}, max({ROW}) AS {ROW}, sum({COPIES})::BIGINT AS {COPIES}{latest} FROM good GROUP BY {same}",
@@ -44,7 +44,7 @@ def condensed(rows: pa.Table, rules: Sequence[RowRule]) -> pa.Table:
 
 
 def _without_cells(rows: pa.Table) -> pa.Table:
-    """Drop the unreadable cells of rows that come in: equal rows of two chunks would differ in their suggestions."""
+    """Drop the unreadable cells of good rows: equal rows of two chunks would differ in their suggestions."""
     if CELLS not in rows.column_names:
         return rows
     return rows.set_column(rows.column_names.index(CELLS), CELLS, pa.nulls(len(rows), rows.field(CELLS).type))
@@ -57,19 +57,19 @@ def triage_reference(
     key: str,
     choices: Mapping[str, Choice] = MappingProxyType({}),
 ) -> TriagedRows:
-    """Take condensed rows apart: those that break a rule, and one row for each `key` of the others.
+    """Classify condensed rows: those that break a rule, and one row for each `key` of the others.
 
-    That is the last one, with the values that `choices` name by column. It is `accepted` for the caller to store, and
-    counted as routed: it updates the catalogue or the users.
+    That is the last one, with the values that `choices` select by column. It is `accepted` for the caller to store, and
+    counted as routed, because it updates the catalogue or the users.
     """
-    kept = rows.filter(pc.invert(pc.is_in(rows[key], value_set=suppressed)))
-    broken = flags(kept, rules)
-    bad = unsound(broken)
-    candidates, quarantined = kept.filter(pa.array(~bad)), quarantined_rows(kept, broken, bad)
+    eligible = rows.filter(pc.invert(pc.is_in(rows[key], value_set=suppressed)))
+    violations = flags(eligible, rules)
+    bad = breaks_rule(violations)
+    candidates, quarantined = eligible.filter(pa.array(~bad)), quarantined_rows(eligible, violations, bad)
     accepted = chosen(candidates, key, choices)
     counts = {
         "read": _copies(rows),
-        "suppressed": _copies(rows) - _copies(kept),
+        "suppressed": _copies(rows) - _copies(eligible),
         "routed": len(accepted),
         "quarantined": len(quarantined),
         "duplicate": _copies(candidates) - len(accepted),

@@ -1,4 +1,4 @@
-"""Rows of a table of users, under their pseudonyms."""
+"""Transforms rows of a table of users, with pseudonyms."""
 
 import pyarrow as pa
 
@@ -12,8 +12,8 @@ from tasks.ingest.validation.event_enrichment import pseudonymise
 
 def keyed_users(rows: pa.Table, part: UsersMapping, key: bytes) -> tuple[Cleaned, pa.Table]:
     """Return the users of a chunk of rows by pseudonym, and the raw ids with their pseudonyms."""
-    found = transform.users(rows, part)
-    shaped = found.rows
+    users = transform.users(rows, part)
+    shaped = users.rows
     shaped = shaped.append_column(USER_ID_TOO_LONG, too_long(shaped[columns.USER_ID]))
     keyed, names = pseudonymise(shaped, key)
-    return found._replace(rows=keyed), names
+    return users._replace(rows=keyed), names

@@ -1,9 +1,9 @@
-"""Chooses the batches to undo, and refuses those that cannot be."""
+"""Chooses the batches to undo, and refuses batches that cannot be undone."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 
 from infra.database.schema.ledger_schema import ingest_applications
 from infra.database.schema.schema import ingest_batches
@@ -25,32 +25,32 @@ def choose(connection: Connection, batches: Sequence[str], source: str | None) -
     if bool(batches) == bool(source):
         raise TailorbirdError("Name the batches to undo, or one --source; `tailorbird ledger` lists both.")
     rows = _rows(connection, list(batches), source)
-    found = {row["batch_id"]: row for row in rows}
+    row_of = {row["batch_id"]: row for row in rows}
     for name in batches:
-        if name not in found:
+        if name not in row_of:
             raise TailorbirdError(f"There is no batch {name!r}; `tailorbird ledger` lists them.")
-        if found[name]["status"] in _REASONS:
+        if row_of[name]["status"] in _REASONS:
             raise TailorbirdError(
-                f"Batch {name} ({file_name(found[name]['location'])}) {_REASONS[found[name]['status']]}. "
+                f"Batch {name} ({file_name(row_of[name]['location'])}) {_REASONS[row_of[name]['status']]}. "
                 f"`tailorbird ledger {name}` shows it."
             )
-    chosen = [name for name, row in found.items() if row["status"] not in _REASONS]
+    chosen = [name for name, row in row_of.items() if row["status"] not in _REASONS]
     if not chosen:
         raise TailorbirdError(f"The source {source!r} has no batch to undo; `tailorbird ledger` lists all batches.")
     _refuse_old(connection, chosen)
     return chosen
 
 
-def _rows(connection: Connection, batches: list[str], source: str | None) -> list[Any]:
+def _rows(connection: Connection, batches: list[str], source: str | None) -> list[RowMapping]:
     entry = ingest_batches.c
-    mine = entry.source == source if source else entry.batch_id.in_(batches)
+    chosen = entry.source == source if source else entry.batch_id.in_(batches)
     newest = entry.finished_at.desc().nulls_first()
-    rows = select(entry.batch_id, entry.status, entry.location).where(mine).order_by(newest, entry.batch_id.desc())
+    rows = select(entry.batch_id, entry.status, entry.location).where(chosen).order_by(newest, entry.batch_id.desc())
     return list(connection.execute(rows).mappings())
 
 
 def _refuse_old(connection: Connection, batches: list[str]) -> None:
-    """Refuse batches of which is not known what they replaced."""
+    """Refuse batches of earlier versions, which did not store the values that they replaced."""
     entry = ingest_applications.c
     old = select(entry.batch_id).where(entry.batch_id.in_(batches), entry.repeats == 0).limit(1)
     name = connection.execute(old).scalar()

@@ -1,35 +1,38 @@
-"""Removes what a batch stated of items, users and devices: what all other batches stated of them is applied again.
+"""Removes a batch's statements about items, users and devices, and applies those of all other batches again.
 
-A refusal stays. Otherwise an undo would let a user be shown recommendations who has asked for none.
+A refusal stays. Otherwise an undo would show recommendations to a user who refused them.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, text
 
 from infra.database.bulk_copy import copy_table
 from infra.installation import Installation
 from models import columns
 from models.ingest.tabular.attribute_statements import MOMENT
 from tasks.ingest.entity_updates import apply, consent
+from tasks.ingest.ledger_records import StatedRow
 from tasks.ingest.reference.ingest_items import restore_items
 from tasks.ingest.reference.ingest_users import restore_users
 from tasks.ingest.undo import statements
 
-_MINE: Final = """
+_STATED_KEYS: Final = """
     SELECT DISTINCT key FROM ingest_statements JOIN ingest_applications USING (application_id)
     WHERE batch_id = :batch_id AND """
 _ITEM, _DEVICE = "kind LIKE 'item%'", "kind = 'device'"
 _USER: Final = f"NOT {_ITEM} AND NOT {_DEVICE}"
 _AFFECTED: Final = {
-    "affected_items": f"{_MINE} {_ITEM} UNION SELECT item_id FROM items WHERE batch_id = :batch_id",
+    "affected_items": f"{_STATED_KEYS} {_ITEM} UNION SELECT item_id FROM items WHERE batch_id = :batch_id",
     "affected_users": f"""
-        {_MINE} {_USER} UNION SELECT user_key FROM users WHERE batch_id = :batch_id UNION SELECT key FROM lake_users
+        {_STATED_KEYS} {_USER} UNION SELECT user_key FROM users WHERE batch_id = :batch_id
+        UNION SELECT key FROM lake_users
         UNION SELECT key FROM ingest_statements WHERE payload ? 'agreed_by_event'""",
     "affected_devices": f"""
-        {_MINE} {_DEVICE} UNION SELECT key FROM ingest_statements WHERE {_DEVICE}
+        {_STATED_KEYS} {_DEVICE} UNION SELECT key FROM ingest_statements WHERE {_DEVICE}
             AND payload ->> 'user_key' IN (SELECT key FROM affected_users)""",
 }
 _TABLES: Final = (
@@ -65,12 +68,12 @@ _APPLICATIONS: Final = """
         CASE WHEN repeats > 0 THEN repeats ELSE application_id END AS source,
         EXISTS (SELECT FROM introductions WHERE introductions.batch_id = entry.batch_id) AS introduces
     FROM ingest_applications AS entry ORDER BY application_id"""
-_FORGIVEN: Final = """
+_OVERRIDDEN_REFUSALS: Final = """
     SELECT application_id, chunk, kind, key, (payload ->> 'refused_at')::timestamptz AS refused_at
     FROM ingest_statements WHERE (kind = 'consent' AND payload ? 'agreed_by_event'
         OR kind = 'user_table' AND payload -> 'consent' = 'true' AND payload ->> 'refused_at' IS NOT NULL)
         AND key IN (SELECT key FROM affected_users)"""
-_TAKEN_BACK: Final = """
+_RESTORE_REFUSAL: Final = """
     UPDATE ingest_statements SET observed_at = CASE WHEN kind = 'consent' THEN :refused_at END,
         payload = payload - 'agreed_by_event' || '{"consent": false}'
             || CASE WHEN kind = 'user_table' THEN jsonb_build_object('consent_at', payload -> 'refused_at')
@@ -78,28 +81,28 @@ _TAKEN_BACK: Final = """
     WHERE application_id = :application_id AND chunk = :chunk AND kind = :kind AND key = :key"""
 _INTRODUCED: Final = """
     INSERT INTO users (user_key, attributes, consent, consent_source, batch_id)
-    SELECT named.user_key, '{}', true, batch.consent, batch.batch_id FROM (
+    SELECT person.user_key, '{}', true, batch.consent, batch.batch_id FROM (
         SELECT user_key FROM introductions WHERE batch_id = :batch_id
         UNION SELECT key FROM relevant_statements WHERE application_id = :source AND kind = 'person'
-    ) AS named, ingest_batches AS batch WHERE batch.batch_id = :batch_id ON CONFLICT DO NOTHING"""
+    ) AS person, ingest_batches AS batch WHERE batch.batch_id = :batch_id ON CONFLICT DO NOTHING"""
 _STAGED: Final = f"""
     INSERT INTO ingest_updates (batch_id, chunk, kind, key, payload, field_timestamps, observed_at)
     SELECT :batch_id, chunk, kind, key, payload - ARRAY['kept', 'agreed_by_event'], field_timestamps, observed_at
     FROM relevant_statements WHERE application_id = :source
         AND kind NOT IN ('person', 'item_table', 'item_stated', '{statements.USER_TABLE}')"""
-# Histories from before statements were kept are no statements: what they leave out says since when a value counts.
+# Histories from before statements were stored are not statements: they lack the times from which values count.
 _HISTORIES: Final = tuple(
     f"""
-    INSERT INTO {whose}_history ({key}, name, since, value)
+    INSERT INTO {entity}_history ({key}, name, since, value)
     SELECT key, change ->> 'name', (change ->> 'since')::timestamptz, change ->> 'value'
     FROM relevant_statements CROSS JOIN LATERAL jsonb_array_elements(payload -> 'changes') AS change
-    WHERE application_id = :source AND kind = '{whose}_history'"""
-    for whose, key in (("item", "item_id"), ("user", "user_key"))
+    WHERE application_id = :source AND kind = '{entity}_history'"""
+    for entity, key in (("item", "item_id"), ("user", "user_key"))
 )
 _ROWS: Final = (
     "SELECT key, payload, field_timestamps FROM relevant_statements WHERE application_id = :source AND kind = :kind"
 )
-_NAMELESS: Final = """
+_REMOVE_IDENTITIES: Final = """
     DELETE FROM identity.users WHERE user_key IN (SELECT key FROM affected_users)
         AND user_key NOT IN (SELECT user_key FROM introductions)
         AND user_key NOT IN (SELECT key FROM relevant_statements WHERE kind IN ('person', 'user_table')
@@ -107,7 +110,7 @@ _NAMELESS: Final = """
 
 
 class Changes(NamedTuple):
-    """How many items and users an undo removes, and of how many it brings earlier values back."""
+    """How many items and users an undo removes, and how many get earlier values back."""
 
     items_removed: int
     items_changed: int
@@ -123,7 +126,7 @@ def remove(
     lake_users: pa.Table,
     introductions: Callable[[pa.Table], pa.Table],
 ) -> Changes:
-    """Remove a batch's statements and apply those of all others about the same items, users and devices again.
+    """Remove a batch's statements, and apply those of other batches about the same items, users and devices again.
 
     `lake_users` are the users of the batch's events; `introductions` finds which other batches have events of users.
     """
@@ -150,7 +153,7 @@ def remove(
     run(_RELEVANT)
     run("ANALYZE relevant_statements")
     _apply_again(connection)
-    run(_NAMELESS)
+    run(_REMOVE_IDENTITIES)
     changes = Changes(
         *_compared(connection, "items", "item_id"),
         *_compared(connection, "users", "user_key"),
@@ -175,47 +178,49 @@ def _runner(connection: Connection, batch_id: str) -> Callable[[str], Any]:
 
 
 def _withdraw_agreements(installation: Installation, connection: Connection, batch_id: str) -> None:
-    """Let refusals count again that only an event of the batch answered with a later agreement."""
-    forgiven = connection.execute(text(_FORGIVEN)).mappings().all()
-    refusals = [(row["key"], row["refused_at"]) for row in forgiven]
-    still = {(row["user_key"], row["observed_at"]) for row in consent.agreed_after(installation, refusals, batch_id)}
-    for row in forgiven:
-        if (row["key"], row["refused_at"]) not in still:
-            connection.execute(text(_TAKEN_BACK), dict(row))
+    """Restore refusals that only an event of the batch overrode with a later agreement."""
+    overridden = connection.execute(text(_OVERRIDDEN_REFUSALS)).mappings().all()
+    refusals = [(row["key"], row["refused_at"]) for row in overridden]
+    agreements = consent.agreed_after(installation, refusals, batch_id)
+    confirmed = {(agreement.user_key, agreement.refused_at) for agreement in agreements}
+    for row in overridden:
+        if (row["key"], row["refused_at"]) not in confirmed:
+            connection.execute(text(_RESTORE_REFUSAL), dict(row))
 
 
 def _apply_again(connection: Connection) -> None:
-    """Apply what is left of the statements, in the order and as of the times at which they were applied first."""
+    """Apply the remaining statements again, in their first order and as of their first times."""
     applied = connection.execute(text("SELECT DISTINCT application_id FROM relevant_statements")).scalars()
-    filled = set(applied)
+    with_statements = set(applied)
     for entry in connection.execute(text(_APPLICATIONS)).mappings().all():
-        if entry["source"] not in filled and not entry["introduces"]:
+        if entry["source"] not in with_statements and not entry["introduces"]:
             continue
-        where = {"batch_id": entry["batch_id"], "source": entry["source"]}
-        if entry["repeats"] == 0:  # values from before statements were kept: an introduction must not change a consent
+        parameters = {"batch_id": entry["batch_id"], "source": entry["source"]}
+        # Values from before statements were stored come first: an introduction must not change a consent.
+        if entry["repeats"] == 0:
             _restore(connection, entry, None)
             for statement in _HISTORIES:
-                connection.execute(text(statement), where)
-        connection.execute(text(_INTRODUCED), where)
-        if entry["source"] in filled:
-            connection.execute(text(_STAGED), where)
+                connection.execute(text(statement), parameters)
+        connection.execute(text(_INTRODUCED), parameters)
+        if entry["source"] in with_statements:
+            connection.execute(text(_STAGED), parameters)
             apply.apply_staged(connection, entry["batch_id"], entry["applied_at"])
-        if entry["source"] in filled and entry["repeats"] != 0:
+        if entry["source"] in with_statements and entry["repeats"] != 0:
             _restore(connection, entry, entry["applied_at"] if entry["repeats"] else None)
 
 
-def _restore(connection: Connection, entry: Any, again: Any) -> None:
+def _restore(connection: Connection, entry: RowMapping, again: datetime | None) -> None:
     """Store the rows of tables again, in one application."""
     at, batch_id = entry["applied_at"], entry["batch_id"]
 
-    def rows(kind: str) -> list[tuple[str, dict[str, Any], dict[str, str]]]:
-        found = connection.execute(text(_ROWS), {"source": entry["source"], "kind": kind}).all()
-        return [(key, said, statements.times_at(times, again)) for key, said, times in found]
+    def rows(kind: str) -> list[StatedRow]:
+        stored = connection.execute(text(_ROWS), {"source": entry["source"], "kind": kind}).tuples()
+        return [StatedRow(key, values, statements.times_at(times, again)) for key, values, times in stored]
 
     stated = [
         {"item_id": key, "name": change["name"], "value": change["value"], MOMENT: change["since"]}
-        for key, said, _ in rows(statements.ITEM_STATED)
-        for change in said["changes"]
+        for key, values, _ in rows(statements.ITEM_STATED)
+        for change in values["changes"]
     ]
     names = ("item_id", "name", "value", MOMENT)
     table = pa.table({name: pa.array([row[name] for row in stated], pa.string()) for name in names})
@@ -226,13 +231,13 @@ def _restore(connection: Connection, entry: Any, again: Any) -> None:
 
 
 def _compared(connection: Connection, table: str, key: str) -> tuple[int, int]:
-    """Return how many rows are gone, and how many have other values than before."""
+    """Return how many rows are removed, and how many have other values than before."""
     values = "to_jsonb({}) - ARRAY['batch_id', 'consent_source', 'field_timestamps']"
-    found = connection.execute(
+    counts = connection.execute(
         text(f"""
         SELECT count(*) FILTER (WHERE later.{key} IS NULL),
             count(*) FILTER (WHERE {values.format("later")} <> {values.format("earlier")})
         FROM before_{table} AS earlier LEFT JOIN {table} AS later USING ({key})""")
     )
-    gone, changed = found.one()
+    gone, changed = counts.one()
     return int(gone), int(changed)

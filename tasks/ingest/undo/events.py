@@ -1,7 +1,7 @@
-"""Removes the events of a batch from the lake. Events that other batches repeated become theirs."""
+"""Removes the events of a batch from the lake. Repeated events move to the batches that repeat them."""
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final, NamedTuple, TypedDict
 
 import pyarrow as pa
 from sqlalchemy import Connection, func, select, text
@@ -13,10 +13,11 @@ from models import columns
 from models.primitives.arrow_sql import connected, literal, query, texts
 from tasks.ingest import ledger
 from tasks.ingest.undo.repeated_events import REPEATED_COLUMNS, read_repeats
+from tasks.quality.chunk_profile import with_counts
 
 UNDO: Final = "undo"
 APPLIED: Final = "applied_at"
-"""Since when an undone batch counted, in the record of its undo."""
+"""The key of an undo's record for the time from which the batch counted."""
 _HOLDER: Final = "holder"
 _LAKE: Final = f"read_parquet({{files}}, union_by_name = true, hive_types = {{'{columns.MONTH}': VARCHAR}})"
 _MOVED: Final = pa.schema(
@@ -28,11 +29,11 @@ _MOVED: Final = pa.schema(
     ]
 )
 _FIRST_HELD: Final = f"""
-    SELECT mine.{columns.EVENT_ID}, any_value(mine.{columns.USER_KEY}) AS {columns.USER_KEY}, {{holder}} AS {_HOLDER},
+    SELECT own.{columns.EVENT_ID}, any_value(own.{columns.USER_KEY}) AS {columns.USER_KEY}, {{holder}} AS {_HOLDER},
         {", ".join(f"arg_min(repeated.{name}, row_number) AS {name}" for name in REPEATED_COLUMNS[1:])}
-    FROM (SELECT *, row_number() OVER () AS row_number FROM repeated) AS repeated JOIN mine USING ({columns.EVENT_ID})
+    FROM (SELECT *, row_number() OVER () AS row_number FROM repeated) AS repeated JOIN own USING ({columns.EVENT_ID})
     ANTI JOIN moved USING ({columns.EVENT_ID}) GROUP BY 1"""
-# Rows of quarantine that another batch repeats wait there from now on.
+# Quarantined rows that another batch repeats move to that batch.
 _ROWS_MOVED: Final = """
     WITH repeated AS (
         SELECT DISTINCT ON (entry.content) entry.content, other.batch_id, other.row_number, other.chunk
@@ -52,8 +53,34 @@ _REOPENED: Final = """
     WHERE resolved_by = :batch_id"""
 
 
+class UndoDetail(TypedDict, total=False):
+    """The counts of an undo, as the audit log stores them."""
+
+    events_removed: int
+    events_kept: int
+    quarantined_removed: int
+    items_removed: int
+    items_changed: int
+    users_removed: int
+    users_changed: int
+    refusals_kept: int
+    moved: dict[str, int]
+    """Events that moved to other batches, by batch."""
+    applied_at: str | None
+    """The time from which the batch counted."""
+
+
+class UndoRecord(NamedTuple):
+    """An undo in the audit log."""
+
+    entry_id: int
+    actor: str
+    reason: str
+    detail: UndoDetail
+
+
 def users_of(installation: Installation, batch_id: str) -> pa.Table:
-    """Return the users that a batch's events in the lake name."""
+    """Return the users of a batch's events in the lake."""
     return _lake(installation, f"SELECT DISTINCT {columns.USER_KEY} FROM {{lake}} WHERE batch_id = {literal(batch_id)}")
 
 
@@ -66,55 +93,58 @@ def introductions(installation: Installation, keys: pa.Table, gone: Collection[s
 
 
 def count(installation: Installation, batch_id: str) -> int:
-    """Return how many events of a batch the lake holds."""
-    found = _lake(installation, f"SELECT count(*) AS rows FROM {{lake}} WHERE batch_id = {literal(batch_id)}", ["rows"])
-    return int(found["rows"][0].as_py()) if len(found) else 0
+    """Return how many events of a batch the lake has."""
+    counts = _lake(
+        installation, f"SELECT count(*) AS rows FROM {{lake}} WHERE batch_id = {literal(batch_id)}", ["rows"]
+    )
+    return int(counts["rows"][0].as_py()) if len(counts) else 0
 
 
 def repeated_elsewhere(
     installation: Installation, connection: Connection, batch_id: str, gone: Collection[str]
 ) -> pa.Table:
-    """Return the events of a batch that others repeated, with the first of those others as their `holder`."""
+    """Return the events of a batch that others repeat, with the first of those batches as their `holder`."""
     moved, others = _MOVED.empty_table(), _repeating(connection, gone)
     if not others:
         return moved
     names = f"{columns.EVENT_ID}, {columns.USER_KEY}"
-    mine = _lake(installation, f"SELECT {names} FROM {{lake}} WHERE batch_id = {literal(batch_id)}", names.split(", "))
+    own = _lake(installation, f"SELECT {names} FROM {{lake}} WHERE batch_id = {literal(batch_id)}", names.split(", "))
     with connected() as run:
-        for other in others if len(mine) else ():
+        for other in others if len(own) else ():
             for _, repeated in read_repeats(connection, other):
                 statement = _FIRST_HELD.format(holder=literal(other))
-                found = run(statement, mine=mine, moved=moved, repeated=repeated)
-                moved = pa.concat_tables([moved, found.select(_MOVED.names).cast(_MOVED)])
+                held = run(statement, own=own, moved=moved, repeated=repeated)
+                moved = pa.concat_tables([moved, held.select(_MOVED.names).cast(_MOVED)])
     return moved
 
 
-def latest_undo(connection: Connection, batch_id: str) -> Any:
-    """Return the record of the last undo of a batch; None if it never was undone."""
-    mine = (audit_log.c.action == UNDO, audit_log.c.subject == batch_id)
-    log = select(audit_log).where(*mine).order_by(audit_log.c.entry_id.desc()).limit(1)
-    return connection.execute(log).mappings().first()
+def latest_undo(connection: Connection, batch_id: str) -> UndoRecord | None:
+    """Return the record of the last undo of a batch; None if it was never undone."""
+    undos = (audit_log.c.action == UNDO, audit_log.c.subject == batch_id)
+    log = select(audit_log).where(*undos).order_by(audit_log.c.entry_id.desc()).limit(1)
+    row = connection.execute(log).first()
+    return UndoRecord(row.entry_id, row.actor, row.reason, row.detail) if row else None
 
 
-def detail_of(undo: Any) -> str:
-    """Return the remark of the ledger on an undone batch."""
-    return f"Undone by {undo['actor']}: {undo['reason']}. The same file can be ingested again."
+def detail_of(undo: UndoRecord) -> str:
+    """Return the ledger's remark on an undone batch."""
+    return f"Undone by {undo.actor}: {undo.reason}. The same file can be ingested again."
 
 
 def finish(installation: Installation, batch_id: str) -> None:
-    """Remove the events of a batch that counts no more, and close its line in the ledger.
+    """Remove the events of a batch that no longer counts, and close its line in the ledger.
 
-    Call it under the lock of the lake's events. Stopped at any moment, it goes on where it stopped.
+    Call it under the lock of the lake's events. After an interruption it continues where it stopped.
     """
     with installation.engine.connect() as connection:
         entry = latest_undo(connection, batch_id)
         assert entry is not None
         moved = repeated_elsewhere(installation, connection, batch_id, {batch_id})
         sources = dict(connection.execute(select(ingest_batches.c.batch_id, ingest_batches.c.source)).all())
-    for number, holder in enumerate(sorted(entry["detail"]["moved"])):
-        theirs = moved.filter(pa.compute.equal(moved[_HOLDER], holder))
-        if len(theirs):
-            _append(installation, batch_id, holder, sources[holder], theirs, f"undo {entry['entry_id']}", number)
+    for number, holder in enumerate(sorted(entry.detail["moved"])):
+        events = moved.filter(pa.compute.equal(moved[_HOLDER], holder))
+        if len(events):
+            _append(installation, batch_id, holder, sources[holder], events, f"undo {entry.entry_id}", number)
     installation.lake.remove_batch(batch_id)
     with installation.engine.begin() as connection:
         _close(connection, batch_id, entry)
@@ -123,7 +153,7 @@ def finish(installation: Installation, batch_id: str) -> None:
 def _append(
     installation: Installation, batch_id: str, holder: str, source: str, moved: pa.Table, mark: str, number: int
 ) -> None:
-    """Store events once more as those of another batch, once; the rows that they replace count no more."""
+    """Store events again as those of another batch, once; the replaced rows no longer count."""
     changed = {columns.BATCH_ID: literal(holder), columns.SOURCE: literal(source)}
     changed |= {name: f"moved.{name}" for name in REPEATED_COLUMNS[1:]}
     replaced = ", ".join(f"{value} AS {name}" for name, value in changed.items())
@@ -137,24 +167,25 @@ def _append(
     installation.lake.append_events(rows.select(schema.names).cast(schema), mark, number)
 
 
-def _close(connection: Connection, batch_id: str, entry: Any) -> None:
-    """Let the ledger know: rows that other batches repeated are theirs, and nothing is left of this one."""
-    found = connection.execute(text(_ROWS_MOVED), {"batch_id": batch_id})
-    waiting: dict[str, int] = dict(map(tuple, found))
-    moved: dict[str, int] = entry["detail"]["moved"]
+def _close(connection: Connection, batch_id: str, undo: UndoRecord) -> None:
+    """Move repeated rows to other batches in the ledger, and close the line of this batch."""
+    rows_moved = connection.execute(text(_ROWS_MOVED), {"batch_id": batch_id})
+    waiting: dict[str, int] = dict(map(tuple, rows_moved))
+    moved = undo.detail["moved"]
     for other in sorted({*waiting, *moved}):
         accepted, quarantined = moved.get(other, 0), waiting.get(other, 0)
         counts = dict.fromkeys(LEDGER, 0) | {"accepted": accepted, "quarantined": quarantined}
         counts["duplicate"] = -accepted - quarantined
-        ledger.record_chunk(connection, other, ledger.recorded(connection, other) + 1, counts, counts)
+        number = ledger.last_recorded_chunk(connection, other) + 1
+        ledger.record_chunk(connection, other, number, counts, with_counts({}, counts))
         ledger.close_batch(connection, other, None, new=False)  # the lake had these events before
-    ledger.forget_chunks(connection, batch_id)
+    ledger.delete_chunks(connection, batch_id)
     connection.execute(text(_REOPENED), {"batch_id": batch_id})
-    ledger.set_status(connection, batch_id, ledger.UNDONE, detail_of(entry))
+    ledger.set_status(connection, batch_id, ledger.UNDONE, detail_of(undo))
 
 
 def _repeating(connection: Connection, gone: Collection[str]) -> list[str]:
-    """Return the committed batches that repeated events, in the order in which they came in."""
+    """Return the committed batches that repeat events, in the order of their ingest."""
     first = func.min(ingest_applications.c.application_id)
     rows = (
         select(ingest_batches.c.batch_id)

@@ -1,4 +1,4 @@
-"""Keeps which events a batch repeated: once the batch that brought them first is undone, they are this batch's own."""
+"""Stores the events that a batch repeats: after an undo of the first batch they belong to this one."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -10,15 +10,15 @@ from infra.database.schema.ledger_schema import ingest_repeats
 from models import columns
 
 REPEATED_COLUMNS: Final = (columns.EVENT_ID, columns.RECEIVED_AT, columns.CONSENT, "late")
-"""What may differ between two statements of the same event, beside its id."""
+"""The event id, and the columns that may differ between two rows of the same event."""
 
 
 def store_repeats(connection: Connection, chunks: Mapping[tuple[str, int], pa.Table]) -> None:
-    """Keep the repeated events of chunks, by batch and number; a repeat of a chunk replaces them."""
-    mine = tuple_(ingest_repeats.c.batch_id, ingest_repeats.c.chunk).in_(list(chunks))
-    connection.execute(delete(ingest_repeats).where(mine))
+    """Store or replace the repeated events of chunks, by batch and number."""
+    stored = tuple_(ingest_repeats.c.batch_id, ingest_repeats.c.chunk).in_(list(chunks))
+    connection.execute(delete(ingest_repeats).where(stored))
     rows = [
-        {"batch_id": batch_id, "chunk": chunk, "events": _written(repeated)}
+        {"batch_id": batch_id, "chunk": chunk, "events": _compressed(repeated)}
         for (batch_id, chunk), repeated in chunks.items()
         if len(repeated)
     ]
@@ -26,19 +26,20 @@ def store_repeats(connection: Connection, chunks: Mapping[tuple[str, int], pa.Ta
         connection.execute(ingest_repeats.insert().values(rows))
 
 
-def _written(repeated: pa.Table) -> bytes:
-    written = pa.BufferOutputStream()
+def _compressed(repeated: pa.Table) -> bytes:
+    stream_bytes = pa.BufferOutputStream()
     rows = repeated.select(REPEATED_COLUMNS).combine_chunks()
-    with pa.ipc.new_stream(written, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+    with pa.ipc.new_stream(stream_bytes, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
         stream.write_table(rows)
-    content: bytes = written.getvalue().to_pybytes()
+    content: bytes = stream_bytes.getvalue().to_pybytes()
     return content
 
 
 def read_repeats(connection: Connection, batch_id: str) -> Iterator[tuple[int, pa.Table]]:
-    """Yield the events that a batch repeated, chunk by chunk, without reading them all at once."""
-    mine = select(ingest_repeats.c.chunk).where(ingest_repeats.c.batch_id == batch_id).order_by(ingest_repeats.c.chunk)
-    for chunk in connection.execute(mine).scalars().all():
-        entry = (ingest_repeats.c.batch_id == batch_id, ingest_repeats.c.chunk == chunk)
-        held = connection.execute(select(ingest_repeats.c.events).where(*entry)).scalar_one()
-        yield chunk, pa.ipc.open_stream(bytes(held)).read_all()
+    """Yield the events that a batch repeats, chunk by chunk, without reading all of them together."""
+    entry = ingest_repeats.c
+    chunks = select(entry.chunk).where(entry.batch_id == batch_id).order_by(entry.chunk)
+    for chunk in connection.execute(chunks).scalars().all():
+        events = select(entry.events).where(entry.batch_id == batch_id, entry.chunk == chunk)
+        content = connection.execute(events).scalar_one()
+        yield chunk, pa.ipc.open_stream(bytes(content)).read_all()

@@ -1,4 +1,4 @@
-"""Settles what was cut short before a batch changes the lake: ingests that were killed, and undos."""
+"""Cleans up interrupted ingests and undos before a batch changes the lake."""
 
 from contextlib import suppress
 from typing import Final
@@ -7,16 +7,16 @@ from infra.installation import Installation, current
 from infra.keys.trust import KeyRotatingError
 from infra.locks import advisory_locks
 from tasks.ingest import ledger
-from tasks.ingest.events.chunk_writer import forget
+from tasks.ingest.events.chunk_writer import remove_introduced
 from tasks.ingest.undo import events
 
 _CUT_SHORT: Final = "It was cut short, and nothing of it counts. Ingest the same file again, or undo it."
 
 
 def settle_idle() -> None:
-    """Settle what was cut short, unless another run is at the lake's events: that one does it when it begins.
+    """Clean up interrupted runs, unless another run holds the lake's events and so cleans up itself.
 
-    Call it after an ingest: one that changes nothing, or no events, has settled nothing before.
+    Call it after an ingest, because an ingest without new events has not cleaned up before.
     """
     installation = current()
     with installation.engine.connect() as connection:
@@ -31,23 +31,23 @@ def settle_idle() -> None:
 
 
 def settle(installation: Installation, batch_id: str = "") -> None:
-    """Remove what other batches left that were cut short: if one was refused later, its repeats would be lost.
+    """Remove the rows of other interrupted batches, because the repeats of a batch refused later would be lost.
 
-    Call it under the lock of the lake's events. A run that lost the database, and with it its lock, may be at its last
-    write of this batch to the lake: that write fails from here on.
+    Call it under the lock of the lake's events. A run that lost the database, and so its lock, may still write this
+    batch to the lake: that write fails from here on.
     """
     with installation.engine.connect() as connection:
-        others, recorded = ledger.unfinished(connection, batch_id), ledger.recorded(connection, batch_id)
+        others, recorded = ledger.unfinished(connection, batch_id), ledger.last_recorded_chunk(connection, batch_id)
         undoing = ledger.undoing(connection)
     stored = installation.lake.committed_chunk(batch_id)
     if recorded > stored:
         installation.lake.claim(batch_id, stored)
-    # The lake first: cut short here, the other batches begin again and replace what Postgres has of them.
+    # The lake first: after an interruption here the other batches start again and replace their PostgreSQL rows.
     installation.lake.remove_batch(*others)
     with installation.engine.begin() as connection:
         for other in others:
-            forget(connection, other)
-            ledger.forget_chunks(connection, other)
+            remove_introduced(connection, other)
+            ledger.delete_chunks(connection, other)
     with installation.engine.begin() as connection:
         for other in ledger.interrupted(connection, batch_id):
             if undone := events.latest_undo(connection, other):

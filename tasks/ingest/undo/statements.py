@@ -1,6 +1,6 @@
-"""Keeps what each batch stated of items, users and devices, in the order in which it was applied.
+"""Stores each batch's statements about items, users and devices, in the order of their application.
 
-An undo removes the statements of one batch and applies the others again, so that nothing else is lost.
+An undo removes the statements of one batch and applies the others again, so that no other value is lost.
 """
 
 from datetime import datetime
@@ -11,9 +11,9 @@ from sqlalchemy import Connection, text
 from models.ingest.tabular.attribute_statements import MOMENT
 
 ITEM_TABLE, ITEM_STATED, USER_TABLE = "item_table", "item_stated", "user_table"
-"""Rows of tables of items and users, and what a table of items states since when."""
+"""Rows of tables of items and users, and the dated values of a table of items."""
 PERSON: Final = "person"
-"""A user whom a batch introduced by rows that are not in the lake."""
+"""A user whom a batch introduces by rows outside the lake."""
 
 _BEGIN: Final = """
     INSERT INTO ingest_applications (batch_id)
@@ -23,21 +23,21 @@ _CURRENT: Final = "(SELECT max(application_id) FROM ingest_applications WHERE ba
 _CURRENT_ONES: Final = """
     SELECT batch_id, max(application_id) AS application_id FROM ingest_applications
     WHERE batch_id = ANY(:batch_ids) GROUP BY batch_id"""
-_KEEP_UPDATES: Final = f"""
+_RECORD_UPDATES: Final = f"""
     INSERT INTO ingest_statements (application_id, chunk, kind, key, payload, field_timestamps, observed_at)
     SELECT application_id, chunk, kind, key, payload, field_timestamps, observed_at
     FROM ingest_updates JOIN ({_CURRENT_ONES}) AS current USING (batch_id)"""
-_KEEP_ROWS: Final = f"""
+_RECORD_ROWS: Final = f"""
     INSERT INTO ingest_statements (application_id, chunk, kind, key, payload, field_timestamps)
     SELECT DISTINCT ON ({{key}}) {_CURRENT}, 0, :kind, {{key}},
         to_jsonb(coming) - ARRAY['{{key}}', 'batch_id', 'field_timestamps'], field_timestamps
     FROM {{staging}} AS coming ORDER BY {{key}}"""
-_KEEP_STATED: Final = f"""
+_RECORD_STATED: Final = f"""
     INSERT INTO ingest_statements (application_id, chunk, kind, key, payload)
     SELECT {_CURRENT}, 0, '{ITEM_STATED}', item_id,
         jsonb_build_object('changes', jsonb_agg(jsonb_build_object('name', name, 'value', value, 'since', {MOMENT})))
     FROM {{stated}} GROUP BY item_id"""
-_FOLD: Final = (
+_MERGE_REPEATED: Final = (
     f"""
     UPDATE ingest_applications SET repeats = (
         SELECT max(application_id) FROM ingest_applications AS earlier WHERE earlier.batch_id = :batch_id
@@ -45,7 +45,7 @@ _FOLD: Final = (
     WHERE application_id = {_CURRENT}""",
     f"DELETE FROM ingest_statements WHERE application_id = {_CURRENT}",
 )
-# The same as in `tasks.ingest.entity_updates.consent`: of somebody who refused nothing from before is kept.
+# As in `tasks.ingest.entity_updates.consent`, values from before a refusal are removed.
 _REFUSED: Final = "users.user_key = ANY(:keys) AND users.refused_at IS NOT NULL"
 _REFUSED_AT: Final = """to_char(users.refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _STRIP: Final = (
@@ -70,52 +70,52 @@ _STRIP: Final = (
             SELECT anonymous_key FROM aliases WHERE aliases.user_key = ANY(:keys))
         AND (NOT users.consent OR coalesce(entry.observed_at, '-infinity') <= users.refused_at)""",
 )
-_REFUSED_HERE: Final = f"""
+_REFUSING_USERS: Final = f"""
     SELECT DISTINCT users.user_key FROM ingest_statements AS entry JOIN users ON users.user_key = entry.key
     JOIN ({_CURRENT_ONES}) AS current USING (application_id) WHERE users.refused_at IS NOT NULL"""
 
 
 def begin(connection: Connection, *batch_ids: str) -> None:
-    """Enter that the statements of batches are applied now, in this order."""
+    """Record that the statements of batches are applied now, in this order."""
     connection.execute(text(_BEGIN), {"batch_ids": list(batch_ids)})
 
 
-def keep_updates(connection: Connection, *batch_ids: str) -> int:
-    """Keep the staged updates that are about to be applied; returns their number."""
-    return connection.execute(text(_KEEP_UPDATES), {"batch_ids": list(batch_ids)}).rowcount
+def record_updates(connection: Connection, *batch_ids: str) -> int:
+    """Store the staged updates that are about to be applied; returns their number."""
+    return connection.execute(text(_RECORD_UPDATES), {"batch_ids": list(batch_ids)}).rowcount
 
 
-def keep_rows(connection: Connection, batch_id: str, kind: str, key: str, staging: str) -> None:
-    """Keep the rows of a table that are about to be taken over from `staging`."""
-    connection.execute(text(_KEEP_ROWS.format(key=key, staging=staging)), {"batch_id": batch_id, "kind": kind})
+def record_rows(connection: Connection, batch_id: str, kind: str, key: str, staging: str) -> None:
+    """Store the rows of `staging` that are about to be applied."""
+    connection.execute(text(_RECORD_ROWS.format(key=key, staging=staging)), {"batch_id": batch_id, "kind": kind})
 
 
-def keep_stated(connection: Connection, batch_id: str, stated: str) -> None:
-    """Keep what a table of items states since when, of the temporary table `stated`."""
-    connection.execute(text(_KEEP_STATED.format(stated=stated)), {"batch_id": batch_id})
+def record_stated(connection: Connection, batch_id: str, stated: str) -> None:
+    """Store the dated values of a table of items, from the temporary table `stated`."""
+    connection.execute(text(_RECORD_STATED.format(stated=stated)), {"batch_id": batch_id})
 
 
-def fold(connection: Connection, batch_id: str) -> None:
-    """Keep the statements that the same table made again only once."""
-    for statement in _FOLD:
+def merge_repeated(connection: Connection, batch_id: str) -> None:
+    """Merge the statements of a table that was applied again into its first application."""
+    for statement in _MERGE_REPEATED:
         connection.execute(text(statement), {"batch_id": batch_id})
 
 
 def strip(connection: Connection, keys: list[str]) -> None:
-    """Remove what users stated of themselves before they refused; call it before their devices are forgotten."""
+    """Remove the statements of users from before their refusal; call it before their devices are deleted."""
     for statement in _STRIP:
         connection.execute(text(statement), {"keys": keys})
 
 
 def strip_batches(connection: Connection, *batch_ids: str) -> None:
-    """Remove what batches state too late of users who have refused before."""
-    found = connection.execute(text(_REFUSED_HERE), {"batch_ids": list(batch_ids)})
-    if keys := list(found.scalars()):
+    """Remove late statements of batches about users who refused before."""
+    rows = connection.execute(text(_REFUSING_USERS), {"batch_ids": list(batch_ids)})
+    if keys := list(rows.scalars()):
         strip(connection, keys)
 
 
 def times_at(times: dict[str, str], at: datetime | None) -> dict[str, str]:
-    """Return the times of a table's values, all of them `at` the moment when it was applied again."""
+    """Return the times of a table's values: all `at` the moment of a later application, if there was one."""
     if at is None:
         return times
     from tasks.ingest.entity_updates.last_write_wins import written

@@ -1,4 +1,4 @@
-"""Finds what was made from a batch: data sets, the champion and lists."""
+"""Finds results that contain a batch's rows: data sets, the champion and lists."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from tasks.promotion.champion import current_champion
 
 
 class Traces(NamedTuple):
-    """What was made while a batch counted."""
+    """Results from the time when a batch counted."""
 
     datasets: list[str]
     champion: int | None

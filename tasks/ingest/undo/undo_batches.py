@@ -1,11 +1,13 @@
-"""Undoes batches: removes exactly what each brought, and keeps what other batches brought."""
+"""Undoes batches: removes exactly the rows that each added, and keeps those of other batches."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final, TypedDict, cast
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection, insert, select
 
@@ -21,39 +23,61 @@ from tasks.ingest import ledger
 from tasks.ingest.undo import entities
 from tasks.ingest.undo import events as undo_events
 from tasks.ingest.undo.choice import choose
+from tasks.ingest.undo.events import UndoDetail
 from tasks.ingest.undo.settle import settle
 from tasks.ingest.undo.traces import applied, find_traces
 from tasks.orchestration.defects import without_values
 
 _HOLDER = "holder"
-_NOTHING: Final[dict[str, Any]] = dict.fromkeys((*UNDO_CHANGES, "events_kept", "quarantined_removed"), 0)
+_NO_CHANGES: Final = cast(UndoDetail, dict.fromkeys((*UNDO_CHANGES, "events_kept", "quarantined_removed"), 0))
+
+
+class UndoneBatch(UndoDetail, total=False):
+    """A batch with the counts of its undo."""
+
+    batch_id: str
+    dataset: str
+    source: str
+    status: str
+    file: str
+
+
+class UndoResult(TypedDict):
+    """Undone batches, and results that contain their rows."""
+
+    batches: list[UndoneBatch]
+    datasets: list[str]
+    champion: int | None
+    placements: list[str]
 
 
 def require_reason(reason: str) -> None:
-    """Raise TailorbirdError for a reason without a word."""
+    """Raise TailorbirdError for an empty reason."""
     if fault := reason_fault(reason, "the batches are undone", "the wrong file"):
         raise TailorbirdError(fault)
 
 
-def preview(batches: Sequence[str], source: str | None = None) -> dict[str, Any]:
-    """Return what an undo would remove, batch by batch, and what was made from it; nothing is changed."""
+def preview(batches: Sequence[str], source: str | None = None) -> UndoResult:
+    """Return the rows that an undo would remove by batch, and results that contain them, without a change."""
     installation = current()
     with installation.engine.connect() as connection:
         chosen = choose(connection, batches, source)
-        lines = [
-            line | (_NOTHING if _cut_short(line) else _removed(installation, connection, line["batch_id"], chosen)[0])
-            for line in (_line(connection, batch_id) for batch_id in chosen)
-        ]
+        lines: list[UndoneBatch] = []
+        for batch_id in chosen:
+            line, changes = _line(connection, batch_id), _NO_CHANGES
+            if not _is_interrupted(line):
+                changes, _ = _removed(installation, connection, batch_id, chosen)
+            lines.append({**line, **changes})
         connection.rollback()
-        return {"batches": lines, **_traces(connection, lines, applied(connection, chosen))}
+        return _result(connection, lines, applied(connection, chosen))
 
 
-@task(description="Remove exactly what batches brought; what other batches brought stays.")
+@task(description="Remove exactly the rows that batches added; rows of other batches stay.")
 @without_values
-def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason: str) -> dict[str, Any]:
-    """Undo batches, the newest first; returns what was removed, and what was made from it.
+def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason: str) -> UndoResult:
+    """Undo batches, the newest first; returns the removed rows, and results that contain them.
 
-    Killed at any moment, the same call goes on, and so does the next ingest of events. Raises TailorbirdError if a
+    After an interruption the same call continues, and so does the next ingest of events. Raises TailorbirdError if a
     batch cannot be undone, LockHeldError while another run works on it.
     """
     installation = current()
@@ -61,34 +85,40 @@ def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason:
     with installation.engine.connect() as connection:
         chosen = choose(connection, batches, source)
     lines = [_undo(installation, batch_id, actor, reason) for batch_id in chosen]
-    came = {line["batch_id"]: line.pop(undo_events.APPLIED, None) for line in lines}
+    applied_at = {line["batch_id"]: line.pop("applied_at", None) for line in lines}
     with installation.engine.connect() as connection:
-        return {"batches": lines, **_traces(connection, lines, came)}
+        return _result(connection, lines, applied_at)
 
 
-def _traces(connection: Connection, lines: Sequence[dict[str, Any]], came: dict[str, str]) -> dict[str, Any]:
-    """Return what was made from batches that count since these moments: nothing, if none of its content changes."""
-    moments = [came.get(line["batch_id"]) for line in lines if any(map(line.get, UNDO_CHANGES))]
+def _result(connection: Connection, lines: Sequence[UndoneBatch], applied_at: Mapping[str, str | None]) -> UndoResult:
+    """Return the batches, with the results since the first of those with changes counted."""
+    moments = [applied_at.get(line["batch_id"]) for line in lines if any(map(line.get, UNDO_CHANGES))]
     first = min((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
-    return find_traces(connection, first)._asdict()
+    traces = find_traces(connection, first)
+    return {
+        "batches": list(lines),
+        "datasets": traces.datasets,
+        "champion": traces.champion,
+        "placements": traces.placements,
+    }
 
 
-def _undo(installation: Installation, batch_id: str, actor: str, reason: str) -> dict[str, Any]:
-    """Undo one batch: first all of PostgreSQL, where it counts no more from then on, then the lake, then the ledger."""
+def _undo(installation: Installation, batch_id: str, actor: str, reason: str) -> UndoneBatch:
+    """Undo one batch: first in PostgreSQL, from when on it does not count, then in the lake, then in the ledger."""
     with (
         advisory_locks.locked(installation.engine, batch_id),
         advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
     ):
         with installation.engine.connect() as connection:
-            cut_short = _cut_short(_line(connection, batch_id))
-        settle(installation, "" if cut_short else batch_id)
+            interrupted = _is_interrupted(_line(connection, batch_id))
+        settle(installation, "" if interrupted else batch_id)
         with installation.engine.begin() as connection:
-            status, found, moved = _line(connection, batch_id)["status"], _NOTHING, dict[str, int]()
+            status, changes, moved = _line(connection, batch_id)["status"], _NO_CHANGES, dict[str, int]()
             since = applied(connection, [batch_id]).get(batch_id)
             if status == ledger.COMMITTED:
-                found, moved = _removed(installation, connection, batch_id, [batch_id])
-            if cut_short or status == ledger.COMMITTED:
-                detail = found | {"moved": moved, undo_events.APPLIED: since}
+                changes, moved = _removed(installation, connection, batch_id, [batch_id])
+            if interrupted or status == ledger.COMMITTED:
+                detail: UndoDetail = {**changes, "moved": moved, "applied_at": since}
                 entry = {"action": undo_events.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
                 connection.execute(insert(audit_log).values(entry | {"detail": detail}))
                 ledger.set_status(connection, batch_id, ledger.UNDOING, f"Being undone by {actor}: {reason}")
@@ -98,42 +128,57 @@ def _undo(installation: Installation, batch_id: str, actor: str, reason: str) ->
         if status == ledger.UNDOING:
             undo_events.finish(installation, batch_id)
     with installation.engine.connect() as connection:
-        detail = undo_events.latest_undo(connection, batch_id)["detail"]
-        return _line(connection, batch_id) | {name: found for name, found in detail.items() if name != "moved"}
+        undo = undo_events.latest_undo(connection, batch_id)
+        assert undo is not None
+        line: UndoneBatch = {**_line(connection, batch_id), **undo.detail}
+        line.pop("moved", None)
+        return line
 
 
-def _cut_short(line: dict[str, Any]) -> bool:
-    """Return whether a batch never counted; one that is coming in is locked by its run."""
-    return bool(line["status"] == ledger.PENDING)
+def _is_interrupted(line: UndoneBatch) -> bool:
+    """Return whether a batch was never committed; one that is being ingested is locked by its run."""
+    return line["status"] == ledger.PENDING
 
 
 def _removed(
-    installation: Installation, connection: Connection, batch_id: str, gone: Sequence[str]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Remove what a batch stated from PostgreSQL; returns counts, and the events that become those of other batches."""
-    moved = undo_events.repeated_elsewhere(installation, connection, batch_id, gone)
-    find = partial(_introductions, installation, moved, gone)
+    installation: Installation, connection: Connection, batch_id: str, undone: Sequence[str]
+) -> tuple[UndoDetail, dict[str, int]]:
+    """Remove a batch's statements from PostgreSQL; returns counts, and the events that move to other batches."""
+    moved = undo_events.repeated_elsewhere(installation, connection, batch_id, undone)
+    find = partial(_introductions, installation, moved, undone)
     events = undo_events.count(installation, batch_id)
     changes = entities.remove(installation, connection, batch_id, undo_events.users_of(installation, batch_id), find)
-    waiting = connection.execute(
-        select(ingest_batches.c.quarantined).where(ingest_batches.c.batch_id == batch_id)
-    ).scalar_one()
-    counts = {"events_removed": events - len(moved), "events_kept": len(moved), "quarantined_removed": int(waiting)}
-    return counts | changes._asdict(), dict(Counter(moved[_HOLDER].to_pylist()))
+    quarantined = select(ingest_batches.c.quarantined).where(ingest_batches.c.batch_id == batch_id)
+    waiting = int(connection.execute(quarantined).scalar_one())
+    counts: UndoDetail = {
+        "events_removed": events - len(moved),
+        "events_kept": len(moved),
+        "quarantined_removed": waiting,
+        "items_removed": changes.items_removed,
+        "items_changed": changes.items_changed,
+        "users_removed": changes.users_removed,
+        "users_changed": changes.users_changed,
+        "refusals_kept": changes.refusals_kept,
+    }
+    return counts, dict(Counter(moved[_HOLDER].to_pylist()))
 
 
-def _introductions(installation: Installation, moved: Any, gone: Sequence[str], keys: Any) -> Any:
-    """Return which other batches have events of these users, those included that become theirs."""
-    import pyarrow as pa
-
-    found = undo_events.introductions(installation, keys, gone)
-    theirs = moved.select([_HOLDER, columns.USER_KEY]).rename_columns([columns.BATCH_ID, columns.USER_KEY])
-    theirs = theirs.filter(pa.compute.is_in(theirs[columns.USER_KEY], keys[columns.USER_KEY].combine_chunks()))
-    return pa.concat_tables([found, theirs.cast(found.schema)])
+def _introductions(installation: Installation, moved: pa.Table, undone: Sequence[str], keys: pa.Table) -> pa.Table:
+    """Return which other batches have events of these users, including events that move to them."""
+    introductions = undo_events.introductions(installation, keys, undone)
+    holders = moved.select([_HOLDER, columns.USER_KEY]).rename_columns([columns.BATCH_ID, columns.USER_KEY])
+    holders = holders.filter(pc.is_in(holders[columns.USER_KEY], keys[columns.USER_KEY].combine_chunks()))
+    return pa.concat_tables([introductions, holders.cast(introductions.schema)])
 
 
-def _line(connection: Connection, batch_id: str) -> dict[str, Any]:
+def _line(connection: Connection, batch_id: str) -> UndoneBatch:
     entry = ingest_batches.c
-    names = (entry.batch_id, entry.dataset, entry.source, entry.status, entry.location)
-    line = dict(connection.execute(select(*names).where(entry.batch_id == batch_id)).mappings().one())
-    return line | {"file": file_name(line.pop("location"))}
+    chosen = select(entry.batch_id, entry.dataset, entry.source, entry.status, entry.location)
+    row = connection.execute(chosen.where(entry.batch_id == batch_id)).one()
+    return {
+        "batch_id": row.batch_id,
+        "dataset": row.dataset,
+        "source": row.source,
+        "status": row.status,
+        "file": file_name(row.location),
+    }

@@ -1,4 +1,4 @@
-"""Makes a chunk of shaped events ready to be judged: marked, pseudonymous, identified, hashed and numbered."""
+"""Prepares a chunk of events for validation: traffic marks, pseudonyms, event ids, hashes and row numbers."""
 
 from typing import Final
 
@@ -24,8 +24,8 @@ PAYLOAD_COLUMNS: Final = (
     *(columns.OCCURRED_AT, columns.QUANTITY, columns.VALUE, columns.CURRENCY, columns.RATING),
     *(columns.PLACEMENT, columns.POSITION, columns.RECOMMENDATION_ID),
 )
-"""What an event says of what happened: the same event may come again with another consent or time of receipt."""
-_BESIDE: Final = {
+"""The columns that make two events the same; consent and the time of receipt may differ."""
+_OPTIONAL: Final = {
     columns.CONSENT: pa.bool_(),
     columns.RECEIVED_AT: pa.timestamp("us", tz="UTC"),
     KEYS: pa.string(),
@@ -34,9 +34,9 @@ _BESIDE: Final = {
 
 
 def pseudonymise(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
-    """The rows with `user_key` in place of `user_id`, and everybody in them: `user_id`, `user_key` and its hash.
+    """Return the rows with `user_key` instead of `user_id`, and their users: `user_id`, `user_key` and its hash.
 
-    `user_code` is the place of a row's user among them, -1 for nobody: numbers are compared faster than keys.
+    `user_code` is the position of a row's user in that table, -1 if there is none: numbers compare faster than keys.
     """
     ids = rows[columns.USER_ID].combine_chunks().dictionary_encode()
     keys = pseudonyms(ids.dictionary, key)
@@ -50,19 +50,19 @@ def pseudonymise(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
 
 
 def add_fingerprints(events: pa.Table) -> pa.Table:
-    """Add `payload_hash` (128 bits of SHA-256 over what the event says), the hash of its id, and its month."""
-    said = events.select(PAYLOAD_COLUMNS)
+    """Add `payload_hash` (128 bits of SHA-256 over the payload columns), the hash of the id, and the month."""
+    payload = events.select(PAYLOAD_COLUMNS)
     texts = ", ".join(f"coalesce({_text(name)}, '')" for name in PAYLOAD_COLUMNS)
-    found = query(
+    hashed = query(
         f"""
         SELECT left(sha256(concat_ws(chr(31), {texts})), 32) AS {columns.PAYLOAD_HASH},
             hash({columns.EVENT_ID}) AS {ID_HASH}, strftime({columns.OCCURRED_AT}, '%Y-%m') AS {columns.MONTH}
-        FROM said
+        FROM payload
         """,
-        said=said,
+        payload=payload,
     )
-    for name in found.column_names:
-        events = events.append_column(name, found[name])
+    for name in hashed.column_names:
+        events = events.append_column(name, hashed[name])
     return events
 
 
@@ -70,17 +70,17 @@ def _text(name: str) -> str:
     return f"{f'epoch_us({name})' if name == columns.OCCURRED_AT else name}::varchar"
 
 
-def prepared(
+def prepare_events(
     rows: pa.Table, mapping: SourceMapping, key: bytes, numbers: NDArray[np.int64], *, identified: bool = True
 ) -> tuple[pa.Table, pa.Table]:
-    """Shaped events ready for `sift`, with their `numbers` in the file, and the names of everybody in them.
+    """Return events ready for `triage_events`, with their `numbers` in the file, and the table of their users.
 
-    Where they are not `identified`, each gets an id made of what it says.
+    Unless they are `identified`, each gets an id made of its values.
     """
     events, names = pseudonymise(marked(rows, mapping.traffic), key)
     if not identified:
         events = transform.identified(events)
-    for name, kind in _BESIDE.items():
+    for name, kind in _OPTIONAL.items():
         if name not in events.column_names:
             events = events.append_column(name, pa.nulls(len(events), kind))
     return add_fingerprints(events).append_column(ROW, pa.array(numbers)), names

@@ -8,7 +8,7 @@ import pytest
 from expectations.contract import ContractViolationError
 from models.ingest.tabular.config import Mapping
 from tasks.ingest.batch_identity import WrongMappingError, batch_of, part_of, request_of, segment_mapping, table_mapping
-from tasks.ingest.events.tabular_parts import checked
+from tasks.ingest.events.tabular_chunks import validate_file
 
 
 def mapping_of(**changes: Any) -> Mapping:
@@ -55,7 +55,7 @@ def test_other_limits_do_not_make_another_batch(shop: Any) -> None:
 def test_a_broken_contract_says_column_expected_and_found(shop: Any, broken: Any, told: str) -> None:
     shop.write(transactions=broken(shop.transactions))
     with pytest.raises(ContractViolationError, match=told):
-        checked(Path(shop.events_file), shop.events_file, mapping_of().events)
+        validate_file(Path(shop.events_file), shop.events_file, mapping_of().events)
 
 
 def test_a_mapping_that_is_not_made_for_a_file_is_named() -> None:

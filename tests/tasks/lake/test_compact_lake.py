@@ -62,7 +62,7 @@ def test_every_event_is_still_known_as_a_duplicate(split: Any) -> None:
     before = stored(split.here)
     compact_lake.fn(0)
     assert stored(split.here).equals(before)
-    assert len(KnownIds(split.here.lake).among(before)) == len(before)
+    assert len(KnownIds(split.here.lake).matching(before)) == len(before)
 
 
 def test_it_waits_until_nobody_writes(split: Any) -> None:

@@ -140,7 +140,7 @@ def test_the_encoding_is_detected_and_named(tmp_path: Path, encoding: str, endin
 
     assert read(path) == {"id": ["M\xfcller", "\u20ac"], "n": ["1", "2"]}
     name = {"cp1252": "Windows-1252", "utf-8": "UTF-8", "utf-8-sig": "UTF-8"}.get(encoding, "UTF-16")
-    assert table_files.places(path, PLAIN).notes == {"encoding": name}
+    assert table_files.row_numbering(path, PLAIN).encoding == name
 
 
 @pytest.mark.parametrize("stated", ["cp1250", "utf-8", "utf-16-le", "utf-32"])
@@ -151,19 +151,19 @@ def test_a_byte_order_mark_counts_more_than_the_encoding_of_the_mapping(
     path = written(tmp_path, "id,n\nGęsia,1\n\u20ac,2\n".encode(written_as))
 
     assert read(path, Csv(encoding=stated)) == {"id": ["Gęsia", "\u20ac"], "n": ["1", "2"]}
-    noted = {} if name.lower() == stated else {"encoding": name}
-    assert table_files.places(path, Csv(encoding=stated)).notes == noted
+    stated_name = None if name.lower() == stated else name
+    assert table_files.row_numbering(path, Csv(encoding=stated)).encoding == stated_name
 
 
 def test_an_encoding_that_the_mapping_states_is_not_noted(tmp_path: Path) -> None:
     path = written(tmp_path, "id,n\nGęsia,1\n".encode("cp1250"))
-    assert table_files.places(path, Csv(encoding="cp1250")).notes == {}
+    assert table_files.row_numbering(path, Csv(encoding="cp1250")).encoding is None
 
 
 def test_rows_are_found_at_the_lines_that_an_editor_shows(tmp_path: Path) -> None:
     path = written(tmp_path, 'id,"n\nn"\r\n1,1\r\n\r\n"2\n2",2\r\n3,3\r\n')
 
-    assert table_files.places(path, PLAIN).of(np.arange(3)).tolist() == [3, 5, 7]
+    assert table_files.row_numbering(path, PLAIN).numbers(np.arange(3)).tolist() == [3, 5, 7]
 
 
 def test_a_file_that_was_written_anew_is_counted_anew(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_lines_that_do_not_fit_come_beside_the_rows_with_their_numbers(
             (6, 1, 2, "6"),
         ]
         assert all(line.number < chunk.numbers[-1] for chunk in chunks[:-1] for line in chunk.misfits)
-    assert table_files.places(path, PLAIN).of(np.array([0, 3, 6])).tolist() == [2, 7, 11]
+    assert table_files.row_numbering(path, PLAIN).numbers(np.array([0, 3, 6])).tolist() == [2, 7, 11]
 
 
 def test_reading_stops_early_if_most_lines_do_not_fit(tmp_path: Path) -> None:
@@ -287,4 +287,4 @@ def test_lines_that_do_not_fit_below_a_title_keep_their_numbers(tmp_path: Path) 
     [chunk] = table_files.chunks(path, ["a", "b"], csv=csv)
     assert list(chunk.numbers) == [0, 2]
     assert [line.number for line in chunk.misfits] == [1]
-    assert table_files.places(path, csv).of(np.array([0, 1, 2])).tolist() == [4, 5, 6]
+    assert table_files.row_numbering(path, csv).numbers(np.array([0, 1, 2])).tolist() == [4, 5, 6]

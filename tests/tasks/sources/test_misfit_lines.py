@@ -19,7 +19,7 @@ from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.open_intake import open_intake
-from tasks.ingest.events.tabular_parts import parts_of
+from tasks.ingest.events.tabular_chunks import read_chunks
 from tasks.ingest.quarantine.dismiss_rows import dismiss
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
@@ -231,8 +231,8 @@ def test_a_run_that_was_killed_between_chunks_is_finished_by_the_next(
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
     intake = open_intake(installation, mapping, batch)
-    for chunk, (part, _) in enumerate(islice(parts_of(intake, mapping, path), done)):
-        intake.take(part, intake.look(part), chunk)
+    for number, (chunk, _) in enumerate(islice(read_chunks(intake, mapping, path), done)):
+        intake.write(chunk, intake.classify(chunk), number)
 
     entry = ingest("orders", lines_of("orders"))
     assert (entry["read"], entry["accepted"], entry["quarantined"]) == (22, 20, 2)

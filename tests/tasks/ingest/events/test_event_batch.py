@@ -16,7 +16,7 @@ from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, table_mapping
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.open_intake import open_intake
-from tasks.ingest.events.tabular_parts import shaped
+from tasks.ingest.events.tabular_chunks import shape_chunk
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import table_files
@@ -110,9 +110,9 @@ def cut_short(here: Installation, desk: Desk, name: str, lines: Sequence[str]) -
     with here.engine.begin() as connection:
         ledger.open_batch(connection, batch)
     intake = open_intake(here, mapping, batch)
-    [chunk] = table_files.chunks(path, HEADER.split(","))
-    part = shaped(intake, mapping, chunk)
-    intake.take(part, intake.look(part), 0)
+    [rows] = table_files.chunks(path, HEADER.split(","))
+    chunk = shape_chunk(intake, mapping, rows)
+    intake.write(chunk, intake.classify(chunk), 0)
     return batch.batch_id
 
 

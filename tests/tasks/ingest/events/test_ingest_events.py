@@ -30,7 +30,7 @@ from tasks.ingest.batch_identity import batch_of, table_mapping
 from tasks.ingest.events.event_batch import close
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.open_intake import open_intake
-from tasks.ingest.events.tabular_parts import shaped
+from tasks.ingest.events.tabular_chunks import shape_chunk
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import mapping_files
@@ -289,11 +289,11 @@ def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
     chunks = list(files.chunks(path, shop.transactions.column_names, 450))
     for until in (done, len(chunks)):
         intake = open_intake(installation, mapping, batch)
-        parts = [shaped(intake, mapping, chunk) for chunk in chunks]
-        looks = [intake.look(part) for part in parts]
-        for chunk in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
-            intake.take(parts[chunk], looks[chunk], chunk)
-    close(intake, pa.concat_tables([looked.sample(450) for looked in looks]))
+        shaped = [shape_chunk(intake, mapping, rows) for rows in chunks]
+        classified = [intake.classify(chunk) for chunk in shaped]
+        for number in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
+            intake.write(shaped[number], classified[number], number)
+    close(intake, pa.concat_tables([chunk.sample(450) for chunk in classified]))
     assert counts(ingest()) == shop.counts
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 

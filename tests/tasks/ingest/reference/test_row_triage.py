@@ -11,7 +11,7 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.config import ItemsMapping
 from models.ingest.tabular.unreadable_cells import KEYS
 from tasks.ingest.reference.read_reference import read_reference
-from tasks.ingest.reference.row_triage import COPIES, condensed, triage_reference
+from tasks.ingest.reference.row_triage import COPIES, condense, triage_reference
 from tasks.sources import table_files
 
 NOBODY = pa.array([], pa.string())
@@ -23,7 +23,7 @@ def items(*rows: dict[str, Any]) -> pa.Table:
     table = pa.Table.from_pylist([sound | row for row in rows])
     for name in (CURRENCY, KEYS):
         table = table.append_column(name, pa.nulls(len(rows), pa.string()))
-    return condensed(table.append_column(ROW, pa.array(range(len(rows)), pa.int64())), promises.RULES)
+    return condense(table.append_column(ROW, pa.array(range(len(rows)), pa.int64())), promises.RULES)
 
 
 def test_of_a_catalogue_the_last_row_of_an_item_is_routed_to_the_catalogue() -> None:
@@ -53,7 +53,7 @@ def test_equal_rows_are_kept_once_with_their_number_and_bad_rows_all() -> None:
         {ROW: 4, COPIES: 1},
         {ROW: 5, COPIES: 3},
     ]
-    assert condensed(rows, promises.RULES).equals(rows)
+    assert condense(rows, promises.RULES).equals(rows)
 
 
 @pytest.mark.parametrize("attributes", [[], ["colour"]])

@@ -25,7 +25,7 @@ def test_of_unreadable_lines_a_batch_tells_what_is_wrong_with_them() -> None:
     lines = pa.table({row_triage.RULES: pa.array([["unreadable"]] * 3), "reason": ["not_json", "not_utf8", "not_json"]})
     rows = pa.table({row_triage.RULES: pa.array([["robot"]])})
     profiles = [batch_profile.of_quarantined(rows, lines), batch_profile.of_quarantined(lines.slice(0, 1))]
-    assert batch_profile.broken(profiles) == {"robot": 1, "unreadable: not_json": 3, "unreadable: not_utf8": 1}
+    assert batch_profile.rows_by_rule(profiles) == {"robot": 1, "unreadable: not_json": 3, "unreadable: not_utf8": 1}
 
 
 def test_figures_are_shares_of_what_they_are_about() -> None:

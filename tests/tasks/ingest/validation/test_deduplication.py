@@ -22,7 +22,7 @@ def store(lake: Lake, chunk: int, *ids: str) -> pa.Table:
 
 
 def asked(known: KnownIds, found: pa.Table) -> list[bool]:
-    answers: list[bool] = known.may_hold(hashes("found", "event_id", found=found)).tolist()
+    answers: list[bool] = known.may_contain(hashes("found", "event_id", found=found)).tolist()
     return answers
 
 
@@ -34,19 +34,19 @@ def lake(tmp_path: Any) -> Lake:
 def test_an_empty_lake_holds_nothing(lake: Lake) -> None:
     known = KnownIds(lake)
     assert asked(known, rows("a", "b")) == [False, False]
-    assert len(known.among(rows("a", "b"))) == 0
+    assert len(known.matching(rows("a", "b"))) == 0
 
 
 def test_what_the_lake_held_before_is_found_with_its_hash(lake: Lake) -> None:
     store(lake, 0, "a", "b")
     known = KnownIds(lake)
     assert asked(known, rows("b", "c")) == [True, False]
-    assert known.among(rows("b", "c")).to_pylist() == [{"event_id": "b", "payload_hash": "hash of b"}]
+    assert known.matching(rows("b", "c")).to_pylist() == [{"event_id": "b", "payload_hash": "hash of b"}]
 
 
 def test_an_id_is_found_in_whatever_month_it_was_used(lake: Lake) -> None:
     store(lake, 0, "a", "b")
-    found = KnownIds(lake).among(rows("a", "c", month="2019-05"))
+    found = KnownIds(lake).matching(rows("a", "c", month="2019-05"))
     assert found["event_id"].to_pylist() == ["a"]
 
 
@@ -56,7 +56,7 @@ def test_what_was_added_since_is_found_however_often_something_was_added(lake: L
         added = store(lake, chunk, f"a{chunk}", f"b{chunk}")
         known.add(hashes("added", "event_id", added=added))
         assert asked(known, rows("a0", f"b{chunk}", "c")) == [True, True, False]
-        found = known.among(rows("a0", f"b{chunk}", "c"))["event_id"].to_pylist()
+        found = known.matching(rows("a0", f"b{chunk}", "c"))["event_id"].to_pylist()
         assert sorted(found) == sorted({"a0", f"b{chunk}"})
 
 
@@ -84,7 +84,7 @@ def test_a_run_reads_each_file_of_the_lake_once(lake: Lake, monkeypatch: pytest.
 def test_nothing_asked_is_nothing_found(lake: Lake) -> None:
     store(lake, 0, "a")
     assert asked(KnownIds(lake), rows()) == []
-    assert len(KnownIds(lake).among(rows())) == 0
+    assert len(KnownIds(lake).matching(rows())) == 0
 
 
 def test_layers_are_merged_as_they_grow_and_nothing_is_lost() -> None:
@@ -93,8 +93,8 @@ def test_layers_are_merged_as_they_grow_and_nothing_is_lost() -> None:
     for hashes_ in added:
         seen.add(hashes_)
     everything = np.concatenate(added)
-    assert seen.holds(everything).all()
-    assert not seen.holds(everything + np.uint64(1)).any()
+    assert seen.contains(everything).all()
+    assert not seen.contains(everything + np.uint64(1)).any()
     sizes = [len(layer) for layer in seen._layers]
     assert sum(sizes) == len(everything)
     assert all(2 * later <= earlier for earlier, later in pairwise(sizes))

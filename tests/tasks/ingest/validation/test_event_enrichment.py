@@ -7,7 +7,7 @@ import pyarrow as pa
 from infra.keys.identity import pseudonym
 from models.ingest.canonical_schema import EVENTS
 from tasks.ingest.batch_identity import table_mapping
-from tasks.ingest.validation.event_enrichment import prepared, pseudonymise
+from tasks.ingest.validation.event_enrichment import prepare_events, pseudonymise
 
 KEY = b"key"
 
@@ -19,7 +19,7 @@ def raw(**said: Any) -> pa.Table:
 
 
 def ready(identified: bool = True, **said: Any) -> dict[str, Any]:
-    events, _ = prepared(
+    events, _ = prepare_events(
         raw(**said), table_mapping("complete_journey", None), KEY, np.array([7]), identified=identified
     )
     row: dict[str, Any] = events.to_pylist()[0]

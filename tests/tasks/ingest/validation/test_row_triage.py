@@ -190,5 +190,5 @@ def test_a_sample_is_spread_over_all_rows(size: int, kept: int) -> None:
 
 
 def test_a_sample_is_only_of_those_it_is_for() -> None:
-    among = np.arange(10) % 2 == 1
-    assert row_triage.systematic_sample(pa.table({"n": range(10)}), 3, among)["n"].to_pylist() == [1, 3, 5, 7, 9]
+    mask = np.arange(10) % 2 == 1
+    assert row_triage.systematic_sample(pa.table({"n": range(10)}), 3, mask)["n"].to_pylist() == [1, 3, 5, 7, 9]
