@@ -1,7 +1,6 @@
 """Compacts the lake."""
 
 from dataclasses import asdict
-from typing import Any
 
 from prefect import task
 
@@ -9,10 +8,11 @@ from infra.database.clock import database_now
 from infra.installation import current
 from infra.lake.compaction import dataset_versions
 from infra.locks import advisory_locks
+from models.primitives.json_types import JsonObject
 
 
 @task(description="Merge the small files of the lake's events; delete files that no version needs.")
-def compact_lake(keep_days: int = 7) -> dict[str, Any]:
+def compact_lake(keep_days: int = 7) -> JsonObject:
     """Compact the events table; returns its files and bytes before and after, or nothing before the first ingest.
 
     Waits for a running ingest, as an ingest waits for a compaction. No row changes, and versions that data sets name

@@ -1,1 +1,1 @@
-"""Where rows come from: one module per kind of source, read in bounded chunks."""
+"""Finds and reads files of all kinds of sources, in bounded chunks."""

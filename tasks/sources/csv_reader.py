@@ -1,6 +1,6 @@
-"""CSV files, plain or compressed with gzip: every row comes out as it was written, or the file is refused.
+"""Reads CSV files, plain or compressed with gzip: every row is read as it was written, or the file is refused.
 
-Lines with more or fewer values than the header come out as misfit lines.
+Lines with more or fewer values than the header become misfit lines.
 """
 
 import csv as standard
@@ -29,33 +29,33 @@ from tasks.sources.locations import SEPARATED
 from tasks.sources.misfit_lines import MOST_SHARE, MisfitQueue, MisfitSummary
 
 _BLOCK_BYTES: Final = 8 << 20
-"""What is parsed at once; no row may be longer."""
+"""The size of a parsed block; no row may be longer."""
 _ESCAPED: Final = "surrogateescape"
 _FAULTS: Final = (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError, zlib.error, standard.Error, UnicodeError)
 
 
 @dataclass(frozen=True)
 class Csv:
-    """What a CSV file does not say about itself."""
+    """The format of a CSV file."""
 
     separator: str = ","
     encoding: str | None = None
-    """How its characters are written; None: it is detected."""
+    """The encoding; None detects it."""
     skip: int = 0
-    """Lines above the one that names the columns."""
+    """Lines above the header."""
 
 
 PLAIN: Final = Csv()
 MOST_COLUMNS: Final = 10_000
-_LOOKED_AT: Final = 1 << 20
-"""So many characters decide which separator fits."""
+_SAMPLE_SIZE: Final = 1 << 20
+"""The number of characters from which a separator is guessed."""
 _MARK_BYTES: Final = 4
 _ARROWS: Final = {UTF_8: "utf8"}
-"""What Arrow itself decodes; of others it asks Python's codecs."""
+"""Encodings that Arrow itself decodes; it uses Python's codecs for others."""
 
 
 def csv_of(part: transform.Part) -> Csv:
-    """How a mapping says that the CSV files of a part are written."""
+    """Return the format of a part's CSV files, as its mapping states it."""
     return Csv(part.separator, part.encoding, part.skip_lines)
 
 
@@ -65,7 +65,7 @@ def is_csv(path: Path) -> bool:
 
 
 def header(path: Path, csv: Csv) -> list[str]:
-    """The names of the columns. Raises TailorbirdError when there are none or one is there twice."""
+    """Return the names of the columns. Raises TailorbirdError if there are none or one occurs twice."""
     refuse_binary(path)
     try:
         with text(path, csv) as file:
@@ -83,7 +83,7 @@ def header(path: Path, csv: Csv) -> list[str]:
     places = dict(zip(reversed(names), range(len(names), 0, -1), strict=True))
     for place, name in enumerate(names, 1):
         if places[name] != place:
-            # Without the name: in a file without a first line of names it is a value of a row.
+            # Without the name: in a file without a header it is a value of a row.
             _refuse(
                 path,
                 f"its columns {places[name]} and {place} have the same name in the first line{title_hint(path, csv)}",
@@ -92,22 +92,22 @@ def header(path: Path, csv: Csv) -> list[str]:
 
 
 def row_count(path: Path, csv: Csv, columns: Collection[str] | None = None, tolerated: float = 0.0) -> int:
-    """Return how many rows fit the header, after the file was read to its end in two ways that have to agree.
+    """Return how many rows fit the header, after reading the file with two parsers that have to agree.
 
-    The faster reader lets a quotation mark that is never closed swallow all lines after it; the strict one finds it.
-    Raises TailorbirdError if a larger share of the lines than `tolerated`, or than half, does not fit.
+    The faster parser lets an unclosed quotation mark swallow all later lines; the strict one finds it. Raises
+    TailorbirdError if a larger share of the lines than `tolerated`, or than half, does not fit.
     """
     stamp = path.stat()
-    found = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv)
-    if len(found.misfits.numbers) > min(tolerated, MOST_SHARE) * found.rows:
+    strict = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv)
+    if len(strict.misfits.numbers) > min(tolerated, MOST_SHARE) * strict.rows:
         refuse_misfits(path, csv)
     return _counted(path, stamp.st_mtime_ns, stamp.st_size, csv, None if columns is None else frozenset(columns))
 
 
 def lines(path: Path, csv: Csv, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The lines at which rows (numbered from 0) begin, as an editor shows them: the header is on line 1.
+    """Return the lines at which rows (numbered from 0) begin, as an editor shows them: the header is on line 1.
 
-    A row may be below others that hold line breaks, or below empty lines.
+    Earlier rows may have line breaks, and there may be empty lines.
     """
     stamp = path.stat()
     breaks = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).breaks
@@ -136,14 +136,14 @@ def batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows that fit the header, in order; lines that do not fit go to `misfits`.
 
-    Raises TailorbirdError, with the line, at a value that cannot be read, and if most lines do not fit.
+    Raises TailorbirdError with the line of an unreadable value, and if most lines do not fit.
     """
     types, misfits, rows = dict.fromkeys(columns, pa.string()), misfits or MisfitQueue(), 0
     misfits.above = csv.skip
     try:
         for batch in arrow.open_csv(
             path,
-            # One thread: only then does an error tell its row.
+            # One thread, because only then an error has the number of its row.
             read_options=arrow.ReadOptions(
                 use_threads=False,
                 block_size=_BLOCK_BYTES,
@@ -171,7 +171,7 @@ def _line_of(path: Path, csv: Csv, record: int) -> int:
 
 
 def encoding_of(path: Path, csv: Csv) -> str:
-    """Return how the characters of a file are written: by its byte order mark, its mapping, or its bytes."""
+    """Return the encoding of a file: from its byte order mark, its mapping, or its bytes."""
     stamp = path.stat()
     if csv.encoding is not None:
         return _marked(path, stamp.st_mtime_ns, stamp.st_size) or csv.encoding
@@ -185,7 +185,7 @@ def _marked(path: Path, _changed: int, _size: int) -> str | None:
 
 @lru_cache(maxsize=64)
 def _detected(path: Path, _changed: int, _size: int) -> str:
-    """The encoding of a file. One that cannot be read to its end is taken for UTF-8: its reader names the fault."""
+    """Return the detected encoding. An unreadable file counts as UTF-8, and reading it reports the error."""
     try:
         with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
             return detected(iter(partial(file.read, _BLOCK_BYTES), b""))
@@ -193,7 +193,7 @@ def _detected(path: Path, _changed: int, _size: int) -> str:
         return UTF_8
 
 
-def beginning(path: Path, size: int = _LOOKED_AT) -> bytes:
+def beginning(path: Path, size: int = _SAMPLE_SIZE) -> bytes:
     """Return the first bytes of a file, unpacked."""
     try:
         with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
@@ -208,7 +208,7 @@ def _is_zipped(path: Path) -> bool:
 
 def text(path: Path, csv: Csv) -> TextIO:
     """Open a file as text, at the line that names the columns."""
-    # In UTF-8 bytes that are none matter only in columns that are read. There the faster reader finds them.
+    # Bytes that are not UTF-8 matter only in columns that are read. The faster parser finds them there.
     known = encoding_of(path, csv)
     name, errors = ("utf-8-sig", _ESCAPED) if known == UTF_8 else (known, "strict")
     opener: Any = partial(gzip.open, path, "rt") if _is_zipped(path) else path.open
@@ -223,18 +223,18 @@ def text(path: Path, csv: Csv) -> TextIO:
 
 
 class _Strict(NamedTuple):
-    """What the strict reader found in a file."""
+    """The result of the strict parser."""
 
     rows: int
-    """All of them, those that do not fit the header among them."""
+    """All rows, including those that do not fit the header."""
     breaks: "tuple[array[int], array[int]]"
-    """The rows from which on lines are numbered otherwise, and what is added to the number of a row from there on."""
+    """The rows at which line numbers shift, and the number to add to a row's from there on."""
     misfits: MisfitSummary
 
 
 @lru_cache(maxsize=16)
 def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
-    """Count the rows. A line is named by its number; of a row over several lines it is the first."""
+    """Count the rows. A row over several lines has the number of its first line."""
     width = len(header(path, csv))
     count, line, offset = -1, csv.skip + 1, None
     breaks, misfits = (array("q"), array("q")), MisfitSummary(width)
@@ -255,7 +255,7 @@ def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
                         misfits.add(count - 1, line, len(row))
                 line = csv.skip + reader.line_num + 1
     except _FAULTS as error:
-        before = f"{misfits.sentence}; " if misfits.named else ""
+        before = f"{misfits.sentence}; " if misfits.examples else ""
         _refuse(path, f"{before}line {line}: {described(error)}")
     return _Strict(count, breaks, misfits)
 
@@ -263,32 +263,32 @@ def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
 def refuse_misfits(path: Path, csv: Csv) -> NoReturn:
     """Raise TailorbirdError with the first lines that do not fit the header, and the separator that fits better."""
     stamp = path.stat()
-    found = separator_of(path, csv)
-    hint = f"; {found.sentence} lines" if found else ""
+    suggestion = separator_of(path, csv)
+    hint = f"; {suggestion.sentence} lines" if suggestion else ""
     _refuse(path, _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).misfits.sentence + hint)
 
 
 def title_hint(path: Path, csv: Csv) -> str:
-    """Name the line that seems to be the header, if a title stands above it; else nothing."""
+    """Return a hint on the line that seems to be the header, if there is a title above it; else an empty text."""
     try:
         with text(path, csv) as file:
-            beginning = file.read(_LOOKED_AT)
+            beginning = file.read(_SAMPLE_SIZE)
     except _FAULTS:
         return ""
     above = lines_above_header(beginning.splitlines(keepends=True), csv.separator) if not csv.skip else 0
     return f"; the header seems to be in line {above + 1}: write `skip_lines = {above}`" if above else ""
 
 
-def separator_of(path: Path, csv: Csv, wanted: Collection[str] = ()) -> Suggestion | None:
-    """Another separator that fits the first lines of a file better, if there is one, and names wanted columns."""
+def separator_of(path: Path, csv: Csv, required: Collection[str] = ()) -> Suggestion | None:
+    """Return another separator that fits the first lines better and gives the required columns, if there is one."""
     try:
         with text(path, csv) as file:
-            beginning = file.read(_LOOKED_AT)
+            beginning = file.read(_SAMPLE_SIZE)
     except _FAULTS:
         return None
-    return format_suggestions.separator(beginning, csv.separator, wanted, whole=len(beginning) < _LOOKED_AT)
+    return format_suggestions.separator(beginning, csv.separator, required, whole=len(beginning) < _SAMPLE_SIZE)
 
 
 def _refuse(path: Path, fault: str) -> NoReturn:
-    """Raise without the cause: a library's message quotes the value that it could not read."""
+    """Raise TailorbirdError without its cause, because a library's message quotes the unreadable value."""
     raise TailorbirdError(f"{path} cannot be read: {fault}. Fix the file or the mapping; nothing was stored.") from None

@@ -1,4 +1,4 @@
-"""What is wrong with a file, in words that never repeat a value of it: rows hold ids, names and addresses."""
+"""Describes errors in a file without its values, because rows hold ids, names and addresses."""
 
 import csv
 import re
@@ -7,7 +7,7 @@ from typing import Final
 
 _COLUMN: Final = re.compile(r"In (?:CSV )?column #?(\d+): ")
 _ROW: Final = re.compile(r"Row #(\d+): ")
-# What Arrow, zlib and Python say; they have no codes.
+# Messages of Arrow, zlib and Python, which have no error codes.
 _SIGNS: Final = (
     (r"Expected (\d+) columns, got (\d+)", r"it has \2 values, and the first line names \1 columns"),
     (r"[Ii]nvalid UTF-?8|codec can't", "a value is not UTF-8"),
@@ -21,10 +21,10 @@ _SIGNS: Final = (
 
 
 def described(error: Exception, names: list[str] | None = None, line_of: Callable[[int], int] | None = None) -> str:
-    """Return the column, the line and the kind of fault. `names` are the file's columns, all of them in the mapping.
+    """Return the column, the line and the kind of an error. `names` are the file's columns, all in the mapping.
 
-    `line_of` returns the line of a row; without it the row is named.
-    A text of a library that is not known here is left out: it may quote what it could not read.
+    `line_of` returns the line of a row; without it the row is named. Unknown messages of a library are left out,
+    because they may quote an unreadable value.
     """
     text = str(error)
     column, row = _COLUMN.search(text), _ROW.search(text)
@@ -37,12 +37,12 @@ def described(error: Exception, names: list[str] | None = None, line_of: Callabl
 
 
 def _kind(error: Exception, text: str) -> str:
-    if isinstance(error, csv.Error):  # names the separator and what stands around it in general, no value
+    if isinstance(error, csv.Error):  # describes the text around the separator in general, without a value
         return text
     for sign, kind in _SIGNS:
-        found = re.search(sign, text)
-        if found:
-            return found.expand(kind)
+        match = re.search(sign, text)
+        if match:
+            return match.expand(kind)
     if isinstance(error, OSError) and error.strerror and error.errno:
         return error.strerror
     return f"it cannot be parsed ({type(error).__name__})"

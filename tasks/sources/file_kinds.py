@@ -1,4 +1,4 @@
-"""Recognises files that are no tables of text by their first bytes, and names what to do with each kind."""
+"""Recognises files that are not text tables by their first bytes, and advises on each kind."""
 
 import codecs
 import zipfile
@@ -9,7 +9,7 @@ from models.errors import TailorbirdError
 
 _HEAD: Final = 8192
 _CONTROL: Final = bytes({*range(1, 9), *range(14, 27), *range(28, 32), 127})
-"""Characters that texts hardly have. Null is not among them: UTF-16 has it."""
+"""Characters that are rare in texts. Null is not one of them, because UTF-16 has it."""
 _MANY: Final = 0.02
 _EXCEL: Final = ("an Excel workbook", "Export each sheet that you need to CSV")
 _ARCHIVE: Final = ("an archive", "Unpack it, and give the files in it")
@@ -34,7 +34,7 @@ _KINDS: Final = (
 
 
 def binary_kind(path: Path) -> tuple[str, str] | None:
-    """Return what a file is and what to do with it, if it is no text; None for texts and files that cannot be read."""
+    """Return the kind of a file that is not text, with advice; None for texts and unreadable files."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
@@ -60,7 +60,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def refuse_binary(path: Path) -> None:
-    """Raise TailorbirdError with what to do, if a file that should be CSV is no text."""
+    """Raise TailorbirdError with advice if a file that should be CSV is not text."""
     kind = binary_kind(path)
     if kind is None or (kind is _GZIP and path.name.lower().endswith(".gz")):
         return
@@ -68,16 +68,16 @@ def refuse_binary(path: Path) -> None:
 
 
 def refuse_no_parquet(path: Path) -> None:
-    """Raise TailorbirdError with what to do, if a file that should be Parquet is of another kind."""
+    """Raise TailorbirdError with advice if a file that should be Parquet is of another kind."""
     with path.open("rb") as file:
         if file.read(len(_PARQUET)) == _PARQUET:
             return
-    what, advice = (
+    kind, advice = (
         ("empty", "Export it again")
         if not path.stat().st_size
         else binary_kind(path) or ("a text", "Let its name end with .csv if it is CSV")
     )
-    raise TailorbirdError(f"{path} cannot be read: it is {what}, and no Parquet file. {advice}. Nothing was stored.")
+    raise TailorbirdError(f"{path} cannot be read: it is {kind}, and no Parquet file. {advice}. Nothing was stored.")
 
 
 def _zipped(path: Path) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Which files belong to which part of a mapping: items, users and events of tables, or lines of a Segment export."""
+"""Assigns files to the parts of a mapping: items, users and events of tables, or lines of a Segment export."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,24 +10,24 @@ from models.ingest.tabular.config import Mapping
 from tasks.sources.csv_reader import is_csv
 from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
 from tasks.sources.glob import names
-from tasks.sources.locations import LINES, TABLES, at, below, find, is_folder, nothing
+from tasks.sources.locations import LINES, TABLES, at, below, find, is_folder, no_file_message
 
 SEGMENT: Final = "segment"
 _PARTS: Final = ("items", "users", "events")
-"""In this order: events are checked against the catalogue, and dropped by what users said."""
+"""In this order, because events are checked with the catalogue and with users' answers about consent."""
 _PATTERN: Final = 'A pattern there reads several files, such as file = "orders_*.csv".'
 
 Patterns = dict[str, list[str]]
-Found = dict[str, list[str]]
+FilesByPart = dict[str, list[str]]
 
 
-def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), command: str | None = None) -> Found:
-    """The addresses of the files of each part, in name order; without `paths` they are where the mapping says.
+def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), command: str | None = None) -> FilesByPart:
+    """Return the addresses of the files of each part, in name order, at `paths` or at the mapping's location.
 
-    Below a folder, a part has the files that its `file` patterns mean there. Files and patterns that are given go to
-    every part whose pattern fits their name, or to all parts if these name the same patterns. A part for which nothing
-    is at `paths` is empty. Raises TailorbirdError when a path has no file, or one that fits no part; without `paths`,
-    when a part has none. `command` is what the message proposes with paths, by default an ingest.
+    In a folder, a part has the files that match its `file` patterns. Given files belong to every part whose pattern
+    fits their name, or to all parts if all have the same patterns. A part without files at `paths` is empty. Raises
+    TailorbirdError if a path has no file, or one that fits no part; without `paths`, if a part has none. The message
+    proposes `command` with paths, by default an ingest.
     """
     command = command or f"tailorbird ingest {mapping.name}"
     if isinstance(mapping, SegmentMapping):
@@ -36,12 +36,12 @@ def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), comma
         return {SEGMENT: find(paths, LINES)}
     patterns = _patterns(mapping)
     if not paths:
-        return {part: _where_it_says(mapping, part, wanted, command) for part, wanted in patterns.items()}
-    found: dict[str, set[str]] = {part: set() for part in patterns}
+        return {part: _at_location(mapping, part, own, command) for part, own in patterns.items()}
+    matches: dict[str, set[str]] = {part: set() for part in patterns}
     for path in paths:
-        for part, files in _sorted_out(mapping.name, patterns, path).items():
-            found[part].update(files)
-    return {part: sorted(files) for part, files in found.items()}
+        for part, files in _match(mapping.name, patterns, path).items():
+            matches[part].update(files)
+    return {part: sorted(files) for part, files in matches.items()}
 
 
 def _patterns(mapping: Mapping) -> Patterns:
@@ -49,25 +49,26 @@ def _patterns(mapping: Mapping) -> Patterns:
     return {name: [part.file] if isinstance(part.file, str) else part.file for name, part in parts if part}
 
 
-def _where_it_says(mapping: Mapping, part: str, wanted: list[str], command: str) -> list[str]:
+def _at_location(mapping: Mapping, part: str, patterns: list[str], command: str) -> list[str]:
+    """Return the files of a part at the mapping's location. Raises TailorbirdError if a pattern has none."""
     if mapping.location is None:
         raise TailorbirdError(f"The mapping {mapping.name!r} states no location. Give the files: {command} PATH…")
-    found: set[str] = set()
-    for pattern in wanted:
-        here = below(mapping.location, pattern, TABLES)
-        if not here:
+    matches: set[str] = set()
+    for pattern in patterns:
+        files = below(mapping.location, pattern, TABLES)
+        if not files:
             raise TailorbirdError(
                 f"There is no file {mapping.location.rstrip('/')}/{pattern} for {part}. Check the mapping's `location` "
                 f"and `file`, or give the files: {command} PATH…"
             )
-        found.update(here)
-    if not found:
+        matches.update(files)
+    if not matches:
         raise TailorbirdError(f"The mapping {mapping.name!r} names no file for {part}. Say which in its `file`.")
-    return sorted(found)
+    return sorted(matches)
 
 
 def _refuse_other_kinds(file: str) -> None:
-    """Refuse a file of this machine by what it is, such as a workbook, since no name would make it fit."""
+    """Refuse a local file of another kind, such as a workbook, because no name would make it fit."""
     path = Path(file)
     if path.is_file() and not is_csv(path):
         refuse_no_parquet(path)
@@ -75,36 +76,38 @@ def _refuse_other_kinds(file: str) -> None:
         refuse_binary(path)
 
 
-def _sorted_out(name: str, patterns: Patterns, path: str) -> Found:
-    """The files at one path by part. Raises TailorbirdError when there are none, or one that fits no part."""
+def _match(name: str, patterns: Patterns, path: str) -> FilesByPart:
+    """Return the files at one path by part. Raises TailorbirdError if there are none, or one that fits no part."""
     if is_folder(path):
-        found = {part: [f for one in wanted for f in below(path, one, TABLES)] for part, wanted in patterns.items()}
-        if not any(found.values()):
+        matches = {
+            part: [file for pattern in own for file in below(path, pattern, TABLES)] for part, own in patterns.items()
+        }
+        if not any(matches.values()):
             raise TailorbirdError(
-                f"No file in {path} is one that the mapping {name!r} names: {_said(patterns)}. {_PATTERN}"
+                f"No file in {path} is one that the mapping {name!r} names: {_listed(patterns)}. {_PATTERN}"
             )
-        given = sorted({file for files in found.values() for file in files})
-        fitting = {file: [part for part, files in found.items() if file in files] for file in given}
+        given = sorted({file for files in matches.values() for file in files})
+        fitting = {file: [part for part, files in matches.items() if file in files] for file in given}
     else:
         given = at(path, TABLES)
         if not given:
-            raise TailorbirdError(nothing(path, TABLES))
+            raise TailorbirdError(no_file_message(path, TABLES))
         fitting = {file: _fitting(patterns, file) for file in given}
     for file, parts in fitting.items():
         if not parts:
             _refuse_other_kinds(file)
             raise TailorbirdError(
-                f"{file} fits no part of the mapping {name!r}: {_said(patterns)}. Rename it, or change `file` in the "
+                f"{file} fits no part of the mapping {name!r}: {_listed(patterns)}. Rename it, or change `file` in the "
                 f"mapping. {_PATTERN}"
             )
     return {part: [file for file, parts in fitting.items() if part in parts] for part in patterns}
 
 
 def _fitting(patterns: Patterns, file: str) -> list[str]:
-    if len({tuple(sorted(wanted)) for wanted in patterns.values()}) == 1:
-        return list(patterns)  # one table, whatever it is called
-    return [part for part, wanted in patterns.items() if any(names(pattern, file) for pattern in wanted)]
+    if len({tuple(sorted(own)) for own in patterns.values()}) == 1:
+        return list(patterns)  # one table with any name
+    return [part for part, own in patterns.items() if any(names(pattern, file) for pattern in own)]
 
 
-def _said(patterns: Patterns) -> str:
-    return "; ".join(f"{part}: {', '.join(wanted)}" for part, wanted in patterns.items())
+def _listed(patterns: Patterns) -> str:
+    return "; ".join(f"{part}: {', '.join(own)}" for part, own in patterns.items())

@@ -1,7 +1,7 @@
-"""Patterns of paths, alike for folders and for keys of an object store: `*`, `?`, `[…]`, and `**` for any depth.
+"""Matches patterns of paths, of folders and of keys of an object store: `*`, `?`, `[…]`, and `**` for any depth.
 
-What a pattern says of a folder holds for all that is below it. It is read one name after the other, so that a search
-looks only where something can be.
+A pattern that matches a folder matches all files below it. Patterns are matched name by name, so that a search visits
+only folders that can have matches.
 """
 
 from collections.abc import Iterable
@@ -10,16 +10,16 @@ from typing import Final
 
 Segments = tuple[str, ...]
 State = frozenset[Segments]
-"""What is still to come, in every way in which the names so far can be read. Nothing to come: they match."""
+"""The remaining patterns, for every way to match the names so far. An empty pattern is a match."""
 
 _ANY_DEPTH: Final = "**"
-_MET: Final[Segments] = ()
+_MATCH: Final[Segments] = ()
 _BELOW: Final[Segments] = ("/",)
-"""A folder above did match."""
+"""A folder above matches."""
 
 
 def segments(pattern: str) -> Segments:
-    """A pattern in pieces. `.` and a `**` at the end say nothing: a folder stands for all that is below it."""
+    """Return a pattern as segments. `.` and a final `**` are dropped, because a folder matches all files below it."""
     pieces = [piece for piece in pattern.split("/") if piece not in ("", ".")]
     while pieces and pieces[-1] == _ANY_DEPTH:
         pieces.pop()
@@ -27,51 +27,51 @@ def segments(pattern: str) -> Segments:
 
 
 def is_pattern(name: str) -> bool:
-    """Whether it may stand for several names."""
+    """Return whether a name may match several names."""
     return not frozenset("*?[").isdisjoint(name)
 
 
 def begin(pattern: Segments) -> State:
-    """Before the first name."""
+    """Return the state before the first name."""
     return _opened({pattern or _BELOW})
 
 
 def step(state: State, name: str) -> State:
-    """After one more name; empty when nothing below it can match."""
+    """Return the state after one more name; empty if no file below it can match."""
     after: set[Segments] = set()
-    for left in state:
-        if left in (_MET, _BELOW):
+    for remaining in state:
+        if remaining in (_MATCH, _BELOW):
             after.add(_BELOW)
-        elif left[0] == _ANY_DEPTH:
-            after.add(left)
-        elif name == left[0] or fnmatchcase(name, left[0]):
-            after.add(left[1:])
+        elif remaining[0] == _ANY_DEPTH:
+            after.add(remaining)
+        elif name == remaining[0] or fnmatchcase(name, remaining[0]):
+            after.add(remaining[1:])
     return _opened(after)
 
 
 def takes(state: State, name: str, endings: Iterable[str]) -> bool:
-    """Whether the file `name`, read last, is meant: by the pattern itself, or below a folder by its ending."""
-    return _MET in state or (_BELOW in state and name.lower().endswith(tuple(endings)))
+    """Return whether the last name is a matching file: by the pattern itself, or in a folder by its ending."""
+    return _MATCH in state or (_BELOW in state and name.lower().endswith(tuple(endings)))
 
 
 def names(pattern: str, path: str) -> bool:
-    """Whether a pattern, relative to any folder, is for the file of that path."""
+    """Return whether a pattern, relative to any folder, matches a path."""
     state = begin((_ANY_DEPTH, *segments(pattern)))
     for name in path.split("/"):
         state = step(state, name)
-    return not state.isdisjoint((_MET, _BELOW))
+    return not state.isdisjoint((_MATCH, _BELOW))
 
 
 def hidden(name: str) -> bool:
-    """Markers and leftovers of the programs that write exports: `_SUCCESS`, `_temporary`, `.part.crc`."""
+    """Return whether a file is a marker or leftover of an export: `_SUCCESS`, `_temporary`, `.part.crc`."""
     return name.startswith(("_", "."))
 
 
 def _opened(state: set[Segments]) -> State:
-    """The state with every `**` read as no folder at all, too."""
-    found = set(state)
-    for left in state:
-        while left and left[0] == _ANY_DEPTH:
-            left = left[1:]
-            found.add(left)
-    return frozenset(found)
+    """Return the state that also matches every `**` with no folder."""
+    opened = set(state)
+    for remaining in state:
+        while remaining and remaining[0] == _ANY_DEPTH:
+            remaining = remaining[1:]
+            opened.add(remaining)
+    return frozenset(opened)

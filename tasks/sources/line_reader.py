@@ -1,4 +1,4 @@
-"""Files of lines, plain or gzip, split by ourselves: every reader that parses for us loses some of them silently."""
+"""Reads files of lines, plain or gzip. It splits lines itself, because parsers lose some of them silently."""
 
 import gzip
 import zlib
@@ -14,9 +14,9 @@ from models.errors import TailorbirdError
 from tasks.sources.data_file_faults import described
 
 CHUNK_BYTES = 64 * 1024 * 1024
-"""Lines are taken in chunks of about this size, uncompressed."""
+"""The approximate size of a chunk of lines, uncompressed."""
 LONGEST = 4 * CHUNK_BYTES
-"""Bytes of a line. What has no end before is no line, and would fill the memory."""
+"""The longest line in bytes; longer ones would fill the memory."""
 ROW_NUMBER, OFFSET, TEXT = "row_number", "offset", "text"
 READ = b"read"
 
@@ -26,30 +26,30 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _blocks(path: Path, size: int) -> Iterator[tuple[memoryview, int]]:
-    """Pieces of a file, each but the last ending with a line's end, and how much of the file was read by then."""
-    rest = b""
+    """Yield blocks of whole lines, each with the number of bytes of the file that were read by then."""
+    partial_line = b""
     with _open(path) as file:
         stored = cast(IO[bytes], file.fileobj) if isinstance(file, gzip.GzipFile) else file
         while True:
-            block = bytearray(len(rest) + size)
-            block[: len(rest)] = rest
-            end = len(rest) + _filled(file, memoryview(block)[len(rest) :])
+            block = bytearray(len(partial_line) + size)
+            block[: len(partial_line)] = partial_line
+            end = len(partial_line) + _fill(file, memoryview(block)[len(partial_line) :])
             over = end < len(block)
             cut = end if over else block.rfind(b"\n") + 1
             if cut:
                 yield memoryview(block)[:cut], stored.tell()
             if over:
                 return
-            rest = bytes(memoryview(block)[cut:end])
-            if len(rest) > LONGEST:
+            partial_line = bytes(memoryview(block)[cut:end])
+            if len(partial_line) > LONGEST:
                 raise TailorbirdError(
                     f"{path} has a line of more than {LONGEST // 2**20} MiB. One call a line is expected "
                     '(a list of calls, `[{…}, {…}]`, can be rewritten with `jq -c ".[]"`).'
                 )
 
 
-def _filled(file: IO[bytes], room: memoryview) -> int:
-    """Read until the room is full or the file is over; how many bytes there were. A packed file gives few at a time."""
+def _fill(file: IO[bytes], room: memoryview) -> int:
+    """Read until the buffer is full or the file ends; returns the number of bytes. Gzip files give few at a time."""
     done = 0
     while done < len(room) and (read := cast(BufferedIOBase, file).readinto(room[done:])):
         done += read
@@ -57,10 +57,11 @@ def _filled(file: IO[bytes], room: memoryview) -> int:
 
 
 def chunks(path: Path, size: int | None = None) -> Iterator[pa.Table]:
-    """The lines of a file in order: `row_number`, `offset` (bytes, uncompressed), `text` (bytes, without the end).
+    """Yield the lines of a file in order, in chunks.
 
-    The metadata `READ` of a chunk says how many bytes of the file, as it is stored, were read by then.
-    The same file always gives the same chunks. Raises TailorbirdError when the file cannot be read to its end.
+    The columns are `row_number`, `offset` (bytes, uncompressed) and `text` (bytes, without the end of the line). The
+    metadata `READ` of a chunk is the number of stored bytes that were read by then. The same file always gives the same
+    chunks. Raises TailorbirdError if the file cannot be read to its end.
     """
     number = start = 0
     try:

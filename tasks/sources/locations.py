@@ -1,4 +1,4 @@
-"""Where files are: on this machine, in an installed package, in an object store. A file is named by its address."""
+"""Finds files on this machine, in an installed package or in an object store, by their addresses."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from tasks.sources.temp_folders import scratch
 
 LINES: Final = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz", ".gz")
 SEPARATED: Final = (".csv", ".tsv", ".tab")
-"""Endings of texts in columns. A folder may hold notes as `.txt`: such a table has to be named."""
+"""Endings of text tables. A folder may have notes as `.txt`, so tables with that ending have to be named."""
 TABLES: Final = (".parquet", *SEPARATED, *(f"{ending}.gz" for ending in SEPARATED))
 _PACKAGE: Final = "package:"
 _LONGEST_NAME: Final = 60
@@ -24,23 +24,23 @@ _SPECIAL: Final = "a pipe, socket or device, and no file"
 
 
 def find(places: Sequence[str], endings: Sequence[str]) -> list[str]:
-    """The addresses of all files at these places, in name order, each once.
+    """Return the addresses of all files at these places, in name order, each once.
 
-    A place is a file, a folder (looked through to the bottom for files with these endings) or a pattern, on this
-    machine, in a package (`package:name/folder`) or in an object store (`s3://bucket/prefix/`). Raises TailorbirdError
-    for a place without any file, and for one that cannot be looked at.
+    A place is a file, a folder (searched recursively for files with these endings) or a pattern, on this machine, in a
+    package (`package:name/folder`) or in an object store (`s3://bucket/prefix/`). Raises TailorbirdError for a place
+    without any file, and for one that cannot be read.
     """
-    found: set[str] = set()
+    addresses: set[str] = set()
     for place in places:
-        here = at(place, endings)
-        if not here:
-            raise TailorbirdError(nothing(place, endings))
-        found.update(here)
-    return sorted(found)
+        files = at(place, endings)
+        if not files:
+            raise TailorbirdError(no_file_message(place, endings))
+        addresses.update(files)
+    return sorted(addresses)
 
 
 def at(place: str, endings: Sequence[str]) -> list[str]:
-    """The files at one place; none when nothing is there."""
+    """Return the files at one place, or none."""
     base = absolute(place)
     if is_pattern(base) and not _kind(base):
         pieces = base.split("/")
@@ -50,7 +50,10 @@ def at(place: str, endings: Sequence[str]) -> list[str]:
 
 
 def below(place: str, pattern: str, endings: Sequence[str]) -> list[str]:
-    """The files that a pattern means in a folder, whose own name is taken as it is; without one, all that end so."""
+    """Return the files that match a pattern in a folder, or without a pattern all with these endings.
+
+    The folder's own name is no pattern.
+    """
     base, pieces = absolute(place), segments(pattern)
     while pieces and not is_pattern(pieces[0]):
         base, pieces = f"{base.rstrip('/')}/{pieces[0]}", pieces[1:]
@@ -59,19 +62,19 @@ def below(place: str, pattern: str, endings: Sequence[str]) -> list[str]:
         return [] if pieces else [base]
     if not kind:
         return []
-    look = object_store.below if is_address(base) else _below
-    return sorted(look(base, pieces, tuple(endings)))
+    search = object_store.below if is_address(base) else _below
+    return sorted(search(base, pieces, tuple(endings)))
 
 
 def is_folder(place: str) -> bool:
-    """Whether a place is a folder or a prefix of keys."""
+    """Return whether a place is a folder or a prefix of keys."""
     return _kind(absolute(place)) == "folder"
 
 
 def skipped(place: str, endings: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield what is named like a file to read, in a folder and below it, and is none, with what it is. `find` skips it.
+    """Yield entries below a folder with these endings that are not files, with their kind. `find` skips them.
 
-    Links that lead nowhere or to themselves, and pipes, sockets and devices: reading one might never end.
+    These are broken links, pipes, sockets and devices, because reading one might never end.
     """
     base = absolute(place)
     for folder, _, names in os.walk(base if not is_address(base) else ""):
@@ -82,8 +85,8 @@ def skipped(place: str, endings: Sequence[str]) -> Iterator[tuple[str, str]]:
                 yield str(path), _SPECIAL
 
 
-def nothing(place: str, endings: Sequence[str]) -> str:
-    """What to say of a place where nothing was found."""
+def no_file_message(place: str, endings: Sequence[str]) -> str:
+    """Return the error message for a place without files."""
     base = absolute(place)
     if is_address(base) and not object_store.has_bucket(base):
         return f"There is no bucket for {base}. Check its name, {ENDPOINT}."
@@ -95,12 +98,12 @@ def nothing(place: str, endings: Sequence[str]) -> str:
 
 
 def absolute(place: str) -> str:
-    """A place as it is named everywhere: an absolute path, or a URL as it is."""
+    """Return the canonical name of a place: an absolute path, or a URL unchanged."""
     if is_address(place):
         return place
     if not place.startswith(_PACKAGE):
         try:
-            return os.path.abspath(Path(place).expanduser())  # noqa: PTH100, a link is named by its own name
+            return os.path.abspath(Path(place).expanduser())  # noqa: PTH100, a link keeps its own name
         except RuntimeError:
             raise TailorbirdError(f"There is no home of the user in {place!r}. Write the whole path.") from None
     package, _, inside = place.removeprefix(_PACKAGE).partition("/")
@@ -115,9 +118,9 @@ def absolute(place: str) -> str:
 
 @contextmanager
 def fetched(address: str, folder: Path) -> Iterator[Path]:
-    """A file on this machine: itself, or for an object a copy below `folder` for as long as it is needed.
+    """Yield the local path of a file: its own, or within the block a copy of an object below `folder`.
 
-    The copy's name ends as the object's does. Raises TailorbirdError when it is not there or does not come as a whole.
+    The copy's name ends like the object's. Raises TailorbirdError if the file is missing or incomplete.
     """
     if not is_address(address):
         if address != shown(address):
@@ -134,13 +137,13 @@ def fetched(address: str, folder: Path) -> Iterator[Path]:
         try:
             yield path
         except TailorbirdError as error:
-            # What is wrong with it is wrong with the object; the copy is gone when somebody reads this.
+            # The error concerns the object, and the copy is removed by the time a user reads this.
             error.args = tuple(word.replace(str(path), address) for word in error.args)
             raise
 
 
 def shown(place: str) -> str:
-    """Return the name of a file as UTF-8 text, with escapes for bytes that are none."""
+    """Return the name of a file as UTF-8 text, with escapes for invalid bytes."""
     return place.encode(errors="backslashreplace").decode()
 
 
@@ -156,25 +159,25 @@ def _below(folder: str, pattern: Segments, endings: tuple[str, ...]) -> Iterator
 
 
 def _walk(folder: str, state: State, endings: tuple[str, ...], above: frozenset[str]) -> Iterator[str]:
-    """The files of a folder that are meant. `above` are the folders that a link must not lead back to."""
+    """Yield the matching files of a folder. A link must not lead back to one of the folders `above`."""
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
         raise TailorbirdError(f"{folder} cannot be looked through: {error.strerror}. Check who may read it.") from error
     for entry in entries:
         after = frozenset() if hidden(entry.name) else step(state, entry.name)
-        if after and _leads_to_folder(entry):
+        if after and _is_folder(entry):
             inside = above | {os.path.realpath(entry.path)} if entry.is_symlink() else above
             if not entry.is_symlink() or len(inside) > len(above):
                 yield from _walk(entry.path, after, endings, inside)
-        elif takes(after, entry.name, endings) and not _leads_nowhere(entry) and entry.is_file():
+        elif takes(after, entry.name, endings) and not _is_broken_link(entry) and entry.is_file():
             yield entry.path
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    return not _leads_nowhere(entry) and entry.is_dir()
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return not _is_broken_link(entry) and entry.is_dir()
 
 
-def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
-    """Return whether the entry is a link to nothing, or to itself, of which the system knows no kind."""
+def _is_broken_link(entry: os.DirEntry[str]) -> bool:
+    """Return whether the entry is a link without a target, or to itself."""
     return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - an entry has its path as text

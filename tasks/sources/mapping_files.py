@@ -1,10 +1,10 @@
-"""Finds mapping files: the ones that come with Tailorbird by name, any other by path."""
+"""Reads mapping files: included ones by name, others by path."""
 
 import tomllib
 from collections.abc import Mapping as Words
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from infra.configuration.settings_file import placed
 from models.errors import TailorbirdError
@@ -12,6 +12,7 @@ from models.ingest.segment import config
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.tabular import config as tables
 from models.ingest.tabular.config import Mapping, MappingError
+from models.primitives.json_types import JsonObject
 
 SHIPPED = Path(__file__).parent / "mappings"
 _SEGMENT: Final = "segment"
@@ -19,20 +20,20 @@ _CONSENT, _NOTE = "consent", "consent_note"
 
 
 def shipped() -> list[str]:
-    """Names of the mappings that come with Tailorbird."""
+    """Return the names of the included mappings."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
 def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | SegmentMapping:
-    """The mapping of that name or path: of tables, or of a Segment export.
+    """Return the mapping with that name or path: of tables, or of a Segment export.
 
-    `overrides` are keys of the file that were chosen otherwise for this time, as on the command line. They are part of
-    what the mapping means, and so of the name of a batch.
+    `overrides` replace keys of the file, for example by the command line. They are part of the mapping's meaning, and
+    so of a batch's id.
     """
     content, path = _content(name)
     instead = dict(overrides or {})
     if _CONSENT in instead and _NOTE not in instead:
-        content.pop(_NOTE, None)  # it explains the consent that the file declares
+        content.pop(_NOTE, None)  # the note explains the consent that the file declares
     parse = config.parse if _is_segment(content) else tables.parse
     return parse({**content, **instead}, path.stem, partial(placed, path))
 
@@ -44,16 +45,16 @@ def mapping_overrides(
     begin: str | None = None,
     end: str | None = None,
 ) -> dict[str, str]:
-    """The overrides that somebody chose, by the keys of the file."""
-    said = {"name": source, _CONSENT: consent, _NOTE: consent_note, "from": begin, "to": end}
-    return {key: word for key, word in said.items() if word}
+    """Return the given overrides by the keys of the file."""
+    given = {"name": source, _CONSENT: consent, _NOTE: consent_note, "from": begin, "to": end}
+    return {key: word for key, word in given.items() if word}
 
 
-def _is_segment(content: dict[str, Any]) -> bool:
+def _is_segment(content: JsonObject) -> bool:
     return content.get("kind") == _SEGMENT
 
 
-def _content(name: str) -> tuple[dict[str, Any], Path]:
+def _content(name: str) -> tuple[JsonObject, Path]:
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     if not path.is_file():
         near = f" Did you mean {name}.toml?" if Path(f"{name}.toml").is_file() else ""

@@ -1,4 +1,4 @@
-"""Lines of a CSV file with more or fewer values than its header."""
+"""Collects lines of a CSV file with more or fewer values than its header."""
 
 from array import array
 from collections import deque
@@ -9,42 +9,42 @@ import pyarrow.csv as arrow
 
 MOST_SHARE: Final = 0.5
 """If more lines do not fit, the separator or the header is wrong, whatever a mapping tolerates."""
-_NAMED: Final = 10
+_MOST_EXAMPLES: Final = 10
 _ENOUGH: Final = 1_000
-"""So many lines tell whether most of a file do not fit."""
+"""The number of lines after which reading may stop."""
 
 
 class MisfitLine(NamedTuple):
     """A line that does not fit the header."""
 
     number: int
-    """Its number among the rows of the file, from 0."""
+    """Its position among the rows of the file, from 0."""
     values: int
     columns: int
-    """Values that the header has."""
+    """The number of names in the header."""
     text: str
 
 
 @dataclass
 class MisfitQueue:
-    """Collects the misfit lines that Arrow's reader skips; whoever reads the rows takes them out again."""
+    """The misfit lines that Arrow's reader skips, until the reader of the rows takes them."""
 
     lines: deque[MisfitLine] = field(default_factory=deque)
     count: int = 0
     above: int = 0
-    """Lines above the header, which Arrow counts as rows."""
+    """The number of lines above the header, which Arrow counts as rows."""
     stopped: bool = False
-    """Whether reading ended because most lines do not fit."""
+    """Whether reading stopped because most lines do not fit."""
 
     def skip(self, row: arrow.InvalidRow) -> Literal["skip", "error"]:
-        """Keep a line and tell Arrow to go on, or to stop if most lines so far do not fit."""
+        """Store a line; returns whether Arrow continues, or stops because most lines do not fit."""
         self.count += 1
         self.lines.append(MisfitLine(row.number - self.above - 2, row.actual_columns, row.expected_columns, row.text))
         self.stopped = self.count > _ENOUGH and self.count > MOST_SHARE * (row.number - self.above - 1)
         return "error" if self.stopped else "skip"
 
     def take(self, before: int | None, skipped: int) -> list[MisfitLine]:
-        """Take out the lines above row `before` of those that fit, or all; `skipped` were taken out earlier."""
+        """Remove and return the lines above fitting row `before`, or all; `skipped` were removed earlier."""
         taken: list[MisfitLine] = []
         while self.lines and (before is None or self.lines[0].number - skipped - len(taken) < before):
             taken.append(self.lines.popleft())
@@ -53,22 +53,22 @@ class MisfitQueue:
 
 @dataclass
 class MisfitSummary:
-    """The misfit lines of a whole file: a few are described, all are counted."""
+    """The misfit lines of a whole file: all are counted, and a few are described."""
 
     columns: int
     numbers: "array[int]" = field(default_factory=lambda: array("q"))
-    """Their numbers among the rows of the file, from 0."""
-    named: list[str] = field(default_factory=list)
+    """Their positions among the rows of the file, from 0."""
+    examples: list[str] = field(default_factory=list)
 
     def add(self, number: int, line: int, values: int) -> None:
-        """Count a line that an editor numbers `line`."""
+        """Count a line, which an editor numbers `line`."""
         self.numbers.append(number)
-        if len(self.named) < _NAMED:
-            self.named.append(f"line {line} has {values} value{'s' if values != 1 else ''}")
+        if len(self.examples) < _MOST_EXAMPLES:
+            self.examples.append(f"line {line} has {values} value{'s' if values != 1 else ''}")
 
     @property
     def sentence(self) -> str:
-        """Which lines they are."""
-        more = len(self.numbers) - len(self.named)
+        """Describe the lines."""
+        more = len(self.numbers) - len(self.examples)
         others = f" and {more:,} more line{'s' if more > 1 else ''} with another number" if more else ""
-        return f"{', '.join(self.named)}{others}, and the first line names {self.columns} columns"
+        return f"{', '.join(self.examples)}{others}, and the first line names {self.columns} columns"

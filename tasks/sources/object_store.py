@@ -1,4 +1,4 @@
-"""Files in object stores: what is there, and their bytes. Credentials come from where each cloud's own tools look."""
+"""Lists and downloads files in object stores. Credentials come from the places that each cloud's own tools use."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pyarrow import fs
 
 from models.errors import TailorbirdError
 from tasks.sources.glob import Segments, begin, hidden, step, takes
-from tasks.sources.object_store_errors import StoreError, credentials, told
+from tasks.sources.object_store_errors import StoreError, credentials, translate_store_errors
 
 if TYPE_CHECKING:
     from tasks.orchestration.progress import Advance
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 SCHEMES: Final = ("s3", "gs", "abfs", "abfss")
 _BLOCK_BYTES: Final = 8 << 20
 _SHOWN_FROM_BYTES: Final = 64 << 20
-"""A smaller file is here before anybody asks how far it is."""
+"""A smaller file downloads before progress is of interest."""
 _PATIENCE: Final = "?retry_limit_seconds=30"
-"""Google's client tries for a quarter of an hour unless told otherwise."""
+"""Google's client retries for a quarter of an hour by default."""
 
 
 def is_address(place: str) -> bool:
-    """Whether a place is in an object store, rather than on this machine."""
+    """Return whether a place is in an object store, rather than on this machine."""
     return "://" in place
 
 
 def kind(address: str) -> Literal["file", "folder"] | None:
-    """What is at an address; None when nothing is. Raises StoreError."""
-    with told(address):
+    """Return whether an address is a file or a folder; None if it does not exist. Raises StoreError."""
+    with translate_store_errors(address):
         store, path = _opened(address)
-        found = store.get_file_info(path).type
-    if found == fs.FileType.File and not address.endswith("/"):
+        file_type = store.get_file_info(path).type
+    if file_type == fs.FileType.File and not address.endswith("/"):
         return "file"
-    return "folder" if found == fs.FileType.Directory else None
+    return "folder" if file_type == fs.FileType.Directory else None
 
 
 def below(address: str, pattern: Segments, endings: tuple[str, ...]) -> Iterator[str]:
-    """The addresses of the files below a prefix that a pattern means, in no order. Raises StoreError."""
-    with told(address):
+    """Yield the addresses of the files below a prefix that match a pattern, in any order. Raises StoreError."""
+    with translate_store_errors(address):
         store, path = _opened(address)
-        found = store.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
-    for info in found:
+        entries = store.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    for info in entries:
         names = info.path.removeprefix(path).strip("/").split("/")
         if info.type != fs.FileType.File or any(map(hidden, names)):
             continue
@@ -55,7 +55,7 @@ def below(address: str, pattern: Segments, endings: tuple[str, ...]) -> Iterator
 
 
 def has_bucket(address: str) -> bool:
-    """Whether the bucket or container is there, as far as one may know."""
+    """Return whether the bucket or container exists; True if access is denied."""
     bucket, _ = _split(address)
     try:
         return kind(bucket) is not None
@@ -64,10 +64,10 @@ def has_bucket(address: str) -> bool:
 
 
 def download(address: str, path: Path) -> None:
-    """Write an object into a file, a block at a time. Raises StoreError when it does not come as a whole."""
-    with told(address):
+    """Write an object into a file, block by block. Raises StoreError if it is incomplete."""
+    with translate_store_errors(address):
         store, where = _opened(address)
-        # The other way to open one unpacks whatever its name says is packed.
+        # The other way to open an object decompresses it by its name.
         source = store.open_input_file(where)
         size = source.size()
     with source, path.open("wb") as target, _shown(path.name, size) as advance:
@@ -80,19 +80,19 @@ def download(address: str, path: Path) -> None:
 
 def _shown(name: str, size: int) -> "AbstractContextManager[Advance]":
     from tasks.orchestration.progress import (
-        progress,  # and with it Prefect, which a command must not import before it is connected
+        progress,  # imports Prefect, which a command must not import before it is connected
     )
 
     return progress(f"fetching {name}", size) if size >= _SHOWN_FROM_BYTES else nullcontext(_unseen)
 
 
 def _unseen(_steps: int) -> None:
-    """Moves nothing on."""
+    """Show no progress."""
 
 
 def _blocks(source: Any, address: str) -> Iterator[bytes]:
     while True:
-        with told(address):
+        with translate_store_errors(address):
             block = source.read(_BLOCK_BYTES)
         if not block:
             return
@@ -108,17 +108,17 @@ def _write(target: Any, block: bytes, address: str) -> None:
 
 
 def _split(address: str) -> tuple[str, str]:
-    """An address as the bucket's and the key, which may hold whatever it likes. Raises TailorbirdError.
+    """Return the bucket's address and the key, which may be any text. Raises TailorbirdError.
 
     No message repeats an address that may hold a password.
     """
-    scheme, _, rest = address.partition("://")
-    bucket, _, key = rest.partition("/")
+    scheme, _, path = address.partition("://")
+    bucket, _, key = path.partition("/")
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise TailorbirdError(f"Files at {scheme}:// cannot be read. Give a path of this machine, or one of: {known}")
     user, at, _ = bucket.rpartition("@")
-    # Azure's container, and Google's word for public buckets, stand where others have a user.
+    # Azure's container, and Google's word for public buckets, are in the place of a user.
     plain = not at or (":" not in user and (scheme.startswith("abfs") or user == "anonymous"))
     if not plain or "?" in bucket:
         raise TailorbirdError(
@@ -131,7 +131,7 @@ def _split(address: str) -> tuple[str, str]:
 
 
 def _opened(address: str) -> tuple[Any, str]:
-    """The store and the path in it. The key is no part of the URI: it would have to be escaped."""
+    """Return the store and the path in it. The key is not part of the URI, because it would have to be escaped."""
     bucket, key = _split(address)
     store, base = fs.FileSystem.from_uri(bucket + (_PATIENCE if bucket.startswith("gs:") else ""))
     return store, f"{base}/{key}" if key else base

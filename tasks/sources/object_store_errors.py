@@ -1,4 +1,4 @@
-"""What goes wrong with an object store, in a sentence that says what to do and never holds a credential."""
+"""Translates errors of object stores into sentences with advice and without credentials."""
 
 import re
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from models.errors import TailorbirdError
 
 
 class StoreError(TailorbirdError):
-    """An object store does not give what was asked for."""
+    """An object store does not return a requested object."""
 
 
 class StoreUnreachableError(StoreError):
-    """An object store does not answer, or not now: the same again may go well."""
+    """An object store does not answer, so that a retry may succeed."""
 
 
 _CREDENTIALS: Final = {
@@ -25,7 +25,7 @@ _CREDENTIALS: Final = {
 }
 ENDPOINT: Final = "the network, and AWS_ENDPOINT_URL where the store is not Amazon's"
 _GONE: Final = "There is no such object. Check the name"
-# What the clients of the three clouds say; they have no codes in common.
+# Messages of the clients of the three clouds, which have no codes in common.
 _SIGNS: Final = (
     (r"NO_SUCH_BUCKET", f"There is no such bucket. Check its name, {ENDPOINT}"),
     (r"NO_SUCH_KEY|RESOURCE_NOT_FOUND|status 404|NOT_FOUND|NotFound|does not exist", _GONE),
@@ -45,30 +45,30 @@ _REQUEST: Final = re.compile(r"\?\S+")
 
 
 @contextmanager
-def told(address: str) -> Iterator[None]:
-    """Raises what a store's client raises as a StoreError about this address."""
+def translate_store_errors(address: str) -> Iterator[None]:
+    """Raise errors of a store's client as StoreError with this address."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        # Without its cause, which may hold a signed request.
+        # Without the cause, which may hold a signed request.
         raise _explained(address, error) from None
 
 
 def credentials(address: str) -> str:
-    """Where the client of the address's store finds out who asks."""
+    """Return where the client of the address's store finds credentials."""
     return next(where for scheme, where in _CREDENTIALS.items() if address.startswith(scheme))
 
 
 def _explained(address: str, error: Exception) -> StoreError:
-    said = _NAMES.sub("", str(error))
+    message = _NAMES.sub("", str(error))
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{address}: {_GONE}.")
     for signs, sentence in _SIGNS:
-        if re.search(signs, said):
+        if re.search(signs, message):
             return StoreError(f"{address}: {sentence.format(credentials=credentials(address))}.")
-    if _UNREACHABLE.search(said):
+    if _UNREACHABLE.search(message):
         return StoreUnreachableError(
             f"{address}: the store cannot be reached, or stopped answering. Check {ENDPOINT}, then run the command "
             "again; what was taken in stays."
         )
-    return StoreError(f"{address} cannot be read: {_REQUEST.sub('', said)[:200]}")
+    return StoreError(f"{address} cannot be read: {_REQUEST.sub('', message)[:200]}")

@@ -1,4 +1,4 @@
-"""Room for what is fetched. It is given back at the end; of a process that was killed, by the next one."""
+"""Creates temporary folders for downloads. The next process removes folders of killed ones."""
 
 import fcntl
 import os
@@ -11,21 +11,21 @@ from tempfile import mkdtemp
 
 @contextmanager
 def scratch(place: Path) -> Iterator[Path]:
-    """A new folder in `place`, for as long as this process is in here."""
+    """Yield a new folder in `place`, which is removed after the block."""
     place.mkdir(parents=True, exist_ok=True)
     with _held(place):
         _sweep(place)
-        mine = Path(mkdtemp(dir=place))
-        lock = _lock(mine)
+        folder = Path(mkdtemp(dir=place))
+        lock = _lock(folder)
     try:
-        yield mine
+        yield folder
     finally:
-        rmtree(mine, ignore_errors=True)
+        rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 
 def _sweep(place: Path) -> None:
-    """Remove folders whose process is gone, and with it the lock."""
+    """Remove folders whose process ended, and so released the lock."""
     for folder in place.iterdir():
         try:
             os.close(_lock(folder, fcntl.LOCK_NB))
