@@ -4,13 +4,13 @@ from prefect import flow
 
 from models.errors import TailorbirdError
 from models.ingest.source_config import Consent
-from models.primitives.json_types import JsonObject
 from tasks.ingest.check.find_currencies import find_currencies
 from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.compaction_advice import advise_compaction
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.list_files import list_files, refuse
 from tasks.ingest.quarantine.find_corrections import find_corrections
 from tasks.ingest.reference.ingest_items import ingest_items
@@ -37,7 +37,7 @@ def ingest(
     consent_note: str | None = None,
     begin: str | None = None,
     end: str | None = None,
-) -> list[JsonObject]:
+) -> list[LedgerEntry]:
     """Ingest catalogue, users and events: checked, pseudonymous, with every row in the ledger.
 
     A refused file does not stop the others. The run fails at the end, with the refused files and the reasons.
@@ -54,7 +54,7 @@ def ingest(
     """
     drop_missed_slots()
     overrides = mapping_overrides(source, consent, consent_note, begin, end)
-    ledger: list[JsonObject] = []
+    ledger: list[LedgerEntry] = []
     refused: dict[str, str] = {}
     files = list_files(mapping, paths, overrides)
     events = [file for part, file in files if part == "events"]
@@ -63,7 +63,7 @@ def ingest(
         if grouped and part == "events":
             continue
         try:
-            ledger.append(_STEPS[part](mapping, file, overrides) | {"file": file})
+            ledger.append(_STEPS[part](mapping, file, overrides) | LedgerEntry(file=file))
         except TailorbirdError as error:
             refused[shown(file)] = str(error)
             if isinstance(error, StoreUnreachableError):
@@ -73,8 +73,8 @@ def ingest(
         result = ingest_event_files(mapping, events, overrides)
         ledger += result["lines"]
         refused |= result["refused"]
-    lines = [*ledger, *({"file": file, "status": "refused", "detail": why} for file, why in refused.items())]
-    show("ledger", "What became of every row", lines, LEDGER)
+    not_ingested = [LedgerEntry(file=file, status="refused", detail=why) for file, why in refused.items()]
+    show("ledger", "What became of every row", [*ledger, *not_ingested], LEDGER)
     settle_idle()
     advise_compaction()
     refuse(refused, len(ledger))

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from models.primitives.json_types import JsonObject
+from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.run_artifacts import show
@@ -10,7 +10,7 @@ from tasks.orchestration.table_columns import LEDGER
 
 
 @flow(flow_run_name="replay {batch_id}")
-def replay(batch_id: Words, accept_unknown_items: bool = False) -> JsonObject:
+def replay(batch_id: Words, accept_unknown_items: bool = False) -> LedgerEntry:
     """Accept the quarantined events of a batch that pass the rules now. The sums of the ledger still add up.
 
     Args:

@@ -2,15 +2,14 @@
 
 from prefect import flow
 
-from models.primitives.json_types import JsonObject
-from tasks.ingest.undo.undo_batches import undo_batches
+from tasks.ingest.undo.undo_batches import UndoResult, undo_batches
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.run_artifacts import show
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.undo))
-def undo(actor: Words, reason: Words, batches: list[str] | None = None, source: str | None = None) -> JsonObject:
+def undo(actor: Words, reason: Words, batches: list[str] | None = None, source: str | None = None) -> UndoResult:
     """Remove exactly what batches brought. Data of other batches stays, and so does a user's refusal of consent.
 
     After a kill, the same run continues. The same files can be ingested again afterwards.

@@ -31,11 +31,11 @@ def test_the_columns_of_a_file_without_names_are_values_and_are_not_repeated() -
 
 
 def test_what_is_written_in_text_is_read_value_by_value() -> None:
-    found: dict[str, Kind] = {"when": "untyped", "amount": "untyped", "who": "untyped"}
-    check("sales.csv", found, 3, REQUIRED)
-    check("sales.parquet", found | {"when": "text", "amount": "text"}, 3, REQUIRED)
+    result: dict[str, Kind] = {"when": "untyped", "amount": "untyped", "who": "untyped"}
+    check("sales.csv", result, 3, REQUIRED)
+    check("sales.parquet", result | {"when": "text", "amount": "text"}, 3, REQUIRED)
     with pytest.raises(ContractViolationError, match="'amount' must hold a number, found time"):
-        check("sales.parquet", found | {"amount": "time"}, 3, REQUIRED)
+        check("sales.parquet", result | {"amount": "time"}, 3, REQUIRED)
 
 
 def test_an_optional_column_may_be_missing_but_must_not_hold_something_else() -> None:

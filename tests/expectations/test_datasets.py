@@ -46,12 +46,12 @@ ROWS = pa.table(
 
 
 def counted(rows: pa.Table, key: tuple[str, ...] = KEY) -> dict[str, float | None]:
-    wanted = aggregates("user_features", FEATURES, key)
-    select = ", ".join(f'{sql} AS "{name}"' for name, sql in wanted.items())
+    expected = aggregates("user_features", FEATURES, key)
+    select = ", ".join(f'{sql} AS "{name}"' for name, sql in expected.items())
     with duckdb.connect() as connection:
         connection.register("features", rows)
         (values,) = connection.sql(f"SELECT {select} FROM features").fetchall()
-    return dict(zip(wanted, values, strict=True))
+    return dict(zip(expected, values, strict=True))
 
 
 def replaced(name: str, values: list[Any]) -> pa.Table:
@@ -59,8 +59,8 @@ def replaced(name: str, values: list[Any]) -> pa.Table:
     return ROWS.set_column(place, name, pa.array(values, ROWS[name].type))
 
 
-def broken(found: dict[str, float | None], limits: dict[str, Any]) -> set[str]:
-    profile = one_row(dict.fromkeys(limits) | found)
+def broken(result: dict[str, float | None], limits: dict[str, Any]) -> set[str]:
+    profile = one_row(dict.fromkeys(limits) | result)
     return {f["rule_id"] for f in validate(profile_suite("data set", limits), profile) if not f["passed"]}
 
 
@@ -109,27 +109,27 @@ def test_a_sound_table_breaks_nothing_and_rounding_is_no_fault() -> None:
 
 def test_there_is_something_to_choose_from() -> None:
     assert set(INTERACTIONS) == {"rows_interactions", "users", "items"}
-    found = figures({"rows_interactions": 0, "users": 1, "items": 1})
-    assert broken(found, bounds(SMALL)) == {"rows_interactions", "users", "items"}
+    result = figures({"rows_interactions": 0, "users": 1, "items": 1})
+    assert broken(result, bounds(SMALL)) == {"rows_interactions", "users", "items"}
     assert broken(figures({"rows_interactions": 2, "users": 2, "items": 2}), bounds(SMALL)) == set()
 
 
 @pytest.mark.parametrize(("now", "faulty"), [(49, True), (50, False), (200, False), (201, True)])
 def test_there_are_half_to_twice_as_many_as_last_time(now: int, faulty: bool) -> None:
     before = {"rows_interactions": 100, "users": 100, "items": 100, "rows_user_features": 100}
-    found = figures(dict.fromkeys(before, now), previous=before)
-    assert broken(found, bounds(SMALL)) == ({f"ratio_{name}" for name in before} if faulty else set())
+    result = figures(dict.fromkeys(before, now), previous=before)
+    assert broken(result, bounds(SMALL)) == ({f"ratio_{name}" for name in before} if faulty else set())
 
 
 def test_rows_users_and_items_are_compared_with_what_the_lake_counts() -> None:
     now = {"rows_interactions": 49.0, "users": 50.0, "items": 201.0}
     lake = {"rows_interactions": 100, "users": 100, "items": 100, "events": 1000, "ledger": 2001}
-    found = figures(now, lake=lake)
-    assert broken(found, bounds(SMALL)) == {"accounted_rows_interactions", "accounted_items", LAKE_ROWS}
+    result = figures(now, lake=lake)
+    assert broken(result, bounds(SMALL)) == {"accounted_rows_interactions", "accounted_items", LAKE_ROWS}
     assert figures(now)["rows_interactions"] == 49
     assert LAKE_ROWS not in figures(now)
     loose = DatasetLimits(smallest_ratio=0.4, largest_ratio=3)
-    assert broken(found, bounds(SMALL, limits=loose)) == set()
+    assert broken(result, bounds(SMALL, limits=loose)) == set()
 
 
 def test_only_comparisons_with_the_last_data_set_and_among_groups_warn() -> None:
@@ -154,8 +154,8 @@ def test_empty_values_are_compared_within_a_source_and_a_new_source_with_nothing
         "user_features_brand": (0.3, "shop"),
         "user_features_recency_days": (-0.1, "shop"),
     }
-    found = figures({}) | {f"null_rise_{name}": rise for name, (rise, _) in rises.items()}
-    assert broken(found, bounds(SMALL)) == {"null_rise_user_features_brand"}
+    result = figures({}) | {f"null_rise_{name}": rise for name, (rise, _) in rises.items()}
+    assert broken(result, bounds(SMALL)) == {"null_rise_user_features_brand"}
     assert null_rises(now, {}) == {}
 
 
@@ -203,17 +203,17 @@ def test_each_group_is_counted_among_all_and_among_those_learned_from() -> None:
 def test_numbers_are_grouped_by_fifths_and_names_not_at_all() -> None:
     keys = [f"u{i}" for i in range(100)]
     users = pa.table({"user_key": keys, "age": [str(i) for i in range(100)], "name": keys})
-    found = groups(users, pa.array(keys[:50]))
-    assert {group.trait for group in found} == {"age"}
-    assert found[0] == Group("age", "0 to 19.8", 20, 20)
-    assert sum(group.users for group in found) == 100
+    result = groups(users, pa.array(keys[:50]))
+    assert {group.trait for group in result} == {"age"}
+    assert result[0] == Group("age", "0 to 19.8", 20, 20)
+    assert sum(group.users for group in result) == 100
 
 
 def test_a_groups_share_of_the_training_data_is_held_against_its_share_of_all() -> None:
     # Half of all are learned from: 100, 300 and 100 are to be expected.
     parts = [Group("age", "young", 200, 40), Group("age", "old", 600, 440), Group("age", None, 200, 20)]
-    found = figures({}, parts)
-    assert found == {
+    result = figures({}, parts)
+    assert result == {
         "group_size age=young": 40,
         "group_ratio age=young": 0.4,
         "group_size age=old": 440,
@@ -221,7 +221,7 @@ def test_a_groups_share_of_the_training_data_is_held_against_its_share_of_all() 
         "group_size age=unknown": 20,
         "group_ratio age=unknown": 0.2,
     }
-    assert broken(found, bounds(SMALL, parts)) == {
+    assert broken(result, bounds(SMALL, parts)) == {
         "group_ratio age=young",
         "group_ratio age=unknown",
         "group_size age=unknown",

@@ -29,8 +29,8 @@ def findings(result: Any) -> list[Any]:
 def test_the_findings_are_those_of_the_library_alone() -> None:
     plain = findings(validation())
     with kept_configurations():
-        kept = findings(validation())
-    assert kept == plain
+        stored = findings(validation())
+    assert stored == plain
     assert [entry["success"] for entry in plain] == [True, False, True]
     assert findings(validation()) == plain
 

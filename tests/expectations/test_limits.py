@@ -16,26 +16,26 @@ def test_without_limits_the_usual_ones_hold() -> None:
 
 
 def test_a_side_that_is_left_open_stays_as_it_is_usual() -> None:
-    said = Limits(events={"rows": ["", 500], "late_share": 0.1, "hours_old": ["", 48], "days": [1, ""]})
-    assert bounds("events", said) == {
+    values = Limits(events={"rows": ["", 500], "late_share": 0.1, "hours_old": ["", 48], "days": [1, ""]})
+    assert bounds("events", values) == {
         "rows": (1.0, 500.0),
         "quarantined_share": (None, 0.2),
         "late_share": (None, 0.1),
         "hours_old": (None, 48.0),
         "days": (1.0, None),
     }
-    assert bounds("items", said) == items.PROFILE_BOUNDS
+    assert bounds("items", values) == items.PROFILE_BOUNDS
 
 
 def test_a_limit_of_a_rule_holds_for_the_sample_and_for_the_batch() -> None:
-    said = Limits(events={"item_not_in_catalogue": 0.5})
-    rules = [rule for rule in limited("events", events.RULES, said) if rule.id == "item_not_in_catalogue"]
+    values = Limits(events={"item_not_in_catalogue": 0.5})
+    rules = [rule for rule in limited("events", events.RULES, values) if rule.id == "item_not_in_catalogue"]
     assert [rule.mostly for rule in rules] == [0.5]
     sample = pa.table({"in_catalogue": [True, True, False, False]})
     assert [finding["passed"] for finding in validate(row_suite("events", rules), sample)] == [True]
     profile = one_row({"rows": 4, "quarantined_share": 0.1, "item_not_in_catalogue": 0.6})
-    found = validate(profile_suite("events", bounds("events", said)), profile)
-    assert {finding["rule_id"] for finding in found if not finding["passed"]} == {"item_not_in_catalogue"}
+    result = validate(profile_suite("events", bounds("events", values)), profile)
+    assert {finding["rule_id"] for finding in result if not finding["passed"]} == {"item_not_in_catalogue"}
 
 
 def test_a_limit_may_allow_everything_or_nothing() -> None:
@@ -46,8 +46,8 @@ def test_a_limit_may_allow_everything_or_nothing() -> None:
 
 @pytest.mark.parametrize(("dataset", "name"), [("events", "rowz"), ("events", "null_title"), ("users", "days")])
 def test_a_figure_that_does_not_exist_is_told_with_those_that_do(dataset: str, name: str) -> None:
-    said = Limits.model_validate({dataset: {name: 1}})
-    for judge in (lambda: bounds(dataset, said), lambda: limited(dataset, events.RULES, said)):
+    values = Limits.model_validate({dataset: {name: 1}})
+    for judge in (lambda: bounds(dataset, values), lambda: limited(dataset, events.RULES, values)):
         with pytest.raises(MappingError, match=rf"limits.{dataset} names '{name}', .* are rows, quarantined_share"):
             judge()
 

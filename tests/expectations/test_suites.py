@@ -62,8 +62,8 @@ def frame() -> pa.Table:
 @pytest.fixture(scope="module")
 def findings() -> dict[str, dict[str, dict[str, Any]]]:
     rows = frame()
-    found = {name: validate(row_suite(name, rules), rows) for name, rules in SUITES.items()}
-    return {name: {finding["rule_id"]: finding for finding in all_of_it} for name, all_of_it in found.items()}
+    result = {name: validate(row_suite(name, rules), rows) for name, rules in SUITES.items()}
+    return {name: {finding["rule_id"]: finding for finding in all_of_it} for name, all_of_it in result.items()}
 
 
 @pytest.mark.parametrize(("suite", "rule"), EVERY_RULE)
@@ -110,8 +110,8 @@ def test_a_rule_has_one_id_and_says_what_it_means(suite: str) -> None:
 @pytest.mark.parametrize(("number", "broken"), [(0.0, True), (1000.0, False), (1000.5, True), (None, False)])
 def test_the_edge_of_a_quantity_is_where_it_is_said_to_be(number: float | None, broken: bool) -> None:
     rules = [rule for rule in events.RULES if rule.id.startswith("quantity")]
-    found = flags(pa.table({"quantity": pa.array([number], pa.float64()), KEYS: pa.nulls(1, pa.string())}), rules)
-    assert any(column[0].as_py() for column in found.columns) == broken
+    result = flags(pa.table({"quantity": pa.array([number], pa.float64()), KEYS: pa.nulls(1, pa.string())}), rules)
+    assert any(column[0].as_py() for column in result.columns) == broken
 
 
 def test_a_suite_of_rules_that_hold_gives_no_reason_to_refuse() -> None:
@@ -133,8 +133,8 @@ def test_a_refusal_names_rule_and_count_and_no_value() -> None:
 )
 def test_a_batch_is_judged_by_its_whole_profile(rows: int, quarantined_share: float, broken: set[str]) -> None:
     profile = one_row({"rows": rows, "quarantined_share": quarantined_share})
-    found = validate(profile_suite("events", events.PROFILE_BOUNDS), profile)
-    assert {finding["rule_id"] for finding in found if not finding["passed"]} == broken
+    result = validate(profile_suite("events", events.PROFILE_BOUNDS), profile)
+    assert {finding["rule_id"] for finding in result if not finding["passed"]} == broken
 
 
 def test_robots_and_people_of_the_house_never_refuse_a_batch() -> None:
@@ -159,16 +159,16 @@ def test_an_item_may_be_called_zero_but_not_null(item: str, broken: bool) -> Non
 
 def test_a_refund_of_a_whole_order_keeps_every_rule_about_items() -> None:
     rules = [rule for rule in events.RULES if rule.id.startswith("item_id")]
-    found = flags(pa.table({"item_id": [columns.WHOLE_ORDER]}), rules)
-    assert not any(column[0].as_py() for column in found.columns)
+    result = flags(pa.table({"item_id": [columns.WHOLE_ORDER]}), rules)
+    assert not any(column[0].as_py() for column in result.columns)
 
 
 def test_a_limit_of_a_mapping_holds_for_the_row_rule_and_for_its_expectation() -> None:
     limits = Limits(highest_quantity=999, highest_value=0.001)
     rows = frame()
     chosen = [rule for rule in events.rules(limits=limits) if rule.id in ("quantity_above_limit", "value_above_limit")]
-    found = {finding["rule_id"]: finding["broken"] for finding in validate(row_suite("events", chosen), rows)}
-    usual = [rule for rule in events.RULES if rule.id in found]
-    assert found == {name: pc.sum(broken).as_py() for name, broken in zip(found, flags(rows, chosen), strict=True)}
-    assert all(found[rule.id] > pc.sum(flags(rows, [rule])[rule.id]).as_py() for rule in usual)
+    result = {finding["rule_id"]: finding["broken"] for finding in validate(row_suite("events", chosen), rows)}
+    usual = [rule for rule in events.RULES if rule.id in result]
+    assert result == {name: pc.sum(broken).as_py() for name, broken in zip(result, flags(rows, chosen), strict=True)}
+    assert all(result[rule.id] > pc.sum(flags(rows, [rule])[rule.id]).as_py() for rule in usual)
     assert [rule.meaning for rule in chosen] == ["more than 999 pieces in one row", "a value of more than 0"]

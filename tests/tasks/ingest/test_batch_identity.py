@@ -15,30 +15,30 @@ def mapping_of(**changes: Any) -> Mapping:
     return table_mapping("complete_journey", None).model_copy(update=changes)
 
 
-def named(mapping: Mapping, file: str) -> str:
+def listed(mapping: Mapping, file: str) -> str:
     return batch_of(mapping, "events", Path(file), file).batch_id
 
 
 def test_a_batch_is_named_by_its_content_wherever_it_lies(shop: Any, tmp_path: Path) -> None:
     elsewhere = shutil.copy(shop.events_file, tmp_path / "elsewhere.parquet")
-    assert named(mapping_of(), shop.events_file) == named(mapping_of(location=str(tmp_path)), str(elsewhere))
-    assert fullmatch("complete_journey-events-[0-9a-f]{12}-[0-9a-f]{8}", named(mapping_of(), shop.events_file))
+    assert listed(mapping_of(), shop.events_file) == listed(mapping_of(location=str(tmp_path)), str(elsewhere))
+    assert fullmatch("complete_journey-events-[0-9a-f]{12}-[0-9a-f]{8}", listed(mapping_of(), shop.events_file))
 
 
 def test_another_content_or_another_meaning_is_another_batch(shop: Any) -> None:
-    first = named(mapping_of(), shop.events_file)
-    assert named(mapping_of(consent="opt-in"), shop.events_file) != first
+    first = listed(mapping_of(), shop.events_file)
+    assert listed(mapping_of(consent="opt-in"), shop.events_file) != first
     shop.write(transactions=shop.transactions.slice(1))
-    assert named(mapping_of(), shop.events_file) != first
+    assert listed(mapping_of(), shop.events_file) != first
 
 
 def test_other_limits_do_not_make_another_batch(shop: Any) -> None:
     looser = table_mapping("complete_journey", {"limits": {"events": {"quarantined_share": 0.5}}})  # type: ignore[dict-item]
-    assert named(looser, shop.events_file) == named(mapping_of(), shop.events_file)
+    assert listed(looser, shop.events_file) == listed(mapping_of(), shop.events_file)
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "message"),
     [
         (lambda t: t.drop_columns(["sales_value"]), "column 'sales_value' is missing"),
         (
@@ -52,9 +52,9 @@ def test_other_limits_do_not_make_another_batch(shop: Any) -> None:
         ),
     ],
 )
-def test_a_broken_contract_says_column_expected_and_found(shop: Any, broken: Any, told: str) -> None:
+def test_a_broken_contract_says_column_expected_and_found(shop: Any, broken: Any, message: str) -> None:
     shop.write(transactions=broken(shop.transactions))
-    with pytest.raises(ContractViolationError, match=told):
+    with pytest.raises(ContractViolationError, match=message):
         validate_file(Path(shop.events_file), shop.events_file, mapping_of().events)
 
 

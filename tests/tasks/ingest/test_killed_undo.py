@@ -73,12 +73,15 @@ def test_a_killed_undo_is_finished(
         undo(first)
     else:
         ingest(tmp_path, viewed(9, True, "dora", product_id="mug"), number=3)
-    left = everything(installation)
-    assert sorted({row["batch_id"] for row in left["lake"]} & {first, second}) == [second]
-    assert [row["event_id"] for row in left["lake"] if row["batch_id"] == second] == ["ann-track-2", "cleo-track-3"]
-    line = next(row for row in left["ledger"] if row["batch_id"] == second)
+    remaining = everything(installation)
+    assert sorted({row["batch_id"] for row in remaining["lake"]} & {first, second}) == [second]
+    assert [row["event_id"] for row in remaining["lake"] if row["batch_id"] == second] == [
+        "ann-track-2",
+        "cleo-track-3",
+    ]
+    line = next(row for row in remaining["ledger"] if row["batch_id"] == second)
     assert (line["read"], line["accepted"], line["duplicate"]) == (2, 2, 0)
-    assert [row["title"] for row in left["items"] if row["item_id"] != "mug"] == ["Cup"]
+    assert [row["title"] for row in remaining["items"] if row["item_id"] != "mug"] == ["Cup"]
     with installation.engine.connect() as connection:
         status = connection.execute(text("SELECT status FROM ingest_batches WHERE batch_id = :it"), {"it": first})
         assert status.scalar_one() == "undone"

@@ -81,12 +81,12 @@ STEPS = {"items": ingest_items.fn, "users": ingest_users.fn, "events": ingest_ev
 
 def ingested(folder: Path) -> dict[str, dict[str, int]]:
     """What became of the rows of each part, all taken from one file that is given by its path."""
-    mapping, found = str(folder / "shop.toml"), {}
+    mapping, actual = str(folder / "shop.toml"), {}
     for part, [file] in files_of(table_mapping(mapping, None), [str(folder / "online.parquet")]).items():
         entry = STEPS[part](mapping, file, None)
         assert entry["read"] == sum(entry[name] for name in LEDGER if name != "read")
-        found[part] = {name: entry[name] for name in LEDGER if entry[name]}
-    return found
+        actual[part] = {name: entry[name] for name in LEDGER if entry[name]}
+    return actual
 
 
 def stored(here: Installation) -> list[dict[str, Any]]:
@@ -103,11 +103,11 @@ def test_events_items_and_users_are_read_from_one_table_of_texts(installation: I
         "events": {"read": 27, "accepted": 24, "quarantined": 1, "routed": 2},  # a quantity of "some"
     }
     events = stored(installation)
-    kept = [(row["item_id"], row["event_type"], row["quantity"], row["value"]) for row in events]
-    assert ("85123A", "purchase", 2.0, pytest.approx(5.1)) in kept
-    assert ("22423", "purchase", 80995.0, pytest.approx(84234.8)) in kept, "the mapping allows as many pieces"
-    assert ("85123A", "refund", 6.0, pytest.approx(15.3)) in kept
-    assert (None, None) not in [entry[2:] for entry in kept], "a quantity that is no number waits in quarantine"
+    remaining = [(row["item_id"], row["event_type"], row["quantity"], row["value"]) for row in events]
+    assert ("85123A", "purchase", 2.0, pytest.approx(5.1)) in remaining
+    assert ("22423", "purchase", 80995.0, pytest.approx(84234.8)) in remaining, "the mapping allows as many pieces"
+    assert ("85123A", "refund", 6.0, pytest.approx(15.3)) in remaining
+    assert (None, None) not in [entry[2:] for entry in remaining], "a quantity that is no number waits in quarantine"
     with installation.engine.connect() as connection:
         titles = {row.item_id: row.title for row in connection.execute(select(items))}
         countries = [row.attributes["Country"] for row in connection.execute(select(users))]
@@ -144,13 +144,13 @@ def test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it(
     mapping = str(export / "shop.toml")
     [*_, file] = files_of(table_mapping(mapping, None), [str(export / "online.parquet")])["items"]
     entry = ingest_items.fn(mapping, file, None)
-    [found] = find_suspects.fn(mapping, [entry])
-    assert [(row["item_id"], row["why"]) for row in found["suspects"]] == [("POST", "its title has the word postage")]
-    screen.result("ledger", [found])
+    [actual] = find_suspects.fn(mapping, [entry])
+    assert [(row["item_id"], row["why"]) for row in actual["suspects"]] == [("POST", "its title has the word postage")]
+    screen.result("ledger", [actual])
     shown = capsys.readouterr().out
     assert "1 items may be no goods" in shown
-    assert found["suspects_mark"] in shown
-    marked = MAPPING.replace("title = {", f"{found['suspects_mark']}\ntitle = {{")
+    assert actual["suspects_mark"] in shown
+    marked = MAPPING.replace("title = {", f"{actual['suspects_mark']}\ntitle = {{")
     (export / "shop.toml").write_text(marked, encoding="utf-8")
     entry = ingest_items.fn(mapping, file, None)
     assert find_suspects.fn(mapping, [entry]) == [entry]
@@ -173,8 +173,8 @@ def test_a_replay_takes_rows_in_that_a_raised_limit_lets_pass(installation: Inst
 
 
 def test_a_table_of_which_a_part_reads_no_row_is_counted_and_adds_up(installation: Installation, export: Path) -> None:
-    nowhere = MAPPING.replace('where = "UnitPrice > 0"', "where = \"Country = 'Nowhere'\"")
-    nowhere = nowhere.replace('where = "CustomerID is not null', "where = \"Country = 'Nowhere'")
-    (export / "shop.toml").write_text(nowhere, encoding="utf-8")
+    empty = MAPPING.replace('where = "UnitPrice > 0"', "where = \"Country = 'Nowhere'\"")
+    empty = empty.replace('where = "CustomerID is not null', "where = \"Country = 'Nowhere'")
+    (export / "shop.toml").write_text(empty, encoding="utf-8")
     assert ingested(export) == {part: {"read": 27, "routed": 27} for part in ("items", "users", "events")}
     assert stored(installation) == []

@@ -81,66 +81,66 @@ def matched(folder: Path, events: dict[str, Event]) -> tuple[Refunds, dict[str, 
     """How many refunds found a purchase, and the states of each purchase: since, until, what share of it is left."""
     states: dict[str, list[tuple[Any, ...]]] = {}
     with lake(folder, events) as (connection, file):
-        found = match_refunds(connection, [file])
+        result = match_refunds(connection, [file])
         rows = connection.execute("SELECT event_id, since, until, share FROM purchase_states ORDER BY 1, 2").fetchall()
     start = int(START.timestamp())
     for name, since, until, share in rows:
         states.setdefault(name, []).append((since - start, None if until is None else until - start, share))
-    return found, states
+    return result, states
 
 
-def left(folder: Path, *events: Event) -> list[float]:
+def remaining(folder: Path, *events: Event) -> list[float]:
     """What share of each purchase is left in the end, in order of the events."""
-    named = {f"{n:03}": event for n, event in enumerate(events)}
-    _, states = matched(folder, named)
-    purchases = [name for name, event in named.items() if event.kind == PURCHASE]
+    listed = {f"{n:03}": event for n, event in enumerate(events)}
+    _, states = matched(folder, listed)
+    purchases = [name for name, event in listed.items() if event.kind == PURCHASE]
     return [states[name][-1][-1] if name in states else 1.0 for name in purchases]
 
 
 def test_a_refund_with_an_order_takes_back_the_purchase_of_that_order(tmp_path: Path) -> None:
-    assert left(tmp_path, bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "a")) == [0, 1]
+    assert remaining(tmp_path, bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "a")) == [0, 1]
 
 
 def test_a_refund_that_names_no_item_takes_back_the_whole_order(tmp_path: Path) -> None:
     order = bought(1, 5, "a"), bought(1, 2, "a", "pot"), bought(2, 1, "b")
-    assert left(tmp_path, *order, refunded(3, None, "a", WHOLE_ORDER)) == [0, 0, 1]
+    assert remaining(tmp_path, *order, refunded(3, None, "a", WHOLE_ORDER)) == [0, 0, 1]
 
 
 def test_a_refund_without_an_order_takes_back_the_latest_purchase_that_stands(tmp_path: Path) -> None:
     two = bought(1, 1), bought(2, 1), refunded(3, 1)
-    assert left(tmp_path, *two) == [1, 0]
-    assert left(tmp_path, *two, refunded(4, 1)) == [0, 0]
-    assert left(tmp_path, *two, bought(5, 1), refunded(6, 1), refunded(7, 1)) == [0, 0, 0]
+    assert remaining(tmp_path, *two) == [1, 0]
+    assert remaining(tmp_path, *two, refunded(4, 1)) == [0, 0]
+    assert remaining(tmp_path, *two, bought(5, 1), refunded(6, 1), refunded(7, 1)) == [0, 0, 0]
 
 
 def test_a_refund_whose_order_holds_no_such_purchase_is_one_without_an_order(tmp_path: Path) -> None:
-    assert left(tmp_path, bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "lost")) == [1, 0]
+    assert remaining(tmp_path, bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "lost")) == [1, 0]
 
 
 def test_nothing_else_is_taken_back(tmp_path: Path) -> None:
     others = bought(1, 1, item="pot"), bought(1, 1, user="bob"), bought(9, 1)
-    assert left(tmp_path, *others, refunded(5, 1)) == [1, 1, 1]
+    assert remaining(tmp_path, *others, refunded(5, 1)) == [1, 1, 1]
 
 
 def test_an_order_that_others_share_is_no_order(tmp_path: Path) -> None:
     day = bought(1, 1, "monday", user="bob"), bought(1, 1, "monday", user="cleo"), bought(1, 1, "sunday")
-    assert left(tmp_path, *day, refunded(5, 1, "monday")) == [1, 1, 0]
-    assert left(tmp_path, *day, refunded(5, 1, "monday", user="bob")) == [0, 1, 1]
+    assert remaining(tmp_path, *day, refunded(5, 1, "monday")) == [1, 1, 0]
+    assert remaining(tmp_path, *day, refunded(5, 1, "monday", user="bob")) == [0, 1, 1]
 
 
 def test_the_refund_of_an_order_counts_whoever_sent_it(tmp_path: Path) -> None:
-    assert left(tmp_path, bought(1, 1, "a"), refunded(5, 1, "a", user="the till")) == [0]
+    assert remaining(tmp_path, bought(1, 1, "a"), refunded(5, 1, "a", user="the till")) == [0]
 
 
 def test_a_refund_of_fewer_pieces_leaves_the_rest_and_one_of_more_goes_on(tmp_path: Path) -> None:
-    assert left(tmp_path, bought(1, 5), bought(2, 4), refunded(3, 1)) == [1, 0.75]
-    assert left(tmp_path, bought(1, 5), bought(2, 4), refunded(3, 5)) == [0.8, 0]
-    assert left(tmp_path, bought(1, 5, "a"), refunded(3, 2, "a")) == [0.6]
+    assert remaining(tmp_path, bought(1, 5), bought(2, 4), refunded(3, 1)) == [1, 0.75]
+    assert remaining(tmp_path, bought(1, 5), bought(2, 4), refunded(3, 5)) == [0.8, 0]
+    assert remaining(tmp_path, bought(1, 5, "a"), refunded(3, 2, "a")) == [0.6]
 
 
 def test_where_not_all_pieces_are_known_a_refund_takes_one_purchase_back(tmp_path: Path) -> None:
-    assert left(tmp_path, bought(1, 5), bought(2, 4), refunded(3)) == [1, 0]
-    assert left(tmp_path, bought(1, 5), bought(2), refunded(3, 1)) == [1, 0]
+    assert remaining(tmp_path, bought(1, 5), bought(2, 4), refunded(3)) == [1, 0]
+    assert remaining(tmp_path, bought(1, 5), bought(2), refunded(3, 1)) == [1, 0]
 
 
 def test_a_purchase_without_a_quantity_counts_from_when_it_is_known(tmp_path: Path) -> None:
@@ -196,18 +196,18 @@ def by_hand(events: dict[str, Event]) -> dict[str, float]:
         pieces = all(e.quantity is not None for e in group)
         counts = {n: (e.quantity or 1) if pieces else 1.0 for n, e in events.items() if (e.user, e.item) == pair}
         whole = {n: e for n, e in refunds.items() if e.item == WHOLE_ORDER and e.user == pair[0]}
-        mine = {n: e for n, e in refunds.items() if (e.user, e.item) == pair} | whole
+        own = {n: e for n, e in refunds.items() if (e.user, e.item) == pair} | whole
         remains = {n: counts[n] for n, p in purchases.items() if (p.user, p.item) == pair}
-        linked = {n for n in mine if theirs(mine[n]) != ["*"]}
-        for name in sorted(linked, key=lambda n: (mine[n].at, n)):
+        linked = {n for n in own if theirs(own[n]) != ["*"]}
+        for name in sorted(linked, key=lambda n: (own[n].at, n)):
             claim = float("inf") if name in whole else counts[name]
-            order = [n for n in remains if n in theirs(mine[name])]
+            order = [n for n in remains if n in theirs(own[name])]
             for purchase in sorted(order, key=lambda n: (-purchases[n].at, n)):
                 taken = min(claim, remains[purchase])
                 remains[purchase], claim = remains[purchase] - taken, claim - taken
-        for name in sorted(mine.keys() - linked - whole.keys(), key=lambda n: (mine[n].at, n)):
+        for name in sorted(own.keys() - linked - whole.keys(), key=lambda n: (own[n].at, n)):
             claim = counts[name]
-            before = [n for n in remains if purchases[n].at <= mine[name].at]
+            before = [n for n in remains if purchases[n].at <= own[name].at]
             for purchase in sorted(before, key=lambda n: (purchases[n].at, n), reverse=True):
                 taken = min(claim, remains[purchase])
                 remains[purchase], claim = remains[purchase] - taken, claim - taken

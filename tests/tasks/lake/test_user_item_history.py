@@ -49,14 +49,14 @@ def people(shop: Installation) -> Any:
     return np.array([keys[name] for name in order]), order
 
 
-def said(shop: Installation, pairs: Any) -> dict[str, set[str]]:
+def values(shop: Installation, pairs: Any) -> dict[str, set[str]]:
     _, order = people(shop)
     dense = pairs.toarray()
     return {name: set(ITEMS[dense[order.index(name)]].tolist()) for name in NAMES}
 
 
 def hides(shop: Installation, **windows: float | str) -> dict[str, set[str]]:
-    return said(shop, hidden(shop, people(shop)[0], ITEMS, windows))
+    return values(shop, hidden(shop, people(shop)[0], ITEMS, windows))
 
 
 def test_ever_hides_all_purchases_by_any_device_and_none_that_was_taken_back(shop: Installation) -> None:
@@ -76,8 +76,8 @@ def test_each_type_of_event_has_a_window_of_its_own(shop: Installation) -> None:
 
 
 def test_due_is_what_was_not_bought_for_as_long_as_usually_lies_between(shop: Installation) -> None:
-    found = said(shop, due(shop, people(shop)[0], ITEMS))
-    assert found == {"ann": {"jug", "pot"}, "bob": {"jug"}, "cleo": {"cup"}}
+    result = values(shop, due(shop, people(shop)[0], ITEMS))
+    assert result == {"ann": {"jug", "pot"}, "bob": {"jug"}, "cleo": {"cup"}}
 
 
 def test_what_nobody_kept_is_not_available(shop: Installation) -> None:
@@ -101,6 +101,6 @@ def test_without_windows_or_events_nothing_is_hidden_or_due(installation: Instal
 
 
 def test_an_item_is_as_old_as_its_first_event_and_without_one_its_age_is_unknown(shop: Installation) -> None:
-    found = item_ages(shop, np.array(["cup", "jug", "never", "pan"]))
-    assert found[[0, 1, 3]].tolist() == [20, 11, 9]
-    assert np.isnan(found[2])
+    result = item_ages(shop, np.array(["cup", "jug", "never", "pan"]))
+    assert result[[0, 1, 3]].tolist() == [20, 11, 9]
+    assert np.isnan(result[2])

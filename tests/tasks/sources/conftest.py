@@ -24,8 +24,8 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
     """Puts objects into a bucket `shop`, the only one there; the environment says where and who."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    said = {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "somebody", "SECRET_ACCESS_KEY": "s3cret-word"}
-    for name, word in {**said, "DEFAULT_REGION": "eu-west-1", "EC2_METADATA_DISABLED": "true"}.items():
+    values = {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "somebody", "SECRET_ACCESS_KEY": "s3cret-word"}
+    for name, word in {**values, "DEFAULT_REGION": "eu-west-1", "EC2_METADATA_DISABLED": "true"}.items():
         monkeypatch.setenv(f"AWS_{name}", word)
     client = boto3.client("s3")
     client.create_bucket(Bucket="shop", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -36,6 +36,6 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
 
     yield put
     for page in client.get_paginator("list_objects_v2").paginate(Bucket="shop"):
-        for found in page.get("Contents", []):
-            client.delete_object(Bucket="shop", Key=found["Key"])
+        for result in page.get("Contents", []):
+            client.delete_object(Bucket="shop", Key=result["Key"])
     client.delete_bucket(Bucket="shop")

@@ -70,7 +70,7 @@ def test_a_value_may_hold_separators_quotation_marks_and_ends_of_lines(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("id,n\n1,1\n2\n3,3\n", "line 3 has 1 value, and the first line names 2 columns"),
         ("id,n\n1,1\n2,2,2\n", "line 3 has 3 values"),
@@ -84,10 +84,10 @@ def test_a_value_may_hold_separators_quotation_marks_and_ends_of_lines(tmp_path:
     ],
 )
 def test_a_mistake_in_the_middle_is_told_with_file_and_line_and_no_row_is_dropped(
-    tmp_path: Path, content: str | bytes, told: str
+    tmp_path: Path, content: str | bytes, message: str
 ) -> None:
     path = written(tmp_path, content)
-    with pytest.raises(TailorbirdError, match=rf"rows.csv cannot be read: .*{told}.*nothing was stored"):
+    with pytest.raises(TailorbirdError, match=rf"rows.csv cannot be read: .*{message}.*nothing was stored"):
         table_files.row_count(path, PLAIN)
 
 

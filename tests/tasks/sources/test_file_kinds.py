@@ -73,10 +73,10 @@ def test_a_file_that_is_no_parquet_is_named_with_what_to_do(kind: str, name: str
     make(tmp_path / name, kind)
     (tmp_path / "shop.toml").write_text(MAPPING)
     try:
-        found = check_mapping(str(tmp_path / "shop.toml"), [str(tmp_path / name)])["tables"][0]["refused"]
+        result = check_mapping(str(tmp_path / "shop.toml"), [str(tmp_path / name)])["tables"][0]["refused"]
     except TailorbirdError as error:
-        found = str(error)
-    assert all(words in found for words in KINDS[kind])
+        result = str(error)
+    assert all(words in result for words in KINDS[kind])
 
 
 def test_a_text_with_another_ending_is_to_be_named_csv(tmp_path: Path) -> None:

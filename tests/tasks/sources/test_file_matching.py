@@ -13,8 +13,8 @@ ITEMS = {"item_id": "i", "title": "t"}
 USERS = {"user_id": "u", "attributes": []}
 
 
-def mapping_of(**said: object) -> Mapping:
-    return parse({"consent": "given", "consent_note": "a test", **said}, "mine")
+def mapping_of(**values: object) -> Mapping:
+    return parse({"consent": "given", "consent_note": "a test", **values}, "mine")
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def make(tmp_path: Path) -> Callable[..., str]:
     return make
 
 
-def relative(found: dict[str, list[str]], folder: str) -> dict[str, list[str]]:
-    return {part: [Path(file).relative_to(folder).as_posix() for file in files] for part, files in found.items()}
+def relative(result: dict[str, list[str]], folder: str) -> dict[str, list[str]]:
+    return {part: [Path(file).relative_to(folder).as_posix() for file in files] for part, files in result.items()}
 
 
 ALL = (
@@ -62,9 +62,9 @@ def test_below_a_folder_every_part_has_what_its_patterns_mean_and_events_come_la
     mapping: Mapping, make: Callable[..., str]
 ) -> None:
     folder = make(*ALL)
-    found = relative(files_of(mapping, [folder]), folder)
-    assert found == EVERYTHING
-    assert list(found) == ["items", "users", "events"]
+    result = relative(files_of(mapping, [folder]), folder)
+    assert result == EVERYTHING
+    assert list(result) == ["items", "users", "events"]
 
 
 def test_without_paths_the_files_are_where_the_mapping_says(mapping: Mapping, make: Callable[..., str]) -> None:
@@ -109,7 +109,9 @@ def test_a_file_that_fits_several_parts_is_read_by_each(mapping: Mapping, make: 
 @pytest.mark.parametrize("name", ["orders.parquet", "export-2.csv"])
 def test_a_mapping_of_one_table_takes_a_file_of_any_name_for_all_its_parts(make: Callable[..., str], name: str) -> None:
     folder, file = make(name), "orders.parquet"
-    mapping = mapping_of(**{part: {"file": file, **said} for part, said in {"events": EVENTS, "items": ITEMS}.items()})
+    mapping = mapping_of(
+        **{part: {"file": file, **values} for part, values in {"events": EVENTS, "items": ITEMS}.items()}
+    )
     assert relative(files_of(mapping, [f"{folder}/{name}"]), folder) == {"items": [name], "events": [name]}
 
 

@@ -11,7 +11,7 @@ def taken(pattern: str, path: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "meant", "not_meant"),
+    ("pattern", "matched", "not_meant"),
     [
         ("", ["a.csv", "x/y/A.CSV"], ["a.txt"]),
         (".", ["a.csv", "x/a.csv"], ["x/a.txt"]),
@@ -28,9 +28,9 @@ def taken(pattern: str, path: str) -> bool:
     ],
 )
 def test_a_pattern_means_files_and_all_that_is_below_the_folders_it_means(
-    pattern: str, meant: list[str], not_meant: list[str]
+    pattern: str, matched: list[str], not_meant: list[str]
 ) -> None:
-    assert [path for path in meant if not taken(pattern, path)] == []
+    assert [path for path in matched if not taken(pattern, path)] == []
     assert [path for path in not_meant if taken(pattern, path)] == []
 
 

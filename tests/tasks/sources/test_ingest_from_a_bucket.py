@@ -46,7 +46,7 @@ def test_tables_in_a_bucket_come_in_as_from_a_folder(
     assert installation
     for file in shop.folder.iterdir():
         s3(f"tables/{file.name}", file.read_bytes())
-    found = files_of(table_mapping("complete_journey", None), ["s3://shop/tables/"])
+    result = files_of(table_mapping("complete_journey", None), ["s3://shop/tables/"])
     steps = {"items": ingest_items, "users": ingest_users, "events": ingest_events}
-    entries = {part: steps[part].fn("complete_journey", file) for part, [file] in found.items()}
+    entries = {part: steps[part].fn("complete_journey", file) for part, [file] in result.items()}
     assert counts(entries["events"]) == shop.counts

@@ -19,12 +19,12 @@ def export(tmp_path: Path) -> Callable[..., list[str]]:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(b"{}\n")
 
-    def found(*where: str) -> list[str]:
+    def result(*where: str) -> list[str]:
         return [Path(path).relative_to(tmp_path).as_posix() for path in find([f"{tmp_path}/{w}" for w in where], LINES)]
 
     make("2024/06/a.jsonl", "2024/06/b.jsonl.GZ", "2024/07/c.json", "2024/notes.txt", "z.ndjson")
     make("2024/_SUCCESS", "2024/06/.a.jsonl.crc", "_temporary/0/d.jsonl", ".snapshot/e.jsonl")
-    return found
+    return result
 
 
 def test_a_folder_is_looked_through_to_the_bottom_without_markers_and_leftovers(
@@ -83,8 +83,8 @@ def test_pipes_and_devices_are_named_and_never_opened(tmp_path: Path) -> None:
 def test_a_file_whose_name_is_no_text_is_refused_by_an_escaped_name(tmp_path: Path) -> None:
     file = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
     file.touch()
-    [found] = find([str(tmp_path)], LINES)
-    with pytest.raises(TailorbirdError, match=r"caf\\udce9.jsonl is not UTF-8") as refusal, fetched(found, tmp_path):
+    [result] = find([str(tmp_path)], LINES)
+    with pytest.raises(TailorbirdError, match=r"caf\\udce9.jsonl is not UTF-8") as refusal, fetched(result, tmp_path):
         pass
     str(refusal.value).encode()
 

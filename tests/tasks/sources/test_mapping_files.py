@@ -37,8 +37,8 @@ def test_what_is_chosen_counts_instead_of_what_the_file_says() -> None:
 
 
 def test_another_consent_does_not_keep_the_note_of_the_first() -> None:
-    said = read("complete_journey").consent_note
-    assert said not in read("complete_journey", mapping_overrides(consent="opt-in")).consent_note
+    values = read("complete_journey").consent_note
+    assert values not in read("complete_journey", mapping_overrides(consent="opt-in")).consent_note
     with pytest.raises(MappingError, match="consent_note"):
         read("complete_journey", mapping_overrides(consent="given"))
 

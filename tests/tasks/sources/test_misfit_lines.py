@@ -213,9 +213,9 @@ def test_a_group_of_files_comes_to_the_same_as_the_files_one_by_one(
 
     for line in reversed(together):
         undo_batches.fn([line["batch_id"]], None, "ann", "a test")
-    alone = [ingest_events.fn(str(tmp_path / "shop.toml"), str(path)) for path in paths]
-    assert [{name: line[name] for name in LEDGER} for line in alone] == grouped
-    assert [line["quarantined"] for line in alone] == [2, 1, 1]
+    single = [ingest_events.fn(str(tmp_path / "shop.toml"), str(path)) for path in paths]
+    assert [{name: line[name] for name in LEDGER} for line in single] == grouped
+    assert [line["quarantined"] for line in single] == [2, 1, 1]
     assert waiting(installation) == rows
 
 
@@ -243,8 +243,8 @@ def test_a_check_shows_the_lines_and_refuses_what_an_ingest_refuses(tmp_path: Pa
     (tmp_path / "shop.toml").write_text(MAPPING)
     for kind in STEPS:
         (tmp_path / f"{kind}.csv").write_text("\n".join(lines_of(kind)) + "\n")
-    found = check_mapping(str(tmp_path / "shop.toml"), [str(tmp_path)])
-    for table in found["tables"]:
+    result = check_mapping(str(tmp_path / "shop.toml"), [str(tmp_path)])
+    for table in result["tables"]:
         assert (table["refused"], table["rows"], table["counts"]["quarantined"]) == (None, 22, 2), table["part"]
         [rule] = table["broken"]
         assert (rule["rule"], rule["rows"]) == ("line_unreadable", 2)

@@ -19,20 +19,20 @@ Put = Callable[..., str]
 
 def test_an_export_is_found_below_a_prefix_without_markers(s3: Put) -> None:
     keys = ["export/2024/a.jsonl", "export/2024/b.jsonl.gz", "export/c d#1%20é.json"]
-    kept = [s3(key) for key in keys]
+    stored = [s3(key) for key in keys]
     for key in ("export/_SUCCESS", "export/empty/", "export/.x/y.jsonl", "exports/z.jsonl", "export/notes.txt"):
         s3(key)
-    assert find(["s3://shop/export/"], LINES) == find(["s3://shop/export"], LINES) == kept
-    assert find(["s3://shop/export/2024/a.jsonl"], LINES) == kept[:1]
+    assert find(["s3://shop/export/"], LINES) == find(["s3://shop/export"], LINES) == stored
+    assert find(["s3://shop/export/2024/a.jsonl"], LINES) == stored[:1]
     assert len(find(["s3://shop"], LINES)) == 4
 
 
 def test_keys_are_found_by_a_pattern(s3: Put) -> None:
-    kept = [s3(f"log/day={day}/{hour}.gz") for day in (1, 2) for hour in (10, 11)]
+    stored = [s3(f"log/day={day}/{hour}.gz") for day in (1, 2) for hour in (10, 11)]
     s3("log/day=1/10.txt")
-    assert find(["s3://shop/log/day=*/10.*z"], LINES) == [kept[0], kept[2]]
-    assert find(["s3://shop/**/11.gz"], LINES) == [kept[1], kept[3]]
-    assert find(["s3://shop/log/day=[2-9]"], LINES) == kept[2:]
+    assert find(["s3://shop/log/day=*/10.*z"], LINES) == [stored[0], stored[2]]
+    assert find(["s3://shop/**/11.gz"], LINES) == [stored[1], stored[3]]
+    assert find(["s3://shop/log/day=[2-9]"], LINES) == stored[2:]
     odd = s3("log/what?.csv")
     assert find([odd], TABLES) == [odd]
 

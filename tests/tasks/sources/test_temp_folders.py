@@ -26,8 +26,8 @@ def test_the_room_of_a_killed_process_is_given_back_by_the_next_and_that_of_a_li
         rooms = [Path(holder.stdout.readline().strip()) for holder in holders if holder.stdout]
         os.kill(holders[0].pid, signal.SIGKILL)
         holders[0].wait()
-        with scratch(tmp_path) as mine:
-            assert {rooms[1], mine} == set(tmp_path.iterdir())
+        with scratch(tmp_path) as own:
+            assert {rooms[1], own} == set(tmp_path.iterdir())
         assert [rooms[1]] == list(tmp_path.iterdir())
     finally:
         for holder in holders:

@@ -66,37 +66,37 @@ def checked(folder: Path, orders: Iterable[str], mapping: str = MAPPING, product
     return check_mapping(shop(folder, orders, mapping, products), [str(folder)])
 
 
-def of(found: Any, part: str) -> Any:
-    [table] = [table for table in found["tables"] if table["part"] == part]
+def of(result: Any, part: str) -> Any:
+    [table] = [table for table in result["tables"] if table["part"] == part]
     return table
 
 
-def guesses(found: Any) -> set[str]:
-    return {guess["id"] for table in found["tables"] for guess in table["suspicions"]}
+def guesses(result: Any) -> set[str]:
+    return {guess["id"] for table in result["tables"] for guess in table["suspicions"]}
 
 
 def test_a_sound_shop_is_accepted_and_the_ingest_comes_next(tmp_path: Path) -> None:
-    found = checked(tmp_path, map(order, range(100)))
+    result = checked(tmp_path, map(order, range(100)))
 
-    assert found["accepted"]
-    assert found["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path}"
-    assert of(found, "events")["counts"]["accepted"] == 100
-    assert guesses(found) == set()
+    assert result["accepted"]
+    assert result["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path}"
+    assert of(result, "events")["counts"]["accepted"] == 100
+    assert guesses(result) == set()
 
 
 def test_a_mapping_without_events_is_named_so_before_the_next_command(tmp_path: Path) -> None:
     mapping = MAPPING.replace(MAPPING[MAPPING.index("[events]") : MAPPING.index("[items]")], "")
-    found = checked(tmp_path, [order(1)], mapping)
-    assert found["accepted"]
-    assert found["verdict"].startswith("This mapping has no events: nothing can be recommended from its rows alone.")
+    result = checked(tmp_path, [order(1)], mapping)
+    assert result["accepted"]
+    assert result["verdict"].startswith("This mapping has no events: nothing can be recommended from its rows alone.")
     assert "no events" not in checked(tmp_path / "whole", map(order, range(60)))["verdict"]
 
 
 def test_a_mapping_without_items_states_what_becomes_of_ids_that_no_catalogue_has(tmp_path: Path) -> None:
-    alone = MAPPING[: MAPPING.index("[items]")]
-    [note] = checked(tmp_path / "a", map(order, range(60)), alone)["notes"]
+    single = MAPPING[: MAPPING.index("[items]")]
+    [note] = checked(tmp_path / "a", map(order, range(60)), single)["notes"]
     assert "this mapping has no [items]. An ingest takes ids that no catalogue has" in note
-    waits = checked(tmp_path / "b", map(order, range(60)), f'unknown_items = "quarantine"\n{alone}')
+    waits = checked(tmp_path / "b", map(order, range(60)), f'unknown_items = "quarantine"\n{single}')
     assert "rows whose item no ingested catalogue has wait as item_not_in_catalogue" in waits["notes"][0]
 
 
@@ -109,13 +109,13 @@ def test_columns_are_shown_by_key_and_unused_ones_by_name(tmp_path: Path) -> Non
 
 
 def test_examples_are_records_as_they_would_be_stored_with_the_id_of_the_file(tmp_path: Path) -> None:
-    found = checked(tmp_path, map(order, range(100)))
+    result = checked(tmp_path, map(order, range(100)))
 
-    first = of(found, "events")["examples"][0]
+    first = of(result, "events")["examples"][0]
     assert first["user_id"] == "c0"
     assert (first["item_id"], first["event_type"], first["value"]) == ("000", "purchase", 1.25)
     assert first["occurred_at"].isoformat() == "2024-03-01T00:00:00+00:00"
-    assert of(found, "items")["examples"][1] == {"item_id": "001", "title": "Lamp 1", "price": 1.5}
+    assert of(result, "items")["examples"][1] == {"item_id": "001", "title": "Lamp 1", "price": 1.5}
 
 
 def test_examples_show_stock_only_where_the_mapping_reads_it(tmp_path: Path) -> None:
@@ -144,19 +144,19 @@ def test_a_broken_rule_is_counted_and_shown_with_lines_and_cells(tmp_path: Path)
 
 
 def test_too_many_bad_rows_are_refused_and_the_same_check_comes_next(tmp_path: Path) -> None:
-    found = checked(tmp_path, (order(n, pieces="0") for n in range(100)))
+    result = checked(tmp_path, (order(n, pieces="0") for n in range(100)))
 
-    assert not found["accepted"]
-    assert "quantity_not_positive is true of 100% of the rows" in of(found, "events")["refused"]
-    assert found["next"].startswith("tailorbird check ")
+    assert not result["accepted"]
+    assert "quantity_not_positive is true of 100% of the rows" in of(result, "events")["refused"]
+    assert result["next"].startswith("tailorbird check ")
 
 
 def test_a_missing_column_is_refused_by_its_contract(tmp_path: Path) -> None:
     mapping = MAPPING.replace('quantity = "pieces"', 'quantity = "amount"')
 
-    found = checked(tmp_path, map(order, range(10)), mapping)
+    result = checked(tmp_path, map(order, range(10)), mapping)
 
-    assert "column 'amount' is missing" in of(found, "events")["refused"]
+    assert "column 'amount' is missing" in of(result, "events")["refused"]
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
 def test_events_without_a_catalogue_are_not_held_against_one(tmp_path: Path) -> None:
     mapping = shop(tmp_path, (order(n, sku="unheard-of") for n in range(100)))
 
-    found = check_mapping(mapping, [str(tmp_path / "orders.csv")])
+    result = check_mapping(mapping, [str(tmp_path / "orders.csv")])
 
-    assert found["accepted"]
-    assert any("not compared with a catalogue" in note for note in found["notes"])
+    assert result["accepted"]
+    assert any("not compared with a catalogue" in note for note in result["notes"])
 
 
 def test_only_the_first_rows_of_a_long_file_are_read(tmp_path: Path) -> None:
@@ -185,12 +185,12 @@ def test_of_many_files_the_first_the_last_and_some_between_are_looked_at(tmp_pat
     for n in range(30):
         (tmp_path / f"orders-{n:02}.csv").write_text("\n".join([HEADER, *map(order, range(20))]))
 
-    found = check_mapping(mapping, [str(tmp_path)])
+    result = check_mapping(mapping, [str(tmp_path)])
 
-    looked_at = [Path(table["file"]).name for table in found["tables"] if table["part"] == "events"]
+    looked_at = [Path(table["file"]).name for table in result["tables"] if table["part"] == "events"]
     assert len(looked_at) == 5
     assert looked_at[-1] == "orders.csv"
-    assert "5 of 31 files for events were looked at." in found["notes"]
+    assert "5 of 31 files for events were looked at." in result["notes"]
 
 
 def test_nothing_is_written_beside_the_files_and_nothing_has_to_run(
@@ -233,13 +233,13 @@ def test_prices_in_cents_are_pointed_out(tmp_path: Path) -> None:
 def test_a_shop_where_nobody_agreed_is_told_so_with_the_flags_that_help(tmp_path: Path) -> None:
     mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
 
-    found = checked(tmp_path, map(order, range(100)), mapping)
+    result = checked(tmp_path, map(order, range(100)), mapping)
 
-    assert found["accepted"]
-    assert "nobody_agreed" in guesses(found)
-    assert of(found, "events")["counts"]["suppressed"] == 100
-    assert of(found, "events")["examples"][0]["user_id"] == "c0"
-    assert "--consent given --consent-note" in found["next"]
+    assert result["accepted"]
+    assert "nobody_agreed" in guesses(result)
+    assert of(result, "events")["counts"]["suppressed"] == 100
+    assert of(result, "events")["examples"][0]["user_id"] == "c0"
+    assert "--consent given --consent-note" in result["next"]
 
 
 def test_rows_of_one_item_that_differ_and_empty_titles_are_named(tmp_path: Path) -> None:
@@ -247,26 +247,26 @@ def test_rows_of_one_item_that_differ_and_empty_titles_are_named(tmp_path: Path)
 
     items = of(checked(tmp_path, map(order, range(100)), products=products), "items")
 
-    says = {guess["id"]: guess["says"] for guess in items["suspicions"]}
-    assert says["several_rows_of_an_id"] == (
+    sentence = {guess["id"]: guess["says"] for guess in items["suspicions"]}
+    assert sentence["several_rows_of_an_id"] == (
         "2 ids have rows that differ in price, title, such as line 5 and line 62; line 7 and line 64. The last row "
         "counts. `choose` in the mapping sets another rule."
     )
-    assert says["items_without_title"] == "2 of 62 items have no title. Lists show them as 'Item 077', 'Item 078'."
+    assert sentence["items_without_title"] == "2 of 62 items have no title. Lists show them as 'Item 077', 'Item 078'."
 
 
 def test_rows_that_a_mapping_chooses_from_are_no_reason_for_doubt(tmp_path: Path) -> None:
     products = [*PRODUCTS, "003,Spade,99"]
 
-    found = checked(tmp_path, map(order, range(100)), MAPPING + 'choose = "most_frequent"\n', products)
+    result = checked(tmp_path, map(order, range(100)), MAPPING + 'choose = "most_frequent"\n', products)
 
-    assert guesses(found) == set()
+    assert guesses(result) == set()
 
 
 def test_rows_of_one_user_that_differ_are_named(tmp_path: Path) -> None:
-    found = asked(tmp_path, "c0,gold,yes", "c1,gold,yes", "c0,gold,yes", "c1,gold,no")
+    result = requested(tmp_path, "c0,gold,yes", "c1,gold,yes", "c0,gold,yes", "c1,gold,no")
 
-    [guess] = of(found, "users")["suspicions"]
+    [guess] = of(result, "users")["suspicions"]
     assert guess["says"] == "1 id has rows that differ in consent, such as line 3 and line 5. The last row counts."
 
 
@@ -275,57 +275,57 @@ ASKING = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = 
 )
 
 
-def asked(folder: Path, *answers: str, files: Sequence[str] = ("orders.csv", "users.csv")) -> Any:
+def requested(folder: Path, *answers: str, files: Sequence[str] = ("orders.csv", "users.csv")) -> Any:
     mapping = shop(folder, map(order, range(90)), ASKING)
     (folder / "users.csv").write_text("\n".join(["id,plan,agreed", *answers]) + "\n")
     return check_mapping(mapping, [str(folder / name) for name in files])
 
 
 def test_orders_without_the_file_of_answers_never_lead_to_a_declaration(tmp_path: Path) -> None:
-    found = asked(tmp_path, "c0,gold,no", files=["orders.csv"])
+    result = requested(tmp_path, "c0,gold,no", files=["orders.csv"])
 
-    [guess] = of(found, "events")["suspicions"]
+    [guess] = of(result, "events")["suspicions"]
     assert "Consent is in the column 'agreed' of the customer file (users.csv)" in guess["says"]
     assert guess["write"] == ""
-    assert found["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path / 'orders.csv'}"
-    assert "stored answer" in found["verdict"]
+    assert result["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path / 'orders.csv'}"
+    assert "stored answer" in result["verdict"]
 
 
 @pytest.mark.parametrize("answers", [[f"c{n},gold,no" for n in range(9)], ["other,gold,yes"]])
 def test_users_who_did_not_agree_are_never_declared_to_have_agreed(tmp_path: Path, answers: list[str]) -> None:
-    found = asked(tmp_path, *answers)
+    result = requested(tmp_path, *answers)
 
-    assert "users_did_not_agree" in guesses(found)
-    assert found["verdict"].startswith("No event would come in.")
-    assert found["next"].startswith("tailorbird check ")
-    assert "given" not in found["next"]
+    assert "users_did_not_agree" in guesses(result)
+    assert result["verdict"].startswith("No event would come in.")
+    assert result["next"].startswith("tailorbird check ")
+    assert "given" not in result["next"]
 
 
 def test_events_that_all_refuse_are_never_declared_to_agree(tmp_path: Path) -> None:
     mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-out"')
     mapping = mapping.replace("[events]", '[events]\nconsent = "note"')
 
-    found = checked(tmp_path, (order(n, note="no") for n in range(90)), mapping)
+    result = checked(tmp_path, (order(n, note="no") for n in range(90)), mapping)
 
-    assert "users_did_not_agree" in guesses(found)
-    assert "given" not in found["next"]
+    assert "users_did_not_agree" in guesses(result)
+    assert "given" not in result["next"]
 
 
 def test_what_would_refuse_the_file_is_told_before_anybody_agreed(tmp_path: Path) -> None:
     mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
 
-    found = checked(tmp_path, (order(n, pieces="0") for n in range(100)), mapping)
+    result = checked(tmp_path, (order(n, pieces="0") for n in range(100)), mapping)
 
-    events = of(found, "events")
+    events = of(result, "events")
     assert events["refused"] is None
     assert events["broken"][0]["rule"] == "quantity_not_positive"
-    assert "With consent an ingest would refuse the file: 100 of 100 rows would wait in quarantine" in found["verdict"]
+    assert "With consent an ingest would refuse the file: 100 of 100 rows would wait in quarantine" in result["verdict"]
 
 
 def test_the_setting_that_would_read_cells_is_shown_as_a_line_of_the_mapping(tmp_path: Path) -> None:
-    found = checked(tmp_path, (order(n, paid='"1,50"') for n in range(100)))
+    result = checked(tmp_path, (order(n, paid='"1,50"') for n in range(100)))
 
-    [guess] = [one for one in of(found, "events")["suspicions"] if one["id"] == "unreadable_cells"]
+    [guess] = [one for one in of(result, "events")["suspicions"] if one["id"] == "unreadable_cells"]
     assert guess["write"] == 'decimal = ","'
     assert "would read 100 of 100" in guess["says"]
 
@@ -337,16 +337,16 @@ def test_users_who_agreed_in_a_table_of_users_count(tmp_path: Path) -> None:
     shop(tmp_path, [], mapping)
     (tmp_path / "users.csv").write_text("id,plan,agreed\n" + "".join(f"c{n},gold,{n % 2}\n" for n in range(9)))
 
-    found = checked(tmp_path, map(order, range(90)), mapping)
+    result = checked(tmp_path, map(order, range(90)), mapping)
 
-    assert of(found, "events")["counts"]["accepted"] == 40
-    assert of(found, "users")["examples"][0] == {"user_id": "c0", "attributes": {"plan": "gold"}}
+    assert of(result, "events")["counts"]["accepted"] == 40
+    assert of(result, "users")["examples"][0] == {"user_id": "c0", "attributes": {"plan": "gold"}}
 
 
 @pytest.mark.parametrize("name", ["personalize", "content", "wholesale"])
 def test_the_mappings_that_come_along_are_checked_by_name(name: str) -> None:
-    found = check_mapping(name, [str(GOLDEN / name)], {"consent": "given", "consent_note": "test"})
-    events = of(found, "events")
+    result = check_mapping(name, [str(GOLDEN / name)], {"consent": "given", "consent_note": "test"})
+    events = of(result, "events")
     assert events["counts"]["read"] > 0
     assert events["examples"] or events["refused"]
 
@@ -356,10 +356,10 @@ def test_a_segment_export_is_checked_with_names_that_stand_for_nothing(tmp_path:
     own = [call(n, event="Recipe Cooked", properties={"product_id": "p1"}) for n in range(50, 53)]
     file = write(tmp_path / "calls.jsonl", *calls, *own, b"{no json")
 
-    found = check_mapping("segment", [file], {"consent": "given", "consent_note": "test"})
+    result = check_mapping("segment", [file], {"consent": "given", "consent_note": "test"})
 
-    [table] = found["tables"]
-    assert found["accepted"]
+    [table] = result["tables"]
+    assert result["accepted"]
     assert table["counts"]["read"] == 54
     assert table["counts"]["accepted"] == 50
     assert table["examples"][0]["user_id"] == "u0"
@@ -380,15 +380,15 @@ def test_the_verdict_is_that_of_the_ingest(installation: Installation, tmp_path:
         "unknown": [order(n, sku="x" if n % 5 == 0 else "001") for n in range(102)],
         "untimed": [order(n, day="soon" if n % 4 == 0 else "01.03.2024") for n in range(103)],
     }
-    expected, found = {}, {}
+    expected, result = {}, {}
     for name, rows in shops.items():
         mapping = shop(tmp_path / name, [row.replace(",o", f",{name}-") for row in rows])
-        found[name] = check_mapping(mapping, [str(tmp_path / name)])["accepted"]
+        result[name] = check_mapping(mapping, [str(tmp_path / name)])["accepted"]
         ingest_items.fn(mapping, str(tmp_path / name / "products.csv"))
         try:
             ingest_events.fn(mapping, str(tmp_path / name / "orders.csv"))
             expected[name] = True
         except TailorbirdError:
             expected[name] = False
-    assert found == expected
+    assert result == expected
     assert set(expected.values()) == {True, False}

@@ -58,8 +58,8 @@ def converted(write: str) -> str:
     return MAPPING.replace(REPLACED[0], f"{value}\n").replace(REPLACED[1], f"{currency}\n")
 
 
-def guesses(found: Any) -> list[Any]:
-    every = [guess for table in found["tables"] for guess in table["suspicions"]]
+def guesses(actual: Any) -> list[Any]:
+    every = [guess for table in actual["tables"] for guess in table["suspicions"]]
     return [guess for guess in every if guess["id"] == "several_currencies"]
 
 
@@ -69,10 +69,10 @@ def test_a_check_states_several_currencies_once_and_the_lines_convert_them(tmp_p
     assert "The rates are guesses from the prices of the same items: correct them." in guess["says"]
     assert "in ('EUR', '€', 'EURO', 'EUROS'), 25, 1), 2)" in guess["write"]
 
-    found = check_mapping(shop(tmp_path / "converted", converted(guess["write"])), [str(tmp_path / "converted")])
-    assert found["accepted"]
-    assert not any(table["suspicions"] for table in found["tables"])
-    events = next(table for table in found["tables"] if table["part"] == "events")
+    actual = check_mapping(shop(tmp_path / "converted", converted(guess["write"])), [str(tmp_path / "converted")])
+    assert actual["accepted"]
+    assert not any(table["suspicions"] for table in actual["tables"])
+    events = next(table for table in actual["tables"] if table["part"] == "events")
     assert [(row["value"], row["currency"]) for row in events["examples"]] == [
         (2500, "CZK"),
         (2750, "CZK"),

@@ -111,9 +111,9 @@ def test_the_mapping_by_cells_passes_its_check(tmp_path: Path) -> None:
     rows = order_rows(2, other_form=1_000)[2:]  # the first order has another form of time
     (tmp_path / "shop.toml").write_text(drafted([write(files[0], GREEK[0], rows), *files[1:]]))
 
-    found = check_mapping(str(tmp_path / "shop.toml"))
+    result = check_mapping(str(tmp_path / "shop.toml"))
 
-    counts = {one["part"]: one["counts"] for one in found["tables"]}
+    counts = {one["part"]: one["counts"] for one in result["tables"]}
     assert (counts["items"]["routed"], counts["users"]["routed"]) == (60, 100)
     assert counts["events"]["accepted"] == counts["events"]["read"]
 
@@ -133,11 +133,11 @@ def test_one_other_file_is_enough_and_the_other_id_is_called_uncertain(
 
 @pytest.mark.parametrize("headers", [FINNISH, FRENCH, POLISH, LETTERS], ids=lambda one: one[0][2])
 def test_orders_alone_become_a_commented_part_of_events_and_never_users(headers: Headers, tmp_path: Path) -> None:
-    found = draft_mapping([str(shop(tmp_path, headers)[0])], "shop")
-    assert found.parts == ()
-    assert "# If 1.tsv has the events, complete this part" in found.text
-    assert f'# occurred_at = "{headers[0][1]}"' in found.text
-    assert tomllib.loads(found.text).keys() == {"name", "location", "consent"}
+    result = draft_mapping([str(shop(tmp_path, headers)[0])], "shop")
+    assert result.parts == ()
+    assert "# If 1.tsv has the events, complete this part" in result.text
+    assert f'# occurred_at = "{headers[0][1]}"' in result.text
+    assert tomllib.loads(result.text).keys() == {"name", "location", "consent"}
 
 
 @pytest.mark.parametrize("headers", [GREEK, POLISH, LETTERS], ids=lambda one: one[0][2])
@@ -153,10 +153,10 @@ def test_orders_apart_from_their_lines_are_recognised_in_any_language(
         [names[0], *names[1 + (not dated) : 2], *names[3:]],
         [[row[0], *([row[1]] if dated else []), *row[3:]] for row in rows],
     )
-    found = draft_mapping([str(file) for file in (files[0], lines, files[1])], "shop")
-    assert "1.tsv has orders without their products. Join it with the table of order lines" in found.text
-    assert "4.txt has order lines without a user or a time. Join it with the table of orders" in found.text
-    assert not {"users", "events"} & {*found.parts}
+    result = draft_mapping([str(file) for file in (files[0], lines, files[1])], "shop")
+    assert "1.tsv has orders without their products. Join it with the table of order lines" in result.text
+    assert "4.txt has order lines without a user or a time. Join it with the table of orders" in result.text
+    assert not {"users", "events"} & {*result.parts}
 
 
 def test_both_halves_of_orders_alone_are_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -76,27 +76,27 @@ def drafted(name: str, folder: Path) -> tuple[str, list[Path]]:
 @pytest.fixture(scope="module")
 def shops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The mapping of each shop, in the folder of its files."""
-    found = {}
+    result = {}
     for name in SHOPS:
         folder = tmp_path_factory.mktemp(name)
-        found[name] = folder / "shop.toml"
-        write_mapping(drafted(name, folder)[0], found[name])
-    return found
+        result[name] = folder / "shop.toml"
+        write_mapping(drafted(name, folder)[0], result[name])
+    return result
 
 
 @pytest.mark.parametrize("name", SHOPS)
 def test_the_guessed_columns_are_those_of_the_shop(name: str, shops: dict[str, Path]) -> None:
     stated = tomllib.loads(shops[name].read_text())
-    found = {key: stated[key.split(".")[0]].get(key.split(".")[1]) for key in EXPECTED[name]}
-    assert found == EXPECTED[name]
+    result = {key: stated[key.split(".")[0]].get(key.split(".")[1]) for key in EXPECTED[name]}
+    assert result == EXPECTED[name]
 
 
 @pytest.mark.parametrize("name", SHOPS)
 def test_the_guessed_mapping_passes_its_check(name: str, shops: dict[str, Path]) -> None:
-    found = check_mapping(str(shops[name]))
+    result = check_mapping(str(shops[name]))
 
-    assert found["accepted"], [table["refused"] for table in found["tables"]]
-    events = found["tables"][-1]
+    assert result["accepted"], [table["refused"] for table in result["tables"]]
+    events = result["tables"][-1]
     assert events["counts"]["quarantined"] == events["counts"]["duplicate"] == 0
     assert events["counts"]["accepted"] >= (400 if name == "german" else 700)  # where half of the users refused
 
@@ -110,8 +110,8 @@ def test_uncertain_guesses_carry_the_alternatives_and_unused_columns_are_listed(
 
 def test_personal_columns_become_no_attributes(shops: dict[str, Path]) -> None:
     stated = tomllib.loads(shops["shopify"].read_text())
-    named = {*stated["users"]["attributes"], *stated["items"].get("attributes", [])}
-    assert not named & {"First Name", "Last Name", "Phone", "Email"}
+    listed = {*stated["users"]["attributes"], *stated["items"].get("attributes", [])}
+    assert not listed & {"First Name", "Last Name", "Phone", "Email"}
 
 
 def test_without_a_column_of_consent_a_person_has_to_decide(tmp_path: Path) -> None:
@@ -211,12 +211,12 @@ def test_a_table_that_joins_nothing_is_a_part_to_complete(tmp_path: Path) -> Non
     (tmp_path / "orders.csv").write_text("\n".join(orders))
     (tmp_path / "stuff.csv").write_text("Kürzel|Rest\n" + "".join(f"z{n}|{n}\n" for n in range(50)), encoding="cp1252")
 
-    found = draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "stuff.csv")], "shop")
+    result = draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "stuff.csv")], "shop")
 
-    assert "# If stuff.csv has the items, complete this part; docs/mapping.md has all keys." in found.text
-    assert '# [items]\n# file = "stuff.csv"\n# separator = "|"\n# encoding = "windows-1252"\n' in found.text
-    assert "# Columns: Kürzel, Rest" in found.text
-    assert "items" not in found.parts
+    assert "# If stuff.csv has the items, complete this part; docs/mapping.md has all keys." in result.text
+    assert '# [items]\n# file = "stuff.csv"\n# separator = "|"\n# encoding = "windows-1252"\n' in result.text
+    assert "# Columns: Kürzel, Rest" in result.text
+    assert "items" not in result.parts
 
 
 def order_lines(folder: Path, repeats: int, header: str = "", extra: str = "") -> Path:
@@ -434,11 +434,11 @@ def test_stock_in_words_and_times_of_delivery_is_no_attribute(tmp_path: Path) ->
     text = stock_of(tmp_path, "Dostępność", ["dostępny", "wyprzedany", "w 3-5 dni", "na zamówienie", "hen"])
     items = tomllib.loads(text)["items"]
 
-    meant = {"dostępny": True, "wyprzedany": False, "w 3 5 dni": True, "na zamówienie": True}
-    assert (items["available"], items["available_words"]) == ("Dostępność", meant)
+    matched = {"dostępny": True, "wyprzedany": False, "w 3 5 dni": True, "na zamówienie": True}
+    assert (items["available"], items["available_words"]) == ("Dostępność", matched)
     assert items["attributes"] == ["Kolor"]
     [undecided] = [line[2:] for line in text.splitlines() if line.startswith("# available_words = ")]
-    assert tomllib.loads(undecided)["available_words"] == meant | {"hen": True}
+    assert tomllib.loads(undecided)["available_words"] == matched | {"hen": True}
 
 
 @pytest.mark.parametrize(

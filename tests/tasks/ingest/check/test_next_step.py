@@ -20,10 +20,10 @@ def test_a_mapping_without_location_names_the_check_and_the_file_as_it_was_given
 
 def test_products_of_unknown_stock_keep_their_orders_and_the_words_come_with_their_key(tmp_path: Path) -> None:
     products = ["sku,title,price,Stan"] + [f"{row},{'brak' if n % 9 == 0 else n}" for n, row in enumerate(PRODUCTS[1:])]
-    found = checked(tmp_path, map(order, range(100)), f'{MAPPING}available = "Stan"\n', products)
+    result = checked(tmp_path, map(order, range(100)), f'{MAPPING}available = "Stan"\n', products)
 
-    items = of(found, "items")
-    assert (items["counts"]["quarantined"], of(found, "events")["counts"]["quarantined"]) == (0, 0)
+    items = of(result, "items")
+    assert (items["counts"]["quarantined"], of(result, "events")["counts"]["quarantined"]) == (0, 0)
     [guess] = items["suspicions"]
     assert "7 answers of 'Stan' (available) cannot be read: 'brak' (7)" in guess["says"]
     assert guess["write"] == "available_words = { brak = false }"
@@ -31,14 +31,14 @@ def test_products_of_unknown_stock_keep_their_orders_and_the_words_come_with_the
 
 def test_a_large_share_in_quarantine_comes_with_the_settings_that_bring_it_in(tmp_path: Path) -> None:
     orders = [order(n, day=f"2024-03-{n % 28 + 1:02}") if n % 6 == 0 else order(n) for n in range(120)]
-    found = checked(tmp_path, orders)
+    result = checked(tmp_path, orders)
 
-    assert found["verdict"] == (
+    assert result["verdict"] == (
         "An ingest would accept these rows, and put 16.7% of the events (20 of 120) into quarantine, mostly as "
         'occurred_at_unreadable. First: write time_format = ["%d.%m.%Y", "%Y-%m-%d"] in [events]. Then, or to leave '
         "them there:"
     )
-    assert found["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path}"
+    assert result["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path}"
 
     both = MAPPING.replace('"%d.%m.%Y"', '["%d.%m.%Y", "%Y-%m-%d"]')
     assert checked(tmp_path, orders, both)["verdict"] == "An ingest would accept these rows. Next:"
@@ -54,10 +54,10 @@ def test_a_share_that_refuses_the_file_comes_after_its_cause_and_before_the_key_
 
 
 def test_a_large_share_that_no_setting_brings_in_comes_with_the_advice_of_its_rule(tmp_path: Path) -> None:
-    found = checked(tmp_path, [order(n, sku="x") if n % 20 == 0 else order(n) for n in range(100)])
+    result = checked(tmp_path, [order(n, sku="x") if n % 20 == 0 else order(n) for n in range(100)])
 
-    assert "5.0% of the events (5 of 100) into quarantine, mostly as item_not_in_catalogue." in found["verdict"]
-    assert "First: Ingest the catalogue that has the item" in found["verdict"]
+    assert "5.0% of the events (5 of 100) into quarantine, mostly as item_not_in_catalogue." in result["verdict"]
+    assert "First: Ingest the catalogue that has the item" in result["verdict"]
 
 
 def test_letters_that_fit_another_encoding_are_shown_with_the_encoding_to_write(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_a_column_that_is_missing_by_a_wrong_encoding_comes_with_the_right_one(t
 def test_the_next_command_is_no_ingest_that_would_be_refused_even_with_consent(tmp_path: Path) -> None:
     undeclared = MAPPING.replace('consent = "given"\nconsent_note = "test"\n', "")
     czech = [order(n, day=f"{n % 28 + 1}. 3. 2024") for n in range(120)]
-    found = checked(tmp_path, [*czech, *map(order, range(120, 150))], undeclared)
+    result = checked(tmp_path, [*czech, *map(order, range(120, 150))], undeclared)
 
-    assert found["next"].startswith("tailorbird check ")
-    assert found["verdict"].startswith(
+    assert result["next"].startswith("tailorbird check ")
+    assert result["verdict"].startswith(
         "No event would come in. With consent an ingest would refuse the file: 120 of 150 rows would wait in "
         'quarantine as occurred_at_unreadable. First: write time_format = ["%d.%m.%Y", "%d. %m. %Y"] in [events].'
     )

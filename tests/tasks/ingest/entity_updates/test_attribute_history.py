@@ -97,9 +97,9 @@ def test_what_calls_say_counts_from_their_time_on(installation: Installation, tm
     size = -(-len(calls) // files)
     for start in range(0, len(calls), size):
         ingest(tmp_path, *calls[start : start + size])
-    found = [item(installation, june(day, 12)) for day in (1, 2, 3, 4, 5, 6, 7)]
-    assert [row["category"] for row in found] == ["food", "food", "food", "food", "toys", "toys", "food"]
-    assert [row["price"] for row in found] == [2, 2, 3, 3, 3, 3, 3]
+    result = [item(installation, june(day, 12)) for day in (1, 2, 3, 4, 5, 6, 7)]
+    assert [row["category"] for row in result] == ["food", "food", "food", "food", "toys", "toys", "food"]
+    assert [row["price"] for row in result] == [2, 2, 3, 3, 3, 3, 3]
     assert [traits(installation, june(day, 12)).get("plan") for day in (5, 6, 7, 8)] == [None, "red", "red", "gold"]
 
 
@@ -124,8 +124,8 @@ def test_a_call_that_comes_late_counts_once_it_is_there_and_never_over_a_newer_o
 
 
 def test_of_who_refuses_no_history_is_kept(installation: Installation, tmp_path: Path) -> None:
-    told = [call(day, "identify", True, "ann", traits={"plan": plan}) for day, plan in ((1, "red"), (2, "gold"))]
-    ingest(tmp_path, viewed(1), *told)
+    message = [call(day, "identify", True, "ann", traits={"plan": plan}) for day, plan in ((1, "red"), (2, "gold"))]
+    ingest(tmp_path, viewed(1), *message)
     assert len(read_reference_data(installation).user_history) == 2
     ingest(tmp_path, call(3, "page", False, "ann"))
     with installation.engine.connect() as connection:
@@ -170,8 +170,8 @@ def lines(folder: Path, *rows: Line, name: str = "lines") -> None:
 
 
 def listed(here: Installation, moment: int, item_id: str = "cup") -> tuple[Any, ...]:
-    found = item(here, moment, item_id)
-    return found["title"], found["price"], found["category"]
+    result = item(here, moment, item_id)
+    return result["title"], result["price"], result["category"]
 
 
 def now() -> int:

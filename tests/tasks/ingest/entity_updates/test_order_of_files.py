@@ -83,20 +83,20 @@ FILES: Sequence[Sequence[Call]] = (
 
 
 def test_files_in_any_order_end_with_the_same(installation: Installation, tmp_path: Path) -> None:
-    found = []
+    result = []
     for order in permutations(range(len(FILES))):
         forget_all(installation)
         for number in order:
             ingest(tmp_path, *FILES[number], number=number)
-        found.append(everything(installation))
-    assert found == found[:1] * len(found)
-    cup, pan = found[0]["items"]
+        result.append(everything(installation))
+    assert result == result[:1] * len(result)
+    cup, pan = result[0]["items"]
     assert (cup["title"], cup["brand"], cup["price"], cup["attributes"]) == ("Cup", "Clay", 9.0, {"sku": "C-3"})
-    told = {key: at[:10] for key, at in cup["field_timestamps"].items()}
-    assert told == {key: f"2024-06-0{day}" for key, day in _TOLD.items()}
+    message = {key: at[:10] for key, at in cup["field_timestamps"].items()}
+    assert message == {key: f"2024-06-0{day}" for key, day in _TOLD.items()}
     assert (pan["title"], pan["price"], pan["attributes"]) == ("B", 10.0, {"sku": "b"})
     keys = {pseudonym(name, installation.key): name for name in ("ann", "bob", "cleo", "dora", "eve", "phone")}
-    users = {keys[row["user_key"]]: (row["consent"], row["attributes"]) for row in found[0]["users"]}
+    users = {keys[row["user_key"]]: (row["consent"], row["attributes"]) for row in result[0]["users"]}
     assert users == {
         "ann": (True, {"plan": "gold", "country": "DE"}),
         "bob": (True, {"plan": "red"}),
@@ -104,7 +104,7 @@ def test_files_in_any_order_end_with_the_same(installation: Installation, tmp_pa
         "dora": (True, {"plan": "gold"}),
         "eve": (False, {}),
     }
-    assert [(keys[row["anonymous_key"]], keys[row["user_key"]]) for row in found[0]["aliases"]] == [("phone", "dora")]
+    assert [(keys[row["anonymous_key"]], keys[row["user_key"]]) for row in result[0]["aliases"]] == [("phone", "dora")]
 
 
 _TOLD = {"title": 3, "brand": 1, "price": 5, "attributes.sku": 3}
@@ -118,10 +118,10 @@ def forget_all(here: Installation) -> None:
 
 def test_who_tells_traits_before_the_first_event_is_known(installation: Installation, tmp_path: Path) -> None:
     ingest(tmp_path, identified(2, plan="gold"), identified(2, None, "bob", plan="red"), identified(2, user="guest"))
-    found = everything(installation)
+    result = everything(installation)
     ann = pseudonym("ann", installation.key)
-    assert [(row["user_key"], row["attributes"]) for row in found["users"]] == [(ann, {"plan": "gold"})]
-    assert [row["user_key"] for row in found["people"]] == [ann]
+    assert [(row["user_key"], row["attributes"]) for row in result["users"]] == [(ann, {"plan": "gold"})]
+    assert [row["user_key"] for row in result["people"]] == [ann]
 
 
 @pytest.mark.parametrize(("policy", "welcome"), [("opt-in", False), ("opt-out", True), ("given", True)])
@@ -144,16 +144,18 @@ def test_of_who_was_erased_no_traits_are_kept(installation: Installation, tmp_pa
         gone = {"user_key": pseudonym("ann", installation.key), "reason": "left"}
         connection.execute(suppressions.insert().values(gone))
     ingest(tmp_path, identified(2, plan="gold"))
-    found = everything(installation)
-    assert not [*found["users"], *found["people"], *found["aliases"]]
+    result = everything(installation)
+    assert not [*result["users"], *result["people"], *result["aliases"]]
 
 
 def test_a_refusal_takes_traits_and_devices_back(installation: Installation, tmp_path: Path) -> None:
     for number, said in enumerate((identified(1, True, "ann", "phone", plan="gold"), call(2, "page", False))):
         ingest(tmp_path, said, number=number)
-    found = everything(installation)
-    assert [(row["consent"], row["attributes"], row["field_timestamps"]) for row in found["users"]] == [(False, {}, {})]
-    assert found["aliases"] == []
+    result = everything(installation)
+    assert [(row["consent"], row["attributes"], row["field_timestamps"]) for row in result["users"]] == [
+        (False, {}, {})
+    ]
+    assert result["aliases"] == []
 
 
 _DAY = datetime(2024, 6, 1, tzinfo=UTC)
@@ -184,8 +186,8 @@ def _answer(agreed: bool, at: datetime, user: str = "ann") -> Update:
 
 
 def _device(device: str, owner: str, at: datetime | None) -> list[Update]:
-    told = Update(DEVICE, device, {"user_key": owner}, at)
-    return [_answer(True, at, owner), told] if at else [told]
+    message = Update(DEVICE, device, {"user_key": owner}, at)
+    return [_answer(True, at, owner), message] if at else [message]
 
 
 _DATED = _TIMES.filter(bool)
@@ -211,10 +213,10 @@ def _come_in(connection: Connection, number: int, said: list[Update]) -> None:
 def test_whatever_is_said_in_whatever_order_ends_the_same(
     database: str, said: list[list[Update]], data: some.DataObject
 ) -> None:
-    found = []
+    result = []
     for order in (said, data.draw(some.permutations(said))):
         with engine(database).connect() as connection:  # nothing is committed
             for number, batch in enumerate(order):
                 _come_in(connection, number, batch)
-            found.append(known(connection))
-    assert found[0] == found[1]
+            result.append(known(connection))
+    assert result[0] == result[1]

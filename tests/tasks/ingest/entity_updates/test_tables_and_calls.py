@@ -23,8 +23,8 @@ from tests.tasks.ingest.events.test_segment_updates import call, ingest, viewed
 
 def test_a_table_that_comes_again_after_another_is_taken_again(installation: Installation, shop: Any) -> None:
     place = shop.products.column_names.index("brand")
-    named = [shop.products.set_column(place, "brand", pa.array([name] * 63)) for name in ("first", "second")]
-    for products, brand in zip((*named, *named[:1], *named[:1]), ("FIRST", "SECOND", "FIRST", "FIRST"), strict=True):
+    listed = [shop.products.set_column(place, "brand", pa.array([name] * 63)) for name in ("first", "second")]
+    for products, brand in zip((*listed, *listed[:1], *listed[:1]), ("FIRST", "SECOND", "FIRST", "FIRST"), strict=True):
         shop.write(products=products)
         entry = ingest_items.fn("complete_journey", shop.items_file)
         with installation.engine.connect() as connection:
@@ -79,8 +79,8 @@ def test_of_who_refused_a_table_of_users_stores_no_traits(installation: Installa
     ingest_users.fn(mapping, str(path))
     keys = {pseudonym(name, installation.key): name for name in ("ann", "bob", "cleo", "dora")}
     with installation.engine.connect() as connection:
-        found = {keys[row.user_key]: (row.consent, row.attributes) for row in connection.execute(select(users))}
-    assert found == {"ann": (False, {}), "bob": (False, {}), "cleo": (True, {}), "dora": (True, {"plan": "gold"})}
+        actual = {keys[row.user_key]: (row.consent, row.attributes) for row in connection.execute(select(users))}
+    assert actual == {"ann": (False, {}), "bob": (False, {}), "cleo": (True, {}), "dora": (True, {"plan": "gold"})}
 
 
 @pytest.mark.parametrize("table_first", [True, False])

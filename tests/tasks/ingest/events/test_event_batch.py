@@ -71,8 +71,8 @@ def desk(installation: Installation, tmp_path: Path) -> Desk:  # noqa: ARG001 - 
 
 
 def lake(here: Installation) -> list[dict[str, Any]]:
-    found = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
-    return pa.concat_tables(found).sort_by("event_id").to_pylist() if found else []
+    result = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
+    return pa.concat_tables(result).sort_by("event_id").to_pylist() if result else []
 
 
 def counted(entry: dict[str, Any]) -> dict[str, int]:
@@ -118,11 +118,11 @@ def cut_short(here: Installation, desk: Desk, name: str, lines: Sequence[str]) -
 
 def test_what_another_run_left_half_done_keeps_nothing_out(installation: Installation, desk: Desk) -> None:
     """Or, if that batch were refused in the end, the events that both have would be lost."""
-    left = cut_short(installation, desk, "a", sound(1))
+    remaining = cut_short(installation, desk, "a", sound(1))
     assert counted(desk.ingest("b", [*sound(1), *sound(2)])) == {"read": 20, "accepted": 20}
     with installation.engine.connect() as connection:
-        mine = select(ingest_chunks).where(ingest_chunks.c.batch_id == left)
-        assert connection.execute(mine).first() is None
+        own = select(ingest_chunks).where(ingest_chunks.c.batch_id == remaining)
+        assert connection.execute(own).first() is None
     assert counted(desk.ingest("a", sound(1))) == {"read": 10, "duplicate": 10}
     assert len({row["event_id"] for row in lake(installation)}) == len(lake(installation)) == 20
 
@@ -193,9 +193,9 @@ def test_limits_are_the_teams_own(desk: Desk) -> None:
 def test_what_was_mended_and_where_a_batch_comes_from_is_written_down(installation: Installation, desk: Desk) -> None:
     lines = [line.replace("Z,look", ",look") for line in sound(1, 4)] + sound(2, 30) + sound(3, 1, "peek")
     entry = desk.ingest("a", lines, to="2024-07-01")
-    said = books.batch(installation.engine, entry["batch_id"])
-    assert (said["cleaned"], said["rules"]) == ({"zone_assumed": 4}, {"event_type_unknown": 1})
-    assert said["request"] == {"mapping": str(desk.mapping), "overrides": {"to": "2024-07-01"}}
-    assert (said["location"], said["broken_expectations"]) == (str(desk.folder / "a.csv"), [])
+    values = books.batch(installation.engine, entry["batch_id"])
+    assert (values["cleaned"], values["rules"]) == ({"zone_assumed": 4}, {"event_type_unknown": 1})
+    assert values["request"] == {"mapping": str(desk.mapping), "overrides": {"to": "2024-07-01"}}
+    assert (values["location"], values["broken_expectations"]) == (str(desk.folder / "a.csv"), [])
     with pytest.raises(TailorbirdError, match="There is no batch 'nix'"):
         books.batch(installation.engine, "nix")

@@ -54,10 +54,10 @@ class Shop:
         return [str(self.folder / f"{name}.csv") for name in files]
 
     def ingest(self, **files: Rows) -> dict[str, Any]:
-        found: dict[str, Any] = ingest_event_files.fn(str(self.mapping), self.write(**files))
-        for line in found["lines"]:
+        result: dict[str, Any] = ingest_event_files.fn(str(self.mapping), self.write(**files))
+        for line in result["lines"]:
             assert line["read"] == sum(line[name] for name in LEDGER if name != "read")
-        return found
+        return result
 
 
 def counted(line: dict[str, Any]) -> dict[str, int]:
@@ -70,8 +70,8 @@ def stored(here: Installation, table: Any, *names: str) -> list[tuple[Any, ...]]
 
 
 def lake(here: Installation) -> list[tuple[Any, ...]]:
-    found = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
-    table = pa.concat_tables(found)
+    result = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
+    table = pa.concat_tables(result)
     names = ("event_id", "user_key", "batch_id", "late", "value")
     return sorted(zip(*(table[name].to_pylist() for name in names), strict=True))
 
@@ -95,9 +95,9 @@ MIXED: dict[str, Rows] = {
 def test_small_files_share_one_commit_and_have_a_line_in_the_ledger_each(
     installation: Installation, shop: Shop
 ) -> None:
-    found = shop.ingest(**MIXED)
-    assert found["refused"] == {}
-    assert [counted(line) for line in found["lines"]] == [
+    result = shop.ingest(**MIXED)
+    assert result["refused"] == {}
+    assert [counted(line) for line in result["lines"]] == [
         {"read": 11, "accepted": 10, "quarantined": 1},
         {"read": 14, "accepted": 10, "duplicate": 4},
         {"read": 11, "accepted": 9, "quarantined": 1, "duplicate": 1},
@@ -109,11 +109,11 @@ def test_small_files_share_one_commit_and_have_a_line_in_the_ledger_each(
         "value_not_positive",
         "id_conflict",
     }
-    assert all(line["data_docs"] for line in found["lines"])
+    assert all(line["data_docs"] for line in result["lines"])
 
 
 def test_a_group_leaves_what_its_files_would_leave_one_by_one(installation: Installation, shop: Shop) -> None:
-    def left() -> list[Any]:
+    def remaining() -> list[Any]:
         tables = [
             (ingest_batches, ["batch_id", "status", *LEDGER, "late", "late_before"]),
             (ingest_chunks, ["batch_id", "chunk", *LEDGER]),
@@ -127,7 +127,7 @@ def test_a_group_leaves_what_its_files_would_leave_one_by_one(installation: Inst
         return [lake(installation), *(stored(installation, table, *names) for table, names in tables)]
 
     shop.ingest(**MIXED)
-    together = left()
+    together = remaining()
     with installation.engine.begin() as connection:
         names = "ingest_batches, ingest_chunks, quarantine, users, identity.users, items"
         connection.execute(text(f"TRUNCATE {names} CASCADE"))
@@ -136,7 +136,7 @@ def test_a_group_leaves_what_its_files_would_leave_one_by_one(installation: Inst
     installation.lake.remove_batch(*(row[0] for row in together[1]))
     for file in shop.write(**MIXED):
         ingest_events.fn(str(shop.mapping), file)
-    assert left() == together
+    assert remaining() == together
 
 
 def test_the_same_files_again_change_nothing(installation: Installation, shop: Shop) -> None:
@@ -155,10 +155,10 @@ def test_the_same_files_again_change_nothing(installation: Installation, shop: S
 
 def test_a_refused_file_does_not_stop_the_others_and_leaves_nothing(installation: Installation, shop: Shop) -> None:
     repeated = [line.replace(",peek,", ",view,") for line in WRONG]
-    found = shop.ingest(a=rows(1), b=WRONG, c=repeated, d=["not a row"], e=rows(10), f=rows(11))
-    assert [counted(line) for line in found["lines"]] == [{"read": 10, "accepted": 10}] * 4
-    assert [Path(name).stem for name in found["refused"]] == ["b", "d"]
-    assert "event_type_unknown" in found["refused"][str(shop.folder / "b.csv")]
+    result = shop.ingest(a=rows(1), b=WRONG, c=repeated, d=["not a row"], e=rows(10), f=rows(11))
+    assert [counted(line) for line in result["lines"]] == [{"read": 10, "accepted": 10}] * 4
+    assert [Path(name).stem for name in result["refused"]] == ["b", "d"]
+    assert "event_type_unknown" in result["refused"][str(shop.folder / "b.csv")]
     assert stored(installation, quarantine, "batch_id") == []
     assert {status for (status,) in stored(installation, ingest_batches, "status")} == {"committed", "refused"}
 
@@ -172,8 +172,8 @@ def test_files_that_are_refused_one_after_the_other_are_read_alone(shop: Shop, m
 
     monkeypatch.setattr(steps, "ingest_group", noted)
     wrong = {f"f{n}": [line.replace("9-", f"9{n}-") for line in WRONG] for n in range(6)}
-    found = shop.ingest(**wrong, **{f"g{day}": rows(day) for day in range(1, 7)})
-    assert (len(found["lines"]), len(found["refused"])) == (6, 6)
+    result = shop.ingest(**wrong, **{f"g{day}": rows(day) for day in range(1, 7)})
+    assert (len(result["lines"]), len(result["refused"])) == (6, 6)
     assert groups == [12, 4]
 
 
@@ -184,8 +184,8 @@ def test_a_file_of_a_group_resolves_what_waited_and_nothing_of_the_files_after_i
     shop.ingest(a=[*rows(2), bad])
     shop.ingest(b=rows(1), c=[*rows(3), bad.replace("-3", "-4").replace("1-4,", "1-3,")])
     with installation.engine.connect() as connection:
-        found = connection.execute(select(quarantine.c.batch_id, quarantine.c.outcome).order_by("batch_id")).all()
-    assert sorted(str(row.outcome) for row in found) == ["None", "resolved"]
+        result = connection.execute(select(quarantine.c.batch_id, quarantine.c.outcome).order_by("batch_id")).all()
+    assert sorted(str(row.outcome) for row in result) == ["None", "resolved"]
 
 
 @pytest.mark.parametrize("corrected", [0, 1])
@@ -220,7 +220,7 @@ def test_a_group_that_is_cut_short_comes_in_once_by_the_next_run(
     installation: Installation, shop: Shop, step: str
 ) -> None:
     table, check = STEPS[step]
-    [alone] = shop.ingest(e=MIXED["e"])["lines"]
+    [single] = shop.ingest(e=MIXED["e"])["lines"]
     with installation.engine.begin() as connection:
         connection.execute(
             text(f"ALTER TABLE {table} ADD CONSTRAINT stumble {check.replace(':last', repr('%'))} NOT VALID")
@@ -230,9 +230,9 @@ def test_a_group_that_is_cut_short_comes_in_once_by_the_next_run(
             shop.ingest(**MIXED)
     with installation.engine.begin() as connection:
         connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT stumble"))
-    found = shop.ingest(**MIXED)
-    assert found["lines"][-1]["batch_id"] == alone["batch_id"]
-    assert sum(line["accepted"] for line in found["lines"]) == len(lake(installation)) == 45
+    result = shop.ingest(**MIXED)
+    assert result["lines"][-1]["batch_id"] == single["batch_id"]
+    assert sum(line["accepted"] for line in result["lines"]) == len(lake(installation)) == 45
     assert len({row[0] for row in lake(installation)}) == 45
 
 
@@ -247,8 +247,8 @@ def test_a_file_that_another_group_left_half_done_comes_in_once(installation: In
         connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT stumble"))
     entry = ingest_events.fn(str(shop.mapping), shop.write(c=[*rows(1), *rows(3)])[0])
     assert counted(entry) == {"read": 20, "accepted": 20}
-    found = shop.ingest(a=rows(1), b=rows(2))
-    assert [line["accepted"] for line in found["lines"]] == [0, 10]
+    result = shop.ingest(a=rows(1), b=rows(2))
+    assert [line["accepted"] for line in result["lines"]] == [0, 10]
     assert len({row[0] for row in lake(installation)}) == len(lake(installation)) == 30
 
 
@@ -258,8 +258,8 @@ def test_an_answer_about_consent_counts_for_the_next_file(installation: Installa
     shop.mapping.write_text(text_.replace('value = "value"\n', ""))
     agreed = ["a1,u1,i1,2024-06-01T10:00:00Z,view,1"]
     silent = [f"b{n},u{n},i1,2024-06-02T10:00:00Z,view," for n in (1, 2)]
-    found = shop.ingest(a=agreed, b=silent)
-    assert [counted(line) for line in found["lines"]] == [
+    result = shop.ingest(a=agreed, b=silent)
+    assert [counted(line) for line in result["lines"]] == [
         {"read": 1, "accepted": 1},
         {"read": 2, "accepted": 1, "suppressed": 1},
     ]

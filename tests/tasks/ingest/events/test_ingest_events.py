@@ -80,11 +80,11 @@ def test_every_row_in_quarantine_waits_there_with_the_rules_it_broke(
     with installation.engine.connect() as connection:
         assert dict(connection.execute(caught, {"b": batch_id}).all()) == shop.rules
         row = select(quarantine.c.row_number, quarantine.c.payload).order_by(quarantine.c.row_number)
-        kept = connection.execute(row.where(quarantine.c.batch_id == batch_id)).first()
-    assert kept is not None
-    source = shop.transactions.slice(kept.row_number, 1).to_pylist()[0]
-    assert kept.payload["event_id"] == f"{source['basket_id']}-{source['product_id']}"
-    assert kept.payload["quantity"] == source["quantity"]
+        stored = connection.execute(row.where(quarantine.c.batch_id == batch_id)).first()
+    assert stored is not None
+    source = shop.transactions.slice(stored.row_number, 1).to_pylist()[0]
+    assert stored.payload["event_id"] == f"{source['basket_id']}-{source['product_id']}"
+    assert stored.payload["quantity"] == source["quantity"]
 
 
 def test_the_same_file_again_changes_nothing(installation: Installation, ingest: Ingest) -> None:
@@ -122,13 +122,13 @@ def test_no_raw_id_reaches_the_lake_the_quarantine_or_the_ledger(
     entry = ingest()
     households = {str(h) for h in shop.transactions["household_id"].to_pylist() if h}
     files = [path for path in Path(installation.settings.lake).rglob("*") if path.is_file()]
-    said = [pq.read_table(f, partitioning=None).to_pydict() for f in files if f.suffix == ".parquet"]
-    said += [f.read_text() for f in files if f.suffix == ".json"]
+    stated = [pq.read_table(f, partitioning=None).to_pydict() for f in files if f.suffix == ".parquet"]
+    stated += [f.read_text() for f in files if f.suffix == ".json"]
     with installation.engine.connect() as connection:
         for table in (quarantine, ingest_batches, ingest_chunks, users):
-            said += connection.execute(select(table)).all()
-    assert entry["batch_id"] in str(said)
-    assert not [household for household in households if household in str(said)]
+            stated += connection.execute(select(table)).all()
+    assert entry["batch_id"] in str(stated)
+    assert not [household for household in households if household in str(stated)]
 
 
 def test_a_broken_contract_stores_nothing_but_that_it_was_refused_and_why(
@@ -225,14 +225,14 @@ def test_consent_that_was_withdrawn_stays_withdrawn(installation: Installation, 
     shop.write(transactions=shop.transactions.slice(0, 1000))
     ingest()
     household = shop.transactions["household_id"][0].as_py()
-    mine = users.c.user_key == pseudonym(str(household), installation.key)
+    own = users.c.user_key == pseudonym(str(household), installation.key)
     with installation.engine.begin() as connection:
-        connection.execute(update(users).where(mine).values(consent=False))
-    rest = shop.transactions.slice(1000)
-    shop.write(transactions=rest)
-    assert ingest()["suppressed"] == rest["household_id"].to_pylist().count(household)
+        connection.execute(update(users).where(own).values(consent=False))
+    others = shop.transactions.slice(1000)
+    shop.write(transactions=others)
+    assert ingest()["suppressed"] == others["household_id"].to_pylist().count(household)
     with installation.engine.connect() as connection:
-        assert connection.execute(select(users.c.consent).where(mine)).scalar() is False
+        assert connection.execute(select(users.c.consent).where(own)).scalar() is False
 
 
 def test_without_a_declared_consent_only_those_who_gave_it_come_in(

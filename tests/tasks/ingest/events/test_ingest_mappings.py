@@ -93,8 +93,8 @@ def ledger_of(entry: dict[str, Any]) -> dict[str, int]:
 
 def caught(here: Installation) -> list[list[str]]:
     with here.engine.connect() as connection:
-        found = select(quarantine.c.rule_ids).order_by(quarantine.c.batch_id, quarantine.c.row_number)
-        return [sorted(rules) for rules in connection.execute(found).scalars()]
+        result = select(quarantine.c.rule_ids).order_by(quarantine.c.batch_id, quarantine.c.row_number)
+        return [sorted(rules) for rules in connection.execute(result).scalars()]
 
 
 def lake(here: Installation) -> list[dict[str, Any]]:
@@ -166,9 +166,9 @@ def test_a_column_that_is_not_there_is_told_and_one_that_is_optional_is_not(
     shutil.copytree(GOLDEN / "content", tmp_path / "content")
     path = tmp_path / "content" / "interactions-2024-06.csv"
     path.write_text(path.read_text().replace("action", "act").replace(",placement", ",place"))
-    with pytest.raises(ContractViolationError, match="column 'action' is missing") as told:
+    with pytest.raises(ContractViolationError, match="column 'action' is missing") as message:
         ingest_events.fn("content", str(path))
-    assert "placement" not in str(told.value)
+    assert "placement" not in str(message.value)
     assert installation.lake.event_files() == []
 
 
@@ -192,8 +192,8 @@ def test_who_agrees_by_an_event_is_learned_from_though_their_file_of_users_says_
 
 def test_a_column_without_a_value_may_be_of_any_kind(installation: Installation, tmp_path: Path) -> None:  # noqa: ARG001
     path = tmp_path / "interactions.parquet"
-    said = {"event_id": "e1", "user_id": "ana", "content_id": "f1", "occurred_at": "2024-06-01", "action": "play"}
-    pq.write_table(pa.Table.from_pylist([said | {"consent": "yes", "rating": None}]), path)
+    values = {"event_id": "e1", "user_id": "ana", "content_id": "f1", "occurred_at": "2024-06-01", "action": "play"}
+    pq.write_table(pa.Table.from_pylist([values | {"consent": "yes", "rating": None}]), path)
     (tmp_path / "contents.csv").write_text("content_id,title,kind,genre\nf1,Film,film,drama\n")
     ingest_items.fn("content", str(tmp_path / "contents.csv"))
     assert ingest_events.fn("content", str(path))["accepted"] == 1

@@ -38,19 +38,19 @@ AGREED = {"consent": {"categoryPreferences": {"Personalization": True, "Advertis
 REFUSED = {"consent": {"categoryPreferences": {"Personalization": False, "Advertising": True}}}
 
 
-def call(number: int, kind: str = "track", **said: Any) -> dict[str, Any]:
+def call(number: int, kind: str = "track", **stated: Any) -> dict[str, Any]:
     moment = f"2024-06-01T10:{number % 60:02}:00.000Z"
-    return {"type": kind, "messageId": f"m{number}", "userId": "ann", "timestamp": moment, "context": AGREED} | said
+    return {"type": kind, "messageId": f"m{number}", "userId": "ann", "timestamp": moment, "context": AGREED} | stated
 
 
-def viewed(number: int, product: str = "cup", **said: Any) -> dict[str, Any]:
+def viewed(number: int, product: str = "cup", **stated: Any) -> dict[str, Any]:
     properties = {"product_id": product, "name": product.title(), "price": 3.5, "currency": "EUR"}
-    return call(number, event="Product Viewed", properties=properties, **said)
+    return call(number, event="Product Viewed", properties=properties, **stated)
 
 
-def bought(number: int, order: str, *products: str, **said: Any) -> dict[str, Any]:
+def bought(number: int, order: str, *products: str, **stated: Any) -> dict[str, Any]:
     blocks = [{"product_id": product, "name": product.title(), "price": 3.5, "quantity": 1} for product in products]
-    return call(number, event="Order Completed", properties={"order_id": order, "products": blocks}, **said)
+    return call(number, event="Order Completed", properties={"order_id": order, "products": blocks}, **stated)
 
 
 def on(day: int) -> dict[str, str]:
@@ -127,12 +127,12 @@ def test_without_consent_no_event_and_what_somebody_says_last_counts(
     assert counts(entry) == {"read": 3, "accepted": 1, "suppressed": 2}
     assert [row["user_id"] for row in rows(installation, identities)] == ["ann"]
     ingest_segment.fn("segment", write(tmp_path / "b", viewed(4, context=REFUSED)))
-    said = {row["user_key"]: row["consent"] for row in rows(installation, users)}
-    assert said == {pseudonym(name, installation.key): False for name in ("ann", "cleo")}
+    stated = {row["user_key"]: row["consent"] for row in rows(installation, users)}
+    assert stated == {pseudonym(name, installation.key): False for name in ("ann", "cleo")}
     entry = ingest_segment.fn("segment", write(tmp_path / "c", viewed(5, context={}), viewed(6)))
     assert counts(entry) == {"read": 2, "accepted": 1, "suppressed": 1}
-    said = {row["user_key"]: row["consent"] for row in rows(installation, users)}
-    assert said == {pseudonym("ann", installation.key): True, pseudonym("cleo", installation.key): False}
+    stated = {row["user_key"]: row["consent"] for row in rows(installation, users)}
+    assert stated == {pseudonym("ann", installation.key): True, pseudonym("cleo", installation.key): False}
 
 
 def test_of_who_is_suppressed_nothing_is_stored(installation: Installation, tmp_path: Path) -> None:
@@ -150,12 +150,12 @@ def test_lines_that_say_nothing_wait_in_quarantine_with_their_place(installation
     path = write(tmp_path / "a.jsonl", *good[:10], b'{"broken": ', b"\xff\xfe", *good[10:])
     entry = ingest_segment.fn("segment", path)
     assert counts(entry) == {"read": 22, "accepted": 20, "quarantined": 2}
-    kept = [row["payload"] for row in rows(installation, quarantine)]
+    remaining = [row["payload"] for row in rows(installation, quarantine)]
     content = Path(path).read_bytes()
-    assert [row["line"] for row in kept] == [11, 12]
-    assert content[kept[0]["offset"] :].startswith(b'{"broken": ')
-    assert {row["file"] for row in kept} == {"a.jsonl"}
-    assert all(row["reason"] and len(row["sha256"]) == 64 for row in kept)
+    assert [row["line"] for row in remaining] == [11, 12]
+    assert content[remaining[0]["offset"] :].startswith(b'{"broken": ')
+    assert {row["file"] for row in remaining} == {"a.jsonl"}
+    assert all(row["reason"] and len(row["sha256"]) == 64 for row in remaining)
 
 
 def test_product_blocks_fill_the_catalogue_and_add_to_what_is_there(installation: Installation, tmp_path: Path) -> None:

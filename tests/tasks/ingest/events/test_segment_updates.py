@@ -16,11 +16,11 @@ from tasks.quality.suites import BatchRefusedError
 Call = dict[str, Any]
 
 
-def call(day: int, kind: str, agreed: bool | None = True, user: str = "ann", **said: Any) -> Call:
+def call(day: int, kind: str, agreed: bool | None = True, user: str = "ann", **stated: Any) -> Call:
     answers = {} if agreed is None else {"consent": {"categoryPreferences": {"Personalization": agreed}}}
     moment = f"2024-06-{day:02}T10:00:00Z"
     envelope = {"type": kind, "messageId": f"{user}-{kind}-{day}", "userId": user, "timestamp": moment}
-    return envelope | {"context": answers} | said
+    return envelope | {"context": answers} | stated
 
 
 def viewed(day: int, agreed: bool | None = True, user: str = "ann", **block: Any) -> Call:
@@ -30,7 +30,7 @@ def viewed(day: int, agreed: bool | None = True, user: str = "ann", **block: Any
 
 def ingest(folder: Path, *calls: Call, number: int = 0) -> dict[str, Any]:
     path = folder / f"{number}.jsonl"
-    path.write_text("".join(json.dumps(said) + "\n" for said in calls))
+    path.write_text("".join(json.dumps(stated) + "\n" for stated in calls))
     entry: dict[str, Any] = ingest_segment.fn("segment", str(path))
     return entry
 
@@ -39,12 +39,12 @@ def everything(here: Installation) -> dict[str, list[dict[str, Any]]]:
     """What is known of items, users and devices, but for the batch that it came by."""
     with here.engine.connect() as connection:
         tables = {table.fullname: connection.execute(select(table)).mappings() for table in (items, users, aliases)}
-        found = {name: [{**row} for row in rows] for name, rows in tables.items()}
-    for rows in found.values():
+        result = {name: [{**row} for row in rows] for name, rows in tables.items()}
+    for rows in result.values():
         for row in rows:
             del row["batch_id"]
             row.pop("consent_source", None)
-    return {name: sorted(rows, key=str) for name, rows in found.items()}
+    return {name: sorted(rows, key=str) for name, rows in result.items()}
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -65,8 +65,8 @@ def test_in_one_file_the_later_answer_stays_wherever_it_stands(installation: Ins
 
 
 def test_of_who_never_agreed_only_the_refusal_is_kept(installation: Installation, tmp_path: Path) -> None:
-    said = [viewed(1, False), call(2, "identify", False, traits={"plan": "gold"})]
-    assert ingest(tmp_path, *said)["suppressed"] == 1
+    stated = [viewed(1, False), call(2, "identify", False, traits={"plan": "gold"})]
+    assert ingest(tmp_path, *stated)["suppressed"] == 1
     [ann] = everything(installation)["users"]
     assert (ann["consent"], ann["attributes"]) == (False, {})
     with installation.engine.connect() as connection:
@@ -77,10 +77,10 @@ def test_of_a_refused_file_nothing_is_kept_of_what_it_says_besides(installation:
     ingest(tmp_path, viewed(1), call(1, "identify", traits={"plan": "gold"}), number=1)
     before = everything(installation)
     bad = [viewed(2, quantity=-1, price=-n, product_id=f"p{n}") for n in range(20)]
-    said = [viewed(2, False), call(2, "identify", False, traits={"plan": "red"}, anonymousId="phone"), *bad]
-    said = [row | {"messageId": f"m{n}"} for n, row in enumerate(said)]
+    stated = [viewed(2, False), call(2, "identify", False, traits={"plan": "red"}, anonymousId="phone"), *bad]
+    stated = [row | {"messageId": f"m{n}"} for n, row in enumerate(stated)]
     with pytest.raises(BatchRefusedError, match="quantity_not_positive"):
-        ingest(tmp_path, *said, number=2)
+        ingest(tmp_path, *stated, number=2)
     assert everything(installation) == before
     with installation.engine.connect() as connection:
         assert connection.execute(select(ingest_updates)).first() is None
@@ -90,8 +90,8 @@ def test_items_that_only_events_name_are_put_into_the_catalogue(installation: In
     bare = {"order_id": "o1", "products": [{"product_id": "pan"}, {"product_id": "pot"}]}
     refund = call(2, "track", event="Order Refunded", properties={"order_id": "o1"})
     assert ingest(tmp_path, call(1, "track", event="Order Completed", properties=bare), refund)["accepted"] == 3
-    found = [(row["item_id"], row["title"], row["available"]) for row in everything(installation)["items"]]
-    assert found == [("pan", None, True), ("pot", None, True)]
+    result = [(row["item_id"], row["title"], row["available"]) for row in everything(installation)["items"]]
+    assert result == [("pan", None, True), ("pot", None, True)]
     ingest(tmp_path, viewed(3, product_id="pan", name="Pan"), number=1)
     assert [row["title"] for row in everything(installation)["items"]] == ["Pan", None]
 
@@ -104,9 +104,9 @@ def test_a_clock_that_is_years_ahead_has_not_the_last_word(installation: Install
     ingest(tmp_path, ahead, *sound, number=1)
     ingest(tmp_path, call(3, "identify", False) | {"timestamp": soon}, number=2)
     ingest(tmp_path, viewed(4, user="bob", price=4.0) | {"timestamp": soon}, number=3)
-    found = everything(installation)
-    assert {row["user_key"]: row["consent"] for row in found["users"]}[pseudonym("ann", installation.key)] is False
-    assert [row["price"] for row in found["items"]] == [4.0]
+    result = everything(installation)
+    assert {row["user_key"]: row["consent"] for row in result["users"]}[pseudonym("ann", installation.key)] is False
+    assert [row["price"] for row in result["items"]] == [4.0]
 
 
 def test_a_refusal_is_heard_though_the_lake_is_of_a_version_that_kept_no_consent(

@@ -69,11 +69,11 @@ def test_a_file_of_another_shop_is_pointed_out_in_the_result_and_the_ledger(
 ) -> None:
     line = ingest(folder, "a", STRANGERS, "pan")
     assert (line["accepted"], line["suppressed"]) == (0, 40)
-    asked = "None of its 40 users and none of its items is known: is it another shop's file?"
-    assert asked in line["detail"]
-    assert asked in ledger.ledger(installation.engine)[0]["detail"]
+    requested = "None of its 40 users and none of its items is known: is it another shop's file?"
+    assert requested in line["detail"]
+    assert requested in ledger.ledger(installation.engine)[0]["detail"]
     screen.result("ingest", [line | {"file": "orders-a.csv"}])
-    assert asked in " ".join(capsys.readouterr().out.split())
+    assert requested in " ".join(capsys.readouterr().out.split())
 
 
 def test_customers_who_said_no_are_told_apart_from_users_who_never_answered(folder: Path) -> None:

@@ -82,10 +82,10 @@ def test_a_person_in_a_wrong_column_is_not_kept_as_written(installation: Install
     rows = "".join(f"3.5,s{n},{cell},1,1\n" for n, cell in enumerate(private))
     ingest(EVENTS, "customer,sku,at,pieces,amount\n" + sound(60) + rows)
 
-    kept = waiting(installation)
-    assert len(kept) == len(private)
-    assert not [cell for cell in private if f'"{cell}"' in json.dumps([row["unreadable"] for row in kept])]
-    assert kept[0]["unreadable"][0]["value"] == "aaa@aaaa.aaaaaaa"
+    stored = waiting(installation)
+    assert len(stored) == len(private)
+    assert not [cell for cell in private if f'"{cell}"' in json.dumps([row["unreadable"] for row in stored])]
+    assert stored[0]["unreadable"][0]["value"] == "aaa@aaaa.aaaaaaa"
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def bring(folder: Path, file: str, corrected: int, orders: range = range(400)) -
     (folder / file).parent.mkdir(exist_ok=True)
     (folder / file).write_text("\n".join(["order,user,item,kind,at,price", *rows]) + "\n")
     line = ingest_events.fn(str(folder / "shop.toml"), str(folder / file)) | {"file": str(folder / file)}
-    [found] = find_corrections([line])
-    return found
+    [actual] = find_corrections([line])
+    return actual
 
 
 def values(here: Installation) -> list[float]:
@@ -88,8 +88,8 @@ def test_an_undo_is_not_proposed_of_another_file_nor_of_another_week(
 ) -> None:
     bring(folder, "may.csv", 0)
     orders = range(400) if file == "other.csv" else range(380, 800)
-    found = bring(folder, file, 20 if file == "other.csv" else 390, orders)
-    assert found["correction"]["rows"] in (10, 20)
-    assert found["correction"]["earlier"] == ()
-    screen.result("ledger", [found])
+    actual = bring(folder, file, 20 if file == "other.csv" else 390, orders)
+    assert actual["correction"]["rows"] in (10, 20)
+    assert actual["correction"]["earlier"] == ()
+    screen.result("ledger", [actual])
     assert "ledger undo shop" not in capsys.readouterr().out

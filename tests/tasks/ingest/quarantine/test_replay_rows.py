@@ -24,11 +24,11 @@ def entry(installation: Installation, shop: Any) -> dict[str, Any]:  # noqa: ARG
 
 def name_products(here: Installation) -> None:
     """Put every product that events in quarantine ask for into the catalogue."""
-    asked = select(quarantine.c.payload["item_id"].astext).distinct()
+    requested = select(quarantine.c.payload["item_id"].astext).distinct()
     with here.engine.begin() as connection:
-        wanted = set(connection.execute(asked).scalars()) - {None}
+        expected = set(connection.execute(requested).scalars()) - {None}
         known = set(connection.execute(select(items.c.item_id)).scalars())
-        rows = [{"item_id": i, "attributes": {}, "available": True, "batch_id": "b"} for i in wanted - known]
+        rows = [{"item_id": i, "attributes": {}, "available": True, "batch_id": "b"} for i in expected - known]
         connection.execute(items.insert(), rows)
 
 
@@ -73,8 +73,8 @@ def test_a_replay_cut_short_after_the_lake_is_finished_by_the_next(
         connection.execute(update(quarantine).values(replayed_at=None))
         newest = select(func.max(ingest_chunks.c.chunk)).where(ingest_chunks.c.batch_id == entry["batch_id"])
         last = connection.execute(newest).scalar_one()
-        mine = (ingest_chunks.c.batch_id == entry["batch_id"], ingest_chunks.c.chunk == last)
-        connection.execute(ingest_chunks.delete().where(*mine))
+        own = (ingest_chunks.c.batch_id == entry["batch_id"], ingest_chunks.c.chunk == last)
+        connection.execute(ingest_chunks.delete().where(*own))
         back = {name: entry[name] for name in LEDGER}
         connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == entry["batch_id"]).values(back))
     assert replay_quarantine.fn(entry["batch_id"]) == once
@@ -106,17 +106,17 @@ def test_items_that_a_replay_takes_are_put_into_the_catalogue(
 ) -> None:
     replay_quarantine.fn(entry["batch_id"], True)
     with installation.engine.connect() as connection:
-        found = set(connection.execute(select(items.c.item_id)).scalars())
-    assert "699999" in found
+        result = set(connection.execute(select(items.c.item_id)).scalars())
+    assert "699999" in result
 
 
 def test_an_infinite_number_keeps_nothing_else_from_being_tried_again(
     installation: Installation, entry: dict[str, Any]
 ) -> None:
     payload = func.jsonb_set(quarantine.c.payload, "{quantity}", '"inf"')
-    mine = quarantine.c.rule_ids.any("quantity_above_limit")
+    own = quarantine.c.rule_ids.any("quantity_above_limit")
     with installation.engine.begin() as connection:
-        assert connection.execute(update(quarantine).where(mine).values(payload=payload)).rowcount == 3
+        assert connection.execute(update(quarantine).where(own).values(payload=payload)).rowcount == 3
     name_products(installation)
     assert replay_quarantine.fn(entry["batch_id"])["accepted"] == entry["accepted"] + 12
 

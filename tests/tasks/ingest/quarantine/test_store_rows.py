@@ -33,8 +33,8 @@ def desk(installation: Installation, tmp_path: Path) -> Desk:  # noqa: ARG001 - 
 
 def waiting(here: Installation) -> int:
     with here.engine.connect() as connection:
-        mine = quarantine.c.replayed_at.is_(None)
-        return connection.execute(select(func.count()).select_from(quarantine).where(mine)).scalar_one()
+        own = quarantine.c.replayed_at.is_(None)
+        return connection.execute(select(func.count()).select_from(quarantine).where(own)).scalar_one()
 
 
 def contents(here: Installation) -> list[Any]:

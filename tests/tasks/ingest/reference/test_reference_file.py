@@ -17,8 +17,8 @@ from tasks.quality.suites import BatchRefusedError
 
 def test_the_catalogue_comes_in_with_its_last_word_on_every_item(installation: Installation, shop: Any) -> None:
     entry = ingest_items.fn("complete_journey", shop.items_file)
-    found = {name: entry[name] for name in LEDGER}
-    assert found == {"read": 63, "accepted": 0, "quarantined": 0, "duplicate": 1, "suppressed": 0, "routed": 62}
+    result = {name: entry[name] for name in LEDGER}
+    assert result == {"read": 63, "accepted": 0, "quarantined": 0, "duplicate": 1, "suppressed": 0, "routed": 62}
     with installation.engine.connect() as connection:
         rows = {row.item_id: row for row in connection.execute(select(items))}
         assert connection.execute(select(quarantine)).first() is None
@@ -37,8 +37,8 @@ def test_users_come_in_under_their_pseudonyms_with_consent_as_declared(installat
     assert entry["consent"].startswith("declared by the mapping")
     household = str(shop.demographics["household_id"][1].as_py())
     with installation.engine.connect() as connection:
-        mine = users.c.user_key == pseudonym(household, installation.key)
-        row = connection.execute(select(users).where(mine)).one()
+        own = users.c.user_key == pseudonym(household, installation.key)
+        row = connection.execute(select(users).where(own)).one()
         known = connection.execute(select(identities.c.user_id)).scalars().all()
     assert row.consent is True
     assert row.attributes["age"] == "age 1"
@@ -61,8 +61,8 @@ def test_the_ledger_says_what_becomes_of_a_trait_with_too_many_values(installati
 def notes(installation: Installation, batch_id: str) -> str | None:
     with installation.engine.connect() as connection:
         line = select(ingest_batches.c.detail).where(ingest_batches.c.batch_id == batch_id)
-        found: str | None = connection.execute(line).scalar_one()
-    return found
+        result: str | None = connection.execute(line).scalar_one()
+    return result
 
 
 def test_new_traits_replace_old_ones_and_consent_stays_as_it_was(installation: Installation, shop: Any) -> None:

@@ -77,14 +77,14 @@ def test_a_file_is_read_alike_in_chunks_of_any_size_and_keeps_what_is_different(
 
     def read(size: int) -> Any:
         monkeypatch.setattr(table_files, "CHUNK_ROWS", size)
-        found = read_reference(path, part, lambda rows: transform.items(rows, part), promises.RULES)
-        assert len(found.rows) < 90
-        assert found.skipped == sum(code == "i6" for code in table["code"])
+        result = read_reference(path, part, lambda rows: transform.items(rows, part), promises.RULES)
+        assert len(result.rows) < 90
+        assert result.skipped == sum(code == "i6" for code in table["code"])
         return (
-            found.rows.to_pylist(),
-            found.profile,
-            found.stated.to_pylist(),
-            triage_reference(found.rows, promises.RULES, NOBODY, "item_id", part.choices),
+            result.rows.to_pylist(),
+            result.profile,
+            result.stated.to_pylist(),
+            triage_reference(result.rows, promises.RULES, NOBODY, "item_id", part.choices),
         )
 
     *whole, done = read(n)

@@ -66,7 +66,7 @@ def test_an_undone_batch_that_began_again_and_was_killed_counts_nowhere_and_is_u
     installation: Installation, tmp_path: Path, module: str, name: str
 ) -> None:
     ingest(tmp_path, viewed(1, True, "bob"), number=2)
-    alone, counted = everything(installation), status(installation.engine)["ledger"]
+    single, counted = everything(installation), status(installation.engine)["ledger"]
     wrong = ingest(tmp_path, viewed(1), viewed(2), viewed(3, False, "cleo", product_id="mug"), number=1)["batch_id"]
     undo(wrong)
     kill(installation, module, name, tmp_path / "1.jsonl")
@@ -80,8 +80,10 @@ def test_an_undone_batch_that_began_again_and_was_killed_counts_nowhere_and_is_u
     settled = line_of(installation, wrong)
     assert (settled["status"], settled["read"]) == ("undone", 0)
     assert settled["detail"] == "Undone by ann: a test. The same file can be ingested again."
-    left = everything(installation)
-    assert [left[name] for name in ("lake", "ledger", "items")] == [alone[name] for name in ("lake", "ledger", "items")]
+    remaining = everything(installation)
+    assert [remaining[name] for name in ("lake", "ledger", "items")] == [
+        single[name] for name in ("lake", "ledger", "items")
+    ]
     assert ingest(tmp_path, viewed(1), viewed(2), viewed(3, False, "cleo", product_id="mug"), number=1)["accepted"] == 2
 
 

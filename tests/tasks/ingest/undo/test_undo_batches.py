@@ -41,8 +41,8 @@ def everything(here: Installation) -> dict[str, Any]:
     for row in rows:
         del row["late"]  # what had come in before at that time
     with here.engine.connect() as connection:
-        found = {name: [dict(row) for row in connection.execute(text(sql)).mappings()] for name, sql in _KNOWN.items()}
-    return found | {"lake": sorted(rows, key=lambda row: row["event_id"])}
+        actual = {name: [dict(row) for row in connection.execute(text(sql)).mappings()] for name, sql in _KNOWN.items()}
+    return actual | {"lake": sorted(rows, key=lambda row: row["event_id"])}
 
 
 def begin_again(here: Installation) -> None:
@@ -87,24 +87,24 @@ def test_what_is_left_is_what_the_other_file_alone_brings(
     files = {1: [*undone, *sound], 2: [*kept, *[row | {"messageId": f"k{row['messageId']}"} for row in sound]]}
     begin_again(installation)
     ingest(tmp_path, *files[2], number=2)
-    alone = everything(installation)
+    single = everything(installation)
     begin_again(installation)
     lines = {number: ingest(tmp_path, *files[number], number=number) for number in ((1, 2) if earlier else (2, 1))}
     if lines[1]["batch_id"] == lines[2]["batch_id"]:
         return
     undo(lines[1]["batch_id"])
-    left = everything(installation)
-    conflicts = [row for row in left["quarantine"] if row["rule_ids"] == ["id_conflict"]]
+    remaining = everything(installation)
+    conflicts = [row for row in remaining["quarantine"] if row["rule_ids"] == ["id_conflict"]]
     if not conflicts:  # such a row waits, because the undone batch had its id for another event: a replay takes it
-        assert left == alone
+        assert remaining == single
 
 
 def test_an_undone_file_comes_in_again_with_the_same(installation: Installation, tmp_path: Path) -> None:
     first = ingest(tmp_path, viewed(1), identified(2, "ann", plan="gold"), viewed(3, True, "bob"), number=1)
     before = everything(installation)
     undo(first["batch_id"])
-    left = everything(installation)
-    assert not [row for name, rows in left.items() for row in rows]
+    remaining = everything(installation)
+    assert not [row for name, rows in remaining.items() for row in rows]
     again = ingest(tmp_path, viewed(1), identified(2, "ann", plan="gold"), viewed(3, True, "bob"), number=1)
     assert again == first
     assert everything(installation) == before
@@ -132,14 +132,14 @@ def test_events_that_another_file_repeats_become_its_own(installation: Installat
     assert (second["accepted"], second["duplicate"]) == (1, 1)
     result = undo(first["batch_id"])
     assert [(line["events_removed"], line["events_kept"]) for line in result["batches"]] == [(2, 1)]
-    left = everything(installation)
-    assert [(row["event_id"], row["batch_id"]) for row in left["lake"]] == [
+    remaining = everything(installation)
+    assert [(row["event_id"], row["batch_id"]) for row in remaining["lake"]] == [
         ("ann-track-2", second["batch_id"]),
         ("ann-track-3", second["batch_id"]),
     ]
-    [line] = left["ledger"]
+    [line] = remaining["ledger"]
     assert (line["accepted"], line["duplicate"]) == (2, 0)
-    assert [row["user_id"] for row in left["people"]] == ["ann"]
+    assert [row["user_id"] for row in remaining["people"]] == ["ann"]
 
 
 def test_an_undo_after_which_all_events_stay_asks_for_no_new_data_set(
@@ -154,8 +154,8 @@ def test_an_undo_after_which_all_events_stay_asks_for_no_new_data_set(
 
     assert [(line["events_removed"], line["events_kept"]) for line in result["batches"]] == [(0, 2)]
     assert result["datasets"] == before["datasets"] == []
-    found = read(installation.engine, installation.settings)
-    assert (found.new_events, found.undone_in_dataset) == (0, ())
+    actual = read(installation.engine, installation.settings)
+    assert (actual.new_events, actual.undone_in_dataset) == (0, ())
 
 
 def test_an_undo_that_removes_an_event_names_the_data_sets_that_contain_it(
@@ -266,9 +266,9 @@ def test_tables_of_items_and_users_give_back_what_earlier_tables_stated(
     assert everything(installation) == before
     users = next(row["batch_id"] for row in before["ledger"] if "users" in row["batch_id"])
     undo(users)
-    left = everything(installation)
-    assert not left["users"]
-    assert not left["people"]
+    remaining = everything(installation)
+    assert not remaining["users"]
+    assert not remaining["people"]
     shutil.copy(path, tmp_path / "again.parquet")
     assert ingest_items.fn("complete_journey", str(path))["status"] == "committed"
     assert ingest_users.fn("complete_journey", shop.users_file)["status"] == "committed"

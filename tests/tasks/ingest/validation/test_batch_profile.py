@@ -17,8 +17,8 @@ def test_a_span_of_time_may_be_empty() -> None:
 
 def test_unwanted_traffic_is_counted_by_rule_but_is_no_fault_of_the_data() -> None:
     rules = [["robot"], ["robot", "value_not_positive"], ["value_not_positive"], ["internal_traffic"]]
-    found = batch_profile.of_quarantined(pa.table({row_triage.RULES: pa.array(rules)}))
-    assert found == {"rules": {"robot": 2, "value_not_positive": 2, "internal_traffic": 1}, "faulty": 2}
+    result = batch_profile.of_quarantined(pa.table({row_triage.RULES: pa.array(rules)}))
+    assert result == {"rules": {"robot": 2, "value_not_positive": 2, "internal_traffic": 1}, "faulty": 2}
 
 
 def test_of_unreadable_lines_a_batch_tells_what_is_wrong_with_them() -> None:
@@ -34,7 +34,7 @@ def test_figures_are_shares_of_what_they_are_about() -> None:
     first |= {"max": "2024-06-05T00:00:00+00:00"}
     second = {"read": 40, "events": 40, "faulty": 1, "rules": {"robot": 8}, "min": None, "max": None}
     second |= {"min": "2024-06-03T00:00:00+00:00", "max": "2024-06-10T12:00:00+00:00"}
-    found = batch_profile.figures([first, second], NOW)
+    result = batch_profile.figures([first, second], NOW)
     expected = {
         "rows": 100,
         "quarantined_share": 0.05,
@@ -47,9 +47,9 @@ def test_figures_are_shares_of_what_they_are_about() -> None:
         "days": 9.5,
         "hours_old": 12.0,
     }
-    assert found == pytest.approx(expected)
+    assert result == pytest.approx(expected)
 
 
 def test_of_no_rows_there_is_nothing_to_tell() -> None:
-    found = batch_profile.figures([], NOW)
-    assert (found["rows"], found["quarantined_share"], found["days"], found["hours_old"]) == (0, 0.0, None, None)
+    result = batch_profile.figures([], NOW)
+    assert (result["rows"], result["quarantined_share"], result["days"], result["hours_old"]) == (0, 0.0, None, None)

@@ -11,8 +11,8 @@ from tasks.ingest.validation.deduplication import HashSet, KnownIds, hashes
 
 
 def rows(*ids: str, month: str = "2017-01") -> pa.Table:
-    said = {"event_id": list(ids), "payload_hash": [f"hash of {i}" for i in ids], "month": [month] * len(ids)}
-    return pa.table({name: pa.array(values, pa.string()) for name, values in said.items()})
+    stated = {"event_id": list(ids), "payload_hash": [f"hash of {i}" for i in ids], "month": [month] * len(ids)}
+    return pa.table({name: pa.array(values, pa.string()) for name, values in stated.items()})
 
 
 def store(lake: Lake, chunk: int, *ids: str) -> pa.Table:
@@ -21,7 +21,7 @@ def store(lake: Lake, chunk: int, *ids: str) -> pa.Table:
     return stored
 
 
-def asked(known: KnownIds, found: pa.Table) -> list[bool]:
+def requested(known: KnownIds, found: pa.Table) -> list[bool]:
     answers: list[bool] = known.may_contain(hashes("found", "event_id", found=found)).tolist()
     return answers
 
@@ -33,14 +33,14 @@ def lake(tmp_path: Any) -> Lake:
 
 def test_an_empty_lake_holds_nothing(lake: Lake) -> None:
     known = KnownIds(lake)
-    assert asked(known, rows("a", "b")) == [False, False]
+    assert requested(known, rows("a", "b")) == [False, False]
     assert len(known.matching(rows("a", "b"))) == 0
 
 
 def test_what_the_lake_held_before_is_found_with_its_hash(lake: Lake) -> None:
     store(lake, 0, "a", "b")
     known = KnownIds(lake)
-    assert asked(known, rows("b", "c")) == [True, False]
+    assert requested(known, rows("b", "c")) == [True, False]
     assert known.matching(rows("b", "c")).to_pylist() == [{"event_id": "b", "payload_hash": "hash of b"}]
 
 
@@ -55,7 +55,7 @@ def test_what_was_added_since_is_found_however_often_something_was_added(lake: L
     for chunk in range(17):
         added = store(lake, chunk, f"a{chunk}", f"b{chunk}")
         known.add(hashes("added", "event_id", added=added))
-        assert asked(known, rows("a0", f"b{chunk}", "c")) == [True, True, False]
+        assert requested(known, rows("a0", f"b{chunk}", "c")) == [True, True, False]
         found = known.matching(rows("a0", f"b{chunk}", "c"))["event_id"].to_pylist()
         assert sorted(found) == sorted({"a0", f"b{chunk}"})
 
@@ -63,13 +63,13 @@ def test_what_was_added_since_is_found_however_often_something_was_added(lake: L
 def test_ids_are_found_after_their_files_were_merged_and_removed(lake: Lake) -> None:
     for chunk in range(4):
         store(lake, chunk, f"a{chunk}")
-        assert asked(KnownIds(lake), rows("a0", f"a{chunk}", "c")) == [True, True, False]
+        assert requested(KnownIds(lake), rows("a0", f"a{chunk}", "c")) == [True, True, False]
     table = lake.events()
     assert table is not None
     table.optimize.compact()
-    assert asked(KnownIds(lake), rows("a0", "a3", "c")) == [True, True, False]
+    assert requested(KnownIds(lake), rows("a0", "a3", "c")) == [True, True, False]
     store(lake, 4, "b")
-    assert asked(KnownIds(lake), rows("a0", "b", "c")) == [True, True, False]
+    assert requested(KnownIds(lake), rows("a0", "b", "c")) == [True, True, False]
 
 
 def test_a_run_reads_each_file_of_the_lake_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_run_reads_each_file_of_the_lake_once(lake: Lake, monkeypatch: pytest.
 
 def test_nothing_asked_is_nothing_found(lake: Lake) -> None:
     store(lake, 0, "a")
-    assert asked(KnownIds(lake), rows()) == []
+    assert requested(KnownIds(lake), rows()) == []
     assert len(KnownIds(lake).matching(rows())) == 0
 
 

@@ -12,15 +12,15 @@ from tasks.ingest.validation.event_enrichment import prepare_events, pseudonymis
 KEY = b"key"
 
 
-def raw(**said: Any) -> pa.Table:
+def raw(**values: Any) -> pa.Table:
     row = {"event_id": "e1", "user_id": "ann", "item_id": "ice", "event_type": "view", "value": 2.5}
-    row |= {"occurred_at": datetime(2017, 5, 1, tzinfo=UTC)} | said
+    row |= {"occurred_at": datetime(2017, 5, 1, tzinfo=UTC)} | values
     return pa.Table.from_pylist([row], EVENTS).drop_columns(["row_number", "anonymous_id"])
 
 
-def ready(identified: bool = True, **said: Any) -> dict[str, Any]:
+def ready(identified: bool = True, **values: Any) -> dict[str, Any]:
     events, _ = prepare_events(
-        raw(**said), table_mapping("complete_journey", None), KEY, np.array([7]), identified=identified
+        raw(**values), table_mapping("complete_journey", None), KEY, np.array([7]), identified=identified
     )
     row: dict[str, Any] = events.to_pylist()[0]
     return row
@@ -28,10 +28,10 @@ def ready(identified: bool = True, **said: Any) -> dict[str, Any]:
 
 def test_pseudonyms_stand_in_for_raw_ids_and_nobody_stays_nobody() -> None:
     rows = pa.table({"user_id": ["900", None, "900", "901"], "n": [1, 2, 3, 4]})
-    found, names = pseudonymise(rows, KEY)
-    assert found["user_code"].to_pylist() == [0, -1, 0, 1]
+    result, names = pseudonymise(rows, KEY)
+    assert result["user_code"].to_pylist() == [0, -1, 0, 1]
     keys = {name: pseudonym(name, KEY) for name in ("900", "901")}
-    assert found["user_key"].to_pylist() == [keys["900"], None, keys["900"], keys["901"]]
+    assert result["user_key"].to_pylist() == [keys["900"], None, keys["900"], keys["901"]]
     assert {row["user_id"]: row["user_key"] for row in names.to_pylist()} == keys
 
 
@@ -44,8 +44,8 @@ def test_the_raw_id_the_agent_and_the_address_are_gone() -> None:
 def test_the_hash_is_of_what_happened_and_not_of_how_it_came() -> None:
     first = ready()["payload_hash"]
     assert ready(received_at=datetime(2018, 1, 1, tzinfo=UTC), consent=True, ip="::1")["payload_hash"] == first
-    for said in ({"value": 2.6}, {"item_id": "tea"}, {"user_id": "bob"}, {"session_id": "s"}, {"position": 1}):
-        assert ready(**said)["payload_hash"] != first
+    for values in ({"value": 2.6}, {"item_id": "tea"}, {"user_id": "bob"}, {"session_id": "s"}, {"position": 1}):
+        assert ready(**values)["payload_hash"] != first
 
 
 def test_an_event_without_an_id_gets_the_same_one_each_time() -> None:

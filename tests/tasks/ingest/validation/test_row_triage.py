@@ -38,9 +38,9 @@ class Event(NamedTuple):
 
 
 def shaped(events: Sequence[Event], first: int = 0) -> pa.Table:
-    said = [*PAYLOAD_COLUMNS, *MARKS]
+    values = [*PAYLOAD_COLUMNS, *MARKS]
     rows = pa.Table.from_pylist([dict.fromkeys(MARKS, False) | e._asdict() for e in events], KINDS)
-    numbered = rows.select(said).append_column(columns.ROW, pa.array(range(first, first + len(rows)), pa.int64()))
+    numbered = rows.select(values).append_column(columns.ROW, pa.array(range(first, first + len(rows)), pa.int64()))
     numbered = numbered.append_column(KEYS, pa.nulls(len(rows), pa.string()))
     return row_triage.annotate(add_fingerprints(numbered), CATALOGUE, NOW.timestamp())
 
@@ -177,7 +177,7 @@ def test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place(chunks
             assert adds_up(done.counts)
             assert done.counts == {name: expected.count(name) for name in done.counts} | {"read": len(chunk)}
             for place, rows in (("accepted", done.accepted), ("quarantined", done.quarantined)):
-                numbers = [first + i for i, found in enumerate(expected) if found == place]
+                numbers = [first + i for i, result in enumerate(expected) if result == place]
                 assert sorted(rows[columns.ROW].to_pylist()) == numbers
             stored(known, number, done.accepted)
             first += len(chunk)
