@@ -15,11 +15,11 @@ from models import columns
 from models.datasets.acceptance import Acceptance, AcceptanceRefusedError
 from models.features.segments.trait_groups import groups
 from models.features.tables.registry import TABLES
-from models.primitives.json_types import JsonObject
 from tasks.datasets.lake_counts import lake_counts
 from tasks.datasets.manifest import AcceptedCheck, CheckRecord, DatasetManifest
 from tasks.datasets.null_shares import null_shares
 from tasks.orchestration.run_artifacts import link_docs
+from tasks.quality.findings import Finding
 from tasks.quality.suites import BatchExpectations, BatchRefusedError, judge
 
 SAMPLE_ROWS: Final = 10_000
@@ -91,7 +91,7 @@ def _optional(acceptance: Acceptance, limits: promises.Limited) -> frozenset[str
     return frozenset(acceptance.checks) | frozenset(check for check in limits if promises.warns(check))
 
 
-def _failed(version: str, held: BatchExpectations, samples: pa.Table, figures: Figures) -> dict[str, JsonObject]:
+def _failed(version: str, held: BatchExpectations, samples: pa.Table, figures: Figures) -> dict[str, Finding]:
     """Return the findings of the failed checks by their names."""
     findings = judge(version, "dataset", held, samples, figures)
     return {finding["rule_id"]: finding for finding in findings if not finding["passed"]}
@@ -113,7 +113,7 @@ def check_acceptance(acceptance: Acceptance) -> None:
         )
 
 
-def _sentence(finding: JsonObject, limits: promises.Limited, compared: Comparison) -> str:
+def _sentence(finding: Finding, limits: promises.Limited, compared: Comparison) -> str:
     check = finding["rule_id"]
     if check in limits:
         return sentence(check, finding["value"], limits[check], compared)
@@ -134,7 +134,7 @@ def _argument(check: str) -> str:
     return f"'{check}'" if " " in check else check
 
 
-def _record(finding: JsonObject, detail: str, acceptance: Acceptance) -> AcceptedCheck:
+def _record(finding: Finding, detail: str, acceptance: Acceptance) -> AcceptedCheck:
     """Return the record of an accepted check."""
     return {
         "check": finding["rule_id"],

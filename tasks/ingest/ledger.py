@@ -21,8 +21,9 @@ from infra.locks.advisory_locks import lock_until_commit
 from models.errors import LedgerError
 from tasks.ingest.ledger_records import Batch as Batch
 from tasks.ingest.ledger_records import ChunkEntry as ChunkEntry
-from tasks.ingest.ledger_records import ChunkProfile, LedgerEntry
 from tasks.ingest.ledger_records import Counts as Counts
+from tasks.ingest.ledger_records import LedgerEntry
+from tasks.quality.chunk_profile import ChunkProfile
 from tasks.quality.findings import Findings
 
 UNCHANGED: Final = "unchanged"
@@ -64,7 +65,8 @@ def open_batches(connection: Connection, batches: Sequence[Batch]) -> list[str]:
     entered = insert(ingest_batches).values([{"status": PENDING, **vars(batch)} for batch in batches])
     closed = ingest_batches.c.status.in_((REFUSED, UNDONE))
     reopened: dict[str, object] = {"status": PENDING, "detail": None, "late_before": None, "quality": None}
-    reopened |= {"location": entered.excluded.location, "request": entered.excluded.request} | _NO_COUNTS
+    reopened |= _NO_COUNTS
+    reopened |= {"location": entered.excluded.location, "request": entered.excluded.request}
     reopened |= {"started_at": func.now(), "finished_at": None}
     connection.execute(entered.on_conflict_do_update(index_elements=["batch_id"], set_=reopened, where=closed))
     names = [batch.batch_id for batch in batches]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, TypedDict
 
+from models.ingest.check.non_goods import Suspect
 from models.primitives.json_types import JsonObject
 from tasks.quality.chunk_profile import ChunkProfile
 from tasks.quality.chunk_profile import Counts as Counts
@@ -39,7 +40,7 @@ class LedgerEntry(TypedDict, total=False):
     correction: JsonObject
     """Rows that were left out because accepted rows have their ids and other values."""
     currencies: "CurrencyAdvice"
-    suspects: list[JsonObject]
+    suspects: list[Suspect]
     """Items that look like no goods."""
     suspects_found: int
     suspects_mark: str | None
@@ -58,7 +59,7 @@ class OddPrices(TypedDict):
     """Items whose prices are more likely wrong than that they are no goods."""
 
     items: int
-    example: JsonObject
+    example: Suspect
     batch: JsonObject | None
     check: str
 

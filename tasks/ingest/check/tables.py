@@ -17,7 +17,7 @@ from models import columns
 from models.ingest.check import answer_suspicions, item_and_user_suspicions, suspicions
 from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
-from models.ingest.expressions.value_sources import column_of, columns_of, listed
+from models.ingest.expressions.value_sources import Source, column_of, columns_of, listed
 from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
 from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
@@ -101,7 +101,7 @@ def _of_events(
     if part.currency and columns_of([part.currency]):
         yield from suspicions.one_currency(events, column_of(part.currency))
     if context.whole_catalogue and len(context.items):
-        yield from suspicions.unknown_items(events, context.items, part.item_id, listed(part.event_id))
+        yield from suspicions.unknown_items(events, context.items, cast(Source, part.item_id), listed(part.event_id))
     yield from _of_consent(rows, part)
     yield from suspicions.addresses_as_ids(chunk.users[columns.USER_ID])
     yield from suspicions.negative_quantities(events)

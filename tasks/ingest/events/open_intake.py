@@ -54,7 +54,7 @@ def open_intake(
             now=database_now(connection),
             late_before=ledger.late_before(connection, batch),
             known=KnownIds(installation.lake),
-            has_earlier_users=connection.execute(_has_earlier_users(batch.batch_id)).scalar() is True,
+            has_earlier_users=bool(connection.execute(_has_earlier_users(batch.batch_id)).scalar()),
             quarantined_subjects=quarantined_subjects(connection, batch),
             rules=rules_of(mapping, installation.key),
             confirm=confirm,

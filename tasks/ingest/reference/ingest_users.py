@@ -70,8 +70,8 @@ def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = Non
             remember(connection, stored, key_version(installation.key))
             _store(installation, connection, rows, tables, batch_id)
 
-        file = ReferenceFile(installation, tables, "users", batch, columns.USER_KEY, shape, store)
-        return ingest_reference(file, path)
+        reference = ReferenceFile(installation, tables, "users", batch, columns.USER_KEY, shape, store)
+        return ingest_reference(reference, path)
 
 
 def _store(installation: Installation, connection: Connection, rows: pa.Table, mapping: Mapping, batch_id: str) -> None:

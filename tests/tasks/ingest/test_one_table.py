@@ -89,9 +89,9 @@ def ingested(folder: Path) -> dict[str, dict[str, int]]:
     return actual
 
 
-def stored(here: Installation) -> list[dict[str, Any]]:
+def stored(installation: Installation) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
-        row for file in here.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()
+        row for file in installation.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()
     ]
     return sorted(rows, key=lambda row: (row["occurred_at"], row["event_id"]))
 

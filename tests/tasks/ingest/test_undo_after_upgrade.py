@@ -13,9 +13,9 @@ from tests.tasks.ingest.events.test_segment_updates import call, ingest, viewed
 from tests.tasks.ingest.undo.test_undo_batches import everything, identified, undo
 
 
-def upgrade_again(here: Installation) -> None:
+def upgrade_again(installation: Installation) -> None:
     """Leave the tables as an upgrade from the version before statements does."""
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         to(connection, "0014", command.downgrade)
         to(connection, "head")
 

@@ -30,8 +30,8 @@ def split(stage: Any) -> Any:
     return stage
 
 
-def stored(here: Installation) -> pa.Table:
-    table = here.lake.events()
+def stored(installation: Installation) -> pa.Table:
+    table = installation.lake.events()
     assert table is not None
     return pa.table(table.to_pyarrow_table()).sort_by("event_id")
 

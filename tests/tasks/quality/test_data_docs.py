@@ -18,11 +18,15 @@ HOSTILE = "<script>alert(1)</script>" + "x" * 10_000
 
 
 def page(
-    here: Installation, batch_id: str, event_type: str = "view", quarantined: float = 0.1, dataset: str = "events"
+    installation: Installation,
+    batch_id: str,
+    event_type: str = "view",
+    quarantined: float = 0.1,
+    dataset: str = "events",
 ) -> str:
     rows = pa.table({"item_id": ["a", "b"], "event_type": [event_type] * 2})
     judge(batch_id, dataset, PROMISES, rows, {"rows": 2, "quarantined_share": quarantined, "days": None})
-    return (pages_folder(here.settings.var) / folder_name(batch_id) / PAGE).read_text()
+    return (pages_folder(installation.settings.var) / folder_name(batch_id) / PAGE).read_text()
 
 
 def test_a_page_says_the_verdict_and_every_finding_and_figure(installation: Installation) -> None:

@@ -90,15 +90,15 @@ def ingest(installation: Installation, tmp_path: Path) -> Ingest:  # noqa: ARG00
     return run
 
 
-def waiting(here: Installation) -> list[dict[str, Any]]:
+def waiting(installation: Installation) -> list[dict[str, Any]]:
     entry = quarantine.c
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         rows = select(entry.row_number, entry.rule_ids, entry.payload, entry.outcome).order_by(entry.row_number)
         return [dict(row) for row in connection.execute(rows).mappings()]
 
 
-def outcomes(here: Installation) -> list[str | None]:
-    return [row["outcome"] for row in waiting(here)]
+def outcomes(installation: Installation) -> list[str | None]:
+    return [row["outcome"] for row in waiting(installation)]
 
 
 @pytest.mark.parametrize("kind", STEPS)

@@ -121,14 +121,14 @@ def test_the_mapping_by_cells_passes_its_check(tmp_path: Path) -> None:
 @pytest.mark.parametrize("headers", [FINNISH, GREEK, LETTERS], ids=lambda one: one[0][2])
 @pytest.mark.parametrize("kept", [1, 2])
 def test_one_other_file_is_enough_and_the_other_id_is_called_uncertain(
-    headers: Headers, kept: int, tmp_path: Path
+    headers: Headers, stored: int, tmp_path: Path
 ) -> None:
     files = shop(tmp_path, headers)
-    text = drafted([files[0], files[kept]])
+    text = drafted([files[0], files[stored]])
     events = tomllib.loads(text)["events"]
     assert (events["user_id"], events["item_id"]) == (headers[0][2], headers[0][3])
     assert "uncertain: guessed from its cells" in text
-    assert ("users" in tomllib.loads(text)) == (kept == 2)
+    assert ("users" in tomllib.loads(text)) == (stored == 2)
 
 
 @pytest.mark.parametrize("headers", [FINNISH, FRENCH, POLISH, LETTERS], ids=lambda one: one[0][2])

@@ -37,16 +37,16 @@ def june(day: int, hour: int = 0) -> int:
     return int(datetime(2024, 6, day, hour, tzinfo=UTC).timestamp())
 
 
-def item(here: Installation, moment: int, item_id: str = "cup") -> dict[str, Any]:
-    known = read_reference_data(here)
+def item(installation: Installation, moment: int, item_id: str = "cup") -> dict[str, Any]:
+    known = read_reference_data(installation)
     rows = as_known(known.items, "item_id", known.item_history, moment).to_pylist()
     return next(row for row in rows if row["item_id"] == item_id)
 
 
-def traits(here: Installation, moment: int, user: str = "ann") -> dict[str, Any]:
-    known = read_reference_data(here)
+def traits(installation: Installation, moment: int, user: str = "ann") -> dict[str, Any]:
+    known = read_reference_data(installation)
     rows = as_known(known.users, "user_key", known.user_history, moment).to_pylist()
-    return next(row for row in rows if row["user_key"] == pseudonym(user, here.key))
+    return next(row for row in rows if row["user_key"] == pseudonym(user, installation.key))
 
 
 @pytest.fixture
@@ -169,8 +169,8 @@ def lines(folder: Path, *rows: Line, name: str = "lines") -> None:
     ingest_items.fn(str(folder / "lines.toml"), table(folder / f"{name}.parquet", **columns))
 
 
-def listed(here: Installation, moment: int, item_id: str = "cup") -> tuple[Any, ...]:
-    result = item(here, moment, item_id)
+def listed(installation: Installation, moment: int, item_id: str = "cup") -> tuple[Any, ...]:
+    result = item(installation, moment, item_id)
     return result["title"], result["price"], result["category"]
 
 

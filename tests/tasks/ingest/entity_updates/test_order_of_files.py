@@ -39,10 +39,12 @@ def known(connection: Connection) -> dict[str, list[dict[str, Any]]]:
     return {name: [{**row} for row in connection.execute(text(sql)).mappings()] for name, sql in _KNOWN.items()}
 
 
-def everything(here: Installation) -> dict[str, Any]:
-    rows = [row for file in here.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()]
+def everything(installation: Installation) -> dict[str, Any]:
+    rows = [
+        row for file in installation.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()
+    ]
     events = sorted((row["event_id"], row["payload_hash"], row["user_key"]) for row in rows)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         return known(connection) | {"lake": events}
 
 
@@ -110,10 +112,10 @@ def test_files_in_any_order_end_with_the_same(installation: Installation, tmp_pa
 _TOLD = {"title": 3, "brand": 1, "price": 5, "attributes.sku": 3}
 
 
-def forget_all(here: Installation) -> None:
-    with here.engine.begin() as connection:
+def forget_all(installation: Installation) -> None:
+    with installation.engine.begin() as connection:
         connection.execute(text("TRUNCATE items, users, aliases, identity.users, ingest_batches CASCADE"))
-    shutil.rmtree(here.settings.lake, ignore_errors=True)
+    shutil.rmtree(installation.settings.lake, ignore_errors=True)
 
 
 def test_who_tells_traits_before_the_first_event_is_known(installation: Installation, tmp_path: Path) -> None:
@@ -149,8 +151,8 @@ def test_of_who_was_erased_no_traits_are_kept(installation: Installation, tmp_pa
 
 
 def test_a_refusal_takes_traits_and_devices_back(installation: Installation, tmp_path: Path) -> None:
-    for number, said in enumerate((identified(1, True, "ann", "phone", plan="gold"), call(2, "page", False))):
-        ingest(tmp_path, said, number=number)
+    for number, stated in enumerate((identified(1, True, "ann", "phone", plan="gold"), call(2, "page", False))):
+        ingest(tmp_path, stated, number=number)
     result = everything(installation)
     assert [(row["consent"], row["attributes"], row["field_timestamps"]) for row in result["users"]] == [
         (False, {}, {})
@@ -166,15 +168,15 @@ def _said(names: Sequence[str]) -> some.SearchStrategy[dict[str, tuple[str, date
     return some.dictionaries(some.sampled_from(names), some.tuples(some.sampled_from("abZ"), _TIMES), max_size=3)
 
 
-def _item(said: dict[str, tuple[str, datetime | None]]) -> Update:
-    own = {key: value for key, (value, _) in said.items() if key in ("title", "brand")}
-    attributes = {key.removeprefix(WITHIN): value for key, (value, _) in said.items() if key not in own}
-    return Update(ITEM, "cup", own | {"attributes": attributes}, None, {key: at for key, (_, at) in said.items()})
+def _item(stated: dict[str, tuple[str, datetime | None]]) -> Update:
+    own = {key: value for key, (value, _) in stated.items() if key in ("title", "brand")}
+    attributes = {key.removeprefix(WITHIN): value for key, (value, _) in stated.items() if key not in own}
+    return Update(ITEM, "cup", own | {"attributes": attributes}, None, {key: at for key, (_, at) in stated.items()})
 
 
-def _traits(said: dict[str, tuple[str, datetime | None]]) -> list[Update]:
+def _traits(stated: dict[str, tuple[str, datetime | None]]) -> list[Update]:
     """Traits come with the agreement to them."""
-    values, times = {key: value for key, (value, _) in said.items()}, {key: at for key, (_, at) in said.items()}
+    values, times = {key: value for key, (value, _) in stated.items()}, {key: at for key, (_, at) in stated.items()}
     moments = [at for at in times.values() if at]
     agreed = [_answer(True, max(moments))] if moments else []
     return [*agreed, Update(TRAITS, "ann", values, None, times)]
@@ -199,22 +201,22 @@ _BATCH = some.one_of(
 )
 
 
-def _come_in(connection: Connection, number: int, said: list[Update]) -> None:
+def _come_in(connection: Connection, number: int, stated: list[Update]) -> None:
     """As a file does: who tells traits is introduced first."""
     batch = ledger.Batch(f"b{number}", "events", "test", f"{number}", "")
     ledger.open_batch(connection, batch)
-    if any(update.kind == TRAITS for update in said):
+    if any(update.kind == TRAITS for update in stated):
         connection.execute(text("INSERT INTO users VALUES ('ann', '{}', true, '', 'b') ON CONFLICT DO NOTHING"))
-    apply.stage(connection, batch.batch_id, 0, said)
+    apply.stage(connection, batch.batch_id, 0, stated)
     apply.apply(connection, batch.batch_id)
 
 
 @given(said=some.lists(_BATCH, min_size=2, max_size=5), data=some.data())
 def test_whatever_is_said_in_whatever_order_ends_the_same(
-    database: str, said: list[list[Update]], data: some.DataObject
+    database: str, stated: list[list[Update]], data: some.DataObject
 ) -> None:
     result = []
-    for order in (said, data.draw(some.permutations(said))):
+    for order in (stated, data.draw(some.permutations(stated))):
         with engine(database).connect() as connection:  # nothing is committed
             for number, batch in enumerate(order):
                 _come_in(connection, number, batch)

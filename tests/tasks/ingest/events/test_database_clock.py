@@ -50,8 +50,8 @@ def call(at: datetime, **fields: object) -> str:
     return json.dumps(known | consent | fields)
 
 
-def one(here: Installation, query: str) -> object:
-    with here.engine.connect() as connection:
+def one(installation: Installation, query: str) -> object:
+    with installation.engine.connect() as connection:
         return connection.execute(text(query)).scalar_one()
 
 

@@ -70,8 +70,8 @@ def desk(installation: Installation, tmp_path: Path) -> Desk:  # noqa: ARG001 - 
     return Desk(folder)
 
 
-def lake(here: Installation) -> list[dict[str, Any]]:
-    result = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
+def lake(installation: Installation) -> list[dict[str, Any]]:
+    result = [pq.read_table(file, partitioning=None) for file in installation.lake.event_files()]
     return pa.concat_tables(result).sort_by("event_id").to_pylist() if result else []
 
 
@@ -103,13 +103,13 @@ def test_what_comes_after_newer_events_of_its_source_is_marked_as_late(installat
     assert counted(desk.ingest("c", sound(3), name="another")) == {"read": 10, "accepted": 10}
 
 
-def cut_short(here: Installation, desk: Desk, name: str, lines: Sequence[str]) -> str:
+def cut_short(installation: Installation, desk: Desk, name: str, lines: Sequence[str]) -> str:
     """A run that was killed when its only chunk was in the lake."""
     mapping, path = table_mapping(str(desk.mapping), None), Path(desk.file(name, lines))
     batch = batch_of(mapping, "events", path, str(path))
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
-    intake = open_intake(here, mapping, batch)
+    intake = open_intake(installation, mapping, batch)
     [rows] = table_files.chunks(path, HEADER.split(","))
     chunk = shape_chunk(intake, mapping, rows)
     intake.write(chunk, intake.classify(chunk), 0)

@@ -64,13 +64,13 @@ def counted(line: dict[str, Any]) -> dict[str, int]:
     return {name: line[name] for name in (*LEDGER, "late") if line[name]}
 
 
-def stored(here: Installation, table: Any, *names: str) -> list[tuple[Any, ...]]:
-    with here.engine.connect() as connection:
+def stored(installation: Installation, table: Any, *names: str) -> list[tuple[Any, ...]]:
+    with installation.engine.connect() as connection:
         return sorted(map(tuple, connection.execute(select(*(table.c[name] for name in names)))))
 
 
-def lake(here: Installation) -> list[tuple[Any, ...]]:
-    result = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
+def lake(installation: Installation) -> list[tuple[Any, ...]]:
+    result = [pq.read_table(file, partitioning=None) for file in installation.lake.event_files()]
     table = pa.concat_tables(result)
     names = ("event_id", "user_key", "batch_id", "late", "value")
     return sorted(zip(*(table[name].to_pylist() for name in names), strict=True))
@@ -166,9 +166,9 @@ def test_a_refused_file_does_not_stop_the_others_and_leaves_nothing(installation
 def test_files_that_are_refused_one_after_the_other_are_read_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     groups: list[int] = []
 
-    def noted(here: Any, mapping: Any, files: Sequence[Any]) -> int:
+    def noted(installation: Any, mapping: Any, files: Sequence[Any]) -> int:
         groups.append(len(files))
-        return file_groups.ingest_group(here, mapping, files)
+        return file_groups.ingest_group(installation, mapping, files)
 
     monkeypatch.setattr(steps, "ingest_group", noted)
     wrong = {f"f{n}": [line.replace("9-", f"9{n}-") for line in WRONG] for n in range(6)}

@@ -52,13 +52,13 @@ def counts(entry: dict[str, Any]) -> dict[str, int]:
     return {name: entry[name] for name in LEDGER}
 
 
-def lake(here: Installation, column: str = "event_id") -> list[Any]:
-    tables = [pq.read_table(file, columns=[column], partitioning=None) for file in here.lake.event_files()]
+def lake(installation: Installation, column: str = "event_id") -> list[Any]:
+    tables = [pq.read_table(file, columns=[column], partitioning=None) for file in installation.lake.event_files()]
     return pa.concat_tables(tables)[column].to_pylist() if tables else []
 
 
-def rows_of(here: Installation, table: Any) -> int:
-    with here.engine.connect() as connection:
+def rows_of(installation: Installation, table: Any) -> int:
+    with installation.engine.connect() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 

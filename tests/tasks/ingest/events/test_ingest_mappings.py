@@ -91,14 +91,14 @@ def ledger_of(entry: dict[str, Any]) -> dict[str, int]:
     return {name: entry[name] for name in LEDGER if entry[name]}
 
 
-def caught(here: Installation) -> list[list[str]]:
-    with here.engine.connect() as connection:
+def caught(installation: Installation) -> list[list[str]]:
+    with installation.engine.connect() as connection:
         result = select(quarantine.c.rule_ids).order_by(quarantine.c.batch_id, quarantine.c.row_number)
         return [sorted(rules) for rules in connection.execute(result).scalars()]
 
 
-def lake(here: Installation) -> list[dict[str, Any]]:
-    rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in here.lake.event_files()])
+def lake(installation: Installation) -> list[dict[str, Any]]:
+    rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in installation.lake.event_files()])
     return sorted(rows.to_pylist(), key=lambda row: (row["occurred_at"], row["event_id"]))
 
 

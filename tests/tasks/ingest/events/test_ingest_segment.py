@@ -67,13 +67,13 @@ def counts(entry: dict[str, Any]) -> dict[str, int]:
     return {name: entry[name] for name in LEDGER if entry[name]}
 
 
-def lake(here: Installation) -> list[dict[str, Any]]:
-    tables = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
+def lake(installation: Installation) -> list[dict[str, Any]]:
+    tables = [pq.read_table(file, partitioning=None) for file in installation.lake.event_files()]
     return pa.concat_tables(tables).sort_by("event_id").to_pylist() if tables else []
 
 
-def rows(here: Installation, table: Any) -> list[dict[str, Any]]:
-    with here.engine.connect() as connection:
+def rows(installation: Installation, table: Any) -> list[dict[str, Any]]:
+    with installation.engine.connect() as connection:
         return [dict(row) for row in connection.execute(select(table)).mappings()]
 
 

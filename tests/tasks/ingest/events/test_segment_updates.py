@@ -35,9 +35,9 @@ def ingest(folder: Path, *calls: Call, number: int = 0) -> dict[str, Any]:
     return entry
 
 
-def everything(here: Installation) -> dict[str, list[dict[str, Any]]]:
+def everything(installation: Installation) -> dict[str, list[dict[str, Any]]]:
     """What is known of items, users and devices, but for the batch that it came by."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         tables = {table.fullname: connection.execute(select(table)).mappings() for table in (items, users, aliases)}
         result = {name: [{**row} for row in rows] for name, rows in tables.items()}
     for rows in result.values():

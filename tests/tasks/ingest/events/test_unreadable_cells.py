@@ -49,14 +49,14 @@ def ingest(installation: Installation, tmp_path: Path) -> Ingest:  # noqa: ARG00
     return run
 
 
-def waiting(here: Installation) -> list[dict[str, Any]]:
-    with here.engine.connect() as connection:
+def waiting(installation: Installation) -> list[dict[str, Any]]:
+    with installation.engine.connect() as connection:
         rows = select(quarantine.c.rule_ids, quarantine.c.payload).order_by(quarantine.c.row_number)
         return [{"rules": row.rule_ids, **row.payload} for row in connection.execute(rows)]
 
 
-def remarks(here: Installation) -> str:
-    with here.engine.connect() as connection:
+def remarks(installation: Installation) -> str:
+    with installation.engine.connect() as connection:
         return str(connection.execute(select(ingest_batches.c.detail)).scalar_one())
 
 

@@ -52,8 +52,10 @@ def bring(folder: Path, file: str, corrected: int, orders: range = range(400)) -
     return actual
 
 
-def values(here: Installation) -> list[float]:
-    rows = [row for file in here.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()]
+def values(installation: Installation) -> list[float]:
+    rows = [
+        row for file in installation.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()
+    ]
     return sorted(row["value"] for row in rows)
 
 

@@ -22,18 +22,18 @@ def entry(installation: Installation, shop: Any) -> dict[str, Any]:  # noqa: ARG
     return line
 
 
-def name_products(here: Installation) -> None:
+def name_products(installation: Installation) -> None:
     """Put every product that events in quarantine ask for into the catalogue."""
     requested = select(quarantine.c.payload["item_id"].astext).distinct()
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         expected = set(connection.execute(requested).scalars()) - {None}
         known = set(connection.execute(select(items.c.item_id)).scalars())
         rows = [{"item_id": i, "attributes": {}, "available": True, "batch_id": "b"} for i in expected - known]
         connection.execute(items.insert(), rows)
 
 
-def lake(here: Installation) -> list[str]:
-    tables = [pq.read_table(file, columns=["event_id"], partitioning=None) for file in here.lake.event_files()]
+def lake(installation: Installation) -> list[str]:
+    tables = [pq.read_table(file, columns=["event_id"], partitioning=None) for file in installation.lake.event_files()]
     ids: list[str] = pa.concat_tables(tables)["event_id"].to_pylist()
     return ids
 

@@ -99,8 +99,8 @@ def three(installation: Installation, folder: Path) -> Path:
     return folder
 
 
-def waits(here: Installation) -> int:
-    return sum(row["rows"] for row in ledger.quarantined(here.engine))
+def waits(installation: Installation) -> int:
+    return sum(row["rows"] for row in ledger.quarantined(installation.engine))
 
 
 def bring(folder: Path, name: str) -> dict[str, Any]:

@@ -31,14 +31,14 @@ def desk(installation: Installation, tmp_path: Path) -> Desk:  # noqa: ARG001 - 
     return Desk(folder)
 
 
-def waiting(here: Installation) -> int:
-    with here.engine.connect() as connection:
+def waiting(installation: Installation) -> int:
+    with installation.engine.connect() as connection:
         own = quarantine.c.replayed_at.is_(None)
         return connection.execute(select(func.count()).select_from(quarantine).where(own)).scalar_one()
 
 
-def contents(here: Installation) -> list[Any]:
-    with here.engine.connect() as connection:
+def contents(installation: Installation) -> list[Any]:
+    with installation.engine.connect() as connection:
         return list(connection.execute(select(quarantine.c.content).order_by(quarantine.c.row_number)).scalars())
 
 

@@ -37,28 +37,28 @@ _HELD = (
 )
 
 
-def kill(here: Installation, module: str, name: str, file: Path) -> None:
+def kill(installation: Installation, module: str, name: str, file: Path) -> None:
     """Kill an ingest, and wait until PostgreSQL has noticed and released its locks."""
     ended = subprocess.run([sys.executable, "-c", _DYING, module, name, str(file)], check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     deadline = time.monotonic() + 30
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         while connection.execute(text(_HELD)).scalar_one():
             assert time.monotonic() < deadline, "PostgreSQL still keeps the locks of the killed process."
             time.sleep(0.01)
 
 
-def cut_short(here: Installation, folder: Path, module: str, name: str) -> dict[str, Any]:
+def cut_short(installation: Installation, folder: Path, module: str, name: str) -> dict[str, Any]:
     """Ingest bob's file, and kill the ingest of ann's; returns everything that counts."""
     ingest(folder, viewed(1, True, "bob"), number=2)
-    before = everything(here)
+    before = everything(installation)
     (folder / "1.jsonl").write_text((folder / "2.jsonl").read_text().replace("bob", "ann"))
-    kill(here, module, name, folder / "1.jsonl")
+    kill(installation, module, name, folder / "1.jsonl")
     return before
 
 
-def line_of(here: Installation, batch: str) -> dict[str, Any]:
-    return next(line for line in ledger.ledger(here.engine) if line["batch_id"] == batch)
+def line_of(installation: Installation, batch: str) -> dict[str, Any]:
+    return next(line for line in ledger.ledger(installation.engine) if line["batch_id"] == batch)
 
 
 @pytest.mark.parametrize(("module", "name"), _POINTS)

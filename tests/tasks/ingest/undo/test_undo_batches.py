@@ -36,18 +36,20 @@ _KNOWN = {
 REASON = ("ann", "a test")
 
 
-def everything(here: Installation) -> dict[str, Any]:
-    rows = [row for file in here.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()]
+def everything(installation: Installation) -> dict[str, Any]:
+    rows = [
+        row for file in installation.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()
+    ]
     for row in rows:
         del row["late"]  # what had come in before at that time
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         actual = {name: [dict(row) for row in connection.execute(text(sql)).mappings()] for name, sql in _KNOWN.items()}
     return actual | {"lake": sorted(rows, key=lambda row: row["event_id"])}
 
 
-def begin_again(here: Installation) -> None:
-    forget_all(here)
-    with here.engine.begin() as connection:
+def begin_again(installation: Installation) -> None:
+    forget_all(installation)
+    with installation.engine.begin() as connection:
         connection.execute(text("TRUNCATE item_history, user_history"))
 
 
@@ -80,11 +82,11 @@ _FILE = some.lists(_CALL, min_size=1, max_size=6)
 @FEW
 @given(undone=_FILE, kept=_FILE, earlier=some.booleans())
 def test_what_is_left_is_what_the_other_file_alone_brings(
-    installation: Installation, tmp_path: Path, undone: Sequence[Call], kept: Sequence[Call], earlier: bool
+    installation: Installation, tmp_path: Path, undone: Sequence[Call], stored: Sequence[Call], earlier: bool
 ) -> None:
     """Events, items, users, devices, histories, quarantine and counts, whichever of the files came first."""
     sound = [viewed(6, True, f"user{n}", product_id="mug") for n in range(60)]  # conflicts are few of the rows
-    files = {1: [*undone, *sound], 2: [*kept, *[row | {"messageId": f"k{row['messageId']}"} for row in sound]]}
+    files = {1: [*undone, *sound], 2: [*stored, *[row | {"messageId": f"k{row['messageId']}"} for row in sound]]}
     begin_again(installation)
     ingest(tmp_path, *files[2], number=2)
     single = everything(installation)
