@@ -1,1 +1,1 @@
-"""What the data promise: a contract, row rules and a Great Expectations suite per data set."""
+"""Defines expectations on data: a contract, row rules and a Great Expectations suite per data set."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from expectations import limits
+from expectations.configuration_cache import cached_configurations
 from expectations.contract import profile_suite
 from expectations.great_expectations_library import great_expectations
-from expectations.kept_configurations import kept_configurations
 from expectations.rules import RowRule, flags, row_suite
 from models.columns import ROW
 from models.errors import TailorbirdError
@@ -146,7 +146,7 @@ def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, A
     for suite, frame in suites:
         definition = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
         batch = definition.get_batch(batch_parameters={"dataframe": frame})
-        with kept_configurations():
+        with cached_configurations():
             results.append(batch.validate(suite, result_format=dict(result_format)))
     return results
 

@@ -26,7 +26,7 @@ def applied(connection: Connection, batches: list[str]) -> dict[str, str]:
 
 
 def find_traces(connection: Connection, first: datetime | None) -> Traces:
-    """Return what was made since the `first` of these batches came in; nothing was without such a moment."""
+    """Return the results since the `first` of these batches was committed; none without that time."""
     if first is None:
         return Traces([], None, [])
     made = select(datasets.c.version).where(datasets.c.created_at >= first).order_by(datasets.c.created_at)

@@ -1,13 +1,13 @@
-"""A validation that keeps configurations finds the same as one that builds them each time."""
+"""A validation with cached configurations has the same findings as one that builds them each time."""
 
 from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
 
+from expectations.configuration_cache import cached_configurations
 from expectations.contract import profile_suite
 from expectations.great_expectations_library import great_expectations
-from expectations.kept_configurations import kept_configurations
 
 BOUNDS = {"rows": (1.0, None), "share": (None, 0.5), "missing": (0.0, 1.0)}
 
@@ -28,7 +28,7 @@ def findings(result: Any) -> list[Any]:
 
 def test_the_findings_are_those_of_the_library_alone() -> None:
     plain = findings(validation())
-    with kept_configurations():
+    with cached_configurations():
         stored = findings(validation())
     assert stored == plain
     assert [entry["success"] for entry in plain] == [True, False, True]
@@ -36,12 +36,12 @@ def test_the_findings_are_those_of_the_library_alone() -> None:
 
 
 def test_each_configuration_is_built_a_few_times_and_not_a_hundred() -> None:
-    with kept_configurations():
+    with cached_configurations():
         validation()  # the library is imported and wrapped
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     with patch.object(ExpectationConfiguration, "__init__", autospec=True, side_effect=_init()) as built:
-        with kept_configurations():
+        with cached_configurations():
             validation()
         assert built.call_count < 20 * len(BOUNDS)
 
