@@ -51,8 +51,8 @@ AGAINST = {
     "The last retraining has just ended: drift can request the next one from 2026-03-02 00:00 UTC.": {
         "retrains": RetrainHistory(finished_at=NOW - timedelta(days=2))
     },
-    "The last retraining has just ended; 2 challengers in a row did not win: drift can request the next one from 2026-03-03 00:00 "
-    "UTC.": {"retrains": RetrainHistory(finished_at=NOW - timedelta(days=10), lost=2)},
+    "The last retraining has just ended; 2 challengers in a row did not win: drift can request the next one from "
+    "2026-03-03 00:00 UTC.": {"retrains": RetrainHistory(finished_at=NOW - timedelta(days=10), lost=2)},
     "Drift has made 2 requests in seven days, its whole budget.": {"retrains": RetrainHistory(requests_this_week=2)},
     "A later window is complete already; its report decides.": {"newest": False},
     "1 of the last 2 windows left their band: 2 of 5 are needed.": {"earlier": [False]},
