@@ -11,8 +11,20 @@ from tasks.datasets.load_dataset import stored_manifest
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.quality import data_docs
 from tests.tasks.stages import Stage, staged
 from tests.tasks.weeks import Weekly
+
+
+@pytest.fixture
+def pages() -> None:
+    """Ask for the pages of Data Docs: other tests need verdicts alone."""
+
+
+@pytest.fixture(autouse=True)
+def _without_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "pages" not in request.fixturenames:
+        monkeypatch.setattr(data_docs, "publish", lambda *_judgements: None)
 
 
 @pytest.fixture(scope="session")

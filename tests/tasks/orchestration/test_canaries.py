@@ -23,6 +23,8 @@ from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.orchestration.defects import DefectError
 
+pytestmark = pytest.mark.usefixtures("pages")
+
 ROWS = 60
 SIGN = "kanarie"
 """Every value to look for is `kanarie-<what it is>-<file>-<row>`."""

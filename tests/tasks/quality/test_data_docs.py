@@ -10,6 +10,8 @@ from infra.services.data_docs import PAGE, folder_name, list_pages, pages_folder
 from tasks.quality import data_docs
 from tasks.quality.suites import BatchExpectations, judge
 
+pytestmark = pytest.mark.usefixtures("pages")
+
 PROMISES = BatchExpectations(
     (missing("item_id", "no item"), not_in_set("event_type_unknown", "unknown", "event_type", ["view"])),
     {"rows": (1, None), "quarantined_share": (None, 0.2)},

@@ -26,7 +26,10 @@ from tests.tasks.reports.test_review_page import CHECKS, EXAMPLE, GROUPS
 from tests.tasks.reports.test_review_page import page as review  # noqa: F401, a fixture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
+    pytest.mark.usefixtures("pages"),
+]
 HOSTILE = (
     "<script>window.owned = 1</script>\"'><img src=http://evil.example/x onerror='window.owned = 1'></td></table>"
     "<svg onload='window.owned=1'></style></title> | `code` [x](javascript:alert(1)) ![](http://evil.example/y.png) "

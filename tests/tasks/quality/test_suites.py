@@ -12,6 +12,8 @@ from models.ingest.check.rule_advice import advice
 from models.ingest.tabular.unreadable_cells import UnreadableCells
 from tasks.quality.suites import BatchExpectations, judge, refusal
 
+pytestmark = pytest.mark.usefixtures("pages")
+
 PROMISES = BatchExpectations(
     (missing("item_id", "no item"), outside("quantity_not_positive", "none", "quantity", 0.0, None, strict_low=True)),
     {"rows": (1, None), "quarantined_share": (None, 0.2), "null_item_id": (None, 0.5)},

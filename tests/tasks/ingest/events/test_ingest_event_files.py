@@ -92,6 +92,7 @@ MIXED: dict[str, Rows] = {
 }
 
 
+@pytest.mark.usefixtures("pages")
 def test_small_files_share_one_commit_and_have_a_line_in_the_ledger_each(
     installation: Installation, shop: Shop
 ) -> None:
