@@ -1,5 +1,6 @@
 """The shop taken all the way to a champion, without Prefect's or MLflow's servers."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,19 @@ def pages() -> None:
 def _without_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "pages" not in request.fixturenames:
         monkeypatch.setattr(data_docs, "publish", lambda *_judgements: None)
+
+
+@pytest.fixture(scope="session")
+def catalogue_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the first catalogue of a session leaves its files for the others."""
+    return tmp_path_factory.mktemp("catalogued") / "var"
+
+
+@pytest.fixture
+def catalogued(installation: Installation, shop: Any, postgres: Any, catalogue_files: Path) -> Installation:
+    """Return the installation with the shop's catalogue: ingested once a session, and copied for the other tests."""
+    build = partial(ingest_items.fn, "complete_journey", shop.items_file)
+    return staged(installation, postgres, catalogue_files, "catalogued", build)
 
 
 @pytest.fixture(scope="session")

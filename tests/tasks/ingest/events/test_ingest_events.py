@@ -41,9 +41,8 @@ SHIPPED = Path(mapping_files.__file__).parent / "mappings" / "complete_journey.t
 
 
 @pytest.fixture
-def ingest(installation: Installation, shop: Any) -> Ingest:  # noqa: ARG001 - it has to be there
-    """Ingests the events of the shop, whose catalogue is there already."""
-    ingest_items.fn("complete_journey", shop.items_file)
+def ingest(catalogued: Installation, shop: Any) -> Ingest:  # noqa: ARG001 - it has to be there
+    """Return the function that ingests the events of the shop, whose catalogue is there already."""
     return lambda mapping="complete_journey": ingest_events.fn(mapping, shop.events_file)
 
 

@@ -11,13 +11,11 @@ from models.errors import TailorbirdError
 from serving.queries import ledger
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.reference.ingest_items import ingest_items
 
 
 @pytest.fixture
-def entry(installation: Installation, shop: Any) -> dict[str, Any]:  # noqa: ARG001 - it has to be there
-    """The ledger's line of the shop's events, fourteen of which are on products that nobody has named."""
-    ingest_items.fn("complete_journey", shop.items_file)
+def entry(catalogued: Installation, shop: Any) -> dict[str, Any]:  # noqa: ARG001 - it has to be there
+    """Return the ledger entry of the shop's events, fourteen of which are on products outside the catalogue."""
     line: dict[str, Any] = ingest_events.fn("complete_journey", shop.events_file)
     return line
 
