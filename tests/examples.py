@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import settings
 
 FEW = settings(max_examples=settings().max_examples // 8)
-"""For properties of which one example costs a tenth of a second or more."""
+"""For properties whose examples cost a tenth of a second or more."""
 
 
 def spread(values: Sequence[Any], place: int, step: int = 8) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""Lists of a test's own, taken to readers by the steps that scoring takes."""
+"""Publishes lists of a test by the steps of scoring."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def shelf(
 
 
 def coded(lists: Mapping[str, Entries], k: int) -> tuple[Lists, list[str], list[str]]:
-    """The lists as codes; the items and the reasons that these stand for."""
+    """Return the lists as codes, with the items and the reasons behind them."""
     items = sorted({item for entries in lists.values() for item, _, _ in entries})
     reasons = sorted({reason for entries in lists.values() for _, _, reason in entries})
     filled: Any = [[*((items.index(i), s, reasons.index(r)) for i, s, r in entries)] for entries in lists.values()]
@@ -34,7 +34,7 @@ def coded(lists: Mapping[str, Entries], k: int) -> tuple[Lists, list[str], list[
 
 
 def loaded(engine: Engine, lists: Mapping[str, Entries], about: batch_state.BatchSpec) -> batch_state.Claim:
-    """All steps up to the pointer."""
+    """Load lists: all steps of publishing before the pointer moves."""
     with engine.begin() as connection:
         batch = batch_state.claim(connection, about)
     batch_state.stage(engine, batch)
@@ -52,7 +52,7 @@ def loaded(engine: Engine, lists: Mapping[str, Entries], about: batch_state.Batc
 
 
 def published(engine: Engine, lists: Mapping[str, Entries], about: batch_state.BatchSpec | None = None) -> int:
-    """The batch that readers see then."""
+    """Publish lists; return the batch that readers see then."""
     spec = about or shelf(k=max(len(entries) for entries in lists.values()))
     batch = loaded(engine, lists, spec)
     with engine.begin() as connection:
@@ -61,7 +61,7 @@ def published(engine: Engine, lists: Mapping[str, Entries], about: batch_state.B
 
 
 def put_back(engine: Engine, moment: float) -> None:
-    """Say that what was shown last is shown since then, in epoch seconds."""
+    """Set the time from which the last lists are shown, in epoch seconds."""
     latest = "period_id = (SELECT max(period_id) FROM publication_periods)"
     with engine.begin() as connection:
         connection.execute(
@@ -70,13 +70,13 @@ def put_back(engine: Engine, moment: float) -> None:
 
 
 def tables(engine: Engine) -> set[int]:
-    """The batches that have tables."""
+    """Return the batches that have tables."""
     with engine.connect() as connection:
         return partitions.existing(connection)
 
 
 def bytes_of_lists(engine: Engine) -> int:
-    """What all tables of batches take on the disk."""
+    """Return the bytes on disk of all tables of batches."""
     sizes = text(
         "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' "
         "AND relname ~ '^(recommendations|batch_items|batch_reasons)_[0-9]+$'"

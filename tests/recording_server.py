@@ -1,4 +1,4 @@
-"""A small web server that writes down what it is told, in the place of Prefect or of whoever gets alerts."""
+"""A small web server that records requests, in place of Prefect or of a receiver of alerts."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ from infra.installation import Installation
 
 
 class RecordingServer(ThreadingHTTPServer):
-    """Hears on loopback for as long as the block runs."""
+    """Listens on loopback while its block runs."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Desk)
@@ -26,20 +26,20 @@ class RecordingServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it hears."""
+        """Return the server's address."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def answer(self, _path: str, _payload: Any) -> tuple[int, Any]:
-        """Status and body; by default it is heard, and nothing said."""
+        """Return status and body; by default an empty response."""
         return 204, None
 
     def events(self) -> list[dict[str, Any]]:
-        """Those that were emitted to Prefect."""
+        """Return the events that were emitted to Prefect."""
         return [event for path, payload in self.received if path.endswith("/events") for event in payload]
 
 
 class Prefect(RecordingServer):
-    """Knows one deployment as long as it is `deployed`, and the runs that it was asked for."""
+    """Knows one deployment while `deployed` is true, and its requested runs."""
 
     deployed = True
 
@@ -48,7 +48,7 @@ class Prefect(RecordingServer):
         self.runs: list[dict[str, Any]] = []
 
     def response(self, path: str, payload: Any) -> Any:
-        """What there is under a path; None for nothing."""
+        """Return the body for a path, or None if nothing is there."""
         raise NotImplementedError
 
     def answer(self, path: str, payload: Any) -> tuple[int, Any]:
@@ -56,7 +56,7 @@ class Prefect(RecordingServer):
         return 404 if response is None else 200, response
 
     def installed(self, installation: Installation) -> Installation:
-        """An installation whose Prefect this is."""
+        """Return an installation whose Prefect is this server."""
         return replace(installation, endpoints=replace(installation.endpoints, prefect_api_url=f"{self.url}/api"))
 
 
@@ -76,4 +76,4 @@ class _Desk(BaseHTTPRequestHandler):
     do_GET = do_POST  # noqa: N815 - names of the library
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

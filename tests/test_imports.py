@@ -1,4 +1,4 @@
-"""What a command pays before it works: heavy packages are imported by the step that needs them."""
+"""The cost of a command before it works: the step that needs a heavy package imports it."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ OF_STEPS = {
 }
 """Each takes a tenth of a second to several seconds, and most runs need none of them."""
 OF_RUNS = {"prefect", "numpy", "pyarrow", "scipy", "sqlalchemy", "duckdb", "deltalake", "pydantic"}
-"""What every run of a flow needs, and what reads a table."""
+"""Packages that every run of a flow needs, and those that read a table."""
 
 
 def loaded_by(*modules: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""infra/deploy/setup.sh looks before it starts: what is missing is named, and nothing is left half done."""
+"""infra/deploy/setup.sh checks before it starts: it names missing parts, and leaves nothing half done."""
 
 import re
 import subprocess

@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class Export(NamedTuple):
-    """A folder with everything that is taken in, by the name of the job that does it."""
+    """A folder with the files to ingest, by the name of the job that ingests them."""
 
     folder: Path
     jobs: dict[str, tuple[str, str, str]]

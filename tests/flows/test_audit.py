@@ -30,9 +30,9 @@ LIMITS = '{"group_users": 20}'
 
 @pytest.fixture
 def shown(live: Installation) -> Iterator[Callable[[str], None]]:
-    """Says since when the demo's lists, and no others, are shown at home. Half of the people are in team a.
+    """Return the function that sets since when the demo's lists alone are shown at home.
 
-    All of it is undone.
+    Half of the users are in team a. All of it is undone.
     """
     copied = ("publication_periods", "published_lists", "users")
     for name in copied:
@@ -134,7 +134,7 @@ def test_a_group_that_is_served_worse_raises_the_event_and_noise_does_not(
 
 
 def event_of(installation: Installation, audit_id: int) -> Any:
-    """What Prefect has heard of an audit; it stores events a moment after it took them."""
+    """Return Prefect's event of an audit; Prefect stores events a moment after it received them."""
     api, login = installation.endpoints.prefect_api_url, login_headers(installation.endpoints.environment)
     about = {"event": {"name": [AUDIT]}, "resource": {"id": [f"tailorbird.audit.{audit_id}"]}}
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""What starts by itself and who is told of what, in the real Prefect: alerts arrive, and `up` makes everything once."""
+"""Automations and alerts in the real Prefect: alerts arrive, and `up` creates each automation once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EVENTS = {
 
 
 class Post(socketserver.ThreadingTCPServer):
-    """An SMTP server as small as it can be; what came is in `mails`."""
+    """A minimal SMTP server, which keeps the messages in `mails`."""
 
     allow_reuse_address = daemon_threads = True
 
@@ -80,7 +80,7 @@ def post() -> Iterator[Post]:
 
 @pytest.fixture
 def receiver(shop: Shop, webhook: RecordingServer, post: Post) -> Iterator[RecordingServer]:
-    """Alerts go to a web hook and by mail; afterwards to nobody."""
+    """Send alerts to a web hook and by mail during the test."""
     mail = f"mailto://127.0.0.1:{post.server_address[1]}?from=shop@example.com&to=ops@example.com&mode=insecure"
     shop.run("up", TAILORBIRD_ALERTS=f"{webhook.url.replace('http', 'json')}/alerts,{mail}")
     yield webhook
@@ -92,7 +92,7 @@ def prefect(services: Endpoints, method: str, path: str, body: Any = None) -> An
 
 
 def automations(services: Endpoints) -> dict[str, dict[str, Any]]:
-    """Ours by slug; a second one of the same is a mistake."""
+    """Return our automations by slug; each must exist once."""
     rows = [row for row in prefect(services, "POST", "/automations/filter", {"limit": 200}) if row["tags"]]
     by_slug = {tag.removeprefix(OURS): row for row in rows for tag in row["tags"] if tag.startswith(OURS)}
     assert len(by_slug) == len(rows)

@@ -1,4 +1,4 @@
-"""Mistakes on the command line are told before anything starts."""
+"""Mistakes on the command line are reported before anything starts."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def test_a_mistake_in_what_to_ingest_is_told_at_once(arguments: list[str], messa
 
 
 def test_what_to_ingest_is_looked_at_before_prefect_is_imported() -> None:
-    """It reads where its server is when it is imported: too early, and the run is on a server of its own."""
+    """Prefect reads its server's address when it is imported. Too early, and the run uses a server of its own."""
     look = "from flows.commands.ingestion import _request as r; r('complete_journey', ['s3://a/b'], {})"
     command = [sys.executable, "-c", f"import sys; {look}; print('prefect' in sys.modules)"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])

@@ -1,4 +1,4 @@
-"""What `decide` requires is named before anything starts."""
+"""`decide` names a missing option before anything starts."""
 
 import pytest
 from typer.testing import CliRunner

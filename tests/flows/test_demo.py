@@ -109,7 +109,7 @@ def test_somebody_never_seen_gets_a_clear_answer(stocked: Shop) -> None:
 
 
 def dumps(shop: Shop) -> str:
-    """All that the three databases hold as text, but for the one map of raw ids."""
+    """Return the contents of the three databases as text, without the one map of raw ids."""
     server, settings = EmbeddedPostgres(shop.var), Settings(var=shop.var)
     texts = []
     for name in ("tailorbird", "prefect", "mlflow"):
@@ -120,7 +120,7 @@ def dumps(shop: Shop) -> str:
 
 
 def readable(path: Path) -> str:
-    """A file as text, unpacked where its format packs it."""
+    """Return a file as text, unpacked if its format packs it."""
     if path.suffix == ".parquet":
         rows = duckdb.sql(f"SELECT * FROM read_parquet('{path}')").to_arrow_table()
         return rows.to_string(show_metadata=True) + "\n".join(str(column.to_pylist()) for column in rows.columns)

@@ -27,7 +27,7 @@ from tests.flows.forked import Commands
 
 README: Final = Path(__file__).parents[2] / "README.md"
 SHORTER: Final = {"search": ["--trials", "1"]}
-"""What is added to the README's commands, so that the week takes minutes."""
+"""Options added to the README's commands, so that the week takes minutes."""
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 
 
@@ -37,7 +37,7 @@ class NewShop(Shop):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of a fresh shell."""
+        """Return the environment of a fresh shell."""
         ours = ("TAILORBIRD_", "PREFECT_", "MLFLOW_")
         return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | _ONE_THREAD
 
@@ -53,7 +53,7 @@ class NewShop(Shop):
 
 @dataclass(frozen=True)
 class Week:
-    """The shop's folder, its files, and what a person types there."""
+    """The shop's folder, its files, and the commands that a person types there."""
 
     shop: NewShop
     folder: Path
@@ -99,7 +99,7 @@ class Week:
 
 @pytest.fixture(scope="module")
 def week(another: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
-    """An empty folder with the first months of the shop's export beside it; everything is stopped at the end."""
+    """Return an empty folder with the first months of the shop's export beside it; stop everything at the end."""
     folder = tmp_path_factory.mktemp("first-week")
     files = made(240, 260, seed=2027)
     files.write(folder, files.months[6])

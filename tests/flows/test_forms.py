@@ -13,7 +13,7 @@ NAMES = [entry["name"] for entry in yaml.safe_load((_ROOT / "prefect.yaml").read
 
 
 def form_of(name: str) -> dict[str, Any]:
-    """The form of a deployment: its fields, and which have to be filled in."""
+    """Return the form of a deployment: its fields, and which are required."""
     return parameter_schema(getattr(import_module(f"flows.{name}"), name)).model_dump()
 
 

@@ -68,7 +68,7 @@ def test_a_broken_file_leaves_no_id_in_prefect_logs_pages_or_tables(
 
 @pytest.fixture
 def browser_page(shop: Shop) -> Iterator[Page]:
-    """A browser that has signed in to Prefect."""
+    """Return a browser that has signed in to Prefect."""
     login = str(endpoints.endpoints(Settings(var=shop.var)).prefect_login)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

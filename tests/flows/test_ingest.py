@@ -1,4 +1,4 @@
-"""The command line takes sources in, on running services."""
+"""The command line ingests sources, with running services."""
 
 from __future__ import annotations
 

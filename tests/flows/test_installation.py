@@ -38,7 +38,7 @@ k = 4
 
 
 def environments(shop: Shop) -> dict[str, set[str]]:
-    """The names of the variables of each service and its children."""
+    """Return the names of the variables of each service and its children."""
     variables: dict[str, set[str]] = {}
     for name, service in state_file.load(shop.var).items():
         assert service.running is not None
@@ -72,7 +72,7 @@ def test_nobody_else_can_read_anything_that_the_demo_left(stocked: Shop) -> None
 
 @pytest.fixture
 def bucket(stocked: Shop) -> Iterator[dict[str, str]]:
-    """The lake of the shop in an object store; the variables that lead there."""
+    """Copy the shop's lake to an object store; return the variables of its address."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -140,7 +140,7 @@ def begin(shop: Shop, name: str) -> str:
 
 
 def logged(shop: Shop, run: str, message: str) -> bool:
-    """Whether a run's log has a message; its last lines reach Prefect after its end."""
+    """Return whether a run's log has a message; its last lines reach Prefect after its end."""
     chosen = {"logs": {"flow_run_id": {"any_": [run]}}}
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -151,7 +151,7 @@ def logged(shop: Shop, run: str, message: str) -> bool:
 
 
 def wait_for(shop: Shop, run: str) -> str:
-    """The state in which a run ends."""
+    """Wait for a run and return its last state."""
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         kind = str(prefect(shop, "GET", f"/flow_runs/{run}")["state"]["type"])

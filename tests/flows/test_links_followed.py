@@ -29,7 +29,7 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}")
 
 
 def links_of(services: Endpoints) -> dict[str, str]:
-    """One link of each kind that artifacts, MLflow's runs, alerts and events hold; a kind is the link without ids."""
+    """Return one link of each kind in artifacts, MLflow's runs, alerts and events; a kind is the link without ids."""
     login = {"Authorization": basic_auth(str(services.prefect_login))}
     shown = request_json(
         "POST", f"{services.prefect_api_url}/artifacts/filter", login, {"sort": "CREATED_DESC", "limit": 200}
@@ -45,7 +45,7 @@ def links_of(services: Endpoints) -> dict[str, str]:
 
 
 def follow_into_prefect(page: Page, address: str, login: str) -> None:
-    """Sign in where the page asks for it; the page of the link has to follow."""
+    """Sign in on the login page; the page of the link must follow."""
     page.goto(address)
     page.locator("input[type=password]").fill(login)
     page.keyboard.press("Enter")
@@ -55,7 +55,7 @@ def follow_into_prefect(page: Page, address: str, login: str) -> None:
 
 
 def follow_with_login(browser: Browser, address: str, words: str, login: Any) -> None:
-    """Sign in, and wait for what the page says; a browser that does not sign in is asked by its own form."""
+    """Sign in and wait for the page's text; the browser's own form asks for the login."""
     user, password = login
     answer = browser.new_context().request.get(address)
     assert answer.status == 401

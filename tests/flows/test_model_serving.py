@@ -35,13 +35,13 @@ print("SCHEMA " + json.dumps([known.get_input_schema().to_dict(), known.get_outp
 
 
 def environment(shop: Shop) -> dict[str, str]:
-    """What somebody needs who asks the installation's MLflow: where it is, the login, and where keys are."""
+    """Return the environment of a client of the installation's MLflow: its address, the login, and the keys."""
     return shop.environment | endpoints(Settings(var=shop.var)).environment | {"TAILORBIRD_VAR": str(shop.var)}
 
 
 @pytest.fixture(scope="module")
 def address(stocked: Shop) -> Iterator[str]:
-    """MLflow's own server of the verified champion."""
+    """Start MLflow's own server of the verified champion."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -72,7 +72,7 @@ def _await(process: subprocess.Popen[bytes], address: str) -> str:
 
 
 def request_lists(address: str, *rows: dict[str, Any], code: int = 200) -> Any:
-    """What the server says to a question of these rows."""
+    """Return the server's response to a request with these rows."""
     body = json.dumps({"dataframe_records": rows}).encode()
     request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})  # noqa: S310
     try:

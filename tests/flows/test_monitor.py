@@ -33,7 +33,7 @@ SETTINGS = {"TAILORBIRD_MONITOR": '{"window_days": 7}', "TAILORBIRD_REVIEW": "au
 
 @pytest.fixture(scope="module")
 def base(another: Shop) -> Iterator[Shop]:
-    """The demo's shop up to November with a champion; retraining takes seconds, and the gate decides alone."""
+    """Return the demo's shop up to November with a champion. Retraining takes seconds, and the gate decides alone."""
     file = another.data / "transactions.parquet"
     rows = pq.read_table(file)
     pq.write_table(rows.filter(pc.less(rows["transaction_timestamp"], CUT)), file)
@@ -61,7 +61,7 @@ def prefect(shop: Shop, method: str, path: str, body: Any = None) -> Any:
 
 
 def drifted(shop: Shop, rows: pa.Table, weeks: int) -> Path:
-    """The weeks after the cut, in which everybody buys other goods at their prices; and the first row after them."""
+    """Write the weeks after the cut, in which all users buy other goods, and the first row after them."""
     at = rows["transaction_timestamp"]
     weekly = rows.filter(pc.and_(pc.greater_equal(at, CUT), pc.less(at, CUT + weeks * WEEK)))
     price = prices(pq.read_table(shop.data / "transactions.parquet"))
@@ -81,7 +81,7 @@ def drifted(shop: Shop, rows: pa.Table, weeks: int) -> Path:
 
 
 def prices(rows: pa.Table) -> dict[int, float]:
-    """What a piece of each product costs."""
+    """Return the price of one piece of each product."""
     sold = rows.filter(pc.and_(pc.greater(rows["quantity"], 0), pc.greater(rows["sales_value"], 0)))
     sold = sold.append_column("price", pc.divide(sold["sales_value"], pc.cast(sold["quantity"], "float64")))
     means = sold.group_by("product_id").aggregate([("price", "mean")])
@@ -101,7 +101,7 @@ def until_over(shop: Shop, request: int, seconds: float = 240) -> dict[str, Any]
 
 @pytest.fixture(scope="module")
 def retrained(base: Shop, cut: Callable[[Path, int, int], Path]) -> dict[str, Any]:
-    """Drifted weeks came in, the monitor looked, and the retraining that it asked for is over."""
+    """Ingest drifted weeks, run the monitor, and wait for the retraining that it requests."""
     rows = pq.read_table(cut(base.data.parent / "whole", 1, 120) / "transactions.parquet")
     base.run("ingest", "complete_journey", str(drifted(base, rows, 3)))
     seen = json.loads(base.run("monitor", "--json", **SETTINGS))
@@ -132,7 +132,7 @@ def test_drifted_weeks_lead_to_a_new_champion_by_themselves(base: Shop, retraine
 
 @pytest.fixture
 def signed_in(base: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's client in this process knows the login."""
+    """Give MLflow's client in this process the login."""
     for name, value in servers(base).environment.items():
         if name.startswith("MLFLOW_"):
             monkeypatch.setenv(name, value)

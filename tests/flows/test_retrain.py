@@ -1,4 +1,4 @@
-"""Learning again from newer events, on the real servers."""
+"""Retraining on newer events, with the real servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retraining that is asked for, on the real servers: by an event, by the poll, after a crash, and by two at once."""
+"""Retrain requests on the real servers: from an event, from the poll, after a crash, and two at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUICK = {"models": ["most_popular", "own_frequency"], "searched": []}
 
 @pytest.fixture(scope="module")
 def ready(stocked: Shop) -> Iterator[Shop]:
-    """With a lease that is soon over."""
+    """Return the shop with a lease of a few seconds."""
     stocked.run("up", TAILORBIRD_RETRAIN_LEASE_SECONDS="6")
     yield stocked
     stocked.run("up")
@@ -36,7 +36,7 @@ def ready(stocked: Shop) -> Iterator[Shop]:
 
 @pytest.fixture
 def quick(ready: Shop, live: Installation) -> Iterator[Installation]:
-    """Runs of `retrain` take seconds, and nothing is open when the test begins."""
+    """Let runs of `retrain` take seconds, and close open requests."""
     assert live.settings.var == ready.var
     deployment = prefect(live, "GET", "/deployments/name/retrain/retrain")
     prefect(live, "PATCH", f"/deployments/{deployment['id']}", {"parameters": QUICK})
@@ -68,7 +68,7 @@ def emit_drift(installation: Installation, request_id: int) -> bool:
 
 
 def overdue(installation: Installation) -> None:
-    """As if the request had waited for its event's run."""
+    """Make the requests as old as if they had waited for a run."""
     write(installation, "UPDATE retrain_requests SET requested_at = now() - interval '1 minute'")
 
 
@@ -135,7 +135,7 @@ def test_of_two_detections_at_once_one_retrains_and_a_second_run_of_it_ends_at_o
 
 
 def until_two_runs(installation: Installation, request_id: int, first: str) -> str:
-    """The other run of a request, when it has completed."""
+    """Wait for the other run of a request and return it."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for seen in prefect(installation, "POST", "/flow_runs/filter", {"sort": "START_TIME_DESC"}):

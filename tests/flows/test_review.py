@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def stands(desk: Desk, version: int) -> None:
-    """The table, the alias and the page of the version say the same."""
+    """Assert that the table, the alias and the page of the version agree."""
     assert desk.champion()["model_version"] == version
     assert desk.registry.aliases()[CHAMPION] == version
     assert desk.champion()["alias_synced_at"] is not None
 
 
 def within(seconds: float, happened: Any) -> bool:
-    """Whether it happened in time."""
+    """Return whether it happened in time."""
     end = time.monotonic() + seconds
     while not happened() and time.monotonic() < end:
         time.sleep(0.5)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 @pytest.fixture
 def form(desk: Desk) -> Iterator[Page]:
-    """The form of the `decide` deployment, by somebody who has signed in."""
+    """Open the form of the `decide` deployment, signed in."""
     login = str(desk.installation.endpoints.prefect_login)
     api = desk.installation.endpoints.prefect_api_url
     deployment = request_json("GET", f"{api}/deployments/name/decide/decide", {"Authorization": basic_auth(login)})
@@ -40,7 +40,7 @@ def form(desk: Desk) -> Iterator[Page]:
 
 
 def decided(desk: Desk, version: int) -> str | None:
-    """The decision, which a run of the worker carries out after the form was sent."""
+    """Wait for the decision, which a run of the worker applies after the form was sent."""
     end = time.monotonic() + 120
     while time.monotonic() < end and desk.review(version)["decision"] is None:
         time.sleep(0.5)

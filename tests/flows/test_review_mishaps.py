@@ -1,4 +1,4 @@
-"""Versions that were deleted, broken or asked about again, and what people set at the wrong moment."""
+"""Versions that were deleted, damaged or requested again, and tags that people set at the wrong moment."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 def delete(desk: Desk, version: int) -> None:
-    """As a person does in MLflow."""
+    """Delete a version, as a person does in MLflow."""
     MlflowClient(desk.installation.endpoints.mlflow_tracking_uri).delete_model_version(NAME, str(version))
 
 
 def without_model(desk: Desk) -> int:
-    """A version whose run has no model any more."""
+    """Register a version whose run has no model any more."""
     client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
     run = client.create_run(client.get_experiment_by_name(NAME).experiment_id, tags={"kind": "own_frequency"})  # type: ignore[union-attr]
     source = f"{run.info.artifact_uri}/model"
@@ -178,7 +178,7 @@ def test_a_webhook_that_mlflow_refuses_and_a_taken_port_keep_nothing_from_being_
 
 
 def within(seconds: float, happened: Any) -> bool:
-    """Whether it happened in time."""
+    """Return whether it happened in time."""
     end = time.monotonic() + seconds
     while not happened() and time.monotonic() < end:
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Two people at once, on the real servers: one wins, the other is told, the alias equals the table. And kills.
+"""Two decisions at once, on the real servers: one wins, the other gets an error, the alias follows. And kills.
 
 REVIEW_ROUNDS says how often; `make faults` does it a hundred times.
 """
@@ -32,7 +32,7 @@ ROUNDS = int(os.environ.get("REVIEW_ROUNDS", "3"))
 
 
 def at_once(*works: Callable[[], object]) -> list[str | None]:
-    """What each was told: None for a success."""
+    """Run the calls at once; return the error message of each, None for a success."""
     start = Barrier(len(works))
 
     def message_of(work: Callable[[], object]) -> str | None:
@@ -48,7 +48,7 @@ def at_once(*works: Callable[[], object]) -> list[str | None]:
 
 
 def request_again(desk: Desk, *versions: int) -> None:
-    """Requests anew, as if nobody had ever decided about these versions."""
+    """Request decisions about versions again, as if none had been made."""
     desk.write(f"DELETE FROM reviews WHERE model_version IN ({', '.join(map(str, versions))})")
     for version in versions:
         desk.registry.untag_version(version, "review")  # the running reconciler would hear it
@@ -56,7 +56,7 @@ def request_again(desk: Desk, *versions: int) -> None:
 
 
 def settled(desk: Desk) -> dict[str, Any]:
-    """The champion, once the alias says the same."""
+    """Return the champion; the alias must agree."""
     champion = desk.champion()
     assert desk.registry.aliases()[CHAMPION] == champion["model_version"]
     assert champion["alias_synced_at"] is not None
@@ -101,7 +101,7 @@ def test_a_promotion_and_a_rollback_at_once_never_leave_a_lie(desk: Desk) -> Non
 
 
 def go_back(desk: Desk) -> None:
-    """One step back, as `roll_back_model` does it; the lists are no matter here."""
+    """Go one step back, as `roll_back_model` does, without the lists."""
     champion, earlier = _pair(desk.installation)
     with desk.installation.engine.begin() as connection:
         restore(connection, champion, earlier, Decision(True, "bob", "a test", "rollback"))

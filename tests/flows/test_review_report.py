@@ -1,4 +1,4 @@
-"""What the demo's review leaves for whoever decides: a card, a report, and ways between the pages."""
+"""The demo's review leaves a card, a report, and links between the pages for the reviewer."""
 
 from __future__ import annotations
 

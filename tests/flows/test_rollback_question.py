@@ -1,4 +1,4 @@
-"""`rollback model` asks on a terminal, and nowhere else."""
+"""`rollback model` asks for confirmation on a terminal only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from flows.commands import reviewing, running
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """What the flow was called with."""
+    """Return the arguments of the flow's calls."""
     calls: list[tuple[str, str]] = []
     flow: Callable[..., Any] = lambda *given: calls.append(given)  # noqa: E731
     monkeypatch.setattr(running, "flow", lambda *_: flow)

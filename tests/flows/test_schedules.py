@@ -30,7 +30,7 @@ GIVEN = {"mapping": "segment"}
 
 @pytest.fixture
 def services(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
-    """The running installation as this process's own; schedules made here are gone afterwards."""
+    """Make the running installation this process's own; remove the schedules that the test makes."""
     for name in ("DATABASE_URL", "HOME", "LAKE", "BUNDLES", "EXPORTED_BY"):
         monkeypatch.delenv(f"TAILORBIRD_{name}", raising=False)
     for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI"):

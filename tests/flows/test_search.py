@@ -31,7 +31,7 @@ PLOTS = {"history.png", "slices.png", "parallel_coordinates.png", "importance.pn
 
 
 def tried(installation: Installation, model: str) -> list[Any]:
-    """The ended trials of all studies of a model."""
+    """Return the ended trials of all studies of a model."""
     query = text(
         "SELECT t.datetime_start, t.datetime_complete FROM optuna.trials t JOIN optuna.studies s USING (study_id)"
         " WHERE s.study_name LIKE :topic AND t.state IN ('COMPLETE', 'PRUNED') ORDER BY 1"
@@ -47,7 +47,7 @@ def runs_under(installation: Installation, run_id: str) -> list[Any]:
 
 
 def fitting(version: str) -> list[psutil.Process]:
-    """Processes that try settings on a data set."""
+    """Return the processes that try settings on a data set."""
     words = ("tasks.tuning.trial_child", version)
     return [p for p in psutil.process_iter(["cmdline"]) if all(word in (p.info["cmdline"] or ()) for word in words)]
 

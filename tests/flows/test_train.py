@@ -1,4 +1,4 @@
-"""Training on the real servers: what people find in MLflow, and the ladder that the terminal shows."""
+"""Training on the real servers: its pages in MLflow, and the leaderboard in the terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODELS = ("most_popular", "own_frequency", "logistic_regression")
 PLOTS = {"ndcg_spread", "overfit_check", "confusion_matrix", "residuals", "roc_curve"}
 PLOTS |= {"precision_recall", "calibration", "feature_importance"}
 CURVE = "learning_curve.png"
-"""Of models that are fitted fast enough."""
+"""Models that are fitted fast enough."""
 FILES = {"per_user.parquet", "summary.json", "reranked.json", "tables.csv", "feature_importance.csv"}
 
 

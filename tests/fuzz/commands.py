@@ -13,7 +13,7 @@ from unittest.mock import patch
 from flows.__main__ import main
 
 CODES = (0, 1, 2)
-"""Done, a mistake or an outage, wrong usage: the ends of commands that nobody stops and that have no defect."""
+"""Success, a user's mistake or an outage, wrong usage: the exit codes of commands without a defect."""
 
 
 class Ended(NamedTuple):
@@ -34,7 +34,7 @@ def run(*arguments: str) -> Ended:
 
 
 def check(ended: Ended, arguments: Sequence[str]) -> None:
-    """A command has ended with a code of its own, a sentence where it failed, and no traceback."""
+    """Assert that a command ended with a known code, with a sentence if it failed, and without a traceback."""
     assert ended.code in CODES, f"{arguments}\n{ended.out}\n{ended.err}"
     assert "Traceback" not in ended.out + ended.err, f"{arguments}\n{ended.err}"
     assert ended.code == 0 or ended.err.strip() or ended.out.strip(), f"{arguments} ended with {ended.code} in silence"

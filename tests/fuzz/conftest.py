@@ -29,9 +29,9 @@ _FILES = {"products": ingest_items, "demographics": ingest_users}
 def stocked(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, shop_tables: dict[str, pa.Table]
 ) -> Iterator[Installation]:
-    """A catalogue and users; files and mapping are in the current folder. Calls to Prefect and MLflow fail at once.
+    """Ingest a catalogue and users; files and mapping are in the current folder.
 
-    Without events, commands that work for seconds end after they have checked what they were given.
+    Calls to Prefect and MLflow fail at once. Without events, slow commands end after they have checked their arguments.
     """
     folder, name = tmp_path_factory.mktemp("fuzz"), f"fuzz_{next(_NUMBERS)}"
     with pytest.MonkeyPatch.context() as patch:

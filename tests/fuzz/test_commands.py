@@ -1,4 +1,4 @@
-"""Whatever is written after a command: it ends with a code of its own, in a sentence, and never in a traceback."""
+"""No arguments of a command end in a traceback: it ends with a known code and a sentence."""
 
 import os
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def services_that_seem_to_run(stocked: Installation) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def known(stocked: Installation) -> st.SearchStrategy[str]:
-    """Values that mean something in this shop."""
+    """Return values that exist in this shop."""
     with stocked.engine.connect() as connection:
         batches = connection.execute(select(ingest_batches.c.batch_id)).scalars().all()
     files = ["demographics.parquet", "products.parquet", "."]

@@ -1,4 +1,4 @@
-"""A lake that takes no more: the command says so, nothing is lost, and the same command goes on afterwards."""
+"""A full disk below the lake: the command reports it, nothing is lost, and the same command finishes afterwards."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from tests.fuzz.unorchestrated import unorchestrated
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[None]:
-    """Mount a file system in memory, where the machine lets us."""
+    """Mount a file system in memory, or skip the test if that is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
     command = ["/bin/mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:

@@ -1,4 +1,4 @@
-"""Whatever a mapping file holds: it is read, or refused in a sentence."""
+"""A mapping file with any content is read, or refused in a sentence."""
 
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
@@ -75,7 +75,7 @@ ROWS = pa.table({name: pa.array(["1", "x", None], pa.string()) for name in ("a",
 
 @st.composite
 def contents(draw: st.DrawFn) -> dict[str, Any]:
-    """A sound mapping with some keys of any part changed, or something that never was one."""
+    """Draw a valid mapping with some keys changed, or arbitrary content."""
     if not draw(st.integers(0, 9)):
         return draw(st.dictionaries(names(Mapping), VALUES, max_size=4))
     content = {key: dict(value) if isinstance(value, dict) else value for key, value in SOUND.items()}
@@ -88,7 +88,7 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def tried(content: dict[str, Any]) -> None:
-    """Read a mapping and a table by it; what is wrong must be an error for users."""
+    """Read a mapping and a table by it; a mistake must be an error for users."""
     with suppress(TailorbirdError):
         if content.get("kind") == "segment":
             config.parse(content, "fuzz")

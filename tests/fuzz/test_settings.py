@@ -1,4 +1,4 @@
-"""Whatever a variable of the environment holds: it can be used, or is refused by its name."""
+"""A variable of the environment with any content is used, or refused by its name."""
 
 import os
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ READERS = {
     "TAILORBIRD_ALERTS": notification_blocks.addresses,
     "TAILORBIRD_DATABASE_URL": database_url,
 }
-"""What reads the value of a setting later than the settings themselves."""
+"""Readers of a setting's value that run later than the settings themselves."""
 READ_BY_EVERY_COMMAND = [
     f"TAILORBIRD_{name}" for name in ("DATABASE_URL", "VAR", "LAKE", "HOME", "GATE", "PREFECT_PORT")
 ]
@@ -43,7 +43,7 @@ TEXT = st.text(st.characters(exclude_characters="\0"), max_size=20)
 
 @pytest.fixture(scope="module", autouse=True)
 def no_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No variable of ours is set, and nothing was started in the current folder."""
+    """Unset our variables; nothing was started in the current folder."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in list(os.environ):
             if name.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_")):

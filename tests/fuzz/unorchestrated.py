@@ -1,4 +1,4 @@
-"""Flows and tasks as plain calls: what Prefect would run, without its server. Parameters are checked as it does."""
+"""Calls flows and tasks directly, without Prefect's server. Parameters are checked as Prefect does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

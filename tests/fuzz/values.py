@@ -25,17 +25,17 @@ NUMBERS = [
     *(str(2**31), str(2**63), str(-(2**63)), str(2**64), "9" * 5000, " 7 ", "٣", "½", "", "seven", "1e400", "1,5"),
 ]
 USUAL = {"source": ["shop.toml", "segment"], "model": ["als", "own_frequency"], "zone": ["UTC"]}
-"""What is written most of the time where nearly everything else is refused at once, by the parameter's name."""
+"""Values drawn most of the time for parameters that refuse nearly all others, by the parameter's name."""
 TEXT = st.sampled_from(WORDS) | st.text(st.characters(exclude_characters="\0"), max_size=12)
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command of the command line with its name."""
+    """Yield every command of the command line with its name."""
     yield from _below(typer.main.get_command(app), ())
 
 
 def arguments(command: Any, without: frozenset[str], known: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
-    """What somebody may write after the name of a command, `known` being values that mean something here."""
+    """Draw the arguments of a command; `known` are values that exist in this shop."""
     given = [_written(parameter, known) for parameter in command.params if parameter.name not in without]
     stray = st.just([]) | st.just([]) | st.lists(TEXT, max_size=2)
     return st.tuples(*given, stray).map(lambda parts: [word for part in parts for word in part])
@@ -49,7 +49,7 @@ def _below(command: Any, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def _written(parameter: Any, known: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
-    """A parameter as it is written, or left out: nearly always given where the command demands it."""
+    """Draw a parameter as it is written, or nothing; required parameters are nearly always given."""
     optional: st.SearchStrategy[list[str]] = st.just([])
     if getattr(parameter, "is_flag", False):
         flags = st.sampled_from([[flag] for flag in (*parameter.opts, *parameter.secondary_opts)])
@@ -63,7 +63,7 @@ def _written(parameter: Any, known: st.SearchStrategy[str]) -> st.SearchStrategy
 
 
 def value(parameter: Any, known: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Values of a parameter's type, at and beyond its bounds, and some that are nothing of the kind."""
+    """Draw values of a parameter's type, at and beyond its bounds, and some of other types."""
     kind = parameter.type_descriptor.annotation
     if get_origin(kind) is list:
         [kind] = get_args(kind)

@@ -228,7 +228,7 @@ def prepare(server: EmbeddedPostgres) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def ready() -> None:
-    """Processes begin with all imports done, so that they are killed at work and not while they start."""
+    """Start processes with all imports done, so that kills hit their work and not their start."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
     forkserver.ensure_running()
 

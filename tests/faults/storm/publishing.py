@@ -59,7 +59,7 @@ class Publisher:
         return self.site.start(job)
 
     def stopped(self, number: int, step: str) -> Run:
-        """A process that has come to the step and goes no further."""
+        """Start a process and wait until it has stopped at the step."""
         run = self.start(number, step)
         while not run.stopped():
             assert run.alive(), run.outcome()

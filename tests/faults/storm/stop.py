@@ -31,7 +31,7 @@ class Stop:
             sys.addaudithook(self._audit)
 
     def after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        """Stop if the statement is the step's."""
+        """Stop if the statement matches the step."""
         if self._statement and re.search(self._statement, statement.strip(), re.DOTALL):
             self.at(self.step)
 

@@ -44,7 +44,7 @@ def clock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def server(clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """In place of the server of the other storms: its clock is the one that jumps."""
+    """Replace the server of the other storms by one whose clock jumps."""
     from tests.faults.storm.conftest import prepare
 
     made = EmbeddedPostgres(tmp_path_factory.mktemp("displaced"), ports.free(19433 + os.getpid() % 1000))
@@ -135,7 +135,7 @@ def open_request(store: Engine) -> int:
 
 
 def work(store: Engine, request_id: int, seconds: float) -> str | None:
-    """Claim a request, work on it and close it; returns what came of it, None if somebody else works on it."""
+    """Claim a request, work on it and close it; return the outcome, or None if another process works on it."""
     held: Claim | None = claim(store, request_id, None, LEASE)
     if held is None:
         return None

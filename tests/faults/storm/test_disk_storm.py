@@ -69,7 +69,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallPostgres]:
 
 @pytest.fixture(scope="module")
 def server(small: SmallPostgres) -> EmbeddedPostgres:
-    """In place of the server of the other storms."""
+    """Replace the server of the other storms."""
     return small.server
 
 
@@ -77,7 +77,7 @@ def server(small: SmallPostgres) -> EmbeddedPostgres:
 def commands(
     tmp_path_factory: pytest.TempPathFactory, shop_tables: dict[str, Any], export: Any
 ) -> dict[str, tuple[str, ...]]:
-    """What is run in each round, in this order; nobody becomes the champion by a command."""
+    """Return the commands of each round in their order; none of them promotes a model."""
     folder = tmp_path_factory.mktemp("shop")
     for name, rows in shop_tables.items():
         pq.write_table(rows, folder / f"{name}.parquet")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conftest import Run, Site
 
 KILLS_IN_SHORT, KILLS_A_ROUND, TURNS_A_ROUND = 6, 8, 10
-"""What came in cannot be killed any more: then the next installation is better."""
+"""After these, most files are ingested and few processes are left to kill: the next installation begins."""
 LONG = ("table", "overlap", "folder", "dirty", "calls", "more")
 JOBS = ("people", *LONG, "late")
 
@@ -46,7 +46,7 @@ class Storm:
                 self.accept(run, outage=False)
 
     def accept(self, run: Run, *, outage: bool) -> None:
-        """A run that came to its end did its work, was told that another is at it, or lost the database."""
+        """Assert that a run did its work, found it locked by another run, or lost the database."""
         outcome = run.outcome()
         known = outcome["kinds"][:1] in ([], ["LockHeldError"], ["BatchRefusedError"])
         assert known or (outage and outcome["message"] and "Nothing is lost" in outcome["message"]), (
@@ -79,7 +79,7 @@ class Storm:
         self.kill(*(runs if self.random.random() < 0.5 else runs[::-1]))
 
     def without_postgres(self) -> None:
-        """PostgreSQL goes and comes back; those who were at work then do not disturb those who come after."""
+        """Kill and restart PostgreSQL; runs from before must not disturb later ones."""
         jobs = self.random.choice(LONG, int(self.random.integers(1, 3)), replace=False)
         runs = [self.site.start(str(job)) for job in jobs]
         self.wait(runs[0].job)
@@ -120,7 +120,7 @@ class Storm:
 def calm(
     make_site: Callable[[str, Path], Site], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """What is there when nothing is killed, and how long each job takes."""
+    """Return the state after jobs that were not killed, and the duration of each job."""
     site = make_site("calm", tmp_path_factory.mktemp("calm"))
     spans = {}
     for job in ["catalogue", *JOBS, "replay"]:

@@ -39,7 +39,7 @@ def publisher(
 
 @pytest.fixture
 def thorough(request: pytest.FixtureRequest) -> bool:
-    """Whether it may take minutes."""
+    """Return whether the test may take minutes."""
     return bool(request.config.getoption("--kills"))
 
 
@@ -109,7 +109,7 @@ def test_whatever_is_killed_readers_see_one_whole_batch_and_the_disk_is_given_ba
 
 
 class Storm(NamedTuple):
-    """What decides the moments, how long a run takes, and how often PostgreSQL goes too."""
+    """The random moments, the duration of a run, and how often PostgreSQL is killed too."""
 
     random: np.random.Generator
     span: float
@@ -117,7 +117,7 @@ class Storm(NamedTuple):
 
 
 def rage(publisher: Publisher, storm: Storm, kills: int) -> Counter[str]:
-    """A run, alone or beside another, is killed several times over; then it settles."""
+    """Kill a run, alone or beside another, several times; then let it finish."""
     random, done, log = storm.random, Counter[str](), list[str]()
     number = publisher.new()
     beside = [number, publisher.new(), *publisher.rollback_batches()]
@@ -144,7 +144,7 @@ def rage(publisher: Publisher, storm: Storm, kills: int) -> Counter[str]:
 
 
 def well(outcome: dict[str, Any], outage: bool) -> bool:
-    """A run came to its end, was overtaken, or lost the database."""
+    """Return whether a run finished, was overtaken, or lost the database."""
     return outcome["kinds"][:1] in ([], ["OvertakenError"]) or (
         outage and "Nothing is lost" in (outcome["message"] or "")
     )

@@ -23,7 +23,7 @@ __all__ = ["cut", "desk", "live", "shop", "stocked"]
 
 @pytest.fixture(scope="session", autouse=True)
 def ready() -> None:
-    """Processes begin with all imports done, so that they are killed at work and not while they start."""
+    """Start processes with all imports done, so that kills hit their work and not their start."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["infra.outages", *PRELOADED])
     forkserver.ensure_running()
 
@@ -62,7 +62,7 @@ class Storm:
 
     @contextmanager
     def round(self, number: int) -> Iterator[None]:
-        """One round: its seed and its kills are printed when it fails."""
+        """Run one round; print its seed and its kills if it fails."""
         try:
             yield
         except BaseException:
@@ -72,13 +72,13 @@ class Storm:
         self.log.clear()
 
     def report(self, name: str) -> None:
-        """Say in a line what the storm did."""
+        """Report the storm in one line."""
         report(name, self.seed, self.done)
 
 
 @pytest.fixture
 def storm(request: pytest.FixtureRequest) -> Iterator[Storm]:
-    """A storm with the seed of the command line; its last line says what was done."""
+    """Return a storm with the seed of the command line; its last line reports the kills."""
     made = Storm(request.config.getoption("--seed"))
     yield made
     made.report(request.node.name.removeprefix("test_").replace("_", " "))
@@ -86,5 +86,5 @@ def storm(request: pytest.FixtureRequest) -> Iterator[Storm]:
 
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> Callable[[int], int]:
-    """How many kills a storm has to make: by the command line, or as many as the storm says."""
+    """Return the function that gives the number of kills: from the command line, or the storm's usual one."""
     return lambda usual: request.config.getoption("--kills") or usual

@@ -4,7 +4,7 @@ from typing import Final
 
 _FIRST: Final = 201
 _MANY: Final = 12
-"""Of so few some have filled in who they are; without any, the file of people would be refused."""
+"""The fewest households of which some have demographics; without any, the file of users would be refused."""
 _CUTS: Final = 180
 
 

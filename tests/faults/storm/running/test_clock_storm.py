@@ -59,7 +59,7 @@ def state(desk: Desk, statement: str) -> Any:
 
 
 def check_ledger(desk: Desk) -> int:
-    """Every row is in the ledger once, every accepted one in the lake once; returns how many there are."""
+    """Assert that every row is in the ledger once and every accepted one in the lake once; return their number."""
     with desk.installation.engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM ingest_batches WHERE dataset = 'events'")).mappings().all()
     for row in rows:
@@ -119,7 +119,7 @@ def done(shop: Displaced, storm: Storm, *arguments: str) -> str:
 
 
 def versions(desk: Desk) -> set[int]:
-    """The newest version of the events, which is younger than any days to keep."""
+    """Return the newest version of the events, which no compaction may remove."""
     table = desk.installation.lake.events()
     assert table is not None
     return {table.version()}

@@ -32,12 +32,12 @@ COMMITTED = ("alias", "alias noted", "tag")
 
 @pytest.fixture
 def deciding(desk: Desk, tmp_path: Path) -> Work:
-    """Processes that approve versions of the running shop."""
+    """Return processes that approve versions of the running shop."""
     return Work(desk.installation, tmp_path, DECIDE)
 
 
 def request_decision(desk: Desk, number: int) -> int:
-    """Ask for a decision about a version of another model than the champion, whose bundle was not kept yet."""
+    """Request a decision about a version of another model than the champion, whose bundle is not stored yet."""
     turns = (desk.version(KINDS[(number + further) % len(KINDS)]) for further in (0, 1))
     champion = desk.champion()
     version = desk.ask(next(turn for turn in turns if desk.registry.version(turn).run_id != champion["run_id"]))

@@ -78,7 +78,7 @@ def check(desk: Desk) -> None:
 
 
 def check_end(desk: Desk) -> None:
-    """Nothing is left that goes on or holds something up."""
+    """Assert that no run goes on and no lock is held."""
     check(desk)
     assert still_open(desk) == []
     client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
@@ -91,7 +91,7 @@ def check_end(desk: Desk) -> None:
 
 
 def versions_of(desk: Desk) -> Counter[str]:
-    """How many versions each run of a training has; the tests of the desk register some twice."""
+    """Return the number of versions of each training run; tests of the desk register some twice."""
     client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
     return Counter(version.run_id for version in client.search_model_versions(f"name = '{NAME}'"))
 
@@ -129,7 +129,7 @@ class Retraining:
             self.storm.kill(command)
 
     def kill_successor(self) -> None:
-        """The run that the reconciler starts is killed, too."""
+        """Kill the run that the reconciler starts, too."""
 
         def begun() -> dict[str, Any] | None:
             [request] = still_open(self.desk) or [None]
@@ -144,7 +144,7 @@ class Retraining:
                 self.storm.note("kills of the reconciler's run")
 
     def kill_server(self, name: str) -> None:
-        """A server goes away and comes back; the command waits for it, or ends with a sentence."""
+        """Stop a server and start it again; the command waits for it, or ends with a sentence."""
         with self.shop.begin(*RETRAIN, TAILORBIRD_RETRAIN_LEASE_SECONDS=LEASE) as command:
             self.storm.wait(self.span)
             self.shop.kill(name)
@@ -158,7 +158,7 @@ class Retraining:
         self.storm.note("ended well" if code == 0 else "ended with a sentence", err)
 
     def finish(self) -> None:
-        """Whoever goes on does so to the end; then the same command is not held up."""
+        """Wait until the retraining is over; then the same command must not be blocked."""
         until(lambda: not still_open(self.desk), 150, "the request stays open")
         result = self.shop.json(*RETRAIN[:-1])
         assert result["review"] is not None, result

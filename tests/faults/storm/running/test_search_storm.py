@@ -42,7 +42,7 @@ NO_SETTINGS = " found no settings: "
 
 
 def trial_processes(shop: Shop) -> list[psutil.Process]:
-    """Processes that try settings for a search of the shop."""
+    """Return the processes that try settings for a search of the shop."""
     result = [
         p
         for p in psutil.process_iter(["cmdline", "environ"])
@@ -55,7 +55,7 @@ class Searching:
     """One search of the shop, named by its seed."""
 
     def __init__(self, shop: Shop, storm: Storm, number: int, span: float = 0.0) -> None:
-        """`span` is how long a search takes that nobody kills, in seconds."""
+        """`span` is the duration of an undisturbed search in seconds."""
         self.shop, self.storm, self.span = shop, storm, span
         options = ("--trials", str(TRIALS), "--workers", "2", "--seed", str(number))
         self.arguments = ("search", "--model", "als", *options, "--json")

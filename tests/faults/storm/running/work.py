@@ -19,14 +19,14 @@ class Work:
         self._environment = live.endpoints.environment | {"TAILORBIRD_VAR": str(live.settings.var)}
 
     def start(self, number: int, step: str | None = None) -> Run:
-        """A process that works on the number, and stops at the step, if one is given."""
+        """Start a process that works on the number, and stops at the step if one is given."""
         program = self._folder / f"{self._name}-{next(self._numbers)}.py"
         body = f"    from {self._module} import {self._name}\n    {self._name}({number}, {step!r}, outcome)"
         program.write_text(PROGRAM.format(environment=self._environment, body=body, rows=500, bytes=64_000))
         return Run(self._context, f"{self._name} {number} to {step}", str(program), program.with_suffix(".json"))
 
     def stopped(self, number: int, step: str) -> Run:
-        """A process that has come to the step and goes no further."""
+        """Start a process and wait until it has stopped at the step."""
         run = self.start(number, step)
         while not run.stopped():
             assert run.alive(), (step, run.outcome())
@@ -34,6 +34,6 @@ class Work:
         return run
 
     def finish(self, number: int) -> None:
-        """Do the work to its end."""
+        """Finish the work."""
         outcome = self.start(number).outcome()
         assert outcome["kinds"] == [], outcome
