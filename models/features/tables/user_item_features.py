@@ -16,11 +16,11 @@ def pair_features(events: Frame, items: Frame, now: int, materialize: Materializ
     `items` is the catalogue: item_id, category. Impressions make no history.
     """
     pairs = materialize(lambda: history(events, now, materialize), f"history {now}")
-    placed = pairs.join(_departments(items), on=ITEM_ID, how="left")
+    with_department = pairs.join(_departments(items), on=ITEM_ID, how="left")
     whole = (
-        placed.join(repurchase_gaps(pairs), on=ITEM_ID, how="left")
+        with_department.join(repurchase_gaps(pairs), on=ITEM_ID, how="left")
         .join(materialize(lambda: orders(events, now), f"orders {now}"), on=USER_KEY, how="left")
-        .join(_department_purchases(placed), on=[USER_KEY, DEPARTMENT], how="left")
+        .join(_department_purchases(with_department), on=[USER_KEY, DEPARTMENT], how="left")
     )
     known = whole.with_columns(
         days_before(now, "_last").alias("days_since_last"),
@@ -37,9 +37,9 @@ def _departments(items: Frame) -> Frame:
     return with_department.select(ITEM_ID, numbered(DEPARTMENT).alias(DEPARTMENT))
 
 
-def _department_purchases(placed: Frame) -> Frame:
+def _department_purchases(with_department: Frame) -> Frame:
     """Return the time of each user's last purchase in each top-level category."""
-    bought = placed.filter(~nw.col(DEPARTMENT).is_null(), nw.col("baskets") > 0)
+    bought = with_department.filter(~nw.col(DEPARTMENT).is_null(), nw.col("baskets") > 0)
     return bought.group_by(USER_KEY, DEPARTMENT).agg(nw.col("_last").max().alias("_department_last"))
 
 

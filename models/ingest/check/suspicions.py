@@ -106,21 +106,23 @@ def unknown_items(
         alike = pc.sum(pc.is_in(ours, value_set=theirs)).as_py() or 0
         if alike > len(lacking) * _MAYBE:
             message += f" {alike:,} of them are in it without regard to {how}."
-            write = _cure(ids, catalogue, _CURES[how], item, event)
+            write = _spelling_fix(ids, catalogue, _SPELLING_FIXES[how], item, event)
             break
     yield Suspicion("item_ids_not_in_catalogue", message, write)
 
 
-def _cure(ids: pa.Array, catalogue: pa.Array, cures: Sequence[str], item: Source, event: Sequence[Source]) -> str:
+def _spelling_fix(
+    ids: pa.Array, catalogue: pa.Array, fixes: Sequence[str], item: Source, event: Sequence[Source]
+) -> str:
     """Return the keys with which most ids are in the catalogue; empty if that is no more than now."""
-    known = {cure: _known(_spelt(ids, cure.format("id")), catalogue) for cure in cures}
-    best = max(known, key=lambda cure: known[cure], default=None)
+    known = {fix: _known(_spelt(ids, fix.format("id")), catalogue) for fix in fixes}
+    best = max(known, key=lambda fix: known[fix], default=None)
     if best is None or known[best] <= _known(ids, catalogue):
         return ""
-    cured = {"expr": best.format(sql(item) if isinstance(item, str) else item.text)}
-    lines = [f"item_id = {toml(cured)}"]
+    fixed = {"expr": best.format(sql(item) if isinstance(item, str) else item.text)}
+    lines = [f"item_id = {toml(fixed)}"]
     if item in event:
-        parts = [cured if one == item else one if isinstance(one, str) else {"expr": one.text} for one in event]
+        parts = [fixed if one == item else one if isinstance(one, str) else {"expr": one.text} for one in event]
         lines.append(f"event_id = {toml(parts[0] if len(parts) == 1 else parts)}")
     return "\n".join(lines)
 
@@ -134,7 +136,7 @@ _SPELLINGS: Final = {
     "a .0 at the end": "regexp_replace(trim(id), '[.]0$', '')",
     "zeros at the beginning": "ltrim(trim(id), '0')",
 }
-_CURES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+_SPELLING_FIXES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     {
         "case and space": ("trim({})", "upper(trim({}))", "lower(trim({}))"),
         "a .0 at the end": ("regexp_replace(trim({}), '[.]0$', '')",),

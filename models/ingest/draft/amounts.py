@@ -6,13 +6,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.ingest.draft.joins import is_decimal, is_order, repeated_ids, settles
+from models.ingest.draft.joins import is_decimal, is_order, repeated_ids, dependency_share
 from models.ingest.draft.parts import Settings, number_form, number_settings
 from models.ingest.draft.roles import Choice
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.tabular import numbers
 
-_SETTLED: Final = 0.95
+_DEPENDENT: Final = 0.95
 _MOSTLY: Final = 0.8
 _ONES: Final = 0.2
 _FINER: Final = 1.05
@@ -30,7 +30,7 @@ def order_by_cells(sample: Sample, user: Choice, item: Choice, times: Sequence[C
         for one in repeated_ids(sample)
         if one.name not in (user.column, item.column)
         and len(one.values) > _FINER * len(people.values)
-        and (settles(one.texts, people.texts) or 0) >= _SETTLED
+        and (dependency_share(one.texts, people.texts) or 0) >= _DEPENDENT
         and is_order(one, times)
     ]
     return max(orders, key=lambda one: len(one.values), default=None)
@@ -57,7 +57,7 @@ def amounts_by_cells(
 def _is_pieces(one: Column) -> bool:
     return (
         len(one.values) > 1
-        and one.share(_WHOLE) >= 1 - (1 - _SETTLED) / 2
+        and one.share(_WHOLE) >= 1 - (1 - _DEPENDENT) / 2
         and one.share(_PIECES) >= _MOSTLY
         and one.share(_ONE_PIECE) >= _ONES
     )
@@ -66,7 +66,7 @@ def _is_pieces(one: Column) -> bool:
 def _counts_lines(order: Column, one: Column) -> bool:
     """Return whether a column numbers the lines of an order: no two lines have the same number."""
     pairs = pc.binary_join_element_wise(order.texts, one.texts, "\x1f")
-    return pc.count_distinct(pairs).as_py() >= _SETTLED * len(pairs) and order.distinct < _SETTLED
+    return pc.count_distinct(pairs).as_py() >= _DEPENDENT * len(pairs) and order.distinct < _DEPENDENT
 
 
 def _is_product(sample: Sample, pieces: Column, price: Column, total: Column) -> bool:

@@ -19,7 +19,7 @@ _COVERED_NUMBERS: Final = 0.1
 _LEAST_IDS: Final = 5
 _LEAST_ROWS: Final = 25
 """A table of fewer ids may be one of branches, statuses or countries."""
-_SETTLED: Final = 0.95
+_DEPENDENT: Final = 0.95
 _LEAST_GROUPS: Final = 5
 _DECIMAL: Final = r"\d[.,]\d{1,2}(\D|$)"
 _FEW: Final = 0.05
@@ -66,7 +66,7 @@ def is_decimal(one: Column) -> bool:
     return one.is_number and one.share(_DECIMAL) > _FEW
 
 
-def settles(some: ArrowColumn, others: ArrowColumn) -> float | None:
+def dependency_share(some: ArrowColumn, others: ArrowColumn) -> float | None:
     """Return the share of values of one column that come with one value of another; None if too few have two rows."""
     rows = pa.table({"key": some, "value": others}).filter(pc.is_valid(some))
     groups = rows.group_by("key").aggregate([("key", "count"), ("value", "count_distinct")])
@@ -78,7 +78,7 @@ def settles(some: ArrowColumn, others: ArrowColumn) -> float | None:
 
 def is_order(one: Column, times: Sequence[Column]) -> bool:
     """Return whether all rows of a value have one day: rows of an order do, rows of a user or item do not."""
-    return bool(times) and (settles(one.texts, times[0].days) or 0) >= _SETTLED
+    return bool(times) and (dependency_share(one.texts, times[0].days) or 0) >= _DEPENDENT
 
 
 def _strength(one: Column, key: Column) -> float:

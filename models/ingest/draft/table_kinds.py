@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from models.ingest.draft.joins import Link, is_decimal, is_order, links, repeated_ids, settles
+from models.ingest.draft.joins import Link, is_decimal, is_order, links, repeated_ids, dependency_share
 from models.ingest.draft.names import PERSONAL, plain
 from models.ingest.draft.roles import JOINS, Kind, items_of, kind_of, times_of, unique_ids, users_of
 from models.ingest.draft.samples import Column, Sample, overlap
 
 _SURE: Final = 2
 _HINT: Final = 1
-_SETTLED: Final = 0.9
+_DEPENDENT: Final = 0.9
 _OPEN: Final = 0.7
 _FEWEST_USERS: Final = 10
 _ORDERS_OF_A_USER: Final = 20
@@ -146,13 +146,15 @@ def _owner_vote(sample: Sample, link: Link, joins: Sequence[Link]) -> int:
     groups = [one for one in repeated_ids(sample) if all(one is not of.column for of in joins)]
     orders = [one for one in groups if is_order(one, times)]
     for order in [*orders, *(times if others else [])]:
-        own_share = settles(order.texts, link.column.texts)
-        other_shares = [share for other in others if (share := settles(order.texts, other.column.texts)) is not None]
+        own_share = dependency_share(order.texts, link.column.texts)
+        other_shares = [
+            share for other in others if (share := dependency_share(order.texts, other.column.texts)) is not None
+        ]
         if own_share is None or len(other_shares) < len(others):
             continue
-        if own_share >= _SETTLED and all(share < _OPEN for share in other_shares):
+        if own_share >= _DEPENDENT and all(share < _OPEN for share in other_shares):
             return -_SURE
-        if own_share < _OPEN and (not other_shares or max(other_shares) >= _SETTLED):
+        if own_share < _OPEN and (not other_shares or max(other_shares) >= _DEPENDENT):
             return _SURE
     return 0
 
@@ -160,7 +162,7 @@ def _owner_vote(sample: Sample, link: Link, joins: Sequence[Link]) -> int:
 def _other_ids(sample: Sample, known: Column) -> list[Column]:
     """Return the column with the other id of a row: the finest that is neither an order nor determined by it."""
     ids = [one for one in repeated_ids(sample) if one is not known and not one.share(r"^-?\d{1,2}$") > _OPEN]
-    ids = [one for one in ids if (settles(known.texts, one.texts) or 0) < _SETTLED]
+    ids = [one for one in ids if (dependency_share(known.texts, one.texts) or 0) < _DEPENDENT]
     ids.sort(key=lambda one: (-len(one.values), one.is_email))
     orders = [one for one in ids if is_order(one, times_of(sample))]
     others = [one for one in ids if one not in orders and len(one.values) >= _FEWEST_USERS]

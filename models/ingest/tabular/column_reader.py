@@ -14,7 +14,7 @@ from models.ingest.expressions.value_sources import Source, column_of
 from models.ingest.tabular import format_suggestions, numbers
 from models.ingest.tabular.format_suggestions import Suggestion
 from models.ingest.tabular.numbers import NumberForm
-from models.ingest.tabular.timestamps import placed
+from models.ingest.tabular.timestamps import parse_times
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, NUMBER, TIME, UnreadableCells
 from models.ingest.tabular.values import UnreadableColumnError, number, place, words
 from models.primitives.arrow_sql import ArrowColumn
@@ -57,7 +57,7 @@ class Reader:
         """Return the column of a key as times in UTC; an unreadable time is recorded only in `required` rows."""
         column = column_of(source)
         try:
-            values, assumed = placed(self.rows[column], self.formats, self.zone)
+            values, assumed = parse_times(self.rows[column], self.formats, self.zone)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise UnreadableColumnError(
                 f"The column {column!r} must hold times, found {self.rows[column].type}. Fix the file or the mapping."

@@ -47,10 +47,10 @@ def format_fault(name: str) -> str | None:
 
 def instants(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> ArrowColumn:
     """Return times in UTC to the microsecond; a time without a zone is in `zone`."""
-    return placed(values, formats, zone)[0]
+    return parse_times(values, formats, zone)[0]
 
 
-def placed(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> tuple[ArrowColumn, int]:
+def parse_times(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> tuple[ArrowColumn, int]:
     """Return times in UTC, each by the first format that reads it, and the number of times without a zone."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         return _native(values, zone)
