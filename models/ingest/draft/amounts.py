@@ -6,7 +6,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.ingest.draft.joins import is_decimal, is_order, repeated_ids, dependency_share
+from models.ingest.draft.joins import dependency_share, is_decimal, is_order, repeated_ids
 from models.ingest.draft.parts import Settings, number_form, number_settings
 from models.ingest.draft.roles import Choice
 from models.ingest.draft.samples import Column, Sample

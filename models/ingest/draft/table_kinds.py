@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from models.ingest.draft.joins import Link, is_decimal, is_order, links, repeated_ids, dependency_share
+from models.ingest.draft.joins import Link, dependency_share, is_decimal, is_order, links, repeated_ids
 from models.ingest.draft.names import PERSONAL, plain
 from models.ingest.draft.roles import JOINS, Kind, items_of, kind_of, times_of, unique_ids, users_of
 from models.ingest.draft.samples import Column, Sample, overlap
