@@ -104,7 +104,7 @@ def _flat(values: Mapping[str, str], usual: Mapping[str, Timing]) -> dict[str, s
     return result
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, dict):
         return f"{value['cron']} {value['zone']}"
     return value if isinstance(value, str) else json.dumps(value)

@@ -96,10 +96,10 @@ def _commented(text: str, lines: list[str], *, gap: bool = True) -> str:
     return "\n".join([*([""] if gap else []), *(f"# {line}" for line in wrapped), *(f"# {line}" for line in lines)])
 
 
-def _plain(default: Any) -> Any:
+def _plain(default: object) -> object:
     return str(default) if isinstance(default, Path) else default
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     """Return a value as TOML: text and numbers are the same in JSON."""
     return json.dumps(value, ensure_ascii=False)

@@ -99,7 +99,7 @@ def _table(title: str, labels: Iterable[str], cells: Iterable[Sequence[Text]], *
     return grid
 
 
-def formatted(value: Any) -> str:
+def formatted(value: object) -> str:
     """Return a value in readable form: numbers with separators, nothing for None."""
     if isinstance(value, float):
         return f"{value:.4f}"

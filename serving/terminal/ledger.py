@@ -120,7 +120,7 @@ def waiting_rows(rows: Sequence[Row]) -> None:
     _advise(rule for row in rows for rule in row["rule_ids"])
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     """Return a value of a row in readable form: unreadable cells with their key and column."""
     if not isinstance(value, list):
         return str(value)

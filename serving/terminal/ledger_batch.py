@@ -45,7 +45,7 @@ def counted(count: int, of: str = "") -> str:
     return f"{count:,} row{of} waits" if count == 1 else f"{count:,} rows{of} wait"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     """Return a value of the ledger in readable form."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S} UTC" if value.year > 1 else ""

@@ -79,7 +79,7 @@ def _places(examples: Iterable[Mapping[str, Any]]) -> str:
     return "; ".join(places)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if isinstance(value, dict):
         value = ", ".join(f"{name}: {inner}" for name, inner in value.items())
     text = "" if value is None else str(value)

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from shutil import which
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.ingest.check.file_names import some_names
 from models.monitoring.guidance.next_step import Stage, Step
@@ -18,6 +18,9 @@ from serving.terminal.decisions import decision, rollback
 from serving.terminal.ingested import print_ingested
 from serving.terminal.recommendations import print_user_list
 
+if TYPE_CHECKING:
+    from infra.services.endpoints import Endpoints
+
 _FIGURES = {
     "ndcg_at_10": "NDCG@10",
     "recall_at_10": "recall@10",
@@ -27,7 +30,7 @@ _FIGURES = {
 }
 
 
-def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
+def outcome(result: Mapping[str, Any], endpoints: "Endpoints") -> None:
     """Print the result of a demo: ledger, leaderboard, batches, one user's list, and the next commands."""
     from infra.database.engine import engine
     from serving.queries.user_recommendations import example_user, user_list
@@ -237,7 +240,7 @@ def print_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
         line("Nothing is there.")
 
 
-def pages(endpoints: Any) -> None:
+def pages(endpoints: "Endpoints") -> None:
     """Print the addresses of the pages, and the command that shows their logins."""
     line()
     line(f"Prefect   {endpoints.prefect_page}", wrap=False)

@@ -1,9 +1,10 @@
 """Removes attributes, memberships and settings from the roles of the own server, which need only a login."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class with a lower-case name
 
 PLAIN: Final = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
 _ATTRIBUTES: Final = """
@@ -23,7 +24,7 @@ WHERE rolname = ANY (%s)
 """
 
 
-def corrections(cursor: Any, names: Sequence[str]) -> list[sql.Composed]:
+def corrections(cursor: Cursor, names: Sequence[str]) -> list[sql.Composed]:
     """Return the statements that reduce these roles to a login."""
 
     def fetch(query: str) -> list[tuple[str | None, ...]]:

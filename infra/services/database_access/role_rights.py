@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from psycopg2 import errors, sql
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class with a lower-case name
 from psycopg2.extensions import encrypt_password
 from sqlalchemy import URL
 
@@ -66,7 +67,7 @@ def _print(report: Reporter, own: URL, statements: Sequence[str]) -> None:
 class _Work:
     """One session that compares existing roles and rights with the required ones."""
 
-    def __init__(self, settings: Settings, cursor: Any, own: URL, ours: bool) -> None:
+    def __init__(self, settings: Settings, cursor: Cursor, own: URL, ours: bool) -> None:
         self._settings, self._cursor, self._own, self._ours = settings, cursor, own, ours
         self._names = {role: logins.name_of(role, own.database or "") for role in grants.ROLES}
         self._made: set[Role] = set()

@@ -2,11 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg2
 from psycopg2 import errors, sql
-from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, encrypt_password
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection, cursor, encrypt_password
 from sqlalchemy import URL
 
 from models.errors import TailorbirdError
@@ -19,17 +18,17 @@ class DatabaseRefusedError(TailorbirdError):
 def give_own_database(admin: URL, name: str, password: str) -> URL:
     """Return a database of its own role, which no other role may enter; create or repair both if needed."""
     own = admin.set(username=name, password=password, database=name)
-    with session(admin) as cursor:
-        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
-        if cursor.fetchone() and lets_in(own):
+    with session(admin) as statements:
+        statements.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+        if statements.fetchone() and lets_in(own):
             return own
-        role, secret = sql.Identifier(name), encrypt_password(password, name, cursor.connection, "scram-sha-256")
+        role, secret = sql.Identifier(name), encrypt_password(password, name, statements.connection, "scram-sha-256")
         with contextlib.suppress(errors.DuplicateObject):
-            cursor.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
-        cursor.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD %s").format(role), [secret])
+            statements.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        statements.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD %s").format(role), [secret])
         with contextlib.suppress(errors.DuplicateDatabase):
-            cursor.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(role))
-        cursor.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(role))
+            statements.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(role))
+        statements.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(role))
     return own
 
 
@@ -40,8 +39,8 @@ def share_server(given: URL, name: str) -> URL:
         return beside
     statement = f'CREATE DATABASE "{name}" OWNER "{given.username}";'
     try:
-        with session(given) as cursor, contextlib.suppress(errors.DuplicateDatabase):
-            cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        with session(given) as statements, contextlib.suppress(errors.DuplicateDatabase):
+            statements.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except errors.InsufficientPrivilege:
         raise DatabaseRefusedError(
             f"{name.capitalize()} needs a database of its own on {given.host}, and the role {given.username} may "
@@ -62,10 +61,10 @@ def lets_in(url: URL) -> bool:
 
 
 @contextlib.contextmanager
-def session(url: URL) -> Iterator[Any]:
+def session(url: URL) -> Iterator[cursor]:
     """Yield a cursor outside transactions, in which databases can be created. Raises DatabaseRefusedError."""
     try:
-        connection = _connect(url)
+        opened = _connect(url)
     except psycopg2.OperationalError as error:
         # libpq's message names host, port, role and database, never the password.
         raise DatabaseRefusedError(
@@ -73,12 +72,12 @@ def session(url: URL) -> Iterator[Any]:
             "server; if the server is ours, restart it with `tailorbird down` and `tailorbird up`."
         ) from None
     try:
-        connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
-        yield connection.cursor()
+        opened.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+        yield opened.cursor()
     finally:
-        connection.close()
+        opened.close()
 
 
-def _connect(url: URL) -> Any:
+def _connect(url: URL) -> connection:
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
     return psycopg2.connect(plain, connect_timeout=5)

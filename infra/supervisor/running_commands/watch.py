@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from infra.configuration.settings import Settings
 from infra.services.state_file import Reporter
@@ -91,5 +91,5 @@ def _missing(settings: Settings, needed: Collection[str]) -> list[str]:
     return [TITLES[name] for name, finding in findings.items() if not finding.reachable and not finding.passing]
 
 
-def _raise(_number: int, _frame: Any) -> NoReturn:
+def _raise(_number: int, _frame: object) -> NoReturn:
     raise ServicesGoneError
