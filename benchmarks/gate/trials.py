@@ -36,7 +36,7 @@ from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
-from tasks.review.review_models import judge
+from tasks.review.choose_candidate import judge_candidate
 from tasks.training.serving_cost import K, measure_costs
 
 SEED: Final = 7
@@ -95,7 +95,7 @@ def _judged(
     traits = demographics(dataset.users, measured[shape.kind].per_user[USER_KEY])
     kinds = {kind: kind for kind in measured}
     rival = None if promoted is None else shape.kind
-    return judge(shape.kind, rival, measured, kinds, traits, promoted=promoted)
+    return judge_candidate(shape.kind, rival, measured, kinds, traits, promoted=promoted)
 
 
 def run(trials: int, seed: int = FIRST_SEED) -> dict[str, float]:

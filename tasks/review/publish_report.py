@@ -26,8 +26,8 @@ FOLDER, REPORT = "review", "report.html"
 _GROUPS: Final = "groups.png"
 _PLOTS: Final = {
     "calibration": ("Calibration", "A point on the line means that 30 % of the items predicted at 30 % were bought."),
-    "overfit_check": ("Over-fit", "The same people on purchases of the training data and on held-out ones. A small gap is "
-                      "normal, because a model that counts purchases knows the last ones exactly."),
+    "overfit_check": ("Over-fit", "The same people on purchases of the training data and on held-out ones. A small gap "
+                      "is normal, because a model that counts purchases knows the last ones exactly."),
     "learning_curve": ("Learning curve", "The same people, with a model that learns from fewer users. Models that are "
                        "slow to fit have none."),
     "ndcg_spread": ("Spread over people", "Is a good mean good for many people, or very good for few?"),

@@ -1,6 +1,5 @@
 """Compares candidates on the same held-out weeks and asks for a decision; it promotes nothing."""
 
-from collections.abc import Mapping
 from typing import cast
 
 from prefect import task
@@ -9,28 +8,21 @@ from infra.bundles.promoted import verify_promoted
 from infra.configuration.version import git_commit
 from infra.database.schema.promotion_rows import Review
 from infra.installation import Installation, current
-from infra.locks.advisory_locks import locked
 from infra.prefect_api import events
 from infra.registry.client import Registry
-from infra.registry.registered_bundles import check_listing, check_version
-from models.columns import USER_KEY
-from models.evaluation.comparison.leaderboard import BASELINES, leaderboard
-from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.offline import Evaluation
-from models.gate import decision
-from models.gate.fairness_checks import Traits, demographics, dropped_traits
-from models.gate.results import Check, GateResult, Outcome, gate_result, stored_outcome
+from models.evaluation.comparison.leaderboard import leaderboard
+from models.gate.results import Outcome, stored_outcome
 from models.gate.review_summary import ReviewSummary
-from models.gate.thresholds import GateThresholds
-from tasks.datasets.load_dataset import open_dataset
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
-from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all
+from tasks.promotion.recorded_bundles import recorded, recorded_all
 from tasks.promotion.review_requests import APPROVED, request, review_of
 from tasks.promotion.verified_evaluations import evaluations_of
+from tasks.review.choose_candidate import choose_candidate
 from tasks.review.outcomes import ReviewOutcome
 from tasks.review.publish_report import publish_review_report
+from tasks.review.register_version import register_version
 from tasks.review.review_result import ReviewResult
 from tasks.training.train_model import train_model
 
@@ -54,45 +46,6 @@ def _run_of(champion: Champion) -> str:
     return str(champion["run_id"] or verify_promoted(champion).run_id)
 
 
-def _register(installation: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:
-    """Register the model that training recorded; returns its version. Raises BundleRefusedError for another model."""
-    number = register_once(installation, registry, bundle.run_id, tags)
-    check_version(registry, registry.version(number), bundle.run_id)
-    check_listing(registry, bundle.run_id, bundle.digest)
-    return number
-
-
-def best_of(evaluations: dict[str, Evaluation]) -> str:
-    """Return the run with the highest mean NDCG@10 among the personalized models, or among all if there are none."""
-    personal = {r: e for r, e in evaluations.items() if e.summary["distinct_lists"] > 1} or evaluations
-    return max(sorted(personal), key=lambda run_id: personal[run_id].summary[METRIC])
-
-
-def judge(
-    best: str,
-    champion_run: str | None,
-    evaluations: dict[str, Evaluation],
-    kinds: dict[str, str],
-    traits: Traits | None = None,
-    limits: GateThresholds = GateThresholds(),  # noqa: B008 -- a frozen value
-    promoted: Mapping[str, float] | None = None,
-    dropped: Mapping[str, str] | None = None,
-) -> GateResult:
-    """Return the gate's verdict on the best candidate.
-
-    A candidate with the champion's own settings is not compared with itself. Exposure is compared with `promoted`, the
-    champion's figures at its promotion. `dropped` are the traits that form no groups, with the reasons.
-    """
-    baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
-    opponent = evaluations[champion_run] if champion_run and champion_run != best else None
-    known = (promoted or {}) if champion_run else None
-    gate = decision.decide(evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, dropped=dropped)
-    if champion_run == best:
-        detail = "The champion's own recipe, learned again from newer data."
-        gate = gate_result((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)
-    return gate
-
-
 @task(description="Choose the best candidate, put it through the gate, ask for a decision.")
 @hold_pseudonym_key
 def review_models(version: str, run_ids: list[str]) -> ReviewResult:
@@ -114,13 +67,15 @@ def review_models(version: str, run_ids: list[str]) -> ReviewResult:
     rows = leaderboard({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
     renewing = champion is not None and champion["dataset_version"] != version
     promoted = champion["metrics"] if champion else None
-    best, gate = _choose(champion_run, renewing, evaluations, kinds, version, installation.settings.gate, promoted)
+    best, gate = choose_candidate(
+        champion_run, renewing, evaluations, kinds, version, installation.settings.gate, promoted
+    )
     if champion and best == champion_run and not renewing:
         status = ReviewOutcome.CHAMPION_KEPT.status
         return {"status": status, "model_version": champion["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = champion["promotion_id"] if champion else 0
-    number = _register(installation, registry, trained[best], tags)
+    number = register_version(installation, registry, trained[best], tags)
     registry.untag_version(number, "review", "reviewer")  # tags from before this request are no decision
     review = request(installation, version, number, trained[best], gate, against)
     sync_aliases(installation.engine, registry)
@@ -132,15 +87,6 @@ def review_models(version: str, run_ids: list[str]) -> ReviewResult:
     if status == ReviewOutcome.REFUSED.status:
         _alert(installation, review, report, champion)
     return cast(ReviewResult, {**review, "status": status, "ladder": rows, "report": report})
-
-
-def register_once(installation: Installation, registry: Registry, run_id: str, tags: Mapping[str, str]) -> int:
-    """Return the registered version of a run's model; concurrent callers get the same version.
-
-    MLflow alone would register a version for each caller, and all but one would never be reviewed.
-    """
-    with locked(installation.engine, f"register run {run_id}", wait=True):
-        return registry.register(run_id, tags)
 
 
 def _alert(installation: Installation, review: Review, report: str, champion: Champion | None) -> None:
@@ -161,22 +107,3 @@ def _status(review: Review, champion: Champion | None, mode: str) -> str:
     if not review["passed"]:
         return ReviewOutcome.REFUSED.status
     return (ReviewOutcome.SWITCHED_OFF if mode == "never" else ReviewOutcome.WAITING).status
-
-
-def _choose(
-    champion_run: str | None,
-    renewing: bool,
-    evaluations: dict[str, Evaluation],
-    kinds: dict[str, str],
-    version: str,
-    limits: GateThresholds,
-    promoted: Mapping[str, float] | None,
-) -> tuple[str, GateResult]:
-    """Return the best run and its verdict; on newer data an unbeaten champion is reviewed for renewal."""
-    best = best_of(evaluations)
-    users = open_dataset(version).users
-    traits, dropped = demographics(users, evaluations[best].per_user[USER_KEY]), dropped_traits(users)
-    gate = judge(best, champion_run, evaluations, kinds, traits, limits, promoted, dropped)
-    if champion_run and renewing and not gate.passed:
-        return champion_run, judge(champion_run, champion_run, evaluations, kinds, traits, limits, promoted, dropped)
-    return best, gate

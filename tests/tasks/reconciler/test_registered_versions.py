@@ -55,7 +55,7 @@ from tasks.promotion.verified_evaluations import (
 )
 from tasks.reconciler.check_registered_versions import ALTERED, INTEGRITY, Checks, check_registered_versions
 from tasks.reconciler.mlflow_requests import apply_moved_alias
-from tasks.review.review_models import _register
+from tasks.review.register_version import register_version
 from tests.conftest import fresh_database
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.recording_server import RecordingServer
@@ -251,10 +251,10 @@ def test_a_model_that_was_altered_between_training_and_review_is_refused_at_the_
     shop: Shop, tmp_path: Path, attack: str
 ) -> None:
     bundle = TrainedBundle(shop.run_id, "a key", "own_frequency", "v1", shop.digest, "figures")
-    assert _register(shop.here, shop.registry, bundle, {}) == shop.number
+    assert register_version(shop.here, shop.registry, bundle, {}) == shop.number
     ATTACKS[attack](shop, tmp_path / "sentinel")
     with pytest.raises(BundleRefusedError):
-        _register(shop.here, shop.registry, bundle, {})
+        register_version(shop.here, shop.registry, bundle, {})
 
 
 def test_figures_that_were_altered_between_training_and_review_are_not_read(shop: Shop, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from models.evaluation.offline import Evaluation
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from tasks.datasets.load_dataset import open_dataset
 from tasks.promotion.champion import current_champion
-from tasks.review.review_models import _status, best_of, judge
+from tasks.review.choose_candidate import best_of, judge_candidate
+from tasks.review.review_models import _status
 from tasks.training.train_model import _store_model, run_key, settings_of
 from tasks.tuning.best_settings import find_search_result
 
@@ -51,7 +52,7 @@ def names(gate: Any) -> list[str]:
 
 
 def test_the_best_is_set_against_every_baseline_but_itself_and_against_the_champion() -> None:
-    gate = judge("own", "fm", MEASURED, KINDS)
+    gate = judge_candidate("own", "fm", MEASURED, KINDS)
     assert "not worse than most_popular" in names(gate)
     assert "not worse than own_frequency" not in names(gate)
     assert "better than the champion" in names(gate)
@@ -60,7 +61,7 @@ def test_the_best_is_set_against_every_baseline_but_itself_and_against_the_champ
 
 def test_a_champion_that_is_learned_again_is_not_set_against_itself() -> None:
     without_best_sellers = {run: MEASURED[run] for run in ("own", "fm")}
-    gate = judge("own", "own", without_best_sellers, KINDS)
+    gate = judge_candidate("own", "own", without_best_sellers, KINDS)
     assert gate.passed
     assert "better than the champion" not in names(gate)
     assert names(gate)[-1] == "renews the champion"
@@ -69,10 +70,12 @@ def test_a_champion_that_is_learned_again_is_not_set_against_itself() -> None:
 def test_a_renewal_is_held_against_the_exposure_of_the_promotion() -> None:
     without_best_sellers = {run: MEASURED[run] for run in ("own", "fm")}
     promoted = MEASURED["own"].summary
-    assert judge("own", "own", without_best_sellers, KINDS, promoted=promoted).passed
-    gate = judge("own", "own", without_best_sellers, KINDS, promoted=promoted | {"gini_at_10": 0.8})
+    assert judge_candidate("own", "own", without_best_sellers, KINDS, promoted=promoted).passed
+    gate = judge_candidate("own", "own", without_best_sellers, KINDS, promoted=promoted | {"gini_at_10": 0.8})
     assert [check.name for check in gate.checks if check.refused] == ["shows items evenly"]
-    assert judge("own", "own", without_best_sellers, KINDS, promoted={}).passed  # promoted before figures were stored
+    assert judge_candidate(
+        "own", "own", without_best_sellers, KINDS, promoted={}
+    ).passed  # promoted before figures were stored
 
 
 def test_a_review_of_a_version_that_was_approved_says_what_became_of_it() -> None:
