@@ -7,6 +7,7 @@ from threading import Thread
 from typing import Any, Self
 
 from infra.installation import Installation
+from models.primitives.json_types import JsonObject
 
 
 class RecordingServer(ThreadingHTTPServer):
@@ -33,7 +34,7 @@ class RecordingServer(ThreadingHTTPServer):
         """Return status and body; by default an empty response."""
         return 204, None
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[JsonObject]:
         """Return the events that were emitted to Prefect."""
         return [event for path, payload in self.received if path.endswith("/events") for event in payload]
 
@@ -45,7 +46,7 @@ class Prefect(RecordingServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runs: list[dict[str, Any]] = []
+        self.runs: list[JsonObject] = []
 
     def response(self, path: str, payload: Any) -> Any:
         """Return the body for a path, or None if nothing is there."""

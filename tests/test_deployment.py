@@ -19,11 +19,12 @@ from infra.configuration.settings import Settings
 from infra.database import engine
 from infra.services.database_access import grants, logins, role_rights
 from infra.services.embedded_postgres import EmbeddedPostgres
+from models.primitives.json_types import JsonObject
 
 ROOT = Path(__file__).parent.parent
 CONTAINERS = ROOT / "infra" / "deploy" / "containers"
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+COMPOSE: JsonObject = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, JsonObject] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if name != "postgres"}
 DOCKERFILE = (ROOT / "infra" / "deploy" / "Dockerfile").read_text()
 REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
@@ -33,7 +34,7 @@ ROOMS = ("flows", "serving", "tasks", "expectations", "infra", "models")
 POOL = "tailorbird"
 
 
-def tokens(service: dict[str, Any]) -> list[str]:
+def tokens(service: JsonObject) -> list[str]:
     return [str(word) for word in [*service.get("entrypoint", []), *service["command"]]]
 
 
@@ -65,7 +66,7 @@ def mlflow_names() -> set[str]:
     return {str(name) for name in known | options if name}
 
 
-def deployments() -> list[dict[str, Any]]:
+def deployments() -> list[JsonObject]:
     return list(yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"])
 
 

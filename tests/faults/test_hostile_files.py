@@ -17,6 +17,7 @@ from expectations import events as promises
 from infra.database.schema.schema import LEDGER, ingest_batches, ingest_updates, quarantine
 from infra.installation import Installation
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tests.examples import FEW, spread
@@ -47,10 +48,10 @@ event_types = { look = "view", buy = "purchase" }
 NUMBERS = count(1)
 
 
-def check(installation: Installation, ingest: Any, mapping: Path, file: Path) -> dict[str, Any] | None:
+def check(installation: Installation, ingest: Any, mapping: Path, file: Path) -> JsonObject | None:
     """The line in the ledger, held against the lake and the quarantine; None for a file that was refused."""
     try:
-        entry: dict[str, Any] | None = ingest.fn(str(mapping), str(file))
+        entry: JsonObject | None = ingest.fn(str(mapping), str(file))
     except TailorbirdError:
         entry = None
     tables = [
@@ -224,7 +225,7 @@ def test_any_parquet_file(
         assert entry["read"] == len(lines)
 
 
-def call(number: int) -> dict[str, Any]:
+def call(number: int) -> JsonObject:
     properties = {"product_id": f"p{number % 3}", "name": "Cup", "price": 2.5, "quantity": 1}
     message = {"type": "track", "event": "Product Viewed", "messageId": f"m{number}", "userId": f"u{number % 3}"}
     return message | {"timestamp": f"2024-06-01T10:00:{number:02}Z", "properties": properties}

@@ -27,6 +27,7 @@ from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from infra.locks import advisory_locks
 from infra.outages import explain
+from models.primitives.json_types import JsonObject
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import line_reader
@@ -35,17 +36,17 @@ AGREED = {"consent": {"categoryPreferences": {"Personalization": True, "Advertis
 CALLS_IN_CHUNK = 4
 
 
-def call(number: int, day: int, **fields: Any) -> dict[str, Any]:
+def call(number: int, day: int, **fields: Any) -> JsonObject:
     envelope = {"type": "track", "messageId": f"m{number:03}", "userId": f"user{number % 3}", "context": AGREED}
     return envelope | {"timestamp": f"2024-06-{day:02}T10:{number % 60:02}:00Z"} | fields
 
 
-def viewed(number: int, day: int = 1, product: str = "cup", name: str = "Cup", **fields: Any) -> dict[str, Any]:
+def viewed(number: int, day: int = 1, product: str = "cup", name: str = "Cup", **fields: Any) -> JsonObject:
     properties = {"product_id": product, "name": name, "price": 3.5, "quantity": fields.pop("quantity", 1)}
     return call(number, day, event="Product Viewed", properties=properties, **fields)
 
 
-def half_bad(many: int) -> list[dict[str, Any]]:
+def half_bad(many: int) -> list[JsonObject]:
     return [viewed(n, quantity=-1 if n % 2 else 1) for n in range(many)]
 
 
@@ -54,7 +55,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]
     """Writes a file that is read in chunks of four calls."""
     monkeypatch.setattr(line_reader, "CHUNK_BYTES", 400 * CALLS_IN_CHUNK)
 
-    def written(name: str, *calls: dict[str, Any]) -> str:
+    def written(name: str, *calls: JsonObject) -> str:
         path = tmp_path / f"{name}.jsonl"
         path.write_bytes(b"".join(json.dumps(message).encode().ljust(399) + b"\n" for message in calls))
         return str(path)
@@ -68,7 +69,7 @@ def lake(installation: Installation) -> list[tuple[str, str]]:
     return sorted(zip(rows["event_id"].to_pylist(), rows["batch_id"].to_pylist(), strict=True))
 
 
-def rows(installation: Installation, table: Any) -> list[dict[str, Any]]:
+def rows(installation: Installation, table: Any) -> list[JsonObject]:
     with installation.engine.connect() as connection:
         return [dict(row) for row in connection.execute(select(table)).mappings()]
 

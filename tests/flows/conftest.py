@@ -26,6 +26,7 @@ from infra.installation import Installation, current
 from infra.registry.client import MODEL_PATH, NAME, Registry
 from infra.services import endpoints, state_file
 from models.gate.results import Check, GateResult, outcome
+from models.primitives.json_types import JsonObject
 from tasks.datasets.load_dataset import newest_version, open_dataset
 from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.champion import current_champion, sync_aliases
@@ -212,14 +213,14 @@ class Desk:
         annotate_version(self.registry, review)
         return waiting
 
-    def champion(self) -> dict[str, Any]:
+    def champion(self) -> JsonObject:
         """Return the current champion."""
         with self.installation.engine.connect() as connection:
             holder = current_champion(connection)
         assert holder is not None
         return holder
 
-    def review(self, version: int) -> dict[str, Any]:
+    def review(self, version: int) -> JsonObject:
         """Return the review of a version as it stands."""
         return review_of(self.installation, version)
 

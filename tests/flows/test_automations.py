@@ -15,6 +15,7 @@ from infra.prefect_api import deployments, events, flow_runs
 from infra.prefect_api.client import login_headers
 from infra.services.endpoints import Endpoints, endpoints
 from infra.services.http_client import request_json
+from models.primitives.json_types import JsonObject
 from tests.recording_server import RecordingServer
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def prefect(services: Endpoints, method: str, path: str, body: Any = None) -> An
     return request_json(method, services.prefect_api_url + path, login_headers(services.environment), body)
 
 
-def automations(services: Endpoints) -> dict[str, dict[str, Any]]:
+def automations(services: Endpoints) -> dict[str, JsonObject]:
     """Return our automations by slug; each must exist once."""
     rows = [row for row in prefect(services, "POST", "/automations/filter", {"limit": 200}) if row["tags"]]
     by_slug = {tag.removeprefix(OURS): row for row in rows for tag in row["tags"] if tag.startswith(OURS)}

@@ -2,17 +2,18 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from prefect.utilities.callables import parameter_schema
 
+from models.primitives.json_types import JsonObject
+
 _ROOT = Path(__file__).parents[2]
 NAMES = [entry["name"] for entry in yaml.safe_load((_ROOT / "prefect.yaml").read_text())["deployments"]]
 
 
-def form_of(name: str) -> dict[str, Any]:
+def form_of(name: str) -> JsonObject:
     """Return the form of a deployment: its fields, and which are required."""
     return parameter_schema(getattr(import_module(f"flows.{name}"), name)).model_dump()
 

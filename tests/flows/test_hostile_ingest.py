@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -12,6 +12,7 @@ from playwright.sync_api import sync_playwright
 from infra.configuration.settings import Settings
 from infra.services import endpoints
 from infra.services.http_client import basic_auth, request_json
+from models.primitives.json_types import JsonObject
 from tests.flows.test_demo import dumps, readable
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def test_prefect_shows_the_name_of_a_file_as_text(shop: Shop, tmp_path: Path, ma
     assert "\x1b[2J" not in printed
     services = endpoints.endpoints(Settings(var=shop.var))
     headers = {"Authorization": basic_auth(str(services.prefect_login))}
-    query: dict[str, Any] = {"artifacts": {"key": {"any_": ["ledger"]}}, "sort": "CREATED_DESC", "limit": 1}
+    query: JsonObject = {"artifacts": {"key": {"any_": ["ledger"]}}, "sort": "CREATED_DESC", "limit": 1}
     [artifact] = request_json("POST", f"{services.prefect_api_url}/artifacts/filter", headers, query)
     requests: list[str] = []
     browser_page.on("request", lambda request: requests.append(request.url))

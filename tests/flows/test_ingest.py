@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from models.primitives.json_types import JsonObject
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -93,9 +95,7 @@ def test_a_part_without_a_file_is_skipped_and_that_is_said(shop: Shop, tmp_path:
 def test_a_schedule_keeps_what_was_asked_for(shop: Shop, export: Path) -> None:
     arguments = ("--consent", "opt-out", "--from", "2024-01-01", "--cron", "0 3 * * *", "--zone", "Europe/Berlin")
     shop.run("ingest", "Web Shop", str(export), "--mapping", "segment", *arguments)
-    scheduled: list[dict[str, Any]] = [
-        row for row in shop.json("schedules", "list") if row["slug"] == "ingest-web-shop"
-    ]
+    scheduled: list[JsonObject] = [row for row in shop.json("schedules", "list") if row["slug"] == "ingest-web-shop"]
     assert [(row["deployment"], row["cron"], row["zone"]) for row in scheduled] == [
         ("ingest", "0 3 * * *", "Europe/Berlin")
     ]

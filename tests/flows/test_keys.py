@@ -1,12 +1,12 @@
 import json
-from typing import Any
 
 from infra.installation import Installation
 from infra.keys.credentials import FOLDER
+from models.primitives.json_types import JsonObject
 from tests.fuzz.commands import run
 
 
-def keys(*arguments: str) -> list[dict[str, Any]]:
+def keys(*arguments: str) -> list[JsonObject]:
     ended = run("keys", *arguments, "--json")
     assert ended.code == 0, ended.err
     return [row for row in json.loads(ended.out) if row["kind"] == "signing-key"]

@@ -18,6 +18,7 @@ import pytest
 
 from infra.configuration.settings import Settings
 from infra.services.endpoints import endpoints
+from models.primitives.json_types import JsonObject
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -71,7 +72,7 @@ def _await(process: subprocess.Popen[bytes], address: str) -> str:
     raise AssertionError("MLflow does not serve the champion; see what it has printed.")
 
 
-def request_lists(address: str, *rows: dict[str, Any], code: int = 200) -> Any:
+def request_lists(address: str, *rows: JsonObject, code: int = 200) -> Any:
     """Return the server's response to a request with these rows."""
     body = json.dumps({"dataframe_records": rows}).encode()
     request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})  # noqa: S310

@@ -21,6 +21,7 @@ from infra.prefect_api.client import login_headers
 from infra.registry.client import NAME, Registry
 from infra.services.endpoints import Endpoints, endpoints
 from infra.services.http_client import request_json
+from models.primitives.json_types import JsonObject
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -88,11 +89,11 @@ def prices(rows: pa.Table) -> dict[int, float]:
     return dict(zip(means["product_id"].to_pylist(), means["price_mean"].to_pylist(), strict=True))
 
 
-def until_over(shop: Shop, request: int, seconds: float = 240) -> dict[str, Any]:
+def until_over(shop: Shop, request: int, seconds: float = 240) -> JsonObject:
     deadline = time.monotonic() + seconds
     while True:
         [[row]] = shop.sql(f"SELECT to_json(r) FROM retrain_requests r WHERE request_id = {request}")
-        request: dict[str, Any] = json.loads(row)
+        request: JsonObject = json.loads(row)
         if request["status"] in ("done", "failed"):
             return request
         assert time.monotonic() < deadline, request
@@ -100,7 +101,7 @@ def until_over(shop: Shop, request: int, seconds: float = 240) -> dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def retrained(base: Shop, cut: Callable[[Path, int, int], Path]) -> dict[str, Any]:
+def retrained(base: Shop, cut: Callable[[Path, int, int], Path]) -> JsonObject:
     """Ingest drifted weeks, run the monitor, and wait for the retraining that it requests."""
     rows = pq.read_table(cut(base.data.parent / "whole", 1, 120) / "transactions.parquet")
     base.run("ingest", "complete_journey", str(drifted(base, rows, 3)))
@@ -110,7 +111,7 @@ def retrained(base: Shop, cut: Callable[[Path, int, int], Path]) -> dict[str, An
     return {"seen": seen, "request": until_over(base, newest["request_id"])}
 
 
-def test_drifted_weeks_lead_to_a_new_champion_by_themselves(base: Shop, retrained: dict[str, Any]) -> None:
+def test_drifted_weeks_lead_to_a_new_champion_by_themselves(base: Shop, retrained: JsonObject) -> None:
     seen, request = retrained["seen"], retrained["request"]
     assert (seen["usual"]["window_days"], seen["usual"]["reference_to"][:10]) == (7, f"{CUT:%Y-%m-%d}")
     assert [window["verdict"] for window in seen["windows"]] == ["drifted"] * 3
@@ -140,7 +141,7 @@ def signed_in(base: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("signed_in")
 def test_each_window_can_be_read_of_in_mlflow_in_prefect_and_by_sql(
-    base: Shop, retrained: dict[str, Any], tmp_path: Path
+    base: Shop, retrained: JsonObject, tmp_path: Path
 ) -> None:
     for window in retrained["seen"]["windows"]:
         run_id = window["page"].split("/runs/")[1].split("/")[0]
@@ -153,7 +154,7 @@ def test_each_window_can_be_read_of_in_mlflow_in_prefect_and_by_sql(
 
 
 def test_the_next_look_finds_nothing_new_and_the_new_champion_has_its_own_usual(
-    base: Shop, retrained: dict[str, Any]
+    base: Shop, retrained: JsonObject
 ) -> None:
     before = retrained["seen"]
     again = json.loads(base.run("monitor", "--json", **SETTINGS))
@@ -163,7 +164,7 @@ def test_the_next_look_finds_nothing_new_and_the_new_champion_has_its_own_usual(
     assert base.sql("SELECT count(*) FROM retrain_requests") == [["1"]]
 
 
-def test_a_feed_in_another_unit_blocks_and_alerts_and_retrains_nothing(base: Shop, retrained: dict[str, Any]) -> None:
+def test_a_feed_in_another_unit_blocks_and_alerts_and_retrains_nothing(base: Shop, retrained: JsonObject) -> None:
     assert retrained["request"]["outcome"] == "promoted"
     rows = pq.read_table(base.data.parent / "whole" / "transactions.parquet")
     at, begin = rows["transaction_timestamp"], CUT + 3 * WEEK
@@ -205,7 +206,7 @@ placement = "placement"
 
 @pytest.mark.usefixtures("signed_in")
 def test_a_click_on_what_was_served_is_a_positive_of_the_next_data_set_and_a_model_learns_from_it(
-    base: Shop, retrained: dict[str, Any], tmp_path: Path
+    base: Shop, retrained: JsonObject, tmp_path: Path
 ) -> None:
     assert retrained["request"]["status"] == "done"
     [[user, item, rank, shown]] = base.sql(

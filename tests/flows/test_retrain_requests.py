@@ -18,6 +18,7 @@ from infra.prefect_api import events
 from infra.prefect_api.client import login_headers
 from infra.services import prefect_pages, state_file
 from infra.services.http_client import request_json as call
+from models.primitives.json_types import JsonObject
 from tasks.monitoring.retraining.requests import Request, get_request, request_retraining
 
 if TYPE_CHECKING:
@@ -87,11 +88,11 @@ def done(installation: Installation, request_id: int, seconds: float = 60) -> Re
     return until(installation, request_id, lambda request: request.status == "done", seconds)
 
 
-def run_of(installation: Installation, run_id: str | None) -> dict[str, Any]:
+def run_of(installation: Installation, run_id: str | None) -> JsonObject:
     return dict(prefect(installation, "GET", f"/flow_runs/{run_id}"))
 
 
-def table_of(installation: Installation, run_id: str) -> dict[str, Any]:
+def table_of(installation: Installation, run_id: str) -> JsonObject:
     chosen = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": ["retraining"]}}}
     [request] = prefect(installation, "POST", "/artifacts/filter", chosen)
     return dict(request)

@@ -9,7 +9,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from mlflow import MlflowClient
@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from infra.registry.client import NAME
 from infra.registry.webhook_listener import listen
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 from tasks.promotion.champion import CHAMPION, sync_aliases
 from tasks.promotion.promote import restore
 from tasks.promotion.review_requests import Decision
@@ -55,7 +56,7 @@ def request_again(desk: Desk, *versions: int) -> None:
         desk.ask(version)
 
 
-def settled(desk: Desk) -> dict[str, Any]:
+def settled(desk: Desk) -> JsonObject:
     """Return the champion; the alias must agree."""
     champion = desk.champion()
     assert desk.registry.aliases()[CHAMPION] == champion["model_version"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from mlflow import MlflowClient
@@ -14,6 +14,7 @@ from infra.database.schema.training_schema import trained_bundles
 from infra.services import endpoints
 from infra.services.http_client import basic_auth, request_json
 from models.evaluation.metrics.mlflow_names import mlflow_name
+from models.primitives.json_types import JsonObject
 from tasks.review.compared_models import announce_compared
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ FILES = {"per_user.parquet", "summary.json", "reranked.json", "tables.csv", "fea
 
 
 @pytest.fixture(scope="module")
-def trained(stocked: Shop) -> dict[str, Any]:
+def trained(stocked: Shop) -> JsonObject:
     options = [part for kind in MODELS for part in ("--model", kind)]
-    result: dict[str, Any] = stocked.json("train", *options)
+    result: JsonObject = stocked.json("train", *options)
     return result
 
 
@@ -45,14 +46,14 @@ def client(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     return MlflowClient(services.mlflow_tracking_uri)
 
 
-def test_a_run_keeps_tables_and_plots_that_people_can_look_at(trained: dict[str, Any], client: MlflowClient) -> None:
+def test_a_run_keeps_tables_and_plots_that_people_can_look_at(trained: JsonObject, client: MlflowClient) -> None:
     run_id = trained["runs"][MODELS.index("logistic_regression")]
     stored = {file.path.removeprefix("evaluation/"): file for file in client.list_artifacts(run_id, "evaluation")}
     assert set(stored) - {CURVE} == FILES | {f"{plot}.png" for plot in PLOTS}
     assert all(file.file_size > 0 for file in stored.values())
 
 
-def test_a_run_keeps_figures_with_their_intervals(trained: dict[str, Any], client: MlflowClient) -> None:
+def test_a_run_keeps_figures_with_their_intervals(trained: JsonObject, client: MlflowClient) -> None:
     run_id = trained["runs"][MODELS.index("logistic_regression")]
     figures = client.get_run(run_id).data.metrics
     for name in ("ndcg_at_10", "new_map_at_10", "roc_auc", "pairs_pr_auc", "pairs_brier", "gini_at_10", "overfit_gap"):
@@ -61,7 +62,7 @@ def test_a_run_keeps_figures_with_their_intervals(trained: dict[str, Any], clien
 
 
 def test_a_run_leads_to_the_prefect_run_that_made_it_and_to_the_docs_of_its_data(
-    trained: dict[str, Any], client: MlflowClient, stocked: Shop
+    trained: JsonObject, client: MlflowClient, stocked: Shop
 ) -> None:
     services = endpoints.endpoints(Settings(var=stocked.var))
     tags = client.get_run(trained["runs"][MODELS.index("logistic_regression")]).data.tags
@@ -73,7 +74,7 @@ def test_a_run_leads_to_the_prefect_run_that_made_it_and_to_the_docs_of_its_data
     assert all(f"({tags[name]})" in tags["mlflow.note.content"] for name in ("prefect_run", "data_docs"))
 
 
-def test_the_prefect_run_leads_to_the_runs_in_mlflow(trained: dict[str, Any], stocked: Shop) -> None:
+def test_the_prefect_run_leads_to_the_runs_in_mlflow(trained: JsonObject, stocked: Shop) -> None:
     services = endpoints.endpoints(Settings(var=stocked.var))
     login = {"Authorization": basic_auth(str(services.prefect_login))}
     query = {"artifacts": {"key": {"like_": "training-run-%"}}}
@@ -83,14 +84,14 @@ def test_the_prefect_run_leads_to_the_runs_in_mlflow(trained: dict[str, Any], st
         assert f"/runs/{run_id})" in shown[f"training-run-{kind.replace('_', '-')}"]
 
 
-def test_a_fast_model_has_a_learning_curve(trained: dict[str, Any], client: MlflowClient) -> None:
+def test_a_fast_model_has_a_learning_curve(trained: JsonObject, client: MlflowClient) -> None:
     run_id = trained["runs"][MODELS.index("own_frequency")]
     assert f"evaluation/{CURVE}" in [file.path for file in client.list_artifacts(run_id, "evaluation")]
     points = client.get_metric_history(run_id, mlflow_name("learning_curve_ndcg_at_10"))
     assert len({point.step for point in points}) >= 2
 
 
-def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: dict[str, Any]) -> None:
+def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: JsonObject) -> None:
     rows = trained["ladder"]
     assert [row["model"] for row in rows] == list(MODELS)
     assert "gain" not in rows[0]
@@ -99,7 +100,7 @@ def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: dict[str, 
         assert row["gain_low"] <= row["gain"] <= row["gain_high"]
 
 
-def test_the_terminal_shows_both_ladders(trained: dict[str, Any], stocked: Shop) -> None:
+def test_the_terminal_shows_both_ladders(trained: JsonObject, stocked: Shop) -> None:
     output = stocked.run("train", "--model", "most_popular", "--model", "own_frequency")
     assert "All items: each model against the best above it" in output
     assert "Items new to the user: each model against the best above it" in output
@@ -108,7 +109,7 @@ def test_the_terminal_shows_both_ladders(trained: dict[str, Any], stocked: Shop)
 
 
 @pytest.mark.usefixtures("live")
-def test_a_review_names_models_that_are_trained_already_now_and_left_out(trained: dict[str, Any]) -> None:
+def test_a_review_names_models_that_are_trained_already_now_and_left_out(trained: JsonObject) -> None:
     sentences, untrained = announce_compared(trained["dataset_version"], ["most_popular", "content_based"])
     assert f"Compared on {trained['dataset_version']}: most_popular (trained already); content_based (trained now)" in (
         sentences
@@ -137,7 +138,7 @@ def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, clie
 
 
 def test_a_run_that_training_did_not_record_is_trained_again(
-    trained: dict[str, Any], stocked: Shop, live: Installation
+    trained: JsonObject, stocked: Shop, live: Installation
 ) -> None:
     first = trained["runs"][MODELS.index("most_popular")]
     assert stocked.json("train", "--model", "most_popular")["runs"] == [first]

@@ -17,6 +17,7 @@ from models.ingest.tabular import config as tables
 from models.ingest.tabular import transform
 from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.ingest.tabular.duplicate_rows import chosen
+from models.primitives.json_types import JsonObject
 from tasks.sources.mapping_files import SHIPPED, read
 from tests.examples import spread
 
@@ -56,7 +57,7 @@ VALUES = st.recursive(
     ),
     max_leaves=5,
 )
-SOUND: dict[str, Any] = {
+SOUND: JsonObject = {
     "consent": "given",
     "consent_note": "a test",
     "events": {
@@ -74,7 +75,7 @@ ROWS = pa.table({name: pa.array(["1", "x", None], pa.string()) for name in ("a",
 
 
 @st.composite
-def contents(draw: st.DrawFn) -> dict[str, Any]:
+def contents(draw: st.DrawFn) -> JsonObject:
     """Draw a valid mapping with some keys changed, or arbitrary content."""
     if not draw(st.integers(0, 9)):
         return draw(st.dictionaries(names(Mapping), VALUES, max_size=4))
@@ -87,7 +88,7 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
     return content
 
 
-def tried(content: dict[str, Any]) -> None:
+def tried(content: JsonObject) -> None:
     """Read a mapping and a table by it; a mistake must be an error for users."""
     with suppress(TailorbirdError):
         if content.get("kind") == "segment":
@@ -144,12 +145,12 @@ def test_every_key_is_read_or_refused_whatever_it_holds(part: str, name: str) ->
 
 
 @given(contents())
-def test_any_mapping_of_tables_is_read_or_refused(content: dict[str, Any]) -> None:
+def test_any_mapping_of_tables_is_read_or_refused(content: JsonObject) -> None:
     tried(content)
 
 
 @given(st.dictionaries(names(config.SegmentMapping), VALUES, max_size=5))
-def test_any_mapping_of_an_export_is_read_or_refused(content: dict[str, Any]) -> None:
+def test_any_mapping_of_an_export_is_read_or_refused(content: JsonObject) -> None:
     tried({"kind": "segment", **content})
 
 

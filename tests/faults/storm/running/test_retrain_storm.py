@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -21,6 +21,7 @@ from infra.locks.advisory_locks import is_locked
 from infra.registry.client import NAME
 from infra.services import state_file
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 from tasks.datasets.load_dataset import newest_version
 from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.review_requests import open_reviews
@@ -48,13 +49,13 @@ def impatient(stocked: Shop) -> Iterator[Shop]:
     stocked.run("up")
 
 
-def requests(desk: Desk) -> list[dict[str, Any]]:
+def requests(desk: Desk) -> list[JsonObject]:
     with desk.installation.engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM retrain_requests ORDER BY request_id")).mappings()
         return [dict(row) for row in rows]
 
 
-def still_open(desk: Desk) -> list[dict[str, Any]]:
+def still_open(desk: Desk) -> list[JsonObject]:
     return [row for row in requests(desk) if row["status"] in ("requested", "running")]
 
 
@@ -131,7 +132,7 @@ class Retraining:
     def kill_successor(self) -> None:
         """Kill the run that the reconciler starts, too."""
 
-        def begun() -> dict[str, Any] | None:
+        def begun() -> JsonObject | None:
             [request] = still_open(self.desk) or [None]
             return request if request is None or (request["fence"] > 1 and request["status"] == "running") else None
 

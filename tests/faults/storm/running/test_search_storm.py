@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 import psutil
@@ -22,6 +22,7 @@ from infra.database.schema.schema import search_results
 from infra.installation import Installation
 from infra.locks.advisory_locks import is_locked
 from infra.registry.client import NAME, RUN_KEY
+from models.primitives.json_types import JsonObject
 from tasks.tuning.study import INTERRUPTED, _storage
 from tasks.tuning.trials import trial_settings
 from tests.faults.storm.running.searching import STEPS
@@ -92,7 +93,7 @@ class Searching:
             self.storm.wait(1.0)
             self.storm.kill(command, NO_SETTINGS)
 
-    def finish(self) -> dict[str, Any] | None:
+    def finish(self) -> JsonObject | None:
         """Let the search come to its end; None when nothing was left to choose from."""
         with self.start() as command:
             code, out, err = command.ended()
@@ -105,7 +106,7 @@ class Searching:
         return dict(result)
 
 
-def check(live: Installation, result: dict[str, Any], many: int = TRIALS) -> None:
+def check(live: Installation, result: JsonObject, many: int = TRIALS) -> None:
     """Every setting counts once, the result is stored once, and MLflow shows no run that goes on."""
     study = optuna.load_study(study_name=result["study"], storage=_storage(live))
     trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
@@ -130,7 +131,7 @@ def trial_lock(trial: FrozenTrial) -> str:
     return f": trial {trial.number}"
 
 
-def check_runs(live: Installation, result: dict[str, Any], counted: list[FrozenTrial]) -> None:
+def check_runs(live: Installation, result: JsonObject, counted: list[FrozenTrial]) -> None:
     """One run of the search; under it one for each trial that ended well, and none that goes on.
 
     A trial whose process was killed counts as one that failed, maybe before it had a run.
