@@ -86,7 +86,7 @@ def outside(
     return RowRule(rule_id, meaning, below | above, twin, column=column)
 
 
-def not_in_set(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -> RowRule:
+def not_in_set(rule_id: str, meaning: str, column: str, allowed: Sequence[object]) -> RowRule:
     """Return the rule that a value is one of `allowed`."""
 
     def twin(**options: Any) -> Any:
@@ -96,7 +96,7 @@ def not_in_set(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) 
     return RowRule(rule_id, meaning, ~value.is_in(list(allowed)) & ~value.is_null(), twin, column=column)
 
 
-def in_set(rule_id: str, meaning: str, column: str, refused: Sequence[Any]) -> RowRule:
+def in_set(rule_id: str, meaning: str, column: str, refused: Sequence[object]) -> RowRule:
     """Return the rule that a value is none of `refused`."""
 
     def twin(**options: Any) -> Any:

@@ -20,7 +20,7 @@ from tasks.datasets.manifest import AcceptedCheck, CheckRecord, DatasetManifest
 from tasks.datasets.null_shares import null_shares
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.quality.findings import Finding
-from tasks.quality.suites import BatchExpectations, BatchRefusedError, judge
+from tasks.quality.suites import BatchExpectations, BatchRefusedError, validate_batch
 
 SAMPLE_ROWS: Final = 10_000
 Stored = dict[str, str]
@@ -93,7 +93,7 @@ def _optional(acceptance: Acceptance, limits: promises.Limited) -> frozenset[str
 
 def _failed(version: str, held: BatchExpectations, samples: pa.Table, figures: Figures) -> dict[str, Finding]:
     """Return the findings of the failed checks by their names."""
-    findings = judge(version, "dataset", held, samples, figures)
+    findings = validate_batch(version, "dataset", held, samples, figures)
     return {finding["rule_id"]: finding for finding in findings if not finding["passed"]}
 
 

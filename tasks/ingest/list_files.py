@@ -21,7 +21,7 @@ class FilesRefusedError(TailorbirdError):
     """Some files of a source were refused; the others were ingested."""
 
 
-def _is_transient(_task: Any, _run: Any, state: Any) -> bool:
+def _is_transient(_task: object, _run: object, state: Any) -> bool:
     """Return whether a retry may succeed: the store was unreachable, and no name was wrong."""
     return isinstance(state.result(raise_on_failure=False), StoreUnreachableError)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -38,7 +38,7 @@ class EventEngine:
     files: list[str]
     _refunds: Refunds | None = field(default=None, init=False)
 
-    def query(self, statement: str, **values: Any) -> duckdb.DuckDBPyRelation:
+    def query(self, statement: str, **values: object) -> duckdb.DuckDBPyRelation:
         """Return the rows that a query of the files selects."""
         return self.connection.sql(statement, params={"files": self.files} | values)
 

@@ -22,7 +22,7 @@ _LISTS, _DATASET = "lists", "dataset"
 
 
 @dataclass(frozen=True)
-class Judgement:
+class BatchValidation:
     """A batch's findings, one per rule, with the validation results that they come from."""
 
     batch_id: str
@@ -39,27 +39,29 @@ class Judgement:
         return not any(map(refuses, self.findings))
 
 
-def publish(*judgements: Judgement) -> None:
+def publish(*validations: BatchValidation) -> None:
     """Store the pages of batches, the newest last. Several may share the results of one validation.
 
     An error becomes a warning: no batch fails for want of a page.
     """
     suites = ""
-    for judgement in judgements:
+    for validation in validations:
         try:
             installation = current()
-            suites = suites or render_suites(judgement.results)
+            suites = suites or render_suites(validation.results)
             with installation.engine.connect() as connection:
                 now = database_now(connection)
-            about = About(judgement.batch_id, judgement.dataset, judgement.passed, now.isoformat())
+            about = About(validation.batch_id, validation.dataset, validation.passed, now.isoformat())
             with replace_page(installation.settings.var, about) as folder:
-                (folder / PAGE).write_text(render(judgement, about, suites), encoding="utf-8", errors="replace")
+                (folder / PAGE).write_text(render(validation, about, suites), encoding="utf-8", errors="replace")
             prune(installation.settings.var)
         except Exception as error:
-            _log().warning("No Data Docs for %s, which is ingested all the same. %s", judgement.batch_id, _cause(error))
+            _log().warning(
+                "No Data Docs for %s, which is ingested all the same. %s", validation.batch_id, _cause(error)
+            )
 
 
-def render(judgement: Judgement, about: About, suites: str = "") -> str:
+def render(validation: BatchValidation, about: About, suites: str = "") -> str:
     """Return the page as HTML; `suites` is the output of `render_suites` for its results.
 
     Great Expectations' page template loads scripts and styles from six hosts; this one loads none.
@@ -67,11 +69,11 @@ def render(judgement: Judgement, about: About, suites: str = "") -> str:
     text: str = _template(_TEMPLATE).render(
         links=_links(about.dataset),
         about=asdict(about),
-        findings=judgement.findings,
-        sample=sample_of(judgement),
-        meanings=judgement.meanings,
-        figures={name: value for name, value in judgement.figures.items() if value is not None and not isnan(value)},
-        suites=suites or render_suites(judgement.results),
+        findings=validation.findings,
+        sample=sample_of(validation),
+        meanings=validation.meanings,
+        figures={name: value for name, value in validation.figures.items() if value is not None and not isnan(value)},
+        suites=suites or render_suites(validation.results),
     )
     return text
 
@@ -99,13 +101,13 @@ def _template(name: str) -> Any:
     return DefaultJinjaPageView(custom_views_directory=str(Path(__file__).parent)).env.get_template(name)
 
 
-def sample_of(judgement: Judgement) -> str:
+def sample_of(validation: BatchValidation) -> str:
     """Return the sentence on the sample that counts of rows refer to; empty if they refer to all rows."""
-    counted = [finding["of"] for finding in judgement.findings if finding["of"] and finding["value"] is None]
-    if not counted or judgement.dataset == _LISTS:
+    counted = [finding["of"] for finding in validation.findings if finding["of"] and finding["value"] is None]
+    if not counted or validation.dataset == _LISTS:
         return ""
-    rows, read = max(counted), judgement.figures.get("rows")
-    if judgement.dataset == _DATASET:
+    rows, read = max(counted), validation.figures.get("rows")
+    if validation.dataset == _DATASET:
         return f"Counts of broken rows refer to a sample of {rows:,} rows of the tables."
     if read is None or isnan(read) or rows >= read:
         return ""
@@ -120,7 +122,7 @@ def _links(dataset: str) -> dict[str, str]:
     return links | ({"Models in MLflow (each says its data set)": models} if dataset == _DATASET else {})
 
 
-def _without_causes(info: Any) -> Any:
+def _without_causes(info: object) -> object:
     """Return Great Expectations' record of an exception without its texts, which may quote a value."""
     if not isinstance(info, Mapping):
         return info

@@ -54,7 +54,7 @@ class BatchExpectations:
     """Checks whose failure is only a warning."""
 
 
-def judge(
+def validate_batch(
     batch_id: str, dataset: str, expected: BatchExpectations, sample: pa.Table, figures: Mapping[str, float | None]
 ) -> Findings:
     """Validate a sample of the rows and the batch's figures, and publish Data Docs; returns the findings.
@@ -74,7 +74,7 @@ def judge(
         finding["warns"] = finding["rule_id"] in expected.optional
     _add_limits(findings, dataset, expected)
     meanings = {rule.id: rule.meaning for rule in expected.rules}
-    data_docs.publish(data_docs.Judgement(batch_id, dataset, findings, meanings, figures, results))
+    data_docs.publish(data_docs.BatchValidation(batch_id, dataset, findings, meanings, figures, results))
     return findings
 
 

@@ -99,7 +99,7 @@ def check_lists(
     the batch before, and between which their mean has to be.
     """
     from expectations import lists as promises
-    from tasks.quality.suites import BatchExpectations, judge, refusal
+    from tasks.quality.suites import BatchExpectations, refusal, validate_batch
 
     stored = partitions.count(connection, batch_id)
     kept, allowed = overlap
@@ -113,7 +113,7 @@ def check_lists(
         "unstored": abs(float(np.sum(rows["length"])) - stored.recommendations) + abs(rows.num_rows - stored.lists),
         promises.OVERLAP: float(kept.mean()) if len(kept) else None,
     }
-    findings = judge(
+    findings = validate_batch(
         f"{placement}-{batch_id}", "lists", BatchExpectations(promises.rules(), promises.bounds(allowed)), rows, figures
     )
     reason = refusal(findings)

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from io import BufferedWriter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+import pyarrow as pa
 from pyarrow import fs
 
 from models.errors import TailorbirdError
@@ -90,7 +92,7 @@ def _unseen(_steps: int) -> None:
     """Show no progress."""
 
 
-def _blocks(source: Any, address: str) -> Iterator[bytes]:
+def _blocks(source: pa.NativeFile, address: str) -> Iterator[bytes]:
     while True:
         with translate_store_errors(address):
             block = source.read(_BLOCK_BYTES)
@@ -99,7 +101,7 @@ def _blocks(source: Any, address: str) -> Iterator[bytes]:
         yield block
 
 
-def _write(target: Any, block: bytes, address: str) -> None:
+def _write(target: BufferedWriter, block: bytes, address: str) -> None:
     try:
         target.write(block)
     except OSError as error:
@@ -130,7 +132,7 @@ def _split(address: str) -> tuple[str, str]:
     return f"{scheme}://{bucket}", key.rstrip("/")
 
 
-def _opened(address: str) -> tuple[Any, str]:
+def _opened(address: str) -> tuple[fs.FileSystem, str]:
     """Return the store and the path in it. The key is not part of the URI, because it would have to be escaped."""
     bucket, key = _split(address)
     store, base = fs.FileSystem.from_uri(bucket + (_PATIENCE if bucket.startswith("gs:") else ""))

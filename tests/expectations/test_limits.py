@@ -47,9 +47,9 @@ def test_a_limit_may_allow_everything_or_nothing() -> None:
 @pytest.mark.parametrize(("dataset", "name"), [("events", "rowz"), ("events", "null_title"), ("users", "days")])
 def test_a_figure_that_does_not_exist_is_told_with_those_that_do(dataset: str, name: str) -> None:
     values = Limits.model_validate({dataset: {name: 1}})
-    for judge in (lambda: bounds(dataset, values), lambda: limited(dataset, events.RULES, values)):
+    for validate_batch in (lambda: bounds(dataset, values), lambda: limited(dataset, events.RULES, values)):
         with pytest.raises(MappingError, match=rf"limits.{dataset} names '{name}', .* are rows, quarantined_share"):
-            judge()
+            validate_batch()
 
 
 def test_every_rule_and_every_column_has_a_figure() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +56,7 @@ _UNSHOWN: Final = {
     "copies",
 }
 
-_EMPTY: Final[tuple[Any, ...]] = (None, {}, False)
+_EMPTY: Final[tuple[object, ...]] = (None, {}, False)
 
 
 @dataclass
@@ -110,7 +110,7 @@ def refusal(
     return f"{'; '.join(faults.values())}{allow}" if faults else None
 
 
-def judge_events(table: TableFindings, intake: Intake, chunk: EventChunk, locate: Locate) -> row_triage.TriagedEvents:
+def check_events(table: TableFindings, intake: Intake, chunk: EventChunk, locate: Locate) -> row_triage.TriagedEvents:
     """Add the findings on a chunk of events, and return its triaged rows.
 
     If every event is dropped for want of consent, broken rules and the returned rows are those with consent.
@@ -216,6 +216,6 @@ def records(
     return examples
 
 
-def _stated(row: Mapping[str, Any], empty: Sequence[Any] = _EMPTY) -> JsonObject:
+def _stated(row: Mapping[str, object], empty: Sequence[object] = _EMPTY) -> JsonObject:
     values = {name: _stated(value) if isinstance(value, dict) else value for name, value in row.items()}
     return {name: value for name, value in values.items() if value not in empty}

@@ -4,7 +4,6 @@ import csv as standard
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,7 +60,7 @@ class RawRows:
         return place
 
 
-def _shown(value: Any) -> str | None:
+def _shown(value: object) -> str | None:
     if isinstance(value, float) and value.is_integer():
         return f"{value:.0f}"
     return None if value is None else str(value)[:_LONGEST_CELL]

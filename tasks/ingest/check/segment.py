@@ -34,7 +34,7 @@ def check_calls(table: TableFindings, path: Path, mapping: SegmentMapping, conte
     intake = open_intake(mapping, context)
     chunk, read = next(read_chunks(intake, mapping, path, table.file, _BYTES))
     table.whole_file, table.rows = read >= path.stat().st_size, chunk.read
-    triaged = findings.judge_events(table, intake, chunk, lambda number, _column: {"row": number + 1})
+    triaged = findings.check_events(table, intake, chunk, lambda number, _column: {"row": number + 1})
     context.amounts.append(amounts_of(chunk.events))
     if chunk.unreadable is not None:
         table.broken += _unreadable(chunk.unreadable, chunk.read)

@@ -76,7 +76,7 @@ def _check_events(
 ) -> None:
     intake = open_intake(mapping, context)
     events = shape_chunk(intake, mapping, chunk)
-    triaged = findings.judge_events(table, intake, events, raw.locate)
+    triaged = findings.check_events(table, intake, events, raw.locate)
     part = part_of(mapping, "events")
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     users = events.users[columns.USER_ID].take(codes).to_pylist()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -18,7 +17,7 @@ class ItemChanges:
 
     def __init__(self) -> None:
         """Start without values."""
-        self._known: dict[tuple[str, str], tuple[datetime, Any]] = {}
+        self._known: dict[tuple[str, str], tuple[datetime, object]] = {}
 
     def updates(self, rows: pa.Table) -> Iterator[Update]:
         """Yield the changes in a chunk's rows (of `ParsedLines.item_changes`), one update per item."""
@@ -33,7 +32,7 @@ class ItemChanges:
         for item, changes in changes_of.items():
             yield Update(ITEM_HISTORY, item, {"changes": changes}, None)
 
-    def _is_news(self, key: tuple[str, str], moment: datetime, value: Any) -> bool:
+    def _is_news(self, key: tuple[str, str], moment: datetime, value: object) -> bool:
         """Store a value; returns whether it differs from the latest one or is dated earlier."""
         at, latest = self._known.get(key, (NEVER, None))
         if moment >= at:

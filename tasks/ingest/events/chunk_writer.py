@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -113,7 +113,7 @@ class Intake:
         keys, codes = chunk.users[columns.USER_KEY], chunk.events[row_triage.USER_CODE].to_numpy()
         refused = pc.invert(chunk.events[columns.CONSENT])
 
-        def events_of(users: Any) -> row_triage.Mask:
+        def events_of(users: pa.ChunkedArray) -> row_triage.Mask:
             """Return the events of these users; code -1 stands for no user."""
             mask: row_triage.Mask = np.append(_mask(users), False)[codes]
             return mask
@@ -296,7 +296,7 @@ def _person_updates(*users: pa.Table) -> list[Update]:
     return [Update(PERSON, key, {}, None) for key in sorted(keys)]
 
 
-def _before(events: pa.Table, moment: datetime | None, *, otherwise: bool = False) -> Any:
+def _before(events: pa.Table, moment: datetime | None, *, otherwise: bool = False) -> pa.ChunkedArray:
     """Return which events occurred before a moment; `otherwise` if either time is unknown."""
     occurred = events[columns.OCCURRED_AT]
     if moment is None:
@@ -304,7 +304,7 @@ def _before(events: pa.Table, moment: datetime | None, *, otherwise: bool = Fals
     return pc.fill_null(pc.less(occurred, pa.scalar(moment, occurred.type)), otherwise)
 
 
-def _mask(flags: Any) -> row_triage.Mask:
+def _mask(flags: pa.ChunkedArray) -> row_triage.Mask:
     mask: row_triage.Mask = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)
     return mask
 

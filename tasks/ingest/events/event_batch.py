@@ -25,7 +25,7 @@ from tasks.ingest.validation import batch_profile, row_triage
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.quality.chunk_profile import ChunkProfile
-from tasks.quality.suites import BatchExpectations, BatchRefusedError, Findings, judge, reading_notes, refusal
+from tasks.quality.suites import BatchExpectations, BatchRefusedError, Findings, reading_notes, refusal, validate_batch
 
 T = TypeVar("T")
 ChunkReader = Callable[[Intake], Iterator[tuple[EventChunk, int]]]
@@ -107,7 +107,7 @@ def close(intake: Intake, sample: pa.Table) -> None:
     with installation.engine.connect() as connection:
         profiles = ledger.chunk_profiles(connection, batch.batch_id)
     expected = expectations_of(intake)
-    findings = judge(batch.batch_id, batch.dataset, expected, sample, figures_of(intake, expected, profiles))
+    findings = validate_batch(batch.batch_id, batch.dataset, expected, sample, figures_of(intake, expected, profiles))
     unread = merge_unreadable(profile["unread"] for profile in profiles if "unread" in profile)
     reason = refusal(findings, batch_profile.rows_by_rule(profiles), unread)
     intake.confirm()

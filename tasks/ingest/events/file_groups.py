@@ -23,7 +23,7 @@ from tasks.ingest.events.chunk_writer import Intake, remove_introduced
 from tasks.ingest.events.close_group import close_group
 from tasks.ingest.events.event_batch import expectations_of, figures_of
 from tasks.ingest.events.event_chunk import EventChunk, PreparedChunk
-from tasks.ingest.events.group_validation import Candidate, judge_together
+from tasks.ingest.events.group_validation import Candidate, validate_together
 from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.undo.settle import settle
 from tasks.ingest.validation import row_triage
@@ -85,7 +85,7 @@ def _ingest(intake: Intake, files: Sequence[GroupFile]) -> int:
         return 0
     expected = expectations_of(intake)
     recorded = _record(intake, expected, files, chunks)
-    verdicts = judge_together("events", expected, [one.candidate for one in recorded])
+    verdicts = validate_together("events", expected, [one.candidate for one in recorded])
     accepted = first_refused(verdicts)
     _discard(intake, recorded[accepted:])
     if accepted:

@@ -36,7 +36,7 @@ class Candidate:
     figures: Mapping[str, float | None]
 
 
-def judge_together(dataset: str, expected: BatchExpectations, candidates: Sequence[Candidate]) -> list[Findings]:
+def validate_together(dataset: str, expected: BatchExpectations, candidates: Sequence[Candidate]) -> list[Findings]:
     """Return the findings of each batch. The newest batches before the first refused one get Data Docs.
 
     The suites validate a table with one row per batch: the shares of its sample that keep each rule, and its figures.
@@ -117,7 +117,7 @@ def _publish(
     meanings = {rule.id: rule.meaning for rule in expected.rules}
     data_docs.publish(
         *(
-            data_docs.Judgement(one.batch_id, dataset, findings, meanings, one.figures, results)
+            data_docs.BatchValidation(one.batch_id, dataset, findings, meanings, one.figures, results)
             for one, findings in list(zip(candidates, verdicts, strict=True))[:accepted][-MAX_PAGES:]
         )
     )

@@ -31,7 +31,7 @@ from tasks.ingest.undo import statements
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.row_triage import TriagedRows
 from tasks.quality.chunk_profile import ChunkProfile, Counts, with_counts
-from tasks.quality.suites import BatchExpectations, judge, reading_notes, refusal
+from tasks.quality.suites import BatchExpectations, reading_notes, refusal, validate_batch
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _store(reference: ReferenceFile, read: ReferenceRows) -> None:
         counts = read.counted(triaged.counts)
         profile = reference_profile(read, counts, bad)
         figures = dict.fromkeys(expected.bounds, 0.0) | batch_profile.figures([profile], database_now(connection))
-        findings = judge(batch.batch_id, dataset, expected, read.sample, figures)
+        findings = validate_batch(batch.batch_id, dataset, expected, read.sample, figures)
         reason = refusal(findings, profile["rules"], read.unread)
         if not reason:
             apply.lock_entities(connection)

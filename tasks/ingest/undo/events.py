@@ -16,8 +16,6 @@ from tasks.ingest.undo.repeated_events import REPEATED_COLUMNS, read_repeats
 from tasks.quality.chunk_profile import with_counts
 
 UNDO: Final = "undo"
-APPLIED: Final = "applied_at"
-"""The key of an undo's record for the time from which the batch counted."""
 _HOLDER: Final = "holder"
 _LAKE: Final = f"read_parquet({{files}}, union_by_name = true, hive_types = {{'{columns.MONTH}': VARCHAR}})"
 _MOVED: Final = pa.schema(

@@ -8,7 +8,7 @@ from expectations.rules import missing, not_in_set
 from infra.installation import Installation
 from infra.services.data_docs import PAGE, folder_name, list_pages, pages_folder
 from tasks.quality import data_docs
-from tasks.quality.suites import BatchExpectations, judge
+from tasks.quality.suites import BatchExpectations, validate_batch
 
 pytestmark = pytest.mark.usefixtures("pages")
 
@@ -27,7 +27,7 @@ def page(
     dataset: str = "events",
 ) -> str:
     rows = pa.table({"item_id": ["a", "b"], "event_type": [event_type] * 2})
-    judge(batch_id, dataset, PROMISES, rows, {"rows": 2, "quarantined_share": quarantined, "days": None})
+    validate_batch(batch_id, dataset, PROMISES, rows, {"rows": 2, "quarantined_share": quarantined, "days": None})
     return (pages_folder(installation.settings.var) / folder_name(batch_id) / PAGE).read_text()
 
 
@@ -85,14 +85,16 @@ def test_a_page_that_cannot_be_written_is_a_warning_and_no_more(
     installation.settings.var.mkdir(parents=True, exist_ok=True)
     pages_folder(installation.settings.var).write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING):
-        findings = judge("b1", "events", PROMISES, pa.table({"item_id": ["a"], "event_type": ["view"]}), {"rows": 1})
+        findings = validate_batch(
+            "b1", "events", PROMISES, pa.table({"item_id": ["a"], "event_type": ["view"]}), {"rows": 1}
+        )
     assert all(finding["passed"] for finding in findings)
     assert "No Data Docs for b1, which is ingested all the same. FileExistsError" in caplog.text
 
 
 def test_a_page_says_when_counts_refer_to_a_sample(installation: Installation) -> None:
     rows = pa.table({"item_id": ["a", "b"], "event_type": ["view", "odd"]})
-    judge("part", "events", PROMISES, rows, {"rows": 12_345, "quarantined_share": 0.1})
+    validate_batch("part", "events", PROMISES, rows, {"rows": 12_345, "quarantined_share": 0.1})
     text = (pages_folder(installation.settings.var) / folder_name("part") / PAGE).read_text()
     assert "Counts of broken rows refer to a sample: 2 of the 12,345 rows that were read." in text
     assert "<td>2 (sample)</td>" in text

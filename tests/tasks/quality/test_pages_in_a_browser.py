@@ -19,7 +19,7 @@ from models.gate.thresholds import GateThresholds
 from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.drift.calibration.calibrate import Calibration
 from tasks.monitoring.drift import report_page
-from tasks.quality.suites import BatchExpectations, judge
+from tasks.quality.suites import BatchExpectations, validate_batch
 from tasks.reports import audit_page, review_page
 from tests.tasks.reports.test_audit_page import audit_data, page_of
 from tests.tasks.reports.test_review_page import CHECKS, EXAMPLE, GROUPS
@@ -148,7 +148,7 @@ def test_the_drift_report_shows_hostile_names_as_text(opened: Callable[[str], Se
 def test_data_docs_show_hostile_names_as_text(installation: Installation, opened: Callable[[str], Seen]) -> None:
     promises = BatchExpectations((not_in_set("kind_unknown", HOSTILE, "kind", ["view"]),), {"rows": (1, None)})
     rows = pa.table({"kind": [HOSTILE] * 3})
-    judge(HOSTILE, HOSTILE, promises, rows, {"rows": 3, HOSTILE: 1.0})
+    validate_batch(HOSTILE, HOSTILE, promises, rows, {"rows": 3, HOSTILE: 1.0})
     [page] = (installation.settings.var / "data_docs").glob("*/index.html")
     assert_plain(opened(page.read_text()), 4)
 
