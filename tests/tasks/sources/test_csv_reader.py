@@ -119,7 +119,7 @@ def test_all_broken_lines_are_named_at_once_as_an_editor_numbers_them(
     assert fault in str(refused.value)
 
 
-@pytest.mark.parametrize("kept", [0.5, 0.99])
+@pytest.mark.parametrize("stored", [0.5, 0.99])
 def test_a_compressed_file_that_was_cut_off_is_refused(tmp_path: Path, stored: float) -> None:
     content = gzip.compress(b"id,n\n" + b"".join(b"%d,%d\n" % (i * i, i) for i in range(9999)))
     path = written(tmp_path, content[: int(len(content) * stored)], "rows.csv.gz")

@@ -119,7 +119,7 @@ def test_the_mapping_by_cells_passes_its_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("headers", [FINNISH, GREEK, LETTERS], ids=lambda one: one[0][2])
-@pytest.mark.parametrize("kept", [1, 2])
+@pytest.mark.parametrize("stored", [1, 2])
 def test_one_other_file_is_enough_and_the_other_id_is_called_uncertain(
     headers: Headers, stored: int, tmp_path: Path
 ) -> None:

@@ -211,7 +211,7 @@ def _come_in(connection: Connection, number: int, stated: list[Update]) -> None:
     apply.apply(connection, batch.batch_id)
 
 
-@given(said=some.lists(_BATCH, min_size=2, max_size=5), data=some.data())
+@given(stated=some.lists(_BATCH, min_size=2, max_size=5), data=some.data())
 def test_whatever_is_said_in_whatever_order_ends_the_same(
     database: str, stated: list[list[Update]], data: some.DataObject
 ) -> None:

@@ -80,7 +80,7 @@ _FILE = some.lists(_CALL, min_size=1, max_size=6)
 
 
 @FEW
-@given(undone=_FILE, kept=_FILE, earlier=some.booleans())
+@given(undone=_FILE, stored=_FILE, earlier=some.booleans())
 def test_what_is_left_is_what_the_other_file_alone_brings(
     installation: Installation, tmp_path: Path, undone: Sequence[Call], stored: Sequence[Call], earlier: bool
 ) -> None:

@@ -183,7 +183,7 @@ def test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place(chunks
             first += len(chunk)
 
 
-@pytest.mark.parametrize(("size", "kept"), [(1, 1), (3, 4), (10, 10), (99, 10)])
+@pytest.mark.parametrize(("size", "stored"), [(1, 1), (3, 4), (10, 10), (99, 10)])
 def test_a_sample_is_spread_over_all_rows(size: int, stored: int) -> None:
     sample = row_triage.systematic_sample(pa.table({"n": range(10)}), size)["n"].to_pylist()
     assert (len(sample), sample[0]) == (stored, 0)
