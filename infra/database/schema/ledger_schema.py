@@ -20,7 +20,7 @@ from infra.database.schema.schema import moment
 
 PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
 UNDOING, UNDONE = "undoing", "undone"
-"""A batch that counts no more and is being removed, and one of which nothing is left."""
+"""A batch that no longer counts and is being removed, and a batch that is removed."""
 
 ingest_applications = Table(
     "ingest_applications",
@@ -30,8 +30,8 @@ ingest_applications = Table(
     Column("repeats", BigInteger),
     moment("applied_at", now=True),
     Index("ix_ingest_applications_batch_id", "batch_id"),
-    comment="Each time the statements of a batch were applied, in order. `repeats` is an earlier application with the "
-    "same statements; one with 0 holds the values from before statements were kept.",
+    comment="Each time that the statements of a batch were applied, in order. `repeats` is an earlier application "
+    "with the same statements; one with 0 holds the values from before statements were kept.",
 )
 
 ingest_statements = Table(
@@ -54,8 +54,8 @@ ingest_repeats = Table(
     Column("batch_id", ForeignKey("ingest_batches.batch_id"), primary_key=True),
     Column("chunk", Integer, primary_key=True),
     Column("events", LargeBinary, nullable=False),
-    comment="Events of a batch that the lake held already, as compressed Arrow: they are its own once the batch that "
-    "brought them is undone.",
+    comment="Events of a batch that the lake held already, as compressed Arrow. They become the batch's own if the "
+    "batch that brought them is undone.",
 )
 
 quarantine_repeats = Table(
@@ -66,7 +66,7 @@ quarantine_repeats = Table(
     Column("chunk", Integer, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Index("ix_quarantine_repeats_content", "content"),
-    comment="Rows that broke a rule while an equal row waited already.",
+    comment="Rows that broke a rule while an equal row was waiting already.",
 )
 
 audit_log = Table(
@@ -79,7 +79,7 @@ audit_log = Table(
     Column("reason", Text, nullable=False),
     Column("detail", JSONB, nullable=False, server_default="{}"),
     moment("at", now=True),
-    comment="What people changed in the ledger and in quarantine, and why.",
+    comment="Changes that people made to the ledger and the quarantine, with their reasons.",
 )
 UNDO_CHANGES: Final = ("events_removed", "items_removed", "items_changed", "users_removed", "users_changed")
-"""Counts in the `detail` of an undo: if all are 0, what was made from the batch is as it would be without it."""
+"""Counts in the `detail` of an undo. If all are 0, lists and models are the same as without the batch."""

@@ -37,8 +37,8 @@ drift_calibrations = Table(
     Column("made_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
     moment("calibrated_at", now=True),
-    comment="What is usual, by champion: the newest row of a promotion counts. Somebody may say that what is seen now "
-    "is usual from now on.",
+    comment="Reference figures of each champion; the newest row of a promotion counts. A person can declare the "
+    "current behaviour usual.",
 )
 
 drift_reports = Table(
@@ -66,7 +66,7 @@ drift_reports = Table(
         "verdict IN ('stable', 'drifted', 'invalid_feed', 'insufficient_data')", name="ck_drift_reports_verdict"
     ),
     CheckConstraint("decision IN ('none', 'retrain', 'blocked')", name="ck_drift_reports_decision"),
-    comment="One row a window: what was seen, whether it left its band, and what was decided, with the reasons.",
+    comment="One row per window: its figures, whether they left their bands, and the decision with its reasons.",
 )
 
 retrain_requests = Table(
@@ -87,8 +87,7 @@ retrain_requests = Table(
     Column("steps", JSONB, nullable=False, server_default="{}"),
     CheckConstraint("origin IN ('drift', 'schedule', 'person')", name="ck_retrain_requests_origin"),
     CheckConstraint("status IN ('requested', 'running', 'done', 'failed')", name="ck_retrain_requests_status"),
-    comment="Retraining that was asked for: one is open at a time, and whoever works on it holds a lease and its "
-    "fence.",
+    comment="Requests to retrain. One is open at a time; its worker holds a lease and the fence.",
 )
 Index(
     "one_open_retrain_request",
@@ -105,8 +104,8 @@ publication_periods = Table(
     Column("placement", Text, nullable=False),
     Column("batch_id", BigInteger, nullable=False),
     moment("published_at", now=True),
-    comment="Every time a placement's pointer moved: what it moved to was shown until the next row of the placement. "
-    "A batch that is shown again after another one has a row for each time.",
+    comment="Each change of a placement's pointer. Its batch was shown until the next row of the placement. A batch "
+    "that is shown again later has a second row.",
 )
 Index("publication_periods_of_a_placement", publication_periods.c.placement, publication_periods.c.published_at)
 
@@ -116,7 +115,8 @@ published_lists = Table(
     Column("period_id", ForeignKey("publication_periods.period_id", ondelete="CASCADE"), primary_key=True),
     Column("subject", Text, primary_key=True),
     Column("items", ARRAY(Text), nullable=False),
-    comment="What a sample of users was shown, kept when the batch itself is dropped: accuracy as it came true.",
+    comment="The lists that a sample of users was shown, kept after the batch itself is dropped, to measure accuracy "
+    "later.",
 )
 
 audit_reports = Table(
@@ -132,6 +132,6 @@ audit_reports = Table(
     Column("page", Text),
     moment("created_at", now=True),
     CheckConstraint("status IN ('within margin', 'beyond margin', 'not judged')", name="ck_audit_reports_status"),
-    comment="One row an audit of what was served: figures by group of people, exposure, and whether a group is served "
-    "worse than everybody else. The view audit_groups has a row for each figure of each group.",
+    comment="One row per audit of served lists: figures by group of people, exposure, and whether a group is served "
+    "worse than all others. The view audit_groups has a row for each figure of each group.",
 )

@@ -37,7 +37,7 @@ metadata = MetaData(
 
 
 def moment(name: str, *, now: bool = False, comment: str | None = None) -> Column[object]:
-    """A point in time; by default none, or with `now` that of the insert."""
+    """Return a column for a point in time; its default is none, or with `now` the time of the insert."""
     default = func.now() if now else None
     return Column(name, DateTime(timezone=True), nullable=not now, server_default=default, comment=comment)
 
@@ -95,7 +95,7 @@ users = Table(
 
 
 def _history(name: str, key: str) -> Table:
-    """What the values of an item or a user were, each from when on."""
+    """Return the table with earlier values of an item or a user, each with the time since which it counts."""
     return Table(
         name,
         metadata,
@@ -118,7 +118,7 @@ aliases = Table(
     Column("user_key", Text, primary_key=True),
     moment("occurred_at"),
     Column("batch_id", Text, nullable=False),
-    comment="Which device turned out to be whose, the latest counts: data sets join what it did to the user.",
+    comment="The user of each device; the latest row counts. Data sets add a device's events to its user.",
 )
 
 suppressions = Table(
@@ -138,7 +138,7 @@ exclusions = Table(
     Column("value", Text, primary_key=True),
     moment("since", now=True),
     CheckConstraint("kind IN ('item', 'brand', 'category')", name="ck_exclusions_kind"),
-    comment="What single users are never shown: an item, a brand, or a category with all below it.",
+    comment="What single users must not be shown: an item, a brand, or a category with everything below it.",
 )
 
 
@@ -207,8 +207,8 @@ quarantine = Table(
     Index("ix_quarantine_dismissed", "subject", postgresql_where=text("outcome = 'dismissed'")),
     Index("ix_quarantine_subject", "subject", postgresql_where=text("replayed_at IS NULL")),
     comment="Rows that broke a rule. `content` identifies what a row of a source states and the rules it broke, "
-    "`subject` its event, item or user. Since `replayed_at` a row waits no more: its `outcome` is replayed, resolved "
-    "(`resolved_by` a batch) or dismissed.",
+    "`subject` its event, item or user. A row with `replayed_at` no longer waits: its `outcome` is replayed, "
+    "resolved (`resolved_by` a batch) or dismissed.",
 )
 
 datasets = Table(
@@ -226,7 +226,7 @@ segments = Table(
     Column("user_key", Text, primary_key=True),
     Column("rfm", Text, nullable=False),
     Column("demographic", Text, nullable=False),
-    comment="The static segments of each data set: what personalization has to beat, and what the cold get.",
+    comment="The static segments of each data set: a baseline for personalization, and the lists of new users.",
 )
 
 segment_descriptions = Table(
@@ -255,7 +255,7 @@ search_results = Table(
 )
 
 DEADLINE: Final = "deadline"
-"""By what a review that nobody decided in time was decided."""
+"""The `via` of a review that was rejected because its time ran out."""
 
 reviews = Table(
     "reviews",
@@ -337,13 +337,13 @@ recommendations = Table(
     Column("reasons", ARRAY(Integer), nullable=False),
     Column("shortfall_reason", Text),
     postgresql_partition_by="LIST (batch_id)",
-    comment="One list per user_key (or item_id, in placements about items) and batch, as codes of the batch's own "
-    "tables of words; the views current_recommendations and current_item_recommendations give one row per rank.",
+    comment="One list per batch and user_key (or item_id, in placements about items), as codes of batch_items and "
+    "batch_reasons. The views current_recommendations and current_item_recommendations give one row per rank.",
 )
 
 
 def _words(name: str, code: str, word: str) -> Table:
-    """What the codes in a batch's lists stand for."""
+    """Return the table of the texts that the codes in a batch's lists stand for."""
     return Table(
         name,
         metadata,
@@ -367,5 +367,5 @@ placements = Table(
     Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("moved_by", Text),
     moment("checked_at", now=True),
-    comment="The batch that readers see: publishing moves this pointer and nothing else.",
+    comment="The batch that readers see. Publishing changes this pointer and nothing else.",
 )

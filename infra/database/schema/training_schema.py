@@ -15,6 +15,6 @@ trained_bundles = Table(
     Column("digest", Text, nullable=False),
     Column("evaluation_digest", Text, nullable=False),
     moment("trained_at", now=True),
-    comment="What training stored in MLflow, by run: `digest` is of the bundle's manifest, `evaluation_digest` of the "
-    "measured figures. Artifacts in MLflow that differ are refused.",
+    comment="What training stored in MLflow, by run. `digest` is that of the bundle's manifest, `evaluation_digest` "
+    "that of the measured figures. Artifacts in MLflow that differ are refused.",
 )
