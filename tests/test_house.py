@@ -117,7 +117,8 @@ DATED_FOR_PEOPLE = (
     *(
         "infra/private_files/error_log.py",
         "infra/prefect_api/events.py",
-        "infra/registry/client.py",
+        "infra/registry/connection.py",
+        "infra/registry/runs.py",
         "infra/supervisor/running_commands/records.py",
     ),
     "tasks/tuning/worker.py",
