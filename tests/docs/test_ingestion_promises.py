@@ -25,7 +25,7 @@
 - a file that cannot be read to its end (`tests/tasks/ingest/events/test_ingest_mappings.py`)
   test_a_csv_file_that_breaks_off_in_the_middle_leaves_nothing_behind
 - a batch that fails its suite (`tests/tasks/ingest/events/test_ingest_events.py`)
-  test_a_batch_with_too_much_dirt_leaves_no_row_and_its_mended_file_comes_in
+  test_a_refused_batch_leaves_no_row_and_its_fixed_file_is_ingested
 - the other files come in (`tests/flows/test_ingest.py`)
   test_a_file_that_is_refused_does_not_stop_the_others_and_is_named
 - no message quotes a value (`tests/tasks/orchestration/test_canaries.py`)
@@ -35,13 +35,13 @@
 - any order of files (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
   test_files_in_any_order_end_with_the_same
 - consent and refusals in any order (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
-  test_whatever_is_said_in_whatever_order_ends_the_same
+  test_updates_have_the_same_result_in_any_order
 - a refusal takes traits and devices back (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
   test_a_refusal_takes_traits_and_devices_back
 - a table replaces what it reads (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
   test_a_catalogue_replaces_what_it_mentions_whenever_older_calls_come_in
 - calls without a consent (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
-  test_who_says_nothing_of_consent_is_welcome_by_the_policy
+  test_users_without_an_answer_are_accepted_by_the_policy
 - the first of several events with one id (`tests/tasks/ingest/validation/test_row_triage.py`)
   test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict
 - folders, patterns, hidden names (`tests/tasks/sources/test_locations.py`)
@@ -57,13 +57,13 @@
 - only the refusal of users who only refused (`tests/tasks/ingest/events/test_segment_updates.py`)
   test_of_who_never_agreed_only_the_refusal_is_kept
 - calls that carry no consent (`tests/tasks/ingest/events/test_ingest_segment.py`)
-  test_without_consent_no_event_and_what_somebody_says_last_counts
+  test_without_consent_no_event_is_stored_and_the_last_answer_counts
 - robots, internal traffic, placeholders (`tests/tasks/ingest/events/test_event_batch.py`)
   test_robots_the_house_and_nobody_wait_in_quarantine_and_are_no_users
 - limits (`tests/tasks/ingest/events/test_event_batch.py`)
   test_limits_are_the_teams_own
 - cleaning is counted (`tests/tasks/ingest/events/test_event_batch.py`)
-  test_what_was_mended_and_where_a_batch_comes_from_is_written_down
+  test_corrections_and_the_origin_of_a_batch_are_recorded
 - no traits of users who refused (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
   test_of_who_refused_a_table_of_users_stores_no_traits
 - the files of each part (`tests/tasks/sources/test_file_matching.py`)
@@ -101,7 +101,7 @@
 - pseudonyms, no words (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_no_raw_id_reaches_the_lake_the_quarantine_or_the_ledger
 - a replay reads by the mapping of now (`tests/tasks/ingest/events/test_event_batch.py`)
-  test_a_replay_reads_waiting_rows_as_the_mended_mapping_does
+  test_a_replay_reads_quarantined_rows_by_the_fixed_mapping
 - a replay adds up (`tests/tasks/ingest/quarantine/test_replay_rows.py`)
   test_what_keeps_the_rules_now_moves_and_the_ledger_adds_up
 - the page of a batch, the newest 20 (`tests/tasks/quality/test_data_docs.py`)

@@ -9,7 +9,7 @@ def test_a_source_with_the_promised_columns_and_others_passes() -> None:
     check("file", {"when": "time", "amount": "number", "who": "number", "more": "any"}, 3, REQUIRED)
 
 
-def test_all_faults_are_told_at_once_with_what_was_expected_and_found() -> None:
+def test_all_faults_are_reported_together_with_the_expected_and_actual_kinds() -> None:
     with pytest.raises(ContractViolationError) as refused:
         check("sales.csv", {"when": "any", "amout": "number", "who": "any"}, 0, REQUIRED)
     message = str(refused.value)

@@ -140,7 +140,7 @@ def test_only_comparisons_with_the_last_data_set_and_among_groups_warn() -> None
     assert not warns("accounted_users")
 
 
-def test_nobody_can_accept_data_with_which_nothing_can_be_learned() -> None:
+def test_data_that_cannot_train_a_model_cannot_be_accepted() -> None:
     fixed = {name for name in bounds(SMALL) if not acceptable(name)}
     faults = {f"{fault}_user_features" for fault in ("repeated", "keyless", "not_finite")}
     assert fixed == {"rows_interactions", "users", "items"} | faults
@@ -266,7 +266,7 @@ def test_samples_stand_side_by_side_and_not_one_row_may_break_a_rule() -> None:
 @pytest.mark.parametrize(
     ("unit", "low", "high"), [("days", 0, None), ("0 to 1", 0, 1), ("0 or 1", 0, 1), ("0 to 23", 0, 23)]
 )
-def test_the_unit_says_between_which_numbers_a_feature_lies(unit: str, low: float, high: float | None) -> None:
+def test_the_unit_states_between_which_numbers_a_feature_lies(unit: str, low: float, high: float | None) -> None:
     limits = range_of(Feature("x", "", unit))
     assert limits is not None
     assert limits[0] == pytest.approx(low, abs=1e-8)

@@ -1,4 +1,4 @@
-"""Great Expectations comes without what our suites do not need, and lacks nothing."""
+"""Great Expectations is imported without packages that no suite needs, and works."""
 
 import subprocess
 import sys

@@ -45,7 +45,7 @@ def test_a_limit_may_allow_everything_or_nothing() -> None:
 
 
 @pytest.mark.parametrize(("dataset", "name"), [("events", "rowz"), ("events", "null_title"), ("users", "days")])
-def test_a_figure_that_does_not_exist_is_told_with_those_that_do(dataset: str, name: str) -> None:
+def test_an_unknown_figure_is_reported_with_the_known_ones(dataset: str, name: str) -> None:
     values = Limits.model_validate({dataset: {name: 1}})
     for validate_batch in (lambda: bounds(dataset, values), lambda: limited(dataset, events.RULES, values)):
         with pytest.raises(MappingError, match=rf"limits.{dataset} names '{name}', .* are rows, quarantined_share"):

@@ -101,14 +101,14 @@ def test_the_share_of_broken_rows_leaves_out_nulls_as_great_expectations_does() 
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_a_rule_has_one_id_and_says_what_it_means(suite: str) -> None:
+def test_a_rule_has_one_id_and_states_what_it_means(suite: str) -> None:
     rules = SUITES[suite]
     assert len({rule.id for rule in rules}) == len(rules)
     assert all(rule.meaning and rule.id.isidentifier() for rule in rules)
 
 
 @pytest.mark.parametrize(("number", "broken"), [(0.0, True), (1000.0, False), (1000.5, True), (None, False)])
-def test_the_edge_of_a_quantity_is_where_it_is_said_to_be(number: float | None, broken: bool) -> None:
+def test_the_limit_of_a_quantity_is_exact(number: float | None, broken: bool) -> None:
     rules = [rule for rule in events.RULES if rule.id.startswith("quantity")]
     result = flags(pa.table({"quantity": pa.array([number], pa.float64()), KEYS: pa.nulls(1, pa.string())}), rules)
     assert any(column[0].as_py() for column in result.columns) == broken

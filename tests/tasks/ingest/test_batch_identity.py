@@ -52,7 +52,7 @@ def test_other_limits_do_not_make_another_batch(shop: Any) -> None:
         ),
     ],
 )
-def test_a_broken_contract_says_column_expected_and_found(shop: Any, broken: Any, message: str) -> None:
+def test_a_broken_contract_states_column_expected_and_found(shop: Any, broken: Any, message: str) -> None:
     shop.write(transactions=broken(shop.transactions))
     with pytest.raises(ContractViolationError, match=message):
         validate_file(Path(shop.events_file), shop.events_file, mapping_of().events)

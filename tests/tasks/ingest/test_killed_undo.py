@@ -44,7 +44,7 @@ _POINTS = [
 
 
 def files(folder: Path) -> list[str]:
-    """Bring two files in that overlap, and return the names of their batches."""
+    """Ingest two overlapping files, and return the ids of their batches."""
     first = ingest(folder, viewed(1, name="Old"), viewed(2), viewed(1, True, "bob", product_id="pan"), number=1)
     second = ingest(folder, viewed(2), viewed(3, True, "cleo"), number=2)
     return [first["batch_id"], second["batch_id"]]

@@ -75,7 +75,7 @@ def test_a_batch_is_held_by_one_at_a_time(books: Engine) -> None:
         pass
 
 
-def test_whoever_is_told_to_wait_comes_next(books: Engine) -> None:
+def test_the_run_that_waits_is_the_next(books: Engine) -> None:
     order: list[str] = []
 
     def second() -> None:

@@ -80,7 +80,7 @@ STEPS = {"items": ingest_items.fn, "users": ingest_users.fn, "events": ingest_ev
 
 
 def ingested(folder: Path) -> dict[str, dict[str, int]]:
-    """What became of the rows of each part, all taken from one file that is given by its path."""
+    """Return the counts of each part, all read from one file that is given by its path."""
     mapping, actual = str(folder / "shop.toml"), {}
     for part, [file] in files_of(table_mapping(mapping, None), [str(folder / "online.parquet")]).items():
         entry = STEPS[part](mapping, file, None)

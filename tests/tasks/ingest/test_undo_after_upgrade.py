@@ -1,4 +1,4 @@
-"""Batches from before statements were kept cannot be undone, and what they stated outlasts the undo of a later one."""
+"""Batches from before statements were stored cannot be undone, and their values survive the undo of a later one."""
 
 from pathlib import Path
 

@@ -65,7 +65,7 @@ def test_every_event_is_still_known_as_a_duplicate(split: Any) -> None:
     assert len(KnownIds(split.here.lake).matching(before)) == len(before)
 
 
-def test_it_waits_until_nobody_writes(split: Any) -> None:
+def test_it_waits_until_no_run_writes(split: Any) -> None:
     done: list[dict[str, Any]] = []
     other = threading.Thread(target=lambda: done.append(compact_lake.fn()))
     with advisory_locks.locked(split.here.engine, "the lake's events"):

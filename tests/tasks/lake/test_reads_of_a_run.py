@@ -1,4 +1,4 @@
-"""What a run that scores several placements reads, and how often: the champion's bundle, and the known users."""
+"""A run that scores several placements reads the champion's bundle and the known users once."""
 
 import sys
 from collections import Counter

@@ -78,7 +78,7 @@ def lake(folder: Path, events: dict[str, Event]) -> Iterator[tuple[Any, str]]:
 
 
 def matched(folder: Path, events: dict[str, Event]) -> tuple[Refunds, dict[str, list[tuple[Any, ...]]]]:
-    """How many refunds found a purchase, and the states of each purchase: since, until, what share of it is left."""
+    """Return how many refunds match a purchase, and the states of each purchase: since, until, remaining share."""
     states: dict[str, list[tuple[Any, ...]]] = {}
     with lake(folder, events) as (connection, file):
         result = match_refunds(connection, [file])
@@ -90,7 +90,7 @@ def matched(folder: Path, events: dict[str, Event]) -> tuple[Refunds, dict[str, 
 
 
 def remaining(folder: Path, *events: Event) -> list[float]:
-    """What share of each purchase is left in the end, in order of the events."""
+    """Return the final share of each purchase, in order of the events."""
     listed = {f"{n:03}": event for n, event in enumerate(events)}
     _, states = matched(folder, listed)
     purchases = [name for name, event in listed.items() if event.kind == PURCHASE]
@@ -128,7 +128,7 @@ def test_an_order_that_others_share_is_no_order(tmp_path: Path) -> None:
     assert remaining(tmp_path, *day, refunded(5, 1, "monday", user="bob")) == [0, 1, 1]
 
 
-def test_the_refund_of_an_order_counts_whoever_sent_it(tmp_path: Path) -> None:
+def test_the_refund_of_an_order_counts_from_any_user(tmp_path: Path) -> None:
     assert remaining(tmp_path, bought(1, 1, "a"), refunded(5, 1, "a", user="the till")) == [0]
 
 
@@ -181,7 +181,7 @@ def test_refunded_purchases_are_found_as_of_now_or_of_a_moment(tmp_path: Path) -
 
 
 def by_hand(events: dict[str, Event]) -> dict[str, float]:
-    """What share of each purchase is left, one refund after the other."""
+    """Return the remaining share of each purchase after one refund at a time."""
     amounts: dict[str, float] = {}
     purchases = {name: event for name, event in events.items() if event.kind == PURCHASE}
     refunds = {name: event for name, event in events.items() if event.kind == REFUND}

@@ -1,4 +1,4 @@
-"""What lists depend on in the lake, from events on known days of June; the newest is of day 21."""
+"""Histories that lists depend on, from events on known days of June; the newest is of day 21."""
 
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,13 @@ def test_due_is_what_was_not_bought_for_as_long_as_usually_lies_between(shop: In
     assert result == {"ann": {"jug", "pot"}, "bob": {"jug"}, "cleo": {"cup"}}
 
 
-def test_what_nobody_kept_is_not_available(shop: Installation) -> None:
+def test_fully_refunded_items_are_found(shop: Installation) -> None:
     known = np.array(["cup", "jug", "lid", "never", "pan", "pot"])
     assert known[fully_refunded(shop, known)].tolist() == ["lid", "pan"]
     assert known[catalogue_of(shop, known, Placement()).available].tolist() == ["cup", "jug", "pot"]
 
 
-def test_nobody_and_nothing_else_is_asked_about(shop: Installation) -> None:
+def test_only_the_given_users_and_items_are_read(shop: Installation) -> None:
     some = hidden(shop, people(shop)[0][:1], ITEMS[1:2], {"purchase": "ever"})
     assert some.shape == (1, 1)
     assert hidden(shop, np.array(["a stranger"]), ITEMS, {"purchase": "ever"}).nnz == 0

@@ -31,7 +31,7 @@ def page(
     return (pages_folder(installation.settings.var) / folder_name(batch_id) / PAGE).read_text()
 
 
-def test_a_page_says_the_verdict_and_every_finding_and_figure(installation: Installation) -> None:
+def test_a_page_states_the_verdict_and_every_finding_and_figure(installation: Installation) -> None:
     text = page(installation, "shop-events-1", quarantined=0.3)
     assert "<h1>shop-events-1</h1>" in text
     assert "Refused: an expectation does not hold." in text
@@ -92,7 +92,7 @@ def test_a_page_that_cannot_be_written_is_a_warning_and_no_more(
     assert "No Data Docs for b1, which is ingested all the same. FileExistsError" in caplog.text
 
 
-def test_a_page_says_when_counts_refer_to_a_sample(installation: Installation) -> None:
+def test_a_page_states_when_counts_refer_to_a_sample(installation: Installation) -> None:
     rows = pa.table({"item_id": ["a", "b"], "event_type": ["view", "odd"]})
     validate_batch("part", "events", PROMISES, rows, {"rows": 12_345, "quarantined_share": 0.1})
     text = (pages_folder(installation.settings.var) / folder_name("part") / PAGE).read_text()
@@ -100,7 +100,7 @@ def test_a_page_says_when_counts_refer_to_a_sample(installation: Installation) -
     assert "<td>2 (sample)</td>" in text
 
 
-def test_a_page_says_nothing_of_a_sample_when_all_rows_were_counted(installation: Installation) -> None:
+def test_a_page_mentions_no_sample_when_all_rows_were_counted(installation: Installation) -> None:
     text = page(installation, "whole")
     assert "sample" not in text
     assert "<td>2</td>" in text

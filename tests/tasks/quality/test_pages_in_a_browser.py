@@ -1,4 +1,4 @@
-"""What a browser makes of pages whose titles, names and reasons are hostile: nothing but text."""
+"""A browser shows pages with hostile titles, names and reasons as plain text."""
 
 import re
 import shutil

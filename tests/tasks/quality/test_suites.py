@@ -43,7 +43,7 @@ def test_rows_and_figures_are_judged_together(installation: Installation) -> Non
 
 @pytest.mark.usefixtures("installation")
 @pytest.mark.parametrize("nothing", [None, math.nan])
-def test_a_figure_that_says_nothing_breaks_nothing(nothing: float | None) -> None:
+def test_a_figure_without_a_value_breaks_no_expectation(nothing: float | None) -> None:
     figures = {"rows": 3, "quarantined_share": nothing, "days": nothing}
     assert refusal(validate_batch("b1", "events", PROMISES, SAMPLE, figures)) is None
     assert refusal(validate_batch("b1", "events", PROMISES, SAMPLE, {})) is None
@@ -63,7 +63,7 @@ def test_a_sample_without_rows_breaks_nothing_and_one_of_nulls_what_it_should() 
 
 
 @pytest.mark.usefixtures("installation")
-def test_a_column_that_is_not_there_refuses_the_batch_and_says_so() -> None:
+def test_a_column_that_is_not_there_refuses_the_batch_and_states_it() -> None:
     findings = validate_batch("b1", "events", PROMISES, SAMPLE.drop_columns(["quantity"]), {"rows": 3})
     assert refusal(findings) == (
         "Its data break what the suite expects: quantity_not_positive (it could not be evaluated)."

@@ -83,7 +83,7 @@ def test_a_value_may_hold_separators_quotation_marks_and_ends_of_lines(tmp_path:
         ("id;n\n1;1,5\n2;2\n", '`separator = ";"` would read 3 of 3 lines'),
     ],
 )
-def test_a_mistake_in_the_middle_is_told_with_file_and_line_and_no_row_is_dropped(
+def test_a_mistake_in_the_middle_is_reported_with_file_and_line_and_no_row_is_dropped(
     tmp_path: Path, content: str | bytes, message: str
 ) -> None:
     path = written(tmp_path, content)
@@ -91,7 +91,7 @@ def test_a_mistake_in_the_middle_is_told_with_file_and_line_and_no_row_is_droppe
         table_files.row_count(path, PLAIN)
 
 
-def test_the_mistake_is_told_while_rows_are_read_too(tmp_path: Path) -> None:
+def test_the_mistake_is_reported_while_rows_are_read_too(tmp_path: Path) -> None:
     path = written(tmp_path, b"id,n\n" + b"1,\xc3\xbc\n" * 5000 + b"\xff,2\n")
     with pytest.raises(TailorbirdError, match=r"line 5002: a value is not UTF-8"):
         list(table_files.chunks(path, ["id", "n"], 1000))
@@ -127,7 +127,7 @@ def test_a_compressed_file_that_was_cut_off_is_refused(tmp_path: Path, stored: f
         table_files.row_count(path, PLAIN)
 
 
-def test_damaged_bytes_in_columns_that_nobody_reads_do_no_harm(tmp_path: Path) -> None:
+def test_damaged_bytes_in_columns_that_no_key_reads_do_no_harm(tmp_path: Path) -> None:
     path = written(tmp_path, b"more,id,n\n\xff,\xc3\xbc,1\n")
     assert read(path) == {"id": ["\xfc"], "n": ["1"]}
 
@@ -166,7 +166,7 @@ def test_rows_are_found_at_the_lines_that_an_editor_shows(tmp_path: Path) -> Non
     assert table_files.row_numbering(path, PLAIN).numbers(np.arange(3)).tolist() == [3, 5, 7]
 
 
-def test_a_file_that_was_written_anew_is_counted_anew(tmp_path: Path) -> None:
+def test_a_file_that_was_rewritten_is_counted_again(tmp_path: Path) -> None:
     assert table_files.row_count(written(tmp_path, "id,n\n1,1\n")) == 1
     assert table_files.row_count(written(tmp_path, "id,n\n1,1\n2,2\n")) == 2
 

@@ -1,4 +1,4 @@
-"""A file that is no table is named by what it is, with what to do."""
+"""A file that is no table is reported with its kind and advice."""
 
 import gzip
 import zipfile

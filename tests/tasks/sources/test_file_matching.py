@@ -67,7 +67,7 @@ def test_below_a_folder_every_part_has_what_its_patterns_mean_and_events_come_la
     assert list(result) == ["items", "users", "events"]
 
 
-def test_without_paths_the_files_are_where_the_mapping_says(mapping: Mapping, make: Callable[..., str]) -> None:
+def test_without_paths_the_files_are_where_the_mapping_states(mapping: Mapping, make: Callable[..., str]) -> None:
     folder = make(*ALL)
     assert relative(files_of(mapping.model_copy(update={"location": folder})), folder) == EVERYTHING
 
@@ -115,7 +115,7 @@ def test_a_mapping_of_one_table_takes_a_file_of_any_name_for_all_its_parts(make:
     assert relative(files_of(mapping, [f"{folder}/{name}"]), folder) == {"items": [name], "events": [name]}
 
 
-def test_a_file_that_fits_no_part_is_told_with_the_patterns(mapping: Mapping, make: Callable[..., str]) -> None:
+def test_a_file_that_fits_no_part_is_reported_with_the_patterns(mapping: Mapping, make: Callable[..., str]) -> None:
     folder = make(*ALL)
     patterns = r"items: items.csv, more/\*.csv; users: people; events: events\*.csv"
     with pytest.raises(TailorbirdError, match=rf"readme.csv fits no part of the mapping 'mine': {patterns}"):
@@ -129,7 +129,7 @@ def test_a_file_that_fits_no_part_is_told_with_the_patterns(mapping: Mapping, ma
         ("empty", r"No file in /.*/empty is one that the mapping 'mine' .*such as file = \"orders_\*\.csv\""),
     ],
 )
-def test_a_path_without_a_file_is_told_even_beside_others(
+def test_a_path_without_a_file_is_reported_even_beside_others(
     mapping: Mapping, make: Callable[..., str], path: str, message: str
 ) -> None:
     folder = make(*ALL, "empty/notes.txt")

@@ -12,7 +12,7 @@ from tasks.sources.locations import LINES, TABLES, below, fetched, find, skipped
 
 @pytest.fixture
 def export(tmp_path: Path) -> Callable[..., list[str]]:
-    """Makes files, and says what is found at places, relative to their folder."""
+    """Create files, and return the files at places, relative to their folder."""
 
     def make(*names: str) -> None:
         for name in names:
@@ -113,7 +113,7 @@ def test_a_package_is_a_place() -> None:
         ("empty", r"There is no file in /.*/empty or below it that ends with .jsonl, "),
     ],
 )
-def test_a_place_without_files_is_told_with_what_was_looked_for(tmp_path: Path, place: str, message: str) -> None:
+def test_a_place_without_files_is_reported_with_what_was_looked_for(tmp_path: Path, place: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(TailorbirdError, match=message):
         find([f"{tmp_path}/{place}"], LINES)

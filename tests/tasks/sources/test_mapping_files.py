@@ -26,7 +26,7 @@ def test_a_mapping_of_ones_own_is_given_by_its_path(tmp_path: Path) -> None:
     assert read(str(path)).name == "mine"
 
 
-def test_what_is_chosen_counts_instead_of_what_the_file_says() -> None:
+def test_overrides_replace_the_keys_of_the_file() -> None:
     mapping = read(
         "complete_journey", mapping_overrides("shop", "opt-out", "our terms", "2024-01-01", "2024-02-01T12:00:00+01:00")
     )
@@ -51,7 +51,7 @@ def test_another_consent_does_not_keep_the_note_of_the_first() -> None:
         (mapping_overrides(begin="2024-02-01", end="2024-01-01"), "has to come before"),
     ],
 )
-def test_a_choice_that_makes_no_sense_is_told(choice: dict[str, str], message: str) -> None:
+def test_an_invalid_override_is_reported(choice: dict[str, str], message: str) -> None:
     with pytest.raises(MappingError, match=message):
         read("segment", choice)
 
@@ -68,7 +68,7 @@ def test_misspelt_and_missing_keys_are_named_with_their_lines_and_the_nearest_ke
     assert refused.value.__cause__ is None  # a cause makes the command line name a log with a traceback
 
 
-def test_an_unknown_name_is_told_with_the_known_ones() -> None:
+def test_an_unknown_name_is_reported_with_the_known_ones() -> None:
     with pytest.raises(TailorbirdError, match=r"no mapping 'journey'.*complete_journey"):
         read("journey")
 
@@ -86,7 +86,7 @@ def test_a_name_whose_file_lies_in_the_folder_is_named_as_a_guess(
         read("shop")
 
 
-def test_a_file_that_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_toml_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("location = here")
     with pytest.raises(MappingError, match=r"mine.toml is not valid TOML: .*line 1"):

@@ -1,4 +1,4 @@
-"""Lines that do not fit the header of a CSV file wait in quarantine, and the other rows of the file come in."""
+"""Lines that do not fit the header of a CSV file are quarantined, and the other rows are ingested."""
 
 import gzip
 import json

@@ -46,7 +46,7 @@ def test_an_object_is_fetched_as_it_is_and_goes_when_it_was_used(s3: Put, tmp_pa
         assert not list((tmp_path / "fetched").iterdir())
 
 
-def test_a_large_object_comes_a_block_at_a_time_and_says_how_far_it_is(
+def test_a_large_object_comes_a_block_at_a_time_and_states_how_far_it_is(
     s3: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(object_store, "_BLOCK_BYTES", 1000)
@@ -68,7 +68,7 @@ def test_a_large_object_comes_a_block_at_a_time_and_says_how_far_it_is(
         ("http://example.org/a.csv", r"Files at http:// cannot be read.*s3://, gs://, abfs://, abfss://"),
     ],
 )
-def test_what_is_not_there_is_told(s3: Put, address: str, message: str) -> None:
+def test_what_is_not_there_is_reported(s3: Put, address: str, message: str) -> None:
     s3("notes/a.txt")
     with pytest.raises(TailorbirdError, match=message):
         find([address], LINES)
@@ -92,7 +92,7 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(s3: Put, address
     assert "hunter2" not in str(refusal.value)
 
 
-def test_an_object_that_is_gone_is_told(s3: Put, tmp_path: Path) -> None:
+def test_an_object_that_is_gone_is_reported(s3: Put, tmp_path: Path) -> None:
     s3("a.jsonl")
     with (
         pytest.raises(StoreError, match=r"s3://shop/b.jsonl: There is no such object"),
@@ -115,7 +115,7 @@ def guarded(s3: Put, s3_server: str) -> Iterator[Put]:
             yield s3
 
 
-def test_wrong_credentials_are_told_and_not_repeated(guarded: Put, tmp_path: Path) -> None:
+def test_wrong_credentials_are_reported_and_not_repeated(guarded: Put, tmp_path: Path) -> None:
     assert guarded
     for attempt in (
         lambda: find(["s3://shop/export/"], LINES),
@@ -128,7 +128,7 @@ def test_wrong_credentials_are_told_and_not_repeated(guarded: Put, tmp_path: Pat
         assert refusal.value.__cause__ is None
 
 
-def test_a_store_that_cannot_be_reached_is_told(s3: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_reached_is_reported(s3: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     assert s3
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreUnreachableError, match=r"export/: the store cannot be reached"):
@@ -174,7 +174,7 @@ def test_a_store_that_stops_in_the_middle_leaves_nothing_behind(
     assert not list((tmp_path / "fetched").iterdir())
 
 
-def test_what_is_wrong_with_a_copy_is_told_of_the_object(s3: Put, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_copy_is_reported_of_the_object(s3: Put, tmp_path: Path) -> None:
     address = s3("a.parquet", b"no parquet at all")
     with pytest.raises(TailorbirdError) as refusal, fetched(address, tmp_path) as path:
         table_files.column_kinds(path)

@@ -23,7 +23,7 @@ def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def rows_of(path: Path) -> pa.Table:
-    """What is written in CSV stays text."""
+    """Values in CSV stay texts."""
     return ROWS.set_column(0, "a", ROWS["a"].cast("string")) if path.suffix == ".csv" else ROWS
 
 
@@ -35,7 +35,7 @@ def test_a_file_comes_in_chunks_of_the_same_size_and_in_order(path: Path, size: 
     assert pa.concat_tables(chunks).equals(rows_of(path).select(["b", "a"]))
 
 
-def test_a_file_says_its_columns_and_rows_without_being_read(path: Path) -> None:
+def test_a_file_states_its_columns_and_rows_without_being_read(path: Path) -> None:
     typed = {"a": "number", "b": "text"}
     assert dict(table_files.column_kinds(path)) == (
         typed if path.suffix == ".parquet" else dict.fromkeys(typed, "untyped")
@@ -73,7 +73,7 @@ def test_the_digest_is_the_contents_and_not_the_names(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and nothing more", b"no parquet at all"])
-def test_a_file_that_is_no_parquet_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_parquet_is_reported_in_a_sentence(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.parquet"
     path.write_bytes(content)
     with pytest.raises(TailorbirdError, match=r"broken.parquet cannot be read: .*Nothing was stored"):

@@ -1,4 +1,4 @@
-"""A check looks at files by the code that ingests them, tells what an ingest would do, and stores nothing."""
+"""A check reads files with the code that ingests them, reports the result of an ingest, and stores nothing."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -230,7 +230,7 @@ def test_prices_in_cents_are_pointed_out(tmp_path: Path) -> None:
     assert guesses(checked(tmp_path, map(order, range(100)), products=products)) == {"prices_in_cents"}
 
 
-def test_a_shop_where_nobody_agreed_is_told_so_with_the_flags_that_help(tmp_path: Path) -> None:
+def test_a_shop_without_agreements_gets_a_message_with_the_flags_that_help(tmp_path: Path) -> None:
     mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
 
     result = checked(tmp_path, map(order, range(100)), mapping)
@@ -311,7 +311,7 @@ def test_events_that_all_refuse_are_never_declared_to_agree(tmp_path: Path) -> N
     assert "given" not in result["next"]
 
 
-def test_what_would_refuse_the_file_is_told_before_anybody_agreed(tmp_path: Path) -> None:
+def test_what_would_refuse_the_file_is_reported_before_any_user_agreed(tmp_path: Path) -> None:
     mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
 
     result = checked(tmp_path, (order(n, pieces="0") for n in range(100)), mapping)

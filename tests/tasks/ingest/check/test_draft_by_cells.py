@@ -1,4 +1,4 @@
-"""A first mapping for files in languages whose words no list has: the cells and the joins of the files decide."""
+"""A drafted mapping for files in unknown languages is guessed from cells and joins of the files."""
 
 import random
 import tomllib

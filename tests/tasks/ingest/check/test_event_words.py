@@ -32,7 +32,7 @@ def test_words_of_events_in_another_language_are_read_and_unknown_ones_listed(tm
 
 
 @pytest.mark.parametrize("column", ["event_type", "Xyz"])
-def test_a_column_of_words_that_nobody_knows_makes_the_event_type_uncertain(tmp_path: Path, column: str) -> None:
+def test_a_column_of_words_that_no_list_has_makes_the_event_type_uncertain(tmp_path: Path, column: str) -> None:
     path = log(tmp_path, column, "katselu", "ostoskori", "osto")
     text = draft_mapping([str(path)], "shop").text
 

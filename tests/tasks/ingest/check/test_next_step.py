@@ -1,4 +1,4 @@
-"""A check names what stands in the way of an ingest, with settings ready to paste and the command as it was given."""
+"""A check names the obstacles to an ingest, with settings to paste and the given command."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What items and users were known as: changes by files of their own, and by Segment's calls on days of June."""
+"""Earlier values of items and users: changes by their own files, and by Segment calls on days of June."""
 
 from datetime import UTC, datetime
 from pathlib import Path

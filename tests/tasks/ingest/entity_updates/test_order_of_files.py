@@ -1,4 +1,4 @@
-"""Files come in in any order: what they say of items, users, consent and devices ends the same."""
+"""The order of files does not change items, users, consent and devices."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ _KNOWN = {
 
 
 def known(connection: Connection) -> dict[str, list[dict[str, Any]]]:
-    """What is known, but for the batch that it came by."""
+    """Return all stored values, without their batches."""
     return {name: [{**row} for row in connection.execute(text(sql)).mappings()] for name, sql in _KNOWN.items()}
 
 
@@ -54,8 +54,8 @@ def identified(
     return call(day, "identify", agreed, user, traits=traits, anonymousId=device)
 
 
-# By user: ann tells traits before her first event, bob refuses between them, cleo agrees last by no event, dora shares
-# her device with eve, who refuses. Of the cup the newest file says no title; the pan has two names at the same time.
+# By user: ann states traits before her first event, bob refuses between them, cleo agrees last by no event, dora shares
+# her device with eve, who refuses. The newest file has no title for the cup; the pan has two names at the same time.
 FILES: Sequence[Sequence[Call]] = (
     [
         viewed(1, name="Old cup", brand="Clay", sku="C-1"),
@@ -127,7 +127,7 @@ def test_who_tells_traits_before_the_first_event_is_known(installation: Installa
 
 
 @pytest.mark.parametrize(("policy", "welcome"), [("opt-in", False), ("opt-out", True), ("given", True)])
-def test_who_says_nothing_of_consent_is_welcome_by_the_policy(
+def test_users_without_an_answer_are_accepted_by_the_policy(
     installation: Installation, tmp_path: Path, policy: str, welcome: bool
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -202,7 +202,7 @@ _BATCH = some.one_of(
 
 
 def _come_in(connection: Connection, number: int, stated: list[Update]) -> None:
-    """As a file does: who tells traits is introduced first."""
+    """Ingest updates as a file does: users with traits are introduced first."""
     batch = ledger.Batch(f"b{number}", "events", "test", f"{number}", "")
     ledger.open_batch(connection, batch)
     if any(update.kind == TRAITS for update in stated):
@@ -212,7 +212,7 @@ def _come_in(connection: Connection, number: int, stated: list[Update]) -> None:
 
 
 @given(stated=some.lists(_BATCH, min_size=2, max_size=5), data=some.data())
-def test_whatever_is_said_in_whatever_order_ends_the_same(
+def test_updates_have_the_same_result_in_any_order(
     database: str, stated: list[list[Update]], data: some.DataObject
 ) -> None:
     result = []

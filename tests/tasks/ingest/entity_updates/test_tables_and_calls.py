@@ -1,4 +1,4 @@
-"""Tables replace what they mention, beside calls that say of the same things something else."""
+"""Tables replace the values that they state, beside calls with other values of the same items and users."""
 
 import shutil
 import time

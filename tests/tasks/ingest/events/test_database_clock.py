@@ -1,4 +1,4 @@
-"""Machines whose clock differs from the database's: what the database dates is judged by the database's clock."""
+"""Machines with another clock than the database: times that the database sets are compared with its own clock."""
 
 import json
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def one(installation: Installation, query: str) -> object:
         return connection.execute(text(query)).scalar_one()
 
 
-def test_the_database_says_what_time_it_is(installation: Installation, set_clock: Callable[[int], None]) -> None:
+def test_the_database_states_what_time_it_is(installation: Installation, set_clock: Callable[[int], None]) -> None:
     set_clock(-3)
     with installation.engine.connect() as connection:
         behind = datetime.now(UTC) - database_now(connection)

@@ -133,7 +133,7 @@ def test_a_run_that_was_cut_short_goes_on_with_what_it_found_late(installation: 
     assert counted(desk.ingest("b", sound(1))) == {"read": 10, "accepted": 10, "late": 10}
 
 
-def test_a_replay_reads_waiting_rows_as_the_mended_mapping_does(installation: Installation, desk: Desk) -> None:
+def test_a_replay_reads_quarantined_rows_by_the_fixed_mapping(installation: Installation, desk: Desk) -> None:
     lines = [*sound(1, 40), *sound(2, 3, "peek")]
     entry = desk.ingest("a", lines)
     assert counted(entry) == {"read": 43, "accepted": 40, "quarantined": 3}
@@ -190,7 +190,7 @@ def test_limits_are_the_teams_own(desk: Desk) -> None:
         desk.ingest("b", sound(3))
 
 
-def test_what_was_mended_and_where_a_batch_comes_from_is_written_down(installation: Installation, desk: Desk) -> None:
+def test_corrections_and_the_origin_of_a_batch_are_recorded(installation: Installation, desk: Desk) -> None:
     lines = [line.replace("Z,look", ",look") for line in sound(1, 4)] + sound(2, 30) + sound(3, 1, "peek")
     entry = desk.ingest("a", lines, to="2024-07-01")
     values = books.batch(installation.engine, entry["batch_id"])

@@ -38,7 +38,7 @@ def rows(day: int, many: int = 10, first: int = 0, value: float = 1.5) -> list[s
 
 BAD = "{0}-bad,u90,i1,2024-06-{0:02}T11:00:00Z,view,-3"
 WRONG = [line.replace(",view,", ",peek,") for line in rows(9)]
-"""A file that is refused: nobody knows its kind of event."""
+"""Return a file that is refused, because its kind of event is unknown."""
 
 
 class Shop:
@@ -280,4 +280,4 @@ def test_every_id_of_the_lake_is_read_once_by_a_run_of_many_files(shop: Shop, mo
     monkeypatch.setattr(deduplication, "hashes", noted)
     monkeypatch.setattr(steps, "GROUP_ROWS", 20)
     shop.ingest(**{f"f{day}": rows(day) for day in range(1, 11)})
-    assert len(read) == 4  # the fifth group's own file is read by nobody
+    assert len(read) == 4  # no run reads the fifth group's own file

@@ -157,7 +157,7 @@ def test_a_batch_without_its_catalogue_is_refused_and_comes_in_whole_once_it_is_
     assert len(lake(installation)) == shop.counts["accepted"]
 
 
-def test_a_batch_with_too_much_dirt_leaves_no_row_and_its_mended_file_comes_in(
+def test_a_refused_batch_leaves_no_row_and_its_fixed_file_is_ingested(
     installation: Installation, shop: Any, ingest: Ingest
 ) -> None:
     sound, half = shop.transactions, len(shop.transactions) // 2
@@ -175,7 +175,7 @@ def test_a_batch_with_too_much_dirt_leaves_no_row_and_its_mended_file_comes_in(
     assert len(lake(installation)) == shop.counts["accepted"]
 
 
-def test_a_sample_leaves_out_what_nobody_shops_for(shop: Any, ingest: Ingest) -> None:
+def test_a_sample_leaves_out_items_that_are_no_goods(shop: Any, ingest: Ingest) -> None:
     rows = shop.transactions
     fuel = pc.cast(pc.fill_null(pc.equal(rows["product_id"], 600_000), False), pa.bool_())
     shop.write(transactions=pa.concat_tables([rows, *[rows.filter(fuel)] * 40]))

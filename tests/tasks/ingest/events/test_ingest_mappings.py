@@ -138,7 +138,7 @@ def test_articles_and_films_come_in_with_each_ones_consent(installation: Install
     assert ledger_of(ingest_items.fn("content", file_of(place, "content", "items"))) == {"read": 3, "routed": 3}
     assert ledger_of(ingest_users.fn("content", file_of(place, "content", "users"))) == {"read": 2, "routed": 2}
     entry = ingest_events.fn("content", file_of(place, "content", "events"))
-    # Ben said no, and Eva nothing.
+    # Ben refused, and Eva did not answer.
     assert ledger_of(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 2, "suppressed": 2}
     assert caught(installation) == [["occurred_at_unreadable"], ["item_not_in_catalogue"]]
     first, second, third = lake(installation)[:3]
@@ -160,7 +160,7 @@ def test_a_csv_file_that_breaks_off_in_the_middle_leaves_nothing_behind(
     assert installation.lake.event_files() == []
 
 
-def test_a_column_that_is_not_there_is_told_and_one_that_is_optional_is_not(
+def test_a_column_that_is_not_there_is_reported_and_one_that_is_optional_is_not(
     installation: Installation, tmp_path: Path
 ) -> None:
     shutil.copytree(GOLDEN / "content", tmp_path / "content")
@@ -172,7 +172,7 @@ def test_a_column_that_is_not_there_is_told_and_one_that_is_optional_is_not(
     assert installation.lake.event_files() == []
 
 
-def test_who_agrees_by_an_event_is_learned_from_though_their_file_of_users_says_nothing(
+def test_who_agrees_by_an_event_is_learned_from_though_their_file_of_users_states_nothing(
     installation: Installation, tmp_path: Path
 ) -> None:
     (tmp_path / "users.csv").write_text("user_id\nana\nben\n")

@@ -101,7 +101,7 @@ def test_plain_and_packed_files_say_the_same(installation: Installation, tmp_pat
     assert [row["event_id"] for row in lake(installation)] == ["m1", "m2#1", "m2#2"]
 
 
-def test_a_packed_file_that_was_cut_short_says_so_and_comes_in_when_it_is_whole(
+def test_a_packed_file_that_was_cut_short_states_it_and_comes_in_when_it_is_whole(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_reader, "CHUNK_BYTES", 20_000)
@@ -117,7 +117,7 @@ def test_a_packed_file_that_was_cut_short_says_so_and_comes_in_when_it_is_whole(
     assert len(lake(installation)) == 500
 
 
-def test_without_consent_no_event_and_what_somebody_says_last_counts(
+def test_without_consent_no_event_is_stored_and_the_last_answer_counts(
     installation: Installation, tmp_path: Path
 ) -> None:
     silent = {"userId": "bob", "context": {}}
@@ -241,7 +241,7 @@ def test_an_empty_file_is_refused_with_a_reason(installation: Installation, tmp_
 
 
 @pytest.mark.parametrize("how", [{"type": "page"}, {"event": "Segment Consent Preference Updated"}])
-def test_who_changes_their_mind_by_a_call_that_is_no_interaction_is_heard(
+def test_an_answer_by_a_call_that_is_no_interaction_counts(
     installation: Installation, tmp_path: Path, how: dict[str, Any]
 ) -> None:
     ingest_segment.fn("segment", write(tmp_path / "a.jsonl", viewed(1), call(2, context=REFUSED, **how)))

@@ -36,7 +36,7 @@ def ingest(folder: Path, *calls: Call, number: int = 0) -> dict[str, Any]:
 
 
 def everything(installation: Installation) -> dict[str, list[dict[str, Any]]]:
-    """What is known of items, users and devices, but for the batch that it came by."""
+    """Return the stored items, users and devices, without their batches."""
     with installation.engine.connect() as connection:
         tables = {table.fullname: connection.execute(select(table)).mappings() for table in (items, users, aliases)}
         result = {name: [{**row} for row in rows] for name, rows in tables.items()}
@@ -73,7 +73,7 @@ def test_of_who_never_agreed_only_the_refusal_is_kept(installation: Installation
         assert connection.execute(select(identities)).first() is None
 
 
-def test_of_a_refused_file_nothing_is_kept_of_what_it_says_besides(installation: Installation, tmp_path: Path) -> None:
+def test_a_refused_file_leaves_no_updates(installation: Installation, tmp_path: Path) -> None:
     ingest(tmp_path, viewed(1), call(1, "identify", traits={"plan": "gold"}), number=1)
     before = everything(installation)
     bad = [viewed(2, quantity=-1, price=-n, product_id=f"p{n}") for n in range(20)]
@@ -109,9 +109,7 @@ def test_a_clock_that_is_years_ahead_has_not_the_last_word(installation: Install
     assert [row["price"] for row in result["items"]] == [4.0]
 
 
-def test_a_refusal_is_heard_though_the_lake_is_of_a_version_that_kept_no_consent(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_a_refusal_counts_with_a_lake_of_a_version_without_consent(installation: Installation, tmp_path: Path) -> None:
     words = {name: [name] for name in ("event_id", "payload_hash", "user_key", "batch_id")}
     moment = pa.array([datetime(2024, 5, 1, tzinfo=UTC)], pa.timestamp("us", tz="UTC"))
     installation.lake.append_events(pa.table(words | {"occurred_at": moment, "month": ["2024-05"]}), "old", 0)

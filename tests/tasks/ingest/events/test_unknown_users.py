@@ -1,4 +1,4 @@
-"""A file none of whose users is known is pointed out, and who never answered is told apart from who said no."""
+"""A file without known users gets a remark, and users without an answer are counted apart from refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ attributes = ["town"]
 
 @pytest.fixture
 def folder(installation: Installation, tmp_path: Path) -> Path:  # noqa: ARG001 - it has to be there
-    """A shop with 40 customers, every fourth of whom said no."""
+    """Create a shop with 40 customers, of which every fourth refuses."""
     (tmp_path / "shop.toml").write_text(_MAPPING)
     (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"cup{n},Cup {n}\n" for n in range(30)))
     answers = "".join(f"ann{n},{'no' if n % 4 == 0 else 'yes'},Ulm\n" for n in range(40))
@@ -76,7 +76,7 @@ def test_a_file_of_another_shop_is_pointed_out_in_the_result_and_the_ledger(
     assert requested in " ".join(capsys.readouterr().out.split())
 
 
-def test_customers_who_said_no_are_told_apart_from_users_who_never_answered(folder: Path) -> None:
+def test_customers_who_refused_are_distinguished_from_users_who_never_answered(folder: Path) -> None:
     assert ingest(folder, "a", CUSTOMERS)["detail"] is None
     line = ingest(folder, "b", [*CUSTOMERS, *STRANGERS[:5]])
     assert (line["accepted"], line["suppressed"]) == (30, 15)

@@ -1,4 +1,4 @@
-"""Cells that cannot be read put their row into quarantine, with the line and what would read them, and no raw id."""
+"""Unreadable cells put their row into quarantine, with the line and settings that would read them, without raw ids."""
 
 import json
 from collections.abc import Callable
@@ -97,7 +97,7 @@ def test_a_person_in_a_wrong_column_is_not_kept_as_written(installation: Install
         ('decimal = ","', "2024-12-24", "12.50", "the usual form would read 30 of 30"),
     ],
 )
-def test_too_many_unreadable_cells_refuse_the_file_and_the_message_says_what_would_read_them(
+def test_too_many_unreadable_cells_refuse_the_file_and_the_message_states_what_would_read_them(
     installation: Installation, ingest: Ingest, change: str, at: str, amount: str, suggested: str
 ) -> None:
     rows = "".join(f'u{n},s,{at},1,"{amount}"\n' for n in range(30))

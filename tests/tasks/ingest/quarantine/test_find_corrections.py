@@ -1,4 +1,4 @@
-"""A corrected file whose rows have accepted ids and other values: what to run, and that it takes them in."""
+"""A corrected file with accepted ids and other values: the proposed command ingests its rows."""
 
 from pathlib import Path
 from typing import Any

@@ -67,7 +67,7 @@ def test_a_replay_cut_short_after_the_lake_is_finished_by_the_next(
 ) -> None:
     name_products(installation)
     once = replay_quarantine.fn(entry["batch_id"])
-    with installation.engine.begin() as connection:  # as if Postgres had not heard of it
+    with installation.engine.begin() as connection:  # as if PostgreSQL had no record of it
         connection.execute(update(quarantine).values(replayed_at=None))
         newest = select(func.max(ingest_chunks.c.chunk)).where(ingest_chunks.c.batch_id == entry["batch_id"])
         last = connection.execute(newest).scalar_one()
@@ -119,6 +119,6 @@ def test_an_infinite_number_keeps_nothing_else_from_being_tried_again(
     assert replay_quarantine.fn(entry["batch_id"])["accepted"] == entry["accepted"] + 12
 
 
-def test_to_look_at_a_batch_that_there_is_not_is_told(installation: Installation) -> None:
+def test_an_unknown_batch_is_reported(installation: Installation) -> None:
     with pytest.raises(ledger.UnknownBatchError, match="There is no batch 'nothing'"):
         ledger.quarantined_rows(installation.engine, "nothing")

@@ -1,4 +1,4 @@
-"""Rows leave quarantine once they came in, or once somebody dismissed them."""
+"""Rows leave quarantine when a later batch accepts them or a person dismisses them."""
 
 import shutil
 from pathlib import Path
@@ -40,7 +40,7 @@ title = "title"
 _WITHOUT_IDS = _MAPPING.replace('event_id = "order"\n', "").replace(
     "{more}", 'quantity = "amount"\nrequired = ["quantity"]'
 )
-"""Rows are told apart by their values, so that a corrected row is another event than the one that waits."""
+"""Rows are identified by their values, so that a corrected row is another event than the one that waits."""
 
 
 @pytest.fixture

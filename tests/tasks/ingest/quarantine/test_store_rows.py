@@ -1,4 +1,4 @@
-"""A bad row waits once, whatever file brings it again."""
+"""A bad row is quarantined once, whichever file repeats it."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_the_same_bad_rows_in_another_file_are_duplicates(installation: Installa
     assert counted(desk.ingest("c", lines, name="another"))["quarantined"] == 2  # of another source
     desk.mapping.write_text(MAPPING + 'peek = "view"\n')
     assert counted(replay_quarantine.fn(first["batch_id"])) == {"read": 42, "accepted": 41, "quarantined": 1}
-    # What a replay let through is a duplicate too, by the mapping that reads it now or by the one before.
+    # A replayed row is a duplicate, too, by the mapping that reads it now or by the one before.
     for text_ in (MAPPING, MAPPING + 'peek = "view"\n'):
         desk.mapping.write_text(text_)
         assert counted(desk.ingest("d", [*sound(2, 20), *BAD]))["duplicate"] >= 2
@@ -69,7 +69,7 @@ def test_equal_bad_rows_of_one_file_wait_once_and_over_chunks_too(
     with installation.engine.connect() as connection:
         chunks = connection.execute(select(ingest_chunks.c.profile).order_by(ingest_chunks.c.chunk)).scalars().all()
     assert len(chunks) > 1
-    # What the suite judges is how bad the file is, not what waited before.
+    # The suite validates the file, not the rows that were in quarantine before.
     assert sum(chunk["rules"].get("event_type_unknown", 0) for chunk in chunks) == 3
 
 

@@ -45,7 +45,7 @@ def test_users_come_in_under_their_pseudonyms_with_consent_as_declared(installat
     assert sorted(known) == sorted(map(str, shop.demographics["household_id"].to_pylist()))
 
 
-def test_the_ledger_says_what_becomes_of_a_trait_with_too_many_values(installation: Installation, shop: Any) -> None:
+def test_the_ledger_states_what_becomes_of_a_trait_with_too_many_values(installation: Installation, shop: Any) -> None:
     shop.write(demographics=shop.demographics.set_column(1, "age", pa.array([f"{n} or so" for n in range(20)])))
     entry = ingest_users.fn("complete_journey", shop.users_file)
     assert notes(installation, entry["batch_id"]) is None
@@ -113,7 +113,7 @@ def test_half_a_catalogue_is_never_seen(installation: Installation, shop: Any) -
 LONG = "".join(random.Random(1).choices(string.ascii_letters, k=9000))  # noqa: S311
 
 
-def test_an_overlong_id_waits_in_quarantine_and_stops_nobody(installation: Installation, tmp_path: Path) -> None:
+def test_an_overlong_id_waits_in_quarantine_and_stops_no_other_row(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(
         'consent = "opt-in"\n[items]\nfile = "i.csv"\nitem_id = "id"\ntitle = "id"\n'
         '[users]\nfile = "u.csv"\nuser_id = "id"\nattributes = []\n'

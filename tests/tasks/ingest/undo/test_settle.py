@@ -1,4 +1,4 @@
-"""What a killed ingest leaves counts nowhere, and the next ingest of anything settles it."""
+"""The rows of a killed ingest do not count, and the next ingest removes them."""
 
 import signal
 import subprocess
@@ -88,7 +88,7 @@ def test_an_undone_batch_that_began_again_and_was_killed_counts_nowhere_and_is_u
 
 
 @pytest.mark.parametrize(("module", "name"), _POINTS)
-def test_a_new_batch_that_was_killed_says_so_until_its_file_comes_again(
+def test_a_new_batch_that_was_killed_states_it_until_its_file_comes_again(
     installation: Installation, tmp_path: Path, module: str, name: str
 ) -> None:
     before = cut_short(installation, tmp_path, module, name)

@@ -1,4 +1,4 @@
-"""After an undo everything is as if the batch had never come in, but for refusals, which stay."""
+"""After an undo all tables are as without the batch, except for refusals, which stay."""
 
 import shutil
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def everything(installation: Installation) -> dict[str, Any]:
         row for file in installation.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()
     ]
     for row in rows:
-        del row["late"]  # what had come in before at that time
+        del row["late"]  # depends on the earlier events of that time
     with installation.engine.connect() as connection:
         actual = {name: [dict(row) for row in connection.execute(text(sql)).mappings()] for name, sql in _KNOWN.items()}
     return actual | {"lake": sorted(rows, key=lambda row: row["event_id"])}
@@ -215,7 +215,7 @@ def test_an_undo_is_written_down_and_named_in_the_ledger(installation: Installat
     assert line[1] == "Undone by ann: a test. The same file can be ingested again."
 
 
-def test_a_preview_says_what_would_go_and_changes_nothing(installation: Installation, tmp_path: Path) -> None:
+def test_a_preview_states_what_would_go_and_changes_nothing(installation: Installation, tmp_path: Path) -> None:
     first = ingest(tmp_path, viewed(1), viewed(2, True, "bob", product_id="pan"), number=1)
     ingest(tmp_path, viewed(3, price=9.0), number=2)
     before = everything(installation)

@@ -26,7 +26,7 @@ def ready(identified: bool = True, **values: Any) -> dict[str, Any]:
     return row
 
 
-def test_pseudonyms_stand_in_for_raw_ids_and_nobody_stays_nobody() -> None:
+def test_pseudonyms_replace_raw_ids_and_missing_users_stay_missing() -> None:
     rows = pa.table({"user_id": ["900", None, "900", "901"], "n": [1, 2, 3, 4]})
     result, names = pseudonymise(rows, KEY)
     assert result["user_code"].to_pylist() == [0, -1, 0, 1]
