@@ -7,7 +7,7 @@ validation. Pairs (as in He et al. 2020): train and test are given, and the vali
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +36,7 @@ class Split:
     """Training data, and the later items of the users."""
 
     data: TrainingData
-    targets: Any
+    targets: sparse.csr_array
     """Boolean CSR [users, items] of `data`."""
 
 
@@ -111,7 +111,7 @@ def training_data(
     )
 
 
-def sample(targets: Any, users: int, seed: int = SEED) -> Any:
+def sample(targets: sparse.csr_array, users: int, seed: int = SEED) -> sparse.csr_array:
     """Return the targets of at most that many users, drawn by seed."""
     evaluated = np.flatnonzero(np.diff(targets.indptr))
     if len(evaluated) <= users:
@@ -138,6 +138,6 @@ def _coded(rows: Interactions) -> tuple[NDArray[np.str_], NDArray[np.str_], NDAr
     return users, items, columns[0].astype(np.int64), columns[1].astype(np.int64)
 
 
-def _matrix(user: NDArray[np.int64], item: NDArray[np.int64], data: TrainingData) -> Any:
+def _matrix(user: NDArray[np.int64], item: NDArray[np.int64], data: TrainingData) -> sparse.csr_array:
     shape = (len(data.users), len(data.items))
     return sparse.csr_array((np.ones(len(user), dtype=bool), (user, item)), shape=shape)

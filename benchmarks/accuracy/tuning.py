@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import optuna
@@ -16,6 +16,9 @@ from models.lists.scored_users import lists_of_scores
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
 from tasks.tuning.optuna_adapter import distributions
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 METRIC: Final[dict[Layout, str]] = {"sequences": "ndcg_10", "pairs": "ndcg_20"}
 """The metric that a search maximises."""
@@ -106,7 +109,7 @@ def figures(model: Recommender, split: Split) -> dict[str, float]:
     return _averages(np.concatenate(ranked), split.targets[users])
 
 
-def _averages(ranked: Any, targets: Any) -> dict[str, float]:
+def _averages(ranked: Any, targets: "sparse.csr_array") -> dict[str, float]:
     metrics: dict[str, float] = {}
     for k in (10, 20):
         measured = accuracy(ranked[:, :k], targets)

@@ -1,6 +1,6 @@
 """Compares ways to make lists for the same users with the first one."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.scored_users import lists_of_scores
 from models.primitives.vocabulary import index_of
 
+if TYPE_CHECKING:
+    from scipy import sparse
+
 SEED: Final = 7
 K: Final = 10
 Scores = NDArray[np.float32]
@@ -23,7 +26,7 @@ _METRICS: Final = ("ndcg", "recall", "hit_rate")
 class Comparison:
     """A table with a row per way; all ways are compared with the first one."""
 
-    def __init__(self, title: str, targets: Any, fallback: Scores, figures: dict[str, float]) -> None:
+    def __init__(self, title: str, targets: "sparse.csr_array", fallback: Scores, figures: dict[str, float]) -> None:
         self._targets, self._fallback, self._figures = targets, fallback, figures
         self._first: NDArray[np.float64] | None = None
         self._name = title.split(":")[0].replace(" ", "_")

@@ -13,7 +13,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ from models.recommenders.protocols import Recommender
 from tasks.review.choose_candidate import judge_candidate
 from tasks.training.serving_cost import K, measure_costs
 
+if TYPE_CHECKING:
+    from scipy import sparse
+
 SEED: Final = 7
 FIRST_SEED: Final = 20_000
 """Seed of the reported shops. Shapes and limits were chosen on others: seeds below 100 and from 10,000 on."""
@@ -54,7 +57,9 @@ class Trial:
     """NDCG@10 of the first champion less that of the best baseline."""
 
 
-def measure(kind: str, dataset: Dataset, data: TrainingData, targets: Any, popular: NDArray[np.float32]) -> Evaluation:
+def measure(
+    kind: str, dataset: Dataset, data: TrainingData, targets: "sparse.csr_array", popular: NDArray[np.float32]
+) -> Evaluation:
     """Return a model's metrics on the test weeks, with overfitting; with costs too unless it is a baseline."""
     model = catalog.model_type(kind).fit(data, catalog.config(kind), SEED)
     results = evaluate(model, data, targets, popular)

@@ -60,7 +60,7 @@ def _names(letter: str, number: int) -> NDArray[np.str_]:
     return np.array([f"{letter}{at:07}" for at in range(number)])
 
 
-def _history(random: np.random.Generator, users: int, popularity: _Array) -> Any:
+def _history(random: np.random.Generator, users: int, popularity: _Array) -> sparse.csr_array:
     """Return a float32 CSR of decayed baskets."""
     item = random.choice(len(popularity), users * BOUGHT, p=popularity / popularity.sum(dtype=np.float64))
     weight = random.gamma(1.0, 1.0, len(item)).astype(np.float32)
@@ -69,7 +69,7 @@ def _history(random: np.random.Generator, users: int, popularity: _Array) -> Any
 
 
 def _retrievers(
-    random: np.random.Generator, names: tuple[_Array, ...], history: Any, popularity: _Array, dims: int
+    random: np.random.Generator, names: tuple[_Array, ...], history: sparse.csr_array, popularity: _Array, dims: int
 ) -> dict[str, Retriever]:
     users, items = names
     of_users, of_items = (random.normal(0, dims**-0.25, (len(part), dims)).astype(np.float32) for part in names)
@@ -88,7 +88,7 @@ def _retrievers(
 
 
 def _content(
-    random: np.random.Generator, users: _Array, items: _Array, history: Any, why: CategoryReasons
+    random: np.random.Generator, users: _Array, items: _Array, history: sparse.csr_array, why: CategoryReasons
 ) -> ContentBased:
     """Return titles of four words, common words more often, categories of three levels, and brands."""
     words = (_WORDS * random.random((len(items), 4)) ** 2).astype(int)
@@ -109,7 +109,7 @@ def _letters(number: int) -> str:
     return "".join(chr(97 + int(digit)) for digit in str(number))
 
 
-def _rows(random: np.random.Generator, history: Any) -> RankerRows:
+def _rows(random: np.random.Generator, history: sparse.csr_array) -> RankerRows:
     """Return numbers of every size, a tenth of them unknown."""
     users, items = history.shape
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +65,7 @@ class _Chunk(NamedTuple):
 def evaluate(
     model: Recommender,
     data: TrainingData,
-    targets: Any,
+    targets: sparse.csr_array,
     fallback: NDArray[np.float32],
     k: int = 10,
     chunk: int = 256,
@@ -162,7 +162,7 @@ def _rank(
     return _Chunk(joined, ranking, sum(chunk.nan_scores for chunk in chunks))
 
 
-def _without(bought: Any, history: Any) -> Any:
+def _without(bought: sparse.csr_array, history: sparse.csr_array) -> sparse.csr_array:
     new = sparse.csr_array(bought > history)
     new.eliminate_zeros()
     return new

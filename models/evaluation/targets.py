@@ -1,7 +1,7 @@
 """Target sets that lists are evaluated on: all purchases, or only items new to the user."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from models.evaluation.metrics.ranking import accuracy, hit_matrix
 from models.evaluation.metrics.user_averages import Figures, averages, averages_by_history, with_bounds
 from models.lists.constrained_selection import Selection
 
+if TYPE_CHECKING:
+    from scipy import sparse
+
 
 @dataclass(frozen=True)
 class TargetSet:
@@ -18,9 +21,9 @@ class TargetSet:
 
     prefix: str
     """Prefix of the metric names."""
-    targets: Any
+    targets: "sparse.csr_array"
     """Boolean CSR, m x n_items."""
-    hide: Any = None
+    hide: "sparse.csr_array | None" = None
     """Items hidden from the lists, in the same shape."""
 
     def measure(self, ranking: Selection, catalogue: ItemNovelty | None, auc: Figures) -> Figures:

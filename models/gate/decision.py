@@ -55,7 +55,7 @@ def decide(
 
     `promoted` has the champion's metrics as stored at its promotion, None without a champion. They are the reference
     for exposure, also for the champion's own settings trained on newer data.
-    `left_out` are the traits that make no groups, and why.
+    `dropped` has the traits that make no groups, with the reasons.
     """
     checks = sanity_checks(candidate, metric, limits)
     others = {name: evaluation for name, evaluation in baselines.items() if evaluation is not candidate}

@@ -32,7 +32,7 @@ class GateThresholds:
     overlap: float = 0.02
     """Least share of a champion's list that stays, on average: with less, something else is probably wrong."""
     overfit_rise: float = 0.1
-    """Most by which the over-fit gap may be above the largest of a baseline, which only counts."""
+    """Most by which the overfitting gap may exceed the largest gap of a baseline."""
     score_ms: float = 50.0
     """Longest time for one user's list, in milliseconds of one thread. Only a whole interval above it is refused."""
     artifact_mb: float = 2000.0

@@ -1,1 +1,1 @@
-"""Judges what is served: drift, realised accuracy, latency, fairness."""
+"""Judges served lists: drift, realised accuracy, latency, fairness."""

@@ -1,7 +1,7 @@
 """Folds of a search: the validation weeks and spans of equal length before them, never the test weeks."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
@@ -17,6 +17,9 @@ from models.primitives.time import DAY
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
 from models.tuning.study_config import COVERAGE
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _MIN_HISTORY = 28 * DAY
 
@@ -38,7 +41,7 @@ class FoldData:
     """The data of one fold, loaded once for all trials."""
 
     data: TrainingData
-    targets: Any
+    targets: "sparse.csr_array"
     popular: NDArray[np.float32]
 
     @classmethod

@@ -1,1 +1,1 @@
-"""Watches what is served: drift, accuracy, audits, and the retraining they lead to."""
+"""Monitors served lists: drift, accuracy, audits, and retraining."""

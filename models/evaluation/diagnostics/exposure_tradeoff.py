@@ -1,6 +1,6 @@
 """Measures the cost of wider exposure: candidates re-ranked with a penalty on items that are shown often."""
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from models.evaluation.metrics.beyond_accuracy import ItemNovelty, concentration, coverage
 from models.evaluation.metrics.ranking import accuracy
 from models.primitives.vocabulary import NO_INDEX
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 CANDIDATES: Final = 50
 """Best items of each user that a re-ranking can choose."""
@@ -25,7 +28,9 @@ class Reranked(NamedTuple):
     gini_at_10: float
 
 
-def rerank(candidates: NDArray[np.int32], k: int, targets: Any, catalogue: ItemNovelty) -> list[Reranked]:
+def rerank(
+    candidates: NDArray[np.int32], k: int, targets: "sparse.csr_array", catalogue: ItemNovelty
+) -> list[Reranked]:
     """Return the figures of k places at each of `PENALTIES`, the smallest first.
 
     `candidates` [m, n] are item positions, best first, -1 = empty; `targets` is a boolean CSR [m, n_items].
@@ -53,7 +58,9 @@ def _exposure(candidates: NDArray[np.int32], n_items: int) -> NDArray[np.float64
     return log_counts / highest if highest > 0 else log_counts
 
 
-def _figures(lists: NDArray[np.int32], targets: Any, catalogue: ItemNovelty) -> tuple[float, float, float, float]:
+def _figures(
+    lists: NDArray[np.int32], targets: "sparse.csr_array", catalogue: ItemNovelty
+) -> tuple[float, float, float, float]:
     n_items = targets.shape[1]
     shown = np.unique(lists[lists != NO_INDEX], return_counts=True)[1].astype(np.float64)
     tail_share = catalogue.variety(lists)["long_tail"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from models.evaluation.offline import SEED, evaluate
 from models.features.tables.registry import FeatureTables
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the users; the result for all users is known already."""
@@ -46,7 +49,7 @@ def learning_curve(
     fit: Callable[[TrainingData], Recommender],
     fitted: Recommender,
     data: TrainingData,
-    targets: Any,
+    targets: "sparse.csr_array",
     shares: Sequence[float] = SHARES,
 ) -> list[Point]:
     """Return points by rising share of the users; the last one is of `fitted`, which was fitted on all users.
@@ -71,7 +74,7 @@ def learning_curve(
 def _points(
     fit: Callable[[TrainingData], Recommender],
     data: TrainingData,
-    measured_targets: Any,
+    measured_targets: "sparse.csr_array",
     parts: list[tuple[float, NDArray[Any]]],
 ) -> Iterator[Point]:
     for share, users in parts:
@@ -85,7 +88,9 @@ def _points(
         yield Point(share, len(subset.users), _measured(model, data, measured_targets, popular))
 
 
-def _measured(model: Recommender, data: TrainingData, measured_targets: Any, popular: NDArray[np.float32]) -> Estimate:
+def _measured(
+    model: Recommender, data: TrainingData, measured_targets: "sparse.csr_array", popular: NDArray[np.float32]
+) -> Estimate:
     values = figures(evaluate(model, data, measured_targets, popular, brief=True), METRIC)
     return Estimate(float(values.mean()), *interval(values, SEED))
 

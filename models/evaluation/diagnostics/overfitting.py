@@ -85,14 +85,14 @@ def training_metrics(model: Recommender, data: TrainingData, seed: int) -> dict[
     }
 
 
-def learned_targets(data: TrainingData, since: int) -> Any:
+def learned_targets(data: TrainingData, since: int) -> sparse.csr_array:
     """Return a boolean CSR [users, items] of the purchases from a moment (epoch s) up to the cut."""
     late = data.occurred_at >= since
     bought = np.ones(int(late.sum()), dtype=bool)
     return sparse.csr_array((bought, (data.user[late], data.item[late])), shape=(len(data.users), len(data.items)))
 
 
-def restrict_targets(targets: Any, users: NDArray[Any]) -> Any:
+def restrict_targets(targets: sparse.csr_array, users: NDArray[Any]) -> sparse.csr_array:
     """Return the targets of these users only, in the same shape."""
     selected = np.zeros(targets.shape[0], dtype=bool)
     selected[users] = True

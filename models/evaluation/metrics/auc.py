@@ -30,7 +30,9 @@ class ScoreAUC:
         ordered.sort(axis=1)
         return cls(scores, ordered)
 
-    def per_user(self, targets: Any, hide: Any = None) -> dict[str, NDArray[np.float64]]:
+    def per_user(
+        self, targets: sparse.csr_array, hide: sparse.csr_array | None = None
+    ) -> dict[str, NDArray[np.float64]]:
         """Return each of `AUC_METRICS` per user [m], for targets as a boolean CSR [m, n_items].
 
         `roc_auc` is the chance that a bought item ranks above another item, ties counting half (Hanley and McNeil
@@ -51,7 +53,7 @@ class ScoreAUC:
             average = np.bincount(user, precision, minlength=m) / bought
             return {"roc_auc": rank / (bought * (items - bought)), "pr_auc": average}
 
-    def _of(self, matrix: Any) -> list[Floats]:
+    def _of(self, matrix: sparse.csr_array) -> list[Floats]:
         """Return each user's scores of the items in a CSR, ascending."""
         user = np.repeat(np.arange(len(self.scores)), np.diff(matrix.indptr))
         scores = self.scores[user, matrix.indices]

@@ -1,7 +1,7 @@
 """Evaluates a model as a classifier of pairs of user and item: was a scored item bought?"""
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from models.evaluation.metrics.bootstrap import Estimate, Statistic, estimate, i
 from models.evaluation.metrics.ranking import hit_matrix
 from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.source_protocols import TopCandidates
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 DEPTH: Final = 500
 """Items per user that make pairs: the first ones by the model's score, without the fallback's."""
@@ -47,7 +50,7 @@ class Pairs:
     """Whether the model's scores are probabilities."""
 
     @classmethod
-    def of(cls, ranking: TopCandidates, targets: Any, probabilities: bool) -> Self:
+    def of(cls, ranking: TopCandidates, targets: "sparse.csr_array", probabilities: bool) -> Self:
         """Make pairs from the rankings of m users, and the boolean CSR of their purchases."""
         user, place = np.nonzero(ranking.items != NO_INDEX)
         bought = hit_matrix(ranking.items, targets)[user, place]

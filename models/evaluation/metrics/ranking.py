@@ -1,18 +1,21 @@
 """Computes the accuracy of ranked lists per user, over the whole catalogue, never over sampled items."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.vocabulary import NO_INDEX
 
+if TYPE_CHECKING:
+    from scipy import sparse
+
 METRICS = ("ndcg", "recall", "precision", "map", "hit_rate", "mrr")
 METRIC: Final = "ndcg_at_10"
 """The deciding metric."""
 
 
-def accuracy(ranked: NDArray[np.int32], targets: Any) -> dict[str, NDArray[np.float64]]:
+def accuracy(ranked: NDArray[np.int32], targets: "sparse.csr_array") -> dict[str, NDArray[np.float64]]:
     """Return each of `METRICS` per user [m], of lists [m, k] against a boolean CSR [m, n_items].
 
     With t targets, NDCG and MAP are measured against an ideal list of min(k, t) hits (Järvelin & Kekäläinen
@@ -37,7 +40,7 @@ def accuracy(ranked: NDArray[np.int32], targets: Any) -> dict[str, NDArray[np.fl
     }
 
 
-def hit_matrix(ranked: NDArray[np.int32], targets: Any) -> NDArray[np.bool_]:
+def hit_matrix(ranked: NDArray[np.int32], targets: "sparse.csr_array") -> NDArray[np.bool_]:
     """Return a boolean [m, k]: whether the item in that place is one of the user's targets."""
     m, n = targets.shape
     user = np.repeat(np.arange(m, dtype=np.int64), np.diff(targets.indptr))

@@ -1,6 +1,6 @@
 """Measures whether lists have the categories that their user buys, in the same proportions."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,9 @@ ALPHA: Final = 0.01
 """Share of the history mixed into the list, so that a missing category gives no infinite divergence."""
 
 
-def miscalibration(bought: Any, shown: Any, category: NDArray[np.str_]) -> NDArray[np.float64]:
+def miscalibration(
+    bought: sparse.csr_array, shown: sparse.csr_array, category: NDArray[np.str_]
+) -> NDArray[np.float64]:
     """Return [m] the Kullback-Leibler divergence, in nats, of the categories of the lists from those of the history.
 
     `bought` and `shown` are CSR [m, n], `category` [n]. With p of the history and q of the lists it is the sum of
@@ -28,7 +30,7 @@ def miscalibration(bought: Any, shown: Any, category: NDArray[np.str_]) -> NDArr
     return divergence
 
 
-def _shares(pairs: Any, of_item: Any) -> NDArray[np.float64]:
+def _shares(pairs: sparse.csr_array, of_item: sparse.csr_array) -> NDArray[np.float64]:
     """Return [m, n_categories] shares; rows sum to 1, NaN for users without items."""
     counts = (pairs.astype(np.float64) @ of_item).toarray()
     with np.errstate(invalid="ignore", divide="ignore"):

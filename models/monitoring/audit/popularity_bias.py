@@ -1,6 +1,6 @@
 """Measures popularity bias: exposure of best sellers, and shares of places by popularity, category and brand."""
 
-from typing import Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from models.evaluation.metrics.beyond_accuracy import concentration
 from models.evaluation.metrics.bootstrap import Estimate, Floats, estimate
 from models.monitoring.audit.served_data import AuditData
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 UNKNOWN: Final = "unknown"
 OTHERS: Final = "all others"
@@ -34,7 +37,7 @@ class ProviderShare(TypedDict):
     bought: float
 
 
-def mean_buyers(of: Any, buyers: Floats) -> Floats:
+def mean_buyers(of: "sparse.csr_array", buyers: Floats) -> Floats:
     """Return [m] the mean number of buyers of each user's items in a CSR [m, n], weighted by it; NaN without items."""
     weight = of.sum(axis=1).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.gate.fairness_checks import Group, Traits, groups_of
 from models.monitoring.realised_accuracy import UserOutcomes
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Floats = NDArray[np.float64]
 
@@ -47,9 +50,9 @@ class AuditData:
     """m users who were shown lists, and n items."""
 
     traits: Traits
-    shown: Any
+    shown: "sparse.csr_array"
     """CSR [m, n]: the share of each user's places that an item had, weighted by time; rows sum to 1."""
-    bought: Any
+    bought: "sparse.csr_array"
     """Boolean CSR [m, n]: items that each user had bought before the first list was shown."""
     items: AuditItems
     outcome: UserOutcomes | None
@@ -66,8 +69,10 @@ class AuditData:
         return groups_of(self.traits)
 
 
-def exposure_shares(user: NDArray[np.int64], items: NDArray[np.int64], seconds: Floats, shape: tuple[int, int]) -> Any:
-    """`Material.shown` of lists [l, k] of users [l], item codes or -1, each shown for so many `seconds` [l]."""
+def exposure_shares(
+    user: NDArray[np.int64], items: NDArray[np.int64], seconds: Floats, shape: tuple[int, int]
+) -> "sparse.csr_array":
+    """Return `AuditData.shown` for lists [l, k] of users [l], item codes or -1, each shown for `seconds` [l]."""
     from scipy import sparse
 
     filled = items >= 0

@@ -1,7 +1,7 @@
 """Reads the data of an audit: recently shown lists, purchases meanwhile, and earlier purchases."""
 
 from datetime import date
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,9 @@ from tasks.lake.prior_purchases import prior_purchases
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.monitoring.realised_accuracy import realised_accuracy
 from tasks.scoring.served_sample import models_during, shown_during
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _DAY: Final = 86_400
 
@@ -120,7 +123,7 @@ def _top_level(paths: Any) -> NDArray[np.str_]:
     return np.array([path.split(CATEGORY_SEPARATOR)[0] for path in words(paths).tolist()], dtype=np.str_)
 
 
-def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> Any:
+def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> "sparse.csr_array":
     rows = [row[:K] for row in lists[ITEMS].to_pylist()]
     items = np.full((len(rows), K), -1, dtype=np.int64)
     flat = index_of(ids, pa.array([item for row in rows for item in row], pa.string()))
