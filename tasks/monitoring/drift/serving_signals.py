@@ -24,11 +24,11 @@ _SHOWN: Final = """
     ORDER BY publication_periods.published_at DESC, period_id DESC LIMIT 1
 """
 _PAST: Final = """
-    SELECT seen.signal, seen.value
+    SELECT reading.signal, reading.value
     FROM (SELECT DISTINCT ON (window_to) window_to, signals FROM drift_reports
           WHERE window_to <= to_timestamp(:start) ORDER BY window_to DESC, report_id DESC LIMIT 30) AS report
-    CROSS JOIN LATERAL jsonb_to_recordset(report.signals) AS seen (signal text, value float)
-    WHERE seen.value IS NOT NULL ORDER BY report.window_to
+    CROSS JOIN LATERAL jsonb_to_recordset(report.signals) AS reading (signal text, value float)
+    WHERE reading.value IS NOT NULL ORDER BY report.window_to
 """
 
 
