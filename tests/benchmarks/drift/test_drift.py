@@ -19,7 +19,7 @@ DAY_OF_SHIFT = KNOWN + 7
 @pytest.fixture(scope="module")
 def shop() -> Shop:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base_shop, "_PLAN", Plan(purchases=60_000, trails=1.0, looks=70_000, sessions=22_000))
+        patch.setattr(base_shop, "_PLAN", Plan(purchases=60_000, trails=1.0, views=70_000, sessions=22_000))
         return Shop.made(3)
 
 
