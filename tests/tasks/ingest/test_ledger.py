@@ -26,12 +26,12 @@ with advisory_locks.locked(engine(sys.argv[1]), "b1"):
 
 
 @pytest.fixture
-def books(database: str) -> Engine:
+def ledger_engine(database: str) -> Engine:
     return engine(database)
 
 
-def test_a_batch_is_the_sum_of_its_chunks_and_a_repeated_chunk_counts_once(books: Engine) -> None:
-    with books.begin() as connection:
+def test_a_batch_is_the_sum_of_its_chunks_and_a_repeated_chunk_counts_once(ledger_engine: Engine) -> None:
+    with ledger_engine.begin() as connection:
         assert ledger.open_batch(connection, BATCH) == ledger.PENDING
         for chunk in (0, 1, 1):
             ledger.record_chunk(connection, "b1", chunk, COUNTS, {"chunk": chunk})
@@ -43,16 +43,16 @@ def test_a_batch_is_the_sum_of_its_chunks_and_a_repeated_chunk_counts_once(books
 
 
 @pytest.mark.parametrize("lost", LEDGER)
-def test_a_chunk_that_does_not_add_up_is_never_written_down(books: Engine, lost: str) -> None:
-    with books.begin() as connection:
+def test_a_chunk_that_does_not_add_up_is_never_written_down(ledger_engine: Engine, lost: str) -> None:
+    with ledger_engine.begin() as connection:
         ledger.open_batch(connection, BATCH)
         with pytest.raises(errors.LedgerError, match="does not add up"):
             ledger.record_chunk(connection, "b1", 0, COUNTS | {lost: COUNTS[lost] - 1}, {})
         assert connection.execute(select(func.count()).select_from(ingest_chunks)).scalar() == 0
 
 
-def test_a_refused_batch_is_forgotten_but_for_its_reason_and_may_come_again(books: Engine) -> None:
-    with books.begin() as connection:
+def test_a_refused_batch_is_forgotten_but_for_its_reason_and_may_come_again(ledger_engine: Engine) -> None:
+    with ledger_engine.begin() as connection:
         ledger.open_batch(connection, BATCH)
         ledger.record_chunk(connection, "b1", 0, COUNTS, {})
         ledger.refuse_batch(connection, "b1", [], "too dirty")
@@ -62,28 +62,28 @@ def test_a_refused_batch_is_forgotten_but_for_its_reason_and_may_come_again(book
         assert ledger.open_batch(connection, BATCH) == ledger.PENDING
 
 
-def test_a_batch_is_held_by_one_at_a_time(books: Engine) -> None:
-    with advisory_locks.locked(books, "b1"):
+def test_a_batch_is_held_by_one_at_a_time(ledger_engine: Engine) -> None:
+    with advisory_locks.locked(ledger_engine, "b1"):
         with (
             pytest.raises(advisory_locks.LockHeldError, match="Another run works on b1"),
-            advisory_locks.locked(books, "b1"),
+            advisory_locks.locked(ledger_engine, "b1"),
         ):
             pass
-        with advisory_locks.locked(books, "b2"):
+        with advisory_locks.locked(ledger_engine, "b2"):
             pass
-    with advisory_locks.locked(books, "b1"):
+    with advisory_locks.locked(ledger_engine, "b1"):
         pass
 
 
-def test_the_run_that_waits_is_the_next(books: Engine) -> None:
+def test_the_run_that_waits_is_the_next(ledger_engine: Engine) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with advisory_locks.locked(books, "b1", wait=True):
+        with advisory_locks.locked(ledger_engine, "b1", wait=True):
             order.append("second")
 
     with ThreadPoolExecutor(1) as pool:
-        with advisory_locks.locked(books, "b1"):
+        with advisory_locks.locked(ledger_engine, "b1"):
             waiting = pool.submit(second)
             time.sleep(0.2)
             order.append("first")
@@ -91,24 +91,24 @@ def test_the_run_that_waits_is_the_next(books: Engine) -> None:
     assert order == ["first", "second"]
 
 
-def test_a_batch_is_free_again_after_an_error(books: Engine) -> None:
-    with pytest.raises(ZeroDivisionError), advisory_locks.locked(books, "b1"):
+def test_a_batch_is_free_again_after_an_error(ledger_engine: Engine) -> None:
+    with pytest.raises(ZeroDivisionError), advisory_locks.locked(ledger_engine, "b1"):
         raise ZeroDivisionError
-    with advisory_locks.locked(books, "b1"):
+    with advisory_locks.locked(ledger_engine, "b1"):
         pass
 
 
-def test_a_killed_process_cannot_keep_a_batch(books: Engine, database: str) -> None:
+def test_a_killed_process_cannot_keep_a_batch(ledger_engine: Engine, database: str) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, database], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(advisory_locks.LockHeldError), advisory_locks.locked(books, "b1"):
+    with pytest.raises(advisory_locks.LockHeldError), advisory_locks.locked(ledger_engine, "b1"):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     for _ in range(100):
         try:
-            with advisory_locks.locked(books, "b1"):
+            with advisory_locks.locked(ledger_engine, "b1"):
                 return
         except advisory_locks.LockHeldError:
             time.sleep(0.05)

@@ -28,12 +28,12 @@ k = 5
 _listening: list[Counter[str]] = []
 
 
-def _hear(name: str, arguments: tuple[Any, ...]) -> None:
+def _record_open(name: str, arguments: tuple[Any, ...]) -> None:
     if name == "open" and _listening:
         _listening[-1][Path(str(arguments[0])).name] += 1
 
 
-sys.addaudithook(_hear)  # it cannot be taken away again; it listens in these tests alone
+sys.addaudithook(_record_open)  # a hook cannot be removed; it records in these tests only
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def reads_of_known_users(stage: Any) -> Iterator[list[str]]:
     """Each time that the users with consent were read within the block, the statement."""
     read: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+    def note(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
         if "jsonb_object_keys" in statement:
             read.append(statement)
 

@@ -42,12 +42,12 @@ class Event(NamedTuple):
         return self.at + self.late
 
 
-def bought(at: int, *rest: Any, **more: Any) -> Event:
-    return Event(PURCHASE, at, *rest, **more)
+def bought(at: int, *others: Any, **more: Any) -> Event:
+    return Event(PURCHASE, at, *others, **more)
 
 
-def refunded(at: int, *rest: Any, **more: Any) -> Event:
-    return Event(REFUND, at, *rest, **more)
+def refunded(at: int, *others: Any, **more: Any) -> Event:
+    return Event(REFUND, at, *others, **more)
 
 
 @contextmanager

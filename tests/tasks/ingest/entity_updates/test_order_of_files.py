@@ -95,7 +95,7 @@ def test_files_in_any_order_end_with_the_same(installation: Installation, tmp_pa
     cup, pan = result[0]["items"]
     assert (cup["title"], cup["brand"], cup["price"], cup["attributes"]) == ("Cup", "Clay", 9.0, {"sku": "C-3"})
     message = {key: at[:10] for key, at in cup["field_timestamps"].items()}
-    assert message == {key: f"2024-06-0{day}" for key, day in _TOLD.items()}
+    assert message == {key: f"2024-06-0{day}" for key, day in _LATEST_DAYS.items()}
     assert (pan["title"], pan["price"], pan["attributes"]) == ("B", 10.0, {"sku": "b"})
     keys = {pseudonym(name, installation.key): name for name in ("ann", "bob", "cleo", "dora", "eve", "phone")}
     users = {keys[row["user_key"]]: (row["consent"], row["attributes"]) for row in result[0]["users"]}
@@ -109,7 +109,7 @@ def test_files_in_any_order_end_with_the_same(installation: Installation, tmp_pa
     assert [(keys[row["anonymous_key"]], keys[row["user_key"]]) for row in result[0]["aliases"]] == [("phone", "dora")]
 
 
-_TOLD = {"title": 3, "brand": 1, "price": 5, "attributes.sku": 3}
+_LATEST_DAYS = {"title": 3, "brand": 1, "price": 5, "attributes.sku": 3}
 
 
 def forget_all(installation: Installation) -> None:
@@ -164,7 +164,7 @@ _DAY = datetime(2024, 6, 1, tzinfo=UTC)
 _TIMES = some.sampled_from([None, *(_DAY + timedelta(days=n) for n in range(4))])
 
 
-def _said(names: Sequence[str]) -> some.SearchStrategy[dict[str, tuple[str, datetime | None]]]:
+def _statement(names: Sequence[str]) -> some.SearchStrategy[dict[str, tuple[str, datetime | None]]]:
     return some.dictionaries(some.sampled_from(names), some.tuples(some.sampled_from("abZ"), _TIMES), max_size=3)
 
 
@@ -194,8 +194,8 @@ def _device(device: str, owner: str, at: datetime | None) -> list[Update]:
 
 _DATED = _TIMES.filter(bool)
 _BATCH = some.one_of(
-    _said(["title", "brand", "attributes.sku", "attributes.url"]).map(lambda said: [_item(said)]),
-    _said(["plan", "country"]).map(_traits),
+    _statement(["title", "brand", "attributes.sku", "attributes.url"]).map(lambda values: [_item(values)]),
+    _statement(["plan", "country"]).map(_traits),
     some.builds(lambda agreed, at: [_answer(agreed, at)], some.booleans(), _DATED),
     some.builds(_device, some.sampled_from(["phone", "laptop"]), some.sampled_from(["ann", "bob"]), _TIMES),
 )

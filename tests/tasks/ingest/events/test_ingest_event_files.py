@@ -258,8 +258,8 @@ def test_an_answer_about_consent_counts_for_the_next_file(installation: Installa
     text_ = MAPPING.replace('"given"', '"opt-in"') + 'consent = "value"\nconsent_words = ["1"]\n'
     shop.mapping.write_text(text_.replace('value = "value"\n', ""))
     agreed = ["a1,u1,i1,2024-06-01T10:00:00Z,view,1"]
-    silent = [f"b{n},u{n},i1,2024-06-02T10:00:00Z,view," for n in (1, 2)]
-    result = shop.ingest(a=agreed, b=silent)
+    unanswered = [f"b{n},u{n},i1,2024-06-02T10:00:00Z,view," for n in (1, 2)]
+    result = shop.ingest(a=agreed, b=unanswered)
     assert [counted(line) for line in result["lines"]] == [
         {"read": 1, "accepted": 1},
         {"read": 2, "accepted": 1, "suppressed": 1},

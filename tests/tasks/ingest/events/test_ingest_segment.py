@@ -120,9 +120,9 @@ def test_a_packed_file_that_was_cut_short_states_it_and_comes_in_when_it_is_whol
 def test_without_consent_no_event_is_stored_and_the_last_answer_counts(
     installation: Installation, tmp_path: Path
 ) -> None:
-    silent = {"userId": "bob", "context": {}}
+    unanswered = {"userId": "bob", "context": {}}
     entry = ingest_segment.fn(
-        "segment", write(tmp_path / "a", viewed(1), viewed(2, **silent), viewed(3, userId="cleo", context=REFUSED))
+        "segment", write(tmp_path / "a", viewed(1), viewed(2, **unanswered), viewed(3, userId="cleo", context=REFUSED))
     )
     assert counts(entry) == {"read": 3, "accepted": 1, "suppressed": 2}
     assert [row["user_id"] for row in rows(installation, identities)] == ["ann"]

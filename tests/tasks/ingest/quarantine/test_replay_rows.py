@@ -46,13 +46,13 @@ def test_without_a_change_nothing_moves(installation: Installation, entry: dict[
     assert lake(installation) == before
 
 
-@pytest.mark.parametrize("mended", ["the catalogue", "the policy"])
+@pytest.mark.parametrize("fixed", ["the catalogue", "the policy"])
 def test_what_keeps_the_rules_now_moves_and_the_ledger_adds_up(
-    installation: Installation, entry: dict[str, Any], mended: str
+    installation: Installation, entry: dict[str, Any], fixed: str
 ) -> None:
-    if mended == "the catalogue":
+    if fixed == "the catalogue":
         name_products(installation)
-    line = replay_quarantine.fn(entry["batch_id"], mended == "the policy")
+    line = replay_quarantine.fn(entry["batch_id"], fixed == "the policy")
     moved = line["accepted"] - entry["accepted"]
     assert moved == 12
     assert (adds_up(line), line["quarantined"]) == (True, entry["quarantined"] - moved)

@@ -95,11 +95,11 @@ def three(installation: Installation, folder: Path) -> Path:
     lines[20] = lines[20].replace(",cup,", ",cupp,")
     (folder / "orders.csv").write_text("\n".join(lines) + "\n")
     assert ingest(folder)["quarantined"] == 3
-    assert waits(installation) == 3
+    assert waiting_rows(installation) == 3
     return folder
 
 
-def waits(installation: Installation) -> int:
+def waiting_rows(installation: Installation) -> int:
     return sum(row["rows"] for row in ledger.quarantined(installation.engine))
 
 
@@ -116,11 +116,11 @@ def test_a_corrected_file_under_the_name_of_the_first_one_resolves_its_rows_when
     assert corrected["accepted"] == 3
     if again:
         undo_batches.fn([corrected["batch_id"]], None, "ann", "a test")
-        assert waits(installation) == 3
+        assert waiting_rows(installation) == 3
     (three / "moved").mkdir()
     (three / "corrected.csv").rename(three / "moved" / "orders.csv")
     assert bring(three, "moved/orders.csv")["status"] == ("committed" if again else "unchanged")
-    assert waits(installation) == 0
+    assert waiting_rows(installation) == 0
 
 
 def test_the_faulty_file_that_comes_again_resolves_nothing(installation: Installation, three: Path) -> None:
@@ -129,11 +129,11 @@ def test_the_faulty_file_that_comes_again_resolves_nothing(installation: Install
     lines[50] = lines[50].replace("2024-", "in 2024-")
     (three / "orders.csv").write_text("\n".join(lines) + "\n")
     bring(three, "orders.csv")
-    assert waits(installation) == 1
+    assert waiting_rows(installation) == 1
     (three / "again").mkdir()
     (three / "other.csv").rename(three / "again" / "orders.csv")
     assert bring(three, "again/orders.csv")["status"] == "unchanged"
-    assert waits(installation) == 1
+    assert waiting_rows(installation) == 1
 
 
 def test_a_corrected_mapping_resolves_the_row(
@@ -204,8 +204,8 @@ def test_a_dismissed_row_stays_dismissed_under_another_mapping_and_in_a_longer_f
             file.write("o900,user9,cup,purchase,2024-06-03T10:00:00Z,1\n")
     again = ingest(folder)
     assert again["batch_id"] != waiting["batch_id"]
-    waits = ledger.quarantined_rows(installation.engine, again["batch_id"], None, 500)
-    assert "o2" not in {row["payload"]["event_id"] for row in waits}
+    waiting_rows = ledger.quarantined_rows(installation.engine, again["batch_id"], None, 500)
+    assert "o2" not in {row["payload"]["event_id"] for row in waiting_rows}
 
 
 def test_a_dismissed_row_waits_again_if_it_breaks_another_rule(

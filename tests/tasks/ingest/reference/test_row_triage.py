@@ -14,7 +14,7 @@ from tasks.ingest.reference.read_reference import read_reference
 from tasks.ingest.reference.row_triage import COPIES, condense, triage_reference
 from tasks.sources import table_files
 
-NOBODY = pa.array([], pa.string())
+NO_USERS = pa.array([], pa.string())
 
 
 def items(*rows: dict[str, Any]) -> pa.Table:
@@ -30,7 +30,7 @@ def test_of_a_catalogue_the_last_row_of_an_item_is_routed_to_the_catalogue() -> 
     rows = items(
         {"title": "Old"}, {"item_id": None}, {"title": "New"}, {"item_id": "i2"}, {"item_id": "i3", "price": -1.0}
     )
-    done = triage_reference(rows, promises.RULES, NOBODY, "item_id")
+    done = triage_reference(rows, promises.RULES, NO_USERS, "item_id")
     assert done.accepted.select(["item_id", "title"]).to_pylist() == [
         {"item_id": "i1", "title": "New"},
         {"item_id": "i2", "title": "Ice"},
@@ -84,7 +84,7 @@ def test_a_file_is_read_alike_in_chunks_of_any_size_and_keeps_what_is_different(
             result.rows.to_pylist(),
             result.profile,
             result.stated.to_pylist(),
-            triage_reference(result.rows, promises.RULES, NOBODY, "item_id", part.choices),
+            triage_reference(result.rows, promises.RULES, NO_USERS, "item_id", part.choices),
         )
 
     *whole, done = read(n)

@@ -21,8 +21,8 @@ def store(lake: Lake, chunk: int, *ids: str) -> pa.Table:
     return stored
 
 
-def requested(known: KnownIds, found: pa.Table) -> list[bool]:
-    answers: list[bool] = known.may_contain(hashes("found", "event_id", found=found)).tolist()
+def requested(known: KnownIds, ids: pa.Table) -> list[bool]:
+    answers: list[bool] = known.may_contain(hashes("ids", "event_id", ids=ids)).tolist()
     return answers
 
 
@@ -46,8 +46,8 @@ def test_what_the_lake_held_before_is_found_with_its_hash(lake: Lake) -> None:
 
 def test_an_id_is_found_in_whatever_month_it_was_used(lake: Lake) -> None:
     store(lake, 0, "a", "b")
-    found = KnownIds(lake).matching(rows("a", "c", month="2019-05"))
-    assert found["event_id"].to_pylist() == ["a"]
+    matches = KnownIds(lake).matching(rows("a", "c", month="2019-05"))
+    assert matches["event_id"].to_pylist() == ["a"]
 
 
 def test_what_was_added_since_is_found_however_often_something_was_added(lake: Lake) -> None:
@@ -56,8 +56,8 @@ def test_what_was_added_since_is_found_however_often_something_was_added(lake: L
         added = store(lake, chunk, f"a{chunk}", f"b{chunk}")
         known.add(hashes("added", "event_id", added=added))
         assert requested(known, rows("a0", f"b{chunk}", "c")) == [True, True, False]
-        found = known.matching(rows("a0", f"b{chunk}", "c"))["event_id"].to_pylist()
-        assert sorted(found) == sorted({"a0", f"b{chunk}"})
+        matches = known.matching(rows("a0", f"b{chunk}", "c"))["event_id"].to_pylist()
+        assert sorted(matches) == sorted({"a0", f"b{chunk}"})
 
 
 def test_ids_are_found_after_their_files_were_merged_and_removed(lake: Lake) -> None:

@@ -51,7 +51,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> KnownIds:
     return KnownIds(Lake(str(tmp_path_factory.mktemp("lake"))))
 
 
-def sifted(events: Sequence[Event], known: KnownIds, first: int = 0) -> row_triage.TriagedRows:
+def triaged(events: Sequence[Event], known: KnownIds, first: int = 0) -> row_triage.TriagedRows:
     rows = shaped(events, first)
     gone, elsewhere = (np.array([v in names for v in rows[n].to_pylist()]) for n, names in APART.items())
     return row_triage.triage_events(rows, promises.RULES, gone, elsewhere, known)
@@ -81,12 +81,12 @@ def adds_up(counts: dict[str, int]) -> bool:
     ],
 )
 def test_a_row_goes_to_the_first_place_that_claims_it(event: Event, place: str, empty: KnownIds) -> None:
-    counts = sifted([event], empty).counts
+    counts = triaged([event], empty).counts
     assert {name for name, number in counts.items() if number} == {"read", place}
 
 
 def test_a_row_in_quarantine_names_every_rule_it_broke_and_where_it_came_from(empty: KnownIds) -> None:
-    done = sifted([Event(), Event("e2", item_id=None, quantity=0.0, value=0.0)], empty, first=10)
+    done = triaged([Event(), Event("e2", item_id=None, quantity=0.0, value=0.0)], empty, first=10)
     assert done.quarantined[columns.ROW].to_pylist() == [11]
     assert sorted(done.quarantined[row_triage.RULES][0].as_py()) == [
         "item_id_missing",
@@ -100,7 +100,7 @@ def test_a_row_in_quarantine_names_every_rule_it_broke_and_where_it_came_from(em
 def test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict(
     empty: KnownIds,
 ) -> None:
-    done = sifted([Event(), Event(), Event(value=9.0), Event(), Event(value=9.0)], empty)
+    done = triaged([Event(), Event(), Event(value=9.0), Event(), Event(value=9.0)], empty)
     assert done.accepted[columns.ROW].to_pylist() == [0]
     assert done.counts["duplicate"] == 2
     assert done.quarantined[columns.ROW].to_pylist() == [2, 4]
@@ -109,10 +109,10 @@ def test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_co
 
 def test_an_event_that_is_stored_already_comes_first(tmp_path: Path) -> None:
     known = KnownIds(Lake(str(tmp_path)))
-    stored(known, 0, sifted([Event()], known).accepted)
+    stored(known, 0, triaged([Event()], known).accepted)
     elsewhere = Event(occurred_at=datetime(2016, 5, 1, tzinfo=UTC), value=9.0)
-    assert sifted([elsewhere], known).counts["quarantined"] == 1
-    done = sifted([Event(value=9.0), Event(), Event("e2")], known)
+    assert triaged([elsewhere], known).counts["quarantined"] == 1
+    done = triaged([Event(value=9.0), Event(), Event("e2")], known)
     assert done.counts == {
         "read": 3,
         "suppressed": 0,
@@ -124,12 +124,12 @@ def test_an_event_that_is_stored_already_comes_first(tmp_path: Path) -> None:
 
 
 def test_a_broken_row_does_not_keep_a_sound_one_with_its_id_out(empty: KnownIds) -> None:
-    done = sifted([Event(quantity=0.0), Event()], empty)
+    done = triaged([Event(quantity=0.0), Event()], empty)
     assert done.accepted[columns.ROW].to_pylist() == [1]
 
 
 def test_quarantined_rows_can_be_kept_as_json_whatever_they_hold(empty: KnownIds) -> None:
-    done = sifted([Event(item_id='"\\\u2028'), Event(quantity=float("inf")), Event(occurred_at=None)], empty)
+    done = triaged([Event(item_id='"\\\u2028'), Event(quantity=float("inf")), Event(occurred_at=None)], empty)
     rows = [json.loads(text) for text in row_triage.payloads(done.quarantined)["payload"].to_pylist()]
     assert [row["item_id"] for row in rows] == ['"\\\u2028', "ice", "ice"]
     assert [row["quantity"] for row in rows] == [1.0, "inf", 1.0]
@@ -172,7 +172,7 @@ def test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place(chunks
         known, first = KnownIds(Lake(folder)), 0
         for number, chunk in enumerate(chunks):
             copies = [Event(*event) for event in chunk]
-            done = sifted(copies, known, first)
+            done = triaged(copies, known, first)
             expected = [place_of(event, seen) for event in copies]
             assert adds_up(done.counts)
             assert done.counts == {name: expected.count(name) for name in done.counts} | {"read": len(chunk)}
