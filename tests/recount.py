@@ -35,7 +35,7 @@ class Facts:
     cut: datetime
     titles: Mapping[str, str]
     paths: Mapping[str, str | None]
-    looked: frozenset[tuple[str, str]] = frozenset()
+    viewed: frozenset[tuple[str, str]] = frozenset()
     """Return user and item of every sign of interest in an item."""
     days: dict[tuple[str, str], list[date]] = field(default_factory=dict)
     lately: dict[str, set[str]] = field(default_factory=dict)
@@ -51,9 +51,9 @@ class Facts:
         cut: datetime,
         titles: Mapping[str, str],
         paths: Mapping[str, str | None],
-        looked: Iterable[tuple[str, str]] = (),
+        viewed: Iterable[tuple[str, str]] = (),
     ) -> "Facts":
-        facts = cls(cut, titles, paths, frozenset(looked))
+        facts = cls(cut, titles, paths, frozenset(viewed))
         latest: dict[tuple[str, str, str], datetime] = {}
         for row in rows:
             if row.at < cut:
@@ -106,8 +106,8 @@ def _habit(facts: Facts, place: Place, count: str, gap: str, last: str) -> bool:
 
 
 def _bought_from(facts: Facts, place: Place, category: str, count: str) -> bool:
-    own, everybody = facts.lines[place.user, category], facts.lines["", category]
-    more = own * facts.lines["", ""] > everybody * facts.lines[place.user, ""]
+    own, all_users = facts.lines[place.user, category], facts.lines["", category]
+    more = own * facts.lines["", ""] > all_users * facts.lines[place.user, ""]
     right = len(facts.category_days.get((place.user, category), ())) == int(count) >= 2
     return right and more and facts.small(category) and name_of(facts.paths.get(place.item)) == category
 
@@ -121,16 +121,16 @@ def _before(facts: Facts, place: Place) -> bool:
     return (place.user, place.item) in facts.days
 
 
-def _looked(facts: Facts, place: Place) -> bool:
-    return (place.user, place.item) in facts.looked
+def _viewed(facts: Facts, place: Place) -> bool:
+    return (place.user, place.item) in facts.viewed
 
 
-def _looked_item(facts: Facts, place: Place, title: str) -> bool:
-    return any(user == place.user and _called(facts, item, title) for user, item in facts.looked)
+def _viewed_item(facts: Facts, place: Place, title: str) -> bool:
+    return any(user == place.user and _called(facts, item, title) for user, item in facts.viewed)
 
 
-def _looked_in(facts: Facts, place: Place, count: str, category: str) -> bool:
-    items = {item for user, item in facts.looked if user == place.user and name_of(facts.paths.get(item)) == category}
+def _viewed_in(facts: Facts, place: Place, count: str, category: str) -> bool:
+    items = {item for user, item in facts.viewed if user == place.user and name_of(facts.paths.get(item)) == category}
     return len(items) == int(count) > 0 and facts.small(category) and name_of(facts.paths.get(place.item)) == category
 
 
@@ -157,7 +157,7 @@ def _called(facts: Facts, item: str, title: str) -> bool:
     return known.startswith(title[:-1]) if title.endswith("…") else known == title
 
 
-def _nothing(_facts: Facts, _place: Place) -> bool:
+def _no_claim(_facts: Facts, _place: Place) -> bool:
     return True
 
 
@@ -168,15 +168,15 @@ CHECKS: Final[Mapping[str, tuple[str, Callable[..., bool]]]] = {
     "bought_from": (r"You bought from (.+) on (\d+) days", _bought_from),
     "bought_item": (r"Because you bought (.+)", _bought_item),
     "due": (r"You bought this before", _before),
-    "looked": (r"You looked at this", _looked),
-    "looked_item": (r"Because you looked at (.+)", _looked_item),
-    "looked_in": (r"You looked at (\d+) items? in (.+)", _looked_in),
+    "looked": (r"You looked at this", _viewed),
+    "looked_item": (r"Because you looked at (.+)", _viewed_item),
+    "looked_in": (r"You looked at (\d+) items? in (.+)", _viewed_in),
     "popular": (r"Bought by (\d+) customers in the last 28 days", _popular),
     "together": (r"In (\d+) of (\d+) baskets with this item", _together),
     "same_words": (r"Titles share: (.+)", _same_words),
     "same_category": (r"Also in (.+)", _same_category),
-    "picked": (r"Picked by the shop", _nothing),
-    "none": (r"You may like this", _nothing),
+    "picked": (r"Picked by the shop", _no_claim),
+    "none": (r"You may like this", _no_claim),
 }
 
 

@@ -333,18 +333,18 @@ PAGE = (Path(__file__).parents[2] / "docs" / "ingestion.md").read_text()
 
 
 def test_the_table_of_promises_names_tests_that_exist() -> None:
-    named = re.findall(r"\(`tests/(\S+\.py)`\)\n  (test_\w+)", __doc__ or "")
+    names = re.findall(r"\(`tests/(\S+\.py)`\)\n  (test_\w+)", __doc__ or "")
     tests = Path(__file__).parents[1]
-    assert len(named) > 40
-    assert not [test for file, test in named if f"def {test}(" not in (tests / file).read_text()]
+    assert len(names) > 40
+    assert not [test for file, test in names if f"def {test}(" not in (tests / file).read_text()]
 
 
 def test_the_page_names_every_rule_that_puts_rows_into_quarantine() -> None:
     lines = PAGE.partition("| rule |")[2].partition("\n\n")[0].splitlines()[2:]
-    named = {rule for line in lines for rule in re.findall(r"`(\w+)`", line.split("|")[1])}
+    names = {rule for line in lines for rule in re.findall(r"`(\w+)`", line.split("|")[1])}
     by_key = {rule.id for rule in RULES if rule.id.endswith("_unreadable")}
-    assert named & by_key  # two of them stand for all
-    assert named - by_key - _REQUIRED == {rule.id for rule in RULES} - by_key | {CONFLICT, UNREADABLE, LINE_UNREADABLE}
+    assert names & by_key  # two of them stand for all
+    assert names - by_key - _REQUIRED == {rule.id for rule in RULES} - by_key | {CONFLICT, UNREADABLE, LINE_UNREADABLE}
 
 
 def test_the_pages_mapping_is_one_and_its_figures_can_be_limited() -> None:
@@ -352,7 +352,7 @@ def test_the_pages_mapping_is_one_and_its_figures_can_be_limited() -> None:
     content = tomllib.loads(whole)
     mapping = parse(content, "page")
     assert (mapping.unknown_items, mapping.traits) == ("quarantine", ["plan", "country"])
-    named = re.findall(r"`(\w+)`", PAGE.partition("What may be limited:")[2].partition("\n\n")[0])
-    assert len(named) > 5
-    limits = {"events": dict.fromkeys([*named, "null_item_id", "quantity_above_limit"], 1.0)}
+    names = re.findall(r"`(\w+)`", PAGE.partition("What may be limited:")[2].partition("\n\n")[0])
+    assert len(names) > 5
+    limits = {"events": dict.fromkeys([*names, "null_item_id", "quantity_above_limit"], 1.0)}
     assert bounds("events", parse(content | {"limits": limits}, "page").limits)["late_share"] == (None, 1.0)

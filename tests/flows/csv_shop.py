@@ -50,7 +50,7 @@ def made(n_items: int, n_customers: int, seed: int) -> CsvShop:
 
 
 def _orders(lines: pd.DataFrame) -> pd.DataFrame:
-    """Return the order lines with a decimal comma and German days, and in one of 400 a cell that nobody can read."""
+    """Return the order lines with a decimal comma and German days, and in one of 400 an unreadable cell."""
     price = lines["UnitPrice"].map("{:.2f}".format).str.replace(".", ",")
     moment = lines["InvoiceDate"].dt.strftime(_MOMENT)
     place = np.arange(len(lines))

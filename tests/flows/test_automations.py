@@ -199,7 +199,7 @@ def test_a_run_that_does_not_say_any_more_that_it_lives_is_marked_as_crashed(sho
     run = prefect(services, "POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
     resource = {"prefect.resource.id": f"prefect.flow.{flow['id']}", "prefect.resource.role": "flow"}
     related = [resource | {"prefect.resource.name": "compact"}]
-    time.sleep(1)  # until Prefect has heard of the changed automation
+    time.sleep(1)  # until Prefect has loaded the changed automation
     events.emit(services, "prefect.flow-run.heartbeat", f"prefect.flow-run.{run['id']}", {}, related)
     wait_for(lambda: prefect(services, "GET", f"/flow_runs/{run['id']}")["state"]["type"] == "CRASHED", 60)
     shop.run("up")

@@ -35,8 +35,8 @@ def test_a_mistake_in_what_to_ingest_is_told_at_once(arguments: list[str], messa
 
 def test_what_to_ingest_is_looked_at_before_prefect_is_imported() -> None:
     """Prefect reads its server's address when it is imported. Too early, and the run uses a server of its own."""
-    look = "from flows.commands.ingestion import _request as r; r('complete_journey', ['s3://a/b'], {})"
-    command = [sys.executable, "-c", f"import sys; {look}; print('prefect' in sys.modules)"]
+    preview = "from flows.commands.ingestion import _request as r; r('complete_journey', ['s3://a/b'], {})"
+    command = [sys.executable, "-c", f"import sys; {preview}; print('prefect' in sys.modules)"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout == "False\n"
 

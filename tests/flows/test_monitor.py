@@ -214,9 +214,9 @@ def test_a_click_on_what_was_served_is_a_positive_of_the_next_data_set_and_a_mod
     )
     (tmp_path / "feedback.toml").write_text(FEEDBACK)
     lines = ["id,who,item,at,what,list,position,placement"]
-    for number, what in enumerate(("impression", "click")):
+    for number, event_type in enumerate(("impression", "click")):
         at = f"2017-11-07T10:00:0{number}"
-        lines.append(f"seen-{number},{user},{item},{at},{what},{shown},{rank},home")
+        lines.append(f"seen-{number},{user},{item},{at},{event_type},{shown},{rank},home")
     (tmp_path / "shown.csv").write_text("\n".join(lines) + "\n")
     base.run("ingest", str(tmp_path / "feedback.toml"), str(tmp_path / "shown.csv"))
     built = base.json(

@@ -158,15 +158,15 @@ def test_an_undo_ends_as_the_status_after_it_with_a_new_data_set_first_and_a_rol
     )
 
 
-@pytest.mark.parametrize("ask", [services.recommend, lambda user, place: services.explain(user, "i", place)])
+@pytest.mark.parametrize("question", [services.recommend, lambda user, place: services.explain(user, "i", place)])
 def test_a_placement_that_there_is_not_is_an_error_with_the_names_there_are(
-    installation: Installation, questions: Callable[[str, str], None]
+    installation: Installation, question: Callable[[str, str], None]
 ) -> None:
     STATES["champion"](installation.engine)
     with pytest.raises(PlacementError, match="There is no placement 'nosuch'; there are home, buy-again"):
-        questions("somebody", "nosuch")
+        question("somebody", "nosuch")
     with pytest.raises(PlacementError, match=r"about items\. Next: `tailorbird goes-with ITEM`"):
-        questions("somebody", "similar-items")
+        question("somebody", "similar-items")
 
 
 def test_a_placement_to_score_that_there_is_not_is_refused_before_anything_is_opened(

@@ -210,7 +210,7 @@ def test_a_command_that_comes_while_a_run_works_says_which_and_trains_nothing(re
 def test_nothing_is_learned_from_a_feed_that_is_known_to_be_broken_unless_told_to(
     ready: Shop, quick: Installation
 ) -> None:
-    write(quick, BROKEN)
+    write(quick, BROKEN_FEED)
     try:
         refused = ready.json("retrain", "--model", "most_popular")
         assert (refused["review"], refused["outcome"]) == (None, "blocked: the feed is broken (no events for a day)")
@@ -224,7 +224,7 @@ def test_nothing_is_learned_from_a_feed_that_is_known_to_be_broken_unless_told_t
     assert (blocked.status, blocked.origin, worked.status) == ("failed", "person", "done")
 
 
-BROKEN = """
+BROKEN_FEED = """
 WITH usual AS (
   INSERT INTO drift_calibrations (promotion_id, model_version, window_days, windows, reference_from, reference_to,
     calibration, made_by, reason)

@@ -245,7 +245,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
         finally:
             running = made.running()
             if running is not None:
-                os.kill(running.pid, signal.SIGQUIT)  # nobody needs what it would write down at its end
+                os.kill(running.pid, signal.SIGQUIT)  # a clean shutdown would only cost time
             made.destroy()
 
 

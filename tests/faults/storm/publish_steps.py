@@ -1,4 +1,4 @@
-"""Lists without a model, published by the steps that scoring takes; whoever publishes may be stopped at each."""
+"""Publishes lists without a model by the steps of scoring; the process may be stopped at each step."""
 
 import time
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ STEPS = {
     "retire": "^ALTER TABLE recommendations DETACH",
     DROP: "^DROP TABLE IF EXISTS recommendations",
 }
-"""What a process has just told the database, and maybe not committed, when it is stopped at a step."""
+"""The statement a process has just sent, and maybe not committed, when it stops at a step."""
 
 
 @cache
@@ -47,7 +47,7 @@ def whole(number: int) -> frozenset[tuple[str, int, str, float]]:
 
 
 def publish_run(number: int, step: str | None, outcome: str) -> None:
-    """Publish the lists of that run; stops at the step, if one is said, until it is told to go on."""
+    """Publish the lists of that run. Stop at the step, if one is given, until the test lets the process go on."""
     installation = current()
     stop = Stop(step, Path(outcome), STEPS)
     stop.listen()

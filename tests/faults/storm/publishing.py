@@ -49,7 +49,7 @@ class Publisher:
         self.baseline = self.disk()
 
     def new(self) -> int:
-        """The number of a run that nobody has begun."""
+        """Return the number of a run that has not begun."""
         return next(self._numbers)
 
     def start(self, number: int, step: str | None = None) -> Run:

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 from tests.faults.storm.publish_steps import K, whole
 
 SHOWN = text("SELECT user_key, rank, item_id, score, batch_id FROM current_recommendations WHERE placement = 'home'")
-STAYS = (0.0, 0.04)
+STAY_SECONDS = (0.0, 0.04)
 """Seconds for which each of the readers keeps a transaction open."""
 
 
@@ -24,7 +24,7 @@ class Readers:
         self._outages: list[list[float]] = []
         self._wrong: list[str] = []
         self.reads, self.failed, self.runs = 0, 0, set[int]()
-        self._threads = [Thread(target=self._read_on, args=(stay,)) for stay in STAYS]
+        self._threads = [Thread(target=self._read_on, args=(stay,)) for stay in STAY_SECONDS]
 
     def __enter__(self) -> Self:
         for thread in self._threads:

@@ -90,7 +90,7 @@ def test_every_reason_of_a_newcomers_clicks_holds(stage: Stage, tmp_path: Path) 
     clicked = ("500006", "500007", "500013")
     calls = [viewed(number, item) for number, item in enumerate([*clicked, clicked[0]])]
     ingest_segment.fn("segment", write(tmp_path / "clicks", *calls))
-    facts = replace(facts_of_the_journey(stage), looked=frozenset(("ann", item) for item in clicked))
+    facts = replace(facts_of_the_journey(stage), viewed=frozenset(("ann", item) for item in clicked))
     found = published_kinds(stage, facts, ["als", "item_knn", "lightfm_hybrid"], ["home"])
     assert {"looked", "looked_item", "looked_in"} <= set(found)
 
