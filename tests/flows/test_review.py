@@ -187,7 +187,7 @@ def test_a_refusal_is_overridden_only_on_purpose_and_with_a_reason(stocked: Shop
 def test_a_version_that_was_held_against_another_champion_is_reviewed_again_first(desk: Desk) -> None:
     first, second = desk.ask(), desk.ask()
     desk.decide(first)
-    with pytest.raises(DecisionRefusedError, match=r"held against another champion.*Run `tailorbird review` again"):
+    with pytest.raises(DecisionRefusedError, match=r"compared with another champion.*Run `tailorbird review` again"):
         desk.decide(second)
     assert desk.review(second)["decision"] is None
     desk.ask(second)

@@ -129,7 +129,7 @@ def test_a_champion_of_the_earlier_key_gives_the_same_lists_and_explains_them(pu
     assert explain(here.engine, one, item) == shown
     key = here.settings.var / FOLDER / PSEUDONYM
     key.rename(key.with_name("away"))
-    with pytest.raises(OtherKeyError, match=r"before the pseudonym-key was rotated.* no key to tell"):
+    with pytest.raises(OtherKeyError, match=r"before the pseudonym-key was rotated.* no key to identify"):
         explain(here.engine, one, item)
     key.with_name("away").rename(key)
     score_placement.fn(k=6)
