@@ -51,3 +51,9 @@ def test_a_command_within_a_sentence_exists_with_its_options(page: str, text: st
 def test_pages_that_show_commands_are_found() -> None:
     assert len(BLOCKS) > 30
     assert len(INLINE) > 30
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_a_page_starts_with_a_command(page: Path) -> None:
+    first_screen = page.read_text().splitlines()[:20]
+    assert "```sh" in first_screen, f"{page.name} does not start with the shortest way to its result"
