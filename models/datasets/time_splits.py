@@ -13,6 +13,7 @@ import narwhals as nw
 
 from models.columns import OCCURRED_AT
 from models.errors import TailorbirdError
+from models.features.expressions import Frame
 
 _DAY: Final = 86_400
 _DATES: Final = ("validation_from", "test_from", "as_of")
@@ -98,7 +99,7 @@ class SplitConfig:
         return cls(**{**values, **dates})
 
 
-def split(events: nw.LazyFrame[Any], config: SplitConfig, newest: int | None = None) -> Cuts:
+def split(events: Frame, config: SplitConfig, newest: int | None = None) -> Cuts:
     """Return the cuts of these events (`occurred_at` in epoch s). Raises SplitError if there is too little history.
 
     `newest` is the moment (epoch s) of a later record that must be known at the end, such as a refund.
@@ -117,7 +118,7 @@ def split(events: nw.LazyFrame[Any], config: SplitConfig, newest: int | None = N
     return cuts
 
 
-def _cuts(events: nw.LazyFrame[Any], latest: int, config: SplitConfig) -> Cuts:
+def _cuts(events: Frame, latest: int, config: SplitConfig) -> Cuts:
     if config.by == "share":
         return by_share(events, config.shares, latest + 1 if config.as_of is None else midnight(config.as_of))
     if config.by == "days":
@@ -125,7 +126,7 @@ def _cuts(events: nw.LazyFrame[Any], latest: int, config: SplitConfig) -> Cuts:
     return Cuts(*(midnight(getattr(config, name)) for name in _DATES))
 
 
-def by_share(events: nw.LazyFrame[Any], shares: tuple[float, float, float], as_of: int) -> Cuts:
+def by_share(events: Frame, shares: tuple[float, float, float], as_of: int) -> Cuts:
     """Return cuts that give each part its share of the events before `as_of` (epoch s), counted in order of time.
 
     The n·share-th event and all events of its second begin the later part, so ties make the earlier part smaller.
@@ -155,12 +156,12 @@ def by_days(latest: int, as_of: date | None, validation_days: int, test_days: in
 class Parts(NamedTuple):
     """Three parts of the same rows."""
 
-    train: nw.LazyFrame[Any]
-    validation: nw.LazyFrame[Any]
-    test: nw.LazyFrame[Any]
+    train: Frame
+    validation: Frame
+    test: Frame
 
 
-def parts(rows: nw.LazyFrame[Any], cuts: Cuts, column: str = OCCURRED_AT) -> Parts:
+def parts(rows: Frame, cuts: Cuts, column: str = OCCURRED_AT) -> Parts:
     """Return the rows before the first cut, between the cuts, and up to `as_of`, by the time (epoch s) in `column`."""
     at = nw.col(column)
     train = rows.filter(at < cuts.validation_from)
@@ -221,6 +222,6 @@ def midnight(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
-def _values(events: nw.LazyFrame[Any], *aggregates: nw.Expr) -> tuple[Any, ...]:
+def _values(events: Frame, *aggregates: nw.Expr) -> tuple[Any, ...]:
     """Return one value for each aggregate over all rows."""
     return events.select(*aggregates).collect("pyarrow").row(0)
