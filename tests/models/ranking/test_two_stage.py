@@ -82,9 +82,9 @@ def test_what_a_window_teaches_is_worked_out_once(data: TrainingData) -> None:
     dataset = replace(data.origin)
     before, whole = (dataset.training_data(CUTS[name]) for name in ("test_from", "as_of"))
     build_examples(before, TwoStageConfig(), seed=0)
-    known = set(dataset._done)
+    known = set(dataset._cached)
     build_examples(whole, TwoStageConfig(), seed=0)
-    assert {key[0] for key in set(dataset._done) - known} == {CUTS["test_from"]}
+    assert {key[0] for key in set(dataset._cached) - known} == {CUTS["test_from"]}
 
 
 def test_candidates_that_stand_for_others_count_for_them(data: TrainingData) -> None:
