@@ -22,7 +22,7 @@ def test_what_several_threads_ask_for_at_once_is_worked_out_once() -> None:
             return cursor.cached(frame, name).collect("pyarrow").item()
 
     with duckdb.connect() as connection, ThreadPoolExecutor(3) as pool:
-        connection.execute("ATTACH ':memory:' AS kept")
+        connection.execute("ATTACH ':memory:' AS cached")
         space = Workspace(connection, {})
         assert [*pool.map(read_count, ("one", "one", "another"))] == ["one", "one", "another"]
     assert sorted(worked_out) == ["another", "one"]
