@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -59,7 +59,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _link_cell(value: Any) -> str:
+def _link_cell(value: object) -> str:
     text = "" if value is None else str(value)
     return f"[open]({text})" if text.startswith(("http://", "https://")) else text
 
@@ -76,7 +76,7 @@ def is_own_page(address: str, pages: tuple[str, ...]) -> bool:
     return own and not set(address) & _NO_ADDRESS
 
 
-def _cell(value: Any, pages: tuple[str, ...]) -> Any:
+def _cell(value: object, pages: tuple[str, ...]) -> str | float | None:
     """Return a value for a table on Prefect's page, which reads each text as Markdown with pictures and links."""
     if isinstance(value, Mapping):
         return ", ".join(f"{for_markdown(str(name))}: {_cell(entry, pages)}" for name, entry in value.items())
@@ -98,7 +98,7 @@ def _own_links(text: str, pages: tuple[str, ...]) -> list[str]:
     return [link for link in links if link is not None] if None not in links else []
 
 
-def _is_link(value: Any, pages: tuple[str, ...]) -> bool:
+def _is_link(value: object, pages: tuple[str, ...]) -> bool:
     return isinstance(value, str) and bool(_own_links(value, pages))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from sqlalchemy import Connection, Integer, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -168,5 +168,5 @@ def _as_json(rows: Iterable[Check | GroupResult]) -> list[JsonObject]:
     return [{name: _number(value) for name, value in asdict(row).items()} for row in rows]
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from models.evaluation.metrics.bootstrap import Estimate
 from models.gate.thresholds import GateThresholds
@@ -86,7 +86,7 @@ def _format_interval(figure: Estimate | None) -> str:
     return "-" if figure is None else f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
 
 
-def cell(value: Any) -> str:
+def cell(value: object) -> str:
     """Return a value as an escaped cell of a Markdown table."""
     return f"{value:,}" if isinstance(value, int) else for_markdown(str(value))
 

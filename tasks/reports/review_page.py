@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -105,6 +105,6 @@ def environment() -> Environment:
     )
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     """Spell out characters that hide or reorder text. The output of macros is HTML already and was filtered before."""
     return for_page(value) if type(value) is str else value

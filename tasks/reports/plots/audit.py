@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from models.monitoring.audit.report import Audit
 from models.primitives.escaping import for_plot
 from models.primitives.json_types import JsonObject
 from tasks.reports.plots.evaluation import ALL, NEW, QUIET, bars, drawn
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _WORSE: Final = "tab:red"
 _MOST: Final = 40
@@ -122,7 +125,7 @@ def _group_axis(groups: Sequence[GroupFigures]) -> JsonObject:
     return {"yticks": range(len(groups)), "yticklabels": labels, "ylim": (len(groups) - 0.5, -0.5)}
 
 
-def _points(axes: Any, some: Sequence[tuple[float, Estimate | None]], label: str, colour: str) -> None:
+def _points(axes: "Axes", some: Sequence[tuple[float, Estimate | None]], label: str, colour: str) -> None:
     there = [(row, figure) for row, figure in some if figure is not None]
     if there:
         values, reach = bars([figure for _, figure in there])

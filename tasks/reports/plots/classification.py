@@ -1,14 +1,18 @@
 """Plots of a model as a classifier of pairs of user and item."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.evaluation.metrics.bootstrap import Estimate
 from models.evaluation.metrics.calibration import DEPTH, Pairs
 from models.evaluation.offline import SEED, Evaluation
 from tasks.reports.plots.evaluation import ALL, QUIET, bars, drawn, format_estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _PAIRS = f"pairs: the first {DEPTH} candidate items of each user"
 
@@ -33,11 +37,9 @@ def plot_precision_recall(
     bought = cell["shown_bought"]
     shown, relevant = bought + cell["shown_unbought"], bought + cell["unshown_bought"]
     x, y = bought / max(1, relevant), bought / max(1, shown)
-    axis: dict[str, Any] = {
-        "xlabel": "recall: share of all that was bought",
-        "ylabel": "precision: share of the pairs that was bought",
-    }
-    with drawn(path, f"{kind}: precision and recall ({_PAIRS})", ylim=(0, 1), xlim=(0, 1), **axis) as axes:
+    title = f"{kind}: precision and recall ({_PAIRS})"
+    x_label, y_label = "recall: share of all purchases", "precision: share of the pairs that was bought"
+    with drawn(path, title, ylim=(0, 1), xlim=(0, 1), xlabel=x_label, ylabel=y_label) as axes:
         axes.plot(recall, precision, color=ALL, label=f"average precision {format_estimate(figures['pairs_pr_auc'])}")
         axes.axhline(pairs.bought.mean(), ls="--", color=QUIET, label=f"share bought at all: {pairs.bought.mean():.4f}")
         axes.plot(x, y, "o", color="tab:red", label=f"operating point, the first 10 of every user: {y:.4f} at {x:.4f}")
@@ -50,11 +52,9 @@ def plot_calibration(pairs: Pairs, figures: dict[str, Estimate], kind: str, path
     values, reach = bars(
         [Estimate(*figure) for figure in zip(reliability.bought, reliability.low, reliability.high, strict=True)]
     )
-    axis: dict[str, Any] = {
-        "xlabel": "predicted probability, mean of the bin (root scale)",
-        "ylabel": "share bought, 95 % interval",
-    }
-    with drawn(path, f"{kind}: calibration, {len(values)} bins of equally many pairs", **axis) as axes:
+    title = f"{kind}: calibration, {len(values)} bins of equally many pairs"
+    x_label, y_label = "predicted probability, mean of the bin (root scale)", "share bought, 95 % interval"
+    with drawn(path, title, xlabel=x_label, ylabel=y_label) as axes:
         error = format_estimate(figures["pairs_calibration_error"])
         axes.errorbar(
             reliability.probability, values, yerr=reach, marker="o", capsize=3, color=ALL, label=f"mean error {error}"
@@ -76,7 +76,7 @@ def plot_residuals(evaluation: Evaluation, kind: str, path: Path) -> None:
             _of_pairs(pairs, axes[0])
 
 
-def _of_pairs(pairs: Pairs, axes: Any) -> None:
+def _of_pairs(pairs: Pairs, axes: "Axes") -> None:
     reliability = pairs.reliability(SEED, bins=40)
     shares = (reliability.bought, reliability.low, reliability.high)
     differences = (share - reliability.probability for share in shares)
@@ -100,7 +100,7 @@ def _of_pairs(pairs: Pairs, axes: Any) -> None:
     axes.legend()
 
 
-def _of_users(evaluation: Evaluation, axes: Any) -> None:
+def _of_users(evaluation: Evaluation, axes: "Axes") -> None:
     baskets = evaluation.per_user["baskets"].to_numpy()
     short = 1 - evaluation.per_user["ndcg_at_10"].to_numpy()
     axes.scatter(baskets, short, s=4, alpha=0.25, color=QUIET, label="users")
@@ -113,12 +113,12 @@ def _of_users(evaluation: Evaluation, axes: Any) -> None:
     axes.legend(loc="lower left")
 
 
-def _roots(axes: Any, **top: float) -> None:
+def _roots(axes: "Axes", **top: float) -> None:
     """Scale axes by the square root from 0 to the top, which gives room to small probabilities and shows 0."""
     for axis, limit in top.items():
         getattr(axes, f"set_{axis}lim")(0, limit)
         getattr(axes, f"set_{axis}scale")("function", functions=(_root, np.square))
 
 
-def _root(values: Any) -> Any:
+def _root(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.sqrt(np.maximum(values, 0))

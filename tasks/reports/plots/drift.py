@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from models.monitoring.drift.attribution import Distribution
 from models.primitives.escaping import for_plot
 from tasks.reports.plots.evaluation import ALL, NEW, QUIET, drawn, pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _OUTSIDE: Final = "tab:red"
 _COLUMNS: Final = 4
@@ -30,7 +33,7 @@ def plot_signals(past: Mapping[str, Sequence[float | None]], reports: Sequence[R
     plt.close(figure)
 
 
-def _signal(axis: Any, name: str, past: Sequence[float | None], reports: Sequence[Report]) -> None:
+def _signal(axis: "Axes", name: str, past: Sequence[float | None], reports: Sequence[Report]) -> None:
     before = np.array([np.nan if value is None else value for value in past], dtype=np.float64)
     entries = [_entry(report, name) for report in reports]
     now, low, high = (np.array([_number(entry.get(key)) for entry in entries]) for key in ("value", "low", "high"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from models.evaluation.metrics.bootstrap import Estimate
 from models.gate.results import GroupResult
 from models.primitives.escaping import for_plot
 from tasks.reports.plots.evaluation import ALL, QUIET, bars, drawn
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _REFUSED: Final = "tab:red"
 _KINDS: Final = (
@@ -35,13 +38,13 @@ def plot_groups(groups: Sequence[GroupResult], reference: str, path: Path) -> No
         axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, frameon=False, fontsize="small")
 
 
-def _draw(axes: Any, some: Sequence[tuple[int, GroupResult]], label: str, colour: str) -> None:
+def _draw(axes: "Axes", some: Sequence[tuple[int, GroupResult]], label: str, colour: str) -> None:
     rows = np.array([row for row, _ in some])
     values, reach = bars([Estimate(group.difference, group.low, group.high) for _, group in some])
     axes.errorbar(values, rows, xerr=reach, fmt="o", capsize=3, color=colour, label=label)
 
 
-def _divide(axes: Any, groups: Sequence[GroupResult]) -> None:
+def _divide(axes: "Axes", groups: Sequence[GroupResult]) -> None:
     """Draw a line between traits."""
     for row in range(1, len(groups)):
         if groups[row].trait != groups[row - 1].trait:

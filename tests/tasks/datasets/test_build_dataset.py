@@ -200,7 +200,7 @@ def test_digests_of_an_engine_with_another_hash_function_are_taken_again(stage: 
 
 
 def name_products(stage: Any) -> None:
-    """A catalogue that has come in since changes nothing of what was built before."""
+    """A newer catalogue does not change a data set that exists already."""
     table = stage.shop.products
     stage.shop.write(products=table.set_column(1, "manufacturer_id", pa.array([9] * len(table))))
     ingest_items.fn("complete_journey", stage.shop.items_file)

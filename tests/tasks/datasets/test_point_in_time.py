@@ -1,4 +1,4 @@
-"""What a cut sees is what was known before it: a random shop, built with and without all that came later."""
+"""A cut sees only data known before it: a random shop is built with and without all later data."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -74,7 +74,7 @@ P = [0.3, 0.1, 0.35, 0.15, 0.1]
 
 
 def block(random: Any, at: datetime) -> dict[str, Any]:
-    """One product, of which some calls know more than others; what is known of it changes."""
+    """Return one product. Calls differ in the fields they give, and values change."""
     item = int(random.integers(10 if at < CUT else ITEMS))
     found = {"product_id": f"i{item}", "name": f"Item {item} {random.choice(['new', 'old'])}"}
     maybe = {"category": f"{random.choice(['x', 'y'])}/{item % 3}", "price": float(random.integers(1, 5))}
@@ -161,7 +161,7 @@ def tables(dataset: Dataset, people: dict[str, str]) -> dict[str, Any]:
 
 
 def learned(dataset: Dataset, people: dict[str, str], cut: int) -> dict[str, Any]:
-    """What models learn from at a moment, and what is foreseen from the earlier moment to it."""
+    """Return the training data at a moment, and the targets between the earlier moment and it."""
     data = dataset.training_data(cut)
     users = [people[key] for key in data.users.tolist()]
     items = data.items.tolist()

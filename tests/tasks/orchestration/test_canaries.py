@@ -209,7 +209,7 @@ def test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store(trial: Tri
     } <= trial.refused
     assert not {"fewnumbers", "moments", *DECODED} & trial.refused
     found = trial.found()
-    # What stands in another column than its own is that column's value: nothing tells it from any other.
+    # A value in a wrong column counts as that column's value, because nothing distinguishes it from others.
     assert set(found) <= {*SHIFTED, "cell"}
     kept = {"quarantine.payload", "items.attributes", "items.brand", "users.attributes"}
     stated = {"item_history.value", "user_history.value", "ingest_statements.payload"}

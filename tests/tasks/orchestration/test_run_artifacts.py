@@ -9,7 +9,7 @@ from tasks.orchestration import run_artifacts
 
 @pytest.fixture
 def shown(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:  # noqa: ARG001
-    """What is handed to Prefect, as if a flow ran."""
+    """Collect the artifacts that a flow would hand to Prefect."""
     made: list[dict[str, Any]] = []
     monkeypatch.setattr(FlowRunContext, "get", lambda: object())
     monkeypatch.setattr(run_artifacts, "create_table_artifact", lambda **artifact: made.append(artifact))

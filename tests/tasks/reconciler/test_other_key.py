@@ -30,7 +30,7 @@ KEY = "TAILORBIRD_SECRET_PSEUDONYM_KEY"
 
 @pytest.fixture
 def another_process() -> Iterator[Callable[[], Installation]]:
-    """What a process that starts now sees."""
+    """Yield a function that clears the caches, so that the next call acts like a new process."""
 
     def start() -> Installation:
         current.cache_clear()

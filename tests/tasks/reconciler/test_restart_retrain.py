@@ -1,4 +1,4 @@
-"""What was asked for and nobody works on is started, of a Prefect that only writes down what it is asked."""
+"""Requested retrainings without a run are started, in a Prefect that only records requests."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ from tests.recording_server import Prefect
 
 
 class Desk(Prefect):
-    """Knows one deployment, the runs that it was asked for, and the events that it was told."""
+    """A Prefect with one deployment that records requested runs and emitted events."""
 
     def response(self, path: str, line: Any) -> Any:
         if path == "/api/deployments/name/retrain/retrain":

@@ -1,4 +1,4 @@
-"""Lists that are older than they promise are told of once a day, to a Prefect that writes down what it hears."""
+"""Stale lists cause one alert a day, sent to a Prefect that records requests."""
 
 from collections.abc import Iterator
 from dataclasses import replace

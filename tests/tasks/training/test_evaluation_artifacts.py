@@ -1,4 +1,4 @@
-"""What people find in MLflow about a model, drawn and written; without MLflow itself."""
+"""The artifacts of an evaluation are drawn and written, without MLflow."""
 
 import csv
 import json

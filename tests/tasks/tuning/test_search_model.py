@@ -1,4 +1,4 @@
-"""What a search of several models returns when some of them found nothing."""
+"""The result of a search of several models if some searches failed."""
 
 from typing import Any
 

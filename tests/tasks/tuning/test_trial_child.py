@@ -1,4 +1,4 @@
-"""What the process that tries settings does, in this one."""
+"""The code of the process that tries settings, run in this process."""
 
 import json
 from collections.abc import Callable, Hashable
