@@ -244,9 +244,9 @@ def desk(live: Installation) -> Iterator[Desk]:
     made = Desk(live, Registry(live.endpoints.mlflow_tracking_uri))
     first = made.champion()
     versions = set(made.registry.tags())
-    live = "SELECT placement, batch_id FROM placements"
+    live_batches = text("SELECT placement, batch_id FROM placements")
     with live.engine.connect() as connection:
-        shown = dict(connection.execute(text(live)).tuples().all())
+        shown = dict(connection.execute(live_batches).tuples().all())
         last = connection.execute(text("SELECT coalesce(max(review_id), 0) FROM reviews")).scalar()
     yield made
     made.write(f"DELETE FROM promotions WHERE promotion_id > {first['promotion_id']}")

@@ -40,8 +40,8 @@ def links_of(services: Endpoints) -> dict[str, str]:
     bodies = [definition.body.replace("{{ flow_run.id }}", run["id"]) for definition in alerts(services.prefect_page)]
     texts = [str(artifact["data"]) for artifact in shown] + bodies
     texts += [prefect_pages.runs(services), prefect_pages.deployments(services), f"{services.prefect_page}/"]
-    services = [address.rstrip(".,") for text in texts for address in _ADDRESS.findall(text)]
-    return {_ID.sub("id", address): address for address in services}
+    addresses = [address.rstrip(".,") for text in texts for address in _ADDRESS.findall(text)]
+    return {_ID.sub("id", address): address for address in addresses}
 
 
 def follow_into_prefect(page: Page, address: str, login: str) -> None:

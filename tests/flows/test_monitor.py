@@ -93,10 +93,10 @@ def until_over(shop: Shop, request: int, seconds: float = 240) -> JsonObject:
     deadline = time.monotonic() + seconds
     while True:
         [[row]] = shop.sql(f"SELECT to_json(r) FROM retrain_requests r WHERE request_id = {request}")
-        request: JsonObject = json.loads(row)
-        if request["status"] in ("done", "failed"):
-            return request
-        assert time.monotonic() < deadline, request
+        state: JsonObject = json.loads(row)
+        if state["status"] in ("done", "failed"):
+            return state
+        assert time.monotonic() < deadline, state
         time.sleep(1)
 
 
