@@ -2,15 +2,14 @@
 
 from prefect import flow
 
-from models.primitives.json_types import JsonObject
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts
-from tasks.scoring.roll_back_model import roll_back_model
+from tasks.scoring.roll_back_model import ModelRollback, roll_back_model
 
 
 @flow(flow_run_name="roll back the model")
-def rollback(actor: Words, reason: Words) -> JsonObject:
+def rollback(actor: Words, reason: Words) -> ModelRollback:
     """Make the previous champion serve again, with its last lists if they still exist.
 
     Args:

@@ -2,15 +2,14 @@
 
 from prefect import flow
 
-from models.primitives.json_types import JsonObject
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts
-from tasks.scoring.roll_back_lists import roll_back_lists
+from tasks.scoring.roll_back_lists import ListRollback, roll_back_lists
 
 
 @flow(flow_run_name="roll back lists of {placement}")
-def rollback_lists(placement: Words, actor: Words, reason: Words) -> JsonObject:
+def rollback_lists(placement: Words, actor: Words, reason: Words) -> ListRollback:
     """Show the previous lists of a placement again if they still exist; the champion stays.
 
     Args:

@@ -1,4 +1,4 @@
-"""The models there are. A new one is a module beside this one and a line in `CATALOG`."""
+"""The catalogue of models. A new one is a module in `recommenders` or `ranking` and a line in `CATALOG`."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -43,7 +43,7 @@ class UnknownSettingError(TailorbirdError):
 
 
 def model_type(kind: str) -> type[Recommender]:
-    """The model class of that kind; raises UnknownModelError with the kinds there are."""
+    """Return the model class of that kind; raises UnknownModelError, which lists the kinds."""
     try:
         return CATALOG[kind]
     except KeyError:
@@ -51,7 +51,7 @@ def model_type(kind: str) -> type[Recommender]:
 
 
 def config(kind: str, values: Mapping[str, Any] | None = None) -> Any:
-    """The model's settings with `values` over the defaults; raises UnknownSettingError."""
+    """Return the model's settings with `values` over the defaults; raises UnknownSettingError."""
     made = model_type(kind).config_type
     known = {field.name for field in fields(made)}
     unknown = sorted(set(values or {}) - known)
@@ -61,5 +61,5 @@ def config(kind: str, values: Mapping[str, Any] | None = None) -> Any:
 
 
 def from_state(kind: str, settings: Mapping[str, Any], state: Mapping[str, np.ndarray[Any, Any]]) -> Recommender:
-    """A stored model again: its kind, its settings as plain values (`dataclasses.asdict`) and its arrays."""
+    """Return a stored model from its kind, its settings as plain values (`dataclasses.asdict`) and its arrays."""
     return model_type(kind).from_state(config(kind, settings), state)

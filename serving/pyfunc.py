@@ -1,4 +1,4 @@
-"""A bundle as an MLflow model: what `mlflow models serve` and `mlflow.pyfunc.load_model` call."""
+"""A bundle as an MLflow model, for `mlflow models serve` and `mlflow.pyfunc.load_model`."""
 
 import re
 from collections.abc import Iterator
@@ -32,52 +32,52 @@ _NUMBERS: Final = {"rank": "int64", "score": "float64"}
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A verified bundle that answers as `tailorbird score` does, from itself alone: it asks no database.
+    """A verified bundle that builds lists as `tailorbird score` does, without a database.
 
-    What is not available is what was not when the model learned, and people who came later get what is popular.
+    An item is unavailable if it was when the model learned, and users who came later get popular items.
     """
 
-    answers: ListBuilder
+    builder: ListBuilder
     users: NDArray[np.str_]
     run_id: str
     pseudonym_key: bytes | None
-    """Without it users are known by their `user_key` only."""
+    """Without it users are identified by their `user_key` only."""
 
     def predict(self, model_input: Any) -> Any:
-        """A list for each row of `user`, `k`, `placement` and `exclude`, all but `user` optional: one row an item.
+        """Return a list for each row of `user`, `k`, `placement` and `exclude`, with one row per item.
 
-        Users are named by the application's own id or by their `user_key`; nobody is refused for being unknown, and
-        unknown items in `exclude` say nothing. Raises QuestionRefusedError.
+        All columns but `user` are optional. Users are identified by the application's own id or by their `user_key`.
+        Unknown users get a list too, and unknown items in `exclude` are ignored. Raises QuestionRefusedError.
         """
-        asked = questions(model_input)
-        rows = [row for question, listed in self._lists(asked) for row in self._rows(question, listed)]
+        requests = questions(model_input)
+        rows = [row for question, listed in self._lists(requests) for row in self._rows(question, listed)]
         return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_NUMBERS)
 
-    def _lists(self, asked: list[Question]) -> Iterator[tuple[Question, UserList]]:
-        """The lists, each as long as the longest that is asked for beside it: what is better never depends on k."""
-        for at in range(0, len(asked), USERS_AT_ONCE):
-            chunk = asked[at : at + USERS_AT_ONCE]
+    def _lists(self, requests: list[Question]) -> Iterator[tuple[Question, UserList]]:
+        """Yield the lists, each as long as the longest of its chunk: the order of items does not depend on k."""
+        for at in range(0, len(requests), USERS_AT_ONCE):
+            chunk = requests[at : at + USERS_AT_ONCE]
             keys = np.array([self._key(question.user) for question in chunk], dtype=np.str_)
-            longest = min(max(question.k for question in chunk), len(self.answers.items))
-            yield from zip(chunk, self.answers.top_lists(keys, longest, self._hidden(chunk)), strict=True)
+            longest = min(max(question.k for question in chunk), len(self.builder.items))
+            yield from zip(chunk, self.builder.top_lists(keys, longest, self._hidden(chunk)), strict=True)
 
-    def _hidden(self, asked: list[Question]) -> Any:
-        """Boolean CSR, users x items: what each of them may not get."""
-        row = np.repeat(np.arange(len(asked)), [len(question.exclude) for question in asked])
-        named = np.array([item for question in asked for item in question.exclude], dtype=np.str_)
-        item = index_of(self.answers.items, named)
+    def _hidden(self, chunk: list[Question]) -> Any:
+        """Return a boolean CSR, users x items, of the excluded items."""
+        row = np.repeat(np.arange(len(chunk)), [len(question.exclude) for question in chunk])
+        excluded = np.array([item for question in chunk for item in question.exclude], dtype=np.str_)
+        item = index_of(self.builder.items, excluded)
         known = item >= 0
-        said = (np.ones(int(known.sum()), dtype=bool), (row[known], item[known]))
-        return sparse.csr_array(said, shape=(len(asked), len(self.answers.items)))
+        pairs = (np.ones(int(known.sum()), dtype=bool), (row[known], item[known]))
+        return sparse.csr_array(pairs, shape=(len(chunk), len(self.builder.items)))
 
-    def _rows(self, asked: Question, listed: UserList) -> list[tuple[Any, ...]]:
-        best = list(zip(listed.items, listed.scores, listed.reasons, strict=True))[: asked.k]
-        return [(asked.user, asked.placement, rank, *told, self.run_id) for rank, told in enumerate(best, 1)]
+    def _rows(self, question: Question, listed: UserList) -> list[tuple[str | int | float, ...]]:
+        best = list(zip(listed.items, listed.scores, listed.reasons, strict=True))[: question.k]
+        return [(question.user, question.placement, rank, *entry, self.run_id) for rank, entry in enumerate(best, 1)]
 
     def _key(self, user: str) -> str:
-        """The user's key; a raw id that looks like one is taken for it only if the model knows somebody of that key."""
-        looks_like_one = _SHA256.fullmatch(user) is not None
-        if looks_like_one and (self.pseudonym_key is None or index_of(self.users, np.array([user]))[0] >= 0):
+        """Return the user's key. A raw id in the form of a key is one only if the model knows a user of that key."""
+        has_key_form = _SHA256.fullmatch(user) is not None
+        if has_key_form and (self.pseudonym_key is None or index_of(self.users, np.array([user]))[0] >= 0):
             return user
         if self.pseudonym_key is None:
             raise QuestionRefusedError(
@@ -88,9 +88,9 @@ class LoadedModel:
 
 
 def _compare_key(expected: str | None) -> None:
-    """Refuse a key that names all users differently; a bundle from before fingerprints names none.
+    """Raise OtherKeyError for another pseudonym key than the bundle's; bundles from before fingerprints have none.
 
-    A rotation has continued the key of an earlier bundle, whose users have their present keys by now.
+    After a rotation, the key of an earlier bundle is accepted, because its users have been rekeyed.
     """
     key = find_secret(load(), PSEUDONYM)
     if key and expected and remaining(key, expected) is None:
@@ -102,15 +102,15 @@ def _compare_key(expected: str | None) -> None:
 
 
 def _load_pyfunc(path: str) -> LoadedModel:
-    """Open the model in a folder, for MLflow. Raises BundleRefusedError before anything in it is opened.
+    """Open the model in a folder, for MLflow. Raises BundleRefusedError before any of its files is opened.
 
-    Folders of verified copies are named by the digest of their manifest, and hold no other bundle. Raises
-    OtherKeyError when the host has another pseudonym key than the one the model's users were named with.
+    Folders of verified copies are named by the digest of their manifest, and contain no other bundle. Raises
+    OtherKeyError if the host has another pseudonym key than the model.
     """
     folder = Path(path)
     bundle = bundles.load(folder, folder.name if _SHA256.fullmatch(folder.name) else None)
     cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
     key = find_secret(load(), PSEUDONYM)
     _compare_key(bundle.manifest.pseudonym_key)
-    answers = ListBuilder(cascade, bundle.fallback, CompiledRules.plain(1, bundle.available), bundle.buyers)
-    return LoadedModel(answers, bundle.model.users, bundle.manifest.run_id, key.encode() if key else None)
+    builder = ListBuilder(cascade, bundle.fallback, CompiledRules.plain(1, bundle.available), bundle.buyers)
+    return LoadedModel(builder, bundle.model.users, bundle.manifest.run_id, key.encode() if key else None)

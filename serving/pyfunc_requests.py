@@ -1,4 +1,4 @@
-"""What MLflow's callers may ask: rows of a frame, read into questions or refused in words."""
+"""Parses the requests of MLflow's callers: rows of a data frame."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -14,34 +14,36 @@ PLACEMENT: Final = "home"
 
 
 class QuestionRefusedError(TailorbirdError):
-    """A question that has no answer."""
+    """A request that is not valid."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """Whom to recommend how many items, where, and which ones not."""
+    """A request for one user's list."""
 
     user: str
-    """As the caller names the user."""
+    """The caller's id of the user."""
     k: int = K
     placement: str = PLACEMENT
     exclude: tuple[str, ...] = ()
 
 
-def questions(asked: Any) -> list[Question]:
-    """One a row of a frame with the column `user`, and `k`, `placement` and `exclude` if they are there.
+def questions(model_input: Any) -> list[Question]:
+    """Return one question per row of a frame with the column `user`, and optionally `k`, `placement` and `exclude`.
 
     Raises QuestionRefusedError.
     """
-    frame = pd.DataFrame(asked)
+    frame = pd.DataFrame(model_input)
     if "user" not in frame:
         raise QuestionRefusedError("The question has no column `user`: give one row per user.")
     return [_question(row) for row in frame.to_dict("records")]
 
 
 def _question(row: dict[Any, Any]) -> Question:
-    said = {name: row[name] for name in ("user", "k", "placement", "exclude") if name in row and not _silent(row[name])}
-    user, k, exclude = said.get("user"), said.get("k", K), said.get("exclude", ())
+    given = {
+        name: row[name] for name in ("user", "k", "placement", "exclude") if name in row and not _is_empty(row[name])
+    }
+    user, k, exclude = given.get("user"), given.get("k", K), given.get("exclude", ())
     if not isinstance(user, str) or not user:
         raise QuestionRefusedError(f"`user` has to be a user's id, as text; it is {user!r}.")
     if not isinstance(k, Integral) or int(k) < 1:
@@ -50,9 +52,9 @@ def _question(row: dict[Any, Any]) -> Question:
         raise QuestionRefusedError(
             f'`exclude` has to be a list of item ids, as in ["1001", "1002"]; it is {exclude!r}.'
         )
-    return Question(user, int(k), str(said.get("placement", PLACEMENT)), tuple(str(item) for item in exclude))
+    return Question(user, int(k), str(given.get("placement", PLACEMENT)), tuple(str(item) for item in exclude))
 
 
-def _silent(cell: Any) -> bool:
-    """Frames have many ways to say nothing."""
+def _is_empty(cell: Any) -> bool:
+    """Return whether a cell is null; frames have several kinds of null."""
     return cell is None or (np.ndim(cell) == 0 and bool(pd.isna(cell)))

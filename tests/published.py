@@ -40,7 +40,7 @@ def loaded(engine: Engine, lists: Mapping[str, Entries], about: batch_state.Batc
     batch_state.stage(engine, batch)
     rows, items, reasons = coded(lists, about.k)
     with engine.begin() as connection:
-        target = partitions.part("recommendations", batch.batch_id)
+        target = partitions.partition_name("recommendations", batch.batch_id)
         copy_binary(connection, target, _COLUMNS, encoded(batch.batch_id, rows))
         for table, words in (("batch_items", items), ("batch_reasons", reasons)):
             partitions.write_words(connection, batch.batch_id, table, enumerate(words))
@@ -56,7 +56,7 @@ def published(engine: Engine, lists: Mapping[str, Entries], about: batch_state.B
     spec = about or shelf(k=max(len(entries) for entries in lists.values()))
     batch = loaded(engine, lists, spec)
     with engine.begin() as connection:
-        batch_state.point(connection, spec.placement, batch, batch_state.live_batch(connection, spec.placement))
+        batch_state.publish(connection, spec.placement, batch, batch_state.live_batch(connection, spec.placement))
     return batch.batch_id
 
 

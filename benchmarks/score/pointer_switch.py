@@ -29,5 +29,5 @@ def _flip(installation: Installation, expected: int, batch_id: int) -> float:
     with installation.engine.begin() as connection:
         fence = connection.execute(_FENCE).scalar_one()
         started = time.perf_counter()
-        batch_state.move(connection, "seen", expected, {"batch_id": batch_id, "fence": fence}, fence)
+        batch_state.move_pointer(connection, "seen", expected, {"batch_id": batch_id, "fence": fence})
     return time.perf_counter() - started

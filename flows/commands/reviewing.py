@@ -97,9 +97,9 @@ def rollback_model(
     rollback = running.flow("rollback", *_MLFLOW)
     if sys.stdin.isatty() and not yes:
         from infra.installation import current
-        from tasks.scoring.roll_back_model import going_back
+        from tasks.scoring.roll_back_model import rollback_effect
 
-        running.print_message(going_back(current()))
+        running.print_message(rollback_effect(current()))
         running.confirm("Roll back?", "")
     running.finish("rollback", rollback(actor, reason), as_json)
 

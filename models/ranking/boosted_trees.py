@@ -1,4 +1,4 @@
-"""Gradient-boosted trees (Friedman 2001; Chen and Guestrin 2016) that say how likely each candidate is."""
+"""Gradient-boosted trees (Friedman 2001; Chen and Guestrin 2016) that predict the probability of each candidate."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ from models.recommenders.search_space import Float, Integer, Parameter
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of BoostedTrees. Few and small trees: every candidate of every user walks through all of them."""
+    """Settings of BoostedTrees. Trees are few and small because every candidate of every user passes all of them."""
 
     boosters: int = 1
-    """Averaged: what only chance made of one, the others do not repeat (bagging, Breiman 1996)."""
+    """Averaged, so that errors by chance cancel out (bagging, Breiman 1996)."""
     rows_per_tree: float = 0.5
     """Share of the rows that the trees of a booster learn from, drawn for each booster."""
     trees: int = 200
-    """Of each."""
+    """Trees of each booster."""
     leaves: int = 15
     learning_rate: float = 0.1
     """How much each tree may correct."""
     penalty: float = 50.0
-    """L2 penalty on what a leaf says."""
+    """L2 penalty on the values of leaves."""
     min_child_weight: float = 20.0
     """The least sum of the rows' p (1 - p) in a leaf: higher is smoother."""
     features_per_split: float = 0.7
@@ -40,9 +40,9 @@ class Config:
 
 @dataclass(frozen=True)
 class BoostedTrees:
-    """A logistic regression, and trees that correct it: fitted to its loss, which is proper, they say probabilities.
+    """A logistic regression and trees that correct it. Both minimise log loss, so the result is a probability.
 
-    The regression draws the smooth lines that trees only climb in steps; so few and small trees are enough.
+    The regression models smooth effects that trees only approximate in steps, so that few and small trees are enough.
     """
 
     space: ClassVar[Mapping[str, Parameter]] = {
@@ -54,8 +54,8 @@ class BoostedTrees:
 
     first: Logistic
     stored: tuple[bytes, ...]
-    """The boosters in the library's own binary JSON. They are opened when they are first asked: the library's import
-    takes longer than most questions that need none."""
+    """The boosters in the library's own binary JSON. They are opened on first use, because the library's import takes
+    longer than most calls that need no booster."""
 
     @classmethod
     def fit(cls, rows: Any, labels: Any, weights: Any, config: Any, seed: int) -> Self:
@@ -83,19 +83,19 @@ class BoostedTrees:
         return cls(first, tuple(bytes(booster.save_raw("ubj")) for booster in boosters))
 
     def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n] of each row."""
+        """Return [n] of each row."""
         return self.corrected(self.first.log_odds(rows), rows)
 
     def corrected(self, first: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n] what becomes of the regression's log-odds of the rows."""
+        """Return [n] the regression's log-odds of the rows, corrected by the trees."""
         whole = twice(rows)
-        said = [booster.inplace_predict(whole, predict_type="margin") for booster in self._for_whole_rows]
-        odds: NDArray[np.float32] = first + np.mean(said, axis=0)
+        margins = [booster.inplace_predict(whole, predict_type="margin") for booster in self._for_whole_rows]
+        odds: NDArray[np.float32] = first + np.mean(margins, axis=0)
         return odds
 
     @cached_property
     def boosters(self) -> tuple[Any, ...]:
-        """The trees, ready to be asked."""
+        """The trees, ready to predict."""
         return tuple(_opened(raw) for raw in self.stored)
 
     @cached_property
@@ -103,34 +103,34 @@ class BoostedTrees:
         return tuple(for_whole_rows(booster) for booster in self.boosters)
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n, f + 1] what each column adds to the log-odds, last what everybody begins with.
+        """Return [n, f + 1] the part of each column in the log-odds, and last the base value of all rows.
 
-        Of the trees these are Shapley values (Lundberg and Lee 2017).
+        The trees' parts are Shapley values (Lundberg and Lee 2017).
         """
         matrix = xgboost().DMatrix(rows)
-        said = [booster.predict(matrix, pred_contribs=True) for booster in self.boosters]
-        added: NDArray[np.float32] = self.first.contributions(rows) + np.mean(said, axis=0)
+        parts = [booster.predict(matrix, pred_contribs=True) for booster in self.boosters]
+        added: NDArray[np.float32] = self.first.contributions(rows) + np.mean(parts, axis=0)
         return added
 
     def state(self) -> State:
-        """The regression's arrays, and the library's own binary JSON as bytes."""
+        """Return the regression's arrays, and the library's own binary JSON as bytes."""
         stored = zip(_names(), self.stored, strict=False)
         return self.first.state() | {name: np.frombuffer(raw, dtype=np.uint8) for name, raw in stored}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The trees that gave this state."""
+        """Return the trees of this state."""
         stored = takewhile(state.__contains__, _names())
         return cls(Logistic.from_state(state), tuple(state[name].tobytes() for name in stored))
 
 
 _FIRST: Final = 100_000  # rows for the regression: the trees correct it
 _BINS: Final = 64
-"""Of the values of a column: more of them are not better, and slower."""
+"""Bins of the values of a column: more are slower and no better."""
 
 
 def _names() -> Iterator[str]:
-    """Where the boosters are; bundles from before there were several have the first."""
+    """Yield the keys of the boosters; bundles from before there were several have only the first."""
     yield "ranker.booster"
     yield from (f"ranker.booster.{number}" for number in count(2))
 

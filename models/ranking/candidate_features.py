@@ -1,4 +1,4 @@
-"""Second stage: what is known of each candidate, as one row of numbers for a ranker."""
+"""Second stage: the features of each candidate, as one row of numbers for a ranker."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ _USER, _ITEM, _PAIR = (_numbers(features) for features in (USER_FEATURES, ITEM_F
 class RankerRows:
     """The features of one moment, by position of user and item.
 
-    To those of the data set come three on the item's full category path: the user's baskets in it, halved every 60
-    days; their share of all the user's; and the item's share of the category's baskets in 28 days.
+    Three features on the item's full category path join those of the data set: the user's baskets in it, halved every
+    60 days; their share of all the user's baskets; and the item's share of the category's baskets in 28 days.
     """
 
     users: NDArray[np.float32]
@@ -51,16 +51,16 @@ class RankerRows:
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
-        """The features at the data's cut, which its origin knows."""
+        """Return the features at the data's cut, from its origin."""
         assert data.origin is not None
         known, n = data.origin.features(data.cut), len(data.items)
         paths, position = np.unique(data.item_categories, return_inverse=True)
         known_path = data.item_categories != ""
         category = np.where(known_path, position, UNKNOWN).astype(np.int32)
         items = _matrix(known.items, _ITEM, index_of(words(known.items[ITEM_ID]), data.items))
-        of_late = np.nan_to_num(items[:, _ITEM.index("popularity_28d")])
-        sold = np.bincount(position, of_late, minlength=len(paths))[position]
-        share = np.divide(of_late, sold, out=np.zeros(n), where=sold > 0).astype(np.float32)
+        recent = np.nan_to_num(items[:, _ITEM.index("popularity_28d")])
+        sold = np.bincount(position, recent, minlength=len(paths))[position]
+        share = np.divide(recent, sold, out=np.zeros(n), where=sold > 0).astype(np.float32)
         share[~known_path] = np.nan
         return cls(
             _matrix(known.users, _USER, index_of(words(known.users[USER_KEY]), data.users)),
@@ -75,11 +75,11 @@ class RankerRows:
             _categories(data, category, len(paths)),
         )
 
-    def build(self, users: NDArray[np.int32], found: ScoredCandidates) -> NDArray[np.float32]:
-        """[n, features] in order of `names`, NaN where something is not known."""
-        user, item = users[found.row], found.item
+    def build(self, users: NDArray[np.int32], pairs: ScoredCandidates) -> NDArray[np.float32]:
+        """Return [n, features] in order of `names`, NaN for unknown values."""
+        user, item = users[pairs.row], pairs.item
         parts = (
-            found.scores,
+            pairs.scores,
             self._of_category(user, item),
             self.items.take(item, axis=0),
             self.pairs.find(user, item),
@@ -88,32 +88,32 @@ class RankerRows:
         return np.concatenate(parts, axis=1)
 
     def _of_category(self, user: NDArray[np.int32], item: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return [n, 2] what the user bought in the item's category; NaN for an item without one."""
+        """Return [n, 2] the user's baskets in the item's category, and their share; NaN for an item without one."""
         category = self.category[item]
-        found = self.categories.find(user, np.maximum(category, 0), otherwise=0.0)
-        found[category == UNKNOWN] = np.nan
-        return found
+        own = self.categories.find(user, np.maximum(category, 0), otherwise=0.0)
+        own[category == UNKNOWN] = np.nan
+        return own
 
     @staticmethod
     def names(retrievers: tuple[str, ...]) -> tuple[str, ...]:
-        """What each column of `build` is called."""
+        """Return the names of the columns of `build`."""
         return (*retrievers, *_CATEGORY[:2], *_ITEM, _CATEGORY[2], *_PAIR, *_USER)
 
     def state(self) -> State:
-        """All arrays."""
+        """Return all arrays."""
         arrays = {"rows.users": self.users, "rows.items": self.items, "rows.category": self.category}
         return arrays | self.pairs.state("rows.pairs") | self.categories.state("rows.categories")
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """What gave that state."""
+        """Return the features of that state."""
         users, items, category = (state[f"rows.{name}"] for name in ("users", "items", "category"))
         pairs, categories = (Lookup.from_state(state, f"rows.{name}") for name in ("pairs", "categories"))
         return cls(users, items, pairs, category, categories)
 
 
 def _matrix(table: pa.Table, names: tuple[str, ...], at: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
-    """The named columns as float32, NaN for nothing; in the order of the rows `at`, of which -1 are nothing too."""
+    """Return the named columns as float32, NaN for nulls; `at` selects rows, and -1 is a row of NaN."""
     columns = [table[name].cast(pa.float32()).to_numpy() for name in names]
     whole = np.column_stack([np.asarray(column, dtype=np.float32) for column in columns])
     if at is None:

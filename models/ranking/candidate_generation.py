@@ -1,4 +1,4 @@
-"""First stage: the few hundred items a user may want, found by models that score the whole catalogue fast."""
+"""First stage: retrieves a few hundred items per user by models that score the whole catalogue fast."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,14 +22,16 @@ from models.retrieval.candidate_query import CandidatePairs, CandidateScope
 
 
 class Retriever(Recommender, Protocol):
-    """A model that names candidates without scoring the whole catalogue."""
+    """A model that returns candidates without a row of scores for the whole catalogue."""
 
     def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
-        """The n items that score best of each user, ties by position: some of those `among` which candidates are
-        sought and which are not hidden from him, or, from a model of what he buys again, of his own."""
+        """Return the n best items of each user in the scope, ties by position, without those hidden from the user.
+
+        A model of repeat purchases returns the user's own items instead.
+        """
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """[n] what `scores` says of pairs."""
+        """Return [n] the scores of pairs."""
 
 
 RETRIEVERS: Final[Mapping[str, type[Retriever]]] = {
@@ -42,81 +44,81 @@ class ScoredCandidates(NamedTuple):
     """Candidates of m users, in order of user and item, no pair twice."""
 
     row: NDArray[np.int64]
-    """[n] position among the users that were asked."""
+    """[n] position among the users of the query."""
     item: NDArray[np.int64]
     scores: NDArray[np.float32]
-    """[n, retrievers] what each retriever says of the pair; NaN where it has nothing to say."""
+    """[n, retrievers] each retriever's score of the pair; NaN if it has none."""
 
     def at(self, rows: NDArray[Any] | slice) -> "ScoredCandidates":
-        """Some of them."""
+        """Return some of the candidates."""
         return ScoredCandidates(self.row[rows], self.item[rows], self.scores[rows])
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Fitted retrievers, and how many items each may name.
+    """Fitted retrievers, and how many items each may return.
 
-    Own frequency names what the user has bought; the others are asked for what he has not, for that would crowd
-    everything else out.
+    Own frequency returns the user's purchases. The others return only items that the user has not bought, because
+    purchases would crowd out everything else.
     """
 
     retrievers: Mapping[str, Retriever]
     per_retriever: int
     history: Any
     """Boolean CSR, users x items."""
-    shelf: NDArray[np.int64]
-    """Positions of the items among which news is sought, ascending."""
+    recent_items: NDArray[np.int64]
+    """Positions of the items among which new items are sought, ascending."""
 
     @classmethod
-    def fit(cls, data: TrainingData, kinds: tuple[str, ...], per_retriever: int, shelf: int, seed: int) -> Self:
-        """Fit each retriever with its default settings; news is sought among the `shelf` best sellers of late."""
+    def fit(cls, data: TrainingData, kinds: tuple[str, ...], per_retriever: int, n_recent: int, seed: int) -> Self:
+        """Fit each retriever with its default settings, and find the `n_recent` best sellers of recent days."""
         models = {kind: RETRIEVERS[kind] for kind in kinds}
         fitted = {kind: model.fit(data, model.config_type(), seed) for kind, model in models.items()}
-        sold = np.argsort(-popularity(data), kind="stable")[:shelf]
+        sold = np.argsort(-popularity(data), kind="stable")[:n_recent]
         return cls(fitted, per_retriever, data.history(), np.sort(sold))
 
     def find(self, users: NDArray[np.int32]) -> ScoredCandidates:
-        """The union of what the retrievers name; nothing for strangers. Memory is bounded by m x candidates."""
-        n, scope = self.history.shape[1], self._among(users)
+        """Return the union of the retrievers' candidates; none for strangers. Memory is bounded by m x candidates."""
+        n, scope = self.history.shape[1], self._new_items(users)
         pairs = [model.top_candidates(users, scope, self.per_retriever) for model in self.retrievers.values()]
         row, item = np.divmod(np.unique(np.concatenate([one.row * n + one.item for one in pairs])), n)
-        said = np.column_stack([model.pair_scores(users[row], item) for model in self.retrievers.values()])
-        said[np.isinf(said)] = np.nan
-        return ScoredCandidates(row, item, said)
+        scores = np.column_stack([model.pair_scores(users[row], item) for model in self.retrievers.values()])
+        scores[np.isinf(scores)] = np.nan
+        return ScoredCandidates(row, item, scores)
 
-    def _among(self, users: NDArray[np.int32]) -> CandidateScope:
-        """The shelf, on which what a user has bought is hidden from him."""
+    def _new_items(self, users: NDArray[np.int32]) -> CandidateScope:
+        """Return the scope of new items: a user's purchases are hidden from that user."""
         own = entries(self.history.indptr, users)
         place = self._place[self.history.indices[own.at]]
-        return CandidateScope(self.shelf, own.row[place != NO_INDEX], place[place != NO_INDEX])
+        return CandidateScope(self.recent_items, own.row[place != NO_INDEX], place[place != NO_INDEX])
 
     @cached_property
     def _place(self) -> NDArray[np.int64]:
-        """[n_items] where each stands on the shelf; -1 elsewhere."""
+        """[n_items] place of each in `recent_items`; -1 elsewhere."""
         place = np.full(self.history.shape[1], NO_INDEX)
-        place[self.shelf] = np.arange(len(self.shelf))
+        place[self.recent_items] = np.arange(len(self.recent_items))
         return place
 
     def bought(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """[m] for each pair whether it is in the history; a stranger (-1) has none."""
-        if not len(users):  # SciPy takes an empty position for one of fractions
+        """Return [m] for each pair whether it is in the history; a stranger (-1) has none."""
+        if not len(users):  # SciPy treats an empty index as one of floats
             return np.zeros(0, dtype=bool)
         known: NDArray[np.bool_] = self.history[np.maximum(users, 0), items]
         return known & (users >= 0)
 
     def state(self) -> State:
-        """The arrays of every retriever, prefixed with its kind, and the history."""
+        """Return the arrays of every retriever, prefixed with its kind, and the history."""
         arrays: State = {}
         for kind, model in self.retrievers.items():
             arrays |= under(f"{kind}.", model.state())
         history = {"history.indices": self.history.indices, "history.indptr": self.history.indptr}
-        return arrays | history | {"shelf": self.shelf}
+        return arrays | history | {"shelf": self.recent_items}
 
     @classmethod
     def from_state(
         cls, state: Mapping[str, np.ndarray[Any, Any]], kinds: tuple[str, ...], per_retriever: int, n_items: int
     ) -> Self:
-        """What gave that state."""
+        """Return the candidates of that state."""
         models = {kind: RETRIEVERS[kind] for kind in kinds}
         retrievers = {
             kind: model.from_state(model.config_type(), part_of(f"{kind}.", state)) for kind, model in models.items()

@@ -1,4 +1,4 @@
-"""Boosted trees and small neural networks, averaged: they err in different ways, so the mean errs less than either."""
+"""Averages boosted trees and small neural networks: their errors differ, so the mean has a lower error than either."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Config(boosted_trees.Config, networks.Config):
 
 @dataclass(frozen=True)
 class BlendedRanker:
-    """The log-odds are the mean over all boosters and all networks, each of which has learned to say probabilities."""
+    """The log-odds are the mean over all boosters and all networks, each of which predicts probabilities."""
 
     space: ClassVar[Mapping[str, Parameter]] = {**BoostedTrees.space, **Networks.space}
 
@@ -37,33 +37,33 @@ class BlendedRanker:
         return cls(trees, Networks.fit(trees.first.standard(rows), labels, weights, config, seed))
 
     def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n] of each row."""
+        """Return [n] of each row."""
         first = self.trees.first
         standard = first.standard(rows)
         odds = self.trees.corrected(first.log_odds_of(standard), rows)
         if self.networks.count:
-            odds += self._say() * (self.networks.log_odds(standard) - odds)
+            odds += self._network_share() * (self.networks.log_odds(standard) - odds)
         return sigmoid(odds)
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n, f + 1] what each column adds to the log-odds, last what everybody begins with."""
+        """Return [n, f + 1] the part of each column in the log-odds, and last the base value of all rows."""
         added = self.trees.contributions(rows)
         if self.networks.count:
             first = self.trees.first
-            theirs = first.by_column(self.networks.contributions(first.standard(rows)))
-            added += self._say() * (theirs - added)
+            of_networks = first.by_column(self.networks.contributions(first.standard(rows)))
+            added += self._network_share() * (of_networks - added)
         return added
 
-    def _say(self) -> np.float32:
-        """The networks' share of the mean."""
+    def _network_share(self) -> np.float32:
+        """Return the networks' share of the mean."""
         return np.float32(self.networks.count / (self.networks.count + len(self.trees.stored)))
 
     def state(self) -> State:
-        """The arrays of both."""
+        """Return the arrays of both."""
         return self.trees.state() | self.networks.state()
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The ranker that gave this state."""
+        """Return the ranker of this state."""
         trees = BoostedTrees.from_state(state)
         return cls(trees, Networks.from_state(state, len(trees.first.mean)))

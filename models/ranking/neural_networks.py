@@ -1,4 +1,4 @@
-"""Small neural networks (Rumelhart, Hinton and Williams 1986) that say how likely each candidate is."""
+"""Small neural networks (Rumelhart, Hinton and Williams 1986) that predict the probability of each candidate."""
 
 import warnings
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ class Config:
     """Settings of Networks."""
 
     networks: int = 4
-    """Averaged; 0 leaves the ranking to the trees."""
+    """Averaged; 0 ranks by the trees alone."""
     hidden: int = 32
-    """Units of each: a line that bends at so many places."""
+    """Hidden units of each network."""
     epochs: int = 5
-    """How often each sees every row."""
+    """Passes over the rows."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Networks:
 
     count: int
     inward: NDArray[np.float32]
-    """[f, h] h being the hidden units of all networks."""
+    """[f, h] with h hidden units of all networks."""
     bends: NDArray[np.float32]
-    """[h] what is added before a unit cuts off what is negative."""
+    """[h] biases of the units."""
     outward: NDArray[np.float32]
     """[h]"""
     intercept: float
 
     @classmethod
     def fit(cls, rows: Any, labels: Any, weights: Any, config: Any, seed: int) -> Self:
-        """Learn from rows [n, f] with labels 0 or 1 and weights [n], each network from another beginning.
+        """Learn from rows [n, f] with labels 0 or 1 and weights [n], each network from its own random start.
 
-        Of more than 500,000 rows a sample is learned from.
+        More than 500,000 rows are sampled.
         """
         rows, labels, weights = sample(rows, labels, weights, _MOST, seed)
         rows = _clipped(rows)
@@ -59,10 +59,10 @@ class Networks:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a few epochs are meant to be few
             fitted = parallel_map(learned, range(seed, seed + config.networks))
-        return cls._side_by_side(fitted, rows.shape[1])
+        return cls._joined(fitted, rows.shape[1])
 
     @classmethod
-    def _side_by_side(cls, fitted: list[Any], f: int) -> Self:
+    def _joined(cls, fitted: list[Any], f: int) -> Self:
         count = len(fitted)
         if not count:
             return cls.none(f)
@@ -77,12 +77,12 @@ class Networks:
 
     @classmethod
     def none(cls, f: int) -> Self:
-        """No network at all."""
-        nothing = np.empty(0, dtype=np.float32)
-        return cls(0, np.empty((f, 0), dtype=np.float32), nothing, nothing, 0.0)
+        """Return no network."""
+        empty = np.empty(0, dtype=np.float32)
+        return cls(0, np.empty((f, 0), dtype=np.float32), empty, empty, 0.0)
 
     def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n] of each row, the same whatever rows stand beside it: products are always taken of `_BLOCK` rows."""
+        """Return [n] of each row, independent of the other rows: products are always of `_BLOCK` rows."""
         odds = np.empty(len(rows), dtype=np.float32)
         block = np.zeros((_BLOCK, self.inward.shape[0]), dtype=np.float32)
         units = np.empty((_BLOCK, self.inward.shape[1]), dtype=np.float32)
@@ -96,10 +96,10 @@ class Networks:
         return odds + np.float32(self.intercept)
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n, f + 1] what each column adds to the log-odds; last what a row of all zeros, the mean, has.
+        """Return [n, f + 1] the part of each column in the log-odds, and last the log-odds of the mean row.
 
-        Integrated gradients (Sundararajan, Taly and Yan 2017) on the straight way from the mean to the row. A unit is
-        on for a share of that way that can be told exactly, so that the sum is exact too.
+        Integrated gradients (Sundararajan, Taly and Yan 2017) along the line from the mean to the row. The share of
+        the line on which a unit is active is known exactly, so that the sum is exact too.
         """
         rows = _clipped(rows)
         climbs = rows @ self.inward
@@ -111,7 +111,7 @@ class Networks:
         return np.hstack([added, begins]).astype(np.float32)
 
     def state(self) -> State:
-        """All arrays; nothing when there is no network."""
+        """Return all arrays; none if there is no network."""
         if not self.count:
             return {}
         numbers = {"count": np.array(self.count), "intercept": np.array(self.intercept)}
@@ -120,7 +120,7 @@ class Networks:
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]], f: int) -> Self:
-        """The networks that gave this state; none for bundles from before there were any."""
+        """Return the networks of this state; none for bundles from before there were any."""
         if "ranker.networks.count" not in state:
             return cls.none(f)
         arrays = {name: state[f"ranker.networks.{name}"] for name in _ARRAYS}
@@ -130,7 +130,7 @@ class Networks:
 
 _MOST: Final = 500_000
 _BLOCK: Final = 1024
-_FARTHEST: Final = 5.0  # deviations from the mean: what is farther out would drown the rest
+_FARTHEST: Final = 5.0  # deviations from the mean: farther values would dominate
 _ARRAYS: Final = ("inward", "bends", "outward")
 
 
@@ -139,7 +139,7 @@ def _clipped(rows: Any) -> Any:
 
 
 def _network(n: int, config: Any, seed: int) -> Any:
-    """One that has not learned yet. Its steps are small where there is little to learn from: they would be too few."""
+    """Return an untrained network. With few rows its batches are small, because there would be too few steps."""
     from sklearn.neural_network import MLPClassifier
 
     return MLPClassifier(

@@ -1,4 +1,4 @@
-"""What a ranker learns from: candidates as they stood at an earlier moment, and which of them were then bought."""
+"""Builds a ranker's training examples: candidates at an earlier moment, labelled by the purchases after it."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +20,11 @@ from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
 
 _PART: Final = 256
-"""Users whose candidates are found at once by each of `_AT_ONCE`."""
+"""Users whose candidates each of `_AT_ONCE` threads finds at once."""
 _AT_ONCE: Final = 2
-"""Windows, and parts of their users, that are worked on at a time: numpy lets others work meanwhile."""
+"""Windows, and parts of their users, that are computed in parallel: numpy releases the lock meanwhile."""
 _FEW: Final = 5_000_000
-"""Purchases. With more one window's tables and features take all the memory that there is."""
+"""Purchases. With more, a single window's tables and features take all memory."""
 
 
 @dataclass(frozen=True)
@@ -32,48 +32,48 @@ class TwoStageConfig:
     """Settings of both stages that do not depend on the ranker."""
 
     retrievers: tuple[str, ...] = (OwnFrequency.kind, ImplicitALS.kind, ContentBased.kind, MostPopular.kind)
-    """Kinds of the first stage: own_frequency for what was bought before, the others for what was not."""
+    """Kinds of the first stage: own_frequency for repeat purchases, the others for new items."""
     per_retriever: int = 100
-    """Candidates that each may name."""
+    """Candidates that each may return."""
     shelf: int = 10_000
-    """News is sought among so many of the items sold of late: the others are rarely wanted, and take the most time."""
+    """The recent best sellers among which new items are sought: others are rarely bought, and take the most time."""
     label_days: int = 31
-    """The ranker learns from what was bought in so many days."""
+    """The days whose purchases label a window."""
     label_windows: int = 3
-    """How many such times before the cut it learns from: of one alone it would learn the season too."""
+    """Windows before the cut to learn from: from a single one it would learn the season too."""
     train_users: int = 20_000
-    """A sample of so many users is learned from, over all windows; more cost time and change little."""
+    """The size of the sample of users, over all windows; more cost time and change little."""
     negatives: float = 0.15
-    """Share of the candidates not bought that is learned from; each then counts for those left out."""
+    """Sampled share of the candidates that were not bought; their weights make up for the others."""
 
     @classmethod
     def of(cls, config: "TwoStageConfig") -> Self:
-        """Those of a two-stage model's settings: what decides its lessons, whatever the ranker."""
-        said = {field.name: getattr(config, field.name) for field in fields(TwoStageConfig)}
-        return cls(**said | {"retrievers": tuple(config.retrievers)})
+        """Return the part of a two-stage model's settings that decides its examples, whichever the ranker."""
+        values = {field.name: getattr(config, field.name) for field in fields(TwoStageConfig)}
+        return cls(**values | {"retrievers": tuple(config.retrievers)})
 
 
 class RankingExamples(NamedTuple):
-    """n candidates, those of a user beside each other."""
+    """n candidates, grouped by user."""
 
     rows: NDArray[np.float32]
     """[n, features] in order of `RankerRows.names`."""
     labels: NDArray[np.float32]
-    """[n] 1 where the user bought the item afterwards."""
+    """[n] 1 if the user bought the item afterwards."""
     weights: NDArray[np.float32]
-    """[n] 1, or more where a candidate stands for others that were left out."""
+    """[n] 1, or more if a candidate represents others that were not sampled."""
 
     @classmethod
     def none(cls, features: int) -> Self:
-        """No candidates at all."""
+        """Return no candidates."""
         return cls(*(np.empty(shape, dtype=np.float32) for shape in ((0, features), 0, 0)))
 
 
 def build_examples(data: TrainingData, stages: TwoStageConfig, seed: int) -> RankingExamples:
-    """Candidates at some moments before the cut of `data`, for a sample of the users who bought from each to the next.
+    """Return candidates at some moments before the cut, for a sample of the users who bought from each to the next.
 
-    The first moment is the data set's own cut before, and so on (`Dataset.before`), `label_windows` in all, but none
-    with less history than `label_days`, save the first. Raises NoHistoryError when nobody bought anything.
+    The first moment is the data set's previous cut, and so on (`Dataset.before`), `label_windows` in all. All but the
+    first have at least `label_days` of history. Raises NoHistoryError if no user bought anything.
     """
     assert data.origin is not None
     moments = _moments(data, data.origin, stages)
@@ -85,7 +85,7 @@ def build_examples(data: TrainingData, stages: TwoStageConfig, seed: int) -> Ran
 
 
 def _moments(data: TrainingData, origin: Origin, stages: TwoStageConfig) -> list[int]:
-    """The cut, and before it those that windows begin with, the latest first."""
+    """Return the cut and the starts of the windows before it, the latest first."""
     enough = int(data.occurred_at.min()) + stages.label_days * DAY
     moments = [data.cut, origin.before(data.cut, stages.label_days)]
     while len(moments) <= stages.label_windows and (moment := origin.before(moments[-1], stages.label_days)) >= enough:
@@ -98,34 +98,36 @@ def _known_window(origin: Origin, stages: TwoStageConfig, seed: int, moment: int
 
 
 def _window(origin: Origin, moment: int, later: int, stages: TwoStageConfig, seed: int) -> RankingExamples:
-    """What is learned from how things stood at one moment, and what was bought from there to the later one."""
+    """Return the candidates at one moment, labelled by the purchases between it and the later one."""
     past, random = origin.training_data(moment), np.random.default_rng(seed)
     bought = origin.holdout(past, later)
     buyers = _by_first_purchase(past, np.flatnonzero(np.diff(bought.indptr)).astype(np.int32))
     most = max(1, stages.train_users // stages.label_windows)
     if len(buyers) > most:
         buyers = buyers[np.sort(random.choice(len(buyers), most, replace=False))]
-    (candidates, features), n = fit_retrieval(past, stages, seed, keep=False), len(past.items)
-    wanted = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
+    (candidates, features), n = fit_retrieval(past, stages, seed, cache=False), len(past.items)
+    bought_pairs = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
     parts = [RankingExamples.none(len(RankerRows.names(stages.retrievers)))]
-    for users, found in _found(candidates, buyers):
-        labels = np.isin(users[found.row].astype(np.int64) * n + found.item, wanted)
-        kept = np.flatnonzero(labels | (random.random(len(labels)) < stages.negatives))
-        rows = features.build(users, found.at(kept))
-        weights = np.where(labels[kept], 1, 1 / stages.negatives)
-        parts.append(RankingExamples(rows, labels[kept].astype(np.float32), weights.astype(np.float32)))
+    for users, pairs in _candidates_of(candidates, buyers):
+        labels = np.isin(users[pairs.row].astype(np.int64) * n + pairs.item, bought_pairs)
+        sampled = np.flatnonzero(labels | (random.random(len(labels)) < stages.negatives))
+        rows = features.build(users, pairs.at(sampled))
+        weights = np.where(labels[sampled], 1, 1 / stages.negatives)
+        parts.append(RankingExamples(rows, labels[sampled].astype(np.float32), weights.astype(np.float32)))
     return _joined(parts)
 
 
-def _found(candidates: Candidates, users: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int32], ScoredCandidates]]:
-    """The candidates of the users, part by part in their order."""
+def _candidates_of(
+    candidates: Candidates, users: NDArray[np.int32]
+) -> Iterator[tuple[NDArray[np.int32], ScoredCandidates]]:
+    """Yield the candidates of the users in parts, in their order."""
     parts = [users[start : start + _PART] for start in range(0, len(users), _PART)]
     with thread_pool(_AT_ONCE) as pool:
         yield from zip(parts, pool.map(candidates.find, parts), strict=True)
 
 
 def _by_first_purchase(data: TrainingData, users: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The users in an order that does not hang on their keys: pseudonyms differ, and chance shall fall the same way."""
+    """Return the users in an order that does not depend on their keys, so that samples do not depend on pseudonyms."""
     first = np.full(len(data.users), data.cut)
     np.minimum.at(first, data.user, data.occurred_at)
     purchases = np.bincount(data.user, minlength=len(data.users))
@@ -133,16 +135,16 @@ def _by_first_purchase(data: TrainingData, users: NDArray[np.int32]) -> NDArray[
 
 
 def fit_retrieval(
-    data: TrainingData, stages: TwoStageConfig, seed: int, keep: bool = True
+    data: TrainingData, stages: TwoStageConfig, seed: int, cache: bool = True
 ) -> tuple[Candidates, RankerRows]:
-    """Candidates and what is known of them at the cut; what one fit looks from, a later one learns from."""
+    """Return the candidates and their features at the cut; a later fit reuses them for its examples."""
     assert data.origin is not None
 
     def work() -> tuple[Candidates, RankerRows]:
         fitted = Candidates.fit(data, stages.retrievers, stages.per_retriever, stages.shelf, seed)
         return fitted, RankerRows.of(data)
 
-    return data.origin.once((data.cut, stages, seed), work, keep)
+    return data.origin.once((data.cut, stages, seed), work, cache)
 
 
 def _joined(parts: list[RankingExamples]) -> RankingExamples:

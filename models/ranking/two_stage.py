@@ -1,4 +1,4 @@
-"""Two stages (Covington, Adams and Sargin 2016): retrievers name candidates, a ranker orders them by what is known."""
+"""Two stages (Covington, Adams and Sargin 2016): retrievers return candidates, a ranker orders them by features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from models.recommenders.search_space import Parameter
 from models.retrieval.candidate_sources import Factored
 
 _PART: Final = 128
-# Users of a part: the same on any number of threads, since products round by what stands beside them.
+# Users of a part: the same on any number of threads, because products of other blocks round differently.
 _BLOCK: Final = 8192
-# Candidates whose features stay near the processor while they are worked on.
+# Candidates whose features fit into the processor's cache.
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class RankedPairs(NamedTuple):
     """n pairs, in order of user and item, none of them twice."""
 
     row: NDArray[np.int64]
-    """[n] position among the users that were asked."""
+    """[n] position among the users of the query."""
     item: NDArray[np.int32]
     score: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class TwoStage:
-    """The score is the probability that the user buys the item in the days ahead; -inf for what no retriever named."""
+    """The score is the probability that the user buys the item in the days ahead; -inf if it is no candidate."""
 
     kind: ClassVar[str] = "two_stage"
     adds_to: ClassVar[str] = "log-odds"
@@ -53,7 +53,7 @@ class TwoStage:
     space: ClassVar[Mapping[str, Parameter]] = BlendedRanker.space
     learner: ClassVar[type[Any]] = BlendedRanker
     probabilities: ClassVar[bool] = True
-    """Its scores are measured as probabilities too."""
+    """Evaluation measures its scores as probabilities too."""
 
     config: Any
     users: NDArray[np.str_]
@@ -65,9 +65,9 @@ class TwoStage:
 
     @classmethod
     def fit(cls, data: TrainingData, config: Any, seed: int) -> Self:
-        """Learn to rank at moments before the cut, from what was bought since; then look from the cut.
+        """Learn to rank at moments before the cut from the purchases after them; then retrieve at the cut.
 
-        Raises NoHistoryError when the data do not know their origin, or nothing was known at an earlier moment.
+        Raises NoHistoryError if the data have no origin, or no history at an earlier moment.
         """
         if data.origin is None:
             raise NoHistoryError(f"{cls.kind} learns from how things stood before: give it data of a data set.")
@@ -83,16 +83,16 @@ class TwoStage:
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Probabilities of the candidates; -inf elsewhere and for strangers."""
+        """Return probabilities of the candidates; -inf elsewhere and for strangers."""
         scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
         ranked = self.ranked(users)
         scores[ranked.row, ranked.item] = ranked.score
         return scores
 
     def ranked(self, users: NDArray[np.int32]) -> RankedPairs:
-        """Return the candidates of each user and how likely each is bought; none of strangers.
+        """Return the candidates of each user and their probabilities; none of strangers.
 
-        Memory is bounded by users x candidates, whatever the size of the catalogue. Parts of the users are worked on in
+        Memory is bounded by users x candidates, whatever the size of the catalogue. Parts of the users are computed in
         parallel.
         """
         parts = [slice(start, start + _PART) for start in range(0, max(1, len(users)), _PART)]
@@ -101,66 +101,67 @@ class TwoStage:
         return RankedPairs(row, *(np.concatenate([one[at] for one in ranked]) for at in (1, 2)))
 
     def _ranked(self, users: NDArray[np.int32]) -> RankedPairs:
-        found = self.candidates.find(users)
-        score = np.empty(len(found.row), dtype=np.float32)
+        pairs = self.candidates.find(users)
+        score = np.empty(len(pairs.row), dtype=np.float32)
         for start in range(0, len(score), _BLOCK):
             block = slice(start, start + _BLOCK)
-            score[block] = self.ranker.probabilities(self.rows.build(users, found.at(block)))
-        return RankedPairs(found.row, found.item.astype(np.int32), score)
+            score[block] = self.ranker.probabilities(self.rows.build(users, pairs.at(block)))
+        return RankedPairs(pairs.row, pairs.item.astype(np.int32), score)
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """Of what was bought before its own frequency; of the rest what the first retriever of news says.
+        """Return the own frequency of repeat purchases, and the first other retriever's reason for new items.
 
-        Where that one has no evidence, the own item that is nearest by its factors is named.
+        If that one has no evidence, the reason names the own item that is nearest by its factors.
         """
-        own, other = self._speakers()
+        own, other = self._explainers()
         again = self.candidates.bought(users, items)
-        said = np.empty(len(users), dtype=object)
-        said[again] = own.reasons(users[again], items[again])
-        said[~again] = other.reasons(users[~again], items[~again])
-        silent = np.flatnonzero((said == NO_REASON) & ~again)
-        if isinstance(other, Factored) and len(silent):
-            nearest = nearest_own(self.candidates.history, other.item_vectors, users[silent], items[silent])
-            said[silent] = reasons_of(self.titles, nearest, clicked=False)
-        reasons: list[str] = said.tolist()
+        sentences = np.empty(len(users), dtype=object)
+        sentences[again] = own.reasons(users[again], items[again])
+        sentences[~again] = other.reasons(users[~again], items[~again])
+        unexplained = np.flatnonzero((sentences == NO_REASON) & ~again)
+        if isinstance(other, Factored) and len(unexplained):
+            nearest = nearest_own(self.candidates.history, other.item_vectors, users[unexplained], items[unexplained])
+            sentences[unexplained] = reasons_of(self.titles, nearest, clicked=False)
+        reasons: list[str] = sentences.tolist()
         return reasons
 
-    def _speakers(self) -> tuple[Any, Any]:
+    def _explainers(self) -> tuple[Any, Any]:
         retrievers = self.candidates.retrievers
-        news = [model for kind, model in retrievers.items() if kind != OwnFrequency.kind]
-        own = retrievers.get(OwnFrequency.kind, news[0] if news else None)
-        return own, news[0] if news else own
+        others = [model for kind, model in retrievers.items() if kind != OwnFrequency.kind]
+        own = retrievers.get(OwnFrequency.kind, others[0] if others else None)
+        return own, others[0] if others else own
 
     def contributions(self, user: int, item: int) -> dict[str, float]:
-        """What each feature adds to the log-odds of a candidate, the strongest first; empty when it is none."""
+        """Return what each feature adds to a candidate's log-odds, the strongest first; empty if it is no candidate."""
         names, (added,) = self.attributions(np.array([user], dtype=np.int32), np.array([item], dtype=np.int32))
-        told = {name: float(value) for name, value in zip(names, added, strict=True) if not np.isnan(value)}
-        return dict(sorted(told.items(), key=lambda entry: -abs(entry[1])))
+        parts = {name: float(value) for name, value in zip(names, added, strict=True) if not np.isnan(value)}
+        return dict(sorted(parts.items(), key=lambda entry: -abs(entry[1])))
 
     def attributions(
         self, users: NDArray[np.int32], items: NDArray[np.int32]
     ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-        """The same of many pairs [n, features] by these names; NaN for strangers and for what is no candidate."""
+        """Return the names of the features and their parts for many pairs [n, features]; NaN for other pairs."""
         names = (*RankerRows.names(tuple(self.candidates.retrievers)), BASE_VALUE)
-        asked, row = np.unique(users, return_inverse=True)
-        found = self.candidates.find(asked)
-        codes, wanted = (r * len(self.items) + i for r, i in ((found.row, found.item), (row, items.astype(np.int64))))
+        different, row = np.unique(users, return_inverse=True)
+        pairs = self.candidates.find(different)
+        n = len(self.items)
+        codes, wanted = pairs.row * n + pairs.item, row * n + items.astype(np.int64)
         known = np.isin(wanted, codes) & (users >= 0) & (items >= 0)
         added = np.full((len(users), len(names)), np.nan, dtype=np.float32)
         if known.any():
-            rows = self.rows.build(asked, found.at(np.searchsorted(codes, wanted[known])))
+            rows = self.rows.build(different, pairs.at(np.searchsorted(codes, wanted[known])))
             added[known] = self.ranker.contributions(rows)
         return names, added
 
     def state(self) -> State:
-        """The arrays of the retrievers, of the features and of the ranker."""
+        """Return the arrays of the retrievers, of the features and of the ranker."""
         arrays: State = {"users": self.users, "items": self.items, "titles": self.titles}
         ranker: State = self.ranker.state()
         return arrays | self.candidates.state() | self.rows.state() | ranker
 
     @classmethod
     def from_state(cls, config: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The stored model again."""
+        """Return the stored model."""
         kinds, items = tuple(config.retrievers), state["items"]
         candidates = Candidates.from_state(state, kinds, config.per_retriever, len(items))
         ranker = cls.learner.from_state(state)

@@ -1,4 +1,4 @@
-"""ALS for implicit feedback (Hu, Koren and Volinsky 2008): factors whose products foretell what is bought at all."""
+"""ALS for implicit feedback (Hu, Koren and Volinsky 2008): factors whose products predict whether an item is bought."""
 
 import warnings
 from collections.abc import Mapping
@@ -29,23 +29,23 @@ class Config:
     factors: int = 64
     """Length of the factors."""
     iterations: int = 8
-    """How often users and items are solved in turn."""
+    """Alternations between users and items."""
     regularization: float = 10.0
     """L2 penalty on the factors."""
     alpha: float = 2.0
-    """How much surer a purchase makes of an interest than no purchase does of none."""
+    """How much more confidence a purchase carries than the absence of one."""
     half_life_days: float = 45.0
     """A basket this old counts half."""
     click_weight: float = 3.0
-    """How much surer than that a newcomer's click makes: he has had little time to show his interests."""
+    """How much more confidence a new user's click carries than a purchase: new users have shown little else."""
 
 
 @dataclass(frozen=True)
 class ImplicitALS:
-    """Fitted factors: a score near 1 says that the user buys the item, near 0 that he does not.
+    """Fitted factors: a score near 1 means that the user buys the item, near 0 that the user does not.
 
-    The confidence in a pair is alpha log(1 + r), r being its decayed baskets. The paper adds 1 (equation 6), which
-    makes a basket of long ago as sure as one of today is at least; without it the lists were better.
+    The confidence in a pair is alpha log(1 + r), with its decayed baskets r. The paper adds 1 (equation 6), which gives
+    an old basket at least the confidence of a pair without one; without it the lists were better.
     """
 
     kind: ClassVar[str] = "als"
@@ -62,19 +62,19 @@ class ImplicitALS:
     users: NDArray[np.str_]
     items: NDArray[np.str_]
     user_factors: NDArray[np.float32]
-    """A user of whom nothing is known has all zeros."""
+    """All zeros for a user without any data."""
     item_factors: NDArray[np.float32]
     gram: NDArray[np.float32]
     """[factors, factors] sum over all items of the outer product of the factors with themselves."""
     mean_user: NDArray[np.float32]
-    """[factors] what a newcomer is taken for until he clicks."""
+    """[factors] of a new user without clicks."""
     why: CategoryReasons
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
         """Solve users and items in turn, by conjugate gradients (Takács, Pilászy and Tikk 2011).
 
-        Raises TailorbirdError where the system lacks what the library needs.
+        Raises TailorbirdError if the system lacks what the library needs.
         """
         weights = sparse.csr_matrix(baskets(data, config.half_life_days))
         model = _solved(_confidence(weights, config.alpha), config, seed)
@@ -97,49 +97,49 @@ class ImplicitALS:
         return self.item_factors
 
     @cached_property
-    def _told(self) -> NDArray[np.bool_]:
-        """[n_users] of whom anything is known."""
-        told: NDArray[np.bool_] = np.any(self.user_factors, axis=1)
-        return told
+    def _known_users_mask(self) -> NDArray[np.bool_]:
+        """[n_users] true for users with any data."""
+        known: NDArray[np.bool_] = np.any(self.user_factors, axis=1)
+        return known
 
     def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """[m, factors] the users' factors; NaN for strangers, and where nothing is known."""
-        known = (users >= 0) & self._told[users]
+        """Return [m, factors] the users' factors; NaN for strangers and for users without data."""
+        known = (users >= 0) & self._known_users_mask[users]
         return np.where(known[:, None], self.user_factors[users], np.float32(np.nan))
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Products of the factors; -inf for strangers."""
+        """Return products of the factors; -inf for strangers."""
         return self._products(users, self.item_factors)
 
     def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
-        """The n items that score best of each user."""
+        """Return the n best items of each user in the scope."""
         vectors = self.item_factors[scope.items]
         return best_by_scores(lambda some: self._products(some, vectors), users, scope, n)
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """[n] the scores of pairs."""
-        known = (users >= 0) & self._told[users]
+        """Return [n] the scores of pairs."""
+        known = (users >= 0) & self._known_users_mask[users]
         return products(self.user_factors, self.item_factors, np.where(known, users, -1), items)
 
     def _products(self, users: NDArray[np.int32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         scores = np.full((len(users), len(vectors)), -np.inf, dtype=np.float32)
-        known = (users >= 0) & self._told[users]
+        known = (users >= 0) & self._known_users_mask[users]
         scores[known] = self.user_factors[users[known]] @ vectors.T
         return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """The item's category if the user has enough of it, or the nearest item that a newcomer looked at."""
+        """Return the item's category if the user has enough of it, or the nearest item that a new user viewed."""
         return self.why.reasons(users, items, self.item_factors)
 
     def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
-        """The same as positions among the sentences, and the sentences."""
+        """Return the same as positions among the sentences, and the sentences."""
         return self.why.coded(users, items, self.item_factors)
 
     def with_users(self, users: NewUsers) -> Self:
-        """Users by the factors that suit their clicks best, those of the items being what they are (equation 4).
+        """Return the model of users by the factors that fit their clicks best, with fixed item factors (equation 4).
 
-        What a newcomer has not clicked is no sign that he does not want it: where the equation has 0 for such items,
-        and for the factors under the penalty, here stands what is true of the mean user.
+        An item that a new user has not clicked is no sign of disinterest. So the mean user's values replace the
+        equation's 0 for such items, and for the factors under the penalty.
         """
         clicks = _confidence(sparse.csr_array(users.events, dtype=np.float32), self.config.alpha)
         clicks.data *= self.config.click_weight
@@ -148,18 +148,18 @@ class ImplicitALS:
         for user in np.flatnonzero(np.diff(clicks.indptr)):
             own = slice(clicks.indptr[user], clicks.indptr[user + 1])
             theirs, confidence = self.item_factors[clicks.indices[own]], clicks.data[own]
-            left = prior + (theirs.T * (confidence - 1)) @ theirs
-            right = prior @ self.mean_user + (confidence - theirs @ self.mean_user) @ theirs
-            factors[user] = np.linalg.solve(left, right)
+            system = prior + (theirs.T * (confidence - 1)) @ theirs
+            target = prior @ self.mean_user + (confidence - theirs @ self.mean_user) @ theirs
+            factors[user] = np.linalg.solve(system, target)
         return replace(self, users=users.keys, user_factors=factors, why=self.why.for_users(clicks))
 
     def state(self) -> State:
-        """Users, items, factors, and what reasons are made from."""
+        """Return users, items, factors, and the arrays of the reasons."""
         return {name: getattr(self, name) for name in _ARRAYS} | self.why.state()
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The stored model again."""
+        """Return the stored model."""
         return cls(config, **{name: state[name] for name in _ARRAYS}, why=CategoryReasons.from_state(state))
 
 
@@ -173,10 +173,10 @@ def _confidence(weights: Any, alpha: float) -> Any:
 
 
 def _solved(confidence: Any, config: Config, seed: int) -> Any:
-    """The library's model. Rows are solved one by one, so the number of threads makes no difference to the result."""
+    """Return the library's model. Rows are solved one by one, so the result does not depend on the threads."""
     model_type = _library()
     with warnings.catch_warnings():
-        # The library also counts the BLAS of faiss, which it never calls.
+        # The library warns of the BLAS of faiss, which it never calls.
         warnings.filterwarnings("ignore", "OpenBLAS is configured", RuntimeWarning)
         model = model_type(
             factors=config.factors,
@@ -186,7 +186,7 @@ def _solved(confidence: Any, config: Config, seed: int) -> Any:
             num_threads=allowed_threads(),
             random_state=np.random.default_rng(seed),
         )
-    # Chance is in the items alone: the same history has the same factors, whatever keys the users are ordered by.
+    # Only items start at random: the same history has the same factors, whatever the order of the users.
     model.user_factors = np.zeros((confidence.shape[0], config.factors), dtype=np.float32)
     model.fit(confidence, show_progress=False)
     return model

@@ -1,4 +1,4 @@
-"""Content-based: items like those the user buys, by their titles and attributes (Pazzani and Billsus 2007)."""
+"""Content-based: items similar to purchases by titles and attributes (Pazzani and Billsus 2007)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,11 +28,11 @@ class Config:
     """Settings of ContentBased."""
 
     title_weight: float = 1.0
-    """How much the words of titles count beside the rest."""
+    """Weight of the words of titles."""
     category_weight: float = 1.0
-    """How much the levels of the category path count."""
+    """Weight of the levels of the category path."""
     attribute_weight: float = 0.3
-    """How much brand and other attributes count."""
+    """Weight of brand and other attributes."""
     half_life_days: float = 90.0
     """A basket this old counts half in the user's profile."""
 
@@ -41,7 +41,7 @@ class Config:
 class ContentBased:
     """The score is the cosine between the item's vector and the mean vector of the user's decayed baskets.
 
-    Profiles are made when they are asked for: a user's baskets are fewer numbers than the mean of their vectors.
+    Profiles are computed on use: a user's baskets are fewer numbers than the mean of their vectors.
     """
 
     kind: ClassVar[str] = "content_based"
@@ -58,7 +58,7 @@ class ContentBased:
     items: NDArray[np.str_]
     language: ItemVectors
     vectors: Any
-    """float32 CSR, items x words and tags, rows of length 1; empty where nothing is known of the item."""
+    """float32 CSR, items x words and tags, rows of length 1; empty for items without attributes."""
     baskets: Any
     """float32 CSR, users x items: decayed baskets."""
     why: CategoryReasons
@@ -78,48 +78,48 @@ class ContentBased:
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Cosines, 0 to 1; -inf for strangers, and where nothing is known of the user's items or of the item."""
+        """Return cosines, 0 to 1; -inf for strangers, and if the user's items or the item have no attributes."""
         return self._cosines(users, self.vectors)
 
     def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
-        """The n items that score best of each user."""
+        """Return the n best items of each user in the scope."""
         vectors = self.vectors[scope.items]
         return best_by_scores(lambda some: self._cosines(some, vectors), users, scope, n)
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """[n] the scores of pairs. Memory is about different users x words and tags: call with chunks."""
-        asked, row = np.unique(users, return_inverse=True)
-        profile = self._profiles(asked)
+        different, row = np.unique(users, return_inverse=True)
+        profile = self._profiles(different)
         words = entries(self.vectors.indptr, items)
         at = row[words.row] * profile.shape[1] + self.vectors.indices.take(words.at)
         shared = self.vectors.data.take(words.at) * profile.ravel().take(at)
         described = np.diff(self.vectors.indptr)[items] > 0
-        told = np.any(profile, axis=1)[row] & described
+        known = np.any(profile, axis=1)[row] & described
         cosines = np.bincount(words.row, shared, minlength=len(items)).astype(np.float32)
-        return np.where(told, cosines, np.float32(-np.inf))
+        return np.where(known, cosines, np.float32(-np.inf))
 
     def _cosines(self, users: NDArray[np.int32], vectors: Any) -> NDArray[np.float32]:
         profile = self._profiles(users)
-        told, described = profile.any(axis=1), np.diff(vectors.indptr) > 0
+        known, described = profile.any(axis=1), np.diff(vectors.indptr) > 0
         cosines = np.ascontiguousarray((vectors @ profile.T).T)
-        cosines[~told], cosines[:, ~described] = -np.inf, -np.inf
+        cosines[~known], cosines[:, ~described] = -np.inf, -np.inf
         return cosines
 
     def _profiles(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """[m, words and tags] of length 1; all zeros for strangers, and where nothing is known of the user's items."""
+        """Return [m, words and tags] of length 1; all zeros for strangers, and if the items have no attributes."""
         return unit((rows(self.baskets, users) @ self.vectors).toarray())
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """The item's category if the user has enough of it."""
+        """Return the item's category if the user has enough of it."""
         return self.why.reasons(users, items)
 
     def with_users(self, users: NewUsers) -> Self:
-        """Users by their clicks; traits say nothing about what an item is like."""
+        """Return the model of users by their clicks; traits are not used."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
         return replace(self, users=users.keys, baskets=clicks, why=self.why.for_users(clicks))
 
     def with_items(self, catalogue: pa.Table) -> Self:
-        """New items by their words and tags, as far as these occur among the items of the fit."""
+        """Return the model with new items by those of their words and tags that occur among the fitted items."""
         longer = ExtendedItems.of(self.items, catalogue)
         tags = self.language.rules.encode(longer.rows)
         vectors = self.language.vectors(longer.words(TITLE), tags, _weights(self.config))
@@ -135,14 +135,14 @@ class ContentBased:
         )
 
     def state(self) -> State:
-        """Everything but the settings, sparse matrices as their three arrays."""
+        """Return all arrays, sparse matrices as their three arrays."""
         arrays = {"users": self.users, "items": self.items}
         arrays |= parts("vectors", self.vectors) | parts("baskets", self.baskets)
         return arrays | self.language.state() | self.why.state()
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The stored model again."""
+        """Return the stored model."""
         users, items, language = state["users"], state["items"], ItemVectors.from_state(state)
         width = len(language.words) + len(language.rules.names)
         vectors = whole("vectors", state, (len(items), width))

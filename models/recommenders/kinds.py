@@ -1,4 +1,4 @@
-"""Names the kinds of model, for programs that cannot wait until all of them are imported."""
+"""Names the kinds of model, for programs that cannot wait for the import of all of them."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -25,10 +25,10 @@ DEFAULTS: Final = (
     *("most_popular", "segment_popular", "own_frequency", "own_and_popular"),
     *("als", "lightfm_hybrid", "two_stage"),
 )
-"""The kinds that are trained and compared if nobody names others."""
+"""The kinds that are trained and compared by default."""
 
 
 def options(kinds: Iterable[str]) -> str:
-    """Return the options that name these kinds to a command, each after a space; none for the defaults."""
+    """Return the command-line options for these kinds, each after a space; none for the defaults."""
     names = list(kinds)
     return "" if {*names} == {*DEFAULTS} else "".join(f" --model {kind}" for kind in names)

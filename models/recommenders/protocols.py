@@ -1,4 +1,4 @@
-"""What every model promises, so that training, comparing, storing and scoring treat all models alike."""
+"""The interface of all models, so that training, comparing, storing and scoring treat them alike."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
@@ -13,11 +13,11 @@ from models.primitives.state import State
 from models.recommenders.search_space import Parameter
 
 BASE_VALUE: Final = "everybody"
-"""Stands among the features for what every score begins with."""
+"""The name among the features for the base value of every score."""
 
 
 class Recommender(Protocol):
-    """Scores users against items. Ranking, hiding and filling up are `models.retrieval.full_catalogue`'s business."""
+    """Scores users against items. `models.lists.list_builder` ranks, hides and fills up."""
 
     kind: ClassVar[str]
     """The model's name in the catalogue, in the registry and in bundles."""
@@ -32,54 +32,54 @@ class Recommender(Protocol):
 
     @property
     def users(self) -> NDArray[np.str_]:
-        """User keys, sorted; users are named by their position here."""
+        """User keys, sorted; a user's position here is its index."""
 
     @property
     def items(self) -> NDArray[np.str_]:
-        """Item ids, sorted; items are named by their position here."""
+        """Item ids, sorted; an item's position here is its index."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Any, seed: int) -> Self:
         """Learn from `data`; the same data, config and seed give the same model."""
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """float32 [m, n_items], higher is better, -inf where the model has nothing to say.
+        """Return float32 [m, n_items], higher is better, -inf if the model has no score.
 
         A user index of -1 is a stranger: the whole row is -inf. Memory is m x n_items: call with chunks.
         """
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """One sentence for the shopper per (user, item) pair of equally long arrays."""
+        """Return one sentence for the shopper per (user, item) pair of equally long arrays."""
 
     def state(self) -> State:
-        """All arrays that `from_state` needs."""
+        """Return all arrays that `from_state` needs."""
 
     @classmethod
     def from_state(cls, config: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The model that gave this state: same scores, same reasons."""
+        """Return the model of this state: same scores, same reasons."""
 
 
 @runtime_checkable
 class FoldsInUsers(Recommender, Protocol):
-    """A model that can speak of users it has not learned from."""
+    """A model that can score users it has not learned from."""
 
     def with_users(self, users: NewUsers) -> Self:
-        """The model with these users in place of its own, without learning anything anew.
+        """Return the model with these users in place of its own, without training.
 
-        `users.events` names items by their position in this model. Of users of whom nothing is known, or nothing
-        that the model understands, it has nothing to say: their whole rows of scores are -inf.
+        `users.events` refers to items by their position in this model. Users without data that the model uses have no
+        scores: their whole rows are -inf.
         """
 
 
 @runtime_checkable
 class FoldsInItems(Recommender, Protocol):
-    """A model that can speak of items nobody has bought yet."""
+    """A model that can score items without purchases."""
 
     def with_items(self, catalogue: pa.Table) -> Self:
-        """The model with those items of the catalogue beside its own that it does not know, from their attributes.
+        """Return the model with the catalogue's unknown items beside its own, from their attributes.
 
-        The catalogue has `item_id` and the columns that the model learned from. Of items of which nothing is known,
-        or nothing that the model understands, it has nothing to say: their columns of scores are -inf.
+        The catalogue has `item_id` and the columns that the model learned from. Items without data that the model uses
+        have no scores: their columns are -inf.
         """
 
 
@@ -96,10 +96,12 @@ class Explains(Recommender, Protocol):
 
 @runtime_checkable
 class Attributes(Recommender, Protocol):
-    """A model that can tell of many pairs what each feature adds."""
+    """A model that can attribute the scores of many pairs to features."""
 
     def attributions(
         self, users: NDArray[np.int32], items: NDArray[np.int32]
     ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-        """The features, and what each adds to the log-odds of n pairs [n, features]; rows of NaN where it has nothing
-        to say. One of the features is `EVERYBODY`."""
+        """Return the features, and the part of each in the log-odds of n pairs [n, features].
+
+        Rows are NaN if the model has no score. One of the features is `BASE_VALUE`.
+        """

@@ -1,4 +1,4 @@
-"""What a search may try for a model's settings, said without naming the library that searches."""
+"""The values that a search may try for a model's settings, independent of the library that searches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from typing import Any, Final
 import numpy as np
 
 _FINEST: Final = 9
-"""Values of a number in the finest grid."""
+"""Values per number in the finest grid."""
 
 
 @dataclass(frozen=True)
 class Float:
-    """A real number in [low, high]; `log` when its order of magnitude is what matters."""
+    """A real number in [low, high]; `log` if it is searched by order of magnitude."""
 
     low: float
     high: float
     log: bool = False
 
     def within(self, value: float) -> float:
-        """The nearest value there is."""
+        """Return the nearest allowed value."""
         return min(max(value, self.low), self.high)
 
     def grid(self, points: int) -> list[float]:
-        """That many values, evenly spaced from end to end; in a logarithm's measure where that matters."""
+        """Return that many values, evenly spaced from end to end, by their logarithms if `log`."""
         return [float(value) for value in _spaced(self.low, self.high, self.log, points)]
 
 
@@ -37,11 +37,11 @@ class Integer:
     log: bool = False
 
     def within(self, value: int) -> int:
-        """The nearest value there is."""
+        """Return the nearest allowed value."""
         return min(max(value, self.low), self.high)
 
     def grid(self, points: int) -> list[int]:
-        """At most that many values from end to end."""
+        """Return at most that many values from end to end."""
         return sorted({round(value) for value in _spaced(self.low, self.high, self.log, points)})
 
 
@@ -52,11 +52,11 @@ class Choice:
     values: tuple[str | int | float | bool, ...]
 
     def within(self, value: Any) -> Any:
-        """The value if it is listed, else None."""
+        """Return the value if it is listed, else None."""
         return value if value in self.values else None
 
     def grid(self, _points: int) -> list[str | int | float | bool]:
-        """All of them."""
+        """Return all values."""
         return list(self.values)
 
 
@@ -64,13 +64,13 @@ Parameter = Float | Integer | Choice
 
 
 def within(space: Mapping[str, Parameter], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that the space speaks of, moved inside of it; without what it does not list."""
+    """Return the settings of the space, moved to the nearest allowed value; unlisted choices are left out."""
     nearest = {name: parameter.within(settings[name]) for name, parameter in space.items() if name in settings}
     return {name: value for name, value in nearest.items() if value is not None}
 
 
 def grid(space: Mapping[str, Parameter], most: int) -> list[dict[str, Any]]:
-    """Every combination of evenly spaced values: the finest grid of no more than `most`, else that of both ends."""
+    """Return every combination of evenly spaced values: the finest grid of at most `most`, else the ends only."""
     axes = [[parameter.grid(points) for parameter in space.values()] for points in range(_FINEST, 1, -1)]
     fitting = (values for values in axes if np.prod([len(axis) for axis in values], dtype=float) <= most)
     return [dict(zip(space, values, strict=True)) for values in product(*next(fitting, axes[-1]))]

@@ -23,7 +23,7 @@ class Lookups(Protocol):
     def age_days(self, item: str) -> float:
         """Return the days since the first event of the item; NaN without events."""
 
-    def all_taken_back(self, item: str) -> bool:
+    def fully_refunded(self, item: str) -> bool:
         """Return whether every purchase of the item was refunded."""
 
     def hidden_by(self, key: str, item: str, placement: Placement) -> list[tuple[str, float | str]]:
@@ -101,7 +101,7 @@ def _no_candidate(case: Case, scored: bool) -> str:
     if rules.lifetime_days is not None and lookups.age_days(case.item) > rules.lifetime_days:
         days = lookups.age_days(case.item)
         return f"It was first seen {days:.0f} days ago; `lifetime_days` is {rules.lifetime_days:g}."
-    if lookups.all_taken_back(case.item):
+    if lookups.fully_refunded(case.item):
         return "Every purchase of the item was refunded, so it is not recommended."
     if windows := lookups.hidden_by(case.key, case.item, case.placement):
         actions = ", ".join(name if days == EVER else f"{name} within {days:g} days" for name, days in windows)

@@ -56,7 +56,7 @@ def start_scoring(installation: Installation, idle: IdleRuns = _IDLE, alerted: A
         configured = placements.configured(installation.settings)
         missing = find_missing_lists(connection, configured, champion["model_version"], champion["promoted_at"])
     # Another run makes lists already: the next round sees what is missing then.
-    if missing is None or any(is_locked(installation.engine, batch_state.lock(name)) for name in configured):
+    if missing is None or any(is_locked(installation.engine, batch_state.lock_name(name)) for name in configured):
         idle.since.clear()
         return None
     return _start(installation, champion, missing, idle, alerted)

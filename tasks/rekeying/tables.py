@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, text
 
 from infra.database.bulk_copy import copy_table
 from infra.keys.identity import rekeyed
-from tasks.scoring.partitions import existing, part
+from tasks.scoring.partitions import existing, partition_name
 
 
 class _Keys(NamedTuple):
@@ -87,9 +87,11 @@ def _lists(connection: Connection) -> list[_Keys]:
     about = "SELECT batch_id FROM recommendation_batches WHERE subject_kind <> 'user'"
     others = set(connection.execute(text(about)).scalars())
     return [
-        _Keys(part("recommendations", batch_id), "subject")
+        _Keys(partition_name("recommendations", batch_id), "subject")
         for batch_id in sorted(existing(connection) - others)
-        if connection.execute(text("SELECT to_regclass(:name)"), {"name": part("recommendations", batch_id)}).scalar()
+        if connection.execute(
+            text("SELECT to_regclass(:name)"), {"name": partition_name("recommendations", batch_id)}
+        ).scalar()
     ]
 
 

@@ -1,7 +1,7 @@
-"""Holds a batch against its suite before readers see it; what runs suites is imported by the first check."""
+"""Checks a batch against its suite before readers see it; the library of suites is imported by the first check."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,24 +11,25 @@ from sqlalchemy import Connection, text
 from models.errors import TailorbirdError
 from models.lists.recommendation_lists import CHECKS, Lists, count_violations
 from tasks.scoring import partitions
+from tasks.scoring.batch_rows import SegmentRow
 
 if TYPE_CHECKING:
     from tasks.quality.suites import Findings
 
 _SAMPLE: Final = 10_000
-"""Subjects whose lists are compared with those before: the mean is known to half a hundredth then."""
+"""Subjects whose lists are compared with the previous ones: the mean is known to half a hundredth then."""
 
 
 _NO_ROWS: Final = pa.Table.from_batches([], pa.schema(dict.fromkeys((*CHECKS, "length"), pa.int64())))
 
 
 class BatchUnsoundError(TailorbirdError):
-    """A batch that broke its checks; readers keep the one before."""
+    """A batch failed its checks; readers keep the previous one."""
 
 
 @dataclass
 class ListStatistics:
-    """What was seen in the lists on their way to the database, one row of counts each."""
+    """Statistics of lists on their way to the database, one row of counts per list."""
 
     allowed: NDArray[np.bool_]
     """[n] the item codes that may be shown."""
@@ -38,13 +39,13 @@ class ListStatistics:
     _shown: NDArray[np.int64] = field(init=False)
     _reasons: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     short: dict[str, int] = field(default_factory=dict)
-    """Lists that are shorter than asked for, by what is said of it."""
+    """Lists that are shorter than asked for, by the reason."""
 
     def __post_init__(self) -> None:
         self._shown = np.zeros(len(self.allowed), dtype=np.int64)
 
     def observe(self, lists: Lists) -> Lists:
-        """Look at lists, and hand them on."""
+        """Add lists to the statistics, and return them."""
         self._counts.append(pa.table({**count_violations(lists, self.allowed), "length": lists.lengths}))
         self._rows.append(lists.rows)
         self._best.append(lists.scores[lists.lengths > 0, 0])
@@ -59,29 +60,29 @@ class ListStatistics:
 
     @property
     def rows(self) -> pa.Table:
-        """One row a list: the counts of `models.lists.recommendation_lists.CHECKS`, and `length`."""
+        """One row per list: the counts of `models.lists.recommendation_lists.CHECKS`, and `length`."""
         return pa.concat_tables(self._counts) if self._counts else _NO_ROWS
 
     @property
-    def whose(self) -> NDArray[np.int64]:
-        """Whose lists they are: positions among those who are to have one, in order of the rows."""
+    def subjects(self) -> NDArray[np.int64]:
+        """The subject of each row: positions among all that are to have a list."""
         return np.concatenate([np.empty(0, dtype=np.int64), *self._rows])
 
     @property
     def scores(self) -> list[float]:
-        """The tenths of the scores in first places, from the least to the greatest; empty without any."""
+        """The deciles of the scores in first places, from the lowest to the highest; empty without any."""
         best = np.concatenate([np.empty(0, dtype=np.float32), *self._best])
         known = best[np.isfinite(best)]
         return [float(f"{score:.6g}") for score in np.quantile(known, np.linspace(0, 1, 11))] if len(known) else []
 
     @property
     def shown(self) -> NDArray[np.int64]:
-        """[n] on how many lists each item is."""
+        """[n] the number of lists that each item is on."""
         return self._shown
 
     @property
     def reasons(self) -> NDArray[np.int64]:
-        """Return at how many places the reason of each code stands."""
+        """The number of places that the reason of each code has."""
         return self._reasons
 
 
@@ -89,33 +90,32 @@ def check_lists(
     connection: Connection,
     batch_id: int,
     placement: str,
-    looks: ListStatistics,
+    statistics: ListStatistics,
     eligible: int,
     overlap: tuple[NDArray[np.float64], tuple[float | None, float | None]],
 ) -> "Findings":
-    """What the suite found in a full batch; Data Docs show it too. Raises BatchUnsoundError when a promise is broken.
+    """Return the suite's findings in a full batch; Data Docs show them too. Raises BatchUnsoundError if it fails.
 
-    `eligible` is how many subjects are to have a list, one each. `overlap` are the shares of lists that were kept from
-    the batch before, and between which their mean has to be.
+    `eligible` is the number of subjects that are to have a list, one each. `overlap` are the shares of lists that were
+    on the previous lists, and the bounds of their mean.
     """
-    from expectations import lists as promises
+    from expectations import lists as expectations
     from tasks.quality.suites import BatchExpectations, refusal, validate_batch
 
     stored = partitions.count(connection, batch_id)
-    kept, allowed = overlap
-    rows = looks.rows
-    lists_of = np.bincount(looks.whose, minlength=eligible)
+    shares, bounds = overlap
+    rows = statistics.rows
+    lists_per_subject = np.bincount(statistics.subjects, minlength=eligible)
     figures = {
         "lists": float(stored.lists),
-        "subjects_without_list": float((lists_of[:eligible] == 0).sum()),
-        "lists_too_many": float((lists_of[:eligible] > 1).sum() + lists_of[eligible:].sum()),
+        "subjects_without_list": float((lists_per_subject[:eligible] == 0).sum()),
+        "lists_too_many": float((lists_per_subject[:eligible] > 1).sum() + lists_per_subject[eligible:].sum()),
         "ragged_rows": float(stored.ragged),
         "unstored": abs(float(np.sum(rows["length"])) - stored.recommendations) + abs(rows.num_rows - stored.lists),
-        promises.OVERLAP: float(kept.mean()) if len(kept) else None,
+        expectations.OVERLAP: float(shares.mean()) if len(shares) else None,
     }
-    findings = validate_batch(
-        f"{placement}-{batch_id}", "lists", BatchExpectations(promises.rules(), promises.bounds(allowed)), rows, figures
-    )
+    expected = BatchExpectations(expectations.rules(), expectations.bounds(bounds))
+    findings = validate_batch(f"{placement}-{batch_id}", "lists", expected, rows, figures)
     reason = refusal(findings)
     if reason:
         raise BatchUnsoundError(
@@ -124,56 +124,62 @@ def check_lists(
     return findings
 
 
-_KEPT = """
+_OVERLAP_SQL = """
     WITH sampled AS (SELECT unnest(CAST(:subjects AS text[])) AS subject),
     now AS (SELECT subject, item_id FROM recommendations_{now} JOIN sampled USING (subject),
             unnest(items) AS entry (item_code) JOIN batch_items_{now} USING (item_code)),
     earlier AS (SELECT subject, item_id FROM recommendations_{before} JOIN sampled USING (subject),
                 unnest(items) AS entry (item_code) JOIN batch_items_{before} USING (item_code))
-    SELECT now.subject, count(earlier.item_id)::float / count(*) AS kept
+    SELECT now.subject, count(earlier.item_id)::float / count(*) AS share
     FROM now LEFT JOIN earlier USING (subject, item_id)
     WHERE now.subject IN (SELECT subject FROM earlier) GROUP BY now.subject ORDER BY now.subject
 """
 
 
 class Overlap(NamedTuple):
-    """How much of lists is left from the batch before, of a sample of the subjects that have lists in both."""
+    """The overlap with the previous batch, of a sample of the subjects that have lists in both."""
 
-    whose: NDArray[np.int64]
+    subjects: NDArray[np.int64]
     """[s] positions of the subjects."""
     share: NDArray[np.float64]
-    """[s] of the list's items that were on the one before."""
+    """[s] of the list's items that were on the previous list."""
 
 
 def overlap_with_previous(
     connection: Connection, batch_id: int, before: int | None, subjects: NDArray[np.str_]
 ) -> Overlap:
-    """What a full batch has kept of the one before; nothing is known when there was none."""
+    """Return the overlap of a full batch with the previous one; empty if there was none."""
     sample = np.arange(0, len(subjects), max(1, -(-len(subjects) // _SAMPLE)))
     if before is None or before not in partitions.existing(connection):
         return Overlap(np.empty(0, dtype=np.int64), np.empty(0))
-    statement = text(_KEPT.format(now=batch_id, before=before))
-    found = connection.execute(statement, {"subjects": subjects[sample].tolist()}).all()
+    statement = text(_OVERLAP_SQL.format(now=batch_id, before=before))
+    rows = connection.execute(statement, {"subjects": subjects[sample].tolist()}).all()
     place = {subject: at for at, subject in zip(sample.tolist(), subjects[sample].tolist(), strict=True)}
-    whose = np.array([place[row.subject] for row in found], dtype=np.int64)
-    return Overlap(whose, np.array([row.kept for row in found], dtype=np.float64))
+    positions = np.array([place[row.subject] for row in rows], dtype=np.int64)
+    return Overlap(positions, np.array([row.share for row in rows], dtype=np.float64))
 
 
 class Segments(NamedTuple):
-    """In which segment each of n subjects is."""
+    """The segment of each of n subjects."""
 
     names: list[str]
     of: NDArray[np.int64]
     """[n] positions in `names`."""
 
 
-def by_segment(looks: ListStatistics, segments: Segments, kept: Overlap, k: int) -> list[dict[str, Any]]:
-    """One row a segment: lists, full ones, and the mean share that was kept from the batch before."""
-    named, length = segments.of[looks.whose], looks.rows["length"].to_numpy()
-    sampled, rows = segments.of[kept.whose], []
+def by_segment(statistics: ListStatistics, segments: Segments, overlap: Overlap, k: int) -> list[SegmentRow]:
+    """Return one row per segment: lists, full ones, and the mean overlap with the previous batch."""
+    segment_of_row, length = segments.of[statistics.subjects], statistics.rows["length"].to_numpy()
+    segment_of_sample, rows = segments.of[overlap.subjects], list[SegmentRow]()
     for code, segment in enumerate(segments.names):
-        mine, theirs = named == code, kept.share[sampled == code]
-        said = {"segment": segment, "lists": int(mine.sum()), "full": int((length[mine] == k).sum())}
-        if said["lists"]:
-            rows.append(said | {"kept from before": round(float(theirs.mean()), 3) if len(theirs) else None})
+        in_segment, shares = segment_of_row == code, overlap.share[segment_of_sample == code]
+        if in_segment.any():
+            rows.append(
+                {
+                    "segment": segment,
+                    "lists": int(in_segment.sum()),
+                    "full": int((length[in_segment] == k).sum()),
+                    "kept from before": round(float(shares.mean()), 3) if len(shares) else None,
+                }
+            )
     return rows

@@ -1,4 +1,4 @@
-"""The catalogue as rules look at it."""
+"""Reads the attributes of items that rules refer to."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,10 +23,10 @@ from tasks.lake.user_item_history import fully_refunded, item_ages
 def catalogue_of(
     installation: Installation, items: NDArray[np.str_], placement: Placement, known: ReferenceData | None = None
 ) -> ItemAttributes:
-    """What is known now of these items (sorted).
+    """Return the present attributes of these items (sorted).
 
-    An item that the catalogue does not know, or that nobody kept, is not available. Neither is one that is out of
-    stock, not released yet, or past its end. `known` saves reading it again.
+    An item is not available if the catalogue does not know it or if all its purchases were refunded. Neither is an item
+    that is out of stock, not released yet, or past its end. `known` is the reference data if it was read before.
     """
     known = known or read_reference_data(installation, history=False)
     catalogue = read_once(known, ("catalogue", id(items)), partial(_without_ages, installation, items, known))
@@ -40,13 +40,13 @@ def catalogue_of(
 def _without_ages(installation: Installation, items: NDArray[np.str_], known: ReferenceData) -> ItemAttributes:
     rows = known.items
     at = index_of(words(rows[columns.ITEM_ID]), items)
-    found = rows.take(pa.array(at, mask=at < 0))
-    price = found[columns.PRICE].to_numpy(zero_copy_only=False).astype(np.float64)
-    available = np.array(found[columns.AVAILABLE].to_pylist(), dtype=object) == True  # noqa: E712 - nulls are not
+    matched = rows.take(pa.array(at, mask=at < 0))
+    price = matched[columns.PRICE].to_numpy(zero_copy_only=False).astype(np.float64)
+    available = np.array(matched[columns.AVAILABLE].to_pylist(), dtype=object) == True  # noqa: E712 - nulls are not
     return ItemAttributes(
         items=items,
-        category=words(found[columns.CATEGORY]),
-        brand=words(found[columns.BRAND]),
+        category=words(matched[columns.CATEGORY]),
+        brand=words(matched[columns.BRAND]),
         price=price,
         age_days=np.full(len(items), np.nan),
         available=available

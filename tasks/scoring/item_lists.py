@@ -20,9 +20,9 @@ from tasks.datasets.load_dataset import manifest_of, open_dataset
 from tasks.lake.shared_reads import shared_reference_data
 from tasks.promotion.champion import require_champion
 from tasks.scoring.batch_checks import Segments
+from tasks.scoring.batch_keys import batch_spec, check_length, digest
 from tasks.scoring.item_attributes import catalogue_of
 from tasks.scoring.publish_batch import TextCodes, Work
-from tasks.scoring.user_lists import batch_spec, check_length, digest
 
 _FIT: Final[dict[str, Callable[[TrainingData], ScoringModel]]] = {
     "similarity": SimilarToItem.fit,
@@ -36,14 +36,14 @@ _SHORTFALL: Final = {
 
 def item_lists(installation: Installation, name: str, placement: Placement) -> Work:
     """Return the work of a placement about items, from the data set that the champion was trained on."""
-    holder = require_champion(installation)
-    version = holder["dataset_version"]
+    champion = require_champion(installation)
+    version = champion["dataset_version"]
     dataset, cut = open_dataset(version), manifest_of(installation, version)["as_of"]
     items = dataset.once(("items", cut), partial(dataset.item_ids, cut))
     catalogue = catalogue_of(installation, items, placement, shared_reference_data(installation))
     rules = CompiledRules.of(placement, catalogue)
     check_length(name, placement.k, rules)
-    spec = batch_spec(name, placement, holder, digest(placement, rules, version))
+    spec = batch_spec(name, placement, champion, digest(placement, rules, version))
 
     def lists(texts: TextCodes) -> Iterator[Lists]:
         data = dataset.once(("known at", cut), partial(dataset.training_data, cut))

@@ -1,12 +1,13 @@
-"""The tables of a batch of lists: its part of `recommendations`, and of the words that the codes in it stand for.
+"""The tables of a batch of lists: its partition of `recommendations`, and of the texts of its codes.
 
-They are made and committed empty, filled, attached to what readers read, and dropped. No reader waits for any of it.
+They are created and committed empty, filled, attached to the tables that readers query, and dropped. No reader waits
+for any of it.
 """
 
 from collections.abc import Iterable
 from contextlib import suppress
 from time import sleep
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from psycopg2.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, Engine, func, select, text
@@ -15,11 +16,11 @@ from sqlalchemy.exc import OperationalError, PendingRollbackError
 from infra.database.bulk_copy import copy
 
 PARENTS: Final = {"recommendations": "subject", "batch_items": "item_code", "batch_reasons": "reason_code"}
-"""What readers read, and the column that is a batch's key there."""
+"""The tables that readers query, and the key column of each within a batch."""
 WORDS: Final = {"batch_items": "item_id", "batch_reasons": "reason"}
-_LOOKS: Final = 300
+_POLLS: Final = 300
 _PATIENCE: Final = "5s"
-"""How long a batch's tables may wait for those who still read them, without being in anybody's way."""
+"""How long dropping a batch's tables waits for their readers; it blocks no query meanwhile."""
 
 _ATTACHED = text(
     "SELECT inhparent::regclass::text, inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass(:table)"
@@ -30,7 +31,7 @@ _PENDING = text(
 )
 _READING = text(
     "SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE relation = 'recommendations'::regclass "
-    # Of other roles' sessions neither may be known.
+    # Both can be hidden for sessions of other roles.
     "AND coalesce(state, 'active') = 'active' AND coalesce(query_start, '-infinity') < :attached "
     "AND pid <> pg_backend_pid() LIMIT 1"
 )
@@ -40,44 +41,44 @@ _ALL = text(
 )
 
 
-def part(parent: str, batch_id: int) -> str:
-    """The name of a batch's table."""
+def partition_name(parent: str, batch_id: int) -> str:
+    """Return the name of a batch's table."""
     return f"{parent}_{batch_id}"
 
 
 def create(connection: Connection, batch_id: int) -> None:
-    """Make the empty tables, with their keys and the checks that let them be attached without being read again.
+    """Create the empty tables with their keys, and with the checks that let them be attached without a scan.
 
-    Commit before they are filled: what a crash leaves can then be dropped. A key that is made later is a new file, and
-    PostgreSQL does not delete the files of what was not committed when it crashed.
+    Commit before they are filled: leftovers of a crash can then be dropped. A key that is created later is a new file,
+    and PostgreSQL does not delete files that were not committed when it crashed.
     """
     for parent, column in PARENTS.items():
-        name = part(parent, batch_id)
+        name = partition_name(parent, batch_id)
         connection.execute(text(f"CREATE TABLE {name} (LIKE {parent} INCLUDING DEFAULTS)"))
         connection.execute(text(f"ALTER TABLE {name} ADD PRIMARY KEY (batch_id, {column})"))
         connection.execute(text(f"ALTER TABLE {name} ADD CONSTRAINT {name}_batch CHECK (batch_id = {batch_id})"))
 
 
 def write_words(connection: Connection, batch_id: int, table: str, words: Iterable[tuple[int, str]]) -> None:
-    """What the codes of a batch stand for, in one of the tables of `WORDS`."""
+    """Write the texts of a batch's codes to one of the tables of `WORDS`."""
     names = ("batch_id", PARENTS[table], WORDS[table])
-    copy(connection, part(table, batch_id), names, ((batch_id, *word) for word in words))
+    copy(connection, partition_name(table, batch_id), names, ((batch_id, *word) for word in words))
 
 
 def analyze(connection: Connection, batch_id: int) -> None:
-    """Let PostgreSQL know what is in the full tables."""
+    """Collect PostgreSQL's statistics of the full tables."""
     for parent in PARENTS:
-        connection.execute(text(f"ANALYZE {part(parent, batch_id)}"))
+        connection.execute(text(f"ANALYZE {partition_name(parent, batch_id)}"))
 
 
 def attach(connection: Connection, batch_id: int) -> None:
-    """Make the tables part of what readers read; nobody's pointer names the batch yet.
+    """Attach the tables to those that readers query; no pointer names the batch yet.
 
-    Readers do not wait for it; it waits for others who attach or detach, which takes them seconds.
+    Readers do not wait for it. It waits seconds for other runs that attach or detach.
     """
     connection.execute(text("SET LOCAL lock_timeout = '60s'"))
     for parent in PARENTS:
-        name = part(parent, batch_id)
+        name = partition_name(parent, batch_id)
         connection.execute(text(f"ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES IN ({batch_id})"))
 
 
@@ -85,11 +86,11 @@ def await_earlier_readers(engine: Engine) -> None:
     """Wait, for seconds at most, for statements that were planned before a batch was attached.
 
     Their plan does not know the batch, but they may take their snapshot after the pointer names it: they would read
-    nothing at all. Nobody waits for us meanwhile.
+    nothing at all. No other session waits meanwhile.
     """
     with engine.connect() as connection:
         attached = connection.execute(select(func.clock_timestamp())).scalar_one()
-    for _ in range(_LOOKS):
+    for _ in range(_POLLS):
         with engine.connect() as connection:
             if connection.execute(_READING, {"attached": attached}).first() is None:
                 return
@@ -97,9 +98,9 @@ def await_earlier_readers(engine: Engine) -> None:
 
 
 def drop(engine: Engine, batch_id: int) -> bool:
-    """Take a batch's tables from the readers and drop them; False when somebody still reads them after seconds.
+    """Detach a batch's tables and drop them; return False if a query still reads them after seconds.
 
-    They are detached concurrently, which waits for those who read and stands in nobody's way.
+    They are detached concurrently, which waits for their readers and blocks no query.
     """
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -107,10 +108,10 @@ def drop(engine: Engine, batch_id: int) -> bool:
             try:
                 _finish_pending(connection)
                 for parent in PARENTS:
-                    _detach(connection, part(parent, batch_id))
-                    connection.execute(text(f"DROP TABLE IF EXISTS {part(parent, batch_id)}"))
+                    _detach(connection, partition_name(parent, batch_id))
+                    connection.execute(text(f"DROP TABLE IF EXISTS {partition_name(parent, batch_id)}"))
             finally:
-                with suppress(OperationalError, PendingRollbackError):  # a lost connection: what it was lost in is told
+                with suppress(OperationalError, PendingRollbackError):  # a lost connection raises below
                     connection.execute(text("RESET statement_timeout"))
     except OperationalError as error:
         if not isinstance(error.orig, LockNotAvailable | QueryCanceled):
@@ -120,7 +121,7 @@ def drop(engine: Engine, batch_id: int) -> bool:
 
 
 def _finish_pending(connection: Connection) -> None:
-    """What a killed process had begun to detach: PostgreSQL detaches nothing else before that is finished."""
+    """Finish detaching for a killed process: PostgreSQL detaches no other partition before that."""
     for row in connection.execute(_PENDING, {"parents": list(PARENTS)}).all():
         connection.execute(text(f"ALTER TABLE {row.parent} DETACH PARTITION {row.part} FINALIZE"))
 
@@ -131,24 +132,33 @@ def _detach(connection: Connection, table: str) -> None:
         connection.execute(text(f"ALTER TABLE {attached[0]} DETACH PARTITION {table} CONCURRENTLY"))
 
 
+class StoredCounts(NamedTuple):
+    """Counts of a batch's table."""
+
+    lists: int
+    recommendations: int
+    ragged: int
+
+
 def existing(connection: Connection) -> set[int]:
-    """The batches that have tables."""
+    """Return the batches that have tables."""
     return {batch_id for batch_id in connection.execute(_ALL).scalars() if batch_id is not None}
 
 
-def count(connection: Connection, batch_id: int) -> Any:
-    """What stands in a batch's table: `lists`, `recommendations` on them, and `ragged` rows of unequal arrays."""
-    return connection.execute(
+def count(connection: Connection, batch_id: int) -> StoredCounts:
+    """Count the `lists` in a batch's table, the `recommendations` on them, and `ragged` rows of unequal arrays."""
+    row = connection.execute(
         text(f"""
             SELECT count(*) AS lists, coalesce(sum(cardinality(items)), 0) AS recommendations,
                    count(*) FILTER (WHERE cardinality(scores) <> cardinality(items)
                                     OR cardinality(reasons) <> cardinality(items)) AS ragged
-            FROM {part("recommendations", batch_id)}
+            FROM {partition_name("recommendations", batch_id)}
         """)
     ).one()
+    return StoredCounts(int(row.lists), int(row.recommendations), int(row.ragged))
 
 
-def erase(connection: Connection, batch_id: int, agreed: str) -> int:
-    """Delete the lists of users who are not in the query `agreed` (`user_key`); returns their number."""
-    gone = f"DELETE FROM {part('recommendations', batch_id)} AS shelf WHERE NOT EXISTS ({agreed})"
-    return int(connection.execute(text(gone)).rowcount)
+def erase(connection: Connection, batch_id: int, consent: str) -> int:
+    """Delete the lists for which the query `consent` has no row; return their number."""
+    table = partition_name("recommendations", batch_id)
+    return int(connection.execute(text(f"DELETE FROM {table} AS list WHERE NOT EXISTS ({consent})")).rowcount)

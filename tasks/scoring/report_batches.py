@@ -1,4 +1,4 @@
-"""What people find on the page of a scoring run: what was published, and for whom."""
+"""Fills the page of a scoring run: the published batches, and their lists by segment."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row
 def report_batches(made: Sequence[Row | Exception]) -> list[Row]:
     """Show tables of the batches, of their ignored rules, and of each batch's lists by segment.
 
-    Raises what kept others from being made, all of it at once if a person can correct it.
+    Raises the errors of the other placements, in one message if a person can correct them.
     """
-    batches = [one for one in made if not isinstance(one, Exception)]
-    refused = [one for one in made if isinstance(one, Exception)]
+    batches = [batch for batch in made if not isinstance(batch, Exception)]
+    errors = [error for error in made if isinstance(error, Exception)]
     show("batches", "Published lists", [batch_row(batch) for batch in batches], BATCHES)
     ignored = [{"placement": batch["placement"], "rule": note} for batch in batches for note in _notes(batch)]
     show("ignored-rules", "Rules that match nothing, and lists that cannot be full", ignored)
@@ -23,17 +23,17 @@ def report_batches(made: Sequence[Row | Exception]) -> list[Row]:
         rows = batch["summary"].get("segments", [])
         if len(rows) > 1:
             show(f"lists-{batch['placement']}", f"Lists for {batch['placement']}, by segment", rows, SEGMENTS)
-    for defect in (error for error in refused if not isinstance(error, TailorbirdError)):
+    for defect in (error for error in errors if not isinstance(error, TailorbirdError)):
         raise defect
-    if refused:
+    if errors:
         done = ", ".join(batch["placement"] for batch in batches) or "none"
         raise TailorbirdError(
-            f"{' '.join(dict.fromkeys(map(str, refused)))} Placements with the champion's lists: {done}."
+            f"{' '.join(dict.fromkeys(map(str, errors)))} Placements with the champion's lists: {done}."
         )
     return batches
 
 
 def _notes(batch: Row) -> list[str]:
-    """Return what its placement's rules fail to match."""
+    """Return the notes on rules of its placement that match nothing."""
     notes: list[str] = batch["summary"].get("notes", [])
     return notes

@@ -1,6 +1,6 @@
-"""Goes back to the champion before, in one step, and to the last lists that it made where they are still kept."""
+"""Rolls back to the previous champion in one step, and to its last lists if they are still retained."""
 
-from typing import Any
+from typing import TypedDict
 
 from prefect import task
 from sqlalchemy import Connection
@@ -19,44 +19,68 @@ from tasks.promotion.review_requests import Decision
 from tasks.scoring import batch_state
 
 
-@task(description="Let the champion before answer again.")
-def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
-    """Promote the previous champion's kept bundle and publish its last kept lists; returns what answers now.
+class ListCounts(TypedDict):
+    """The lists of a placement after a rollback and before it."""
 
-    Raises TailorbirdError when there is none before, BundleRefusedError when its bundle is damaged, and
-    DecisionRefusedError when another version was promoted meanwhile.
+    now: int
+    before: int
+
+
+ModelRollback = TypedDict(
+    "ModelRollback",
+    {
+        "from": int,
+        "to": int,
+        "batches": dict[str, int | None],
+        "lists": dict[str, ListCounts],
+        "next": str | None,
+    },
+)
+"""The versions, the batch that each placement shows now, and the next step for those without lists of the version."""
+
+
+@task(description="Make the previous champion the champion again.")
+def roll_back_model(actor: str, reason: str) -> ModelRollback:
+    """Promote the previous champion's stored bundle and publish its last retained lists; return both.
+
+    Raises TailorbirdError if there is no previous champion, BundleRefusedError if its bundle is damaged, and
+    DecisionRefusedError if another version was promoted meanwhile.
     """
     installation = current()
     if fault := reason_fault(reason, "the model is rolled back", "complaints about the new lists"):
         raise TailorbirdError(fault)
     champion, earlier = _pair(installation)
-    batches, lists = _go_back(installation, champion, earlier, Decision(True, actor, reason, "rollback"))
+    batches, lists = _restore(installation, champion, earlier, Decision(True, actor, reason, "rollback"))
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     if registry.is_available:
         sync_aliases(installation.engine, registry)
     bare = [placement for placement, batch in batches.items() if batch is None]
-    told = f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None
-    versions = {"from": champion["model_version"], "to": earlier["model_version"]}
-    return versions | {"batches": batches, "lists": lists, "next": told}
+    return {
+        "from": champion["model_version"],
+        "to": earlier["model_version"],
+        "batches": batches,
+        "lists": lists,
+        "next": f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None,
+    }
 
 
-def _go_back(
-    installation: Installation, champion: Champion, earlier: Champion, answer: Decision
-) -> tuple[dict[str, int | None], dict[str, dict[str, int]]]:
-    """In one transaction, so that after a kill the same command does not go one champion further."""
-    names = batch_state.shown(installation.engine)
+def _restore(
+    installation: Installation, champion: Champion, earlier: Champion, decision: Decision
+) -> tuple[dict[str, int | None], dict[str, ListCounts]]:
+    """Restore the champion and its lists in one transaction: after a kill, the command does not go one further back."""
+    names = batch_state.placements_with_lists(installation.engine)
     with (
-        locked(installation.engine, *map(batch_state.lock, names), wait=True),
+        locked(installation.engine, *map(batch_state.lock_name, names), wait=True),
         installation.engine.begin() as connection,
     ):
-        restore(connection, champion, earlier, answer)
-        who = f"{answer.reviewer}: {answer.reason}"
+        restore(connection, champion, earlier, decision)
+        moved_by = f"{decision.reviewer}: {decision.reason}"
         before = {name: _count(connection, name) for name in names}
-        batches = {name: _last_lists(connection, name, earlier["model_version"], who) for name in names}
+        batches = {name: _last_lists(connection, name, earlier["model_version"], moved_by) for name in names}
         return batches, {name: {"now": _count(connection, name), "before": before[name]} for name in names}
 
 
-def going_back(installation: Installation) -> str:
+def rollback_effect(installation: Installation) -> str:
     """Return what a rollback of the model does, as a sentence. Raises TailorbirdError if none is possible."""
     champion, earlier = _pair(installation)
     now, then = champion["model_version"], earlier["model_version"]
@@ -64,22 +88,22 @@ def going_back(installation: Installation) -> str:
 
 
 def _count(connection: Connection, placement: str) -> int:
-    """Return how many users, or items, have a list in what a placement shows."""
+    """Return the number of users, or items, that have a list at a placement."""
     live = batch_state.live_batch(connection, placement)
     return int(batch_state.batch_row(connection, live)["users"]) if live is not None else 0
 
 
-def _last_lists(connection: Connection, placement: str, version: int, who: str) -> int | None:
-    """Show the last sound lists of a model; returns their batch, None where none is kept."""
-    there = batch_state.sound(connection, placement, recommendation_batches.c.model_version == version)
-    if not there:
+def _last_lists(connection: Connection, placement: str, version: int, moved_by: str) -> int | None:
+    """Show the last lists of a model that may be shown again; return their batch, None if none is retained."""
+    batches = batch_state.restorable(connection, placement, recommendation_batches.c.model_version == version)
+    if not batches:
         return None
-    batch_state.go_back(connection, placement, there[0], who)
-    return there[0]
+    batch_state.restore_batch(connection, placement, batches[0], moved_by)
+    return batches[0]
 
 
 def _pair(installation: Installation) -> tuple[Champion, Champion]:
-    """The champion, and the one before it in history: a rollback is no history of its own."""
+    """Return the champion and the promotion before it; rollbacks do not count as promotions."""
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
         if champion is None:

@@ -1,6 +1,4 @@
-"""Makes and publishes the lists of one placement."""
-
-from typing import Any
+"""Builds and publishes the lists of one placement."""
 
 from prefect import task
 
@@ -10,36 +8,44 @@ from models.errors import TailorbirdError
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.champion import require_champion
 from tasks.scoring import batch_state
+from tasks.scoring.batch_rows import PublishedBatch
 from tasks.scoring.item_lists import item_lists
 from tasks.scoring.publish_batch import publish_lists
 from tasks.scoring.user_lists import user_lists
 
-_SHOWN = ("batch_id", "placement", "model_version", "dataset_version", "status", "users", "recommendations", "summary")
-
 
 @task(task_run_name="score {name}", description="The lists of a placement, published as one batch.")
 @hold_pseudonym_key
-def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
-    """Score and publish; returns the batch. The same champion, users and catalogue again publish nothing new.
+def score_placement(name: str = "home", k: int | None = None) -> PublishedBatch:
+    """Score and publish; return the batch. The same champion, users and catalogue again publish nothing new.
 
-    `k` is the length of the lists where it is not what the placement says. Raises PlacementError for one that there is
-    not or that has no room for its rules, and what `publish_lists` raises.
+    `k` overrides the placement's length. Raises PlacementError if the placement is unknown or too short for its rules,
+    and the errors of `publish_lists`.
     """
     installation = current()
     placement = placements.one(installation.settings, name, k)
     make = user_lists if placement.subject == "user" else item_lists
     batch = publish_lists(installation, lambda: make(installation, name, placement), name)
-    return {column: batch[column] for column in _SHOWN}
+    return {
+        "batch_id": batch["batch_id"],
+        "placement": batch["placement"],
+        "model_version": batch["model_version"],
+        "dataset_version": batch["dataset_version"],
+        "status": batch["status"],
+        "users": batch["users"],
+        "recommendations": batch["recommendations"],
+        "summary": batch["summary"],
+    }
 
 
 def placements_to_score(names: list[str] | None) -> list[str]:
-    """The named placements, or all; raises PlacementError or NoChampionError before anything is scored."""
+    """Return the named placements, or all; raises PlacementError or NoChampionError before anything is scored."""
     installation = current()
-    there = placements.configured(installation.settings)
+    configured = placements.configured(installation.settings)
     for name in names or ():
         placements.one(installation.settings, name)
     if names is not None and not names:
-        raise TailorbirdError(f"Name a placement: {', '.join(there)}.")
+        raise TailorbirdError(f"Name a placement: {', '.join(configured)}.")
     require_champion(installation)  # without one, each placement would fail for the same reason
     batch_state.sweep(installation.engine)
-    return names or list(there)
+    return names or list(configured)

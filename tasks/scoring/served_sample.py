@@ -1,28 +1,29 @@
-"""Keeps a sample of what was shown: batches are dropped soon, and what was bought is held against lists later.
+"""Keeps a sample of the served lists: batches are dropped soon, and purchases are compared with lists later.
 
-A showing lasts from one move of a placement's pointer to the next. The same people are followed from batch to batch.
+A publication period lasts from one move of a placement's pointer to the next. The sampled users stay the same from
+batch to batch.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 from sqlalchemy import Connection, insert, text
 
 from infra.database.schema.monitoring_schema import publication_periods
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
-from tasks.scoring.partitions import part
-from tasks.scoring.reads.consent_filter import AGREED
+from tasks.scoring.partitions import partition_name
+from tasks.scoring.reads.consent_filter import CONSENT_SQL
 
 SAMPLE: Final = 2_000
-"""Most users of a placement whose lists are kept: those whose keys have the smallest hashes."""
+"""Users of a placement whose lists are kept, at most: those whose keys have the smallest hashes."""
 RETENTION_DAYS: Final = 180
-"""How long after it was replaced."""
+"""Days after the end of its publication period that a list is kept."""
 _COPY: Final = """
     INSERT INTO published_lists (period_id, subject, items)
-    -- PostgreSQL keeps the first so many while it reads, and sorts nothing else.
+    -- PostgreSQL keeps only the smallest hashes while it reads, and sorts no other rows.
     WITH sampled AS MATERIALIZED (
         SELECT subject, items FROM {lists} ORDER BY hashtextextended(subject, 0), subject LIMIT :most)
-    SELECT :showing, subject, array_agg(item_id ORDER BY place)
+    SELECT :period, subject, array_agg(item_id ORDER BY place)
     FROM sampled, unnest(items) WITH ORDINALITY AS entry (item_code, place) JOIN {words} USING (item_code)
     GROUP BY subject
 """
@@ -35,9 +36,9 @@ _OLD: Final = f"""
     DELETE FROM publication_periods AS period USING ({_SPANS}) AS span WHERE span.period_id = period.period_id
     AND placement = :placement AND replaced_at < now() - make_interval(days => :days)
 """
-_GONE: Final = f"""
-    DELETE FROM published_lists AS shelf USING publication_periods AS period WHERE period.period_id = shelf.period_id
-    AND placement = :placement AND NOT EXISTS ({AGREED})
+_WITHOUT_CONSENT: Final = f"""
+    DELETE FROM published_lists AS list USING publication_periods AS period WHERE period.period_id = list.period_id
+    AND placement = :placement AND NOT EXISTS ({CONSENT_SQL})
 """
 _IN_WINDOW: Final = f"""
     FROM ({_SPANS} WHERE placement = :placement) AS span
@@ -47,8 +48,8 @@ _SHOWN: Final = f"""
     SELECT subject, items, greatest(extract(epoch FROM published_at), :start)::float AS shown_from,
         least(extract(epoch FROM replaced_at), :end)::float AS shown_until
     FROM (SELECT period_id, published_at, replaced_at {_IN_WINDOW}) AS span
-    JOIN published_lists AS shelf USING (period_id)
-    WHERE EXISTS ({AGREED}) ORDER BY subject, published_at
+    JOIN published_lists AS list USING (period_id)
+    WHERE EXISTS ({CONSENT_SQL}) ORDER BY subject, published_at
 """
 _VERSIONS: Final = f"""
     SELECT DISTINCT model_version FROM (SELECT batch_id {_IN_WINDOW}) AS span
@@ -62,43 +63,42 @@ _KINDS: Final = {
 }
 
 
-def keep(connection: Connection, placement: str, batch_id: int, about: str) -> None:
-    """Write down that a batch is shown from now on, and to a sample of users what; call it where the pointer moves.
+def record_served_lists(connection: Connection, placement: str, batch_id: int, subject_kind: str) -> None:
+    """Record that a batch is shown from now on, with the lists of a sample of users. Call it when the pointer moves.
 
-    Lists about items are nobody's, and only end what was shown to users there before.
+    Lists about items belong to no user: they only end the period before.
     """
     period = insert(publication_periods).values(placement=placement, batch_id=batch_id)
-    entered = period.returning(publication_periods.c.period_id)
-    showing = connection.execute(entered).scalar_one()
-    forget(connection, placement)
-    if about == "user":
-        names = {"lists": part("recommendations", batch_id), "words": part("batch_items", batch_id)}
-        connection.execute(text(_COPY.format(**names)), {"showing": showing, "most": SAMPLE})
+    period_id = connection.execute(period.returning(publication_periods.c.period_id)).scalar_one()
+    delete_expired(connection, placement)
+    if subject_kind == "user":
+        names = {"lists": partition_name("recommendations", batch_id), "words": partition_name("batch_items", batch_id)}
+        connection.execute(text(_COPY.format(**names)), {"period": period_id, "most": SAMPLE})
 
 
-def forget(connection: Connection, placement: str) -> None:
-    """Drop what was replaced long ago, and all lists of people who withdrew consent or were suppressed.
+def delete_expired(connection: Connection, placement: str) -> None:
+    """Delete lists replaced long ago, and all lists of users who withdrew consent or were suppressed.
 
     Call under the placement's lock.
     """
     connection.execute(text(_OLD), {"placement": placement, "days": RETENTION_DAYS})
-    connection.execute(text(_GONE), {"placement": placement})
+    connection.execute(text(_WITHOUT_CONSENT), {"placement": placement})
 
 
 def shown_during(connection: Connection, placement: str, start: float, end: float) -> pa.Table:
-    """Which lists the sampled users of a placement had in [start, end), epoch seconds.
+    """Return the lists that the sampled users of a placement had in [start, end), epoch seconds.
 
-    Columns: user_key; items, best first; shown_from and shown_until, epoch seconds within the window, when the list
-    came and when the next took its place. A user has a row for each list, in order of time; who has withdrawn consent
-    since then has none.
+    Columns: user_key; items, best first; shown_from and shown_until, the epoch seconds within the window between which
+    the list was shown. A user has a row for each list, in order of time; users who have withdrawn consent since then
+    have none.
     """
-    asked = {"placement": placement, "start": start, "end": end}
-    rows: list[dict[str, Any]] = [dict(row) for row in connection.execute(text(_SHOWN), asked).mappings()]
+    window = {"placement": placement, "start": start, "end": end}
+    rows = connection.execute(text(_SHOWN), window).mappings().all()
     values = ([row["subject" if name == USER_KEY else name] for row in rows] for name in _KINDS)
     return pa.table([pa.array(v, kind) for v, kind in zip(values, _KINDS.values(), strict=True)], names=list(_KINDS))
 
 
 def models_during(connection: Connection, placement: str, start: float, end: float) -> list[int]:
-    """The versions of the models whose lists were shown in that window, sorted."""
-    asked = {"placement": placement, "start": start, "end": end}
-    return list(connection.execute(text(_VERSIONS), asked).scalars())
+    """Return the versions of the models whose lists were shown in that window, sorted."""
+    window = {"placement": placement, "start": start, "end": end}
+    return list(connection.execute(text(_VERSIONS), window).scalars())

@@ -1,4 +1,4 @@
-"""Looks up what keeps items from one user, as `score` does for all."""
+"""Looks up what hides items from one user, by the same reads as for all users."""
 
 from dataclasses import dataclass
 
@@ -23,26 +23,25 @@ class Lookups:
         """Return the days since the item was first seen; NaN if it never was."""
         return float(item_ages(self.installation, np.array([item], dtype=np.str_))[0])
 
-    def all_taken_back(self, item: str) -> bool:
-        """Return whether every purchase of the item was taken back."""
+    def fully_refunded(self, item: str) -> bool:
+        """Return whether every purchase of the item was refunded."""
         return bool(fully_refunded(self.installation, np.array([item], dtype=np.str_))[0])
 
     def hidden_by(self, key: str, item: str, placement: Placement) -> list[tuple[str, float | str]]:
-        """Return the windows of `hide` that keep the item from the user: the type of event, and days or `ever`."""
-        return [window for window in placement.rules.hide.items() if self._did(key, item, *window)]
+        """Return the windows of `hide` that hide the item from the user: the type of event, and days or `ever`."""
+        return [window for window in placement.rules.hide.items() if self._has_event(key, item, *window)]
 
     def bought(self, key: str, item: str) -> bool:
         """Return whether the user ever bought the item and kept it."""
-        return self._did(key, item, "purchase", EVER)
+        return self._has_event(key, item, "purchase", EVER)
 
     def is_due(self, key: str, item: str) -> bool:
         """Return whether the user bought the item, and long enough ago."""
-        found = due(self.installation, *self._pair(key, item))
-        return bool(found.nnz)
+        return bool(due(self.installation, *self._pair(key, item)).nnz)
 
-    def _did(self, key: str, item: str, event_type: str, days: float | str) -> bool:
-        found = hidden(self.installation, *self._pair(key, item), {event_type: days})
-        return found is not None and bool(found.nnz)
+    def _has_event(self, key: str, item: str, event_type: str, days: float | str) -> bool:
+        events = hidden(self.installation, *self._pair(key, item), {event_type: days})
+        return events is not None and bool(events.nnz)
 
     def _pair(self, key: str, item: str) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
         return np.array([key], dtype=np.str_), np.array([item], dtype=np.str_)
@@ -56,8 +55,8 @@ def lookups() -> Lookups:
 def available_lookups() -> Lookups | None:
     """Return the look-ups, or None on a host that may not read the events."""
     try:
-        found = lookups()
-        found.installation.engine.connect().close()
+        made = lookups()
+        made.installation.engine.connect().close()
     except (TailorbirdError, SQLAlchemyError):
         return None
-    return found
+    return made

@@ -89,7 +89,7 @@ def test_each_row_has_its_own_length_placement_and_exclusions(model: LoadedModel
 
 def test_what_was_not_available_is_on_no_list(model: LoadedModel) -> None:
     found = items(model, user="u001", k=1000)
-    assert len(found) == len(set(found)) == len(model.answers.items) - 1
+    assert len(found) == len(set(found)) == len(model.builder.items) - 1
     assert GONE not in found
 
 

@@ -1,4 +1,4 @@
-"""The best sellers of late: the reference that every model has to beat, and the filler of short lists."""
+"""Recent best sellers: the reference that every model has to beat, and the fallback of short lists."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Config:
 
 
 def popularity(data: TrainingData, half_life_days: float = Config.half_life_days) -> NDArray[np.float32]:
-    """[n_items] baskets of each item, each halved in weight every `half_life_days`: what fills short lists up."""
+    """Return [n_items] baskets of each item, halved in weight every `half_life_days`: the fallback of short lists."""
     together = np.zeros(len(data.users), dtype=np.int32)
     counted: NDArray[np.float32] = popularity_by(data, together, 1, half_life_days)[0]
     return counted
@@ -33,7 +33,7 @@ def popularity(data: TrainingData, half_life_days: float = Config.half_life_days
 def popularity_by(
     data: TrainingData, group: NDArray[np.int32], n_groups: int, half_life_days: float
 ) -> NDArray[np.float32]:
-    """[n_groups, n_items] the same by the group of each user, `group` [n_users] naming them from 0 on."""
+    """Return [n_groups, n_items] the same by the group of each user, with `group` [n_users] from 0."""
     cell = group[data.user].astype(np.int64) * len(data.items) + data.item
     counted = np.bincount(cell, decay(data, half_life_days), minlength=n_groups * len(data.items))
     return counted.reshape(n_groups, len(data.items)).astype(np.float32)
@@ -53,7 +53,7 @@ class MostPopular:
     popularity: NDArray[np.float32]
     """[n_items] decayed baskets: also the `fallback` for ranking."""
     buyers: NDArray[np.int32]
-    """[n_items] users who bought the item lately."""
+    """[n_items] users who bought the item in recent days."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
@@ -61,28 +61,28 @@ class MostPopular:
         return cls(config, data.users, data.items, popularity(data, config.half_life_days), recent_buyers(data))
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The same row for everybody; -inf for strangers."""
+        """Return the same row for all users; -inf for strangers."""
         return np.where((users >= 0)[:, None], self.popularity, np.float32(-np.inf))
 
     def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
-        """The n items that score best: one order, in which each user leaves out what is hidden from him."""
+        """Return the n best items: one order for all users, without the items hidden from each."""
         return best_of_one_order(self.popularity[scope.items], users >= 0, scope, n)
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """[n] the scores of pairs."""
+        """Return [n] the scores of pairs."""
         return np.where(users >= 0, self.popularity[items], np.float32(-np.inf))
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
-        """How many users bought each item lately."""
+        """Return how many users bought each item in recent days."""
         return popular_reasons(self.buyers, items)
 
     def state(self) -> State:
-        """Everything but the settings."""
+        """Return all arrays."""
         return {name: getattr(self, name) for name in ("users", "items", "popularity", "buyers")}
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The stored model again."""
+        """Return the stored model."""
         popular = state["popularity"]  # models were stored without buyers before
         return cls(
             config, state["users"], state["items"], popular, state.get("buyers", np.zeros(len(popular), np.int32))

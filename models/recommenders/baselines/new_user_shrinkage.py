@@ -1,4 +1,4 @@
-"""What a few clicks are worth beside what everybody buys: shrinkage of a newcomer's tastes towards a prior."""
+"""Weighs a new user's few clicks against general popularity: shrinkage towards a prior."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,15 +11,15 @@ from models.recommenders.explanations.sentences import VIEWED
 from models.recommenders.protocols import Recommender
 
 KINDS: Final = ("content_based", "graph_filter", "item_knn")
-"""Models whose newcomers know nothing but their clicks; those of the others begin as the mean user."""
+"""Models that score new users by their clicks alone; the others start from the mean user."""
 
 
 @dataclass(frozen=True)
 class ClickPrior:
-    """A model of newcomers whose clicks count beside what everybody buys.
+    """A model of new users whose clicks are weighed against general popularity.
 
-    A score is the item's share of what everybody buys; and for each click, `own` if the item is the clicked one, and
-    its share in the model's scores times `alike`. So little is said of who clicked little (a Dirichlet prior, as in
+    A score is the item's share of all purchases, plus for each click `own` if the item is the clicked one, plus the
+    item's share of the model's scores times `alike`. Few clicks move the score little (a Dirichlet prior, as in
     language models: Zhai and Lafferty 2001). Users without clicks are scored by the model alone.
     """
 
@@ -32,20 +32,20 @@ class ClickPrior:
     alike: float = 0.1
     """Both chosen on validation weeks: `python -m benchmarks.click_prior`."""
     buyers: NDArray[np.int32] | None = None
-    """[n_items] users who bought each item lately; without them the reason of what everybody buys claims nothing."""
+    """[n_items] users who bought each item in recent days; without them the reason of popular items claims nothing."""
 
     @property
     def users(self) -> NDArray[np.str_]:
-        """Those of the model."""
+        """The model's."""
         return self.model.users
 
     @property
     def items(self) -> NDArray[np.str_]:
-        """Those of the model."""
+        """The model's."""
         return self.model.items
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The sums; -inf for items that nobody has bought or clicked and the model does not name."""
+        """Return the sums; -inf for items without purchases, clicks and a score of the model."""
         scores = self.model.scores(users)
         for row, user in enumerate(users.tolist()):
             if user >= 0 and self.clicks.indptr[user] < self.clicks.indptr[user + 1]:
@@ -54,21 +54,21 @@ class ClickPrior:
         return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """What the greatest of the three parts says."""
-        said = np.array(self.model.reasons(users, items), dtype=object)
+        """Return the reason of the greatest of the three parts."""
+        sentences = np.array(self.model.reasons(users, items), dtype=object)
         buyers = np.zeros(len(self.items), dtype=np.int32) if self.buyers is None else self.buyers
         for user in np.unique(users[users >= 0]):
-            mine = np.flatnonzero(users == user)
+            rows = np.flatnonzero(users == user)
             if self.clicks.indptr[user] < self.clicks.indptr[user + 1]:
                 scores = self.model.scores(np.array([user], dtype=np.int32))[0]
-                greatest = self._parts(int(user), scores)[:, items[mine]].argmax(axis=0)
-                said[mine[greatest == 0]] = popular_reasons(buyers, items[mine[greatest == 0]])
-                said[mine[greatest == 1]] = VIEWED
-        reasons: list[str] = said.tolist()
+                greatest = self._parts(int(user), scores)[:, items[rows]].argmax(axis=0)
+                sentences[rows[greatest == 0]] = popular_reasons(buyers, items[rows[greatest == 0]])
+                sentences[rows[greatest == 1]] = VIEWED
+        reasons: list[str] = sentences.tolist()
         return reasons
 
     def _parts(self, user: int, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[3, n_items] popularity, the own clicks and the model."""
+        """Return [3, n_items] popularity, the own clicks and the model."""
         own = slice(self.clicks.indptr[user], self.clicks.indptr[user + 1])
         clicked = np.zeros_like(scores)
         clicked[self.clicks.indices[own]] = self.clicks.data[own]

@@ -1,4 +1,4 @@
-"""Own purchases plus recent best sellers (Li et al. 2023): the simple mixture that learned models have to beat."""
+"""Own purchases plus recent best sellers (Li et al. 2023): the simple mixture that trained models have to beat."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from models.retrieval.candidate_query import CandidateScope, best_of_one_order
 from models.retrieval.candidate_sources import PairSource
 
 WEIGHTS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-"""Weights to choose from: the popularity of an item counts like so many own baskets."""
+"""Weights to choose from: the own baskets that an item's popularity is worth."""
 _UNTUNED: Final = 3.0
 _TUNING_USERS: Final = 20_000
 _K: Final = 10
@@ -35,12 +35,12 @@ class Config:
     half_life_days: float = own_frequency.Config.half_life_days
     """An own basket this old counts half."""
     popular_half_life_days: float = most_popular.Config.half_life_days
-    """The same for baskets of everybody."""
+    """The same for the baskets of all users."""
 
 
 @dataclass(frozen=True)
 class OwnAndPopular:
-    """Scores an item by the user's own decayed baskets plus `weight` times its share of everybody's baskets.
+    """Scores an item by the user's own decayed baskets plus `weight` times its share of all baskets.
 
     The weight maximizes NDCG@10 on the last label days before the cut: measured on the test weeks, these are the
     validation weeks.
@@ -57,10 +57,10 @@ class OwnAndPopular:
     config: Config
     own: OwnFrequency
     share: NDArray[np.float32]
-    """[n_items] share of everybody's decayed baskets that hold the item."""
+    """[n_items] share of all decayed baskets that contain the item."""
     weight: float
     buyers: NDArray[np.int32]
-    """[n_items] users who bought the item lately."""
+    """[n_items] users who bought the item in recent days."""
 
     @property
     def users(self) -> NDArray[np.str_]:
@@ -74,7 +74,7 @@ class OwnAndPopular:
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
-        """Count at the cut; choose the weight by counts from before and what was bought since."""
+        """Count at the cut; choose the weight by earlier counts and the purchases since."""
         weight = _UNTUNED
         if data.origin is not None:
             work = partial(_tune, data.origin, data.cut, config, seed)
@@ -85,12 +85,12 @@ class OwnAndPopular:
         """Return popularity for every item, with the own baskets added; -inf for strangers."""
         scores = np.where((users >= 0)[:, None], self.weight * self.share, -np.inf).astype(np.float32)
         known = np.flatnonzero(users >= 0)
-        mine = entries(self.own.indptr, users[known])
-        scores[known[mine.row], self.own.item[mine.at]] += self.own.weight[mine.at]
+        own = entries(self.own.indptr, users[known])
+        scores[known[own.row], self.own.item[own.at]] += self.own.weight[own.at]
         return scores
 
     def contributions(self, user: int, item: int) -> dict[str, float]:
-        """Return what the own baskets and those of everybody add to the score, the greater first."""
+        """Return the parts of the own baskets and of all baskets in the score, the greater first."""
         if min(user, item) < 0:
             return {}
         own = self.own.pair_scores(np.array([user], dtype=np.int32), np.array([item]))[0]
@@ -148,12 +148,11 @@ def _tune(origin: Origin, cut: int, config: Config, seed: int) -> float:
     own, share = _count(past, config)
     row, item = _candidates(own, share, users)
     counted = np.nan_to_num(own.pair_scores(users[row], item), neginf=0.0)
-    wanted = bought[users]
-    m = len(users)
+    targets, m = bought[users], len(users)
     reached = []
     for weight in WEIGHTS:
         pairs = PairSource.of(m, row, item, (counted + weight * share[item]).astype(np.float32))
-        reached.append(accuracy(pairs.fetch(np.arange(m), _K).items, wanted)["ndcg"].mean())
+        reached.append(accuracy(pairs.fetch(np.arange(m), _K).items, targets)["ndcg"].mean())
     return WEIGHTS[int(np.argmax(reached))]
 
 
@@ -161,8 +160,8 @@ def _candidates(
     own: OwnFrequency, share: NDArray[np.float32], users: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return all pairs that can be among a user's ten best: the own items, and the most popular of the others."""
-    mine = entries(own.indptr, users)
-    bought = own.item[mine.at].astype(np.int64)
-    everything = CandidateScope(np.arange(len(share)), mine.row, bought)
+    history = entries(own.indptr, users)
+    bought = own.item[history.at].astype(np.int64)
+    everything = CandidateScope(np.arange(len(share)), history.row, bought)
     others = best_of_one_order(share, np.ones(len(users), dtype=bool), everything, _K)
-    return np.concatenate([mine.row, others.row]), np.concatenate([bought, others.item])
+    return np.concatenate([history.row, others.row]), np.concatenate([bought, others.item])

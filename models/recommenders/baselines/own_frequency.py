@@ -1,4 +1,4 @@
-"""People buy again: each user's own products, the often and recently bought ones first."""
+"""Repeat purchases: each user's own items, the frequent and recent ones first."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -26,7 +26,7 @@ class Config:
     half_life_days: float = 90.0
     """A basket this old counts half."""
     due_exponent: float = 0.0
-    """How far something steps back that is not due yet: by (time since the last / usual time between) to this power."""
+    """How much the weight of an item that is not due drops: by (time since the last / usual interval) to this power."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class OwnFrequency:
     """Scores an item by the user's own baskets with it, halved in weight every `half_life_days`, and by whether it is
     due again.
 
-    It has nothing to say about items new to the user: ranking fills those places from the fallback.
-    The entries are in CSR order: those of user u stand at indptr[u]:indptr[u + 1], by item.
+    It has no scores for items new to the user: the fallback fills those places. The entries are in CSR order: those of
+    user u are at indptr[u]:indptr[u + 1], by item.
     """
 
     kind: ClassVar[str] = "own_frequency"
@@ -51,19 +51,19 @@ class OwnFrequency:
     indptr: NDArray[np.int64]
     item: NDArray[np.int32]
     weight: NDArray[np.float32]
-    """Decayed baskets, less what is not due."""
+    """Decayed baskets, lower for items that are not due."""
     days: NDArray[np.int32]
     """Different days with a purchase; 0 in models that were stored without them."""
     first_at: NDArray[np.int64]
     """Epoch seconds of the first basket."""
     last_at: NDArray[np.int64]
-    """And of the latest."""
+    """Epoch seconds of the latest basket."""
     cut: int
     """Epoch seconds."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
-        """Sum the decayed baskets per user and item. What was bought once has no usual time between, and is due."""
+        """Sum the decayed baskets per user and item. An item bought once has no usual interval, and is due."""
         pair = data.user.astype(np.int64) * len(data.items) + data.item
         pairs, entry, baskets = np.unique(pair, return_inverse=True, return_counts=True)
         weight = np.bincount(entry, decay(data, config.half_life_days))
@@ -88,7 +88,7 @@ class OwnFrequency:
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Decayed baskets of the users' own items, -inf everywhere else."""
+        """Return decayed baskets of the users' own items, -inf everywhere else."""
         scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
         for row, user in enumerate(users):
             if user >= 0:
@@ -96,28 +96,33 @@ class OwnFrequency:
                 scores[row, self.item[own]] = self.weight[own]
         return scores
 
-    def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:  # noqa: ARG002 - his own are his own
-        """The n of the user's own items that score best."""
+    def top_candidates(
+        self,
+        users: NDArray[np.int32],
+        scope: CandidateScope,  # noqa: ARG002 - the candidates are the user's own items
+        n: int,
+    ) -> CandidatePairs:
+        """Return the n best of the user's own items."""
         known = np.flatnonzero(users >= 0)
         own = PairSource(self.indptr, self.item, self.weight).fetch(users[known].astype(np.int64), n)
         row, item = CandidatePairs.of(own.items)
         return CandidatePairs(known[row], item)
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """[n] the scores of pairs."""
-        asked, row = np.unique(users, return_inverse=True)
-        own, width = entries(self.indptr, asked), len(self.items)
+        """Return [n] the scores of pairs."""
+        different, row = np.unique(users, return_inverse=True)
+        own, width = entries(self.indptr, different), len(self.items)
         baskets = Lookup(width, own.row * width + self.item[own.at], self.weight[own.at, None])
         return baskets.find(row, items, otherwise=-np.inf)[:, 0]
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """On how many days the user bought the item and when last; NONE where the user did not."""
-        asked, row = np.unique(users, return_inverse=True)
-        own, width = entries(self.indptr, asked), len(self.items)
-        wanted = row * width + items
+        """Return on how many days the user bought the item and when last; NONE if the user did not."""
+        different, row = np.unique(users, return_inverse=True)
+        own, width = entries(self.indptr, different), len(self.items)
+        pairs = row * width + items
         code = np.append(own.row * width + self.item[own.at], np.iinfo(np.int64).max)
-        place = np.searchsorted(code, wanted)
-        known = np.flatnonzero(code[place] == wanted)
+        place = np.searchsorted(code, pairs)
+        known = np.flatnonzero(code[place] == pairs)
         at = own.at[place[known]]
         texts = [NONE] * len(users)
         of_counts: dict[tuple[int, int, int], str] = {}
@@ -131,13 +136,13 @@ class OwnFrequency:
         return texts
 
     def state(self) -> State:
-        """Everything but the settings."""
+        """Return all arrays."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
         return arrays | {"cut": np.array(self.cut)}
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The stored model again."""
+        """Return the stored model."""
         none = {"days": np.zeros(len(state["item"]), dtype=np.int32), "cut": np.array(0)}
         known = none | {name: state[name] for name in state if name != "baskets"}  # stored before days were counted
         return cls(config, **known | {"cut": int(known["cut"])})

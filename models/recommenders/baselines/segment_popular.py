@@ -1,4 +1,4 @@
-"""The best sellers of each user's own segment: what personalization has to beat, and what newcomers with traits get."""
+"""The best sellers of each user's segment: a baseline of personalization, and the lists of new users with traits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from models.recommenders.explanations.recent_buyers import popular_reasons, rece
 from models.recommenders.search_space import Choice, Float, Parameter
 
 ALL_USERS: Final = 0
-"""The row of all users together, for who is in no segment."""
+"""The row of all users together, for users without a segment."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,20 @@ class Config:
     """Settings of SegmentPopular."""
 
     segments: str = DEMOGRAPHIC
-    """`demographic`, by traits, which newcomers have too; or `rfm`, by purchases."""
+    """`demographic`, by traits, which new users have too; or `rfm`, by purchases."""
     half_life_days: float = 28.0
     """A purchase this old counts half."""
 
 
 BY_TRAITS: Final = Config(segments=DEMOGRAPHIC)
-"""What is asked when a model has nothing to say of a user."""
+"""The settings for users whom a model does not score."""
 
 
 @dataclass(frozen=True)
 class SegmentPopular:
     """Scores an item by the baskets of the user's segment with it, each halved in weight every `half_life_days`.
 
-    It has nothing to say about what the segment has not bought.
+    It has no scores for items that the segment has not bought.
     """
 
     kind: ClassVar[str] = "segment_popular"
@@ -56,20 +56,20 @@ class SegmentPopular:
     users: NDArray[np.str_]
     items: NDArray[np.str_]
     names: NDArray[np.str_]
-    """[n_segments] what the rows of `popularity` are of, after the first: empty, of everybody."""
+    """[n_segments] names of the rows of `popularity`; the first is empty and stands for all users."""
     segment: NDArray[np.int32]
-    """[n_users] each user's row; -1 for a newcomer of whom nothing is known."""
+    """[n_users] each user's row; -1 for a new user without traits."""
     popularity: NDArray[np.float32]
     """[n_segments, n_items] decayed baskets."""
     buyers: NDArray[np.int32]
-    """[n_items] users of all segments who bought the item lately."""
+    """[n_items] users of all segments who bought the item in recent days."""
     demographics: Demographics
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
         """Put the users into segments by their features and traits at the cut, and count the baskets of each.
 
-        Raises NoHistoryError when the data do not know their origin.
+        Raises NoHistoryError if the data have no origin.
         """
         if data.origin is None:
             raise NoHistoryError(f"{cls.kind} learns from features and traits: give it data of a data set.")
@@ -87,18 +87,18 @@ class SegmentPopular:
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """One row per segment; -inf for strangers and for what the segment has not bought."""
+        """Return one row per segment; -inf for strangers and for items that the segment has not bought."""
         segment = self._segment(users)
         bought = self.popularity[np.maximum(segment, ALL_USERS)]
-        said = (segment >= ALL_USERS)[:, None] & (bought > 0)
-        return np.where(said, bought, np.float32(-np.inf))
+        scored = (segment >= ALL_USERS)[:, None] & (bought > 0)
+        return np.where(scored, bought, np.float32(-np.inf))
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
-        """How many users bought each item lately; segments are not named, for a list would tell a user's traits."""
+        """Return how many users bought each item; segments stay unnamed, because they would disclose traits."""
         return popular_reasons(self.buyers, items)
 
     def with_users(self, users: NewUsers) -> Self:
-        """Users by their traits; segments by purchases know no newcomers."""
+        """Return the model of users by their traits; segments by purchases have no new users."""
         by_traits = self.config.segments == DEMOGRAPHIC
         segment_names = self.demographics.assign(users.traits) if by_traits else np.full(len(users.keys), UNKNOWN)
         return replace(self, users=users.keys, segment=index_of(self.names, segment_names))
@@ -109,12 +109,12 @@ class SegmentPopular:
         return segment
 
     def state(self) -> State:
-        """Everything but the settings."""
+        """Return all arrays."""
         return {name: getattr(self, name) for name in _ARRAYS} | self.demographics.state()
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The stored model again."""
+        """Return the stored model."""
         none = {"buyers": np.zeros(len(state["items"]), dtype=np.int32)}  # models were stored without them before
         arrays = none | {name: state[name] for name in _ARRAYS if name in state}
         return cls(config, **arrays, demographics=Demographics.from_state(state))
@@ -128,5 +128,5 @@ def _keys(data: TrainingData) -> Any:
 
 
 def _of(data: TrainingData, table: pa.Table) -> pa.Table:
-    """The rows of the users of `data`: the table may know others, whom the model must not."""
+    """Return the rows of the users of `data`: the table may contain others, whom the model must not see."""
     return table.take(np.flatnonzero(data.user_index(table[USER_KEY]) >= 0))

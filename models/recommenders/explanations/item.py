@@ -1,4 +1,4 @@
-"""The reason that names what the user had: of all that speaks for an item, the user's own item that says most."""
+"""Reasons that name one of the user's own items: the one with the strongest evidence for the listed item."""
 
 from typing import Any, Final
 
@@ -10,25 +10,25 @@ from models.recommenders.explanations.sentences import NONE as NO_REASON
 from models.recommenders.explanations.sentences import because, short
 
 NONE: Final = -1
-"""Stands where none of the user's items speaks for the pick."""
+"""Marks pairs for which none of the user's items is evidence."""
 
 
 def shortened(titles: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Return [n_items] titles as reasons name them: an array takes the room of its longest word for each."""
+    """Return [n_items] titles as reasons show them: each element of an array has the size of the longest."""
     return np.array([short(title) for title in titles.tolist()], dtype=np.str_)
 
 
 def titles_of(state: State | Any) -> NDArray[np.str_]:
     """Return [n_items] the titles in a model's state; empty ones for models that were stored without them."""
-    found: NDArray[np.str_] = state.get("titles", np.full(len(state["items"]), "", dtype=np.str_))
-    return found
+    titles: NDArray[np.str_] = state.get("titles", np.full(len(state["items"]), "", dtype=np.str_))
+    return titles
 
 
 def strongest_own(evidence: Any, items: NDArray[np.int32]) -> NDArray[np.int32]:
-    """[m] the column of each row's greatest value above zero, but never the item that the row is about.
+    """Return [m] the column of each row's greatest value above zero, but never the listed item itself.
 
-    `evidence` is CSR [m, n_items]: how much each of the user's items speaks for the pick. NONE where nothing does;
-    of equals the first column.
+    `evidence` is CSR [m, n_items]: how much each of the user's items is evidence for the listed one. NONE without
+    evidence; of equal values the first column.
     """
     row = np.repeat(np.arange(evidence.shape[0]), np.diff(evidence.indptr))
     counts = (evidence.data > 0) & (evidence.indices != items[row])
@@ -60,12 +60,12 @@ def nearest_own(
 
 
 def reasons_of(titles: NDArray[np.str_], own: NDArray[np.int32], clicked: bool) -> list[str]:
-    """One sentence per own item (or NONE), as `strongest_own` gives them: it was bought, or clicked."""
+    """Return one sentence per own item (or NONE) of `strongest_own`, which was bought, or clicked."""
     return [because(str(titles[item]), clicked) if item != NONE else NO_REASON for item in own]
 
 
 def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """The rows at length 1; those of length 0 stay as they are."""
+    """Return the rows at length 1; those of length 0 stay as they are."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: NDArray[np.float32] = (vectors / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
     return scaled

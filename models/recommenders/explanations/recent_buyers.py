@@ -1,4 +1,4 @@
-"""How many users bought each item lately: what a list says of items that everybody buys."""
+"""Counts the recent buyers of each item, which are the reason of popular items."""
 
 from typing import Final
 

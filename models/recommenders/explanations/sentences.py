@@ -1,6 +1,6 @@
-"""Sentences that say why an item is on a list: one function a kind, and how a sentence is read back.
+"""Sentences that state why an item is on a list: one function per kind, and a parser.
 
-docs/recommendations.md lists what each kind counts, and from which evidence on it is used.
+docs/recommendations.md lists what each kind counts, and the evidence that it requires.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from models.primitives.time import DAY
 
 PICKED: Final = "Picked by the shop"
-"""A pin of which the model has nothing to say."""
+"""A pin that the model does not score."""
 NONE: Final = "You may like this"
 """Claims nothing: there is too little evidence for any other kind."""
 DUE: Final = "You bought this before"
@@ -23,12 +23,12 @@ VIEWED_ITEM: Final = "Because you looked at "
 
 HABIT_DAYS: Final = 3
 HABIT_GAPS: Final = 2
-"""A habit has so many different days at least, and ends so many of its gaps after the last one."""
+"""A habit has at least so many different days, and ends so many gaps after the last one."""
 CATEGORY_DAYS: Final = 2
 CUSTOMERS: Final = 5
 TOGETHER: Final = 3
 LARGEST_SHARE: Final = 0.5
-"""A category of more of the items tells nobody apart."""
+"""A category with a larger share of the items does not distinguish users."""
 POPULAR_DAYS: Final = 28
 WORDS: Final = 3
 _LONGEST: Final = 80
@@ -63,8 +63,8 @@ class Reason(NamedTuple):
 def parse(text: str) -> Reason | None:
     """Return the kind of a sentence with its parameters, None for a sentence of no kind."""
     for kind, pattern in KINDS.items():
-        if found := re.fullmatch(pattern, text):
-            return Reason(kind, found.groups())
+        if match := re.fullmatch(pattern, text):
+            return Reason(kind, match.groups())
     return None
 
 
@@ -72,13 +72,13 @@ def shares(texts: Iterable[str], places: Iterable[int]) -> dict[str, float]:
     """Return the share of all places that each kind of reason has, the most frequent first."""
     counts: Counter[str] = Counter()
     for text, times in zip(texts, places, strict=True):
-        found = parse(text)
-        counts[found.kind if found else "other"] += times
+        reason = parse(text)
+        counts[reason.kind if reason else "other"] += times
     return {kind: round(times / counts.total(), 4) for kind, times in counts.most_common() if times}
 
 
 def bought(days: int, first_day: int, last_day: int, cut_day: int) -> str:
-    """Return how often a user bought an item, and how regularly where that is a habit; days count from 1970."""
+    """Return how often a user bought an item, and how regularly if that is a habit; days count from 1970."""
     last = _date(last_day, cut_day)
     if days == 1:
         return f"You bought this on {last}"
@@ -95,27 +95,27 @@ def bought_from(category: str, days: int) -> str:
 
 
 def viewed_in(category: str, items: int) -> str:
-    """Return how many items of a category a user looked at."""
+    """Return how many items of a category a user viewed."""
     return f"You looked at {items} {'item' if items == 1 else 'items'} in {short(category)}"
 
 
 def because(title: str, clicked: bool = False) -> str:
-    """Return which item of the user's own speaks for another one; NONE where it has no title."""
+    """Return which of the user's own items is evidence for another one; NONE if it has no title."""
     return f"{VIEWED_ITEM if clicked else BOUGHT_ITEM}{short(title)}" if title.strip() else NONE
 
 
-def naming(titles: Iterable[str]) -> frozenset[str]:
+def reasons_naming(titles: Iterable[str]) -> frozenset[str]:
     """Return the sentences that name one of these items as the user's own."""
     return frozenset(because(title, clicked) for title in titles for clicked in (False, True)) - {NONE}
 
 
 def popular(customers: int) -> str:
-    """Return how many users bought an item lately; NONE where they are too few."""
+    """Return how many users bought an item in recent days; NONE if they are too few."""
     return f"Bought by {customers} customers in the last {POPULAR_DAYS} days" if customers >= CUSTOMERS else NONE
 
 
 def together(both: int, baskets: int) -> str:
-    """Return how many of the baskets with an item hold another one too."""
+    """Return how many of the baskets with an item contain another one too."""
     return f"In {both} of {baskets} baskets with this item"
 
 
@@ -137,6 +137,6 @@ def short(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _date(day: int, cut_day: int) -> str:
-    """Return a day in words, with its year where a reader would take it for another year's."""
+    """Return a day in words, with its year if a reader could take it for another year's."""
     date = datetime.fromtimestamp(day * DAY, tz=UTC)
     return f"{date.day} {date:%B}" if cut_day - day < _WITH_YEAR else f"{date.day} {date:%B %Y}"

@@ -1,4 +1,4 @@
-"""A linear filter on the graph of users and items: tastes that many share pass, what is one user's whim does not."""
+"""A linear filter on the graph of users and items: it keeps tastes that many users share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,29 +23,29 @@ _CROWDED: Final = 0.05  # Share of filled cells from which a dense product is fa
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of GraphFilter; the defaults suit a shop that people come back to."""
+    """Settings of GraphFilter; the defaults suit a shop with repeat customers."""
 
     half_life_days: float = 60.0
-    """An item that the user had this long before the latest counts half for what is recommended now."""
+    """An item that the user had this long before the latest one counts half in the profile."""
     memory_days: float = 180.0
-    """Half-life of what is learned: a basket this old counts half."""
+    """A basket this old counts half in training."""
     components: int = 128
     """Singular vectors that the low pass keeps."""
     low_pass: float = 0.3
     """How much the low pass adds to the plain filter."""
     sharpening: float = 0.5
-    """How much the low pass is held back where it is strongest anyway: with the tastes that everybody shares."""
+    """How much the low pass is damped for its strongest components, which are tastes that all users share."""
     user_exponent: float = 0.5
-    """How much less a basket of a user with many counts: his degree to this power divides it."""
+    """How much less a basket of a user with many baskets counts: the user's degree to this power divides it."""
     item_exponent: float = 0.5
     """The same of items."""
     popularity_exponent: float = 0.0
-    """The power of an item's degree that multiplies its scores: above 0 the popular ones gain."""
+    """The power of an item's degree that multiplies its scores: above 0 it favours popular items."""
 
 
 @dataclass(frozen=True)
 class GraphFilter:
-    """Scores p (RᵀR + D⁻ᵇ V g(S) Vᵀ Dᵇ) Dᶜ, p being what the user had.
+    """Scores p (RᵀR + D⁻ᵇ V g(S) Vᵀ Dᵇ) Dᶜ, with the user's profile p.
 
     R are the baskets over powers of both degrees, its largest singular value made 1, U S Vᵀ its largest singular
     values and vectors, and D the items' degrees: GF-CF (Shen et al. 2021), whose g is a constant. Here g(s) is
@@ -71,17 +71,17 @@ class GraphFilter:
     items: NDArray[np.str_]
     titles: NDArray[np.str_]
     own: Any
-    """float32 CSR, users x items: what each user had."""
+    """float32 CSR, users x items: the users' profiles."""
     graph: Any
     """R, as CSR."""
     degree: NDArray[np.float32]
-    """[n_items] 0 for an item that nobody had."""
+    """[n_items] 0 for an item without purchases."""
     factors: NDArray[np.float32]
     """[n_items, components] V."""
     response: NDArray[np.float32]
     """[components] g(S)."""
     clicked: bool = False
-    """Whether the users clicked what they had, rather than bought it."""
+    """Whether the profiles are clicks rather than purchases."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
@@ -90,7 +90,7 @@ class GraphFilter:
         degree = bought.sum(axis=0).astype(np.float32)
         graph = normalised(bought, degree, config.user_exponent, config.item_exponent)
         values, factors = singular(graph, config.components, seed)
-        # Exponents below a half leave values above 1: the largest becomes 1, which the response is made for.
+        # Exponents below a half leave values above 1: the largest is scaled to 1, as the response assumes.
         graph, values = graph / values[0], values / values[0]
         return cls(
             config,
@@ -105,7 +105,7 @@ class GraphFilter:
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """What the filter lets pass; -inf for items that nobody had and for strangers."""
+        """Return the filter's output; -inf for items without purchases and for strangers."""
         scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
         for start in range(0, len(users), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -115,12 +115,12 @@ class GraphFilter:
                 self.factors.T * power(self.degree, self.config.item_exponent)
             )
             passed *= power(self.degree, self.config.popularity_exponent)
-            said = (np.diff(own.indptr) > 0)[:, None] & (self.degree > 0)
-            np.copyto(scores[block], passed, where=said)
+            scored = (np.diff(own.indptr) > 0)[:, None] & (self.degree > 0)
+            np.copyto(scores[block], passed, where=scored)
         return scores
 
     def _plain(self, own: Any) -> NDArray[np.float32]:
-        """p RᵀR, dense."""
+        """Return p RᵀR, dense."""
         alike = own @ self.graph.T
         if alike.nnz > _CROWDED * alike.shape[0] * alike.shape[1]:
             return np.ascontiguousarray((self.graph.T @ alike.toarray().T).T)
@@ -128,16 +128,16 @@ class GraphFilter:
         return plain
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """The own item that adds most to the score."""
-        found = [
+        """Return the own item that adds most to the score."""
+        strongest = [
             strongest_own(self._evidence(users[start : start + _BLOCK], items[start : start + _BLOCK]), picks)
             for start in range(0, len(items), _BLOCK)
             for picks in [items[start : start + _BLOCK]]
         ]
-        return reasons_of(self.titles, np.concatenate([np.empty(0, dtype=np.int32), *found]), self.clicked)
+        return reasons_of(self.titles, np.concatenate([np.empty(0, dtype=np.int32), *strongest]), self.clicked)
 
     def _evidence(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> Any:
-        """[m, n_items] how much each own item adds to the score of the pick, up to a factor of the pick's own."""
+        """Return [m, n_items] the part of each own item in the score of the listed one, up to a constant factor."""
         own = rows(self.own, users)
         row, column = np.repeat(np.arange(len(items)), np.diff(own.indptr)), own.indices
         plain = (sparse.csr_array(self.graph.T)[items] @ self.graph)[row, column] if len(row) else np.empty(0)
@@ -147,22 +147,22 @@ class GraphFilter:
         return sparse.csr_array((own.data * (plain + low), column, own.indptr), shape=own.shape)
 
     def with_users(self, users: NewUsers) -> Self:
-        """Users by their clicks, which stand for what they had; traits say nothing about what goes with what."""
+        """Return the model of users with clicks as profiles; traits are not used."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
         return replace(self, users=users.keys, own=clicks, clicked=True)
 
     def state(self) -> State:
-        """Everything but the settings."""
+        """Return all arrays."""
         arrays = {name: getattr(self, name) for name in (*_ARRAYS, "titles")}
         return arrays | parts("own", self.own) | parts("graph", self.graph)
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The stored model again."""
+        """Return the stored model."""
         shape = (len(state["users"]), len(state["items"]))
-        matrices: dict[str, Any] = {name: whole(name, state, shape) for name in ("own", "graph")}
-        arrays: dict[str, Any] = {name: state[name] for name in _ARRAYS}
-        return cls(config, titles=titles_of(state), **arrays, **matrices)
+        own, graph = (whole(name, state, shape) for name in ("own", "graph"))
+        arrays = (state[name] for name in ("degree", "factors", "response"))
+        return cls(config, state["users"], state["items"], titles_of(state), own, graph, *arrays)
 
 
 _ARRAYS: Final = ("users", "items", "degree", "factors", "response")

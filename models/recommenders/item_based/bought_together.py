@@ -1,4 +1,4 @@
-"""What goes well with an item: what is in the same baskets more often than chance would have it."""
+"""Finds items that are in the same baskets more often than by chance."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -12,17 +12,17 @@ from models.recommenders.explanations.sentences import TOGETHER
 from models.recommenders.item_based.cooccurrence import blocks, strongest, without_self
 
 _SHRINKAGE: Final = 10.0
-"""Baskets that are added to what is found and to what is expected, so that a few are no sign of anything."""
+"""Baskets added to observed and expected counts, so that a few common baskets are no evidence."""
 _NEIGHBOURS: Final = 200
 """Kept per item."""
 
 
 @dataclass(frozen=True)
 class BoughtTogether:
-    """The lift of pairs: (baskets with both + s) / (baskets expected with both + s), s being the shrinkage.
+    """The lift of pairs: (baskets with both + s) / (baskets expected with both + s), with shrinkage s.
 
-    That is the posterior mean of a Poisson rate under a gamma prior of mean 1 (DuMouchel 1999): of pairs that were
-    seen little it says little, where plain counts name what everybody buys and plain lift what was bought once.
+    That is the posterior mean of a Poisson rate under a gamma prior of mean 1 (DuMouchel 1999): rare pairs stay close
+    to 1. Plain counts favour popular items, and plain lift favours pairs bought once.
     """
 
     items: NDArray[np.str_]
@@ -39,7 +39,7 @@ class BoughtTogether:
         neighbours: int = _NEIGHBOURS,
         evidence: int = TOGETHER,
     ) -> Self:
-        """Count the baskets of every pair, a block of items at a time; of huge baskets a part.
+        """Count the baskets of every pair, a block of items at a time; huge baskets are truncated.
 
         Pairs of fewer than `evidence` baskets are left out.
         """
@@ -49,20 +49,20 @@ class BoughtTogether:
         held = strongest(whole, _BASKET)
         by_item, total = sparse.csr_array(held.T), shape[0]
         single = np.diff(by_item.indptr).astype(np.float32)
-        kept = []
+        blocks_of_lift = []
         for start, counted in blocks(by_item, held):
             row = np.repeat(np.arange(start, start + counted.shape[0]), np.diff(counted.indptr))
             expected = single[row] * single[counted.indices] / np.float32(max(1, total))
             lift = (counted.data + shrinkage) / (expected + shrinkage)
             counted.data = np.where((lift > 1) & (counted.data >= evidence), lift, np.float32(0))
-            kept.append(strongest(without_self(counted, start), neighbours))
-        lifts = sparse.csr_array(sparse.vstack(kept, format="csr"), dtype=np.float32)
+            blocks_of_lift.append(strongest(without_self(counted, start), neighbours))
+        lifts = sparse.csr_array(sparse.vstack(blocks_of_lift, format="csr"), dtype=np.float32)
         return cls(data.items, lifts, sparse.csr_array(whole.T, dtype=bool))
 
     def baskets(
         self, subjects: NDArray[np.int64], items: NDArray[np.int32]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return, for n pairs, [n] baskets with both and [n] with the first: of whole baskets, however large."""
+        """Return, for n pairs, [n] baskets with both and [n] with the first item, counting whole baskets."""
         held = np.diff(self.by_item.indptr).astype(np.int64)
         block = np.cumsum(held[subjects] + held[items]) // _COMPARED
         both = [np.empty(0, dtype=np.int64)]
@@ -73,23 +73,25 @@ class BoughtTogether:
 
 
 _COMPARED: Final = 20_000_000
-"""Baskets of both items of pairs that are compared at once: 5 bytes each are all that is held."""
+"""Baskets of both items of pairs that are compared at once, at 5 bytes each."""
 _BASKET: Final = 300
-"""Items of a basket that pairs are made of: pairs grow with its square."""
+"""Items of a basket that are counted as pairs: pairs grow with its square."""
 
 
 def with_basket(lifts: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[n] how well items go with a whole basket: the sum over its items of the logarithms of `lifts` [items, n], 1
-    where nothing is known: each item of the basket is evidence of its own, as in a naive Bayes classifier."""
-    found: NDArray[np.float64] = np.log(np.maximum(lifts, 1.0).astype(np.float64)).sum(axis=0)
-    return found
+    """Return [n] how well items go with a whole basket: the sum over its items of the logarithms of `lifts` [items, n].
+
+    A lift is 1 if it is unknown. Each item of the basket is separate evidence, as in a naive Bayes classifier.
+    """
+    fit: NDArray[np.float64] = np.log(np.maximum(lifts, 1.0).astype(np.float64)).sum(axis=0)
+    return fit
 
 
 def for_user(fit: NDArray[np.float64], liked: NDArray[np.float32]) -> NDArray[np.intp]:
-    """The order of n items that go well with something, when the user's own scores of them count as much.
+    """Return the order of n items by their fit and the user's own scores with equal weight.
 
     Both are ranked, and reciprocal ranks are added (Cormack, Clarke and Buettcher 2009): their scales do not matter.
-    What the user's model says nothing about (-inf, NaN) comes last in that ranking.
+    Items without a score of the user's model (-inf, NaN) come last in its ranking.
     """
     total = sum(1 / (_RRF + _ranks(values)) for values in (fit, np.nan_to_num(liked, nan=-np.inf, neginf=-np.inf)))
     return np.argsort(-np.asarray(total), kind="stable")
@@ -99,7 +101,7 @@ _RRF: Final = 60.0
 
 
 def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """1 for the greatest; what is equal shares the better rank."""
+    """Return 1 for the greatest value; equal values share the better rank."""
     different, place = np.unique(-values, return_inverse=True)
     before = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(different)))[:-1]])
     ranks: NDArray[np.float64] = (before[place] + 1).astype(np.float64)

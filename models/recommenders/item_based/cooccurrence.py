@@ -1,4 +1,4 @@
-"""How often items are found together in users' histories, as sparse item-by-item matrices."""
+"""Counts how often items occur together in users' histories, as sparse item-by-item matrices."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,17 +9,17 @@ from scipy import sparse
 
 from models.datasets.training_data import TrainingData
 
-_PRODUCTS: Final = 20_000_000  # multiplications at once: their results, 12 bytes each, are all that is held
+_PRODUCTS: Final = 20_000_000  # multiplications at once: their results take 12 bytes each
 _SET_SIZE: Final = 300
-# Items of a user that pairs are made of, for pairs grow with its square: a household's other products say little more.
+# Items of a user that are counted as pairs, because pairs grow with its square: further items add little.
 
 
 def in_order(data: TrainingData, weight: NDArray[np.float32], window: int, lag_exponent: float, backward: float) -> Any:
-    """float32 CSR [n_items, n_items]: how much the item of a column comes near, and after, the item of a row.
+    """Return float32 CSR [n_items, n_items]: how often the column's item comes near, and after, the row's item.
 
     Two events of a user, `lag` places apart (at most `window`) in order of time, add weight / lag ** lag_exponent
-    to (earlier, later), and `backward` times that to (later, earlier); in one basket both get the whole weight,
-    for there nothing comes first. `weight` [n] is that of the later event. Work and memory grow with n x window.
+    to (earlier, later), and `backward` times that to (later, earlier). In one basket both get the whole weight,
+    because it has no order. `weight` [n] is that of the later event. Work and memory grow with n x window.
     Near pairs as in sequential rules (Ludewig & Jannach 2018), but in both directions.
     """
     order = np.lexsort((data.basket, data.occurred_at, data.user))
@@ -40,20 +40,22 @@ def in_order(data: TrainingData, weight: NDArray[np.float32], window: int, lag_e
 
 
 def as_sets(weights: Any, neighbours: int, source: NDArray[np.float32], target: NDArray[np.float32]) -> Any:
-    """float32 CSR [n_items, n_items]: the `neighbours` greatest a row of source[a] (weightsᵀ weights)[a, b] target[b].
+    """Return float32 CSR [n_items, n_items]: source[a] (weightsᵀ weights)[a, b] target[b], `neighbours` per row.
 
-    `weights` is CSR, users x items. Rows are worked out in blocks, of which only the neighbours are kept.
+    `weights` is CSR, users x items. Rows are computed in blocks, of which only the strongest neighbours are stored.
     """
     some = strongest(weights, _SET_SIZE)
     by_item = sparse.csr_array((some @ sparse.diags_array(source)).T)
     by_user = sparse.csr_array(some @ sparse.diags_array(target))
-    kept = [strongest(without_self(part, start), neighbours) for start, part in blocks(by_item, by_user)]
-    return sparse.vstack(kept, format="csr", dtype=np.float32)
+    parts = [strongest(without_self(part, start), neighbours) for start, part in blocks(by_item, by_user)]
+    return sparse.vstack(parts, format="csr", dtype=np.float32)
 
 
 def blocks(by_item: Any, by_set: Any) -> Iterator[tuple[int, Any]]:
-    """The product of two CSR matrices, items x sets and sets x items, a block of rows at a time, each with its first
-    row: as many as are worked out by a bounded number of multiplications."""
+    """Yield the product of two CSR matrices, items x sets and sets x items, in blocks of rows with their first row.
+
+    A block takes a bounded number of multiplications.
+    """
     work = np.concatenate([[0], np.cumsum(by_item.astype(bool) @ np.diff(by_set.indptr))])
     start = 0
     while start < by_item.shape[0]:
@@ -63,7 +65,7 @@ def blocks(by_item: Any, by_set: Any) -> Iterator[tuple[int, Any]]:
 
 
 def without_self(matrix: Any, start: int = 0) -> Any:
-    """CSR of rows start, start + 1, … without the entries of an item with itself, and without zeros."""
+    """Return rows start, start + 1, … without the entries of an item with itself, and without zeros."""
     row = np.repeat(np.arange(start, start + matrix.shape[0]), np.diff(matrix.indptr))
     matrix.data[row == matrix.indices] = 0
     matrix.eliminate_zeros()
@@ -71,11 +73,11 @@ def without_self(matrix: Any, start: int = 0) -> Any:
 
 
 def strongest(matrix: Any, n: int) -> Any:
-    """The n greatest entries of each row of a CSR matrix."""
+    """Return the n greatest entries of each row of a CSR matrix."""
     length = np.diff(matrix.indptr)
-    kept = np.ones(matrix.nnz, dtype=bool)
+    chosen = np.ones(matrix.nnz, dtype=bool)
     for row in np.flatnonzero(length > n):
         own = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        kept[own][np.argpartition(matrix.data[own], length[row] - n)[: length[row] - n]] = False
+        chosen[own][np.argpartition(matrix.data[own], length[row] - n)[: length[row] - n]] = False
     indptr = np.concatenate([[0], np.cumsum(np.minimum(length, n))])
-    return sparse.csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
+    return sparse.csr_array((matrix.data[chosen], matrix.indices[chosen], indptr), shape=matrix.shape)

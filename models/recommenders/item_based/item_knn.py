@@ -1,4 +1,4 @@
-"""Item-based nearest neighbours: what goes with, or comes after, what the user had of late."""
+"""Item-based nearest neighbours: items that occur with, or after, the user's recent items."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,35 +20,35 @@ from models.recommenders.search_space import Choice, Float, Parameter
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of ItemKNN; the defaults suit a shop that people come back to."""
+    """Settings of ItemKNN; the defaults suit a shop with repeat customers."""
 
     half_life_days: float = 60.0
-    """An item that the user had this long before the latest counts half for what is recommended now."""
+    """An item that the user had this long before the latest one counts half in the profile."""
     memory_days: float = 60.0
-    """Half-life of what is learned: items found together this long ago count half."""
+    """Pairs this old count half in training."""
     neighbours: int = 200
-    """Kept per item."""
+    """Neighbours per item."""
     window: int = 0
-    """Events of a user up to this many places apart make a pair; 0: all of a user's items do, whatever the order."""
+    """Events of a user up to this many places apart are a pair; 0: all of a user's items are, in any order."""
     lag_exponent: float = 0.5
     """How fast pairs count less the further apart they are (in order only)."""
     backward: float = 0.3
-    """What came before counts this much of what came after (in order only)."""
+    """The weight of the earlier item for the later one (in order only)."""
     user_exponent: float = 0.5
     """How much less a pair counts in a long history than in a short one."""
     source_exponent: float = 0.5
-    """How much less the user's often bought items say than his rarely bought ones."""
+    """How much less evidence an item that is bought often is than a rare one."""
     popularity_exponent: float = 0.5
-    """How much popular items are held back: 0 not at all; 0.5 twice is cosine."""
+    """How much popular items are damped: 0 not at all; 0.5 for both exponents is cosine."""
     shrinkage: float = 10.0
-    """Events added to each item's, so that a few do not make a neighbour."""
+    """Events added to each item's, so that a few common events are no evidence."""
 
 
 @dataclass(frozen=True)
 class ItemKNN:
-    """Scores an item by its likeness to each of the user's own, the later ones counting more.
+    """Scores an item by its similarity to each of the user's items, with more weight on later ones.
 
-    Likeness is the weight of pairs (`models.recommenders.item_based.cooccurrence`) over powers of both items' own
+    Similarity is the weight of pairs (`models.recommenders.item_based.cooccurrence`) over powers of both items' own
     weights plus shrinkage: cosine (Sarwar et al. 2001) with the popularity correction of Deshpande & Karypis (2004) or,
     with a window, transitions in order.
     """
@@ -72,52 +72,52 @@ class ItemKNN:
     items: NDArray[np.str_]
     titles: NDArray[np.str_]
     own: Any
-    """float32 CSR, users x items: what each user had."""
+    """float32 CSR, users x items: the users' profiles."""
     alike: Any
-    """float32 CSR [n_items, n_items]: the likeness of the neighbours of each item."""
+    """float32 CSR [n_items, n_items]: the similarity of the neighbours of each item."""
     clicked: bool = False
-    """Whether the users clicked what they had, rather than bought it."""
+    """Whether the profiles are clicks rather than purchases."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count pairs, normalise them and keep the strongest."""
-        own, alike = profiles(data, config.half_life_days), _likeness(data, config)
+        own, alike = profiles(data, config.half_life_days), _similarity(data, config)
         return cls(config, data.users, data.items, shortened(data.item_titles), own, alike)
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Likeness to the user's own items, summed by their weights; -inf for items like none of them."""
-        found = rows(self.own, users) @ self.alike
-        scores = np.full(found.shape, -np.inf, dtype=np.float32)
-        row = np.repeat(np.arange(len(users)), np.diff(found.indptr))
-        scores[row, found.indices] = found.data
+        """Return the similarity to the user's items, summed by their weights; -inf for items similar to none."""
+        summed = rows(self.own, users) @ self.alike
+        scores = np.full(summed.shape, -np.inf, dtype=np.float32)
+        row = np.repeat(np.arange(len(users)), np.diff(summed.indptr))
+        scores[row, summed.indices] = summed.data
         return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """The own item that adds most to the score."""
-        like_pick = sparse.csr_array(self.alike.T)[items]
-        evidence = sparse.csr_array(rows(self.own, users).multiply(like_pick))
+        """Return the own item that adds most to the score."""
+        towards_listed = sparse.csr_array(self.alike.T)[items]
+        evidence = sparse.csr_array(rows(self.own, users).multiply(towards_listed))
         return reasons_of(self.titles, strongest_own(evidence, items), self.clicked)
 
     def with_users(self, users: NewUsers) -> Self:
-        """Users by their clicks, which stand for what they had; traits say nothing about what goes with what."""
+        """Return the model of users with clicks as profiles; traits are not used."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
         return replace(self, users=users.keys, own=clicks, clicked=True)
 
     def state(self) -> State:
-        """Everything but the settings."""
+        """Return all arrays."""
         arrays: State = {"users": self.users, "items": self.items, "titles": self.titles}
         return arrays | parts("own", self.own) | parts("alike", self.alike)
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The stored model again."""
+        """Return the stored model."""
         users, items = state["users"], state["items"]
         own, alike = (whole(name, state, (n, len(items))) for name, n in (("own", len(users)), ("alike", len(items))))
         return cls(config, users, items, titles_of(state), own, alike)
 
 
-def _likeness(data: TrainingData, config: Config) -> Any:
-    """CSR of the strongest neighbours of each item, for the row's item what goes with it."""
+def _similarity(data: TrainingData, config: Config) -> Any:
+    """Return a CSR of the strongest neighbours of each row's item."""
     length = np.bincount(data.user, minlength=len(data.users)).astype(np.float32)
     share = (np.maximum(length, 1) ** -config.user_exponent).astype(np.float32)
     if config.window:
@@ -134,7 +134,7 @@ def _likeness(data: TrainingData, config: Config) -> Any:
 
 
 def _scales(total: Any, config: Config) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the rows and the columns of likeness are multiplied by."""
+    """Return the factors of the rows and of the columns of the similarity matrix."""
     shrunk = np.maximum(total + config.shrinkage, np.finfo(np.float32).tiny)
     source, target = (shrunk**-power for power in (config.source_exponent, config.popularity_exponent))
     return source.astype(np.float32), target.astype(np.float32)

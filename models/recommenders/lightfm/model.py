@@ -42,19 +42,19 @@ class LightFMHybrid:
     item_factors: NDArray[np.float32]
     user_biases: NDArray[np.float32]
     item_biases: NDArray[np.float32]
-    """Those of whom or which nothing is known are -inf."""
+    """Of users and items without data: -inf."""
     why: CategoryReasons
     user_tags: TagFactors
-    """As they differ from the mean over the users of the tags of their column."""
+    """As differences from the mean over the users of the tags of their column."""
     item_tags: TagFactors
     mean_user: NDArray[np.float32]
-    """[components] what a newcomer is taken for as far as nothing is known of him."""
+    """[components] the factors of a new user without data."""
     mean_item: NDArray[np.float32]
-    """[components] of what the users bought."""
+    """[components] of the purchased items."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
-        """Learn by `models.recommenders.lightfm.training`, and keep what scores and newcomers need."""
+        """Learn by `models.recommenders.lightfm.training`, and keep the arrays for scores and new users."""
         learned = learn(data, config, seed)
         model = learned.model
         user_biases, user_factors = model.get_user_representations(learned.user_features)
@@ -92,14 +92,14 @@ class LightFMHybrid:
         return np.column_stack([self.item_factors, self.item_biases, ones])
 
     def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """[m, components + 2] factors, a 1 that takes the item's bias, and bias; NaN where nothing is known."""
+        """Return [m, components + 2] factors, a 1 that takes the item's bias, and bias; NaN for users without data."""
         known = (users >= 0) & (self.user_biases[users] > -np.inf)
         ones = np.ones(len(users), dtype=np.float32)
         vectors = np.column_stack([self.user_factors[users], ones, self.user_biases[users]])
         return np.where(known[:, None], vectors, np.float32(np.nan))
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Products of the factors plus both biases; -inf for strangers."""
+        """Return products of the factors plus both biases; -inf for strangers."""
         scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
         known = users >= 0
         scores[known] = self.user_factors[users[known]] @ self.item_factors.T
@@ -108,26 +108,26 @@ class LightFMHybrid:
         return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """The item's category if the user has enough of it, or the nearest item that a newcomer looked at."""
+        """Return the item's category if the user has enough of it, or the nearest item that a new user viewed."""
         return self.why.reasons(users, items, self.item_factors)
 
     def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
-        """The same as positions among the sentences, and the sentences."""
+        """Return the same as positions among the sentences, and the sentences."""
         return self.why.coded(users, items, self.item_factors)
 
     def with_users(self, users: NewUsers) -> Self:
-        """Users as the mean user, moved by what their traits and their clicks say.
+        """Return the model of users who start as the mean user and are moved by their traits and clicks.
 
-        A known trait takes the place of what the column says of the mean user. n clicks move the factors by
-        n / (n + 3) of the way that the mean of the clicked items lies from the mean of all that was bought: the
-        shrinkage of a mean towards a prior that is worth three observations.
+        A known trait replaces the mean of its column. n clicks move the factors by n / (n + 3) of the difference
+        between the means of the clicked and of all purchased items. That shrinks a mean towards a prior worth three
+        observations.
         """
         tagged = self.user_tags.representations(users.traits)
         clicks = sparse.csr_array(users.events)
         n = clicks.sum(axis=1)[:, None]
         clicked = (clicks @ self.item_factors) / np.maximum(n, 1) - self.mean_item
         moved = self.mean_user + clicked * n / (n + _PRIOR_CLICKS)
-        known = tagged.told | (np.diff(clicks.indptr) > 0)
+        known = tagged.known | (np.diff(clicks.indptr) > 0)
         return replace(
             self,
             users=users.keys,
@@ -137,10 +137,10 @@ class LightFMHybrid:
         )
 
     def with_items(self, catalogue: pa.Table) -> Self:
-        """New items as the sums of their tags' factors and biases."""
+        """Return the model with new items as the sums of their tags' factors and biases."""
         longer = ExtendedItems.of(self.items, catalogue)
         tagged = self.item_tags.representations(longer.rows)
-        biases = np.where(tagged.told, tagged.biases, np.float32(-np.inf))
+        biases = np.where(tagged.known, tagged.biases, np.float32(-np.inf))
         return replace(
             self,
             items=longer.items,
@@ -150,24 +150,24 @@ class LightFMHybrid:
         )
 
     def state(self) -> State:
-        """Everything but the settings."""
+        """Return all arrays."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {"mean_user": self.mean_user, "mean_item": self.mean_item}
         return arrays | self.why.state() | self.user_tags.state("user_tags") | self.item_tags.state("item_tags")
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """The stored model again."""
+        """Return the stored model."""
         components = state["item_factors"].shape[1]
-        nothing = np.zeros(components, dtype=np.float32)  # models were stored without the means before
+        zeros = np.zeros(components, dtype=np.float32)  # models were stored without the means before
         return cls(
             config=config,
             **{name: state[name] for name in _ARRAYS},
             why=CategoryReasons.from_state(state),
             user_tags=TagFactors.from_state("user_tags", state, components),
             item_tags=TagFactors.from_state("item_tags", state, components),
-            mean_user=state.get("mean_user", nothing),
-            mean_item=state.get("mean_item", nothing),
+            mean_user=state.get("mean_user", zeros),
+            mean_item=state.get("mean_item", zeros),
         )
 
 

@@ -1,4 +1,4 @@
-"""What LightFM is given to learn from, and how it learns."""
+"""Prepares the training data of LightFM, and trains it."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,7 +8,7 @@ from scipy import sparse
 
 from models.datasets.training_data import TrainingData
 
-_HEAVIEST: Final = 5.0  # A weight scales the step: one daily purchase must not throw the factors about.
+_HEAVIEST: Final = 5.0  # A weight scales the step: a single daily purchase must not dominate the factors.
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Config:
     user_alpha: float = 0.0
     """L2 penalty on user factors."""
     item_tag_weight: float = 0.3
-    """How much a category or brand counts beside the item itself (1); 0 leaves the tags out."""
+    """Weight of a category or brand relative to the item itself (1); 0 leaves the tags out."""
     user_tag_weight: float = 0.3
-    """How much a demographic or behavioural tag counts beside the user itself (1); 0 leaves them out."""
+    """Weight of a demographic or behavioural tag relative to the user itself (1); 0 leaves them out."""
     half_life_days: float = 90.0
     """A basket this old counts half in the weight of its (user, item) pair."""
     window_days: float = 120.0
-    """Pairs last bought longer ago are left out: faster, and closer to what is bought next."""
+    """Pairs last bought longer ago are left out: that is faster, and closer to the next purchases."""
     threads: int = 1
-    """More than one is faster, but the threads race, and the same seed then gives a slightly other model."""
+    """More than one is faster, but the threads race, so that the same seed gives a slightly different model."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ def _fitted(pairs: Any, weights: Any, user_features: Any, item_features: Any, co
 
 
 def _weighted_pairs(data: TrainingData, config: Config) -> tuple[Any, Any]:
-    """Ones and weights as COO in the same order; weights are decayed baskets, 1 on average.
+    """Return ones and weights as COO in the same order; weights are decayed baskets, 1 on average.
 
-    When nothing at all was bought in the window, everything counts.
+    If the window has no purchases, all purchases count.
     """
     age, shape = data.age_days(), (len(data.users), len(data.items))
-    kept = age <= config.window_days if (age <= config.window_days).any() else np.ones(len(age), dtype=bool)
-    decay = np.exp2(-age[kept] / config.half_life_days)
-    total = sparse.csr_matrix((decay, (data.user[kept], data.item[kept])), shape=shape).tocoo()
+    recent = age <= config.window_days if (age <= config.window_days).any() else np.ones(len(age), dtype=bool)
+    decay = np.exp2(-age[recent] / config.half_life_days)
+    total = sparse.csr_matrix((decay, (data.user[recent], data.item[recent])), shape=shape).tocoo()
     weight = np.minimum(total.data, _HEAVIEST)
     where = (total.row.astype(np.int32), total.col.astype(np.int32))
     ones = np.ones(total.nnz, dtype=np.float32)
@@ -95,7 +95,7 @@ def _weighted_pairs(data: TrainingData, config: Config) -> tuple[Any, Any]:
 
 
 def _features(tags: Any, weight: float) -> Any:
-    """Identity beside the weighted tags, as the CSR LightFM wants."""
+    """Return the identity beside the weighted tags, as the CSR that LightFM expects."""
     identity = sparse.identity(tags.shape[0], dtype=np.float32, format="csr")
     if weight == 0:
         return identity

@@ -1,4 +1,4 @@
-"""Looks up the segments by purchases that users are in."""
+"""Reads the RFM segments of users."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +13,14 @@ from models.primitives.vocabulary import index_of, words
 from tasks.scoring.batch_checks import Segments
 
 
-def segments_of(installation: Installation, dataset_version: str, people: NDArray[np.str_]) -> Segments:
-    """The segment by purchases that each of the users is in, by a data set; the last name is for those without any."""
+def segments_of(installation: Installation, dataset_version: str, keys: NDArray[np.str_]) -> Segments:
+    """Return the RFM segment of each user by a data set; the last name is for users without one."""
     kinds = {USER_KEY: pa.string(), "rfm": pa.string()}
-    mine = select(segments.c.user_key, segments.c.rfm).where(segments.c.dataset_version == dataset_version)
+    query = select(segments.c.user_key, segments.c.rfm).where(segments.c.dataset_version == dataset_version)
     with installation.engine.connect() as connection:
-        found = read_table(connection, mine, kinds)
-    names, code = np.unique(words(found["rfm"]), return_inverse=True)
-    of_user = np.full(len(people), len(names))
-    row = index_of(people, found[USER_KEY])
+        rows = read_table(connection, query, kinds)
+    names, code = np.unique(words(rows["rfm"]), return_inverse=True)
+    of_user = np.full(len(keys), len(names))
+    row = index_of(keys, rows[USER_KEY])
     of_user[row[row >= 0]] = code[row >= 0]
     return Segments([*names.tolist(), "none"], of_user)

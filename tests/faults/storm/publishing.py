@@ -91,7 +91,7 @@ class Publisher:
     def rollback_batches(self) -> list[int]:
         """The numbers of the runs that could be shown, the latest made first."""
         with self.engine.connect() as connection:
-            return [self._number(connection, batch) for batch in batch_state.kept(connection, "home")]
+            return [self._number(connection, batch) for batch in batch_state.retained(connection, "home")]
 
     def _number(self, connection: Connection, batch_id: int) -> int:
         return int(batch_state.batch_row(connection, batch_id)["run_key"].removeprefix("run "))
@@ -117,6 +117,6 @@ class Publisher:
         batch_state.sweep(self.engine)
         assert len(self.rollback_batches()) == 1 + batch_state.ROLLBACK_BATCHES
         with self.engine.connect() as connection:
-            assert tables(self.engine) == set(batch_state.kept(connection, "home"))
+            assert tables(self.engine) == set(batch_state.retained(connection, "home"))
         assert self.disk() == self.baseline
         self.readers.check()

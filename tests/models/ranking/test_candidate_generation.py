@@ -12,14 +12,14 @@ KINDS = tuple(RETRIEVERS)
 
 @pytest.fixture(scope="module")
 def candidates(data: TrainingData) -> Candidates:
-    return Candidates.fit(data, KINDS, per_retriever=6, shelf=30, seed=0)
+    return Candidates.fit(data, KINDS, per_retriever=6, n_recent=30, seed=0)
 
 
 def top_candidates(candidates: Candidates, kind: str, users: np.ndarray) -> set[tuple[int, int]]:
     """What a retriever should name, from its scores of everything."""
     own = candidates.history[users].toarray()
     allowed = np.zeros(own.shape[1], dtype=bool)
-    allowed[candidates.shelf] = True
+    allowed[candidates.recent_items] = True
     hide = ~own if kind == OwnFrequency.kind else own | ~allowed
     ranked = top_k(candidates.retrievers[kind].scores(users), candidates.per_retriever, hide=sparse.csr_array(hide))
     return {(row, item) for row, items in enumerate(ranked.items.tolist()) for item in items if item >= 0}
@@ -27,7 +27,7 @@ def top_candidates(candidates: Candidates, kind: str, users: np.ndarray) -> set[
 
 @pytest.mark.parametrize("kinds", [KINDS, *((kind,) for kind in KINDS)])
 def test_candidates_are_what_ranking_all_scores_would_name(data: TrainingData, kinds: tuple[str, ...]) -> None:
-    candidates = Candidates.fit(data, kinds, per_retriever=6, shelf=30, seed=0)
+    candidates = Candidates.fit(data, kinds, per_retriever=6, n_recent=30, seed=0)
     users = np.array([5, 0, 17, 0, 44], dtype=np.int32)
     found = candidates.find(users)
     pairs = list(zip(found.row.tolist(), found.item.tolist(), strict=True))

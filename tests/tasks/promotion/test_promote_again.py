@@ -21,7 +21,7 @@ from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK
 from tasks.promotion.promote import promote_again
 from tasks.promotion.review_requests import Decision, DecisionRefusedError, review_of
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
-from tasks.scoring.roll_back_model import going_back, roll_back_model
+from tasks.scoring.roll_back_model import roll_back_model, rollback_effect
 
 YES, AGAIN = Decision(True, "ann", "better", "command"), Decision(True, "bob", "the rollback was a slip", "command")
 FIRST, SECOND = 1, 2
@@ -74,7 +74,7 @@ def shop(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_yes_after_a_rollback_is_a_new_promotion_with_its_own_reason(shop: Shop) -> None:
-    assert going_back(shop.here) == "Version 1 becomes the champion again, in place of version 2."
+    assert rollback_effect(shop.here) == "Version 1 becomes the champion again, in place of version 2."
     shop.roll_back()
     decided = apply_decision(shop.here, shop.registry, SECOND, AGAIN)
     assert (decided["reviewer"], decided["reason"], decided["rolled_back"]) == ("bob", AGAIN.reason, None)

@@ -130,7 +130,7 @@ def test_a_run_without_a_process_is_marked_as_crashed_and_followed_by_another(
     idle = IdleRuns(seconds=0.01)
     start_scoring(installation, idle)
     prefect.set_state("RUNNING")
-    with locked(installation.engine, batch_state.lock("home")):
+    with locked(installation.engine, batch_state.lock_name("home")):
         assert start_scoring(installation, idle) is None
     assert start_scoring(installation, idle) is None  # the first look at which it works on nothing
     sleep(0.02)
@@ -180,7 +180,7 @@ def test_lists_that_somebody_took_back_are_left_as_they_are(installation: Instal
     show(installation.engine, 2, *ALL)
     with installation.engine.begin() as connection:
         first = "SELECT batch_id FROM recommendation_batches WHERE placement = 'home' AND model_version = 1"
-        batch_state.go_back(connection, "home", connection.execute(text(first)).scalar_one(), "ann: odd")
+        batch_state.restore_batch(connection, "home", connection.execute(text(first)).scalar_one(), "ann: odd")
     assert start_scoring(installation) is None
     assert prefect.runs == []
 
@@ -192,7 +192,9 @@ def test_lists_that_were_taken_back_before_the_promotion_are_made_anew(
     show(installation.engine, 2, *ALL)
     with installation.engine.begin() as connection:
         first = "SELECT batch_id FROM recommendation_batches WHERE placement = 'home' AND model_version = 1"
-        batch_state.go_back(connection, "home", connection.execute(text(first)).scalar_one(), "ann: back to version 1")
+        batch_state.restore_batch(
+            connection, "home", connection.execute(text(first)).scalar_one(), "ann: back to version 1"
+        )
         connection.execute(text("UPDATE placements SET published_at = published_at - interval '1 hour'"))
     promote(installation, 3)
     start_scoring(installation)
@@ -215,7 +217,7 @@ def test_without_a_champion_or_a_deployment_nothing_is_asked_for(installation: I
 
 def test_while_somebody_makes_lists_nobody_else_is_asked_to(installation: Installation, prefect: Desk) -> None:
     promote(installation, 1)
-    with locked(installation.engine, batch_state.lock("email")):
+    with locked(installation.engine, batch_state.lock_name("email")):
         assert start_scoring(installation) is None
     assert prefect.runs == []
     assert start_scoring(installation)

@@ -132,7 +132,7 @@ def test_a_reader_who_stays_for_seconds_delays_no_other_and_not_the_flip(store: 
             before = live(store)
             with store.begin() as connection:
                 started = monotonic()
-                batch_state.point(connection, "home", mine, before)
+                batch_state.publish(connection, "home", mine, before)
             flip = monotonic() - started
             batch_state.retire(store, "home")
             staying.result()
@@ -154,10 +154,10 @@ def test_of_two_that_publish_over_the_same_batch_the_second_loses(store: Engine,
     expected = None if first else show(store, 0)
     rivals = [loaded(store, LISTS, shelf(name)) for name in ("one", "other")]
     with store.begin() as connection:
-        batch_state.point(connection, "home", rivals[0], expected)
+        batch_state.publish(connection, "home", rivals[0], expected)
     refused = pytest.raises(batch_state.OvertakenError, match="Another batch was published for 'home'")
     with refused, store.begin() as connection:
-        batch_state.point(connection, "home", rivals[1], expected)
+        batch_state.publish(connection, "home", rivals[1], expected)
     assert live(store) == rivals[0].batch_id
     assert statuses(store)[rivals[1].batch_id] == batch_state.ATTACHED
 
@@ -168,7 +168,7 @@ def test_a_run_that_was_taken_for_dead_cannot_publish_what_another_works_on(stor
     with store.begin() as connection:
         batch_state.claim(connection, shelf("the same"))
     with pytest.raises(batch_state.OvertakenError, match="has taken batch"), store.begin() as connection:
-        batch_state.point(connection, "home", mine, before)
+        batch_state.publish(connection, "home", mine, before)
     with pytest.raises(batch_state.OvertakenError):
         batch_state.stage(store, mine)
     assert live(store) == before
@@ -180,9 +180,9 @@ def test_an_older_run_cannot_put_its_lists_over_newer_ones(store: Engine) -> Non
     late = loaded(store, LISTS, shelf("late"))
     show(store, 1)
     with store.begin() as connection:
-        batch_state.go_back(connection, "home", first, "ann: no good")
+        batch_state.restore_batch(connection, "home", first, "ann: no good")
     with pytest.raises(batch_state.OvertakenError), store.begin() as connection:
-        batch_state.point(connection, "home", late, first)
+        batch_state.publish(connection, "home", late, first)
     assert live(store) == first
 
 
@@ -198,7 +198,7 @@ def test_who_withdraws_a_second_before_publication_is_not_in_the_batch(store: En
     with store.begin() as connection:
         connection.execute(withdrawal)
     with store.begin() as connection:
-        batch_state.point(connection, "home", mine, None)
+        batch_state.publish(connection, "home", mine, None)
     with store.connect() as connection:
         stored = connection.execute(text("SELECT subject FROM recommendations")).scalars().all()
         row = batch_state.batch_row(connection, mine.batch_id)
@@ -211,7 +211,7 @@ def test_who_left_is_taken_out_of_a_kept_batch_before_it_is_shown_again(store: E
     with store.begin() as connection:
         connection.execute(update(users).where(users.c.user_key == "u7").values(consent=False))
     with store.begin() as connection:
-        batch_state.go_back(connection, "home", first, "ann: the new ones are odd")
+        batch_state.restore_batch(connection, "home", first, "ann: the new ones are odd")
     with store.connect() as connection:
         mine = text(f"SELECT subject FROM recommendations WHERE batch_id = {first}")
         assert set(connection.execute(mine).scalars()) == LISTS.keys() - {"u7"}
@@ -274,7 +274,7 @@ def test_what_a_killed_run_left_is_swept_up_and_gives_its_disk_back(store: Engin
 
 def _interrupt_a_detach(store: Engine, batch_id: int) -> None:
     """A concurrent detach that is cut short while it waits for a reader: PostgreSQL remembers that it was begun."""
-    table = partitions.part("recommendations", batch_id)
+    table = partitions.partition_name("recommendations", batch_id)
     with store.connect() as reader:
         reader.execute(SHOWN).all()
         with store.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -307,7 +307,7 @@ def test_a_placement_that_somebody_works_on_is_not_swept(store: Engine) -> None:
     from infra.locks.advisory_locks import locked
 
     mine = loaded(store, LISTS, shelf("in the making"))
-    with locked(store, batch_state.lock("home")):
+    with locked(store, batch_state.lock_name("home")):
         assert batch_state.sweep(store) == []
     assert tables(store) == {mine.batch_id}
 
@@ -326,7 +326,7 @@ def test_a_batch_that_somebody_begins_while_it_is_swept_is_no_stranger(store: En
 
     other = create_engine(store.url)
     show(store, 0)
-    with locked(other, batch_state.lock("basket")):
+    with locked(other, batch_state.lock_name("basket")):
         event.listen(store, "before_cursor_execute", begin)
         assert batch_state.sweep(store) == []
     other.dispose()
@@ -345,7 +345,7 @@ def test_a_kept_batch_that_is_being_made_anew_is_none_to_go_back_to(
         with pytest.raises(TailorbirdError, match="A long-running query reads the recommendations"):
             batch_state.stage(store, mine)
     with store.connect() as connection:
-        assert first not in batch_state.kept(connection, "home")
+        assert first not in batch_state.retained(connection, "home")
     assert show(store, 0) == first == live(store)
     assert seen(store) == LISTS.keys()
 

@@ -147,5 +147,5 @@ def test_without_a_reason_lists_or_a_batch_before_nothing_changes(store: Engine)
 def test_it_does_not_step_between_a_run_and_its_lists(store: Engine) -> None:
     show(store, "old")
     show(store, "new")
-    with locked(store, batch_state.lock("home")), pytest.raises(LockHeldError):
+    with locked(store, batch_state.lock_name("home")), pytest.raises(LockHeldError):
         back()

@@ -45,7 +45,7 @@ def show(store: Engine, shown: dict[str, Entries], ago: float, run: str = "run",
 
 def go_back(store: Engine, batch_id: int, ago: float) -> None:
     with store.begin() as connection:
-        batch_state.go_back(connection, "home", batch_id, "ann: a test")
+        batch_state.restore_batch(connection, "home", batch_id, "ann: a test")
     put_back(store, day(ago))
 
 
@@ -148,6 +148,6 @@ def test_a_publishing_that_comes_too_late_leaves_no_trace(store: Engine) -> None
     batch_state.stage(store, mine)
     batch_state.attach(store, mine)
     with pytest.raises(batch_state.OvertakenError), store.begin() as connection:
-        batch_state.point(connection, "home", mine, expected=12_345)
+        batch_state.publish(connection, "home", mine, expected=12_345)
     with store.connect() as connection:
         assert len(connection.execute(select(publication_periods.c.period_id)).all()) == 1

@@ -1,18 +1,23 @@
 import numpy as np
 import pytest
 
-from models.recommenders.explanations.top_categories import KEPT, TopCategories, distinctive, named_categories
+from models.recommenders.explanations.top_categories import (
+    CATEGORIES_PER_USER,
+    TopCategories,
+    category_names_of,
+    distinctive,
+)
 
 
 def test_a_category_is_called_by_its_second_level_in_small_letters() -> None:
     paths = np.array(["GROCERY|FROZEN PIZZA|THIN", "Phones", "", "GROCERY||X", "|", "Tech|TVs and hi-fi"])
-    names, position = named_categories(paths)
+    names, position = category_names_of(paths)
     assert names.tolist() == ["Phones", "TVs and hi-fi", "frozen pizza", "grocery"]
     assert position.tolist() == [2, 0, -1, 3, -1, 1]
 
 
 def test_no_item_with_a_category_gives_no_names() -> None:
-    names, position = named_categories(np.array(["", ""]))
+    names, position = category_names_of(np.array(["", ""]))
     assert len(names) == 0
     assert position.tolist() == [-1, -1]
 
@@ -27,9 +32,9 @@ def test_favourites_are_what_a_user_bought_on_several_days_and_more_of_than_all(
     rows += [("b", "y", day, str(day)) for day in (5, 6, 7)]
     rows += [("c", "x", 8.1, "s"), ("c", "x", 8.2, "t"), ("c", "x", 8.3, "u")]
     data = small([*rows, ("d", "z", 1, "z"), ("d", "w", 1, "z")], {"x": "TEA", "y": "CAKE"})
-    names, position = named_categories(data.item_categories)
+    names, position = category_names_of(data.item_categories)
     found = TopCategories.bought(data, position)
-    assert found.category.shape == (4, KEPT)
+    assert found.category.shape == (4, CATEGORIES_PER_USER)
     # Of a half of the rows are cake, of all 5 of 12; and c bought tea on one day alone.
     assert named(found, names) == [[("cake", 2), ("tea", 2)], [("cake", 3)], [], []]
 
@@ -38,7 +43,7 @@ def test_favourites_are_what_a_user_bought_on_several_days_and_more_of_than_all(
 def test_a_category_of_most_items_is_nobodys_favourite(small, paths: list[str]) -> None:
     rows = [("a", item, day, str(day)) for day in (1, 2, 3) for item in "xyz"] + [("b", "w", 1, "s")]
     data = small(rows, {item: path for item, path in zip("xyzw", paths, strict=True) if path})
-    names, position = named_categories(data.item_categories)
+    names, position = category_names_of(data.item_categories)
     assert named(TopCategories.bought(data, position), names) == [[], []]
 
 
