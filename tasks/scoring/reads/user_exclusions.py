@@ -26,7 +26,10 @@ def hidden_and_due(
     keys: NDArray[np.str_],
     catalogue: ItemAttributes,
 ) -> tuple[Any, Any]:
-    """Return two boolean CSR, users x items: hidden items, and under `repurchase` the due ones; None if there are none."""
+    """Return two boolean CSR, users x items, of hidden and of due items; None if there are none.
+
+    Only the policy `repurchase` has due items.
+    """
     windows: dict[str, float | str] = dict(placement.rules.hide)
     if placement.policy == "discover":
         windows[PURCHASE] = EVER
