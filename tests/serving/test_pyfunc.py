@@ -59,15 +59,15 @@ def items(model: LoadedModel, **row: Any) -> list[str]:
 
 
 def test_a_list_is_a_row_an_item_with_the_user_as_asked_and_the_run_it_comes_from(model: LoadedModel) -> None:
-    found = ask(model, user=["u001", "u002"])
-    assert list(found.columns) == COLUMNS
-    assert list(found["user"]) == ["u001"] * 20 + ["u002"] * 20
-    assert list(found["rank"]) == [*range(1, 21)] * 2
-    assert set(found["placement"]) == {"home"}
-    assert set(found["run_id"]) == {"run 1"}
-    assert found["score"].dtype == np.float64
-    assert found.groupby("user")["item_id"].nunique().tolist() == [20, 20]
-    assert found["reason"].str.len().min() > 0
+    result = ask(model, user=["u001", "u002"])
+    assert list(result.columns) == COLUMNS
+    assert list(result["user"]) == ["u001"] * 20 + ["u002"] * 20
+    assert list(result["rank"]) == [*range(1, 21)] * 2
+    assert set(result["placement"]) == {"home"}
+    assert set(result["run_id"]) == {"run 1"}
+    assert result["score"].dtype == np.float64
+    assert result.groupby("user")["item_id"].nunique().tolist() == [20, 20]
+    assert result["reason"].str.len().min() > 0
 
 
 def test_a_user_is_known_by_his_own_id_and_by_his_key(model: LoadedModel) -> None:
@@ -80,17 +80,17 @@ def test_a_user_is_known_by_his_own_id_and_by_his_key(model: LoadedModel) -> Non
 def test_each_row_has_its_own_length_placement_and_exclusions(model: LoadedModel) -> None:
     best = items(model, user="u001", k=6)
     rows = {"user": ["u001", "u001", "u002"], "k": [2, 4, 9], "placement": ["home", "basket", None]}
-    found = ask(model, **rows, exclude=[[], [best[0], best[2], best[0]], None])
-    assert found.groupby(["user", "placement"], sort=False).size().tolist() == [2, 4, 9]
-    assert list(found["item_id"][:2]) == best[:2]
-    assert list(found["item_id"][2:6]) == [best[1], *best[3:6]]
-    assert list(found["placement"].unique()) == ["home", "basket"]
+    result = ask(model, **rows, exclude=[[], [best[0], best[2], best[0]], None])
+    assert result.groupby(["user", "placement"], sort=False).size().tolist() == [2, 4, 9]
+    assert list(result["item_id"][:2]) == best[:2]
+    assert list(result["item_id"][2:6]) == [best[1], *best[3:6]]
+    assert list(result["placement"].unique()) == ["home", "basket"]
 
 
 def test_what_was_not_available_is_on_no_list(model: LoadedModel) -> None:
-    found = items(model, user="u001", k=1000)
-    assert len(found) == len(set(found)) == len(model.builder.items) - 1
-    assert GONE not in found
+    result = items(model, user="u001", k=1000)
+    assert len(result) == len(set(result)) == len(model.builder.items) - 1
+    assert GONE not in result
 
 
 def test_whom_the_model_does_not_know_gets_what_is_popular_and_what_it_does_not_know_is_ignored(

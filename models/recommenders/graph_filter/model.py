@@ -161,8 +161,8 @@ class GraphFilter:
         """Return the stored model."""
         shape = (len(state["users"]), len(state["items"]))
         own, graph = (whole(name, state, shape) for name in ("own", "graph"))
-        arrays = (state[name] for name in ("degree", "factors", "response"))
-        return cls(config, state["users"], state["items"], titles_of(state), own, graph, *arrays)
+        degree, factors, response = (state[name] for name in ("degree", "factors", "response"))
+        return cls(config, state["users"], state["items"], titles_of(state), own, graph, degree, factors, response)
 
 
 _ARRAYS: Final = ("users", "items", "degree", "factors", "response")

@@ -44,12 +44,12 @@ def test_an_item_was_no_candidate_exactly_if_it_would_be_listed_without_being_hi
 
     shown, order = listed(hidden), Order.of(scores, fallback, rules)
     for item in np.setdiff1d(np.arange(N), shown).tolist():
-        found, without = reason_of(item, shown, order, rules), hidden.copy()
+        result, without = reason_of(item, shown, order, rules), hidden.copy()
         without[item] = False
-        assert (found.why is Absence.NO_CANDIDATE) == (item in listed(without)), found
-        assert (found.why is Absence.NOT_ALLOWED) == (not rules.allowed[item])
-        if found.cap is not None:
-            assert (found.cap.group[shown] == found.cap.group[item]).sum() >= found.cap.most
+        assert (result.why is Absence.NO_CANDIDATE) == (item in listed(without)), result
+        assert (result.why is Absence.NOT_ALLOWED) == (not rules.allowed[item])
+        if result.cap is not None:
+            assert (result.cap.group[shown] == result.cap.group[item]).sum() >= result.cap.most
 
 
 def test_an_item_behind_a_full_list_has_its_place_by_score() -> None:

@@ -23,7 +23,7 @@ from models.retrieval.source_protocols import CandidateSource, ScopedSource, Top
 # Few distinct values, so that ties, silence and NaN are common; some become equal only when they are boosted.
 VALUES = st.sampled_from([-np.inf, np.nan, -3e38, -1.0, -1e-45, 0.0, 1e-45, 2e-45, 0.5, 0.50000006, 2.0, 3e38, np.inf])
 SCORES = VALUES.map(np.float32)
-NOTHING = np.float32(-np.inf)
+NO_SCORE = np.float32(-np.inf)
 
 
 class Case(NamedTuple):
@@ -55,7 +55,7 @@ def selectors(n: int) -> Any:
         "brand": st.lists(st.sampled_from(["x", "y"]), min_size=1, max_size=2),
         "price": st.sampled_from([[2, ""], ["", 2], [1, 2]]),
     }
-    return st.sampled_from(sorted(options)).flatmap(lambda kind: options[kind].map(lambda said: {kind: said}))
+    return st.sampled_from(sorted(options)).flatmap(lambda kind: options[kind].map(lambda entries: {kind: entries}))
 
 
 def forms(draw: Any, n: int, k: int) -> dict[str, Any]:
@@ -68,15 +68,15 @@ def forms(draw: Any, n: int, k: int) -> dict[str, Any]:
     )
     boost = st.tuples(selectors(n), st.sampled_from([0.5, 1.0, 3.0, 1e9, 1e-9])).map(lambda b: {**b[0], "by": b[1]})
     promote = st.tuples(selectors(n), st.sampled_from([0.4, 1.0])).map(lambda p: {**p[0], "share": p[1]})
-    said: dict[str, Any] = {"boost": draw(st.lists(boost, max_size=2))}
+    entries: dict[str, Any] = {"boost": draw(st.lists(boost, max_size=2))}
     for name, rule in {"include": selectors(n), "exclude": selectors(n), "cap": cap, "promote": promote}.items():
         if draw(st.booleans()) and (name != "promote" or k >= 3):
-            said[name] = draw(rule)
-    free = k - int(said["promote"]["share"] * k + 1e-9) if "promote" in said else k
+            entries[name] = draw(rule)
+    free = k - int(entries["promote"]["share"] * k + 1e-9) if "promote" in entries else k
     places = draw(st.permutations(range(1, k + 1)))[: draw(st.integers(0, min(free, 3)))]
     items = draw(st.permutations(range(n + 3)))
-    said["pin"] = [{"item": f"i{item:02}", "place": place} for item, place in zip(items, places, strict=False)]
-    return said
+    entries["pin"] = [{"item": f"i{item:02}", "place": place} for item, place in zip(items, places, strict=False)]
+    return entries
 
 
 @st.composite
@@ -113,14 +113,14 @@ class OneList:
             count[int(cap.group[item])] += 1
 
     def put_first(self, place: int, order: list[int]) -> None:
-        found = next((item for item in order if self.may_have(item)), None)
-        if place not in self.places and found is not None:
-            self.put(place, found)
+        result = next((item for item in order if self.may_have(item)), None)
+        if place not in self.places and result is not None:
+            self.put(place, result)
 
 
 def with_boost(score: np.float32, by: np.float32) -> np.float32:
     if not score > -np.inf or by == 1:
-        return score if score > -np.inf else NOTHING
+        return score if score > -np.inf else NO_SCORE
     with np.errstate(over="ignore", under="ignore"):
         return max(score * by if score >= 0 else score / by, np.finfo(np.float32).min)
 
@@ -128,16 +128,16 @@ def with_boost(score: np.float32, by: np.float32) -> np.float32:
 def brute_force(case: Case) -> list[list[tuple[int, float, bool]]]:
     """Of each user the items of the list, their scores, and whether the fallback filled them in."""
     scores, rules, hide, fallback = case
-    said = np.full(len(rules.allowed), np.nan, np.float32) if fallback is None else fallback
-    otherwise = [score if score > -np.inf else NOTHING for score in said]
+    entries = np.full(len(rules.allowed), np.nan, np.float32) if fallback is None else fallback
+    otherwise = [score if score > -np.inf else NO_SCORE for score in entries]
     lists = []
     for row in range(len(scores)):
         usable = [item for item in range(len(rules.allowed)) if rules.allowed[item] and not hide[row, item]]
         own = [with_boost(score, by) for score, by in zip(scores[row], rules.boost, strict=True)]
         order = sorted((item for item in usable if own[item] > -np.inf), key=lambda item: (-own[item], item))
         if fallback is not None:
-            silent = (item for item in usable if not own[item] > -np.inf)
-            order += sorted(silent, key=lambda item: (-otherwise[item], item))
+            unscored = (item for item in usable if not own[item] > -np.inf)
+            order += sorted(unscored, key=lambda item: (-otherwise[item], item))
         made = OneList(rules)
         for place, item in rules.pins:
             if item in usable and made.may_have(item):
@@ -157,23 +157,23 @@ def chosen(case: Case, shelf: CandidateSource | None = None) -> Selection:
 
 
 def same(one: Selection, other: Selection) -> None:
-    for left, right in zip(one, other, strict=True):
-        np.testing.assert_array_equal(left, right)
+    for remaining, right in zip(one, other, strict=True):
+        np.testing.assert_array_equal(remaining, right)
 
 
 @given(cases())
 def test_lists_are_those_of_filling_place_after_place(case: Case) -> None:
     before = case.scores.copy()
     selected, expected, k = chosen(case), brute_force(case), case.rules.k
-    kinds = [said.dtype for said in selected]
+    kinds = [entries.dtype for entries in selected]
     assert kinds == [np.int32, np.float32, bool, bool]
     assert selected.items.shape == selected.scores.shape == selected.from_fallback.shape == (len(case.scores), k)
     for row, made in enumerate(expected):
-        rest = k - len(made)
-        assert selected.items[row].tolist() == [item for item, _, _ in made] + [-1] * rest
-        assert selected.scores[row].tolist() == [score for _, score, _ in made] + [-np.inf] * rest
-        assert selected.from_fallback[row].tolist() == [filled for _, _, filled in made] + [False] * rest
-        assert selected.short[row] == (rest > 0)
+        others = k - len(made)
+        assert selected.items[row].tolist() == [item for item, _, _ in made] + [-1] * others
+        assert selected.scores[row].tolist() == [score for _, score, _ in made] + [-np.inf] * others
+        assert selected.from_fallback[row].tolist() == [filled for _, _, filled in made] + [False] * others
+        assert selected.short[row] == (others > 0)
     np.testing.assert_array_equal(case.scores, before)
 
 
@@ -193,7 +193,7 @@ def test_lists_are_the_same_whatever_the_chunks_and_the_sizes_of_blocks(case: Ca
         for start in range(0, len(case.scores), size):
             part = slice(start, start + size)
             chunk = chosen(case._replace(scores=case.scores[part], hide=case.hide[part]))
-            same(chunk, Selection(*(said[part] for said in whole)))
+            same(chunk, Selection(*(entries[part] for entries in whole)))
 
 
 @given(cases())
@@ -226,8 +226,8 @@ class CountingSource:
         return self.source.fetch(rows, n)
 
 
-def everything(n: int, k: int, **said: Any) -> CompiledRules:
-    return replace(CompiledRules.plain(k, np.ones(n, dtype=bool)), **said)
+def everything(n: int, k: int, **entries: Any) -> CompiledRules:
+    return replace(CompiledRules.plain(k, np.ones(n, dtype=bool)), **entries)
 
 
 def test_one_question_is_enough_for_what_is_hidden_wherever_it_stands() -> None:
@@ -327,6 +327,6 @@ def test_nobody_and_nothing_are_no_errors() -> None:
         DenseSource(np.empty((0, 3), np.float32)), 0, everything(3, 2, pins=((0, 1),)), None, np.ones(3, np.float32)
     )
     assert nobody.items.shape == (0, 2)
-    nothing = select(DenseSource(np.empty((2, 0), np.float32)), 2, everything(0, 2), None, np.empty(0, np.float32))
-    assert nothing.items.tolist() == [[-1, -1]] * 2
-    assert nothing.short.all()
+    no_items = select(DenseSource(np.empty((2, 0), np.float32)), 2, everything(0, 2), None, np.empty(0, np.float32))
+    assert no_items.items.tolist() == [[-1, -1]] * 2
+    assert no_items.short.all()

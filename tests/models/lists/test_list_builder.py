@@ -38,15 +38,15 @@ def asking(data: TrainingData, *cascade: Any, k: int = K) -> ListBuilder:
 
 def by_key(parts: Any) -> dict[str, tuple[list[int], list[float], list[str], str]]:
     """Items, scores, reasons, and why the list is short, of everybody once."""
-    found = {}
+    result = {}
     for part in parts:
         assert isinstance(part, RankedLists)
         for at, key in enumerate(part.keys.tolist()):
             n = int((part.items[at] >= 0).sum())
-            said = [part.texts[code] for code in part.reasons[at, :n].tolist()]
-            assert key not in found
-            found[key] = (part.items[at, :n].tolist(), part.scores[at, :n].tolist(), said, str(part.shortfall[at]))
-    return found
+            entries = [part.texts[code] for code in part.reasons[at, :n].tolist()]
+            assert key not in result
+            result[key] = (part.items[at, :n].tolist(), part.scores[at, :n].tolist(), entries, str(part.shortfall[at]))
+    return result
 
 
 def crowd(data: TrainingData, *strangers: str) -> Any:
@@ -56,14 +56,14 @@ def crowd(data: TrainingData, *strangers: str) -> Any:
 def test_of_each_user_the_first_who_has_anything_to_say_speaks(own: OwnFrequency, data: TrainingData) -> None:
     second = MostPopular.fit(data, MostPopular.config_type(), 0)
     knows = replace(second, users=np.array(["stranger one"]))
-    found = by_key(asking(data, own, knows).build(crowd(data, "stranger one", "stranger two")))
-    assert len(found) == len(data.users) + 2
-    assert found["u000"][2][0].startswith("You ")
+    result = by_key(asking(data, own, knows).build(crowd(data, "stranger one", "stranger two")))
+    assert len(result) == len(data.users) + 2
+    assert result["u000"][2][0].startswith("You ")
     best = np.argsort(-popularity(data), kind="stable")[:K].tolist()
     for stranger in ("stranger one", "stranger two"):
-        assert found[stranger][0] == best
-        assert found[stranger][2] == popular_reasons(recent_buyers(data), np.array(best, np.int32))
-    assert found["u000"][0] != best
+        assert result[stranger][0] == best
+        assert result[stranger][2] == popular_reasons(recent_buyers(data), np.array(best, np.int32))
+    assert result["u000"][0] != best
 
 
 def test_lists_are_those_of_asking_one_user_after_the_other(own: OwnFrequency, data: TrainingData) -> None:
@@ -83,12 +83,12 @@ def test_lists_are_the_same_whatever_the_size_of_a_chunk(
     whole = by_key(asking(data, model).build(keys, hide))
     for size in (1, 7, 60):
         monkeypatch.setattr(list_builder, "_AT_ONCE", ((object, (size, 2)),))
-        found = by_key(asking(data, model).build(keys, hide))
-        assert {key: (said[0], said[2]) for key, said in found.items()} == {
-            key: (said[0], said[2]) for key, said in whole.items()
+        result = by_key(asking(data, model).build(keys, hide))
+        assert {key: (entries[0], entries[2]) for key, entries in result.items()} == {
+            key: (entries[0], entries[2]) for key, entries in whole.items()
         }
-        for key, said in found.items():
-            assert said[1] == pytest.approx(whole[key][1], rel=1e-5)
+        for key, entries in result.items():
+            assert entries[1] == pytest.approx(whole[key][1], rel=1e-5)
 
 
 def test_cheaper_ways_of_asking_give_the_same_lists(own: OwnFrequency, data: TrainingData) -> None:
@@ -115,12 +115,12 @@ def test_again_lists_what_is_due_and_nothing_else_and_says_why_lists_are_short(d
     due[keys == "u003"] = data.history().toarray()[3]
     due[keys == "stranger", :2] = True
     model = kind.fit(data, kind.config_type(), 0)
-    found = by_key(asking(data, model, k=20).build(keys, None, sparse.csr_array(due)))
-    assert len(found) == len(keys)
-    assert set(found["u003"][0]) == {*np.flatnonzero(due[keys == "u003"][0]).tolist()}
-    assert set(found["stranger"][0]) == {0, 1}
-    assert {said[3] for said in found.values()} == {DUE}
-    assert {len(said[0]) for key, said in found.items() if key not in ("u003", "stranger")} == {0}
+    result = by_key(asking(data, model, k=20).build(keys, None, sparse.csr_array(due)))
+    assert len(result) == len(keys)
+    assert set(result["u003"][0]) == {*np.flatnonzero(due[keys == "u003"][0]).tolist()}
+    assert set(result["stranger"][0]) == {0, 1}
+    assert {entries[3] for entries in result.values()} == {DUE}
+    assert {len(entries[0]) for key, entries in result.items() if key not in ("u003", "stranger")} == {0}
 
 
 def test_what_is_due_and_unknown_to_the_model_comes_last_and_nobody_has_picked_it(
@@ -130,11 +130,11 @@ def test_what_is_due_and_unknown_to_the_model_comes_last_and_nobody_has_picked_i
     since = np.flatnonzero(~bought)[:2].tolist()
     due = np.array([bought & False, bought])
     due[:, since] = True
-    found = by_key(asking(data, own, k=30).build(keys, None, sparse.csr_array(due)))
-    assert set(found["stranger"][0]) == set(found["u003"][0][-2:]) == {*since}
-    assert set(found["u003"][0][:-2]) == {*np.flatnonzero(bought).tolist()}
-    assert set(found["stranger"][2]) == set(found["u003"][2][-2:]) == {BEFORE}
-    assert BEFORE not in found["u003"][2][:-2]
+    result = by_key(asking(data, own, k=30).build(keys, None, sparse.csr_array(due)))
+    assert set(result["stranger"][0]) == set(result["u003"][0][-2:]) == {*since}
+    assert set(result["u003"][0][:-2]) == {*np.flatnonzero(bought).tolist()}
+    assert set(result["stranger"][2]) == set(result["u003"][2][-2:]) == {BEFORE}
+    assert BEFORE not in result["u003"][2][:-2]
 
 
 def test_a_pin_that_is_not_due_is_picked_by_the_shop_with_a_score_that_is_a_number(
@@ -146,14 +146,14 @@ def test_a_pin_that_is_not_due_is_picked_by_the_shop_with_a_score_that_is_a_numb
     pin = {"item": str(data.items[44]), "place": 1}
     pinned = placements({"home": {"k": 3, "policy": "repurchase", "rules": {"pin": [pin]}}})["home"]
     made = ListBuilder(ModelCascade((own,)), popularity(data), CompiledRules.of(pinned, catalogue))
-    nothing = sparse.csr_array((1, n), dtype=bool)
-    assert by_key(made.build(np.array(["u001"]), None, nothing)) == {"u001": ([44], [0.0], [PICKED], DUE)}
+    empty = sparse.csr_array((1, n), dtype=bool)
+    assert by_key(made.build(np.array(["u001"]), None, empty)) == {"u001": ([44], [0.0], [PICKED], DUE)}
 
 
 def test_lists_that_rules_leave_short_say_so(own: OwnFrequency, data: TrainingData) -> None:
     few = np.arange(len(data.items)) < 5
-    found = by_key(ListBuilder(ModelCascade((own,)), popularity(data), CompiledRules.plain(K, few)).build(crowd(data)))
-    assert {(len(said[0]), said[3]) for said in found.values()} == {(5, RULES)}
+    result = by_key(ListBuilder(ModelCascade((own,)), popularity(data), CompiledRules.plain(K, few)).build(crowd(data)))
+    assert {(len(entries[0]), entries[3]) for entries in result.values()} == {(5, RULES)}
 
 
 def test_texts_become_the_codes_that_they_have_elsewhere(own: OwnFrequency, data: TrainingData) -> None:
@@ -166,8 +166,8 @@ def test_texts_become_the_codes_that_they_have_elsewhere(own: OwnFrequency, data
         coded, words = part.coded(codes), {code: text for text, code in known.items()}
         listed = part.items >= 0
         assert ((coded.reasons < 0) == ~listed).all()
-        said = [words[code] for code in coded.reasons[listed].tolist()]
-        assert said == [part.texts[code] for code in part.reasons[listed].tolist()]
+        entries = [words[code] for code in coded.reasons[listed].tolist()]
+        assert entries == [part.texts[code] for code in part.reasons[listed].tolist()]
 
 
 def test_nobody_asked_is_no_error(own: OwnFrequency, data: TrainingData) -> None:

@@ -35,10 +35,12 @@ def every_second(data: TrainingData) -> Any:
     return np.arange(len(data.items)) % 2 == 0
 
 
-def asked(speaker: ScoringModel | None, allowed: Any, due: Any = None, fallback: Any = None) -> tuple[Any, Selection]:
-    spoken, shelf = candidate_source_for(speaker, USERS, allowed, due, fallback)
+def requested(
+    scorer: ScoringModel | None, allowed: Any, due: Any = None, fallback: Any = None
+) -> tuple[Any, Selection]:
+    scored, shelf = candidate_source_for(scorer, USERS, allowed, due, fallback)
     rows = np.arange(len(USERS))
-    return spoken, select(shelf(rows), len(USERS), CompiledRules.plain(6, allowed))
+    return scored, select(shelf(rows), len(USERS), CompiledRules.plain(6, allowed))
 
 
 @pytest.mark.parametrize("model", ["own", "als"])
@@ -46,15 +48,15 @@ def asked(speaker: ScoringModel | None, allowed: Any, due: Any = None, fallback:
 def test_candidates_are_the_same_in_pairs_in_vectors_and_in_rows_of_scores(
     request: pytest.FixtureRequest, data: TrainingData, model: str, due: bool
 ) -> None:
-    speaker, allowed = request.getfixturevalue(model), every_second(data)
-    wanted = sparse.csr_array(np.arange(4 * len(data.items)).reshape(4, -1) % 3 == 0) if due else None
-    spoken, expected = asked(Plain(speaker), allowed, wanted)
-    assert spoken.all()
-    for way in (speaker, InPairs(speaker)):
-        told, found = asked(way, allowed, wanted)
-        np.testing.assert_array_equal(told, spoken)
-        np.testing.assert_array_equal(found.items, expected.items)
-        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+    scorer, allowed = request.getfixturevalue(model), every_second(data)
+    expected_items = sparse.csr_array(np.arange(4 * len(data.items)).reshape(4, -1) % 3 == 0) if due else None
+    scored, expected = requested(Plain(scorer), allowed, expected_items)
+    assert scored.all()
+    for way in (scorer, InPairs(scorer)):
+        stated, result = requested(way, allowed, expected_items)
+        np.testing.assert_array_equal(stated, scored)
+        np.testing.assert_array_equal(result.items, expected.items)
+        np.testing.assert_allclose(result.scores, expected.scores, rtol=1e-5)
 
 
 @pytest.mark.parametrize("way", [Plain, InPairs])
@@ -62,12 +64,12 @@ def test_who_can_name_only_what_may_not_be_shown_has_nothing_to_say(
     own: OwnFrequency, data: TrainingData, way: Way
 ) -> None:
     allowed = ~np.isin(np.arange(len(data.items)), data.item[data.user == USERS[1]])
-    assert asked(way(own), allowed)[0].tolist() == [True, False, True, True]
+    assert requested(way(own), allowed)[0].tolist() == [True, False, True, True]
 
 
 def test_some_of_the_users_can_be_asked_about_alone(own: OwnFrequency, data: TrainingData) -> None:
     allowed, rows = every_second(data), np.array([1, 3])
-    whole = asked(Plain(own), allowed)[1]
+    whole = requested(Plain(own), allowed)[1]
     for way in (Plain(own), InPairs(own)):
         some = select(candidate_source_for(way, USERS, allowed)[1](rows), 2, CompiledRules.plain(6, allowed))
         np.testing.assert_array_equal(some.items, whole.items[rows])
@@ -76,21 +78,21 @@ def test_some_of_the_users_can_be_asked_about_alone(own: OwnFrequency, data: Tra
 def test_nobody_names_nothing_but_what_is_due_by_the_fallback(data: TrainingData) -> None:
     n = len(data.items)
     everything = np.ones(n, dtype=bool)
-    assert not asked(None, everything)[0].any()
+    assert not requested(None, everything)[0].any()
     due = np.zeros((4, n), dtype=bool)
     due[0, [2, 5, 7]], due[2, 9] = True, True
-    spoken, found = asked(None, everything, sparse.csr_array(due), np.arange(n, dtype=np.float32))
-    assert spoken.tolist() == [True, False, True, False]
-    assert found.items[0].tolist() == [7, 5, 2, -1, -1, -1]
+    scored, result = requested(None, everything, sparse.csr_array(due), np.arange(n, dtype=np.float32))
+    assert scored.tolist() == [True, False, True, False]
+    assert result.items[0].tolist() == [7, 5, 2, -1, -1, -1]
 
 
 def test_a_speaker_in_pairs_without_anything_to_say_is_no_error(own: OwnFrequency, data: TrainingData) -> None:
-    nothing = np.zeros(len(data.items), dtype=bool)
+    empty = np.zeros(len(data.items), dtype=bool)
     due = sparse.csr_array((4, len(data.items)), dtype=bool)
     strangers = np.full(4, -1, np.int32)
-    assert not candidate_source_for(InPairs(own), strangers, ~nothing)[0].any()
-    assert not candidate_source_for(InPairs(own), strangers, ~nothing, due)[0].any()
-    assert not asked(InPairs(own), nothing)[0].any()
+    assert not candidate_source_for(InPairs(own), strangers, ~empty)[0].any()
+    assert not candidate_source_for(InPairs(own), strangers, ~empty, due)[0].any()
+    assert not requested(InPairs(own), empty)[0].any()
 
 
 def filled(data: TrainingData) -> Filler:
@@ -101,23 +103,23 @@ def filled(data: TrainingData) -> Filler:
 def test_reasons_in_codes_are_the_reasons_in_words(
     request: pytest.FixtureRequest, data: TrainingData, model: str
 ) -> None:
-    speaker: Any = request.getfixturevalue(model)
-    chosen = asked(speaker, every_second(data))[1]
+    scorer: Any = request.getfixturevalue(model)
+    chosen = requested(scorer, every_second(data))[1]
     chosen.items[1, 4:] = -1
     chosen.from_fallback[2, 3] = True
 
-    def said(way: ScoringModel) -> list[list[str]]:
+    def entries(way: ScoringModel) -> list[list[str]]:
         codes, texts = reasons_of(way, USERS, chosen, filled(data))
         assert ((codes < 0) == (chosen.items < 0)).all()
         return [[texts[code] if code >= 0 else "" for code in row] for row in codes.tolist()]
 
-    words = said(Plain(speaker))
-    assert said(InCodes(speaker)) == words == said(speaker)
+    words = entries(Plain(scorer))
+    assert entries(InCodes(scorer)) == words == entries(scorer)
     assert words[2][3] == "Filled up"
-    assert words[0] == speaker.reasons(np.repeat(USERS[:1], 6), chosen.items[0])
+    assert words[0] == scorer.reasons(np.repeat(USERS[:1], 6), chosen.items[0])
 
 
 def test_without_a_speaker_everything_was_filled_up(data: TrainingData) -> None:
-    chosen = asked(None, every_second(data))[1]
+    chosen = requested(None, every_second(data))[1]
     codes, texts = reasons_of(None, USERS, chosen, filled(data))
     assert (texts, set(codes.ravel().tolist())) == ([PICKED, "Filled up"], {-1})

@@ -63,20 +63,20 @@ def data(shop: Shop) -> TrainingData:
 @pytest.fixture(scope="module")
 def review(shop: Shop, data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., GateResult]:
     """Measures a model and decides about it, against the baselines."""
-    wanted = targets(shop.interactions, data, CUT, CUT + 30 * DAY)
+    expected_items = targets(shop.interactions, data, CUT, CUT + 30 * DAY)
     stored: Path = tmp_path_factory.mktemp("stored")
 
     def measured(model: Any) -> Evaluation:
-        found = evaluate(model, data, wanted, popularity(data))
+        result = evaluate(model, data, expected_items, popularity(data))
         rules = CompiledRules.plain(K, np.ones(len(data.items), dtype=bool))
         answers = ListBuilder(build_cascade(model, None, popularity(data)), popularity(data), rules)
-        return replace(found, summary=found.summary | measure_costs(answers, stored))
+        return replace(result, summary=result.summary | measure_costs(answers, stored))
 
     baselines = {kind: measured(fitted(kind, data)) for kind in ("most_popular", "own_frequency")}
 
     def gate(model: Any, limits: GateThresholds = GateThresholds()) -> GateResult:  # noqa: B008 -- a frozen value
-        found = measured(model)
-        return decide(found, baselines, None, 7, demographics(shop.users, found.per_user["user_key"]), limits)
+        result = measured(model)
+        return decide(result, baselines, None, 7, demographics(shop.users, result.per_user["user_key"]), limits)
 
     return gate
 
@@ -94,21 +94,21 @@ def test_the_sound_model_passes(review: Callable[..., GateResult], data: Trainin
 
 
 def test_scores_that_are_no_numbers(review: Callable[..., GateResult], data: TrainingData) -> None:
-    def broken(scores: np.ndarray, _users: np.ndarray) -> np.ndarray:
+    def violations(scores: np.ndarray, _users: np.ndarray) -> np.ndarray:
         scores[:, ::9] = np.nan
         return scores
 
-    found = refused(review(Poisoned(fitted("own_frequency", data), broken)))
-    assert list(found) == ["scores are numbers"]
-    assert "scores are NaN" in found["scores are numbers"]
+    result = refused(review(Poisoned(fitted("own_frequency", data), violations)))
+    assert list(result) == ["scores are numbers"]
+    assert "scores are NaN" in result["scores are numbers"]
 
 
 def test_one_list_for_everybody(review: Callable[..., GateResult], data: TrainingData) -> None:
     def same(scores: np.ndarray, _users: np.ndarray) -> np.ndarray:
         return np.broadcast_to(np.arange(scores.shape[1], dtype=np.float32), scores.shape).copy()
 
-    found = refused(review(Poisoned(fitted("own_frequency", data), same)))
-    assert found == {"is personal": "All users would get the same list."}
+    result = refused(review(Poisoned(fitted("own_frequency", data), same)))
+    assert result == {"is personal": "All users would get the same list."}
 
 
 def test_half_of_what_was_found_is_lost(review: Callable[..., GateResult], data: TrainingData) -> None:
@@ -116,19 +116,19 @@ def test_half_of_what_was_found_is_lost(review: Callable[..., GateResult], data:
         forgotten = np.random.default_rng(0).random((len(data.users), scores.shape[1])) < 0.5
         return np.where(forgotten[users], np.float32(-np.inf), scores)
 
-    found = refused(review(Poisoned(fitted("own_frequency", data), forgetful)))
-    assert "significantly worse than own_frequency" in found["not worse than own_frequency"]
+    result = refused(review(Poisoned(fitted("own_frequency", data), forgetful)))
+    assert "significantly worse than own_frequency" in result["not worse than own_frequency"]
 
 
 def test_nothing_for_a_group(review: Callable[..., GateResult], data: TrainingData) -> None:
-    def silent(scores: np.ndarray, users: np.ndarray) -> np.ndarray:
+    def unscored(scores: np.ndarray, users: np.ndarray) -> np.ndarray:
         scores[users < 60] = -np.inf  # people of low income
         return scores
 
-    found = refused(review(Poisoned(fitted("own_frequency", data), silent)))
-    assert "nothing of its own for 100% of the" in found["answers every group"]
-    assert "people with income 0 to" in found["answers every group"]
-    assert "no group worse by income" not in found  # too few people to be judged by accuracy
+    result = refused(review(Poisoned(fitted("own_frequency", data), unscored)))
+    assert "nothing of its own for 100% of the" in result["answers every group"]
+    assert "people with income 0 to" in result["answers every group"]
+    assert "no group worse by income" not in result  # too few people to be judged by accuracy
 
 
 def test_slower_than_the_limit(review: Callable[..., GateResult], data: TrainingData) -> None:
@@ -136,6 +136,6 @@ def test_slower_than_the_limit(review: Callable[..., GateResult], data: Training
         sleep(0.001 * len(users))
         return scores
 
-    found = refused(review(Poisoned(fitted("own_frequency", data), slow), GateThresholds(score_ms=0.9)))
-    assert list(found) == ["is fast enough"]
-    assert "ms of one thread for a user's list, interval" in found["is fast enough"]
+    result = refused(review(Poisoned(fitted("own_frequency", data), slow), GateThresholds(score_ms=0.9)))
+    assert list(result) == ["is fast enough"]
+    assert "ms of one thread for a user's list, interval" in result["is fast enough"]

@@ -10,7 +10,7 @@ ALLOWED = np.array([True, True, True, True, False])
 
 def three(**changed: Any) -> Lists:
     """Three sound lists of up to three; the last is shorter and says why."""
-    said: dict[str, Any] = {
+    entries: dict[str, Any] = {
         "rows": np.arange(3),
         "subjects": np.array(["ann", "bob", "cleo"]),
         "items": np.array([[0, 1, 2], [3, 2, 1], [1, -1, -1]], np.int32),
@@ -18,7 +18,7 @@ def three(**changed: Any) -> Lists:
         "reasons": np.array([[0, 0, 1], [0, 0, 0], [1, -1, -1]], np.int32),
         "short": np.array(["", "", "nothing more"]),
     }
-    return Lists(**(said | changed))
+    return Lists(**(entries | changed))
 
 
 def with_one(column: str, at: tuple[int, int], value: Any) -> Lists:
@@ -27,12 +27,12 @@ def with_one(column: str, at: tuple[int, int], value: Any) -> Lists:
     return lists
 
 
-def broken(lists: Lists) -> dict[str, list[int]]:
+def violations(lists: Lists) -> dict[str, list[int]]:
     return {name: counts.tolist() for name, counts in count_violations(lists, ALLOWED).items() if counts.any()}
 
 
 def test_sound_lists_break_nothing_and_every_check_is_counted() -> None:
-    assert broken(three()) == {}
+    assert violations(three()) == {}
     counted = count_violations(three(), ALLOWED)
     assert list(counted) == list(CHECKS)
     assert {counts.dtype for counts in counted.values()} == {np.dtype(np.int32)}
@@ -55,16 +55,16 @@ def test_sound_lists_break_nothing_and_every_check_is_counted() -> None:
 def test_what_is_wrong_is_counted_in_its_list(
     column: str, at: tuple[int, int], value: Any, found: dict[str, list[int]]
 ) -> None:
-    assert broken(with_one(column, at, value)) == found
+    assert violations(with_one(column, at, value)) == found
 
 
 def test_the_same_item_three_times_counts_twice_and_empty_places_are_no_repeats() -> None:
     items = np.array([[2, 2, 2], [0, 1, 2], [-1, -1, -1]], np.int32)
-    assert broken(three(items=items))["repeats"] == [2, 0, 0]
+    assert violations(three(items=items))["repeats"] == [2, 0, 0]
 
 
 def test_no_lists_and_lists_of_one_are_no_error() -> None:
     nobody = Lists(*(column[:0] for column in three()))
     assert {len(counts) for counts in count_violations(nobody, ALLOWED).values()} == {0}
     items, scores, reasons = (getattr(three(), name)[:, :1] for name in ("items", "scores", "reasons"))
-    assert broken(three(items=items, scores=scores, reasons=reasons)) == {}
+    assert violations(three(items=items, scores=scores, reasons=reasons)) == {}

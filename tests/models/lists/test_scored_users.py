@@ -35,11 +35,11 @@ def brute_force(scores, k, allowed, fallback, hide) -> Ranking:
         may = [i for i in range(n) if allowed[i] and not hide[row, i]]
         own = [i for i in may if not np.isnan(scores[row, i]) and scores[row, i] > -np.inf]
         own = sorted(own, key=lambda i: (-scores[row, i], i))[:k]
-        rest = [i for i in may if i not in own]
+        others = [i for i in may if i not in own]
         if fallback is None:
-            rest = []
-        rest.sort(key=lambda i: (np.inf if np.isnan(fallback[i]) else -fallback[i], i))
-        for place, item in enumerate([*own, *rest][:k]):
+            others = []
+        others.sort(key=lambda i: (np.inf if np.isnan(fallback[i]) else -fallback[i], i))
+        for place, item in enumerate([*own, *others][:k]):
             filled = place >= len(own)
             out.items[row, place] = item
             score = fallback[item] if filled else scores[row, item]
@@ -98,13 +98,13 @@ def test_offline_evaluation_and_batch_scoring_build_the_same_lists(data: Trainin
     hidden = data.history() if new else None
     evaluated = lists_of_scores(model.scores(np.arange(len(data.users), dtype=np.int32)), rules, fallback, hidden)
     builder = ListBuilder(build_cascade(model, None, fallback), fallback, rules)
-    found = 0
+    result = 0
     for lists in builder.build(data.users, hidden):
-        found += len(lists.rows)
+        result += len(lists.rows)
         np.testing.assert_array_equal(lists.items, evaluated.items[lists.rows])
         np.testing.assert_array_equal(lists.from_fallback, evaluated.from_fallback[lists.rows])
         np.testing.assert_allclose(lists.scores, evaluated.scores[lists.rows], rtol=1e-4)
-    assert found == len(data.users)
+    assert result == len(data.users)
 
 
 @pytest.mark.parametrize("kind", ["own_frequency", "als", "two_stage"])

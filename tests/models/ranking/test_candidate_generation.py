@@ -29,17 +29,17 @@ def top_candidates(candidates: Candidates, kind: str, users: np.ndarray) -> set[
 def test_candidates_are_what_ranking_all_scores_would_name(data: TrainingData, kinds: tuple[str, ...]) -> None:
     candidates = Candidates.fit(data, kinds, per_retriever=6, n_recent=30, seed=0)
     users = np.array([5, 0, 17, 0, 44], dtype=np.int32)
-    found = candidates.find(users)
-    pairs = list(zip(found.row.tolist(), found.item.tolist(), strict=True))
+    result = candidates.find(users)
+    pairs = list(zip(result.row.tolist(), result.item.tolist(), strict=True))
     assert pairs == sorted(set().union(*(top_candidates(candidates, kind, users) for kind in kinds)))
 
 
 def test_of_each_candidate_stands_what_every_retriever_says(candidates: Candidates, data: TrainingData) -> None:
     users = np.arange(len(data.users), dtype=np.int32)
-    found = candidates.find(users)
-    for said, model in zip(found.scores.T, candidates.retrievers.values(), strict=True):
-        scores = model.scores(users)[found.row, found.item]
-        np.testing.assert_allclose(said, np.where(np.isinf(scores), np.nan, scores), rtol=1e-4, atol=1e-6)
+    result = candidates.find(users)
+    for entries, model in zip(result.scores.T, candidates.retrievers.values(), strict=True):
+        scores = model.scores(users)[result.row, result.item]
+        np.testing.assert_allclose(entries, np.where(np.isinf(scores), np.nan, scores), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,10 +53,10 @@ def test_scores_of_pairs_are_those_of_the_whole_matrix(candidates: Candidates, d
 
 
 def test_strangers_have_no_candidates_and_leave_the_others_theirs(candidates: Candidates) -> None:
-    found, alone = candidates.find(np.array([-1, 3, -1], np.int32)), candidates.find(np.array([3], np.int32))
-    assert set(found.row.tolist()) == {1}
-    np.testing.assert_array_equal(found.item, alone.item)
-    np.testing.assert_allclose(found.scores, alone.scores, rtol=1e-5)
+    result, alone = candidates.find(np.array([-1, 3, -1], np.int32)), candidates.find(np.array([3], np.int32))
+    assert set(result.row.tolist()) == {1}
+    np.testing.assert_array_equal(result.item, alone.item)
+    np.testing.assert_allclose(result.scores, alone.scores, rtol=1e-5)
     assert len(candidates.find(np.array([-1], np.int32)).row) == len(candidates.find(np.empty(0, np.int32)).row) == 0
 
 

@@ -25,8 +25,8 @@ def test_it_answers_as_the_pipeline_of_scikit_learn_does(examples) -> None:
     missing = np.isnan(scaled[:, 1:])
     filled = np.hstack([pipeline[0].fit_transform(scaled), np.zeros((400, 1)), missing])
     expected = pipeline[1:].fit(filled, labels).predict_proba(filled)[:, 1]
-    found = Logistic.fit(rows, labels, weights, Config(), seed=0).probabilities(rows)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    result = Logistic.fit(rows, labels, weights, Config(), seed=0).probabilities(rows)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_what_each_column_adds_sums_to_the_log_odds(examples) -> None:

@@ -26,9 +26,11 @@ def model(data: TrainingData) -> TwoStage:
 def test_it_foresees_more_than_the_best_sellers_do(model: TwoStage, data: TrainingData) -> None:
     assert data.origin is not None
     popular = MostPopular.fit(data, MostPopular.config_type(), 0)
-    wanted = data.origin.holdout(data, CUTS["as_of"])
-    found, simple = (evaluate(one, data, wanted, popular.popularity).summary["ndcg_at_10"] for one in (model, popular))
-    assert found > simple + 0.1
+    expected_items = data.origin.holdout(data, CUTS["as_of"])
+    result, simple = (
+        evaluate(one, data, expected_items, popular.popularity).summary["ndcg_at_10"] for one in (model, popular)
+    )
+    assert result > simple + 0.1
 
 
 def test_scores_are_probabilities_of_what_some_retriever_named(model: TwoStage) -> None:
@@ -115,17 +117,17 @@ def test_what_is_learned_does_not_hang_on_the_keys_of_users(data: TrainingData) 
 def test_features_of_a_candidate_are_those_of_its_pair_user_and_item(data: TrainingData, model: TwoStage) -> None:
     assert data.origin is not None
     users = np.array([7], dtype=np.int32)
-    found = model.candidates.find(users)
-    rows = model.rows.build(users, found)
+    result = model.candidates.find(users)
+    rows = model.rows.build(users, result)
     names = RankerRows.names(Config().retrievers)
     known = data.origin.features(data.cut)
     pairs = {row["item_id"]: row for row in known.pairs.to_pylist() if row["user_key"] == data.users[7]}
     items = {row["item_id"]: row for row in known.items.to_pylist()}
-    for row, item in zip(rows, data.items[found.item], strict=True):
-        told = dict(zip(names, row.tolist(), strict=True))
+    for row, item in zip(rows, data.items[result.item], strict=True):
+        stated = dict(zip(names, row.tolist(), strict=True))
         expected = pairs.get(item, {}).get("decayed_30d", np.nan)
-        assert told["decayed_30d"] == pytest.approx(expected, nan_ok=True, rel=1e-5)
-        assert told["popularity_28d"] == items[item]["popularity_28d"]
+        assert stated["decayed_30d"] == pytest.approx(expected, nan_ok=True, rel=1e-5)
+        assert stated["popularity_28d"] == items[item]["popularity_28d"]
 
 
 def test_the_shares_of_a_users_categories_add_up(data: TrainingData, model: TwoStage) -> None:
@@ -166,14 +168,14 @@ def test_many_pairs_are_explained_at_once_as_they_are_one_by_one(kind: type[TwoS
     items = np.array([3, 41, 22, 0, 3], dtype=np.int32)
     names, added = model.attributions(users, items)
     for row, user, item in zip(added, users.tolist(), items.tolist(), strict=True):
-        told = {} if np.isnan(row).all() else dict(zip(names, row, strict=True))
-        assert told == pytest.approx(model.contributions(user, item), rel=1e-4, abs=1e-6)
+        stated = {} if np.isnan(row).all() else dict(zip(names, row, strict=True))
+        assert stated == pytest.approx(model.contributions(user, item), rel=1e-4, abs=1e-6)
     np.testing.assert_array_equal(added[0], added[4])
 
 
 def test_of_nobody_and_of_no_pair_there_is_nothing_to_explain(model: TwoStage) -> None:
-    nothing = np.empty(0, dtype=np.int32)
-    assert model.attributions(nothing, nothing)[1].shape[0] == 0
+    no_items = np.empty(0, dtype=np.int32)
+    assert model.attributions(no_items, no_items)[1].shape[0] == 0
     assert model.contributions(-1, 0) == model.contributions(5, -1) == {}
 
 

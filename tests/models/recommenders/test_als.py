@@ -64,10 +64,10 @@ def test_a_new_user_is_solved_by_the_papers_equation_around_the_mean_user(model:
     count[[3, 7]] = [1, 2]
     mean, items = model.mean_user.astype(np.float64), model.item_factors.astype(np.float64)
     sure = model.config.click_weight * model.config.alpha * np.log1p(count)
-    confidence, wanted = np.where(count > 0, sure, 1), np.where(count > 0, 1, items @ mean)
+    confidence, expected_items = np.where(count > 0, sure, 1), np.where(count > 0, 1, items @ mean)
     penalty = model.config.regularization
-    left = items.T @ (confidence[:, None] * items) + penalty * np.eye(16)
-    expected = np.linalg.solve(left, items.T @ (confidence * wanted) + penalty * mean)
+    remaining = items.T @ (confidence[:, None] * items) + penalty * np.eye(16)
+    expected = np.linalg.solve(remaining, items.T @ (confidence * expected_items) + penalty * mean)
     np.testing.assert_allclose(new.user_factors[0], expected, rtol=1e-3, atol=1e-5)
 
 

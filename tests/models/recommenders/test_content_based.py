@@ -31,16 +31,16 @@ def vectors(data: TrainingData, **weights: float) -> np.ndarray:
     return language.vectors(data.item_titles, data.item_tags, chosen).toarray()
 
 
-def asked(model: ContentBased, user: str) -> np.ndarray:
+def requested(model: ContentBased, user: str) -> np.ndarray:
     return model.scores(np.array([model.users.tolist().index(user)], np.int32))[0]
 
 
 def test_items_are_alike_by_the_words_they_share_the_rare_ones_more(described: TrainingData) -> None:
-    oat_milk, whole_milk, hammer, oat_bread, nothing = vectors(described, title=1.0)
+    oat_milk, whole_milk, hammer, oat_bread, empty = vectors(described, title=1.0)
     assert 0 < oat_milk @ whole_milk < 1
     assert oat_milk @ hammer == 0
     assert oat_milk @ oat_bread > 0
-    assert not nothing.any()
+    assert not empty.any()
     n = len(TITLES)
     milk, once = np.log((1 + n) / 3) + 1, np.log((1 + n) / 2) + 1
     # "oat" and "milk" are each in two of the five titles, "oz", "whole" and "bread" in one.
@@ -63,7 +63,7 @@ def test_weights_decide_between_brand_and_category(described: TrainingData) -> N
 
 def test_a_profile_leans_to_what_was_bought_of_late(described: TrainingData) -> None:
     model = ContentBased.fit(described, Config(half_life_days=14), seed=0)
-    oat_milk, whole_milk, hammer, oat_bread, _ = asked(model, "ann")
+    oat_milk, whole_milk, hammer, oat_bread, _ = requested(model, "ann")
     assert oat_milk > whole_milk > hammer
     assert oat_milk > 0.95  # the whole milk has decayed to 1 %
     assert oat_bread > hammer
@@ -71,27 +71,27 @@ def test_a_profile_leans_to_what_was_bought_of_late(described: TrainingData) -> 
 
 def test_where_nothing_is_known_of_the_items_there_is_nothing_to_say(described: TrainingData) -> None:
     model = ContentBased.fit(described, Config(), seed=0)
-    assert (asked(model, "cy") == -np.inf).all()
-    assert asked(model, "ann")[4] == -np.inf
+    assert (requested(model, "cy") == -np.inf).all()
+    assert requested(model, "ann")[4] == -np.inf
 
 
 def test_scores_are_cosines(described: TrainingData) -> None:
     model = ContentBased.fit(described, Config(), seed=0)
-    assert asked(model, "bob")[2] == pytest.approx(1)
+    assert requested(model, "bob")[2] == pytest.approx(1)
     assert model.scores(np.arange(4, dtype=np.int32)).max() <= 1 + 1e-6
 
 
 def test_titles_without_words_are_no_error(described: TrainingData) -> None:
     language = ItemVectors.fit(np.array(["1", ""]), described.item_tags[:2], described.item_tag_rules)
-    found = language.vectors(np.array(["1", ""]), described.item_tags[:2], Weights(1, 1, 0))
-    np.testing.assert_allclose(found.power(2).sum(axis=1), 1, rtol=1e-6)
+    result = language.vectors(np.array(["1", ""]), described.item_tags[:2], Weights(1, 1, 0))
+    np.testing.assert_allclose(result.power(2).sum(axis=1), 1, rtol=1e-6)
 
 
 def test_items_without_tags_are_told_apart_by_their_titles() -> None:
     titles, rules = np.array(["oat milk", "oat"]), Tags.fit(pa.table({}), ())
     tags = rules.encode(pa.table({"item_id": ["a", "b"]}))
-    found = ItemVectors.fit(titles, tags, rules).vectors(titles, tags, Weights(1, 1, 1)).toarray()
-    assert 0 < found[0] @ found[1] < 1
+    result = ItemVectors.fit(titles, tags, rules).vectors(titles, tags, Weights(1, 1, 1)).toarray()
+    assert 0 < result[0] @ result[1] < 1
 
 
 def test_reasons_name_a_category_with_evidence_or_claim_nothing(described: TrainingData) -> None:

@@ -19,9 +19,9 @@ def scope(hidden: np.ndarray) -> CandidateScope:
 
 
 def pairs(candidates: CandidatePairs) -> set[tuple[int, int]]:
-    found = list(zip(candidates.row.tolist(), candidates.item.tolist(), strict=True))
-    assert len(set(found)) == len(found)
-    return set(found)
+    result = list(zip(candidates.row.tolist(), candidates.item.tolist(), strict=True))
+    assert len(set(result)) == len(result)
+    return set(result)
 
 
 def ranked(scores: np.ndarray, hidden: np.ndarray, n: int) -> set[tuple[int, int]]:

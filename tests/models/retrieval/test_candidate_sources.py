@@ -37,10 +37,10 @@ def expected(scores: np.ndarray, items: np.ndarray, rows: np.ndarray, n: int) ->
     return TopCandidates(ranked.items, ranked.scores)
 
 
-def check(found: TopCandidates, wanted: TopCandidates) -> None:
-    np.testing.assert_array_equal(found.items, wanted.items)
-    np.testing.assert_array_equal(found.scores, wanted.scores)
-    assert (found.items.dtype, found.scores.dtype) == (np.int32, np.float32)
+def check(result: TopCandidates, expected_items: TopCandidates) -> None:
+    np.testing.assert_array_equal(result.items, expected_items.items)
+    np.testing.assert_array_equal(result.scores, expected_items.scores)
+    assert (result.items.dtype, result.scores.dtype) == (np.int32, np.float32)
 
 
 some_items = st.sets(st.integers(0, N - 1)).map(lambda chosen: np.array(sorted(chosen), dtype=np.int32))
@@ -57,8 +57,8 @@ def test_scores_and_pairs_are_ranked_as_by_sorting(
 
 def test_items_below_the_least_product_are_not_found() -> None:
     products = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], dtype=np.float32)
-    found = FactorSource(products, products[:1], least=0.05).restrict_to(np.arange(3, dtype=np.int32))
-    fetched = found.fetch(np.array([0]), 3)
+    result = FactorSource(products, products[:1], least=0.05).restrict_to(np.arange(3, dtype=np.int32))
+    fetched = result.fetch(np.array([0]), 3)
     assert fetched.items.tolist() == [[0, 2, NO_INDEX]]
     assert fetched.scores[0, 2] == -np.inf
 
@@ -74,27 +74,27 @@ def test_products_are_ranked_as_by_sorting_and_what_is_not_finite_is_never_found
     items: np.ndarray,
     rows: np.ndarray,
     n: int,
-    silent: int,
+    unscored: int,
     unknown: int,
 ) -> None:
     scores = queries @ vectors.T
-    scores[silent:], scores[:, unknown:] = -np.inf, -np.inf
-    queries[silent:], vectors[unknown:, 1] = np.nan, -np.inf
+    scores[unscored:], scores[:, unknown:] = -np.inf, -np.inf
+    queries[unscored:], vectors[unknown:, 1] = np.nan, -np.inf
     check(FactorSource(vectors, queries).restrict_to(items).fetch(rows, n), expected(scores, items, rows, n))
 
 
 def test_nothing_among_nothing_is_no_error() -> None:
-    nothing, rows = np.empty(0, dtype=np.int32), np.arange(2)
+    no_items, rows = np.empty(0, dtype=np.int32), np.arange(2)
     shelves = [
         FactorSource(np.ones((3, 2), dtype=np.float32), np.ones((2, 2), dtype=np.float32)),
         DenseSource(np.ones((2, 3), dtype=np.float32)),
         PairSource.of(2, rows[:0], rows[:0], np.empty(0, dtype=np.float32)),
     ]
     for shelf in shelves:
-        found = shelf.restrict_to(nothing).fetch(rows, 3)
-        assert (found.items == -1).all()
-        assert (found.scores == -np.inf).all()
-        assert shelf.restrict_to(nothing).fetch(rows[:0], 3).items.shape == (0, 3)
+        result = shelf.restrict_to(no_items).fetch(rows, 3)
+        assert (result.items == -1).all()
+        assert (result.scores == -np.inf).all()
+        assert shelf.restrict_to(no_items).fetch(rows[:0], 3).items.shape == (0, 3)
 
 
 def test_pairs_are_laid_out_in_blocks_that_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,13 +111,13 @@ def test_models_of_factors_rank_by_products_as_by_scores(kind: type[Recommender]
     users = np.append(np.arange(len(data.users)), -1).astype(np.int32)
     everything = np.arange(len(data.items), dtype=np.int32)
     scores = model.scores(users)
-    found = (
+    result = (
         FactorSource(model.item_vectors, model.queries(users)).restrict_to(everything).fetch(np.arange(len(users)), 10)
     )
     ranked = top_k(scores, 10)
-    np.testing.assert_allclose(found.scores, ranked.scores, rtol=1e-4, atol=1e-5)
-    assert (found.items == ranked.items).mean() > 0.99
-    assert (found.items[-1] == -1).all()
+    np.testing.assert_allclose(result.scores, ranked.scores, rtol=1e-4, atol=1e-5)
+    assert (result.items == ranked.items).mean() > 0.99
+    assert (result.items[-1] == -1).all()
     assert np.isnan(model.queries(users)[-1]).all()
 
 

@@ -59,7 +59,7 @@ def test_products_of_pairs_are_those_of_the_whole_matrix_and_of_nobody_there_is_
     random = np.random.default_rng(1)
     queries, vectors = (random.normal(size=(count, 7)).astype(np.float32) for count in (4, 9))
     rows, places = np.array([0, 3, -1, 2], dtype=np.int32), np.array([8, 0, 1, 2])
-    found = products(queries, vectors, rows, places)
+    result = products(queries, vectors, rows, places)
     expected = np.where(rows < 0, -np.inf, (queries @ vectors.T)[rows, places])
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
     assert len(products(queries, vectors, rows[:0], places[:0])) == 0

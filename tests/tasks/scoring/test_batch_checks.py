@@ -40,9 +40,9 @@ def sound(words: TextCodes, first: int = 0) -> Lists:
     return Lists(np.arange(SUBJECTS), KEYS, shown, scores, reasons, np.full(SUBJECTS, "", dtype="U20"))
 
 
-def publishing(here: Installation, run: str, change: Change = lambda made: made, **said: Any) -> dict[str, Any]:
+def publishing(here: Installation, run: str, change: Change = lambda made: made, **entries: Any) -> dict[str, Any]:
     segments = Segments(["all"], np.zeros(SUBJECTS, dtype=np.int64))
-    placement = Placement(k=K, **said)
+    placement = Placement(k=K, **entries)
 
     def work() -> Work:
         about = batch_state.BatchSpec("home", run, 1, "v1", K)
@@ -161,12 +161,12 @@ def test_a_refused_batch_can_be_made_again_once_it_is_mended(store: Installation
     ],
 )
 def test_what_is_stored_is_what_was_looked_at(store: Installation, promise: str, harm: str) -> None:
-    said = {key: [("i1", 2.0, "a"), ("i2", 1.0, "b"), ("i3", 0.5, "a")] for key in KEYS.tolist()}
-    mine, looks = loaded(store.engine, said, shelf()), ListStatistics(np.ones(3, dtype=bool))
-    looks.observe(coded(said, 3)[0])
-    nothing = np.empty(0), (0.0, 1.0)
+    entries = {key: [("i1", 2.0, "a"), ("i2", 1.0, "b"), ("i3", 0.5, "a")] for key in KEYS.tolist()}
+    claim, statistics = loaded(store.engine, entries, shelf()), ListStatistics(np.ones(3, dtype=bool))
+    statistics.observe(coded(entries, 3)[0])
+    no_items = np.empty(0), (0.0, 1.0)
     with store.engine.begin() as connection:
-        assert check_lists(connection, mine.batch_id, "home", looks, SUBJECTS, nothing)
-        connection.execute(text(harm.format(table=f"recommendations_{mine.batch_id}")))
+        assert check_lists(connection, claim.batch_id, "home", statistics, SUBJECTS, no_items)
+        connection.execute(text(harm.format(table=f"recommendations_{claim.batch_id}")))
         with pytest.raises(BatchUnsoundError, match=promise):
-            check_lists(connection, mine.batch_id, "home", looks, SUBJECTS, nothing)
+            check_lists(connection, claim.batch_id, "home", statistics, SUBJECTS, no_items)

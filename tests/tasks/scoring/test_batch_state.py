@@ -56,22 +56,22 @@ def statuses(store: Engine) -> dict[int, str]:
 def test_a_batch_is_seen_by_rank_with_titles_and_prices_and_by_raw_id(store: Engine) -> None:
     batch_id = show(store, 1)
     with store.connect() as connection:
-        found = connection.execute(text("SELECT * FROM recommendations_by_user_id ORDER BY rank")).mappings().all()
+        results = connection.execute(text("SELECT * FROM recommendations_by_user_id ORDER BY rank")).mappings().all()
         assert len(connection.execute(SHOWN).all()) == USERS * K
-    assert [(row["user_id"], row["rank"], row["title"], row["price"], row["reason"]) for row in found] == [
+    assert [(row["user_id"], row["rank"], row["title"], row["price"], row["reason"]) for row in results] == [
         ("raw 0", 1, "Item 1", 1.0, "a"),
         ("raw 0", 2, "Item 2", 2.0, "b"),
         ("raw 0", 3, "Item 3", 3.0, "a"),
     ]
-    assert {(row["model_version"], row["batch_id"]) for row in found} == {(1, batch_id)}
+    assert {(row["model_version"], row["batch_id"]) for row in results} == {(1, batch_id)}
 
 
 def test_lists_about_items_are_seen_apart_from_those_of_users(store: Engine) -> None:
     batch_id = published(store, {"i1": [("i2", 2.5, "alike")], "i3": []}, shelf("run", "similar", k=1, about="item"))
     with store.connect() as connection:
-        found = connection.execute(text("SELECT * FROM current_item_recommendations")).mappings().all()
+        results = connection.execute(text("SELECT * FROM current_item_recommendations")).mappings().all()
         assert not connection.execute(text("SELECT FROM current_recommendations WHERE placement = 'similar'")).all()
-    assert [(row["for_item_id"], row["rank"], row["item_id"], row["score"], row["batch_id"]) for row in found] == [
+    assert [(row["for_item_id"], row["rank"], row["item_id"], row["score"], row["batch_id"]) for row in results] == [
         ("i1", 1, "i2", 2.5, batch_id)
     ]
 
@@ -128,11 +128,11 @@ def test_a_reader_who_stays_for_seconds_delays_no_other_and_not_the_flip(store: 
         staying, other = pool.submit(stay), pool.submit(read)
         try:
             reading.wait()
-            mine = loaded(store, LISTS, shelf("behind a reader", version=9))
+            own_claim = loaded(store, LISTS, shelf("behind a reader", version=9))
             before = live(store)
             with store.begin() as connection:
                 started = monotonic()
-                batch_state.publish(connection, "home", mine, before)
+                batch_state.publish(connection, "home", own_claim, before)
             flip = monotonic() - started
             batch_state.retire(store, "home")
             staying.result()
@@ -164,13 +164,13 @@ def test_of_two_that_publish_over_the_same_batch_the_second_loses(store: Engine,
 
 def test_a_run_that_was_taken_for_dead_cannot_publish_what_another_works_on(store: Engine) -> None:
     before = show(store, 0)
-    mine = loaded(store, LISTS, shelf("the same"))
+    own_claim = loaded(store, LISTS, shelf("the same"))
     with store.begin() as connection:
         batch_state.claim(connection, shelf("the same"))
     with pytest.raises(batch_state.OvertakenError, match="has taken batch"), store.begin() as connection:
-        batch_state.publish(connection, "home", mine, before)
+        batch_state.publish(connection, "home", own_claim, before)
     with pytest.raises(batch_state.OvertakenError):
-        batch_state.stage(store, mine)
+        batch_state.stage(store, own_claim)
     assert live(store) == before
 
 
@@ -194,14 +194,14 @@ def test_an_older_run_cannot_put_its_lists_over_newer_ones(store: Engine) -> Non
     ],
 )
 def test_who_withdraws_a_second_before_publication_is_not_in_the_batch(store: Engine, withdrawal: Any) -> None:
-    mine = loaded(store, LISTS, shelf("run"))
+    own_claim = loaded(store, LISTS, shelf("run"))
     with store.begin() as connection:
         connection.execute(withdrawal)
     with store.begin() as connection:
-        batch_state.publish(connection, "home", mine, None)
+        batch_state.publish(connection, "home", own_claim, None)
     with store.connect() as connection:
         stored = connection.execute(text("SELECT subject FROM recommendations")).scalars().all()
-        row = batch_state.batch_row(connection, mine.batch_id)
+        row = batch_state.batch_row(connection, own_claim.batch_id)
     assert set(stored) == seen(store) == LISTS.keys() - {"u7"}
     assert row["users"] == USERS - 1
 
@@ -213,11 +213,11 @@ def test_who_left_is_taken_out_of_a_kept_batch_before_it_is_shown_again(store: E
     with store.begin() as connection:
         batch_state.restore_batch(connection, "home", first, "ann: the new ones are odd")
     with store.connect() as connection:
-        mine = text(f"SELECT subject FROM recommendations WHERE batch_id = {first}")
-        assert set(connection.execute(mine).scalars()) == LISTS.keys() - {"u7"}
-        said = connection.execute(select(placements.c.batch_id, placements.c.moved_by)).one()
+        own_claim = text(f"SELECT subject FROM recommendations WHERE batch_id = {first}")
+        assert set(connection.execute(own_claim).scalars()) == LISTS.keys() - {"u7"}
+        entries = connection.execute(select(placements.c.batch_id, placements.c.moved_by)).one()
         assert batch_state.batch_row(connection, first)["users"] == USERS - 1
-    assert tuple(said) == (first, "ann: the new ones are odd")
+    assert tuple(entries) == (first, "ann: the new ones are odd")
 
 
 def test_the_live_batch_and_two_before_it_are_kept(store: Engine) -> None:
@@ -227,8 +227,8 @@ def test_the_live_batch_and_two_before_it_are_kept(store: Engine) -> None:
         batch_state.retire(store, "home")
     assert live(store) == batches[-1]
     assert tables(store) == set(batches[-3:])
-    kept = dict.fromkeys(batches[-3:], batch_state.PUBLISHED)
-    assert statuses(store) == dict.fromkeys(batches[:-3], batch_state.RETIRED) | kept
+    stored_rows = dict.fromkeys(batches[-3:], batch_state.PUBLISHED)
+    assert statuses(store) == dict.fromkeys(batches[:-3], batch_state.RETIRED) | stored_rows
     with store.connect() as connection:
         previous = connection.execute(select(placements.c.previous_batch_id)).scalar()
     assert previous == batches[-2]
@@ -246,12 +246,12 @@ def test_placements_are_kept_apart(store: Engine) -> None:
 @pytest.mark.parametrize("until", ["claimed", "staged", "attached"])
 def test_the_next_run_starts_over_what_a_killed_one_left(store: Engine, until: str) -> None:
     with store.begin() as connection:
-        mine = batch_state.claim(connection, shelf("run 1", version=1))
+        own_claim = batch_state.claim(connection, shelf("run 1", version=1))
     if until == "staged":
-        batch_state.stage(store, mine)
+        batch_state.stage(store, own_claim)
     if until == "attached":
-        mine = loaded(store, LISTS, shelf("run 1", version=1))
-    assert show(store, 1) == mine.batch_id == live(store)
+        own_claim = loaded(store, LISTS, shelf("run 1", version=1))
+    assert show(store, 1) == own_claim.batch_id == live(store)
     assert seen(store) == LISTS.keys()
 
 
@@ -260,8 +260,8 @@ def test_what_a_killed_run_left_is_swept_up_and_gives_its_disk_back(store: Engin
     live_one, before = show(store, 0), bytes_of_lists(store)
     if until == "staged":
         with store.begin() as connection:
-            mine = batch_state.claim(connection, shelf("killed"))
-        batch_state.stage(store, mine)
+            own_claim = batch_state.claim(connection, shelf("killed"))
+        batch_state.stage(store, own_claim)
     else:
         loaded(store, LISTS, shelf("killed"))
     if until == "detaching":
@@ -306,10 +306,10 @@ def ended(store: Engine, end: TextClause) -> bool:
 def test_a_placement_that_somebody_works_on_is_not_swept(store: Engine) -> None:
     from infra.locks.advisory_locks import locked
 
-    mine = loaded(store, LISTS, shelf("in the making"))
+    own_claim = loaded(store, LISTS, shelf("in the making"))
     with locked(store, batch_state.lock_name("home")):
         assert batch_state.sweep(store) == []
-    assert tables(store) == {mine.batch_id}
+    assert tables(store) == {own_claim.batch_id}
 
 
 def test_a_batch_that_somebody_begins_while_it_is_swept_is_no_stranger(store: Engine) -> None:
@@ -317,12 +317,12 @@ def test_a_batch_that_somebody_begins_while_it_is_swept_is_no_stranger(store: En
 
     begun: list[int] = []
 
-    def begin(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+    def begin(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
         if "pg_class" in statement and not begun:
             with other.begin() as connection:
-                mine = batch_state.claim(connection, shelf("begun", "basket"))
-            begun.append(mine.batch_id)
-            batch_state.stage(other, mine)
+                own_claim = batch_state.claim(connection, shelf("begun", "basket"))
+            begun.append(own_claim.batch_id)
+            batch_state.stage(other, own_claim)
 
     other = create_engine(store.url)
     show(store, 0)
@@ -339,11 +339,11 @@ def test_a_kept_batch_that_is_being_made_anew_is_none_to_go_back_to(
     monkeypatch.setattr(partitions, "_PATIENCE", "300ms")
     first, _ = show(store, 0), show(store, 1)
     with store.begin() as connection:
-        mine = batch_state.claim(connection, shelf("run 0", version=0))
+        own_claim = batch_state.claim(connection, shelf("run 0", version=0))
     with store.connect() as reader:
         reader.execute(SHOWN).all()
         with pytest.raises(TailorbirdError, match="A long-running query reads the recommendations"):
-            batch_state.stage(store, mine)
+            batch_state.stage(store, own_claim)
     with store.connect() as connection:
         assert first not in batch_state.retained(connection, "home")
     assert show(store, 0) == first == live(store)
@@ -353,10 +353,10 @@ def test_a_kept_batch_that_is_being_made_anew_is_none_to_go_back_to(
 def test_a_run_that_was_taken_for_dead_leaves_the_tables_of_its_successor_alone(store: Engine) -> None:
     with store.begin() as connection:
         late = batch_state.claim(connection, shelf("the same"))
-    mine = loaded(store, LISTS, shelf("the same"))
+    own_claim = loaded(store, LISTS, shelf("the same"))
     with pytest.raises(batch_state.OvertakenError):
         batch_state.stage(store, late)
-    assert mine.batch_id in tables(store)
+    assert own_claim.batch_id in tables(store)
 
 
 def test_an_earlier_batch_can_be_published_again(store: Engine) -> None:

@@ -61,8 +61,8 @@ class Recount:
         self.scores = dict(zip(model.items.tolist(), scores.tolist(), strict=True))
 
     def why(self, item: str) -> str:
-        found = explain(self.stage.here.engine, self.user, item, "home", lookups)
-        return str(found["why"])
+        result = explain(self.stage.here.engine, self.user, item, "home", lookups)
+        return str(result["why"])
 
     def boosted(self, item: str) -> float:
         score, factor = float(self.scores[item]), 2 if self.goods[item].brand == "Private" else 1
@@ -82,11 +82,11 @@ def recounts(stage: Any, bundle: Path) -> list[Recount]:
     return [Recount(stage, key, bundle) for key in sorted(lists(stage))[:USERS]]
 
 
-def check_cap(found: Recount, item: str, why: str) -> None:
+def check_cap(result: Recount, item: str, why: str) -> None:
     named = re.search(r"the list has (\d+) of the category '(.*)' already", why)
     assert named is not None, why
-    assert named[2] == level(found.goods[item].category)
-    assert sum(level(entry.category) == named[2] for entry in found.list) >= int(named[1]) == 3
+    assert named[2] == level(result.goods[item].category)
+    assert sum(level(entry.category) == named[2] for entry in result.list) >= int(named[1]) == 3
 
 
 def test_every_item_of_a_shop_with_pins_caps_and_hidden_purchases_is_explained_as_its_list_shows(
@@ -96,21 +96,21 @@ def test_every_item_of_a_shop_with_pins_caps_and_hidden_purchases_is_explained_a
     place(RULES)
     score_placement.fn()
     bought = purchases(stage)
-    now = max(moments[-1] for mine in bought.values() for moments in mine.values())
+    now = max(moments[-1] for claim in bought.values() for moments in claim.values())
     seen: set[str] = set()
-    for found in recounts(stage, bundle):
-        lately = {i for i, moments in bought[found.key].items() if now - moments[-1] <= timedelta(days=30)}
-        places = {entry.item: rank for rank, entry in enumerate(found.list, 1)}
-        for item in found.goods:
-            why = found.why(item)
+    for result in recounts(stage, bundle):
+        lately = {i for i, moments in bought[result.key].items() if now - moments[-1] <= timedelta(days=30)}
+        places = {entry.item: rank for rank, entry in enumerate(result.list, 1)}
+        for item in result.goods:
+            why = result.why(item)
             if item in places:
-                assert why.startswith(f"Place {places[item]} of {len(found.list)}")
+                assert why.startswith(f"Place {places[item]} of {len(result.list)}")
                 assert ("pinned" in why) == (PINS.get(item) == places[item])
                 seen.add("pinned" if "pinned" in why else "promoted" if "promoted" in why else "listed")
             elif item == "500003":
                 assert "leave the item out" in why
             elif why.startswith("A cap keeps it off"):
-                check_cap(found, item, why)
+                check_cap(result, item, why)
                 seen.add("cap")
             elif why.startswith("An action of the user"):
                 assert "purchase within 30 days" in why
@@ -118,7 +118,7 @@ def test_every_item_of_a_shop_with_pins_caps_and_hidden_purchases_is_explained_a
                 seen.add("hidden")
             else:
                 assert re.match(r"It would stand at place \d+, and the list has 8|All 8 places are taken", why), why
-                assert found.boosted(item) <= found.worst_by_score() + 1e-6
+                assert result.boosted(item) <= result.worst_by_score() + 1e-6
                 seen.add("full")
     assert {"pinned", "listed", "promoted", "cap", "hidden"} <= seen
 
@@ -129,18 +129,18 @@ def test_lists_of_what_is_due_again_are_explained_by_what_was_bought_and_when(st
     score_placement.fn()
     bought = purchases(stage)
     due, seen = due_now(bought), set()
-    for found in recounts(stage, bundle):
-        shown = {entry.item for entry in found.list}
-        for item in [one for one in found.goods if one not in shown]:
-            why = found.why(item)
+    for result in recounts(stage, bundle):
+        shown = {entry.item for entry in result.list}
+        for item in [one for one in result.goods if one not in shown]:
+            why = result.why(item)
             if "is not due again yet" in why:
-                assert item in bought[found.key].keys() - due[found.key]
+                assert item in bought[result.key].keys() - due[result.key]
                 seen.add("not due")
             elif "never bought it" in why:
-                assert item not in bought[found.key]
+                assert item not in bought[result.key]
                 seen.add("never bought")
             elif why.startswith("A cap keeps it off"):
-                check_cap(found, item, why)
+                check_cap(result, item, why)
             else:
                 assert re.match(r"It would stand at place \d+|All 6 places", why), why
     assert seen

@@ -63,17 +63,17 @@ def stored(here: Installation) -> dict[str, Any]:
 
 def test_a_catalogue_states_offers(installation: Installation, ingest: Any) -> None:
     entry = ingest()
-    found = stored(installation)
+    result = stored(installation)
 
-    assert (entry["quarantined"], len(found)) == (0, 7)
-    tea = found["a"]
+    assert (entry["quarantined"], len(result)) == (0, 7)
+    tea = result["a"]
     assert (tea["category"], tea["currency"], tea["url"], tea["image"]) == (
         *("Food|Hot|Tea", "EUR", "https://shop/a", "/a.png"),
     )
     assert tea["available_from"] == datetime(2024, 1, 31, 23, tzinfo=UTC)
-    assert found["c"]["available_until"] == datetime(2020, 12, 31, 23, tzinfo=UTC), "the last day is included"
-    assert found["b"]["category"] == "Food"
-    assert {key: row["in_stock"] for key, row in found.items()} == {
+    assert result["c"]["available_until"] == datetime(2020, 12, 31, 23, tzinfo=UTC), "the last day is included"
+    assert result["b"]["category"] == "Food"
+    assert {key: row["in_stock"] for key, row in result.items()} == {
         "a": True,
         "b": False,
         "c": None,
@@ -82,7 +82,7 @@ def test_a_catalogue_states_offers(installation: Installation, ingest: Any) -> N
         "f": True,
         "g": False,
     }
-    assert all(row["available"] for row in found.values()), "what is sold out is merchandise: its events count"
+    assert all(row["available"] for row in result.values()), "what is sold out is merchandise: its events count"
 
 
 def test_only_what_can_be_bought_now_is_recommended(
@@ -99,19 +99,19 @@ def test_only_what_can_be_bought_now_is_recommended(
 def test_a_later_catalogue_replaces_stock_and_dates(installation: Installation, ingest: Any) -> None:
     ingest()
     ingest(ROWS.replace("b;Ice;> Food >;2;USD;0", "b;Ice;> Food >;2;USD;7").replace("31.12.2020", ""))
-    found = stored(installation)
+    result = stored(installation)
 
-    assert found["b"]["in_stock"] is True
-    assert found["c"]["available_until"] is None
+    assert result["b"]["in_stock"] is True
+    assert result["c"]["available_until"] is None
 
 
 def test_a_catalogue_that_says_nothing_of_stock_leaves_it(installation: Installation, ingest: Any) -> None:
     ingest()
-    silent = "\n".join(line for line in MAPPING.splitlines() if not line.startswith(("available", "url")))
-    ingest(ROWS.replace("Ice", "Cream"), silent)
-    found = stored(installation)
+    unscored = "\n".join(line for line in MAPPING.splitlines() if not line.startswith(("available", "url")))
+    ingest(ROWS.replace("Ice", "Cream"), unscored)
+    result = stored(installation)
 
-    assert (found["b"]["title"], found["b"]["in_stock"], found["a"]["url"]) == ("Cream", False, "https://shop/a")
+    assert (result["b"]["title"], result["b"]["in_stock"], result["a"]["url"]) == ("Cream", False, "https://shop/a")
 
 
 def test_each_end_of_sale_is_read_by_the_format_that_it_is_written_in(installation: Installation, ingest: Any) -> None:
@@ -119,5 +119,5 @@ def test_each_end_of_sale_is_read_by_the_format_that_it_is_written_in(installati
     ends = ["31.12.2020", "2020-12-31", "2020-12-31 10:00:00", "31.12.2020 10:00"]
     ingest("".join(f"{n};Jug;;;EUR;;;{end};;\n" for n, end in enumerate(ends)), several)
 
-    found = [row["available_until"] for _, row in sorted(stored(installation).items())]
-    assert found == [datetime(2020, 12, 31, hour, tzinfo=UTC) for hour in (23, 23, 9, 9)]
+    result = [row["available_until"] for _, row in sorted(stored(installation).items())]
+    assert result == [datetime(2020, 12, 31, hour, tzinfo=UTC) for hour in (23, 23, 9, 9)]

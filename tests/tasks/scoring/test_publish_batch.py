@@ -44,8 +44,8 @@ def work(run: str, meanwhile: Callable[[], Any] = lambda: None, item: int = 0) -
                 meanwhile()
 
     about = batch_state.BatchSpec("home", run, 1, "v1", 1)
-    everybody = Segments(["all"], np.zeros(len(KEYS), dtype=np.int64))
-    return lambda: Work(Placement(k=1), about, KEYS, GOODS, np.ones(2, dtype=bool), lists, everybody)
+    all_users = Segments(["all"], np.zeros(len(KEYS), dtype=np.int64))
+    return lambda: Work(Placement(k=1), about, KEYS, GOODS, np.ones(2, dtype=bool), lists, all_users)
 
 
 def seen(here: Installation) -> list[tuple[str, str]]:
@@ -129,7 +129,7 @@ def test_a_run_that_a_person_stops_leaves_a_note_and_the_next_one_finishes_its_b
 
     with pytest.raises(KeyboardInterrupt):
         publish_lists(here, work("first", stop), "home")
-    found = select(recommendation_batches.c.status, recommendation_batches.c.detail)
+    results = select(recommendation_batches.c.status, recommendation_batches.c.detail)
     with here.engine.connect() as connection:
-        assert connection.execute(found).one() == (batch_state.LOADING, "stopped by a person")
+        assert connection.execute(results).one() == (batch_state.LOADING, "stopped by a person")
     assert publish_lists(here, work("first"), "home")["detail"] is None

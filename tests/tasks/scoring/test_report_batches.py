@@ -9,8 +9,8 @@ from tasks.scoring.report_batches import report_batches
 
 
 def batch(placement: str) -> dict[str, Any]:
-    said = {"placement": placement, "batch_id": 1, "model_version": 1, "users": 1, "recommendations": 1}
-    return said | {"status": "published", "summary": {}}
+    entries = {"placement": placement, "batch_id": 1, "model_version": 1, "users": 1, "recommendations": 1}
+    return entries | {"status": "published", "summary": {}}
 
 
 def test_all_refusals_are_told_at_once_and_what_is_shown_all_the_same() -> None:

@@ -42,11 +42,11 @@ def seen(store: Engine) -> list[tuple[str, str]]:
 
 def test_the_lists_before_are_shown_again_and_it_is_written_down(store: Engine) -> None:
     first, second = show(store, "old", 1), show(store, "new", 2)
-    found = back()
-    told = found.pop("next")
+    result = back()
+    stated = result.pop("next")
     counts = {"users": 3, "users_before": 3}
-    assert found == {"from": second, "placement": "home", "batch_id": first, "model_version": 1} | counts
-    assert "tailorbird score" in told
+    assert result == {"from": second, "placement": "home", "batch_id": first, "model_version": 1} | counts
+    assert "tailorbird score" in stated
     assert seen(store) == [(key, "old") for key in KEYS]
     with store.connect() as connection:
         row = connection.execute(select(placements)).mappings().one()
@@ -112,8 +112,8 @@ def test_lists_about_items_come_back_whole(store: Engine) -> None:
     show(store, "new", about="item", placement="similar-items")
     with store.begin() as connection:
         connection.execute(update(users).values(consent=False))
-    found = back("similar-items")
-    assert (found["batch_id"], found["users"]) == (first, 3)
+    result = back("similar-items")
+    assert (result["batch_id"], result["users"]) == (first, 3)
 
 
 def test_lists_of_users_never_come_back_as_lists_about_items(store: Engine) -> None:
@@ -126,10 +126,10 @@ def test_lists_of_users_never_come_back_as_lists_about_items(store: Engine) -> N
 def test_other_placements_stay(store: Engine) -> None:
     show(store, "old")
     show(store, "new")
-    kept = show(store, "mail", placement="email")
+    retained = show(store, "mail", placement="email")
     back()
     with store.connect() as connection:
-        assert batch_state.live_batch(connection, "email") == kept
+        assert batch_state.live_batch(connection, "email") == retained
 
 
 def test_without_a_reason_lists_or_a_batch_before_nothing_changes(store: Engine) -> None:

@@ -34,9 +34,9 @@ def test_more_placements_than_connections_go_back_together(store: Engine) -> Non
     before = {name: show(store, "old", 1, name) for name in names}
     for name in names:
         show(store, "new", 2, name)
-    said = roll_back_model.fn("ann", "odd")
-    assert (said["from"], said["to"], said["batches"], said["next"]) == (2, 1, before, None)
-    assert said["lists"] == {name: {"now": 1, "before": 2} for name in names}
+    entries = roll_back_model.fn("ann", "odd")
+    assert (entries["from"], entries["to"], entries["batches"], entries["next"]) == (2, 1, before, None)
+    assert entries["lists"] == {name: {"now": 1, "before": 2} for name in names}
 
 
 def test_lists_that_were_taken_back_stay_so(store: Engine) -> None:

@@ -18,8 +18,8 @@ def test_the_model_alone_answers_every_user_as_the_published_lists_do(stage: Any
         published = pd.DataFrame(connection.execute(LISTS).mappings().all())
     users = list(published["user_id"].unique())
     assert len(users) == 30
-    found = model.predict(pd.DataFrame({"user": users, "k": 12}))
-    assert list(found["user"]) == list(published["user_id"])
-    assert list(found["item_id"]) == list(published["item_id"])
-    assert list(found["reason"]) == list(published["reason"])
-    assert found["score"].to_list() == pytest.approx(published["score"].astype(float).to_list(), rel=1e-5)
+    result = model.predict(pd.DataFrame({"user": users, "k": 12}))
+    assert list(result["user"]) == list(published["user_id"])
+    assert list(result["item_id"]) == list(published["item_id"])
+    assert list(result["reason"]) == list(published["reason"])
+    assert result["score"].to_list() == pytest.approx(published["score"].astype(float).to_list(), rel=1e-5)

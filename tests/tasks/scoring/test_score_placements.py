@@ -96,18 +96,18 @@ def test_what_single_users_do_not_want_to_see_is_kept_from_them_alone(stage: Any
     place("[home]\nk = 20")
     score_placement.fn()
     before = lists(stage)
-    (one, two, three, *rest), top = sorted(before), {user: entries[0] for user, entries in before.items()}
-    said = [(one, "item", top[one].item), (two, "brand", "Private"), (three, "category", "GROCERY")]
-    said += [("a stranger", "item", "500001"), (one, "item", "no such item")]
+    (one, two, three, *others), top = sorted(before), {user: entries[0] for user, entries in before.items()}
+    given = [(one, "item", top[one].item), (two, "brand", "Private"), (three, "category", "GROCERY")]
+    given += [("a stranger", "item", "500001"), (one, "item", "no such item")]
     with stage.here.engine.begin() as connection:
         names = ("user_key", "kind", "value")
-        connection.execute(insert(exclusions), [dict(zip(names, row, strict=True)) for row in said])
+        connection.execute(insert(exclusions), [dict(zip(names, row, strict=True)) for row in given])
     score_placement.fn()
     after = lists(stage)
     assert top[one].item not in {entry.item for entry in after[one]}
     assert {entry.brand for entry in after[two]} == {"National"}
     assert not [entry for entry in after[three] if str(entry.category).startswith("GROCERY")]
-    assert all(after[user] == before[user] for user in rest)
+    assert all(after[user] == before[user] for user in others)
 
 
 def test_items_have_lists_of_what_is_like_them_and_of_what_goes_with_them(stage: Any) -> None:
@@ -120,7 +120,7 @@ def test_items_have_lists_of_what_is_like_them_and_of_what_goes_with_them(stage:
         assert shown
         for item, entries in shown.items():
             assert item not in {entry.item for entry in entries}
-            assert {found.kind for entry in entries if (found := parse(entry.reason))} <= expected
+            assert {result.kind for entry in entries if (result := parse(entry.reason))} <= expected
     assert lists(stage, "similar-items") == {}
 
 
@@ -218,10 +218,10 @@ def test_what_was_bought_lately_is_hidden_for_so_long(stage: Any, place: Place) 
     place("[home]\nk = 20\nrules.hide = { purchase = 60 }")
     score_placement.fn()
     bought = purchases(stage)
-    now = max(moments[-1] for mine in bought.values() for moments in mine.values())
+    now = max(moments[-1] for claim in bought.values() for moments in claim.values())
     lately = {
-        user: {item for item, moments in mine.items() if now - moments[-1] <= timedelta(days=60)}
-        for user, mine in bought.items()
+        user: {item for item, moments in claim.items() if now - moments[-1] <= timedelta(days=60)}
+        for user, claim in bought.items()
     }
     chosen = items_of(lists(stage))
     assert not any(items & lately[user] for user, items in chosen.items())

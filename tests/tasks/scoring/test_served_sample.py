@@ -53,11 +53,11 @@ def seen(store: Engine, start: float, end: float, placement: str = "home") -> di
     """By user, the lists between two days with the days they came and went."""
     with store.connect() as connection:
         rows = shown_during(connection, placement, day(start), day(end)).to_pylist()
-    found: dict[str, list[Any]] = {}
+    result: dict[str, list[Any]] = {}
     for row in rows:
         days = [round((NOW - row[name]) / 86_400, 3) for name in (SHOWN_FROM, SHOWN_UNTIL)]
-        found.setdefault(row[USER_KEY], []).append((row[ITEMS], *days))
-    return found
+        result.setdefault(row[USER_KEY], []).append((row[ITEMS], *days))
+    return result
 
 
 def test_a_list_is_shown_from_its_publishing_to_the_next_within_the_window(store: Engine) -> None:
@@ -99,12 +99,12 @@ def test_the_same_few_people_are_followed_from_batch_to_batch(store: Engine, mon
     monkeypatch.setattr(served_sample, "SAMPLE", 3)
     show(store, lists("cup"), 9, "one")
     show(store, lists("tea"), 6, "two")
-    found = seen(store, 10, 0)
-    assert len(found) == 3
-    assert all(len(theirs) == 2 for theirs in found.values())
+    result = seen(store, 10, 0)
+    assert len(result) == 3
+    assert all(len(theirs) == 2 for theirs in result.values())
     hashes = "SELECT user_key FROM users ORDER BY hashtextextended(user_key, 0) LIMIT 3"
     with store.connect() as connection:
-        assert set(connection.execute(text(hashes)).scalars()) == found.keys()
+        assert set(connection.execute(text(hashes)).scalars()) == result.keys()
 
 
 def test_who_left_is_not_read_any_more_and_forgotten_at_the_next_publishing(store: Engine) -> None:
@@ -144,10 +144,10 @@ def test_the_models_of_a_window_are_those_whose_lists_were_shown_then(store: Eng
 def test_a_publishing_that_comes_too_late_leaves_no_trace(store: Engine) -> None:
     show(store, lists("cup"), 9, "one")
     with store.begin() as connection:
-        mine = batch_state.claim(connection, shelf("two", k=2))
-    batch_state.stage(store, mine)
-    batch_state.attach(store, mine)
+        own_claim = batch_state.claim(connection, shelf("two", k=2))
+    batch_state.stage(store, own_claim)
+    batch_state.attach(store, own_claim)
     with pytest.raises(batch_state.OvertakenError), store.begin() as connection:
-        batch_state.publish(connection, "home", mine, expected=12_345)
+        batch_state.publish(connection, "home", own_claim, expected=12_345)
     with store.connect() as connection:
         assert len(connection.execute(select(publication_periods.c.period_id)).all()) == 1

@@ -25,11 +25,11 @@ ALL = text("SELECT user_key, item_id FROM current_recommendations WHERE placemen
 
 
 def shown(stage: Any) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     with stage.here.engine.connect() as connection:
         for user_key, item_id in connection.execute(ALL):
-            found.setdefault(user_key, set()).add(item_id)
-    return found
+            result.setdefault(user_key, set()).add(item_id)
+    return result
 
 
 def key_of(stage: Any, position: int) -> str:
@@ -41,9 +41,9 @@ def test_every_user_with_consent_gets_as_many_different_items_as_asked_for(stage
     stage.promote(kind)
     batch = score_placement.fn(k=20)
     assert (batch["users"], batch["recommendations"], batch["status"]) == (30, 600, "published")
-    found = shown(stage)
-    assert len(found) == 30
-    assert {len(chosen) for chosen in found.values()} == {20}
+    result = shown(stage)
+    assert len(result) == 30
+    assert {len(chosen) for chosen in result.values()} == {20}
 
 
 def test_the_same_again_publishes_nothing_new(stage: Any) -> None:
@@ -58,13 +58,13 @@ def test_the_same_again_publishes_nothing_new(stage: Any) -> None:
 def test_who_left_or_withdrew_consent_gets_no_list_from_then_on(stage: Any) -> None:
     stage.promote()
     score_placement.fn(k=5)
-    left, withdrew = key_of(stage, 0), key_of(stage, 1)
-    assert {left, withdrew} <= shown(stage).keys()
+    remaining, withdrew = key_of(stage, 0), key_of(stage, 1)
+    assert {remaining, withdrew} <= shown(stage).keys()
     with stage.here.engine.begin() as connection:
-        connection.execute(insert(suppressions).values(user_key=left, reason="left"))
+        connection.execute(insert(suppressions).values(user_key=remaining, reason="left"))
         connection.execute(update(users).where(users.c.user_key == withdrew).values(consent=False))
     assert score_placement.fn(k=5)["users"] == 28
-    assert not {left, withdrew} & shown(stage).keys()
+    assert not {remaining, withdrew} & shown(stage).keys()
 
 
 def joins(stage: Any, key: str, **traits: str) -> None:
@@ -73,11 +73,11 @@ def joins(stage: Any, key: str, **traits: str) -> None:
         connection.execute(insert(users).values(row))
 
 
-def clicks(stage: Any, folder: Path, *products: str, **said: Any) -> str:
+def clicks(stage: Any, folder: Path, *products: str, **entries: Any) -> str:
     """Products that somebody views by a Segment call each; returns his key."""
-    calls = [viewed(number, product, **said) for number, product in enumerate(products)]
+    calls = [viewed(number, product, **entries) for number, product in enumerate(products)]
     ingest_segment.fn("segment", write(folder / "-".join(products), *calls))
-    return pseudonym(str(said.get("userId", "ann")), stage.here.key)
+    return pseudonym(str(entries.get("userId", "ann")), stage.here.key)
 
 
 def reasons(stage: Any, key: str) -> list[str]:
@@ -87,8 +87,8 @@ def reasons(stage: Any, key: str) -> list[str]:
 
 
 def kinds(stage: Any, key: str) -> set[str]:
-    found = [parse(reason) for reason in reasons(stage, key)]
-    return {reason.kind if reason else "unknown" for reason in found}
+    result = [parse(reason) for reason in reasons(stage, key)]
+    return {reason.kind if reason else "unknown" for reason in result}
 
 
 def test_a_stranger_with_consent_gets_what_is_popular(stage: Any) -> None:
@@ -117,9 +117,9 @@ def new_in(bundle: bundles.Bundle, key: str, *clicked: str) -> tuple[Any, NewUse
     return model.with_users(new), new
 
 
-def best(speaker: Any) -> set[str]:
-    found = top_k(speaker.scores(np.zeros(1, np.int32)), 5).items[0]
-    return set(speaker.items[found].tolist())
+def best(scorer: Any) -> set[str]:
+    result = top_k(scorer.scores(np.zeros(1, np.int32)), 5).items[0]
+    return set(scorer.items[result].tolist())
 
 
 def test_a_newcomer_gets_what_suits_his_clicks_where_the_champion_can_tell(stage: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from models.lists.rules.placement_config import Placement, placements
 IDS = ["a", "b", "c", "d", "e"]
 
 
-def catalogue(**said: Any) -> ItemAttributes:
+def catalogue(**entries: Any) -> ItemAttributes:
     """Bread and rye bread, breadcrumbs, a thing of which nothing is known, and cheese that is sold out."""
     known = {
         "items": np.array(IDS),
@@ -19,7 +19,7 @@ def catalogue(**said: Any) -> ItemAttributes:
         "age_days": np.array([10.0, 100.0, 400.0, np.nan, 1.0]),
         "available": np.array([True, True, True, True, False]),
     }
-    return ItemAttributes(**{**known, **said})
+    return ItemAttributes(**{**known, **entries})
 
 
 def placement(k: int = 3, **rules: Any) -> Placement:
@@ -144,14 +144,14 @@ def test_an_empty_catalogue_is_no_error() -> None:
     words = np.empty(0, dtype=np.str_)
     empty = ItemAttributes(words, words, words, none, none, none.astype(bool))
     rule = {"brand": ["A"], "category": ["B"]}
-    said = placement(include=rule, exclude=rule, cap={"category": 1, "brand": 1}, promote={**rule, "share": 1})
-    rules = CompiledRules.of(said, empty)
+    entries = placement(include=rule, exclude=rule, cap={"category": 1, "brand": 1}, promote={**rule, "share": 1})
+    rules = CompiledRules.of(entries, empty)
     assert (rules.candidates, rules.candidates_to_promote, rules.limits) == ((), (), ())
-    assert notes(said, empty)
+    assert notes(entries, empty)
 
 
 def test_rules_that_do_something_need_no_note() -> None:
-    said = placement(
+    entries = placement(
         include={"category": ["FOOD"]},
         exclude={"brand": ["Dairy"]},
         cap={"category": 1, "brand": 2},
@@ -159,7 +159,7 @@ def test_rules_that_do_something_need_no_note() -> None:
         boost=[{"price": [1, 2], "by": 2}],
         pin=[{"item": "a", "place": 1}],
     )
-    assert notes(said, catalogue()) == []
+    assert notes(entries, catalogue()) == []
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_a_rule_that_matches_nothing_is_noted(rules: dict[str, Any], note: str) 
 
 def test_what_the_catalogue_does_not_know_is_noted() -> None:
     unknown = catalogue(category=np.full(5, ""), brand=np.full(5, ""), age_days=np.full(5, np.nan))
-    said = notes(placement(cap={"category": 1, "brand": 1}, lifetime_days=3), unknown)
-    assert said == [
+    entries = notes(placement(cap={"category": 1, "brand": 1}, lifetime_days=3), unknown)
+    assert entries == [
         "rules.cap.category: no item has a category, so nothing is capped",
         "rules.cap.brand: no item has a brand, so nothing is capped",
         "rules.lifetime_days: of no item is known when it was first seen, so none is left out",

@@ -11,7 +11,7 @@ from models.datasets.training_data import NoHistoryError, TrainingData
 from models.recommenders.baselines.segment_popular import Config, SegmentPopular
 
 DAY = 86_400
-NOTHING = -np.inf
+NO_SCORE = -np.inf
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def halves() -> TrainingData:
 
 
 def scored(model: SegmentPopular, *users: int) -> list[list[float]]:
-    found: list[list[float]] = model.scores(np.array(users, np.int32)).tolist()
-    return found
+    result: list[list[float]] = model.scores(np.array(users, np.int32)).tolist()
+    return result
 
 
 def test_users_get_the_decayed_baskets_of_their_segment_and_nothing_of_what_it_never_bought(
@@ -51,7 +51,7 @@ def test_users_get_the_decayed_baskets_of_their_segment_and_nothing_of_what_it_n
 ) -> None:
     model = SegmentPopular.fit(halves, Config(half_life_days=28), 0)
     assert halves.items.tolist() == ["bell", "lamp", "rake"]
-    np.testing.assert_allclose(scored(model, 0, 20), [[NOTHING, 10, NOTHING], [0.25, NOTHING, 10]], rtol=1e-5)
+    np.testing.assert_allclose(scored(model, 0, 20), [[NO_SCORE, 10, NO_SCORE], [0.25, NO_SCORE, 10]], rtol=1e-5)
 
 
 def test_who_is_in_no_segment_gets_what_everybody_buys(halves: TrainingData) -> None:
@@ -70,8 +70,8 @@ def test_a_newcomer_gets_the_best_sellers_of_those_with_his_traits(halves: Train
     model = SegmentPopular.fit(halves, Config(half_life_days=28), 0)
     traits = pa.table({"user_key": ["n1", "n2", "n3"], "home": ["house", None, "boat"]})
     new = model.with_users(NewUsers.of(traits, pa.table({"user_key": [], "item_id": []}, _TEXT), model.items))
-    found = scored(new, 0, 1, 2)
-    np.testing.assert_allclose(found, [[0.25, NOTHING, 10], [NOTHING] * 3, [NOTHING] * 3], rtol=1e-5)
+    result = scored(new, 0, 1, 2)
+    np.testing.assert_allclose(result, [[0.25, NO_SCORE, 10], [NO_SCORE] * 3, [NO_SCORE] * 3], rtol=1e-5)
 
 
 def test_segments_by_purchases_are_known_of_buyers_alone(data: TrainingData) -> None:
@@ -80,7 +80,7 @@ def test_segments_by_purchases_are_known_of_buyers_alone(data: TrainingData) -> 
     assert (model.segment > 0).all()
     traits = pa.table({"user_key": ["n"], "age": ["young"]})
     new = model.with_users(NewUsers.of(traits, pa.table({"user_key": [], "item_id": []}, _TEXT), model.items))
-    assert scored(new, 0) == [[NOTHING] * len(model.items)]
+    assert scored(new, 0) == [[NO_SCORE] * len(model.items)]
 
 
 def test_every_basket_is_counted_in_one_segment(data: TrainingData) -> None:

@@ -78,12 +78,12 @@ def test_what_is_stated_of_pairs_of_items_is_true_of_the_rows(seed: int) -> None
     data, facts = Odd.of(seed)
     own, other = (part.ravel() for part in np.indices((len(data.items),) * 2))
     own, other = own[own != other], other[own != other].astype(np.int32)
-    found = BoughtTogether.fit(data)
-    listed = np.flatnonzero(found.lift.toarray()[own, other])
-    counts = zip(*found.baskets(own[listed], other[listed]), strict=True)
-    said = list(zip(listed.tolist(), (together(*map(int, pair)) for pair in counts), strict=True))
+    result = BoughtTogether.fit(data)
+    listed = np.flatnonzero(result.lift.toarray()[own, other])
+    counts = zip(*result.baskets(own[listed], other[listed]), strict=True)
+    entries = list(zip(listed.tolist(), (together(*map(int, pair)) for pair in counts), strict=True))
     codes, texts = SimilarityReasons.fit(data).reasons(own, other)
-    said += [(pair, texts[code]) for pair, code in enumerate(codes.tolist())]
+    entries += [(pair, texts[code]) for pair, code in enumerate(codes.tolist())]
     ids = data.items.tolist()
-    places = [Place("", ids[own[pair]], ids[other[pair]], reason) for pair, reason in said]
+    places = [Place("", ids[own[pair]], ids[other[pair]], reason) for pair, reason in entries]
     assert recounted(places, facts)[1] == []

@@ -20,7 +20,7 @@ ROWS = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", PAGE.partition("## Reasons")[2
 
 def test_the_page_lists_every_kind_and_each_example_reads_as_its_kind() -> None:
     assert {kind for kind, _ in ROWS} == set(KINDS)
-    assert [(kind, text) for kind, text in ROWS if (found := parse(text)) is None or found.kind != kind] == []
+    assert [(kind, text) for kind, text in ROWS if (result := parse(text)) is None or result.kind != kind] == []
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_the_page_lists_every_kind_and_each_example_reads_as_its_kind() -> None:
     ],
 )
 def test_a_sentence_is_read_back(text: str, parameters: tuple[str | None, ...]) -> None:
-    found = parse(text)
-    assert found is not None
-    assert found.parameters == parameters
+    result = parse(text)
+    assert result is not None
+    assert result.parameters == parameters
 
 
 def test_kinds_are_shared_out_by_their_places() -> None:

@@ -7,7 +7,7 @@ from models.recommenders.explanations.similarity import SimilarityReasons
 TITLES = ["Green TEA light", "Black tea, light", "Garden hose", "Hose 12 to", "Hose 12 to", "X"]
 
 
-def said(small, paths: dict[str, str]) -> list[str]:
+def entries(small, paths: dict[str, str]) -> list[str]:
     data = small([("ann", name, 1, str(at)) for at, name in enumerate("abcdef")], paths)
     reasons = SimilarityReasons.fit(replace(data, item_titles=np.array(TITLES)))
     codes, texts = reasons.reasons(np.array([0, 2, 3, 0, 5]), np.array([1, 3, 4, 2, 5], np.int32))
@@ -15,13 +15,13 @@ def said(small, paths: dict[str, str]) -> list[str]:
 
 
 def test_a_category_that_both_have_goes_before_words_that_both_have(small) -> None:
-    found = said(small, {"a": "FOOD|TEA", "b": "FOOD|TEA", "c": "GARDEN"})
-    assert found == ["Also in tea", "Titles share: hose", "Titles share: hose", *["You may like this"] * 2]
+    result = entries(small, {"a": "FOOD|TEA", "b": "FOOD|TEA", "c": "GARDEN"})
+    assert result == ["Also in tea", "Titles share: hose", "Titles share: hose", *["You may like this"] * 2]
 
 
 def test_a_category_of_most_items_and_missing_ones_are_nothing_in_common(small) -> None:
-    everything = said(small, dict.fromkeys("abcdef", "Everything"))
-    assert everything == said(small, {}) == said(small, dict.fromkeys("abcd", "Everything"))
+    everything = entries(small, dict.fromkeys("abcdef", "Everything"))
+    assert everything == entries(small, {}) == entries(small, dict.fromkeys("abcd", "Everything"))
     assert everything[0] == "Titles share: light, tea"
 
 

@@ -22,8 +22,8 @@ def test_no_item_with_a_category_gives_no_names() -> None:
     assert position.tolist() == [-1, -1]
 
 
-def named(found: TopCategories, names: np.ndarray) -> list[list[tuple[str, int]]]:
-    rows = zip(found.category.tolist(), found.times.tolist(), strict=True)
+def named(result: TopCategories, names: np.ndarray) -> list[list[tuple[str, int]]]:
+    rows = zip(result.category.tolist(), result.times.tolist(), strict=True)
     return [[(str(names[c]), n) for c, n in zip(*row, strict=True) if c >= 0] for row in rows]
 
 
@@ -33,10 +33,10 @@ def test_favourites_are_what_a_user_bought_on_several_days_and_more_of_than_all(
     rows += [("c", "x", 8.1, "s"), ("c", "x", 8.2, "t"), ("c", "x", 8.3, "u")]
     data = small([*rows, ("d", "z", 1, "z"), ("d", "w", 1, "z")], {"x": "TEA", "y": "CAKE"})
     names, position = category_names_of(data.item_categories)
-    found = TopCategories.bought(data, position)
-    assert found.category.shape == (4, CATEGORIES_PER_USER)
+    result = TopCategories.bought(data, position)
+    assert result.category.shape == (4, CATEGORIES_PER_USER)
     # Of a half of the rows are cake, of all 5 of 12; and c bought tea on one day alone.
-    assert named(found, names) == [[("cake", 2), ("tea", 2)], [("cake", 3)], [], []]
+    assert named(result, names) == [[("cake", 2), ("tea", 2)], [("cake", 3)], [], []]
 
 
 @pytest.mark.parametrize("paths", [["Everything"] * 4, [""] * 4, ["A", "A", "A", "B"]])
@@ -50,6 +50,6 @@ def test_a_category_of_most_items_is_nobodys_favourite(small, paths: list[str]) 
 def test_of_clicks_the_different_items_count() -> None:
     category = np.array([0, 0, 1, 1, -1], np.int32)
     user, item = np.array([0, 0, 0, 1, 1], np.int32), np.array([0, 1, 2, 2, 2], np.int32)
-    found = TopCategories.viewed(user, item, category, 2)
-    assert named(found, np.array(["tea", "cake"])) == [[("tea", 2), ("cake", 1)], [("cake", 1)]]
+    result = TopCategories.viewed(user, item, category, 2)
+    assert named(result, np.array(["tea", "cake"])) == [[("tea", 2), ("cake", 1)], [("cake", 1)]]
     assert distinctive(category).tolist() == [True, True]

@@ -6,9 +6,9 @@ from models.recommenders.graph_filter.bipartite_graph import normalised, power, 
 
 def test_a_basket_is_divided_by_powers_of_both_degrees() -> None:
     baskets = sparse.csr_array(np.array([[4, 5], [0, 4]], dtype=np.float32))
-    found = normalised(baskets, np.array([4, 9], np.float32), user_exponent=0.5, item_exponent=0.5)
-    np.testing.assert_allclose(found.toarray(), [[4 / 6, 5 / 9], [0, 4 / 6]], rtol=1e-6)
-    assert found.dtype == np.float32
+    result = normalised(baskets, np.array([4, 9], np.float32), user_exponent=0.5, item_exponent=0.5)
+    np.testing.assert_allclose(result.toarray(), [[4 / 6, 5 / 9], [0, 4 / 6]], rtol=1e-6)
+    assert result.dtype == np.float32
 
 
 def test_a_degree_of_nothing_stays_nothing_whatever_the_power() -> None:

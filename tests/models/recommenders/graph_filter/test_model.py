@@ -33,8 +33,8 @@ def test_the_low_pass_adds_the_largest_singular_vectors(small) -> None:
     _, _, vectors = np.linalg.svd(normalised())
     low, root = vectors[:2].T @ vectors[:2], np.sqrt(BASKETS.sum(axis=0))
     expected = scores(small(ROWS), ALL) + 0.7 * (BASKETS / root) @ low * root
-    found = scores(small(ROWS), replace(ALL, components=2, low_pass=0.7))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    result = scores(small(ROWS), replace(ALL, components=2, low_pass=0.7))
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_sharpening_holds_the_shared_tastes_back(small) -> None:
@@ -64,20 +64,20 @@ def test_who_clicked_what_another_user_had_is_scored_like_him(small) -> None:
 
 
 def test_crowded_and_sparse_products_are_the_same(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+    result = []
     for share in (0.0, 1.0):
         monkeypatch.setattr("models.recommenders.graph_filter.model._CROWDED", share)
-        found.append(scores(data, Config()))
-    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+        result.append(scores(data, Config()))
+    np.testing.assert_allclose(*result, rtol=1e-4, atol=1e-6)
 
 
 def test_of_an_item_that_nobody_had_there_is_nothing_to_say(small) -> None:
     data = small(ROWS)
-    kept = data.item != 0
-    data = replace(data, **{name: getattr(data, name)[kept] for name in ("user", "item", "occurred_at", "basket")})
-    found = scores(data, replace(ALL, low_pass=1))
-    assert (found[:, 0] == -np.inf).all()
-    assert np.isfinite(found[:, 1:]).all()
+    retained = data.item != 0
+    data = replace(data, **{name: getattr(data, name)[retained] for name in ("user", "item", "occurred_at", "basket")})
+    result = scores(data, replace(ALL, low_pass=1))
+    assert (result[:, 0] == -np.inf).all()
+    assert np.isfinite(result[:, 1:]).all()
 
 
 def test_a_reason_names_the_own_item_that_says_most(small) -> None:
@@ -98,7 +98,7 @@ def test_what_the_own_items_say_adds_up_to_the_score(data: TrainingData) -> None
 
 
 def test_it_learns_who_likes_what(data: TrainingData) -> None:
-    found = scores(data, Config())
-    fruit, tools = found[:, :20].mean(axis=1), found[:, 20:40].mean(axis=1)
+    result = scores(data, Config())
+    fruit, tools = result[:, :20].mean(axis=1), result[:, 20:40].mean(axis=1)
     assert (fruit > tools)[0::2].all()
     assert (fruit < tools)[1::2].all()

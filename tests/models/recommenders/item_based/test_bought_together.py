@@ -5,10 +5,10 @@ from models.datasets.training_data import TrainingData
 from models.recommenders.item_based.bought_together import BoughtTogether, for_user, with_basket
 
 
-def baskets(small, *said: tuple[int, str]) -> TrainingData:
+def baskets(small, *entries: tuple[int, str]) -> TrainingData:
     """So many baskets of these items each, every one of another user."""
     rows, number = [], 0
-    for times, names in said:
+    for times, names in entries:
         for _ in range(times):
             number += 1
             rows += [(f"u{number:04}", item, 1, f"s{number}") for item in names]
@@ -76,8 +76,8 @@ def test_for_a_user_both_rankings_count_and_silence_comes_last() -> None:
 
 
 def test_nothing_to_rank_is_no_error() -> None:
-    nothing = np.empty(0, np.float32)
-    assert for_user(with_basket(np.ones((2, 0), np.float32)), nothing).tolist() == []
+    no_items = np.empty(0, np.float32)
+    assert for_user(with_basket(np.ones((2, 0), np.float32)), no_items).tolist() == []
 
 
 def test_pairs_of_few_baskets_are_left_out(pasta: TrainingData) -> None:

@@ -44,9 +44,9 @@ def test_an_item_is_no_neighbour_of_itself(small) -> None:
 
 def test_sets_are_multiplied_out_and_scaled_by_row_and_column() -> None:
     weights = sparse.csr_array(np.array([[1, 2, 0], [3, 0, 1]], dtype=np.float32))
-    found = as_sets(weights, 2, np.array([1, 10, 100], np.float32), np.array([1, 2, 3], np.float32))
-    assert found.toarray().tolist() == [[0, 4, 9], [20, 0, 0], [300, 0, 0]]
-    assert found.dtype == np.float32
+    result = as_sets(weights, 2, np.array([1, 10, 100], np.float32), np.array([1, 2, 3], np.float32))
+    assert result.toarray().tolist() == [[0, 4, 9], [20, 0, 0], [300, 0, 0]]
+    assert result.dtype == np.float32
 
 
 def test_blocks_of_rows_give_what_one_product_gives(monkeypatch: pytest.MonkeyPatch) -> None:

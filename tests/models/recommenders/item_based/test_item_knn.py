@@ -21,9 +21,9 @@ def scored(data: TrainingData, config: Config, user: str) -> dict[str, float]:
 
 
 def test_halves_of_popularity_on_both_sides_are_the_cosine(small) -> None:
-    found = scored(small(SETS), PLAIN, "c")
-    assert found["y"] == pytest.approx(2 / np.sqrt(3 * 2), rel=1e-5)
-    assert found["z"] == found["x"] == pytest.approx(1 / np.sqrt(3), rel=1e-5)
+    result = scored(small(SETS), PLAIN, "c")
+    assert result["y"] == pytest.approx(2 / np.sqrt(3 * 2), rel=1e-5)
+    assert result["z"] == result["x"] == pytest.approx(1 / np.sqrt(3), rel=1e-5)
 
 
 def test_it_has_nothing_to_say_of_items_never_bought_together_with_the_users_own(small) -> None:
@@ -45,15 +45,15 @@ def test_without_the_popularity_exponent_popular_items_come_forward(small) -> No
 def test_what_the_user_had_last_counts_most(small) -> None:
     rows = [("a", "tea", 10, "1"), ("a", "cup", 10, "2"), ("b", "saw", 10, "3"), ("b", "nail", 10, "4")]
     rows += [("c", "tea", 10, "5"), ("c", "saw", 90, "6")]
-    found = scored(small(rows), replace(PLAIN, half_life_days=20), "c")
-    assert found["nail"] == pytest.approx(16 * found["cup"], rel=1e-4)
+    result = scored(small(rows), replace(PLAIN, half_life_days=20), "c")
+    assert result["nail"] == pytest.approx(16 * result["cup"], rel=1e-4)
 
 
 def test_what_was_found_together_long_ago_counts_less(small) -> None:
     rows = [("a", "x", 70, "1"), ("a", "old", 70, "2"), ("b", "x", 99, "3"), ("b", "new", 99, "4"), ("c", "x", 99, "5")]
     raw = replace(PLAIN, memory_days=30, popularity_exponent=0, source_exponent=0)
-    found = scored(small(rows), raw, "c")
-    assert found["old"] / found["new"] == pytest.approx(2 ** (-2 * 29 / 30), rel=1e-3)
+    result = scored(small(rows), raw, "c")
+    assert result["old"] / result["new"] == pytest.approx(2 ** (-2 * 29 / 30), rel=1e-3)
 
 
 def test_with_a_window_the_next_item_is_what_followed(small) -> None:
@@ -68,8 +68,10 @@ def test_a_long_history_may_count_less_per_pair(small) -> None:
     rows = [("a", item, 1, item) for item in ("x", "long", "p", "q")] + [("b", "x", 1, "5"), ("b", "short", 1, "6")]
     raw = replace(PLAIN, source_exponent=0, popularity_exponent=0, user_exponent=1)
     for window in (0, 9):
-        found = scored(small([*rows, ("c", "x", 1, "7")]), replace(raw, window=window, lag_exponent=0, backward=1), "c")
-        assert found["long"] / found["short"] == pytest.approx(2 / 4)
+        result = scored(
+            small([*rows, ("c", "x", 1, "7")]), replace(raw, window=window, lag_exponent=0, backward=1), "c"
+        )
+        assert result["long"] / result["short"] == pytest.approx(2 / 4)
 
 
 def test_only_so_many_neighbours_are_kept(small) -> None:
@@ -91,10 +93,10 @@ def test_a_newcomers_clicks_count_like_what_he_had_and_twice_as_much_when_clicke
     model = ItemKNN.fit(small(SETS), PLAIN, 0)
     clicks = pa.table({"user_key": ["n", "n", "n"], "item_id": ["z", "y", "y"]})
     new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), clicks, model.items))
-    found = dict(zip(new.items.tolist(), new.scores(np.array([0], np.int32))[0].tolist(), strict=True))
+    result = dict(zip(new.items.tolist(), new.scores(np.array([0], np.int32))[0].tolist(), strict=True))
     # Cosines: x and y were together twice, x and z once; nobody had y and z.
     both = 2 * 2 / np.sqrt(3 * 2) + 1 / np.sqrt(3)
-    assert found == pytest.approx({"w": -np.inf, "x": both, "y": -np.inf, "z": -np.inf})
+    assert result == pytest.approx({"w": -np.inf, "x": both, "y": -np.inf, "z": -np.inf})
     assert new.reasons(np.array([0], np.int32), np.array([1], np.int32)) == ["Because you looked at y"]
 
 

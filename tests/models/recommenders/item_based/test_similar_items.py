@@ -27,8 +27,8 @@ def test_few_dimensions_keep_who_is_like_whom(data: TrainingData) -> None:
     whole, few = (SimilarItems.fit(data, 7, dimensions) for dimensions in (10_000, 8))
     assert few.vectors.shape == (len(data.items), 8)
     assert few.vectors.dtype == np.float32
-    for found in (whole, few):
-        likeness = found.vectors @ found.vectors.T
+    for result in (whole, few):
+        likeness = result.vectors @ result.vectors.T
         np.fill_diagonal(likeness, -np.inf)
         nearest = likeness.argmax(axis=1)
         assert (data.item_categories[nearest] == data.item_categories).mean() > 0.9
@@ -50,8 +50,8 @@ def test_an_item_of_which_nothing_is_known_is_like_nothing(small) -> None:
 def test_of_items_without_titles_and_tags_nothing_is_said(small) -> None:
     bare = shop(small)
     rules = replace(bare.item_tag_rules, names=np.empty(0, dtype=np.str_))
-    nothing = {"item_titles": np.full(len(TITLES), ""), "item_tags": bare.item_tags[:, :0], "item_tag_rules": rules}
-    vectors = SimilarItems.fit(replace(bare, **nothing), 7).vectors
+    no_items = {"item_titles": np.full(len(TITLES), ""), "item_tags": bare.item_tags[:, :0], "item_tag_rules": rules}
+    vectors = SimilarItems.fit(replace(bare, **no_items), 7).vectors
     everything = np.arange(len(TITLES))
-    found = FactorSource(vectors, vectors).restrict_to(everything.astype(np.int32)).fetch(everything, 3)
-    assert (found.items == -1).all()
+    result = FactorSource(vectors, vectors).restrict_to(everything.astype(np.int32)).fetch(everything, 3)
+    assert (result.items == -1).all()
