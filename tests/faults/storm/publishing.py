@@ -59,11 +59,12 @@ class Publisher:
         return self.site.start(job)
 
     def stopped(self, number: int, step: str) -> Run:
-        """Start a process and wait until it has stopped at the step."""
+        """Start a process, and wait until it has stopped at the step and the readers have read what is shown then."""
         run = self.start(number, step)
         while not run.stopped():
             assert run.alive(), run.outcome()
             time.sleep(0.005)
+        self.readers.wait_for_reads()
         return run
 
     def finish(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Readers who read all the time, and what they must see."""
+"""Readers of published lists beside a storm, and the batch that they must see."""
 
 import time
 from threading import Event, Thread
@@ -14,6 +14,8 @@ from tests.faults.storm.publish_steps import K, whole
 SHOWN = text("SELECT user_key, rank, item_id, score, batch_id FROM current_recommendations WHERE placement = 'home'")
 STAY_SECONDS = (0.0, 0.04)
 """Seconds for which each of the readers keeps a transaction open."""
+PAUSE_SECONDS = 0.05
+"""Seconds between two reads of a reader. Without a pause the readers take a whole core from the storm."""
 
 
 class Readers:
@@ -36,17 +38,23 @@ class Readers:
         for thread in self._threads:
             thread.join()
 
+    def wait_for_reads(self) -> None:
+        """Wait until each reader has read what is shown now, or is blocked by a lock."""
+        enough, until = self.reads + 2 * len(self._threads), time.monotonic() + 0.5
+        while self.reads < enough and time.monotonic() < until:
+            time.sleep(0.005)
+
     def check(self) -> None:
-        """Nobody has seen anything wrong so far."""
+        """Assert that no reader has seen anything wrong so far."""
         assert not self._wrong, self._wrong
         assert all(thread.is_alive() for thread in self._threads)
 
     def without_database(self) -> None:
-        """From now on they may fail to read."""
+        """Allow failed reads from now on."""
         self._outages.append([time.monotonic(), float("inf")])
 
     def with_database(self) -> None:
-        """From now on they may not."""
+        """Allow no failed reads from now on."""
         self._outages[-1][1] = time.monotonic()
 
     def _read_on(self, stay: float) -> None:
@@ -60,7 +68,7 @@ class Readers:
                         self._read(connection)
                         time.sleep(stay)
                         connection.rollback()
-                        time.sleep(0.005)
+                        time.sleep(PAUSE_SECONDS)
             except OperationalError as error:
                 if not any(since <= time.monotonic() and began <= until for since, until in self._outages):
                     self._wrong.append(repr(error))
