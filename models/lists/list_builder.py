@@ -39,7 +39,7 @@ class ListBuilder:
     """[n_items] scores of what fills a list up; None leaves the places empty."""
     rules: CompiledRules
     buyers: NDArray[np.int32] | None = None
-    """[n_items] users who bought each item lately; without them the reasons of fallback items claim nothing."""
+    """[n_items] users who bought each item in recent days; without them the reasons of fallback items claim nothing."""
     shortfall: str = RULES
     """Why a list is short if its items do not have to be due."""
 
@@ -119,7 +119,7 @@ class ListBuilder:
 
     @cached_property
     def _filler(self) -> Filler:
-        """How many users bought each item lately."""
+        """The reasons of fallback items: how many users bought each in recent days."""
         buyers = np.zeros(len(self.rules.allowed), dtype=np.int32) if self.buyers is None else self.buyers
         return Filler(*popular_codes(buyers))
 

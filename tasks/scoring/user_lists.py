@@ -33,7 +33,7 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     reference = shared_reference_data(installation)
     keys = np.sort(words(reference.users[USER_KEY]))
     if not len(keys):
-        raise TailorbirdError("There is nobody to make lists for: no user has agreed to recommendations.")
+        raise TailorbirdError("No lists can be made: no user has agreed to recommendations.")
     if np.array_equal(keys, bundle.model.users):  # one array of keys: of a million users they are hundreds of MB
         keys = bundle.model.users
     catalogue = catalogue_of(installation, bundle.model.items, placement, reference)

@@ -51,10 +51,10 @@ def nearest_own(
         if user == NONE:
             continue
         own = history.indices[history.indptr[user] : history.indptr[user + 1]]
-        likeness = unit(vectors[own]) @ vectors[items[pairs]].T
-        likeness[own[:, None] == items[pairs]] = 0
-        best = likeness.argmax(axis=0) if len(own) else np.empty(0, dtype=np.intp)
-        positive = likeness.max(axis=0, initial=0) > 0
+        cosines = unit(vectors[own]) @ vectors[items[pairs]].T
+        cosines[own[:, None] == items[pairs]] = 0
+        best = cosines.argmax(axis=0) if len(own) else np.empty(0, dtype=np.intp)
+        positive = cosines.max(axis=0, initial=0) > 0
         nearest[pairs[positive]] = own[best[positive]] if len(own) else NONE
     return nearest
 
