@@ -89,8 +89,8 @@ TABLES = {
     "identities": "SELECT * FROM identity.users ORDER BY 1",
     "aliases": "SELECT anonymous_key, user_key, occurred_at FROM aliases ORDER BY 1, 2",
     # Of equal bad rows in two files the one that comes in first waits.
-    "waiting": """SELECT rule_ids, payload - ARRAY['file', 'line', 'offset'] AS payload FROM quarantine
-        WHERE replayed_at IS NULL ORDER BY rule_ids, payload - ARRAY['file', 'line', 'offset']""",
+    "waiting": """SELECT rule_ids, payload - ARRAY['file', 'line', 'row', 'offset'] AS payload FROM quarantine
+        WHERE replayed_at IS NULL ORDER BY rule_ids, payload - ARRAY['file', 'line', 'row', 'offset']""",
     "ledger": "SELECT batch_id, status, read, suppressed, routed FROM ingest_batches ORDER BY 1",
     "pending": "SELECT * FROM ingest_updates",
 }
