@@ -42,7 +42,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (rewriting, "rewrite"),
     (rewriting, "purge"),
     (Lake, "note_key"),
-    (datasets, "note"),
+    (datasets, "update_manifests"),
     (rotate, "complete_rotation"),
 )
 
