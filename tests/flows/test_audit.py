@@ -160,7 +160,7 @@ def test_what_cannot_be_audited_is_refused_in_words(stocked: Shop) -> None:
     with pytest.raises(TailorbirdError, match="There is no placement 'attic'"):
         audit_lists.fn("attic", 28)
     for days in (0, float("nan"), 1e9):
-        with pytest.raises(TailorbirdError, match="An audit looks back on up to 36,525 days, not on"):
+        with pytest.raises(TailorbirdError, match="An audit covers up to 36,525 days, not"):
             audit_lists.fn("home", days)
     assert "in the 28 days before 2001-01-01" in audit_lists.fn("home", 28, date(2001, 1, 1))["verdict"]
     refusal = stocked.run("audit", "--as-of", "Christmas", code=2)
