@@ -221,5 +221,5 @@ def test_without_anybody_who_agreed_that_is_told(stage: Any) -> None:
     stage.promote()
     with stage.here.engine.begin() as connection:
         connection.execute(update(users).values(consent=False))
-    with pytest.raises(TailorbirdError, match="nobody to make lists for"):
+    with pytest.raises(TailorbirdError, match="No lists can be made"):
         score_placement.fn()
