@@ -126,7 +126,7 @@ def test_nothing_for_a_group(review: Callable[..., GateResult], data: TrainingDa
         return scores
 
     result = refused(review(Poisoned(fitted("own_frequency", data), unscored)))
-    assert "nothing of its own for 100% of the" in result["answers every group"]
+    assert "has only best sellers for 100% of the" in result["answers every group"]
     assert "people with income 0 to" in result["answers every group"]
     assert "no group worse by income" not in result  # too few people to be judged by accuracy
 
