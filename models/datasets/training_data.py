@@ -15,7 +15,7 @@ from models.datasets.known_purchases import known_before
 from models.errors import TailorbirdError
 from models.features.encoding.tags import Tags
 from models.features.tables.registry import FeatureTables
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 from models.primitives.vocabulary import _text, index_of, words
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from models.columns import CATEGORY_SEPARATOR
 from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular.unreadable_cells import UnreadableCells
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 
 def _stated(value: dict[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from models import columns
 from models.ingest import robots
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 ROBOT: Final = "robot"
 INTERNAL: Final = "internal"

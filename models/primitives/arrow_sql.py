@@ -3,17 +3,13 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import duckdb
 import pyarrow as pa
 
 _BATCH_ROWS: Final = 20_000
 # One thread processes one Arrow batch; smaller batches keep all cores busy.
-
-ArrowColumn: TypeAlias = pa.Array | pa.ChunkedArray
-Columns = dict[str, ArrowColumn]
-"""Columns of a table by name."""
 
 
 class Query(Protocol):

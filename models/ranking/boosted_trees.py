@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.state import State
-from models.primitives.xgboost_library import xgboost
 from models.ranking import logistic
 from models.ranking.logistic import Logistic
 from models.ranking.nan_free_booster import for_whole_rows, twice
+from models.ranking.xgboost_library import xgboost
 from models.recommenders.search_space import Float, Integer, Parameter
 
 

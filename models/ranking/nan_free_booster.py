@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.primitives.xgboost_library import xgboost
+from models.ranking.xgboost_library import xgboost
 
 _FARTHEST: Final = np.finfo(np.float32).max
 

@@ -70,18 +70,18 @@ STATES: dict[str, Build] = {
 
 
 @pytest.fixture(params=STATES)
-def installation(request: pytest.FixtureRequest, installation: Installation) -> Installation:
-    """Return an installation in one of the states between none and a champion."""
+def early(request: pytest.FixtureRequest, installation: Installation) -> Installation:
+    """Return an installation in one of the states before there is a champion."""
     STATES[request.param](installation.engine)
     return installation
 
 
-def test_every_flow_is_refused_before_it_starts_or_may_run(installation: Installation) -> None:
+def test_every_flow_is_refused_before_it_starts_or_may_run(early: Installation) -> None:
     from infra.overview.situation import read
 
     now, next_one = (
-        read(installation.engine, installation.settings),
-        str(step(installation.engine, installation.settings)),
+        read(early.engine, early.settings),
+        str(step(early.engine, early.settings)),
     )
     for command in NEEDS.keys() - {"monitor", "audit"}:
         if refusal(command, now) is None:
@@ -94,8 +94,8 @@ def test_every_flow_is_refused_before_it_starts_or_may_run(installation: Install
     running.refuse_early("ledger")
 
 
-def test_questions_about_lists_that_are_not_there_name_the_next_command_once(installation: Installation) -> None:
-    next_one = str(step(installation.engine, installation.settings))
+def test_questions_about_lists_that_are_not_there_name_the_next_command_once(early: Installation) -> None:
+    next_one = str(step(early.engine, early.settings))
     questions: list[Callable[[], None]] = [
         lambda: services.recommend("somebody"),
         lambda: services.explain("somebody", "i"),
@@ -110,11 +110,11 @@ def test_questions_about_lists_that_are_not_there_name_the_next_command_once(ins
 
 
 def test_the_status_and_the_end_of_a_command_name_the_next_one(
-    installation: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    early: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.supervisor.startup.reachable", lambda _: {"postgres": True})
     monkeypatch.setattr("infra.supervisor.probes.running_clients", lambda _: {})
-    expected = step(installation.engine, installation.settings)
+    expected = step(early.engine, early.settings)
     services.status()
     status = capsys.readouterr().out
     running.finish("compact", {"files": 1}, as_json=False)

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from models.features.encoding.embeddings import Embedding, vocabulary
 from models.features.encoding.tags import indicators
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 from models.primitives.vocabulary import index_of
 
 OTHER: Final = "other"

@@ -14,7 +14,7 @@ from models.features.encoding.categorical import Embedded, Hashed, OneHot
 from models.features.encoding.embeddings import CoOccurrence, Embedding, learned
 from models.features.encoding.numeric import Imputation, Scaled
 from models.features.encoding.traits import is_number
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 from models.primitives.state import State
 
 _ColumnEncoding = Scaled | OneHot | Embedded | Hashed

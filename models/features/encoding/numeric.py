@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 HEAVY_TAIL: Final = 2.0
 """Skewness (third standardised moment) above which a tail is heavy; that of the exponential distribution."""

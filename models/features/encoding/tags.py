@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import CATEGORY, CATEGORY_SEPARATOR
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 BUCKETS: Final = 5
 

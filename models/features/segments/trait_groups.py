@@ -11,7 +11,7 @@ from models.columns import USER_KEY
 from models.features.encoding.embeddings import vocabulary
 from models.features.encoding.traits import readable
 from models.features.segments import trait_pooling
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 
 @dataclass(frozen=True)

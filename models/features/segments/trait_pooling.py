@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from models.columns import CATEGORY_SEPARATOR, USER_KEY
 from models.features.encoding.traits import as_numbers, is_number
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 MOST_VALUES: Final = 32
 """The largest number of groups of one trait."""

@@ -9,7 +9,7 @@ from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.mapping_text import toml
 from models.ingest.tabular.answer_words import NO, USUAL_YES, YES, stock_answers
 from models.ingest.tabular.values import tidy
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 _MOST_EXAMPLES: Final = 10
 _MOST_WORDS: Final = 20

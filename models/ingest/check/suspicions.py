@@ -17,7 +17,8 @@ from models.ingest.draft.samples import Sample
 from models.ingest.expressions.value_sources import Source
 from models.ingest.tabular.timestamps import instants
 from models.ingest.tabular.unreadable_cells import UnreadableCells
-from models.primitives.arrow_sql import ArrowColumn, query
+from models.primitives.arrow_sql import query
+from models.primitives.arrow_types import ArrowColumn
 
 _EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
 _MOST_EXAMPLES: Final = 5

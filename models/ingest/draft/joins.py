@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from models.ingest.draft.roles import UNIQUE, may_be_id, times_of, unique_ids
 from models.ingest.draft.samples import Column, Sample
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 _HELD: Final = 0.7
 """The smallest share of rows of a column with an id of the other table."""

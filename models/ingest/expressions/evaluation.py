@@ -12,7 +12,8 @@ from models.ingest.expressions.sql_compiler import number_of
 from models.ingest.expressions.syntax_tree import Expression
 from models.ingest.tabular.numbers import PLAIN, NumberForm, parsed, unreadable
 from models.ingest.tabular.values import number, words
-from models.primitives.arrow_sql import ArrowColumn, Columns, query
+from models.primitives.arrow_sql import query
+from models.primitives.arrow_types import ArrowColumn, Columns
 
 _LITERAL: Final = re.compile(r"'(?:[^']|'')*'")
 

@@ -9,7 +9,8 @@ from models import columns
 from models.ingest.tabular.config import ItemsMapping
 from models.ingest.tabular.duplicate_rows import LATEST, UPDATED_AT, own_values
 from models.ingest.tabular.mapping_keys.table import TableMapping
-from models.primitives.arrow_sql import ArrowColumn, query
+from models.primitives.arrow_sql import query
+from models.primitives.arrow_types import ArrowColumn
 from models.primitives.known_attributes import CHANGING
 
 MOMENT: Final = "moment"

@@ -17,7 +17,7 @@ from models.ingest.tabular.numbers import NumberForm
 from models.ingest.tabular.timestamps import parse_times
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, NUMBER, TIME, UnreadableCells
 from models.ingest.tabular.values import UnreadableColumnError, number, place, words
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 Suggests = Callable[[ArrowColumn], list[Suggestion]]
 

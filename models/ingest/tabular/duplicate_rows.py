@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.columns import UPDATED_AT as UPDATED_AT
-from models.primitives.arrow_sql import ArrowColumn, Columns, query
+from models.primitives.arrow_sql import query
+from models.primitives.arrow_types import ArrowColumn, Columns
 
 Choice = Literal["last", "most_frequent", "latest", "longest"]
 """The value of the last row, of most rows, of the row with the latest time, or the longest text."""

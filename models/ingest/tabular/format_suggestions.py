@@ -19,7 +19,8 @@ from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular import numbers as table_numbers
 from models.ingest.tabular.numbers import SPACES, NumberForm
 from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, instants
-from models.primitives.arrow_sql import ArrowColumn, literal, query
+from models.primitives.arrow_sql import literal, query
+from models.primitives.arrow_types import ArrowColumn
 
 _DATES: Final = (
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d"),

@@ -15,7 +15,7 @@ from models.ingest.tabular.numbers import EMPTY_CELLS
 from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, instants
 from models.ingest.tabular.unreadable_cells import ADDRESS, STOCK
 from models.ingest.tabular.values import number, tidy, words
-from models.primitives.arrow_sql import ArrowColumn, Columns
+from models.primitives.arrow_types import ArrowColumn, Columns
 
 _YES: Final = (
     *("true", "t", "yes", "y", "available", "in stock", "instock", "on stock", "low stock", "limited availability"),

@@ -7,7 +7,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.primitives.arrow_sql import ArrowColumn, literal, query
+from models.primitives.arrow_sql import literal, query
+from models.primitives.arrow_types import ArrowColumn
 
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 TIMESTAMP: Final = "timestamp"

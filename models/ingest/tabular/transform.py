@@ -27,7 +27,8 @@ from models.ingest.tabular.values import (
     translated,
     words,
 )
-from models.primitives.arrow_sql import ArrowColumn, Columns, query
+from models.primitives.arrow_sql import query
+from models.primitives.arrow_types import ArrowColumn, Columns
 
 _IDENTITY = (columns.USER_KEY, columns.ITEM_ID, columns.EVENT_TYPE, columns.OCCURRED_AT, columns.SESSION_ID)
 

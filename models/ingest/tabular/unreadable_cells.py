@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular.numbers import SPACES
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 KEYS: Final = "unreadable_keys"
 """The column of a chunk that lists the keys whose unreadable cells refuse a row, as `|price|url|`; else null."""

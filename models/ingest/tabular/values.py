@@ -10,7 +10,7 @@ from models.columns import CATEGORY_SEPARATOR
 from models.errors import TailorbirdError
 from models.ingest.expressions.value_sources import Source, Sources, column_of, listed
 from models.ingest.tabular.numbers import PLAIN, NumberForm, parsed
-from models.primitives.arrow_sql import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn
 
 
 class UnreadableColumnError(TailorbirdError):

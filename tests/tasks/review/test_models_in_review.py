@@ -120,7 +120,7 @@ def test_the_champion_is_the_newest_promotion_and_each_follows_another(stage: An
     assert holder is not None
     assert (holder["model_version"], holder["kind"], holder["previous_promotion_id"]) == (2, "own_frequency", 1)
     rival = {name: value for name, value in holder.items() if name not in {"promotion_id", "promoted_at"}}
-    with pytest.raises(Exception, match="uq_promotions_follows"), engine.begin() as connection:
+    with pytest.raises(Exception, match="uq_promotions_previous_promotion_id"), engine.begin() as connection:
         connection.execute(insert(promotions).values(rival))
 
 

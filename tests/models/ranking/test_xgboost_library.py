@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import sys
-from models.primitives.xgboost_library import xgboost
+from models.ranking.xgboost_library import xgboost
 
 xgboost().Booster()
 assert "sklearn" not in sys.modules and "scipy.stats" not in sys.modules
