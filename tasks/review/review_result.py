@@ -28,7 +28,7 @@ class ReviewResult(TypedDict):
     digest: NotRequired[str]
     passed: NotRequired[bool]
     groups: NotRequired[list[GroupRow]]
-    against: NotRequired[int]
+    reference_promotion_id: NotRequired[int]
     requested_at: NotRequired[datetime]
     expires_at: NotRequired[datetime | None]
     decision: NotRequired[str | None]
