@@ -55,8 +55,8 @@ Version 3 passed the gate and waits for a person's decision.
 
 ## What it is
 
-`two_stage`. Two stages (Covington, Adams and Sargin 2016): retrievers name candidates, a ranker orders them by what \
-is known. Learned from what 2,467 people bought of 68,082 items from 2017-01-01 00:00 UTC to 2018-01-01 00:00 UTC \
+`two_stage`. Two stages (Covington, Adams and Sargin 2016): retrievers return candidates, a ranker orders them by \
+features. Learned from what 2,467 people bought of 68,082 items from 2017-01-01 00:00 UTC to 2018-01-01 00:00 UTC \
 (data set v5-20180101-795a8fa7); measured on what 900 of them bought from 2017-12-01 00:00 UTC on, by a twin that had \
 not seen it.
 
@@ -151,7 +151,7 @@ def test_a_card_is_no_longer_than_mlflow_keeps_and_loses_no_way_to_decide(senten
 
 
 def test_every_kind_says_what_it_does_in_a_sentence() -> None:
-    assert about("own_frequency").startswith("People buy again: ")
+    assert about("own_frequency").startswith("Repeat purchases: ")
 
 
 def test_the_verdict_names_what_failed() -> None:
