@@ -32,8 +32,7 @@ from tasks.ingest.check.unconnected import CheckContext, open_intake
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.tabular_chunks import shape_chunk
 from tasks.ingest.quarantine.unreadable_lines import quarantined_lines
-from tasks.ingest.reference.read_reference import read_reference
-from tasks.ingest.reference.reference_file import reference_profile
+from tasks.ingest.reference.read_reference import read_reference, reference_profile
 from tasks.ingest.reference.row_triage import triage_reference
 from tasks.ingest.reference.table_users import keyed_users
 from tasks.ingest.validation import batch_profile, row_triage

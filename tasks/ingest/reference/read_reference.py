@@ -16,7 +16,8 @@ from models.ingest.tabular import attribute_statements, transform
 from models.ingest.tabular.unreadable_cells import UnreadableCells, merge_unreadable
 from tasks.ingest.reference.row_triage import condense
 from tasks.ingest.validation import batch_profile, row_triage
-from tasks.quality.chunk_profile import ChunkProfile
+from tasks.quality import chunk_profile
+from tasks.quality.chunk_profile import ChunkProfile, with_counts
 from tasks.sources import table_files
 from tasks.sources.misfit_lines import MOST_SHARE, MisfitLine
 
@@ -106,3 +107,11 @@ def read_reference(
     sample = row_triage.systematic_sample(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
     counts, cells = batch_profile.total(cleaned), merge_unreadable(unread)
     return ReferenceRows(merged.all(), sample, profile, counts, skipped, cells, numbering, stated.all(), misfits)
+
+
+def reference_profile(
+    read: ReferenceRows, counts: chunk_profile.Counts, quarantined: Sequence[pa.Table]
+) -> ChunkProfile:
+    """Return the profile of a file of items or users, with its counts."""
+    rules = batch_profile.of_quarantined(*quarantined)
+    return with_counts({**read.profile, **rules, "cleaned": read.cleaned}, counts)

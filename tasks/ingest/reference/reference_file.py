@@ -1,6 +1,6 @@
 """Ingests a file of items or users in one transaction, so that a partial catalogue is never visible."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,12 +25,12 @@ from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.quarantine.resolved_rows import close_resolved, mark_resolved, quarantined_subjects
 from tasks.ingest.quarantine.store_rows import store_quarantined
 from tasks.ingest.quarantine.unreadable_lines import quarantined_lines
-from tasks.ingest.reference.read_reference import ReferenceRows, read_reference
+from tasks.ingest.reference.read_reference import ReferenceRows, read_reference, reference_profile
 from tasks.ingest.reference.row_triage import triage_reference
 from tasks.ingest.undo import statements
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.row_triage import TriagedRows
-from tasks.quality.chunk_profile import ChunkProfile, Counts, with_counts
+from tasks.quality.chunk_profile import ChunkProfile, with_counts
 from tasks.quality.suites import BatchExpectations, reading_notes, refusal, validate_batch
 
 
@@ -132,12 +132,6 @@ def _store(reference: ReferenceFile, read: ReferenceRows) -> None:
             close_resolved(connection, batch)
             return
     refuse(reference.installation, batch, findings, reason)
-
-
-def reference_profile(read: ReferenceRows, counts: Counts, quarantined: Sequence[pa.Table]) -> ChunkProfile:
-    """Return the profile of a file of items or users, with its counts."""
-    rules = batch_profile.of_quarantined(*quarantined)
-    return with_counts({**read.profile, **rules, "cleaned": read.cleaned}, counts)
 
 
 def _encoding(read: ReferenceRows) -> ChunkProfile:
