@@ -21,8 +21,8 @@ from tasks.lake.shared_reads import shared_reference_data
 from tasks.promotion.champion import require_champion
 from tasks.scoring.batch_checks import Segments
 from tasks.scoring.batch_keys import batch_spec, check_length, digest
-from tasks.scoring.item_attributes import catalogue_of
 from tasks.scoring.publish_batch import TextCodes, Work
+from tasks.scoring.reads.item_attributes import catalogue_of
 
 _FIT: Final[dict[str, Callable[[TrainingData], ScoringModel]]] = {
     "similarity": SimilarToItem.fit,

@@ -19,9 +19,9 @@ from tasks.lake.new_users import newcomers
 from tasks.lake.shared_reads import shared_reference_data
 from tasks.promotion.champion import require_champion
 from tasks.scoring.batch_keys import batch_spec, check_length, digest
-from tasks.scoring.item_attributes import catalogue_of, titles_not_for_sale
 from tasks.scoring.publish_batch import TextCodes, Work
 from tasks.scoring.reads.champion_bundle import champion_bundle
+from tasks.scoring.reads.item_attributes import catalogue_of, titles_not_for_sale
 from tasks.scoring.reads.user_exclusions import hidden_and_due
 from tasks.scoring.reads.user_segments import segments_of
 

@@ -13,7 +13,7 @@ from infra.installation import Installation
 from models.lists.rules.placement_config import Placement
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.scoring import item_attributes as catalogues
-from tasks.scoring.item_attributes import catalogue_of, titles_not_for_sale
+from tasks.scoring.reads.item_attributes import catalogue_of, titles_not_for_sale
 
 MAPPING = """consent = "given"
 consent_note = "a test"
