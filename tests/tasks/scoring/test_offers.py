@@ -12,7 +12,7 @@ from infra.database.schema.schema import items
 from infra.installation import Installation
 from models.lists.rules.placement_config import Placement
 from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.scoring import item_attributes as catalogues
+from tasks.scoring.reads import item_attributes as catalogues
 from tasks.scoring.reads.item_attributes import catalogue_of, titles_not_for_sale
 
 MAPPING = """consent = "given"
