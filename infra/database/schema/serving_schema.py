@@ -1,0 +1,3 @@
+"""The tables of the serving API."""
+
+from infra.database.schema.monitoring_schema import metadata as metadata

@@ -1,0 +1,1 @@
+"""Answers requests for recommendations, without HTTP: the fallback chain and the types of requests and answers."""
