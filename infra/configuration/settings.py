@@ -32,7 +32,7 @@ __all__ = ["Settings", "SettingsRefusedError", "annotations", "in_file", "load",
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrNone = Annotated[int, Field(ge=0, le=65535)]
 _KEY = "[0-9a-fA-F]{64}"
-_PORTS = ("postgres_port", "prefect_port", "mlflow_port", "docs_port", "reconciler_port")
+_PORTS = ("postgres_port", "prefect_port", "mlflow_port", "docs_port", "api_port", "reconciler_port")
 
 
 class Settings(BaseSettings):
@@ -113,6 +113,10 @@ class Settings(BaseSettings):
     """The 99th percentile of serving in milliseconds above which an alert is sent."""
     serving_error_share: float = Field(default=0.01, ge=0, le=1)
     """The share of failed requests above which an alert is sent."""
+    api_port: PortOrNone | None = Field(default=None, examples=[8000])
+    """The port of the API; 0 starts none."""
+    api_workers: int = Field(default=1, ge=1, le=64)
+    """The processes of the API; each holds the champion in memory."""
     docs_port: PortOrNone | None = Field(default=None, examples=[4210])
     """The port of Data Docs; 0 serves none."""
     docs_url: str | None = Field(default=None, examples=["https://docs.shop.example"])

@@ -38,7 +38,8 @@ class Endpoints:
 
     `database_url` is in psycopg2 form. `environment` holds the variables that Prefect, MLflow and `load()` read.
     `prefect_login` (user:password, as the page asks for it) and `mlflow_login` (user, password) are None for
-    a service of somebody else. `docs_page` is empty and `docs_login` None when nobody serves Data Docs.
+    a service of somebody else. `docs_page` is empty and `docs_login` None when nobody serves Data Docs, and
+    `api_page` is empty when `up` starts no API.
     """
 
     prefect_api_url: str
@@ -51,6 +52,7 @@ class Endpoints:
     mlflow_login: tuple[str, str] | None = field(default=None, repr=False)
     docs_page: str = ""
     docs_login: str | None = field(default=None, repr=False)
+    api_page: str = ""
 
 
 def endpoints(settings: Settings) -> Endpoints:
@@ -71,6 +73,7 @@ def endpoints(settings: Settings) -> Endpoints:
         mlflow_login=None if settings.mlflow_tracking_uri else mlflow_login(settings),
         docs_page=docs,
         docs_login=docs_login(settings) if docs and settings.docs_url is None else None,
+        api_page=known["api"].address if settings.api_port != 0 and "api" in known else "",
     )
 
 

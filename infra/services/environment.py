@@ -64,6 +64,12 @@ def of_data_docs(settings: Settings) -> dict[str, str]:
     return _taken((*_SYSTEM, *_PYTHON, "TAILORBIRD_SECRET_DOCS_PAGE", *_further(settings)))
 
 
+def of_api(settings: Settings) -> dict[str, str]:
+    """Return the variables for the API: secrets, limits of threads, and the exporter of traces."""
+    included = (*_SYSTEM, *_PYTHON, *_NETWORK, *_THREADS, "OTEL_*", "TAILORBIRD_SECRET_*", *_of_database(settings))
+    return _taken((*included, *_further(settings)))
+
+
 def of_client(settings: Settings, *, own_prefect: bool, own_mlflow: bool) -> dict[str, str]:
     """Return the variables for the worker and the reconciler: secrets, stores, proxies and limits of threads.
 

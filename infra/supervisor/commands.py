@@ -13,7 +13,7 @@ from infra.keys import credentials
 from infra.keys.credentials import secret
 from infra.prefect_api.deployments import POOL
 from infra.services import environment, settings_in_use
-from infra.services.endpoints import QUIET, Endpoints, mlflow_login, prefect_login
+from infra.services.endpoints import QUIET, Endpoints, database_url, mlflow_login, prefect_login
 from infra.services.processes import Command
 
 HOST = "127.0.0.1"
@@ -86,6 +86,23 @@ def docs_command(settings: Settings, port: int) -> Command:
     )
 
 
+def api_command(settings: Settings, port: int) -> Command:
+    """Return the command of the API, which opens the database by the role `serving` and reads its own secrets."""
+    serving = f"uvicorn --factory serving.api.app:app --host {HOST} --port {port} --workers {settings.api_workers}"
+    options = "--loop uvloop --http httptools --no-access-log --no-server-header --timeout-graceful-shutdown 10"
+    own = {"TAILORBIRD_VAR": str(settings.var), VARIABLE: str(settings.settings_file or NO_FILE)}
+    public, secrets = _public_and_secret(settings, environment.overrides(settings) | own)
+    return Command(
+        mark=mark(settings, "api"),
+        arguments=[*_PYTHON, *serving.split(), *options.split(), "--app-dir", str(_CODE)],
+        log=log(settings, "api"),
+        environment=public,
+        secrets=secrets,
+        taken_over=environment.of_api(settings),
+        reads=settings_in_use.described(settings),
+    )
+
+
 def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
     """Return the command of the worker, which starts a process for each run of a deployment."""
     worker = f"prefect worker start --pool {POOL} --type process --name tailorbird-up"
@@ -114,13 +131,7 @@ def _client(
     reads: Mapping[str, str],
 ) -> Command:
     """Return the command of a process that uses all services and reads the settings file; `reads` are its settings."""
-    public = dict(endpoints.environment)
-    hidden = _LOGINS | environment.secret_settings()
-    secrets = {name: public.pop(name) for name in sorted(public) if name in hidden}
-    if secrets.pop("TAILORBIRD_DATABASE_URL", None):
-        database = make_url(endpoints.database_url)
-        public["TAILORBIRD_DATABASE_URL"] = _without_password(database)
-        secrets |= _password(database)
+    public, secrets = _public_and_secret(settings, endpoints.environment)
     return Command(
         mark=mark(settings, name),
         arguments=[*_PYTHON, *module.split()],
@@ -133,6 +144,17 @@ def _client(
         folder=folder,
         reads=reads,
     )
+
+
+def _public_and_secret(settings: Settings, variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables without passwords, and those with passwords; the database's address loses its own."""
+    public, hidden = dict(variables), _LOGINS | environment.secret_settings()
+    secrets = {name: public.pop(name) for name in sorted(public) if name in hidden}
+    if secrets.pop("TAILORBIRD_DATABASE_URL", None):
+        database = make_url(database_url(settings))
+        public["TAILORBIRD_DATABASE_URL"] = _without_password(database)
+        secrets |= _password(database)
+    return public, secrets
 
 
 def log(settings: Settings, name: str) -> Path:

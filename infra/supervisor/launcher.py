@@ -18,10 +18,13 @@ TITLES = {
     "prefect": "Prefect",
     "mlflow": "MLflow",
     "docs": "Data Docs",
+    "api": "The API",
     "worker": "The worker",
     "reconciler": "The reconciler",
 }
-_PORTS = {"prefect": 4200, "docs": 4210, "mlflow": 5000}
+_PORTS = {"prefect": 4200, "docs": 4210, "mlflow": 5000, "api": 8000}
+_HEALTH = {"api": "/livez"}
+"""The path that answers while the process works, if it is not /health."""
 _LINE_EVERY = 3.0  # seconds between two lines while waiting
 
 
@@ -61,7 +64,7 @@ class Launcher:
         """Wait until the server answers; it moves to another port if another program took its port first."""
         while name in self._commands:
             service = self.known[name]
-            answers = self._reporting(f"Waiting for {TITLES[name]}", partial(_answers, service))
+            answers = self._reporting(f"Waiting for {TITLES[name]}", partial(_answers, name, service))
             try:
                 self._wait(name, answers)
                 break
@@ -144,7 +147,7 @@ class Launcher:
         return check
 
 
-def _answers(service: Service) -> bool:
+def _answers(name: str, service: Service) -> bool:
     """Return whether the service's own process answers with success, and not another one on its port."""
     listens = service.running is not None and processes.listens(service.running, service.port)
-    return listens and is_healthy(f"{service.address}/health")
+    return listens and is_healthy(f"{service.address}{_HEALTH.get(name, '/health')}")

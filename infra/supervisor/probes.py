@@ -21,7 +21,7 @@ from infra.services.state_file import Service
 from infra.supervisor.launcher import TITLES
 
 NEEDED = ("postgres", "prefect", "mlflow")
-"""The services that every flow needs; the worker, the reconciler and Data Docs may be missing."""
+"""The services that every flow needs; the worker, the reconciler, Data Docs and the API may be missing."""
 
 CLIENTS = ("worker", "reconciler")
 """Processes without an address."""
@@ -50,9 +50,9 @@ class Finding:
 
 
 def reachable(settings: Settings) -> dict[str, bool]:
-    """Return which of postgres, prefect, mlflow and docs (if served) answer now, within 0.3 s. Raises nothing."""
+    """Return which of postgres, prefect, mlflow, docs and api (if served) answer now, within 0.3 s. Raises nothing."""
     served = serves_docs(settings) or docs_page(settings, state_file.load(settings.var))
-    names = [*NEEDED, "docs"] if served else NEEDED
+    names = [*NEEDED, *(["docs"] if served else []), *(["api"] if settings.api_port != 0 else [])]
     return {name: finding.reachable for name, finding in probe(settings, names).items()}
 
 
@@ -171,7 +171,7 @@ def _given(settings: Settings, name: str) -> str | None:
     """Return the address of an external service in the settings."""
     database = settings.database_url.get_secret_value() if settings.database_url else None
     others = {"prefect": settings.prefect_api_url, "mlflow": settings.mlflow_tracking_uri, "docs": settings.docs_url}
-    return database if name == "postgres" else others[name]
+    return database if name == "postgres" else others.get(name)
 
 
 def _external(name: str, listening: bool) -> Finding:

@@ -1,8 +1,8 @@
-"""Starts, finds and stops the services: PostgreSQL, MLflow, Prefect, the worker, the reconciler and Data Docs."""
+"""Starts, finds and stops the services: PostgreSQL, MLflow, Prefect, the worker, the reconciler, Data Docs, the API."""
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -40,6 +40,7 @@ from infra.services.endpoints import (
     prefect_login,
     serves_docs,
 )
+from infra.services.processes import Command
 from infra.services.state_file import Reporter, Service
 from infra.supervisor import commands as servers
 from infra.supervisor import probes
@@ -82,7 +83,7 @@ def stop(settings: Settings, report: Reporter) -> None:
         if "worker" in stopped:
             _report_killed(settings, known)
         with ThreadPoolExecutor() as pool:
-            stopped += pool.map(lambda name: _stop(settings, known, name), ["prefect", "mlflow", "docs"])
+            stopped += pool.map(lambda name: _stop(settings, known, name), ["api", "prefect", "mlflow", "docs"])
         stopped.append("postgres" if EmbeddedPostgres(settings.var).stop() else None)
         if known:
             state_file.store(settings.var, {name: replace(service, running=None) for name, service in known.items()})
@@ -145,13 +146,14 @@ class _Startup:
         if self.settings.mlflow_tracking_uri is None:
             own = self._own(admin, "mlflow")
             self.launcher.server("mlflow", partial(servers.mlflow_command, self.settings, own))
-        self._docs()
+        self._optional("docs", serves_docs(self.settings), servers.docs_command)
         engine.migrate(url)
         ownership_checks.check_installation(engine.engine(url), self.settings)
         if self.demo:
             demo_installation.mark(engine.engine(url), self.settings.var)
         if role_rights.ensure(self.settings, admin, make_url(url), self.report):
             self.launcher.started.append("roles")
+        self._optional("api", self.settings.api_port != 0, servers.api_command)
         self._await("prefect")
         permissions.close(self.settings.var / "prefect")  # Prefect copies its pages with their installed modes
         for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
@@ -159,6 +161,7 @@ class _Startup:
         self._await("mlflow")  # it may still move to another port, which the worker and the reconciler need
         self._work(endpoints(self.given))
         self._await("docs")
+        self._await("api")
         for name in _CLIENTS:
             self.launcher.await_client(name)
         return bool(self.launcher.started)
@@ -184,15 +187,15 @@ class _Startup:
             return roles.give_own_database(admin, name, secret(self.settings, name))
         return admin if name == DATABASE else roles.share_server(admin, name)
 
-    def _docs(self) -> None:
-        """Start the server of Data Docs, or stop it if the settings disable it."""
+    def _optional(self, name: str, enabled: bool, command: Callable[[Settings, int], Command]) -> None:
+        """Start the server of Data Docs or the API, or stop it if the settings disable it."""
         known = self.launcher.known
-        if serves_docs(self.settings):
-            self.launcher.server("docs", partial(servers.docs_command, self.settings))
-        elif _stop(self.settings, known, "docs"):
-            self.launcher.started.append("docs")
-            self.launcher.remember("docs", replace(known["docs"], running=None))
-            self.report("Data Docs are not served any more")
+        if enabled:
+            self.launcher.server(name, partial(command, self.settings))
+        elif _stop(self.settings, known, name):
+            self.launcher.started.append(name)
+            self.launcher.remember(name, replace(known[name], running=None))
+            self.report(f"{TITLES[name]} {'are' if name == 'docs' else 'is'} not served any more")
 
     def _await(self, name: str) -> None:
         """Wait for an own server, or check an external one."""

@@ -247,6 +247,8 @@ def pages(endpoints: "Endpoints") -> None:
     line(f"MLflow    {endpoints.mlflow_page}", wrap=False)
     if endpoints.docs_page:
         line(f"Data Docs {endpoints.docs_page}/", wrap=False)
+    if endpoints.api_page:
+        line(f"API       {endpoints.api_page}/docs", wrap=False)
     if endpoints.prefect_login or endpoints.mlflow_login or endpoints.docs_login:
         line(f"`{_program()} logins` shows what to type there.")
 
