@@ -1,3 +1,78 @@
 """The tables of the serving API."""
 
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
 from infra.database.schema.monitoring_schema import metadata as metadata
+from infra.database.schema.schema import moment
+
+event_inbox = Table(
+    "event_inbox",
+    metadata,
+    Column("inbox_id", BigInteger, Identity(), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("user_key", Text),
+    Column("session_key", Text),
+    Column("key_version", Integer, nullable=False),
+    Column("consent", Boolean),
+    Column("payload", JSONB, nullable=False),
+    Column("digest", LargeBinary, comment="SHA-256 of what the message states; empty for impressions."),
+    moment("received_at", now=True),
+    Column("batch_id", Text, comment="The batch of the ledger that claimed the row, before anything was written."),
+    moment("moved_at"),
+    Column("outcome", Text),
+    UniqueConstraint("source", "message_id"),
+    CheckConstraint("kind IN ('event', 'item', 'user', 'impressions')", name="ck_event_inbox_kind"),
+    Index("ix_event_inbox_waiting", "source", "kind", "inbox_id", postgresql_where=text("batch_id IS NULL")),
+    Index(
+        "ix_event_inbox_claimed",
+        "batch_id",
+        postgresql_where=text("batch_id IS NOT NULL AND moved_at IS NULL"),
+    ),
+    Index("ix_event_inbox_moved_at", "moved_at"),
+    comment="Messages of applications, with pseudonyms instead of raw ids, until a batch of the ledger moves them. "
+    "Moved rows stay for a day, so that a message that comes twice has one effect; impressions are deleted at once.",
+)
+
+session_profiles = Table(
+    "session_profiles",
+    metadata,
+    Column("subject", Text, primary_key=True, comment="The user_key, or the key of a device without a known user."),
+    Column("items", ARRAY(Text), nullable=False),
+    moment("updated_at", now=True),
+    moment("expires_at", now=True),
+    Index("ix_session_profiles_expires_at", "expires_at"),
+    comment="The items that a visitor with consent clicked lately, the latest last. Live answers read them.",
+)
+
+served_answers = Table(
+    "served_answers",
+    metadata,
+    Column("recommendation_id", Text, primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("batch_id", BigInteger),
+    Column("model_version", Integer),
+    Column("variant", Text),
+    Column("propensity", Float),
+    Column("source", Text, nullable=False),
+    moment("shown_at", now=True),
+    Index("ix_served_answers_shown_at", "shown_at"),
+    comment="The origin of each logged answer. The items and their positions are impressions in the lake.",
+)

@@ -19,7 +19,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.promotions": _SERVE,
     "public.recommendation_batches": _SERVE,
     "public.reviews": _SERVE,
-    "public.exclusions": _SERVE,
+    # "Not interested" hides an item at once.
+    "public.exclusions": {SERVING: "SELECT INSERT"},
     "public.drift_calibrations": _SERVE,
     "public.drift_reports": _SERVE,
     # Only the consent, no traits.
@@ -61,6 +62,14 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.published_lists": _NO_ROLE,
     "public.audit_reports": _NO_ROLE,
     "public.trained_bundles": {SERVING: "SELECT(kind) SELECT(dataset_version)"},
+    # Serving adds messages and finds those that came before; only ingestion reads the payload.
+    "public.event_inbox": {
+        SERVING: "INSERT SELECT(source) SELECT(message_id) SELECT(kind) SELECT(digest) SELECT(received_at) "
+        "SELECT(batch_id) SELECT(moved_at) SELECT(outcome)",
+        INGEST: WRITE,
+    },
+    "public.session_profiles": {SERVING: WRITE, INGEST: "SELECT DELETE"},
+    "public.served_answers": {SERVING: READ, INGEST: WRITE},
     "public.alembic_version": _NO_ROLE,
 }
 """The rights of all roles except the operator, who reads all and writes most. Partitions are read through parents."""
@@ -77,7 +86,11 @@ VIEWS: Final[Mapping[str, Mapping[str, str]]] = {
 WRITTEN_BY_OWNER: Final = ("public.installation_fingerprints", "public.trained_bundles", "public.alembic_version")
 """Tables that the operator only reads, because only Tailorbird may write records that it trusts."""
 
-FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {"identity.user_key(text)": ("serving", "operator")}
+FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
+    "identity.user_key(text)": ("serving", "operator"),
+    "identity.remember_user(text, text, integer)": ("serving",),
+    "public.state_consent(text, boolean, timestamptz, text)": ("serving",),
+}
 SCHEMAS: Final[Mapping[str, tuple[Role, ...]]] = {
     "public": ROLES,
     "identity": ("serving", "ingest", "operator"),

@@ -1,5 +1,9 @@
 """Tables of the serving API: keys, the inbox of events, and what live answers need of each batch"""
 
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
 revision = "0023"
 down_revision = "0022"
 
@@ -12,12 +16,126 @@ def upgrade() -> None:
     _change_notifications()
 
 
+def downgrade() -> None:
+    """Drop the tables, functions and triggers."""
+    _drop_event_inbox()
+
+
 def _api_keys() -> None:
     """Create the keys of callers, which are hashed."""
 
 
 def _event_inbox() -> None:
     """Create the inbox of events, updates and impressions, and the session profiles."""
+    op.create_table(
+        "event_inbox",
+        sa.Column("inbox_id", sa.BigInteger(), sa.Identity(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("message_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("user_key", sa.Text()),
+        sa.Column("session_key", sa.Text()),
+        sa.Column("key_version", sa.Integer(), nullable=False),
+        sa.Column("consent", sa.Boolean()),
+        sa.Column("payload", postgresql.JSONB(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), comment="SHA-256 of what the message states; empty for impressions."),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column(
+            "batch_id",
+            sa.Text(),
+            comment="The batch of the ledger that claimed the row, before anything was written.",
+        ),
+        sa.Column("moved_at", sa.DateTime(timezone=True)),
+        sa.Column("outcome", sa.Text()),
+        sa.PrimaryKeyConstraint("inbox_id", name="pk_event_inbox"),
+        sa.UniqueConstraint("source", "message_id", name="uq_event_inbox_source"),
+        sa.CheckConstraint("kind IN ('event', 'item', 'user', 'impressions')", name="ck_event_inbox_kind"),
+        comment="Messages of applications, with pseudonyms instead of raw ids, until a batch of the ledger moves "
+        "them. Moved rows stay for a day, so that a message that comes twice has one effect; impressions are deleted "
+        "at once.",
+    )
+    waiting, claimed = sa.text("batch_id IS NULL"), sa.text("batch_id IS NOT NULL AND moved_at IS NULL")
+    columns = ["source", "kind", "inbox_id"]
+    op.create_index("ix_event_inbox_waiting", "event_inbox", columns, postgresql_where=waiting)
+    op.create_index("ix_event_inbox_claimed", "event_inbox", ["batch_id"], postgresql_where=claimed)
+    op.create_index("ix_event_inbox_moved_at", "event_inbox", ["moved_at"])
+    _session_profiles()
+    for statement in (_REMEMBER_USER, _STATE_CONSENT):
+        op.execute(statement)
+    for function in (_REMEMBER_USER_NAME, _STATE_CONSENT_NAME):
+        op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+
+
+def _session_profiles() -> None:
+    """Create the latest clicks of visitors, and the origins of answers."""
+    op.create_table(
+        "session_profiles",
+        sa.Column(
+            "subject",
+            sa.Text(),
+            primary_key=True,
+            comment="The user_key, or the key of a device without a known user.",
+        ),
+        sa.Column("items", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        comment="The items that a visitor with consent clicked lately, the latest last. Live answers read them.",
+    )
+    op.create_index("ix_session_profiles_expires_at", "session_profiles", ["expires_at"])
+    op.create_table(
+        "served_answers",
+        sa.Column("recommendation_id", sa.Text(), primary_key=True),
+        sa.Column("placement", sa.Text(), nullable=False),
+        sa.Column("batch_id", sa.BigInteger()),
+        sa.Column("model_version", sa.Integer()),
+        sa.Column("variant", sa.Text()),
+        sa.Column("propensity", sa.Float()),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("shown_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        comment="The origin of each logged answer. The items and their positions are impressions in the lake.",
+    )
+    op.create_index("ix_served_answers_shown_at", "served_answers", ["shown_at"])
+
+
+# A key of before a rotation is left out: the users of a database have keys of one version.
+_REMEMBER_USER_NAME = "identity.remember_user(text, text, integer)"
+_REMEMBER_USER = """
+    CREATE FUNCTION identity.remember_user(user_key text, user_id text, key_version integer) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+        INSERT INTO identity.users (user_key, user_id, key_version)
+        SELECT $1, $2, $3
+        WHERE NOT EXISTS (SELECT FROM public.suppressions AS gone WHERE gone.user_key = $1)
+            AND NOT EXISTS (SELECT FROM public.users AS known WHERE known.user_key = $1 AND NOT known.consent)
+            AND coalesce((SELECT known.key_version FROM identity.users AS known LIMIT 1), $3) = $3
+        ON CONFLICT DO NOTHING
+    $$"""
+_STATE_CONSENT_NAME = "public.state_consent(text, boolean, timestamptz, text)"
+_STATE_CONSENT = """
+    CREATE FUNCTION public.state_consent(user_key text, agrees boolean, at timestamptz, origin text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    BEGIN
+        INSERT INTO public.users AS known
+            (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at)
+        SELECT $1, '{}', $2, $4, $4, $3, CASE WHEN NOT $2 THEN $3 END
+        WHERE NOT EXISTS (SELECT FROM public.suppressions AS gone WHERE gone.user_key = $1)
+        ON CONFLICT ON CONSTRAINT pk_users DO UPDATE SET refused_at = greatest(known.refused_at, excluded.refused_at);
+        UPDATE public.users AS known SET consent = $2, consent_source = $4, consent_at = $3,
+            attributes = CASE WHEN $2 THEN known.attributes ELSE '{}' END,
+            field_timestamps = CASE WHEN $2 THEN known.field_timestamps ELSE '{}' END
+        WHERE known.user_key = $1
+            AND (known.consent_at IS NULL OR ($3, NOT $2) >= (known.consent_at, NOT known.consent));
+        IF NOT $2 THEN
+            DELETE FROM public.session_profiles AS profile WHERE profile.subject = $1 AND profile.updated_at <= $3;
+        END IF;
+    END $$"""
+
+
+def _drop_event_inbox() -> None:
+    """Drop what `_event_inbox` creates."""
+    for function in (_REMEMBER_USER_NAME, _STATE_CONSENT_NAME):
+        op.execute(f"DROP FUNCTION {function}")
+    for table in ("event_inbox", "session_profiles", "served_answers"):
+        op.drop_table(table)
 
 
 def _user_restrictions() -> None:
