@@ -1,10 +1,31 @@
 """Answers to requests for recommendations: ranked items, and where they come from."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Source = Literal["live", "cache", "table", "last_good", "segment", "popular"]
 """The part of the fallback chain that an answer comes from."""
+
+
+class Entry(NamedTuple):
+    """One item of a list before titles and ranks are added."""
+
+    item_id: str
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Entries from one source, best first, before availability and exclusions of this moment are applied."""
+
+    entries: tuple[Entry, ...]
+    model_version: int | None = None
+    batch_id: int | None = None
+    personal: bool = False
+    """Whether it depends on what is stored about the visitor."""
+    degraded: bool = False
+    """Whether a dependency did not answer that would have improved the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +58,5 @@ class Answer:
     """Whether a dependency did not answer and a later part of the chain answered for it."""
     personal: bool = False
     """Whether the list depends on the visitor; such answers need consent at the time of each request."""
+    items_json: bytes = b"[]"
+    """`items` as a JSON array of objects with the fields of `RankedItem`, serialised once for all requests."""

@@ -1,0 +1,59 @@
+"""Interfaces of the parts that answers are built from."""
+
+from typing import Protocol
+
+from infra.bundles.bundle import Bundle
+from serving.answers.answer import Listing
+from serving.answers.request import ListRequest, RankRequest
+from serving.stores.standing import Standing
+
+
+class LoadedModel(Protocol):
+    """A verified champion in memory."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+
+    @property
+    def model_version(self) -> int | None: ...
+
+    @property
+    def promotion_id(self) -> int | None: ...
+
+
+class Models(Protocol):
+    """Holds the champion, and replaces it in one assignment."""
+
+    def current(self) -> LoadedModel | None:
+        """Return the champion; None before the first one is loaded."""
+
+
+class LiveScorer(Protocol):
+    """Scores lists at the time of the request, under the placement's rules.
+
+    Lists hold `offset + k` items if so many are allowed, and the request's filters are applied. `standing` is that of
+    the visitor's user. A request without consent comes without user and session, and may still have a context. Methods
+    return None if the model cannot score the request, and raise LiveUnavailableError if the scorer is overloaded.
+    """
+
+    def wanted(self, request: ListRequest) -> bool:
+        """Return, without waiting, whether the request asks for what no batch knows.
+
+        That is a context, recent clicks of the session, or a placement with live lists.
+        """
+
+    async def recommend(self, request: ListRequest, standing: Standing) -> Listing | None:
+        """Return the visitor's list."""
+
+    async def similar(self, item: str, request: ListRequest, standing: Standing) -> Listing | None:
+        """Return items that are similar to an item."""
+
+    async def goes_with(self, items: tuple[str, ...], request: ListRequest, standing: Standing) -> Listing | None:
+        """Return items that go with all items of a basket."""
+
+    async def rank(self, request: RankRequest, standing: Standing) -> Listing | None:
+        """Return the given items in the visitor's order; items that the rules do not allow are left out."""
+
+
+class LiveUnavailableError(Exception):
+    """The live scorer cannot take more requests now."""

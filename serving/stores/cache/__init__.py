@@ -1,0 +1,1 @@
+"""Caches with one load per key, in Redis or in this process."""
