@@ -1,20 +1,22 @@
-"""Commands of the keys that stored data depend on: show them, rotate them, retire an earlier signing key."""
+"""Commands of keys: those that stored data depend on, and those of callers of the API."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands import running
+from flows.commands import api_keys, running
 from flows.commands.reviewing import Actor, Reason
 from flows.commands.running import Json
 
 if TYPE_CHECKING:
     from infra.database.engine import Engine
 
-app = running.group("The keys that stored data depend on.")
+app = running.group("The keys that stored data depend on, and the keys of callers of the API.")
 rotate = running.group("Replace a key.")
 app.add_typer(rotate, name="rotate")
+app.add_typer(api_keys.app)
+rotate.command(name="api")(api_keys.rotate)
 
 
 @app.command()

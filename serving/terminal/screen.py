@@ -212,6 +212,10 @@ def _placement(row: Mapping[str, Any]) -> str:
 
 
 _TABLE_LAYOUTS = {
+    "api_keys": (
+        "API keys",
+        ("key_id", "name", "scopes", "requests_per_second", "state", "last_used_at", "expires_at", "revoked_at"),
+    ),
     "keys": ("Keys", ("kind", "generation", "fingerprint", "state", "since", "actor", "reason")),
     "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
     "schedules": (

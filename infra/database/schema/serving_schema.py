@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     ARRAY,
+    REAL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -75,4 +76,22 @@ served_answers = Table(
     moment("shown_at", now=True),
     Index("ix_served_answers_shown_at", "shown_at"),
     comment="The origin of each logged answer. The items and their positions are impressions in the lake.",
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False, comment="SHA-256 of the whole key, which is random."),
+    Column("requests_per_second", REAL, comment="Empty: the limit in the settings of the API."),
+    Column("created_by", Text, nullable=False),
+    moment("created_at", now=True),
+    moment("last_used_at", comment="Accurate to a minute."),
+    moment("expires_at"),
+    moment("revoked_at"),
+    Column("revoked_by", Text),
+    CheckConstraint("scopes <@ ARRAY['read', 'write', 'admin'] AND cardinality(scopes) > 0", name="ck_api_keys_scopes"),
+    comment="Keys of the callers of the API, one row per key. The key itself is stored nowhere.",
 )

@@ -71,6 +71,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.session_profiles": {SERVING: WRITE, INGEST: "SELECT DELETE"},
     "public.served_answers": {SERVING: READ, INGEST: WRITE},
     "public.alembic_version": _NO_ROLE,
+    # The API compares hashes, and records when a key was last used.
+    "public.api_keys": {SERVING: "SELECT UPDATE(last_used_at)"},
 }
 """The rights of all roles except the operator, who reads all and writes most. Partitions are read through parents."""
 

@@ -19,10 +19,37 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop the tables, functions and triggers."""
     _drop_event_inbox()
+    op.drop_table("api_keys")
 
 
 def _api_keys() -> None:
     """Create the keys of callers, which are hashed."""
+    op.create_table(
+        "api_keys",
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column(
+            "secret_hash",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="SHA-256 of the whole key, which is random.",
+        ),
+        sa.Column(
+            "requests_per_second", sa.REAL(), nullable=True, comment="Empty: the limit in the settings of the API."
+        ),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True, comment="Accurate to a minute."),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("revoked_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_api_keys")),
+        sa.CheckConstraint(
+            "scopes <@ ARRAY['read', 'write', 'admin'] AND cardinality(scopes) > 0", name=op.f("ck_api_keys_scopes")
+        ),
+        comment="Keys of the callers of the API, one row per key. The key itself is stored nowhere.",
+    )
 
 
 def _event_inbox() -> None:

@@ -1,0 +1,88 @@
+"""Commands of the keys with which callers use the API: create, list, rotate, revoke."""
+
+import sys
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands import running
+from flows.commands.reviewing import Actor
+from flows.commands.running import Json, print_message
+from infra.keys.api_keys import SCOPES, Scope
+
+app = running.group()
+KeyId = Annotated[str, typer.Argument(help="The id of the key, as `keys list` prints it.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="The application that uses the key.")],
+    actor: Actor,
+    scope: Annotated[
+        list[str], typer.Option(help=f"What the key allows: {', '.join(SCOPES)} (all). Repeat it for several.")
+    ] = ["read"],  # noqa: B006 -- typer takes a list
+    days: Annotated[float | None, typer.Option(help="The days until the key expires.", min=0.01, max=36_500)] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests per second; by default as in the settings.", min=0.01)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Create a key for a caller of the API. It is shown once: only its hash is stored."""
+    from infra.keys.recorded_api_keys import NewKey, create_key
+
+    if not name.strip() or not name.isprintable():
+        raise typer.BadParameter("write which application uses the key")
+    new = NewKey(name.strip(), _scopes(scope), rate, None if days is None else timedelta(days=days))
+    _print_new(create_key(running.database("operator"), new, actor), as_json)
+
+
+@app.command(name="list")
+def list_(as_json: Json = False) -> None:
+    """List the keys of callers of the API: scopes, last use, state. Keys themselves are not shown."""
+    from infra.keys.recorded_api_keys import list_keys
+
+    running.print_rows("api_keys", list_keys(running.database("operator")), as_json)
+
+
+def rotate(
+    key_id: KeyId,
+    actor: Actor,
+    overlap: Annotated[
+        float, typer.Option(help="The hours for which the old key stays valid beside the new one.", min=0, max=8760)
+    ] = 24,
+    as_json: Json = False,
+) -> None:
+    """Replace the key of a caller of the API by one with the same name, scopes and limits."""
+    from infra.keys.recorded_api_keys import rotate_key
+
+    made = rotate_key(running.database("operator"), key_id, timedelta(hours=overlap), actor)
+    _print_new(made, as_json)
+    if not as_json:
+        print_message(f"{key_id} stays valid for {overlap:g} hours; `tailorbird keys revoke {key_id}` ends it at once.")
+
+
+@app.command()
+def revoke(key_id: KeyId, actor: Actor, as_json: Json = False) -> None:
+    """End a key of a caller of the API at once."""
+    from infra.keys.recorded_api_keys import list_keys, revoke_key
+
+    opened = running.database("operator")
+    revoke_key(opened, key_id, actor)
+    running.print_rows("api_keys", [row for row in list_keys(opened) if row["key_id"] == key_id], as_json)
+
+
+def _scopes(given: list[str]) -> list[Scope]:
+    if unknown := sorted(set(given) - set(SCOPES)):
+        raise typer.BadParameter(f"there is no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}")
+    return [scope for scope in SCOPES if scope in given]
+
+
+def _print_new(made: dict[str, Any], as_json: bool) -> None:
+    """Print the rows of a new key and, for people, the key on a line of its own."""
+    if as_json:
+        running.print_rows("api_keys", [made], as_json)
+        return
+    running.print_rows("api_keys", [{name: value for name, value in made.items() if name != "key"}], as_json)
+    print(made["key"])
+    print("The key is shown only now. Send it as `Authorization: Bearer KEY`.", file=sys.stderr)

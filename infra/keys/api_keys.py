@@ -1,0 +1,76 @@
+"""Makes and checks the keys with which callers use the API. The database holds only their hashes."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, get_args
+
+Scope = Literal["read", "write", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+"""Read lists; also write feedback, items and users; also everything that is added for operators."""
+STANDALONE: Final = "standalone"
+"""The id of a key that no database records."""
+LEAST_LETTERS: Final = 32
+"""A key that no database records has at least these many letters."""
+
+_INCLUDED: Final[dict[str, frozenset[Scope]]] = {
+    "read": frozenset({"read"}),
+    "write": frozenset({"write"}),
+    "admin": frozenset(SCOPES),
+}
+_PREFIX: Final = "tb"
+_ID_BYTES, _SECRET_BYTES = 6, 32
+_KEY: Final = re.compile(rf"{_PREFIX}_([0-9a-f]{{{2 * _ID_BYTES}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One key as the database and the API know it: without its secret."""
+
+    key_id: str
+    name: str
+    scopes: frozenset[Scope]
+    """Includes the scopes that `admin` brings."""
+    secret_hash: bytes
+    requests_per_second: float | None = None
+    """None: the limit in the settings of the API."""
+    expires_at: datetime | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Return whether the key has not expired."""
+        return self.expires_at is None or now < self.expires_at
+
+
+def create_secret() -> tuple[str, str]:
+    """Return the id and the whole text of a new key. 256 of its bits are random, so a fast hash protects it."""
+    key_id = secrets.token_hex(_ID_BYTES)
+    return key_id, f"{_PREFIX}_{key_id}_{secrets.token_hex(_SECRET_BYTES)}"
+
+
+def hash_of(key: str) -> bytes:
+    """Return the SHA-256 of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def id_of(key: str) -> str:
+    """Return the id that a key contains; STANDALONE for a key of another form."""
+    match = _KEY.fullmatch(key)
+    return match[1] if match else STANDALONE
+
+
+def all_scopes(scopes: Collection[str]) -> frozenset[Scope]:
+    """Return the scopes with those that they include."""
+    return frozenset().union(*(_INCLUDED[scope] for scope in scopes))
+
+
+def matches(known: ApiKey | None, key: str) -> bool:
+    """Return whether the text is this key. Its time depends neither on the key nor on whether its id is known."""
+    expected = _NO_HASH if known is None else known.secret_hash
+    return hmac.compare_digest(expected, hash_of(key)) and known is not None
+
+
+_NO_HASH: Final = bytes(32)

@@ -1,0 +1,75 @@
+"""The commands of API keys, on a real database."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select
+
+from infra.database.schema.serving_schema import api_keys
+from infra.installation import Installation
+from infra.keys.api_keys import ApiKey, all_scopes, hash_of, id_of, matches
+from models.primitives.json_types import JsonObject
+from tests.fuzz.commands import run
+
+
+def keys(*arguments: str) -> list[JsonObject]:
+    ended = run("keys", *arguments, "--json")
+    assert ended.code == 0, ended.err
+    rows: list[JsonObject] = json.loads(ended.out)
+    return rows
+
+
+@pytest.fixture(autouse=True)
+def opened(installation: Installation) -> Installation:
+    assert installation.engine
+    return installation
+
+
+def test_a_key_is_shown_once_and_stored_as_a_hash(opened: Installation) -> None:
+    (made,) = keys("create", "shop", "--scope", "read", "--scope", "write", "--days", "30", "--rate", "50")
+    with opened.engine.connect() as connection:
+        row = connection.execute(select(api_keys)).mappings().one()
+    assert row["secret_hash"] == hash_of(str(made["key"]))
+    assert (row["scopes"], row["requests_per_second"]) == (["read", "write"], 50)
+    known = ApiKey(row["key_id"], "shop", all_scopes(row["scopes"]), row["secret_hash"], expires_at=row["expires_at"])
+    assert matches(known, str(made["key"]))
+    assert not matches(known, str(made["key"])[:-1] + "x")
+    assert id_of(str(made["key"])) == row["key_id"]
+    assert known.is_valid(datetime.now(UTC))
+    listed = run("keys", "list").out
+    assert "shop" in listed
+    assert str(made["key"]) not in listed
+
+
+def test_a_rotated_key_and_its_successor_are_valid_side_by_side() -> None:
+    (old,) = keys("create", "shop")
+    (new,) = keys("rotate", "api", str(old["key_id"]), "--overlap", "2")
+    states = {row["key_id"]: (row["name"], row["state"]) for row in keys("list")}
+    assert states == {old["key_id"]: ("shop", "valid"), new["key_id"]: ("shop", "valid")}
+    assert new["key"] != old["key"]
+    (ended,) = keys("rotate", "api", str(new["key_id"]), "--overlap", "0")
+    assert {row["key_id"]: row["state"] for row in keys("list")}[new["key_id"]] == "expired"
+    assert ended["key_id"] not in (old["key_id"], new["key_id"])
+
+
+def test_a_revoked_key_is_listed_and_cannot_be_revoked_or_rotated_again() -> None:
+    (made,) = keys("create", "shop")
+    (row,) = keys("revoke", str(made["key_id"]), "--actor", "ann")
+    assert (row["state"], row["revoked_by"]) == ("revoked", "ann")
+    for again in (("revoke",), ("rotate", "api")):
+        ended = run("keys", *again, str(made["key_id"]))
+        assert (ended.code, "no valid API key" in ended.err) == (1, True)
+
+
+def test_a_person_reads_the_key_on_a_line_of_its_own() -> None:
+    ended = run("keys", "create", "shop", "--scope", "admin")
+    assert id_of(ended.out.splitlines()[-1]) in ended.out.splitlines()[-1]
+    assert "shown only now" in ended.err
+
+
+@pytest.mark.parametrize("arguments", [("shop", "--scope", "root"), (" ",), ("shop", "--rate", "0"), ("a\nb",)])
+def test_impossible_keys_are_refused(arguments: tuple[str, ...]) -> None:
+    ended = run("keys", "create", *arguments)
+    assert ended.code == 2
+    assert keys("list") == []
