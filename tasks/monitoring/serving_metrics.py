@@ -15,7 +15,9 @@ from infra.services.http_client import fetch_text
 from models.monitoring.latency_histogram import RequestCounts
 from tasks.orchestration.alert_throttle import AlertThrottle
 
-_METRIC: Final = "reco_http_request_duration_seconds"
+_METRICS: Final = ("tailorbird_http_request_duration_seconds", "reco_http_request_duration_seconds")
+"""The histogram of the API, and its name in servers of your own that followed earlier pages."""
+_BUCKETS, _COUNTS = tuple(f"{name}_bucket" for name in _METRICS), tuple(f"{name}_count" for name in _METRICS)
 _EVERY, _HOUR, _MIN_REQUESTS = 60.0, 3600.0, 100
 _P99: Final = 0.99
 
@@ -51,10 +53,10 @@ def read(address: str) -> RequestCounts:
     errors = 0.0
     for family in text_string_to_metric_families(fetch_text(address)):
         for sample in family.samples:
-            if sample.name == f"{_METRIC}_bucket":
+            if sample.name in _BUCKETS:
                 bound = float(sample.labels["le"])
                 within[bound] = within.get(bound, 0) + sample.value
-            elif sample.name == f"{_METRIC}_count" and sample.labels.get("status_class", "").startswith("5"):
+            elif sample.name in _COUNTS and sample.labels.get("status_class", "").startswith("5"):
                 errors += sample.value
     return RequestCounts(within, errors)
 

@@ -36,11 +36,10 @@ class Serving:
         self.thread.join()
 
 
-def begin() -> Serving:
+def begin(name: str = "tailorbird_http_request_duration_seconds") -> Serving:
     registry = CollectorRegistry()
     labels = ["route", "method", "status_class"]
     buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
-    name = "reco_http_request_duration_seconds"
     made = Histogram(name, "How long answers took.", labels, registry=registry, buckets=buckets)
     return Serving(made, *start_http_server(0, "127.0.0.1", registry))
 
@@ -174,3 +173,16 @@ def test_while_prefect_is_away_it_is_told_again_until_it_was_heard(
     assert check_metrics(away, metrics_state) is not None
     assert check_metrics(replace(away, endpoints=installation.endpoints), metrics_state) is not None
     assert len(recorder.events()) == 1
+
+
+def test_a_server_that_follows_the_earlier_name_is_still_read(installation: Installation) -> None:
+    earlier = begin("reco_http_request_duration_seconds")
+    try:
+        earlier.answer(0.02, 99)
+        earlier.answer(0.02, 1, "5xx")
+        settings = installation.settings.model_copy(update={"metrics_url": earlier.url})
+        result = current_metrics(replace(installation, settings=settings))
+    finally:
+        earlier.stop()
+    assert result is not None
+    assert (result.requests, result.error_share) == (100, 0.01)

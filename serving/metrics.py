@@ -1,0 +1,53 @@
+"""Metrics of the API for Prometheus. With several workers, `serving.api.workers` has to choose a folder before."""
+
+import os
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+REGISTRY: Final = CollectorRegistry()
+FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable with the folder in which workers share their metrics."""
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+def _counter(name: str, text: str, *labels: str) -> Counter:
+    return Counter(f"tailorbird_{name}", text, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Gauge:
+    """Return a gauge; of several workers, the one that set it last counts."""
+    return Gauge(f"tailorbird_{name}", text, labels, registry=REGISTRY, multiprocess_mode="mostrecent")
+
+
+REQUEST_SECONDS: Final = Histogram(
+    "tailorbird_http_request_duration_seconds",
+    "Time from the request's headers to the end of the answer.",
+    ("route", "method", "status_class"),
+    registry=REGISTRY,
+    buckets=_BUCKETS,
+)
+SHED: Final = _counter("requests_shed_total", "Requests refused to protect the server.", "reason")
+"""Reasons: `rate` (a caller's limit) and `overload`."""
+REFUSED_KEYS: Final = _counter("keys_refused_total", "Requests without a valid key, or without its scope.", "reason")
+ANSWERS: Final = _counter("answers_total", "Answers by the source of their items.", "source")
+DEGRADED: Final = _counter("answers_degraded_total", "Answers for which a dependency was not available.")
+CACHE_REQUESTS: Final = _counter("cache_requests_total", "Look-ups in the cache.", "result")
+CONSENT_DENIED: Final = _counter("consent_denied_total", "Requests for which consent was missing.", "stage")
+EVENTS: Final = _counter("events_total", "Messages of applications, and impressions.", "outcome")
+"""Outcomes: `accepted`, `duplicate`, `quarantined`, `suppressed`, `late`, `spooled` and `dropped`."""
+QUEUE_LAG: Final = _gauge("queue_lag_seconds", "Age of the oldest message that the database does not hold yet.")
+MODEL_INFO: Final = _gauge("model_info", "1 for the loaded champion, 0 for earlier ones.", "version", "batch_id")
+RELOAD_FAILURES: Final = _counter("model_reload_failures_total", "Champions that were refused, by reason.", "reason")
+BATCH_AGE: Final = _gauge("batch_age_seconds", "Age of the published lists.", "placement")
+
+
+def exposition() -> bytes:
+    """Return the metrics of all workers in Prometheus' text format."""
+    if FOLDER not in os.environ:
+        return generate_latest(REGISTRY)
+    shared = CollectorRegistry()
+    MultiProcessCollector(shared)
+    return generate_latest(shared)
