@@ -55,8 +55,9 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.segment_descriptions": _NO_ROLE,
     "public.search_results": {SERVING: "SELECT(dataset_version)"},
     "public.recommendations": _NO_ROLE,
-    "public.batch_items": _NO_ROLE,
-    "public.batch_reasons": _NO_ROLE,
+    # The API resolves the codes of the lists that the function `served_lists` returns.
+    "public.batch_items": _SERVE,
+    "public.batch_reasons": _SERVE,
     "public.retrain_requests": _NO_ROLE,
     "public.publication_periods": _NO_ROLE,
     "public.published_lists": _NO_ROLE,

@@ -18,6 +18,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables, functions and triggers."""
+    _drop_change_notifications()
     _drop_event_inbox()
     op.drop_table("api_keys")
 
@@ -170,4 +171,93 @@ def _user_restrictions() -> None:
 
 
 def _change_notifications() -> None:
-    """Create the triggers that notify servers of changes."""
+    """Create the triggers that notify servers of changes, and the function that reads published lists for them."""
+    op.execute(_NOTIFY_USER)
+    op.execute(_NOTIFY_TABLE)
+    for table, events in _USER_TRIGGERS.items():
+        for event, condition in events.items():
+            op.execute(
+                f"CREATE TRIGGER notify_servers_{event.split()[0].lower()} AFTER {event} ON {table} FOR EACH ROW "
+                f"{condition} EXECUTE FUNCTION notify_servers_of_user()"
+            )
+    for table, any_of in _TABLE_TRIGGERS.items():
+        op.execute(
+            f"CREATE TRIGGER notify_servers AFTER {any_of} ON {table} FOR EACH STATEMENT "
+            "EXECUTE FUNCTION notify_servers_of_table()"
+        )
+    op.execute(_SERVED_LISTS)
+    op.execute("COMMENT ON FUNCTION served_lists IS 'Live lists with the consent of their users, for the API.'")
+    op.execute("REVOKE ALL ON FUNCTION served_lists FROM PUBLIC")
+
+
+def _drop_change_notifications() -> None:
+    """Drop what `_change_notifications` creates."""
+    op.execute("DROP FUNCTION served_lists")
+    for table, events in _USER_TRIGGERS.items():
+        for event in events:
+            op.execute(f"DROP TRIGGER notify_servers_{event.split()[0].lower()} ON {table}")
+    for table in _TABLE_TRIGGERS:
+        op.execute(f"DROP TRIGGER notify_servers ON {table}")
+    op.execute("DROP FUNCTION notify_servers_of_user, notify_servers_of_table")
+
+
+_CHANGES = "INSERT OR UPDATE OR DELETE OR TRUNCATE"
+_TABLE_TRIGGERS = {**dict.fromkeys(("items", "placements", "promotions"), _CHANGES), "event_inbox": "INSERT"}
+
+_USER_TRIGGERS = {
+    "users": {
+        "UPDATE OF consent": "WHEN (OLD.consent IS DISTINCT FROM NEW.consent)",
+        "DELETE": "",
+    },
+    "suppressions": {"INSERT": "", "UPDATE": "", "DELETE": ""},
+    "exclusions": {"INSERT": "", "UPDATE": "", "DELETE": ""},
+}
+
+# PostgreSQL delivers equal notifications of one transaction once.
+_NOTIFY_TABLE = """
+CREATE FUNCTION notify_servers_of_table() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_notify('tailorbird_changes', TG_TABLE_NAME);
+    RETURN NULL;
+END $$
+"""
+
+_NOTIFY_USER = """
+CREATE FUNCTION notify_servers_of_user() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        PERFORM pg_notify('tailorbird_changes', 'user ' || OLD.user_key);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        PERFORM pg_notify('tailorbird_changes', 'user ' || NEW.user_key);
+    END IF;
+    RETURN NULL;
+END $$
+"""
+
+# The plan is kept per session: planning over all batches would take longer than reading. The lists of users are joined
+# after their consent is known.
+_SERVED_LISTS = """
+CREATE FUNCTION served_lists(wanted_placements text[], wanted_subjects text[])
+RETURNS TABLE (
+    nth bigint, consent boolean, suppressed boolean, excluded text[], batch_id bigint, model_version integer,
+    items integer[], scores real[], reasons integer[], read_at double precision
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT wanted.nth, person.consent, gone.user_key IS NOT NULL,
+           ARRAY(SELECT kind || ':' || value FROM exclusions WHERE exclusions.user_key = wanted.subject),
+           live.batch_id, batch.model_version, list.items, list.scores, list.reasons,
+           extract(epoch FROM statement_timestamp())::double precision
+    FROM unnest(wanted_placements, wanted_subjects) WITH ORDINALITY AS wanted (placement, subject, nth)
+    LEFT JOIN users AS person ON person.user_key = wanted.subject
+    LEFT JOIN suppressions AS gone ON gone.user_key = wanted.subject
+    LEFT JOIN placements AS live ON live.placement = wanted.placement
+    LEFT JOIN recommendation_batches AS batch ON batch.batch_id = live.batch_id
+    LEFT JOIN recommendations AS list ON list.batch_id = live.batch_id AND list.subject = wanted.subject
+         AND (batch.subject_kind = 'item' OR (person.consent AND gone.user_key IS NULL));
+END $$
+"""
