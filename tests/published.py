@@ -79,7 +79,7 @@ def bytes_of_lists(engine: Engine) -> int:
     """Return the bytes on disk of all tables of batches."""
     sizes = text(
         "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' "
-        "AND relname ~ '^(recommendations|batch_items|batch_reasons)_[0-9]+$'"
+        "AND relname ~ '^(recommendations|batch_items|batch_reasons|batch_users)_[0-9]+$'"
     )
     with engine.connect() as connection:
         return int(connection.execute(sizes).scalar_one())

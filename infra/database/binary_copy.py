@@ -18,7 +18,8 @@ from models.lists.recommendation_lists import Lists
 HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 
-_INT4, _FLOAT4 = 23, 700
+INT4: Final = 23
+_FLOAT4: Final = 700
 """PostgreSQL's ids of the types (pg_type.oid)."""
 _NULL: Final = -1
 _PIECE: Final = 1 << 20
@@ -41,23 +42,29 @@ def encoded(batch_id: int, rows: Lists) -> Iterator[bytes]:
         for name, words, width in (("subject", keys, key), ("short", why, short)):
             if width:
                 block[name] = words[selected]
-        for name, oid in (("items", _INT4), ("scores", _FLOAT4), ("reasons", _INT4)):
-            _fill(block, name, oid, getattr(rows, name)[selected, :n])
+        for name, oid in (("items", INT4), ("scores", _FLOAT4), ("reasons", INT4)):
+            fill_array(block, name, getattr(rows, name)[selected, :n], oid)
         yield block.tobytes()
 
 
 def _record(n: int, key: int, short: int) -> Any:
     """Return the type of a row: `n` items per list, `key` bytes of subject, `short` bytes of shortfall reason."""
-    heads = 5 if n else 3  # an empty array has no dimensions
-    kinds = [("fields", ">i2"), ("batch_size", ">i4"), ("batch", ">i8"), ("subject_size", ">i4")]
+    kinds: list[Any] = [("fields", ">i2"), ("batch_size", ">i4"), ("batch", ">i8"), ("subject_size", ">i4")]
     kinds += [("subject", f"S{key}")] if key else []
     for name, value in (("items", ">i4"), ("scores", ">f4"), ("reasons", ">i4")):
-        kinds += [(f"{name}_size", ">i4"), (f"{name}_head", ">i4", (heads,))]  # type: ignore[list-item]
-        kinds += [(name, [("size", ">i4"), ("value", value)], (n,))] if n else []  # type: ignore[list-item]
+        kinds += record(name, n, value)
     return np.dtype([*kinds, ("short_size", ">i4"), *([("short", f"S{short}")] if short else [])])
 
 
-def _fill(block: Any, name: str, oid: int, values: NDArray[Any]) -> None:
+def record(name: str, n: int, value: str = ">i4") -> list[Any]:
+    """Return the fields of an array of `n` numbers of 4 bytes each in the type of a row."""
+    heads = 5 if n else 3  # an empty array has no dimensions
+    values = [(name, [("size", ">i4"), ("value", value)], (n,))] if n else []
+    return [(f"{name}_size", ">i4"), (f"{name}_head", ">i4", (heads,)), *values]
+
+
+def fill_array(block: Any, name: str, values: NDArray[Any], oid: int = INT4) -> None:
+    """Set the fields of an array in rows [r] to `values` [r, n]."""
     n = values.shape[1]
     block[f"{name}_size"] = 20 + 8 * n if n else 12
     block[f"{name}_head"] = (1, 0, oid, n, 1) if n else (0, 0, oid)

@@ -56,6 +56,9 @@ def parallel_map(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
 
 def prefetch_map(work: Callable[[T], R], pieces: Iterable[T], threads: int) -> Iterator[R]:
     """Yield the result of `work` for each piece, in order, and work on the next pieces meanwhile."""
+    if isinstance(pieces, Sequence) and len(pieces) < 2:  # starting threads takes longer than the work on one user
+        yield from map(work, pieces)
+        return
     remaining = iter(pieces)
     with thread_pool(threads) as pool:
         waiting = deque(pool.submit(work, piece) for piece in islice(remaining, _WAITING))

@@ -87,11 +87,10 @@ def _lists(connection: Connection) -> list[_Keys]:
     about = "SELECT batch_id FROM recommendation_batches WHERE subject_kind <> 'user'"
     others = set(connection.execute(text(about)).scalars())
     return [
-        _Keys(partition_name("recommendations", batch_id), "subject")
+        _Keys(partition_name(parent, batch_id), column, f"{column} <> ''")
         for batch_id in sorted(existing(connection) - others)
-        if connection.execute(
-            text("SELECT to_regclass(:name)"), {"name": partition_name("recommendations", batch_id)}
-        ).scalar()
+        for parent, column in (("recommendations", "subject"), ("batch_users", "user_key"))
+        if connection.execute(text("SELECT to_regclass(:name)"), {"name": partition_name(parent, batch_id)}).scalar()
     ]
 
 

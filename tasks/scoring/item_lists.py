@@ -55,4 +55,4 @@ def item_lists(installation: Installation, name: str, placement: Placement) -> W
             yield part.coded(texts.codes)
 
     segments = Segments(["all items"], np.zeros(len(items), dtype=np.int64))
-    return Work(placement, spec, items, items, rules.allowed, lists, segments, notes(placement, catalogue))
+    return Work(placement, spec, items, items, rules.allowed, lists, segments, notes=notes(placement, catalogue))

@@ -13,9 +13,17 @@ from psycopg2.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
+from infra.database.binary_copy import copy_binary
+from infra.database.binary_user_rows import NAMES, encoded_users
 from infra.database.bulk_copy import copy
+from models.lists.batch_users import BatchUsers
 
-PARENTS: Final = {"recommendations": "subject", "batch_items": "item_code", "batch_reasons": "reason_code"}
+PARENTS: Final = {
+    "recommendations": "subject",
+    "batch_items": "item_code",
+    "batch_reasons": "reason_code",
+    "batch_users": "user_key",
+}
 """The tables that readers query, and the key column of each within a batch."""
 WORDS: Final = {"batch_items": "item_id", "batch_reasons": "reason"}
 _POLLS: Final = 300
@@ -36,7 +44,8 @@ _READING = text(
     "AND pid <> pg_backend_pid() LIMIT 1"
 )
 _ALL = text(
-    "SELECT (regexp_match(relname, '^(recommendations|batch_items|batch_reasons)_([0-9]+)$'))[2]::bigint AS batch_id "
+    "SELECT (regexp_match(relname, '^(recommendations|batch_items|batch_reasons|batch_users)_([0-9]+)$'))[2]::bigint "
+    "AS batch_id "
     "FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
 )
 
@@ -63,6 +72,11 @@ def write_words(connection: Connection, batch_id: int, table: str, words: Iterab
     """Write the texts of a batch's codes to one of the tables of `WORDS`."""
     names = ("batch_id", PARENTS[table], WORDS[table])
     copy(connection, partition_name(table, batch_id), names, ((batch_id, *word) for word in words))
+
+
+def write_users(connection: Connection, batch_id: int, users: BatchUsers) -> None:
+    """Write what a batch knows of single users."""
+    copy_binary(connection, partition_name("batch_users", batch_id), NAMES, encoded_users(batch_id, users))
 
 
 def analyze(connection: Connection, batch_id: int) -> None:
@@ -159,6 +173,14 @@ def count(connection: Connection, batch_id: int) -> StoredCounts:
 
 
 def erase(connection: Connection, batch_id: int, consent: str) -> int:
-    """Delete the lists for which the query `consent` has no row; return their number."""
+    """Delete the lists for which the query `consent` has no row, and what is known of their users; return their number.
+
+    Batches of earlier versions know nothing of their users.
+    """
+    about_users = partition_name("batch_users", batch_id)
+    if connection.execute(text("SELECT to_regclass(:name)"), {"name": about_users}).scalar() is not None:
+        known = f"(SELECT user_key AS subject, ctid AS at FROM {about_users} WHERE user_key <> '') AS list"
+        refused = f"SELECT list.at FROM {known} WHERE NOT EXISTS ({consent})"
+        connection.execute(text(f"DELETE FROM {about_users} WHERE ctid IN ({refused})"))
     table = partition_name("recommendations", batch_id)
     return int(connection.execute(text(f"DELETE FROM {table} AS list WHERE NOT EXISTS ({consent})")).rowcount)

@@ -14,6 +14,7 @@ from infra.database.binary_copy import copy_binary, encoded
 from infra.installation import Installation
 from infra.locks.advisory_locks import LockHeldError, locked
 from models.evaluation.metrics.beyond_accuracy import concentration
+from models.lists.batch_users import BatchUsers
 from models.lists.recommendation_lists import Lists
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import shares
@@ -60,6 +61,8 @@ class Work:
     lists: Callable[[TextCodes], Iterator[Lists]]
     """Builds the lists, a chunk at a time, with the codes of their reasons."""
     segments: Segments
+    users: BatchUsers | None = None
+    """What live lists need to know of the users; None for lists about items."""
     notes: list[str] = field(default_factory=list)
     """Rules that match nothing, in words."""
 
@@ -168,6 +171,9 @@ def _write_texts(
     connection: Connection, work: Work, batch_id: int, statistics: ListStatistics, texts: TextCodes
 ) -> None:
     used = np.flatnonzero(statistics.shown)
+    if work.users is not None:
+        partitions.write_users(connection, batch_id, work.users)
+        used = np.union1d(used, work.users.items)
     ids = zip(used.tolist(), work.items[used].tolist(), strict=True)
     partitions.write_words(connection, batch_id, "batch_items", ids)
     reasons = ((code, text) for text, code in texts.code.items())

@@ -1,12 +1,14 @@
 """Builds the lists of all users with consent for a placement, by the champion and its fallbacks."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
 from infra.installation import Installation
 from models.columns import USER_KEY
 from models.errors import TailorbirdError
+from models.lists.batch_users import BatchUsers
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
 from models.lists.recommendation_lists import Lists
@@ -21,9 +23,12 @@ from tasks.promotion.champion import require_champion
 from tasks.scoring.batch_keys import batch_spec, check_length, digest
 from tasks.scoring.publish_batch import TextCodes, Work
 from tasks.scoring.reads.champion_bundle import champion_bundle
-from tasks.scoring.reads.item_attributes import catalogue_of, titles_not_for_sale
+from tasks.scoring.reads.item_attributes import catalogue_of, titles_not_for_sale, withheld
 from tasks.scoring.reads.user_exclusions import hidden_and_due
 from tasks.scoring.reads.user_segments import segments_of
+
+_PUBLISHES_USERS: Final = "batch_users"
+# Batches of earlier versions differ from those that state what they know of their users.
 
 
 def user_lists(installation: Installation, name: str, placement: Placement) -> Work:
@@ -45,9 +50,9 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
     clicks = [new.events.indptr, new.events.indices, new.events.data]
     pairs = [part for matrix in (hidden, due) if matrix is not None for part in (matrix.indptr, matrix.indices)]
-    spec = batch_spec(
-        name, placement, champion, digest(placement, keys, rules, new.traits.to_pydict(), *clicks, *pairs)
-    )
+    users = BatchUsers.of(keys, hidden, due, new, withheld(installation, placement, catalogue, reference))
+    inputs = (keys, rules, new.traits.to_pydict(), *clicks, *pairs, users.withheld, _PUBLISHES_USERS)
+    spec = batch_spec(name, placement, champion, digest(placement, *inputs))
 
     def lists(texts: TextCodes) -> Iterator[Lists]:
         # A champion may have learned before an item was marked as not for sale.
@@ -57,4 +62,4 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
 
     segments = segments_of(installation, champion["dataset_version"], keys)
     items = bundle.model.items
-    return Work(placement, spec, keys, items, rules.allowed, lists, segments, notes(placement, catalogue))
+    return Work(placement, spec, keys, items, rules.allowed, lists, segments, users, notes(placement, catalogue))

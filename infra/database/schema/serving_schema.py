@@ -95,3 +95,24 @@ api_keys = Table(
     CheckConstraint("scopes <@ ARRAY['read', 'write', 'admin'] AND cardinality(scopes) > 0", name="ck_api_keys_scopes"),
     comment="Keys of the callers of the API, one row per key. The key itself is stored nowhere.",
 )
+
+
+def _codes(name: str) -> Column[list[int]]:
+    """Return a column of item codes."""
+    return Column(name, ARRAY(Integer), nullable=False, server_default="{}")
+
+
+batch_users = Table(
+    "batch_users",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True),
+    Column("user_key", Text, primary_key=True),
+    _codes("hidden"),
+    _codes("due"),
+    _codes("clicks"),
+    Column("traits", JSONB),
+    postgresql_partition_by="LIST (batch_id)",
+    comment="What a batch knew of single users from the lake, as codes of batch_items: hidden and due items, and "
+    "the clicks and traits of users newer than the model. The row without a user_key holds the items that were "
+    "hidden from everybody.",
+)

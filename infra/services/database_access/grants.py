@@ -58,6 +58,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     # The API resolves the codes of the lists that the function `served_lists` returns.
     "public.batch_items": _SERVE,
     "public.batch_reasons": _SERVE,
+    "public.batch_users": _SERVE,
     "public.retrain_requests": _NO_ROLE,
     "public.publication_periods": _NO_ROLE,
     "public.published_lists": _NO_ROLE,

@@ -55,6 +55,16 @@ def _without_ages(installation: Installation, items: NDArray[np.str_], known: Re
     )
 
 
+def withheld(
+    installation: Installation, placement: Placement, catalogue: ItemAttributes, known: ReferenceData
+) -> NDArray[np.bool_]:
+    """Return [n] which items the placement hides from everybody because of events, which only the lake knows."""
+    hidden = fully_refunded(installation, catalogue.items, known)
+    if placement.rules.lifetime_days is not None:
+        hidden = hidden | (catalogue.age_days > placement.rules.lifetime_days)
+    return hidden
+
+
 def _not_sold_now(installation: Installation) -> list[str]:
     """Return the merchandise that cannot be bought now. Data sets do not see that: it is only known as of now."""
     with installation.engine.connect() as connection:

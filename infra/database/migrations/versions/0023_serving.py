@@ -21,6 +21,7 @@ def downgrade() -> None:
     _drop_change_notifications()
     _drop_event_inbox()
     op.drop_table("api_keys")
+    op.drop_table("batch_users")
 
 
 def _api_keys() -> None:
@@ -168,6 +169,19 @@ def _drop_event_inbox() -> None:
 
 def _user_restrictions() -> None:
     """Create the table of the items that a batch hid from each user, or found due."""
+    arrays = ("hidden", "due", "clicks")
+    op.create_table(
+        "batch_users",
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("user_key", sa.Text(), nullable=False),
+        *(sa.Column(name, sa.ARRAY(sa.Integer()), server_default="{}", nullable=False) for name in arrays),
+        sa.Column("traits", postgresql.JSONB(), nullable=True),
+        sa.PrimaryKeyConstraint("batch_id", "user_key", name=op.f("pk_batch_users")),
+        comment="What a batch knew of single users from the lake, as codes of batch_items: hidden and due items, and "
+        "the clicks and traits of users newer than the model. The row without a user_key holds the items that were "
+        "hidden from everybody.",
+        postgresql_partition_by="LIST (batch_id)",
+    )
 
 
 def _change_notifications() -> None:
