@@ -216,7 +216,11 @@ def _drop_change_notifications() -> None:
 
 
 _CHANGES = "INSERT OR UPDATE OR DELETE OR TRUNCATE"
-_TABLE_TRIGGERS = {**dict.fromkeys(("items", "placements", "promotions"), _CHANGES), "event_inbox": "INSERT"}
+_TABLE_TRIGGERS = {
+    **dict.fromkeys(("items", "placements", "promotions"), _CHANGES),
+    "event_inbox": "INSERT",
+    "api_keys": "INSERT OR DELETE OR UPDATE OF revoked_at, expires_at",
+}
 
 _USER_TRIGGERS = {
     "users": {
