@@ -218,8 +218,9 @@ def _drop_change_notifications() -> None:
 _CHANGES = "INSERT OR UPDATE OR DELETE OR TRUNCATE"
 _TABLE_TRIGGERS = {
     **dict.fromkeys(("items", "placements", "promotions"), _CHANGES),
+    # Not of `last_used_at`, which servers write themselves.
+    "api_keys": "INSERT OR UPDATE OF secret_hash, scopes, requests_per_second, expires_at, revoked_at OR DELETE",
     "event_inbox": "INSERT",
-    "api_keys": "INSERT OR DELETE OR UPDATE OF revoked_at, expires_at",
 }
 
 _USER_TRIGGERS = {

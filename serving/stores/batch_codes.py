@@ -1,0 +1,54 @@
+"""Resolves the codes of published lists: item ids and reasons, kept in memory for the live batches."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from serving.stores.database.postgres import Postgres
+
+_ALL_ITEMS: Final = "SELECT item_code, item_id FROM batch_items WHERE batch_id = $1 LIMIT 1000000"
+_ALL_REASONS: Final = "SELECT reason_code, reason FROM batch_reasons WHERE batch_id = $1 LIMIT 50000"
+_ITEMS: Final = "SELECT item_code, item_id FROM batch_items WHERE batch_id = $1 AND item_code = ANY ($2)"
+_REASONS: Final = "SELECT reason_code, reason FROM batch_reasons WHERE batch_id = $1 AND reason_code = ANY ($2)"
+_MOST_REASONS: Final = 100_000
+"""Reasons of one batch that are kept; the numbers and dates in them make many different ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Codes:
+    items: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+
+
+class BatchCodes:
+    """The texts of the codes of each live batch."""
+
+    def __init__(self, requests: Postgres, background: Postgres) -> None:
+        """Read missing codes through the connections for requests, and whole batches in the background."""
+        self._requests, self._background = requests, background
+        self._batches: dict[int, _Codes] = {}
+
+    async def load(self, batch_ids: Iterable[int]) -> None:
+        """Load the texts of these batches once, and drop those of all others. Raises PostgresDownError."""
+        live = set(batch_ids)
+        for batch_id in live - self._batches.keys():
+            items, reasons = await asyncio.gather(
+                self._background.fetch(_ALL_ITEMS, batch_id), self._background.fetch(_ALL_REASONS, batch_id)
+            )
+            self._batches[batch_id] = _Codes({row[0]: row[1] for row in items}, {row[0]: row[1] for row in reasons})
+        for batch_id in self._batches.keys() - live:
+            del self._batches[batch_id]
+
+    async def resolve(self, batch_id: int, items: Sequence[int], reasons: Sequence[int]) -> tuple[list[str], list[str]]:
+        """Return the item ids and the reasons of a list's codes. Raises PostgresDownError."""
+        codes = self._batches.get(batch_id) or _Codes()
+        ids, texts = codes.items, codes.reasons
+        if missing := [code for code in items if code not in ids]:
+            ids |= {row[0]: row[1] for row in await self._requests.fetch(_ITEMS, batch_id, missing)}
+        if missing := [code for code in reasons if code not in texts]:
+            if len(texts) > _MOST_REASONS:
+                texts.clear()
+                missing = list(reasons)
+            texts |= {row[0]: row[1] for row in await self._requests.fetch(_REASONS, batch_id, missing)}
+        return [ids.get(code, "") for code in items], [texts.get(code, "") for code in reasons]

@@ -1,0 +1,100 @@
+"""A cache in Redis, shared by all processes. An error of Redis is a miss, and costs at most tens of milliseconds."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import ConnectionPool
+from redis.exceptions import RedisError, ResponseError
+
+from serving.metrics import CACHE_REQUESTS
+from serving.stores.cache.store import MISSING, CacheStore, Found
+from serving.stores.circuit_breaker import CircuitBreaker
+
+_SECONDS: Final = 0.03
+_CONNECT_SECONDS: Final = 0.05
+_CLAIM_MS: Final = 1500
+"""A process that dies while it loads a value holds others up for so long at most."""
+_FIND_OR_CLAIM: Final = """
+local value = redis.call('GET', KEYS[1])
+if value then return {value, redis.call('PTTL', KEYS[1]), 0} end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {false, 0, 1} end
+return {false, 0, 0}
+"""
+_GIVE_UP: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_log: Final = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class RedisStore(CacheStore):
+    """Values and claims in Redis; keys of one value share a hash slot of a cluster."""
+
+    def __init__(self, url: str, seconds: float = _SECONDS) -> None:
+        """Prepare for an address; nothing is opened yet."""
+        pool = ConnectionPool.from_url(
+            url, max_connections=64, socket_timeout=seconds, socket_connect_timeout=_CONNECT_SECONDS, retry=None
+        )
+        self._redis: Any = Redis(connection_pool=pool)
+        self._find, self._give_up = (self._redis.register_script(text) for text in (_FIND_OR_CLAIM, _GIVE_UP))
+        self._seconds = seconds + _CONNECT_SECONDS
+        self._token = secrets.token_bytes(8)
+        self.breaker = CircuitBreaker()
+
+    async def find_or_claim(self, key: str) -> Found:
+        """Return the value, or claim it. Without Redis nothing is found, and the caller loads it."""
+        found = await self._ask(lambda: self._find(keys=[key, _claim_of(key)], args=[self._token, _CLAIM_MS]))
+        if found is None:
+            return MISSING
+        value, milliseconds, claimed = found
+        return Found(value, milliseconds / 1000, bool(claimed))
+
+    async def claim(self, key: str) -> bool:
+        """Claim the early replacement of a value."""
+        return bool(await self._ask(lambda: self._redis.set(_claim_of(key), self._token, nx=True, px=_CLAIM_MS)))
+
+    async def store(self, key: str, value: bytes, seconds: float) -> None:
+        """Keep a value, and delete the claim in the same round trip."""
+
+        async def write() -> bool:
+            async with self._redis.pipeline(transaction=False) as both:
+                both.set(key, value, px=max(1, round(seconds * 1000)))
+                both.delete(_claim_of(key))
+                await both.execute()
+            return True
+
+        await self._ask(write)
+
+    async def give_up(self, key: str) -> None:
+        """Delete the claim if it is this process's own."""
+        await self._ask(lambda: self._give_up(keys=[_claim_of(key)], args=[self._token]))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+    async def _ask(self, command: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the result of a command; None after any error."""
+        if not self.breaker.allows():
+            return None
+        try:
+            async with asyncio.timeout(self._seconds):
+                result = await command()
+        except (RedisError, OSError, TimeoutError) as error:
+            CACHE_REQUESTS.labels("error").inc()
+            if isinstance(error, ResponseError):  # it answers, but is full, loading or read-only
+                self.breaker.succeeded()
+            else:
+                self.breaker.failed()
+                if self.breaker.is_open:
+                    _log.warning("Redis does not answer: %s. Answers go on without it.", type(error).__name__)
+            return None
+        self.breaker.succeeded()
+        return result
+
+
+def _claim_of(key: str) -> str:
+    return f"{key}:claim"

@@ -1,0 +1,94 @@
+"""Loads each cached value once, across requests and processes, and renews it before it expires.
+
+Early renewal is XFetch (Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015):
+the closer the end and the slower the load, the likelier a request renews the value while others still use it.
+"""
+
+import asyncio
+import math
+import random
+import struct
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Final
+
+from serving.metrics import CACHE_REQUESTS
+from serving.stores.cache.store import CacheStore, Found
+
+_LOAD_SECONDS: Final = struct.Struct("<f")
+_POLL_SECONDS: Final = 0.01
+_PATIENCE_SECONDS: Final = 0.3
+"""A request waits so long for the load of another process before it loads the value itself."""
+Load = Callable[[], Awaitable[bytes | None]]
+"""Returns a value, or None for what must not be kept."""
+
+
+class SharedLoads:
+    """Values of one cache, fresh for `fresh_seconds` and usable for `stale_seconds` more while they are renewed."""
+
+    def __init__(self, store: CacheStore, fresh_seconds: float = 60.0, stale_seconds: float = 240.0) -> None:
+        """Keep values in `store`."""
+        self._store, self._fresh, self._stale = store, fresh_seconds, stale_seconds
+        self._loads: dict[str, asyncio.Task[bytes | None]] = {}
+        self._renewals: dict[str, asyncio.Task[None]] = {}
+        hit, stale, miss = (CACHE_REQUESTS.labels(result) for result in ("hit", "stale", "miss"))
+        self._hit, self._old, self._miss = hit, stale, miss
+
+    async def get(self, key: str, load: Load) -> bytes | None:
+        """Return the value of a key; the error of `load` reaches all requests that wait for it."""
+        task = self._loads.get(key)
+        if task is None:
+            task = self._loads[key] = asyncio.create_task(self._get(key, load))
+            task.add_done_callback(lambda _: self._loads.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def replace(self, key: str, load: Load) -> bytes | None:
+        """Load the value again, because the kept one is outdated."""
+        return await self._load(key, load)
+
+    async def _get(self, key: str, load: Load) -> bytes | None:
+        found = await self._store.find_or_claim(key)
+        patience = monotonic() + _PATIENCE_SECONDS
+        while found.value is None and not found.claimed and monotonic() < patience:
+            await asyncio.sleep(_POLL_SECONDS)  # another process loads it
+            found = await self._store.find_or_claim(key)
+        if found.value is None:
+            self._miss.inc()
+            return await self._load(key, load)
+        (self._hit if found.seconds_left > self._stale else self._old).inc()
+        if self._is_due(found) and key not in self._renewals:
+            task = self._renewals[key] = asyncio.create_task(self._renew(key, load))
+            task.add_done_callback(lambda _: self._renewals.pop(key, None))
+        return found.value[_LOAD_SECONDS.size :]
+
+    def _is_due(self, found: Found) -> bool:
+        assert found.value is not None
+        (load_seconds,) = _LOAD_SECONDS.unpack_from(found.value)
+        early = -load_seconds * math.log(1.0 - random.random())  # noqa: S311 - no secret
+        return bool(found.seconds_left - self._stale <= early)
+
+    async def _renew(self, key: str, load: Load) -> None:
+        with suppress(Exception):  # the old value is used meanwhile, and the next request tries again
+            if await self._store.claim(key):
+                await self._load(key, load)
+
+    async def _load(self, key: str, load: Load) -> bytes | None:
+        started = monotonic()
+        try:
+            value = await load()
+        except BaseException:
+            await self._store.give_up(key)
+            raise
+        if value is None:
+            await self._store.give_up(key)
+            return None
+        header = _LOAD_SECONDS.pack(monotonic() - started)
+        await self._store.store(key, header + value, self._fresh + self._stale)
+        return value
+
+    async def close(self) -> None:
+        """Stop renewals, and close the cache."""
+        for task in [*self._renewals.values(), *self._loads.values()]:
+            task.cancel()
+        await self._store.close()

@@ -1,0 +1,143 @@
+"""Listens to changes that the database notifies, and proves every second that it still hears them.
+
+A value that was read before the listener connected may be outdated without notice, so `since` bounds what is believed.
+All moments are of the database's clock.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final, Protocol
+
+import asyncpg
+
+from serving.stores.database.connection_options import connection_options
+from serving.stores.user_changes import UserChanges
+
+CHANNEL: Final = "tailorbird_changes"
+_BEAT_SECONDS: Final = 1.0
+_CONNECT_SECONDS: Final = 2.0
+DEAF_SECONDS: Final = 5.0
+"""Without a heartbeat for so long, nothing is believed about consent."""
+_USER: Final = "user "
+_log: Final = logging.getLogger(__name__)
+
+Listener = Callable[[], None]
+
+
+class Hears(Protocol):
+    """Knows whether revocations of consent are heard, and which values are from before one."""
+
+    @property
+    def hearing(self) -> bool:
+        """Return whether every revocation reaches this process within seconds."""
+
+    def holds(self, user_key: str, read_at: float) -> bool:
+        """Return whether nothing is known to have changed for the user since a moment of the database's clock."""
+
+
+class HearsNothing:
+    """For servers of a bundle folder alone: no database holds revocations."""
+
+    hearing: Final = True
+
+    def holds(self, user_key: str, read_at: float) -> bool:  # noqa: ARG002
+        """Return True: nothing is stored about users."""
+        return True
+
+
+class Changes:
+    """One connection that listens, and connects again when it was lost."""
+
+    def __init__(self, address: str, deaf_seconds: float = DEAF_SECONDS) -> None:
+        """Prepare for an address. `run` listens."""
+        self._options, self._deaf_seconds = connection_options(address), deaf_seconds
+        self._beats = f"tailorbird_beat_{secrets.token_hex(8)}"
+        self._heard_at = -deaf_seconds
+        self._beat_heard = asyncio.Event()
+        self._clock_wanted = asyncio.Event()
+        self._users = UserChanges()
+        self._listeners: dict[str, list[Listener]] = {}
+        self._user_listeners: list[Callable[[frozenset[str] | None], None]] = []
+
+    @property
+    def hearing(self) -> bool:
+        """Return whether a heartbeat arrived within the last seconds."""
+        return monotonic() - self._heard_at < self._deaf_seconds
+
+    def holds(self, user_key: str, read_at: float) -> bool:
+        """Return whether nothing was notified about the user since that moment."""
+        return self._users.hold(user_key, read_at)
+
+    def on(self, table: str, listener: Listener) -> None:
+        """Call the listener after changes of a table, and after each time that changes may have been missed."""
+        self._listeners.setdefault(table, []).append(listener)
+
+    def on_users(self, listener: Callable[[frozenset[str] | None], None]) -> None:
+        """Call the listener with the keys of changed users; None stands for all."""
+        self._user_listeners.append(listener)
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        while True:
+            try:
+                await self._listen()
+            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.warning("Changes of the database are not heard: %s. Trying again.", type(error).__name__)
+            await asyncio.sleep(0.2)
+
+    async def _listen(self) -> None:
+        connection = await asyncpg.connect(**self._options, timeout=_CONNECT_SECONDS)
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await connection.add_listener(CHANNEL, self._notified)
+                await connection.add_listener(self._beats, self._beaten)
+                await self._read_clock(connection, restarted=True)
+            self._missed()
+            while True:
+                await self._beat(connection)
+        finally:
+            connection.terminate()
+
+    async def _beat(self, connection: Any) -> None:
+        """Send a heartbeat through the database and wait for it. Raises TimeoutError."""
+        self._beat_heard.clear()
+        async with asyncio.timeout(self._deaf_seconds / 2):
+            await self._read_clock(connection)
+            await connection.execute("SELECT pg_notify($1, '')", self._beats)
+            await self._beat_heard.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BEAT_SECONDS):
+                await self._clock_wanted.wait()
+
+    async def _read_clock(self, connection: Any, *, restarted: bool = False) -> None:
+        """Date the changes that were notified until now."""
+        self._clock_wanted.clear()
+        pending = self._users.pending()
+        for listener in self._user_listeners if pending else ():
+            listener(pending)
+        now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+        self._users.date(pending, now, restarted=restarted)
+
+    def _beaten(self, *_: Any) -> None:
+        self._heard_at = monotonic()
+        self._beat_heard.set()
+
+    def _notified(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
+        name = str(payload)
+        if name.startswith(_USER):
+            self._users.changed(name.removeprefix(_USER))
+            self._clock_wanted.set()
+        for notify in self._listeners.get(name, ()):
+            notify()
+
+    def _missed(self) -> None:
+        """Let all listeners read again: changes were not heard while the connection was down."""
+        for listener in self._user_listeners:
+            listener(None)
+        for listeners in self._listeners.values():
+            for notify in listeners:
+                notify()

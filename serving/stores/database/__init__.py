@@ -1,0 +1,1 @@
+"""Connections to Postgres whose failure costs a request no more than a fixed time."""

@@ -1,0 +1,43 @@
+"""Keeps in memory which batch each placement shows."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from serving.metrics import BATCH_AGE
+from serving.stores.batch_codes import BatchCodes
+from serving.stores.database.postgres import Postgres
+
+_STATEMENT: Final = (
+    "SELECT placement, live.batch_id, batch.model_version, batch.subject_kind, "
+    "extract(epoch FROM now() - live.checked_at)::float8 AS age "
+    "FROM placements AS live JOIN recommendation_batches AS batch ON batch.batch_id = live.batch_id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveBatch:
+    """The batch that readers of a placement see."""
+
+    batch_id: int
+    model_version: int
+    subject_kind: str
+
+
+class LiveBatches:
+    """The live batch of each placement, as last read."""
+
+    def __init__(self, postgres: Postgres, codes: BatchCodes) -> None:
+        """Read through these connections, and load the codes of each new batch before it is shown here."""
+        self._postgres, self._codes = postgres, codes
+        self.by_placement: MappingProxyType[str, LiveBatch] = MappingProxyType({})
+
+    async def refresh(self) -> None:
+        """Read the pointers. Raises PostgresDownError; the last ones stay."""
+        rows = await self._postgres.fetch(_STATEMENT)
+        await self._codes.load(row["batch_id"] for row in rows)
+        self.by_placement = MappingProxyType(
+            {row["placement"]: LiveBatch(row["batch_id"], row["model_version"], row["subject_kind"]) for row in rows}
+        )
+        for row in rows:
+            BATCH_AGE.labels(row["placement"]).set(row["age"])

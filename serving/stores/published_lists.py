@@ -1,0 +1,99 @@
+"""Reads published lists: each statement reads the lists of all requests that wait at that moment."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from serving.stores.database.postgres import Postgres
+from serving.stores.standing import NOBODY, Standing
+
+_STATEMENT: Final = "SELECT * FROM served_lists($1, $2)"
+_MOST: Final = 64
+"""Lists per statement."""
+
+Key = tuple[str, str]
+"""Placement and subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredList:
+    """The live list of one subject, as codes of its batch, and the standing of the user."""
+
+    standing: Standing
+    batch_id: int | None
+    """The live batch of the placement; None if nothing is published."""
+    model_version: int | None
+    items: Sequence[int] | None
+    """None if the batch has no list for the subject, or if its user does not consent."""
+    scores: Sequence[float]
+    reasons: Sequence[int]
+    read_at: float
+    """When the statement began, in epoch seconds of the database's clock."""
+
+
+class PublishedLists:
+    """Reads lists with at most one statement per list at a time, and few statements at all under load."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        """Read through these connections, at most half of them at a time."""
+        self._postgres = postgres
+        self._free = max(1, postgres.size // 2)
+        self._waiting: dict[Key, asyncio.Future[StoredList]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def read(self, placement: str, subject: str) -> StoredList:
+        """Return the live list of a subject. Raises PostgresDownError."""
+        key = (placement, subject)
+        future = self._waiting.get(key)
+        if future is None:
+            future = self._waiting[key] = asyncio.get_running_loop().create_future()
+            self._start()
+        return await asyncio.shield(future)  # another request may wait for the same list
+
+    def _start(self) -> None:
+        if self._free and self._waiting:
+            self._free -= 1
+            task = asyncio.create_task(self._read_waiting())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _read_waiting(self) -> None:
+        """Read what waits, until nothing waits."""
+        try:
+            while self._waiting:
+                keys = list(self._waiting)[:_MOST]
+                futures = [self._waiting.pop(key) for key in keys]
+                try:
+                    rows = await self._postgres.fetch(
+                        _STATEMENT, [placement for placement, _ in keys], [subject for _, subject in keys]
+                    )
+                except BaseException as error:
+                    for future in futures:
+                        if not future.done():
+                            future.set_exception(error)
+                            future.exception()  # nobody may wait any more
+                    if not isinstance(error, Exception):
+                        raise
+                    continue
+                for row in rows:
+                    if not (future := futures[row["nth"] - 1]).done():
+                        future.set_result(_stored_list(row))
+        finally:
+            self._free += 1
+
+
+def _stored_list(row: Any) -> StoredList:
+    consent, items = row["consent"], row["items"]
+    consented = bool(consent) and not row["suppressed"]
+    excluded = row["excluded"]
+    standing = NOBODY if consent is None and not excluded else Standing(consent is not None, consented, tuple(excluded))
+    return StoredList(
+        standing,
+        row["batch_id"],
+        row["model_version"],
+        items,
+        row["scores"] or (),
+        row["reasons"] or (),
+        row["read_at"],
+    )
