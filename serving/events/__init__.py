@@ -1,0 +1,1 @@
+"""Events from applications: durable in Postgres, or on disk while Postgres is down."""

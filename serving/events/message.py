@@ -1,0 +1,86 @@
+"""Defines a message on its way to the inbox: with pseudonyms in place of the caller's user ids."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import orjson
+
+from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
+
+Kind = Literal["event", "item", "user", "impressions"]
+Receipt = Literal["stored", "spooled", "duplicate", "conflict"]
+"""What became of a message: durable in Postgres, durable on disk, known already, or refused because the same id came
+with another content."""
+SOURCE = "api"
+"""The source of the API's own messages."""
+_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
+
+
+class RefusedMessageError(TailorbirdError):
+    """A message holds a value that cannot be stored."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A statement of an application about an event, an item or a user, or an answer that was shown."""
+
+    message_id: str
+    """Unique for its source: the caller's own id, so that a repeated request has one effect."""
+    kind: Kind
+    payload: JsonObject
+    """What it states; `tasks/ingest/inbox` reads it. It holds no user id and no pseudonym."""
+    received_at: datetime
+    key_version: int
+    """The number of keys in the chain that made the pseudonyms."""
+    user_key: str | None = None
+    session_key: str | None = None
+    consent: bool | None = None
+    """The answer of the user in this message; None if it has none."""
+    user_id: str | None = None
+    """The caller's own id of the user. It goes to `identity.users` and to no other place."""
+    source: str = SOURCE
+
+    @cached_property
+    def body(self) -> str:
+        """Return the payload as JSON. Raises RefusedMessageError for a text that Postgres cannot store."""
+        try:
+            texts = orjson.dumps([self.message_id, self.user_id, self.source, self.payload])
+        except TypeError as error:
+            raise RefusedMessageError(f"The message is no valid text: {error}.") from None
+        if _NUL.search(texts):
+            raise RefusedMessageError("A text contains the character NUL, which cannot be stored. Send it without.")
+        return orjson.dumps(self.payload).decode()
+
+    @cached_property
+    def digest(self) -> bytes | None:
+        """Return SHA-256 of what the message states, without its time of receipt; None for impressions."""
+        if self.kind == "impressions":
+            return None
+        stated = [self.kind, self.user_key, self.session_key, self.consent, self.payload]
+        return hashlib.sha256(orjson.dumps(stated, option=orjson.OPT_SORT_KEYS)).digest()
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Return the source and the id, which no other message has."""
+        return self.source, self.message_id
+
+    @property
+    def subject(self) -> str | None:
+        """Return the key of the user, or of the device of an unknown user."""
+        return self.user_key or self.session_key
+
+    def to_json(self) -> bytes:
+        """Return the message as one line of JSON."""
+        fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__}
+        return orjson.dumps({name: value for name, value in fields.items() if value is not None})
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Self:
+        """Return the message of `to_json`."""
+        fields: dict[str, Any] = orjson.loads(line)
+        return cls(**fields | {"received_at": datetime.fromisoformat(fields["received_at"])})

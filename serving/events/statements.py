@@ -1,0 +1,45 @@
+"""SQL that stores messages of the inbox and applies what must count at once."""
+
+from typing import Final
+
+LONGEST_PROFILE: Final = 50
+"""The items that a session profile holds."""
+INSERT: Final = """
+    INSERT INTO event_inbox
+        (source, message_id, kind, user_key, session_key, key_version, consent, payload, digest, received_at)
+    SELECT source, message_id, kind, user_key, session_key, key_version, consent, payload::jsonb, digest,
+        least(received_at, now())
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::boolean[], $8::text[],
+        $9::bytea[], $10::timestamptz[])
+        AS message (source, message_id, kind, user_key, session_key, key_version, consent, payload, digest, received_at)
+    ON CONFLICT (source, message_id) DO NOTHING
+    RETURNING source, message_id"""
+DIGESTS: Final = """
+    SELECT source, message_id, digest FROM event_inbox
+    JOIN unnest($1::text[], $2::text[]) AS message (source, message_id) USING (source, message_id)"""
+REMEMBER: Final = """
+    SELECT identity.remember_user(user_key, user_id, key_version)
+    FROM unnest($1::text[], $2::text[], $3::int[]) AS known (user_key, user_id, key_version)"""
+CONSENT: Final = """
+    SELECT state_consent(user_key, agrees, least(at, now()), origin)
+    FROM unnest($1::text[], $2::boolean[], $3::timestamptz[], $4::text[]) AS answer (user_key, agrees, at, origin)"""
+EXCLUDE: Final = """
+    INSERT INTO exclusions (user_key, kind, value)
+    SELECT user_key, kind, value FROM unnest($1::text[], $2::text[], $3::text[]) AS hidden (user_key, kind, value)
+    WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = hidden.user_key)
+    ON CONFLICT DO NOTHING"""
+# An agreement in the message, or one that is stored; a refusal or a suppression outweighs both.
+PROFILE: Final = f"""
+    INSERT INTO session_profiles AS profile (subject, items, updated_at, expires_at)
+    SELECT subject, ARRAY(SELECT jsonb_array_elements_text(items::jsonb)), now(), now() + $4::interval
+    FROM unnest($1::text[], $2::text[], $3::boolean[]) AS acted (subject, items, agrees)
+    WHERE (agrees OR EXISTS (SELECT FROM users WHERE user_key = subject AND consent))
+        AND NOT EXISTS (SELECT FROM users WHERE user_key = subject AND NOT consent)
+        AND NOT EXISTS (SELECT FROM suppressions WHERE user_key = subject)
+    ON CONFLICT (subject) DO UPDATE SET updated_at = excluded.updated_at, expires_at = excluded.expires_at,
+        items = CASE WHEN profile.expires_at <= now() THEN excluded.items
+            ELSE (profile.items || excluded.items)[
+                greatest(1, cardinality(profile.items) + cardinality(excluded.items) - {LONGEST_PROFILE - 1}):]
+            END"""
+LATEST_ITEMS: Final = """
+    SELECT items FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now() ORDER BY updated_at"""

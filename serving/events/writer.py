@@ -1,0 +1,188 @@
+"""Writes messages of the API: an answer waits until its message is durable in Postgres or on disk."""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from serving.events.counts import EventCounts
+from serving.events.message import Message, Receipt, RefusedMessageError
+from serving.events.replay import replay
+from serving.events.spool import Spool, SpoolFullError
+from serving.events.store import store
+
+_LOG: Final = logging.getLogger(__name__)
+GROUP: Final = 500
+"""The most messages of one transaction."""
+_MOST_WAITING: Final = 20_000
+_PATIENCE: Final = 2.0
+"""Seconds for one transaction; after that Postgres counts as down."""
+_PAUSE: Final = 0.5
+"""Seconds between two attempts to reach Postgres again."""
+INVALID: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, RefusedMessageError)
+"""Errors that a message causes, and not an outage."""
+
+
+@dataclass
+class _Group:
+    messages: Sequence[Message]
+    done: "asyncio.Future[list[Receipt]]"
+
+
+@dataclass
+class EventWriter:
+    """Stores messages in groups. While Postgres is down they go to the spool, and return in order afterwards."""
+
+    pool: asyncpg.Pool
+    spool: Spool
+    counts: EventCounts = field(default_factory=EventCounts)
+    _waiting: "deque[_Group]" = field(default_factory=deque)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
+    _available: bool = True
+    _closed: bool = False
+
+    async def start(self) -> None:
+        """Start to store messages, and to replay what an earlier process left in the spool."""
+        self._tasks = [asyncio.create_task(self._store_groups()), asyncio.create_task(self._watch())]
+
+    async def close(self) -> None:
+        """Make all waiting messages durable, then stop."""
+        self._closed = True
+        self._wake.set()
+        if self._tasks:
+            await self._tasks[0]
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    @property
+    def available(self) -> bool:
+        """Whether Postgres took the latest messages."""
+        return self._available
+
+    async def write(self, *messages: Message) -> list[Receipt]:
+        """Return when all messages are durable, with the receipt of each.
+
+        Raises RefusedMessageError for a value that cannot be stored, and SpoolFullError if they could not be made
+        durable: the caller has to send them again.
+        """
+        for one in messages:
+            _ = one.body, one.digest  # encoded here, so that an unusable text concerns this caller alone
+        if self._closed or sum(len(group.messages) for group in self._waiting) + len(messages) > _MOST_WAITING:
+            self.counts.messages["dropped"] += len(messages)
+            raise SpoolFullError("Too many messages wait to be stored. Send the message again later.")
+        group = _Group(messages, asyncio.get_running_loop().create_future())
+        self._waiting.append(group)
+        self._wake.set()
+        return await group.done
+
+    async def persist(self, messages: Sequence[Message], counter: Counter[str]) -> list[Receipt]:
+        """Store messages in Postgres, or in the spool while it is down; count them. Raises as `write` does."""
+        try:
+            receipts = await self._durable(messages)
+        except SpoolFullError:
+            counter["dropped"] += len(messages)
+            raise
+        except INVALID:
+            counter["refused"] += len(messages)
+            raise
+        counter.update(receipts)
+        return receipts
+
+    async def _durable(self, messages: Sequence[Message]) -> list[Receipt]:
+        if self._available:
+            try:
+                return await asyncio.wait_for(self._stored(messages), _PATIENCE)
+            except INVALID:
+                raise
+            except Exception as error:  # an outage; asyncpg has no class for all of them
+                self._report(error)
+                self._available = False
+        await asyncio.to_thread(self.spool.append, messages)
+        return ["spooled"] * len(messages)
+
+    async def _stored(self, messages: Sequence[Message]) -> list[Receipt]:
+        async with self.pool.acquire() as connection:
+            try:
+                return await store(connection, messages)
+            except asyncpg.DeadlockDetectedError:
+                return await store(connection, messages)
+
+    async def _store_groups(self) -> None:
+        """Store waiting messages in groups until the writer is closed."""
+        while self._waiting or not self._closed:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            groups = [self._waiting.popleft()]
+            while self._waiting and sum(len(one.messages) for one in groups) < GROUP:
+                groups.append(self._waiting.popleft())
+            await self._settle(groups)
+
+    async def _settle(self, groups: Sequence[_Group]) -> None:
+        """Store groups together; if one message is unusable, each group on its own."""
+        try:
+            receipts = iter(await self.persist([one for group in groups for one in group.messages], Counter()))
+        except Exception as error:
+            if isinstance(error, INVALID) and len(groups) > 1:
+                for group in groups:
+                    await self._settle([group])
+            else:
+                self._fail(groups, error)
+            return
+        for group in groups:
+            own = [next(receipts) for _ in group.messages]
+            self.counts.messages.update(own)
+            _finish(group, own)
+
+    def _fail(self, groups: Sequence[_Group], error: Exception) -> None:
+        outcome = "dropped" if isinstance(error, SpoolFullError) else "refused"
+        for group in groups:
+            self.counts.messages[outcome] += len(group.messages)
+            _finish(group, error)
+
+    def _report(self, error: Exception) -> None:
+        if self._available:
+            _LOG.warning("Messages go to the spool on disk: the database failed with %s.", type(error).__name__)
+
+    async def _watch(self) -> None:
+        """Find out when Postgres is back, and replay the spool."""
+        while True:
+            try:
+                if not self._available or not self.spool.is_empty():
+                    await self._recover()
+            except Exception as error:
+                self._report(error)
+                self._available = False
+            await asyncio.sleep(_PAUSE)
+
+    async def _recover(self) -> None:
+        async with asyncio.timeout(_PATIENCE):
+            await self.pool.fetchval("SELECT 1")
+        # Messages that arrive meanwhile join the spool, so that their order stays.
+        while count := await replay(self.pool, self.spool):
+            self.counts.replayed += count
+        self._available = True
+
+
+def _finish(group: _Group, result: "list[Receipt] | Exception") -> None:
+    if group.done.done():  # the caller has gone
+        return
+    if isinstance(result, Exception):
+        group.done.set_exception(_as_refusal(result))
+    else:
+        group.done.set_result(result)
+
+
+def _as_refusal(error: Exception) -> Exception:
+    if isinstance(error, asyncpg.PostgresError):
+        return RefusedMessageError("A value of the message cannot be stored.")
+    return error

@@ -1,0 +1,149 @@
+"""Messages are durable before their receipts, and what must count at once counts with them."""
+
+import asyncio
+from dataclasses import replace
+
+from serving.events.message import RefusedMessageError
+from serving.events.messages import (
+    Feedback,
+    ItemChange,
+    Sender,
+    UserChange,
+    feedback_message,
+    item_message,
+    user_message,
+)
+from serving.events.profiles import latest_items
+from serving.events.writer import EventWriter
+from tests.serving.events.inbox_database import InboxDatabase, click
+
+
+def test_a_receipt_means_that_the_message_is_in_the_inbox(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        assert await writer.write(click(1)) == ["stored"]
+        assert inbox.ids() == ["m1"]
+
+    inbox.run(work)
+
+
+def test_the_same_message_twice_has_one_effect_and_other_content_is_a_conflict(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        first = click(1)
+        assert await writer.write(first, replace(first), click(1, item="pan")) == ["stored", "duplicate", "conflict"]
+        assert await writer.write(click(1)) == ["duplicate"]
+        assert await writer.write(click(1, item="pan")) == ["conflict"]
+        assert writer.counts.messages == {"stored": 1, "duplicate": 2, "conflict": 2}
+
+    inbox.run(work)
+    assert inbox.ids() == ["m1"]
+
+
+def test_callers_at_the_same_time_share_transactions(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        receipts = await asyncio.gather(*(writer.write(click(number)) for number in range(300)))
+        assert receipts == [["stored"]] * 300
+
+    inbox.run(work)
+    transactions = inbox.rows("SELECT count(DISTINCT xmin::text) AS n, count(*) AS rows FROM event_inbox")[0]
+    assert transactions.rows == 300
+    assert transactions.n < 30
+
+
+def test_an_unusable_text_is_refused_to_its_caller_alone(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        good, *bad = await asyncio.gather(
+            writer.write(click(1)),
+            writer.write(click(2, item="a\0b")),
+            writer.write(click(3, item="\ud800")),
+            return_exceptions=True,
+        )
+        assert good == ["stored"]
+        assert all(isinstance(one, RefusedMessageError) for one in bad)
+        assert await writer.write(click(4, item="\\u0000 '; DROP 🙂 \u202e")) == ["stored"]
+
+    inbox.run(work)
+    assert inbox.ids() == ["m1", "m4"]
+
+
+def test_not_interested_hides_the_item_at_once(inbox: InboxDatabase) -> None:
+    act = feedback_message(Feedback("not_interested", "cup"), Sender(1, "ann"), "m1")
+    gone = feedback_message(Feedback("not_interested", "cup"), Sender(1, "eve"), "m2")
+    inbox.rows("INSERT INTO suppressions (user_key, reason) VALUES ('eve', 'left')")
+    inbox.run(lambda writer: writer.write(act, gone))
+    assert inbox.rows("SELECT user_key, kind, value FROM exclusions") == [("ann", "item", "cup")]
+    assert inbox.rows("SELECT payload ->> 'event_type' FROM event_inbox WHERE user_key = 'ann'") == [("dislike",)]
+
+
+def test_withdrawn_consent_counts_before_the_receipt(inbox: InboxDatabase) -> None:
+    inbox.rows(
+        "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) "
+        """VALUES ('ann', '{"age": "30"}', true, 'form', 'b1')"""
+    )
+
+    async def work(writer: EventWriter) -> None:
+        await writer.write(click(1, user_key="ann", consent=None))
+        assert await latest_items(writer.pool, "ann", None) == ("cup",)
+        no = user_message(UserChange({"age": "40"}), Sender(1, "ann", consent=False), "m2", ["age"])
+        assert await writer.write(no) == ["stored"]
+        assert await latest_items(writer.pool, "ann", None) == ()
+        await writer.write(click(3, user_key="ann", consent=True))
+        assert await latest_items(writer.pool, "ann", None) == ()
+
+    inbox.run(work)
+    assert inbox.rows("SELECT consent, attributes, refused_at = consent_at FROM users") == [(False, {}, True)]
+
+
+def test_an_unknown_user_who_agrees_or_refuses_is_known_from_then_on(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        for number, (key, agrees) in enumerate({"ann": True, "bob": False}.items()):
+            sender = Sender(1, key, user_id=f"raw {key}", consent=agrees)
+            await writer.write(user_message(UserChange(), sender, f"m{number}", ()))
+
+    inbox.run(work)
+    assert inbox.rows("SELECT user_key, consent FROM users ORDER BY 1") == [("ann", True), ("bob", False)]
+    assert inbox.rows("SELECT user_key, user_id FROM identity.users") == [("ann", "raw ann")]
+
+
+def test_an_older_answer_about_consent_changes_nothing(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        no = user_message(UserChange(), Sender(1, "ann", consent=False), "m1", ())
+        yes = user_message(UserChange(), Sender(1, "ann", consent=True), "m2", ())
+        await writer.write(no)
+        await writer.write(replace(yes, received_at=no.received_at.replace(year=2020)))
+
+    inbox.run(work)
+    assert inbox.rows("SELECT consent FROM users") == [(False,)]
+
+
+def test_profiles_hold_the_latest_items_of_visitors_with_consent(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        device = {"user_key": None, "session_key": "device", "consent": True}
+        for number in range(60):
+            await writer.write(click(number, item=f"item {number}", **device))
+        await writer.write(click(100, item="item 55", **device))
+        await writer.write(click(101, user_key="unknown", consent=None))
+        found = await latest_items(writer.pool, None, "device")
+        assert found[-3:] == ("item 58", "item 59", "item 55")
+        assert len(found) == 49
+        assert await latest_items(writer.pool, "unknown", None) == ()
+
+    inbox.run(work)
+
+
+def test_a_profile_that_expired_is_not_read_and_starts_again(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        await writer.write(click(1, user_key="ann"))
+        inbox.rows("UPDATE session_profiles SET expires_at = now() - interval '1 second'")
+        assert await latest_items(writer.pool, "ann", None) == ()
+        await writer.write(click(2, item="pan", user_key="ann"))
+        assert await latest_items(writer.pool, "ann", None) == ("pan",)
+
+    inbox.run(work)
+
+
+def test_updates_state_only_given_values_and_allowed_traits() -> None:
+    item = item_message(ItemChange("cup", price=2.5, hidden=False), 1, "m1")
+    assert item.payload == {"item_id": "cup", "price": 2.5, "hidden": False}
+    change = UserChange({"age": "30", "email": "a@b.example"}, [("brand", "Acme")])
+    user = user_message(change, Sender(1, "ann"), "m2", ["age"])
+    assert user.payload == {"traits": {"age": "30"}, "exclusions": [{"kind": "brand", "value": "Acme"}]}
