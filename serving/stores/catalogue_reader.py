@@ -28,6 +28,8 @@ class CatalogueReader:
         self._floor = 0
         """Rows that a transaction from here on wrote may be new."""
         self.current = Catalogue.of({}, 0.0)
+        self.read = False
+        """Whether it was read at all."""
 
     async def refresh(self) -> bool:
         """Read changed rows, and follow the dates of items; return whether anything changed.
@@ -48,5 +50,5 @@ class CatalogueReader:
             self.current = await asyncio.to_thread(before.at, now)
         else:
             self.current = await asyncio.to_thread(Catalogue.of, items, now)
-        self._floor = floor
+        self._floor, self.read = floor, True
         return self.current is not before

@@ -31,6 +31,8 @@ class LiveBatches:
         """Read through these connections, and load the codes of each new batch before it is shown here."""
         self._postgres, self._codes = postgres, codes
         self.by_placement: MappingProxyType[str, LiveBatch] = MappingProxyType({})
+        self.read = False
+        """Whether they were read at all."""
 
     async def refresh(self) -> None:
         """Read the pointers. Raises PostgresDownError; the last ones stay."""
@@ -39,5 +41,6 @@ class LiveBatches:
         self.by_placement = MappingProxyType(
             {row["placement"]: LiveBatch(row["batch_id"], row["model_version"], row["subject_kind"]) for row in rows}
         )
+        self.read = True
         for row in rows:
             BATCH_AGE.labels(row["placement"]).set(row["age"])

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from serving.metrics import CACHE_REQUESTS
 from serving.stores.cache.store import CacheStore, Found
@@ -20,8 +20,16 @@ _LOAD_SECONDS: Final = struct.Struct("<f")
 _POLL_SECONDS: Final = 0.01
 _PATIENCE_SECONDS: Final = 0.3
 """A request waits so long for the load of another process before it loads the value itself."""
-Load = Callable[[], Awaitable[bytes | None]]
-"""Returns a value, or None for what must not be kept."""
+
+
+class Loaded(NamedTuple):
+    """A value, and whether others may use it later."""
+
+    value: bytes
+    keep: bool = True
+
+
+Load = Callable[[], Awaitable[Loaded]]
 
 
 class SharedLoads:
@@ -30,12 +38,12 @@ class SharedLoads:
     def __init__(self, store: CacheStore, fresh_seconds: float = 60.0, stale_seconds: float = 240.0) -> None:
         """Keep values in `store`."""
         self._store, self._fresh, self._stale = store, fresh_seconds, stale_seconds
-        self._loads: dict[str, asyncio.Task[bytes | None]] = {}
+        self._loads: dict[str, asyncio.Task[bytes]] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
         hit, stale, miss = (CACHE_REQUESTS.labels(result) for result in ("hit", "stale", "miss"))
         self._hit, self._old, self._miss = hit, stale, miss
 
-    async def get(self, key: str, load: Load) -> bytes | None:
+    async def get(self, key: str, load: Load) -> bytes:
         """Return the value of a key; the error of `load` reaches all requests that wait for it."""
         task = self._loads.get(key)
         if task is None:
@@ -43,11 +51,11 @@ class SharedLoads:
             task.add_done_callback(lambda _: self._loads.pop(key, None))
         return await asyncio.shield(task)
 
-    async def replace(self, key: str, load: Load) -> bytes | None:
+    async def replace(self, key: str, load: Load) -> bytes:
         """Load the value again, because the kept one is outdated."""
         return await self._load(key, load)
 
-    async def _get(self, key: str, load: Load) -> bytes | None:
+    async def _get(self, key: str, load: Load) -> bytes:
         found = await self._store.find_or_claim(key)
         patience = monotonic() + _PATIENCE_SECONDS
         while found.value is None and not found.claimed and monotonic() < patience:
@@ -73,19 +81,19 @@ class SharedLoads:
             if await self._store.claim(key):
                 await self._load(key, load)
 
-    async def _load(self, key: str, load: Load) -> bytes | None:
+    async def _load(self, key: str, load: Load) -> bytes:
         started = monotonic()
         try:
-            value = await load()
+            loaded = await load()
         except BaseException:
             await self._store.give_up(key)
             raise
-        if value is None:
+        if loaded.keep:
+            header = _LOAD_SECONDS.pack(monotonic() - started)
+            await self._store.store(key, header + loaded.value, self._fresh + self._stale)
+        else:
             await self._store.give_up(key)
-            return None
-        header = _LOAD_SECONDS.pack(monotonic() - started)
-        await self._store.store(key, header + value, self._fresh + self._stale)
-        return value
+        return loaded.value
 
     async def close(self) -> None:
         """Stop renewals, and close the cache."""

@@ -1,0 +1,68 @@
+"""Opens all stores of a process, and keeps them current."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from serving.stores.batch_codes import BatchCodes
+from serving.stores.cache.memory_store import MemoryStore
+from serving.stores.cache.redis_store import RedisStore
+from serving.stores.cache.shared_loads import SharedLoads
+from serving.stores.catalogue_reader import CatalogueReader
+from serving.stores.changes import Changes
+from serving.stores.database.postgres import Postgres
+from serving.stores.live_batches import LiveBatches
+from serving.stores.published_lists import PublishedLists
+from serving.stores.refresher import Refresher
+from serving.stores.user_lists import UserLists
+
+_CATALOGUE_SECONDS: Final = 10.0
+_POINTER_SECONDS: Final = 3.0
+_BACKGROUND_SECONDS: Final = 20.0
+_START_SECONDS: Final = 2.0
+
+
+class Stores:
+    """What answers are read from, when there is a database."""
+
+    def __init__(
+        self, database_url: str, redis_url: str | None = None, cache_seconds: float = 60.0, connections: int = 6
+    ) -> None:
+        """Prepare; `running` opens connections. `connections` are those for requests."""
+        self.requests = Postgres(database_url, connections)
+        self.background = Postgres(database_url, 2, _BACKGROUND_SECONDS)
+        self.changes = Changes(database_url)
+        self.codes = BatchCodes(self.requests, self.background)
+        self.live = LiveBatches(self.background, self.codes)
+        self.catalogue = CatalogueReader(self.background)
+        self.loads = SharedLoads(RedisStore(redis_url) if redis_url else MemoryStore(), cache_seconds)
+        self.lists = UserLists(PublishedLists(self.requests), self.codes, self.live, self.loads, self.changes)
+        self._refreshers = {
+            "items": Refresher(self.catalogue.refresh, _CATALOGUE_SECONDS),
+            "placements": Refresher(self.live.refresh, _POINTER_SECONDS),
+        }
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep everything current meanwhile. Without a database it starts after two seconds all the same."""
+        for table, refresher in self._refreshers.items():
+            self.changes.on(table, refresher.wake)
+        tasks = [asyncio.create_task(refresher.run()) for refresher in self._refreshers.values()]
+        tasks.append(asyncio.create_task(self.changes.run()))
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_START_SECONDS):
+                    await self._first_reads()
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.loads.close()
+            await self.requests.close()
+            await self.background.close()
+
+    async def _first_reads(self) -> None:
+        while not (self.changes.hearing and self.catalogue.read and self.live.read):
+            await asyncio.sleep(0.01)

@@ -1,0 +1,96 @@
+"""Reads a published list with its texts, through the cache, and never one from before a change of its user."""
+
+import asyncio
+from functools import partial
+from typing import Final, NamedTuple
+
+import orjson
+
+from serving.stores.batch_codes import BatchCodes
+from serving.stores.cache.keys import cache_key
+from serving.stores.cache.shared_loads import Loaded, SharedLoads
+from serving.stores.changes import Hears
+from serving.stores.live_batches import LiveBatches
+from serving.stores.published_lists import PublishedLists
+from serving.stores.standing import NOBODY, Standing
+
+_ATTEMPTS: Final = 4
+_PAUSE_SECONDS: Final = 0.01
+
+
+class Listed(NamedTuple):
+    """One subject's list of the live batch, and the standing of the user at that moment."""
+
+    standing: Standing
+    batch_id: int | None
+    model_version: int | None
+    entries: tuple[tuple[str, float, str], ...] | None
+    """Item, score and reason, best first; None if there is no list for the subject."""
+    read_at: float
+    """Epoch seconds of the database's clock."""
+
+
+UNREAD: Final = Listed(NOBODY, None, None, None, 0.0)
+"""Stands for a list that was not read, because nobody asked for one."""
+
+
+class ChangedMeanwhileError(Exception):
+    """A user changed again and again while the list was read."""
+
+
+class UserLists:
+    """The lists of users and items in the live batches."""
+
+    def __init__(
+        self, lists: PublishedLists, codes: BatchCodes, live: LiveBatches, loads: SharedLoads, changes: Hears
+    ) -> None:
+        """Keep lists in the cache of `loads`."""
+        self._lists, self._codes, self._live, self._loads, self._changes = lists, codes, live, loads, changes
+
+    async def of_item(self, placement: str, item_id: str) -> Listed:
+        """Return an item's list. Raises PostgresDownError."""
+        return await self._cached(placement, item_id)
+
+    async def of_user(self, placement: str, user_key: str) -> Listed:
+        """Return a user's list and standing, as they are after all changes that this process has been notified of.
+
+        Raises PostgresDownError, or ChangedMeanwhileError.
+        """
+        listed = await self._cached(placement, user_key)
+        for attempt in range(_ATTEMPTS):
+            if self._changes.holds(user_key, listed.read_at):
+                return listed
+            if attempt:
+                await asyncio.sleep(_PAUSE_SECONDS)  # the change is being dated
+            listed = await self._cached(placement, user_key, outdated=True)
+        raise ChangedMeanwhileError
+
+    async def _cached(self, placement: str, subject: str, *, outdated: bool = False) -> Listed:
+        batch = self._live.by_placement.get(placement)
+        number, version = (None, None) if batch is None else (batch.batch_id, batch.model_version)
+        key = cache_key(placement, number, version, "list", subject)
+        read = self._loads.replace if outdated else self._loads.get
+        return _decoded(await read(key, partial(self._load, placement, subject, number)))
+
+    async def _load(self, placement: str, subject: str, live: int | None) -> Loaded:
+        stored = await self._lists.read(placement, subject)
+        entries = None
+        if stored.items is not None and stored.batch_id is not None:
+            ids, reasons = await self._codes.resolve(stored.batch_id, stored.items, stored.reasons)
+            scores = (float(f"{score:.7g}") for score in stored.scores)  # the digits of a 32-bit number
+            entries = [entry for entry in zip(ids, scores, reasons, strict=True) if entry[0]]
+        standing = stored.standing
+        value = orjson.dumps(
+            (
+                *(standing.known, standing.consented, standing.excluded),
+                *(stored.batch_id, stored.model_version, entries, stored.read_at),
+            )
+        )
+        # A new user, and a batch that was just published, are to be seen by the next request.
+        return Loaded(value, keep=stored.batch_id == live and (standing.known or entries is not None))
+
+
+def _decoded(value: bytes) -> Listed:
+    known, consented, excluded, batch_id, version, entries, read_at = orjson.loads(value)
+    listed = None if entries is None else tuple(map(tuple, entries))
+    return Listed(Standing(known, consented, tuple(excluded)), batch_id, version, listed, read_at)
