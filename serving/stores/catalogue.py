@@ -62,9 +62,9 @@ class Catalogue:
     @classmethod
     def of_model(cls, items: NDArray[np.str_], available: NDArray[np.bool_]) -> Self:
         """Return the items of a model without their titles, for servers without a database."""
-        always = (*(None,) * 5, "", "")
+        none = None, None, None, None, None
         known = {
-            name: Item(name, *always, offered, True, *_ALWAYS)
+            name: Item(name, *none, "", "", offered, True, *_ALWAYS)
             for name, offered in zip(items.tolist(), available.tolist(), strict=True)
         }
         return cls.of(known, 0.0)
@@ -118,13 +118,12 @@ def _nothing_known(items: NDArray[np.str_]) -> ItemAttributes:
 
 
 def items_of(rows: Sequence[Any]) -> dict[str, Item]:
-    """Return the items of the rows of `catalogue_reader`, which name the columns as `Item` does."""
-    return {
-        row[0]: Item(row[0], *row[1:6], row[6] or "", row[7] or "", row[8], row[9] is not False, *_dates(row))
-        for row in rows
-    }
+    """Return the items of the rows of `catalogue_reader`, which have the columns of `Item`."""
+    items = (Item._make(row) for row in rows)
+    return {item.item_id: item._replace(**_defaults(item)) for item in items}
 
 
-def _dates(row: Any) -> tuple[float, float]:
-    begin, end = row[10], row[11]
-    return (_ALWAYS[0] if begin is None else begin, _ALWAYS[1] if end is None else end)
+def _defaults(item: Item) -> dict[str, Any]:
+    """Return the values that stand for empty columns."""
+    empty = {"category": "", "brand": "", "in_stock": True, "available_from": -np.inf, "available_until": np.inf}
+    return {name: value for name, value in empty.items() if getattr(item, name) is None}

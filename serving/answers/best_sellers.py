@@ -1,0 +1,159 @@
+"""Best sellers of each placement and segment, trending and new items: the answers that need nothing but memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import ModelCascade
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.rules.item_attributes import ItemAttributes
+from models.lists.rules.item_selector import Selector
+from models.lists.rules.placement_config import Placement
+from models.recommenders.baselines.segment_popular import ALL_USERS
+from models.recommenders.explanations.recent_buyers import popular_reasons
+from models.recommenders.explanations.sentences import CUSTOMERS, NONE
+from serving.answers.answer import Entry, Listing
+from serving.answers.interfaces import LoadedModel
+from serving.answers.request import Filters
+from serving.stores.catalogue import Catalogue
+
+DEPTH: Final = 100
+"""Items of each list: enough for pages, and after items that are sold out meanwhile."""
+EVERYBODY: Final = ""
+"""Stands for the best sellers of all users in place of a segment."""
+_ONE: Final = np.array([EVERYBODY])
+
+
+@dataclass(frozen=True, eq=False)
+class BestSellers:
+    """The lists of one model under one catalogue. Building them takes tens of milliseconds."""
+
+    model: LoadedModel
+    catalogue: Catalogue
+    attributes: ItemAttributes
+    """Of the model's items."""
+    rules: Mapping[str, CompiledRules]
+    """The rules of each placement, with lists of `DEPTH`."""
+    lists: Mapping[str, Mapping[str, Listing]]
+    """By placement, then by segment."""
+    narrowed: Mapping[str, frozenset[str]]
+    """The items that each placement may show; without placements whose rules leave out no item of the catalogue."""
+
+    @classmethod
+    def build(cls, model: LoadedModel, catalogue: Catalogue, placements: Mapping[str, Placement]) -> Self:
+        """Return the lists of all placements. A placement that shows only what is due has none."""
+        attributes = catalogue.attributes(model.bundle.model.items)
+        rules = {
+            name: CompiledRules.of(placement.model_copy(update={"k": max(DEPTH, placement.k)}), attributes)
+            for name, placement in placements.items()
+        }
+        lists = {
+            name: _listings(model, compiled, with_segments=placements[name].subject == "user")
+            for name, compiled in rules.items()
+            if placements[name].policy != "repurchase"
+        }
+        return cls(model, catalogue, attributes, rules, lists, _narrowed(catalogue, placements))
+
+    def listing(self, placement: str, segment: str = EVERYBODY) -> Listing | None:
+        """Return the best sellers of a placement; None if it has none."""
+        return self.lists.get(placement, {}).get(segment)
+
+    def segment_of(self, user_key: str) -> str:
+        """Return the segment of a user by traits; that of everybody if it is unknown."""
+        segments = self.model.bundle.segments
+        if segments is None or not len(segments.users):
+            return EVERYBODY
+        at = int(np.searchsorted(segments.users, user_key))
+        known = at < len(segments.users) and segments.users[at] == user_key
+        return str(segments.names[segments.segment[at]]) if known and segments.segment[at] > ALL_USERS else EVERYBODY
+
+    def filtered(self, placement: str, filters: Filters, k: int, segment: str = EVERYBODY) -> Listing | None:
+        """Return the best `k` items that filters select; the event loop must not call it."""
+        if placement not in self.lists:
+            return None
+        rules = self.rules[placement]
+        allowed = rules.allowed & selected(self.attributes, filters)
+        narrowed = replace(rules, k=k, allowed=allowed, promoted_places=(), pins=())
+        return _listings(self.model, narrowed, with_segments=bool(segment)).get(segment)
+
+    def within(self, placement: str, listing: Listing) -> Listing:
+        """Return the entries of a list that a placement may show."""
+        allowed = self.narrowed.get(placement)
+        if allowed is None:
+            return listing
+        return replace(listing, entries=tuple(entry for entry in listing.entries if entry.item_id in allowed))
+
+    @cached_property
+    def trending(self) -> Listing:
+        """Items with more buyers lately than their sales of a longer time predict, by standard deviations.
+
+        The bundle counts both at the cut of the champion's data.
+        """
+        buyers, sales = self.model.bundle.buyers.astype(np.float64), self.model.bundle.fallback.astype(np.float64)
+        sales = np.where(np.isfinite(sales), np.maximum(sales, 0), 0)
+        expected = sales * (buyers.sum() / max(1.0, sales.sum()))
+        surprise = (buyers - expected) / np.sqrt(np.maximum(expected, 1.0))
+        ranked = np.where((buyers >= CUSTOMERS) & self.attributes.available, surprise, -np.inf)
+        best = np.argsort(-ranked, kind="stable")[:DEPTH]
+        return self._listed(best[np.isfinite(ranked[best])].astype(np.int32), ranked)
+
+    @cached_property
+    def newest(self) -> Listing:
+        """Items by the beginning of their sale, then items that are newer than the model."""
+        known = set(self.model.bundle.model.items.tolist())
+        sold = [self.catalogue.by_id[name] for name in self.catalogue.sold]
+        new = [item for item in sold if np.isfinite(item.available_from) or item.item_id not in known]
+        new.sort(key=lambda item: (-item.available_from, item.item_id))
+        entries = tuple(Entry(item.item_id, 0.0, NONE) for item in new[:DEPTH])
+        return Listing(entries, self.model.model_version)
+
+    def _listed(self, items: NDArray[np.int32], scores: NDArray[np.float64]) -> Listing:
+        names = self.model.bundle.model.items[items].tolist()
+        reasons = popular_reasons(self.model.bundle.buyers, items)
+        rounded = [round(float(score), 4) for score in scores[items]]
+        return Listing(tuple(map(Entry, names, rounded, reasons)), self.model.model_version)
+
+
+def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict[str, frozenset[str]]:
+    everything = catalogue.attributes()
+    return {
+        name: frozenset(everything.items[everything.allowed(placement.rules)].tolist())
+        for name, placement in placements.items()
+        if placement.rules.include is not None or placement.rules.exclude is not None
+    }
+
+
+def selected(attributes: ItemAttributes, filters: Filters) -> NDArray[np.bool_]:
+    """Return [n] which items filters select."""
+    mask = ~np.isin(attributes.items, list(filters.exclude))
+    bounded = filters.lowest_price is not None or filters.highest_price is not None
+    selector = Selector.model_construct(
+        items=None,
+        category=list(filters.categories) or None,
+        brand=list(filters.brands) or None,
+        price=(filters.lowest_price, filters.highest_price) if bounded else None,
+    )
+    return mask & attributes.selected(selector)
+
+
+def _listings(model: LoadedModel, rules: CompiledRules, *, with_segments: bool) -> dict[str, Listing]:
+    """Return the best sellers of everybody, and of each segment, as batches build them for users without a score."""
+    bundle = model.bundle
+    builder = ListBuilder(ModelCascade(()), bundle.fallback, rules, bundle.buyers)
+    keys, segments = _ONE, bundle.segments
+    if with_segments and segments is not None and len(segments.names) > 1:
+        keys = segments.names
+        by_segment = replace(segments, users=keys, segment=np.arange(len(keys), dtype=np.int32))
+        builder = replace(builder, cascade=ModelCascade((by_segment,)))
+    lists: dict[str, Listing] = {}
+    for part in builder.build(keys):
+        for key, items, scores, reasons in part.user_lists(bundle.model.items).values():
+            rounded = [float(f"{score:.7g}") for score in scores]
+            entries = tuple(map(Entry, items, rounded, reasons))
+            lists[key] = Listing(entries, model.model_version, personal=key != EVERYBODY)
+    return lists

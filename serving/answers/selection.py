@@ -1,0 +1,91 @@
+"""Selects the entries of a list that may be shown now, and makes a page of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import orjson
+
+from serving.answers.answer import Answer, Entry, Listing, RankedItem, Source
+from serving.answers.request import Filters
+from serving.stores.catalogue import Catalogue, Item
+from serving.stores.standing import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The items that one request may not get, and its filters."""
+
+    hidden: frozenset[str] = frozenset()
+    """Items that the user excluded, or that the request names."""
+    brands: frozenset[str] = frozenset()
+    categories: tuple[str, ...] = ()
+    filters: Filters | None = None
+
+    @classmethod
+    def of(cls, standing: Standing, filters: Filters, *others: Iterable[str]) -> Self:
+        """Return the selection of a user's exclusions, of filters and of other items to hide."""
+        kinds: dict[str, list[str]] = {"item": [], "brand": [], "category": []}
+        for excluded in standing.excluded:
+            kind, _, value = excluded.partition(":")
+            kinds[kind].append(value)
+        hidden = frozenset(kinds["item"]).union(filters.exclude, *others)
+        return cls(hidden, frozenset(kinds["brand"]), tuple(kinds["category"]), filters if filters else None)
+
+    def allows(self, item: Item) -> bool:
+        """Return whether the request may get an item."""
+        if item.item_id in self.hidden or (self.brands and item.brand in self.brands):
+            return False
+        if self.categories and any(map(item.below, self.categories)):
+            return False
+        return self.filters is None or _matches(item, self.filters)
+
+    def visible(self, listing: Listing, catalogue: Catalogue, most: int) -> list[tuple[Entry, Item]]:
+        """Return the first `most` entries that can be bought now and that the request may get."""
+        shown: list[tuple[Entry, Item]] = []
+        for entry in listing.entries:
+            item = catalogue.by_id.get(entry[0])
+            if item is not None and entry[0] in catalogue.sold and self.allows(item):
+                shown.append((entry, item))
+                if len(shown) == most:
+                    break
+        return shown
+
+
+def _matches(item: Item, filters: Filters) -> bool:
+    """Return whether filters select an item. A bound of the price selects no item without a price."""
+    if filters.categories and not any(map(item.below, filters.categories)):
+        return False
+    if filters.brands and item.brand not in filters.brands:
+        return False
+    lowest, highest, price = filters.lowest_price, filters.highest_price, item.price
+    if price is None:
+        return lowest is None and highest is None
+    return (lowest is None or price >= lowest) and (highest is None or price <= highest)
+
+
+def page(
+    shown: list[tuple[Entry, Item]],
+    offset: int,
+    listing: Listing,
+    source: Source,
+    placement: str,
+    *,
+    degraded: bool,
+    personal: bool,
+) -> Answer:
+    """Return the answer with these entries; ranks count from the first page."""
+    items = tuple(
+        RankedItem(item.item_id, rank, entry[1], entry[2], *item[1:6])
+        for rank, (entry, item) in enumerate(shown, offset + 1)
+    )
+    return Answer(
+        items=items,
+        placement=placement,
+        source=source,
+        model_version=listing.model_version,
+        batch_id=listing.batch_id,
+        degraded=degraded or listing.degraded,
+        personal=personal,
+        items_json=orjson.dumps(items),
+    )

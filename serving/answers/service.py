@@ -1,0 +1,246 @@
+"""Answers requests for recommendations, whatever is down: the fallback chain, without HTTP."""
+
+from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from models.lists.rules.placement_config import Placement
+from serving.answers.answer import Answer, Listing, Source
+from serving.answers.hidden_items import HiddenItems
+from serving.answers.interfaces import LiveScorer, Models
+from serving.answers.rank_fallback import ranked_without_model
+from serving.answers.remembered_answers import RememberedAnswers, State
+from serving.answers.request import ListRequest, RankRequest, Visitor
+from serving.answers.search import Live, Search
+from serving.answers.selection import Selection, page
+from serving.answers.stages import AskedLive, LastGood, OtherLive, Popular, Segment, Stage, Table
+from serving.answers.stored_answers import StoredAnswers
+from serving.answers.upkeep import Upkeep
+from serving.metrics import ANSWERS, DEGRADED
+from serving.stores.catalogue import Catalogue
+from serving.stores.stores import Stores
+
+_SOURCES: Final = {source: ANSWERS.labels(source) for source in ("live", "cache", "table", "last_good")} | {
+    source: ANSWERS.labels(source) for source in ("segment", "popular")
+}
+_MOST_BASKET_ITEMS: Final = 20
+_NO_VISITOR: Final = Visitor()
+
+
+class AnswerService:
+    """Answers every request: from memory, the cache, Postgres, live scores, or best sellers."""
+
+    def __init__(
+        self,
+        models: Models,
+        placements: Mapping[str, Placement],
+        stores: Stores | None = None,
+        live: LiveScorer | None = None,
+        cache_seconds: float = 60.0,
+    ) -> None:
+        """Answer from these parts. Without stores, a bundle alone answers; without a live scorer, no list is live."""
+        self.placements = placements
+        self._stores, self._live = stores, live
+        self._stored = StoredAnswers(stores)
+        self._hidden = HiddenItems()
+        self.upkeep = Upkeep(models, placements, stores)
+        self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
+        self._stages: tuple[Stage, ...] = (
+            *(AskedLive(), Table(), OtherLive(self._count), LastGood(self._remembered)),
+            *(Segment(lambda: self.upkeep.best), Popular(lambda: self.upkeep.best)),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep best sellers current, and forget the answers of users who change, meanwhile."""
+        if self._stores is not None:
+            self._stores.changes.on_users(self._remembered.forget)
+        async with self.upkeep.running():
+            yield
+
+    def hide(self, visitor: Visitor, item_id: str) -> None:
+        """Hide an item from a visitor at once; other processes hide it when the database notifies them."""
+        self._hidden.add(visitor, item_id)
+        if visitor.user_key is not None:
+            self._remembered.forget(frozenset({visitor.user_key}))
+
+    async def recommend(self, request: ListRequest) -> Answer:
+        """Return the visitor's list of a placement."""
+        asks_live = self._live is not None and self._live.wanted(request)
+        request, key = self._normal("recommend", request, keep_session=asks_live)
+        if not asks_live and (known := self._fresh(key, request.placement)) is not None:
+            return known
+        live = None if self._live is None else _recommended(self._live)
+        search = await self._search(key, request, live)
+        search.asks_live = asks_live and self._live is not None and self._live.wanted(search.request)
+        search.live_helps = search.request.visitor != _NO_VISITOR or bool(request.context)
+        search.allows_best_sellers = self._shows_more_than_due(request.placement)
+        return await self._found(search)
+
+    async def similar(self, item: str, request: ListRequest) -> Answer:
+        """Return items that are similar to an item."""
+        live = self._live
+        ask = None if live is None else lambda search: live.similar(item, search.request, search.standing)
+        return await self._about(("similar", item), (item,), request, ask)
+
+    async def goes_with(self, items: tuple[str, ...], request: ListRequest) -> Answer:
+        """Return items that go with all items of a basket."""
+        live = self._live
+        ask = None if live is None else lambda search: live.goes_with(items, search.request, search.standing)
+        return await self._about(("goes_with", items), items, request, ask)
+
+    async def rank(self, request: RankRequest) -> Answer:
+        """Return given items in the visitor's order; those that may not be shown are left out."""
+        whole = ListRequest(request.placement, request.visitor, len(request.items), context=request.context)
+        live = self._live
+        ask = (
+            None
+            if live is None
+            else lambda search: live.rank(replace(request, visitor=search.request.visitor), search.standing)
+        )
+        search = await self._search(("rank", request), whole, ask)
+        search.selection = replace(search.selection, hidden=search.selection.hidden - set(request.context))
+        search.asks_live = True
+        listing = await AskedLive().find(search)
+        if listing is not None:
+            return self._answer(search, "live", listing)
+        best = self.upkeep.best
+        popular = None if best is None else best.listing(request.placement)
+        source, ranked = ranked_without_model(request.items, search.table, popular)
+        return self._answer(search, source, ranked)
+
+    async def popular(self, request: ListRequest) -> Answer:
+        """Return the best sellers of a placement."""
+        search = await self._search(("popular", request), request, None)
+        listing = await Popular(lambda: self.upkeep.best).find(search)
+        return self._answer(search, "popular", listing or Listing(()))
+
+    async def trending(self, request: ListRequest) -> Answer:
+        """Return items that sell better lately than before."""
+        best = self.upkeep.best
+        return await self._general("trending", request, None if best is None else best.trending)
+
+    async def newest(self, request: ListRequest) -> Answer:
+        """Return items whose sale began last."""
+        best = self.upkeep.best
+        return await self._general("newest", request, None if best is None else best.newest)
+
+    async def _general(self, name: str, request: ListRequest, listing: Listing | None) -> Answer:
+        """Return entries of a list for everybody that the placement may show."""
+        search = await self._search((name, request), request, None)
+        best = self.upkeep.best
+        if best is None or listing is None:
+            return self._answer(search, "popular", Listing((), degraded=True))
+        return self._answer(search, "popular", best.within(request.placement, listing))
+
+    async def _about(
+        self, key: tuple[Hashable, ...], items: tuple[str, ...], request: ListRequest, live: Live | None
+    ) -> Answer:
+        """Return what goes with items: from their published lists, else live."""
+        request, whole_key = self._normal("about", request, *key)
+        if (known := self._fresh(whole_key, request.placement)) is not None:
+            return known
+        search = await self._search(whole_key, request, live, items)
+        search.asks_live = len(items) > 1
+        search.load_table = partial(self._stored.lists_of_items, search, items[:_MOST_BASKET_ITEMS])
+        return await self._found(search)
+
+    def _normal(
+        self, name: str, request: ListRequest, *others: Hashable, keep_session: bool = False
+    ) -> tuple[ListRequest, Hashable]:
+        """Return the request without a session that changes nothing, and its key."""
+        visitor = request.visitor
+        hidden = self._hidden.of(visitor)
+        if visitor.session_key is not None and not keep_session and not hidden:
+            request = replace(request, visitor=Visitor(visitor.user_key))
+        return request, (name, *others, request, len(hidden))
+
+    def _fresh(self, key: Hashable, placement: str) -> Answer | None:
+        """Return the fresh answer of this process, if it has one."""
+        found = self._remembered.fresh(key, self._batch_of(placement), self.upkeep.model, self._catalogue)
+        if found is None:
+            return None
+        if not self._stored.changes.hearing:
+            found = replace(found, degraded=True)
+        return _counted(found)
+
+    async def _search(
+        self, key: Hashable, request: ListRequest, live: Live | None, items: tuple[str, ...] = ()
+    ) -> Search:
+        """Return the search of a request, with the visitor's standing."""
+        search = Search(key, request, Selection(), request.visitor.user_key, live=live)
+        await self._stored.check(search)
+        others = (request.context, items, self._hidden.of(request.visitor))
+        search.selection = Selection.of(search.standing, request.filters, *others)
+        return search
+
+    async def _found(self, search: Search) -> Answer:
+        """Return the answer of the first stage with items to show."""
+        answer = None
+        for stage in self._stages:
+            listing = await stage.find(search)
+            if listing is None:
+                continue
+            answer = self._made(search, stage.source, listing)
+            if answer.items or self._is_complete(search, stage.source, listing):
+                break
+        return self._kept(search, answer or self._made(search, "popular", Listing(())))
+
+    def _is_complete(self, search: Search, source: Source, listing: Listing) -> bool:
+        """Return whether an empty page is the answer: it is beyond the last one, or nothing more is due."""
+        if source == "table" and not search.allows_best_sellers:
+            return True
+        return search.request.offset > 0 and bool(self._count(search, listing))
+
+    def _count(self, search: Search, listing: Listing) -> int:
+        return len(search.selection.visible(listing, self._catalogue, search.most))
+
+    def _made(self, search: Search, source: Source, listing: Listing) -> Answer:
+        request = search.request
+        shown = search.selection.visible(listing, self._catalogue, search.most)
+        first = 0 if source == "last_good" else request.offset  # a last answer is a page already
+        return page(
+            shown[first : first + request.k],
+            request.offset,
+            listing,
+            source,
+            request.placement,
+            degraded=search.degraded,
+            personal=listing.personal or bool(search.standing.excluded),
+        )
+
+    def _answer(self, search: Search, source: Source, listing: Listing) -> Answer:
+        return _counted(self._made(search, source, listing))
+
+    def _kept(self, search: Search, answer: Answer) -> Answer:
+        """Remember an answer that the same request may get again."""
+        live_for_somebody = answer.source == "live" and search.request.visitor != _NO_VISITOR
+        if not answer.degraded and not live_for_somebody:
+            state = State(self._batch_of(answer.placement), self.upkeep.model, self._catalogue)
+            self._remembered.remember(search.key, answer, state, search.user_key, search.read_at)
+        return _counted(answer)
+
+    def _batch_of(self, placement: str) -> int | None:
+        batch = None if self._stores is None else self._stores.live.by_placement.get(placement)
+        return None if batch is None else batch.batch_id
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self.upkeep.catalogue
+
+    def _shows_more_than_due(self, placement: str) -> bool:
+        config = self.placements.get(placement)
+        return config is None or config.policy != "repurchase"
+
+
+def _recommended(live: LiveScorer) -> Live:
+    return lambda search: live.recommend(search.request, search.standing)
+
+
+def _counted(answer: Answer) -> Answer:
+    _SOURCES[answer.source].inc()
+    if answer.degraded:
+        DEGRADED.inc()
+    return answer

@@ -1,0 +1,149 @@
+"""The stages of the fallback chain. Each returns the list of one source, or None to leave the request to the next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from serving.answers.answer import Entry, Listing, Source
+from serving.answers.best_sellers import EVERYBODY, BestSellers
+from serving.answers.interfaces import LiveUnavailableError
+from serving.answers.remembered_answers import RememberedAnswers
+from serving.answers.search import Search
+
+_LIVE_SECONDS: Final = 0.25
+Visible = Callable[[Search, Listing], int]
+"""Counts the items of a list that a request may get now, as far as it needs."""
+
+
+class Stage(Protocol):
+    """One source of answers."""
+
+    source: Source
+
+    async def find(self, search: Search) -> Listing | None:
+        """Return the list of this source."""
+
+
+class AskedLive:
+    """Live scores, for requests that ask for them."""
+
+    source: Source = "live"
+
+    async def find(self, search: Search) -> Listing | None:
+        """Return the live list; a scorer that is overloaded or slow degrades the answer."""
+        return await _live(search) if search.asks_live else None
+
+
+class Table:
+    """The published list."""
+
+    source: Source = "table"
+
+    async def find(self, search: Search) -> Listing | None:
+        """Return the list, which was read with the user's consent, or is read now."""
+        if search.load_table is not None:
+            search.table = await search.load_table()
+        return search.table
+
+
+class OtherLive:
+    """Live scores for users newer than the batch, and if filters leave too little of the published list."""
+
+    source: Source = "live"
+
+    def __init__(self, visible: Visible) -> None:
+        """Count what is left of a list with `visible`."""
+        self._visible = visible
+
+    async def find(self, search: Search) -> Listing | None:
+        """Return the live list if it has more to show than the published one."""
+        if search.asks_live or not self._is_better(search):
+            return None
+        return await _live(search)
+
+    def _is_better(self, search: Search) -> bool:
+        if search.table is None:
+            return search.live_helps
+        return bool(search.request.filters) and self._visible(search, search.table) < search.most
+
+
+class LastGood:
+    """The last answer to the same request, if a dependency is down."""
+
+    source: Source = "last_good"
+
+    def __init__(self, remembered: RememberedAnswers) -> None:
+        """Look among these answers."""
+        self._remembered = remembered
+
+    async def find(self, search: Search) -> Listing | None:
+        """Return the items of the last answer, which is one page."""
+        found = self._remembered.last_good(search.key) if search.degraded else None
+        if found is None:
+            return None
+        entries = tuple(Entry(item.item_id, item.score, item.reason) for item in found.items)
+        return Listing(entries, found.model_version, found.batch_id, found.personal, degraded=True)
+
+
+class Segment:
+    """The best sellers of the user's segment."""
+
+    source: Source = "segment"
+
+    def __init__(self, best: Callable[[], BestSellers | None]) -> None:
+        """Take the present lists from `best`."""
+        self._best = best
+
+    async def find(self, search: Search) -> Listing | None:
+        """Return them for a user whose segment is known."""
+        best, user_key = self._best(), search.request.visitor.user_key
+        if best is None or user_key is None or not search.personal:
+            return None
+        segment = best.segment_of(user_key)
+        return None if segment == EVERYBODY else await best_sellers(best, search, segment)
+
+
+class Popular:
+    """The best sellers of all users."""
+
+    source: Source = "popular"
+
+    def __init__(self, best: Callable[[], BestSellers | None]) -> None:
+        """Take the present lists from `best`."""
+        self._best = best
+
+    async def find(self, search: Search) -> Listing | None:
+        """Return them; before any model is loaded there are none."""
+        best = self._best()
+        if best is None:
+            return Listing((), degraded=True)
+        return await best_sellers(best, search, EVERYBODY)
+
+
+async def best_sellers(best: BestSellers, search: Search, segment: str) -> Listing | None:
+    """Return best sellers under the request's filters; rare filters are looked up among all items, in a thread."""
+    if not search.allows_best_sellers:
+        return None
+    request = search.request
+    listing = best.listing(request.placement, segment)
+    if listing is None or not request.filters or _only_excludes(search):
+        return listing
+    return await asyncio.to_thread(best.filtered, request.placement, request.filters, search.most + 20, segment)
+
+
+def _only_excludes(search: Search) -> bool:
+    filters = search.request.filters
+    bounded = filters.lowest_price is not None or filters.highest_price is not None
+    return not (filters.categories or filters.brands or bounded)
+
+
+async def _live(search: Search) -> Listing | None:
+    if search.live is None:
+        return None
+    call: Awaitable[Listing | None] = search.live(search)
+    try:
+        async with asyncio.timeout(_LIVE_SECONDS):
+            return await call
+    except (TimeoutError, LiveUnavailableError):
+        search.degraded = True
+        return None

@@ -1,0 +1,95 @@
+"""Reads what is stored for a request: the visitor's standing, and published lists."""
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from models.recommenders.explanations.sentences import NONE
+from models.recommenders.item_based.bought_together import with_basket
+from serving.answers.answer import Entry, Listing
+from serving.answers.request import Visitor
+from serving.answers.search import Search
+from serving.metrics import CONSENT_DENIED
+from serving.stores.changes import Hears, HearsNothing
+from serving.stores.database.postgres import PostgresDownError
+from serving.stores.standing import Standing
+from serving.stores.stores import Stores
+from serving.stores.user_lists import ChangedMeanwhileError, Listed
+
+_NO_VISITOR: Final = Visitor()
+_UNCHECKED: Final = Standing(known=True, consented=True)
+"""On a server without a database nothing is stored about users but the model itself."""
+_DENIED: Final = CONSENT_DENIED.labels("answer")
+
+
+class StoredAnswers:
+    """The stores of a server, or those of a bundle alone: none."""
+
+    def __init__(self, stores: Stores | None) -> None:
+        """Read from these stores."""
+        self._stores = stores
+        self.changes: Hears = HearsNothing() if stores is None else stores.changes
+
+    async def check(self, search: Search) -> None:
+        """Read the visitor's standing and list. Without consent, the request goes on without user and session.
+
+        So it does while revocations of consent are not heard; then the answer is degraded.
+        """
+        hearing = self.changes.hearing
+        search.degraded = not hearing
+        if search.user_key is not None:
+            await self._check_user(search, search.user_key, hearing=hearing)
+        if not (search.personal if search.user_key is not None else hearing):
+            search.request = replace(search.request, visitor=_NO_VISITOR)
+
+    async def _check_user(self, search: Search, user_key: str, *, hearing: bool) -> None:
+        if self._stores is None:
+            search.standing, search.personal = _UNCHECKED, True
+            return
+        if hearing:
+            try:
+                listed = await self._stores.lists.of_user(search.request.placement, user_key)
+            except PostgresDownError:
+                search.degraded = True
+            except ChangedMeanwhileError:  # the next request sees the change
+                pass
+            else:
+                search.standing, search.read_at = listed.standing, listed.read_at
+                search.personal = listed.standing.consented
+                search.table = _listing(listed, personal=True) if search.personal else None
+        if not search.personal:
+            _DENIED.inc()
+
+    async def lists_of_items(self, search: Search, items: tuple[str, ...]) -> Listing | None:
+        """Return the published list of an item, or what goes with all of several items."""
+        if self._stores is None:
+            return None
+        placement = search.request.placement
+        try:
+            found = await asyncio.gather(*(self._stores.lists.of_item(placement, item) for item in items))
+        except PostgresDownError:
+            search.degraded = True
+            return None
+        listings = [listing for listed in found if (listing := _listing(listed)) is not None]
+        return _together(listings) if len(items) > 1 and listings else next(iter(listings), None)
+
+
+def _listing(listed: Listed, *, personal: bool = False) -> Listing | None:
+    if listed.entries is None:
+        return None
+    return Listing(tuple(map(Entry._make, listed.entries)), listed.model_version, listed.batch_id, personal)
+
+
+def _together(listings: list[Listing]) -> Listing:
+    """Return the items of several lists by how well they go with all of the lists' subjects."""
+    names = sorted({entry.item_id for listing in listings for entry in listing.entries})
+    position = {name: at for at, name in enumerate(names)}
+    lifts = np.ones((len(listings), len(names)), dtype=np.float32)
+    for row, listing in enumerate(listings):
+        for entry in listing.entries:
+            lifts[row, position[entry.item_id]] = entry.score
+    fit = with_basket(lifts)
+    order = np.argsort(-fit, kind="stable").tolist()
+    return replace(listings[0], entries=tuple(Entry(names[at], round(float(fit[at]), 4), NONE) for at in order))

@@ -1,0 +1,87 @@
+"""Keeps best sellers current with the champion and the catalogue, in a thread beside the answers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Final
+
+from models.lists.rules.placement_config import Placement
+from serving.answers.best_sellers import BestSellers
+from serving.answers.interfaces import LoadedModel, Models
+from serving.stores.catalogue import Catalogue
+from serving.stores.stores import Stores
+
+_POLL_SECONDS: Final = 0.2
+_SPACING_SECONDS: Final = 5.0
+"""A catalogue that changes all the time is followed at this interval; what is sold out is left out at once."""
+_EMPTY: Final = Catalogue.of({}, 0.0)
+_log: Final = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """The best sellers, of the newest champion that was built."""
+
+    def __init__(self, models: Models, placements: Mapping[str, Placement], stores: Stores | None) -> None:
+        """Follow these models and this catalogue."""
+        self._models, self._placements, self._stores = models, placements, stores
+        self._of_bundle: tuple[LoadedModel, Catalogue] | None = None
+        self._built_at = 0.0
+        self.best: BestSellers | None = None
+
+    @property
+    def model(self) -> LoadedModel | None:
+        """Return the present champion."""
+        return self._models.current()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Return the newest catalogue; without a database, the items of the bundle."""
+        if self._stores is not None and self._stores.catalogue.read:
+            return self._stores.catalogue.current
+        return _EMPTY if self._of_bundle is None else self._of_bundle[1]
+
+    @property
+    def ready(self) -> bool:
+        """Return whether a model and its best sellers are in memory."""
+        return self.best is not None
+
+    async def refresh(self) -> None:
+        """Build the best sellers again if the champion or the catalogue is another one."""
+        model = self._models.current()
+        if model is None:
+            return
+        if self._of_bundle is None or self._of_bundle[0] is not model:
+            bundle = model.bundle
+            self._of_bundle = (model, await asyncio.to_thread(Catalogue.of_model, bundle.model.items, bundle.available))
+        catalogue, best = self.catalogue, self.best
+        same_model = best is not None and best.model is model
+        if best is not None and same_model and best.catalogue is catalogue:
+            return
+        if same_model and monotonic() - self._built_at < _SPACING_SECONDS:
+            return
+        self.best = await asyncio.to_thread(BestSellers.build, model, catalogue, self._placements)
+        self._built_at = monotonic()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Refresh meanwhile; the first time before anything else."""
+        await self._try()
+        task = asyncio.create_task(self._repeat())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self.refresh()
+        except Exception:
+            _log.exception("Best sellers could not be built; the ones before stay.")
