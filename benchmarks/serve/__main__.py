@@ -1,0 +1,113 @@
+"""Measures the API on the installation of `make demo`: throughput, latency, start and memory.
+
+Run as `python -m benchmarks.serve`. On the same server and workers it first measures a bare Starlette application, and
+at the end `mlflow models serve` of the same champion. Keys, limits, impressions and metrics are switched on. Each way is
+saturated first; then latency is measured at a constant rate of half of that. The load comes from another process on the
+same processors, so all figures are of this machine under its own load: compare shares, not rates.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks.results import FOLDER, publish
+from benchmarks.serve.load import Load, p99_ms, saturation
+from benchmarks.serve.servers import Server, free_port, running, uvicorn
+from benchmarks.serve.traffic import Traffic, traffic
+from infra.configuration.settings import load as load_settings
+from infra.installation import current
+from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
+from models.errors import TailorbirdError
+from serving.queries.champion_bundle import champion
+
+SEED: Final = 7
+_API: Final = "serving.api.app:app"
+_UNCACHED: Final = {"TAILORBIRD_CACHE_SECONDS": "0.001"}
+_UNLIMITED: Final = 1_000_000.0
+Figures = dict[str, float]
+
+
+def main() -> None:
+    """Measure all ways, and store the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=10, help="of each measurement")
+    parser.add_argument("--workers", type=int, default=2, help="processes of each server")
+    given = parser.parse_args()
+    try:
+        figures = _measured(given.seconds, given.workers)
+    except TailorbirdError as error:
+        sys.exit(f"{error} Run `make demo` first.")
+    publish("serve", figures, SEED)
+
+
+def _measured(seconds: int, workers: int) -> Figures:
+    engine = current().engine
+    folder = Path(champion(engine)["bundle"])
+    key = create_key(engine, NewKey("benchmarks.serve", ["read"], _UNLIMITED, timedelta(hours=1)), "benchmarks.serve")
+    try:
+        sent = traffic(engine, str(key["key"]), np.random.default_rng(SEED))
+        figures = _hello(seconds, workers) | _api(sent, seconds, workers)
+    finally:
+        revoke_key(engine, str(key["key_id"]), "benchmarks.serve")
+    return _with_ratios(figures | _mlflow(folder, sent, seconds, workers))
+
+
+def _hello(seconds: int, workers: int) -> Figures:
+    with _served(uvicorn("benchmarks.serve.hello:app", port := free_port(), workers), port, "/") as server:
+        return {"rps_hello": saturation(Load(server.address, ["/"]), seconds)}
+
+
+def _api(sent: Traffic, seconds: int, workers: int) -> Figures:
+    figures: Figures = {}
+    with _served(uvicorn(_API, port := free_port(), 1), port, "/readyz") as server:
+        figures["start_s"] = server.seconds
+    with _served(uvicorn(_API, port := free_port(), workers), port, "/readyz") as server:
+        saturation(sent.cached(server.address), 2)  # fills the caches
+        figures |= _both("cached", sent.cached(server.address), seconds)
+        figures |= _both("live", sent.live(server.address), seconds)
+        figures["peak_mb_per_worker"] = server.peak_mb()
+    with _served(uvicorn(_API, port := free_port(), workers), port, "/readyz", _UNCACHED) as server:
+        figures |= _both("table", sent.table(server.address), seconds)
+    return figures
+
+
+def _both(way: str, load: Load, seconds: int) -> Figures:
+    rate = saturation(load, seconds)
+    return {f"rps_{way}": rate, f"p99_ms_{way}": p99_ms(load, rate / 2, seconds)}
+
+
+def _mlflow(folder: Path, sent: Traffic, seconds: int, workers: int) -> Figures:
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
+    port = free_port()
+    command += f"--host 127.0.0.1 --port {port} --workers {workers}".split()
+    with _served(command, port, "/health") as server:
+        return {"rps_mlflow": saturation(sent.mlflow(server.address), seconds)}
+
+
+def _served(
+    command: list[str], port: int, ready: str, more: Mapping[str, str] | None = None
+) -> AbstractContextManager[Server]:
+    name = next(word for word in (_API, "hello", "mlflow") if word in " ".join(command)).partition(":")[0]
+    variables = os.environ | {"TAILORBIRD_VAR": str(load_settings().var)} | (more or {})
+    return running(command, port, ready, FOLDER / "log" / f"{name}.log", dict(variables))
+
+
+def _with_ratios(figures: Figures) -> Figures:
+    shares = {f"share_{way}": figures[f"rps_{way}"] / figures["rps_hello"] for way in ("cached", "table", "live")}
+    mlflow = figures["rps_mlflow"]
+    ratios = {
+        "ratio_to_mlflow_serve": figures["rps_cached"] / mlflow,
+        "ratio_live_to_mlflow_serve": figures["rps_live"] / mlflow,
+    }
+    return {**figures, **shares, **ratios}
+
+
+if __name__ == "__main__":
+    main()
