@@ -1,0 +1,1 @@
+"""Answers HTTP requests for recommendations, and takes feedback and updates."""

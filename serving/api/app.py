@@ -1,0 +1,21 @@
+"""Assembles the application: `uvicorn --factory serving.api.app:app`."""
+
+from starlette.types import ASGIApp
+
+from serving.api.gate.workers import share_metrics
+
+
+def app() -> ASGIApp:
+    """Return the server of this installation."""
+    share_metrics()
+    from serving.api.startup import of_installation
+
+    return of_installation()
+
+
+def standalone() -> ASGIApp:
+    """Return a server of a bundle folder, without a database."""
+    share_metrics()
+    from serving.api.startup import of_bundle
+
+    return of_bundle()

@@ -1,0 +1,90 @@
+"""Puts routers, errors and the gate together."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from serving.api.baskets.router import router as baskets
+from serving.api.feedback.router import router as feedback
+from serving.api.gate.call import Call, Reply, call_of
+from serving.api.gate.gate import Gate
+from serving.api.gate.hot_routes import add_hot_route
+from serving.api.gate.routes import RouteTable
+from serving.api.gate.traces import tracer
+from serving.api.health.router import router as health
+from serving.api.items.router import router as items
+from serving.api.listings.router import router as listings
+from serving.api.replies.document import document
+from serving.api.replies.problems import INTERNAL, MEDIA_TYPE, Fault, Problem, ProblemError, RefusedRequestError
+from serving.api.slots.router import router as slots
+from serving.api.state import State
+from serving.api.users.router import router as users
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
+_BAD_REQUEST = 400
+
+
+def build_app(state: State, lifespan: Lifespan | None = None) -> ASGIApp:
+    """Return the application of a state. `lifespan` opens and closes its parts."""
+    app = FastAPI(title="Tailorbird", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    own = _described(app)
+    routers = users, items, baskets, slots, listings, feedback, health, own
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(RequestValidationError, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    return Gate(app, RouteTable(route for router in routers for route in router.routes), state, tracer())
+
+
+def _described(app: FastAPI) -> APIRouter:
+    """Return the endpoint of the OpenAPI document, which is built on first use."""
+    built: list[bytes] = []
+
+    async def openapi(_: Call) -> Reply:
+        """Return the OpenAPI document."""
+        if not built:
+            built.append(orjson.dumps(document(app)))
+        return Reply(built[0])
+
+    router = APIRouter()
+    add_hot_route(router, "/openapi.json", openapi, (), None, include_in_schema=False)
+    return router
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    problem = error.problem if isinstance(error, ProblemError) else INTERNAL
+    headers = dict(problem.headers)
+    return Response(problem.body(call_of(request).request_id), problem.status, headers, MEDIA_TYPE)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Answer for a body that its model refuses. The values of the body are not repeated."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    faults = [Fault(_pointer(one["loc"]), _sentence(str(one["msg"]))) for one in found] or [Fault("body", "Refused.")]
+    return await _problem(request, RefusedRequestError(faults))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Answer for a body that is no JSON at all."""
+    status = error.status_code if isinstance(error, HTTPException) else _BAD_REQUEST
+    return await _problem(request, ProblemError(Problem(status, "unreadable-body", "The body is no valid JSON.")))
+
+
+def _pointer(place: tuple[str | int, ...]) -> str:
+    """Return a JSON pointer; names of the caller's own fields are cut."""
+    parts = [str(part)[:64] for part in place if part != "body"]
+    return "/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _sentence(text: str) -> str:
+    text = text.removeprefix("Value error, ")
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."

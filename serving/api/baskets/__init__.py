@@ -1,0 +1,1 @@
+"""Lists for baskets, and given items in a visitor's order."""

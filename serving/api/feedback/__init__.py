@@ -1,0 +1,1 @@
+"""Takes what visitors do with recommendations."""

@@ -1,0 +1,230 @@
+"""Is the outermost ASGI layer: checks key, scope, limits and ids, calls the endpoint, counts, logs and adds headers."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving import metrics
+from serving.api.gate import body as bodies
+from serving.api.gate import cors
+from serving.api.gate.call import CALL, Call, Headers, Reply
+from serving.api.gate.head import Head, read_head
+from serving.api.gate.rate_limits import TokenBucket
+from serving.api.gate.request_ids import request_id
+from serving.api.gate.routes import Operation, RouteTable
+from serving.api.replies import problems
+from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError
+from serving.api.requests.ids import RefusedIdError, decoded_id
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+    from serving.api.state import State
+
+_LONGEST_PATH, _LONGEST_QUERY, _LARGEST_HEAD = 4096, 32_768, 32_768
+_UNKNOWN: Final = "unknown"
+_NO_CONTENT: Final = 204
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_PROBLEM: Final = problems.MEDIA_TYPE.encode()
+_CLOSE: Final = (b"connection", b"close")
+_SAFE: Final[Headers] = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class _Request:
+    """What is known of a request so far, for its metrics, its log and its headers."""
+
+    __slots__ = ("bucket", "key_id", "request_id", "template")
+
+    def __init__(self, given_id: bytes) -> None:
+        self.request_id = request_id(given_id)
+        self.template = _UNKNOWN
+        self.key_id = ""
+        self.bucket: TokenBucket | None = None
+
+
+class Gate:
+    """Answers requests with the endpoints of an application."""
+
+    def __init__(self, app: ASGIApp, table: RouteTable, state: "State", tracer: "Tracer | None" = None) -> None:
+        self._app, self._table, self._state, self._tracer = app, table, state, tracer
+        self._active = 0
+        self._observers: dict[tuple[str, str, int], Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; pass the messages of the process's life on."""
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
+        head = read_head(scope["headers"])
+        request = _Request(head.request_id)
+        try:
+            with self._span(scope, request):
+                reply = await self._reply(scope, receive, head, request)
+        except ProblemError as error:
+            reply = _refusal(error.problem, request)
+        except bodies.ClientGoneError:
+            return
+        except Exception as error:
+            self._state.log.defect(request.request_id, request.template, error)
+            reply = _refusal(problems.INTERNAL, request)
+        await send(
+            {"type": "http.response.start", "status": reply.status, "headers": self._headers(reply, request, head)}
+        )
+        await send({"type": "http.response.body", "body": reply.body})
+        self._count(scope["method"], reply.status, perf_counter() - began, request)
+
+    async def _reply(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Reply:
+        operation, segment = self._operation(scope, head, request)
+        if operation is None:
+            return cors.preflight(head, self._state.origins)
+        self._check_key(operation, head, request)
+        value = "" if segment is None else _decoded(segment)
+        method, content = scope["method"], b""
+        if method in _WITH_BODY:
+            bodies.check_type(head.content_type, head.content_encoding)
+            content = await bodies.read(receive, head.content_length)
+        if operation.scope is not None and self._active >= self._state.most_active:
+            metrics.SHED.labels("overload").inc()
+            raise ProblemError(problems.OVERLOADED)
+        self._active += 1
+        try:
+            call = Call(self._state, value, scope["query_string"], request.request_id)
+            if operation.handler is not None:
+                return await operation.handler(call)
+            return await self._from_app(scope, operation, call, content)
+        finally:
+            self._active -= 1
+
+    def _operation(self, scope: Scope, head: Head, request: _Request) -> tuple[Operation | None, bytes | None]:
+        """Return the operation, and the encoded variable of the path; no operation for a preflight of a browser."""
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        if len(raw_path) > _LONGEST_PATH or len(scope["query_string"]) > _LONGEST_QUERY:
+            raise ProblemError(problems.PATH_TOO_LONG)
+        if head.size > _LARGEST_HEAD:
+            raise ProblemError(problems.HEADERS_TOO_LARGE)
+        match = self._table.match(raw_path)
+        if match is None:
+            self._check_any_key(head, request)
+            raise ProblemError(problems.NO_ROUTE)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        operation = match.operations.get(method)
+        request.template = next(iter(match.operations.values())).template
+        if operation is None:
+            if method == "OPTIONS" and cors.is_preflight(head, self._state.origins):
+                return None, None
+            self._check_any_key(head, request)
+            raise ProblemError(problems.wrong_method(sorted(match.operations)))
+        return operation, match.segment
+
+    def _check_key(self, operation: Operation, head: Head, request: _Request) -> None:
+        """Raise ProblemError unless the key is valid, has the scope, and may send another request."""
+        if operation.scope is None:
+            return
+        scopes = self._check_any_key(head, request)
+        if operation.scope not in scopes:
+            metrics.REFUSED_KEYS.labels("scope").inc()
+            raise ProblemError(problems.scope_missing(operation.scope))
+
+    def _check_any_key(self, head: Head, request: _Request) -> frozenset[str]:
+        """Return the scopes of the key."""
+        keyring = self._state.keyring
+        found = keyring.find(head.authorization, head.api_key)
+        if found is None:
+            if not keyring.is_loaded:
+                raise ProblemError(problems.KEYS_UNKNOWN)
+            metrics.REFUSED_KEYS.labels("key").inc()
+            raise ProblemError(problems.NO_KEY)
+        key, bucket = found
+        request.key_id, request.bucket = key.key_id, bucket
+        if not bucket.take():
+            metrics.SHED.labels("rate").inc()
+            raise ProblemError(problems.rate_exceeded(bucket.seconds_left()))
+        return key.scopes
+
+    async def _from_app(self, scope: Scope, operation: Operation, call: Call, content: bytes) -> Reply:
+        """Return the answer of FastAPI, which sees the path without its id."""
+        inner = {**scope, "path": operation.path, "raw_path": operation.path.encode(), CALL: call}
+        started: Message = {}
+        parts: list[bytes] = []
+
+        async def collect(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                started.update(message)
+            else:
+                parts.append(message.get("body", b""))
+
+        await self._app(inner, bodies.replay(content), collect)
+        given: list[tuple[bytes, bytes]] = list(started["headers"])
+        media_type = next((text for name, text in given if name == b"content-type"), b"")
+        more = tuple(pair for pair in given if pair[0] not in (b"content-type", b"content-length"))
+        return Reply(b"".join(parts), started["status"], media_type, more)
+
+    def _headers(self, reply: Reply, request: _Request, head: Head) -> list[tuple[bytes, bytes]]:
+        headers = [(b"x-request-id", request.request_id.encode()), *_SAFE, *reply.headers]
+        if reply.status != _NO_CONTENT:
+            headers += [(b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body))]
+        if request.bucket is not None:
+            headers.append((b"ratelimit-policy", request.bucket.policy))
+            headers.append((b"ratelimit", request.bucket.header()))
+        if self._state.origins and head.origin:
+            headers += cors.headers(head, self._state.origins)
+        if self._state.is_stopping:
+            headers.append(_CLOSE)
+        return headers
+
+    def _count(self, method: str, status: int, seconds: float, request: _Request) -> None:
+        place = request.template, method if method in _METHODS else _UNKNOWN, status // 100
+        observer = self._observers.get(place)
+        if observer is None:
+            labels = place[0], place[1], f"{place[2]}xx"
+            observer = self._observers[place] = metrics.REQUEST_SECONDS.labels(*labels)
+        observer.observe(seconds)
+        if self._state.log.wants(status, seconds):
+            self._state.log.request(
+                request_id=request.request_id,
+                method=place[1],
+                route=request.template,
+                status=status,
+                ms=round(seconds * 1000, 2),
+                key_id=request.key_id,
+            )
+
+    def _span(self, scope: Scope, request: _Request) -> AbstractContextManager[Any]:
+        """Return the span of a request if traces are configured."""
+        if self._tracer is None:
+            return _NO_SPAN
+        attributes: Mapping[str, str] = {
+            "http.request.method": scope["method"] if scope["method"] in _METHODS else _UNKNOWN,
+            "tailorbird.request_id": request.request_id,
+        }
+        return self._tracer.start_as_current_span("request", attributes=attributes)
+
+
+_NO_SPAN: Final = nullcontext()
+
+
+def _decoded(segment: bytes) -> str:
+    try:
+        return decoded_id(segment)
+    except RefusedIdError as error:
+        raise RefusedRequestError([Fault("path", str(error))]) from None
+
+
+def _refusal(problem: Problem, request: _Request) -> Reply:
+    headers = tuple((name.encode(), value.encode()) for name, value in problem.headers.items())
+    return Reply(problem.body(request.request_id), problem.status, _PROBLEM, headers)

@@ -1,0 +1,63 @@
+"""Checks API keys from memory, so that they are valid while the database is away."""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from infra.keys.api_keys import ApiKey, id_of, matches
+from serving.api.gate.rate_limits import TokenBucket
+
+_BEARER, _BASIC = b"bearer ", b"basic "
+_LONGEST: Final = 512
+
+
+class Keyring:
+    """The known keys, and how many requests each may still send."""
+
+    def __init__(self, keys: Iterable[ApiKey] | None = None, requests_per_second: float = 1000) -> None:
+        self._default_rate = requests_per_second
+        self._known: dict[str, tuple[ApiKey, TokenBucket]] = {}
+        self.is_loaded = False
+        self.used: set[str] = set()
+        """Ids of keys that were used since the database recorded their last use."""
+        if keys is not None:
+            self.replace(keys)
+
+    def replace(self, keys: Iterable[ApiKey]) -> None:
+        """Take these keys as all valid ones; a key with an unchanged limit keeps its count of requests."""
+        self._known = {key.key_id: (key, self._bucket(key)) for key in keys}
+        self.is_loaded = True
+
+    def _bucket(self, key: ApiKey) -> TokenBucket:
+        rate = key.requests_per_second or self._default_rate
+        known = self._known.get(key.key_id)
+        return known[1] if known and known[1].rate == rate else TokenBucket(rate)
+
+    def find(self, authorization: bytes, api_key: bytes) -> tuple[ApiKey, TokenBucket] | None:
+        """Return the key of a request, from either header; None without a valid one."""
+        text = _key_text(authorization) if authorization else api_key.decode("latin-1")
+        if not text or len(text) > _LONGEST or not text.isascii():
+            return None
+        known = self._known.get(id_of(text))
+        if not matches(known[0] if known else None, text) or known is None:
+            return None
+        key = known[0]
+        if key.expires_at is not None and not key.is_valid(datetime.now(UTC)):
+            return None
+        self.used.add(key.key_id)
+        return known
+
+
+def _key_text(authorization: bytes) -> str:
+    """Return the key in an Authorization header: the token, or the password of a basic login."""
+    lower = authorization[:7].lower()
+    if lower == _BEARER:
+        return authorization[7:].strip().decode("latin-1")
+    if not lower.startswith(_BASIC) or len(authorization) > 2 * _LONGEST:
+        return ""
+    try:
+        return base64.b64decode(authorization[6:], validate=True).decode("latin-1").partition(":")[2]
+    except binascii.Error:
+        return ""

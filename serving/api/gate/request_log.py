@@ -1,0 +1,70 @@
+"""Writes logs as lines of JSON: requests by their route template, never by their path, and errors without values."""
+
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO
+
+import orjson
+
+Detail = Literal["errors", "all"]
+_SLOW_SECONDS: Final = 1.0
+
+
+class RequestLog:
+    """Logs requests that failed or were slow, or all of them."""
+
+    def __init__(self, detail: Detail = "errors", stream: TextIO | None = None) -> None:
+        self._all = detail == "all"
+        self._stream = stream or sys.stderr
+
+    def wants(self, status: int, seconds: float) -> bool:
+        """Return whether a request is logged."""
+        return self._all or status == 500 or seconds >= _SLOW_SECONDS
+
+    def request(self, **fields: Any) -> None:
+        """Write one request."""
+        self._write("error" if fields["status"] == 500 else "info", "request", fields)
+
+    def defect(self, request_id: str, route: str, error: BaseException) -> None:
+        """Write where an unexpected error came from. Its message may hold values of a request, so it is left out."""
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
+        kind = f"{type(error).__module__}.{type(error).__qualname__}"
+        self._write("error", "defect", {"request_id": request_id, "route": route, "error": kind, "at": places})
+
+    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        record = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "level": level,
+            "event": event,
+            **fields,
+        }
+        self._stream.write(orjson.dumps(record).decode() + "\n")
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats the records of other modules in the same way."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line of JSON; an exception is named by its class."""
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+        }
+        if record.exc_info and record.exc_info[0]:
+            fields["error"] = f"{record.exc_info[0].__module__}.{record.exc_info[0].__qualname__}"
+        return orjson.dumps(fields).decode()
+
+
+def format_logs() -> None:
+    """Let all loggers of this process write lines of JSON to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True

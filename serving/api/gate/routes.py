@@ -1,0 +1,76 @@
+"""Finds the endpoint of a path by its encoded segments, so that an id may hold `/` as `%2F`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from fastapi.routing import APIRoute
+
+from infra.keys.api_keys import Scope
+from serving.api.gate.call import Handler
+
+SCOPE: Final = "x-scope"
+"""The entry of an operation in the OpenAPI document with the scope that a key needs."""
+OPEN: Final = "none"
+"""The scope of paths that need no key."""
+HANDLER: Final = "tailorbird_handler"
+_VARIABLE: Final = b"-"
+"""Takes the place of the id in the path that FastAPI routes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path."""
+
+    template: str
+    method: str
+    scope: Scope | None
+    """None: no key is needed."""
+    handler: Handler | None
+    """None: FastAPI calls the endpoint."""
+    path: str
+    """The path with a placeholder, as FastAPI routes it."""
+    has_variable: bool
+
+
+class Match(NamedTuple):
+    """The operations of a path, and the encoded variable of the path."""
+
+    operations: Mapping[str, Operation]
+    segment: bytes | None
+
+
+class RouteTable:
+    """Knows all paths of the application. Each has at most one variable, in its third segment."""
+
+    def __init__(self, routes: Iterable[Any]) -> None:
+        self._fixed: dict[bytes, dict[str, Operation]] = {}
+        self._variable: dict[tuple[bytes, bytes | None], dict[str, Operation]] = {}
+        self.operations = [found for route in routes if isinstance(route, APIRoute) for found in _operations(route)]
+        for operation in self.operations:
+            parts = operation.template.encode().split(b"/")
+            if operation.has_variable:
+                key = parts[2], parts[4] if len(parts) > 4 else None
+                self._variable.setdefault(key, {})[operation.method] = operation
+            else:
+                self._fixed.setdefault(operation.template.encode(), {})[operation.method] = operation
+
+    def match(self, raw_path: bytes) -> Match | None:
+        """Return the operations of a path; None for an unknown one."""
+        parts = raw_path.split(b"/")
+        count = len(parts)
+        if 4 <= count <= 5 and parts[1] == b"v1":
+            found = self._variable.get((parts[2], parts[4] if count == 5 else None))
+            if found is not None:
+                return Match(found, parts[3])
+        fixed = self._fixed.get(raw_path)
+        return None if fixed is None else Match(fixed, None)
+
+
+def _operations(route: APIRoute) -> Iterable[Operation]:
+    scope = (route.openapi_extra or {}).get(SCOPE, "read")
+    for method in sorted(route.methods or ()):
+        before, brace, rest = route.path.partition("{")
+        path = before + _VARIABLE.decode() + rest.partition("}")[2] if brace else route.path
+        handler = getattr(route.endpoint, HANDLER, None)
+        yield Operation(route.path, method, None if scope == OPEN else scope, handler, path, bool(brace))

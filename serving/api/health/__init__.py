@@ -1,0 +1,1 @@
+"""Tells whether the process lives and is ready, and what it counted."""

@@ -1,0 +1,1 @@
+"""Lists about items, and updates of the catalogue."""

@@ -1,0 +1,1 @@
+"""Lists that depend on no person: best sellers, trending and new items."""

@@ -1,0 +1,1 @@
+"""Writes answers: lists as JSON and HTML, and errors."""

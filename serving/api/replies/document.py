@@ -1,0 +1,129 @@
+"""Builds the OpenAPI document."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from infra.configuration.version import package_version
+from serving.api.gate.body import MOST_BYTES
+from serving.api.gate.routes import OPEN, SCOPE
+from serving.api.replies import problems
+from serving.api.replies.problems import MEDIA_TYPE, Fault, Problem
+from serving.api.replies.protocol import ProblemDocument
+
+_DESCRIPTION: Final = """
+Recommendations in milliseconds, whatever is down.
+
+Send a key with each request: `Authorization: Bearer KEY`. Errors are `application/problem+json` (RFC 9457). Ids are
+those of your own systems, and are used exactly; encode `/` in a path as `%2F`.
+"""
+_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemDocument"}
+_REQUEST_ID: Final = "9f2c4e6a8b0d1f35"
+_WITH_BODY: Final = ("post", "put", "patch")
+_REFUSED: Final = Problem(422, "invalid-request", "k: Give a whole number from 1 to 200.", [Fault("k", "Give …")])
+_CONFLICT: Final = Problem(409, "message-id-used", "Another message has this message_id.")
+_NOT_READY: Final = Problem(503, "overloaded", problems.OVERLOADED.detail, headers=problems.OVERLOADED.headers)
+_EVERYWHERE: Final = (
+    problems.PATH_TOO_LONG,
+    problems.HEADERS_TOO_LARGE,
+    problems.INTERNAL,
+)
+_WITH_KEY: Final = (problems.NO_KEY, problems.scope_missing("write"), problems.rate_exceeded(1), _NOT_READY)
+_OF_BODIES: Final = (problems.BODY_TOO_SLOW, problems.body_too_large(MOST_BYTES), problems.NOT_JSON)
+_HEADERS: Final[Mapping[str, Any]] = {
+    "X-Request-Id": ("Names the request in logs; your own id, if you sent one.", _REQUEST_ID),
+    "RateLimit-Policy": ("The requests that the key may send, and in how many seconds.", '"default";q=1000;w=1'),
+    "RateLimit": ("The requests that remain, and the seconds until all are allowed again.", '"default";r=999;t=1'),
+    "Retry-After": ("Seconds to wait before the request is repeated.", "1"),
+    "Link": ('The next page, with `rel="next"`.', '</v1/popular?offset=20>; rel="next"'),
+    "Allow": ("The methods of the path.", "GET"),
+    "WWW-Authenticate": ("How to send a key.", 'Bearer realm="tailorbird"'),
+}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the document of an application."""
+    described = get_openapi(title="Tailorbird", version=package_version(), description=_DESCRIPTION, routes=app.routes)
+    components = described.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs", {}))
+    schemas["ProblemDocument"] = problem
+    components["headers"] = {name: _header(name) for name in _HEADERS}
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `tailorbird keys create`."},
+        "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    }
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            _complete(operation, path, method)
+    return described
+
+
+def _complete(operation: dict[str, Any], path: str, method: str) -> None:
+    """Add scope, errors and headers to one operation."""
+    scope = operation.pop(SCOPE, "read")
+    is_open, has_body = scope == OPEN, method in _WITH_BODY
+    operation["security"] = [] if is_open else [{"bearer": []}, {"header": []}]
+    if not is_open:
+        operation["description"] = f"{operation.get('description', '')}\n\nThe key needs the scope `{scope}`."
+    parameters = operation.setdefault("parameters", [])
+    parameters.append(_request_id())
+    answers = operation["responses"]
+    answers.pop("422", None)
+    named = {
+        name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", "RateLimit", "RateLimit-Policy")
+    }
+    own = {"X-Request-Id": named["X-Request-Id"]} if is_open else named
+    for answer in answers.values():
+        answer["headers"] = dict(own)
+        if any(parameter["name"] == "offset" for parameter in parameters):
+            answer["headers"]["Link"] = _reference("Link")
+    found = [*_EVERYWHERE, *(() if is_open else _WITH_KEY), *(_OF_BODIES if has_body else ())]
+    if has_body or len(parameters) > 1:
+        found.append(_REFUSED)
+    if scope == "read" and path.startswith("/v1/"):
+        found.append(Problem(404, "unknown-placement", "There is no such placement; there are email, home."))
+    if scope == "write":
+        found.append(_CONFLICT)
+    for problem in found:
+        answers[str(problem.status)] = _error(problem, own)
+    if path == "/readyz":
+        answers["503"] = {**answers["200"], "description": "The process is not ready."}
+
+
+def _error(problem: Problem, headers: Mapping[str, Any]) -> dict[str, Any]:
+    own = {_NAMES[name.lower()]: _reference(_NAMES[name.lower()]) for name in problem.headers}
+    return {
+        "description": problem.title,
+        "headers": {**headers, **own},
+        "content": {MEDIA_TYPE: {"schema": _SCHEMA, "example": problem.document(_REQUEST_ID)}},
+    }
+
+
+_ALWAYS: Final = ("X-Request-Id", "RateLimit", "RateLimit-Policy")
+_NAMES: Final = {name.lower(): name for name in _HEADERS}
+
+
+def _reference(header: str) -> dict[str, str]:
+    return {"$ref": f"#/components/headers/{header}"}
+
+
+def _header(name: str) -> dict[str, Any]:
+    text, example = _HEADERS[name]
+    return {"description": text, "schema": {"type": "string"}, "example": example}
+
+
+def _request_id() -> dict[str, Any]:
+    return {
+        "name": "X-Request-Id",
+        "in": "header",
+        "required": False,
+        "description": "An id of yours for the request: letters, digits, `.`, `-` and `_`. Others are replaced.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        "example": _REQUEST_ID,
+    }

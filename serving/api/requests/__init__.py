@@ -1,0 +1,1 @@
+"""Reads requests: ids, parameters and pseudonyms. Nothing here knows FastAPI."""

@@ -1,0 +1,157 @@
+"""Parses the query parameters of lists. Hot endpoints use it in place of pydantic: it takes microseconds."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes, urlencode
+
+from serving.answers.request import Filters
+from serving.api.replies.problems import Fault, RefusedRequestError
+from serving.api.requests.ids import RefusedIdError, checked_id
+from serving.api.requests.parameters import PLACEMENT_PATTERN, Parameter
+
+_PLACEMENT: Final = re.compile(PLACEMENT_PATTERN)
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
+_AMOUNT: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
+_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """The parameters of a request; those that are missing have no value."""
+
+    placement: str | None = None
+    user: str | None = None
+    session: str | None = None
+    k: int | None = None
+    offset: int = 0
+    context: tuple[str, ...] = ()
+    filters: Filters = field(default_factory=Filters)
+    format: str = "json"
+    consent: bool | None = None
+    rest: str = ""
+    """All parameters but `offset`, encoded again for the link to the next page."""
+
+    def of_placement(self, name: str) -> "ListQuery":
+        """Return the same query for a placement."""
+        return replace(self, placement=name)
+
+
+class QueryParser:
+    """Parses the parameters of one endpoint, and remembers short queries, which callers repeat."""
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        self._known = {parameter.name: parameter for parameter in parameters}
+        self._remembered: dict[bytes, ListQuery] = {b"": ListQuery()}
+
+    def parse(self, query: bytes) -> ListQuery:
+        """Return the parameters. Raises RefusedRequestError with all faults."""
+        known = self._remembered.get(query)
+        if known is not None:
+            return known
+        parsed = self._parsed(query)
+        if len(query) <= _LONGEST_REMEMBERED:
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            self._remembered[query] = parsed
+        return parsed
+
+    def _parsed(self, query: bytes) -> ListQuery:
+        faults: list[Fault] = []
+        values: dict[str, list[Any]] = {}
+        pairs = list(_pairs(query, faults))
+        for name, text in pairs:
+            if name not in self._known:
+                faults.append(Fault(name[:64], f"There is no such parameter; there are {', '.join(self._known)}."))
+                continue
+            parameter, found = self._known[name], values.setdefault(name, [])
+            try:
+                found.append(_READERS[parameter.kind](parameter, text))
+            except ValueError as error:
+                faults.append(Fault(name, str(error)))
+            if len(found) == parameter.many + 1:
+                times = "once" if parameter.many == 1 else f"at most {parameter.many} times"
+                faults.append(Fault(name, f"It may be given {times}."))
+        filters = _filters(values)
+        if (filters.lowest_price or 0) > (math.inf if filters.highest_price is None else filters.highest_price):
+            faults.append(Fault("highest_price", "It is below lowest_price."))
+        if faults:
+            raise RefusedRequestError(faults)
+        return _query(values, filters, pairs)
+
+
+def _pairs(query: bytes, faults: list[Fault]) -> Iterable[tuple[str, str]]:
+    """Yield names and values, decoded once."""
+    for part in query.split(b"&"):
+        if not part:
+            continue
+        name, _, text = part.partition(b"=")
+        try:
+            yield _decoded(name), _decoded(text)
+        except UnicodeDecodeError:
+            faults.append(Fault("query", "A parameter is not UTF-8."))
+
+
+def _decoded(text: bytes) -> str:
+    return unquote_to_bytes(text.replace(b"+", b" ")).decode()
+
+
+def _query(values: dict[str, list[Any]], filters: Filters, pairs: list[tuple[str, str]]) -> ListQuery:
+    def one(name: str, otherwise: Any = None) -> Any:
+        return values[name][0] if name in values else otherwise
+
+    rest = urlencode([(name, text) for name, text in pairs if name != "offset"])
+    context = tuple(values.get("context", ()))
+    given = (one("placement"), one("user"), one("session"), one("k"), one("offset", 0))
+    consent = None if "consent" not in values else one("consent") == "true"
+    return ListQuery(*given, context, filters, one("format", "json"), consent, rest)
+
+
+def _filters(values: dict[str, list[Any]]) -> Filters:
+    return Filters(
+        tuple(values.get("category", ())),
+        tuple(values.get("brand", ())),
+        values["lowest_price"][0] if values.get("lowest_price") else None,
+        values["highest_price"][0] if values.get("highest_price") else None,
+        tuple(values.get("exclude", ())),
+    )
+
+
+def _text(parameter: Parameter, text: str) -> str:
+    try:
+        checked_id(text)
+    except RefusedIdError as error:
+        raise ValueError(str(error).replace("The id", "The value").replace("An id", "A value")) from None
+    if parameter.name == "placement" and not _PLACEMENT.match(text):
+        raise ValueError("The name of a placement has lower-case letters, digits and hyphens.")
+    return text
+
+
+def _count(parameter: Parameter, text: str) -> int:
+    if not _COUNT.fullmatch(text) or not parameter.lowest <= int(text) <= parameter.highest:
+        raise ValueError(f"Give a whole number from {parameter.lowest:g} to {parameter.highest:g}.")
+    return int(text)
+
+
+def _amount(parameter: Parameter, text: str) -> float:
+    if not _AMOUNT.fullmatch(text) or not parameter.lowest <= float(text) <= parameter.highest:
+        raise ValueError(f"Give a number from {parameter.lowest:g} to {parameter.highest:g}, such as 9.99.")
+    return float(text)
+
+
+def _choice(parameter: Parameter, text: str) -> str:
+    if text not in parameter.choices:
+        raise ValueError(f"Give one of {', '.join(parameter.choices)}.")
+    return text
+
+
+_READERS: Final[dict[str, Callable[[Parameter, str], Any]]] = {
+    "id": _text,
+    "text": _text,
+    "count": _count,
+    "amount": _amount,
+    "choice": _choice,
+}

@@ -1,0 +1,1 @@
+"""Fills a slot of a page, as JSON or as a fragment of HTML."""

@@ -1,0 +1,64 @@
+"""The endpoint of slots."""
+
+from fastapi import APIRouter
+
+from serving.answers.answer import Answer
+from serving.answers.request import ListRequest
+from serving.api.gate.call import HTML, Call, Reply
+from serving.api.gate.hot_routes import add_hot_route
+from serving.api.replies.lists import list_reply, shown
+from serving.api.replies.problems import Fault, RefusedRequestError, unknown_placement
+from serving.api.replies.protocol import RecommendationList
+from serving.api.requests.list_query import QueryParser
+from serving.api.requests.list_requests import Kind, list_request
+from serving.api.requests.parameters import CONSENT, CONTEXT, FILTERS, FORMAT, PAGING, SESSION, USER
+from serving.api.slots.html import fragment
+
+router = APIRouter(tags=["slots"])
+_PARAMETERS = (FORMAT, *PAGING, USER, SESSION, CONSENT, CONTEXT, *FILTERS)
+_PARSER = QueryParser(_PARAMETERS)
+
+
+async def slot(call: Call) -> Reply:
+    """Return the items of a placement for a page: products, articles or banners.
+
+    With `format=html` the answer is a list of links for a CMS, in which all texts are escaped. A placement about items
+    needs the item of the page as `context`.
+    """
+    query = _PARSER.parse(call.query)
+    placement = call.state.placements.get(call.value)
+    if placement is None:
+        raise unknown_placement(sorted(call.state.placements))
+    kind: Kind = "user" if placement.method is None else placement.method
+    request = list_request(call.state, query.of_placement(call.value), query.user, kind)
+    answer = await _answer(call, request, kind)
+    if query.format == "html":
+        name = shown(call, answer, request.visitor, query.consent, query.offset)
+        return Reply(fragment(answer, name).encode(), media_type=HTML)
+    return list_reply(call, answer, request.visitor, query, request.k, "/v1/slots/{}")
+
+
+async def _answer(call: Call, request: ListRequest, kind: Kind) -> Answer:
+    answers = call.state.parts.answers
+    if kind == "user":
+        return await answers.recommend(request)
+    if not request.context:
+        raise RefusedRequestError([Fault("context", "The placement is about items: give the item of the page.")])
+    if kind == "similarity":
+        return await answers.similar(request.context[-1], request)
+    return await answers.goes_with(request.context, request)
+
+
+_HTML_ANSWER = {
+    200: {
+        "content": {
+            "text/html": {
+                "schema": {"type": "string"},
+                "example": '<ul class="tailorbird-slot" data-placement="home" data-recommendation-id="0f8f">'
+                '<li data-item="995242" data-rank="1"><a href="https://shop.example/995242">'
+                '<span class="title">Fluid milk white only</span></a></li></ul>',
+            }
+        }
+    }
+}
+add_hot_route(router, "/v1/slots/{placement}", slot, _PARAMETERS, RecommendationList, responses=_HTML_ANSWER)

@@ -1,0 +1,1 @@
+"""Lists for users, and what callers state about users."""

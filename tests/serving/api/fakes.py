@@ -1,0 +1,111 @@
+"""A hand-written service from memory, and the state of a server around it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import orjson
+
+from infra.configuration.placements import configured
+from infra.configuration.settings import Settings
+from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_of
+from serving.answers.answer import Answer, RankedItem
+from serving.answers.request import ListRequest, RankRequest, Visitor
+from serving.api.gate.keyring import Keyring
+from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.state import Parts, State
+from serving.events.impressions import ShownAnswer
+from serving.events.message import Message, Receipt
+
+PSEUDONYM_KEY = "5e" * 32
+
+
+def answer(items: Sequence[str], placement: str = "home", first: int = 1) -> Answer:
+    ranked = tuple(
+        RankedItem(item, rank, 1 / rank, "Bought by many", f"Title of {item}", f"https://shop.example/{rank}")
+        for rank, item in enumerate(items, first)
+    )
+    return Answer(ranked, placement, "cache", 3, 12, items_json=orjson.dumps(ranked))
+
+
+@dataclass
+class FakeAnswers:
+    """Answers with numbered items, and remembers the requests."""
+
+    items: Sequence[str] = tuple(f"item-{number}" for number in range(1, 51))
+    requests: list[ListRequest | RankRequest] = field(default_factory=list)
+    about: list[tuple[str, ...]] = field(default_factory=list)
+    error: Exception | None = None
+    degraded: bool = False
+    hidden: list[tuple[Visitor, str]] = field(default_factory=list)
+    _made: dict[tuple[str, int, int], Answer] = field(default_factory=dict)
+
+    async def recommend(self, request: ListRequest) -> Answer:
+        self.requests.append(request)
+        if len(self.requests) > 1000:
+            self.requests.clear()
+        if self.error:
+            raise self.error
+        place = request.placement, request.offset, request.k
+        if place not in self._made:
+            items = self.items[request.offset : request.offset + request.k]
+            self._made[place] = answer(items, request.placement, request.offset + 1)
+        return replace(self._made[place], degraded=True) if self.degraded else self._made[place]
+
+    async def similar(self, item: str, request: ListRequest) -> Answer:
+        self.about.append((item,))
+        return await self.recommend(request)
+
+    async def goes_with(self, items: tuple[str, ...], request: ListRequest) -> Answer:
+        self.about.append(items)
+        return await self.recommend(request)
+
+    async def rank(self, request: RankRequest) -> Answer:
+        self.requests.append(request)
+        return answer(sorted(request.items), request.placement)
+
+    async def popular(self, request: ListRequest) -> Answer:
+        return await self.recommend(request)
+
+    trending = newest = popular
+
+    def hide(self, visitor: Visitor, item_id: str) -> None:
+        self.hidden.append((visitor, item_id))
+
+
+@dataclass
+class FakeEvents:
+    """Keeps messages and shown answers in memory."""
+
+    messages: list[Message] = field(default_factory=list)
+    shown: list[ShownAnswer] = field(default_factory=list)
+    receipt: Receipt = "stored"
+    error: Exception | None = None
+
+    async def write(self, *messages: Message) -> list[Receipt]:
+        if self.error:
+            raise self.error
+        for message in messages:
+            assert message.body  # a text that cannot be stored is refused here
+        self.messages += messages
+        return [self.receipt] * len(messages)
+
+    def log(self, shown: ShownAnswer) -> None:
+        self.shown.append(shown)
+        if len(self.shown) > 1000:
+            self.shown.clear()
+
+
+def new_key(*scopes: Scope, rate: float | None = None) -> tuple[str, ApiKey]:
+    """Return a key's text and its record."""
+    key_id, text = create_secret()
+    return text, ApiKey(key_id, "test", all_scopes(scopes or ("admin",)), hash_of(text), rate)
+
+
+def state_of(
+    keys: Sequence[ApiKey], answers: FakeAnswers | None = None, events: FakeEvents | None = None, rate: float = 1e6
+) -> State:
+    """Return the state of a server with these keys."""
+    state = State(Keyring(keys, rate), Pseudonyms(PSEUDONYM_KEY), configured(Settings()), traits=("age_band",))
+    stored = events or FakeEvents()
+    state.parts = Parts(answers or FakeAnswers(), stored, stored, lambda: {"model": True, "fallback": True})
+    return state
