@@ -1,9 +1,9 @@
 """Measures the API on the installation of `make demo`: throughput, latency, start and memory.
 
 Run as `python -m benchmarks.serve`. On the same server and workers it first measures a bare Starlette application, and
-at the end `mlflow models serve` of the same champion. Keys, limits, impressions and metrics are switched on. Each way is
-saturated first; then latency is measured at a constant rate of half of that. The load comes from another process on the
-same processors, so all figures are of this machine under its own load: compare shares, not rates.
+at the end `mlflow models serve` of the same champion. Keys, limits, impressions and metrics are switched on. Each way
+is saturated first; then latency is measured at a constant rate of half of that. The load comes from another process on
+the same processors, so all figures are of this machine under its own load: compare shares, not rates.
 """
 
 import argparse
@@ -95,8 +95,8 @@ def _served(
     command: list[str], port: int, ready: str, more: Mapping[str, str] | None = None
 ) -> AbstractContextManager[Server]:
     name = next(word for word in (_API, "hello", "mlflow") if word in " ".join(command)).partition(":")[0]
-    variables = os.environ | {"TAILORBIRD_VAR": str(load_settings().var)} | (more or {})
-    return running(command, port, ready, FOLDER / "log" / f"{name}.log", dict(variables))
+    variables = dict(os.environ) | {"TAILORBIRD_VAR": str(load_settings().var)} | dict(more or {})
+    return running(command, port, ready, FOLDER / "log" / f"{name}.log", variables)
 
 
 def _with_ratios(figures: Figures) -> Figures:
