@@ -81,7 +81,7 @@ def select(
         lists.fill(ModelStream.of(source, groups), places, fallback=False)
         if fallback is not None and (lists.items[:, places] < 0).any():
             # Items that the model ranked and did not place are hidden, or capped for good: they cannot come back here.
-            lists.fill(_fallback_stream(fallback, groups), places, fallback=True)
+            lists.fill(_fallback_stream(fallback, groups, rules), places, fallback=True)
     return _closed_up(lists)
 
 
@@ -90,10 +90,15 @@ def _empty(m: int, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDAr
     return items, scores, np.zeros((m, k), dtype=bool)
 
 
-def _fallback_stream(fallback: Fallback, groups: Sequence[Group]) -> Stream:
-    if isinstance(fallback, np.ndarray):
-        return FallbackStream.of(fallback, groups)
-    return ModelStream.of(fallback, groups)
+def _fallback_stream(fallback: Fallback, groups: Sequence[Group], rules: CompiledRules) -> Stream:
+    """Return the candidates of the fallback; one order for everybody is sorted once for the rules."""
+    if not isinstance(fallback, np.ndarray):
+        return ModelStream.of(fallback, groups)
+    key = "fallback", id(fallback), groups is rules.candidates
+    if key not in rules.prepared:
+        rules.prepared[key] = fallback, FallbackStream.of(fallback, groups)  # the id stays that of this array
+    stream: FallbackStream = rules.prepared[key][1]
+    return stream
 
 
 def _without_zeros(hide: Any) -> Any:

@@ -16,7 +16,7 @@ from models.lists.ranked_lists import RankedLists, UserList
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.user_chunks import ModelUsers, UserChunk
 from models.primitives.threads import prefetch_map
-from models.primitives.vocabulary import NO_INDEX, index_of
+from models.primitives.vocabulary import NO_INDEX, index_of, position_of
 from models.recommenders.explanations.recent_buyers import popular_codes
 from models.recommenders.explanations.sentences import DUE as BOUGHT_BEFORE
 from models.retrieval.candidate_sources import Factored
@@ -57,7 +57,7 @@ class ListBuilder:
         remaining = np.arange(len(keys))
         for model in (*self.cascade.models, None):
             others = keys if len(remaining) == len(keys) else keys[remaining]
-            users = np.full(len(remaining), NO_INDEX, np.int32) if model is None else index_of(model.users, others)
+            users = np.full(len(remaining), NO_INDEX, np.int32) if model is None else _positions(model, others)
             known = np.full(len(remaining), model is None) | (users >= 0)
             unscored = [remaining[~known]]
             model_users = ModelUsers(keys, remaining[known], users[known], hidden, due)
@@ -66,6 +66,12 @@ class ListBuilder:
                 if len(lists.keys):
                     yield lists
             remaining = np.sort(np.concatenate(unscored))
+
+    def changed(self, **parts: Any) -> "ListBuilder":
+        """Return the builder with other models or rules; what is prepared for the items is used again."""
+        made = replace(self, **parts)
+        made.__dict__["_filler"] = self._filler
+        return made
 
     def top_lists(self, keys: NDArray[np.str_], k: int, hidden: Any = None) -> list[UserList]:
         """Return the best `k` items of each user; fewer if fewer are allowed.
@@ -127,3 +133,10 @@ class ListBuilder:
     def _due_filler(self) -> Filler:
         """The reason of due items that the model does not score, such as purchases since it learned."""
         return Filler(np.zeros(len(self.rules.allowed), dtype=np.int32), [BOUGHT_BEFORE])
+
+
+def _positions(model: ScoringModel, keys: NDArray[np.str_]) -> NDArray[np.int32]:
+    """Return the position in the model of each key; of a single one without reading all of the model's users."""
+    if len(keys) == 1:
+        return np.array([position_of(model.users, str(keys[0]))], dtype=np.int32)
+    return index_of(model.users, keys)

@@ -81,6 +81,12 @@ def one_thread() -> Iterator[None]:
         yield
 
 
+def limit_this_thread() -> None:
+    """Limit the libraries in the calling thread to one thread from now on."""
+    allowed_threads()  # loads the library whose OpenMP all models use
+    _limit_openmp(1)
+
+
 def _limit_openmp(threads: int) -> Any:
     """Limit OpenMP in this thread; as a context, until its end."""
     return _openmp(frozenset(name for name in _USE_OPENMP if name in sys.modules)).limit(limits=threads)

@@ -7,6 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+NO_INDEX: Final = -1
+"""The index that stands for no item or no user, such as a slot of a list without an item."""
+
 
 def index_of(vocabulary: NDArray[np.str_], keys: NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> NDArray[np.int32]:
     """Return the position in `vocabulary` of each of `keys` (numpy or Arrow strings), -1 if it is absent."""
@@ -16,6 +19,13 @@ def index_of(vocabulary: NDArray[np.str_], keys: NDArray[np.str_] | pa.Array | p
         return np.empty(0, dtype=np.int32)
     position = pc.index_in(_text(keys), value_set=_text(vocabulary))
     return np.asarray(pc.fill_null(position, -1), dtype=np.int32)
+
+
+def position_of(vocabulary: NDArray[np.str_], key: str) -> int:
+    """Return the position of one key in a sorted vocabulary, -1 if it is absent, in steps of halving."""
+    place = int(np.searchsorted(vocabulary, key))
+    # NumPy's texts end before a NUL, so that the found one is compared as Python's.
+    return place if place < len(vocabulary) and str(vocabulary[place]) == key else NO_INDEX
 
 
 def words(values: pa.Array | pa.ChunkedArray) -> NDArray[np.str_]:
@@ -29,7 +39,3 @@ def _text(values: NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> pa.Array:
         return pa.array(values.tolist(), pa.large_string())
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
     return whole.cast(pa.large_string())
-
-
-NO_INDEX: Final = -1
-"""The index that stands for no item or no user, such as a slot of a list without an item."""

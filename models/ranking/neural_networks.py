@@ -129,7 +129,7 @@ class Networks:
 
 
 _MOST: Final = 500_000
-_BLOCK: Final = 1024
+_BLOCK: Final = 256
 _FARTHEST: Final = 5.0  # deviations from the mean: farther values would dominate
 _ARRAYS: Final = ("inward", "bends", "outward")
 

@@ -18,7 +18,7 @@ from models.primitives.state import State
 from models.primitives.threads import allowed_threads
 from models.recommenders.explanations.category import CategoryReasons
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_by_scores
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
 from models.retrieval.exact_top_k import products
 
 
@@ -113,8 +113,13 @@ class ImplicitALS:
 
     def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
         """Return the n best items of each user in the scope."""
-        vectors = self.item_factors[scope.items]
+        vectors = self._scoped.prepared(scope.items, lambda items: self.item_factors[items])
         return best_by_scores(lambda some: self._products(some, vectors), users, scope, n)
+
+    @cached_property
+    def _scoped(self) -> ScopeMemory:
+        """The factors of a scope's items."""
+        return ScopeMemory()
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return [n] the scores of pairs."""

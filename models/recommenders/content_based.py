@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,7 +21,7 @@ from models.primitives.state import State
 from models.recommenders.explanations.category import CategoryReasons
 from models.recommenders.explanations.item import unit
 from models.recommenders.search_space import Float, Parameter
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_by_scores
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,13 @@ class ContentBased:
 
     def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
         """Return the n best items of each user in the scope."""
-        vectors = self.vectors[scope.items]
+        vectors = self._scoped.prepared(scope.items, lambda items: self.vectors[items])
         return best_by_scores(lambda some: self._cosines(some, vectors), users, scope, n)
+
+    @cached_property
+    def _scoped(self) -> ScopeMemory:
+        """The vectors of a scope's items."""
+        return ScopeMemory()
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """[n] the scores of pairs. Memory is about different users x words and tags: call with chunks."""

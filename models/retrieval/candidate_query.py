@@ -1,13 +1,15 @@
 """Queries retrievers for candidates: the best of some items for each user, without those hidden from that user."""
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.exact_top_k import best_scores
+
+T = TypeVar("T")
 
 _BLOCK: Final = 4_000_000
 """Scores that are held at once: 16 MB."""
@@ -22,6 +24,21 @@ class CandidateScope(NamedTuple):
     """[h] users, ascending, one entry per hidden pair."""
     place: NDArray[np.int64]
     """[h] the item that is hidden from the user, by its place in `items`."""
+
+
+class ScopeMemory:
+    """What a retriever prepares for the items of a scope: they are the same array for all users of a model."""
+
+    def __init__(self) -> None:
+        self._last: tuple[NDArray[np.int64], Any] | None = None
+
+    def prepared(self, items: NDArray[np.int64], prepare: Callable[[NDArray[np.int64]], T]) -> T:
+        """Return what `prepare` returns for these items; it is called again only for another array."""
+        last = self._last
+        if last is None or last[0] is not items:
+            last = self._last = items, prepare(items)
+        made: T = last[1]
+        return made
 
 
 class CandidatePairs(NamedTuple):
@@ -59,7 +76,11 @@ def best_of_one_order(
     scores: NDArray[np.float32], known: NDArray[np.bool_], scope: CandidateScope, n: int
 ) -> CandidatePairs:
     """Return the n best by scores of the items [c] that are the same for every known user; ties go by position."""
-    order = np.argsort(-scores, kind="stable")
+    return first_of_order(np.argsort(-scores, kind="stable"), known, scope, n)
+
+
+def first_of_order(order: NDArray[np.int64], known: NDArray[np.bool_], scope: CandidateScope, n: int) -> CandidatePairs:
+    """Return the first n places of an order of the items [c] for every known user, without those hidden from each."""
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     # No user needs more of the order than n items and the user's hidden ones.

@@ -13,6 +13,8 @@ from models.retrieval.source_protocols import ScopedSource, TopCandidates
 
 _BLOCK: Final = 4_000_000
 """Scores of pairs that are laid out at once: 16 MB."""
+_FEW: Final = 32
+"""A pair is searched among items in this many steps: fewer than one per item are faster than a mark for each."""
 
 
 @runtime_checkable
@@ -113,9 +115,7 @@ class PairSource:
         """Return the pairs with these items."""
         if not len(self.item):
             return self
-        in_scope = np.zeros(int(self.item.max()) + 1, dtype=bool)
-        in_scope[items[items < len(in_scope)]] = True
-        chosen = in_scope[self.item]
+        chosen = _among(self.item, items)
         before = np.concatenate([[0], np.cumsum(chosen)])
         return PairSource(before[self.indptr], self.item[chosen], self.score[chosen])
 
@@ -133,6 +133,16 @@ class PairSource:
             best.places[block], best.scores[block] = best_scores(laid_out, n)
         best.places[:] = np.where(best.places == NO_INDEX, NO_INDEX, best.places + first[:, None])
         return _candidates(best, self.item)
+
+
+def _among(some: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return [n] which of `some` are among `items`, which are ascending and not empty."""
+    if len(some) * _FEW < len(items):
+        found: NDArray[np.bool_] = items[np.minimum(np.searchsorted(items, some), len(items) - 1)] == some
+        return found
+    in_scope = np.zeros(int(some.max()) + 1, dtype=bool)
+    in_scope[items[items < len(in_scope)]] = True
+    return in_scope[some]
 
 
 def _candidates(best: TopK, items: NDArray[np.int32]) -> TopCandidates:

@@ -1,8 +1,8 @@
 """Compiles a placement's rules against a catalogue: which items may be shown, how many of a group, and where."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ class CompiledRules:
     """From 0, ascending."""
     pins: tuple[tuple[int, int], ...]
     """Places, from 0, and their items; earlier ones go first if a cap has no room for all."""
+    prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    """What selections prepare once for these rules, by their own keys."""
 
     @classmethod
     def plain(cls, k: int, allowed: NDArray[np.bool_]) -> Self:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from models.datasets.training_data import TrainingData
 from models.primitives.state import State
 from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
 from models.recommenders.search_space import Float, Parameter
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_of_one_order
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, first_of_order
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,13 @@ class MostPopular:
 
     def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
         """Return the n best items: one order for all users, without the items hidden from each."""
-        return best_of_one_order(self.popularity[scope.items], users >= 0, scope, n)
+        order = self._scoped.prepared(scope.items, lambda items: np.argsort(-self.popularity[items], kind="stable"))
+        return first_of_order(order, users >= 0, scope, n)
+
+    @cached_property
+    def _scoped(self) -> ScopeMemory:
+        """The order of a scope's items."""
+        return ScopeMemory()
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return [n] the scores of pairs."""
