@@ -51,6 +51,8 @@ class Placement(Form):
     """Lists that are older than this are stale."""
     overlap: Annotated[tuple[float, float], BeforeValidator(_shares)] = (0.0, 1.0)
     """Bounds of the mean share of a list that was on the list before; a batch beyond them is refused."""
+    live: bool = False
+    """The API builds its lists at the time of each request, from the visitor's latest clicks."""
     rules: Rules = Rules()
 
     @model_validator(mode="before")
@@ -108,6 +110,7 @@ class Placement(Form):
                 "policy",
                 "it is about users, and these lists are about items; take it out",
             ),
+            (item and self.live, "live", "it is about visitors, and these lists are about items; take it out"),
             (item and bool(hide), "rules.hide", "it is about users, and these lists are about items; take it out"),
             (
                 self.policy == "repurchase" and hide.get(PURCHASE) == EVER,
