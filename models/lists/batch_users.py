@@ -34,7 +34,8 @@ class ItemCodes(NamedTuple):
 
     def rows(self, some: NDArray[np.int64], n: int) -> NDArray[np.int32]:
         """Return [r, n] the codes of some users who have `n` each."""
-        return self.codes[self.ends[some][:, None] + np.arange(n)]
+        of_users: NDArray[np.int32] = self.codes[self.ends[some][:, None] + np.arange(n)]
+        return of_users
 
 
 @dataclass(frozen=True)

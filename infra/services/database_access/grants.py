@@ -58,7 +58,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     # The API resolves the codes of the lists that the function `served_lists` returns.
     "public.batch_items": _SERVE,
     "public.batch_reasons": _SERVE,
-    "public.batch_users": _SERVE,
+    # The API reads one user with the function `known_of_user`.
+    "public.batch_users": _NO_ROLE,
     "public.retrain_requests": _NO_ROLE,
     "public.publication_periods": _NO_ROLE,
     "public.published_lists": _NO_ROLE,
@@ -94,6 +95,7 @@ FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
     "identity.user_key(text)": ("serving", "operator"),
     "identity.remember_user(text, text, integer)": ("serving",),
     "public.state_consent(text, boolean, timestamptz, text)": ("serving",),
+    "public.known_of_user(text,text)": ("serving",),
 }
 SCHEMAS: Final[Mapping[str, tuple[Role, ...]]] = {
     "public": ROLES,

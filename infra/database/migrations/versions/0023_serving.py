@@ -20,8 +20,8 @@ def downgrade() -> None:
     """Drop the tables, functions and triggers."""
     _drop_change_notifications()
     _drop_event_inbox()
+    _drop_user_restrictions()
     op.drop_table("api_keys")
-    op.drop_table("batch_users")
 
 
 def _api_keys() -> None:
@@ -182,6 +182,43 @@ def _user_restrictions() -> None:
         "hidden from everybody.",
         postgresql_partition_by="LIST (batch_id)",
     )
+    op.execute(_KNOWN_OF_USER)
+    op.execute(
+        "COMMENT ON FUNCTION known_of_user IS 'What the live batch knows of one user with consent, for the API.'"
+    )
+    op.execute("REVOKE ALL ON FUNCTION known_of_user FROM PUBLIC")
+
+
+# Without a user, or without consent, only the items that are hidden from everybody.
+_KNOWN_OF_USER = """
+CREATE FUNCTION known_of_user(wanted_placement text, wanted_user text)
+RETURNS TABLE (batch_id bigint, user_key text, hidden text[], due text[], clicks text[], traits jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT known.batch_id, known.user_key,
+           ARRAY(SELECT item_id FROM unnest(known.hidden) AS code JOIN batch_items AS item
+                 ON item.batch_id = known.batch_id AND item.item_code = code),
+           ARRAY(SELECT item_id FROM unnest(known.due) AS code JOIN batch_items AS item
+                 ON item.batch_id = known.batch_id AND item.item_code = code),
+           ARRAY(SELECT item_id FROM unnest(known.clicks) AS code JOIN batch_items AS item
+                 ON item.batch_id = known.batch_id AND item.item_code = code),
+           known.traits
+    FROM placements AS live JOIN batch_users AS known ON known.batch_id = live.batch_id
+    WHERE live.placement = wanted_placement
+      AND (known.user_key = '' OR (known.user_key = wanted_user
+           AND EXISTS (SELECT FROM users AS person WHERE person.user_key = wanted_user AND person.consent)
+           AND NOT EXISTS (SELECT FROM suppressions AS gone WHERE gone.user_key = wanted_user)));
+END $$
+"""
+
+
+def _drop_user_restrictions() -> None:
+    """Drop what `_user_restrictions` creates."""
+    op.execute("DROP FUNCTION known_of_user")
+    op.drop_table("batch_users")
 
 
 def _change_notifications() -> None:
