@@ -93,11 +93,14 @@ def for_user(fit: NDArray[np.float64], liked: NDArray[np.float32]) -> NDArray[np
     Both are ranked, and reciprocal ranks are added (Cormack, Clarke and Buettcher 2009): their scales do not matter.
     Items without a score of the user's model (-inf, NaN) come last in its ranking.
     """
-    total = sum(1 / (_RRF + _ranks(values)) for values in (fit, np.nan_to_num(liked, nan=-np.inf, neginf=-np.inf)))
+    total = sum(
+        1 / (RECIPROCAL + _ranks(values)) for values in (fit, np.nan_to_num(liked, nan=-np.inf, neginf=-np.inf))
+    )
     return np.argsort(-np.asarray(total), kind="stable")
 
 
-_RRF: Final = 60.0
+RECIPROCAL: Final = 60.0
+"""What is added to a rank before its reciprocal is taken."""
 
 
 def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:

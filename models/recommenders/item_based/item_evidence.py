@@ -1,0 +1,124 @@
+"""Which items go with which, derived from what a champion has learned: shared buyers, words of titles, and factors."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.recommenders.explanations.item import unit
+from models.recommenders.protocols import Recommender
+
+_SHRINKAGE: Final = 10.0
+"""Buyers added to observed and expected counts, as `BoughtTogether` adds baskets."""
+_BUYERS: Final = 300
+"""Buyers of an item that are counted: more change the lift little, and reading them takes long."""
+
+
+@dataclass(frozen=True, eq=False)
+class ItemEvidence:
+    """Evidence of a model's items about each other; each part is None if the model has nothing to derive it from."""
+
+    history: Any
+    """CSR, users x items: what each user bought."""
+    words: Any
+    """CSR, items x words, with rows of length 1 or empty rows."""
+    vectors: NDArray[np.float32] | None
+    """[n_items, d] factors."""
+
+    @classmethod
+    def of(cls, model: Recommender) -> Self:
+        """Return what a model of any kind offers; two-stage models also offer what their retrievers learned."""
+        parts = [model, *getattr(getattr(model, "candidates", None), "retrievers", {}).values()]
+        histories = [_history(part) for part in (getattr(model, "candidates", None), *parts)]
+        words = [part.vectors for part in parts if sparse.issparse(getattr(part, "vectors", None))]
+        factors = [getattr(part, "item_factors", None) for part in parts]
+        return cls(
+            next((one for one in histories if one is not None), None),
+            next(iter(words), None),
+            next((one for one in factors if one is not None), None),
+        )
+
+    def lifts(self, items: NDArray[np.int32]) -> NDArray[np.float32] | None:
+        """Return [m, n_items] how much more often than by chance the same users bought both; 1 without evidence.
+
+        That is (users of both + s) / (expected users of both + s), with shrinkage s.
+        """
+        return None if self.history is None else np.stack([self._lifts_of(item) for item in items.tolist()])
+
+    def _lifts_of(self, item: int) -> NDArray[np.float32]:
+        buyers = self._buyers.indices[self._buyers.indptr[item] : self._buyers.indptr[item + 1]]
+        if len(buyers) > _BUYERS:
+            buyers = buyers[np.linspace(0, len(buyers) - 1, _BUYERS).astype(np.int64)]
+        both = _counts(self.history, buyers)
+        expected = self._popularity * np.float32(len(buyers) / max(1, self.history.shape[0]))
+        lifts: NDArray[np.float32] = (both + np.float32(_SHRINKAGE)) / (expected + np.float32(_SHRINKAGE))
+        lifts[both == 0] = 1
+        lifts[item] = 1
+        return np.maximum(lifts, np.float32(1))
+
+    def cosines(self, items: NDArray[np.int32]) -> NDArray[np.float32] | None:
+        """Return [m, n_items] cosines of words, or of factors for models without words; 0 without evidence."""
+        if self.words is not None:
+            rows = np.stack([_dense_row(self.words, item) for item in items.tolist()])
+            cosines = np.ascontiguousarray((self.words @ rows.T).T)
+        elif self._units is not None:
+            cosines = self._units[items] @ self._units.T
+        else:
+            return None
+        cosines[np.arange(len(items)), items] = 0
+        return np.asarray(np.maximum(cosines, 0), dtype=np.float32)
+
+    def warm(self) -> None:
+        """Prepare what is derived on first use."""
+        if self.history is not None:
+            assert self._buyers is not None
+            assert self._popularity is not None
+        assert self.words is not None or self.vectors is None or self._units is not None
+
+    @cached_property
+    def _buyers(self) -> Any:
+        """CSR, items x users."""
+        return sparse.csr_array(self.history.T)
+
+    @cached_property
+    def _popularity(self) -> NDArray[np.float32]:
+        """[n_items] users who bought the item."""
+        return np.diff(self._buyers.indptr).astype(np.float32)
+
+    @cached_property
+    def _units(self) -> NDArray[np.float32] | None:
+        if self.vectors is None:
+            return None
+        units: NDArray[np.float32] = np.nan_to_num(unit(self.vectors), posinf=0, neginf=0)
+        return units
+
+
+def _history(model: Any) -> Any:
+    """Return what each user of a model bought, as CSR; None for models that hold no purchases."""
+    for name in ("history", "baskets", "own"):
+        part = getattr(model, name, None)
+        if sparse.issparse(part):
+            return sparse.csr_array(part)
+    holder = getattr(model, "own", model)
+    if not hasattr(holder, "indptr") or not hasattr(holder, "item"):
+        return None
+    bought = np.ones(len(holder.item), dtype=bool)
+    return sparse.csr_array((bought, holder.item, holder.indptr), shape=(len(holder.users), len(holder.items)))
+
+
+def _counts(matrix: Any, rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Return [n] in how many of the rows of a CSR each column is stored."""
+    parts = [matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]] for row in rows.tolist()]
+    columns = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+    counted: NDArray[np.float32] = np.bincount(columns, minlength=matrix.shape[1]).astype(np.float32)
+    return counted
+
+
+def _dense_row(matrix: Any, row: int) -> NDArray[np.float32]:
+    dense = np.zeros(matrix.shape[1], dtype=np.float32)
+    own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+    dense[matrix.indices[own]] = matrix.data[own]
+    return dense

@@ -1,0 +1,171 @@
+"""Holds the champion, and replaces it within seconds of a promotion or a rollback; answers never wait for it."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from infra.bundles.bundle import Bundle
+from infra.keys.renamed_users import OtherKeyError
+from models.errors import TailorbirdError
+from models.recommenders.item_based.item_evidence import ItemEvidence
+from serving.model.golden_queries import PoisonedModelError, check
+from serving.model.loaded_model import LoadedModel
+from serving.model.sources import Candidate, KeptChampion, ModelSource, try_keep
+
+_LOG: Final = logging.getLogger(__name__)
+POLL_SECONDS: Final = 5.0
+"""The time until a promotion is noticed without a notification."""
+RETRY_SECONDS: Final = 60.0
+"""The time until a refused bundle is tried again: its folder may be restored."""
+
+
+@dataclass(frozen=True)
+class ReloadFailure:
+    """A champion that was not loaded; the one before goes on."""
+
+    reason: str
+    """A label for metrics: `refused` (signature, checksums), `poisoned`, `other_key`, `unreadable`."""
+    detail: str
+    model_version: int | None
+    at: float
+    """Epoch seconds."""
+
+
+class ModelHolder:
+    """The champion of this process."""
+
+    def __init__(
+        self,
+        source: ModelSource,
+        kept: KeptChampion | None = None,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        on_loaded: Callable[[LoadedModel], None] | None = None,
+        on_failure: Callable[[ReloadFailure], None] | None = None,
+    ) -> None:
+        """Read from `source`, and from `kept` while the source gives no sound champion at the start.
+
+        `on_loaded` and `on_failure` are called in the thread that loads, such as to set metrics.
+        """
+        self._source, self._kept, self._poll = source, kept, poll_seconds
+        self._on_loaded, self._on_failure = on_loaded, on_failure
+        self._current: LoadedModel | None = None
+        self._loaded: tuple[str, int | None] | None = None
+        self._tried: tuple[tuple[str, int | None], float] | None = None
+        self._wake, self._stopped = Event(), False
+        self._thread: Thread | None = None
+        self.failures = 0
+        self.last_failure: ReloadFailure | None = None
+        """The reason while the newest champion is not the loaded one; None once it is."""
+
+    def current(self) -> LoadedModel | None:
+        """Return the champion; None before the first one is loaded. It stays the same object until it is replaced."""
+        return self._current
+
+    def open(self) -> LoadedModel | None:
+        """Load the champion now, or else the copy of the last one; return it. Errors are recorded, not raised."""
+        self.refresh()
+        if self._current is None and self._kept is not None:
+            copy = self._kept.newest()
+            if copy is not None:
+                self._load(copy)
+        return self._current
+
+    def refresh(self) -> bool:
+        """Load the newest champion if it is another one than the loaded one; return whether it was replaced."""
+        try:
+            candidate = self._source.newest()
+        except (SQLAlchemyError, OSError):  # the source is away: the champion goes on
+            return False
+        if candidate is None or self._is_loaded(candidate) or self._failed_lately(candidate):
+            return False
+        return self._load(candidate)
+
+    def start(self) -> None:
+        """Look for another champion in a thread from now on."""
+        self._thread = Thread(target=self._watch, name="champion", daemon=True)
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Look for another champion now, because a promotion was announced. Returns at once."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopped:
+            self._wake.wait(self._poll)
+            self._wake.clear()
+            if not self._stopped:
+                with suppress(Exception):
+                    self.refresh()
+
+    def _is_loaded(self, candidate: Candidate) -> bool:
+        if self._loaded != _identity(candidate):
+            return False
+        self.last_failure = None
+        return True
+
+    def _failed_lately(self, candidate: Candidate) -> bool:
+        if self._tried is None:
+            return False
+        tried, at = self._tried
+        return tried == _identity(candidate) and time.monotonic() - at < RETRY_SECONDS
+
+    def _load(self, candidate: Candidate) -> bool:
+        """Verify, open, check and warm a bundle, then make it the champion in one assignment."""
+        try:
+            loaded = _opened(candidate, self._current)
+        except PoisonedModelError as error:
+            return self._fail(candidate, "poisoned", str(error))
+        except OtherKeyError as error:
+            return self._fail(candidate, "other_key", str(error))
+        except TailorbirdError as error:  # such as BundleRefusedError
+            return self._fail(candidate, "refused", str(error))
+        except Exception:  # a signed bundle that this version cannot read
+            _LOG.exception("The bundle %s cannot be read.", candidate.folder)
+            return self._fail(candidate, "unreadable", f"{candidate.folder} cannot be read; train again.")
+        self._current, self._loaded = loaded, _identity(candidate)
+        self._tried = self.last_failure = None
+        if self._on_loaded is not None:
+            self._on_loaded(loaded)
+        if self._kept is not None and candidate.folder.parent != self._kept.folder:
+            problem = try_keep(self._kept, candidate, loaded.digest)
+            if problem:
+                _LOG.warning(problem)
+        return True
+
+    def _fail(self, candidate: Candidate, reason: str, detail: str) -> bool:
+        self._tried = _identity(candidate), time.monotonic()
+        self.failures += 1
+        self.last_failure = ReloadFailure(reason, detail, candidate.model_version, time.time())
+        _LOG.error("The champion was not replaced: %s", detail)
+        if self._on_failure is not None:
+            self._on_failure(self.last_failure)
+        return False
+
+
+def _identity(candidate: Candidate) -> tuple[str, int | None]:
+    return candidate.digest, candidate.promotion_id
+
+
+def _opened(candidate: Candidate, before: LoadedModel | None) -> LoadedModel:
+    """Return the model of a bundle; the loaded one is used again for a promotion of the same bundle."""
+    if before is not None and before.digest == candidate.digest:
+        return LoadedModel(before.bundle, before.evidence, candidate.model_version, candidate.promotion_id)
+    bundle: Bundle = candidate.open()
+    check(bundle)
+    evidence = ItemEvidence.of(bundle.model)
+    evidence.warm()
+    return LoadedModel(bundle, evidence, candidate.model_version, candidate.promotion_id)

@@ -1,0 +1,191 @@
+"""The champion in memory: what replaces it, what does not, and what a start needs."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import OperationalError
+
+from infra.bundles.bundle import load
+from infra.bundles.manifest import sha256
+from infra.database.engine import engine
+from infra.database.schema.schema import promotions
+from serving.model.holder import ModelHolder
+from serving.model.sources import BundleFolder, Candidate, KeptChampion, NewestPromotion
+from tests.serving.bundle_folders import write_bundle
+
+
+class Listed:
+    """A source whose champion a test sets; None: it does not answer."""
+
+    def __init__(self, *folders: Path) -> None:
+        self.candidate: Candidate | None = None
+        for folder in folders:
+            self.promote(folder)
+
+    def promote(self, folder: Path, version: int = 1) -> None:
+        digest = sha256(folder / "manifest.json")
+        self.candidate = Candidate(lambda: load(folder), digest, folder, version, version)
+
+    def newest(self) -> Candidate | None:
+        if self.candidate is None:
+            raise OperationalError("SELECT", {}, Exception("the server is away"))
+        return self.candidate
+
+
+@pytest.fixture(scope="module")
+def drafts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two sound bundles, and two signed ones that learned nothing, with the key that signed them."""
+    root = tmp_path_factory.mktemp("drafts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAILORBIRD_VAR", str(root / "var"))
+        for name in ("SECRET_SIGNING_KEY", "SECRET_PSEUDONYM_KEY", "SIGNING_PUBLIC_KEY"):
+            patch.delenv(f"TAILORBIRD_{name}", raising=False)
+        write_bundle(root / "first")
+        write_bundle(root / "second", seed=2)
+        write_bundle(root / "nan", change=lambda model: replace(model, item_factors=model.item_factors * np.nan))
+        write_bundle(root / "same", change=lambda model: replace(model, user_factors=np.ones_like(model.user_factors)))
+        yield root
+
+
+@pytest.fixture
+def folders(drafts: Path, tmp_path: Path) -> Path:
+    """The test's own copies, which it may damage."""
+    for name in ("first", "second", "nan", "same"):
+        shutil.copytree(drafts / name, tmp_path / name)
+    return tmp_path
+
+
+def damaged(folder: Path) -> None:
+    content = bytearray((folder / "arrays.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "arrays.npz").write_bytes(bytes(content))
+
+
+def test_a_promotion_replaces_the_champion_and_the_same_one_again_does_not(folders: Path) -> None:
+    source = Listed(folders / "first")
+    loaded: list[Any] = []
+    holder = ModelHolder(source, on_loaded=loaded.append)
+    first = holder.open()
+    assert first is not None
+    assert (first.model_version, first.promotion_id, first.dataset_version) == (1, 1, "v1")
+    assert not holder.refresh()
+    assert holder.current() is first
+    source.promote(folders / "second", 2)
+    assert holder.refresh()
+    assert holder.current() is loaded[-1]
+    assert loaded[-1].model_version == 2
+    source.promote(folders / "first", 3)
+    assert holder.refresh()
+    assert [one.promotion_id for one in loaded] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason", "part"),
+    [
+        ("nan", "poisoned", "no score of the model for any user"),
+        ("same", "poisoned", "the same list for everybody"),
+        ("corrupted", "refused", "does not match its manifest"),
+        ("unsigned", "refused", "no manifest.sig"),
+        ("gone", "refused", "no folder that can be read"),
+    ],
+)
+def test_a_bad_champion_keeps_the_one_before(folders: Path, bad: str, reason: str, part: str) -> None:
+    source, failures = Listed(folders / "first"), list[Any]()
+    holder = ModelHolder(source, on_failure=failures.append)
+    first = holder.open()
+    folder = folders / (bad if bad in ("nan", "same") else "second")
+    source.promote(folder, 2)
+    if bad == "corrupted":
+        damaged(folder)
+    elif bad == "unsigned":
+        (folder / "manifest.sig").unlink()
+    elif bad == "gone":
+        shutil.rmtree(folder)
+    assert not holder.refresh()
+    assert not holder.refresh()  # it is not tried again at once
+    assert holder.current() is first
+    assert holder.failures == 1
+    assert holder.last_failure is not None
+    assert failures == [holder.last_failure]
+    assert (holder.last_failure.reason, holder.last_failure.model_version) == (reason, 2)
+    assert part in holder.last_failure.detail
+    source.promote(folders / "first", 3)
+    assert holder.refresh()
+    assert holder.last_failure is None
+
+
+def test_a_start_without_the_source_or_with_a_broken_champion_uses_the_copy(folders: Path) -> None:
+    kept = KeptChampion(folders / "kept")
+    source = Listed(folders / "first")
+    assert ModelHolder(source, kept).open() is not None
+    shutil.rmtree(folders / "first")
+    source.candidate = None
+    away = ModelHolder(source, kept)
+    opened = away.open()
+    assert opened is not None
+    assert (opened.model_version, away.failures) == (1, 0)
+    source.promote(folders / "nan", 2)
+    broken = ModelHolder(source, kept)
+    opened = broken.open()
+    assert opened is not None
+    assert (opened.model_version, broken.failures) == (1, 1)
+
+
+def test_only_the_last_two_champions_are_kept(folders: Path) -> None:
+    kept, source = KeptChampion(folders / "kept"), Listed()
+    holder = ModelHolder(source, kept)
+    for number, name in enumerate(("first", "second", "first", "second"), 1):
+        source.promote(folders / name, number)
+        assert holder.refresh()
+    copy = kept.newest()
+    assert copy is not None
+    assert copy.promotion_id == 4
+    assert len([path for path in (folders / "kept").iterdir() if path.is_dir()]) == 2
+
+
+def test_without_any_champion_there_is_none_and_no_failure(folders: Path) -> None:
+    holder = ModelHolder(Listed(), KeptChampion(folders / "kept"))
+    assert holder.open() is None
+    assert (holder.current(), holder.failures) == (None, 0)
+
+
+def test_a_notified_promotion_is_loaded_in_the_background(folders: Path) -> None:
+    source = Listed(folders / "first")
+    holder = ModelHolder(source, poll_seconds=60)
+    holder.open()
+    holder.start()
+    try:
+        source.promote(folders / "second", 2)
+        holder.notify()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and holder.current().model_version != 2:  # type: ignore[union-attr]
+            time.sleep(0.02)
+        assert holder.current().model_version == 2  # type: ignore[union-attr]
+    finally:
+        holder.stop()
+
+
+def test_a_bundle_folder_needs_no_promotion(folders: Path) -> None:
+    opened = ModelHolder(BundleFolder(folders / "first")).open()
+    assert opened is not None
+    assert (opened.model_version, opened.promotion_id) == (None, None)
+
+
+def test_the_newest_promotion_of_the_database_names_the_bundle(folders: Path, database: str) -> None:
+    source = NewestPromotion(engine(database))
+    assert source.newest() is None
+    row = {"model_version": 4, "kind": "als", "metrics": {}, "dataset_version": "v1", "run_id": "run 1"}
+    row |= {"actor": "ann", "reason": "fine", "previous_promotion_id": 0, "bundle": str(folders / "first")}
+    digest = load(folders / "first").digest
+    with engine(database).begin() as connection:
+        connection.execute(insert(promotions).values(row | {"digest": digest}))
+    opened = ModelHolder(source).open()
+    assert opened is not None
+    assert (opened.model_version, opened.digest) == (4, digest)
