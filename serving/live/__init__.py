@@ -1,0 +1,1 @@
+"""Scores lists at the time of a request, with the code and the rules of batch scoring."""

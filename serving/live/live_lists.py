@@ -1,0 +1,133 @@
+"""Builds one visitor's list by the code of batch scoring. Nothing here reads or waits: it is computed in a thread."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.columns import USER_KEY
+from models.datasets.cold_start import NewUsers
+from models.lists.batch_users import matrix_of
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import ModelCascade, build_cascade
+from models.lists.rules.compiled_rules import CompiledRules
+from models.primitives.vocabulary import NO_INDEX, position_of
+from serving.answers.answer import Entry
+from serving.answers.request import Filters
+from serving.live.context import RelatedItems, blended
+from serving.live.one_visitor import own_scores
+from serving.live.prepared_rules import Prepared
+from serving.live.visitor_facts import NOTHING, BatchFacts
+
+ANONYMOUS = "visitor"
+"""The key of a visitor without an account among the users of a model: no pseudonym looks like it."""
+
+
+@dataclass(frozen=True)
+class VisitorState:
+    """Everything about a visitor that a list depends on."""
+
+    user_key: str | None = None
+    batch: BatchFacts = NOTHING
+    excluded: tuple[str, ...] = ()
+    """`kind:value` of what the user never wants to see."""
+    context: tuple[str, ...] = ()
+    """Items of the basket or recently viewed, the latest last: they are not recommended."""
+    clicks: tuple[str, ...] = ()
+    """Items that the visitor clicked since the batch, the latest last."""
+    filters: Filters = field(default_factory=Filters)
+
+    @property
+    def key(self) -> str:
+        """The key among the users of a model."""
+        return self.user_key or ANONYMOUS
+
+    @property
+    def latest(self) -> tuple[str, ...]:
+        """The items that speak for others: clicks, and then the context."""
+        return tuple(dict.fromkeys((*self.clicks, *self.context)))
+
+
+def visitor_list(prepared: Prepared, visitor: VisitorState) -> tuple[Entry, ...]:
+    """Return the visitor's list under the placement's rules, best first."""
+    return _built(prepared, visitor, prepared.narrowed(visitor.filters))
+
+
+def ranked_items(prepared: Prepared, visitor: VisitorState, items: tuple[str, ...]) -> tuple[Entry, ...]:
+    """Return those of the items that the rules allow, in the visitor's order, without caps, pins and promotions."""
+    positions = prepared.positions(items)
+    only = np.zeros(len(prepared.model.items), dtype=bool)
+    only[positions] = True
+    allowed = prepared.narrowed(visitor.filters, only).allowed
+    if not allowed.any():
+        return ()
+    plain = CompiledRules.plain(int(allowed.sum()), allowed)
+    # Items of the context are asked for here, so they are ranked too.
+    return _built(prepared, visitor, replace(plain, boost=prepared.rules.boost), keep=only)
+
+
+def _built(
+    prepared: Prepared, visitor: VisitorState, rules: CompiledRules, keep: NDArray[np.bool_] | None = None
+) -> tuple[Entry, ...]:
+    builder = prepared.builder if rules is prepared.rules else prepared.builder.changed(rules=rules)
+    hidden = _hidden(prepared, visitor, keep)
+    cascade = _cascade(prepared, visitor)
+    usable = rules.allowed.copy()
+    usable[hidden] = False
+    if visitor.latest:
+        context = prepared.positions(visitor.latest)
+        if len(context):
+            related = RelatedItems.of(prepared.model.evidence, context)
+            own = own_scores(cascade.models, visitor.key, usable)
+            titles = prepared.catalogue.titles
+            first = blended(visitor.key, prepared.model.items, usable, own, related, titles)
+            cascade = ModelCascade((first, *cascade.models))
+    if cascade is not builder.cascade:
+        builder = builder.changed(cascade=cascade)
+    due = None
+    if prepared.placement.policy == "repurchase":
+        due = _row(prepared.positions(visitor.batch.due), len(rules.allowed))
+    return entries(prepared, builder, visitor.key, _row(hidden, len(rules.allowed)) if len(hidden) else None, due)
+
+
+def entries(
+    prepared: Prepared, builder: ListBuilder, key: str, hidden: Any = None, due: Any = None
+) -> tuple[Entry, ...]:
+    """Return the list that a builder makes for one key."""
+    (lists,) = builder.build(np.array([key]), hidden, due)
+    (listed,) = lists.without(prepared.not_to_show).user_lists(builder.items).values()
+    return tuple(Entry(*entry) for entry in zip(listed.items, listed.scores, listed.reasons, strict=True))
+
+
+def _hidden(prepared: Prepared, visitor: VisitorState, keep: NDArray[np.bool_] | None) -> NDArray[np.int32]:
+    """Return the positions that this visitor must not get, ascending."""
+    by_batch = prepared.positions((*visitor.batch.hidden, *visitor.filters.exclude))
+    shown = prepared.positions(visitor.latest)
+    if keep is not None:
+        shown = shown[~keep[shown]]
+    if prepared.placement.policy == "repurchase":  # what was just looked at may be due
+        shown = prepared.positions(visitor.context)
+    return np.unique(np.concatenate([by_batch, shown, prepared.excluded(visitor.excluded)]))
+
+
+def _cascade(prepared: Prepared, visitor: VisitorState) -> ModelCascade:
+    """Return the champion, its fallbacks, and for a user newer than the model what it learns from clicks and traits."""
+    bundle = prepared.model.bundle
+    known = visitor.user_key is not None and position_of(bundle.model.users, visitor.user_key) != NO_INDEX
+    clicks = (*visitor.batch.clicks, *visitor.latest)
+    if known or not (clicks or visitor.batch.traits):
+        return prepared.builder.cascade
+    codes = [position_of(prepared.model.items, item) for item in clicks]
+    events = matrix_of([[code for code in codes if code != NO_INDEX]], len(prepared.model.items))
+    traits = pa.table({USER_KEY: [visitor.key], **{name: [value] for name, value in visitor.batch.traits.items()}})
+    new = NewUsers(np.array([visitor.key]), traits, events)
+    return build_cascade(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
+
+
+def _row(positions: NDArray[np.int32], n: int) -> sparse.csr_array:
+    """Return a boolean CSR of one row."""
+    columns = np.sort(positions)
+    return sparse.csr_array((np.ones(len(columns), dtype=bool), columns, np.array([0, len(columns)])), shape=(1, n))

@@ -1,0 +1,180 @@
+"""Answers what no batch can: anonymous visitors, new users, baskets, clicks, and placements that ask for it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from models.lists.rules.placement_config import Placement
+from models.recommenders.explanations.sentences import NONE
+from serving.answers.answer import Entry, Listing
+from serving.answers.interfaces import LiveUnavailableError
+from serving.answers.request import ListRequest, RankRequest
+from serving.live.catalogue import CatalogueFacts, NoCatalogue
+from serving.live.live_lists import VisitorState, ranked_items, visitor_list
+from serving.live.prepared_rules import Prepared, RuleCache
+from serving.live.related_lists import items_that_go_with, similar_items
+from serving.live.visitor_facts import NOTHING, BatchFacts, NoClicks, NoUserFacts, RecentClicks, UserFacts
+from serving.model.holder import ModelHolder
+from serving.model.loaded_model import LoadedModel
+from serving.stores.standing import Standing
+
+THREADS: Final = 2
+WAITING: Final = 64
+"""Requests that may wait for a thread; further ones are refused at once."""
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What was read for a request."""
+
+    model: LoadedModel
+    batch: BatchFacts
+    clicks: tuple[str, ...]
+    degraded: bool
+
+
+class LiveListScorer:
+    """Scores lists with the loaded champion, in a few threads."""
+
+    def __init__(
+        self,
+        models: ModelHolder,
+        placements: Mapping[str, Placement],
+        catalogue: CatalogueFacts | None = None,
+        users: UserFacts | None = None,
+        clicks: RecentClicks | None = None,
+        threads: int = THREADS,
+        waiting: int = WAITING,
+    ) -> None:
+        """Without catalogue, users and clicks, the bundle alone answers."""
+        self._models, self._placements = models, placements
+        self._catalogue, self._users = catalogue or NoCatalogue(), users or NoUserFacts()
+        self._clicks, self._rules = clicks or NoClicks(), RuleCache()
+        self._threads = ThreadPoolExecutor(threads, "live", initializer=_use_one_processor)
+        self._limit, self._running = threads + waiting, 0
+
+    def close(self) -> None:
+        """End the threads after the requests that they work on."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def wanted(self, request: ListRequest) -> bool:
+        """Return, without waiting, whether the request asks for what no batch knows."""
+        placement = self._placements.get(request.placement)
+        if placement is None or placement.subject != "user":
+            return False
+        return placement.live or bool(request.context) or self._clicks.maybe(request.visitor)
+
+    async def recommend(self, request: ListRequest, standing: Standing) -> Listing | None:
+        """Return the visitor's list; None without a model, or for an unknown placement."""
+        placement = self._placements.get(request.placement)
+        if placement is None or placement.subject != "user":
+            return None
+        inputs = await self._inputs(request.placement, request)
+        if inputs is None or (inputs.degraded and _needs_batch(placement)):
+            return None
+
+        def build() -> tuple[Entry, ...]:
+            prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
+            return visitor_list(prepared, _state(request, inputs, standing))
+
+        return _listing(await self._run(build), inputs, request.visitor.user_key, request)
+
+    async def similar(self, item: str, request: ListRequest, standing: Standing) -> Listing | None:
+        """Return items that are similar to an item."""
+        return await self._related(request, standing, lambda prepared, state: similar_items(prepared, state, item))
+
+    async def goes_with(self, items: tuple[str, ...], request: ListRequest, standing: Standing) -> Listing | None:
+        """Return items that go with all items of a basket."""
+        return await self._related(request, standing, lambda made, state: items_that_go_with(made, state, items))
+
+    async def rank(self, request: RankRequest, standing: Standing) -> Listing | None:
+        """Return the given items in the visitor's order; items that the model does not know come last."""
+        placement = self._placements.get(request.placement)
+        asked = ListRequest(request.placement, request.visitor, len(request.items), context=request.context)
+        inputs = None if placement is None else await self._inputs(request.placement, asked)
+        if placement is None or inputs is None:
+            return None
+
+        def build() -> tuple[Entry, ...]:
+            prepared = self._prepared(inputs, request.placement, placement, placement.k)
+            known = ranked_items(prepared, _state(asked, inputs, standing), request.items)
+            return (*known, *self._unknown(prepared, request.items))
+
+        return _listing(await self._run(build), inputs, request.visitor.user_key, asked)
+
+    async def _related(
+        self,
+        request: ListRequest,
+        standing: Standing,
+        build: Callable[[Prepared, VisitorState], tuple[Entry, ...] | None],
+    ) -> Listing | None:
+        placement, model = self._placements.get(request.placement), self._models.current()
+        if placement is None or model is None:
+            return None
+        inputs = _Inputs(model, NOTHING, (), degraded=False)
+
+        def run() -> tuple[Entry, ...] | None:
+            prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
+            return build(prepared, _state(request, inputs, standing))
+
+        built = await self._run(run)
+        return None if built is None else _listing(built, inputs, request.visitor.user_key, request)
+
+    async def _inputs(self, placement: str, request: ListRequest) -> _Inputs | None:
+        model = self._models.current()
+        if model is None:
+            return None
+        batch, clicks = await asyncio.gather(
+            self._users.known(placement, request.visitor.user_key), self._clicks.items(request.visitor)
+        )
+        return _Inputs(model, batch or NOTHING, clicks, degraded=batch is None)
+
+    def _prepared(self, inputs: _Inputs, name: str, placement: Placement, length: int) -> Prepared:
+        return self._rules.prepared(inputs.model, self._catalogue.facts(), name, placement, length, inputs.batch)
+
+    def _unknown(self, prepared: Prepared, items: tuple[str, ...]) -> list[Entry]:
+        """Return the items that the catalogue has and the model does not know, in the given order."""
+        facts = self._catalogue.facts()
+        if facts is None:
+            return []
+        known, allowed = prepared.model.items, facts.attributes.allowed(prepared.placement.rules)
+        offered = dict(zip(facts.attributes.items.tolist(), allowed.tolist(), strict=True))
+        learned = set(known[prepared.positions(items)].tolist())
+        return [Entry(item, 0.0, NONE) for item in dict.fromkeys(items) if item not in learned and offered.get(item)]
+
+    async def _run(self, work: Callable[[], _Result]) -> _Result:
+        """Compute in a thread. Raises LiveUnavailableError if too many requests wait already."""
+        if self._running >= self._limit:
+            raise LiveUnavailableError("Too many live lists are being computed.")
+        self._running += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._running -= 1
+
+
+def _needs_batch(placement: Placement) -> bool:
+    """Return whether lists without the batch's facts could show what the rules hide."""
+    return placement.policy != "mix" or bool(placement.rules.hide)
+
+
+def _state(request: ListRequest, inputs: _Inputs, standing: Standing) -> VisitorState:
+    return VisitorState(
+        request.visitor.user_key, inputs.batch, standing.excluded, request.context, inputs.clicks, request.filters
+    )
+
+
+def _listing(built: tuple[Entry, ...], inputs: _Inputs, user_key: str | None, request: ListRequest) -> Listing:
+    personal = user_key is not None or bool(inputs.clicks)
+    shown = built[: request.offset + request.k]
+    return Listing(shown, inputs.model.model_version, personal=personal, degraded=inputs.degraded)
+
+
+def _use_one_processor() -> None:
+    """Limit the libraries of this thread to one processor: requests share the processors among themselves."""
+    from models.primitives.threads import limit_this_thread
+
+    limit_this_thread()

@@ -1,0 +1,126 @@
+"""Compiles a placement's rules once for each model, catalogue and batch, and narrows them for single requests."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import build_cascade
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.rules.placement_config import Placement
+from models.primitives.vocabulary import NO_INDEX, position_of
+from models.recommenders.explanations.sentences import reasons_naming
+from serving.answers.request import Filters
+from serving.live.catalogue import ItemFacts, ModelCatalogue
+from serving.live.visitor_facts import BatchFacts
+from serving.model.loaded_model import LoadedModel
+
+LONGEST: Final = 1000
+_KEPT: Final = 64
+"""Compiled rules that are kept: placements times lengths."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything about a placement's live lists that does not depend on the visitor."""
+
+    model: LoadedModel
+    catalogue: ModelCatalogue
+    placement: Placement
+    builder: ListBuilder
+    not_to_show: frozenset[str]
+    """Reasons that name items which cannot be bought."""
+
+    @property
+    def rules(self) -> CompiledRules:
+        """The compiled rules."""
+        return self.builder.rules
+
+    def positions(self, items: tuple[str, ...]) -> NDArray[np.int32]:
+        """Return the positions of those of the items that the model knows, in their order, each once."""
+        found = (position_of(self.model.items, item) for item in dict.fromkeys(items))
+        return np.array([place for place in found if place != NO_INDEX], dtype=np.int32)
+
+    def excluded(self, standing: tuple[str, ...]) -> NDArray[np.int32]:
+        """Return the positions of what a user never wants to see, each given as `kind:value`."""
+        attributes, masks = self.catalogue.attributes, [np.empty(0, dtype=np.int64)]
+        items = tuple(value for kind, _, value in (one.partition(":") for one in standing) if kind == "item")
+        for kind, _, value in (one.partition(":") for one in standing):
+            if kind == "category":
+                masks.append(np.flatnonzero(attributes.below(value)))
+            elif kind == "brand":
+                masks.append(np.flatnonzero(attributes.brand == value))
+        return np.concatenate([*masks, self.positions(items)]).astype(np.int32)
+
+    def narrowed(self, filters: Filters, only: NDArray[np.bool_] | None = None) -> CompiledRules:
+        """Return the rules with fewer items: those of the filters, and of `only` [n]."""
+        allowed = self.rules.allowed if only is None else self.rules.allowed & only
+        attributes = self.catalogue.attributes
+        if filters.categories:
+            allowed = allowed & np.logical_or.reduce([attributes.below(path) for path in filters.categories])
+        if filters.brands:
+            allowed = allowed & np.isin(attributes.brand, filters.brands)
+        if filters.lowest_price is not None:
+            allowed = allowed & (attributes.price >= filters.lowest_price)
+        if filters.highest_price is not None:
+            allowed = allowed & (attributes.price <= filters.highest_price)
+        return self.rules if allowed is self.rules.allowed else replace(self.rules, allowed=allowed)
+
+
+@dataclass
+class RuleCache:
+    """The prepared placements of the loaded model and the newest catalogue."""
+
+    _catalogue: tuple[str, object, ModelCatalogue] | None = None
+    _prepared: OrderedDict[tuple[object, ...], Prepared] = field(default_factory=OrderedDict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def prepared(
+        self,
+        model: LoadedModel,
+        facts: ItemFacts | None,
+        name: str,
+        placement: Placement,
+        length: int,
+        batch: BatchFacts,
+    ) -> Prepared:
+        """Return a placement's rules for lists of `length` items at least."""
+        k = min(LONGEST, placement.k * -(-max(1, length) // placement.k))
+        version = None if facts is None else facts.version
+        key = (model.digest, model.promotion_id, version, name, k, batch.batch_id)
+        with self._lock:
+            if key in self._prepared:
+                self._prepared.move_to_end(key)
+                return self._prepared[key]
+        made = self._compiled(model, facts, placement, k, batch)
+        with self._lock:
+            self._prepared[key] = made
+            while len(self._prepared) > _KEPT:
+                self._prepared.popitem(last=False)
+        return made
+
+    def _compiled(
+        self, model: LoadedModel, facts: ItemFacts | None, placement: Placement, k: int, batch: BatchFacts
+    ) -> Prepared:
+        catalogue = self._aligned(model, facts)
+        longer = placement if k == placement.k else placement.model_copy(update={"k": k})
+        available = catalogue.attributes.available.copy()
+        withheld = [position_of(model.items, item) for item in batch.withheld]
+        available[[place for place in withheld if place != NO_INDEX]] = False
+        rules = CompiledRules.of(longer, replace(catalogue.attributes, available=available))
+        bundle = model.bundle
+        cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
+        builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
+        return Prepared(model, catalogue, longer, builder, reasons_naming(catalogue.not_for_sale))
+
+    def _aligned(self, model: LoadedModel, facts: ItemFacts | None) -> ModelCatalogue:
+        version = None if facts is None else facts.version
+        known = self._catalogue
+        if known is None or known[:2] != (model.digest, version):
+            known = model.digest, version, ModelCatalogue.of(model, facts)
+            self._catalogue = known
+        return known[2]

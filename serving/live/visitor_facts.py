@@ -1,0 +1,87 @@
+"""What is known of a visitor at the time of a request: by the last batch, and by the latest clicks."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from serving.answers.request import Visitor
+
+QUERY: Final = "SELECT batch_id, user_key, hidden, due, clicks, traits FROM known_of_user($1, $2)"
+"""The rows of a placement's live batch about everybody (without a user_key) and about one user."""
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """What a placement's live batch knows of a user from the lake."""
+
+    batch_id: int | None = None
+    """None: the batch is from before facts were published, or there is none."""
+    withheld: tuple[str, ...] = ()
+    """Items that the batch hides from everybody because of events."""
+    hidden: tuple[str, ...] = ()
+    due: tuple[str, ...] = ()
+    clicks: tuple[str, ...] = ()
+    """Of a user newer than the model."""
+    traits: dict[str, str] = field(default_factory=dict)
+    """Of a user newer than the model."""
+
+
+NOTHING: Final = BatchFacts()
+
+
+def batch_facts(rows: Sequence[Any]) -> BatchFacts:
+    """Return the facts in rows of `QUERY`."""
+    everybody = next((row for row in rows if not row["user_key"]), None)
+    if everybody is None:
+        return NOTHING
+    batch_id, withheld = everybody["batch_id"], tuple(everybody["hidden"])
+    own = next((row for row in rows if row["user_key"]), None)
+    if own is None:
+        return BatchFacts(batch_id, withheld)
+    traits = own["traits"]
+    return BatchFacts(
+        batch_id,
+        withheld,
+        tuple(own["hidden"]),
+        tuple(own["due"]),
+        tuple(own["clicks"]),
+        json.loads(traits) if isinstance(traits, str) else traits or {},
+    )
+
+
+class UserFacts(Protocol):
+    """Reads what batches know of users."""
+
+    async def known(self, placement: str, user_key: str | None) -> BatchFacts | None:
+        """Return the facts; None if the database does not answer in time."""
+
+
+class RecentClicks(Protocol):
+    """The latest clicks of visitors with consent."""
+
+    def maybe(self, visitor: Visitor) -> bool:
+        """Return, without waiting, whether there may be any."""
+
+    async def items(self, visitor: Visitor) -> tuple[str, ...]:
+        """Return the clicked items, the latest last; none if they cannot be read in time."""
+
+
+class NoUserFacts:
+    """A host without a database."""
+
+    async def known(self, placement: str, user_key: str | None) -> BatchFacts | None:  # noqa: ARG002
+        """Return that nothing is known."""
+        return NOTHING
+
+
+class NoClicks:
+    """A host that stores no sessions."""
+
+    def maybe(self, visitor: Visitor) -> bool:  # noqa: ARG002
+        """Return that there are none."""
+        return False
+
+    async def items(self, visitor: Visitor) -> tuple[str, ...]:  # noqa: ARG002
+        """Return none."""
+        return ()
