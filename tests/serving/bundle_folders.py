@@ -13,7 +13,6 @@ from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopu
 from models.recommenders.explanations.recent_buyers import recent_buyers
 from tests.models.conftest import CUT, CUTS, make_shop
 
-
 SETTINGS: Final[dict[str, dict[str, Any]]] = {"als": {"factors": 8, "regularization": 0.1}}
 """Settings that learn something from few users."""
 

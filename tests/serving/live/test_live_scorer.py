@@ -1,0 +1,193 @@
+"""Live lists from a bundle folder alone: no database, no Redis, no MLflow, no network."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from models.lists.rules.placement_config import Placement
+from serving.answers.answer import Entry, Listing
+from serving.answers.interfaces import LiveUnavailableError
+from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
+from serving.live.catalogue import ItemFacts, ItemRow
+from serving.live.live_scorer import LiveListScorer
+from serving.live.visitor_facts import BatchFacts, batch_facts
+from serving.model.holder import ModelHolder
+from serving.model.sources import BundleFolder
+from serving.stores.standing import NOBODY, Standing
+from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
+from tests.serving.bundle_folders import write_bundle
+
+SHELVES = {
+    "home": Placement(k=10),
+    "live": Placement(k=10, live=True),
+    "news": Placement(k=10, policy="discover"),
+    "similar-items": Placement(subject="item", method="similarity", k=6),
+    "goes-well-with": Placement(subject="item", method="co_purchase", k=6),
+}
+ANYBODY = Visitor()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ModelHolder]]:
+    """A two-stage champion of an earlier version, and one that folds users in; nothing can be connected to."""
+    root = tmp_path_factory.mktemp("live")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a live list connected to something")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAILORBIRD_VAR", str(root / "var"))
+        patch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", PUBLIC_KEY)
+        patch.delenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", raising=False)
+        write_bundle(root / "als")
+        patch.setattr(socket.socket, "connect", refuse)
+        holders = {
+            "two_stage": ModelHolder(BundleFolder(FOLDER / "format_3")),
+            "als": ModelHolder(BundleFolder(root / "als")),
+        }
+        for holder in holders.values():
+            assert holder.open() is not None, holder.last_failure
+        yield holders
+
+
+@pytest.fixture(params=["two_stage", "als"])
+def scorer(models: dict[str, ModelHolder], request: Any) -> Iterator[LiveListScorer]:
+    made = LiveListScorer(models[request.param], SHELVES)
+    yield made
+    made.close()
+
+
+def ask(scorer: LiveListScorer, visitor: Visitor = ANYBODY, standing: Standing = NOBODY, **parts: Any) -> list[str]:
+    listing = asyncio.run(scorer.recommend(ListRequest(parts.pop("placement", "home"), visitor, 10, **parts), standing))
+    assert listing is not None
+    assert all(entry.reason for entry in listing.entries)
+    return ids(listing)
+
+
+def ids(listing: Listing | None) -> list[str]:
+    assert listing is not None
+    return [entry.item_id for entry in listing.entries]
+
+
+@pytest.mark.parametrize("visitor", [ANYBODY, Visitor("u000"), Visitor("stranger")], ids=str)
+def test_two_items_of_the_session_change_the_answer(scorer: LiveListScorer, visitor: Visitor) -> None:
+    plain = ask(scorer, visitor)
+    fruit, tools = ask(scorer, visitor, context=("i02", "i05")), ask(scorer, visitor, context=("i22", "i25"))
+    assert len(plain) == len(fruit) == len(tools) == 10
+    assert len({tuple(plain), tuple(fruit), tuple(tools)}) == 3
+    assert not {"i02", "i05"} & {*fruit}
+    assert not {"i22", "i25"} & {*tools}
+    assert sum("i20" <= item < "i40" for item in tools) > sum("i20" <= item < "i40" for item in fruit)
+
+
+def test_lists_differ_between_users_and_continue_on_the_next_page(scorer: LiveListScorer) -> None:
+    first = ask(scorer, Visitor("u000"))
+    assert first != ask(scorer, Visitor("u001"))
+    assert ask(scorer, Visitor("u000"), offset=5)[:10] == first
+
+
+def test_filters_and_exclusions_leave_items_out_and_others_take_their_places(scorer: LiveListScorer) -> None:
+    first = ask(scorer, Visitor("u000"))
+    standing = Standing(known=True, consented=True, excluded=(f"item:{first[0]}", "item:unheard"))
+    second = ask(scorer, Visitor("u000"), standing, filters=Filters(exclude=(first[1],)))
+    assert len(second) == 10
+    assert second[: len(first) - 2] == first[2:]
+
+
+def test_rank_orders_given_items_and_leaves_out_unknown_ones(scorer: LiveListScorer) -> None:
+    asked = ("i30", "i03", "unheard", "i41", "i03")
+    request = RankRequest("home", Visitor("u000"), asked)
+    assert sorted(ids(asyncio.run(scorer.rank(request, NOBODY)))) == ["i03", "i30", "i41"]
+
+
+def test_similar_items_and_items_of_a_basket_come_from_the_bundle(scorer: LiveListScorer) -> None:
+    request = ListRequest("similar-items", ANYBODY, 6)
+    similar = ids(asyncio.run(scorer.similar("i02", request, NOBODY)))
+    assert similar
+    assert "i02" not in similar
+    assert asyncio.run(scorer.similar("unheard", request, NOBODY)) is None
+
+
+def test_a_basket_goes_with_what_the_same_users_buy(models: dict[str, ModelHolder]) -> None:
+    scorer = LiveListScorer(models["two_stage"], SHELVES)
+    request = ListRequest("goes-well-with", ANYBODY, 6)
+    beside = ids(asyncio.run(scorer.goes_with(("i22", "i25"), request, NOBODY)))
+    assert sum("i20" <= item < "i40" for item in beside) >= len(beside) / 2
+    own = ListRequest("goes-well-with", Visitor("u001"), 6)
+    assert {*ids(asyncio.run(scorer.goes_with(("i22",), own, NOBODY)))} - {"i22"}
+    assert asyncio.run(scorer.goes_with(("unheard",), request, NOBODY)) is None
+    scorer.close()
+
+
+def test_only_requests_that_a_batch_cannot_answer_are_wanted(scorer: LiveListScorer) -> None:
+    wanted = {name: scorer.wanted(ListRequest(name, ANYBODY, 10)) for name in (*SHELVES, "unheard")}
+    assert [name for name, live in wanted.items() if live] == ["live"]
+    assert scorer.wanted(ListRequest("home", ANYBODY, 10, context=("i02",)))
+
+
+def test_requests_beyond_the_queue_are_refused_at_once(models: dict[str, ModelHolder]) -> None:
+    scorer = LiveListScorer(models["als"], SHELVES, threads=1, waiting=1)
+
+    async def many() -> list[Any]:
+        asked = [scorer.recommend(ListRequest("home", ANYBODY, 10), NOBODY) for _ in range(5)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    answers = asyncio.run(many())
+    assert [type(answer) for answer in answers] == [Listing] * 2 + [LiveUnavailableError] * 3
+    assert asyncio.run(scorer.recommend(ListRequest("home", ANYBODY, 10), NOBODY)) is not None
+    scorer.close()
+
+
+class Batch:
+    """Users and catalogue as a database knows them."""
+
+    facts_of: BatchFacts | None = BatchFacts(1, withheld=("i02",), hidden=("i03", "i04"))
+
+    def facts(self) -> ItemFacts:
+        rows = [ItemRow(f"i{n:02}", f"Item {n}", "BAGS", "b", 2.0, n % 2 == 0) for n in range(45)]
+        return ItemFacts.of(1, [*rows, ItemRow("newer", "Newer", None, None, 1.0, True)])
+
+    async def known(self, placement: str, user_key: str | None) -> BatchFacts | None:  # noqa: ARG002
+        return self.facts_of
+
+
+def test_what_the_batch_hides_and_what_is_not_on_sale_is_in_no_list(models: dict[str, ModelHolder]) -> None:
+    known = Batch()
+    scorer = LiveListScorer(models["als"], SHELVES, known, known)
+    shown = ask(scorer, Visitor("u000"), placement="news")
+    assert all(int(item[1:]) % 2 == 0 for item in shown)
+    assert not {"i02", "i04"} & {*shown}
+    ranked = asyncio.run(scorer.rank(RankRequest("news", Visitor("u000"), ("newer", "i06", "i07", "i04")), NOBODY))
+    assert ids(ranked) == ["i06", "newer"]
+    scorer.close()
+
+
+def test_without_the_batch_only_lists_that_do_not_need_it_are_built(models: dict[str, ModelHolder]) -> None:
+    known = Batch()
+    known.facts_of = None
+    scorer = LiveListScorer(models["als"], SHELVES, known, known)
+    assert asyncio.run(scorer.recommend(ListRequest("news", Visitor("u000"), 5), NOBODY)) is None
+    listing = asyncio.run(scorer.recommend(ListRequest("home", Visitor("u000"), 5), NOBODY))
+    assert listing is not None
+    assert (listing.degraded, listing.personal, len(listing.entries)) == (True, True, 5)
+    scorer.close()
+
+
+def test_the_rows_of_the_database_become_facts() -> None:
+    everybody = {"batch_id": 7, "user_key": "", "hidden": ["a"], "due": [], "clicks": [], "traits": None}
+    ann = {"batch_id": 7, "user_key": "ann", "hidden": [], "due": ["b"], "clicks": ["c"], "traits": '{"age": "30"}'}
+    assert batch_facts([]) == BatchFacts()
+    assert batch_facts([everybody]) == BatchFacts(7, ("a",))
+    assert batch_facts([ann, everybody]) == BatchFacts(7, ("a",), (), ("b",), ("c",), {"age": "30"})
+
+
+def test_an_entry_states_item_score_and_reason(models: dict[str, ModelHolder]) -> None:
+    scorer = LiveListScorer(models["als"], SHELVES)
+    listing = asyncio.run(scorer.recommend(ListRequest("home", Visitor("u000"), 1), NOBODY))
+    assert listing is not None
+    assert isinstance(listing.entries[0], Entry)
+    assert listing.entries[0].score > 0
+    scorer.close()

@@ -1,0 +1,174 @@
+"""Live lists are the published ones, for any placement, rules, users and catalogue."""
+
+import asyncio
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from infra.configuration import placements
+from infra.installation import current
+from models.errors import TailorbirdError
+from serving.answers.answer import Listing
+from serving.answers.request import ListRequest, Visitor
+from serving.live.catalogue import ItemFacts, ItemRow
+from serving.live.live_scorer import LiveListScorer
+from serving.live.visitor_facts import BatchFacts, batch_facts
+from serving.model.holder import ModelHolder
+from serving.model.sources import NewestPromotion
+from serving.stores.standing import Standing
+from tasks.scoring.score_placement import score_placement
+
+LISTS = text("SELECT user_key, item_id, score, reason FROM current_recommendations ORDER BY user_key, rank")
+GOODS = text("SELECT item_id, title, category, brand, price, available AND in_stock IS NOT FALSE AS on_sale FROM items")
+EXAMPLES = 6
+
+categories = st.sampled_from(["GROCERY", "PRODUCE", "GROCERY|AISLE 1"])
+selectors = st.fixed_dictionaries(
+    {}, optional={"category": st.lists(categories, min_size=1, max_size=2), "brand": st.just(["National"])}
+).filter(bool)
+products = st.integers(500_000, 500_059).map(str)
+
+
+def rules(k: int) -> Any:
+    """Rules that fit lists of k items."""
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "hide": st.just({"purchase": 60}),
+            "include": selectors,
+            "exclude": selectors,
+            "cap": st.fixed_dictionaries({}, optional={"category": st.just(2), "brand": st.just(3)}).filter(bool),
+            "lifetime_days": st.sampled_from([200.0, 340.0]),
+            "boost": st.lists(selectors.map(lambda one: one | {"by": 1.5}), min_size=1, max_size=2),
+            "pin": st.lists(products, min_size=1, max_size=2, unique=True).map(
+                lambda items: [{"item": item, "place": place} for place, item in enumerate(items, 1)]
+            ),
+            "promote": selectors.map(lambda one: one | {"share": 1 / k}),
+        },
+    )
+
+
+@st.composite
+def shelves(draw: Any) -> dict[str, Any]:
+    """A placement as its file has it."""
+    k = draw(st.sampled_from([3, 8]))
+    policy = draw(st.sampled_from(["mix", "discover", "repurchase"]))
+    return {"k": k, "policy": policy, "rules": draw(rules(k))}
+
+
+exclusions = st.one_of(
+    st.tuples(st.just("item"), products),
+    st.tuples(st.just("category"), categories),
+    st.tuples(st.just("brand"), st.just("Private")),
+)
+
+
+class Published:
+    """What the database knows, in place of the stores of the API."""
+
+    def __init__(self, engine: Any) -> None:
+        with engine.connect() as connection:
+            rows = [ItemRow(**row) for row in connection.execute(GOODS).mappings()]
+        self._engine, self._facts = engine, ItemFacts.of("now", rows)
+
+    def facts(self) -> ItemFacts:
+        return self._facts
+
+    async def known(self, placement: str, user_key: str | None) -> BatchFacts:
+        query = text("SELECT * FROM known_of_user(:placement, :user_key)")
+        with self._engine.connect() as connection:
+            return batch_facts(
+                connection.execute(query, {"placement": placement, "user_key": user_key}).mappings().all()
+            )
+
+    def standing(self, user_key: str) -> Standing:
+        query = text("SELECT kind || ':' || value FROM exclusions WHERE user_key = :user_key")
+        with self._engine.connect() as connection:
+            excluded = connection.execute(query, {"user_key": user_key}).scalars().all()
+        return Standing(known=True, consented=True, excluded=tuple(excluded))
+
+
+@pytest.mark.parametrize("kind", ["own_frequency", "item_knn"])
+def test_live_lists_are_the_published_ones(stage: Any, kind: str, tmp_path: Path, monkeypatch: Any) -> None:
+    stage.promote(kind)
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(tmp_path / "placements.toml"))
+    holder = ModelHolder(NewestPromotion(stage.here.engine))
+    holder.open()
+    with stage.here.engine.connect() as connection:
+        everybody = sorted(connection.execute(text("SELECT user_key FROM users")).scalars())
+
+    shelves_compared: list[Any] = []
+
+    @settings(max_examples=EXAMPLES)
+    @given(
+        shelf=shelves(),
+        sold_out=st.lists(products, max_size=6),
+        refused=st.lists(st.tuples(st.integers(0, 29), exclusions), max_size=4),
+    )
+    def compare(shelf: dict[str, Any], sold_out: list[str], refused: list[Any]) -> None:
+        (tmp_path / "placements.toml").write_text(_toml(shelf))
+        current.cache_clear()
+        _stock(stage, sold_out, [(everybody[user], *what) for user, what in refused])
+        placement = placements.one(current().settings, "shelf")
+        with suppress(TailorbirdError):  # rules that leave too few items for any list
+            score_placement.fn("shelf")
+            shelves_compared.append(shelf)
+        if not shelves_compared or shelves_compared[-1] is not shelf:
+            return
+        live = _live(stage, holder, placement, everybody)
+        with stage.here.engine.connect() as connection:
+            rows = connection.execute(LISTS).all()
+        for user in everybody:
+            own = [row for row in rows if row.user_key == user]
+            assert [entry.item_id for entry in live[user].entries] == [row.item_id for row in own]
+            assert [entry.reason for entry in live[user].entries] == [row.reason for row in own]
+            assert [entry.score for entry in live[user].entries] == pytest.approx([row.score for row in own], rel=1e-5)
+
+    compare()
+    assert len(shelves_compared) > EXAMPLES / 2
+
+
+def _live(stage: Any, holder: ModelHolder, placement: Any, users: list[str]) -> dict[str, Listing]:
+    known = Published(stage.here.engine)
+    scorer = LiveListScorer(holder, {"shelf": placement}, known, known)
+
+    async def lists() -> list[Listing | None]:
+        asked = [ListRequest("shelf", Visitor(user), placement.k) for user in users]
+        return [await scorer.recommend(one, known.standing(one.visitor.user_key or "")) for one in asked]
+
+    try:
+        made = asyncio.run(lists())
+    finally:
+        scorer.close()
+    return {user: listing for user, listing in zip(users, made, strict=True) if listing is not None}
+
+
+def _stock(stage: Any, sold_out: list[str], refused: list[tuple[str, str, str]]) -> None:
+    """Set which items are sold out, and what single users never want to see."""
+    with stage.here.engine.begin() as connection:
+        connection.execute(text("UPDATE items SET in_stock = NOT item_id = ANY (:items)"), {"items": sold_out})
+        connection.execute(text("DELETE FROM exclusions"))
+        for user, kind, value in set(refused):
+            connection.execute(
+                text("INSERT INTO exclusions (user_key, kind, value) VALUES (:user, :kind, :value)"),
+                {"user": user, "kind": kind, "value": value},
+            )
+
+
+def _toml(shelf: dict[str, Any]) -> str:
+    """Write the placement with inline tables, whose JSON differs from TOML in `:` alone."""
+
+    def value(one: Any) -> str:
+        if isinstance(one, dict):
+            return "{" + ", ".join(f"{name} = {value(part)}" for name, part in one.items()) + "}"
+        if isinstance(one, list):
+            return "[" + ", ".join(map(value, one)) + "]"
+        return json.dumps(one)
+
+    return "[shelf]\n" + "".join(f"{name} = {value(part)}\n" for name, part in shelf.items())
