@@ -19,6 +19,8 @@ class _Keys(NamedTuple):
     where: str = "true"
 
 
+# A message of a process that still has an earlier key; its batch re-keys it.
+_PRESENT: Final = "key_version = (SELECT max(key_version) FROM identity.users)"
 _COLUMNS: Final = (
     _Keys("identity.users", "user_key"),
     _Keys("users", "user_key"),
@@ -28,6 +30,9 @@ _COLUMNS: Final = (
     _Keys("suppressions", "user_key"),
     _Keys("exclusions", "user_key"),
     _Keys("segments", "user_key"),
+    _Keys("session_profiles", "subject"),
+    _Keys("event_inbox", "user_key", _PRESENT),
+    _Keys("event_inbox", "session_key", _PRESENT),
     _Keys("ingest_updates", "key", "kind NOT LIKE 'item%'"),
     _Keys("ingest_statements", "key", "kind NOT LIKE 'item%'"),
 )
@@ -64,6 +69,8 @@ def rekey_tables(connection: Connection, added: list[str], generation: int) -> I
             )
         )
         yield table
+    present = f"UPDATE event_inbox SET key_version = :generation WHERE {_PRESENT}"
+    connection.execute(text(present), {"generation": generation})
     connection.execute(text("UPDATE identity.users SET key_version = :generation"), {"generation": generation})
 
 
