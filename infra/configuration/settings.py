@@ -117,6 +117,16 @@ class Settings(BaseSettings):
     """The port of the API; 0 starts none."""
     api_workers: int = Field(default=1, ge=1, le=64)
     """The processes of the API; each holds the champion in memory."""
+    impressions_share: float = Field(default=1.0, ge=0, le=1)
+    """The share of the API's answers that are logged as impressions; the same answer is always in the sample or not."""
+    spool_mb: int = Field(default=256, ge=1, le=1_000_000)
+    """The megabytes of messages that the API keeps on disk while PostgreSQL is down."""
+    user_traits: str = Field(default="", examples=["age,income"])
+    """The traits of users that the API accepts, separated by commas; never e-mail, name, phone or address."""
+    inbox_seconds: float = Field(default=300, ge=0, le=86_400)
+    """The age in seconds at which acts and impressions of the inbox move into the lake; updates move at once."""
+    inbox_rows: int = Field(default=20_000, ge=1, le=1_000_000)
+    """The number of acts and impressions that move into the lake without waiting for that age."""
     docs_port: PortOrNone | None = Field(default=None, examples=[4210])
     """The port of Data Docs; 0 serves none."""
     docs_url: str | None = Field(default=None, examples=["https://docs.shop.example"])

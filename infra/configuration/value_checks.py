@@ -54,3 +54,8 @@ def memory(amount: str) -> str:
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
         raise ValueError("write an amount from 100MB to 1000000GB, such as 4GB")
     return amount
+
+
+def words(value: str) -> list[str]:
+    """Return the words of a setting that are separated by commas."""
+    return [word.strip() for word in value.split(",") if word.strip()]

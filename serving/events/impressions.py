@@ -94,10 +94,11 @@ class ImpressionLog:
         while self._waiting:
             group = [self._waiting.popleft() for _ in range(min(_GROUP, len(self._waiting)))]
             with contextlib.suppress(SpoolFullError, *INVALID):  # the writer counts them
-                await self.writer.persist([_message(one) for one in group], self.writer.counts.impressions)
+                await self.writer.persist([message_of(one) for one in group], self.writer.counts.impressions)
 
 
-def _message(shown: ShownAnswer) -> Message:
+def message_of(shown: ShownAnswer) -> Message:
+    """Return the message of an answer that was shown."""
     payload: JsonObject = {
         "placement": shown.placement,
         "items": list(shown.items),

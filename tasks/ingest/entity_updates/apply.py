@@ -68,9 +68,11 @@ _STATEMENTS: Final = {
         SELECT key, '{{}}', true, batch_id FROM ({_UPDATES}) AS entry ON CONFLICT (item_id) DO NOTHING""",
     ITEM: f"""
         INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id,
-            field_timestamps)
+            field_timestamps, url, image, in_stock, available_until)
         SELECT key, payload->>'title', payload->>'category', payload->>'brand', (payload->>'price')::float,
-            payload->>'currency', coalesce(payload->'attributes', '{{}}'), true, batch_id, field_timestamps
+            payload->>'currency', coalesce(payload->'attributes', '{{}}'), true, batch_id, field_timestamps,
+            payload->>'url', payload->>'image', (payload->>'in_stock')::boolean,
+            (payload->>'available_until')::timestamptz
         FROM ({_UPDATES}) AS entry
         ON CONFLICT (item_id) DO UPDATE SET {_set(ITEM_CHANGES)}, batch_id = excluded.batch_id""",
     # Of a user who never agreed only the refusal is stored, so that it can be honoured.

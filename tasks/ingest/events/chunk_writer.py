@@ -239,7 +239,8 @@ class Intake:
             "consent_source": pa.repeat(self.mapping.consent_note, len(new)),
             columns.BATCH_ID: new[columns.BATCH_ID],
         }
-        remember(connection, new, key_version(self.installation.key))
+        # A message of the inbox has no raw id: the API has stored it.
+        remember(connection, new.filter(pc.is_valid(new[columns.USER_ID])), key_version(self.installation.key))
         insert_new(connection, users, pa.table(declared))
 
     def item_updates(self, *accepted: pa.Table) -> list[Update]:

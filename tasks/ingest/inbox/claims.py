@@ -1,0 +1,75 @@
+"""Claims rows of the inbox for a batch of the ledger: a fixed set, chosen before anything is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from tasks.ingest.inbox.inbox_mapping import LOCATION, inbox_mapping
+from tasks.ingest.ledger_records import Batch
+
+Dataset = Literal["events", "updates"]
+KINDS: Final[dict[Dataset, tuple[str, ...]]] = {"events": ("event", "impressions"), "updates": ("item", "user")}
+"""The kinds of messages that a batch of each data set has."""
+MOST: Final = 20_000
+"""The most rows of one batch."""
+_WAITING: Final = """
+    SELECT source, count(*) AS rows, extract(epoch FROM now() - min(received_at))::float AS age
+    FROM event_inbox WHERE batch_id IS NULL AND kind = ANY(:kinds) GROUP BY source ORDER BY source"""
+_CLAIM: Final = """
+    WITH waiting AS MATERIALIZED (
+        SELECT inbox_id FROM event_inbox WHERE batch_id IS NULL AND source = :source AND kind = ANY(:kinds)
+        ORDER BY inbox_id LIMIT :most FOR UPDATE SKIP LOCKED
+    ), chosen AS (SELECT min(inbox_id) || '_' || max(inbox_id) AS name FROM waiting)
+    UPDATE event_inbox SET batch_id = :prefix || chosen.name || '-inbox' FROM waiting, chosen
+    WHERE event_inbox.inbox_id = waiting.inbox_id
+    RETURNING event_inbox.batch_id"""
+_CLAIMED: Final = """
+    SELECT DISTINCT batch_id, source FROM event_inbox WHERE batch_id IS NOT NULL AND moved_at IS NULL
+        AND kind = ANY(:kinds) ORDER BY batch_id"""
+
+
+class Waiting(NamedTuple):
+    """The rows of a source that no batch has claimed, and the age of the oldest in seconds."""
+
+    source: str
+    rows: int
+    age: float
+
+
+@dataclass(frozen=True)
+class Due:
+    """When the waiting rows of a source become a batch."""
+
+    seconds: float = 0.0
+    """The age of the oldest row."""
+    rows: int = MOST
+    """Or their number."""
+
+    def __call__(self, waiting: Waiting) -> bool:
+        """Return whether the rows are to be moved now."""
+        return waiting.age >= self.seconds or waiting.rows >= self.rows
+
+
+def claimed(connection: Connection, dataset: Dataset) -> list[Batch]:
+    """Return the batches that have claimed rows and have not moved them."""
+    rows = connection.execute(text(_CLAIMED), {"kinds": list(KINDS[dataset])})
+    return [_batch(row.batch_id, row.source, dataset) for row in rows]
+
+
+def claim(connection: Connection, dataset: Dataset, due: Due, most: int = MOST) -> list[Batch]:
+    """Claim the rows that are due, at most one batch per source; returns the batches."""
+    kinds: Sequence[str] = list(KINDS[dataset])
+    batches = []
+    for waiting in (Waiting(*row) for row in connection.execute(text(_WAITING), {"kinds": kinds})):
+        if due(waiting):
+            values = {"source": waiting.source, "kinds": kinds, "most": most, "prefix": f"{waiting.source}-{dataset}-"}
+            if name := connection.execute(text(_CLAIM), values).scalar():
+                batches.append(_batch(name, waiting.source, dataset))
+    return batches
+
+
+def _batch(batch_id: str, source: str, dataset: Dataset) -> Batch:
+    name = batch_id.removeprefix(f"{source}-{dataset}-").removesuffix("-inbox")
+    return Batch(batch_id, dataset, source, f"{LOCATION}/{name}", inbox_mapping(source).consent_note)

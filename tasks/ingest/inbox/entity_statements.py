@@ -1,0 +1,140 @@
+"""Derives updates of items and users from messages of a batch; unusable messages are faults for quarantine."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from models import columns
+from models.ingest import placeholder_ids
+from models.ingest.traffic_filter import LONGEST_ID
+from models.primitives.json_types import JsonObject
+from models.primitives.known_attributes import CHANGING
+from tasks.ingest.entity_updates.apply import CONSENT, ITEM, ITEM_HISTORY, TRAITS, USER_HISTORY, Update
+from tasks.ingest.entity_updates.last_write_wins import WITHIN
+from tasks.ingest.inbox.rows import InboxRow
+from tasks.ingest.undo.statements import PERSON
+
+HIDDEN: Final = "hidden"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_price(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys((columns.TITLE, columns.CATEGORY, columns.BRAND, columns.CURRENCY), _is_text),
+    **dict.fromkeys((columns.URL, columns.IMAGE), _is_text),
+    columns.PRICE: _is_price,
+    **dict.fromkeys((columns.IN_STOCK, HIDDEN), _is_flag),
+}
+_Dated = dict[str, tuple[datetime, Any]]
+
+
+@dataclass
+class EntityStatements:
+    """What the messages of a batch state of items and users: of two values of one key the later counts."""
+
+    items: dict[str, _Dated] = field(default_factory=dict)
+    traits: dict[str, dict[str, list[tuple[datetime, str]]]] = field(default_factory=dict)
+    answers: dict[str, list[tuple[datetime, bool]]] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    """The source of each answer about consent."""
+
+    def add_item(self, row: InboxRow) -> str | None:
+        """Add a statement about an item; returns its fault, or None."""
+        payload = row.payload
+        item = payload.get(columns.ITEM_ID)
+        if not isinstance(item, str) or not item or len(item) > LONGEST_ID or item in placeholder_ids.ITEMS:
+            return "the item has no usable id"
+        attributes = payload.get(columns.ATTRIBUTES) or {}
+        if fault := _fault_of(payload, attributes):
+            return fault
+        stated = {name: payload[name] for name in _CHECKS if payload.get(name) is not None and name != HIDDEN}
+        stated |= {WITHIN + name: value for name, value in attributes.items()}
+        if payload.get(HIDDEN) is not None:
+            # A hidden item is one whose sale has ended.
+            stated[columns.AVAILABLE_UNTIL] = row.received_at.isoformat() if payload[HIDDEN] else None
+        own = self.items.setdefault(item, {})
+        own.update({name: (row.received_at, value) for name, value in stated.items() if _is_later(own, name, row)})
+        return None
+
+    def add_user(self, row: InboxRow, allowed: Sequence[str]) -> str | None:
+        """Add a statement about a user; returns its fault, or None."""
+        if not row.user_key:
+            return "the user has no id"
+        traits = row.payload.get("traits") or {}
+        if not isinstance(traits, dict) or not all(map(_is_text, traits.values())):
+            return "a trait is no text"
+        if row.consent is not None:
+            self.answers.setdefault(row.user_key, []).append((row.received_at, row.consent))
+            self.origins[row.user_key] = row.source
+        if row.consent is not False:
+            own = self.traits.setdefault(row.user_key, {})
+            for name in allowed:
+                if name in traits:
+                    own.setdefault(name, []).append((row.received_at, traits[name]))
+        return None
+
+    def updates(self) -> Iterator[Update]:
+        """Yield all updates, each kind and key once."""
+        for item, values in sorted(self.items.items()):
+            yield from _item_updates(item, values)
+        for user, answers in sorted(self.answers.items()):
+            at, agrees = max(answers, key=lambda answer: (answer[0], not answer[1]))
+            refusals = [moment for moment, agreed in answers if not agreed]
+            refused_at = max(refusals).isoformat() if refusals else None
+            origin = {"source": self.origins[user], "refused_at": refused_at}
+            yield Update(CONSENT, user, {columns.CONSENT: agrees, **origin}, at)
+            if agrees:
+                yield Update(PERSON, user, {}, None)
+        for user, traits in sorted(self.traits.items()):
+            if traits:
+                yield from _trait_updates(user, traits)
+
+
+def _fault_of(payload: JsonObject, attributes: Any) -> str | None:
+    wrong = [name for name, check in _CHECKS.items() if payload.get(name) is not None and not check(payload[name])]
+    if not isinstance(attributes, dict) or not all(map(_is_text, attributes.values())):
+        wrong.append(columns.ATTRIBUTES)
+    return f"unusable values: {', '.join(wrong)}" if wrong else None
+
+
+def _is_later(own: _Dated, name: str, row: InboxRow) -> bool:
+    return name not in own or own[name][0] <= row.received_at
+
+
+def _item_updates(item: str, values: _Dated) -> Iterable[Update]:
+    own = {name: value for name, (_, value) in values.items() if not name.startswith(WITHIN)}
+    attributes = {name.removeprefix(WITHIN): value for name, (_, value) in values.items() if name.startswith(WITHIN)}
+    times = {name: at for name, (at, _) in values.items()}
+    yield Update(ITEM, item, {**own, columns.ATTRIBUTES: attributes}, None, times)
+    changes = [_change(name, *values[name]) for name in CHANGING if name in values]
+    if changes:
+        yield Update(ITEM_HISTORY, item, {"changes": changes}, None)
+
+
+def _trait_updates(user: str, traits: Mapping[str, list[tuple[datetime, str]]]) -> Iterable[Update]:
+    changes = [
+        _change(name, at, value)
+        for name, stated in traits.items()
+        for place, (at, value) in enumerate(sorted(stated))
+        if place == 0 or sorted(stated)[place - 1][1] != value
+    ]
+    yield Update(USER_HISTORY, user, {"changes": changes}, None)
+    latest = {name: max(stated) for name, stated in traits.items()}
+    times = {name: at for name, (at, _) in latest.items()}
+    yield Update(TRAITS, user, {name: value for name, (_, value) in latest.items()}, None, times)
+
+
+def _change(name: str, at: datetime, value: Any) -> JsonObject:
+    return {"name": name, "since": at.isoformat(), "value": str(value)}

@@ -1,0 +1,44 @@
+"""Marks the rows of a committed batch as moved, and keeps the inbox small."""
+
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+_ANSWERS: Final = """
+    INSERT INTO served_answers (recommendation_id, placement, batch_id, model_version, variant, propensity, source,
+        shown_at)
+    SELECT message_id, payload ->> 'placement', (payload ->> 'batch_id')::bigint, (payload ->> 'model_version')::int,
+        payload ->> 'variant', (payload ->> 'propensity')::float, payload ->> 'source', received_at
+    FROM event_inbox WHERE batch_id = :batch_id AND kind = 'impressions' ON CONFLICT DO NOTHING"""
+_SHOWN: Final = "DELETE FROM event_inbox WHERE batch_id = :batch_id AND kind = 'impressions'"
+# The digest alone finds a message that comes again.
+_MOVED: Final = """
+    UPDATE event_inbox SET moved_at = now(), outcome = 'moved', payload = '{}', user_key = NULL, session_key = NULL
+    WHERE batch_id = :batch_id AND moved_at IS NULL"""
+_REFUSED: Final = """
+    UPDATE event_inbox SET moved_at = now(), outcome = 'refused' WHERE batch_id = :batch_id AND moved_at IS NULL"""
+_OUTDATED: Final = (
+    "DELETE FROM event_inbox WHERE moved_at < now() - interval '1 day' AND outcome = 'moved'",
+    """
+    DELETE FROM session_profiles AS profile WHERE expires_at < now()
+        OR EXISTS (SELECT FROM suppressions WHERE user_key = profile.subject)
+        OR EXISTS (SELECT FROM users WHERE user_key = profile.subject AND NOT consent)""",
+    "DELETE FROM served_answers WHERE shown_at < now() - interval '90 days'",
+)
+
+
+def finish_batch(connection: Connection, batch_id: str) -> None:
+    """Store the origins of a batch's answers, and mark its rows as moved."""
+    for statement in (_ANSWERS, _SHOWN, _MOVED):
+        connection.execute(text(statement), {"batch_id": batch_id})
+
+
+def refuse_rows(connection: Connection, batch_id: str) -> None:
+    """Mark the rows of a refused batch. They stay, for a person to look at."""
+    connection.execute(text(_REFUSED), {"batch_id": batch_id})
+
+
+def remove_outdated(connection: Connection) -> None:
+    """Delete moved rows, expired profiles, and answers that were shown long ago."""
+    for statement in _OUTDATED:
+        connection.execute(text(statement))

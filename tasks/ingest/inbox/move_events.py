@@ -1,0 +1,32 @@
+"""Moves acts and impressions into the lake, with the rules, the consent and the ledger of every other source."""
+
+from functools import partial
+
+from infra.installation import Installation
+from tasks.ingest import ledger
+from tasks.ingest.events.event_batch import ingest_batch
+from tasks.ingest.inbox.event_chunks import read_chunks
+from tasks.ingest.inbox.finish_batch import finish_batch, refuse_rows
+from tasks.ingest.inbox.inbox_mapping import inbox_mapping
+from tasks.ingest.inbox.rows import claimed_rows
+from tasks.quality.suites import BatchRefusedError
+
+
+def move_events(installation: Installation, batch: ledger.Batch) -> None:
+    """Ingest the messages of a batch, or continue where an earlier run stopped; then mark them as moved.
+
+    Raises BatchRefusedError for a batch that was refused, whose rows stay in the inbox, and LockHeldError if another
+    process moves it now.
+    """
+    with installation.engine.connect() as connection:
+        rows = claimed_rows(connection, batch.batch_id, installation.key)
+        committed = ledger.statuses(connection, [batch.batch_id]).get(batch.batch_id) == ledger.COMMITTED
+    if not committed:
+        try:
+            ingest_batch(installation, inbox_mapping(batch.source), batch, partial(read_chunks, rows), len(rows))
+        except BatchRefusedError:
+            with installation.engine.begin() as connection:
+                refuse_rows(connection, batch.batch_id)
+            raise
+    with installation.engine.begin() as connection:
+        finish_batch(connection, batch.batch_id)

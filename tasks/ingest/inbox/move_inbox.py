@@ -1,0 +1,57 @@
+"""Moves the inbox: every message once, in batches that are claimed before anything is written."""
+
+from collections.abc import Callable
+from typing import Final
+
+from infra.installation import Installation
+from models.errors import TailorbirdError
+from tasks.ingest import ledger
+from tasks.ingest.inbox import claims
+from tasks.ingest.inbox.claims import Dataset, Due
+from tasks.ingest.inbox.finish_batch import remove_outdated
+from tasks.ingest.inbox.move_events import move_events
+from tasks.ingest.inbox.move_updates import move_updates
+
+NOW: Final = Due()
+"""Every waiting row is due."""
+_MOVES: Final[dict[Dataset, Callable[[Installation, ledger.Batch], None]]] = {
+    "updates": move_updates,
+    "events": move_events,
+}
+
+
+def due_of(installation: Installation) -> Due:
+    """Return when acts and impressions become a batch, by the settings."""
+    return Due(installation.settings.inbox_seconds, installation.settings.inbox_rows)
+
+
+def move_inbox(installation: Installation, dataset: Dataset, due: Due) -> list[str]:
+    """Move the rows that an earlier run claimed, then all that are due; returns the batches.
+
+    Raises the error of the first batch that failed, after all others were moved.
+    """
+    moved: list[str] = []
+    errors: list[TailorbirdError] = []
+
+    def move(batches: list[ledger.Batch]) -> None:
+        for batch in batches:
+            try:
+                _MOVES[dataset](installation, batch)
+                moved.append(batch.batch_id)
+            except TailorbirdError as error:
+                errors.append(error)
+
+    with installation.engine.connect() as connection:
+        batches = claims.claimed(connection, dataset)
+    move(batches)
+    while not errors:
+        with installation.engine.begin() as connection:
+            batches = claims.claim(connection, dataset, due)
+        if not batches:
+            break
+        move(batches)
+    with installation.engine.begin() as connection:
+        remove_outdated(connection)
+    if errors:
+        raise errors[0]
+    return moved

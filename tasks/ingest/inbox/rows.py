@@ -1,0 +1,49 @@
+"""Reads the rows that a batch has claimed, with the present pseudonyms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+from sqlalchemy import Connection, text
+
+from infra.keys import key_chain
+from infra.keys.identity import rekeyed
+from models.primitives.json_types import JsonObject
+
+_ROWS: Final = """
+    SELECT source, message_id, kind, user_key, session_key, key_version, consent, payload, received_at
+    FROM event_inbox WHERE batch_id = :batch_id ORDER BY inbox_id"""
+
+
+@dataclass(frozen=True)
+class InboxRow:
+    """A message of the inbox."""
+
+    source: str
+    message_id: str
+    kind: str
+    user_key: str | None
+    session_key: str | None
+    key_version: int
+    consent: bool | None
+    payload: JsonObject
+    received_at: datetime
+
+    @property
+    def subject(self) -> str | None:
+        """Return the key of the user, or of the device of an unknown user."""
+        return self.user_key or self.session_key
+
+
+def claimed_rows(connection: Connection, batch_id: str, key: bytes) -> list[InboxRow]:
+    """Return the rows of a batch in order. Pseudonyms from before a rotation become the present ones."""
+    rows = [InboxRow(**row) for row in connection.execute(text(_ROWS), {"batch_id": batch_id}).mappings()]
+    chain = key_chain.keys(key.decode())
+    return [row if row.key_version >= len(chain) else _rekeyed(row, chain[row.key_version :]) for row in rows]
+
+
+def _rekeyed(row: InboxRow, added: Sequence[str]) -> InboxRow:
+    user, session = rekeyed(pa.array([row.user_key, row.session_key], pa.string()), added).to_pylist()
+    return replace(row, user_key=user, session_key=session)

@@ -1,0 +1,20 @@
+"""Moves all messages of the inbox that wait now, as a task."""
+
+from prefect import task
+
+from infra.installation import current
+from tasks.ingest import ledger
+from tasks.ingest.inbox.move_inbox import NOW, move_inbox
+from tasks.ingest.ledger_records import LedgerEntry
+from tasks.orchestration.defects import without_values
+
+
+@task(description="Move the waiting messages of the inbox: each is stored, quarantined or counted, once.")
+@without_values
+def move_waiting() -> list[LedgerEntry]:
+    """Move all messages that wait; returns the lines of their batches in the ledger."""
+    installation = current()
+    batches = [*move_inbox(installation, "updates", NOW), *move_inbox(installation, "events", NOW)]
+    with installation.engine.connect() as connection:
+        lines = ledger.entries(connection, batches)
+    return [lines[name] for name in batches if name in lines]

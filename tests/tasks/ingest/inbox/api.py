@@ -1,0 +1,94 @@
+"""The API's side of the inbox: messages as it sends them."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import text
+
+from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from models.primitives.json_types import JsonObject
+from serving.events.impressions import ShownAnswer, message_of
+from serving.events.message import Message, Receipt
+from serving.events.messages import (
+    Feedback,
+    ItemChange,
+    Sender,
+    UserChange,
+    feedback_message,
+    item_message,
+    user_message,
+)
+from serving.events.store import store
+from tasks.ingest.inbox.claims import Due
+from tasks.ingest.inbox.move_inbox import move_inbox
+
+AT_ONCE = Due()
+
+
+class Api:
+    """Sends messages to the inbox of an installation, and reads what became of them."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.here = installation
+        self.number = 0
+
+    def key(self, user_id: str) -> str:
+        return pseudonym(user_id, self.here.key)
+
+    def send(self, *messages: Message) -> list[Receipt]:
+        async def sent() -> list[Receipt]:
+            url = self.here.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+            connection = await asyncpg.connect(url)
+            try:
+                return await store(connection, messages)
+            finally:
+                await connection.close()
+
+        return asyncio.run(sent())
+
+    def sender(self, user: str | None, session: str | None = None, consent: bool | None = None) -> Sender:
+        user_key, session_key = (None if name is None else self.key(name) for name in (user, session))
+        return Sender(1, user_key, session_key, user, consent)
+
+    def act(self, user: str | None, item: str, kind: str = "click", **stated: Any) -> Message:
+        who = {name: stated.pop(name) for name in ("session", "consent") if name in stated}
+        return feedback_message(Feedback(kind, item, **stated), self.sender(user, **who), self.id())
+
+    def shown(self, user: str | None, recommendation_id: str, *items: str, **stated: Any) -> Message:
+        key = None if user is None else self.key(user)
+        return message_of(ShownAnswer(recommendation_id, "home", items, "table", 1, key, **stated))
+
+    def item(self, item: str, **values: Any) -> Message:
+        return item_message(ItemChange(item, **values), 1, self.id())
+
+    def user(self, user: str, consent: bool | None = None, **traits: str) -> Message:
+        return user_message(UserChange(traits), self.sender(user, consent=consent), self.id(), list(traits))
+
+    def id(self) -> str:
+        self.number += 1
+        return f"m{self.number}"
+
+    def move(self) -> list[str]:
+        """Move all that waits."""
+        return [*move_inbox(self.here, "updates", AT_ONCE), *move_inbox(self.here, "events", AT_ONCE)]
+
+    def rows(self, statement: str, **values: Any) -> list[Any]:
+        with self.here.engine.begin() as connection:
+            result = connection.execute(text(statement), values)
+            return list(result.all()) if result.returns_rows else []
+
+    def lake(self) -> list[JsonObject]:
+        """The events of the lake."""
+        files = self.here.lake.event_files()
+        rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in files]).to_pylist() if files else []
+        return sorted(rows, key=lambda row: row["event_id"])
+
+    def ledger(self) -> dict[str, int]:
+        """The sums of the committed batches."""
+        names = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
+        sums = ", ".join(f"coalesce(sum({name}), 0)::int AS {name}" for name in names)
+        return dict(self.rows(f"SELECT {sums} FROM ingest_batches WHERE status = 'committed'")[0]._mapping)

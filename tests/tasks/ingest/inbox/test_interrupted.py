@@ -1,0 +1,126 @@
+"""A move that ends at any moment, again and again, ends like one that never was stopped."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from infra.lake.delta_lake import Lake
+from models.columns import LEDGER
+from serving.events.message import Message
+from tasks.ingest import ledger
+from tasks.ingest.entity_updates import apply
+from tasks.ingest.inbox import claims, move_events, move_updates
+from tests.tasks.ingest.inbox.api import Api
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+STEPS: tuple[tuple[Any, str], ...] = (
+    (claims, "claim"),
+    (ledger, "open_batch"),
+    (ledger, "record_chunks"),
+    (Lake, "append_events"),
+    (apply, "apply"),
+    (ledger, "close_batch"),
+    (move_events, "finish_batch"),
+    (move_updates, "finish_batch"),
+)
+
+
+def ends_at(patch: pytest.MonkeyPatch, moment: int) -> None:
+    """Let the move end at a moment: before the first step, after it, before the second, and so on."""
+    moments = iter(range(moment))
+
+    def passes() -> None:
+        if next(moments, None) is None:
+            raise KilledError
+
+    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            passes()
+            result = call(*args, **kwargs)
+            passes()
+            return result
+
+        return run
+
+    for place, name in STEPS:
+        patch.setattr(place, name, wrapped(getattr(place, name)))
+
+
+def moved(api: Api, moment: int) -> bool:
+    """Move, up to that moment; False if the move ended before its end."""
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            ends_at(patch, moment)
+            api.move()
+    except KilledError:
+        return False
+    return True
+
+
+def test_nothing_is_lost_or_doubled(api: Api) -> None:
+    messages = [
+        *(api.act("ann", "cup", consent=True) for _ in range(3)),
+        api.act("ann", "no such item", consent=True),
+        api.shown("ann", "r1", "cup", "pan", consent=True),
+        api.item("cup", price=2.0),
+        api.user("bob", consent=False),
+    ]
+    api.send(*messages)
+    stops = 0
+    while not moved(api, stops + 1):
+        stops += 1
+        later = api.act("ann", "pan", consent=True)
+        api.send(later, messages[0])
+        messages.append(later)
+    assert stops >= 10
+    api.move()
+    counts = api.ledger()
+    assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read") == len(messages) + 1
+    assert (counts["accepted"], counts["quarantined"], counts["routed"]) == (len(messages) - 2, 1, 2)
+    ids = Counter(row["event_id"] for row in api.lake())
+    assert set(ids.values()) == {1}
+    assert len(ids) == counts["accepted"]
+    assert api.rows("SELECT count(*) FROM event_inbox WHERE moved_at IS NULL")[0][0] == 0
+    assert api.rows("SELECT count(*) FROM served_answers")[0][0] == 1
+
+
+def some_message(api: Api, number: int, rng: random.Random) -> Message:
+    user, item = f"user {rng.randrange(200)}", rng.choice(["cup", "pan", "cup", "no such item"])
+    kind = rng.choices(["click", "shown", "item", "user", "quiet", "no"], [50, 20, 10, 10, 5, 5])[0]
+    if kind == "shown":
+        return api.shown(rng.choice([user, None]), f"r{number}", "cup", "pan", consent=True)
+    if kind == "item":
+        return api.item(rng.choice(["cup", "pan"]), price=round(rng.uniform(1, 9), 2), in_stock=rng.random() < 0.5)
+    if kind == "user":
+        return api.user(user, consent=rng.random() < 0.8)
+    consent = {"click": True, "quiet": None, "no": False}[kind]
+    return api.act(user, item, consent=consent, kind=rng.choice(["click", "view", "purchase", "dismiss"]))
+
+
+def test_ten_thousand_mixed_messages_add_up(api: Api) -> None:
+    rng = random.Random(7)  # noqa: S311 -- the same messages each time
+    messages = [some_message(api, number, rng) for number in range(10_000)]
+    repeated = [replace(one) for one in rng.sample(messages, 500)]
+    sent = [*messages, *repeated]
+    rng.shuffle(sent)
+    receipts = Counter(
+        receipt for start in range(0, len(sent), 1000) for receipt in api.send(*sent[start : start + 1000])
+    )
+    assert receipts == {"stored": 10_000, "duplicate": 500}
+    api.move()
+    counts = api.ledger()
+    shown = sum(one.kind == "impressions" and one.user_key is not None for one in messages)
+    assert counts["read"] == len(messages) + shown  # an answer has two impressions, one to nobody is one row
+    assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")
+    events = api.lake()
+    assert len(events) == len({row["event_id"] for row in events}) == counts["accepted"] > 5_000
+    assert api.rows("SELECT count(*) FROM served_answers")[0][0] == sum(one.kind == "impressions" for one in messages)
+    assert api.rows("SELECT count(*) FROM event_inbox WHERE outcome IS DISTINCT FROM 'moved'")[0][0] == 0

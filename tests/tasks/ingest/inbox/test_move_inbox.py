@@ -1,0 +1,152 @@
+"""Messages of the inbox become events, values and answers, by the rules of every other source."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import narwhals as nw
+import pyarrow as pa
+
+from models.columns import LEDGER
+from models.datasets.impression_labels import impressions
+from models.datasets.labels import LabelConfig
+from tests.tasks.ingest.inbox.api import Api
+
+
+def test_acts_become_events_with_pseudonyms_and_the_raw_id_stays_in_its_schema(api: Api) -> None:
+    api.send(api.act("ann", "cup", consent=True, recommendation_id="r1", placement="home", position=2))
+    (batch,) = api.move()
+    (event,) = api.lake()
+    assert batch.startswith("api-events-")
+    assert {
+        name: event[name] for name in ("event_id", "user_key", "item_id", "event_type", "position", "batch_id")
+    } == {
+        "event_id": "api:m1",
+        "user_key": api.key("ann"),
+        "item_id": "cup",
+        "event_type": "click",
+        "position": 2,
+        "batch_id": batch,
+    }
+    assert api.rows("SELECT user_id, user_key FROM identity.users") == [("ann", api.key("ann"))]
+    assert api.rows("SELECT payload, user_key, outcome FROM event_inbox") == [({}, None, "moved")]
+
+
+def test_every_row_is_counted_once(api: Api) -> None:
+    api.send(api.user("ann", consent=True))
+    old = api.act("ann", "cup")
+    api.send(
+        old,
+        api.act("ann", "unknown item", consent=True),
+        api.act("nobody agreed", "cup"),
+        api.act("bob", "cup", consent=False),
+        api.shown("ann", "r1", "cup", "pan"),
+        api.shown(None, "r2", "cup"),
+        api.item("cup", price=2.0),
+        replace(api.item("cup"), payload={"item_id": "cup", "price": "dear"}),
+        api.user("ann", age="30"),
+        api.user("eve", age="30"),
+    )
+    api.move()
+    api.rows("DELETE FROM event_inbox")
+    api.send(old)
+    api.move()
+    counts = api.ledger()
+    assert counts == {"read": 13, "accepted": 3, "quarantined": 2, "duplicate": 1, "suppressed": 3, "routed": 4}
+    assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")
+
+
+def test_a_click_after_an_impression_is_a_positive(api: Api) -> None:
+    shown = api.shown("ann", "r1", "cup", "pan", batch_id=7, model_version=3, consent=True, first_position=4)
+    at = shown.received_at + timedelta(seconds=20)
+    click = api.act("ann", "pan", consent=True, recommendation_id="r1", occurred_at=at)
+    api.send(replace(shown, received_at=shown.received_at - timedelta(hours=2)), click)
+    api.move()
+    names = ("user_key", "item_id", "event_type", "placement", "position", "recommendation_id", "value", "refunded_at")
+    rows = [
+        {name: row.get(name) for name in names}
+        | {name: int(row[name].timestamp()) for name in ("occurred_at", "received_at")}
+        for row in api.lake()
+    ]
+    frame = nw.from_native(pa.Table.from_pylist(rows), eager_only=True)
+    end = int(at.timestamp()) + 1_000_000
+    labels = impressions(frame, 0, end, LabelConfig()).sort("position").to_native().to_pylist()
+    assert [(row["item_id"], row["position"], row["placement"], row["label"]) for row in labels] == [
+        ("cup", 4, "home", 0),
+        ("pan", 5, "home", 1),
+    ]
+    answer = api.rows("SELECT recommendation_id, placement, batch_id, model_version, source FROM served_answers")
+    assert answer == [("r1", "home", 7, 3, "table")]
+    assert api.rows("SELECT message_id FROM event_inbox") == [("m1",)]
+
+
+def test_updates_change_items_and_hidden_ones_cannot_be_bought(api: Api) -> None:
+    api.send(
+        api.item("cup", price=2.5, in_stock=False, hidden=True), api.item("new", title="New", attributes={"a": "b"})
+    )
+    api.send(api.item("cup", in_stock=True))
+    api.move()
+    cup, new = api.rows("SELECT * FROM items WHERE item_id IN ('cup', 'new') ORDER BY 1")
+    assert (cup.title, cup.price, cup.in_stock, cup.available_until is None) == ("Cup", 2.5, True, False)
+    assert (new.title, new.attributes, new.available) == ("New", {"a": "b"}, True)
+    assert api.rows("SELECT name, value FROM item_history WHERE item_id = 'cup' AND value = '2.5'") == [
+        ("price", "2.5")
+    ]
+    api.send(api.item("cup", hidden=False))
+    api.move()
+    assert api.rows("SELECT available_until FROM items WHERE item_id = 'cup'") == [(None,)]
+
+
+def test_a_user_who_agrees_keeps_allowed_traits_and_one_who_refuses_loses_them(api: Api) -> None:
+    object.__setattr__(api.here.settings, "user_traits", "age")
+    api.send(api.user("ann", consent=True, age="30", email="a@b.example"))
+    api.move()
+    assert api.rows("SELECT consent, attributes FROM users") == [(True, {"age": "30"})]
+    api.send(api.user("ann", consent=False))
+    assert api.rows("SELECT consent, attributes FROM users") == [(False, {})]
+    api.move()
+    assert api.rows("SELECT consent, attributes FROM users") == [(False, {})]
+    assert api.rows("SELECT * FROM user_history") == []
+    api.send(api.act("ann", "cup"))
+    api.move()
+    assert api.lake() == []
+    api.send(api.user("ann", consent=True))
+    api.send(api.act("ann", "cup"))
+    api.move()
+    assert len(api.lake()) == 1
+
+
+def test_a_known_user_who_acts_on_a_device_owns_it(api: Api) -> None:
+    api.send(api.act(None, "cup", session="phone", consent=True), api.act("ann", "pan", session="phone", consent=True))
+    api.move()
+    assert {row["user_key"] for row in api.lake()} == {api.key("ann"), api.key("phone")}
+    assert api.rows("SELECT anonymous_key, user_key FROM aliases") == [(api.key("phone"), api.key("ann"))]
+    assert api.rows("SELECT user_id FROM identity.users") == [("ann",)]
+
+
+def test_suppressed_users_leave_nothing(api: Api) -> None:
+    api.rows("INSERT INTO suppressions (user_key, reason) VALUES (:key, 'left')", key=api.key("ann"))
+    api.send(
+        api.act("ann", "cup", consent=True), api.user("ann", consent=True, age="30"), api.shown("ann", "r1", "cup")
+    )
+    api.move()
+    assert api.lake() == []
+    for table in ("users", "identity.users", "session_profiles", "exclusions", "aliases"):
+        assert api.rows(f"SELECT * FROM {table}") == [], table
+    assert api.ledger()["suppressed"] == 3
+
+
+def test_other_sources_have_batches_of_their_own(api: Api) -> None:
+    api.send(api.act("ann", "cup", consent=True), replace(api.act("ann", "cup", consent=True), source="collector"))
+    assert sorted(name.partition("-")[0] for name in api.move()) == ["api", "collector"]
+    assert [row["source"] for row in api.lake()] == ["api", "collector"]
+
+
+def test_moved_rows_expired_profiles_and_old_answers_are_deleted(api: Api) -> None:
+    api.send(api.act("ann", "cup", consent=True), api.shown("ann", "r1", "cup"))
+    api.move()
+    api.rows("UPDATE event_inbox SET moved_at = now() - interval '2 days'")
+    api.rows("UPDATE session_profiles SET expires_at = now() - interval '1 second'")
+    api.rows("UPDATE served_answers SET shown_at = now() - interval '91 days'")
+    api.move()
+    for table in ("event_inbox", "session_profiles", "served_answers"):
+        assert api.rows(f"SELECT * FROM {table}") == [], table
