@@ -75,6 +75,7 @@ def status(as_json: Json = False) -> None:
     from infra.supervisor.probes import running_clients
     from infra.supervisor.startup import reachable, under_way
     from models.errors import TailorbirdError
+    from serving.queries.inbox import spool_counts
     from serving.terminal import screen
 
     services, mistake = reachable(load()), None
@@ -91,6 +92,7 @@ def status(as_json: Json = False) -> None:
             report["placements"] = judged(stored["placements"], load(), champion)
         except TailorbirdError as error:  # the rest is printed first
             mistake = error
+    report["spool"] = spool_counts(load().var)
     report["services"] = services | running_clients(load())
     report["running"], report["outdated"] = under_way(load()) if services["postgres"] else [], outdated(load())
     print(json.dumps(report)) if as_json else screen.status(report)

@@ -19,6 +19,7 @@ from tasks.promotion.champion import sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.review_requests import expire, review_of
 from tasks.reconciler.check_registered_versions import check_registered_versions
+from tasks.reconciler.inbox_mover import start_inbox_mover
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
 from tasks.reconciler.restart_retrain import restart_retrain
 from tasks.reconciler.stale_lists import alert_stale_lists
@@ -32,6 +33,7 @@ def watch(every: float) -> None:
     key = secret(installation.settings, "webhook")
     for problem in _problems(lambda: _start_webhook_listener(installation, key, wake)):
         _print(problem)
+    start_inbox_mover(_print)
     while True:
         wake.clear()
         # The keys first: a key may have been rotated since the last round.
