@@ -9,6 +9,7 @@ from infra.database.schema.schema import LEDGER, ingest_batches, promotions, qua
 from infra.overview.unfinished import unfinished
 from models.ingest.check.file_names import file_name
 from serving.queries.freshness import PlacementRow
+from serving.queries.inbox import InboxState, inbox_state
 from serving.queries.list_counts import users_with_consent
 
 
@@ -55,6 +56,7 @@ class Status(TypedDict):
     ledger: dict[str, int]
     waiting: int
     unfinished: list[UnfinishedRow]
+    inbox: InboxState
     champion: ChampionRow | None
     challenger: ChallengerRow | None
     batch: LiveBatch | None
@@ -68,6 +70,7 @@ def status(engine: Engine, placement: str = "home") -> Status:
             "ledger": _ledger(connection),
             "waiting": _waiting(connection),
             "unfinished": _unfinished(connection),
+            "inbox": inbox_state(connection),
             "champion": _champion(connection),
             "challenger": _challenger(connection),
             "batch": _batch(connection, placement),

@@ -140,12 +140,14 @@ def status(report: Mapping[str, Any]) -> None:
         running, stopped = _PROCESS if name in _STARTERS else _SERVER
         line(f"{'●' if up else '○'} {name}: {running if up else stopped}")
     if not report["services"]["postgres"]:
+        _inbox({}, report.get("spool") or {})
         line("The rest is in PostgreSQL, which does not run. Next: tailorbird up")
         return
     if not all(report["services"].get(name, True) for name in _STARTERS):
         line("Schedules and requests do not start now. Run `tailorbird up`: it starts what is missing.")
     _summary("ledger", report["ledger"])
     _unfinished_work(report)
+    _inbox(report.get("inbox") or {}, report.get("spool") or {})
     for name in ("champion", "challenger"):
         _summary(name, report[name])
     if report["champion"]:
@@ -159,6 +161,21 @@ def status(report: Mapping[str, Any]) -> None:
         line(f"The {process} uses other values of {', '.join(keys)} until the next `tailorbird up`.", "yellow")
     if report.get("next"):
         next_step(Step(**report["next"]))
+
+
+def _inbox(inbox: Mapping[str, Any], spool: Mapping[str, Any]) -> None:
+    """Print the messages of applications that wait in PostgreSQL or on disk, and those that were refused."""
+    if inbox.get("waiting"):
+        line(
+            f"  {batch_screen.counted(inbox['waiting'])} in the inbox, the oldest for {inbox['oldest_seconds']:,.0f} s"
+        )
+    if inbox.get("refused"):
+        line(f"  {inbox['refused']:,} rows of refused batches stay in the inbox.", "yellow")
+    if spool.get("messages"):
+        line(f"  {spool['messages']:,} messages wait on disk until the API reaches PostgreSQL.", "yellow")
+    lost = {name: spool[name] for name in ("dropped", "refused") if spool.get(name)}
+    if lost:
+        line(f"  Of the spool on disk: {', '.join(f'{count:,} {name}' for name, count in lost.items())}.", "yellow")
 
 
 def _summary(name: str, value: Mapping[str, Any] | None) -> None:
