@@ -32,6 +32,8 @@ __all__ = ["Settings", "SettingsRefusedError", "annotations", "in_file", "load",
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrNone = Annotated[int, Field(ge=0, le=65535)]
 _KEY = "[0-9a-fA-F]{64}"
+_ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?"
+_ORIGINS = rf"^{_ORIGIN}( *, *{_ORIGIN})*$|^$"
 _PORTS = ("postgres_port", "prefect_port", "mlflow_port", "docs_port", "api_port", "reconciler_port")
 
 
@@ -117,6 +119,16 @@ class Settings(BaseSettings):
     """The port of the API; 0 starts none."""
     api_workers: int = Field(default=1, ge=1, le=64)
     """The processes of the API; each holds the champion in memory."""
+    api_requests_per_second: float = Field(default=1000, gt=0, le=1_000_000)
+    """The requests per second of a key without a limit of its own, in all workers together."""
+    api_concurrency: int = Field(default=128, ge=1, le=100_000)
+    """The requests that one worker answers at the same time; more are refused with 503."""
+    api_origins: str = Field(default="", pattern=_ORIGINS, examples=["https://shop.example"])
+    """Origins of pages that may call the API from a browser, separated by commas; by default none."""
+    api_traits: str = Field(default="", examples=["age_band,region"])
+    """Traits of users that callers of the API may state, separated by commas; by default none."""
+    api_log: Literal["errors", "all"] = "errors"
+    """The logged requests of the API: those that failed or took a second, or all."""
     impressions_share: float = Field(default=1.0, ge=0, le=1)
     """The share of the API's answers that are logged as impressions; the same answer is always in the sample or not."""
     spool_mb: int = Field(default=256, ge=1, le=1_000_000)

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from functools import cached_property
+from typing import Final, Literal, Protocol
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer
 from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.api.gate.keyring import Keyring
+from serving.api.gate.keys.keyring import Keyring
 from serving.api.gate.request_log import RequestLog
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, Receipt
 
 HOME: Final = "home"
+Kind = Literal["user", "similarity", "co_purchase"]
+"""Lists for users, of similar items, and of items that go together."""
+USERS: Final = "user"
 
 
 class Answers(Protocol):
@@ -87,11 +91,15 @@ class State:
     parts: Parts = field(init=False)
     """Set before the first request."""
 
-    def default_placement(self, subject: str, method: str | None = None) -> str | None:
-        """Return `home` for users, else the first placement of that kind; None without one."""
-        fitting = [
-            name
-            for name, placement in self.placements.items()
-            if placement.subject == subject and placement.method == method
-        ]
-        return HOME if HOME in fitting else next(iter(fitting), None)
+    @cached_property
+    def default_placements(self) -> Mapping[str, str]:
+        """Return the default placement of each kind of list: `home` for users, else the first one of the file."""
+        found: dict[str, str] = {}
+        for name, placement in self.placements.items():
+            found.setdefault(kind_of(placement), name)
+        return found | ({USERS: HOME} if HOME in self.placements else {})
+
+
+def kind_of(placement: Placement) -> Kind:
+    """Return what the lists of a placement are for."""
+    return USERS if placement.method is None else placement.method

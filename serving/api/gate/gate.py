@@ -12,7 +12,7 @@ from serving.api.gate import body as bodies
 from serving.api.gate import cors
 from serving.api.gate.call import CALL, Call, Headers, Reply
 from serving.api.gate.head import Head, read_head
-from serving.api.gate.rate_limits import TokenBucket
+from serving.api.gate.keys.rate_limits import TokenBucket
 from serving.api.gate.request_ids import request_id
 from serving.api.gate.routes import Operation, RouteTable
 from serving.api.replies import problems

@@ -15,8 +15,9 @@ from serving.api.replies.lists import list_reply
 from serving.api.replies.messages import accepted, new_message_id
 from serving.api.replies.protocol import Accepted, AcceptedMany, BatchedLists, RecommendationList
 from serving.api.requests.list_query import ListQuery, QueryParser
-from serving.api.requests.list_requests import Kind, list_request
+from serving.api.requests.list_requests import list_request
 from serving.api.requests.parameters import CONSENT, FILTERS, PAGING, PLACEMENT, SESSION, USER
+from serving.api.state import Kind
 from serving.events.messages import item_message
 
 router = APIRouter(tags=["items"])

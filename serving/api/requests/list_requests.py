@@ -1,14 +1,13 @@
 """Builds requests for lists from parameters: placement, pseudonyms, and defaults of the placement."""
 
-from typing import Final, Literal
+from typing import Final
 
 from serving.answers.request import ListRequest, Visitor
 from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError, unknown_placement
 from serving.api.requests.list_query import ListQuery
 from serving.api.requests.parameters import MOST_ITEMS
-from serving.api.state import State
+from serving.api.state import Kind, State, kind_of
 
-Kind = Literal["user", "similarity", "co_purchase"]
 _USED_BY: Final[dict[Kind, str]] = {
     "user": "/v1/users/{user}/recommendations",
     "similarity": "/v1/items/{item}/similar",
@@ -40,7 +39,7 @@ def list_request(state: State, query: ListQuery, user: str | None, kind: Kind) -
 def placement_name(state: State, given: str | None, kind: Kind) -> str:
     """Return the placement's name, or the default of the kind. Raises ProblemError."""
     if given is None:
-        default = state.default_placement("user") if kind == "user" else state.default_placement("item", kind)
+        default = state.default_placements.get(kind)
         if default is None:
             detail = f"The installation has no placement for {_USED_BY[kind]}. Add one to its file of placements."
             raise ProblemError(Problem(404, "unknown-placement", detail))
@@ -48,8 +47,7 @@ def placement_name(state: State, given: str | None, kind: Kind) -> str:
     placement = state.placements.get(given)
     if placement is None:
         raise unknown_placement(sorted(state.placements))
-    actual = "user" if placement.subject == "user" else str(placement.method)
-    if actual != kind:
-        detail = f"Its lists are for another path: {_USED_BY[actual]}."  # type: ignore[index]
+    if kind_of(placement) != kind:
+        detail = f"Its lists are for another path: {_USED_BY[kind_of(placement)]}."
         raise RefusedRequestError([Fault("placement", detail)])
     return given

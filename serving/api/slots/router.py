@@ -10,9 +10,10 @@ from serving.api.replies.lists import list_reply, shown
 from serving.api.replies.problems import Fault, RefusedRequestError, unknown_placement
 from serving.api.replies.protocol import RecommendationList
 from serving.api.requests.list_query import QueryParser
-from serving.api.requests.list_requests import Kind, list_request
+from serving.api.requests.list_requests import list_request
 from serving.api.requests.parameters import CONSENT, CONTEXT, FILTERS, FORMAT, PAGING, SESSION, USER
 from serving.api.slots.html import fragment
+from serving.api.state import USERS, Kind, kind_of
 
 router = APIRouter(tags=["slots"])
 _PARAMETERS = (FORMAT, *PAGING, USER, SESSION, CONSENT, CONTEXT, *FILTERS)
@@ -29,7 +30,7 @@ async def slot(call: Call) -> Reply:
     placement = call.state.placements.get(call.value)
     if placement is None:
         raise unknown_placement(sorted(call.state.placements))
-    kind: Kind = "user" if placement.method is None else placement.method
+    kind = kind_of(placement)
     request = list_request(call.state, query.of_placement(call.value), query.user, kind)
     answer = await _answer(call, request, kind)
     if query.format == "html":
@@ -40,7 +41,7 @@ async def slot(call: Call) -> Reply:
 
 async def _answer(call: Call, request: ListRequest, kind: Kind) -> Answer:
     answers = call.state.parts.answers
-    if kind == "user":
+    if kind == USERS:
         return await answers.recommend(request)
     if not request.context:
         raise RefusedRequestError([Fault("context", "The placement is about items: give the item of the page.")])

@@ -10,7 +10,7 @@ from infra.configuration.settings import Settings
 from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_of
 from serving.answers.answer import Answer, RankedItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.api.gate.keyring import Keyring
+from serving.api.gate.keys.keyring import Keyring
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.state import Parts, State
 from serving.events.impressions import ShownAnswer

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from infra.keys.api_keys import ApiKey, id_of, matches
-from serving.api.gate.rate_limits import TokenBucket
+from serving.api.gate.keys.rate_limits import TokenBucket
 
 _BEARER, _BASIC = b"bearer ", b"basic "
 _LONGEST: Final = 512

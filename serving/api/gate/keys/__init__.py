@@ -1,0 +1,1 @@
+"""Knows which keys are valid, and how much each may send."""

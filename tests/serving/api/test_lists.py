@@ -1,0 +1,155 @@
+"""Lists over HTTP: every endpoint that answers with items."""
+
+import httpx
+import pytest
+
+from infra.keys.identity import pseudonym
+from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
+from serving.api.replies.protocol import BatchedLists, RecommendationList
+from tests.serving.api.conftest import Shop
+from tests.serving.api.fakes import PSEUDONYM_KEY
+
+pytestmark = pytest.mark.anyio
+
+
+def of(name: str) -> str:
+    return pseudonym(name, PSEUDONYM_KEY.encode())
+
+
+def read(answer: httpx.Response) -> RecommendationList:
+    assert answer.status_code == 200, answer.text
+    return RecommendationList.model_validate_json(answer.content, strict=True)
+
+
+async def test_a_user_gets_the_placements_list_with_its_origin(shop: Shop) -> None:
+    found = read(await shop.client.get("/v1/users/7/recommendations"))
+    assert (found.placement, found.model_version, found.batch_id, found.source) == ("home", 3, 12, "cache")
+    assert [item.rank for item in found.items] == list(range(1, 21))
+    assert shop.answers.requests == [ListRequest("home", Visitor(of("7")), 20)]
+
+
+async def test_all_parameters_reach_the_service(shop: Shop) -> None:
+    query = (
+        "placement=email&k=3&offset=6&session=s%201&context=a&context=b%2Fc&category=A%7CB&brand=X+Y"
+        "&lowest_price=1.5&highest_price=9&exclude=q&exclude=r"
+    )
+    read(await shop.client.get(f"/v1/users/7/recommendations?{query}"))
+    filters = Filters(("A|B",), ("X Y",), 1.5, 9.0, ("q", "r"))
+    assert shop.answers.requests == [ListRequest("email", Visitor(of("7"), of("s 1")), 3, 6, ("a", "b/c"), filters)]
+
+
+async def test_pages_follow_each_other_without_gaps(shop: Shop) -> None:
+    seen: list[str] = []
+    path: str | None = "/v1/users/a%2Fb/recommendations?k=20&category=a%26b"
+    while path:
+        answer = await shop.client.get(path)
+        found = read(answer)
+        seen += [item.item_id for item in found.items]
+        path = found.next
+        assert answer.headers.get("link") == (f'<{path}>; rel="next"' if path else None)
+    assert seen == [f"item-{number}" for number in range(1, 51)]
+    assert {request.visitor for request in shop.answers.requests} == {Visitor(of("a/b"))}
+
+
+async def test_each_answer_is_logged_as_it_was_shown(shop: Shop) -> None:
+    answer = read(await shop.client.get("/v1/users/7/recommendations?k=2&offset=4&session=s&consent=true"))
+    (shown,) = shop.events.shown
+    assert shown.recommendation_id == answer.recommendation_id
+    assert (shown.items, shown.first_position) == (["item-5", "item-6"], 5)
+    assert (shown.user_key, shown.session_key, shown.consent) == (of("7"), of("s"), True)
+    assert (shown.batch_id, shown.model_version, shown.source, shown.placement) == (12, 3, "cache", "home")
+
+
+async def test_a_visitor_who_refuses_gets_an_answer_that_depends_on_no_person(shop: Shop) -> None:
+    read(await shop.client.get("/v1/users/7/recommendations?session=s&consent=false"))
+    assert shop.answers.requests == [ListRequest("home", Visitor(), 20)]
+    assert (shop.events.shown[0].user_key, shop.events.shown[0].consent) == (None, False)
+
+
+async def test_a_visitor_without_an_account_is_known_by_session_and_context(shop: Shop) -> None:
+    read(await shop.client.get("/v1/recommendations?session=s&context=x"))
+    assert shop.answers.requests == [ListRequest("home", Visitor(None, of("s")), 20, 0, ("x",))]
+
+
+@pytest.mark.parametrize(("kind", "placement"), [("similar", "similar-items"), ("goes-with", "goes-well-with")])
+async def test_lists_about_an_item_use_the_placement_for_them(shop: Shop, kind: str, placement: str) -> None:
+    read(await shop.client.get(f"/v1/items/a%2Fb/{kind}?user=7&k=4"))
+    assert shop.answers.about == [("a/b",)]
+    assert shop.answers.requests == [ListRequest(placement, Visitor(of("7")), 4)]
+
+
+async def test_a_basket_gets_what_goes_with_all_of_it(shop: Shop) -> None:
+    body = {"items": ["a", "b"], "user": "7", "k": 4, "filters": {"brands": ["X"], "highest_price": 9}}
+    read(await shop.client.post("/v1/baskets/goes-with", json=body))
+    assert shop.answers.about == [("a", "b")]
+    wanted = ListRequest("goes-well-with", Visitor(of("7")), 4, filters=Filters((), ("X",), None, 9))
+    assert shop.answers.requests == [wanted]
+
+
+async def test_given_items_are_ranked_once_each(shop: Shop) -> None:
+    found = read(await shop.client.post("/v1/rank", json={"items": ["b", "a", "b"], "user": "7", "context": ["c"]}))
+    assert [item.item_id for item in found.items] == ["a", "b"]
+    assert shop.answers.requests == [RankRequest("home", Visitor(of("7")), ("b", "a"), ("c",))]
+
+
+@pytest.mark.parametrize("path", ["popular", "trending", "new"])
+async def test_lists_for_everybody_are_logged_without_a_person(shop: Shop, path: str) -> None:
+    read(await shop.client.get(f"/v1/{path}?k=3&category=X"))
+    assert shop.answers.requests == [ListRequest("home", Visitor(), 3, filters=Filters(("X",)))]
+    assert shop.events.shown[0].user_key is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("recommendations", {"users": ["7", "8"], "k": 2}),
+        ("similar", {"items": ["7", "8"], "k": 2}),
+        ("goes-with", {"items": ["7", "8"], "k": 2}),
+    ],
+)
+async def test_many_lists_come_in_the_order_of_the_request(shop: Shop, path: str, body: dict[str, object]) -> None:
+    answer = await shop.client.post(f"/v1/batch/{path}", json=body)
+    found = BatchedLists.model_validate_json(answer.content, strict=True).lists
+    assert [one.id for one in found] == ["7", "8"]
+    assert len({one.recommendation_id for one in found}) == len(shop.events.shown) == 2
+
+
+async def test_an_unknown_placement_is_named_with_the_known_ones(shop: Shop) -> None:
+    answer = await shop.client.get("/v1/users/7/recommendations?placement=hom")
+    assert answer.status_code == 404
+    assert "there are buy-again, email, goes-well-with, home, similar-items" in answer.json()["detail"]
+    other = await shop.client.get("/v1/users/7/recommendations?placement=similar-items")
+    assert (other.status_code, "/v1/items/{item}/similar" in other.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ("k=0", "k"),
+        ("k=201", "k"),
+        ("k=1.0", "k"),
+        ("k=%D9%A1", "k"),
+        ("k=NaN", "k"),
+        ("k=9223372036854775808", "k"),
+        ("k=1&k=2", "k"),
+        ("k=", "k"),
+        ("offset=-1", "offset"),
+        ("offset=10001", "offset"),
+        ("kk=1", "kk"),
+        ("lowest_price=NaN", "lowest_price"),
+        ("lowest_price=1e5", "lowest_price"),
+        ("lowest_price=2&highest_price=1", "highest_price"),
+        ("placement=../x", "placement"),
+        ("consent=yes", "consent"),
+        ("session=", "session"),
+        ("session=%ff", "query"),
+        ("session=a%00", "session"),
+        ("&".join(f"context={number}" for number in range(51)), "context"),
+    ],
+)
+async def test_a_refused_parameter_is_named_with_what_is_allowed(shop: Shop, query: str, place: str) -> None:
+    answer = await shop.client.get(f"/v1/users/7/recommendations?{query}")
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert place in [fault["place"] for fault in answer.json()["faults"]]
+    assert shop.answers.requests == []

@@ -1,0 +1,115 @@
+"""Feedback and updates over HTTP: what becomes a durable message, and what is refused."""
+
+import pytest
+
+from infra.keys.identity import pseudonym
+from models.primitives.json_types import JsonObject
+from serving.answers.request import Visitor
+from serving.events.message import RefusedMessageError
+from serving.events.spool import SpoolFullError
+from tests.serving.api.conftest import Shop
+from tests.serving.api.fakes import PSEUDONYM_KEY
+
+pytestmark = pytest.mark.anyio
+
+
+def of(name: str) -> str:
+    return pseudonym(name, PSEUDONYM_KEY.encode())
+
+
+async def test_feedback_becomes_one_message_with_pseudonyms(shop: Shop) -> None:
+    body = {"kind": "click", "item_id": "a", "user": "7", "session": "s", "message_id": "m-1", "position": 2}
+    body |= {"recommendation_id": "0f8f", "occurred_at": "2026-11-29T10:00:00+01:00"}
+    answer = await shop.client.post("/v1/feedback", json=body)
+    assert (answer.status_code, answer.json()) == (202, {"message_id": "m-1", "status": "stored"})
+    (message,) = shop.events.messages
+    assert (message.kind, message.user_key, message.session_key, message.user_id) == ("event", of("7"), of("s"), "7")
+    assert message.payload["occurred_at"] == "2026-11-29T09:00:00+00:00"
+    assert "7" not in message.payload.values()
+
+
+async def test_not_interested_hides_the_item_at_once(shop: Shop) -> None:
+    body = {"kind": "not_interested", "item_id": "a", "user": "7"}
+    assert (await shop.client.post("/v1/feedback", json=body)).status_code == 202
+    assert (await shop.client.post("/v1/batch/feedback", json={"messages": [body, body]})).status_code == 202
+    assert shop.answers.hidden == [(Visitor(of("7")), "a")] * 3
+    assert len({message.message_id for message in shop.events.messages}) == 3
+
+
+async def test_items_are_changed_one_by_one_and_together(shop: Shop) -> None:
+    change = {"price": 2, "in_stock": False, "hidden": True}
+    for method in ("PUT", "PATCH"):
+        assert (await shop.client.request(method, "/v1/items/a%2Fb", json=change)).status_code == 202
+    whole = await shop.client.patch("/v1/items", json={"items": [{"item_id": "c", "price": 3.5, "message_id": "m"}]})
+    assert whole.json() == {"messages": [{"message_id": "m", "status": "stored"}]}
+    payloads = [message.payload for message in shop.events.messages]
+    assert payloads[:2] == [{"item_id": "a/b", "price": 2.0, "in_stock": False, "hidden": True}] * 2
+    assert payloads[2] == {"item_id": "c", "price": 3.5}
+
+
+async def test_a_user_states_consent_traits_and_what_not_to_show(shop: Shop) -> None:
+    body = {"consent": False, "traits": {"age_band": "25-34"}, "exclusions": [{"kind": "brand", "value": "X"}]}
+    assert (await shop.client.put("/v1/users/7", json=body)).status_code == 202
+    (message,) = shop.events.messages
+    assert (message.kind, message.user_key, message.user_id, message.consent) == ("user", of("7"), "7", False)
+    assert message.payload["exclusions"] == [{"kind": "brand", "value": "X"}]
+    refused = await shop.client.put("/v1/users/7", json={"traits": {"religion": "secret"}})
+    assert refused.status_code == 422
+    assert "TAILORBIRD_API_TRAITS, which has age_band" in refused.json()["detail"]
+    assert "religion" not in refused.text
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"kind": "bought", "item_id": "a", "user": "7"}, "/kind"),
+        ({"kind": "click", "user": "7"}, "/item_id"),
+        ({"kind": "click", "item_id": "", "user": "7"}, "/item_id"),
+        ({"kind": "click", "item_id": "a\u0000", "user": "7"}, "/item_id"),
+        ({"kind": "click", "item_id": 5, "user": "7"}, "/item_id"),
+        ({"kind": "click", "item_id": "a"}, "/"),
+        ({"kind": "rating", "item_id": "a", "user": "7"}, "/"),
+        ({"kind": "click", "item_id": "a", "user": "7", "position": "2"}, "/position"),
+        ({"kind": "click", "item_id": "a", "user": "7", "consent": "yes"}, "/consent"),
+        ({"kind": "click", "item_id": "a", "user": "7", "occurred_at": "2026-11-29T10:00:00"}, "/occurred_at"),
+        ({"kind": "click", "item_id": "a", "user": "7", "occurred_at": 17}, "/occurred_at"),
+        ({"kind": "click", "item_id": "a", "user": "7", "value": -1}, "/value"),
+        ({"kind": "click", "item_id": "a", "user": "7", "password": "hunter2"}, "/password"),
+        ([], "/"),
+    ],
+)
+async def test_refused_feedback_names_the_field_and_no_value(shop: Shop, body: JsonObject, place: str) -> None:
+    answer = await shop.client.post("/v1/feedback", json=body)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["faults"][0]["place"] == place
+    assert "hunter2" not in answer.text
+    assert shop.events.messages == []
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff", b'{"kind": NaN}', b"[" * 100_000, b'{"item_id": "\\ud800"}'])
+async def test_a_body_that_is_no_json_is_a_problem_and_no_crash(shop: Shop, content: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await shop.client.post("/v1/feedback", content=content, headers=headers)
+    assert answer.status_code in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_what_cannot_be_made_durable_is_refused_and_not_lost_in_silence(shop: Shop) -> None:
+    body = {"kind": "click", "item_id": "a", "user": "7", "message_id": "m"}
+    shop.events.error = SpoolFullError("full")
+    full = await shop.client.post("/v1/feedback", json=body)
+    assert (full.status_code, full.headers["retry-after"]) == (503, "5")
+    shop.events.error = RefusedMessageError("A text contains the character NUL.")
+    assert (await shop.client.post("/v1/feedback", json=body)).status_code == 422
+    shop.events.error, shop.events.receipt = None, "conflict"
+    assert (await shop.client.post("/v1/feedback", json=body)).status_code == 409
+    shop.events.receipt = "spooled"
+    assert (await shop.client.post("/v1/feedback", json=body)).json()["status"] == "spooled"
+
+
+async def test_links_of_an_item_lead_to_the_web(shop: Shop) -> None:
+    for address in ("javascript:alert(1)", "//evil.example", "ftp://x"):
+        answer = await shop.client.put("/v1/items/a", json={"url": address})
+        assert (answer.status_code, answer.json()["faults"][0]["place"]) == (422, "/url")
+    assert (await shop.client.put("/v1/items/a", json={"url": "https://shop.example/a"})).status_code == 202
+    assert (await shop.client.patch("/v1/items/a", json={"message_id": "m"})).status_code == 422
