@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import numpy as np
+
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import NONE
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest
-from serving.live.catalogue import CatalogueFacts, NoCatalogue
+from serving.live.catalogue import CurrentCatalogue
 from serving.live.live_lists import VisitorState, ranked_items, visitor_list
 from serving.live.prepared_rules import Prepared, RuleCache
 from serving.live.related_lists import items_that_go_with, similar_items
@@ -43,7 +45,7 @@ class LiveListScorer:
         self,
         models: ModelHolder,
         placements: Mapping[str, Placement],
-        catalogue: CatalogueFacts | None = None,
+        catalogue: CurrentCatalogue | None = None,
         users: UserFacts | None = None,
         clicks: RecentClicks | None = None,
         threads: int = THREADS,
@@ -51,7 +53,7 @@ class LiveListScorer:
     ) -> None:
         """Without catalogue, users and clicks, the bundle alone answers."""
         self._models, self._placements = models, placements
-        self._catalogue, self._users = catalogue or NoCatalogue(), users or NoUserFacts()
+        self._catalogue, self._users = catalogue or _no_catalogue, users or NoUserFacts()
         self._clicks, self._rules = clicks or NoClicks(), RuleCache()
         self._threads = ThreadPoolExecutor(threads, "live", initializer=_use_one_processor)
         self._limit, self._running = threads + waiting, 0
@@ -59,6 +61,7 @@ class LiveListScorer:
     def close(self) -> None:
         """End the threads after the requests that they work on."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._rules.close()
 
     def wanted(self, request: ListRequest) -> bool:
         """Return, without waiting, whether the request asks for what no batch knows."""
@@ -133,17 +136,17 @@ class LiveListScorer:
         return _Inputs(model, batch or NOTHING, clicks, degraded=batch is None)
 
     def _prepared(self, inputs: _Inputs, name: str, placement: Placement, length: int) -> Prepared:
-        return self._rules.prepared(inputs.model, self._catalogue.facts(), name, placement, length, inputs.batch)
+        return self._rules.prepared(inputs.model, self._catalogue(), name, placement, length, inputs.batch)
 
     def _unknown(self, prepared: Prepared, items: tuple[str, ...]) -> list[Entry]:
         """Return the items that the catalogue has and the model does not know, in the given order."""
-        facts = self._catalogue.facts()
-        if facts is None:
+        now, learned = self._catalogue(), set(prepared.model.items[prepared.positions(items)].tolist())
+        new = sorted(item for item in set(items) - learned if now is not None and item in now.sold)
+        if now is None or not new:
             return []
-        known, allowed = prepared.model.items, facts.attributes.allowed(prepared.placement.rules)
-        offered = dict(zip(facts.attributes.items.tolist(), allowed.tolist(), strict=True))
-        learned = set(known[prepared.positions(items)].tolist())
-        return [Entry(item, 0.0, NONE) for item in dict.fromkeys(items) if item not in learned and offered.get(item)]
+        allowed = now.attributes(np.array(new)).allowed(prepared.placement.rules)
+        offered = dict(zip(new, allowed.tolist(), strict=True))
+        return [Entry(item, 0.0, NONE) for item in dict.fromkeys(items) if offered.get(item)]
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
         """Compute in a thread. Raises LiveUnavailableError if too many requests wait already."""
@@ -171,6 +174,10 @@ def _listing(built: tuple[Entry, ...], inputs: _Inputs, user_key: str | None, re
     personal = user_key is not None or bool(inputs.clicks)
     shown = built[: request.offset + request.k]
     return Listing(shown, inputs.model.model_version, personal=personal, degraded=inputs.degraded)
+
+
+def _no_catalogue() -> None:
+    """Return that there is no catalogue."""
 
 
 def _use_one_processor() -> None:

@@ -1,9 +1,10 @@
 """Compiles a placement's rules once for each model, catalogue and batch, and narrows them for single requests."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,10 @@ from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import NO_INDEX, position_of
 from models.recommenders.explanations.sentences import reasons_naming
 from serving.answers.request import Filters
-from serving.live.catalogue import ItemFacts, ModelCatalogue
+from serving.live.catalogue import ModelCatalogue
 from serving.live.visitor_facts import BatchFacts
 from serving.model.loaded_model import LoadedModel
+from serving.stores.catalogue import Catalogue
 
 LONGEST: Final = 1000
 _KEPT: Final = 64
@@ -71,56 +73,83 @@ class Prepared:
         return self.rules if allowed is self.rules.allowed else replace(self.rules, allowed=allowed)
 
 
-@dataclass
 class RuleCache:
-    """The prepared placements of the loaded model and the newest catalogue."""
+    """The prepared placements of the loaded model and the newest catalogue.
 
-    _catalogue: tuple[str, object, ModelCatalogue] | None = None
-    _prepared: OrderedDict[tuple[object, ...], Prepared] = field(default_factory=OrderedDict)
-    _lock: Lock = field(default_factory=Lock)
+    After a change of the catalogue the rules are compiled again in a thread of their own. Requests use the earlier
+    rules meanwhile: an answer shows only what can be bought at its moment in any case.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._catalogue: tuple[str, int, ModelCatalogue] | None = None
+        self._prepared: OrderedDict[_Key, tuple[int, Prepared]] = OrderedDict()
+        self._compiling: set[_Key] = set()
+        self._lock = Lock()
+        self._thread = ThreadPoolExecutor(1, "rules")
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
     def prepared(
-        self,
-        model: LoadedModel,
-        facts: ItemFacts | None,
-        name: str,
-        placement: Placement,
-        length: int,
-        batch: BatchFacts,
+        self, model: LoadedModel, now: Catalogue | None, name: str, placement: Placement, length: int, batch: BatchFacts
     ) -> Prepared:
         """Return a placement's rules for lists of `length` items at least."""
         k = min(LONGEST, placement.k * -(-max(1, length) // placement.k))
-        version = None if facts is None else facts.version
-        key = (model.digest, model.promotion_id, version, name, k, batch.batch_id)
+        key, generation = _Key(model.digest, model.promotion_id, name, k, batch.batch_id), _generation(now)
         with self._lock:
-            if key in self._prepared:
+            known = self._prepared.get(key)
+            if known is not None:
                 self._prepared.move_to_end(key)
-                return self._prepared[key]
-        made = self._compiled(model, facts, placement, k, batch)
-        with self._lock:
-            self._prepared[key] = made
-            while len(self._prepared) > _KEPT:
-                self._prepared.popitem(last=False)
-        return made
+                if known[0] != generation and key not in self._compiling:
+                    self._compiling.add(key)
+                    self._thread.submit(self._compile, key, model, now, placement, batch)
+                return known[1]
+        return self._compile(key, model, now, placement, batch)
 
-    def _compiled(
-        self, model: LoadedModel, facts: ItemFacts | None, placement: Placement, k: int, batch: BatchFacts
+    def _compile(
+        self, key: "_Key", model: LoadedModel, now: Catalogue | None, placement: Placement, batch: BatchFacts
     ) -> Prepared:
-        catalogue = self._aligned(model, facts)
-        longer = placement if k == placement.k else placement.model_copy(update={"k": k})
-        available = catalogue.attributes.available.copy()
-        withheld = [position_of(model.items, item) for item in batch.withheld]
-        available[[place for place in withheld if place != NO_INDEX]] = False
-        rules = CompiledRules.of(longer, replace(catalogue.attributes, available=available))
-        bundle = model.bundle
-        cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
-        builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
-        return Prepared(model, catalogue, longer, builder, reasons_naming(catalogue.not_for_sale))
+        try:
+            made = _compiled(model, self._aligned(model, now), placement, key.k, batch)
+            with self._lock:
+                self._prepared[key] = _generation(now), made
+                while len(self._prepared) > _KEPT:
+                    self._prepared.popitem(last=False)
+            return made
+        finally:
+            self._compiling.discard(key)
 
-    def _aligned(self, model: LoadedModel, facts: ItemFacts | None) -> ModelCatalogue:
-        version = None if facts is None else facts.version
+    def _aligned(self, model: LoadedModel, now: Catalogue | None) -> ModelCatalogue:
         known = self._catalogue
-        if known is None or known[:2] != (model.digest, version):
-            known = model.digest, version, ModelCatalogue.of(model, facts)
+        if known is None or known[:2] != (model.digest, _generation(now)):
+            known = model.digest, _generation(now), ModelCatalogue.of(model, now)
             self._catalogue = known
         return known[2]
+
+
+class _Key(NamedTuple):
+    digest: str
+    promotion_id: int | None
+    placement: str
+    k: int
+    batch_id: int | None
+
+
+def _generation(catalogue: Catalogue | None) -> int:
+    return 0 if catalogue is None else catalogue.generation
+
+
+def _compiled(
+    model: LoadedModel, catalogue: ModelCatalogue, placement: Placement, k: int, batch: BatchFacts
+) -> Prepared:
+    longer = placement if k == placement.k else placement.model_copy(update={"k": k})
+    available = catalogue.attributes.available.copy()
+    withheld = [position_of(model.items, item) for item in batch.withheld]
+    available[[place for place in withheld if place != NO_INDEX]] = False
+    rules = CompiledRules.of(longer, replace(catalogue.attributes, available=available))
+    bundle = model.bundle
+    cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
+    builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
+    return Prepared(model, catalogue, longer, builder, reasons_naming(catalogue.not_for_sale))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from serving.answers.request import Visitor
+from serving.stores.database.postgres import Postgres, PostgresDownError
 
 QUERY: Final = "SELECT batch_id, user_key, hidden, due, clicks, traits FROM known_of_user($1, $2)"
 """The rows of a placement's live batch about everybody (without a user_key) and about one user."""
@@ -65,6 +66,21 @@ class RecentClicks(Protocol):
 
     async def items(self, visitor: Visitor) -> tuple[str, ...]:
         """Return the clicked items, the latest last; none if they cannot be read in time."""
+
+
+class StoredUsers:
+    """Reads facts from the database, with the placement's live batch."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        """Read through these connections."""
+        self._postgres = postgres
+
+    async def known(self, placement: str, user_key: str | None) -> BatchFacts | None:
+        """Return the facts; None if the database does not answer in time."""
+        try:
+            return batch_facts(await self._postgres.fetch(QUERY, placement, user_key))
+        except PostgresDownError:
+            return None
 
 
 class NoUserFacts:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
-from serving.live.catalogue import ItemFacts, ItemRow
 from serving.live.live_scorer import LiveListScorer
 from serving.live.visitor_facts import BatchFacts, batch_facts
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder
+from serving.stores.catalogue import Catalogue, Item
 from serving.stores.standing import NOBODY, Standing
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
 from tests.serving.bundle_folders import write_bundle
@@ -141,14 +142,16 @@ def test_requests_beyond_the_queue_are_refused_at_once(models: dict[str, ModelHo
     scorer.close()
 
 
+def item(name: str, in_stock: bool = True) -> Item:
+    return Item(name, name.title(), None, None, 2.0, "EUR", "BAGS", "b", True, in_stock, -inf, inf)
+
+
 class Batch:
     """Users and catalogue as a database knows them."""
 
     facts_of: BatchFacts | None = BatchFacts(1, withheld=("i02",), hidden=("i03", "i04"))
 
-    def facts(self) -> ItemFacts:
-        rows = [ItemRow(f"i{n:02}", f"Item {n}", "BAGS", "b", 2.0, n % 2 == 0) for n in range(45)]
-        return ItemFacts.of(1, [*rows, ItemRow("newer", "Newer", None, None, 1.0, True)])
+    goods = Catalogue.of({**{f"i{n:02}": item(f"i{n:02}", n % 2 == 0) for n in range(45)}, "newer": item("newer")}, 0.0)
 
     async def known(self, placement: str, user_key: str | None) -> BatchFacts | None:  # noqa: ARG002
         return self.facts_of
@@ -156,7 +159,7 @@ class Batch:
 
 def test_what_the_batch_hides_and_what_is_not_on_sale_is_in_no_list(models: dict[str, ModelHolder]) -> None:
     known = Batch()
-    scorer = LiveListScorer(models["als"], SHELVES, known, known)
+    scorer = LiveListScorer(models["als"], SHELVES, lambda: known.goods, known)
     shown = ask(scorer, Visitor("u000"), placement="news")
     assert all(int(item[1:]) % 2 == 0 for item in shown)
     assert not {"i02", "i04"} & {*shown}
@@ -168,7 +171,7 @@ def test_what_the_batch_hides_and_what_is_not_on_sale_is_in_no_list(models: dict
 def test_without_the_batch_only_lists_that_do_not_need_it_are_built(models: dict[str, ModelHolder]) -> None:
     known = Batch()
     known.facts_of = None
-    scorer = LiveListScorer(models["als"], SHELVES, known, known)
+    scorer = LiveListScorer(models["als"], SHELVES, lambda: known.goods, known)
     assert asyncio.run(scorer.recommend(ListRequest("news", Visitor("u000"), 5), NOBODY)) is None
     listing = asyncio.run(scorer.recommend(ListRequest("home", Visitor("u000"), 5), NOBODY))
     assert listing is not None

@@ -254,7 +254,7 @@ def _drop_change_notifications() -> None:
 
 _CHANGES = "INSERT OR UPDATE OR DELETE OR TRUNCATE"
 _TABLE_TRIGGERS = {
-    **dict.fromkeys(("items", "placements", "promotions"), _CHANGES),
+    **dict.fromkeys(("items", "placements", "promotions", "session_profiles"), _CHANGES),
     # Not of `last_used_at`, which servers write themselves.
     "api_keys": "INSERT OR UPDATE OF secret_hash, scopes, requests_per_second, expires_at, revoked_at OR DELETE",
     "event_inbox": "INSERT",

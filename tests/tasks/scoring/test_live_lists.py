@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ from infra.installation import current
 from models.errors import TailorbirdError
 from serving.answers.answer import Listing
 from serving.answers.request import ListRequest, Visitor
-from serving.live.catalogue import ItemFacts, ItemRow
 from serving.live.live_scorer import LiveListScorer
-from serving.live.visitor_facts import BatchFacts, batch_facts
+from serving.live.visitor_facts import StoredUsers
 from serving.model.holder import ModelHolder
 from serving.model.sources import NewestPromotion
+from serving.stores.catalogue_reader import CatalogueReader
+from serving.stores.database.postgres import Postgres
 from serving.stores.standing import Standing
 from tasks.scoring.score_placement import score_placement
+from tests.tasks.scoring.test_user_lists import clicks, joins
 
 LISTS = text("SELECT user_key, item_id, score, reason FROM current_recommendations ORDER BY user_key, rank")
 GOODS = text("SELECT item_id, title, category, brand, price, available AND in_stock IS NOT FALSE AS on_sale FROM items")
@@ -69,31 +72,6 @@ exclusions = st.one_of(
 )
 
 
-class Published:
-    """What the database knows, in place of the stores of the API."""
-
-    def __init__(self, engine: Any) -> None:
-        with engine.connect() as connection:
-            rows = [ItemRow(**row) for row in connection.execute(GOODS).mappings()]
-        self._engine, self._facts = engine, ItemFacts.of("now", rows)
-
-    def facts(self) -> ItemFacts:
-        return self._facts
-
-    async def known(self, placement: str, user_key: str | None) -> BatchFacts:
-        query = text("SELECT * FROM known_of_user(:placement, :user_key)")
-        with self._engine.connect() as connection:
-            return batch_facts(
-                connection.execute(query, {"placement": placement, "user_key": user_key}).mappings().all()
-            )
-
-    def standing(self, user_key: str) -> Standing:
-        query = text("SELECT kind || ':' || value FROM exclusions WHERE user_key = :user_key")
-        with self._engine.connect() as connection:
-            excluded = connection.execute(query, {"user_key": user_key}).scalars().all()
-        return Standing(known=True, consented=True, excluded=tuple(excluded))
-
-
 @pytest.mark.parametrize("kind", ["own_frequency", "item_knn"])
 def test_live_lists_are_the_published_ones(stage: Any, kind: str, tmp_path: Path, monkeypatch: Any) -> None:
     stage.promote(kind)
@@ -121,7 +99,7 @@ def test_live_lists_are_the_published_ones(stage: Any, kind: str, tmp_path: Path
             shelves_compared.append(shelf)
         if not shelves_compared or shelves_compared[-1] is not shelf:
             return
-        live = _live(stage, holder, placement, everybody)
+        live = _live(holder, placement, everybody)
         with stage.here.engine.connect() as connection:
             rows = connection.execute(LISTS).all()
         for user in everybody:
@@ -134,19 +112,28 @@ def test_live_lists_are_the_published_ones(stage: Any, kind: str, tmp_path: Path
     assert len(shelves_compared) > EXAMPLES / 2
 
 
-def _live(stage: Any, holder: ModelHolder, placement: Any, users: list[str]) -> dict[str, Listing]:
-    known = Published(stage.here.engine)
-    scorer = LiveListScorer(holder, {"shelf": placement}, known, known)
+def _live(holder: ModelHolder, placement: Any, users: list[str], name: str = "shelf") -> dict[str, Listing]:
+    """Return the live list of each user, with the stores that the API has."""
 
     async def lists() -> list[Listing | None]:
-        asked = [ListRequest("shelf", Visitor(user), placement.k) for user in users]
-        return [await scorer.recommend(one, known.standing(one.visitor.user_key or "")) for one in asked]
+        postgres = Postgres(str(os.environ["TAILORBIRD_DATABASE_URL"]), 2, 30.0)
+        goods = CatalogueReader(postgres)
+        await goods.refresh()
+        scorer = LiveListScorer(holder, {name: placement}, lambda: goods.current, StoredUsers(postgres))
+        try:
+            asked = [ListRequest(name, Visitor(user), placement.k) for user in users]
+            return [await scorer.recommend(one, await _standing(postgres, one.visitor.user_key)) for one in asked]
+        finally:
+            scorer.close()
+            await postgres.close()
 
-    try:
-        made = asyncio.run(lists())
-    finally:
-        scorer.close()
+    made = asyncio.run(lists())
     return {user: listing for user, listing in zip(users, made, strict=True) if listing is not None}
+
+
+async def _standing(postgres: Postgres, user_key: str | None) -> Standing:
+    rows = await postgres.fetch("SELECT kind || ':' || value FROM exclusions WHERE user_key = $1", user_key)
+    return Standing(known=True, consented=True, excluded=tuple(row[0] for row in rows))
 
 
 def _stock(stage: Any, sold_out: list[str], refused: list[tuple[str, str, str]]) -> None:
@@ -172,3 +159,20 @@ def _toml(shelf: dict[str, Any]) -> str:
         return json.dumps(one)
 
     return "[shelf]\n" + "".join(f"{name} = {value(part)}\n" for name, part in shelf.items())
+
+
+def test_users_newer_than_the_model_get_the_list_of_their_clicks_and_traits(stage: Any, tmp_path: Path) -> None:
+    stage.promote("item_knn")
+    joins(stage, "by traits", age="age 1", income="income 2")
+    with_clicks = clicks(stage, tmp_path, "500003", "500007", "500003", userId="new")
+    score_placement.fn("home")
+    holder = ModelHolder(NewestPromotion(stage.here.engine))
+    holder.open()
+    users = ["by traits", with_clicks]
+    live = _live(holder, placements.one(current().settings, "home"), users, "home")
+    with stage.here.engine.connect() as connection:
+        rows = connection.execute(LISTS).all()
+    for user in users:
+        own = [(row.item_id, row.reason) for row in rows if row.user_key == user]
+        assert len(own) == 20
+        assert [(entry.item_id, entry.reason) for entry in live[user].entries] == own
