@@ -56,6 +56,6 @@ def user_change(update: UserUpdate, allowed: tuple[str, ...]) -> UserChange:
     """Return the change. Raises RefusedRequestError for traits that are not allowed."""
     if unknown := sorted(set(update.traits) - set(allowed)):
         known = ", ".join(allowed) or "none"
-        detail = f"{len(unknown)} traits are not on the allow-list TAILORBIRD_API_TRAITS, which has {known}."
+        detail = f"{len(unknown)} traits are not on the allow-list TAILORBIRD_USER_TRAITS, which has {known}."
         raise RefusedRequestError([Fault("/traits", detail)])
     return UserChange(update.traits, [(one.kind, one.value) for one in update.exclusions])

@@ -65,7 +65,7 @@ async def recommendations_of_many(batch: UserBatch, request: Request) -> Respons
 async def update_user(update: UserUpdate, request: Request) -> Response:
     """State what is known of a user: traits, consent, and what must not be shown.
 
-    A withdrawal of consent counts at once. Traits have to be on the allow-list `TAILORBIRD_API_TRAITS`.
+    A withdrawal of consent counts at once. Traits have to be on the allow-list `TAILORBIRD_USER_TRAITS`.
     """
     call = call_of(request)
     change = user_change(update, call.state.traits)

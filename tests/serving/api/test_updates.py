@@ -55,7 +55,7 @@ async def test_a_user_states_consent_traits_and_what_not_to_show(shop: Shop) -> 
     assert message.payload["exclusions"] == [{"kind": "brand", "value": "X"}]
     refused = await shop.client.put("/v1/users/7", json={"traits": {"religion": "secret"}})
     assert refused.status_code == 422
-    assert "TAILORBIRD_API_TRAITS, which has age_band" in refused.json()["detail"]
+    assert "TAILORBIRD_USER_TRAITS, which has age_band" in refused.json()["detail"]
     assert "religion" not in refused.text
 
 
