@@ -22,6 +22,9 @@ _ENCODE: Final = (
     "that you type)."
 )
 _DATABASE_FORM: Final = "Write it as postgresql://user:password@host:5432/database."
+_REDIS_FORM: Final = "Write it as redis://:password@host:6379/0, or rediss:// for TLS."
+_NUMBER: Final = re.compile(r"/?\d{0,5}")
+"""The path of a Redis address: the number of a database."""
 _WEB_FORM: Final = "Write it as http://host:port/path or https://user:password@host/path."
 
 
@@ -79,8 +82,17 @@ def store(value: str, variable: str, form: str = "Write it as s3://bucket/folder
     return value
 
 
+def redis(value: str, variable: str = "TAILORBIRD_REDIS_URL") -> str:
+    """Check the address of a Redis database. Raises AddressRefusedError."""
+    scheme, _, place, path = _parts(value, variable, _REDIS_FORM)
+    if scheme not in {"redis", "rediss"} or not place or not _PLACE.fullmatch(place) or not _NUMBER.fullmatch(path):
+        raise AddressRefusedError(f"{variable} cannot be read. {_REDIS_FORM} {_ENCODE}")
+    return value
+
+
 READERS: Final[Mapping[str, Callable[[str, str], object]]] = {
     "database_url": database,
+    "redis_url": redis,
     **dict.fromkeys(("prefect_api_url", "mlflow_tracking_uri", "prefect_page", "mlflow_page"), web),
     **dict.fromkeys(("docs_url", "webhook_url", "metrics_url"), web),
     **dict.fromkeys(("lake", "bundles"), store),

@@ -137,6 +137,10 @@ class Settings(BaseSettings):
     """The age in seconds at which acts and impressions of the inbox move into the lake; updates move at once."""
     inbox_rows: int = Field(default=20_000, ge=1, le=1_000_000)
     """The number of acts and impressions that move into the lake without waiting for that age."""
+    redis_url: SecretStr | None = Field(default=None, examples=["redis://:PASSWORD@redis.example:6379/0"])
+    """The Redis that the processes of the API share as a cache; without it each has its own."""
+    cache_seconds: float = Field(default=60, gt=0, le=3600)
+    """The seconds that the API uses a list before it reads it again; consent, stock and new lists count at once."""
     docs_port: PortOrNone | None = Field(default=None, examples=[4210])
     """The port of Data Docs; 0 serves none."""
     docs_url: str | None = Field(default=None, examples=["https://docs.shop.example"])

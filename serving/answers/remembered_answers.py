@@ -19,12 +19,13 @@ class State:
     """What an answer was made from; an answer of another state is not fresh."""
 
     batch_id: int | None
-    model: object
+    best: object
+    """The best sellers, which are built again for each champion."""
     catalogue: Catalogue
 
-    def is_current(self, batch_id: int | None, model: object, catalogue: Catalogue) -> bool:
+    def is_current(self, batch_id: int | None, best: object, catalogue: Catalogue) -> bool:
         """Return whether nothing has changed since."""
-        return self.catalogue is catalogue and self.batch_id == batch_id and self.model is model
+        return self.catalogue is catalogue and self.batch_id == batch_id and self.best is best
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,12 @@ class RememberedAnswers:
         self._changes, self._fresh_seconds, self._most = changes, fresh_seconds, most
         self._answers: OrderedDict[Hashable, Remembered] = OrderedDict()
 
-    def fresh(self, key: Hashable, batch_id: int | None, model: object, catalogue: Catalogue) -> Answer | None:
+    def fresh(self, key: Hashable, batch_id: int | None, best: object, catalogue: Catalogue) -> Answer | None:
         """Return a fresh answer of the present state."""
         found = self._answers.get(key)
         if found is None or found.fresh_until <= monotonic():
             return None
-        if not found.state.is_current(batch_id, model, catalogue) or not found.may_show(self._changes):
+        if not found.state.is_current(batch_id, best, catalogue) or not found.may_show(self._changes):
             return None
         self._answers.move_to_end(key)
         return found.answer

@@ -159,7 +159,7 @@ class AnswerService:
 
     def _fresh(self, key: Hashable, placement: str) -> Answer | None:
         """Return the fresh answer of this process, if it has one."""
-        found = self._remembered.fresh(key, self._batch_of(placement), self.upkeep.model, self._catalogue)
+        found = self._remembered.fresh(key, self._batch_of(placement), self.upkeep.best, self._catalogue)
         if found is None:
             return None
         if not self._stored.changes.hearing:
@@ -208,7 +208,7 @@ class AnswerService:
             source,
             request.placement,
             degraded=search.degraded,
-            personal=listing.personal or bool(search.standing.excluded),
+            personal=listing.personal or (search.personal and bool(search.standing.excluded)),
         )
 
     def _answer(self, search: Search, source: Source, listing: Listing) -> Answer:
@@ -218,7 +218,7 @@ class AnswerService:
         """Remember an answer that the same request may get again."""
         live_for_somebody = answer.source == "live" and search.request.visitor != _NO_VISITOR
         if not answer.degraded and not live_for_somebody:
-            state = State(self._batch_of(answer.placement), self.upkeep.model, self._catalogue)
+            state = State(self._batch_of(answer.placement), self.upkeep.best, self._catalogue)
             self._remembered.remember(search.key, answer, state, search.user_key, search.read_at)
         return _counted(answer)
 

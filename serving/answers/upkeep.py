@@ -31,11 +31,6 @@ class Upkeep:
         self.best: BestSellers | None = None
 
     @property
-    def model(self) -> LoadedModel | None:
-        """Return the present champion."""
-        return self._models.current()
-
-    @property
     def catalogue(self) -> Catalogue:
         """Return the newest catalogue; without a database, the items of the bundle."""
         if self._stores is not None and self._stores.catalogue.read:

@@ -9,7 +9,7 @@ from serving.stores.batch_codes import BatchCodes
 from serving.stores.database.postgres import Postgres
 
 _STATEMENT: Final = (
-    "SELECT placement, live.batch_id, batch.model_version, batch.subject_kind, "
+    "SELECT live.placement, live.batch_id, batch.model_version, batch.subject_kind, "
     "extract(epoch FROM now() - live.checked_at)::float8 AS age "
     "FROM placements AS live JOIN recommendation_batches AS batch ON batch.batch_id = live.batch_id"
 )

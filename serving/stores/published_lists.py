@@ -42,6 +42,10 @@ class PublishedLists:
         self._waiting: dict[Key, asyncio.Future[StoredList]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    async def warm(self) -> None:
+        """Open connections, and let each plan the statement."""
+        await self._postgres.warm(_STATEMENT, [""], [""])
+
     async def read(self, placement: str, subject: str) -> StoredList:
         """Return the live list of a subject. Raises PostgresDownError."""
         key = (placement, subject)

@@ -10,7 +10,7 @@ from serving.stores.cache.memory_store import MemoryStore
 from serving.stores.cache.redis_store import RedisStore
 from serving.stores.cache.shared_loads import SharedLoads
 from serving.stores.catalogue_reader import CatalogueReader
-from serving.stores.changes import Changes
+from serving.stores.changes import DEAF_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
 from serving.stores.live_batches import LiveBatches
 from serving.stores.published_lists import PublishedLists
@@ -21,23 +21,32 @@ _CATALOGUE_SECONDS: Final = 10.0
 _POINTER_SECONDS: Final = 3.0
 _BACKGROUND_SECONDS: Final = 20.0
 _START_SECONDS: Final = 2.0
+REQUEST_SECONDS: Final = 0.1
+"""A request waits so long for Postgres before a later part of the chain answers it."""
 
 
 class Stores:
     """What answers are read from, when there is a database."""
 
     def __init__(
-        self, database_url: str, redis_url: str | None = None, cache_seconds: float = 60.0, connections: int = 6
+        self,
+        database_url: str,
+        redis_url: str | None = None,
+        cache_seconds: float = 60.0,
+        connections: int = 6,
+        deaf_seconds: float = DEAF_SECONDS,
+        request_seconds: float = REQUEST_SECONDS,
     ) -> None:
-        """Prepare; `running` opens connections. `connections` are those for requests."""
-        self.requests = Postgres(database_url, connections)
+        """Prepare; `running` opens connections. `connections` are those for requests, which wait `request_seconds`."""
+        self.requests = Postgres(database_url, connections, request_seconds)
         self.background = Postgres(database_url, 2, _BACKGROUND_SECONDS)
-        self.changes = Changes(database_url)
+        self.changes = Changes(database_url, deaf_seconds)
         self.codes = BatchCodes(self.requests, self.background)
         self.live = LiveBatches(self.background, self.codes)
         self.catalogue = CatalogueReader(self.background)
         self.loads = SharedLoads(RedisStore(redis_url) if redis_url else MemoryStore(), cache_seconds)
-        self.lists = UserLists(PublishedLists(self.requests), self.codes, self.live, self.loads, self.changes)
+        self._published = PublishedLists(self.requests)
+        self.lists = UserLists(self._published, self.codes, self.live, self.loads, self.changes)
         self._refreshers = {
             "items": Refresher(self.catalogue.refresh, _CATALOGUE_SECONDS),
             "placements": Refresher(self.live.refresh, _POINTER_SECONDS),
@@ -64,5 +73,6 @@ class Stores:
             await self.background.close()
 
     async def _first_reads(self) -> None:
+        await self._published.warm()
         while not (self.changes.hearing and self.catalogue.read and self.live.read):
             await asyncio.sleep(0.01)

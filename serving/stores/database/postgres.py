@@ -56,10 +56,21 @@ class Postgres:
         except (TimeoutError, asyncpg.PostgresError, *_LOST) as error:
             self.breaker.failed()
             if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOST):
-                _log.error("Postgres refused a statement: %s %s", type(error).__name__, error.sqlstate)
+                _log.error("Postgres refused a statement: %s: %s", type(error).__name__, statement)
             raise PostgresDownError("Postgres does not answer.") from error
         self.breaker.succeeded()
         return rows
+
+    async def warm(self, statement: str, *arguments: Any) -> None:
+        """Open all connections and run a statement on each, so that no request pays for it."""
+        for _ in range(self._size - self._used):
+            self._open_one()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        taken = [self._idle.pop() for _ in range(len(self._idle))]
+        for connection in taken:
+            with suppress(asyncpg.PostgresError, *_LOST):
+                await connection.fetch(statement, *arguments, timeout=_CONNECT_SECONDS)
+            self._put(connection)
 
     async def _fetch(self, statement: str, arguments: tuple[Any, ...]) -> Sequence[asyncpg.Record]:
         """Run the statement; a connection that was lost while idle is replaced."""

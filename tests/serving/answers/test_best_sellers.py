@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import numpy as np
+
+from models.lists.rules.item_selector import Selector
+from models.lists.rules.placement_config import Placement
+from models.lists.rules.rule_config import Rules
+from serving.answers.best_sellers import BestSellers
+from serving.answers.request import Filters
+from serving.stores.catalogue import Catalogue
+from tests.serving.made_up_shop import ANN, BOB, ITEMS, NEW, PLACEMENTS, champion
+
+MODEL = champion()
+CATALOGUE = Catalogue.of_model(MODEL.bundle.model.items, MODEL.bundle.available)
+BEST = BestSellers.build(MODEL, CATALOGUE, PLACEMENTS)
+
+
+def first(listing: object, n: int = 3) -> list[str]:
+    return [entry.item_id for entry in listing.entries[:n]]  # type: ignore[attr-defined]
+
+
+def test_everybody_and_each_segment_have_best_sellers() -> None:
+    everybody, segment = BEST.listing("home"), BEST.listing("home", "group_1")
+    assert first(everybody) == ITEMS[:3]
+    assert first(segment) == ITEMS[:-4:-1]
+    assert everybody is not None
+    assert not everybody.personal
+    assert segment is not None
+    assert segment.personal
+    assert everybody.entries[0].reason == "Bought by 90 customers in the last 28 days"
+    assert len(everybody.entries) == len(ITEMS)
+
+
+def test_a_placement_of_what_is_due_has_no_best_sellers() -> None:
+    assert BEST.listing("again") is None
+    assert BEST.filtered("again", Filters(), 3) is None
+
+
+def test_segments_are_found_by_user() -> None:
+    assert [BEST.segment_of(user) for user in (ANN, BOB, NEW, "0", "z")] == ["", "group_1", "group_1", "", ""]
+
+
+def test_rules_and_availability_apply() -> None:
+    rules = Rules(exclude=Selector(items=["item-00"]))
+    items = {name: item._replace(in_stock=name != "item-01") for name, item in CATALOGUE.by_id.items()}
+    best = BestSellers.build(MODEL, Catalogue.of(items, 0.0), {"home": Placement(rules=rules)})
+    assert first(best.listing("home")) == ITEMS[2:5]
+    assert "item-00" not in {entry.item_id for entry in best.within("home", best.trending).entries}
+
+
+def test_filters_reach_items_that_no_list_holds() -> None:
+    rare = {"item-29": CATALOGUE.by_id["item-29"]._replace(category="RARE")}
+    best = BestSellers.build(MODEL, Catalogue.of(CATALOGUE.by_id | rare, 0.0), PLACEMENTS)
+    listing = best.filtered("home", Filters(categories=("RARE",)), 3)
+    assert first(listing) == ["item-29"]
+
+
+def test_trending_items_sell_better_than_before() -> None:
+    buyers = MODEL.bundle.buyers.copy()
+    buyers[25] += 60
+    best = BestSellers.build(replace(MODEL, bundle=replace(MODEL.bundle, buyers=buyers)), CATALOGUE, PLACEMENTS)
+    assert first(best.trending, 1) == ["item-25"]
+    assert all(np.isfinite(entry.score) for entry in best.trending.entries)
+
+
+def test_new_items_are_those_whose_sale_began_last() -> None:
+    known = CATALOGUE.by_id
+    dated = {name: known[name]._replace(available_from=moment) for name, moment in (("item-03", 5.0), ("item-04", 9.0))}
+    unknown = {"unknown": known["item-00"]._replace(item_id="unknown")}
+    best = BestSellers.build(MODEL, Catalogue.of(known | dated | unknown, 10.0), PLACEMENTS)
+    assert first(best.newest, 9) == ["item-04", "item-03", "unknown"]

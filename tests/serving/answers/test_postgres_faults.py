@@ -1,0 +1,188 @@
+"""Answers while PostgreSQL stops, crashes, hangs and comes back: always an answer, and soon."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from sqlalchemy import Engine, make_url
+
+from infra.database.engine import engine as engine_of
+from infra.services.embedded_postgres import EmbeddedPostgres
+from serving.answers.answer import Answer
+from serving.answers.request import ListRequest, Visitor
+from serving.answers.service import AnswerService
+from tests.serving.made_up_shop import ANN, BOB, ITEMS, serving, stock, until, write
+
+HOME, ANONYMOUS = ListRequest("home", Visitor(ANN), 3), ListRequest("home", Visitor(), 3)
+SIMILAR = ListRequest("similar-items", Visitor(), 3)
+DEAF_SECONDS = 1.5
+
+
+class Server:
+    """The session's server, to which a fault happens; afterwards it runs again at the same port."""
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self._server = server
+        self._port = make_url(server.url()).port or 0
+
+    def _processes(self) -> list[psutil.Process]:
+        running = self._server.running()
+        assert running is not None
+        main = psutil.Process(running.pid)
+        return [main, *main.children()]
+
+    def stop(self, by: signal.Signals) -> None:
+        main, *_ = self._processes()
+        os.kill(main.pid, by)
+        main.wait(20)
+
+    def start(self) -> None:
+        self._server.start(preferred_port=self._port)
+        assert make_url(self._server.url()).port == self._port
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        stopped = self._processes()
+        for process in stopped:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in stopped:
+                process.resume()
+
+
+@pytest.fixture
+def stocked(database: str) -> Iterator[tuple[str, Engine]]:
+    engine = engine_of(database)
+    stock(engine)
+    engine.dispose()
+    yield database, engine
+    engine.dispose()
+
+
+@pytest.fixture
+def server(postgres: EmbeddedPostgres) -> Iterator[Server]:
+    found = Server(postgres)
+    yield found
+    found.start()
+
+
+def run(url: str, scenario: Callable[[AnswerService], Awaitable[None]], seconds: float = 3.0) -> None:
+    async def main() -> None:
+        async with serving(url, deaf_seconds=DEAF_SECONDS, request_seconds=seconds) as service:
+            await scenario(service)
+
+    asyncio.run(main())
+
+
+async def timed(answer: Awaitable[Answer]) -> tuple[Answer, float]:
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    return await answer, clock() - started
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
+def test_a_server_that_stops_degrades_answers_and_its_return_is_noticed(
+    stocked: tuple[str, Engine], server: Server, by: signal.Signals
+) -> None:
+    async def scenario(service: AnswerService) -> None:
+        before = await service.recommend(HOME)
+        assert before.source == "table"
+        await service.similar("item-00", SIMILAR)
+        await asyncio.to_thread(server.stop, by)
+        bob, seconds = await timed(service.recommend(ListRequest("home", Visitor(BOB), 3)))
+        assert (bob.source, bob.degraded, bob.personal) == ("popular", True, False)
+        assert seconds < 1
+
+        async def is_general() -> bool:
+            return not (await service.recommend(HOME)).personal
+
+        assert await until(is_general) < DEAF_SECONDS + 1
+        answer, seconds = await timed(service.recommend(HOME))
+        assert (answer.source, answer.degraded, [item.item_id for item in answer.items]) == ("popular", True, ITEMS[:3])
+        assert seconds < 0.2
+        similar = await service.similar("item-00", SIMILAR)
+        assert (similar.source, similar.degraded) == ("cache", True)
+        await asyncio.to_thread(server.start)
+
+        async def is_back() -> bool:
+            again = await service.recommend(HOME)
+            return again.personal and not again.degraded and again.items == before.items
+
+        assert await until(is_back, 10) < 10
+
+    run(stocked[0], scenario)
+
+
+def test_a_server_that_hangs_costs_no_request_more_than_a_moment(stocked: tuple[str, Engine], server: Server) -> None:
+    async def scenario(service: AnswerService) -> None:
+        await until(lambda: service.recommend(HOME))
+        with server.paused():
+            cold = [ListRequest("home", Visitor(f"{number:064}"), 3) for number in range(20)]
+            results = [await timed(service.recommend(request)) for request in cold]
+            assert all(answer.degraded and answer.items for answer, _ in results)
+            assert max(seconds for _, seconds in results) < 0.35
+            assert sum(seconds > 0.05 for _, seconds in results) <= 6  # then the circuit is open
+
+            async def is_general() -> bool:
+                answer, seconds = await timed(service.recommend(HOME))
+                assert seconds < 0.35
+                return not answer.personal
+
+            assert await until(is_general) < DEAF_SECONDS + 1
+
+        async def is_back() -> bool:
+            answer = await service.recommend(HOME)
+            return answer.personal and not answer.degraded
+
+        assert await until(is_back, 10) < 10
+
+    run(stocked[0], scenario, seconds=0.1)
+
+
+def test_consent_that_is_withdrawn_while_nothing_is_heard_is_not_missed(
+    stocked: tuple[str, Engine], server: Server
+) -> None:
+    url, engine = stocked
+
+    async def scenario(service: AnswerService) -> None:
+        assert (await service.recommend(HOME)).personal
+        changes = service._stored._stores.changes  # type: ignore[union-attr]
+        listening = next(task for task in asyncio.all_tasks() if task.get_coro().cr_code is changes.run.__code__)  # type: ignore[union-attr]
+        listening.cancel()
+        await asyncio.to_thread(write, engine, "UPDATE users SET consent = false WHERE user_key = :key", key=ANN)
+        await until(lambda: not changes.hearing)
+        assert not (await service.recommend(HOME)).personal
+        general = await service.recommend(ANONYMOUS)
+        assert general.degraded
+        again = asyncio.create_task(changes.run())
+        await until(lambda: changes.hearing)
+        answer = await service.recommend(HOME)
+        assert (answer.personal, answer.degraded) == (False, False)
+        again.cancel()
+
+    run(url, scenario)
+    assert server is not None
+
+
+def test_a_service_that_starts_without_a_database_answers_and_finds_it_later(
+    stocked: tuple[str, Engine], server: Server
+) -> None:
+    async def main() -> None:
+        await asyncio.to_thread(server.stop, signal.SIGINT)
+        async with serving(stocked[0], deaf_seconds=DEAF_SECONDS) as service:
+            answer = await service.recommend(HOME)
+            assert (answer.source, answer.degraded, len(answer.items)) == ("popular", True, 3)
+            await asyncio.to_thread(server.start)
+
+            async def is_back() -> bool:
+                return (await service.recommend(HOME)).source in {"table", "cache"}
+
+            assert await until(is_back, 15) < 15
+
+    asyncio.run(main())

@@ -1,0 +1,328 @@
+"""Answers from a real database: sources, consent, changes and pages."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from infra.database.engine import engine as engine_of
+from serving.answers.answer import Answer, Entry, Listing
+from serving.answers.interfaces import LiveUnavailableError
+from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
+from serving.answers.service import AnswerService
+from serving.stores.standing import Standing
+from tests.published import published, shelf
+from tests.serving.made_up_shop import (
+    ANN,
+    BOB,
+    EVE,
+    ITEMS,
+    NEW,
+    PLACEMENTS,
+    Holder,
+    champion,
+    serving,
+    stock,
+    until,
+    write,
+)
+
+ANONYMOUS = Visitor()
+
+
+class Scorer:
+    """A live scorer that shows the last items, and wants requests with a context."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[ListRequest, Standing]] = []
+        self.overloaded = False
+
+    def wanted(self, request: ListRequest) -> bool:
+        return bool(request.context)
+
+    async def recommend(self, request: ListRequest, standing: Standing) -> Listing | None:
+        self.asked.append((request, standing))
+        if self.overloaded:
+            raise LiveUnavailableError
+        chosen = [name for name in reversed(ITEMS) if name not in request.context]
+        return Listing(tuple(Entry(name, 1.0, "live") for name in chosen), 1)
+
+    async def similar(self, item: str, request: ListRequest, standing: Standing) -> Listing | None:
+        assert item in ITEMS
+        return await self.recommend(request, standing)
+
+    async def goes_with(self, items: tuple[str, ...], request: ListRequest, standing: Standing) -> Listing | None:
+        assert set(items) <= set(ITEMS)
+        return await self.recommend(request, standing)
+
+    async def rank(self, request: RankRequest, _standing: Standing) -> Listing | None:
+        if self.overloaded:
+            raise LiveUnavailableError
+        return Listing(tuple(Entry(name, 1.0, "live") for name in reversed(request.items)), 1)
+
+
+@pytest.fixture
+def stocked(database: str) -> Iterator[tuple[str, Engine]]:
+    engine = engine_of(database)
+    stock(engine)
+    yield database, engine
+    engine.dispose()
+
+
+def request(user: str | None = ANN, k: int = 3, placement: str = "home", **others: Any) -> ListRequest:
+    return ListRequest(placement, ANONYMOUS if user is None else Visitor(user), k, **others)
+
+
+def ids(answer: Answer) -> list[str]:
+    return [item.item_id for item in answer.items]
+
+
+def run(stocked: tuple[str, Engine], scenario: Callable[[AnswerService], Awaitable[None]], **options: Any) -> None:
+    async def main() -> None:
+        async with serving(stocked[0], **options) as service:
+            await scenario(service)
+
+    asyncio.run(main())
+
+
+def test_each_source_answers_for_those_it_is_for(stocked: tuple[str, Engine]) -> None:
+    async def scenario(service: AnswerService) -> None:
+        first = await service.recommend(request())
+        assert (first.source, first.personal, first.degraded) == ("table", True, False)
+        assert (first.model_version, ids(first)) == (1, ["item-20", "item-21", "item-22"])
+        assert next((item.rank, item.title, item.price) for item in first.items) == (1, "Title of item-20", 2.5)
+        again = await service.recommend(request())
+        assert again == replace(first, source="cache")
+        newcomer = await service.recommend(request(NEW))
+        assert (newcomer.source, newcomer.personal, ids(newcomer)) == ("segment", True, ITEMS[:-4:-1])
+        for user in (None, EVE, "0" * 64):
+            answer = await service.recommend(request(user))
+            assert (answer.source, answer.personal, answer.degraded) == ("popular", False, False)
+            assert ids(answer) == ITEMS[:3]
+        due = await service.recommend(request(placement="again"))
+        assert due.items == ()
+        similar = await service.similar("item-00", request(None, placement="similar-items"))
+        assert (similar.source, ids(similar)) == ("table", ["item-20", "item-21"])
+        unlisted = await service.similar("item-05", request(None, placement="similar-items"))
+        assert unlisted.source == "popular"
+        assert "item-05" not in ids(unlisted)
+
+    run(stocked, scenario)
+
+
+def test_pages_and_filters_narrow_answers(stocked: tuple[str, Engine]) -> None:
+    async def scenario(service: AnswerService) -> None:
+        second = await service.recommend(request(k=2, offset=2))
+        assert [(item.rank, item.item_id) for item in second.items] == [(3, "item-22")]
+        assert (await service.recommend(request(k=2, offset=40))).items == ()
+        drinks = await service.recommend(request(None, filters=Filters(categories=("DRINKS",))))
+        assert (drinks.source, ids(drinks)) == ("popular", ["item-29"])
+        without = await service.recommend(request(filters=Filters(exclude=("item-20",)), k=2))
+        assert ids(without) == ["item-21", "item-22"]
+        assert (await service.popular(request(None, offset=28, k=5))).items[0].rank == 29
+        assert ids(await service.trending(request(None)))
+        assert (await service.newest(request(None))).items == ()
+
+    run(stocked, scenario)
+
+
+def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> None:
+    scorer = Scorer()
+
+    async def scenario(service: AnswerService) -> None:
+        basket = await service.recommend(request(None, context=("item-29",)))
+        assert (basket.source, ids(basket)) == ("live", ITEMS[-2:-5:-1])
+        assert (await service.recommend(request(NEW))).source == "live"
+        assert (await service.recommend(request(ANN))).source == "table"
+        assert (await service.recommend(request(None))).source == "popular"
+        refused = await service.recommend(request(EVE, context=("item-29",)))
+        assert refused.source == "live"
+        assert scorer.asked[-1][0].visitor == ANONYMOUS
+        ranked = await service.rank(RankRequest("home", Visitor(ANN), ("item-01", "item-02", "nothing")))
+        assert (ranked.source, ids(ranked)) == ("live", ["item-02", "item-01"])
+        scorer.overloaded = True
+        fallback = await service.recommend(request(ANN, context=("item-22",)))
+        assert (fallback.source, fallback.degraded, ids(fallback)) == ("table", True, ["item-20", "item-21"])
+        ranked = await service.rank(RankRequest("home", Visitor(ANN), ("item-01", "item-22", "item-00")))
+        assert (ranked.source, ids(ranked)) == ("table", ["item-22", "item-00", "item-01"])
+
+    run(stocked, scenario, live=scorer)
+
+
+@pytest.mark.parametrize("with_redis", [False, True])
+def test_withdrawn_consent_holds_within_a_second_in_every_process(
+    stocked: tuple[str, Engine], with_redis: bool, request_of_fixture: Callable[[], Any]
+) -> None:
+    database, engine = stocked
+    redis_url = request_of_fixture().url if with_redis else None
+
+    async def main() -> None:
+        async with serving(database, redis_url) as one, serving(database, redis_url) as other:
+            for service in (one, other, one, other):
+                assert (await service.recommend(request())).personal
+            await asyncio.to_thread(write, engine, "UPDATE users SET consent = false WHERE user_key = :key", key=ANN)
+            for service in (one, other):
+
+                async def is_general(service: AnswerService = service) -> bool:
+                    return not (await service.recommend(request())).personal
+
+                assert await until(is_general) < 1
+            assert (await other.recommend(request(BOB))).source in {"table", "cache"}
+            await asyncio.to_thread(write, engine, "UPDATE users SET consent = true WHERE user_key = :key", key=ANN)
+            async with asyncio.timeout(1):
+                while not (await one.recommend(request())).personal:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def request_of_fixture(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    return lambda: request.getfixturevalue("redis")
+
+
+def test_suppressions_and_exclusions_of_a_user_hold_within_a_second(stocked: tuple[str, Engine]) -> None:
+    async def scenario(service: AnswerService) -> None:
+        await service.recommend(request())
+        exclude = "INSERT INTO exclusions (user_key, kind, value) VALUES (:key, 'item', 'item-20')"
+        await asyncio.to_thread(write, stocked[1], exclude, key=ANN)
+
+        async def is_hidden() -> bool:
+            return ids(await service.recommend(request())) == ["item-21", "item-22"]
+
+        assert await until(is_hidden) < 1
+        suppress = "INSERT INTO suppressions (user_key, reason) VALUES (:key, 'erased')"
+        await asyncio.to_thread(write, stocked[1], suppress, key=ANN)
+
+        async def is_general() -> bool:
+            answer = await service.recommend(request())
+            return not answer.personal and ids(answer) == ITEMS[:3]
+
+        assert await until(is_general) < 1
+
+    run(stocked, scenario)
+
+
+def test_an_item_that_the_visitor_hides_is_gone_from_the_next_answer(stocked: tuple[str, Engine]) -> None:
+    async def scenario(service: AnswerService) -> None:
+        await service.recommend(request())
+        service.hide(Visitor(ANN), "item-20")
+        assert ids(await service.recommend(request())) == ["item-21", "item-22"]
+        session = ListRequest("home", Visitor(session_key="s"), 3)
+        assert "item-00" in ids(await service.recommend(session))
+        service.hide(session.visitor, "item-00")
+        assert "item-00" not in ids(await service.recommend(session))
+        assert "item-00" in ids(await service.recommend(request(None)))
+
+    run(stocked, scenario)
+
+
+def test_new_lists_a_rollback_and_a_hidden_item_show_within_ten_seconds(stocked: tuple[str, Engine]) -> None:
+    from tasks.scoring import batch_state  # its own imports take a second
+
+    engine = stocked[1]
+
+    async def scenario(service: AnswerService) -> None:
+        old = await service.recommend(request())
+        new = [("item-11", 0.5, "new"), ("item-12", 0.4, "new")]
+        await asyncio.to_thread(published, engine, {ANN: new}, shelf("second", version=2, k=2))
+
+        async def shows_new() -> bool:
+            return ids(await service.recommend(request())) == ["item-11", "item-12"]
+
+        assert await until(shows_new, 10) < 10
+        hide = "UPDATE items SET in_stock = false WHERE item_id = 'item-11'"
+        await asyncio.to_thread(write, engine, hide)
+
+        async def hides() -> bool:
+            return ids(await service.recommend(request())) == ["item-12"]
+
+        assert await until(hides, 10) < 10
+        move = "UPDATE placements SET batch_id = :batch WHERE placement = 'home'"
+        await asyncio.to_thread(write, engine, move, batch=old.batch_id)
+
+        async def shows_old() -> bool:
+            return ids(await service.recommend(request())) == ids(old)
+
+        assert await until(shows_old, 10) < 10
+        await asyncio.to_thread(write, engine, "DELETE FROM items WHERE item_id = 'item-20'")
+
+        async def lacks_deleted() -> bool:
+            return ids(await service.recommend(request())) == ["item-21", "item-22"]
+
+        assert await until(lacks_deleted, 10) < 10
+
+    assert batch_state is not None
+    run(stocked, scenario)
+
+
+def test_a_promotion_changes_best_sellers(stocked: tuple[str, Engine]) -> None:
+    holder = Holder(champion())
+
+    async def scenario(service: AnswerService) -> None:
+        assert ids(await service.recommend(request(None))) == ITEMS[:3]
+        holder.model = champion(2, reverse=True)
+
+        async def follows() -> bool:
+            answer = await service.recommend(request(None))
+            return (answer.model_version, ids(answer)) == (2, ITEMS[:-4:-1])
+
+        assert await until(follows, 10) < 10
+
+    run(stocked, scenario, holder=holder)
+
+
+def test_before_any_model_is_loaded_answers_are_empty_or_from_the_table(stocked: tuple[str, Engine]) -> None:
+    async def scenario(service: AnswerService) -> None:
+        assert not service.upkeep.ready
+        assert (await service.recommend(request())).source == "table"
+        general = await service.recommend(request(None))
+        assert (general.items, general.degraded) == ((), True)
+
+    run(stocked, scenario, holder=Holder(None))
+
+
+def test_a_bundle_alone_answers_without_any_store() -> None:
+    async def main() -> None:
+        service = AnswerService(Holder(champion()), PLACEMENTS, None, Scorer())
+        async with service.running():
+            assert (await service.recommend(request(BOB))).source == "live"
+            general = await service.recommend(request(None))
+            assert (general.source, general.degraded, ids(general)) == ("popular", False, ITEMS[:3])
+            assert general.items[0].title is None
+        plain = AnswerService(Holder(champion()), PLACEMENTS)
+        async with plain.running():
+            assert (await plain.recommend(request(BOB))).source == "segment"
+
+    asyncio.run(main())
+
+
+def test_ten_times_the_traffic_on_a_cold_hot_key_is_one_query(
+    stocked: tuple[str, Engine], redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving.stores import published_lists
+
+    database, engine = stocked
+    read: list[str] = []
+    original = published_lists.Postgres.fetch
+
+    async def counting(self: Any, statement: str, *arguments: Any) -> Any:
+        if "served_lists" in statement:
+            read.extend(arguments[1])
+        return await original(self, statement, *arguments)
+
+    monkeypatch.setattr(published_lists.Postgres, "fetch", counting)
+
+    async def main() -> None:
+        async with serving(database, redis.url) as one, serving(database, redis.url) as other:
+            for service in (one, other):
+                service._stored._stores.loads._store._seconds = 5.0  # type: ignore[union-attr, attr-defined]
+            answers = await asyncio.gather(*(s.recommend(request()) for s in (one, other) for _ in range(500)))
+            assert {tuple(ids(answer)) for answer in answers} == {("item-20", "item-21", "item-22")}
+            assert read.count(ANN) == 1
+
+    asyncio.run(main())
+    assert engine is not None
