@@ -36,10 +36,10 @@ ANSWERS: Final = _counter("answers_total", "Answers by the source of their items
 DEGRADED: Final = _counter("answers_degraded_total", "Answers for which a dependency was not available.")
 CACHE_REQUESTS: Final = _counter("cache_requests_total", "Look-ups in the cache.", "result")
 CONSENT_DENIED: Final = _counter("consent_denied_total", "Requests for which consent was missing.", "stage")
-EVENTS: Final = _counter("events_total", "Messages of applications, and impressions.", "outcome")
-"""Outcomes: `accepted`, `duplicate`, `quarantined`, `suppressed`, `late`, `spooled` and `dropped`."""
-QUEUE_LAG: Final = _gauge("queue_lag_seconds", "Age of the oldest message that the database does not hold yet.")
-MODEL_INFO: Final = _gauge("model_info", "1 for the loaded champion, 0 for earlier ones.", "version", "batch_id")
+EVENTS: Final = _counter("events_total", "Messages of applications, and logged answers.", "kind", "outcome")
+"""Kinds: `message` and `impressions`. Outcomes: `accepted`, `spooled`, `duplicate`, `refused`, `dropped` and
+`sampled_out`."""
+MODEL_INFO: Final = _gauge("model_info", "1 for the loaded champion, 0 for earlier ones.", "version", "digest")
 RELOAD_FAILURES: Final = _counter("model_reload_failures_total", "Champions that were refused, by reason.", "reason")
 BATCH_AGE: Final = _gauge("batch_age_seconds", "Age of the published lists.", "placement")
 

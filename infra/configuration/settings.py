@@ -125,6 +125,8 @@ class Settings(BaseSettings):
     """The requests that one worker answers at the same time; more are refused with 503."""
     api_origins: str = Field(default="", pattern=_ORIGINS, examples=["https://shop.example"])
     """Origins of pages that may call the API from a browser, separated by commas; by default none."""
+    bundle: str = Field(default="", examples=["/srv/model"])
+    """The folder of the one model that `serving.api.app:standalone` answers from, without a database."""
     api_log: Literal["errors", "all"] = "errors"
     """The logged requests of the API: those that failed or took a second, or all."""
     impressions_share: float = Field(default=1.0, ge=0, le=1)

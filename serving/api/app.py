@@ -8,7 +8,7 @@ from serving.api.gate.workers import share_metrics
 def app() -> ASGIApp:
     """Return the server of this installation."""
     share_metrics()
-    from serving.api.startup import of_installation
+    from serving.api.startup.installation import of_installation
 
     return of_installation()
 
@@ -16,6 +16,6 @@ def app() -> ASGIApp:
 def standalone() -> ASGIApp:
     """Return a server of a bundle folder, without a database."""
     share_metrics()
-    from serving.api.startup import of_bundle
+    from serving.api.startup.standalone import of_bundle
 
     return of_bundle()

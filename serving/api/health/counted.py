@@ -1,0 +1,62 @@
+"""Copies what the parts of a server count into its metrics."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from serving import metrics
+from serving.events.writer import EventWriter
+from serving.model.holder import ReloadFailure
+from serving.model.loaded_model import LoadedModel
+
+_SECONDS: Final = 1.0
+_OUTCOMES: Final = {"stored": "accepted", "conflict": "refused"}
+"""Names of outcomes in metrics, where they differ."""
+
+
+def model_loaded(model: LoadedModel) -> None:
+    """Show the loaded champion; earlier ones become 0."""
+    shown = str(model.model_version or ""), model.digest[:12]
+    for earlier in list(_SHOWN):
+        metrics.MODEL_INFO.labels(*earlier).set(0)
+    _SHOWN.add(shown)
+    metrics.MODEL_INFO.labels(*shown).set(1)
+
+
+def reload_failed(failure: ReloadFailure) -> None:
+    """Count a champion that was refused."""
+    metrics.RELOAD_FAILURES.labels(failure.reason).inc()
+
+
+_SHOWN: Final[set[tuple[str, str]]] = set()
+
+
+@asynccontextmanager
+async def counting(writer: EventWriter) -> AsyncIterator[None]:
+    """Count messages and impressions meanwhile, and once more at the end."""
+    seen: Counter[tuple[str, str]] = Counter()
+    task = asyncio.create_task(_repeat(writer, seen))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        copy(writer, seen)
+
+
+async def _repeat(writer: EventWriter, seen: Counter[tuple[str, str]]) -> None:
+    while True:
+        copy(writer, seen)
+        await asyncio.sleep(_SECONDS)
+
+
+def copy(writer: EventWriter, seen: Counter[tuple[str, str]]) -> None:
+    """Add what was counted since the last copy."""
+    for kind, counts in (("message", writer.counts.messages), ("impressions", writer.counts.impressions)):
+        for outcome, count in list(counts.items()):
+            added = count - seen[kind, outcome]
+            if added > 0:
+                seen[kind, outcome] = count
+                metrics.EVENTS.labels(kind, _OUTCOMES.get(outcome, outcome)).inc(added)

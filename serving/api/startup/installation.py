@@ -1,0 +1,141 @@
+"""Opens the parts of a server of an installation at its start, and closes them at its end."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import ASGIApp
+
+from infra.configuration.placements import configured
+from infra.configuration.settings import Settings, load
+from infra.database.engine import Engine, engine
+from infra.keys import trust
+from infra.keys.credentials import permanent_secret
+from infra.keys.fingerprints import PSEUDONYM
+from infra.services.database_access.logins import address
+from serving.answers.service import AnswerService
+from serving.api.assembly import build_app
+from serving.api.gate.draining import drained
+from serving.api.gate.keys.keyring import Keyring
+from serving.api.gate.keys.recorded_keys import FILE, RecordedKeys
+from serving.api.gate.request_log import RequestLog, format_logs
+from serving.api.health.counted import counting, model_loaded, reload_failed
+from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.state import Parts, State
+from serving.events.impressions import ImpressionLog
+from serving.events.spool import FOLDER, Spool
+from serving.events.writer import EventWriter
+from serving.live.assembly import live_scorer
+from serving.model.holder import ModelHolder
+from serving.model.sources import KEPT, KeptChampion, NewestPromotion
+from serving.stores.database.connection_options import connection_options
+from serving.stores.database.postgres import Postgres
+from serving.stores.refresher import Refresher
+from serving.stores.stores import Stores
+
+_LOG: Final = logging.getLogger(__name__)
+_KEY_SECONDS: Final = 0.5
+"""A revoked key is refused within this time, also if no notification arrives."""
+_WRITERS: Final = 2
+_MEGABYTE: Final = 2**20
+
+
+def of_installation() -> ASGIApp:
+    """Return the application of the settings. Its parts are opened when the server starts."""
+    format_logs()
+    settings = load()
+    state = state_of(settings, Pseudonyms(permanent_secret(settings, PSEUDONYM)))
+    return build_app(state, partial(_opened, settings, state))
+
+
+def state_of(settings: Settings, pseudonyms: Pseudonyms) -> State:
+    """Return the state of a server before its parts are opened."""
+    return State(
+        Keyring(requests_per_second=settings.api_requests_per_second / settings.api_workers),
+        pseudonyms,
+        configured(settings),
+        RequestLog(settings.api_log),
+        frozenset(origin.strip().encode() for origin in settings.api_origins.split(",") if origin.strip()),
+        settings.api_concurrency,
+        tuple(name.strip() for name in settings.user_traits.split(",") if name.strip()),
+    )
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, state: State, _app: Any) -> AsyncIterator[None]:
+    """Open keys, stores, model, answers and events; close them in the opposite order."""
+    place = address(settings, "serving")
+    database = engine(place)
+    await asyncio.to_thread(_compare, database, settings)
+    redis = None if settings.redis_url is None else settings.redis_url.get_secret_value()
+    stores = Stores(place, redis, settings.cache_seconds)
+    models = ModelHolder(
+        NewestPromotion(database),
+        KeptChampion(settings.var / KEPT),
+        on_loaded=model_loaded,
+        on_failure=reload_failed,
+    )
+    await asyncio.to_thread(models.open)
+    async with (
+        live_scorer(models, state.placements, stores) as live,
+        _keys(settings, state.keyring, place, stores),
+        stores.running(),
+        _events(settings, place) as (writer, impressions),
+    ):
+        answers = AnswerService(models, state.placements, stores, live, settings.cache_seconds)
+        async with answers.running(), counting(writer):
+            state.parts = Parts(answers, writer, impressions, partial(_readiness, models, answers))
+            with drained(state):
+                yield
+
+
+def _compare(database: Engine, settings: Settings) -> None:
+    """Refuse to start with keys of another installation. Without the database the last comparison counts."""
+    try:
+        trust.check_reader(database, settings)
+    except SQLAlchemyError as error:
+        _LOG.warning("The database cannot be reached (%s); the server starts from its copies.", type(error).__name__)
+
+
+@asynccontextmanager
+async def _keys(settings: Settings, keyring: Keyring, place: str, stores: Stores) -> AsyncIterator[None]:
+    """Keep the keys current."""
+    database = Postgres(place, 1, 2.0)
+    recorded = RecordedKeys(keyring, database, settings.var / FILE, settings.api_workers)
+    refresher = Refresher(recorded.refresh, _KEY_SECONDS)
+    stores.changes.on("api_keys", refresher.wake)
+    with suppress(Exception):  # the refresher tries again
+        await recorded.refresh()
+    await asyncio.to_thread(recorded.read_copy)
+    task = asyncio.create_task(refresher.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await database.close()
+
+
+@asynccontextmanager
+async def _events(settings: Settings, place: str) -> AsyncIterator[tuple[EventWriter, ImpressionLog]]:
+    """Open the writer of messages; at the end everything that waits becomes durable."""
+    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_WRITERS)
+    writer = EventWriter(pool, Spool(settings.var / FOLDER, settings.spool_mb * _MEGABYTE))
+    impressions = ImpressionLog(writer, settings.impressions_share)
+    await writer.start()
+    await impressions.start()
+    try:
+        yield writer, impressions
+    finally:
+        await impressions.close()
+        await writer.close()
+        pool.terminate()
+
+
+def _readiness(models: ModelHolder, answers: AnswerService) -> dict[str, bool]:
+    return {"model": models.current() is not None, "fallback": answers.upkeep.ready}

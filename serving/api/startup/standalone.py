@@ -1,0 +1,88 @@
+"""Runs the application from a bundle folder, without database, cache or MLflow."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.types import ASGIApp
+
+from infra.configuration.settings import load
+from infra.keys.api_keys import LEAST_LETTERS, STANDALONE, ApiKey, all_scopes, hash_of, id_of
+from infra.keys.credentials import find_secret, variable
+from infra.keys.fingerprints import PSEUDONYM
+from models.errors import TailorbirdError
+from serving.answers.service import AnswerService
+from serving.api.assembly import build_app
+from serving.api.gate.draining import drained
+from serving.api.gate.request_log import format_logs
+from serving.api.health.counted import model_loaded, reload_failed
+from serving.api.replies.problems import Problem, ProblemError
+from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.startup.installation import state_of
+from serving.api.state import Parts, State
+from serving.events.impressions import ShownAnswer
+from serving.events.message import Message, Receipt
+from serving.live.assembly import live_scorer
+from serving.model.holder import ModelHolder
+from serving.model.sources import BundleFolder
+
+KEY: Final = "api-key"
+"""The secret with the key of callers."""
+
+
+class NoApiKeyError(TailorbirdError):
+    """A server without a database has no key for its callers."""
+
+
+class NoBundleError(TailorbirdError):
+    """There is no bundle to answer from."""
+
+
+class NotStored:
+    """Stands for the inbox of a server that stores nothing."""
+
+    async def write(self, *messages: Message) -> list[Receipt]:  # noqa: ARG002
+        """Raise ProblemError: nothing is lost in silence."""
+        detail = "This server runs from a bundle folder and stores nothing. Send it to a server with a database."
+        raise ProblemError(Problem(501, "not-stored", detail))
+
+    def log(self, shown: ShownAnswer) -> None:
+        """Log nothing."""
+
+
+def of_bundle() -> ASGIApp:
+    """Return the application of the bundle in the setting `bundle`. Raises NoApiKeyError and NoBundleError."""
+    format_logs()
+    settings = load()
+    key = find_secret(settings, KEY)
+    if key is None or len(key) < LEAST_LETTERS:
+        raise NoApiKeyError(
+            f"Set {variable(KEY)} to a key of at least {LEAST_LETTERS} letters, such as the output of "
+            "`openssl rand -hex 32`. Callers send it as `Authorization: Bearer KEY`."
+        )
+    if not settings.bundle:
+        raise NoBundleError("Set TAILORBIRD_BUNDLE to the folder of a bundle.")
+    # Without the installation's key, every user is a new one.
+    state = state_of(settings, Pseudonyms(find_secret(settings, PSEUDONYM) or secrets.token_hex(32)))
+    state.keyring.replace([ApiKey(id_of(key), STANDALONE, all_scopes(["read", "write"]), hash_of(key))])
+    return build_app(state, partial(_opened, state, Path(settings.bundle)))
+
+
+@asynccontextmanager
+async def _opened(state: State, folder: Path, _app: Any) -> AsyncIterator[None]:
+    models = ModelHolder(BundleFolder(folder), on_loaded=model_loaded, on_failure=reload_failed)
+    await asyncio.to_thread(models.open)
+    if models.current() is None:
+        reason = models.last_failure.detail if models.last_failure else f"There is no bundle in {folder}."
+        raise NoBundleError(f"{reason} Set TAILORBIRD_BUNDLE to the folder of a bundle.")
+    async with live_scorer(models, state.placements) as live:
+        answers = AnswerService(models, state.placements, None, live)
+        async with answers.running():
+            nowhere = NotStored()
+            state.parts = Parts(answers, nowhere, nowhere, lambda: {"model": True, "fallback": answers.upkeep.ready})
+            with drained(state):
+                yield
