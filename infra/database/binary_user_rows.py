@@ -37,14 +37,15 @@ def _withheld(batch_id: int, codes: NDArray[np.int32]) -> bytes:
 def _encoded(batch_id: int, users: BatchUsers, some: NDArray[np.int64]) -> Iterator[bytes]:
     """Yield the rows of some users, those of the same widths as one block."""
     keys = np.char.encode(users.keys[some], "utf-8")
-    traits = np.array([_json(users.traits.get(user)) for user in some.tolist()], dtype=np.bytes_)
+    texts = [_json(users.traits.get(user)) for user in some.tolist()] if users.traits else [b""] * len(some)
+    traits = np.array(texts, dtype=np.bytes_)
     of = {name: getattr(users, name) for name in _ARRAYS}
     widths = [codes.lengths[some] for codes in of.values()]
     table = np.column_stack([*widths, np.char.str_len(keys), np.char.str_len(traits)])
-    different, kind = np.unique(table, axis=0, return_inverse=True)
-    order = np.argsort(kind.ravel(), kind="stable")
-    ends = np.cumsum(np.bincount(kind.ravel(), minlength=len(different)))
-    for (*lengths, key, text), rows in zip(different.tolist(), np.split(order, ends[:-1]), strict=True):
+    order = np.lexsort(table.T)
+    begins = 1 + np.flatnonzero((np.diff(table[order], axis=0) != 0).any(axis=1))
+    for rows in np.split(order, begins) if len(order) else ():
+        *lengths, key, text = table[rows[0]].tolist()
         width = dict(zip(_ARRAYS, lengths, strict=True))
         block = np.zeros(len(rows), dtype=_record(width, key, text))
         block["fields"], block["batch_size"], block["batch"], block["key_size"] = len(NAMES), 8, batch_id, key

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-import duckdb
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import duckdb
 
 _BATCH_ROWS: Final = 20_000
 # One thread processes one Arrow batch; smaller batches keep all cores busy.
@@ -19,8 +21,10 @@ class Query(Protocol):
 
 
 @cache
-def _engine() -> duckdb.DuckDBPyConnection:
+def _engine() -> "duckdb.DuckDBPyConnection":
     """Return the empty in-memory database of the process: opening one takes 30 ms, a cursor almost nothing."""
+    import duckdb  # on first use: a server of a bundle needs none
+
     return duckdb.connect()
 
 
@@ -30,6 +34,8 @@ def connected() -> Iterator[Query]:
 
     Times are in UTC on every machine: a time as text, and its hash, must not depend on the local zone.
     """
+    import duckdb
+
     with _engine().cursor() as connection:
         connection.execute("SET TimeZone = 'UTC'")
 

@@ -86,7 +86,8 @@ class ItemEvidence:
     @cached_property
     def _popularity(self) -> NDArray[np.float32]:
         """[n_items] users who bought the item."""
-        return np.diff(self._buyers.indptr).astype(np.float32)
+        counts: NDArray[np.float32] = np.diff(self._buyers.indptr).astype(np.float32)
+        return counts
 
     @cached_property
     def _units(self) -> NDArray[np.float32] | None:
