@@ -96,6 +96,7 @@ FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
     "identity.remember_user(text, text, integer)": ("serving",),
     "public.state_consent(text, boolean, timestamptz, text)": ("serving",),
     "public.known_of_user(text,text)": ("serving",),
+    "public.served_lists(text[], text[])": ("serving",),
 }
 SCHEMAS: Final[Mapping[str, tuple[Role, ...]]] = {
     "public": ROLES,

@@ -61,10 +61,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def format_logs() -> None:
-    """Let all loggers of this process write lines of JSON to standard error."""
+    """Let all loggers of this process write lines of JSON to standard error.
+
+    uvicorn's own log of requests stays off: it holds paths, and these hold the ids of users.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.access").disabled = True
