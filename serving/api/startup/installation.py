@@ -26,6 +26,7 @@ from serving.api.gate.keys.recorded_keys import FILE, RecordedKeys
 from serving.api.gate.request_log import RequestLog, format_logs
 from serving.api.health.counted import counting, model_loaded, reload_failed
 from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.startup.warming import warm
 from serving.api.state import Parts, State
 from serving.events.impressions import ImpressionLog
 from serving.events.spool import FOLDER, Spool
@@ -88,6 +89,7 @@ async def _opened(settings: Settings, state: State, _app: Any) -> AsyncIterator[
         _events(settings, place) as (writer, impressions),
     ):
         answers = AnswerService(models, state.placements, stores, live, settings.cache_seconds)
+        await warm(live, state.placements)
         async with answers.running(), counting(writer):
             state.parts = Parts(answers, writer, impressions, partial(_readiness, models, answers))
             with drained(state):

@@ -23,6 +23,7 @@ from serving.api.health.counted import model_loaded, reload_failed
 from serving.api.replies.problems import Problem, ProblemError
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.startup.installation import state_of
+from serving.api.startup.warming import warm
 from serving.api.state import Parts, State
 from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, Receipt
@@ -81,6 +82,7 @@ async def _opened(state: State, folder: Path, _app: Any) -> AsyncIterator[None]:
         raise NoBundleError(f"{reason} Set TAILORBIRD_BUNDLE to the folder of a bundle.")
     async with live_scorer(models, state.placements) as live:
         answers = AnswerService(models, state.placements, None, live)
+        await warm(live, state.placements)
         async with answers.running():
             nowhere = NotStored()
             state.parts = Parts(answers, nowhere, nowhere, lambda: {"model": True, "fallback": answers.upkeep.ready})

@@ -1,0 +1,97 @@
+"""Real server processes: from a bundle folder, and of an installation."""
+
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import insert, text
+
+from infra.bundles.bundle import load
+from infra.database.schema.schema import items, promotions
+from infra.installation import Installation
+from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
+from serving.api.replies.protocol import RecommendationList
+from serving.api.startup.standalone import NoApiKeyError, NoBundleError, of_bundle
+from tests.serving.api.server_process import serving
+from tests.serving.bundle_folders import write_bundle
+
+KEY = "k" * 40
+
+
+def test_a_bundle_folder_is_enough(tmp_path: Path, own_var: Path) -> None:
+    write_bundle(tmp_path / "bundle")
+    variables = {"TAILORBIRD_SECRET_API_KEY": KEY, "TAILORBIRD_BUNDLE": str(tmp_path / "bundle")}
+    with serving("serving.api.app:standalone", variables, tmp_path / "log") as server:
+        client = httpx.Client(base_url=server.address, headers={"authorization": f"Bearer {KEY}"})
+        found = RecommendationList.model_validate_json(client.get("/v1/users/nobody/recommendations?k=5").content)
+        assert len(found.items) == 5
+        assert (found.source, found.degraded) == ("live", False)
+        context = client.get(f"/v1/recommendations?k=5&context={found.items[0].item_id}")
+        assert context.json()["source"] == "live"
+        assert client.post("/v1/rank", json={"items": [item.item_id for item in found.items]}).status_code == 200
+        refused = client.post("/v1/feedback", json={"kind": "click", "item_id": "1", "user": "7"})
+        assert (refused.status_code, "stores nothing" in refused.text) == (501, True)
+        assert 'tailorbird_answers_total{source="live"}' in client.get("/metrics").text
+        assert httpx.get(f"{server.address}/v1/popular").status_code == 401
+        assert server.terminate() == -signal.SIGTERM  # uvicorn raises it again after its end
+    assert own_var.exists() or KEY not in server.log.read_text()
+
+
+def test_a_bundle_is_not_served_without_a_key(own_var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_BUNDLE", str(own_var))
+    monkeypatch.setenv("TAILORBIRD_SECRET_API_KEY", "short")
+    with pytest.raises(NoApiKeyError, match="TAILORBIRD_SECRET_API_KEY to a key of at least 32 letters"):
+        of_bundle()
+    monkeypatch.setenv("TAILORBIRD_SECRET_API_KEY", KEY)
+    monkeypatch.delenv("TAILORBIRD_BUNDLE")
+    with pytest.raises(NoBundleError, match="TAILORBIRD_BUNDLE"):
+        of_bundle()
+
+
+def test_an_installation_answers_with_keys_of_its_database(installation: Installation, tmp_path: Path) -> None:
+    engine, key = installation.engine, create_key(installation.engine, NewKey("shop", ["read", "write"]), "ann")
+    _promote(installation, tmp_path / "bundle")
+    variables = {"TAILORBIRD_SETTINGS": "none"}
+    with serving("serving.api.app:app", variables, tmp_path / "log") as server:
+        client = httpx.Client(base_url=server.address, headers={"authorization": f"Bearer {key['key']}"})
+        found = RecommendationList.model_validate_json(client.get("/v1/users/nobody/recommendations?k=5").content)
+        assert (len(found.items), found.model_version) == (5, 3)
+        body = {"kind": "click", "item_id": found.items[0].item_id, "user": "7", "recommendation_id": "0f8f"}
+        assert client.post("/v1/feedback", json=body).json()["status"] == "stored"
+        with engine.connect() as connection:
+            rows = connection.execute(text("SELECT kind, payload FROM event_inbox WHERE kind = 'event'")).all()
+        assert [row.payload["item_id"] for row in rows] == [body["item_id"]]
+        metrics = client.get("/metrics").text
+        assert 'tailorbird_model_info{digest="' in metrics
+        assert 'version="3"} 1.0' in metrics
+        revoke_key(engine, str(key["key_id"]), "ann")
+        began = time.monotonic()
+        while client.get("/v1/popular").status_code != 401:
+            assert time.monotonic() - began < 5
+        assert server.terminate() == -signal.SIGTERM  # uvicorn raises it again after its end
+    log = server.log.read_text()
+    assert str(key["key"]) not in log
+    assert "Traceback" not in log
+
+
+def _promote(installation: Installation, folder: Path) -> None:
+    """Make a bundle the champion, as `decide` records it."""
+    digest = write_bundle(folder)
+    row = {
+        "previous_promotion_id": 0,
+        "model_version": 3,
+        "kind": "als",
+        "dataset_version": "v1",
+        "metrics": {},
+        "bundle": str(folder),
+        "digest": digest,
+        "actor": "ann",
+        "reason": "better",
+    }
+    names = load(folder, digest).model.items.tolist()
+    sold = [{"item_id": name, "attributes": {}, "available": True, "batch_id": "b"} for name in names]
+    with installation.engine.begin() as connection:
+        connection.execute(insert(promotions).values(row))
+        connection.execute(insert(items), sold)
