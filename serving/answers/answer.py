@@ -28,8 +28,7 @@ class Listing:
     """Whether a dependency did not answer that would have improved the list."""
 
 
-@dataclass(frozen=True, slots=True)
-class RankedItem:
+class RankedItem(NamedTuple):
     """One place of an answer."""
 
     item_id: str

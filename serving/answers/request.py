@@ -17,10 +17,8 @@ class Filters:
 
     def __bool__(self) -> bool:
         """Return whether any filter is set."""
-        return self != _NONE
-
-
-_NONE = Filters()
+        bounded = self.lowest_price is not None or self.highest_price is not None
+        return bounded or bool(self.categories or self.brands or self.exclude)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Selects the entries of a list that may be shown now, and makes a page of them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
+from typing import Final
 
-import orjson
+from orjson import dumps as _dumps
 
 from serving.answers.answer import Answer, Entry, Listing, RankedItem, Source
 from serving.answers.request import Filters
@@ -23,8 +23,10 @@ class Selection:
     filters: Filters | None = None
 
     @classmethod
-    def of(cls, standing: Standing, filters: Filters, *others: Iterable[str]) -> Self:
+    def of(cls, standing: Standing, filters: Filters, *others: Collection[str]) -> "Selection":
         """Return the selection of a user's exclusions, of filters and of other items to hide."""
+        if not standing.excluded and not filters and not any(others):
+            return _ANYTHING
         kinds: dict[str, list[str]] = {"item": [], "brand": [], "category": []}
         for excluded in standing.excluded:
             kind, _, value = excluded.partition(":")
@@ -43,13 +45,17 @@ class Selection:
     def visible(self, listing: Listing, catalogue: Catalogue, most: int) -> list[tuple[Entry, Item]]:
         """Return the first `most` entries that can be bought now and that the request may get."""
         shown: list[tuple[Entry, Item]] = []
+        sold, by_id, anything = catalogue.sold, catalogue.by_id, self is _ANYTHING
         for entry in listing.entries:
-            item = catalogue.by_id.get(entry[0])
-            if item is not None and entry[0] in catalogue.sold and self.allows(item):
+            if entry[0] in sold and (anything or self.allows(by_id[entry[0]])):
+                item = by_id[entry[0]]
                 shown.append((entry, item))
                 if len(shown) == most:
                     break
         return shown
+
+
+_ANYTHING: Final = Selection()
 
 
 def _matches(item: Item, filters: Filters) -> bool:
@@ -70,15 +76,20 @@ def page(
     listing: Listing,
     source: Source,
     placement: str,
+    catalogue: Catalogue,
     *,
     degraded: bool,
     personal: bool,
 ) -> Answer:
     """Return the answer with these entries; ranks count from the first page."""
     items = tuple(
-        RankedItem(item.item_id, rank, entry[1], entry[2], *item[1:6])
+        RankedItem(item[0], rank, entry[1], entry[2], item[1], item[2], item[3], item[4], item[5])
         for rank, (entry, item) in enumerate(shown, offset + 1)
     )
+    texts = [
+        b'%b,"rank":%d,"score":%b,"reason":%b}' % (catalogue.shown_json(item), rank, _dumps(entry[1]), _dumps(entry[2]))
+        for rank, (entry, item) in enumerate(shown, offset + 1)
+    ]
     return Answer(
         items=items,
         placement=placement,
@@ -87,5 +98,5 @@ def page(
         batch_id=listing.batch_id,
         degraded=degraded or listing.degraded,
         personal=personal,
-        items_json=orjson.dumps(items),
+        items_json=b"[%b]" % b",".join(texts),
     )

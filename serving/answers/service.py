@@ -207,6 +207,7 @@ class AnswerService:
             listing,
             source,
             request.placement,
+            self._catalogue,
             degraded=search.degraded,
             personal=listing.personal or (search.personal and bool(search.standing.excluded)),
         )

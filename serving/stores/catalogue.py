@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
@@ -15,6 +16,8 @@ from models.primitives.vocabulary import index_of
 
 _GENERATIONS: Final = count(1)
 _ALWAYS: Final = (-np.inf, np.inf)
+_SHOWN_FIELDS: Final = 6
+"""The first fields of `Item` are shown."""
 
 
 class Item(NamedTuple):
@@ -53,6 +56,8 @@ class Catalogue:
     sold: frozenset[str]
     """The items that can be bought at the moment of this catalogue."""
     generation: int = field(default_factory=lambda: next(_GENERATIONS))
+    _shown: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """JSON of the items that were shown, as far as it is the same in all answers."""
 
     @classmethod
     def of(cls, items: dict[str, Item], moment: float) -> Self:
@@ -68,6 +73,14 @@ class Catalogue:
             for name, offered in zip(items.tolist(), available.tolist(), strict=True)
         }
         return cls.of(known, 0.0)
+
+    def shown_json(self, item: Item) -> bytes:
+        """Return the JSON of what answers show of an item, without the closing brace: scores and ranks follow."""
+        known = self._shown.get(item.item_id)
+        if known is None:
+            shown = {name: getattr(item, name) for name in Item._fields[:_SHOWN_FIELDS]}
+            known = self._shown[item.item_id] = orjson.dumps(shown)[:-1]
+        return known
 
     def at(self, moment: float) -> "Catalogue":
         """Return the catalogue at a later moment: the same object if the same items can be bought."""

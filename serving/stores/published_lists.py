@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
-from serving.stores.database.postgres import Postgres
+from serving.stores.database.postgres import Postgres, PostgresDownError
 from serving.stores.standing import NOBODY, Standing
 
 _STATEMENT: Final = "SELECT * FROM served_lists($1, $2)"
@@ -39,7 +40,7 @@ class PublishedLists:
         """Read through these connections, at most half of them at a time."""
         self._postgres = postgres
         self._free = max(1, postgres.size // 2)
-        self._waiting: dict[Key, asyncio.Future[StoredList]] = {}
+        self._waiting: dict[Key, list[asyncio.Future[StoredList]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def warm(self) -> None:
@@ -48,12 +49,10 @@ class PublishedLists:
 
     async def read(self, placement: str, subject: str) -> StoredList:
         """Return the live list of a subject. Raises PostgresDownError."""
-        key = (placement, subject)
-        future = self._waiting.get(key)
-        if future is None:
-            future = self._waiting[key] = asyncio.get_running_loop().create_future()
-            self._start()
-        return await asyncio.shield(future)  # another request may wait for the same list
+        future: asyncio.Future[StoredList] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault((placement, subject), []).append(future)
+        self._start()
+        return await future
 
     def _start(self) -> None:
         if self._free and self._waiting:
@@ -69,20 +68,17 @@ class PublishedLists:
                 keys = list(self._waiting)[:_MOST]
                 futures = [self._waiting.pop(key) for key in keys]
                 try:
-                    rows = await self._postgres.fetch(
-                        _STATEMENT, [placement for placement, _ in keys], [subject for _, subject in keys]
-                    )
-                except BaseException as error:
-                    for future in futures:
+                    rows = await self._postgres.fetch(_STATEMENT, *map(list, zip(*keys, strict=True)))
+                except PostgresDownError as error:
+                    for future in chain.from_iterable(futures):
                         if not future.done():
                             future.set_exception(error)
-                            future.exception()  # nobody may wait any more
-                    if not isinstance(error, Exception):
-                        raise
                     continue
                 for row in rows:
-                    if not (future := futures[row["nth"] - 1]).done():
-                        future.set_result(_stored_list(row))
+                    stored = _stored_list(row)
+                    for future in futures[row["nth"] - 1]:
+                        if not future.done():  # its request may be gone
+                            future.set_result(stored)
         finally:
             self._free += 1
 

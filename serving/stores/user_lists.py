@@ -16,6 +16,7 @@ from serving.stores.standing import NOBODY, Standing
 
 _ATTEMPTS: Final = 4
 _PAUSE_SECONDS: Final = 0.01
+_SMALL: Final = 1e-3
 
 
 class Listed(NamedTuple):
@@ -70,24 +71,33 @@ class UserLists:
         number, version = (None, None) if batch is None else (batch.batch_id, batch.model_version)
         key = cache_key(placement, number, version, "list", subject)
         read = self._loads.replace if outdated else self._loads.get
-        return _decoded(await read(key, partial(self._load, placement, subject, number)))
+        loaded: list[Listed] = []
+        value = await read(key, partial(self._load, loaded, placement, subject, number))
+        return loaded[0] if loaded else _decoded(value)
 
-    async def _load(self, placement: str, subject: str, live: int | None) -> Loaded:
+    async def _load(self, loaded: list[Listed], placement: str, subject: str, live: int | None) -> Loaded:
+        """Return the list as bytes for others, and add it to `loaded`."""
         stored = await self._lists.read(placement, subject)
         entries = None
         if stored.items is not None and stored.batch_id is not None:
             ids, reasons = await self._codes.resolve(stored.batch_id, stored.items, stored.reasons)
-            scores = (float(f"{score:.7g}") for score in stored.scores)  # the digits of a 32-bit number
-            entries = [entry for entry in zip(ids, scores, reasons, strict=True) if entry[0]]
-        standing = stored.standing
-        value = orjson.dumps(
-            (
-                *(standing.known, standing.consented, standing.excluded),
-                *(stored.batch_id, stored.model_version, entries, stored.read_at),
-            )
-        )
+            scores = map(_rounded, stored.scores)
+            entries = tuple(entry for entry in zip(ids, scores, reasons, strict=True) if entry[0])
+        listed = Listed(stored.standing, stored.batch_id, stored.model_version, entries, stored.read_at)
+        loaded.append(listed)
         # A new user, and a batch that was just published, are to be seen by the next request.
-        return Loaded(value, keep=stored.batch_id == live and (standing.known or entries is not None))
+        keep = stored.batch_id == live and (stored.standing.known or entries is not None)
+        return Loaded(_encoded(listed), keep)
+
+
+def _rounded(score: float) -> float:
+    """Return a 32-bit number without the digits that it does not have."""
+    return round(score, 7) if abs(score) > _SMALL else score
+
+
+def _encoded(listed: Listed) -> bytes:
+    standing, *others = listed
+    return orjson.dumps((standing.known, standing.consented, standing.excluded, *others))
 
 
 def _decoded(value: bytes) -> Listed:

@@ -32,24 +32,39 @@ class Loaded(NamedTuple):
 Load = Callable[[], Awaitable[Loaded]]
 
 
+class _LeaderLeftError(Exception):
+    """The request that loaded a value was cancelled."""
+
+
 class SharedLoads:
     """Values of one cache, fresh for `fresh_seconds` and usable for `stale_seconds` more while they are renewed."""
 
     def __init__(self, store: CacheStore, fresh_seconds: float = 60.0, stale_seconds: float = 240.0) -> None:
         """Keep values in `store`."""
         self._store, self._fresh, self._stale = store, fresh_seconds, stale_seconds
-        self._loads: dict[str, asyncio.Task[bytes]] = {}
+        self._loads: dict[str, asyncio.Future[bytes]] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
         hit, stale, miss = (CACHE_REQUESTS.labels(result) for result in ("hit", "stale", "miss"))
         self._hit, self._old, self._miss = hit, stale, miss
 
     async def get(self, key: str, load: Load) -> bytes:
         """Return the value of a key; the error of `load` reaches all requests that wait for it."""
-        task = self._loads.get(key)
-        if task is None:
-            task = self._loads[key] = asyncio.create_task(self._get(key, load))
-            task.add_done_callback(lambda _: self._loads.pop(key, None))
-        return await asyncio.shield(task)
+        while (flight := self._loads.get(key)) is not None:
+            with suppress(_LeaderLeftError):
+                return await asyncio.shield(flight)
+        flight = self._loads[key] = asyncio.get_running_loop().create_future()
+        try:
+            value = await self._get(key, load)
+        except BaseException as error:
+            # A request that is cancelled leaves the load to one of those that wait.
+            flight.set_exception(error if isinstance(error, Exception) else _LeaderLeftError())
+            flight.exception()  # nobody may wait
+            raise
+        else:
+            flight.set_result(value)
+            return value
+        finally:
+            del self._loads[key]
 
     async def replace(self, key: str, load: Load) -> bytes:
         """Load the value again, because the kept one is outdated."""
@@ -97,6 +112,6 @@ class SharedLoads:
 
     async def close(self) -> None:
         """Stop renewals, and close the cache."""
-        for task in [*self._renewals.values(), *self._loads.values()]:
+        for task in self._renewals.values():
             task.cancel()
         await self._store.close()

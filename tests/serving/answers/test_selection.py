@@ -1,4 +1,5 @@
 import numpy as np
+import orjson
 import pytest
 
 from serving.answers.answer import Entry, Listing
@@ -80,12 +81,12 @@ def test_a_catalogue_follows_the_dates_of_its_items() -> None:
 
 def test_a_page_has_ranks_and_titles_and_its_items_as_json() -> None:
     shown = Selection.of(NOBODY, Filters()).visible(EVERYTHING, CATALOGUE, 3)
-    answer = page(shown[1:], 1, EVERYTHING, "table", "home", degraded=False, personal=True)
+    answer = page(shown[1:], 1, EVERYTHING, "table", "home", CATALOGUE, degraded=False, personal=True)
     assert [(one.rank, one.item_id, one.title) for one in answer.items] == [
         (2, "milk", "Title milk"),
         (3, "unpriced", "Title unpriced"),
     ]
-    assert answer.items_json.startswith(b'[{"item_id":"milk","rank":2,"score":1.0,"reason":"why","title":"Title milk"')
+    assert orjson.loads(answer.items_json) == [one._asdict() for one in answer.items]
 
 
 def test_attributes_follow_the_order_of_a_model() -> None:

@@ -1,0 +1,122 @@
+"""Published lists, with the rights of the API's role alone."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, make_url, text
+
+from infra.configuration.settings import Settings
+from infra.database.engine import engine as engine_of
+from infra.services.database_access import logins, role_rights, roles
+from infra.services.embedded_postgres import EmbeddedPostgres
+from serving.stores.batch_codes import BatchCodes
+from serving.stores.database.postgres import Postgres
+from serving.stores.live_batches import LiveBatches
+from serving.stores.published_lists import PublishedLists
+from serving.stores.standing import NOBODY
+from tests.published import published, shelf
+from tests.serving.made_up_shop import ANN, BOB, EVE, LIST, NEW, stock, write
+
+
+class Counting(Postgres):
+    """Counts the statements."""
+
+    statements = 0
+
+    async def fetch(self, statement: str, *arguments: Any) -> Any:
+        self.statements += 1
+        return await super().fetch(statement, *arguments)
+
+
+@pytest.fixture
+def url(database: str, postgres: EmbeddedPostgres) -> Iterator[str]:
+    engine = engine_of(database)
+    stock(engine)
+    yield database
+    engine.dispose()
+
+
+def test_the_lists_of_all_who_wait_are_read_by_few_statements(url: str) -> None:
+    async def main() -> None:
+        postgres = Counting(url, 2, 5.0)
+        lists = PublishedLists(postgres)
+        await lists.warm()
+        users = [ANN, BOB, EVE, NEW, *(f"{n:064}" for n in range(60))]
+        found = await asyncio.gather(*(lists.read("home", user) for user in users * 3))
+        assert postgres.statements <= 3
+        by_user = dict(zip(users, found, strict=False))
+        assert by_user[ANN].standing.consented
+        assert len(by_user[ANN].items or ()) == len(LIST)
+        assert (by_user[EVE].items, by_user[EVE].standing.known, by_user[EVE].standing.consented) == (None, True, False)
+        assert (by_user[NEW].items, by_user[NEW].standing.consented) == (None, True)
+        assert by_user[f"{7:064}"].standing == NOBODY
+        await postgres.close()
+
+    asyncio.run(main())
+
+
+def test_suppressed_users_have_no_list_and_exclusions_come_with_the_standing(url: str) -> None:
+    engine = engine_of(url)
+    write(engine, "INSERT INTO suppressions (user_key, reason) VALUES (:key, 'erased')", key=BOB)
+    write(engine, "INSERT INTO exclusions (user_key, kind, value) VALUES (:key, 'category', 'A|B')", key=ANN)
+
+    async def main() -> None:
+        postgres = Postgres(url, 2, 5.0)
+        lists = PublishedLists(postgres)
+        bob, ann, item = await asyncio.gather(
+            lists.read("home", BOB), lists.read("home", ANN), lists.read("similar-items", "item-00")
+        )
+        assert (bob.items, bob.standing.consented) == (None, False)
+        assert ann.standing.excluded == ("category:A|B",)
+        assert item.items is not None
+        assert (await lists.read("nowhere", ANN)).batch_id is None
+        await postgres.close()
+
+    asyncio.run(main())
+
+
+def test_codes_are_resolved_also_for_a_batch_that_is_not_in_memory(url: str) -> None:
+    async def main() -> None:
+        postgres = Counting(url, 2, 5.0)
+        codes = BatchCodes(postgres, postgres)
+        live = LiveBatches(postgres, codes)
+        stored = await PublishedLists(postgres).read("home", ANN)
+        assert stored.items is not None
+        assert stored.batch_id is not None
+        expected = [item for item, _, _ in LIST], [reason for _, _, reason in LIST]
+        assert await codes.resolve(stored.batch_id, stored.items, stored.reasons) == expected
+        await live.refresh()
+        assert live.by_placement["home"].batch_id == stored.batch_id
+        postgres.statements = 0
+        assert await codes.resolve(stored.batch_id, stored.items, stored.reasons) == expected
+        assert postgres.statements == 0
+        await asyncio.to_thread(published, engine_of(url), {ANN: LIST}, shelf("next", k=3))
+        await live.refresh()
+        assert stored.batch_id not in codes._batches
+        await postgres.close()
+
+    asyncio.run(main())
+
+
+def test_the_role_of_the_api_reads_lists_by_their_subject_and_not_the_table(
+    url: str, postgres: EmbeddedPostgres, own_var: Any
+) -> None:
+    settings, own = Settings(var=own_var), make_url(url)
+    role_rights.ensure(settings, make_url(postgres.url()), own, lambda _: None)
+    login: URL = logins.login(settings, "serving", own)
+    address = login.render_as_string(hide_password=False)
+
+    async def main() -> None:
+        role = Postgres(address, 2, 5.0)
+        assert (await PublishedLists(role).read("home", ANN)).items is not None
+        await LiveBatches(role, BatchCodes(role, role)).refresh()
+        await role.close()
+
+    asyncio.run(main())
+    engine = engine_of(address)
+    with engine.connect() as connection, pytest.raises(Exception, match="permission denied"):
+        connection.execute(text("SELECT * FROM recommendations"))
+    engine.dispose()
+    assert roles is not None
