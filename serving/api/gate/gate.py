@@ -1,7 +1,5 @@
 """Is the outermost ASGI layer: checks key, scope, limits and ids, calls the endpoint, counts, logs and adds headers."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,16 +67,33 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._tracer is None:
+            await self._answer_untraced(scope, receive, send)
+            return
+        with self._tracer.start_as_current_span("request") as span:
+            request, status = await self._answer_untraced(scope, receive, send)
+            method = _known_method(scope["method"])
+            span.update_name(f"{method} {request.template}")
+            span.set_attributes(
+                {
+                    "http.request.method": method,
+                    "http.route": request.template,
+                    "http.response.status_code": status,
+                    "tailorbird.request_id": request.request_id,
+                }
+            )
+
+    async def _answer_untraced(self, scope: Scope, receive: Receive, send: Send) -> tuple["_Request", int]:
+        """Answer a request; return what is known of it, and the status (0 if the client has gone)."""
         began = perf_counter()
         head = read_head(scope["headers"])
         request = _Request(head.request_id)
         try:
-            with self._span(scope, request):
-                reply = await self._reply(scope, receive, head, request)
+            reply = await self._reply(scope, receive, head, request)
         except ProblemError as error:
             reply = _refusal(error.problem, request)
         except bodies.ClientGoneError:
-            return
+            return request, 0
         except Exception as error:
             self._state.log.defect(request.request_id, request.template, error)
             reply = _refusal(problems.INTERNAL, request)
@@ -87,6 +102,7 @@ class Gate:
         )
         await send({"type": "http.response.body", "body": reply.body})
         self._count(scope["method"], reply.status, perf_counter() - began, request)
+        return request, reply.status
 
     async def _reply(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Reply:
         operation, segment = self._operation(scope, head, request)
@@ -188,7 +204,7 @@ class Gate:
         return headers
 
     def _count(self, method: str, status: int, seconds: float, request: _Request) -> None:
-        place = request.template, method if method in _METHODS else _UNKNOWN, status // 100
+        place = request.template, _known_method(method), status // 100
         observer = self._observers.get(place)
         if observer is None:
             labels = place[0], place[1], f"{place[2]}xx"
@@ -204,18 +220,10 @@ class Gate:
                 key_id=request.key_id,
             )
 
-    def _span(self, scope: Scope, request: _Request) -> AbstractContextManager[Any]:
-        """Return the span of a request if traces are configured."""
-        if self._tracer is None:
-            return _NO_SPAN
-        attributes: Mapping[str, str] = {
-            "http.request.method": scope["method"] if scope["method"] in _METHODS else _UNKNOWN,
-            "tailorbird.request_id": request.request_id,
-        }
-        return self._tracer.start_as_current_span("request", attributes=attributes)
 
-
-_NO_SPAN: Final = nullcontext()
+def _known_method(method: str) -> str:
+    """Return the method as a label; callers may send any word."""
+    return method if method in _METHODS else _UNKNOWN
 
 
 def _decoded(segment: bytes) -> str:
