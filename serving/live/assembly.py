@@ -1,7 +1,9 @@
 """Puts the live scorer and its stores together, with a database or without."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Final
 
 from models.lists.rules.placement_config import Placement
 from serving.live.live_scorer import LiveListScorer
@@ -9,6 +11,8 @@ from serving.live.session_clicks import SessionClicks
 from serving.live.visitor_facts import StoredUsers
 from serving.model.holder import ModelHolder
 from serving.stores.stores import Stores
+
+_POLL_SECONDS: Final = 0.05
 
 
 @asynccontextmanager
@@ -33,9 +37,19 @@ async def live_scorer(
         models, placements, lambda: catalogue.current if catalogue.read else None, StoredUsers(stores.requests), clicks
     )
     models.start()
+    warming = asyncio.create_task(_warm(scorer, stores))
     try:
         async with clicks.running(stores.changes):
             yield scorer
     finally:
-        models.stop()
+        warming.cancel()
+        await asyncio.gather(warming, return_exceptions=True)
+        await asyncio.to_thread(models.stop)
         scorer.close()
+
+
+async def _warm(scorer: LiveListScorer, stores: Stores) -> None:
+    """Prepare all placements once the catalogue is known."""
+    while not stores.catalogue.read:
+        await asyncio.sleep(_POLL_SECONDS)
+    await scorer.warm()

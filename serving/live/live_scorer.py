@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import NONE
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import LiveUnavailableError
-from serving.answers.request import ListRequest, RankRequest
+from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.live.catalogue import CurrentCatalogue
 from serving.live.live_lists import VisitorState, ranked_items, visitor_list
 from serving.live.prepared_rules import Prepared, RuleCache
@@ -63,6 +64,14 @@ class LiveListScorer:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._rules.close()
 
+    async def warm(self) -> None:
+        """Prepare all placements with lists for users; the first requests do not wait for it then."""
+        for name, placement in self._placements.items():
+            inputs = await self._inputs(name, ListRequest(name, Visitor(), placement.k))
+            if inputs is not None and placement.subject == "user":
+                prepare = partial(self._prepared, inputs, name, placement, placement.k)
+                await asyncio.get_running_loop().run_in_executor(self._rules.thread, prepare)
+
     def wanted(self, request: ListRequest) -> bool:
         """Return, without waiting, whether the request asks for what no batch knows."""
         placement = self._placements.get(request.placement)
@@ -79,11 +88,12 @@ class LiveListScorer:
         if inputs is None or (inputs.degraded and _needs_batch(placement)):
             return None
 
-        def build() -> tuple[Entry, ...]:
+        def build() -> Listing:
             prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
-            return visitor_list(prepared, _state(request, inputs, standing))
+            built = visitor_list(prepared, _state(request, inputs, standing))
+            return _listing(prepared, built, inputs, request)
 
-        return _listing(await self._run(build), inputs, request.visitor.user_key, request)
+        return await self._run(build)
 
     async def similar(self, item: str, request: ListRequest, standing: Standing) -> Listing | None:
         """Return items that are similar to an item."""
@@ -101,12 +111,12 @@ class LiveListScorer:
         if placement is None or inputs is None:
             return None
 
-        def build() -> tuple[Entry, ...]:
+        def build() -> Listing:
             prepared = self._prepared(inputs, request.placement, placement, placement.k)
             known = ranked_items(prepared, _state(asked, inputs, standing), request.items)
-            return (*known, *self._unknown(prepared, request.items))
+            return _listing(prepared, (*known, *self._unknown(prepared, request.items)), inputs, asked)
 
-        return _listing(await self._run(build), inputs, request.visitor.user_key, asked)
+        return await self._run(build)
 
     async def _related(
         self,
@@ -119,12 +129,12 @@ class LiveListScorer:
             return None
         inputs = _Inputs(model, NOTHING, (), degraded=False)
 
-        def run() -> tuple[Entry, ...] | None:
+        def run() -> Listing | None:
             prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
-            return build(prepared, _state(request, inputs, standing))
+            built = build(prepared, _state(request, inputs, standing))
+            return None if built is None else _listing(prepared, built, inputs, request)
 
-        built = await self._run(run)
-        return None if built is None else _listing(built, inputs, request.visitor.user_key, request)
+        return await self._run(run)
 
     async def _inputs(self, placement: str, request: ListRequest) -> _Inputs | None:
         model = self._models.current()
@@ -170,10 +180,10 @@ def _state(request: ListRequest, inputs: _Inputs, standing: Standing) -> Visitor
     )
 
 
-def _listing(built: tuple[Entry, ...], inputs: _Inputs, user_key: str | None, request: ListRequest) -> Listing:
-    personal = user_key is not None or bool(inputs.clicks)
+def _listing(prepared: Prepared, built: tuple[Entry, ...], inputs: _Inputs, request: ListRequest) -> Listing:
+    personal = request.visitor.user_key is not None or bool(inputs.clicks)
     shown = built[: request.offset + request.k]
-    return Listing(shown, inputs.model.model_version, personal=personal, degraded=inputs.degraded)
+    return Listing(shown, prepared.model.model_version, personal=personal, degraded=inputs.degraded)
 
 
 def _no_catalogue() -> None:

@@ -42,6 +42,12 @@ class Prepared:
         """The compiled rules."""
         return self.builder.rules
 
+    def warm(self) -> None:
+        """Build a list for nobody, so that the first request does not wait for what is prepared on first use."""
+        nobody = np.array([""])
+        for _ in self.builder.build(nobody):
+            pass
+
     def positions(self, items: tuple[str, ...]) -> NDArray[np.int32]:
         """Return the positions of those of the items that the model knows, in their order, each once."""
         found = (position_of(self.model.items, item) for item in dict.fromkeys(items))
@@ -74,71 +80,78 @@ class Prepared:
 
 
 class RuleCache:
-    """The prepared placements of the loaded model and the newest catalogue.
+    """The prepared placements.
 
-    After a change of the catalogue the rules are compiled again in a thread of their own. Requests use the earlier
-    rules meanwhile: an answer shows only what can be bought at its moment in any case.
+    After a change of the model, the catalogue or the batch, they are prepared again in a thread of their own. Requests
+    use the earlier ones meanwhile: an answer shows only what can be bought at its moment in any case.
     """
 
     def __init__(self) -> None:
         """Start empty."""
-        self._catalogue: tuple[str, int, ModelCatalogue] | None = None
-        self._prepared: OrderedDict[_Key, tuple[int, Prepared]] = OrderedDict()
-        self._compiling: set[_Key] = set()
+        self._catalogues: dict[tuple[str, int], ModelCatalogue] = {}
+        self._prepared: OrderedDict[tuple[str, int], tuple[_Inputs, Prepared]] = OrderedDict()
+        self._compiling: set[tuple[str, int]] = set()
         self._lock = Lock()
-        self._thread = ThreadPoolExecutor(1, "rules")
+        self.thread = ThreadPoolExecutor(1, "rules")
+        """Prepares placements, one at a time."""
 
     def close(self) -> None:
         """End the thread."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self.thread.shutdown(wait=True, cancel_futures=True)
 
     def prepared(
         self, model: LoadedModel, now: Catalogue | None, name: str, placement: Placement, length: int, batch: BatchFacts
     ) -> Prepared:
         """Return a placement's rules for lists of `length` items at least."""
         k = min(LONGEST, placement.k * -(-max(1, length) // placement.k))
-        key, generation = _Key(model.digest, model.promotion_id, name, k, batch.batch_id), _generation(now)
+        inputs = _Inputs(model.digest, model.promotion_id, 0 if now is None else now.generation, batch.batch_id)
         with self._lock:
-            known = self._prepared.get(key)
+            known = self._prepared.get((name, k))
             if known is not None:
-                self._prepared.move_to_end(key)
-                if known[0] != generation and key not in self._compiling:
-                    self._compiling.add(key)
-                    self._thread.submit(self._compile, key, model, now, placement, batch)
+                self._prepared.move_to_end((name, k))
+                if known[0] != inputs and (name, k) not in self._compiling:
+                    self._compiling.add((name, k))
+                    self.thread.submit(self._prepare, (name, k), inputs, model, now, placement, batch)
                 return known[1]
-        return self._compile(key, model, now, placement, batch)
+        return self._prepare((name, k), inputs, model, now, placement, batch)
 
-    def _compile(
-        self, key: "_Key", model: LoadedModel, now: Catalogue | None, placement: Placement, batch: BatchFacts
+    def _prepare(
+        self,
+        key: tuple[str, int],
+        inputs: "_Inputs",
+        model: LoadedModel,
+        now: Catalogue | None,
+        placement: Placement,
+        batch: BatchFacts,
     ) -> Prepared:
         try:
-            made = _compiled(model, self._aligned(model, now), placement, key.k, batch)
+            made = _compiled(model, self._aligned(inputs, model, now), placement, key[1], batch)
+            made.warm()
             with self._lock:
-                self._prepared[key] = _generation(now), made
+                self._prepared[key] = inputs, made
                 while len(self._prepared) > _KEPT:
                     self._prepared.popitem(last=False)
             return made
         finally:
             self._compiling.discard(key)
 
-    def _aligned(self, model: LoadedModel, now: Catalogue | None) -> ModelCatalogue:
-        known = self._catalogue
-        if known is None or known[:2] != (model.digest, _generation(now)):
-            known = model.digest, _generation(now), ModelCatalogue.of(model, now)
-            self._catalogue = known
-        return known[2]
+    def _aligned(self, inputs: "_Inputs", model: LoadedModel, now: Catalogue | None) -> ModelCatalogue:
+        key = inputs.digest, inputs.generation
+        made = self._catalogues.get(key)
+        if made is None:
+            made = ModelCatalogue.of(model, now)
+            self._catalogues = {key: made}
+        return made
 
 
-class _Key(NamedTuple):
+class _Inputs(NamedTuple):
+    """What a placement is prepared from."""
+
     digest: str
     promotion_id: int | None
-    placement: str
-    k: int
+    generation: int
+    """Of the catalogue; 0 without one."""
     batch_id: int | None
-
-
-def _generation(catalogue: Catalogue | None) -> int:
-    return 0 if catalogue is None else catalogue.generation
 
 
 def _compiled(

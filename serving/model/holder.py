@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +21,8 @@ from serving.model.sources import Candidate, KeptChampion, ModelSource, try_keep
 _LOG: Final = logging.getLogger(__name__)
 POLL_SECONDS: Final = 5.0
 """The time until a promotion is noticed without a notification."""
+_PATIENCE: Final = 2.5
+"""Seconds that a start waits for the source if there is a copy."""
 RETRY_SECONDS: Final = 60.0
 """The time until a refused bundle is tried again: its folder may be restored."""
 
@@ -58,7 +60,7 @@ class ModelHolder:
         self._current: LoadedModel | None = None
         self._loaded: tuple[str, int | None] | None = None
         self._tried: tuple[tuple[str, int | None], float] | None = None
-        self._wake, self._stopped = Event(), False
+        self._wake, self._stopped, self._loading = Event(), False, Lock()
         self._thread: Thread | None = None
         self.failures = 0
         self.last_failure: ReloadFailure | None = None
@@ -69,10 +71,15 @@ class ModelHolder:
         return self._current
 
     def open(self) -> LoadedModel | None:
-        """Load the champion now, or else the copy of the last one; return it. Errors are recorded, not raised."""
-        self.refresh()
-        if self._current is None and self._kept is not None:
-            copy = self._kept.newest()
+        """Load the champion now, or else the copy of the last one; return it. Errors are recorded, not raised.
+
+        If there is a copy, a source that does not answer within seconds is not waited for.
+        """
+        asked = Thread(target=self.refresh, name="first champion", daemon=True)
+        asked.start()
+        asked.join(_PATIENCE if self._kept is not None and self._kept.newest() is not None else None)
+        with self._loading:
+            copy = None if self._kept is None or self._current is not None else self._kept.newest()
             if copy is not None:
                 self._load(copy)
         return self._current
@@ -83,9 +90,10 @@ class ModelHolder:
             candidate = self._source.newest()
         except (SQLAlchemyError, OSError):  # the source is away: the champion goes on
             return False
-        if candidate is None or self._is_loaded(candidate) or self._failed_lately(candidate):
-            return False
-        return self._load(candidate)
+        with self._loading:
+            if candidate is None or self._is_loaded(candidate) or self._failed_lately(candidate):
+                return False
+            return self._load(candidate)
 
     def start(self) -> None:
         """Look for another champion in a thread from now on."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -189,3 +190,14 @@ def test_the_newest_promotion_of_the_database_names_the_bundle(folders: Path, da
     opened = ModelHolder(source).open()
     assert opened is not None
     assert (opened.model_version, opened.digest) == (4, digest)
+
+
+def test_a_source_that_hangs_is_not_waited_for_if_there_is_a_copy(folders: Path, monkeypatch: Any) -> None:
+    kept, source, released = KeptChampion(folders / "kept"), Listed(folders / "first"), Event()
+    assert ModelHolder(source, kept).open() is not None
+    monkeypatch.setattr("serving.model.holder._PATIENCE", 0.1)
+    monkeypatch.setattr(source, "newest", lambda: released.wait() and None)
+    opened = ModelHolder(source, kept).open()
+    released.set()
+    assert opened is not None
+    assert opened.model_version == 1
