@@ -35,7 +35,7 @@ class RelatedItems:
         latest = context[-ITEMS:]
         weight = (_OLDER ** np.arange(len(latest))[::-1]).astype(np.float32)[:, None]
         lifts, cosines = evidence.lifts(latest), evidence.cosines(latest)
-        together = () if lifts is None else (np.log(lifts) * weight,)
+        together = () if lifts is None else (_logarithms(lifts) * weight,)
         similar = () if cosines is None else (cosines * weight,)
         return cls(latest, (*together, *similar))
 
@@ -47,6 +47,13 @@ class RelatedItems:
             strength += part / np.maximum(part.max(initial=0), np.finfo(np.float32).tiny)
         sources: NDArray[np.int32] = self.context[strength.argmax(axis=0)]
         return sources
+
+
+def _logarithms(lifts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logarithms, most of which are those of 1."""
+    made = np.zeros_like(lifts)
+    np.log(lifts, out=made, where=lifts > 1)
+    return made
 
 
 def blended(

@@ -118,13 +118,16 @@ def _cascade(prepared: Prepared, visitor: VisitorState) -> ModelCascade:
     bundle = prepared.model.bundle
     known = visitor.user_key is not None and position_of(bundle.model.users, visitor.user_key) != NO_INDEX
     clicks = (*visitor.batch.clicks, *visitor.latest)
-    if known or not (clicks or visitor.batch.traits):
+    folds_in = bool(clicks) and hasattr(bundle.model, "with_users")
+    if known or not (folds_in or visitor.batch.traits):
         return prepared.builder.cascade
     codes = [position_of(prepared.model.items, item) for item in clicks]
     events = matrix_of([[code for code in codes if code != NO_INDEX]], len(prepared.model.items))
     traits = pa.table({USER_KEY: [visitor.key], **{name: [value] for name, value in visitor.batch.traits.items()}})
     new = NewUsers(np.array([visitor.key]), traits, events)
-    return build_cascade(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
+    # Without traits a new user belongs to no segment.
+    segments = bundle.segments if visitor.batch.traits else None
+    return build_cascade(bundle.model, segments, bundle.fallback, new, bundle.buyers)
 
 
 def _row(positions: NDArray[np.int32], n: int) -> sparse.csr_array:

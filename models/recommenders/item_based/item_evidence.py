@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.primitives.csr import entries
 from models.recommenders.explanations.item import unit
+from models.recommenders.explanations.sentences import TOGETHER
 from models.recommenders.protocols import Recommender
 
 _SHRINKAGE: Final = 10.0
@@ -42,7 +44,7 @@ class ItemEvidence:
         )
 
     def lifts(self, items: NDArray[np.int32]) -> NDArray[np.float32] | None:
-        """Return [m, n_items] how much more often than by chance the same users bought both; 1 without evidence.
+        """Return [m, n_items] how much more often than by chance the same users bought both; 1 for few such users.
 
         That is (users of both + s) / (expected users of both + s), with shrinkage s.
         """
@@ -52,18 +54,18 @@ class ItemEvidence:
         buyers = self._buyers.indices[self._buyers.indptr[item] : self._buyers.indptr[item + 1]]
         if len(buyers) > _BUYERS:
             buyers = buyers[np.linspace(0, len(buyers) - 1, _BUYERS).astype(np.int64)]
-        both = _counts(self.history, buyers)
-        expected = self._popularity * np.float32(len(buyers) / max(1, self.history.shape[0]))
-        lifts: NDArray[np.float32] = (both + np.float32(_SHRINKAGE)) / (expected + np.float32(_SHRINKAGE))
-        lifts[both == 0] = 1
-        lifts[item] = 1
-        return np.maximum(lifts, np.float32(1))
+        counted = _counts(self.history, buyers)
+        counted[item] = 0
+        others = np.flatnonzero(counted >= TOGETHER)
+        expected = self._popularity[others] * np.float32(len(buyers) / max(1, self.history.shape[0]))
+        lifts = np.ones(len(counted), dtype=np.float32)
+        lifts[others] = np.maximum((counted[others] + np.float32(_SHRINKAGE)) / (expected + np.float32(_SHRINKAGE)), 1)
+        return lifts
 
     def cosines(self, items: NDArray[np.int32]) -> NDArray[np.float32] | None:
         """Return [m, n_items] cosines of words, or of factors for models without words; 0 without evidence."""
         if self.words is not None:
-            rows = np.stack([_dense_row(self.words, item) for item in items.tolist()])
-            cosines = np.ascontiguousarray((self.words @ rows.T).T)
+            cosines = np.stack([self._cosines_of(item) for item in items.tolist()])
         elif self._units is not None:
             cosines = self._units[items] @ self._units.T
         else:
@@ -71,17 +73,30 @@ class ItemEvidence:
         cosines[np.arange(len(items)), items] = 0
         return np.asarray(np.maximum(cosines, 0), dtype=np.float32)
 
+    def _cosines_of(self, item: int) -> NDArray[np.float32]:
+        """Return [n_items] the products of an item's words with those of all items that share any."""
+        own = slice(self.words.indptr[item], self.words.indptr[item + 1])
+        by_word, columns = self._by_word, self.words.indices[own]
+        found = entries(by_word.indptr, columns)
+        weights = by_word.data[found.at] * self.words.data[own][found.row]
+        products = np.bincount(by_word.indices[found.at], weights, minlength=self.words.shape[0])
+        return products.astype(np.float32)
+
     def warm(self) -> None:
         """Prepare what is derived on first use."""
-        if self.history is not None:
-            assert self._buyers is not None
-            assert self._popularity is not None
-        assert self.words is not None or self.vectors is None or self._units is not None
+        some = np.zeros(1, dtype=np.int32)
+        self.lifts(some)
+        self.cosines(some)
 
     @cached_property
     def _buyers(self) -> Any:
         """CSR, items x users."""
         return sparse.csr_array(self.history.T)
+
+    @cached_property
+    def _by_word(self) -> Any:
+        """CSR, words x items."""
+        return sparse.csr_array(self.words.T)
 
     @cached_property
     def _popularity(self) -> NDArray[np.float32]:
@@ -112,14 +127,6 @@ def _history(model: Any) -> Any:
 
 def _counts(matrix: Any, rows: NDArray[Any]) -> NDArray[np.float32]:
     """Return [n] in how many of the rows of a CSR each column is stored."""
-    parts = [matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]] for row in rows.tolist()]
-    columns = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+    columns = matrix.indices[entries(matrix.indptr, rows).at]
     counted: NDArray[np.float32] = np.bincount(columns, minlength=matrix.shape[1]).astype(np.float32)
     return counted
-
-
-def _dense_row(matrix: Any, row: int) -> NDArray[np.float32]:
-    dense = np.zeros(matrix.shape[1], dtype=np.float32)
-    own = slice(matrix.indptr[row], matrix.indptr[row + 1])
-    dense[matrix.indices[own]] = matrix.data[own]
-    return dense
