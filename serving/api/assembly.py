@@ -23,13 +23,12 @@ from serving.api.health.router import router as health
 from serving.api.items.router import router as items
 from serving.api.listings.router import router as listings
 from serving.api.replies.document import document
-from serving.api.replies.problems import INTERNAL, MEDIA_TYPE, Fault, Problem, ProblemError, RefusedRequestError
+from serving.api.replies.problems import INTERNAL, MEDIA_TYPE, UNREADABLE, Fault, ProblemError, RefusedRequestError
 from serving.api.slots.router import router as slots
 from serving.api.state import State
 from serving.api.users.router import router as users
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
-_BAD_REQUEST = 400
 
 
 def build_app(state: State, lifespan: Lifespan | None = None) -> ASGIApp:
@@ -41,7 +40,7 @@ def build_app(state: State, lifespan: Lifespan | None = None) -> ASGIApp:
         app.include_router(router)
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _refused)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, _unreadable)
     return Gate(app, RouteTable(route for router in routers for route in router.routes), state, tracer())
 
 
@@ -73,10 +72,9 @@ async def _refused(request: Request, error: Exception) -> Response:
     return await _problem(request, RefusedRequestError(faults))
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _unreadable(request: Request, _: Exception) -> Response:
     """Answer for a body that is no JSON at all."""
-    status = error.status_code if isinstance(error, HTTPException) else _BAD_REQUEST
-    return await _problem(request, ProblemError(Problem(status, "unreadable-body", "The body is no valid JSON.")))
+    return await _problem(request, ProblemError(UNREADABLE))
 
 
 def _pointer(place: tuple[str | int, ...]) -> str:

@@ -74,6 +74,8 @@ class NamedItemUpdate(ItemUpdate):
 class ItemUpdates(Body):
     """New values of several items."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [{"item_id": "995242", "in_stock": False}]}]})
+
     items: Annotated[tuple[NamedItemUpdate, ...], Field(min_length=1, max_length=MOST_CHANGES)]
 
 

@@ -31,7 +31,12 @@ _EVERYWHERE: Final = (
     problems.INTERNAL,
 )
 _WITH_KEY: Final = (problems.NO_KEY, problems.scope_missing("write"), problems.rate_exceeded(1), _NOT_READY)
-_OF_BODIES: Final = (problems.BODY_TOO_SLOW, problems.body_too_large(MOST_BYTES), problems.NOT_JSON)
+_OF_BODIES: Final = (
+    problems.UNREADABLE,
+    problems.BODY_TOO_SLOW,
+    problems.body_too_large(MOST_BYTES),
+    problems.NOT_JSON,
+)
 _HEADERS: Final[Mapping[str, Any]] = {
     "X-Request-Id": ("Names the request in logs; your own id, if you sent one.", _REQUEST_ID),
     "RateLimit-Policy": ("The requests that the key may send, and in how many seconds.", '"default";q=1000;w=1'),
@@ -89,7 +94,7 @@ def _complete(operation: dict[str, Any], path: str, method: str) -> None:
     if scope == "read" and path.startswith("/v1/"):
         found.append(Problem(404, "unknown-placement", "There is no such placement; there are email, home."))
     if scope == "write":
-        found.append(_CONFLICT)
+        found += [_CONFLICT, problems.NOT_STORED]
     for problem in found:
         answers[str(problem.status)] = _error(problem, own)
     if path == "/readyz":
@@ -124,6 +129,6 @@ def _request_id() -> dict[str, Any]:
         "in": "header",
         "required": False,
         "description": "An id of yours for the request: letters, digits, `.`, `-` and `_`. Others are replaced.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        "schema": {"type": "string"},
         "example": _REQUEST_ID,
     }

@@ -98,6 +98,12 @@ INTERNAL: Final = Problem(
 PATH_TOO_LONG: Final = Problem(414, "path-too-long", "The path or the query is too long. Send many items in a body.")
 HEADERS_TOO_LARGE: Final = Problem(431, "headers-too-large", "The headers are larger than the server accepts.")
 BODY_TOO_SLOW: Final = Problem(408, "body-too-slow", "The body did not arrive in time.")
+UNREADABLE: Final = Problem(400, "unreadable-body", "The body is no valid JSON.")
+NOT_STORED: Final = Problem(
+    501,
+    "not-stored",
+    "This server runs from a bundle folder and stores nothing. Send it to a server with a database.",
+)
 NOT_JSON: Final = Problem(
     415, "unsupported-media-type", "Send the body as `Content-Type: application/json`, in UTF-8 and not compressed."
 )

@@ -20,7 +20,7 @@ from serving.api.assembly import build_app
 from serving.api.gate.draining import drained
 from serving.api.gate.request_log import format_logs
 from serving.api.health.counted import model_loaded, reload_failed
-from serving.api.replies.problems import Problem, ProblemError
+from serving.api.replies.problems import NOT_STORED, ProblemError
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.startup.installation import state_of
 from serving.api.startup.warming import warm
@@ -48,8 +48,7 @@ class NotStored:
 
     async def write(self, *messages: Message) -> list[Receipt]:  # noqa: ARG002
         """Raise ProblemError: nothing is lost in silence."""
-        detail = "This server runs from a bundle folder and stores nothing. Send it to a server with a database."
-        raise ProblemError(Problem(501, "not-stored", detail))
+        raise ProblemError(NOT_STORED)
 
     def log(self, shown: ShownAnswer) -> None:
         """Log nothing."""

@@ -1,5 +1,6 @@
 """A hand-written service from memory, and the state of a server around it."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -36,6 +37,7 @@ class FakeAnswers:
     about: list[tuple[str, ...]] = field(default_factory=list)
     error: Exception | None = None
     degraded: bool = False
+    seconds: float = 0.0
     hidden: list[tuple[Visitor, str]] = field(default_factory=list)
     _made: dict[tuple[str, int, int], Answer] = field(default_factory=dict)
 
@@ -45,6 +47,8 @@ class FakeAnswers:
             self.requests.clear()
         if self.error:
             raise self.error
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
         place = request.placement, request.offset, request.k
         if place not in self._made:
             items = self.items[request.offset : request.offset + request.k]

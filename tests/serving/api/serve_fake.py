@@ -1,6 +1,8 @@
 """A real server process with the fake service: `uvicorn --factory tests.serving.api.serve_fake:app`."""
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
@@ -11,7 +13,16 @@ from serving.api.gate.workers import share_metrics
 def app() -> ASGIApp:
     share_metrics()
     from serving.api.assembly import build_app
-    from tests.serving.api.fakes import state_of
+    from serving.api.gate.draining import drained
+    from tests.serving.api.fakes import FakeAnswers, state_of
 
     key = os.environ["FAKE_KEY"]
-    return build_app(state_of([ApiKey(id_of(key), "load", all_scopes(["admin"]), hash_of(key))]))
+    known = ApiKey(id_of(key), "load", all_scopes(["admin"]), hash_of(key))
+    state = state_of([known], FakeAnswers(seconds=float(os.environ.get("FAKE_SECONDS", "0"))))
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        with drained(state):
+            yield
+
+    return build_app(state, lifespan)
