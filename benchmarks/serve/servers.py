@@ -17,7 +17,9 @@ from models.errors import TailorbirdError
 
 HOST: Final = "127.0.0.1"
 _PATIENCE: Final = 60.0
-_UVICORN: Final = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"]
+_UVICORN: Final = (
+    "--loop uvloop --http serving.bounded_httptools:BoundedHttpToolsProtocol --no-access-log --no-server-header".split()
+)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,8 @@ def docs_command(settings: Settings, port: int) -> Command:
 def api_command(settings: Settings, port: int) -> Command:
     """Return the command of the API, which opens the database by the role `serving` and reads its own secrets."""
     serving = f"uvicorn --factory serving.api.app:app --host {HOST} --port {port} --workers {settings.api_workers}"
-    options = "--loop uvloop --http httptools --no-access-log --no-server-header --timeout-graceful-shutdown 10"
+    protocol = "serving.bounded_httptools:BoundedHttpToolsProtocol"
+    options = f"--loop uvloop --http {protocol} --no-access-log --no-server-header --timeout-graceful-shutdown 10"
     own = {"TAILORBIRD_VAR": str(settings.var), VARIABLE: str(settings.settings_file or NO_FILE)}
     public, secrets = _public_and_secret(settings, environment.overrides(settings) | own)
     return Command(

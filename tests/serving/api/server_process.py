@@ -37,7 +37,14 @@ def serving(application: str, variables: Mapping[str, str], log: Path, *more: st
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "--factory", application, "--port", str(port), *more]
-    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"]
+    command += [
+        "--loop",
+        "uvloop",
+        "--http",
+        "serving.bounded_httptools:BoundedHttpToolsProtocol",
+        "--no-access-log",
+        "--no-server-header",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)

@@ -1,0 +1,69 @@
+"""Clients that send no request, or a head without end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from serving import bounded_httptools
+from serving.bounded_httptools import LARGEST_HEAD, BoundedHttpToolsProtocol
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def _app(_: Any, __: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    config = Config(_app, access_log=False)
+    config.load()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: BoundedHttpToolsProtocol(config, ServerState(), {}), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        server.close()
+
+
+@pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nx-more: ", b"GET / HTTP/1.1\r\nx: y\r\nz: "])
+async def test_a_head_without_end_is_cut(start: bytes) -> None:
+    async with connected() as (reader, writer):
+        writer.write(start)
+        with pytest.raises((ConnectionError, EOFError)):
+            await _send_on(reader, writer)
+
+
+async def _send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    for _ in range(200):
+        writer.write(b"y" * (LARGEST_HEAD // 4))
+        await writer.drain()
+        await asyncio.sleep(0)
+    await reader.readexactly(1)
+
+
+async def test_requests_with_usual_heads_share_a_connection() -> None:
+    async with connected() as (reader, writer):
+        for _ in range(20):
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nx-more: " + b"y" * (LARGEST_HEAD // 4) + b"\r\n\r\n")
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_httptools, "SECONDS", 0.01)
+    async with connected() as (reader, _):
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
