@@ -10,6 +10,8 @@ from serving.stores.database.postgres import Postgres, PostgresDownError
 from serving.stores.standing import NOBODY, Standing
 
 _STATEMENT: Final = "SELECT * FROM served_lists($1, $2)"
+FIRST: Final = (_STATEMENT, [""], [""])
+"""Lets a new connection plan the statement."""
 _MOST: Final = 64
 """Lists per statement."""
 
@@ -42,10 +44,6 @@ class PublishedLists:
         self._free = max(1, postgres.size // 2)
         self._waiting: dict[Key, list[asyncio.Future[StoredList]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-
-    async def warm(self) -> None:
-        """Open connections, and let each plan the statement."""
-        await self._postgres.warm(_STATEMENT, [""], [""])
 
     async def read(self, placement: str, subject: str) -> StoredList:
         """Return the live list of a subject. Raises PostgresDownError."""

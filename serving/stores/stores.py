@@ -13,7 +13,7 @@ from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.changes import DEAF_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
 from serving.stores.live_batches import LiveBatches
-from serving.stores.published_lists import PublishedLists
+from serving.stores.published_lists import FIRST, PublishedLists
 from serving.stores.refresher import Refresher
 from serving.stores.user_lists import UserLists
 
@@ -38,7 +38,7 @@ class Stores:
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         """Prepare; `running` opens connections. `connections` are those for requests, which wait `request_seconds`."""
-        self.requests = Postgres(database_url, connections, request_seconds)
+        self.requests = Postgres(database_url, connections, request_seconds, FIRST)
         self.background = Postgres(database_url, 2, _BACKGROUND_SECONDS)
         self.changes = Changes(database_url, deaf_seconds)
         self.codes = BatchCodes(self.requests, self.background)
@@ -73,6 +73,6 @@ class Stores:
             await self.background.close()
 
     async def _first_reads(self) -> None:
-        await self._published.warm()
+        await self.requests.warm()
         while not (self.changes.hearing and self.catalogue.read and self.live.read):
             await asyncio.sleep(0.01)

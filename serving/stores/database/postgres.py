@@ -31,9 +31,14 @@ class PostgresDownError(Exception):
 class Postgres:
     """Up to `size` connections, opened on demand."""
 
-    def __init__(self, address: str, size: int = 4, seconds: float = 0.1) -> None:
-        """Prepare for an address; nothing is opened yet."""
+    def __init__(self, address: str, size: int = 4, seconds: float = 0.1, first: Sequence[Any] = ()) -> None:
+        """Prepare for an address; nothing is opened yet.
+
+        `first` is a statement with its arguments that each new connection runs before requests use it. Its plan may
+        take longer than a request waits: on a busy machine every request would end a connection that never gets ready.
+        """
         self._options, self._size, self._seconds = connection_options(address), size, seconds
+        self._first = first
         self.breaker = CircuitBreaker()
         self._idle: deque[asyncpg.Connection] = deque()
         self._waiting: deque[asyncio.Future[asyncpg.Connection]] = deque()
@@ -61,16 +66,11 @@ class Postgres:
         self.breaker.succeeded()
         return rows
 
-    async def warm(self, statement: str, *arguments: Any) -> None:
-        """Open all connections and run a statement on each, so that no request pays for it."""
+    async def warm(self) -> None:
+        """Open all connections, so that no request waits for one."""
         for _ in range(self._size - self._used):
             self._open_one()
         await asyncio.gather(*self._opening, return_exceptions=True)
-        taken = [self._idle.pop() for _ in range(len(self._idle))]
-        for connection in taken:
-            with suppress(asyncpg.PostgresError, *_LOST):
-                await connection.fetch(statement, *arguments, timeout=_CONNECT_SECONDS)
-            self._put(connection)
 
     async def _fetch(self, statement: str, arguments: tuple[Any, ...]) -> Sequence[asyncpg.Record]:
         """Run the statement; a connection that was lost while idle is replaced."""
@@ -136,7 +136,7 @@ class Postgres:
     async def _open(self) -> None:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                connection = await asyncpg.connect(**self._options, timeout=_CONNECT_SECONDS)
+                connection = await self._connect()
         except BaseException as error:
             self._used -= 1
             refusal = error if isinstance(error, asyncpg.PostgresError) else OSError("Postgres cannot be reached.")
@@ -147,6 +147,16 @@ class Postgres:
                 raise
             return
         self._put(connection)
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await asyncpg.connect(**self._options, timeout=_CONNECT_SECONDS)
+        try:
+            if self._first:
+                await connection.fetch(*self._first)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     async def close(self) -> None:
         """Close all connections, without waiting for a server that hangs."""
