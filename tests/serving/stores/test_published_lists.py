@@ -31,7 +31,7 @@ class Counting(Postgres):
 
 
 @pytest.fixture
-def url(database: str, postgres: EmbeddedPostgres) -> Iterator[str]:
+def url(database: str) -> Iterator[str]:
     engine = engine_of(database)
     stock(engine)
     yield database
