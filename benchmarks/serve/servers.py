@@ -17,9 +17,8 @@ from models.errors import TailorbirdError
 
 HOST: Final = "127.0.0.1"
 _PATIENCE: Final = 60.0
-_UVICORN: Final = (
-    "--loop uvloop --http serving.bounded_httptools:BoundedHttpToolsProtocol --no-access-log --no-server-header".split()
-)
+_PROTOCOL: Final = "serving.bounded_httptools:BoundedHttpToolsProtocol"
+_UVICORN: Final = ["--loop", "uvloop", "--http", _PROTOCOL, "--no-access-log", "--no-server-header"]
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,6 @@ _OF_BODIES: Final = (
     problems.body_too_large(MOST_BYTES),
     problems.NOT_JSON,
 )
-    problems.UNREADABLE,
-    problems.BODY_TOO_SLOW,
-    problems.body_too_large(MOST_BYTES),
-    problems.NOT_JSON,
-)
 _HEADERS: Final[Mapping[str, Any]] = {
     "X-Request-Id": ("Names the request in logs; your own id, if you sent one.", _REQUEST_ID),
     "RateLimit-Policy": ("The requests that the key may send, and in how many seconds.", '"default";q=1000;w=1'),

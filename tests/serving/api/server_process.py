@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[3]
+PROTOCOL = "serving.bounded_httptools:BoundedHttpToolsProtocol"
 _PATIENCE = 60.0
 
 
@@ -37,14 +38,7 @@ def serving(application: str, variables: Mapping[str, str], log: Path, *more: st
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "--factory", application, "--port", str(port), *more]
-    command += [
-        "--loop",
-        "uvloop",
-        "--http",
-        "serving.bounded_httptools:BoundedHttpToolsProtocol",
-        "--no-access-log",
-        "--no-server-header",
-    ]
+    command += ["--loop", "uvloop", "--http", PROTOCOL, "--no-access-log", "--no-server-header"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
