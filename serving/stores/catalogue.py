@@ -132,8 +132,8 @@ def _nothing_known(items: NDArray[np.str_]) -> ItemAttributes:
 
 def items_of(rows: Sequence[Any]) -> dict[str, Item]:
     """Return the items of the rows of `catalogue_reader`, which have the columns of `Item`."""
-    items = (Item._make(row) for row in rows)
-    return {item.item_id: item._replace(**_defaults(item)) for item in items}
+    items = map(Item._make, rows)
+    return {item[0]: item if None not in item[6:] else item._replace(**_defaults(item)) for item in items}
 
 
 def _defaults(item: Item) -> dict[str, Any]:

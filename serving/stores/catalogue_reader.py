@@ -1,9 +1,10 @@
 """Reads the catalogue from Postgres: all of it once, then the rows that changed."""
 
 import asyncio
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from serving.stores.catalogue import Catalogue, items_of
+from serving.stores.catalogue import Catalogue, Item, items_of
 from serving.stores.database.postgres import Postgres
 
 _STATEMENT: Final = """
@@ -38,17 +39,24 @@ class CatalogueReader:
         """
         # The floor is read before the rows: a transaction that commits in between is read now, and once more.
         _, now, floor = (await self._postgres.fetch(_STATE))[0]
-        known = self.current.by_id
-        since = self._floor if floor // _EPOCH == self._floor // _EPOCH and known else 0
-        changed = items_of(await self._postgres.fetch(_STATEMENT, since % _EPOCH))
-        items = changed if since == 0 else known | changed
-        number = (await self._postgres.fetch(_STATE))[0][0]
-        if number != len(items):  # items were deleted
-            items = items_of(await self._postgres.fetch(_STATEMENT, 0))
         before = self.current
-        if items == known:
-            self.current = await asyncio.to_thread(before.at, now)
-        else:
-            self.current = await asyncio.to_thread(Catalogue.of, items, now)
+        since = self._floor if floor // _EPOCH == self._floor // _EPOCH and before.by_id else 0
+        rows = await self._postgres.fetch(_STATEMENT, since % _EPOCH)
+        items = await asyncio.to_thread(_merged, before.by_id, rows) if since else None
+        number = (await self._postgres.fetch(_STATE))[0][0]
+        if items is None or number != len(items):  # the first time, and after items were deleted
+            rows = rows if not since else await self._postgres.fetch(_STATEMENT, 0)
+            items = await asyncio.to_thread(items_of, rows)
+        self.current = await asyncio.to_thread(_at, before, items, now)
         self._floor, self.read = floor, True
         return self.current is not before
+
+
+def _merged(known: dict[str, Item], rows: Sequence[Any]) -> dict[str, Item]:
+    """Return the known items with those of the rows; the same object if nothing is different."""
+    changed = {name: item for name, item in items_of(rows).items() if known.get(name) != item}
+    return known | changed if changed else known
+
+
+def _at(before: Catalogue, items: dict[str, Item], now: float) -> Catalogue:
+    return before.at(now) if items is before.by_id or items == before.by_id else Catalogue.of(items, now)
