@@ -64,7 +64,7 @@ class Launcher:
         """Wait until the server answers; it moves to another port if another program took its port first."""
         while name in self._commands:
             service = self.known[name]
-            answers = self._reporting(f"Waiting for {TITLES[name]}", partial(_answers, name, service))
+            answers = self._reporting(f"Waiting for {TITLES[name].replace("The", "the")}", partial(_answers, name, service))
             try:
                 self._wait(name, answers)
                 break

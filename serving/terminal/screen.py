@@ -269,7 +269,7 @@ def pages(endpoints: "Endpoints") -> None:
     if endpoints.docs_page:
         line(f"Data Docs {endpoints.docs_page}/", wrap=False)
     if endpoints.api_page:
-        line(f"API       {endpoints.api_page}/docs", wrap=False)
+        line(f"API       {endpoints.api_page}/openapi.json", wrap=False)
     if endpoints.prefect_login or endpoints.mlflow_login or endpoints.docs_login:
         line(f"`{_program()} logins` shows what to type there.")
 
