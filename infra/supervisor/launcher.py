@@ -64,7 +64,7 @@ class Launcher:
         """Wait until the server answers; it moves to another port if another program took its port first."""
         while name in self._commands:
             service = self.known[name]
-            answers = self._reporting(f"Waiting for {TITLES[name].replace("The", "the")}", partial(_answers, name, service))
+            answers = self._reporting(f"Waiting for {_within_sentence(name)}", partial(_answers, name, service))
             try:
                 self._wait(name, answers)
                 break
@@ -123,7 +123,7 @@ class Launcher:
 
     def _launch(self, name: str, command: Command, service: Service) -> None:
         port = f" on port {service.port}" if service.port else ""
-        self.report(f"Starting {TITLES[name].replace('The', 'the')}{port}")
+        self.report(f"Starting {_within_sentence(name)}{port}")
         self.started.append(name)
         running = processes.start(command)
         self.remember(name, replace(service, running=running, digest=command.digest, settings=dict(command.reads)))
@@ -145,6 +145,10 @@ class Launcher:
             return ready()
 
         return check
+
+
+def _within_sentence(name: str) -> str:
+    return TITLES[name].replace("The", "the")
 
 
 def _answers(name: str, service: Service) -> bool:
