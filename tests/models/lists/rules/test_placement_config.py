@@ -104,6 +104,7 @@ def test_other_names_are_refused(name: str) -> None:
         ({"method": "similarity"}, "home.method: it belongs to lists about items; take it out"),
         ({"subject": "item", "method": "co_purchase", "policy": "repurchase"}, "home.policy: it is about users"),
         ({"subject": "item", "method": "co_purchase", **rules(hide={"view": 1})}, "home.rules.hide: it is about users"),
+        ({"subject": "item", "method": "co_purchase", "live": True}, "home.live: it is about visitors"),
         ({"k": 0}, "home.k: Input should be greater than or equal to 1"),
         ({"k": 1001}, "home.k: Input should be less than or equal to 1000"),
         ({"k": "8"}, "home.k: Input should be a valid integer"),

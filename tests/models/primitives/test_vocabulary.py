@@ -1,0 +1,20 @@
+import numpy as np
+import pytest
+
+from models.primitives.vocabulary import NO_INDEX, index_of, position_of
+
+WORDS = np.array(["", "a", "b", "É", "日本"])
+
+
+@pytest.mark.parametrize("word", ["", "a", "b", "É", "日本", "0", "c", "zz", "日", "日本 "])
+def test_one_word_is_found_where_many_are(word: str) -> None:
+    assert position_of(WORDS, word) == index_of(WORDS, np.array([word]))[0]
+
+
+@pytest.mark.parametrize("word", ["a\0", "\0", "b\0\0"])
+def test_a_word_that_ends_in_nul_is_another_word(word: str) -> None:
+    assert position_of(WORDS, word) == NO_INDEX
+
+
+def test_nothing_is_found_among_no_words() -> None:
+    assert position_of(np.empty(0, dtype=np.str_), "a") == NO_INDEX
