@@ -34,6 +34,7 @@ def outcome(result: Mapping[str, Any], endpoints: "Endpoints") -> None:
     """Print the result of a demo: ledger, leaderboard, batches, one user's list, and the next commands."""
     from infra.database.engine import engine
     from serving.queries.user_recommendations import example_user, user_list
+    from serving.terminal.api_answers import print_api_answers
 
     print_ingested(result["ledger"])
     _review(result["review"])
@@ -42,7 +43,10 @@ def outcome(result: Mapping[str, Any], endpoints: "Endpoints") -> None:
         database = engine(endpoints.database_url)
         user = example_user(database)
         if user:
-            print_user_list(user, user_list(database, user)[:10])
+            rows = user_list(database, user)[:10]
+            print_user_list(user, rows)
+            if endpoints.api_page and rows:
+                print_api_answers(database, endpoints.api_page, user, rows[0])
     pages(endpoints)
     _next_commands()
 
