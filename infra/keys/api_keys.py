@@ -14,6 +14,8 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 """Read lists; also write feedback, items and users; also everything that is added for operators."""
 STANDALONE: Final = "standalone"
 """The id of a key that no database records."""
+METRICS_KEY: Final = "metrics-key"
+"""The secret with which the monitor of the same installation reads the metrics of the API."""
 LEAST_LETTERS: Final = 32
 """A key that no database records has at least these many letters."""
 

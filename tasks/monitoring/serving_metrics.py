@@ -4,12 +4,15 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final, NamedTuple
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra.configuration.addresses import shown
 from infra.configuration.settings import Settings
 from infra.installation import Installation
+from infra.keys.api_keys import METRICS_KEY
+from infra.keys.credentials import find_secret
 from infra.prefect_api import events
 from infra.services.http_client import fetch_text
 from models.monitoring.latency_histogram import RequestCounts
@@ -18,6 +21,7 @@ from tasks.orchestration.alert_throttle import AlertThrottle
 _METRICS: Final = ("tailorbird_http_request_duration_seconds", "reco_http_request_duration_seconds")
 """The histogram of the API, and its name in servers of your own that followed earlier pages."""
 _BUCKETS, _COUNTS = tuple(f"{name}_bucket" for name in _METRICS), tuple(f"{name}_count" for name in _METRICS)
+_THIS_HOST: Final = ("127.0.0.1", "localhost")
 _EVERY, _HOUR, _MIN_REQUESTS = 60.0, 3600.0, 100
 _P99: Final = 0.99
 
@@ -47,11 +51,11 @@ def addresses(settings: Settings) -> list[str]:
     return [address.strip() for address in settings.metrics_url.split(",") if address.strip()]
 
 
-def read(address: str) -> RequestCounts:
+def read(settings: Settings, address: str) -> RequestCounts:
     """Return the counts of a server since its start. Raises OSError if it cannot be reached."""
     within: dict[float, float] = {}
     errors = 0.0
-    for family in text_string_to_metric_families(fetch_text(address)):
+    for family in text_string_to_metric_families(fetch_text(_with_key(settings, address))):
         for sample in family.samples:
             if sample.name in _BUCKETS:
                 bound = float(sample.labels["le"])
@@ -61,12 +65,20 @@ def read(address: str) -> RequestCounts:
     return RequestCounts(within, errors)
 
 
+def _with_key(settings: Settings, address: str) -> str:
+    """Return the address with the key of the API on this host, unless it names a login or another host."""
+    key, given = find_secret(settings, METRICS_KEY), urlsplit(address)
+    if key is None or given.username or given.hostname not in _THIS_HOST:
+        return address
+    return given._replace(netloc=f"monitor:{key}@{given.netloc}").geturl()
+
+
 def current_metrics(installation: Installation) -> ServingMetrics | None:
     """Return the metrics of all servers since their start; None without any request or readable server."""
     whole = RequestCounts()
     for address in addresses(installation.settings):
         try:
-            whole += read(address)
+            whole += read(installation.settings, address)
         except (OSError, ValueError):  # the reconciler alerts about it
             continue
     if not whole.count:
@@ -102,7 +114,7 @@ def alert_slow_serving(installation: Installation, state: MetricsState = _STATE)
 def _problem(settings: Settings, address: str, state: MetricsState) -> str | None:
     """Return the problem of a server; empty without one, None if it has too few answers to judge."""
     try:
-        counts = read(address)
+        counts = read(settings, address)
     except HTTPError as refusal:
         return f"The metrics of serving at {shown(address)} cannot be read: it answers {refusal.code}."
     except (OSError, ValueError) as error:

@@ -15,7 +15,8 @@ from infra.configuration.placements import configured
 from infra.configuration.settings import Settings, load
 from infra.database.engine import Engine, engine
 from infra.keys import trust
-from infra.keys.credentials import permanent_secret
+from infra.keys.api_keys import METRICS_KEY, STANDALONE, ApiKey, all_scopes, hash_of
+from infra.keys.credentials import permanent_secret, secret
 from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from serving.answers.service import AnswerService
@@ -50,14 +51,15 @@ def of_installation() -> ASGIApp:
     """Return the application of the settings. Its parts are opened when the server starts."""
     format_logs()
     settings = load()
-    state = state_of(settings, Pseudonyms(permanent_secret(settings, PSEUDONYM)))
+    monitor = ApiKey(STANDALONE, "monitor", all_scopes(["read"]), hash_of(secret(settings, METRICS_KEY)))
+    state = state_of(settings, Pseudonyms(permanent_secret(settings, PSEUDONYM)), monitor)
     return build_app(state, partial(_opened, settings, state))
 
 
-def state_of(settings: Settings, pseudonyms: Pseudonyms) -> State:
-    """Return the state of a server before its parts are opened."""
+def state_of(settings: Settings, pseudonyms: Pseudonyms, own: ApiKey) -> State:
+    """Return the state of a server before its parts are opened; `own` is a key that no database records."""
     return State(
-        Keyring(requests_per_second=settings.api_requests_per_second / settings.api_workers),
+        Keyring(None, settings.api_requests_per_second / settings.api_workers, [own]),
         pseudonyms,
         configured(settings),
         RequestLog(settings.api_log),

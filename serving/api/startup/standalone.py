@@ -67,8 +67,10 @@ def of_bundle() -> ASGIApp:
     if not settings.bundle:
         raise NoBundleError("Set TAILORBIRD_BUNDLE to the folder of a bundle.")
     # Without the installation's key, every user is a new one.
-    state = state_of(settings, Pseudonyms(find_secret(settings, PSEUDONYM) or secrets.token_hex(32)))
-    state.keyring.replace([ApiKey(id_of(key), STANDALONE, all_scopes(["read", "write"]), hash_of(key))])
+    pseudonyms = Pseudonyms(find_secret(settings, PSEUDONYM) or secrets.token_hex(32))
+    own = ApiKey(id_of(key), STANDALONE, all_scopes(["read", "write"]), hash_of(key))
+    state = state_of(settings, pseudonyms, own)
+    state.keyring.replace([])
     return build_app(state, partial(_opened, state, Path(settings.bundle)))
 
 

@@ -14,6 +14,7 @@ from infra.installation import Installation
 from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
 from serving.api.replies.protocol import RecommendationList
 from serving.api.startup.standalone import NoApiKeyError, NoBundleError, of_bundle
+from tasks.monitoring.serving_metrics import read
 from tests.serving.api.server_process import serving
 from tests.serving.bundle_folders import write_bundle
 
@@ -66,6 +67,7 @@ def test_an_installation_answers_with_keys_of_its_database(installation: Install
         metrics = client.get("/metrics").text
         assert 'tailorbird_model_info{digest="' in metrics
         assert 'version="3"} 1.0' in metrics
+        assert read(installation.settings, f"{server.address}/metrics").count >= 2  # by the key of the host
         revoke_key(engine, str(key["key_id"]), "ann")
         began = time.monotonic()
         while client.get("/v1/popular").status_code != 401:

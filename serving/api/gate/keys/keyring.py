@@ -16,9 +16,12 @@ _LONGEST: Final = 512
 class Keyring:
     """The known keys, and how many requests each may still send."""
 
-    def __init__(self, keys: Iterable[ApiKey] | None = None, requests_per_second: float = 1000) -> None:
-        self._default_rate = requests_per_second
-        self._known: dict[str, tuple[ApiKey, TokenBucket]] = {}
+    def __init__(
+        self, keys: Iterable[ApiKey] | None = None, requests_per_second: float = 1000, own: Iterable[ApiKey] = ()
+    ) -> None:
+        """`own` keys are valid beside those of the database."""
+        self._default_rate, self._own = requests_per_second, tuple(own)
+        self._known = {key.key_id: (key, TokenBucket(requests_per_second)) for key in self._own}
         self.is_loaded = False
         self.used: set[str] = set()
         """Ids of keys that were used since the database recorded their last use."""
@@ -27,7 +30,7 @@ class Keyring:
 
     def replace(self, keys: Iterable[ApiKey]) -> None:
         """Take these keys as all valid ones; a key with an unchanged limit keeps its count of requests."""
-        self._known = {key.key_id: (key, self._bucket(key)) for key in keys}
+        self._known = {key.key_id: (key, self._bucket(key)) for key in (*self._own, *keys)}
         self.is_loaded = True
 
     def _bucket(self, key: ApiKey) -> TokenBucket:
