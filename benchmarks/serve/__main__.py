@@ -24,8 +24,9 @@ from benchmarks.serve.traffic import Traffic, traffic
 from infra.configuration.settings import load as load_settings
 from infra.installation import current
 from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
+from infra.services.endpoints import ServicesDownError
 from models.errors import TailorbirdError
-from serving.queries.champion_bundle import champion
+from serving.queries.champion_bundle import NoChampionError, champion
 
 SEED: Final = 7
 _API: Final = "serving.api.app:app"
@@ -42,8 +43,10 @@ def main() -> None:
     given = parser.parse_args()
     try:
         figures = _measured(given.seconds, given.workers)
+    except (NoChampionError, ServicesDownError) as error:
+        sys.exit(f"{error} The benchmark needs the installation of `make demo`.")
     except TailorbirdError as error:
-        sys.exit(f"{error} Run `make demo` first.")
+        sys.exit(str(error))
     publish("serve", figures, SEED)
 
 

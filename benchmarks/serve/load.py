@@ -74,7 +74,8 @@ def p99_ms(load: Load, rate: float, seconds: int) -> float:
         output = _run([_tool("npx"), "--yes", _AUTOCANNON, *arguments, load.address])
     result = json.loads(output[output.index("{") :])
     if result["errors"] or result["non2xx"]:
-        raise LoadError(f"{load.address} refused {result['non2xx']} requests and lost {result['errors']}.")
+        lost = f"lost {result['errors']} ({result['timeouts']} of them for their wait)"
+        raise LoadError(f"{load.paths[0]} at {rate:.0f} a second: refused {result['non2xx']}, {lost}.")
     if result["requests"]["average"] < rate * 0.9:
         raise LoadError(f"{load.address} answered {result['requests']['average']:.0f} of {rate:.0f} requests a second.")
     return float(result["latency"]["p99"])
