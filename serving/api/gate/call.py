@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 if TYPE_CHECKING:
+    from serving.api.gate.keys.rate_limits import TokenBucket
     from serving.api.state import State
 
 JSON: Final = b"application/json"
@@ -24,6 +25,8 @@ class Call(NamedTuple):
     """The decoded variable of the path; empty without one."""
     query: bytes
     request_id: str
+    bucket: "TokenBucket | None" = None
+    """What the key may still send; None for paths without a key."""
 
 
 class Reply(NamedTuple):

@@ -119,7 +119,7 @@ class Gate:
             raise ProblemError(problems.OVERLOADED)
         self._active += 1
         try:
-            call = Call(self._state, value, scope["query_string"], request.request_id)
+            call = Call(self._state, value, scope["query_string"], request.request_id, request.bucket)
             if operation.handler is not None:
                 return await operation.handler(call)
             return await self._from_app(scope, operation, call, content)

@@ -11,12 +11,15 @@ from serving.api.gate.call import Call, Reply
 from serving.api.replies.lists import body, shown
 
 Answered = tuple[Answer, Visitor]
-MOST: int = 100
-"""The most lists of one request."""
 
 
 async def batched(call: Call, ids: Sequence[str], one: Callable[[str], Awaitable[Answered]]) -> Reply:
-    """Return the lists of all ids. Each is an answer of its own, with a recommendation id of its own."""
+    """Return the lists of all ids. Each is an answer of its own, with a recommendation id of its own.
+
+    For the rate of the key, each list counts as one request.
+    """
+    if call.bucket is not None:
+        call.bucket.charge(len(ids) - 1)
     answers = await asyncio.gather(*(one(given) for given in ids))
     lists = (
         b'{"id":%b,%b' % (orjson.dumps(given), body(answer, shown(call, answer, seen_by, None))[1:])

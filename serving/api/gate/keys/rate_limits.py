@@ -26,10 +26,14 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
+    def charge(self, count: int) -> None:
+        """Take more requests after one was allowed; a debt delays the next ones, by a second at most."""
+        self._tokens = max(-self.burst, self._tokens - count)
+
     def seconds_left(self) -> int:
         """Return the seconds until the next request is allowed, rounded up."""
         return max(1, math.ceil((1 - self._tokens) / self.rate))
 
     def header(self) -> bytes:
         """Return the value of the RateLimit header: what remains, and the seconds until it is full again."""
-        return b'"default";r=%d;t=%d' % (self._tokens, math.ceil((self.burst - self._tokens) / self.rate))
+        return b'"default";r=%d;t=%d' % (max(0, self._tokens), math.ceil((self.burst - self._tokens) / self.rate))

@@ -91,6 +91,16 @@ async def test_a_caller_beyond_its_rate_waits_and_others_do_not(shop: Shop) -> N
     assert (await shop.client.get(LIST, headers={"authorization": f"Bearer {slow}"})).status_code == 429
 
 
+async def test_each_list_of_a_batch_counts(shop: Shop) -> None:
+    text, key = new_key("read", rate=20)
+    shop.state.keyring.replace([key])
+    headers = {"authorization": f"Bearer {text}"}
+    batch = {"users": [str(number) for number in range(30)], "k": 1}
+    first = await shop.client.post("/v1/batch/recommendations", json=batch, headers=headers)
+    assert (first.status_code, first.headers["ratelimit"]) == (200, '"default";r=0;t=2')
+    assert (await shop.client.get(LIST, headers=headers)).status_code == 429
+
+
 async def test_overload_is_shed_while_health_still_answers(shop: Shop) -> None:
     gate, shop.state.most_active = asyncio.Event(), 2
 
