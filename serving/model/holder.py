@@ -35,8 +35,6 @@ class ReloadFailure:
     """A label for metrics: `refused` (signature, checksums), `poisoned`, `other_key`, `unreadable`."""
     detail: str
     model_version: int | None
-    at: float
-    """Epoch seconds."""
 
 
 class ModelHolder:
@@ -157,7 +155,7 @@ class ModelHolder:
     def _fail(self, candidate: Candidate, reason: str, detail: str) -> bool:
         self._tried = _identity(candidate), time.monotonic()
         self.failures += 1
-        self.last_failure = ReloadFailure(reason, detail, candidate.model_version, time.time())
+        self.last_failure = ReloadFailure(reason, detail, candidate.model_version)
         _LOG.error("The champion was not replaced: %s", detail)
         if self._on_failure is not None:
             self._on_failure(self.last_failure)

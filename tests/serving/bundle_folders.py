@@ -17,9 +17,9 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {"als": {"factors": 8, "regularizat
 """Settings that learn something from few users."""
 
 
-def write_bundle(folder: Path, kind: str = "als", seed: int = 1, change: Any = None) -> str:
+def write_bundle(folder: Path, kind: str = "als", seed: int = 1, change: Any = None, users: int = 30) -> str:
     """Write a champion of the small shop, after `change` has changed its model; return its digest."""
-    data = Dataset(CUTS, *make_shop(seed=seed, n_users=30)).training_data(CUT)
+    data = Dataset(CUTS, *make_shop(seed=seed, n_users=users)).training_data(CUT)
     model: Any = catalog.model_type(kind).fit(data, catalog.config(kind, SETTINGS.get(kind)), 7)
     if change is not None:
         model = change(model)

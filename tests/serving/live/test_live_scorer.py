@@ -44,10 +44,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Model
         patch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", PUBLIC_KEY)
         patch.delenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", raising=False)
         write_bundle(root / "als")
+        write_bundle(root / "item_knn", "item_knn", users=60)
         patch.setattr(socket.socket, "connect", refuse)
         holders = {
             "two_stage": ModelHolder(BundleFolder(FOLDER / "format_3")),
             "als": ModelHolder(BundleFolder(root / "als")),
+            "item_knn": ModelHolder(BundleFolder(root / "item_knn")),
         }
         for holder in holders.values():
             assert holder.open() is not None, holder.last_failure
@@ -113,12 +115,14 @@ def test_similar_items_and_items_of_a_basket_come_from_the_bundle(scorer: LiveLi
 
 
 def test_a_basket_goes_with_what_the_same_users_buy(models: dict[str, ModelHolder]) -> None:
-    scorer = LiveListScorer(models["two_stage"], SHELVES)
+    scorer = LiveListScorer(models["item_knn"], SHELVES)
     request = ListRequest("goes-well-with", ANYBODY, 6)
     beside = ids(asyncio.run(scorer.goes_with(("i22", "i25"), request, NOBODY)))
-    assert sum("i20" <= item < "i40" for item in beside) >= len(beside) / 2
+    assert sum("i20" <= item < "i40" for item in beside) > len(beside) / 2
     own = ListRequest("goes-well-with", Visitor("u001"), 6)
-    assert {*ids(asyncio.run(scorer.goes_with(("i22",), own, NOBODY)))} - {"i22"}
+    again = ids(asyncio.run(scorer.goes_with(("i22", "i25"), own, NOBODY)))
+    assert again
+    assert not {"i22", "i25"} & {*again}
     assert asyncio.run(scorer.goes_with(("unheard",), request, NOBODY)) is None
     scorer.close()
 
