@@ -6,10 +6,11 @@ import hashlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from models.primitives.json_types import JsonObject
+from serving.events.clock import CLOCK
 from serving.events.message import Message
 from serving.events.spool import SpoolFullError
 from serving.events.writer import INVALID, EventWriter
@@ -39,7 +40,7 @@ class ShownAnswer:
     propensity: float | None = None
     consent: bool | None = None
     """The consent that the request states; None if it states none."""
-    shown_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    shown_at: datetime = field(default_factory=CLOCK.now)
 
 
 def is_logged(recommendation_id: str, share: float) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 
 from models.columns import EVENT_TYPES
 from models.primitives.json_types import JsonObject
+from serving.events.clock import CLOCK
 from serving.events.message import Message
 
 NOT_INTERESTED: Final = "not_interested"
@@ -111,7 +112,7 @@ def _message(kind: str, payload: JsonObject, sender: Sender, message_id: str) ->
         message_id,
         kind,  # type: ignore[arg-type]
         payload,
-        datetime.now(UTC),
+        CLOCK.now(),
         sender.key_version,
         sender.user_key,
         sender.session_key,

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -99,7 +98,8 @@ class Spool:
         with self._locked("append.lock"):
             path = self.folder / _OPEN
             if path.exists():
-                path.rename(self.folder / f"segment-{time.time_ns():020}.jsonl")
+                numbers = [int(one.stem.partition("-")[2]) for one in self.folder.glob(_SEGMENT)]
+                path.rename(self.folder / f"segment-{max(numbers, default=0) + 1:012}.jsonl")
                 _synchronise_folder(self.folder)
 
     def _files(self) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Final
 
 import asyncpg
 
+from serving.events.clock import CLOCK
 from serving.events.counts import EventCounts
 from serving.events.message import Message, Receipt, RefusedMessageError
 from serving.events.replay import replay
@@ -159,6 +160,8 @@ class EventWriter:
             try:
                 if not self._available or not self.spool.is_empty():
                     await self._recover()
+                async with asyncio.timeout(_PATIENCE):
+                    await CLOCK.compare(self.pool)
             except Exception as error:
                 self._report(error)
                 self._available = False

@@ -72,7 +72,7 @@ def test_a_replay_that_was_cut_short_is_repeated_without_a_double(inbox: InboxDa
     left = (inbox.folder / "open.jsonl").read_bytes()
     inbox.come_back()
     inbox.run(work)
-    (inbox.folder / "segment-1.jsonl").write_bytes(left)
+    (inbox.folder / "segment-000000000001.jsonl").write_bytes(left)
     inbox.run(work)
     assert inbox.ids() == [f"m{number}" for number in range(5)]
 

@@ -2,7 +2,9 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
+from serving.events.clock import DatabaseClock
 from serving.events.message import RefusedMessageError
 from serving.events.messages import (
     Feedback,
@@ -147,3 +149,18 @@ def test_updates_state_only_given_values_and_allowed_traits() -> None:
     change = UserChange({"age": "30", "email": "a@b.example"}, [("brand", "Acme")])
     user = user_message(change, Sender(1, "ann"), "m2", ["age"])
     assert user.payload == {"traits": {"age": "30"}, "exclusions": [{"kind": "brand", "value": "Acme"}]}
+
+
+def test_times_of_receipt_are_by_the_clock_of_the_database(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        clock = DatabaseClock(ahead=timedelta(days=-400))
+        await clock.compare(writer.pool)
+        assert abs((clock.now() - await writer.pool.fetchval("SELECT now()")).total_seconds()) < 5
+
+    inbox.run(work)
+
+
+def test_a_message_from_the_future_counts_as_of_now(inbox: InboxDatabase) -> None:
+    ahead = replace(click(1), received_at=DatabaseClock(timedelta(days=3)).now())
+    inbox.run(lambda writer: writer.write(ahead))
+    assert inbox.rows("SELECT received_at <= now() FROM event_inbox") == [(True,)]

@@ -1,0 +1,33 @@
+"""Reads the time by the database's clock, also while the database is down."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+_BETWEEN: Final = 30.0
+"""Seconds between two comparisons."""
+
+
+@dataclass
+class DatabaseClock:
+    """The difference between the database's clock and that of this machine."""
+
+    ahead: timedelta = timedelta()
+    _compared_at: float = float("-inf")
+
+    def now(self) -> datetime:
+        """Return the time; before the first comparison it is the machine's."""
+        return datetime.now(UTC) + self.ahead
+
+    async def compare(self, pool: asyncpg.Pool) -> None:
+        """Compare the clocks, unless that was done a moment ago."""
+        if time.monotonic() - self._compared_at > _BETWEEN:
+            moment: datetime = await pool.fetchval("SELECT clock_timestamp()")
+            self.ahead, self._compared_at = moment - datetime.now(UTC), time.monotonic()
+
+
+CLOCK: Final = DatabaseClock()
+"""The clock of this process."""
