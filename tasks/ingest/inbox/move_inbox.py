@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from infra.installation import Installation
+from infra.locks.advisory_locks import LockHeldError
 from models.errors import TailorbirdError
 from tasks.ingest import ledger
 from tasks.ingest.inbox import claims
@@ -38,6 +39,8 @@ def move_inbox(installation: Installation, dataset: Dataset, due: Due) -> list[s
             try:
                 _MOVES[dataset](installation, batch)
                 moved.append(batch.batch_id)
+            except LockHeldError:  # another process moves it now
+                continue
             except TailorbirdError as error:
                 errors.append(error)
 

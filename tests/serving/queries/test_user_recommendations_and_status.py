@@ -56,7 +56,8 @@ def filled(empty: Engine) -> Engine:
 def test_an_empty_installation_has_a_status(empty: Engine) -> None:
     zeros = dict.fromkeys(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), 0)
     none = dict.fromkeys(("champion", "challenger", "batch"))
-    assert status(empty) == {"ledger": zeros, "waiting": 0, "unfinished": [], "placements": []} | none
+    inbox = {"waiting": 0, "oldest_seconds": None, "refused": 0}
+    assert status(empty) == {"ledger": zeros, "waiting": 0, "unfinished": [], "placements": [], "inbox": inbox} | none
 
 
 def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled: Engine) -> None:

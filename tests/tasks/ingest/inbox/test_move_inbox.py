@@ -6,9 +6,12 @@ from datetime import timedelta
 import narwhals as nw
 import pyarrow as pa
 
+from infra.locks import advisory_locks
 from models.columns import LEDGER
 from models.datasets.impression_labels import impressions
 from models.datasets.labels import LabelConfig
+from tasks.ingest.inbox import claims
+from tasks.ingest.inbox.move_inbox import move_inbox
 from tests.tasks.ingest.inbox.api import Api
 
 
@@ -150,3 +153,22 @@ def test_moved_rows_expired_profiles_and_old_answers_are_deleted(api: Api) -> No
     api.move()
     for table in ("event_inbox", "session_profiles", "served_answers"):
         assert api.rows(f"SELECT * FROM {table}") == [], table
+
+
+def test_a_batch_that_another_process_moves_is_left_to_it(api: Api) -> None:
+    api.send(api.item("cup", price=2.0))
+    with api.here.engine.begin() as connection:
+        (batch,) = claims.claim(connection, "updates", claims.Due())
+    with advisory_locks.locked(api.here.engine, batch.batch_id):
+        assert move_inbox(api.here, "updates", claims.Due()) == []
+    assert move_inbox(api.here, "updates", claims.Due()) == [batch.batch_id]
+
+
+def test_acts_wait_until_they_are_old_or_many_enough(api: Api) -> None:
+    api.send(api.act("ann", "cup", consent=True), api.act("ann", "pan", consent=True))
+    with api.here.engine.begin() as connection:
+        assert claims.claim(connection, "events", claims.Due(seconds=60, rows=3)) == []
+        assert claims.claim(connection, "updates", claims.Due()) == []
+        (batch,) = claims.claim(connection, "events", claims.Due(seconds=60, rows=2))
+        assert claims.claim(connection, "events", claims.Due()) == []
+        assert claims.claimed(connection, "events") == [batch]
