@@ -10,7 +10,8 @@ from serving.answers.answer import Answer
 from serving.stores.catalogue import Catalogue
 from serving.stores.changes import Hears
 
-_MOST: Final = 20_000
+_MOST: Final = 8_000
+"""Answers of 20 items take about 9 kB each."""
 _LAST_GOOD_SECONDS: Final = 86_400.0
 
 

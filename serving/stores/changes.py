@@ -20,6 +20,7 @@ from serving.stores.user_changes import UserChanges
 CHANNEL: Final = "tailorbird_changes"
 _BEAT_SECONDS: Final = 1.0
 _CONNECT_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 0.2
 DEAF_SECONDS: Final = 5.0
 """Without a heartbeat for so long, nothing is believed about consent."""
 _USER: Final = "user "
@@ -57,6 +58,7 @@ class Changes:
         self._options, self._deaf_seconds = connection_options(address), deaf_seconds
         self._beats = f"tailorbird_beat_{secrets.token_hex(8)}"
         self._heard_at = -deaf_seconds
+        self._was_heard = True
         self._beat_heard = asyncio.Event()
         self._clock_wanted = asyncio.Event()
         self._users = UserChanges()
@@ -85,9 +87,11 @@ class Changes:
         while True:
             try:
                 await self._listen()
-            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                _log.warning("Changes of the database are not heard: %s. Trying again.", type(error).__name__)
-            await asyncio.sleep(0.2)
+            except Exception as error:  # whatever it is: without this loop no revocation would be heard again
+                level = logging.WARNING if self._was_heard else logging.DEBUG
+                _log.log(level, "Changes of the database are not heard: %s. Trying again.", type(error).__name__)
+                self._was_heard = False
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _listen(self) -> None:
         connection = await asyncpg.connect(**self._options, timeout=_CONNECT_SECONDS)
@@ -123,7 +127,7 @@ class Changes:
         self._users.date(pending, now, restarted=restarted)
 
     def _beaten(self, *_: Any) -> None:
-        self._heard_at = monotonic()
+        self._heard_at, self._was_heard = monotonic(), True
         self._beat_heard.set()
 
     def _notified(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:

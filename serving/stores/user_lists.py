@@ -72,8 +72,14 @@ class UserLists:
         key = cache_key(placement, number, version, "list", subject)
         read = self._loads.replace if outdated else self._loads.get
         loaded: list[Listed] = []
-        value = await read(key, partial(self._load, loaded, placement, subject, number))
-        return loaded[0] if loaded else _decoded(value)
+        load = partial(self._load, loaded, placement, subject, number)
+        value = await read(key, load)
+        if loaded:
+            return loaded[0]
+        try:
+            return _decoded(value)
+        except (ValueError, TypeError):  # another program wrote it
+            return _decoded(await self._loads.replace(key, load))
 
     async def _load(self, loaded: list[Listed], placement: str, subject: str, live: int | None) -> Loaded:
         """Return the list as bytes for others, and add it to `loaded`."""

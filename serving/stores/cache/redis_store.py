@@ -88,8 +88,9 @@ class RedisStore(CacheStore):
             if isinstance(error, ResponseError):  # it answers, but is full, loading or read-only
                 self.breaker.succeeded()
             else:
+                was_open = self.breaker.is_open
                 self.breaker.failed()
-                if self.breaker.is_open:
+                if self.breaker.is_open and not was_open:
                     _log.warning("Redis does not answer: %s. Answers go on without it.", type(error).__name__)
             return None
         self.breaker.succeeded()

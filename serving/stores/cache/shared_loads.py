@@ -76,7 +76,7 @@ class SharedLoads:
         while found.value is None and not found.claimed and monotonic() < patience:
             await asyncio.sleep(_POLL_SECONDS)  # another process loads it
             found = await self._store.find_or_claim(key)
-        if found.value is None:
+        if found.value is None or len(found.value) < _LOAD_SECONDS.size:
             self._miss.inc()
             return await self._load(key, load)
         (self._hit if found.seconds_left > self._stale else self._old).inc()

@@ -1,6 +1,7 @@
 """Answers from a real database: sources, consent, changes and pages."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -326,3 +327,17 @@ def test_ten_times_the_traffic_on_a_cold_hot_key_is_one_query(
 
     asyncio.run(main())
     assert engine is not None
+
+
+def test_values_that_another_program_wrote_into_redis_are_replaced(stocked: tuple[str, Engine], redis: Any) -> None:
+    async def main() -> None:
+        async with serving(stocked[0], redis.url) as one:
+            first = await one.recommend(request())
+        for value in ("x", "abcdefgh", '"abcd[1]"'):
+            for key in re.findall(r"tailorbird:1:home\S+", redis.ask("KEYS *")):
+                redis.ask(f"SET {key} {value} EX 300")
+            async with serving(stocked[0], redis.url) as other:
+                answer = await other.recommend(request())
+                assert (answer.source, answer.items) == ("table", first.items)
+
+    asyncio.run(main())
