@@ -7,8 +7,8 @@ from typing import Final
 
 from serving.stores.batch_codes import BatchCodes
 from serving.stores.cache.memory_store import MemoryStore
-from serving.stores.cache.redis_store import RedisStore
-from serving.stores.cache.shared_loads import SharedLoads
+from serving.stores.cache.redis_store import REDIS_SECONDS, RedisStore
+from serving.stores.cache.shared_loads import PATIENCE_SECONDS, SharedLoads
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.changes import DEAF_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
@@ -36,6 +36,7 @@ class Stores:
         connections: int = 6,
         deaf_seconds: float = DEAF_SECONDS,
         request_seconds: float = REQUEST_SECONDS,
+        redis_seconds: float = REDIS_SECONDS,
     ) -> None:
         """Prepare; `running` opens connections. `connections` are those for requests, which wait `request_seconds`."""
         self.requests = Postgres(database_url, connections, request_seconds, FIRST)
@@ -44,7 +45,8 @@ class Stores:
         self.codes = BatchCodes(self.requests, self.background)
         self.live = LiveBatches(self.background, self.codes)
         self.catalogue = CatalogueReader(self.background)
-        self.loads = SharedLoads(RedisStore(redis_url) if redis_url else MemoryStore(), cache_seconds)
+        store = RedisStore(redis_url, redis_seconds) if redis_url else MemoryStore()
+        self.loads = SharedLoads(store, cache_seconds, patience_seconds=max(PATIENCE_SECONDS, 2 * redis_seconds))
         self._published = PublishedLists(self.requests)
         self.lists = UserLists(self._published, self.codes, self.live, self.loads, self.changes)
         self._refreshers = {

@@ -107,7 +107,7 @@ async def serving(
     url: str, redis_url: str | None = None, live: LiveScorer | None = None, holder: Holder | None = None, **options: Any
 ) -> AsyncIterator[AnswerService]:
     """Run a service as a process does; requests are more patient, because machines of tests are busy."""
-    stores = Stores(url, redis_url, **({"request_seconds": 3.0} | options))
+    stores = Stores(url, redis_url, **({"request_seconds": 3.0, "redis_seconds": 3.0} | options))
     service = AnswerService(holder or Holder(champion()), PLACEMENTS, stores, live)
     async with stores.running(), service.running():
         yield service

@@ -14,8 +14,8 @@ from serving.metrics import CACHE_REQUESTS
 from serving.stores.cache.store import MISSING, CacheStore, Found
 from serving.stores.circuit_breaker import CircuitBreaker
 
-_SECONDS: Final = 0.03
-_CONNECT_SECONDS: Final = 0.05
+REDIS_SECONDS: Final = 0.04
+"""A request waits so long for Redis."""
 _CLAIM_MS: Final = 1500
 """A process that dies while it loads a value holds others up for so long at most."""
 _FIND_OR_CLAIM: Final = """
@@ -32,14 +32,14 @@ T = TypeVar("T")
 class RedisStore(CacheStore):
     """Values and claims in Redis; keys of one value share a hash slot of a cluster."""
 
-    def __init__(self, url: str, seconds: float = _SECONDS) -> None:
-        """Prepare for an address; nothing is opened yet."""
+    def __init__(self, url: str, seconds: float = REDIS_SECONDS) -> None:
+        """Prepare for an address; nothing is opened yet. Connecting, and a command, may each take so many seconds."""
         pool = ConnectionPool.from_url(
-            url, max_connections=64, socket_timeout=seconds, socket_connect_timeout=_CONNECT_SECONDS, retry=None
+            url, max_connections=64, socket_timeout=seconds, socket_connect_timeout=seconds, retry=None
         )
         self._redis: Any = Redis(connection_pool=pool)
         self._find, self._give_up = (self._redis.register_script(text) for text in (_FIND_OR_CLAIM, _GIVE_UP))
-        self._seconds = seconds + _CONNECT_SECONDS
+        self._seconds = 2 * seconds
         self._token = secrets.token_bytes(8)
         self.breaker = CircuitBreaker()
 

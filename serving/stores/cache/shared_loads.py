@@ -18,7 +18,7 @@ from serving.stores.cache.store import CacheStore, Found
 
 _LOAD_SECONDS: Final = struct.Struct("<f")
 _POLL_SECONDS: Final = 0.01
-_PATIENCE_SECONDS: Final = 0.3
+PATIENCE_SECONDS: Final = 0.3
 """A request waits so long for the load of another process before it loads the value itself."""
 
 
@@ -39,9 +39,15 @@ class _LeaderLeftError(Exception):
 class SharedLoads:
     """Values of one cache, fresh for `fresh_seconds` and usable for `stale_seconds` more while they are renewed."""
 
-    def __init__(self, store: CacheStore, fresh_seconds: float = 60.0, stale_seconds: float = 240.0) -> None:
+    def __init__(
+        self,
+        store: CacheStore,
+        fresh_seconds: float = 60.0,
+        stale_seconds: float = 240.0,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         """Keep values in `store`."""
-        self._store, self._fresh, self._stale = store, fresh_seconds, stale_seconds
+        self._store, self._fresh, self._stale, self._patience = store, fresh_seconds, stale_seconds, patience_seconds
         self._loads: dict[str, asyncio.Future[bytes]] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
         hit, stale, miss = (CACHE_REQUESTS.labels(result) for result in ("hit", "stale", "miss"))
@@ -72,7 +78,7 @@ class SharedLoads:
 
     async def _get(self, key: str, load: Load) -> bytes:
         found = await self._store.find_or_claim(key)
-        patience = monotonic() + _PATIENCE_SECONDS
+        patience = monotonic() + self._patience
         while found.value is None and not found.claimed and monotonic() < patience:
             await asyncio.sleep(_POLL_SECONDS)  # another process loads it
             found = await self._store.find_or_claim(key)

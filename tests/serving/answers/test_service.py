@@ -319,8 +319,6 @@ def test_ten_times_the_traffic_on_a_cold_hot_key_is_one_query(
 
     async def main() -> None:
         async with serving(database, redis.url) as one, serving(database, redis.url) as other:
-            for service in (one, other):
-                service._stored._stores.loads._store._seconds = 5.0  # type: ignore[union-attr, attr-defined]
             answers = await asyncio.gather(*(s.recommend(request()) for s in (one, other) for _ in range(500)))
             assert {tuple(ids(answer)) for answer in answers} == {("item-20", "item-21", "item-22")}
             assert read.count(ANN) == 1

@@ -42,7 +42,7 @@ def test_the_lists_of_all_who_wait_are_read_by_few_statements(url: str) -> None:
     async def main() -> None:
         postgres = Counting(url, 2, 5.0)
         lists = PublishedLists(postgres)
-        await lists.warm()
+        await postgres.warm()
         users = [ANN, BOB, EVE, NEW, *(f"{n:064}" for n in range(60))]
         found = await asyncio.gather(*(lists.read("home", user) for user in users * 3))
         assert postgres.statements <= 3

@@ -44,7 +44,7 @@ def test_processes_share_a_load_through_redis(redis: Any) -> None:
     async def scenario() -> None:
         source = Source(0.05)
         # Each has its own connections and flights, as processes have.
-        processes = [SharedLoads(RedisStore(redis.url, 2.0)) for _ in range(4)]
+        processes = [SharedLoads(RedisStore(redis.url, 3.0), patience_seconds=5) for _ in range(4)]
         values = await asyncio.gather(*(one.get("hot", source) for one in processes * 100))
         assert set(values) == {b"value 1"}
         assert source.loads == 1
@@ -61,7 +61,7 @@ def test_a_process_that_dies_while_it_loads_holds_others_up_for_a_moment(redis: 
         loads = SharedLoads(RedisStore(redis.url, 2.0))
         started = asyncio.get_running_loop().time()
         assert await loads.get("hot", source) == b"value 1"
-        assert asyncio.get_running_loop().time() - started < 1
+        assert asyncio.get_running_loop().time() - started < 2
         await loads.close()
         await dead.close()
 

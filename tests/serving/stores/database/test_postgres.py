@@ -35,7 +35,7 @@ def test_connections_are_bounded_and_used_again(database: str) -> None:
 
 def test_a_statement_that_takes_too_long_ends_at_the_limit_and_its_connection_is_replaced(database: str) -> None:
     async def scenario(postgres: Postgres) -> None:
-        await postgres.warm("SELECT 1")
+        await postgres.warm()
         clock = asyncio.get_running_loop().time
         started = clock()
         with pytest.raises(PostgresDownError):
@@ -48,7 +48,7 @@ def test_a_statement_that_takes_too_long_ends_at_the_limit_and_its_connection_is
 
 def test_a_connection_that_was_closed_while_idle_is_replaced(database: str) -> None:
     async def scenario(postgres: Postgres) -> None:
-        await postgres.warm("SELECT 1")
+        await postgres.warm()
         others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() " + (
             "AND datname = current_database()"
         )
