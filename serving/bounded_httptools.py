@@ -9,6 +9,8 @@ LARGEST_HEAD: Final = 65_536
 """Bytes of path and headers; the application refuses smaller heads with an explanation."""
 SECONDS: Final = 10.0
 """The longest time that a new connection may take for its first request."""
+LAST_SECONDS: Final = 0.3
+"""The time for which a server that stops still reads an idle connection."""
 CONNECTIONS: Final = 4096
 """Beyond this number a new connection is closed at once."""
 
@@ -45,6 +47,17 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
             self._size += len(data)
             if self._size > LARGEST_HEAD:
                 self.transport.abort()
+
+    def shutdown(self) -> None:
+        """End the connection after a request that the client may have sent already; its answer closes it."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(LAST_SECONDS, self._close_if_unused)
+        else:
+            self.cycle.keep_alive = False
+
+    def _close_if_unused(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
     def _close_if_idle(self) -> None:
         if self.cycle is None and not self.transport.is_closing():

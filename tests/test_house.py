@@ -120,6 +120,7 @@ DATED_FOR_PEOPLE = (
         "infra/registry/connection.py",
         "infra/registry/runs.py",
         "infra/supervisor/running_commands/records.py",
+        "serving/api/gate/request_log.py",
     ),
     "tasks/tuning/worker.py",
 )

@@ -6,7 +6,6 @@ import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Literal, get_args
 
 Scope = Literal["read", "write", "admin"]
@@ -40,11 +39,12 @@ class ApiKey:
     secret_hash: bytes
     requests_per_second: float | None = None
     """None: the limit in the settings of the API."""
-    expires_at: datetime | None = None
+    valid_until: float | None = None
+    """The end by the monotonic clock of this process; None for a key that does not expire."""
 
-    def is_valid(self, now: datetime) -> bool:
-        """Return whether the key has not expired."""
-        return self.expires_at is None or now < self.expires_at
+    def is_valid(self, now: float) -> bool:
+        """Return whether the key has not expired at a moment of the same clock."""
+        return self.valid_until is None or now < self.valid_until
 
 
 def create_secret() -> tuple[str, str]:

@@ -1,7 +1,6 @@
 """The commands of API keys, on a real database."""
 
 import json
-from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
@@ -32,11 +31,11 @@ def test_a_key_is_shown_once_and_stored_as_a_hash(opened: Installation) -> None:
         row = connection.execute(select(api_keys)).mappings().one()
     assert row["secret_hash"] == hash_of(str(made["key"]))
     assert (row["scopes"], row["requests_per_second"]) == (["read", "write"], 50)
-    known = ApiKey(row["key_id"], "shop", all_scopes(row["scopes"]), row["secret_hash"], expires_at=row["expires_at"])
+    known = ApiKey(row["key_id"], "shop", all_scopes(row["scopes"]), row["secret_hash"])
     assert matches(known, str(made["key"]))
     assert not matches(known, str(made["key"])[:-1] + "x")
     assert id_of(str(made["key"])) == row["key_id"]
-    assert known.is_valid(datetime.now(UTC))
+    assert row["expires_at"] is not None
     listed = run("keys", "list").out
     assert "shop" in listed
     assert str(made["key"]) not in listed

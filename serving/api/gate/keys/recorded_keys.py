@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import orjson
@@ -12,13 +12,15 @@ from infra.keys.api_keys import ApiKey, all_scopes
 from serving.api.gate.keys.keyring import Keyring
 
 _VALID: Final = """
-    SELECT key_id, name, scopes, secret_hash, requests_per_second, expires_at FROM api_keys
+    SELECT key_id, name, scopes, secret_hash, requests_per_second,
+        extract(epoch FROM expires_at - now())::float8 AS seconds_left
+    FROM api_keys
     WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"""
 _USED: Final = """
     UPDATE api_keys SET last_used_at = now()
     WHERE key_id = ANY($1::text[]) AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"""
 FILE: Final = "serving/api_keys.json"
-"""The copy within `var`. It holds hashes of random keys, from which no key can be computed."""
+"""The copy within `var` of keys that do not expire: hashes of random texts, from which no key can be computed."""
 
 
 class Database(Protocol):
@@ -40,9 +42,11 @@ class RecordedKeys:
         """Read all valid keys, and record which were used."""
         rows = [dict(row) for row in await self._database.fetch(_VALID)]
         self._keyring.replace(_keys(rows, self._workers))
-        if rows != self._read:
-            self._read = rows
-            self._store(rows)
+        # Only the database's clock decides when a key expires, so the copy holds keys without an end.
+        kept = [row for row in rows if row["seconds_left"] is None]
+        if kept != self._read:
+            self._read = kept
+            self._store(kept)
         used = list(self._keyring.used)
         if used:
             self._keyring.used.difference_update(used)
@@ -79,7 +83,7 @@ def _keys(rows: Sequence[dict[str, Any]], workers: int) -> list[ApiKey]:
             all_scopes(row["scopes"]),
             row["secret_hash"],
             None if row["requests_per_second"] is None else row["requests_per_second"] / workers,
-            row["expires_at"],
+            None if row["seconds_left"] is None else monotonic() + row["seconds_left"],
         )
         for row in rows
     ]
@@ -89,6 +93,4 @@ _encoded: Callable[[Any], str] = bytes.hex
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    expires = row["expires_at"]
-    moment = None if expires is None else datetime.fromisoformat(expires)
-    return {**row, "secret_hash": bytes.fromhex(row["secret_hash"]), "expires_at": moment}
+    return {**row, "secret_hash": bytes.fromhex(row["secret_hash"])}
