@@ -89,7 +89,7 @@ class Changes:
                 await self._listen()
             except Exception as error:  # whatever it is: without this loop no revocation would be heard again
                 level = logging.WARNING if self._was_heard else logging.DEBUG
-                _log.log(level, "Changes of the database are not heard: %s. Trying again.", type(error).__name__)
+                _log.log(level, "No changes of the database arrive: %s. Trying again.", type(error).__name__)
                 self._was_heard = False
             await asyncio.sleep(_RETRY_SECONDS)
 

@@ -1,5 +1,6 @@
 """The OpenAPI document: complete, with examples, true, and enough for a typed client."""
 
+import asyncio
 import importlib.util
 import subprocess
 import sys
@@ -7,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -19,7 +21,6 @@ from models.primitives.json_types import JsonObject
 from serving.api.assembly import build_app
 from tests.serving.api.fakes import new_key, state_of
 
-pytestmark = pytest.mark.anyio
 OPEN = ("/livez", "/readyz")
 
 
@@ -36,8 +37,6 @@ def document(served: tuple[ASGIApp, dict[str, str]]) -> JsonObject:
     async def read() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
             answer.update((await client.get("/openapi.json", headers=headers)).json())
-
-    import asyncio
 
     asyncio.run(read())
     return answer
@@ -84,15 +83,10 @@ def test_every_body_has_an_example_that_is_accepted(served: tuple[ASGIApp, dict[
                 answer = await client.request(method, place, json=example, headers=headers)
                 assert answer.status_code in (200, 202), (path, answer.text)
 
-    import asyncio
-
     asyncio.run(send())
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+@settings(max_examples=3 * settings().max_examples, phases=[Phase.generate])  # `make faults` tries many
 @given(data=st.data())
 def test_no_request_that_the_document_allows_or_forbids_ends_in_a_defect(
     served: tuple[ASGIApp, dict[str, str]], data: st.DataObject
@@ -118,8 +112,6 @@ def _schema(served: tuple[ASGIApp, dict[str, str]]) -> Any:
 
 
 def test_a_typed_client_is_generated_and_used(served: tuple[ASGIApp, dict[str, str]], tmp_path: Path) -> None:
-    import orjson
-
     (tmp_path / "openapi.json").write_bytes(orjson.dumps(document(served)))
     command = [sys.executable, "-m", "datamodel_code_generator", "--input", "openapi.json", "--output", "client.py"]
     more = ["--input-file-type", "openapi", "--output-model-type", "pydantic_v2.BaseModel", "--disable-timestamp"]
@@ -148,7 +140,5 @@ def test_a_typed_client_is_generated_and_used(served: tuple[ASGIApp, dict[str, s
             assert client.Accepted.model_validate_json(stored.content).status == "stored"
             refused = await session.get("/v1/popular?k=0")
             assert client.ProblemDocument.model_validate_json(refused.content).faults[0].place == "k"
-
-    import asyncio
 
     asyncio.run(use())
