@@ -57,7 +57,9 @@ class BestSellers:
             for name, compiled in rules.items()
             if placements[name].policy != "repurchase"
         }
-        return cls(model, catalogue, attributes, rules, lists, _narrowed(catalogue, placements))
+        best = cls(model, catalogue, attributes, rules, lists, _narrowed(catalogue, placements))
+        best.trending, best.newest  # noqa: B018 - computed now: the event loop must not
+        return best
 
     def listing(self, placement: str, segment: str = EVERYBODY) -> Listing | None:
         """Return the best sellers of a placement; None if it has none."""

@@ -93,7 +93,7 @@ class AnswerService:
 
     async def rank(self, request: RankRequest) -> Answer:
         """Return given items in the visitor's order; those that may not be shown are left out."""
-        whole = ListRequest(request.placement, request.visitor, len(request.items), context=request.context)
+        whole = ListRequest(request.placement, request.visitor, len(request.items))
         live = self._live
         ask = (
             None
@@ -101,7 +101,6 @@ class AnswerService:
             else lambda search: live.rank(replace(request, visitor=search.request.visitor), search.standing)
         )
         search = await self._search(("rank", request), whole, ask)
-        search.selection = replace(search.selection, hidden=search.selection.hidden - set(request.context))
         search.asks_live = True
         listing = await AskedLive().find(search)
         if listing is not None:
