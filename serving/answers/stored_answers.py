@@ -35,7 +35,7 @@ class StoredAnswers:
     async def check(self, search: Search) -> None:
         """Read the visitor's standing and list. Without consent, the request goes on without user and session.
 
-        So it does while revocations of consent are not heard; then the answer is degraded.
+        So it does while notifications of revoked consent do not arrive; then the answer is degraded.
         """
         hearing = self.changes.hearing
         search.degraded = not hearing

@@ -30,7 +30,7 @@ Listener = Callable[[], None]
 
 
 class Hears(Protocol):
-    """Knows whether revocations of consent are heard, and which values are from before one."""
+    """Knows whether notifications of revoked consent arrive, and which values are from before one."""
 
     @property
     def hearing(self) -> bool:
@@ -57,9 +57,9 @@ class Changes:
         """Prepare for an address. `run` listens."""
         self._options, self._deaf_seconds = connection_options(address), deaf_seconds
         self._beats = f"tailorbird_beat_{secrets.token_hex(8)}"
-        self._heard_at = -deaf_seconds
-        self._was_heard = True
-        self._beat_heard = asyncio.Event()
+        self._received_at = -deaf_seconds
+        self._was_connected = True
+        self._beat_received = asyncio.Event()
         self._clock_wanted = asyncio.Event()
         self._users = UserChanges()
         self._listeners: dict[str, list[Listener]] = {}
@@ -68,7 +68,7 @@ class Changes:
     @property
     def hearing(self) -> bool:
         """Return whether a heartbeat arrived within the last seconds."""
-        return monotonic() - self._heard_at < self._deaf_seconds
+        return monotonic() - self._received_at < self._deaf_seconds
 
     def holds(self, user_key: str, read_at: float) -> bool:
         """Return whether nothing was notified about the user since that moment."""
@@ -87,10 +87,10 @@ class Changes:
         while True:
             try:
                 await self._listen()
-            except Exception as error:  # whatever it is: without this loop no revocation would be heard again
-                level = logging.WARNING if self._was_heard else logging.DEBUG
+            except Exception as error:  # whatever it is: without this loop no notification would arrive again
+                level = logging.WARNING if self._was_connected else logging.DEBUG
                 _log.log(level, "No changes of the database arrive: %s. Trying again.", type(error).__name__)
-                self._was_heard = False
+                self._was_connected = False
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _listen(self) -> None:
@@ -108,11 +108,11 @@ class Changes:
 
     async def _beat(self, connection: Any) -> None:
         """Send a heartbeat through the database and wait for it. Raises TimeoutError."""
-        self._beat_heard.clear()
+        self._beat_received.clear()
         async with asyncio.timeout(self._deaf_seconds / 2):
             await self._read_clock(connection)
             await connection.execute("SELECT pg_notify($1, '')", self._beats)
-            await self._beat_heard.wait()
+            await self._beat_received.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(_BEAT_SECONDS):
                 await self._clock_wanted.wait()
@@ -127,8 +127,8 @@ class Changes:
         self._users.date(pending, now, restarted=restarted)
 
     def _beaten(self, *_: Any) -> None:
-        self._heard_at, self._was_heard = monotonic(), True
-        self._beat_heard.set()
+        self._received_at, self._was_connected = monotonic(), True
+        self._beat_received.set()
 
     def _notified(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
         name = str(payload)
@@ -139,7 +139,7 @@ class Changes:
             notify()
 
     def _missed(self) -> None:
-        """Let all listeners read again: changes were not heard while the connection was down."""
+        """Let all listeners read again: notifications were missed while the connection was down."""
         for listener in self._user_listeners:
             listener(None)
         for listeners in self._listeners.values():

@@ -145,7 +145,7 @@ def test_a_server_that_hangs_costs_no_request_more_than_a_moment(stocked: tuple[
     run(stocked[0], scenario, seconds=0.1)
 
 
-def test_consent_that_is_withdrawn_while_nothing_is_heard_is_not_missed(
+def test_consent_that_is_withdrawn_while_no_notification_arrives_is_not_missed(
     stocked: tuple[str, Engine], server: Server
 ) -> None:
     url, engine = stocked
