@@ -54,11 +54,12 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
     artifacts = settings.var / "mlflow" / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     address = _without_password(database)
-    serving = f"mlflow server --host {HOST} --port {port} --workers 1 --app-name basic-auth --serve-artifacts".split()
+    options = f"--host {HOST} --port {port} --workers 1 --app-name basic-auth --serve-artifacts".split()
     return Command(
         mark=mark(settings, "mlflow"),
-        arguments=[*_PYTHON, *serving, "--artifacts-destination", str(artifacts)],
+        arguments=[*_PYTHON, "infra.registry.mlflow_server", *options, "--artifacts-destination", str(artifacts)],
         log=log(settings, "mlflow"),
+        folder=_CODE,
         environment=QUIET
         | {
             "MLFLOW_BACKEND_STORE_URI": address,
