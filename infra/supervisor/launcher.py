@@ -146,5 +146,7 @@ class Launcher:
 
 def _answers(service: Service) -> bool:
     """Return whether the service's own process answers with success, and not another one on its port."""
-    listens = service.running is not None and processes.listens(service.running, service.port)
-    return listens and is_healthy(f"{service.address}/health")
+    # Searching the sockets of a process takes 20 ms, which a server that still imports its modules would need more.
+    if service.running is None or not ports.accepts(service.port):
+        return False
+    return processes.listens(service.running, service.port) and is_healthy(f"{service.address}/health")
