@@ -26,7 +26,7 @@ from tests.flows.csv_shop import CsvShop, made
 from tests.flows.forked import Commands
 
 README: Final = Path(__file__).parents[2] / "README.md"
-SHORTER: Final = {"search": ["--trials", "1", "--model", "als"]}
+SHORTER: Final = {"search": ["--trials", "1"]}
 """Options added to the README's commands, so that the week takes minutes."""
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 
