@@ -37,6 +37,7 @@ def _install() -> None:
 
     library: Any = Expectation
     library.configuration = property(_once_per_object(library.configuration.fget))
+    library._get_success_kwargs = _copied(_once_per_object(library._get_success_kwargs))
     library = ExpectationConfiguration
     library.to_domain_obj = _once_per_object(library.to_domain_obj)
     library = IDDict
@@ -53,11 +54,22 @@ def _once_per_object(build: Callable[[Any], Any]) -> Callable[[Any], Any]:
         built = _cache.get()
         if built is None:
             return build(source)
-        if id(source) not in built:
-            built[id(source)] = (source, build(source))
-        return built[id(source)][1]
+        key = (build, id(source))
+        if key not in built:
+            built[key] = (source, build(source))
+        return built[key][1]
 
     return cached
+
+
+def _copied(build: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    """Return `build` with a copy of its result, to which callers may add."""
+
+    @wraps(build)
+    def copied(source: Any) -> dict[str, Any]:
+        return dict(build(source))
+
+    return copied
 
 
 def _once_per_content(build: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from xdist.scheduler import LoadFileScheduling
 
 from infra.database.engine import engine, migrate
@@ -86,7 +86,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
         # By process: two sessions at once would take the same port for free.
         server.start(preferred_port=15433 + os.getpid() % 1000)
         try:
-            _administer(server, f"CREATE DATABASE {_TEMPLATE}")
+            administer(server, f"CREATE DATABASE {_TEMPLATE}")
             migrate(server.url(_TEMPLATE))
             engine(server.url(_TEMPLATE)).dispose()
             yield server
@@ -138,18 +138,27 @@ def own_var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fresh_database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     """Yield the URL of a new copy of a template, dropped afterwards."""
     name = f"test_{next(_NUMBERS)}"
-    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    copy_database(server, name, template)
     url = server.url(name)
     yield url
     engine(url).dispose()
-    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _administer(server: EmbeddedPostgres, statement: str) -> None:
-    admin = create_engine(server.url(), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
+def copy_database(server: EmbeddedPostgres, name: str, template: str) -> None:
+    """Copy a database as files: the server's log of every page takes twice the time."""
+    administer(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+
+
+def administer(server: EmbeddedPostgres, statement: str) -> None:
+    """Execute a statement outside of a transaction, by a connection that stays open."""
+    with _admin(server.url()).connect() as connection:
         connection.execute(text(statement))
-    admin.dispose()
+
+
+@cache
+def _admin(url: str) -> Engine:
+    return create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
 
 
 def _forget() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands import running
+from flows.commands.modelling import Models, kind_names
 from flows.commands.running import Json
 from models.primitives.json_types import JsonObject
 
@@ -28,13 +29,15 @@ def demo(
     ] = False,
     mapping: Mapping = "complete_journey",
     location: Location = None,
+    model: Models = None,
 ) -> None:
     """Start all services and turn real shopping data into recommendations in Postgres, step by step."""
     from serving.terminal import screen
 
     endpoints = running.start(demo=True)
     run = running.flow("demo")
-    outcome = run(approve=approve, mapping=mapping, location=location)
+    chosen = {"models": kind_names(model)} if model else {}
+    outcome = run(approve=approve, mapping=mapping, location=location, **chosen)
     screen.outcome(outcome, endpoints)
     running.print_next_step()
 

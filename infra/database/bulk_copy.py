@@ -1,6 +1,7 @@
 """Loads and reads rows in bulk with COPY; other statements are too slow."""
 
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +17,7 @@ _LONGEST_ROW = 64 * 2**20
 """Bytes; Arrow cannot read a row that is longer than a block."""
 _CSV_VALUES = {"null_values": [""], "true_values": ["t"], "false_values": ["f"]}
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_ESCAPED = re.compile(r"[\\\t\n\r]")
 
 
 def array(texts: pa.Array) -> str:
@@ -27,7 +29,11 @@ def array(texts: pa.Array) -> str:
 
 
 def _field(value: Any) -> str:
-    return r"\N" if value is None else str(value).translate(_ESCAPES)
+    if value is None:
+        return r"\N"
+    written = str(value)
+    # Few values need escapes, and to search for one takes half the time of `translate`.
+    return written.translate(_ESCAPES) if _ESCAPED.search(written) else written
 
 
 def copy(connection: Connection, target: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:

@@ -15,7 +15,7 @@ DEMO: Final = "demo"
 
 
 def write(settings: Settings, path: Path, *, demo: bool) -> Path:
-    """Write the deployments to `path` for `prefect deploy --all --prefect-file`; return the path.
+    """Write the deployments to `path` in the form of prefect.yaml; return the path.
 
     Raises SettingsRefusedError for the time of a schedule that prefect.yaml does not name.
     """

@@ -35,7 +35,7 @@ def ensure_pool(client: PrefectClient) -> None:
 def start_deploy(
     client: PrefectClient, environment: Mapping[str, str], settings: Settings, log: Path, *, demo: bool
 ) -> "subprocess.Popen[bytes] | None":
-    """Start `prefect deploy --all`, or return None when the server already has exactly this state of the flows.
+    """Start the registration, or return None when the server already has exactly this state of the flows.
 
     The process gets the variables of `environment` and no others. With `demo` it also registers the demo's deployment.
     """
@@ -53,7 +53,7 @@ def start_deploy(
     file = deployment_file.write(settings, settings.var / "prefect" / "deployments.yaml", demo=demo)
     with log.open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
+            [sys.executable, "-m", "tasks.orchestration.register_deployments", str(file)],
             cwd=home,
             env=variables,
             stdin=subprocess.DEVNULL,
@@ -65,12 +65,12 @@ def start_deploy(
 def finish_deploy(
     deploy: "subprocess.Popen[bytes]", client: PrefectClient, settings: Settings, log: Path, *, demo: bool
 ) -> None:
-    """Wait for `prefect deploy`, then store the fingerprint of its deployments on the server.
+    """Wait for the registration, then store the fingerprint of its deployments on the server.
 
     A server with an empty database has no fingerprint, so the next `up` registers everything again.
     """
     if deploy.wait(timeout=300) != 0:
-        raise DeployFailedError(f"`prefect deploy --all` failed. The end of {log}:\n{tail(log)}")
+        raise DeployFailedError(f"Prefect does not have the flows of prefect.yaml. The end of {log}:\n{tail(log)}")
     if not demo:
         _remove(client, DEMO)
     value = {"value": fingerprint(settings, demo=demo)}

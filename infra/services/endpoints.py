@@ -158,6 +158,8 @@ def _prefect(settings: Settings, url: str) -> dict[str, str]:
     # With its own home, Prefect neither reads nor changes the profile of the user who runs this.
     own = {"PREFECT_HOME": str(settings.var / "prefect"), "PREFECT_API_AUTH_STRING": prefect_login(settings)}
     own["PREFECT_UI_URL"] = pages_root(page_of(given.address.rstrip("/").removesuffix("/api"), settings.prefect_page))
+    # Our server requires no CSRF tokens; otherwise each client first asks for one.
+    own["PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"] = "false"
     return environment | own
 
 

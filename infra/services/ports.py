@@ -15,6 +15,13 @@ def is_free(port: int) -> bool:
     return True
 
 
+def accepts(port: int) -> bool:
+    """Return whether any program accepts connections on a port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free(preferred: int) -> int:
     """Return the first free port from `preferred` on."""
     return next(port for port in range(preferred, 65536) if is_free(port))

@@ -19,7 +19,11 @@ from infra.services.processes import Command
 HOST = "127.0.0.1"
 _LOGINS = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
 _PYTHON = (sys.executable, "-m")
-_CODE = Path(__file__).resolve().parent.parent
+_CODE = Path(__file__).resolve().parents[2]
+_RARE_LOOPS = {
+    f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60" for name in ("PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER")
+}
+"""Loops of the Prefect server that find nothing here, because no flow pauses and no worker is managed remotely."""
 _BOUNDED = ("--http", "serving.bounded_http:BoundedProtocol")
 
 
@@ -37,6 +41,7 @@ def prefect_command(settings: Settings, database: URL, port: int) -> Command:
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(settings.var / "prefect" / "page"),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         }
+        | _RARE_LOOPS
         | _further(settings),
         secrets=_password(database) | {"PREFECT_SERVER_API_AUTH_STRING": prefect_login(settings)},
         taken_over=environment.of_prefect(settings),
@@ -49,11 +54,12 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
     artifacts = settings.var / "mlflow" / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     address = _without_password(database)
-    serving = f"mlflow server --host {HOST} --port {port} --workers 1 --app-name basic-auth --serve-artifacts".split()
+    options = f"--host {HOST} --port {port} --workers 1 --app-name basic-auth --serve-artifacts".split()
     return Command(
         mark=mark(settings, "mlflow"),
-        arguments=[*_PYTHON, *serving, "--artifacts-destination", str(artifacts)],
+        arguments=[*_PYTHON, "infra.registry.mlflow_server", *options, "--artifacts-destination", str(artifacts)],
         log=log(settings, "mlflow"),
+        folder=_CODE,
         environment=QUIET
         | {
             "MLFLOW_BACKEND_STORE_URI": address,
@@ -109,7 +115,8 @@ def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
     worker = f"prefect worker start --pool {POOL} --type process --name tailorbird-up"
     # Runs of the worker send heartbeats, and a run without one for minutes is dead. Runs of commands send none, because
     # every flow with heartbeats waits up to a second at its end.
-    more = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60"}
+    # Each query of the worker costs 10 ms of the server's processor time, also while nothing is due.
+    more = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60"}
     reads = settings_in_use.overrides(settings) | {VARIABLE: str(settings.settings_file or NO_FILE)}
     return _client(settings, endpoints, "worker", worker, settings.home, more, reads)
 

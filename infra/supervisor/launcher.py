@@ -153,5 +153,8 @@ def _within_sentence(name: str) -> str:
 
 def _answers(name: str, service: Service) -> bool:
     """Return whether the service's own process answers with success, and not another one on its port."""
-    listens = service.running is not None and processes.listens(service.running, service.port)
-    return listens and is_healthy(f"{service.address}{_HEALTH.get(name, '/health')}")
+    # Searching the sockets of a process takes 20 ms, which a server that still imports its modules would need more.
+    if service.running is None or not ports.accepts(service.port):
+        return False
+    path = _HEALTH.get(name, "/health")
+    return processes.listens(service.running, service.port) and is_healthy(f"{service.address}{path}")

@@ -1,23 +1,12 @@
 """The result of a search of one model, which commands print and Prefect stores."""
 
-from datetime import datetime
-from typing import NotRequired, TypedDict
-
+from infra.database.schema.promotion_rows import SearchResult
 from models.primitives.json_types import JsonObject
 
 
-class ModelSearch(TypedDict):
+class ModelSearch(SearchResult):
     """The result of a search with its trials, as commands and pages show it."""
 
-    dataset_version: str
-    model: str
-    study: str
-    config: JsonObject
-    ndcg_10: float
-    trials: int
-    run_id: str | None
-    finished_at: NotRequired[datetime]
-    drift: NotRequired[float | None]
     page: str
     best: JsonObject
     skipped: list[str]

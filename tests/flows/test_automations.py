@@ -65,13 +65,13 @@ def services(shop: Shop) -> Endpoints:
     return endpoints(Settings(var=shop.var, **elsewhere))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def webhook() -> Iterator[RecordingServer]:
     with RecordingServer() as server:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def post() -> Iterator[Post]:
     with Post() as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -79,9 +79,9 @@ def post() -> Iterator[Post]:
         server.shutdown()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def receiver(shop: Shop, webhook: RecordingServer, post: Post) -> Iterator[RecordingServer]:
-    """Send alerts to a web hook and by mail during the test."""
+    """Send alerts to a web hook and by mail from the first test that needs it on."""
     mail = f"mailto://127.0.0.1:{post.server_address[1]}?from=shop@example.com&to=ops@example.com&mode=insecure"
     shop.run("up", TAILORBIRD_ALERTS=f"{webhook.url.replace('http', 'json')}/alerts,{mail}")
     yield webhook
@@ -116,7 +116,8 @@ def test_up_makes_each_automation_once_and_those_without_an_address_say_what_to_
     assert all(row["name"].startswith("Tailorbird: ") and row["enabled"] for row in before.values())
     assert before["drift"]["actions"] == [{"type": "do-nothing"}]
     assert "TAILORBIRD_ALERTS" in before["drift"]["description"]
-    assert "Everything is already running" in shop.start("up").communicate(timeout=60)[1]
+    with shop.begin("up") as command:
+        assert "Everything is already running" in command.ended()[2]
     assert automations(services) == before
 
 
@@ -149,9 +150,10 @@ def test_every_alert_arrives_in_words_with_a_link(
         reason, page = f"what happened, {number}", f"http://page.example/{number}"
         payload = {"request": 999_999, "reason": reason, "page": page}
         events.emit(services, name, f"tailorbird.test.{number}", payload)
-    wait_for(lambda: len(receiver.received) >= len(EVENTS))
-    messages = {payload["title"]: payload["message"] for _, payload in receiver.received}
+    messages: dict[str, str] = {}
     for number, words in enumerate(EVENTS.values()):
+        wait_for(lambda words=words: any(words in payload["title"] for _, payload in receiver.received))
+        messages |= {payload["title"]: payload["message"] for _, payload in receiver.received}
         [message] = [message for title, message in messages.items() if words in title]
         assert f"what happened, {number}" in message
         assert f"http://page.example/{number}" in message

@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from flows.__main__ import app
 from tests.models.ingest.draft.shops import SHOPS
 from tests.tasks.ingest.check.test_check_mapping import order, shop
 
@@ -27,6 +30,14 @@ def folder(tmp_path: Path) -> Path:
     return room
 
 
+@pytest.fixture
+def type_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return the function that runs a command in the folder, without a process of its own."""
+    monkeypatch.chdir(folder)
+    place = {"TAILORBIRD_VAR": str(folder / "var"), "COLUMNS": "80"}
+    return lambda *arguments: CliRunner().invoke(app, arguments, env=place)
+
+
 def test_an_accepted_shop_ends_with_0_and_the_command_that_comes_next(folder: Path, tmp_path: Path) -> None:
     mapping = shop(tmp_path / "shop", map(order, range(60)))
 
@@ -38,39 +49,43 @@ def test_an_accepted_shop_ends_with_0_and_the_command_that_comes_next(folder: Pa
     assert list(folder.iterdir()) == []
 
 
-def test_a_refused_shop_ends_with_1_and_json_says_why(folder: Path, tmp_path: Path) -> None:
+def test_a_refused_shop_ends_with_1_and_json_says_why(type_here: Callable[..., Result], tmp_path: Path) -> None:
     mapping = shop(tmp_path / "shop", (order(n, pieces="-1") for n in range(60)))
 
-    done = run(folder, "check", mapping, str(tmp_path / "shop"), "--json")
+    done = type_here("check", mapping, str(tmp_path / "shop"), "--json")
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     result = json.loads(done.stdout)
     assert not result["accepted"]
     assert result["tables"][-1]["broken"][0]["examples"][0] == {"line": 2, "cells": {"pieces": "-1"}}
 
 
-def test_init_names_what_a_file_lacks_of_which_nothing_is_sure(folder: Path, tmp_path: Path) -> None:
+def test_init_names_what_a_file_lacks_of_which_nothing_is_sure(
+    folder: Path, type_here: Callable[..., Result], tmp_path: Path
+) -> None:
     rows = [f"T{n},{n % 28 + 1}.3.2025,K{n % 40},A{n % 30}" for n in range(200)]
     (tmp_path / "tilaukset.txt").write_text("\n".join(["tilaus,aika,ostaja,tuote", *rows]))
 
-    made = run(folder, "init", "--from", str(tmp_path / "tilaukset.txt"))
+    made = type_here("init", "--from", str(tmp_path / "tilaukset.txt"))
 
-    assert made.returncode == 0, made.stderr
+    assert made.exit_code == 0, made.stderr
     assert "tilaukset.txt may have the events" in made.stderr
     assert "begin again with the files of items and users" in made.stderr
     assert "Wrote my_shop.toml, which reads nothing yet. Complete the parts" in made.stderr
     assert '# occurred_at = "aika"' in (folder / "my_shop.toml").read_text()
 
 
-def test_init_writes_a_mapping_that_the_next_command_accepts(folder: Path, tmp_path: Path) -> None:
+def test_init_writes_a_mapping_that_the_next_command_accepts(
+    folder: Path, type_here: Callable[..., Result], tmp_path: Path
+) -> None:
     files = [str(file) for file in SHOPS["woocommerce"](tmp_path)]
 
-    made = run(folder, "init", "--from", *files, "--to", "mugs.toml")
-    done = run(folder, "check", "mugs.toml")
+    made = type_here("init", "--from", *files, "--to", "mugs.toml")
+    done = type_here("check", "mugs.toml")
 
-    assert made.returncode == 0, made.stderr
+    assert made.exit_code == 0, made.stderr
     assert "tailorbird check mugs.toml" in made.stderr
-    assert done.returncode == 0, done.stdout
+    assert done.exit_code == 0, done.stdout
     assert "--consent given --consent-note" in done.stdout
     assert [file.name for file in folder.iterdir()] == ["mugs.toml"]
 

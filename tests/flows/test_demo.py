@@ -93,7 +93,7 @@ def test_a_second_demo_changes_nothing(stocked: Shop) -> None:
     tables = ("promotions", "reviews", "recommendation_batches", "datasets", "quarantine", "search_results")
     counted = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
     before, counts = stocked.json("status"), stocked.sql(counted)
-    stocked.run("demo", "--approve", "--location", str(stocked.data))
+    stocked.run(*stocked.demo)
     after = stocked.json("status")
     for status in (before, after):
         del status["running"]  # the reconciler may have started a calibration

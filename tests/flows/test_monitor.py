@@ -97,7 +97,7 @@ def until_over(shop: Shop, request: int, seconds: float = 240) -> JsonObject:
         if state["status"] in ("done", "failed"):
             return state
         assert time.monotonic() < deadline, state
-        time.sleep(1)
+        time.sleep(2)
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,10 @@ QUICK = {"models": ["most_popular", "own_frequency"], "searched": []}
 
 
 @pytest.fixture(scope="module")
-def ready(stocked: Shop) -> Iterator[Shop]:
-    """Return the shop with a lease of a few seconds."""
+def ready(stocked: Shop) -> Shop:
+    """Return the shop with a lease of a few seconds, which its worker and its reconciler keep until the next `up`."""
     stocked.run("up", TAILORBIRD_RETRAIN_LEASE_SECONDS="6")
-    yield stocked
-    stocked.run("up")
+    return stocked
 
 
 @pytest.fixture

@@ -185,7 +185,9 @@ def within(seconds: float, happened: Any) -> bool:
     return bool(happened())
 
 
-def test_a_no_and_a_rollback_by_command_do_not_wait_for_mlflow(stocked: Shop, desk: Desk) -> None:
+def test_with_mlflow_away_a_no_and_a_rollback_answer_at_once_and_the_alias_follows_later(
+    stocked: Shop, desk: Desk
+) -> None:
     before, version, other = desk.champion()["model_version"], desk.ask(), desk.version()
     desk.decide(version)
     desk.ask(other)
@@ -196,6 +198,12 @@ def test_a_no_and_a_rollback_by_command_do_not_wait_for_mlflow(stocked: Shop, de
         assert desk.review(other)["decision"] == "rejected"
         output = stocked.run("decide", str(other), "--approve", "--reason", "an outage", code=1)
         assert "Not reachable: mlflow" in output
-        assert stocked.json("rollback", "model", "--reason", "an outage", "--actor", "ann")["to"] == before
+        result = stocked.json("rollback", "model", "--reason", "an outage", "--actor", "ann")
+        assert (result["from"], result["to"]) == (version, before)
+        assert desk.champion()["model_version"] == before
+        assert desk.champion()["alias_synced_at"] is None
     finally:
         stocked.run("up")
+    reconcile_once()
+    assert desk.champion()["model_version"] == desk.registry.aliases()[CHAMPION] == before
+    assert desk.champion()["alias_synced_at"] is not None

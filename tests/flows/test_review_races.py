@@ -22,7 +22,7 @@ from tasks.promotion.champion import CHAMPION, sync_aliases
 from tasks.promotion.promote import restore
 from tasks.promotion.review_requests import Decision
 from tasks.reconciler.reconcile import reconcile_once
-from tasks.scoring.roll_back_model import _pair, roll_back_model
+from tasks.scoring.roll_back_model import _pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,21 +139,6 @@ def test_a_server_that_is_killed_in_the_middle_leaves_the_old_champion_or_the_ne
     reconcile_once()
     assert settled(desk)["model_version"] == version
     assert desk.registry.version(version).tags["review"] == "approved"
-
-
-def test_with_mlflow_away_a_rollback_answers_at_once_and_the_alias_follows_later(stocked: Shop, desk: Desk) -> None:
-    before, version = desk.champion()["model_version"], desk.ask()
-    desk.decide(version)
-    stocked.kill("mlflow")
-    try:
-        result = roll_back_model.fn("ann", "an outage")
-        assert (result["from"], result["to"]) == (version, before)
-        assert desk.champion()["model_version"] == before
-        assert desk.champion()["alias_synced_at"] is None
-    finally:
-        stocked.run("up")
-    reconcile_once()
-    assert settled(desk)["model_version"] == before
 
 
 def test_mlflows_webhook_wakes_at_once_when_a_tag_is_set(desk: Desk) -> None:

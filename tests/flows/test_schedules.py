@@ -131,7 +131,8 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
     schedules.pause(WEEKLY)
     before = schedules.list_schedules()
     prefect(services, "PATCH", "/variables/name/tailorbird_deployed", {"value": "another state of the flows"})
-    assert "Registering the flows" in shop.start("up").communicate(timeout=120)[1]
+    with shop.begin("up") as command:
+        assert "Registering the flows" in command.ended()[2]
     assert [replace(row, next_run=None) for row in schedules.list_schedules()] == [
         replace(row, next_run=None) for row in before
     ]

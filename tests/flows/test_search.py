@@ -53,7 +53,7 @@ def fitting(version: str) -> list[psutil.Process]:
 
 
 def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, live: Installation) -> None:
-    options = ("search", "--model", "als", "--trials", "7")
+    options = ("search", "--model", "als", "--trials", "5")
     with stocked.begin(*options) as command:
         try:
             while len(tried(live, "als")) < 2:
@@ -62,11 +62,11 @@ def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, live: I
         finally:
             command.kill()
     (result,) = stocked.json(*options)
-    assert (result["trials"], len(result["tried"]), len(tried(live, "als"))) == (7, 7, 7)
+    assert (result["trials"], len(result["tried"]), len(tried(live, "als"))) == (5, 5, 5)
     assert not fitting(result["dataset_version"])
 
     runs = [run for run in runs_under(live, result["run_id"]) if run.info.status == "FINISHED"]
-    assert len(runs) == 7
+    assert len(runs) == 5
     best = max(
         (run for run in runs if run.data.tags["state"] == "COMPLETE"),
         key=lambda run: run.data.metrics["mean_ndcg_at_10"],

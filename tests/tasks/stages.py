@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import create_engine, func, insert, make_url, select, text
+from sqlalchemy import func, insert, make_url, select
 
 from infra.bundles import bundle as bundles
 from infra.database.schema.schema import promotions, reviews
@@ -17,6 +17,7 @@ from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.explanations.recent_buyers import recent_buyers
 from tasks.datasets.load_dataset import open_dataset
+from tests.conftest import administer, copy_database
 
 
 class Stage(NamedTuple):
@@ -73,17 +74,13 @@ def staged(
 ) -> Installation:
     """The installation as `build` leaves it: its database is kept under a name, and its files in a folder."""
     url = make_url(here.endpoints.database_url)
-    admin = create_engine(postgres.url(), isolation_level="AUTOCOMMIT")
     if kept.exists():
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {url.database}"))
-            connection.execute(text(f"CREATE DATABASE {url.database} TEMPLATE {name}"))
+        administer(postgres, f"DROP DATABASE {url.database}")
+        copy_database(postgres, str(url.database), name)
         shutil.copytree(kept, here.settings.var)
     else:
         build()
         here.engine.dispose()
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {url.database}"))
+        copy_database(postgres, name, str(url.database))
         shutil.copytree(here.settings.var, kept)
-    admin.dispose()
     return here

@@ -19,7 +19,7 @@ deployment_file.write(given, given.var / "prefect" / "deployments.yaml", demo=Fa
 PY
 prefect --no-prompt work-pool create tailorbird --type process --overwrite
 # Without TAILORBIRD_HOME Prefect keeps the template in prefect.yaml, and each worker fills in its own folder.
-env -u TAILORBIRD_HOME prefect --no-prompt deploy --all --prefect-file "$TAILORBIRD_VAR/prefect/deployments.yaml"
+env -u TAILORBIRD_HOME python -m tasks.orchestration.register_deployments "$TAILORBIRD_VAR/prefect/deployments.yaml"
 python - <<'PY'
 from infra.configuration import settings
 from infra.prefect_api import automations

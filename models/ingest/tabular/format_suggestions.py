@@ -82,6 +82,8 @@ def times(cells: Iterable[str | None] | ArrowColumn) -> list[Suggestion]:
     """
     stated = _stated(cells)
     sample = _spread(stated, _SAMPLE_CELLS)
+    if not pc.any(pc.match_substring_regex(sample, "[0-9]")).as_py():
+        return []  # every time has digits
     first = _times_read(sample, _alike(sample))
     tried = [form for form, reads in first.items() if reads]
     suggestions = [

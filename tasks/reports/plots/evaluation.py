@@ -34,13 +34,13 @@ def pyplot() -> Any:
 def drawn(path: Path, title: str, panels: int = 1, height: float = 4.5, **axis: Any) -> Iterator[Any]:
     """Yield the axes of one panel, or a list of axes, and write them to `path`; `height` is in inches."""
     plt = pyplot()
-    figure, axes = plt.subplots(1, panels, figsize=(7 * panels, height), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, panels, figsize=(7 * panels, height), dpi=110, layout="constrained", squeeze=False)
     figure.suptitle(title)
     for one in axes[0]:
         one.set(**axis)
         one.grid(alpha=0.3)
     yield axes[0, 0] if panels == 1 else list(axes[0])
-    figure.savefig(path, dpi=110)
+    figure.canvas.print_png(path)  # as `savefig`, which draws twice
     plt.close(figure)
 
 

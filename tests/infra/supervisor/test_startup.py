@@ -331,6 +331,11 @@ def test_data_docs_are_served_to_who_has_the_login_by_a_small_process(place: Pla
 
 
 @pytest.mark.usefixtures("running")
+def test_mlflow_is_one_process(place: Place) -> None:
+    assert psutil.Process(place.pids()["mlflow"]).children() == []
+
+
+@pytest.mark.usefixtures("running")
 def test_data_docs_end_when_they_are_switched_off_and_come_back_where_they_were(place: Place) -> None:
     before = place.pids()
     address = state_file.load(place.settings.var)["docs"].address

@@ -1,14 +1,13 @@
 """An undo that is killed at any point goes on by its repeat, and by the next ingest."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from infra.installation import Installation
+from tests.tasks import forked
 from tests.tasks.ingest.events.test_segment_updates import ingest, viewed
 from tests.tasks.ingest.undo.test_undo_batches import everything, undo
 
@@ -51,9 +50,8 @@ def files(folder: Path) -> list[str]:
 
 
 def kill(batch: str, module: str, name: str, when: str) -> None:
-    command = [sys.executable, "-c", _DYING, module, name, when, batch]
-    ended = subprocess.run(command, check=False, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    ended = forked.run(_DYING, module, name, when, batch)
+    assert ended.code == -signal.SIGKILL, ended.err
 
 
 _BY_AN_INGEST = [pytest.param("an ingest", *point, marks=pytest.mark.faults) for point in _POINTS[1:-1]]

@@ -1,8 +1,5 @@
 """A process with another pseudonym key, or with another installation's var or lake, does no work."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.reconciler import reconcile
 from tests.conftest import Shop
+from tests.tasks import forked
 
 KEY = "TAILORBIRD_SECRET_PSEUDONYM_KEY"
 
@@ -135,10 +133,12 @@ def test_the_lake_of_another_installation_is_refused_before_anything_is_read(
         ingest_events.fn("complete_journey", shop.events_file)
 
 
-def test_the_command_line_names_the_key_without_a_traceback(installation: Installation) -> None:
+def test_the_command_line_names_the_key_without_a_traceback(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert installation.key
-    command = [sys.executable, "-m", "flows", "recommend", "1"]
-    done = subprocess.run(command, env={**os.environ, KEY: "another key"}, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("tailorbird: The pseudonym-key of TAILORBIRD_SECRET_PSEUDONYM_KEY")
-    assert "Traceback" not in done.stderr
+    monkeypatch.setenv(KEY, "another key")
+    done = forked.run("from flows.__main__ import main; main()", "recommend", "1")
+    assert done.code == 1
+    assert done.err.startswith("tailorbird: The pseudonym-key of TAILORBIRD_SECRET_PSEUDONYM_KEY")
+    assert "Traceback" not in done.err

@@ -1,9 +1,7 @@
 """A rotation that is stopped, at each of its steps and at any moment, and what other processes do meanwhile."""
 
-import subprocess
-import sys
+import signal
 from collections.abc import Callable, Sequence
-from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -29,6 +27,7 @@ from tasks.reconciler import reconcile
 from tasks.rekeying import datasets, rotate
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.conftest import Shop
+from tests.tasks import forked
 from tests.tasks.rekeying.stores import holding, keys_of, person, started
 
 
@@ -131,44 +130,32 @@ def test_around_its_commit_it_is_not_begun_twice(
 @pytest.mark.parametrize("marker", ["events of 2020-10", "aliases"])
 def test_a_killed_command_goes_on_when_it_is_run_again(small: Installation, marker: str) -> None:
     old = keys_of(small)
-    command = Popen(
-        [sys.executable, "-c", _SLOW.format(marker=marker), "keys", "rotate", "pseudonym", "--reason", "it leaked"],
-        stdout=PIPE,
-        text=True,
-    )
-    assert command.stdout is not None
-    assert command.stdout.readline() == "here\n"
-    command.kill()
-    command.wait()
+    command = ("keys", "rotate", "pseudonym", "--reason")
+    assert forked.run(_DYING.format(marker=marker), *command, "it leaked").code == -signal.SIGKILL
     with pytest.raises(KeyRotatingError):
         trust.check(small.engine, small.settings)
-    shown = subprocess.run(
-        [sys.executable, "-m", "flows", "keys", "rotate", "pseudonym", "--reason", "again", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert '"state": "in use"' in shown.stdout
+    shown = forked.run("from flows.__main__ import main; main()", *command, "again", "--json")
+    assert shown.code == 0
+    assert '"state": "in use"' in shown.out
     installation = started()
     assert holding(installation, set(old.values())) == []
     assert keys_of(installation) == {raw: pseudonym(raw, installation.key) for raw in old}
 
 
-# The command line, which says where it is and then waits for its end.
-_SLOW = """
-import time
+# The command line, killed where it reports a piece of its work.
+_DYING = """
+import os, signal
 from flows.__main__ import main
 from tasks.rekeying import rotate
 
-def slow(what, total):
+def dying(what, total):
     def advance(steps=1, note=""):
         if {marker!r} in note:
-            print("here", flush=True)
-            time.sleep(60)
+            os.kill(os.getpid(), signal.SIGKILL)
     yield advance
 
 from contextlib import contextmanager
-rotate.progress = contextmanager(slow)
+rotate.progress = contextmanager(dying)
 main()
 """
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from sqlalchemy import text
 
 from infra.bundles import bundle as bundles
+from infra.bundles import promoted
+from infra.configuration.settings import load
+from serving.queries import explain as explaining
 from serving.queries.explain import explain
 from tasks.scoring.score_placement import score_placement
 from tasks.scoring.single_user import lookups
@@ -44,6 +48,21 @@ pin = [{ item = "500005", place = 1 }]
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return placing(tmp_path, monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open the settings and the bundle once for a hundred questions."""
+    opened: dict[int, bundles.Bundle] = {}
+
+    def load_for_users(engine: Any, promotion: Any) -> bundles.Bundle:
+        number = promotion["promotion_id"]
+        if number not in opened:
+            opened[number] = promoted.load_for_users(engine, promotion)
+        return opened[number]
+
+    monkeypatch.setattr(explaining, "load_for_users", load_for_users)
+    monkeypatch.setattr(explaining, "load", cache(load))
 
 
 class Recount:

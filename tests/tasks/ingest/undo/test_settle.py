@@ -1,8 +1,6 @@
 """The rows of a killed ingest do not count, and the next ingest removes them."""
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from serving.queries import ledger
 from serving.queries.status import status
 from tasks.ingest.undo.settle import settle_idle
 from tasks.ingest.undo.undo_batches import preview
+from tests.tasks import forked
 from tests.tasks.ingest.events.test_segment_updates import ingest, viewed
 from tests.tasks.ingest.undo.test_undo_batches import everything, undo
 
@@ -39,8 +38,8 @@ _HELD = (
 
 def kill(installation: Installation, module: str, name: str, file: Path) -> None:
     """Kill an ingest, and wait until PostgreSQL has noticed and released its locks."""
-    ended = subprocess.run([sys.executable, "-c", _DYING, module, name, str(file)], check=False, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    ended = forked.run(_DYING, module, name, str(file))
+    assert ended.code == -signal.SIGKILL, ended.err
     deadline = time.monotonic() + 30
     with installation.engine.connect() as connection:
         while connection.execute(text(_HELD)).scalar_one():
