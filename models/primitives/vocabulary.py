@@ -1,5 +1,7 @@
 """Find the positions of words in a sorted vocabulary."""
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -23,9 +25,20 @@ def index_of(vocabulary: NDArray[np.str_], keys: NDArray[np.str_] | pa.Array | p
 
 def position_of(vocabulary: NDArray[np.str_], key: str) -> int:
     """Return the position of one key in a sorted vocabulary, -1 if it is absent, in steps of halving."""
-    place = int(np.searchsorted(vocabulary, key))
-    # NumPy's texts end before a NUL, so that the found one is compared as Python's.
+    # NumPy would copy a vocabulary whose texts are shorter than the key, and ends texts before a NUL.
+    place = bisect_left(vocabulary, key)
     return place if place < len(vocabulary) and str(vocabulary[place]) == key else NO_INDEX
+
+
+def positions_of(vocabulary: NDArray[np.str_], keys: Sequence[str]) -> NDArray[np.int32]:
+    """Return the positions in a sorted vocabulary of those keys that it has, in the order of the keys."""
+    longest = vocabulary.dtype.itemsize // 4
+    possible = [key for key in keys if len(key) <= longest and "\0" not in key]
+    if not possible or not len(vocabulary):
+        return np.empty(0, dtype=np.int32)
+    wanted = np.array(possible, dtype=vocabulary.dtype)
+    place = np.minimum(np.searchsorted(vocabulary, wanted), len(vocabulary) - 1)
+    return place[vocabulary[place] == wanted].astype(np.int32)
 
 
 def words(values: pa.Array | pa.ChunkedArray) -> NDArray[np.str_]:

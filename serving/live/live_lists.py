@@ -14,7 +14,7 @@ from models.lists.batch_users import matrix_of
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
-from models.primitives.vocabulary import NO_INDEX, position_of
+from models.primitives.vocabulary import NO_INDEX, position_of, positions_of
 from serving.answers.answer import Entry
 from serving.answers.request import Filters
 from serving.live.context import RelatedItems, blended
@@ -121,8 +121,7 @@ def _cascade(prepared: Prepared, visitor: VisitorState) -> ModelCascade:
     folds_in = bool(clicks) and hasattr(bundle.model, "with_users")
     if known or not (folds_in or visitor.batch.traits):
         return prepared.builder.cascade
-    codes = [position_of(prepared.model.items, item) for item in clicks]
-    events = matrix_of([[code for code in codes if code != NO_INDEX]], len(prepared.model.items))
+    events = matrix_of([positions_of(prepared.model.items, clicks).tolist()], len(prepared.model.items))
     traits = pa.table({USER_KEY: [visitor.key], **{name: [value] for name, value in visitor.batch.traits.items()}})
     new = NewUsers(np.array([visitor.key]), traits, events)
     # Without traits a new user belongs to no segment.

@@ -13,7 +13,7 @@ from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.placement_config import Placement
-from models.primitives.vocabulary import NO_INDEX, position_of
+from models.primitives.vocabulary import positions_of
 from models.recommenders.explanations.sentences import reasons_naming
 from serving.answers.request import Filters
 from serving.live.catalogue import ModelCatalogue
@@ -50,8 +50,7 @@ class Prepared:
 
     def positions(self, items: tuple[str, ...]) -> NDArray[np.int32]:
         """Return the positions of those of the items that the model knows, in their order, each once."""
-        found = (position_of(self.model.items, item) for item in dict.fromkeys(items))
-        return np.array([place for place in found if place != NO_INDEX], dtype=np.int32)
+        return positions_of(self.model.items, list(dict.fromkeys(items)))
 
     def excluded(self, standing: tuple[str, ...]) -> NDArray[np.int32]:
         """Return the positions of what a user never wants to see, each given as `kind:value`."""
@@ -159,8 +158,7 @@ def _compiled(
 ) -> Prepared:
     longer = placement if k == placement.k else placement.model_copy(update={"k": k})
     available = catalogue.attributes.available.copy()
-    withheld = [position_of(model.items, item) for item in batch.withheld]
-    available[[place for place in withheld if place != NO_INDEX]] = False
+    available[positions_of(model.items, batch.withheld)] = False
     rules = CompiledRules.of(longer, replace(catalogue.attributes, available=available))
     bundle = model.bundle
     cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)

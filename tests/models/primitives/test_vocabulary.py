@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.primitives.vocabulary import NO_INDEX, index_of, position_of
+from models.primitives.vocabulary import NO_INDEX, index_of, position_of, positions_of
 
 WORDS = np.array(["", "a", "b", "É", "日本"])
 
@@ -14,6 +14,12 @@ def test_one_word_is_found_where_many_are(word: str) -> None:
 @pytest.mark.parametrize("word", ["a\0", "\0", "b\0\0"])
 def test_a_word_that_ends_in_nul_is_another_word(word: str) -> None:
     assert position_of(WORDS, word) == NO_INDEX
+
+
+def test_many_words_are_found_in_their_order() -> None:
+    keys = ["b", "zz", "a\0", "É", "", "b", "日本語です", "a"]
+    assert positions_of(WORDS, keys).tolist() == [2, 3, 0, 2, 1]
+    assert positions_of(WORDS, []).tolist() == positions_of(np.empty(0, dtype=np.str_), keys).tolist() == []
 
 
 def test_nothing_is_found_among_no_words() -> None:
