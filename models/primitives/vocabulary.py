@@ -38,7 +38,8 @@ def positions_of(vocabulary: NDArray[np.str_], keys: Sequence[str]) -> NDArray[n
         return np.empty(0, dtype=np.int32)
     wanted = np.array(possible, dtype=vocabulary.dtype)
     place = np.minimum(np.searchsorted(vocabulary, wanted), len(vocabulary) - 1)
-    return place[vocabulary[place] == wanted].astype(np.int32)
+    found: NDArray[np.int32] = place[vocabulary[place] == wanted].astype(np.int32)
+    return found
 
 
 def words(values: pa.Array | pa.ChunkedArray) -> NDArray[np.str_]:
