@@ -2,7 +2,8 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
+from weakref import ref
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +25,33 @@ def index_of(vocabulary: NDArray[np.str_], keys: NDArray[np.str_] | pa.Array | p
 
 
 def position_of(vocabulary: NDArray[np.str_], key: str) -> int:
-    """Return the position of one key in a sorted vocabulary, -1 if it is absent, in steps of halving."""
+    """Return the position of one key in a vocabulary, -1 if it is absent, in steps of halving.
+
+    Only users who were rekeyed after a rotation are not sorted; their order is found at the first look-up.
+    """
+    order = _order(vocabulary)
     # NumPy would copy a vocabulary whose texts are shorter than the key, and ends texts before a NUL.
-    place = bisect_left(vocabulary, key)
+    if order is None:
+        place = bisect_left(vocabulary, key)
+    else:
+        nth = bisect_left(order, key, key=lambda at: str(vocabulary[at]))
+        place = int(order[nth]) if nth < len(order) else len(vocabulary)
     return place if place < len(vocabulary) and str(vocabulary[place]) == key else NO_INDEX
+
+
+_ORDERS: Final[dict[int, tuple[Any, NDArray[np.int64] | None]]] = {}
+
+
+def _order(vocabulary: NDArray[np.str_]) -> NDArray[np.int64] | None:
+    """Return the positions in ascending order of their words; None if the words are sorted."""
+    known = _ORDERS.get(id(vocabulary))
+    if known is not None and known[0]() is vocabulary:
+        return known[1]
+    is_sorted = bool((vocabulary[:-1] <= vocabulary[1:]).all())
+    order = None if is_sorted else np.argsort(vocabulary, kind="stable")
+    number = id(vocabulary)
+    _ORDERS[number] = ref(vocabulary, lambda _: _ORDERS.pop(number, None)), order
+    return order
 
 
 def positions_of(vocabulary: NDArray[np.str_], keys: Sequence[str]) -> NDArray[np.int32]:

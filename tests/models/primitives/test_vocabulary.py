@@ -16,6 +16,11 @@ def test_a_word_that_ends_in_nul_is_another_word(word: str) -> None:
     assert position_of(WORDS, word) == NO_INDEX
 
 
+def test_one_word_is_found_among_words_that_were_renamed() -> None:
+    renamed = np.array(["b", "", "É", "a"])
+    assert [position_of(renamed, word) for word in ("b", "", "É", "a", "c", "zz")] == [0, 1, 2, 3, -1, -1]
+
+
 def test_many_words_are_found_in_their_order() -> None:
     keys = ["b", "zz", "a\0", "É", "", "b", "日本語です", "a"]
     assert positions_of(WORDS, keys).tolist() == [2, 3, 0, 2, 1]
