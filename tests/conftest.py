@@ -27,7 +27,10 @@ _WITHOUT_THE_SHOP = (
     *("test_lake.py", "test_check.py", "test_decide_options.py", "test_forms.py", "test_stored_installation.py"),
 )
 """Tests of flows that start the services that they need."""
-_LATE = ("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_hostile_ingest.py")
+_LATE = (
+    *("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_hostile_ingest.py"),
+    "test_api_page.py",
+)
 """They leave the shop with a version that waits for a decision, and with events that make other data sets."""
 _NUMBERS = count(1)
 # Nothing listens there: a call to Prefect or MLflow in these tests fails at once.

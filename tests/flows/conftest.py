@@ -36,8 +36,8 @@ from tasks.promotion.review_requests import Decision, request, review_of
 from tests.flows.forked import Command, Commands
 from tests.memory import postgres_in_memory
 
-_SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
-_PORTS = 21_000 + 8 * (os.getpid() % 1_000)
+_SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS", "API")
+_PORTS = 21_000 + 10 * (os.getpid() % 1_000)
 """The ports of this session: tests of services in another process look for free ones from the usual numbers on."""
 _WEBHOOKS = {
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
@@ -84,12 +84,16 @@ class Shop:
     var: Path
     data: Path
     ports: int = _PORTS
+    api: bool = False
+    """Whether `up` starts the API, which takes seconds."""
 
     @property
     def environment(self) -> dict[str, str]:
         """Return the environment of commands: files, ports, and one thread, because tests run in parallel."""
         inherited = {n: v for n, v in os.environ.items() if not n.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_"))}
         own = {f"TAILORBIRD_{name}_PORT": str(self.ports + place) for place, name in enumerate(_SERVERS)}
+        # Impressions would come into the lake minutes later, in the middle of another test.
+        own |= {"TAILORBIRD_IMPRESSIONS_SHARE": "0"} if self.api else {"TAILORBIRD_API_PORT": "0"}
         place = {"TAILORBIRD_VAR": str(self.var), "TAILORBIRD_SETTINGS": "none"}
         return inherited | own | _WEBHOOKS | _SECRETS | place | {"OMP_NUM_THREADS": "1"}
 
@@ -155,7 +159,7 @@ def cut() -> Callable[[Path, int, int], Path]:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Start all services; nothing was ingested yet. The flows are registered once, with that of the demo."""
     folder = tmp_path_factory.mktemp("shop")
-    shop = Shop(folder / "var", cut_shop(folder / "data", 1, 120))
+    shop = Shop(folder / "var", cut_shop(folder / "data", 1, 120), api=True)
     with postgres_in_memory(shop.var):
         shop.var.mkdir(mode=0o700, exist_ok=True)
         (shop.var / "demo-installation").touch(mode=0o600)

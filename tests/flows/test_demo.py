@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -93,7 +94,9 @@ def test_a_second_demo_changes_nothing(stocked: Shop) -> None:
     tables = ("promotions", "reviews", "recommendation_batches", "datasets", "quarantine", "search_results")
     counted = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
     before, counts = stocked.json("status"), stocked.sql(counted)
-    stocked.run(*stocked.demo)
+    shown_at_the_end = stocked.run(*stocked.demo)
+    assert re.search(r"The API for household-\d+ \(source: (table|cache)\)", shown_at_the_end)
+    assert re.search(r"The API for a visitor with: .* \(source: live\)", shown_at_the_end)
     after = stocked.json("status")
     for status in (before, after):
         del status["running"]  # the reconciler may have started a calibration

@@ -40,7 +40,7 @@ def test_what_mlflow_serves_needs_mlflow_as_little_as_prefect() -> None:
 def test_the_status_is_told_without_what_is_heavy(installation: Installation) -> None:
     done, loaded = run(COMMAND.format(arguments=["tailorbird", "status", "--json"]))
     imported = json.loads(done.stdout)
-    assert imported["services"] == {"postgres": True, "prefect": False, "mlflow": False, "docs": False}
+    assert imported["services"] == {"postgres": True, "prefect": False, "mlflow": False, "docs": False, "api": False}
     assert imported["ledger"]["read"] == 0
     assert "sqlalchemy" in loaded
     assert not HEAVY & loaded

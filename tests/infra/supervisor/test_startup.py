@@ -118,7 +118,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         (home / "flows" / f"{name}.py").write_text(FLOW.format(name=name))
     place = Place(Settings(var=home / "var", home=home, **NO_ADDRESSES))
     with ExitStack() as stack:
-        for port in (4200, 4210, 5000):  # somebody else's, unless they are taken already
+        for port in (4200, 4210, 5000, 8000):  # somebody else's, unless they are taken already
             try:
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
             except OSError:
@@ -197,7 +197,7 @@ def test_a_second_up_says_that_it_is_running_and_is_quick(place: Place, running:
 @pytest.mark.usefixtures("running")
 def test_everything_is_reachable_and_the_look_is_quick(place: Place) -> None:
     began = time.monotonic()
-    assert startup.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), True)
+    assert startup.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs", "api"), True)
     assert time.monotonic() - began < 0.4
 
 
@@ -256,7 +256,7 @@ def test_the_database_has_its_schema_and_the_other_two_are_closed_to_its_role(ru
             psycopg2.connect(plain.rpartition("/")[0] + f"/{name}")
 
 
-@pytest.mark.parametrize("name", ["mlflow", "postgres", "docs"])
+@pytest.mark.parametrize("name", ["mlflow", "postgres", "docs", "api"])
 def test_after_a_kill_up_restarts_only_that(place: Place, running: Endpoints, name: str) -> None:
     before = place.pids()
     place.kill(name)
@@ -333,6 +333,17 @@ def test_data_docs_are_served_to_who_has_the_login_by_a_small_process(place: Pla
 @pytest.mark.usefixtures("running")
 def test_mlflow_is_one_process(place: Place) -> None:
     assert psutil.Process(place.pids()["mlflow"]).children() == []
+
+
+def test_the_api_answers_before_there_is_a_champion_and_asks_for_a_key(running: Endpoints) -> None:
+    def status(path: str) -> int:
+        try:
+            with urllib.request.urlopen(f"{running.api_page}{path}", timeout=5) as answer:  # noqa: S310
+                return int(answer.status)
+        except urllib.error.HTTPError as refusal:
+            return refusal.code
+
+    assert (status("/livez"), status("/readyz"), status("/v1/popular")) == (200, 503, 401)
 
 
 @pytest.mark.usefixtures("running")
