@@ -46,7 +46,7 @@ def demo(
 def up(
     foreground: Annotated[bool, typer.Option(help="Stay in the foreground, and stop everything on Ctrl-C.")] = False,
 ) -> None:
-    """Start PostgreSQL, Prefect, MLflow, Data Docs and a worker, on this machine only."""
+    """Start PostgreSQL, Prefect, MLflow, Data Docs, the API and a worker, on this machine only."""
     from serving.terminal import screen
 
     screen.pages(running.start())

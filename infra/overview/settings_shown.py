@@ -17,7 +17,7 @@ from infra.services import environment, settings_in_use, state_file
 from infra.services.endpoints import elsewhere
 from infra.services.state_file import Service
 
-_SERVERS: Final = ("prefect", "mlflow", "docs")
+_SERVERS: Final = ("prefect", "mlflow", "docs", "api")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _readable(settings: Settings) -> dict[str, str]:
 def _in_processes(settings: Settings, services: Mapping[str, Service]) -> dict[str, dict[str, str]]:
     """Return the settings of running processes.
 
-    The reconciler keeps its own; runs of the worker read the file again.
+    The reconciler and the API keep their own; runs of the worker read the file again.
     """
     result = {}
     worker, reconciler = services.get("worker"), services.get("reconciler")
@@ -78,6 +78,14 @@ def _in_processes(settings: Settings, services: Mapping[str, Service]) -> dict[s
         result["worker"] = settings_in_use.with_overrides(read, worker.settings)
     if reconciler is not None and reconciler.alive and reconciler.settings:
         result["reconciler"] = reconciler.settings
+    api = services.get("api")
+    if api is not None and api.alive and api.settings:
+        unread = {
+            variable: value
+            for variable, value in settings_in_use.described(settings).items()
+            if variable not in settings_in_use.API_SETTINGS
+        }
+        result["api"] = unread | dict(api.settings)
     return result
 
 

@@ -17,6 +17,14 @@ from infra.services.processes import HIDDEN
 _LOGIN: Final = re.compile("//[^/,]*@")
 _SHORT: Final = 16
 _EXCLUDED: Final = frozenset({"exported_by"})
+_SHARED_WITH_API: Final = (
+    *("database_url", "bundles", "placements", "signing_public_key", "user_traits", "pass_environment"),
+    *("redis_url", "cache_seconds", "impressions_share", "spool_mb"),
+)
+API_SETTINGS: Final = frozenset(
+    variable_of(name) for name in Settings.model_fields if name.startswith("api_") or name in _SHARED_WITH_API
+)
+"""The variables of the settings that the API reads. A change of others does not restart it: visitors wait for it."""
 
 
 def described(settings: Settings) -> dict[str, str]:

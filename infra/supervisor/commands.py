@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from infra.configuration.settings import Settings, variable_of
+from infra.configuration.settings import Settings
 from infra.configuration.settings_file import NO_FILE, VARIABLE
 from infra.keys import credentials
 from infra.keys.credentials import secret
@@ -24,14 +24,6 @@ _RARE_LOOPS = {
     f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60" for name in ("PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER")
 }
 """Loops of the Prefect server that find nothing here, because no flow pauses and no worker is managed remotely."""
-_READ_BY_API = {
-    variable_of(name)
-    for name in (
-        *("database_url", "bundles", "placements", "signing_public_key", "user_traits", "pass_environment"),
-        *("redis_url", "cache_seconds", "impressions_share", "spool_mb"),
-    )
-}
-"""A change of other settings does not restart the API, because visitors wait for it."""
 _BOUNDED = ("--http", "serving.bounded_http:BoundedProtocol")
 
 
@@ -106,7 +98,7 @@ def api_command(settings: Settings, port: int) -> Command:
     protocol = "serving.bounded_httptools:BoundedHttpToolsProtocol"
     options = f"--loop uvloop --http {protocol} --no-access-log --no-server-header --timeout-graceful-shutdown 10"
     own = {"TAILORBIRD_VAR": str(settings.var), VARIABLE: str(settings.settings_file or NO_FILE)}
-    read = {variable_of(name) for name in Settings.model_fields if name.startswith("api_")} | _READ_BY_API
+    read = settings_in_use.API_SETTINGS
     given = {variable: value for variable, value in environment.overrides(settings).items() if variable in read}
     public, secrets = _public_and_secret(settings, given | own)
     return Command(

@@ -13,7 +13,7 @@ from infra.services import state_file
 from infra.services.embedded_postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.faults
-WEB = ("prefect", "mlflow", "docs")
+WEB = ("prefect", "mlflow", "docs", "api")
 
 
 def command(var: Path, *arguments: str) -> "subprocess.Popen[str]":

@@ -387,19 +387,20 @@ def test_given_services_are_used_and_only_data_docs_and_their_clients_are_starte
         results = guest.up()
         assert [line.rpartition(" on port")[0] or line for line in guest.lines if "is taken" not in line] == [
             "Starting Data Docs",
+            "Starting the API",
             "Starting the worker",
             "Starting the reconciler",
         ]
-        assert list(guest.pids()) == ["docs", "worker", "reconciler"]
+        assert list(guest.pids()) == ["docs", "api", "worker", "reconciler"]
         assert results.database_url == running.database_url
         assert results.prefect_page == running.prefect_page
         assert results.prefect_login is results.mlflow_login is None
-        assert startup.reachable(guest.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), True)
+        assert set(startup.reachable(guest.settings).values()) == {True}
         guest.up()
         assert guest.lines == ["Everything is already running"]
     finally:
         guest.down()
-    assert guest.lines == ["Stopped: The worker, The reconciler, Data Docs"]
+    assert guest.lines == ["Stopped: The worker, The reconciler, The API, Data Docs"]
     assert all(startup.reachable(place.settings).values())
 
 
@@ -429,7 +430,7 @@ def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path
     settings, lines = Settings(var=tmp_path, **no_addresses), list[str]()
     with pytest.raises(ServicesDownError, match="tailorbird up"):
         startup.endpoints(settings)
-    assert startup.reachable(settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), False)
+    assert set(startup.reachable(settings).values()) == {False}
     startup.stop(settings, lines.append)
     assert lines == ["Nothing was running"]
 
@@ -443,9 +444,9 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
         time.sleep(0.05)
     place.down()
     assert "so this command ends. Nothing is lost: run `tailorbird up`" in command.communicate()[1]
-    assert place.lines == ["Stopped: The worker, The reconciler, Prefect, MLflow, Data Docs, PostgreSQL"]
+    assert place.lines == ["Stopped: The worker, The reconciler, The API, Prefect, MLflow, Data Docs, PostgreSQL"]
     assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
-    assert startup.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), False)
+    assert set(startup.reachable(place.settings).values()) == {False}
     with pytest.raises(ServicesDownError, match="tailorbird up"):
         startup.endpoints(place.settings)
     place.down()
@@ -482,9 +483,12 @@ def test_a_run_of_the_worker_reads_the_settings_file_and_not_the_shell(
     before = own.pids()
     own = Place(Settings(var=place.settings.var, home=place.settings.home, **NO_ADDRESSES))
     [row] = [row for row in settings_shown.rows(own.settings) if row.running]
-    assert (row.key, row.running) == ("placements", {"reconciler": str(tmp_path / "placements.toml")})
+    assert (row.key, row.running) == (
+        "placements",
+        dict.fromkeys(("reconciler", "api"), str(tmp_path / "placements.toml")),
+    )
     own.up()
-    assert {name for name, pid in own.pids().items() if before[name] != pid} == {"reconciler"}
+    assert {name for name, pid in own.pids().items() if before[name] != pid} == {"reconciler", "api"}
     assert [row for row in settings_shown.rows(own.settings) if row.running] == []
 
     monkeypatch.delenv("TAILORBIRD_SETTINGS")
