@@ -1,4 +1,4 @@
-"""Reads latency and errors from the metrics of the servers that answer requests for recommendations."""
+"""Reads latency, errors and refused champions from the metrics of the servers that answer requests."""
 
 from dataclasses import dataclass, field
 from time import monotonic
@@ -20,6 +20,7 @@ from tasks.orchestration.alert_throttle import AlertThrottle
 
 _METRICS: Final = ("tailorbird_http_request_duration_seconds", "reco_http_request_duration_seconds")
 """The histogram of the API, and its name in servers of your own that followed earlier pages."""
+_REFUSED_CHAMPIONS: Final = "tailorbird_model_reload_failures_total"
 _BUCKETS, _COUNTS = tuple(f"{name}_bucket" for name in _METRICS), tuple(f"{name}_count" for name in _METRICS)
 _THIS_HOST: Final = ("127.0.0.1", "localhost")
 _EVERY, _HOUR, _MIN_REQUESTS = 60.0, 3600.0, 100
@@ -34,27 +35,38 @@ class ServingMetrics(NamedTuple):
     requests: int
 
 
+class ServerCounts(NamedTuple):
+    """The counts of one server since its start."""
+
+    requests: RequestCounts
+    refused_champions: float
+    """Promoted models that the server refused to answer from."""
+
+
 @dataclass
 class MetricsState:
     """The counts of earlier checks, and the alerts that were sent."""
 
     checked_at: float | None = None
     counts: dict[str, RequestCounts] = field(default_factory=dict)
+    refused_champions: dict[str, float] = field(default_factory=dict)
     throttle: AlertThrottle = field(default_factory=AlertThrottle)
 
 
 _STATE: Final = MetricsState()
 
 
-def addresses(settings: Settings) -> list[str]:
-    """Return the addresses of the metrics."""
-    return [address.strip() for address in settings.metrics_url.split(",") if address.strip()]
+def addresses(installation: Installation) -> list[str]:
+    """Return the addresses of the metrics in the settings; without any, that of the API that `up` starts."""
+    given = [address.strip() for address in installation.settings.metrics_url.split(",") if address.strip()]
+    own = installation.endpoints.api_page
+    return given or ([f"{own}/metrics"] if own else [])
 
 
-def read(settings: Settings, address: str) -> RequestCounts:
+def read(settings: Settings, address: str) -> ServerCounts:
     """Return the counts of a server since its start. Raises OSError if it cannot be reached."""
     within: dict[float, float] = {}
-    errors = 0.0
+    errors = refused = 0.0
     for family in text_string_to_metric_families(fetch_text(_with_key(settings, address))):
         for sample in family.samples:
             if sample.name in _BUCKETS:
@@ -62,7 +74,9 @@ def read(settings: Settings, address: str) -> RequestCounts:
                 within[bound] = within.get(bound, 0) + sample.value
             elif sample.name in _COUNTS and sample.labels.get("status_class", "").startswith("5"):
                 errors += sample.value
-    return RequestCounts(within, errors)
+            elif sample.name == _REFUSED_CHAMPIONS:
+                refused += sample.value
+    return ServerCounts(RequestCounts(within, errors), refused)
 
 
 def _with_key(settings: Settings, address: str) -> str:
@@ -76,9 +90,9 @@ def _with_key(settings: Settings, address: str) -> str:
 def current_metrics(installation: Installation) -> ServingMetrics | None:
     """Return the metrics of all servers since their start; None without any request or readable server."""
     whole = RequestCounts()
-    for address in addresses(installation.settings):
+    for address in addresses(installation):
         try:
-            whole += read(installation.settings, address)
+            whole += read(installation.settings, address).requests
         except (OSError, ValueError):  # the reconciler alerts about it
             continue
     if not whole.count:
@@ -87,7 +101,7 @@ def current_metrics(installation: Installation) -> ServingMetrics | None:
 
 
 def alert_slow_serving(installation: Installation, state: MetricsState = _STATE) -> str | None:
-    """Emit an event if answers since the last check are slow or errors, or a server cannot be read.
+    """Emit an event if answers since the last check are slow or errors, or a server refuses a champion or is silent.
 
     Checks at most once a minute, and alerts once an hour per server. A server is judged once it has enough answers.
     """
@@ -95,7 +109,7 @@ def alert_slow_serving(installation: Installation, state: MetricsState = _STATE)
         return None
     state.checked_at = monotonic()
     reasons = []
-    for address in addresses(installation.settings):
+    for address in addresses(installation):
         reason = _problem(installation.settings, address, state)
         if reason is None:
             continue
@@ -119,11 +133,18 @@ def _problem(settings: Settings, address: str, state: MetricsState) -> str | Non
         return f"The metrics of serving at {shown(address)} cannot be read: it answers {refusal.code}."
     except (OSError, ValueError) as error:
         return f"The metrics of serving at {shown(address)} cannot be read: {error}."
-    before = state.counts.setdefault(address, counts)
-    since = counts.since(before)
+    refused_before = state.refused_champions.get(address, 0.0)
+    state.refused_champions[address] = counts.refused_champions
+    if counts.refused_champions > refused_before:
+        return (
+            f"Serving at {shown(address)} refuses the newest champion and answers from the one before; its log names "
+            "the reason. Go back with `tailorbird rollback model`, or train again."
+        )
+    before = state.counts.setdefault(address, counts.requests)
+    since = counts.requests.since(before)
     if since.count < _MIN_REQUESTS:
         return None
-    state.counts[address] = counts
+    state.counts[address] = counts.requests
     p99, error_share = 1000 * since.quantile(_P99), since.error_share
     problems = (
         [f"p99 is {p99:.0f} ms ({settings.serving_p99_ms:g} are allowed)"] if p99 > settings.serving_p99_ms else []

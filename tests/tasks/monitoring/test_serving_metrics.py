@@ -6,7 +6,7 @@ from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
 import pytest
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
 from infra.installation import Installation
 from infra.prefect_api import events
@@ -19,6 +19,7 @@ class Serving:
     """A server with metrics of its answers."""
 
     histogram: Histogram
+    refused: Counter
     server: WSGIServer
     thread: Thread
 
@@ -41,7 +42,8 @@ def begin(name: str = "tailorbird_http_request_duration_seconds") -> Serving:
     labels = ["route", "method", "status_class"]
     buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
     made = Histogram(name, "How long answers took.", labels, registry=registry, buckets=buckets)
-    return Serving(made, *start_http_server(0, "127.0.0.1", registry))
+    refused = Counter("tailorbird_model_reload_failures", "Champions that were refused.", ["reason"], registry=registry)
+    return Serving(made, refused, *start_http_server(0, "127.0.0.1", registry))
 
 
 @pytest.fixture
@@ -186,3 +188,26 @@ def test_a_server_that_follows_the_earlier_name_is_still_read(installation: Inst
         earlier.stop()
     assert result is not None
     assert (result.requests, result.error_share) == (100, 0.01)
+
+
+def test_a_champion_that_a_server_refuses_is_reported_once(installation: Installation, serving: Serving) -> None:
+    metrics_state = MetricsState()
+    assert check_metrics(installation, metrics_state) is None
+    serving.refused.labels("poisoned").inc()
+    reason = check_metrics(installation, metrics_state)
+    assert reason is not None
+    assert "refuses the newest champion" in reason
+    assert check_metrics(installation, metrics_state) is None
+
+
+def test_without_addresses_the_metrics_of_the_own_api_are_read(installation: Installation, serving: Serving) -> None:
+    settings = installation.settings.model_copy(update={"metrics_url": ""})
+    own = replace(
+        installation,
+        settings=settings,
+        endpoints=replace(installation.endpoints, api_page=serving.url.removesuffix("/metrics")),
+    )
+    serving.answer(0.02, 3)
+    measured = current_metrics(own)
+    assert measured is not None
+    assert measured.requests == 3
