@@ -51,7 +51,7 @@ def environments(shop: Shop) -> dict[str, set[str]]:
 
 def test_no_service_knows_a_secret_of_the_shell_that_it_does_not_need(shop: Shop) -> None:
     variables = environments(shop)
-    assert set(variables) == {"postgres", "prefect", "mlflow", "docs", "worker", "reconciler"}
+    assert set(variables) == {"postgres", "prefect", "mlflow", "docs", "api", "worker", "reconciler"}
     for name, of_service in variables.items():
         assert not {"SMTP_PASSWORD", "GITHUB_TOKEN"} & of_service, name
     stores = {name for name, of_service in variables.items() if "AWS_SECRET_ACCESS_KEY" in of_service}
