@@ -24,7 +24,7 @@ def create(
     ] = ["read"],  # noqa: B006 -- typer takes a list
     days: Annotated[float | None, typer.Option(help="The days until the key expires.", min=0.01, max=36_500)] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Requests per second; by default as in the settings.", min=0.01)
+        float | None, typer.Option(help="Requests per second; by default as in the settings.", min=0.01, max=1_000_000)
     ] = None,
     as_json: Json = False,
 ) -> None:
