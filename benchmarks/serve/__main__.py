@@ -98,7 +98,8 @@ def _served(
     command: list[str], port: int, ready: str, more: Mapping[str, str] | None = None
 ) -> AbstractContextManager[Server]:
     name = next(word for word in (_API, "hello", "mlflow") if word in " ".join(command)).partition(":")[0]
-    variables = dict(os.environ) | {"TAILORBIRD_VAR": str(load_settings().var)} | dict(more or {})
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow looks for uvicorn there
+    variables = dict(os.environ) | {"TAILORBIRD_VAR": str(load_settings().var), "PATH": path} | dict(more or {})
     return running(command, port, ready, FOLDER / "log" / f"{name}.log", variables)
 
 
