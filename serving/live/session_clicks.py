@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Final
 
 from serving.answers.request import Visitor
+from serving.events.profiles import latest_items
 from serving.stores.changes import Changes
 from serving.stores.database.postgres import Postgres, PostgresDownError
 from serving.stores.refresher import Refresher
@@ -21,9 +22,6 @@ _MOST: Final = 200_000
 _CLICKED: Final = """
 SELECT subject, extract(epoch FROM updated_at)::float8, extract(epoch FROM expires_at - now())::float8
 FROM session_profiles WHERE updated_at >= to_timestamp($1) AND expires_at > now() ORDER BY updated_at LIMIT $2
-"""
-_ITEMS: Final = """
-SELECT items FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now() ORDER BY updated_at
 """
 
 
@@ -65,15 +63,11 @@ class SessionClicks:
 
     async def items(self, visitor: Visitor) -> tuple[str, ...]:
         """Return the clicked items, the latest last; none if they cannot be read in time."""
-        subjects = [key for key in (visitor.user_key, visitor.session_key) if key is not None and self._is_active(key)]
-        if not subjects:
-            return ()
+        active = (key if self._is_active(key) else None for key in (visitor.user_key, visitor.session_key))
         try:
-            rows = await self._requests.fetch(_ITEMS, subjects)
+            return await latest_items(self._requests, *active)
         except PostgresDownError:
             return ()
-        clicked = [item for row in rows for item in row[0]]
-        return tuple(dict.fromkeys(reversed(clicked)))[::-1]
 
     def _is_active(self, key: str | None) -> bool:
         until = None if key is None else self._until.get(key)
