@@ -13,7 +13,8 @@ from models.primitives.json_types import JsonObject
 from serving.events.clock import CLOCK
 from serving.events.message import Message
 from serving.events.spool import SpoolFullError
-from serving.events.writer import INVALID, EventWriter
+from serving.events.store import INVALID
+from serving.events.writer import EventWriter
 
 _PAUSE: Final = 0.2
 _GROUP: Final = 2_000

@@ -3,15 +3,12 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Final
 
 import asyncpg
 
-from serving.events.message import Message, RefusedMessageError
+from serving.events.message import Message
 from serving.events.spool import Spool, parsed
-from serving.events.store import store
-
-_GROUP: Final = 500
+from serving.events.store import GROUP, INVALID, store
 
 
 async def replay(pool: asyncpg.Pool, spool: Spool) -> int:
@@ -30,7 +27,7 @@ async def replay(pool: asyncpg.Pool, spool: Spool) -> int:
 
 
 def _next_lines(file: Iterator[bytes]) -> list[bytes]:
-    return list(islice(file, _GROUP))
+    return list(islice(file, GROUP))
 
 
 async def _store_lines(pool: asyncpg.Pool, spool: Spool, lines: Sequence[bytes]) -> int:
@@ -52,7 +49,7 @@ async def _stored(pool: asyncpg.Pool, messages: Sequence[Message]) -> tuple[int,
     try:
         async with pool.acquire() as connection:
             return (await store(connection, messages)).count("stored"), []
-    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, RefusedMessageError):
+    except INVALID:
         if len(messages) == 1:
             return 0, [*messages]
     half = len(messages) // 2

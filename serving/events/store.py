@@ -8,8 +8,12 @@ import asyncpg
 import orjson
 
 from serving.events import statements
-from serving.events.message import Message, Receipt
+from serving.events.message import Message, Receipt, RefusedMessageError
 
+GROUP: Final = 500
+"""The most messages of one transaction."""
+INVALID: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, RefusedMessageError)
+"""Errors that a message causes, and not an outage."""
 PROFILE_LIFETIME: Final = timedelta(hours=24)
 ACTS: Final = frozenset(("view", "click", "consume", "add_to_cart", "wishlist", "purchase", "like"))
 """The event types that show interest in an item, and so belong to a session profile."""

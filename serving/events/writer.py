@@ -15,18 +15,14 @@ from serving.events.counts import EventCounts
 from serving.events.message import Message, Receipt, RefusedMessageError
 from serving.events.replay import replay
 from serving.events.spool import Spool, SpoolFullError
-from serving.events.store import store
+from serving.events.store import GROUP, INVALID, store
 
 _LOG: Final = logging.getLogger(__name__)
-GROUP: Final = 500
-"""The most messages of one transaction."""
 _MOST_WAITING: Final = 20_000
 _PATIENCE: Final = 2.0
 """Seconds for one transaction; after that Postgres counts as down."""
 _PAUSE: Final = 0.5
 """Seconds between two attempts to reach Postgres again."""
-INVALID: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, RefusedMessageError)
-"""Errors that a message causes, and not an outage."""
 
 
 @dataclass
@@ -43,6 +39,8 @@ class EventWriter:
     spool: Spool
     counts: EventCounts = field(default_factory=EventCounts)
     _waiting: "deque[_Group]" = field(default_factory=deque)
+    _number_waiting: int = 0
+    """Messages in `_waiting`."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
     _available: bool = True
@@ -76,11 +74,12 @@ class EventWriter:
         """
         for one in messages:
             _ = one.body, one.digest  # encoded here, so that an unusable text concerns this caller alone
-        if self._closed or sum(len(group.messages) for group in self._waiting) + len(messages) > _MOST_WAITING:
+        if self._closed or self._number_waiting + len(messages) > _MOST_WAITING:
             self.counts.messages["dropped"] += len(messages)
             raise SpoolFullError("Too many messages wait to be stored. Send the message again later.")
         group = _Group(messages, asyncio.get_running_loop().create_future())
         self._waiting.append(group)
+        self._number_waiting += len(messages)
         self._wake.set()
         return await group.done
 
@@ -123,9 +122,11 @@ class EventWriter:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            groups = [self._waiting.popleft()]
-            while self._waiting and sum(len(one.messages) for one in groups) < GROUP:
+            groups, taken = list[_Group](), 0
+            while self._waiting and taken < GROUP:
                 groups.append(self._waiting.popleft())
+                taken += len(groups[-1].messages)
+            self._number_waiting -= taken
             await self._settle(groups)
 
     async def _settle(self, groups: Sequence[_Group]) -> None:
