@@ -13,7 +13,7 @@ from models.recommenders.item_based.bought_together import BoughtTogether
 from models.recommenders.item_based.similar_items import SimilarItems
 
 _SEED: Final = 7
-_LEAST_SIMILARITY: Final = 0.05
+LEAST_SIMILARITY: Final = 0.05
 """Cosine below which two items have nothing in common: without it a list would continue in order of ids."""
 Pairs = NDArray[np.int32]
 Codes = tuple[NDArray[np.int32], list[str]]
@@ -35,7 +35,7 @@ class SimilarToItem(_SentencesFromCodes):
 
     similar: SimilarItems
     explanations: SimilarityReasons
-    least_score: float = _LEAST_SIMILARITY
+    least_score: float = LEAST_SIMILARITY
 
     @classmethod
     def fit(cls, data: TrainingData) -> "SimilarToItem":

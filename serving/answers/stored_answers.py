@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from models.recommenders.explanations.sentences import NONE
-from models.recommenders.item_based.bought_together import with_basket
+from models.recommenders.item_based.bought_together import fit_of_lists
 from serving.answers.answer import Entry, Listing
 from serving.answers.request import Visitor
 from serving.answers.search import Search
@@ -84,12 +84,6 @@ def _listing(listed: Listed, *, personal: bool = False) -> Listing | None:
 
 def _together(listings: list[Listing]) -> Listing:
     """Return the items of several lists by how well they go with all of the lists' subjects."""
-    names = sorted({entry.item_id for listing in listings for entry in listing.entries})
-    position = {name: at for at, name in enumerate(names)}
-    lifts = np.ones((len(listings), len(names)), dtype=np.float32)
-    for row, listing in enumerate(listings):
-        for entry in listing.entries:
-            lifts[row, position[entry.item_id]] = entry.score
-    fit = with_basket(lifts)
+    names, fit = fit_of_lists([{entry.item_id: entry.score for entry in listing.entries} for listing in listings])
     order = np.argsort(-fit, kind="stable").tolist()
-    return replace(listings[0], entries=tuple(Entry(names[at], round(float(fit[at]), 4), NONE) for at in order))
+    return replace(listings[0], entries=tuple(Entry(str(names[at]), round(float(fit[at]), 4), NONE) for at in order))

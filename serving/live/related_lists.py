@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
+from models.lists.item_models import LEAST_SIMILARITY
 from models.lists.model_cascade import ModelCascade
 from models.recommenders.explanations.sentences import NONE, because, same_category
 from models.recommenders.item_based.bought_together import RECIPROCAL, for_user, with_basket
@@ -15,8 +16,6 @@ from serving.live.live_lists import VisitorState, entries
 from serving.live.one_visitor import OneVisitor, own_scores
 from serving.live.prepared_rules import Prepared
 
-_LEAST_SIMILARITY: Final = 0.05
-"""The cosine below which two items have nothing in common, as in published lists."""
 _RANKED_AGAIN: Final = 500
 """The best-fitting items, which the preferences of a user rank again."""
 
@@ -27,7 +26,7 @@ def similar_items(prepared: Prepared, visitor: VisitorState, item: str) -> tuple
     cosines = prepared.model.evidence.cosines(at) if len(at) else None
     if cosines is None:
         return None
-    score = np.where(cosines[0] < _LEAST_SIMILARITY, 0, cosines[0])
+    score = np.where(cosines[0] < LEAST_SIMILARITY, 0, cosines[0])
     category = prepared.catalogue.attributes.category
 
     def explain(items: NDArray[np.int32]) -> list[str]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from infra.bundles.promoted import load_for_users
 from models.errors import TailorbirdError
 from models.primitives.vocabulary import index_of
-from models.recommenders.item_based.bought_together import for_user, with_basket
+from models.recommenders.item_based.bought_together import fit_of_lists, for_user
 from serving.queries.champion_bundle import champion
 from serving.queries.user_recommendations import require_user_key
 
@@ -60,11 +60,10 @@ def basket_recommendations(
         rows = connection.execute(_TOGETHER, {"placement": placement, "items": items}).mappings().all()
         key = _consented_key(connection, user_id) if user_id is not None else None
     by_id = {row["item_id"]: row for row in rows}
-    names = np.array(sorted(by_id), dtype=np.str_)
-    lifts = np.ones((len(items), len(names)), dtype=np.float32)
+    lists: dict[str, dict[str, float]] = {item: {} for item in items}
     for row in rows:
-        lifts[items.index(row["for_item_id"]), np.searchsorted(names, row["item_id"])] = row["score"]
-    fit = with_basket(lifts)
+        lists[row["for_item_id"]][row["item_id"]] = row["score"]
+    names, fit = fit_of_lists(list(lists.values()))
     order = np.argsort(-fit, kind="stable") if key is None else for_user(fit, _preferences(engine, key, names))
     return [
         BasketItem(

@@ -1,5 +1,6 @@
 """Finds items that are in the same baskets more often than by chance."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -85,6 +86,16 @@ def with_basket(lifts: NDArray[np.float32]) -> NDArray[np.float64]:
     """
     fit: NDArray[np.float64] = np.log(np.maximum(lifts, 1.0).astype(np.float64)).sum(axis=0)
     return fit
+
+
+def fit_of_lists(lists: Sequence[Mapping[str, float]]) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+    """Return the items on lists of what goes with each item of a basket, sorted, and [n] how well they go with all.
+
+    A list has the lift of each of its items; an item that it lacks has a lift of 1.
+    """
+    names = np.array(sorted({name for lifts in lists for name in lifts}), dtype=np.str_)
+    lifts = np.array([[own.get(name, 1.0) for name in names.tolist()] for own in lists], dtype=np.float32)
+    return names, with_basket(lifts.reshape(len(lists), len(names)))
 
 
 def for_user(fit: NDArray[np.float64], liked: NDArray[np.float32]) -> NDArray[np.intp]:
