@@ -1,7 +1,7 @@
 """A rotation that is stopped, at each of its steps and at any moment, and what other processes do meanwhile."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -29,11 +29,7 @@ from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.conftest import Shop
 from tests.tasks import forked
 from tests.tasks.rekeying.stores import holding, keys_of, person, started
-
-
-class KilledError(BaseException):
-    """The process ends here."""
-
+from tests.tasks.stopped_steps import KilledError, ends_at
 
 STEPS: tuple[tuple[Any, str], ...] = (
     (pseudonym_key_rotation, "_sync"),
@@ -44,27 +40,6 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (datasets, "update_manifests"),
     (rotate, "complete_rotation"),
 )
-
-
-def ends_at(patch: pytest.MonkeyPatch, moment: int, steps: Sequence[tuple[Any, str]] = STEPS) -> None:
-    """Let the rotation end at a moment of these: before the first step, after it, before the second, and so on."""
-    moments = iter(range(moment))
-
-    def passes() -> None:
-        if next(moments, None) is None:
-            raise KilledError
-
-    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            passes()
-            done = call(*args, **kwargs)
-            passes()
-            return done
-
-        return run
-
-    for place, name in steps:
-        patch.setattr(place, name, wrapped(getattr(place, name)))
 
 
 def stopped(installation: Installation, actor: str, moment: int, steps: Sequence[tuple[Any, str]] = STEPS) -> bool:

@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +14,7 @@ from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply
 from tasks.ingest.inbox import claims, move_events, move_updates
 from tests.tasks.ingest.inbox.api import Api
-
-
-class KilledError(BaseException):
-    """The process ends here."""
-
+from tests.tasks.stopped_steps import KilledError, ends_at
 
 STEPS: tuple[tuple[Any, str], ...] = (
     (claims, "claim"),
@@ -33,32 +28,11 @@ STEPS: tuple[tuple[Any, str], ...] = (
 )
 
 
-def ends_at(patch: pytest.MonkeyPatch, moment: int) -> None:
-    """Let the move end at a moment: before the first step, after it, before the second, and so on."""
-    moments = iter(range(moment))
-
-    def passes() -> None:
-        if next(moments, None) is None:
-            raise KilledError
-
-    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            passes()
-            result = call(*args, **kwargs)
-            passes()
-            return result
-
-        return run
-
-    for place, name in STEPS:
-        patch.setattr(place, name, wrapped(getattr(place, name)))
-
-
 def moved(api: Api, moment: int) -> bool:
     """Move, up to that moment; False if the move ended before its end."""
     try:
         with pytest.MonkeyPatch.context() as patch:
-            ends_at(patch, moment)
+            ends_at(patch, moment, STEPS)
             api.move()
     except KilledError:
         return False
