@@ -76,7 +76,7 @@ class BatchUsers:
 
     @property
     def known(self) -> NDArray[np.int64]:
-        """The positions of the users of whom anything is known."""
+        """The positions of the users with any known fact."""
         listed = self.hidden.lengths + self.due.lengths + self.clicks.lengths > 0
         listed[[user for user, own in self.traits.items() if own]] = True
         return np.flatnonzero(listed)

@@ -58,7 +58,7 @@ class Message:
 
     @cached_property
     def digest(self) -> bytes | None:
-        """Return SHA-256 of what the message states, without its time of receipt; None for impressions."""
+        """Return the SHA-256 of the statements, without the time of receipt; None for impressions."""
         if self.kind == "impressions":
             return None
         stated = [self.kind, self.user_key, self.session_key, self.consent, self.payload]

@@ -91,7 +91,7 @@ def item_message(change: ItemChange, key_version: int, message_id: str) -> Messa
 
 
 def user_message(change: UserChange, sender: Sender, message_id: str, allowed: Sequence[str]) -> Message:
-    """Return the message of what a user states; traits that are not `allowed` are left out."""
+    """Return the message of a user's statements; traits that are not `allowed` are left out."""
     payload: JsonObject = {"traits": {name: change.traits[name] for name in allowed if name in change.traits}}
     if change.exclusions:
         payload["exclusions"] = [{"kind": kind, "value": value} for kind, value in change.exclusions]

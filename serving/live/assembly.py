@@ -21,7 +21,7 @@ async def live_scorer(
 ) -> AsyncIterator[LiveListScorer]:
     """Yield the live scorer; the champion follows promotions meanwhile. Without stores, the bundle alone answers.
 
-    Enter it before `stores.running()`, because listeners have to be there when changes are heard first.
+    Enter it before `stores.running()`, because listeners have to be there before the first change arrives.
     """
     if stores is None:
         scorer = LiveListScorer(models, placements)

@@ -50,7 +50,7 @@ class RelatedItems:
 
 
 def _logarithms(lifts: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the logarithms, most of which are those of 1."""
+    """Return the logarithms; most lifts are 1."""
     made = np.zeros_like(lifts)
     np.log(lifts, out=made, where=lifts > 1)
     return made

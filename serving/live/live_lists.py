@@ -33,7 +33,7 @@ class VisitorState:
     user_key: str | None = None
     batch: BatchFacts = NOTHING
     excluded: tuple[str, ...] = ()
-    """`kind:value` of what the user never wants to see."""
+    """The user's exclusions, each as `kind:value`."""
     context: tuple[str, ...] = ()
     """Items of the basket or recently viewed, the latest last: they are not recommended."""
     clicks: tuple[str, ...] = ()

@@ -53,7 +53,7 @@ class Prepared:
         return positions_of(self.model.items, list(dict.fromkeys(items)))
 
     def excluded(self, standing: tuple[str, ...]) -> NDArray[np.int32]:
-        """Return the positions of what a user never wants to see, each given as `kind:value`."""
+        """Return the positions of excluded items; each exclusion is given as `kind:value`."""
         attributes, masks = self.catalogue.attributes, [np.empty(0, dtype=np.int64)]
         items = tuple(value for kind, _, value in (one.partition(":") for one in standing) if kind == "item")
         for kind, _, value in (one.partition(":") for one in standing):

@@ -75,7 +75,7 @@ class Catalogue:
         return cls.of(known, 0.0)
 
     def shown_json(self, item: Item) -> bytes:
-        """Return the JSON of what answers show of an item, without the closing brace: scores and ranks follow."""
+        """Return the JSON of an item's shown fields, without the closing brace: scores and ranks follow."""
         known = self._shown.get(item.item_id)
         if known is None:
             shown = {name: getattr(item, name) for name in Item._fields[:_SHOWN_FIELDS]}

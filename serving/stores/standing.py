@@ -13,7 +13,7 @@ class Standing:
     consented: bool
     """Whether personal answers are allowed: consent is given, and the user is not suppressed."""
     excluded: tuple[str, ...] = ()
-    """Kind and value of what the user must not be shown, such as `item:1082185` or `category:GROCERY|TEA`."""
+    """Kind and value of each exclusion, such as `item:1082185` or `category:GROCERY|TEA`."""
 
 
 NOBODY: Final = Standing(known=False, consented=False)

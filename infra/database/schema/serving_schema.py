@@ -34,7 +34,7 @@ event_inbox = Table(
     Column("key_version", Integer, nullable=False),
     Column("consent", Boolean),
     Column("payload", JSONB, nullable=False),
-    Column("digest", LargeBinary, comment="SHA-256 of what the message states; empty for impressions."),
+    Column("digest", LargeBinary, comment="SHA-256 of the message's statements; empty for impressions."),
     moment("received_at", now=True),
     Column("batch_id", Text, comment="The batch of the ledger that claimed the row, before anything was written."),
     moment("moved_at"),

@@ -97,7 +97,7 @@ def test_no_request_that_the_document_allows_or_forbids_ends_in_a_defect(
     case = data.draw(one.as_strategy(generation_mode=mode))
     # Rules between fields, such as a highest price below the lowest, cannot be stated in a schema.
     answer = case.call(headers=served[1])
-    if answer.status_code != 414:  # schemathesis expects other refusals of what is too long
+    if answer.status_code != 414:  # schemathesis expects other refusals of long paths
         case.validate_response(answer, headers=served[1], excluded_checks=[positive_data_acceptance])
 
 

@@ -16,7 +16,7 @@ CLICKED = text(
 )
 
 
-def test_only_visitors_who_clicked_are_looked_up_and_new_clicks_are_heard(database: str) -> None:
+def test_only_visitors_who_clicked_are_looked_up_and_new_clicks_are_noticed(database: str) -> None:
     def click(subject: str, *items: str, seconds: int = 60) -> None:
         with engine(database).begin() as connection:
             connection.execute(CLICKED, {"subject": subject, "items": list(items), "seconds": seconds})

@@ -67,7 +67,7 @@ def _event_inbox() -> None:
         sa.Column("key_version", sa.Integer(), nullable=False),
         sa.Column("consent", sa.Boolean()),
         sa.Column("payload", postgresql.JSONB(), nullable=False),
-        sa.Column("digest", sa.LargeBinary(), comment="SHA-256 of what the message states; empty for impressions."),
+        sa.Column("digest", sa.LargeBinary(), comment="SHA-256 of the message's statements; empty for impressions."),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.Column(
             "batch_id",

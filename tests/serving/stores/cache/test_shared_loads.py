@@ -13,7 +13,7 @@ from serving.stores.cache.shared_loads import Loaded, SharedLoads
 
 
 class Source:
-    """Counts loads, each of which takes a while."""
+    """Counts loads that take a while."""
 
     def __init__(self, seconds: float = 0.0, *, keep: bool = True) -> None:
         self.loads, self._seconds, self._keep = 0, seconds, keep
