@@ -14,6 +14,7 @@ from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.item_selector import Selector
 from models.lists.rules.placement_config import Placement
+from models.primitives.vocabulary import NO_INDEX, position_of
 from models.recommenders.baselines.segment_popular import ALL_USERS
 from models.recommenders.explanations.recent_buyers import popular_reasons
 from models.recommenders.explanations.sentences import CUSTOMERS, NONE
@@ -58,7 +59,8 @@ class BestSellers:
             if placements[name].policy != "repurchase"
         }
         best = cls(model, catalogue, attributes, rules, lists, _narrowed(catalogue, placements))
-        best.trending, best.newest  # noqa: B018 - computed now: the event loop must not
+        # Computed now: the event loop must not.
+        best.trending, best.newest, best.segment_of("")
         return best
 
     def listing(self, placement: str, segment: str = EVERYBODY) -> Listing | None:
@@ -68,11 +70,10 @@ class BestSellers:
     def segment_of(self, user_key: str) -> str:
         """Return the segment of a user by traits; that of everybody if it is unknown."""
         segments = self.model.bundle.segments
-        if segments is None or not len(segments.users):
+        at = NO_INDEX if segments is None else position_of(segments.users, user_key)
+        if segments is None or at == NO_INDEX or segments.segment[at] <= ALL_USERS:
             return EVERYBODY
-        at = int(np.searchsorted(segments.users, user_key))
-        known = at < len(segments.users) and segments.users[at] == user_key
-        return str(segments.names[segments.segment[at]]) if known and segments.segment[at] > ALL_USERS else EVERYBODY
+        return str(segments.names[segments.segment[at]])
 
     def filtered(self, placement: str, filters: Filters, k: int, segment: str = EVERYBODY) -> Listing | None:
         """Return the best `k` items that filters select; the event loop must not call it."""

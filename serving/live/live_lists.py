@@ -15,6 +15,7 @@ from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import NO_INDEX, position_of, positions_of
+from models.recommenders.protocols import FoldsInUsers
 from serving.answers.answer import Entry
 from serving.answers.request import Filters
 from serving.live.context import RelatedItems, blended
@@ -118,7 +119,7 @@ def _cascade(prepared: Prepared, visitor: VisitorState) -> ModelCascade:
     bundle = prepared.model.bundle
     known = visitor.user_key is not None and position_of(bundle.model.users, visitor.user_key) != NO_INDEX
     clicks = (*visitor.batch.clicks, *visitor.latest)
-    folds_in = bool(clicks) and hasattr(bundle.model, "with_users")
+    folds_in = bool(clicks) and isinstance(bundle.model, FoldsInUsers)
     if known or not (folds_in or visitor.batch.traits):
         return prepared.builder.cascade
     events = matrix_of([positions_of(prepared.model.items, clicks).tolist()], len(prepared.model.items))
