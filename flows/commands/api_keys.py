@@ -9,18 +9,22 @@ import typer
 from flows.commands import running
 from flows.commands.reviewing import Actor
 from flows.commands.running import Json, print_message
-from infra.keys.api_keys import SCOPES, Scope
+from infra.keys.api_keys import COLLECT, SCOPES, Scope, fault_of
 
 app = running.group()
+_USE = "Send it as `Authorization: Bearer KEY`"
 KeyId = Annotated[str, typer.Argument(help="The id of the key, as `keys list` prints it.")]
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="The application that uses the key.")],
+    name: Annotated[
+        str, typer.Argument(help="The application that uses the key; for collect, the source of its events.")
+    ],
     actor: Actor,
     scope: Annotated[
-        list[str], typer.Option(help=f"What the key allows: {', '.join(SCOPES)} (all). Repeat it for several.")
+        list[str],
+        typer.Option(help="What the key allows: read, write, admin (both), or collect (events only). Repeatable."),
     ] = ["read"],  # noqa: B006 -- typer takes a list
     days: Annotated[float | None, typer.Option(help="The days until the key expires.", min=0.01, max=36_500)] = None,
     rate: Annotated[
@@ -33,6 +37,8 @@ def create(
 
     if not name.strip() or not name.isprintable():
         raise typer.BadParameter("write which application uses the key")
+    if fault := fault_of(name.strip(), scope):
+        raise typer.BadParameter(fault)
     new = NewKey(name.strip(), _scopes(scope), rate, None if days is None else timedelta(days=days))
     _print_new(create_key(running.database("operator"), new, actor), as_json)
 
@@ -85,4 +91,5 @@ def _print_new(made: dict[str, Any], as_json: bool) -> None:
         return
     running.print_rows("api_keys", [{name: value for name, value in made.items() if name != "key"}], as_json)
     print(made["key"])
-    print("The key is shown only now. Send it as `Authorization: Bearer KEY`.", file=sys.stderr)
+    use = "Use it as the write key of Segment's libraries" if made["scopes"] == [COLLECT] else _USE
+    print(f"The key is shown only now. {use}.", file=sys.stderr)

@@ -8,9 +8,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Scope = Literal["read", "write", "admin"]
+Scope = Literal["read", "write", "admin", "collect"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
-"""Read lists; also write feedback, items and users; also everything that is added for operators."""
+"""Read lists; write feedback, items and users; both, and everything that is added for operators; send events."""
+COLLECT: Final = "collect"
+"""The scope of a key that may stand in a page: it may only send events, and its name is their source."""
 STANDALONE: Final = "standalone"
 """The id of a key that no database records."""
 METRICS_KEY: Final = "metrics-key"
@@ -21,10 +23,12 @@ LEAST_LETTERS: Final = 32
 _INCLUDED: Final[dict[str, frozenset[Scope]]] = {
     "read": frozenset({"read"}),
     "write": frozenset({"write"}),
-    "admin": frozenset(SCOPES),
+    "admin": frozenset({"read", "write", "admin"}),
+    "collect": frozenset({"collect"}),
 }
 _PREFIX: Final = "tb"
 _ID_BYTES, _SECRET_BYTES = 6, 32
+_SOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _KEY: Final = re.compile(rf"{_PREFIX}_([0-9a-f]{{{2 * _ID_BYTES}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}")
 
 
@@ -62,6 +66,17 @@ def id_of(key: str) -> str:
     """Return the id that a key contains; STANDALONE for a key of another form."""
     match = _KEY.fullmatch(key)
     return match[1] if match else STANDALONE
+
+
+def fault_of(name: str, scopes: Collection[str]) -> str | None:
+    """Return why a new key may not have this name and these scopes, or None."""
+    if COLLECT not in scopes:
+        return None
+    if len(scopes) > 1:
+        return "a key with the scope collect can be read in a page, so it has no other scope: create two keys"
+    if not _SOURCE.fullmatch(name) or name == "api":
+        return "the name is the source of the events: use up to 64 letters, digits, dots, dashes and underscores"
+    return None
 
 
 def all_scopes(scopes: Collection[str]) -> frozenset[Scope]:

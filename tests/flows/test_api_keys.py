@@ -72,3 +72,15 @@ def test_impossible_keys_are_refused(arguments: tuple[str, ...]) -> None:
     ended = run("keys", "create", *arguments)
     assert ended.code == 2
     assert keys("list") == []
+
+
+def test_a_key_that_only_sends_events_has_no_other_scope_and_the_name_of_a_source(opened: Installation) -> None:
+    (made,) = keys("create", "web-shop", "--scope", "collect")
+    with opened.engine.connect() as connection:
+        assert connection.execute(select(api_keys.c.scopes)).scalar_one() == ["collect"]
+    assert made["name"] == "web-shop"
+    assert all_scopes(["admin"]) == {"read", "write", "admin"}
+    for name, more in (("web-shop", ["--scope", "read"]), ("api", []), ("my shop", []), ("../x", [])):
+        ended = run("keys", "create", name, "--scope", "collect", *more)
+        assert ended.code == 2
+        assert "create two keys" in ended.err or "the source of the events" in ended.err

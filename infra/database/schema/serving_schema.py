@@ -40,7 +40,7 @@ event_inbox = Table(
     moment("moved_at"),
     Column("outcome", Text),
     UniqueConstraint("source", "message_id"),
-    CheckConstraint("kind IN ('event', 'item', 'user', 'impressions')", name="ck_event_inbox_kind"),
+    CheckConstraint("kind IN ('event', 'item', 'user', 'impressions', 'call')", name="ck_event_inbox_kind"),
     Index("ix_event_inbox_waiting", "source", "kind", "inbox_id", postgresql_where=text("batch_id IS NULL")),
     Index(
         "ix_event_inbox_claimed",
@@ -92,7 +92,9 @@ api_keys = Table(
     moment("expires_at"),
     moment("revoked_at"),
     Column("revoked_by", Text),
-    CheckConstraint("scopes <@ ARRAY['read', 'write', 'admin'] AND cardinality(scopes) > 0", name="ck_api_keys_scopes"),
+    CheckConstraint(
+        "scopes <@ ARRAY['read', 'write', 'admin', 'collect'] AND cardinality(scopes) > 0", name="ck_api_keys_scopes"
+    ),
     comment="Keys of the callers of the API, one row per key. The key itself is stored nowhere.",
 )
 
