@@ -8,7 +8,7 @@ from typing import Final
 
 from serving.answers.answer import Answer
 from serving.stores.catalogue import Catalogue
-from serving.stores.changes import Hears
+from serving.stores.changes import ConsentChanges
 
 _MOST: Final = 8_000
 """Answers of 20 items take about 9 kB each."""
@@ -42,17 +42,17 @@ class Remembered:
     fresh_until: float
     made_at: float
 
-    def may_show(self, changes: Hears) -> bool:
+    def may_show(self, changes: ConsentChanges) -> bool:
         """Return whether the user's consent and exclusions are as they were."""
         if self.user_key is None:
             return True
-        return changes.hearing and changes.holds(self.user_key, self.read_at)
+        return changes.connected and changes.unchanged_since(self.user_key, self.read_at)
 
 
 class RememberedAnswers:
     """The answers that were used last, by request."""
 
-    def __init__(self, changes: Hears, fresh_seconds: float, most: int = _MOST) -> None:
+    def __init__(self, changes: ConsentChanges, fresh_seconds: float, most: int = _MOST) -> None:
         """Start empty."""
         self._changes, self._fresh_seconds, self._most = changes, fresh_seconds, most
         self._answers: OrderedDict[Hashable, Remembered] = OrderedDict()

@@ -161,7 +161,7 @@ class AnswerService:
         found = self._remembered.fresh(key, self._batch_of(placement), self.upkeep.best, self._catalogue)
         if found is None:
             return None
-        if not self._stored.changes.hearing:
+        if not self._stored.changes.connected:
             found = replace(found, degraded=True)
         return _counted(found)
 

@@ -12,7 +12,7 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.request import Visitor
 from serving.answers.search import Search
 from serving.metrics import CONSENT_DENIED
-from serving.stores.changes import Hears, HearsNothing
+from serving.stores.changes import ConsentChanges, NoConsentChanges
 from serving.stores.database.postgres import PostgresDownError
 from serving.stores.standing import Standing
 from serving.stores.stores import Stores
@@ -30,25 +30,25 @@ class StoredAnswers:
     def __init__(self, stores: Stores | None) -> None:
         """Read from these stores."""
         self._stores = stores
-        self.changes: Hears = HearsNothing() if stores is None else stores.changes
+        self.changes: ConsentChanges = NoConsentChanges() if stores is None else stores.changes
 
     async def check(self, search: Search) -> None:
         """Read the visitor's standing and list. Without consent, the request goes on without user and session.
 
         So it does while notifications of revoked consent do not arrive; then the answer is degraded.
         """
-        hearing = self.changes.hearing
-        search.degraded = not hearing
+        connected = self.changes.connected
+        search.degraded = not connected
         if search.user_key is not None:
-            await self._check_user(search, search.user_key, hearing=hearing)
-        if not (search.personal if search.user_key is not None else hearing):
+            await self._check_user(search, search.user_key, connected=connected)
+        if not (search.personal if search.user_key is not None else connected):
             search.request = replace(search.request, visitor=_NO_VISITOR)
 
-    async def _check_user(self, search: Search, user_key: str, *, hearing: bool) -> None:
+    async def _check_user(self, search: Search, user_key: str, *, connected: bool) -> None:
         if self._stores is None:
             search.standing, search.personal = _UNCHECKED, True
             return
-        if hearing:
+        if connected:
             try:
                 listed = await self._stores.lists.of_user(search.request.placement, user_key)
             except PostgresDownError:

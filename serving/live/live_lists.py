@@ -21,7 +21,7 @@ from serving.answers.request import Filters
 from serving.live.context import RelatedItems, blended
 from serving.live.one_visitor import own_scores
 from serving.live.prepared_rules import Prepared
-from serving.live.visitor_facts import NOTHING, BatchFacts
+from serving.live.visitor_facts import NO_FACTS, BatchFacts
 
 ANONYMOUS = "visitor"
 """The key of a visitor without an account among the users of a model: no pseudonym looks like it."""
@@ -32,7 +32,7 @@ class VisitorState:
     """Everything about a visitor that a list depends on."""
 
     user_key: str | None = None
-    batch: BatchFacts = NOTHING
+    batch: BatchFacts = NO_FACTS
     excluded: tuple[str, ...] = ()
     """The user's exclusions, each as `kind:value`."""
     context: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from serving.live.catalogue import CurrentCatalogue
 from serving.live.live_lists import VisitorState, ranked_items, visitor_list
 from serving.live.prepared_rules import Prepared, RuleCache
 from serving.live.related_lists import items_that_go_with, similar_items
-from serving.live.visitor_facts import NOTHING, BatchFacts, NoClicks, NoUserFacts, RecentClicks, UserFacts
+from serving.live.visitor_facts import NO_FACTS, BatchFacts, NoClicks, NoUserFacts, RecentClicks, UserFacts
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
 from serving.stores.standing import Standing
@@ -127,7 +127,7 @@ class LiveListScorer:
         placement, model = self._placements.get(request.placement), self._models.current()
         if placement is None or model is None:
             return None
-        inputs = _Inputs(model, NOTHING, (), degraded=False)
+        inputs = _Inputs(model, NO_FACTS, (), degraded=False)
 
         def run() -> Listing | None:
             prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
@@ -143,7 +143,7 @@ class LiveListScorer:
         batch, clicks = await asyncio.gather(
             self._users.known(placement, request.visitor.user_key), self._clicks.items(request.visitor)
         )
-        return _Inputs(model, batch or NOTHING, clicks, degraded=batch is None)
+        return _Inputs(model, batch or NO_FACTS, clicks, degraded=batch is None)
 
     def _prepared(self, inputs: _Inputs, name: str, placement: Placement, length: int) -> Prepared:
         return self._rules.prepared(inputs.model, self._catalogue(), name, placement, length, inputs.batch)

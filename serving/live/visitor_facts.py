@@ -28,14 +28,14 @@ class BatchFacts:
     """Of a user newer than the model."""
 
 
-NOTHING: Final = BatchFacts()
+NO_FACTS: Final = BatchFacts()
 
 
 def batch_facts(rows: Sequence[Any]) -> BatchFacts:
     """Return the facts in rows of `QUERY`."""
     everybody = next((row for row in rows if not row["user_key"]), None)
     if everybody is None:
-        return NOTHING
+        return NO_FACTS
     batch_id, withheld = everybody["batch_id"], tuple(everybody["hidden"])
     own = next((row for row in rows if row["user_key"]), None)
     if own is None:
@@ -88,7 +88,7 @@ class NoUserFacts:
 
     async def known(self, placement: str, user_key: str | None) -> BatchFacts | None:  # noqa: ARG002
         """Return that nothing is known."""
-        return NOTHING
+        return NO_FACTS
 
 
 class NoClicks:

@@ -16,7 +16,7 @@ from models.errors import TailorbirdError
 from models.recommenders.item_based.item_evidence import ItemEvidence
 from serving.model.golden_queries import PoisonedModelError, check
 from serving.model.loaded_model import LoadedModel
-from serving.model.sources import Candidate, KeptChampion, ModelSource, try_keep
+from serving.model.sources import Candidate, ChampionCopy, ModelSource, try_copy
 
 _LOG: Final = logging.getLogger(__name__)
 POLL_SECONDS: Final = 5.0
@@ -43,17 +43,17 @@ class ModelHolder:
     def __init__(
         self,
         source: ModelSource,
-        kept: KeptChampion | None = None,
+        copy: ChampionCopy | None = None,
         *,
         poll_seconds: float = POLL_SECONDS,
         on_loaded: Callable[[LoadedModel], None] | None = None,
         on_failure: Callable[[ReloadFailure], None] | None = None,
     ) -> None:
-        """Read from `source`, and from `kept` while the source gives no sound champion at the start.
+        """Read from `source`, and from `copy` while the source gives no sound champion at the start.
 
         `on_loaded` and `on_failure` are called in the thread that loads, such as to set metrics.
         """
-        self._source, self._kept, self._poll = source, kept, poll_seconds
+        self._source, self._copy, self._poll = source, copy, poll_seconds
         self._on_loaded, self._on_failure = on_loaded, on_failure
         self._current: LoadedModel | None = None
         self._loaded: tuple[str, int | None] | None = None
@@ -73,13 +73,13 @@ class ModelHolder:
 
         If there is a copy, a source that does not answer within seconds is not waited for.
         """
-        asked = Thread(target=self.refresh, name="first champion", daemon=True)
-        asked.start()
-        asked.join(_PATIENCE if self._kept is not None and self._kept.newest() is not None else None)
+        attempt = Thread(target=self.refresh, name="first champion", daemon=True)
+        attempt.start()
+        attempt.join(_PATIENCE if self._copy is not None and self._copy.newest() is not None else None)
         with self._loading:
-            copy = None if self._kept is None or self._current is not None else self._kept.newest()
-            if copy is not None:
-                self._load(copy)
+            candidate = None if self._copy is None or self._current is not None else self._copy.newest()
+            if candidate is not None:
+                self._load(candidate)
         return self._current
 
     def refresh(self) -> bool:
@@ -146,8 +146,8 @@ class ModelHolder:
         self._tried = self.last_failure = None
         if self._on_loaded is not None:
             self._on_loaded(loaded)
-        if self._kept is not None and candidate.folder.parent != self._kept.folder:
-            problem = try_keep(self._kept, candidate, loaded.digest)
+        if self._copy is not None and candidate.folder.parent != self._copy.folder:
+            problem = try_copy(self._copy, candidate, loaded.digest)
             if problem:
                 _LOG.warning(problem)
         return True

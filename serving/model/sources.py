@@ -16,7 +16,7 @@ from infra.database.schema.promotion_rows import Promotion
 from infra.database.schema.schema import promotions
 from infra.private_files.staging import staged
 
-KEPT: Final = "serving/champion"
+COPY_FOLDER: Final = "serving/champion"
 """The folder within `var` of the copy."""
 _RECORD: Final = "champion.json"
 
@@ -77,7 +77,7 @@ class BundleFolder:
 
 
 @dataclass(frozen=True)
-class KeptChampion:
+class ChampionCopy:
     """The copy of the last champion that passed all checks, for a start without the database or without its bundle."""
 
     folder: Path
@@ -92,7 +92,7 @@ class KeptChampion:
         folder = self.folder / str(digest)
         return Candidate(lambda: load(folder, str(digest)), str(digest), folder, version, promotion)
 
-    def keep(self, source: Path, digest: str, model_version: int | None, promotion_id: int | None) -> None:
+    def store(self, source: Path, digest: str, model_version: int | None, promotion_id: int | None) -> None:
         """Copy a bundle that passed its checks, and delete older copies. Raises OSError and BundleRefusedError."""
         before = self.newest()
         store_bundle(source, self.folder, digest)
@@ -106,9 +106,9 @@ class KeptChampion:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def try_keep(kept: KeptChampion, candidate: Candidate, digest: str) -> str | None:
-    """Keep a copy of a loaded bundle; return why it was not possible. Answers do not depend on it."""
+def try_copy(copy: ChampionCopy, candidate: Candidate, digest: str) -> str | None:
+    """Copy a loaded bundle; return an alert if that fails. Answers do not depend on the copy."""
     with suppress(BundleRefusedError, OSError):
-        kept.keep(candidate.folder, digest, candidate.model_version, candidate.promotion_id)
+        copy.store(candidate.folder, digest, candidate.model_version, candidate.promotion_id)
         return None
-    return f"The champion could not be copied to {kept.folder}: check its disk. A start without the database needs it."
+    return f"The champion could not be copied to {copy.folder}: check its disk. A start without the database needs it."

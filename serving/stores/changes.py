@@ -1,6 +1,6 @@
-"""Listens to changes that the database notifies, and proves every second that it still hears them.
+"""Listens to changes that the database notifies, and proves every second that notifications still arrive.
 
-A value that was read before the listener connected may be outdated without notice, so `since` bounds what is believed.
+Values that were read before the listener connected may be outdated: `UserChanges` bounds which ones may be used.
 All moments are of the database's clock.
 """
 
@@ -21,31 +21,31 @@ CHANNEL: Final = "tailorbird_changes"
 _BEAT_SECONDS: Final = 1.0
 _CONNECT_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.2
-DEAF_SECONDS: Final = 5.0
-"""Without a heartbeat for so long, nothing is believed about consent."""
+HEARTBEAT_TIMEOUT_SECONDS: Final = 5.0
+"""Without a heartbeat for so long, no stored consent is used."""
 _USER: Final = "user "
 _log: Final = logging.getLogger(__name__)
 
 Listener = Callable[[], None]
 
 
-class Hears(Protocol):
+class ConsentChanges(Protocol):
     """Knows whether notifications of revoked consent arrive, and which values are from before one."""
 
     @property
-    def hearing(self) -> bool:
+    def connected(self) -> bool:
         """Return whether every revocation reaches this process within seconds."""
 
-    def holds(self, user_key: str, read_at: float) -> bool:
+    def unchanged_since(self, user_key: str, read_at: float) -> bool:
         """Return whether nothing is known to have changed for the user since a moment of the database's clock."""
 
 
-class HearsNothing:
-    """For servers of a bundle folder alone: no database holds revocations."""
+class NoConsentChanges:
+    """Knows that no consent can change: a server of a bundle folder alone stores no users."""
 
-    hearing: Final = True
+    connected: Final = True
 
-    def holds(self, user_key: str, read_at: float) -> bool:  # noqa: ARG002
+    def unchanged_since(self, user_key: str, read_at: float) -> bool:  # noqa: ARG002
         """Return True: nothing is stored about users."""
         return True
 
@@ -53,11 +53,11 @@ class HearsNothing:
 class Changes:
     """One connection that listens, and connects again when it was lost."""
 
-    def __init__(self, address: str, deaf_seconds: float = DEAF_SECONDS) -> None:
+    def __init__(self, address: str, heartbeat_timeout: float = HEARTBEAT_TIMEOUT_SECONDS) -> None:
         """Prepare for an address. `run` listens."""
-        self._options, self._deaf_seconds = connection_options(address), deaf_seconds
+        self._options, self._heartbeat_timeout = connection_options(address), heartbeat_timeout
         self._beats = f"tailorbird_beat_{secrets.token_hex(8)}"
-        self._received_at = -deaf_seconds
+        self._received_at = -heartbeat_timeout
         self._was_connected = True
         self._beat_received = asyncio.Event()
         self._clock_wanted = asyncio.Event()
@@ -66,13 +66,13 @@ class Changes:
         self._user_listeners: list[Callable[[frozenset[str] | None], None]] = []
 
     @property
-    def hearing(self) -> bool:
+    def connected(self) -> bool:
         """Return whether a heartbeat arrived within the last seconds."""
-        return monotonic() - self._received_at < self._deaf_seconds
+        return monotonic() - self._received_at < self._heartbeat_timeout
 
-    def holds(self, user_key: str, read_at: float) -> bool:
+    def unchanged_since(self, user_key: str, read_at: float) -> bool:
         """Return whether nothing was notified about the user since that moment."""
-        return self._users.hold(user_key, read_at)
+        return self._users.unchanged_since(user_key, read_at)
 
     def on(self, table: str, listener: Listener) -> None:
         """Call the listener after changes of a table, and after each time that changes may have been missed."""
@@ -98,7 +98,7 @@ class Changes:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await connection.add_listener(CHANNEL, self._notified)
-                await connection.add_listener(self._beats, self._beaten)
+                await connection.add_listener(self._beats, self._beat_arrived)
                 await self._read_clock(connection, restarted=True)
             self._missed()
             while True:
@@ -109,7 +109,7 @@ class Changes:
     async def _beat(self, connection: Any) -> None:
         """Send a heartbeat through the database and wait for it. Raises TimeoutError."""
         self._beat_received.clear()
-        async with asyncio.timeout(self._deaf_seconds / 2):
+        async with asyncio.timeout(self._heartbeat_timeout / 2):
             await self._read_clock(connection)
             await connection.execute("SELECT pg_notify($1, '')", self._beats)
             await self._beat_received.wait()
@@ -126,7 +126,7 @@ class Changes:
         now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
         self._users.date(pending, now, restarted=restarted)
 
-    def _beaten(self, *_: Any) -> None:
+    def _beat_arrived(self, *_: Any) -> None:
         self._received_at, self._was_connected = monotonic(), True
         self._beat_received.set()
 

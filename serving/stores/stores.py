@@ -10,7 +10,7 @@ from serving.stores.cache.memory_store import MemoryStore
 from serving.stores.cache.redis_store import REDIS_SECONDS, RedisStore
 from serving.stores.cache.shared_loads import PATIENCE_SECONDS, SharedLoads
 from serving.stores.catalogue_reader import CatalogueReader
-from serving.stores.changes import DEAF_SECONDS, Changes
+from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
 from serving.stores.live_batches import LiveBatches
 from serving.stores.published_lists import FIRST, PublishedLists
@@ -34,14 +34,14 @@ class Stores:
         redis_url: str | None = None,
         cache_seconds: float = 60.0,
         connections: int = 6,
-        deaf_seconds: float = DEAF_SECONDS,
+        heartbeat_timeout: float = HEARTBEAT_TIMEOUT_SECONDS,
         request_seconds: float = REQUEST_SECONDS,
         redis_seconds: float = REDIS_SECONDS,
     ) -> None:
         """Prepare; `running` opens connections. `connections` are those for requests, which wait `request_seconds`."""
         self.requests = Postgres(database_url, connections, request_seconds, FIRST)
         self.background = Postgres(database_url, 2, _BACKGROUND_SECONDS)
-        self.changes = Changes(database_url, deaf_seconds)
+        self.changes = Changes(database_url, heartbeat_timeout)
         self.codes = BatchCodes(self.requests, self.background)
         self.live = LiveBatches(self.background, self.codes)
         self.catalogue = CatalogueReader(self.background)
@@ -76,5 +76,5 @@ class Stores:
 
     async def _first_reads(self) -> None:
         await self.requests.warm()
-        while not (self.changes.hearing and self.catalogue.read and self.live.read):
+        while not (self.changes.connected and self.catalogue.read and self.live.read):
             await asyncio.sleep(0.01)

@@ -20,7 +20,7 @@ class UserChanges:
         """When each user changed last, the oldest first."""
         self._undated: set[str] = set()
 
-    def hold(self, user_key: str, read_at: float) -> bool:
+    def unchanged_since(self, user_key: str, read_at: float) -> bool:
         """Return whether a value of a user, read at that moment, is from after all known changes."""
         return read_at > self._since and read_at > self._changed.get(user_key, 0.0)
 

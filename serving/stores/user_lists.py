@@ -9,7 +9,7 @@ import orjson
 from serving.stores.batch_codes import BatchCodes
 from serving.stores.cache.keys import cache_key
 from serving.stores.cache.shared_loads import Loaded, SharedLoads
-from serving.stores.changes import Hears
+from serving.stores.changes import ConsentChanges
 from serving.stores.live_batches import LiveBatches
 from serving.stores.published_lists import PublishedLists
 from serving.stores.standing import NOBODY, Standing
@@ -43,7 +43,7 @@ class UserLists:
     """The lists of users and items in the live batches."""
 
     def __init__(
-        self, lists: PublishedLists, codes: BatchCodes, live: LiveBatches, loads: SharedLoads, changes: Hears
+        self, lists: PublishedLists, codes: BatchCodes, live: LiveBatches, loads: SharedLoads, changes: ConsentChanges
     ) -> None:
         """Keep lists in the cache of `loads`."""
         self._lists, self._codes, self._live, self._loads, self._changes = lists, codes, live, loads, changes
@@ -59,7 +59,7 @@ class UserLists:
         """
         listed = await self._cached(placement, user_key)
         for attempt in range(_ATTEMPTS):
-            if self._changes.holds(user_key, listed.read_at):
+            if self._changes.unchanged_since(user_key, listed.read_at):
                 return listed
             if attempt:
                 await asyncio.sleep(_PAUSE_SECONDS)  # the change is being dated

@@ -34,7 +34,7 @@ from serving.events.spool import FOLDER, Spool
 from serving.events.writer import EventWriter
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
-from serving.model.sources import KEPT, KeptChampion, NewestPromotion
+from serving.model.sources import COPY_FOLDER, ChampionCopy, NewestPromotion
 from serving.stores.database.connection_options import connection_options
 from serving.stores.database.postgres import Postgres
 from serving.stores.refresher import Refresher
@@ -79,7 +79,7 @@ async def _opened(settings: Settings, state: State, _app: Any) -> AsyncIterator[
     stores = Stores(place, redis, settings.cache_seconds)
     models = ModelHolder(
         NewestPromotion(database),
-        KeptChampion(settings.var / KEPT),
+        ChampionCopy(settings.var / COPY_FOLDER),
         on_loaded=model_loaded,
         on_failure=reload_failed,
     )

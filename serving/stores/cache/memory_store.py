@@ -4,7 +4,7 @@ from collections import OrderedDict
 from time import monotonic
 from typing import Final
 
-from serving.stores.cache.store import CacheStore, Found
+from serving.stores.cache.store import CacheEntry, CacheStore
 
 _MOST_BYTES: Final = 64 << 20
 _OVERHEAD: Final = 300
@@ -19,13 +19,13 @@ class MemoryStore(CacheStore):
         self._most, self._bytes = most_bytes, 0
         self._values: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
 
-    async def find_or_claim(self, key: str) -> Found:
+    async def find_or_claim(self, key: str) -> CacheEntry:
         """Return the value. Every miss is claimed: `SharedLoads` loads once per process."""
-        found = self._values.get(key)
-        if found is None or found[1] <= (now := monotonic()):
-            return Found(None, claimed=True)
+        entry = self._values.get(key)
+        if entry is None or entry[1] <= (now := monotonic()):
+            return CacheEntry(None, claimed=True)
         self._values.move_to_end(key)
-        return Found(found[0], found[1] - now)
+        return CacheEntry(entry[0], entry[1] - now)
 
     async def claim(self, key: str) -> bool:  # noqa: ARG002
         """Return True: there is no other process."""

@@ -11,7 +11,7 @@ from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from serving.metrics import CACHE_REQUESTS
-from serving.stores.cache.store import MISSING, CacheStore, Found
+from serving.stores.cache.store import MISSING, CacheEntry, CacheStore
 from serving.stores.circuit_breaker import CircuitBreaker
 
 REDIS_SECONDS: Final = 0.04
@@ -43,13 +43,13 @@ class RedisStore(CacheStore):
         self._token = secrets.token_bytes(8)
         self.breaker = CircuitBreaker()
 
-    async def find_or_claim(self, key: str) -> Found:
+    async def find_or_claim(self, key: str) -> CacheEntry:
         """Return the value, or claim it. Without Redis nothing is found, and the caller loads it."""
-        found = await self._ask(lambda: self._find(keys=[key, _claim_of(key)], args=[self._token, _CLAIM_MS]))
-        if found is None:
+        entry = await self._ask(lambda: self._find(keys=[key, _claim_of(key)], args=[self._token, _CLAIM_MS]))
+        if entry is None:
             return MISSING
-        value, milliseconds, claimed = found
-        return Found(value, milliseconds / 1000, bool(claimed))
+        value, milliseconds, claimed = entry
+        return CacheEntry(value, milliseconds / 1000, bool(claimed))
 
     async def claim(self, key: str) -> bool:
         """Claim the early replacement of a value."""

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from serving.metrics import CACHE_REQUESTS
-from serving.stores.cache.store import CacheStore, Found
+from serving.stores.cache.store import CacheEntry, CacheStore
 
 _LOAD_SECONDS: Final = struct.Struct("<f")
 _POLL_SECONDS: Final = 0.01
@@ -77,25 +77,25 @@ class SharedLoads:
         return await self._load(key, load)
 
     async def _get(self, key: str, load: Load) -> bytes:
-        found = await self._store.find_or_claim(key)
+        entry = await self._store.find_or_claim(key)
         patience = monotonic() + self._patience
-        while found.value is None and not found.claimed and monotonic() < patience:
+        while entry.value is None and not entry.claimed and monotonic() < patience:
             await asyncio.sleep(_POLL_SECONDS)  # another process loads it
-            found = await self._store.find_or_claim(key)
-        if found.value is None or len(found.value) < _LOAD_SECONDS.size:
+            entry = await self._store.find_or_claim(key)
+        if entry.value is None or len(entry.value) < _LOAD_SECONDS.size:
             self._miss.inc()
             return await self._load(key, load)
-        (self._hit if found.seconds_left > self._stale else self._old).inc()
-        if self._is_due(found) and key not in self._renewals:
+        (self._hit if entry.seconds_left > self._stale else self._old).inc()
+        if self._is_due(entry) and key not in self._renewals:
             task = self._renewals[key] = asyncio.create_task(self._renew(key, load))
             task.add_done_callback(lambda _: self._renewals.pop(key, None))
-        return found.value[_LOAD_SECONDS.size :]
+        return entry.value[_LOAD_SECONDS.size :]
 
-    def _is_due(self, found: Found) -> bool:
-        assert found.value is not None
-        (load_seconds,) = _LOAD_SECONDS.unpack_from(found.value)
+    def _is_due(self, entry: CacheEntry) -> bool:
+        assert entry.value is not None
+        (load_seconds,) = _LOAD_SECONDS.unpack_from(entry.value)
         early = -load_seconds * math.log(1.0 - random.random())  # noqa: S311 - no secret
-        return bool(found.seconds_left - self._stale <= early)
+        return bool(entry.seconds_left - self._stale <= early)
 
     async def _renew(self, key: str, load: Load) -> None:
         with suppress(Exception):  # the old value is used meanwhile, and the next request tries again

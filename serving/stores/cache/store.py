@@ -5,8 +5,8 @@ from typing import Final, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a cache holds for a key."""
+class CacheEntry:
+    """The value of a key, or whether the caller has to load it."""
 
     value: bytes | None
     """None if it holds nothing."""
@@ -16,14 +16,14 @@ class Found:
     """Whether the caller is the one who loads the missing value."""
 
 
-MISSING: Final = Found(None, claimed=True)
+MISSING: Final = CacheEntry(None, claimed=True)
 """The result for a cache that cannot answer: every process loads the value itself."""
 
 
 class CacheStore(Protocol):
     """A cache whose errors are misses."""
 
-    async def find_or_claim(self, key: str) -> Found:
+    async def find_or_claim(self, key: str) -> CacheEntry:
         """Return the value, or claim the loading of it, if no other process has."""
 
     async def claim(self, key: str) -> bool:

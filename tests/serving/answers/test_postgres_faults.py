@@ -19,7 +19,7 @@ from tests.serving.made_up_shop import ANN, BOB, ITEMS, serving, stock, until, w
 
 HOME, ANONYMOUS = ListRequest("home", Visitor(ANN), 3), ListRequest("home", Visitor(), 3)
 SIMILAR = ListRequest("similar-items", Visitor(), 3)
-DEAF_SECONDS = 1.5
+HEARTBEAT_TIMEOUT_SECONDS = 1.5
 
 
 class Server:
@@ -74,7 +74,7 @@ def server(postgres: EmbeddedPostgres) -> Iterator[Server]:
 
 def run(url: str, scenario: Callable[[AnswerService], Awaitable[None]], seconds: float = 3.0) -> None:
     async def main() -> None:
-        async with serving(url, deaf_seconds=DEAF_SECONDS, request_seconds=seconds) as service:
+        async with serving(url, heartbeat_timeout=HEARTBEAT_TIMEOUT_SECONDS, request_seconds=seconds) as service:
             await scenario(service)
 
     asyncio.run(main())
@@ -102,7 +102,7 @@ def test_a_server_that_stops_degrades_answers_and_its_return_is_noticed(
         async def is_general() -> bool:
             return not (await service.recommend(HOME)).personal
 
-        assert await until(is_general) < DEAF_SECONDS + 1
+        assert await until(is_general) < HEARTBEAT_TIMEOUT_SECONDS + 1
         answer, seconds = await timed(service.recommend(HOME))
         assert (answer.source, answer.degraded, [item.item_id for item in answer.items]) == ("popular", True, ITEMS[:3])
         assert seconds < 0.2
@@ -134,7 +134,7 @@ def test_a_server_that_hangs_costs_no_request_more_than_a_moment(stocked: tuple[
                 assert seconds < 0.35
                 return not answer.personal
 
-            assert await until(is_general) < DEAF_SECONDS + 1
+            assert await until(is_general) < HEARTBEAT_TIMEOUT_SECONDS + 1
 
         async def is_back() -> bool:
             answer = await service.recommend(HOME)
@@ -156,12 +156,12 @@ def test_consent_that_is_withdrawn_while_no_notification_arrives_is_not_missed(
         listening = next(task for task in asyncio.all_tasks() if task.get_coro().cr_code is changes.run.__code__)  # type: ignore[union-attr]
         listening.cancel()
         await asyncio.to_thread(write, engine, "UPDATE users SET consent = false WHERE user_key = :key", key=ANN)
-        await until(lambda: not changes.hearing)
+        await until(lambda: not changes.connected)
         assert not (await service.recommend(HOME)).personal
         general = await service.recommend(ANONYMOUS)
         assert general.degraded
         again = asyncio.create_task(changes.run())
-        await until(lambda: changes.hearing)
+        await until(lambda: changes.connected)
         answer = await service.recommend(HOME)
         assert (answer.personal, answer.degraded) == (False, False)
         again.cancel()
@@ -175,7 +175,7 @@ def test_a_service_that_starts_without_a_database_answers_and_finds_it_later(
 ) -> None:
     async def main() -> None:
         await asyncio.to_thread(server.stop, signal.SIGINT)
-        async with serving(stocked[0], deaf_seconds=DEAF_SECONDS) as service:
+        async with serving(stocked[0], heartbeat_timeout=HEARTBEAT_TIMEOUT_SECONDS) as service:
             answer = await service.recommend(HOME)
             assert (answer.source, answer.degraded, len(answer.items)) == ("popular", True, 3)
             await asyncio.to_thread(server.start)

@@ -86,9 +86,9 @@ class InboxDatabase:
         admin.dispose()
 
 
-async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(unchanged_since: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait until something holds."""
     end = asyncio.get_running_loop().time() + seconds
-    while not holds():
+    while not unchanged_since():
         assert asyncio.get_running_loop().time() < end, "it took too long"
         await asyncio.sleep(0.02)

@@ -13,7 +13,7 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.request import ListRequest, Visitor
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
-from serving.model.sources import KeptChampion, NewestPromotion
+from serving.model.sources import ChampionCopy, NewestPromotion
 from serving.stores.standing import NOBODY
 from serving.stores.stores import Stores
 from tests.serving.bundle_folders import write_bundle
@@ -44,7 +44,7 @@ def test_promotions_and_the_catalogue_are_followed_while_lists_are_asked_for(
     write_bundle(tmp_path / "first", "own_frequency")
     write_bundle(tmp_path / "second", "item_knn", seed=2)
     promote(database, tmp_path / "first", 1)
-    holder = ModelHolder(NewestPromotion(engine(database)), KeptChampion(own_var / "serving"), poll_seconds=60)
+    holder = ModelHolder(NewestPromotion(engine(database)), ChampionCopy(own_var / "serving"), poll_seconds=60)
     holder.open()
 
     async def follow() -> None:

@@ -26,7 +26,7 @@ def test_only_visitors_who_clicked_are_looked_up_and_new_clicks_are_noticed(data
         clicks, listening = SessionClicks(postgres, postgres), asyncio.create_task(changes.run())
         async with clicks.running(changes), asyncio.timeout(20):
             ann, device = Visitor("ann"), Visitor("ann", "device")
-            while not (changes.hearing and clicks.maybe(ann)):
+            while not (changes.connected and clicks.maybe(ann)):
                 await asyncio.sleep(0.02)
             assert await clicks.items(ann) == ("tea", "cup")
             assert not clicks.maybe(Visitor("old"))

@@ -18,7 +18,7 @@ from infra.bundles.manifest import sha256
 from infra.database.engine import engine
 from infra.database.schema.schema import promotions
 from serving.model.holder import ModelHolder
-from serving.model.sources import BundleFolder, Candidate, KeptChampion, NewestPromotion
+from serving.model.sources import BundleFolder, Candidate, ChampionCopy, NewestPromotion
 from tests.serving.bundle_folders import write_bundle
 
 
@@ -123,36 +123,36 @@ def test_a_bad_champion_keeps_the_one_before(folders: Path, bad: str, reason: st
 
 
 def test_a_start_without_the_source_or_with_a_broken_champion_uses_the_copy(folders: Path) -> None:
-    kept = KeptChampion(folders / "kept")
+    copy = ChampionCopy(folders / "copy")
     source = Listed(folders / "first")
-    assert ModelHolder(source, kept).open() is not None
+    assert ModelHolder(source, copy).open() is not None
     shutil.rmtree(folders / "first")
     source.candidate = None
-    away = ModelHolder(source, kept)
+    away = ModelHolder(source, copy)
     opened = away.open()
     assert opened is not None
     assert (opened.model_version, away.failures) == (1, 0)
     source.promote(folders / "nan", 2)
-    broken = ModelHolder(source, kept)
+    broken = ModelHolder(source, copy)
     opened = broken.open()
     assert opened is not None
     assert (opened.model_version, broken.failures) == (1, 1)
 
 
 def test_only_the_last_two_champions_are_kept(folders: Path) -> None:
-    kept, source = KeptChampion(folders / "kept"), Listed()
-    holder = ModelHolder(source, kept)
+    copy, source = ChampionCopy(folders / "copy"), Listed()
+    holder = ModelHolder(source, copy)
     for number, name in enumerate(("first", "second", "first", "second"), 1):
         source.promote(folders / name, number)
         assert holder.refresh()
-    copy = kept.newest()
-    assert copy is not None
-    assert copy.promotion_id == 4
-    assert len([path for path in (folders / "kept").iterdir() if path.is_dir()]) == 2
+    newest = copy.newest()
+    assert newest is not None
+    assert newest.promotion_id == 4
+    assert len([path for path in (folders / "copy").iterdir() if path.is_dir()]) == 2
 
 
 def test_without_any_champion_there_is_none_and_no_failure(folders: Path) -> None:
-    holder = ModelHolder(Listed(), KeptChampion(folders / "kept"))
+    holder = ModelHolder(Listed(), ChampionCopy(folders / "copy"))
     assert holder.open() is None
     assert (holder.current(), holder.failures) == (None, 0)
 
@@ -193,11 +193,11 @@ def test_the_newest_promotion_of_the_database_names_the_bundle(folders: Path, da
 
 
 def test_a_source_that_hangs_is_not_waited_for_if_there_is_a_copy(folders: Path, monkeypatch: Any) -> None:
-    kept, source, released = KeptChampion(folders / "kept"), Listed(folders / "first"), Event()
-    assert ModelHolder(source, kept).open() is not None
+    copy, source, released = ChampionCopy(folders / "copy"), Listed(folders / "first"), Event()
+    assert ModelHolder(source, copy).open() is not None
     monkeypatch.setattr("serving.model.holder._PATIENCE", 0.1)
     monkeypatch.setattr(source, "newest", lambda: released.wait() and None)
-    opened = ModelHolder(source, kept).open()
+    opened = ModelHolder(source, copy).open()
     released.set()
     assert opened is not None
     assert opened.model_version == 1
