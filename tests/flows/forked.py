@@ -1,4 +1,4 @@
-"""Runs commands without the seconds of their imports: forks them from a process that has imported the flows.
+"""Runs commands and the worker's runs without the seconds of their imports: forks them from a process that has them.
 
 A test sees a process of its own with its own environment, output and exit code, as from `python -m flows`.
 """
@@ -7,6 +7,7 @@ import atexit
 import gc
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -14,18 +15,25 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Self
+from typing import NoReturn, Self
 
 from flows.__main__ import main
 from flows.commands import running
 
 _FLOWS = Path(__file__).parents[2] / "flows"
+_RUN = Path(__file__).with_name("forked_run.py")
 _LATE = (
-    *("great_expectations", "mlflow", "scipy.stats", "sklearn.metrics", "tasks.tuning.search_model"),
+    *("great_expectations", "mlflow.artifacts", "mlflow.pyfunc", "scipy.stats", "tasks.tuning.search_model"),
     *("great_expectations.render.renderer.page_renderer", "great_expectations.render.view"),
+    *("faiss", "implicit.cpu.als", "lightfm", "xgboost", "alembic.command", "optuna.importance", "pyarrow.dataset"),
+    *("sklearn.cluster", "sklearn.decomposition", "sklearn.feature_extraction.text", "sklearn.impute"),
+    *("sklearn.linear_model", "sklearn.metrics", "sklearn.preprocessing", "serving.terminal.screen"),
+    *("prefect.flow_engine", "prefect.task_engine", "prefect.utilities.visualization"),
 )
 """Modules that tasks import when they need them."""
 
@@ -35,9 +43,14 @@ class Commands:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._server, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with there:
-            command = [sys.executable, "-m", "tests.flows.forked", str(there.fileno())]
-            self._process = subprocess.Popen(command, env=environment, pass_fds=[there.fileno()], cwd=_FLOWS.parent)
+        with there, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as runs:
+            runs.bind("")  # Linux chooses a name that no file has
+            runs.listen()
+            fds = [there.fileno(), runs.fileno()]
+            command = [sys.executable, "-m", "tests.flows.forked", *map(str, fds)]
+            self._process = subprocess.Popen(command, env=environment, pass_fds=fds, cwd=_FLOWS.parent)
+            self.run_command = [sys.executable, "-S", "-E", str(_RUN), runs.getsockname()[1:].decode()]
+            """The command that the worker can start for a run."""
 
     def run(self, arguments: tuple[str, ...], environment: dict[str, str]) -> tuple[int, str, str]:
         """Run a command; return its exit code, its output and its error output."""
@@ -96,7 +109,7 @@ class Command:
         return self._code, self._out.read(), self._err.read()
 
 
-def _serve(channel: socket.socket) -> None:
+def _serve(channel: socket.socket, runs: socket.socket) -> None:
     running.export()  # Prefect reads its settings when it is imported
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     for name in [*(f"flows.{path.stem}" for path in sorted(_FLOWS.glob("[a-z]*.py"))), *_LATE]:
@@ -104,20 +117,26 @@ def _serve(channel: socket.socket) -> None:
     gc.freeze()  # what is there is shared with the commands: looking for garbage would copy it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        request, fds, _, _ = socket.recv_fds(channel, 1 << 17, 3)
-        if not request:
-            return
+        if runs in select.select([channel, runs], [], [])[0]:
+            connection, _ = runs.accept()
+            request, fds, _, _ = socket.recv_fds(connection, 1 << 17, 2)
+            fds.append(connection.detach())
+        else:
+            request, fds, _, _ = socket.recv_fds(channel, 1 << 17, 3)
+            if not request:
+                return
         if os.fork() == 0:
             break
         for fd in fds:
             os.close(fd)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     channel.close()
+    runs.close()
     _watch(json.loads(request), *fds)
 
 
 def _watch(request: dict[str, object], out: int, err: int, answer: int) -> None:
-    """Report how the command ended."""
+    """Report how the command ended; end it when nobody waits for it any more."""
     child = os.fork()
     if child == 0:
         os.close(answer)
@@ -126,9 +145,15 @@ def _watch(request: dict[str, object], out: int, err: int, answer: int) -> None:
         os.chdir(str(request["folder"]))
         os.environ.clear()
         os.environ.update(request["environment"])  # type: ignore[arg-type]
+        if request["arguments"] is None:
+            _run(_flow_run)
         sys.argv = ["tailorbird", *request["arguments"]]  # type: ignore[misc]
-        _run()
+        _run(main)
     os.write(answer, str(child).encode())
+    end = os.pidfd_open(child)
+    if end not in select.select([answer, end], [], [])[0]:
+        os.kill(child, signal.SIGKILL)
+        os._exit(0)
     ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     assert ended is not None
     code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
@@ -137,13 +162,28 @@ def _watch(request: dict[str, object], out: int, err: int, answer: int) -> None:
     os._exit(0)
 
 
-def _run() -> None:
-    """Run the command up to its exit handlers. Taking the imported modules apart costs five times a short command."""
+def _flow_run() -> None:
+    """Run what `python -m prefect.engine` runs, with the settings of this process's environment."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.logging.configuration import setup_logging
+
+    refresh_global_settings_context()
+    setup_logging()
+    sys.argv = ["prefect.engine"]
+    sys.modules.pop("prefect.engine", None)
+    runpy.run_module("prefect.engine", run_name="__main__")
+
+
+def _run(work: Callable[[], object]) -> NoReturn:
+    """Run the work up to its exit handlers. Taking the imported modules apart costs five times a short command."""
     code = 1
     try:
-        main()
+        work()
+        code = 0
     except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -152,4 +192,4 @@ def _run() -> None:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(*(socket.socket(fileno=int(fd)) for fd in sys.argv[1:]))
