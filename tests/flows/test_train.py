@@ -15,6 +15,7 @@ from infra.services import endpoints
 from infra.services.http_client import basic_auth, request_json
 from models.evaluation.metrics.mlflow_names import mlflow_name
 from models.primitives.json_types import JsonObject
+from serving.terminal import screen
 from tasks.review.compared_models import announce_compared
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: JsonObject
         assert row["gain_low"] <= row["gain"] <= row["gain_high"]
 
 
-def test_the_terminal_shows_both_ladders(trained: JsonObject, stocked: Shop) -> None:
-    output = stocked.run("train", "--model", "most_popular", "--model", "own_frequency")
+def test_the_terminal_shows_both_ladders(trained: JsonObject, capsys: pytest.CaptureFixture[str]) -> None:
+    screen.result("runs", trained)
+    output = capsys.readouterr().out
     assert "All items: each model against the best above it" in output
     assert "Items new to the user: each model against the best above it" in output
     assert f"{trained['ladder'][1]['gain']:+.4f} (" in output
@@ -118,7 +120,9 @@ def test_a_review_names_models_that_are_trained_already_now_and_left_out(trained
     assert untrained == ["content_based"]
 
 
-def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, client: MlflowClient) -> None:
+def test_models_are_validated_on_folds_before_the_test_weeks(
+    stocked: Shop, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ("--model", "own_frequency", "--model", "most_popular", "--folds", "4", "--horizon-days", "20")
     result = stocked.json("validate", *options)
     folds = result["models"]["own_frequency"]
@@ -132,7 +136,8 @@ def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, clie
         pytest.approx(fold["ndcg_at_10"]) for fold in folds
     ]
     assert run.data.metrics["folds/ndcg_at_10_sd"] > 0
-    output = stocked.run("validate", *options)
+    screen.result("validation", result)
+    output = capsys.readouterr().out
     assert "Mean ± sd over 4 folds" in output
     assert f"{run.data.metrics['folds/ndcg_at_10_mean']:.4f} ± {run.data.metrics['folds/ndcg_at_10_sd']:.4f}" in output
 
