@@ -1,7 +1,11 @@
-"""Versions that were deleted, damaged or requested again, and tags that people set at the wrong moment."""
+"""Versions that were deleted, damaged or requested again, and tags that people set at the wrong moment.
+
+REVIEW_ROUNDS states how often a race is run; `make faults` runs it a hundred times.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -26,6 +30,8 @@ from tasks.review.review_models import _run_of
 
 if TYPE_CHECKING:
     from conftest import Desk, Shop
+
+ROUNDS = int(os.environ.get("REVIEW_ROUNDS", "2"))
 
 
 def delete(desk: Desk, version: int) -> None:
@@ -113,7 +119,7 @@ def test_two_who_hear_the_same_alias_at_once_do_not_say_that_it_was_put_back(des
     first, second = desk.ask(), desk.version()
     desk.decide(first)
     desk.decide(desk.ask(second))
-    for moved in (first, second) * 10:
+    for moved in (first, second) * ROUNDS:
         desk.registry.set_alias(CHAMPION, moved)
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda _: list(apply_moved_alias(desk.installation, desk.registry)), range(2)))
