@@ -9,7 +9,8 @@ from infra.bundles.manifest import BundleRefusedError, Manifest, verify
 from infra.configuration.settings import load as load_settings
 from infra.database.schema.promotion_rows import Promotion
 from infra.keys.credentials import FOLDER, find_secret, variable
-from infra.keys.fingerprints import PSEUDONYM, newest, rows
+from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.recorded_fingerprints import newest, rows
 from infra.keys.renamed_users import OtherKeyError
 
 

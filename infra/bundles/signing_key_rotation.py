@@ -9,7 +9,8 @@ from infra.bundles.manifest import MANIFEST, SIGNATURE
 from infra.configuration.settings import Settings
 from infra.database.schema.fingerprint_schema import fingerprints
 from infra.keys.credentials import FOLDER, environment_secret, find_secret, stored_secret, variable
-from infra.keys.fingerprints import PSEUDONYM, SIGNING, Fingerprint, fingerprint, lock, newest, record, rows
+from infra.keys.fingerprints import PSEUDONYM, SIGNING, fingerprint
+from infra.keys.recorded_fingerprints import Fingerprint, lock, newest, record, rows
 from infra.keys.signing import signed_by
 from infra.keys.trust import ADOPTED, NEXT, RotationRefusedError, compare, finish_rotation, store_trusted_keys
 

@@ -4,7 +4,6 @@ Each key of the chain hashes the output of the key before it, so a rotation need
 """
 
 import hashlib
-import hmac
 from collections.abc import Sequence
 from functools import reduce
 from typing import Final
@@ -23,11 +22,7 @@ _BLOCK: Final = 64
 
 def pseudonym(user_id: str, key: bytes) -> str:
     """Return the user key: HMAC-SHA-256 of the raw id, 64 hex digits. Only holders of the key can compute it."""
-    return reduce(_hashed, key_chain.keys(key.decode()), user_id)
-
-
-def _hashed(name: str, key: str) -> str:
-    return hmac.new(key.encode(), name.encode(), hashlib.sha256).hexdigest()
+    return key_chain.hashed(user_id, key_chain.keys(key.decode()))
 
 
 def pseudonyms(user_ids: pa.Array, key: bytes) -> pa.Array:

@@ -1,6 +1,8 @@
 """Reads the pseudonym key as a chain: every rotation adds a key that hashes the pseudonyms of the keys before it."""
 
+import hmac
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from infra.keys.fingerprints import PSEUDONYM, fingerprint
@@ -13,6 +15,13 @@ def keys(secret: str) -> list[str]:
     """Return the keys of a secret, oldest first. A secret without keys added by rotations is one key."""
     first, *added = secret.split(_SEPARATOR)
     return [first, *added] if all(map(_ADDED.fullmatch, added)) else [secret]
+
+
+def hashed(name: str, keys_of_chain: Iterable[str]) -> str:
+    """Return a user id or key after these keys have hashed it in turn (HMAC-SHA-256): 64 hex digits."""
+    for key in keys_of_chain:
+        name = hmac.digest(key.encode(), name.encode(), "sha256").hex()
+    return name
 
 
 def extended(secret: str, key: str) -> str:

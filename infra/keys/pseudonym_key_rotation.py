@@ -12,7 +12,8 @@ from sqlalchemy import Engine
 from infra.configuration.settings import Settings
 from infra.keys import key_chain
 from infra.keys.credentials import FOLDER, create_once, environment_secret, find_secret, variable
-from infra.keys.fingerprints import PSEUDONYM, SIGNING, Fingerprint, fingerprint, lock, newest, pending, record, rows
+from infra.keys.fingerprints import PSEUDONYM, SIGNING, fingerprint
+from infra.keys.recorded_fingerprints import Fingerprint, lock, newest, pending, record, rows
 from infra.keys.trust import NEXT, RotationRefusedError, compare, finish_rotation
 
 _RANDOM: Final = 32

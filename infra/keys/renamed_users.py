@@ -1,17 +1,18 @@
 """Re-keys the users of models that were trained before a rotation of the pseudonym key."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from infra.configuration.settings import load
 from infra.keys.credentials import find_secret
 from infra.keys.fingerprints import PSEUDONYM
-from infra.keys.identity import rekeyed
-from infra.keys.key_chain import remaining
+from infra.keys.key_chain import hashed, remaining
 from models.errors import TailorbirdError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class OtherKeyError(TailorbirdError):
@@ -33,11 +34,13 @@ def with_present_keys(arrays: Arrays, key_fingerprint: str | None) -> Arrays:
     return {name: _renamed(array, added) if _holds_user_keys(name, array) else array for name, array in arrays.items()}
 
 
-def column_with_present_keys(rows: pa.Table, name: str, key_fingerprint: str | None) -> pa.Table:
+def column_with_present_keys(rows: "pa.Table", name: str, key_fingerprint: str | None) -> "pa.Table":
     """Return rows with the present keys of the users in one column."""
     added = _added(key_fingerprint)
     if not added:
         return rows
+    from infra.keys.identity import rekeyed  # with Arrow and DuckDB, which the bundle itself needs not
+
     return rows.set_column(rows.column_names.index(name), name, rekeyed(rows[name].combine_chunks(), added))
 
 
@@ -51,4 +54,4 @@ def _holds_user_keys(name: str, array: NDArray[Any]) -> bool:
 
 
 def _renamed(array: NDArray[Any], added: list[str]) -> NDArray[np.str_]:
-    return np.array(rekeyed(pa.array(array.tolist(), pa.string()), added).to_pylist(), dtype=np.str_)
+    return np.array([hashed(name, added) for name in array.tolist()], dtype=np.str_)

@@ -23,22 +23,9 @@ from infra.keys.credentials import (
     secret,
     variable,
 )
-from infra.keys.fingerprints import (
-    INSTALLATION,
-    KEYS,
-    PSEUDONYM,
-    SIGNING,
-    Fingerprint,
-    fingerprint,
-    key_source,
-    lock,
-    newest,
-    pending,
-    record,
-    rows,
-    trusted,
-)
+from infra.keys.fingerprints import INSTALLATION, KEYS, PSEUDONYM, SIGNING, fingerprint, key_source
 from infra.keys.identity import pseudonym
+from infra.keys.recorded_fingerprints import Fingerprint, lock, newest, pending, record, rows, trusted
 from infra.keys.signing import TRUSTED
 from models.errors import TailorbirdError
 

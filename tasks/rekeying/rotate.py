@@ -6,8 +6,9 @@ from sqlalchemy import Engine
 
 from infra.configuration.settings import Settings
 from infra.keys import pseudonym_key_rotation
-from infra.keys.fingerprints import INSTALLATION, complete_rotation, lock, newest, rows
+from infra.keys.fingerprints import INSTALLATION
 from infra.keys.pseudonym_key_rotation import Rotation
+from infra.keys.recorded_fingerprints import complete_rotation, lock, newest, rows
 from infra.lake import ownership_checks
 from infra.lake.delta_lake import Lake
 from infra.locks import usage_lock

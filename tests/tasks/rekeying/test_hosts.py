@@ -13,8 +13,9 @@ from infra.configuration.settings import Settings
 from infra.installation import Installation
 from infra.keys import key_chain, trust
 from infra.keys.credentials import FOLDER
-from infra.keys.fingerprints import PSEUDONYM, rows
+from infra.keys.fingerprints import PSEUDONYM
 from infra.keys.identity import pseudonym
+from infra.keys.recorded_fingerprints import rows
 from infra.keys.trust import InstallationRefusedError, RotationRefusedError
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.fuzz.commands import run
