@@ -7,3 +7,7 @@ class TailorbirdError(Exception):
 
 class LedgerError(RuntimeError):
     """Rows were lost between reading and storing: a defect, never the user's mistake."""
+
+
+class NoHistoryError(TailorbirdError):
+    """There is no history before the cut."""

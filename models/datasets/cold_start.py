@@ -1,15 +1,16 @@
 """Represent users and items that a model has not learned from."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import ITEM_ID, USER_KEY
+from models.primitives.arrow import pa, pc
 from models.primitives.vocabulary import index_of, words
 
 
@@ -19,8 +20,9 @@ class NewUsers:
 
     keys: NDArray[np.str_]
     """[m] user keys, sorted."""
-    traits: pa.Table
-    """m rows in order of `keys`: the column `user_key`, and the columns that the model learned from."""
+    traits: pa.Table | None
+    """m rows in order of `keys`: the column `user_key`, and the columns that the model learned from; None without any
+    trait of any user."""
     events: sparse.csr_array
     """float32 CSR, m x the model's items: clicks or purchases of each item; an empty row if there are none."""
 

@@ -1,19 +1,22 @@
 """Build user-item matrices whose weights decay with age."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.training_data import TrainingData
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 
-def baskets(data: TrainingData, half_life_days: float) -> sparse.csr_array:
+def baskets(data: "TrainingData", half_life_days: float) -> sparse.csr_array:
     """Return baskets, each decayed by its age at the cut: float32 CSR, users x items."""
     shape = (len(data.users), len(data.items))
     return sparse.csr_array((decay(data, half_life_days), (data.user, data.item)), shape=shape)
 
 
-def profiles(data: TrainingData, half_life_days: float) -> sparse.csr_array:
+def profiles(data: "TrainingData", half_life_days: float) -> sparse.csr_array:
     """Return events decayed by their age at the user's latest event: float32 CSR, users x items."""
     latest = np.full(len(data.users), np.iinfo(np.int64).min)
     np.maximum.at(latest, data.user, data.occurred_at)
@@ -34,7 +37,7 @@ def rows(own: sparse.csr_array, users: NDArray[np.int32]) -> sparse.csr_array:
     return selected
 
 
-def decay(data: TrainingData, half_life_days: float) -> NDArray[np.float32]:
+def decay(data: "TrainingData", half_life_days: float) -> NDArray[np.float32]:
     """Return the weight of each event ([n]): 1 at the cut, halved for every `half_life_days` before it."""
     weight: NDArray[np.float32] = np.exp2(-data.age_days() / half_life_days)
     return weight

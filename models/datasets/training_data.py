@@ -12,17 +12,13 @@ from scipy import sparse
 
 from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, SESSION_ID, TITLE, USER_KEY
 from models.datasets.known_purchases import known_before
-from models.errors import TailorbirdError
+from models.errors import NoHistoryError
 from models.features.encoding.tags import Tags
 from models.features.tables.registry import FeatureTables
 from models.primitives.arrow_types import ArrowColumn
 from models.primitives.vocabulary import _text, index_of, words
 
 T = TypeVar("T")
-
-
-class NoHistoryError(TailorbirdError):
-    """There is no history before the cut."""
 
 
 class Origin(Protocol):

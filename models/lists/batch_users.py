@@ -1,16 +1,18 @@
 """What a batch knows of single users from the lake: live lists need it to apply the same rules as published ones."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import USER_KEY
-from models.datasets.cold_start import NewUsers
 from models.primitives.json_types import JsonObject
 from models.primitives.vocabulary import index_of
+
+if TYPE_CHECKING:
+    from models.datasets.cold_start import NewUsers
 
 
 class ItemCodes(NamedTuple):
@@ -55,12 +57,13 @@ class BatchUsers:
 
     @classmethod
     def of(
-        cls, keys: NDArray[np.str_], hidden: Any, due: Any, new: NewUsers, withheld: NDArray[np.bool_]
+        cls, keys: NDArray[np.str_], hidden: Any, due: Any, new: "NewUsers", withheld: NDArray[np.bool_]
     ) -> "BatchUsers":
         """Return them from boolean CSR of users x items, and from the users newer than the model."""
         at = index_of(keys, new.keys)
-        names = [name for name in new.traits.column_names if name != USER_KEY]
-        rows = new.traits.select(names).to_pylist() if names else [{} for _ in new.keys]
+        table = new.traits
+        names = [] if table is None else [name for name in table.column_names if name != USER_KEY]
+        rows = table.select(names).to_pylist() if table is not None and names else [{} for _ in new.keys]
         traits = {
             user: {name: value for name, value in row.items() if value is not None}
             for user, row in zip(at.tolist(), rows, strict=True)
@@ -91,7 +94,7 @@ class BatchUsers:
         return np.flatnonzero(occurs).astype(np.int32)
 
 
-def _clicks(new: NewUsers, at: NDArray[np.int32], m: int) -> ItemCodes:
+def _clicks(new: "NewUsers", at: NDArray[np.int32], m: int) -> ItemCodes:
     """Return the clicks of the new users by their positions `at` among all m users."""
     events = new.events.tocoo()
     times = events.data.astype(np.int64)

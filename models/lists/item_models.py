@@ -1,16 +1,18 @@
 """Models of lists about items: their users are items, and their candidates are what goes with the item."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.training_data import TrainingData
 from models.recommenders.explanations.sentences import together
 from models.recommenders.explanations.similarity import SimilarityReasons
 from models.recommenders.item_based.bought_together import BoughtTogether
 from models.recommenders.item_based.similar_items import SimilarItems
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 _SEED: Final = 7
 LEAST_SIMILARITY: Final = 0.05
@@ -38,7 +40,7 @@ class SimilarToItem(_SentencesFromCodes):
     least_score: float = LEAST_SIMILARITY
 
     @classmethod
-    def fit(cls, data: TrainingData) -> "SimilarToItem":
+    def fit(cls, data: "TrainingData") -> "SimilarToItem":
         """Learn the items' vectors."""
         return cls(SimilarItems.fit(data, _SEED), SimilarityReasons.fit(data))
 
@@ -78,7 +80,7 @@ class BoughtWithItem(_SentencesFromCodes):
     together: BoughtTogether
 
     @classmethod
-    def fit(cls, data: TrainingData) -> "BoughtWithItem":
+    def fit(cls, data: "TrainingData") -> "BoughtWithItem":
         """Count the baskets of all pairs."""
         return cls(BoughtTogether.fit(data))
 

@@ -1,15 +1,17 @@
 """Fallback chain: the first model with a score for a user serves that user."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.cold_start import NewUsers
 from models.recommenders.baselines.new_user_shrinkage import KINDS, ClickPrior
 from models.recommenders.baselines.segment_popular import SegmentPopular
 from models.recommenders.protocols import FoldsInUsers, Recommender
+
+if TYPE_CHECKING:
+    from models.datasets.cold_start import NewUsers
 
 
 class ScoringModel(Protocol):
@@ -37,7 +39,7 @@ def build_cascade(
     model: Recommender,
     segments: SegmentPopular | None,
     fallback: NDArray[np.float32],
-    new: NewUsers | None = None,
+    new: "NewUsers | None" = None,
     buyers: NDArray[np.int32] | None = None,
 ) -> ModelCascade:
     """Return the champion followed by the best sellers of the user's segment.

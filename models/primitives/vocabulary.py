@@ -1,17 +1,21 @@
 """Find the positions of words in a sorted vocabulary."""
 
+from __future__ import annotations
+
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, Final
 from weakref import ref
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from models.primitives.arrow import pa, pc
 
 NO_INDEX: Final = -1
 """The index that stands for no item or no user, such as a slot of a list without an item."""
+_FEW: Final = 32
+"""So few keys are looked up one by one, without reading all of the vocabulary."""
 
 
 def index_of(vocabulary: NDArray[np.str_], keys: NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> NDArray[np.int32]:
@@ -20,8 +24,18 @@ def index_of(vocabulary: NDArray[np.str_], keys: NDArray[np.str_] | pa.Array | p
         return np.arange(len(vocabulary), dtype=np.int32)
     if not len(keys):
         return np.empty(0, dtype=np.int32)
-    position = pc.index_in(_text(keys), value_set=_text(vocabulary))
+    if isinstance(keys, np.ndarray):
+        return _index_of_words(vocabulary, keys)
+    position = pc.index_in(_text(keys), value_set=_text(pa.array(vocabulary.tolist())))
     return np.asarray(pc.fill_null(position, -1), dtype=np.int32)
+
+
+def _index_of_words(vocabulary: NDArray[np.str_], keys: NDArray[np.str_]) -> NDArray[np.int32]:
+    """Return the first position of each key, -1 if it is absent; as fast as Arrow, which servers do not import."""
+    if len(keys) <= _FEW:
+        return np.array([position_of(vocabulary, key) for key in keys.tolist()], dtype=np.int32)
+    first = dict(zip(reversed(vocabulary.tolist()), range(len(vocabulary) - 1, -1, -1), strict=True))
+    return np.array([first.get(key, NO_INDEX) for key in keys.tolist()], dtype=np.int32)
 
 
 def position_of(vocabulary: NDArray[np.str_], key: str) -> int:
@@ -71,9 +85,7 @@ def words(values: pa.Array | pa.ChunkedArray) -> NDArray[np.str_]:
     return np.array(pc.fill_null(values, "").to_pylist(), dtype=np.str_)
 
 
-def _text(values: NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> pa.Array:
+def _text(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return a column of words as one Arrow array of one type, because Arrow's look-ups need equal types."""
-    if isinstance(values, np.ndarray):
-        return pa.array(values.tolist(), pa.large_string())
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
     return whole.cast(pa.large_string())

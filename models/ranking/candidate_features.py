@@ -1,21 +1,25 @@
 """Second stage: the features of each candidate, as one row of numbers for a ranker."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.columns import ITEM_ID, USER_KEY
 from models.datasets.interaction_matrix import decay
-from models.datasets.training_data import TrainingData
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
+from models.primitives.arrow import pa
 from models.primitives.pair_table import Lookup
 from models.primitives.state import State
 from models.primitives.vocabulary import index_of, words
 from models.ranking.candidate_generation import ScoredCandidates
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 UNKNOWN: Final = -1
 """The category of an item without one."""

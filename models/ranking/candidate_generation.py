@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.training_data import TrainingData
 from models.primitives.csr import entries
 from models.primitives.state import State, part_of, under
 from models.primitives.vocabulary import NO_INDEX
@@ -19,6 +18,9 @@ from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
 from models.recommenders.protocols import Recommender
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 
 class Retriever(Recommender, Protocol):
@@ -70,7 +72,7 @@ class Candidates:
     """Positions of the items among which new items are sought, ascending."""
 
     @classmethod
-    def fit(cls, data: TrainingData, kinds: tuple[str, ...], per_retriever: int, n_recent: int, seed: int) -> Self:
+    def fit(cls, data: "TrainingData", kinds: tuple[str, ...], per_retriever: int, n_recent: int, seed: int) -> Self:
         """Fit each retriever with its default settings, and find the `n_recent` best sellers of recent days."""
         models = {kind: RETRIEVERS[kind] for kind in kinds}
         fitted = {kind: model.fit(data, model.config_type(), seed) for kind, model in models.items()}

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.training_data import NoHistoryError, Origin, TrainingData
+from models.errors import NoHistoryError
 from models.primitives.threads import thread_pool
 from models.primitives.time import DAY
 from models.ranking.candidate_features import RankerRows
@@ -18,6 +18,9 @@ from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import Origin, TrainingData
 
 _PART: Final = 256
 """Users whose candidates each of `_AT_ONCE` threads finds at once."""
@@ -69,7 +72,7 @@ class RankingExamples(NamedTuple):
         return cls(*(np.empty(shape, dtype=np.float32) for shape in ((0, features), 0, 0)))
 
 
-def build_examples(data: TrainingData, stages: TwoStageConfig, seed: int) -> RankingExamples:
+def build_examples(data: "TrainingData", stages: TwoStageConfig, seed: int) -> RankingExamples:
     """Return candidates at some moments before the cut, for a sample of the users who bought from each to the next.
 
     The first moment is the data set's previous cut, and so on (`Dataset.before`), `label_windows` in all. All but the
@@ -84,7 +87,7 @@ def build_examples(data: TrainingData, stages: TwoStageConfig, seed: int) -> Ran
     return _joined(windows)
 
 
-def _moments(data: TrainingData, origin: Origin, stages: TwoStageConfig) -> list[int]:
+def _moments(data: "TrainingData", origin: "Origin", stages: TwoStageConfig) -> list[int]:
     """Return the cut and the starts of the windows before it, the latest first."""
     enough = int(data.occurred_at.min()) + stages.label_days * DAY
     moments = [data.cut, origin.before(data.cut, stages.label_days)]
@@ -93,11 +96,11 @@ def _moments(data: TrainingData, origin: Origin, stages: TwoStageConfig) -> list
     return moments
 
 
-def _known_window(origin: Origin, stages: TwoStageConfig, seed: int, moment: int, later: int) -> RankingExamples:
+def _known_window(origin: "Origin", stages: TwoStageConfig, seed: int, moment: int, later: int) -> RankingExamples:
     return origin.once((moment, later, stages, seed), partial(_window, origin, moment, later, stages, seed))
 
 
-def _window(origin: Origin, moment: int, later: int, stages: TwoStageConfig, seed: int) -> RankingExamples:
+def _window(origin: "Origin", moment: int, later: int, stages: TwoStageConfig, seed: int) -> RankingExamples:
     """Return the candidates at one moment, labelled by the purchases between it and the later one."""
     past, random = origin.training_data(moment), np.random.default_rng(seed)
     bought = origin.holdout(past, later)
@@ -126,7 +129,7 @@ def _candidates_of(
         yield from zip(parts, pool.map(candidates.find, parts), strict=True)
 
 
-def _by_first_purchase(data: TrainingData, users: NDArray[np.int32]) -> NDArray[np.int32]:
+def _by_first_purchase(data: "TrainingData", users: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the users in an order that does not depend on their keys, so that samples do not depend on pseudonyms."""
     first = np.full(len(data.users), data.cut)
     np.minimum.at(first, data.user, data.occurred_at)
@@ -135,7 +138,7 @@ def _by_first_purchase(data: TrainingData, users: NDArray[np.int32]) -> NDArray[
 
 
 def fit_retrieval(
-    data: TrainingData, stages: TwoStageConfig, seed: int, cache: bool = True
+    data: "TrainingData", stages: TwoStageConfig, seed: int, cache: bool = True
 ) -> tuple[Candidates, RankerRows]:
     """Return the candidates and their features at the cut; a later fit reuses them for its examples."""
     assert data.origin is not None

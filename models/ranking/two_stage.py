@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.training_data import NoHistoryError, TrainingData
+from models.errors import NoHistoryError
 from models.primitives.state import State
 from models.primitives.threads import parallel_map
 from models.ranking import ensemble, logistic
@@ -22,6 +22,9 @@ from models.recommenders.explanations.sentences import NONE as NO_REASON
 from models.recommenders.protocols import BASE_VALUE
 from models.recommenders.search_space import Parameter
 from models.retrieval.candidate_sources import Factored
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 _PART: Final = 128
 # Users of a part: the same on any number of threads, because products of other blocks round differently.
@@ -64,7 +67,7 @@ class TwoStage:
     titles: NDArray[np.str_]
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Any, seed: int) -> Self:
+    def fit(cls, data: "TrainingData", config: Any, seed: int) -> Self:
         """Learn to rank at moments before the cut from the purchases after them; then retrieve at the cut.
 
         Raises NoHistoryError if the data have no origin, or no history at an earlier moment.

@@ -4,15 +4,13 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.cold_start import NewUsers
 from models.datasets.interaction_matrix import baskets
-from models.datasets.training_data import TrainingData
 from models.errors import TailorbirdError
 from models.primitives.state import State
 from models.primitives.threads import allowed_threads
@@ -20,6 +18,10 @@ from models.recommenders.explanations.category import CategoryReasons
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
 from models.retrieval.exact_top_k import products
+
+if TYPE_CHECKING:
+    from models.datasets.cold_start import NewUsers
+    from models.datasets.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class ImplicitALS:
     why: CategoryReasons
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:
         """Solve users and items in turn, by conjugate gradients (Takács, Pilászy and Tikk 2011).
 
         Raises TailorbirdError if the system lacks what the library needs.
@@ -140,7 +142,7 @@ class ImplicitALS:
         """Return the same as positions among the sentences, and the sentences."""
         return self.why.coded(users, items, self.item_factors)
 
-    def with_users(self, users: NewUsers) -> Self:
+    def with_users(self, users: "NewUsers") -> Self:
         """Return the model of users by the factors that fit their clicks best, with fixed item factors (equation 4).
 
         An item that a new user has not clicked is no sign of disinterest. So the mean user's values replace the

@@ -3,17 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import TITLE
-from models.datasets.cold_start import ExtendedItems, NewUsers
+from models.datasets.cold_start import ExtendedItems
 from models.datasets.interaction_matrix import baskets, rows
-from models.datasets.training_data import TrainingData
 from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.primitives.csr import entries
 from models.primitives.sparse_state import parts, whole
@@ -22,6 +20,12 @@ from models.recommenders.explanations.category import CategoryReasons
 from models.recommenders.explanations.item import unit
 from models.recommenders.search_space import Float, Parameter
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from models.datasets.cold_start import NewUsers
+    from models.datasets.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class ContentBased:
     why: CategoryReasons
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Learn the words and tags of the items, and add up the users' baskets."""
         language = ItemVectors.fit(data.item_titles, data.item_tags, data.item_tag_rules)
         return cls(
@@ -119,12 +123,12 @@ class ContentBased:
         """Return the item's category if the user has enough of it."""
         return self.why.reasons(users, items)
 
-    def with_users(self, users: NewUsers) -> Self:
+    def with_users(self, users: "NewUsers") -> Self:
         """Return the model of users by their clicks; traits are not used."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
         return replace(self, users=users.keys, baskets=clicks, why=self.why.for_users(clicks))
 
-    def with_items(self, catalogue: pa.Table) -> Self:
+    def with_items(self, catalogue: "pa.Table") -> Self:
         """Return the model with new items by those of their words and tags that occur among the fitted items."""
         longer = ExtendedItems.of(self.items, catalogue)
         tags = self.language.rules.encode(longer.rows)

@@ -1,16 +1,19 @@
 """The interface of all models, so that training, comparing, storing and scoring treat them alike."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.datasets.cold_start import NewUsers
-from models.datasets.training_data import TrainingData
 from models.primitives.state import State
 from models.recommenders.search_space import Parameter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from models.datasets.cold_start import NewUsers
+    from models.datasets.training_data import TrainingData
 
 BASE_VALUE: Final = "everybody"
 """The name among the features for the base value of every score."""
@@ -39,7 +42,7 @@ class Recommender(Protocol):
         """Item ids, sorted; an item's position here is its index."""
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Any, seed: int) -> Self:
+    def fit(cls, data: "TrainingData", config: Any, seed: int) -> Self:
         """Learn from `data`; the same data, config and seed give the same model."""
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -63,7 +66,7 @@ class Recommender(Protocol):
 class FoldsInUsers(Recommender, Protocol):
     """A model that can score users it has not learned from."""
 
-    def with_users(self, users: NewUsers) -> Self:
+    def with_users(self, users: "NewUsers") -> Self:
         """Return the model with these users in place of its own, without training.
 
         `users.events` refers to items by their position in this model. Users without data that the model uses have no
@@ -75,7 +78,7 @@ class FoldsInUsers(Recommender, Protocol):
 class FoldsInItems(Recommender, Protocol):
     """A model that can score items without purchases."""
 
-    def with_items(self, catalogue: pa.Table) -> Self:
+    def with_items(self, catalogue: "pa.Table") -> Self:
         """Return the model with the catalogue's unknown items beside its own, from their attributes.
 
         The catalogue has `item_id` and the columns that the model learned from. Items without data that the model uses

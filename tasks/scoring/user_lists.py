@@ -48,10 +48,11 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     hidden, due = hidden_and_due(installation, reference, placement, keys, catalogue)
     cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
     builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
+    traits = None if new.traits is None else new.traits.to_pydict()
     clicks = [new.events.indptr, new.events.indices, new.events.data]
     pairs = [part for matrix in (hidden, due) if matrix is not None for part in (matrix.indptr, matrix.indices)]
     users = BatchUsers.of(keys, hidden, due, new, withheld(installation, placement, catalogue, reference))
-    inputs = (keys, rules, new.traits.to_pydict(), *clicks, *pairs, users.withheld, _PUBLISHES_USERS)
+    inputs = (keys, rules, traits, *clicks, *pairs, users.withheld, _PUBLISHES_USERS)
     spec = batch_spec(name, placement, champion, digest(placement, *inputs))
 
     def lists(texts: TextCodes) -> Iterator[Lists]:

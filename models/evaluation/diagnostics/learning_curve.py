@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.datasets.training_data import NoHistoryError, Origin, T, TrainingData
+from models.datasets.training_data import Origin, T, TrainingData
+from models.errors import NoHistoryError
 from models.evaluation.comparison.paired import figures
 from models.evaluation.diagnostics.overfitting import restrict_targets
 from models.evaluation.metrics.bootstrap import Estimate, interval

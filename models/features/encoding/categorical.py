@@ -1,18 +1,22 @@
 """Encode a column of words as numbers: one column per value, a learned vector, or hash buckets."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
 from models.features.encoding.embeddings import Embedding, vocabulary
 from models.features.encoding.tags import indicators
-from models.primitives.arrow_types import ArrowColumn
+from models.primitives.arrow import pa
 from models.primitives.vocabulary import index_of
+
+if TYPE_CHECKING:
+    from models.primitives.arrow_types import ArrowColumn
 
 OTHER: Final = "other"
 

@@ -1,15 +1,18 @@
 """Represent the values of a column as vectors, learned from co-occurrence or taken from a model's factors."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.arrow_types import ArrowColumn
+from models.primitives.arrow import pa, pc
+
+if TYPE_CHECKING:
+    from models.primitives.arrow_types import ArrowColumn
 
 _SEED_LIMIT: Final = 2**32
 _NEGLIGIBLE: Final = 1e-6

@@ -1,12 +1,12 @@
 """Encode tables as matrices: fitted on the training part and stored with the model as arrays."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -14,8 +14,11 @@ from models.features.encoding.categorical import Embedded, Hashed, OneHot
 from models.features.encoding.embeddings import CoOccurrence, Embedding, learned
 from models.features.encoding.numeric import Imputation, Scaled
 from models.features.encoding.traits import is_number
-from models.primitives.arrow_types import ArrowColumn
+from models.primitives.arrow import pa, pc
 from models.primitives.state import State
+
+if TYPE_CHECKING:
+    from models.primitives.arrow_types import ArrowColumn
 
 _ColumnEncoding = Scaled | OneHot | Embedded | Hashed
 _KINDS: Final[Mapping[str, Any]] = {kind.kind: kind for kind in (Scaled, OneHot, Embedded, Hashed)}

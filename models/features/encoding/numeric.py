@@ -1,14 +1,18 @@
 """Encode a column of numbers: missing values filled, heavy tails shortened, mean 0 and deviation 1."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.arrow_types import ArrowColumn
+from models.primitives.arrow import pa
+
+if TYPE_CHECKING:
+    from models.primitives.arrow_types import ArrowColumn
 
 HEAVY_TAIL: Final = 2.0
 """Skewness (third standardised moment) above which a tail is heavy; that of the exponential distribution."""

@@ -1,17 +1,20 @@
 """Encode columns of users and items as tags: a sparse 0/1 matrix with readable tag names."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import CATEGORY, CATEGORY_SEPARATOR
-from models.primitives.arrow_types import ArrowColumn
+from models.primitives.arrow import pa, pc
+
+if TYPE_CHECKING:
+    from models.primitives.arrow_types import ArrowColumn
 
 BUCKETS: Final = 5
 
@@ -36,6 +39,12 @@ class Tags:
         values = [words.unique().drop_null().to_pylist() for words in learned._tag_columns(table)]
         names = [name for part in values for name in part]
         return cls(learned.columns, edges, np.array(names, dtype=np.str_))
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return rules without columns."""
+        empty = np.empty(0, dtype=np.str_)
+        return cls(empty, np.empty((0, BUCKETS - 1)), empty)
 
     def encode(self, table: pa.Table) -> sparse.csr_array:
         """Return float32 CSR (rows x tags); an unseen value gives no tag, nor does a missing column."""

@@ -1,15 +1,18 @@
 """Prepare traits, which are often numbers written as text, for encoding and for reading."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.primitives.arrow_types import ArrowColumn
+from models.primitives.arrow import pa, pc
+
+if TYPE_CHECKING:
+    from models.primitives.arrow_types import ArrowColumn
 
 _NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 

@@ -1,13 +1,15 @@
 """Segment users by recency, frequency and monetary value (Hughes 1994): scores of 1 to 5, and a segment name."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.features.encoding.tags import BUCKETS, fifths
+from models.primitives.arrow import pa
 
 PROSPECT: Final = "prospect"
 """Known, but without a purchase so far."""

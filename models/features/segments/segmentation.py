@@ -1,18 +1,19 @@
 """Assign users to static segments by purchases and by traits: a baseline, and lists for cold-start users."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.columns import USER_KEY
 from models.features.segments import rfm
 from models.features.segments.rfm import MEANINGS, Rfm
 from models.features.segments.trait_clusters import UNKNOWN, Demographics
+from models.primitives.arrow import pa, pc
 from models.primitives.state import State, part_of, under
 
 RFM: Final = "rfm"
@@ -58,13 +59,15 @@ class Segments:
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Rebuild the segments from their state."""
         descriptions = {name: values.tolist() for name, values in part_of(_PREFIX, state).items()}
-        return cls(Rfm(state["edges"]), Demographics.from_state(state), pa.table(descriptions, _DESCRIBED))
+        return cls(Rfm(state["edges"]), Demographics.from_state(state), pa.table(descriptions, _described_schema()))
 
 
 _PREFIX: Final = "described."
-_DESCRIBED: Final = pa.schema(
-    {KIND: pa.string(), SEGMENT: pa.string(), "users": pa.int64(), "meaning": pa.string(), "typical": pa.string()}
-)
+_COLUMNS: Final = (KIND, SEGMENT, "users", "meaning", "typical")
+
+
+def _described_schema() -> pa.Schema:
+    return pa.schema([(name, pa.int64() if name == "users" else pa.string()) for name in _COLUMNS])
 
 
 def _same_users(user_features: pa.Table, traits: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -94,5 +97,5 @@ def _described(
         size = int((assigned[DEMOGRAPHIC] == name).sum())
         meaning = "none of their traits is known" if name == UNKNOWN else "users with similar traits"
         rows.append((DEMOGRAPHIC, name, size, meaning, typical[name]))
-    columns = zip(*rows, strict=True) if rows else [()] * len(_DESCRIBED)
-    return pa.table([list(column) for column in columns], _DESCRIBED)
+    columns = zip(*rows, strict=True) if rows else [()] * len(_COLUMNS)
+    return pa.table([list(column) for column in columns], _described_schema())

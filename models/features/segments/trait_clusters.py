@@ -1,12 +1,13 @@
 """Group users with similar traits by k-means on the encoded traits."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -16,6 +17,7 @@ from models.features.encoding.tags import one_hot
 from models.features.encoding.traits import known, readable
 from models.features.segments import trait_pooling
 from models.features.segments.trait_pooling import TraitGroups
+from models.primitives.arrow import pa
 from models.primitives.state import State
 
 UNKNOWN: Final = "unknown"

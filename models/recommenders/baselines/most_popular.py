@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.interaction_matrix import decay
-from models.datasets.training_data import TrainingData
 from models.primitives.state import State
 from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
 from models.recommenders.search_space import Float, Parameter
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, first_of_order
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Config:
     """A purchase this old counts half."""
 
 
-def popularity(data: TrainingData, half_life_days: float = Config.half_life_days) -> NDArray[np.float32]:
+def popularity(data: "TrainingData", half_life_days: float = Config.half_life_days) -> NDArray[np.float32]:
     """Return [n_items] baskets of each item, halved in weight every `half_life_days`: the fallback of short lists."""
     together = np.zeros(len(data.users), dtype=np.int32)
     counted: NDArray[np.float32] = popularity_by(data, together, 1, half_life_days)[0]
@@ -32,7 +34,7 @@ def popularity(data: TrainingData, half_life_days: float = Config.half_life_days
 
 
 def popularity_by(
-    data: TrainingData, group: NDArray[np.int32], n_groups: int, half_life_days: float
+    data: "TrainingData", group: NDArray[np.int32], n_groups: int, half_life_days: float
 ) -> NDArray[np.float32]:
     """Return [n_groups, n_items] the same by the group of each user, with `group` [n_users] from 0."""
     cell = group[data.user].astype(np.int64) * len(data.items) + data.item
@@ -57,7 +59,7 @@ class MostPopular:
     """[n_items] users who bought the item in recent days."""
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count the decayed baskets of each item."""
         return cls(config, data.users, data.items, popularity(data, config.half_life_days), recent_buyers(data))
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.interaction_matrix import decay
-from models.datasets.training_data import NoHistoryError, Origin, TrainingData
+from models.errors import NoHistoryError
 from models.evaluation.metrics.ranking import accuracy
 from models.primitives.csr import entries
 from models.primitives.state import State, part_of, under
@@ -20,6 +20,9 @@ from models.recommenders.explanations.recent_buyers import popular_reasons, rece
 from models.recommenders.search_space import Float, Parameter
 from models.retrieval.candidate_query import CandidateScope, best_of_one_order
 from models.retrieval.candidate_sources import PairSource
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import Origin, TrainingData
 
 WEIGHTS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Weights to choose from: the own baskets that an item's popularity is worth."""
@@ -73,7 +76,7 @@ class OwnAndPopular:
         return self.own.items
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:
         """Count at the cut; choose the weight by earlier counts and the purchases since."""
         weight = _UNTUNED
         if data.origin is not None:
@@ -126,14 +129,14 @@ def _own_config(config: Config) -> own_frequency.Config:
     return own_frequency.Config(half_life_days=config.half_life_days)
 
 
-def _count(data: TrainingData, config: Config) -> tuple[OwnFrequency, NDArray[np.float32]]:
+def _count(data: "TrainingData", config: Config) -> tuple[OwnFrequency, NDArray[np.float32]]:
     first = np.unique(data.basket, return_index=True)[1]
     baskets = float(decay(data, config.popular_half_life_days)[first].sum())
     share = popularity(data, config.popular_half_life_days) / max(baskets, 1e-30)
     return OwnFrequency.fit(data, _own_config(config), 0), share.astype(np.float32)
 
 
-def _tune(origin: Origin, cut: int, config: Config, seed: int) -> float:
+def _tune(origin: "Origin", cut: int, config: Config, seed: int) -> float:
     """Return the weight with the highest NDCG@10 on the last label days before the cut."""
     try:
         past = origin.training_data(origin.before(cut, days=28))

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.interaction_matrix import decay
-from models.datasets.training_data import TrainingData
 from models.primitives.csr import entries
 from models.primitives.pair_table import Lookup
 from models.primitives.state import State
@@ -17,6 +16,9 @@ from models.recommenders.explanations.sentences import DUE, NONE, bought
 from models.recommenders.search_space import Float, Parameter
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope
 from models.retrieval.candidate_sources import PairSource
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class OwnFrequency:
     """Epoch seconds."""
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Sum the decayed baskets per user and item. An item bought once has no usual interval, and is due."""
         pair = data.user.astype(np.int64) * len(data.items) + data.item
         pairs, entry, baskets = np.unique(pair, return_inverse=True, return_counts=True)
@@ -148,7 +150,7 @@ class OwnFrequency:
         return cls(config, **known | {"cut": int(known["cut"])})
 
 
-def _days(data: TrainingData, entry: NDArray[np.intp], n: int) -> NDArray[np.int32]:
+def _days(data: "TrainingData", entry: NDArray[np.intp], n: int) -> NDArray[np.int32]:
     """Return [n] the different days of the events of each entry."""
     day = data.occurred_at // DAY
     day -= day.min(initial=0)

@@ -1,24 +1,28 @@
 """The best sellers of each user's segment: a baseline of personalization, and the lists of new users with traits."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.columns import USER_KEY
-from models.datasets.cold_start import NewUsers
-from models.datasets.training_data import NoHistoryError, TrainingData
+from models.errors import NoHistoryError
 from models.features.segments.segmentation import DEMOGRAPHIC, KINDS, Segments
 from models.features.segments.trait_clusters import UNKNOWN, Demographics
+from models.primitives.arrow import pa, pc
 from models.primitives.state import State
 from models.primitives.vocabulary import index_of
 from models.recommenders.baselines.most_popular import popularity, popularity_by
 from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
 from models.recommenders.search_space import Choice, Float, Parameter
+
+if TYPE_CHECKING:
+    from models.datasets.cold_start import NewUsers
+    from models.datasets.training_data import TrainingData
 
 ALL_USERS: Final = 0
 """The row of all users together, for users without a segment."""
@@ -99,8 +103,8 @@ class SegmentPopular:
 
     def with_users(self, users: NewUsers) -> Self:
         """Return the model of users by their traits; segments by purchases have no new users."""
-        by_traits = self.config.segments == DEMOGRAPHIC
-        segment_names = self.demographics.assign(users.traits) if by_traits else np.full(len(users.keys), UNKNOWN)
+        known = users.traits if self.config.segments == DEMOGRAPHIC else None
+        segment_names = np.full(len(users.keys), UNKNOWN) if known is None else self.demographics.assign(known)
         return replace(self, users=users.keys, segment=index_of(self.names, segment_names))
 
     def _segment(self, users: NDArray[np.int32]) -> NDArray[np.int32]:

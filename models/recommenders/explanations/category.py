@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,14 @@ from scipy import sparse
 
 from models.columns import CATEGORY, TITLE
 from models.datasets.cold_start import ExtendedItems
-from models.datasets.training_data import TrainingData
 from models.primitives.state import State
 from models.recommenders.explanations.item import nearest_own, reasons_of, shortened, titles_of
 from models.recommenders.explanations.sentences import NONE as NO_REASON
 from models.recommenders.explanations.sentences import bought_from, viewed_in
 from models.recommenders.explanations.top_categories import NONE, TopCategories, category_names_of
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 _TIMES: Final = 1 << 16
 """More than any count of days or items."""
@@ -36,7 +38,7 @@ class CategoryReasons:
     """CSR, users x items, of users who viewed items; without it the users bought them."""
 
     @classmethod
-    def fit(cls, data: TrainingData) -> Self:
+    def fit(cls, data: "TrainingData") -> Self:
         """Count the users' categories."""
         categories, item_category = category_names_of(data.item_categories)
         return cls(categories, item_category, TopCategories.bought(data, item_category), shortened(data.item_titles))

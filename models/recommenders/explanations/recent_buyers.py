@@ -1,18 +1,20 @@
 """Counts the recent buyers of each item, which are the reason of popular items."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.training_data import TrainingData
 from models.primitives.time import DAY
 from models.recommenders.explanations.sentences import CUSTOMERS, POPULAR_DAYS, popular
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 _TOO_FEW: Final = 0
 
 
-def recent_buyers(data: TrainingData) -> NDArray[np.int32]:
+def recent_buyers(data: "TrainingData") -> NDArray[np.int32]:
     """Return [n_items] the different users who bought each item in the days before the cut that `popular` names."""
     late = data.occurred_at >= data.cut - POPULAR_DAYS * DAY
     width = max(1, len(data.users))

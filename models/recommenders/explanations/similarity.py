@@ -2,15 +2,17 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.training_data import TrainingData
 from models.recommenders.explanations.sentences import LARGEST_SHARE, NONE, WORDS, same_category, same_words
 from models.recommenders.explanations.top_categories import category_names_of, distinctive
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 _WORD: Final = re.compile(r"[^\W\d_]{3,}")
 
@@ -28,7 +30,7 @@ class SimilarityReasons:
     """Boolean CSR, items x vocabulary."""
 
     @classmethod
-    def fit(cls, data: TrainingData) -> Self:
+    def fit(cls, data: "TrainingData") -> Self:
         """Learn which categories and words distinguish items."""
         categories, category = category_names_of(data.item_categories)
         is_distinctive = np.append(distinctive(category), False)

@@ -1,15 +1,17 @@
 """Finds the categories of which each user has more than the average user: evidence for reasons."""
 
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
-from models.datasets.training_data import TrainingData
 from models.primitives.csr import places
 from models.primitives.time import DAY
 from models.recommenders.explanations.sentences import CATEGORY_DAYS, LARGEST_SHARE
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 CATEGORIES_PER_USER: Final = 20
 NONE: Final = -1
@@ -25,7 +27,7 @@ class TopCategories(NamedTuple):
     """[n, CATEGORIES_PER_USER] days with a purchase, or different items that the user viewed."""
 
     @classmethod
-    def bought(cls, data: TrainingData, item_category: NDArray[np.int32]) -> Self:
+    def bought(cls, data: "TrainingData", item_category: NDArray[np.int32]) -> Self:
         """Return the categories that a user bought on several days, and with a larger share than all users together."""
         is_distinctive, own = distinctive(item_category), item_category[data.item]
         user, category, rows = _pairs(data.user, own, np.arange(len(own)))

@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.cold_start import NewUsers
 from models.datasets.interaction_matrix import baskets, profiles, rows
-from models.datasets.training_data import TrainingData
 from models.primitives.sparse_state import parts, whole
 from models.primitives.state import State
 from models.recommenders.explanations.item import reasons_of, shortened, strongest_own, titles_of
 from models.recommenders.graph_filter.bipartite_graph import normalised, power, singular
 from models.recommenders.search_space import Choice, Float, Parameter
+
+if TYPE_CHECKING:
+    from models.datasets.cold_start import NewUsers
+    from models.datasets.training_data import TrainingData
 
 _BLOCK: Final = 256
 _CROWDED: Final = 0.05  # Share of filled cells from which a dense product is faster than a sparse one.
@@ -84,7 +86,7 @@ class GraphFilter:
     """Whether the profiles are clicks rather than purchases."""
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:
         """Normalise the baskets and find their singular vectors."""
         bought = baskets(data, config.memory_days)
         degree = bought.sum(axis=0).astype(np.float32)
@@ -146,7 +148,7 @@ class GraphFilter:
         low *= scale[items[row]] / np.maximum(scale[column], np.finfo(np.float32).tiny)
         return sparse.csr_array((own.data * (plain + low), column, own.indptr), shape=own.shape)
 
-    def with_users(self, users: NewUsers) -> Self:
+    def with_users(self, users: "NewUsers") -> Self:
         """Return the model of users with clicks as profiles; traits are not used."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
         return replace(self, users=users.keys, own=clicks, clicked=True)

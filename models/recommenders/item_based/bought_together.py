@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.training_data import TrainingData
 from models.recommenders.explanations.sentences import TOGETHER
 from models.recommenders.item_based.cooccurrence import blocks, strongest, without_self
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 _SHRINKAGE: Final = 10.0
 """Baskets added to observed and expected counts, so that a few common baskets are no evidence."""
@@ -35,7 +37,7 @@ class BoughtTogether:
     @classmethod
     def fit(
         cls,
-        data: TrainingData,
+        data: "TrainingData",
         shrinkage: float = _SHRINKAGE,
         neighbours: int = _NEIGHBOURS,
         evidence: int = TOGETHER,

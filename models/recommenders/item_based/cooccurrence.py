@@ -1,20 +1,24 @@
 """Counts how often items occur together in users' histories, as sparse item-by-item matrices."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.training_data import TrainingData
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
+
 
 _PRODUCTS: Final = 20_000_000  # multiplications at once: their results take 12 bytes each
 _SET_SIZE: Final = 300
 # Items of a user that are counted as pairs, because pairs grow with its square: further items add little.
 
 
-def in_order(data: TrainingData, weight: NDArray[np.float32], window: int, lag_exponent: float, backward: float) -> Any:
+def in_order(
+    data: "TrainingData", weight: NDArray[np.float32], window: int, lag_exponent: float, backward: float
+) -> Any:
     """Return float32 CSR [n_items, n_items]: how often the column's item comes near, and after, the row's item.
 
     Two events of a user, `lag` places apart (at most `window`) in order of time, add weight / lag ** lag_exponent

@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.cold_start import NewUsers
 from models.datasets.interaction_matrix import baskets, decay, profiles, rows
-from models.datasets.training_data import TrainingData
 from models.primitives.sparse_state import parts, whole
 from models.primitives.state import State
 from models.recommenders.explanations.item import reasons_of, shortened, strongest_own, titles_of
 from models.recommenders.item_based.cooccurrence import as_sets, in_order, strongest
 from models.recommenders.search_space import Choice, Float, Parameter
+
+if TYPE_CHECKING:
+    from models.datasets.cold_start import NewUsers
+    from models.datasets.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class ItemKNN:
     """Whether the profiles are clicks rather than purchases."""
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count pairs, normalise them and keep the strongest."""
         own, alike = profiles(data, config.half_life_days), _similarity(data, config)
         return cls(config, data.users, data.items, shortened(data.item_titles), own, alike)
@@ -98,7 +100,7 @@ class ItemKNN:
         evidence = sparse.csr_array(rows(self.own, users).multiply(towards_listed))
         return reasons_of(self.titles, strongest_own(evidence, items), self.clicked)
 
-    def with_users(self, users: NewUsers) -> Self:
+    def with_users(self, users: "NewUsers") -> Self:
         """Return the model of users with clicks as profiles; traits are not used."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
         return replace(self, users=users.keys, own=clicks, clicked=True)
@@ -116,7 +118,7 @@ class ItemKNN:
         return cls(config, users, items, titles_of(state), own, alike)
 
 
-def _similarity(data: TrainingData, config: Config) -> Any:
+def _similarity(data: "TrainingData", config: Config) -> Any:
     """Return a CSR of the strongest neighbours of each row's item."""
     length = np.bincount(data.user, minlength=len(data.users)).astype(np.float32)
     share = (np.maximum(length, 1) ** -config.user_exponent).astype(np.float32)

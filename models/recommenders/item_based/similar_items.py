@@ -1,16 +1,18 @@
 """Finds similar items by the words of their titles and their tags."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.training_data import TrainingData
 from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.recommenders.content_based import Config
 from models.recommenders.explanations.item import unit
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 _DIMENSIONS: Final = 96
 """Dimensions of the latent space: few enough to compare all pairs of items in seconds."""
@@ -28,7 +30,7 @@ class SimilarItems:
     """[n, d] of length 1; rows of NaN for items without attributes."""
 
     @classmethod
-    def fit(cls, data: TrainingData, seed: int, dimensions: int = _DIMENSIONS) -> Self:
+    def fit(cls, data: "TrainingData", seed: int, dimensions: int = _DIMENSIONS) -> Self:
         """Reduce the items' words and tags to `dimensions`, with the weights of the content-based model."""
         usual = Config()
         language = ItemVectors.fit(data.item_titles, data.item_tags, data.item_tag_rules)

@@ -3,20 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.cold_start import ExtendedItems, NewUsers
-from models.datasets.training_data import TrainingData
+from models.datasets.cold_start import ExtendedItems
 from models.primitives.state import State
 from models.recommenders.explanations.category import CategoryReasons
 from models.recommenders.lightfm.tag_factors import TagFactors
 from models.recommenders.lightfm.training import Config, learn
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from models.datasets.cold_start import NewUsers
+    from models.datasets.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class LightFMHybrid:
     """[components] of the purchased items."""
 
     @classmethod
-    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:
         """Learn by `models.recommenders.lightfm.training`, and keep the arrays for scores and new users."""
         learned = learn(data, config, seed)
         model = learned.model
@@ -115,14 +119,14 @@ class LightFMHybrid:
         """Return the same as positions among the sentences, and the sentences."""
         return self.why.coded(users, items, self.item_factors)
 
-    def with_users(self, users: NewUsers) -> Self:
+    def with_users(self, users: "NewUsers") -> Self:
         """Return the model of users who start as the mean user and are moved by their traits and clicks.
 
         A known trait replaces the mean of its column. n clicks move the factors by n / (n + 3) of the difference
         between the means of the clicked and of all purchased items. That shrinks a mean towards a prior worth three
         observations.
         """
-        tagged = self.user_tags.representations(users.traits)
+        tagged = self.user_tags.representations(users.traits, len(users.keys))
         clicks = sparse.csr_array(users.events)
         n = clicks.sum(axis=1)[:, None]
         clicked = (clicks @ self.item_factors) / np.maximum(n, 1) - self.mean_item
@@ -136,10 +140,10 @@ class LightFMHybrid:
             why=self.why.for_users(clicks),
         )
 
-    def with_items(self, catalogue: pa.Table) -> Self:
+    def with_items(self, catalogue: "pa.Table") -> Self:
         """Return the model with new items as the sums of their tags' factors and biases."""
         longer = ExtendedItems.of(self.items, catalogue)
-        tagged = self.item_tags.representations(longer.rows)
+        tagged = self.item_tags.representations(longer.rows, len(longer.new))
         biases = np.where(tagged.known, tagged.biases, np.float32(-np.inf))
         return replace(
             self,

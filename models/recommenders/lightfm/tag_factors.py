@@ -1,14 +1,17 @@
 """Factors of tags, from which a hybrid factor model scores users or items by their attributes alone."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
+from scipy import sparse
 
 from models.features.encoding.tags import Tags
+from models.primitives.arrow import pa
 from models.primitives.state import State
 
 
@@ -51,9 +54,9 @@ class TagFactors:
             biases[own] -= share[own] @ self.biases[own]
         return replace(self, factors=factors, biases=biases)
 
-    def representations(self, rows: pa.Table) -> Representations:
-        """Return the sums over the tags of each row."""
-        tags = self.rules.encode(rows)
+    def representations(self, rows: pa.Table | None, n: int) -> Representations:
+        """Return the sums over the tags of each of n rows; None stands for rows without any value."""
+        tags = sparse.csr_array((n, len(self.factors)), dtype=np.float32) if rows is None else self.rules.encode(rows)
         factors: NDArray[np.float32] = tags @ self.factors
         return Representations(factors, tags @ self.biases, np.diff(tags.indptr) > 0)
 
@@ -72,4 +75,4 @@ class TagFactors:
     def none(cls, components: int) -> Self:
         """Return no tags."""
         empty = np.empty((0, components), dtype=np.float32)
-        return cls(Tags.fit(pa.table({}), ()), empty, np.empty(0, dtype=np.float32))
+        return cls(Tags.none(), empty, np.empty(0, dtype=np.float32))

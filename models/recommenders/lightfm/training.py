@@ -1,12 +1,14 @@
 """Prepares the training data of LightFM, and trains it."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import sparse
 
-from models.datasets.training_data import TrainingData
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
+
 
 _HEAVIEST: Final = 5.0  # A weight scales the step: a single daily purchase must not dominate the factors.
 
@@ -48,7 +50,7 @@ class Learned:
     item_features: Any
 
 
-def learn(data: TrainingData, config: Config, seed: int) -> Learned:
+def learn(data: "TrainingData", config: Config, seed: int) -> Learned:
     """Learn from the users' distinct items, weighted by their decayed baskets; features are own ones, then tags."""
     pairs, weights = _weighted_pairs(data, config)
     user_features = _features(data.user_tags, config.user_tag_weight)
@@ -78,7 +80,7 @@ def _fitted(pairs: Any, weights: Any, user_features: Any, item_features: Any, co
     )
 
 
-def _weighted_pairs(data: TrainingData, config: Config) -> tuple[Any, Any]:
+def _weighted_pairs(data: "TrainingData", config: Config) -> tuple[Any, Any]:
     """Return ones and weights as COO in the same order; weights are decayed baskets, 1 on average.
 
     If the window has no purchases, all purchases count.

@@ -1,6 +1,6 @@
 """New users and new items are served without another fit."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -217,6 +217,15 @@ def test_new_users_are_measured_like_other_users(
     shown = np.argsort(-scores_of(new)[0])[:10]
     assert measured.summary["precision_at_10"] == pytest.approx((shown < 20).mean())
     assert measured.summary["precision_at_10"] > 20 / 45  # what chance gives
+
+
+@pytest.mark.parametrize("kind", FOLDING)
+def test_no_traits_at_all_are_like_a_table_without_traits(kind: str, models: dict[str, Recommender]) -> None:
+    model = models[kind]
+    empty = newcomers(model, {"user_key": ["n", "z"]}, {"user_key": ["z", "z"], "item_id": ["i01", "i02"]})
+    np.testing.assert_array_equal(
+        scores_of(model.with_users(replace(empty, traits=None))), scores_of(model.with_users(empty))
+    )
 
 
 def test_new_users_are_sorted_and_their_repeated_clicks_add_up() -> None:

@@ -1,4 +1,7 @@
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from models.primitives.vocabulary import NO_INDEX, index_of, position_of, positions_of
@@ -9,6 +12,16 @@ WORDS = np.array(["", "a", "b", "É", "日本"])
 @pytest.mark.parametrize("word", ["", "a", "b", "É", "日本", "0", "c", "zz", "日", "日本 "])
 def test_one_word_is_found_where_many_are(word: str) -> None:
     assert position_of(WORDS, word) == index_of(WORDS, np.array([word]))[0]
+
+
+@pytest.mark.parametrize("vocabulary", [WORDS, np.array(["b", "", "É", "a"]), WORDS[:0]], ids=["sorted", "any", "none"])
+def test_few_words_many_and_those_of_arrow_are_found_alike(vocabulary: Any) -> None:
+    few = np.array(["b", "zz", "", "日本", "É", "b", "longer than any"])
+    places = [next((at for at, known in enumerate(vocabulary) if known == word), NO_INDEX) for word in few.tolist()]
+    assert index_of(vocabulary, few).tolist() == places
+    assert index_of(vocabulary, np.tile(few, 9)).tolist() == places * 9
+    assert index_of(vocabulary, pa.array(few.tolist())).tolist() == places
+    assert index_of(vocabulary, pa.chunked_array([few.tolist(), [None]], pa.string())).tolist() == [*places, NO_INDEX]
 
 
 @pytest.mark.parametrize("word", ["a\0", "\0", "b\0\0"])

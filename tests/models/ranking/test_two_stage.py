@@ -8,7 +8,8 @@ import pytest
 
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset
-from models.datasets.training_data import NoHistoryError, TrainingData
+from models.datasets.training_data import TrainingData
+from models.errors import NoHistoryError
 from models.evaluation.offline import evaluate
 from models.ranking.candidate_features import RankerRows
 from models.ranking.training_examples import TwoStageConfig, build_examples

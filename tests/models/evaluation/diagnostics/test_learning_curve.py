@@ -3,7 +3,7 @@ import pytest
 
 from models import catalog
 from models.catalog import CATALOG
-from models.datasets.training_data import NoHistoryError
+from models.errors import NoHistoryError
 from models.evaluation.diagnostics.learning_curve import affordable, learning_curve, subset_users
 
 DAY = 86_400

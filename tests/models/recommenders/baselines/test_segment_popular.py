@@ -7,7 +7,8 @@ import pytest
 
 from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
-from models.datasets.training_data import NoHistoryError, TrainingData
+from models.datasets.training_data import TrainingData
+from models.errors import NoHistoryError
 from models.recommenders.baselines.segment_popular import Config, SegmentPopular
 
 DAY = 86_400
