@@ -8,7 +8,7 @@ from typing import Final
 
 from serving.answers.answer import Answer
 from serving.stores.catalogue import Catalogue
-from serving.stores.changes import ConsentChanges
+from serving.stores.consent_changes import ConsentChanges
 
 _MOST: Final = 8_000
 """Answers of 20 items take about 9 kB each."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer, Listing, Source
@@ -20,7 +20,9 @@ from serving.answers.stored_answers import StoredAnswers
 from serving.answers.upkeep import Upkeep
 from serving.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
-from serving.stores.stores import Stores
+
+if TYPE_CHECKING:
+    from serving.stores.stores import Stores
 
 _SOURCES: Final = {source: ANSWERS.labels(source) for source in ("live", "cache", "table", "last_good")} | {
     source: ANSWERS.labels(source) for source in ("segment", "popular")
@@ -36,7 +38,7 @@ class AnswerService:
         self,
         models: Models,
         placements: Mapping[str, Placement],
-        stores: Stores | None = None,
+        stores: "Stores | None" = None,
         live: LiveScorer | None = None,
         cache_seconds: float = 60.0,
     ) -> None:

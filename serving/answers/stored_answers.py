@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,11 +12,13 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.request import Visitor
 from serving.answers.search import Search
 from serving.metrics import CONSENT_DENIED
-from serving.stores.changes import ConsentChanges, NoConsentChanges
-from serving.stores.database.postgres import PostgresDownError
+from serving.stores.consent_changes import ConsentChanges, NoConsentChanges
+from serving.stores.database.errors import PostgresDownError
 from serving.stores.standing import Standing
-from serving.stores.stores import Stores
-from serving.stores.user_lists import ChangedMeanwhileError, Listed
+
+if TYPE_CHECKING:
+    from serving.stores.stores import Stores
+from serving.stores.listed import ChangedMeanwhileError, Listed
 
 _NO_VISITOR: Final = Visitor()
 _UNCHECKED: Final = Standing(known=True, consented=True)
@@ -27,7 +29,7 @@ _DENIED: Final = CONSENT_DENIED.labels("answer")
 class StoredAnswers:
     """The stores of a server, or those of a bundle alone: none."""
 
-    def __init__(self, stores: Stores | None) -> None:
+    def __init__(self, stores: "Stores | None") -> None:
         """Read from these stores."""
         self._stores = stores
         self.changes: ConsentChanges = NoConsentChanges() if stores is None else stores.changes

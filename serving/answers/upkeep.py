@@ -5,13 +5,15 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.best_sellers import BestSellers
 from serving.answers.interfaces import LoadedModel, Models
 from serving.stores.catalogue import Catalogue
-from serving.stores.stores import Stores
+
+if TYPE_CHECKING:
+    from serving.stores.stores import Stores
 
 _POLL_SECONDS: Final = 0.2
 _SPACING_SECONDS: Final = 5.0
@@ -23,7 +25,7 @@ _log: Final = logging.getLogger(__name__)
 class Upkeep:
     """The best sellers, of the newest champion that was built."""
 
-    def __init__(self, models: Models, placements: Mapping[str, Placement], stores: Stores | None) -> None:
+    def __init__(self, models: Models, placements: Mapping[str, Placement], stores: "Stores | None") -> None:
         """Follow these models and this catalogue."""
         self._models, self._placements, self._stores = models, placements, stores
         self._of_bundle: tuple[LoadedModel, Catalogue] | None = None

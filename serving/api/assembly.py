@@ -1,9 +1,5 @@
 """Puts routers, errors and the gate together."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any
-
 import orjson
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -18,7 +14,7 @@ from serving.api.gate.call import Call, Reply, call_of
 from serving.api.gate.gate import Gate
 from serving.api.gate.hot_routes import add_hot_route
 from serving.api.gate.routes import RouteTable
-from serving.api.gate.traces import tracer
+from serving.api.gate.traces import Lifespan, Traces
 from serving.api.health.router import router as health
 from serving.api.items.router import router as items
 from serving.api.listings.router import router as listings
@@ -28,11 +24,10 @@ from serving.api.slots.router import router as slots
 from serving.api.state import State
 from serving.api.users.router import router as users
 
-Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
-
-def build_app(state: State, lifespan: Lifespan | None = None) -> ASGIApp:
+def build_app(state: State, lifespan: Lifespan | None = None, traces: Traces | None = None) -> ASGIApp:
     """Return the application of a state. `lifespan` opens and closes its parts."""
+    lifespan = lifespan if traces is None else traces.until_sent(lifespan)
     app = FastAPI(title="Tailorbird", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     own = _described(app)
     routers = users, items, baskets, slots, listings, feedback, health, own
@@ -41,7 +36,12 @@ def build_app(state: State, lifespan: Lifespan | None = None) -> ASGIApp:
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _unreadable)
-    return Gate(app, RouteTable(route for router in routers for route in router.routes), state, tracer())
+    return Gate(
+        app,
+        RouteTable(route for router in routers for route in router.routes),
+        state,
+        None if traces is None else traces.tracer,
+    )
 
 
 def _described(app: FastAPI) -> APIRouter:

@@ -11,8 +11,8 @@ from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.gate.request_log import RequestLog
 from serving.api.requests.pseudonyms import Pseudonyms
-from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, Receipt
+from serving.events.shown_answer import ShownAnswer
 
 HOME: Final = "home"
 Kind = Literal["user", "similarity", "co_purchase"]

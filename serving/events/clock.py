@@ -3,9 +3,10 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import asyncpg
+if TYPE_CHECKING:
+    import asyncpg
 
 _BETWEEN: Final = 30.0
 """Seconds between two comparisons."""
@@ -22,7 +23,7 @@ class DatabaseClock:
         """Return the time; before the first comparison it is the machine's."""
         return datetime.now(UTC) + self.ahead
 
-    async def compare(self, pool: asyncpg.Pool) -> None:
+    async def compare(self, pool: "asyncpg.Pool") -> None:
         """Compare the clocks, unless that was done a moment ago."""
         if time.monotonic() - self._compared_at > _BETWEEN:
             moment: datetime = await pool.fetchval("SELECT clock_timestamp()")

@@ -3,21 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
 from serving.live.live_scorer import LiveListScorer
-from serving.live.session_clicks import SessionClicks
 from serving.live.visitor_facts import StoredUsers
 from serving.model.holder import ModelHolder
-from serving.stores.stores import Stores
+
+if TYPE_CHECKING:
+    from serving.stores.stores import Stores
 
 _POLL_SECONDS: Final = 0.05
 
 
 @asynccontextmanager
 async def live_scorer(
-    models: ModelHolder, placements: Mapping[str, Placement], stores: Stores | None = None
+    models: ModelHolder, placements: Mapping[str, Placement], stores: "Stores | None" = None
 ) -> AsyncIterator[LiveListScorer]:
     """Yield the live scorer; the champion follows promotions meanwhile. Without stores, the bundle alone answers.
 
@@ -30,6 +31,8 @@ async def live_scorer(
         finally:
             scorer.close()
         return
+    from serving.live.session_clicks import SessionClicks
+
     stores.changes.on("promotions", models.notify)
     clicks = SessionClicks(stores.requests, stores.background)
     catalogue = stores.catalogue
@@ -48,7 +51,7 @@ async def live_scorer(
         scorer.close()
 
 
-async def _warm(scorer: LiveListScorer, stores: Stores) -> None:
+async def _warm(scorer: LiveListScorer, stores: "Stores") -> None:
     """Prepare all placements once the catalogue is known."""
     while not stores.catalogue.read:
         await asyncio.sleep(_POLL_SECONDS)

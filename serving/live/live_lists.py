@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -123,11 +122,19 @@ def _cascade(prepared: Prepared, visitor: VisitorState) -> ModelCascade:
     if known or not (folds_in or visitor.batch.traits):
         return prepared.builder.cascade
     events = matrix_of([positions_of(prepared.model.items, clicks).tolist()], len(prepared.model.items))
-    traits = pa.table({USER_KEY: [visitor.key], **{name: [value] for name, value in visitor.batch.traits.items()}})
-    new = NewUsers(np.array([visitor.key]), traits, events)
+    new = NewUsers(np.array([visitor.key]), _traits(visitor), events)
     # Without traits a new user belongs to no segment.
     segments = bundle.segments if visitor.batch.traits else None
     return build_cascade(bundle.model, segments, bundle.fallback, new, bundle.buyers)
+
+
+def _traits(visitor: VisitorState) -> Any:
+    """Return the visitor's traits as a table of Arrow; None without any."""
+    if not visitor.batch.traits:
+        return None
+    import pyarrow as pa  # a bundle alone knows no traits, and answers without Arrow
+
+    return pa.table({USER_KEY: [visitor.key], **{name: [value] for name, value in visitor.batch.traits.items()}})
 
 
 def _row(positions: NDArray[np.int32], n: int) -> sparse.csr_array:

@@ -9,7 +9,8 @@ from typing import Final
 from serving.answers.request import Visitor
 from serving.events.profiles import latest_items
 from serving.stores.changes import Changes
-from serving.stores.database.postgres import Postgres, PostgresDownError
+from serving.stores.database.errors import PostgresDownError
+from serving.stores.database.postgres import Postgres
 from serving.stores.refresher import Refresher
 
 _SECONDS: Final = 2.0

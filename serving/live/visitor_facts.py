@@ -3,10 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from serving.answers.request import Visitor
-from serving.stores.database.postgres import Postgres, PostgresDownError
+from serving.stores.database.errors import PostgresDownError
+
+if TYPE_CHECKING:
+    from serving.stores.database.postgres import Postgres
 
 QUERY: Final = "SELECT batch_id, user_key, hidden, due, clicks, traits FROM known_of_user($1, $2)"
 """The rows of a placement's live batch about everybody (without a user_key) and about one user."""
@@ -71,7 +74,7 @@ class RecentClicks(Protocol):
 class StoredUsers:
     """Reads facts from the database, with the placement's live batch."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: "Postgres") -> None:
         """Read through these connections."""
         self._postgres = postgres
 

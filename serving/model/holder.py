@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from infra.bundles.bundle import Bundle
 from infra.keys.renamed_users import OtherKeyError
 from models.errors import TailorbirdError
@@ -86,7 +84,7 @@ class ModelHolder:
         """Load the newest champion if it is another one than the loaded one; return whether it was replaced."""
         try:
             candidate = self._source.newest()
-        except (SQLAlchemyError, OSError):  # the source is away: the champion goes on
+        except OSError:  # the source is away: the champion goes on
             return False
         with self._loading:
             if candidate is None or self._is_loaded(candidate) or self._failed_lately(candidate):

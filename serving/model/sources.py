@@ -1,4 +1,4 @@
-"""Where the champion comes from: the newest promotion, a bundle folder, or the copy of the last one that was loaded."""
+"""Where a champion comes from without a database: a bundle folder, or the copy of the last one that was loaded."""
 
 import json
 import shutil
@@ -6,14 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, cast
-
-from sqlalchemy import Engine, select
+from typing import Final, Protocol
 
 from infra.bundles.bundle import Bundle, BundleRefusedError, load, store_bundle
-from infra.bundles.promoted import load_promoted
-from infra.database.schema.promotion_rows import Promotion
-from infra.database.schema.schema import promotions
 from infra.private_files.staging import staged
 
 COPY_FOLDER: Final = "serving/champion"
@@ -37,30 +32,7 @@ class ModelSource(Protocol):
     """Names the bundle that should answer now."""
 
     def newest(self) -> Candidate | None:
-        """Return it; None if there is none. Raises SQLAlchemyError or OSError if the source does not answer."""
-
-
-@dataclass(frozen=True)
-class NewestPromotion:
-    """The champion of the database."""
-
-    engine: Engine
-
-    def newest(self) -> Candidate | None:
-        """Return the bundle of the newest promotion."""
-        query = select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)
-        with self.engine.connect() as connection:
-            row = connection.execute(query).mappings().first()
-        if row is None:
-            return None
-        promotion = cast(Promotion, dict(row))
-        return Candidate(
-            lambda: load_promoted(promotion),
-            promotion["digest"],
-            Path(promotion["bundle"]),
-            promotion["model_version"],
-            promotion["promotion_id"],
-        )
+        """Return it; None if there is none. Raises OSError if the source does not answer."""
 
 
 @dataclass(frozen=True)

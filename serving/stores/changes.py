@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import asyncpg
 
@@ -27,27 +27,6 @@ _USER: Final = "user "
 _log: Final = logging.getLogger(__name__)
 
 Listener = Callable[[], None]
-
-
-class ConsentChanges(Protocol):
-    """Knows whether notifications of revoked consent arrive, and which values are from before one."""
-
-    @property
-    def connected(self) -> bool:
-        """Return whether every revocation reaches this process within seconds."""
-
-    def unchanged_since(self, user_key: str, read_at: float) -> bool:
-        """Return whether nothing is known to have changed for the user since a moment of the database's clock."""
-
-
-class NoConsentChanges:
-    """Knows that no consent can change: a server of a bundle folder alone stores no users."""
-
-    connected: Final = True
-
-    def unchanged_since(self, user_key: str, read_at: float) -> bool:  # noqa: ARG002
-        """Return True: nothing is stored about users."""
-        return True
 
 
 class Changes:

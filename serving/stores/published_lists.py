@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
-from serving.stores.database.postgres import Postgres, PostgresDownError
+from serving.stores.database.errors import PostgresDownError
+from serving.stores.database.postgres import Postgres
 from serving.stores.standing import NOBODY, Standing
 
 _STATEMENT: Final = "SELECT * FROM served_lists($1, $2)"

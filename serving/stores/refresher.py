@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from serving.stores.database.postgres import PostgresDownError
+from serving.stores.database.errors import PostgresDownError
 
 _SPACING_SECONDS: Final = 0.1
 """Changes within so short a time are read together."""

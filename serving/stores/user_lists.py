@@ -2,41 +2,22 @@
 
 import asyncio
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
 
 from serving.stores.batch_codes import BatchCodes
 from serving.stores.cache.keys import cache_key
 from serving.stores.cache.shared_loads import Loaded, SharedLoads
-from serving.stores.changes import ConsentChanges
+from serving.stores.consent_changes import ConsentChanges
+from serving.stores.listed import ChangedMeanwhileError, Listed
 from serving.stores.live_batches import LiveBatches
 from serving.stores.published_lists import PublishedLists
-from serving.stores.standing import NOBODY, Standing
+from serving.stores.standing import Standing
 
 _ATTEMPTS: Final = 4
 _PAUSE_SECONDS: Final = 0.01
 _SMALL: Final = 1e-3
-
-
-class Listed(NamedTuple):
-    """One subject's list of the live batch, and the standing of the user at that moment."""
-
-    standing: Standing
-    batch_id: int | None
-    model_version: int | None
-    entries: tuple[tuple[str, float, str], ...] | None
-    """Item, score and reason, best first; None if there is no list for the subject."""
-    read_at: float
-    """Epoch seconds of the database's clock."""
-
-
-UNREAD: Final = Listed(NOBODY, None, None, None, 0.0)
-"""Stands for a list that was not read, because nobody asked for one."""
-
-
-class ChangedMeanwhileError(Exception):
-    """A user changed again and again while the list was read."""
 
 
 class UserLists:

@@ -4,12 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from serving import metrics
-from serving.events.writer import EventWriter
 from serving.model.holder import ReloadFailure
 from serving.model.loaded_model import LoadedModel
+
+if TYPE_CHECKING:
+    from serving.events.writer import EventWriter
 
 _SECONDS: Final = 1.0
 _OUTCOMES: Final = {"stored": "accepted", "conflict": "refused"}
@@ -34,7 +36,7 @@ _SHOWN: Final[set[tuple[str, str]]] = set()
 
 
 @asynccontextmanager
-async def counting(writer: EventWriter) -> AsyncIterator[None]:
+async def counting(writer: "EventWriter") -> AsyncIterator[None]:
     """Count messages and impressions meanwhile, and once more at the end."""
     seen: Counter[tuple[str, str]] = Counter()
     task = asyncio.create_task(_repeat(writer, seen))
@@ -46,13 +48,13 @@ async def counting(writer: EventWriter) -> AsyncIterator[None]:
         copy(writer, seen)
 
 
-async def _repeat(writer: EventWriter, seen: Counter[tuple[str, str]]) -> None:
+async def _repeat(writer: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
     while True:
         copy(writer, seen)
         await asyncio.sleep(_SECONDS)
 
 
-def copy(writer: EventWriter, seen: Counter[tuple[str, str]]) -> None:
+def copy(writer: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
     """Add what was counted since the last copy."""
     for kind, counts in (("message", writer.counts.messages), ("impressions", writer.counts.impressions)):
         for outcome, count in list(counts.items()):

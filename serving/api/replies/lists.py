@@ -8,7 +8,7 @@ from serving.api.gate.call import Call, Headers, Reply
 from serving.api.gate.request_ids import recommendation_id
 from serving.api.requests.list_query import ListQuery
 from serving.api.requests.parameters import DEEPEST
-from serving.events.impressions import ShownAnswer
+from serving.events.shown_answer import ShownAnswer
 
 
 def list_reply(call: Call, answer: Answer, seen_by: Visitor, query: ListQuery, k: int, path: str) -> Reply:

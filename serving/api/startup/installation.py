@@ -11,7 +11,6 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
-from infra.configuration.placements import configured
 from infra.configuration.settings import Settings, load
 from infra.database.engine import Engine, engine
 from infra.keys import trust
@@ -24,9 +23,11 @@ from serving.api.assembly import build_app
 from serving.api.gate.draining import drained
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.gate.keys.recorded_keys import FILE, RecordedKeys
-from serving.api.gate.request_log import RequestLog, format_logs
+from serving.api.gate.request_log import format_logs
+from serving.api.gate.traces import configured_traces
 from serving.api.health.counted import counting, model_loaded, reload_failed
 from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.startup.initial_state import state_of
 from serving.api.startup.warming import warm
 from serving.api.state import Parts, State
 from serving.events.impressions import ImpressionLog
@@ -34,7 +35,8 @@ from serving.events.spool import FOLDER, Spool
 from serving.events.writer import EventWriter
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
-from serving.model.sources import COPY_FOLDER, ChampionCopy, NewestPromotion
+from serving.model.promotions import NewestPromotion
+from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.stores.database.connection_options import connection_options
 from serving.stores.database.postgres import Postgres
 from serving.stores.refresher import Refresher
@@ -53,20 +55,7 @@ def of_installation() -> ASGIApp:
     settings = load()
     monitor = ApiKey(STANDALONE, "monitor", all_scopes(["read"]), hash_of(secret(settings, METRICS_KEY)))
     state = state_of(settings, Pseudonyms(permanent_secret(settings, PSEUDONYM)), monitor)
-    return build_app(state, partial(_opened, settings, state))
-
-
-def state_of(settings: Settings, pseudonyms: Pseudonyms, own: ApiKey) -> State:
-    """Return the state of a server before its parts are opened; `own` is a key that no database records."""
-    return State(
-        Keyring(None, settings.api_requests_per_second / settings.api_workers, [own]),
-        pseudonyms,
-        configured(settings),
-        RequestLog(settings.api_log),
-        frozenset(origin.strip().encode() for origin in settings.api_origins.split(",") if origin.strip()),
-        settings.api_concurrency,
-        tuple(name.strip() for name in settings.user_traits.split(",") if name.strip()),
-    )
+    return build_app(state, partial(_opened, settings, state), configured_traces())
 
 
 @asynccontextmanager

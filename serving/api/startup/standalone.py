@@ -19,14 +19,15 @@ from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
 from serving.api.gate.draining import drained
 from serving.api.gate.request_log import format_logs
+from serving.api.gate.traces import configured_traces
 from serving.api.health.counted import model_loaded, reload_failed
 from serving.api.replies.problems import NOT_STORED, ProblemError
 from serving.api.requests.pseudonyms import Pseudonyms
-from serving.api.startup.installation import state_of
+from serving.api.startup.initial_state import state_of
 from serving.api.startup.warming import warm
 from serving.api.state import Parts, State
-from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, Receipt
+from serving.events.shown_answer import ShownAnswer
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder
@@ -57,6 +58,12 @@ class NotStored:
 def of_bundle() -> ASGIApp:
     """Return the application of the bundle in the setting `bundle`. Raises NoApiKeyError and NoBundleError."""
     format_logs()
+    state, folder = bundle_state()
+    return build_app(state, partial(_served, state, folder), configured_traces())
+
+
+def bundle_state() -> tuple[State, Path]:
+    """Return the state of a server and its bundle, by the settings. Raises NoApiKeyError and NoBundleError."""
     settings = load()
     key = find_secret(settings, KEY)
     if key is None or len(key) < LEAST_LETTERS:
@@ -71,11 +78,12 @@ def of_bundle() -> ASGIApp:
     own = ApiKey(id_of(key), STANDALONE, all_scopes(["read", "write"]), hash_of(key))
     state = state_of(settings, pseudonyms, own)
     state.keyring.replace([])
-    return build_app(state, partial(_opened, state, Path(settings.bundle)))
+    return state, Path(settings.bundle)
 
 
 @asynccontextmanager
-async def _opened(state: State, folder: Path, _app: Any) -> AsyncIterator[None]:
+async def opened_bundle(state: State, folder: Path) -> AsyncIterator[None]:
+    """Load the bundle and prepare its answers; close them at the end. Raises NoBundleError."""
     models = ModelHolder(BundleFolder(folder), on_loaded=model_loaded, on_failure=reload_failed)
     await asyncio.to_thread(models.open)
     if models.current() is None:
@@ -87,5 +95,11 @@ async def _opened(state: State, folder: Path, _app: Any) -> AsyncIterator[None]:
         async with answers.running():
             nowhere = NotStored()
             state.parts = Parts(answers, nowhere, nowhere, lambda: {"model": True, "fallback": answers.upkeep.ready})
-            with drained(state):
-                yield
+            yield
+
+
+@asynccontextmanager
+async def _served(state: State, folder: Path, _app: Any) -> AsyncIterator[None]:
+    async with opened_bundle(state, folder):
+        with drained(state):
+            yield

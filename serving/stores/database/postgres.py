@@ -15,6 +15,7 @@ import asyncpg
 
 from serving.stores.circuit_breaker import CircuitBreaker
 from serving.stores.database.connection_options import connection_options
+from serving.stores.database.errors import PostgresDownError
 
 _CONNECT_SECONDS: Final = 3.0
 _LOST: Final = (
@@ -22,10 +23,6 @@ _LOST: Final = (
     *(asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError),
 )
 _log: Final = logging.getLogger(__name__)
-
-
-class PostgresDownError(Exception):
-    """Postgres did not answer in time, not at all, or with an error."""
 
 
 class Postgres:

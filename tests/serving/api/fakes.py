@@ -14,8 +14,8 @@ from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.state import Parts, State
-from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, Receipt
+from serving.events.shown_answer import ShownAnswer
 
 PSEUDONYM_KEY = "5e" * 32
 

@@ -2,7 +2,8 @@
 
 import time
 
-from serving.events.impressions import ImpressionLog, ShownAnswer, is_logged
+from serving.events.impressions import ImpressionLog, is_logged
+from serving.events.shown_answer import ShownAnswer
 from serving.events.writer import EventWriter
 from tests.serving.events.inbox_database import InboxDatabase, until
 

@@ -13,7 +13,8 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.request import ListRequest, Visitor
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
-from serving.model.sources import ChampionCopy, NewestPromotion
+from serving.model.promotions import NewestPromotion
+from serving.model.sources import ChampionCopy
 from serving.stores.standing import NOBODY
 from serving.stores.stores import Stores
 from tests.serving.bundle_folders import write_bundle

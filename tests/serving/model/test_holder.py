@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import insert
-from sqlalchemy.exc import OperationalError
 
 from infra.bundles.bundle import load
 from infra.bundles.manifest import sha256
 from infra.database.engine import engine
 from infra.database.schema.schema import promotions
 from serving.model.holder import ModelHolder
-from serving.model.sources import BundleFolder, Candidate, ChampionCopy, NewestPromotion
+from serving.model.promotions import NewestPromotion
+from serving.model.sources import BundleFolder, Candidate, ChampionCopy
 from tests.serving.bundle_folders import write_bundle
 
 
@@ -36,7 +36,7 @@ class Listed:
 
     def newest(self) -> Candidate | None:
         if self.candidate is None:
-            raise OperationalError("SELECT", {}, Exception("the server is away"))
+            raise ConnectionError("the server is away")
         return self.candidate
 
 

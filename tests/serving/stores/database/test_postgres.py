@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import make_url
 
 from serving.stores.database.connection_options import connection_options
-from serving.stores.database.postgres import Postgres, PostgresDownError
+from serving.stores.database.errors import PostgresDownError
+from serving.stores.database.postgres import Postgres
 
 HOLD = "SELECT pg_sleep($1)"
 

@@ -11,7 +11,6 @@ from sqlalchemy import text
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.primitives.json_types import JsonObject
-from serving.events.impressions import ShownAnswer, message_of
 from serving.events.message import Message, Receipt
 from serving.events.messages import (
     Feedback,
@@ -22,6 +21,7 @@ from serving.events.messages import (
     item_message,
     user_message,
 )
+from serving.events.shown_answer import ShownAnswer, message_of
 from serving.events.store import store
 from tasks.ingest.inbox.claims import Due
 from tasks.ingest.inbox.move_inbox import move_inbox
