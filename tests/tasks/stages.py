@@ -1,7 +1,7 @@
 """Installations that are built once and copied for every test after the first."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +27,10 @@ class Stage(NamedTuple):
     shop: Any
     manifest: dict[str, Any]
 
-    def promote(self, kind: str = "own_frequency", version: int = 1) -> Path:
+    def promote(self, kind: str = "own_frequency", version: int = 1, settings: Mapping[str, Any] | None = None) -> Path:
         """Make a model of this data set the champion, as `decide` would; returns its bundle."""
         data = open_dataset(self.manifest["version"]).training_data(self.manifest["as_of"])
-        model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
+        model = catalog.model_type(kind).fit(data, catalog.config(kind, settings), 7)
         fallback = MostPopular.fit(data, MostPopular.config_type(), 7).popularity
         draft = self.here.settings.var / f"draft-{version}"
         segments = SegmentPopular.fit(data, BY_TRAITS, 7)

@@ -20,7 +20,7 @@ from serving.answers.request import ListRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
 from serving.live.visitor_facts import StoredUsers
 from serving.model.holder import ModelHolder
-from serving.model.sources import NewestPromotion
+from serving.model.promotions import NewestPromotion
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.database.postgres import Postgres
 from serving.stores.standing import Standing
@@ -30,6 +30,12 @@ from tests.tasks.scoring.test_user_lists import clicks, joins
 LISTS = text("SELECT user_key, item_id, score, reason FROM current_recommendations ORDER BY user_key, rank")
 GOODS = text("SELECT item_id, title, category, brand, price, available AND in_stock IS NOT FALSE AS on_sale FROM items")
 EXAMPLES = 6
+KINDS: dict[str, dict[str, Any]] = {
+    "own_frequency": {},
+    "item_knn": {},
+    "two_stage": {"trees": 8, "leaves": 4, "min_child_weight": 1.0, "label_windows": 1},
+}
+"""Settings with which a model of each kind is learned soon."""
 
 categories = st.sampled_from(["GROCERY", "PRODUCE", "GROCERY|AISLE 1"])
 selectors = st.fixed_dictionaries(
@@ -72,9 +78,9 @@ exclusions = st.one_of(
 )
 
 
-@pytest.mark.parametrize("kind", ["own_frequency", "item_knn"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_live_lists_are_the_published_ones(stage: Any, kind: str, tmp_path: Path, monkeypatch: Any) -> None:
-    stage.promote(kind)
+    stage.promote(kind, settings=KINDS[kind])
     monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(tmp_path / "placements.toml"))
     holder = ModelHolder(NewestPromotion(stage.here.engine))
     holder.open()
