@@ -128,7 +128,7 @@ class Gate:
 
     def _operation(self, scope: Scope, head: Head, request: _Request) -> tuple[Operation | None, bytes | None]:
         """Return the operation, and the encoded variable of the path; no operation for a preflight of a browser."""
-        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        raw_path: bytes = scope.get("raw_path") or self._table.encoded(scope["path"], scope["method"])
         if len(raw_path) > _LONGEST_PATH or len(scope["query_string"]) > _LONGEST_QUERY:
             raise ProblemError(problems.PATH_TOO_LONG)
         if head.size > _LARGEST_HEAD:

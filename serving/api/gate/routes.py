@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 from fastapi.routing import APIRoute
 
@@ -65,6 +66,20 @@ class RouteTable:
                 return Match(found, parts[3])
         fixed = self._fixed.get(raw_path)
         return None if fixed is None else Match(fixed, None)
+
+    def encoded(self, path: str, method: str) -> bytes:
+        """Return the encoded form of a path that a gateway has decoded: all between the fixed parts is the id.
+
+        Of several readings, that with the method counts, then that with the longer end.
+        """
+        wanted = "GET" if method == "HEAD" else method
+        for operation in sorted(self.operations, key=lambda one: (one.method != wanted, -len(one.template))):
+            before, brace, rest = operation.template.partition("{")
+            after = rest.partition("}")[2]
+            segment = path.removeprefix(before).removesuffix(after)
+            if brace and path == before + segment + after:
+                return f"{before}{quote(segment, safe='', errors='surrogatepass')}{after}".encode()
+        return path.encode(errors="surrogatepass")
 
 
 def _operations(route: APIRoute) -> Iterable[Operation]:

@@ -1,0 +1,143 @@
+"""The handler for AWS Lambda answers events from a real bundle."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.api.replies.protocol import RecommendationList
+from serving.api.startup import aws_lambda
+from serving.api.startup.aws_lambda import LambdaFunction, NoAdapterError
+from serving.api.startup.standalone import NoApiKeyError, NoBundleError
+from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
+from tests.serving.api.startup.lambda_events import DOCUMENTED, FUNCTION_URL, KEY, event, with_body
+
+USER = "/v1/users/u000/recommendations"
+
+
+@pytest.fixture(scope="module")
+def function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LambdaFunction]:
+    """The opened handler. Its bundle is gone after the start, so that no event can load it again."""
+    root = tmp_path_factory.mktemp("lambda")
+    shutil.copytree(FOLDER / "format_3", root / "bundle")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAILORBIRD_VAR", str(root / "var"))
+        patch.setenv("TAILORBIRD_SETTINGS", "none")
+        patch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", PUBLIC_KEY)
+        patch.setenv("TAILORBIRD_SECRET_API_KEY", KEY)
+        patch.setenv("TAILORBIRD_BUNDLE", str(root / "bundle"))
+        opened = LambdaFunction()
+        shutil.rmtree(root / "bundle")
+        yield opened
+        opened.close()
+    assert not (root / "var").exists()
+
+
+def asked(function: LambdaFunction, sent: dict[str, Any], status: int = 200) -> RecommendationList:
+    answer = function(sent, None)
+    assert (answer["statusCode"], answer["isBase64Encoded"]) == (status, False), answer
+    return RecommendationList.model_validate_json(answer["body"])
+
+
+def problem(function: LambdaFunction, sent: dict[str, Any]) -> tuple[int, str]:
+    """Return status and detail of a refusal, which is readable JSON."""
+    answer = function(sent, None)
+    assert answer["headers"]["content-type"] == "application/problem+json"
+    assert not answer["isBase64Encoded"]
+    told = json.loads(answer["body"])
+    assert told["status"] == answer["statusCode"]
+    return told["status"], told["detail"]
+
+
+def test_the_documented_event_is_understood_and_refused_without_a_key(function: LambdaFunction) -> None:
+    assert problem(function, DOCUMENTED)[0] == 401
+    assert problem(function, event(USER, key="x" * 40))[0] == 401
+    assert problem(function, {**DOCUMENTED, "headers": {"x-api-key": KEY}})[0] == 404
+
+
+def test_events_are_answered_one_after_the_other_by_the_model_of_the_start(function: LambdaFunction) -> None:
+    first, again = (asked(function, event(USER, "k=5")) for _ in range(2))
+    assert [item.item_id for item in first.items] == [item.item_id for item in again.items]
+    assert (len(first.items), first.source, first.degraded) == (5, "live", False)
+    assert first.recommendation_id != again.recommendation_id
+
+
+def test_the_query_stays_encoded_until_the_application_reads_it(function: LambdaFunction) -> None:
+    plain = [item.item_id for item in asked(function, event(USER, "k=5")).items]
+    query = f"k=4&exclude={plain[0]}&exclude=not%2Fsold%26known"
+    assert [item.item_id for item in asked(function, event(USER, query)).items] == plain[1:]
+    assert problem(function, event(USER, "k=many"))[0] == 422
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "domain", "id_in_links"),
+    [
+        ("/v1/users/a/b/recommendations", "id.execute-api.us-east-1.amazonaws.com", "a%2Fb"),
+        ("/v1/users/a/b/recommendations", "api.shop.example", "a%2Fb"),
+        ("/v1/users/50% off/recommendations", "api.shop.example", "50%25%20off"),
+        ("/v1/users/a%2Fb/recommendations", "api.shop.example", "a%252Fb"),
+        ("/v1/users/ö/recommendations/recommendations", "api.shop.example", "%C3%B6%2Frecommendations"),
+        ("/v1/users/a%2Fb/recommendations", FUNCTION_URL, "a%2Fb"),
+        ("/v1/users/50%25%20off/recommendations", FUNCTION_URL, "50%25%20off"),
+    ],
+)
+def test_an_id_may_hold_any_letter_whether_or_not_the_path_arrives_decoded(
+    function: LambdaFunction, raw_path: str, domain: str, id_in_links: str
+) -> None:
+    answer = asked(function, event(raw_path, "k=2", domainName=domain))
+    assert str(answer.next).startswith(f"/v1/users/{id_in_links}/recommendations?")
+
+
+def test_the_name_of_a_stage_is_no_part_of_the_path(function: LambdaFunction) -> None:
+    assert len(asked(function, event(f"/prod{USER}", "k=2", stage="prod")).items) == 2
+    assert len(asked(function, event(USER, "k=2", stage="prod")).items) == 2
+    assert problem(function, event(f"/prod{USER}", "k=2"))[0] == 404
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_bodies_arrive_as_text_or_in_base64(function: LambdaFunction, encoded: bool) -> None:
+    body = json.dumps({"items": ["i30", "i03"], "user": "ö"})
+    sent = with_body(event("/v1/rank", method="POST"), body, encoded=encoded)
+    assert sorted(item.item_id for item in asked(function, sent).items) == ["i03", "i30"]
+
+
+def test_refusals_are_problems_and_feedback_is_not_lost_in_silence(function: LambdaFunction) -> None:
+    click = json.dumps({"kind": "click", "item_id": "i03", "user": "7"})
+    post = event("/v1/feedback", method="POST")
+    status, detail = problem(function, with_body(post, click))
+    assert (status, "stores nothing" in detail) == (501, True)
+    assert problem(function, with_body(post, "{"))[0] == 422
+    assert problem(function, with_body(post, click, "text/plain"))[0] == 415
+    assert problem(function, post)[0] == 415
+    assert problem(function, event(USER, method="POST"))[0] == 405
+    assert problem(function, event("/v1/users//recommendations"))[0] == 422
+
+
+def test_head_is_answered_without_a_body_and_html_as_text(function: LambdaFunction) -> None:
+    head = function(event("/readyz", method="HEAD"), None)
+    assert (head["statusCode"], head["body"]) == (200, "")
+    assert "content-length" not in head["headers"]
+    slot = function(event("/v1/slots/home", "format=html&k=2"), None)
+    assert (slot["statusCode"], slot["isBase64Encoded"]) == (200, False)
+    assert slot["headers"]["content-type"].startswith("text/html")
+    assert slot["body"].count("<li") == 2
+
+
+def test_what_is_missing_is_named_when_lambda_looks_the_handler_up(
+    tmp_path: Path, own_var: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_SECRET_API_KEY", "short")
+    with pytest.raises(NoApiKeyError):
+        _ = aws_lambda.handler
+    monkeypatch.setenv("TAILORBIRD_SECRET_API_KEY", KEY)
+    monkeypatch.setenv("TAILORBIRD_BUNDLE", str(tmp_path / "nothing"))
+    with pytest.raises(NoBundleError, match="TAILORBIRD_BUNDLE"):
+        _ = aws_lambda.handler
+    monkeypatch.setitem(sys.modules, "mangum", None)
+    with pytest.raises(NoAdapterError, match=r"tailorbird\[serverless\]"):
+        _ = aws_lambda.handler
+    assert own_var.is_absolute()
