@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import text
 
 from infra.configuration.settings import Settings
+from infra.database.engine import engine
 from infra.prefect_api.client import login_headers
 from infra.registry.client import NAME, Registry
-from infra.services.endpoints import Endpoints, endpoints
+from infra.services.endpoints import Endpoints, database_url, endpoints
 from infra.services.http_client import request_json
 from models.primitives.json_types import JsonObject
 
@@ -40,6 +42,7 @@ def base(another: Shop) -> Iterator[Shop]:
     pq.write_table(rows.filter(pc.less(rows["transaction_timestamp"], CUT)), file)
     try:
         another.run("up", **SETTINGS)
+        another.fork_runs()
         another.run("ingest", "complete_journey", str(another.data))
         another.run("features", "--as-of", f"{CUT:%Y-%m-%d}", "--validation-days", "14", "--test-days", "14")
         another.run("train", *CHOSEN)
@@ -49,11 +52,15 @@ def base(another: Shop) -> Iterator[Shop]:
         prefect(another, "PATCH", f"/deployments/{deployment['id']}", {"parameters": QUICK})
         yield another
     finally:
-        another.run("down")
+        another.end()
+
+
+def settings_of(shop: Shop) -> Settings:
+    return Settings(var=shop.var, database_url=None, prefect_api_url=None, mlflow_tracking_uri=None)
 
 
 def servers(shop: Shop) -> Endpoints:
-    return endpoints(Settings(var=shop.var, database_url=None, prefect_api_url=None, mlflow_tracking_uri=None))
+    return endpoints(settings_of(shop))
 
 
 def prefect(shop: Shop, method: str, path: str, body: Any = None) -> Any:
@@ -91,13 +98,14 @@ def prices(rows: pa.Table) -> dict[int, float]:
 
 def until_over(shop: Shop, request: int, seconds: float = 240) -> JsonObject:
     deadline = time.monotonic() + seconds
+    query = text("SELECT to_json(r) FROM retrain_requests r WHERE request_id = :request")
     while True:
-        [[row]] = shop.sql(f"SELECT to_json(r) FROM retrain_requests r WHERE request_id = {request}")
-        state: JsonObject = json.loads(row)
+        with engine(database_url(settings_of(shop))).connect() as connection:
+            state: JsonObject = connection.execute(query, {"request": request}).scalar_one()
         if state["status"] in ("done", "failed"):
             return state
         assert time.monotonic() < deadline, state
-        time.sleep(2)
+        time.sleep(1)
 
 
 @pytest.fixture(scope="module")

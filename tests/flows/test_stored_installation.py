@@ -70,7 +70,7 @@ def stored(another: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         patch.chdir(folder)
         shop.run("up")
         yield Stored(shop, folder)
-        shop.run("down")
+        shop.end()
 
 
 def _unpack(folder: Path) -> None:
