@@ -10,9 +10,10 @@ import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -21,13 +22,32 @@ from infra.prefect_api.client import login_headers
 from infra.services.endpoints import endpoints
 from infra.services.http_client import request_json
 from tests.docs.shown import commands_of
+from tests.flows.bucket import bucket, upload
 from tests.flows.conftest import Shop
 from tests.flows.csv_shop import CsvShop, made
 from tests.flows.forked import Commands
 
 README: Final = Path(__file__).parents[2] / "README.md"
-SHORTER: Final = {"search": ["--trials", "1"]}
+SHORTER: Final = {"search": ["--trials", "1", "--folds", "1"]}
 """Options added to the README's commands, so that the week takes minutes."""
+NIGHT: Final = """placements = "placements.toml"
+lake = "s3://shop/lake"
+schedules.score-nightly = "0 2 * * *"
+"""
+PLACEMENTS: Final = """
+[home]
+k = 10
+rules.exclude = {{ items = ["{unwanted}"] }}
+
+[evening]
+k = 5
+rules.pin = [{{ item = "no-such-item", place = 1 }}]
+
+[alike]
+subject = "item"
+method = "similarity"
+k = 4
+"""
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 
 
@@ -48,7 +68,7 @@ class NewShop(Shop):
     def port_settings(self) -> str:
         """Return the ports of this test session as lines of a settings file."""
         names = ("postgres", "prefect", "mlflow", "docs")
-        return "".join(f"{name}_port = {self.ports + place}\n" for place, name in enumerate(names))
+        return "".join(f"{name}_port = {self.ports + place}\n" for place, name in enumerate(names)) + "api_port = 0\n"
 
 
 @dataclass(frozen=True)
@@ -70,20 +90,33 @@ class Week:
         assert {words[0] for words in chosen} == set(names)
         return "".join(self.shop.run(*words, *SHORTER.get(words[0], [])) for words in chosen)
 
-    def nightly(self, deployment: str) -> None:
-        """Start a deployment as its schedule does, and wait for its end."""
-        settings = Settings(var=self.folder / "var")
-        services = endpoints(settings)
+    def prefect(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the answer of the shop's Prefect."""
+        services = endpoints(Settings(var=self.folder / "var"))
         headers, api = login_headers(services.environment), services.prefect_api_url.rstrip("/")
-        target = request_json("GET", f"{api}/deployments/name/{deployment}/{deployment}", headers)
-        run = request_json(
-            "POST", f"{api}/deployments/{target['id']}/create_flow_run", headers, {"state": {"type": "SCHEDULED"}}
-        )
+        return request_json(method, f"{api}{path}", headers, body)
+
+    def nightly(self, deployment: str) -> str:
+        """Start a deployment as its schedule does, and wait for its end; return the run."""
+        target = self.prefect("GET", f"/deployments/name/{deployment}/{deployment}")["id"]
+        body = {"state": {"type": "SCHEDULED"}}
+        run = str(self.prefect("POST", f"/deployments/{target}/create_flow_run", body)["id"])
         deadline = time.monotonic() + 300
-        while (state := request_json("GET", f"{api}/flow_runs/{run['id']}", headers)["state"])["type"] != "COMPLETED":
+        while (state := self.prefect("GET", f"/flow_runs/{run}")["state"])["type"] != "COMPLETED":
             assert state["type"] in {"SCHEDULED", "PENDING", "RUNNING"}, state
             assert time.monotonic() < deadline, state
             time.sleep(0.5)
+        return run
+
+    def logged(self, run: str, message: str) -> bool:
+        """Return whether a run's log has a message; its last lines reach Prefect after its end."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            lines = self.prefect("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
+            if message in [line["message"] for line in lines]:
+                return True
+            time.sleep(0.5)
+        return False
 
     def items_of(self, user: str) -> list[str]:
         """Return the items of a user's list on the home page."""
@@ -103,8 +136,10 @@ def week(another: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[We
     folder = tmp_path_factory.mktemp("first-week")
     files = made(240, 260, seed=2027)
     files.write(folder, files.months[6])
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, bucket() as address:
         patch.chdir(folder)
+        for name, value in address.items():
+            patch.setenv(name, value)
         week = Week(NewShop(folder / "var", folder, another.ports), folder, files)
         yield week
         week.shop.run("down")
@@ -140,18 +175,28 @@ def test_growing_data_are_learned_from_and_the_best_model_is_promoted(week: Week
     assert week.shop.json("status")["champion"]
 
 
-def test_a_changed_rule_holds_in_the_run_of_the_night(week: Week) -> None:
+def test_changed_rules_times_and_places_hold_in_the_run_of_the_night(week: Week) -> None:
     user = week.files.regular
     unwanted = week.items_of(user)[0]
-    rules = week.folder / "placements.toml"
-    rules.write_text(f'[home]\nk = 10\nrules.exclude = {{ items = ["{unwanted}"] }}\n')
-    with (week.folder / "tailorbird.toml").open("a") as settings:
-        settings.write('placements = "placements.toml"\n')
+    (week.folder / "placements.toml").write_text(PLACEMENTS.format(unwanted=unwanted))
+    upload(week.folder / "var" / "lake", os.environ["AWS_ENDPOINT_URL"])
+    settings = week.folder / "tailorbird.toml"
+    settings.write_text(NIGHT + settings.read_text())
     week.shop.run("up")
-    week.nightly("score")
+    [nightly] = [row for row in week.shop.json("schedules", "list") if row["slug"] == "score-nightly"]
+    assert (nightly["cron"], nightly["set_by"]) == ("0 2 * * *", "tailorbird.toml:3")
+    assert datetime.fromisoformat(nightly["next_run"]).hour == 2
+    run = week.nightly("score")
     shown = week.items_of(user)
     assert unwanted not in shown
     assert len(shown) == 10
+    pin = "rules.pin.0.item: 'no-such-item' is not in the catalogue, or newer than the champion; the pin is ignored"
+    assert week.logged(run, f"evening: {pin}")
+    of_run = {"artifacts": {"key": {"any_": ["ignored-rules"]}, "flow_run_id": {"any_": [run]}}}
+    assert "no-such-item" in str(week.prefect("POST", "/artifacts/filter", of_run))
+    live = "SELECT placement, k FROM placements JOIN recommendation_batches USING (batch_id, placement)"
+    rows = week.shop.sql(f"{live} WHERE placement IN ('evening', 'alike') ORDER BY 1")
+    assert rows == [["alike", "4"], ["evening", "5"]]
 
 
 def test_a_rollback_shows_the_lists_of_the_evening_again(week: Week) -> None:
