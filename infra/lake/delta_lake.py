@@ -214,7 +214,10 @@ class Lake:
 
     def _files(self, below: str) -> list[str]:
         chosen = FileSelector(below, recursive=True, allow_not_found=True)
-        return [file.path for file in self._folder().get_file_info(chosen) if file.is_file]
+        try:
+            return [file.path for file in self._folder().get_file_info(chosen) if file.is_file]
+        except TableNotFoundError:  # before the first ingest there is no folder
+            return []
 
     def _folder(self) -> PyFileSystem:
         return PyFileSystem(DeltaStorageHandler(self._address()))

@@ -210,3 +210,9 @@ def test_figures_of_earlier_runs_are_of_the_same_people(small: Installation) -> 
     assert renamed["user_key"].to_pylist() == [keys_of(here)[raw] for raw in old]
     again = column_with_present_keys(renamed, "user_key", pseudonym_key_of(here.engine, "run 2"))
     assert again.equals(renamed)
+
+
+def test_an_installation_that_has_ingested_nothing_yet_gets_a_new_key(installation: Installation) -> None:
+    assert not Path(installation.settings.lake).exists()
+    before = pseudonym("ann", installation.key)
+    assert pseudonym("ann", rotate(installation).key) != before
