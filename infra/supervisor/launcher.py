@@ -26,6 +26,10 @@ _PORTS = {"prefect": 4200, "docs": 4210, "mlflow": 5000, "api": 8000}
 _HEALTH = {"api": "/livez"}
 """The path that answers while the process works, if it is not /health."""
 _LINE_EVERY = 3.0  # seconds between two lines while waiting
+_MOST_MOVES = 20
+"""Ports that a server tries before `up` gives up."""
+_IN_USE = "address already in use"
+"""The words in the log of a server that found its port taken."""
 
 
 class Launcher:
@@ -62,17 +66,18 @@ class Launcher:
 
     def await_server(self, name: str) -> None:
         """Wait until the server answers; it moves to another port if another program took its port first."""
-        while name in self._commands:
+        for move in range(_MOST_MOVES if name in self._commands else 0):
             service = self.known[name]
             answers = self._reporting(f"Waiting for {_within_sentence(name)}", partial(_answers, name, service))
             try:
                 self._wait(name, answers)
                 break
-            except ProcessFailedError:
-                if service.alive:
+            except ProcessFailedError as failure:
+                if service.alive or move == _MOST_MOVES - 1:
                     raise
                 processes.end_strays(servers.mark(self.settings, name))
-                if ports.is_free(service.port):  # it ended for another reason
+                # The other program may have left the port again by now.
+                if ports.is_free(service.port) and _IN_USE not in str(failure).lower():
                     raise
             self._start_server(name, self._free_port(name, service.port))
 

@@ -2,10 +2,12 @@
 
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -25,15 +27,25 @@ class Race:
         self.settings = settings
         self.lines: list[str] = []
         self.taken: list[int] = []
+        self.leaves = False
+        """Whether the other program gives the port back as soon as the server has failed."""
         self.stack = ExitStack()
         self.launcher = Launcher(settings, state_file.load(settings.var), self.lines.append)
         self._thieves = thieves
 
     def command(self, port: int) -> Command:
         if len(self.taken) < self._thieves:
-            self.stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            thief = self.stack.enter_context(socket.create_server(("127.0.0.1", port)))
             self.taken.append(port)
+            if self.leaves:
+                Thread(target=self._leave, args=(thief,), daemon=True).start()
         return commands.docs_command(self.settings, port)
+
+    def _leave(self, thief: socket.socket) -> None:
+        log = commands.log(self.settings, "docs")
+        while not log.exists() or "address already in use" not in log.read_text():
+            time.sleep(0.002)
+        thief.close()
 
 
 @pytest.fixture
@@ -43,8 +55,9 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
     processes.end_strays(commands.mark(settings, "docs"))
 
 
-def run(settings: Settings, thieves: int, **changes: Any) -> Race:
+def run(settings: Settings, thieves: int, *, leaves: bool = False, **changes: Any) -> Race:
     race = Race(settings.model_copy(update=changes), thieves)
+    race.leaves = leaves
     with race.stack:
         race.launcher.server("docs", race.command)
         race.launcher.await_server("docs")
@@ -63,6 +76,12 @@ def test_a_server_that_lost_its_port_takes_the_next_and_says_so(settings: Settin
     again = Launcher(settings, state_file.load(settings.var), race.lines.append)
     again.server("docs", partial(commands.docs_command, settings))
     assert again.started == []
+
+
+def test_a_server_whose_port_was_taken_for_a_moment_starts_all_the_same(settings: Settings) -> None:
+    race = run(settings, thieves=1, leaves=True)
+    assert race.taken
+    assert state_file.load(settings.var)["docs"].alive
 
 
 def test_a_server_that_lost_a_port_that_was_asked_for_is_refused_with_advice(settings: Settings) -> None:
