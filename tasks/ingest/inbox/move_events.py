@@ -8,6 +8,7 @@ from tasks.ingest.events.event_batch import ingest_batch
 from tasks.ingest.inbox.event_chunks import read_chunks
 from tasks.ingest.inbox.finish_batch import finish_batch, refuse_rows
 from tasks.ingest.inbox.inbox_mapping import inbox_mapping
+from tasks.ingest.inbox.late_exclusions import repeat_late_exclusions
 from tasks.ingest.inbox.rows import claimed_rows
 from tasks.quality.suites import BatchRefusedError
 
@@ -29,4 +30,5 @@ def move_events(installation: Installation, batch: ledger.Batch) -> None:
                 refuse_rows(connection, batch.batch_id)
             raise
     with installation.engine.begin() as connection:
+        repeat_late_exclusions(connection, rows)
         finish_batch(connection, batch.batch_id)

@@ -15,6 +15,7 @@ from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.inbox.entity_statements import EntityStatements
 from tasks.ingest.inbox.finish_batch import finish_batch
+from tasks.ingest.inbox.late_exclusions import repeat_late_exclusions
 from tasks.ingest.inbox.rows import InboxRow, claimed_rows
 from tasks.ingest.quarantine.store_rows import store_quarantined
 from tasks.ingest.validation import batch_profile, row_triage
@@ -48,6 +49,7 @@ def move_updates(installation: Installation, batch: ledger.Batch) -> None:
             agreements = consent.agreed_after(installation, apply.refusals(connection, batch.batch_id))
             apply.agree(connection, batch.batch_id, agreements)
             apply.apply(connection, batch.batch_id)
+            repeat_late_exclusions(connection, rows)
             ledger.close_batch(connection, batch.batch_id, [])
             finish_batch(connection, batch.batch_id)
 

@@ -30,6 +30,8 @@ class InboxRow:
     consent: bool | None
     payload: JsonObject
     received_at: datetime
+    earlier_subject: str | None = None
+    """The subject under the pseudonym key from before a rotation, which the sender still had."""
 
     @property
     def subject(self) -> str | None:
@@ -46,4 +48,4 @@ def claimed_rows(connection: Connection, batch_id: str, key: bytes) -> list[Inbo
 
 def _rekeyed(row: InboxRow, added: Sequence[str]) -> InboxRow:
     user, session = rekeyed(pa.array([row.user_key, row.session_key], pa.string()), added).to_pylist()
-    return replace(row, user_key=user, session_key=session)
+    return replace(row, user_key=user, session_key=session, earlier_subject=row.subject)

@@ -1,8 +1,13 @@
 """A rotation of the pseudonym key reaches waiting messages and profiles, and so does a message that comes late."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from infra.keys.identity import pseudonym
+from serving.events.messages import UserChange, user_message
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.rekeying.stores import started
@@ -28,3 +33,26 @@ def test_waiting_messages_and_profiles_get_the_new_keys(api: Api) -> None:
     assert len(api.lake()) == 3
     assert old_device not in str(api.rows("SELECT * FROM aliases"))
     assert api.rows("SELECT user_key, user_id FROM identity.users WHERE user_id = 'ann'") == [(new, "ann")]
+
+
+def hides(api: Api, user: str) -> Any:
+    return api.act(user, "cup", kind="not_interested", consent=True)
+
+
+def states(api: Api, user: str) -> Any:
+    return user_message(UserChange(exclusions=[("item", "cup")]), api.sender(user, consent=True), api.id(), [])
+
+
+@pytest.mark.parametrize("late", [hides, states])
+def test_what_a_process_from_before_the_rotation_hides_is_hidden_from_the_same_person(
+    api: Api, late: Callable[[Api, str], Any]
+) -> None:
+    api.send(api.act("ann", "cup", consent=True))
+    api.move()
+    old, message = api.key("ann"), late(api, "ann")
+    rotate_pseudonym_key(api.here.engine, api.here.settings, "ann", "it leaked")
+    api.here = started()
+    api.send(replace(message, user_id=None))
+    assert api.rows("SELECT user_key FROM exclusions") == [(old,)]
+    api.move()
+    assert api.rows("SELECT user_key, kind, value FROM exclusions") == [(api.key("ann"), "item", "cup")]
