@@ -66,10 +66,8 @@ def markdown(report: DriftReport, address: str | None) -> str:
     lines += ["| signal | value | band | deviation |", "| --- | --- | --- | --- |"]
     for reading in sorted(report["signals"], key=lambda reading: -(reading["deviation"] or 0)):
         mark = " ▲" if reading["signal"] in report["drivers"] else ""
-        band = _band(reading) if reading["counted"] else "not known yet"
-        lines.append(
-            f"| {reading['signal']}{mark} | {_number(reading['value'])} | {band} | {_number(reading['deviation'])} |"
-        )
+        values = _number(reading["value"]), _band(reading), _number(reading["deviation"])
+        lines.append(f"| {reading['signal']}{mark} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
@@ -78,6 +76,9 @@ def _number(value: float | None) -> str:
 
 
 def _band(reading: SignalJson) -> str:
+    """Return the band of a signal; latency and errors of serving have limits that send alerts of their own."""
+    if reading["low"] is None and reading["high"] is None:
+        return "not known yet"
     if reading["low"] is None:
         return f"up to {_number(reading['high'])}"
     return f"from {_number(reading['low'])}" + (
