@@ -1,9 +1,12 @@
-"""The HTTP protocol of the API: uvicorn's fast one, with bounds on what a client may send before its request starts."""
+"""The HTTP protocol of the API: uvicorn's fast one, with bounds on clients, and an end that loses no answer."""
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving.half_closing import IS_LAST, HalfClosingTransport
 
 LARGEST_HEAD: Final = 65_536
 """Bytes of path and headers; the application refuses smaller heads with an explanation."""
@@ -16,15 +19,21 @@ CONNECTIONS: Final = 4096
 
 
 class BoundedHttpToolsProtocol(HttpToolsProtocol):
-    """Closes connections whose head is too large or too slow, which uvicorn would wait for and keep in memory."""
+    """Closes connections whose head is too large or too slow, which uvicorn would wait for and keep in memory.
+
+    All requests that were read are answered, also while the server stops.
+    """
 
     _in_head = False
     _size = 0
     """Bytes that arrived while the head was incomplete."""
+    _ends = False
+    """Whether the server stops, and so reads no further request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection if there is room."""
-        super().connection_made(transport)
+        super().connection_made(HalfClosingTransport(transport, self.loop))
+        self._is_last_bound = self._is_last
         if len(self.connections) > CONNECTIONS:
             transport.abort()
             return
@@ -34,6 +43,7 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
         """Begin to count a head."""
         self._in_head, self._size = True, 0
         super().on_message_begin()
+        self.scope[IS_LAST] = self._is_last_bound  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         """End the count: the application bounds bodies."""
@@ -42,18 +52,39 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what arrived; the parser keeps an incomplete header in memory."""
+        if self._is_read_out():
+            return
         super().data_received(data)
         if self._in_head:
             self._size += len(data)
             if self._size > LARGEST_HEAD:
                 self.transport.abort()
 
+    def _is_last(self, scope: Mapping[str, Any]) -> bool:
+        """Return whether no request behind this one was read."""
+        return self.cycle is not None and self.cycle.scope is scope
+
+    def _is_read_out(self) -> bool:
+        """Return whether later bytes are dropped: the connection closes, or the server stops."""
+        if self.transport.is_closing():
+            return True
+        cycle = self.cycle
+        if cycle is None or cycle.more_body:
+            return False
+        busy = not cycle.response_complete
+        return busy and (self._ends or (cycle.response_started and not cycle.keep_alive))
+
     def shutdown(self) -> None:
-        """End the connection after a request that the client may have sent already; its answer closes it."""
+        """Answer all requests that were read, and one that an idle client may have sent already; then close."""
+        self._ends = True
         if self.cycle is None or self.cycle.response_complete:
             self.loop.call_later(LAST_SECONDS, self._close_if_unused)
-        else:
-            self.cycle.keep_alive = False
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request that was read; without one, a server that stops closes the connection."""
+        super().on_response_complete()
+        if self._ends:
+            self._close_if_unused()
 
     def _close_if_unused(self) -> None:
         if self.cycle is None or self.cycle.response_complete:

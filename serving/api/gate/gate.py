@@ -16,6 +16,7 @@ from serving.api.gate.routes import Operation, RouteTable
 from serving.api.replies import problems
 from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.api.requests.ids import RefusedIdError, decoded_id
+from serving.half_closing import IS_LAST
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -98,7 +99,11 @@ class Gate:
             self._state.log.defect(request.request_id, request.template, error)
             reply = _refusal(problems.INTERNAL, request)
         await send(
-            {"type": "http.response.start", "status": reply.status, "headers": self._headers(reply, request, head)}
+            {
+                "type": "http.response.start",
+                "status": reply.status,
+                "headers": self._headers(scope, reply, request, head),
+            }
         )
         await send({"type": "http.response.body", "body": reply.body})
         self._count(scope["method"], reply.status, perf_counter() - began, request)
@@ -190,7 +195,7 @@ class Gate:
         more = tuple(pair for pair in given if pair[0] not in (b"content-type", b"content-length"))
         return Reply(b"".join(parts), started["status"], media_type, more)
 
-    def _headers(self, reply: Reply, request: _Request, head: Head) -> list[tuple[bytes, bytes]]:
+    def _headers(self, scope: Scope, reply: Reply, request: _Request, head: Head) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", request.request_id.encode()), *_SAFE, *reply.headers]
         if reply.status != _NO_CONTENT:
             headers += [(b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body))]
@@ -199,7 +204,7 @@ class Gate:
             headers.append((b"ratelimit", request.bucket.header()))
         if self._state.origins and head.origin:
             headers += cors.headers(head, self._state.origins)
-        if self._state.is_stopping:
+        if self._state.is_stopping and scope.get(IS_LAST, _always)(scope):
             headers.append(_CLOSE)
         return headers
 
@@ -219,6 +224,11 @@ class Gate:
                 ms=round(seconds * 1000, 2),
                 key_id=request.key_id,
             )
+
+
+def _always(_: Scope) -> bool:
+    """Stand for a server that reads one request of a connection at a time."""
+    return True
 
 
 def _known_method(method: str) -> str:

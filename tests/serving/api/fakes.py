@@ -39,9 +39,12 @@ class FakeAnswers:
     degraded: bool = False
     seconds: float = 0.0
     hidden: list[tuple[Visitor, str]] = field(default_factory=list)
+    count: int = 0
+    """Requests for lists."""
     _made: dict[tuple[str, int, int], Answer] = field(default_factory=dict)
 
     async def recommend(self, request: ListRequest) -> Answer:
+        self.count += 1
         self.requests.append(request)
         if len(self.requests) > 1000:
             self.requests.clear()

@@ -14,15 +14,17 @@ def app() -> ASGIApp:
     share_metrics()
     from serving.api.assembly import build_app
     from serving.api.gate.draining import drained
-    from tests.serving.api.fakes import FakeAnswers, state_of
+    from tests.serving.api.fakes import FakeAnswers, FakeEvents, state_of
 
     key = os.environ["FAKE_KEY"]
     known = ApiKey(id_of(key), "load", all_scopes(["admin"]), hash_of(key))
-    state = state_of([known], FakeAnswers(seconds=float(os.environ.get("FAKE_SECONDS", "0"))))
+    answers, events = FakeAnswers(seconds=float(os.environ.get("FAKE_SECONDS", "0"))), FakeEvents()
+    state = state_of([known], answers, events)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         with drained(state):
             yield
+        print(f"began {answers.count} lists and {len(events.messages)} messages", flush=True)
 
     return build_app(state, lifespan)
