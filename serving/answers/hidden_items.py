@@ -6,6 +6,8 @@ from typing import Final
 from serving.answers.request import Visitor
 
 _MOST: Final = 10_000
+_MOST_OF_ONE: Final = 1_000
+"""Beyond this number of one visitor's items the earlier ones are forgotten: the database has them by then."""
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
@@ -22,7 +24,8 @@ class HiddenItems:
         key = visitor.user_key or visitor.session_key
         if key is None:
             return
-        self._items[key] = self._items.get(key, _NOTHING) | {item_id}
+        known = self._items.get(key, _NOTHING)
+        self._items[key] = (known if len(known) < _MOST_OF_ONE else _NOTHING) | {item_id}
         self._items.move_to_end(key)
         if len(self._items) > self._most:
             self._items.popitem(last=False)

@@ -1,6 +1,6 @@
 """Interfaces of the parts that answers are built from."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from infra.bundles.bundle import Bundle
 from serving.answers.answer import Listing
@@ -28,6 +28,14 @@ class Models(Protocol):
         """Return the champion; None before the first one is loaded."""
 
 
+class Hidden(NamedTuple):
+    """What a placement's rules hide because of events, such as what the user bought."""
+
+    items: frozenset[str]
+    complete: bool
+    """False if it could not be read now."""
+
+
 class LiveScorer(Protocol):
     """Scores lists at the time of the request, under the placement's rules.
 
@@ -41,6 +49,9 @@ class LiveScorer(Protocol):
 
         That is a context, recent clicks of the session, or a placement with live lists.
         """
+
+    async def hidden(self, request: ListRequest) -> Hidden:
+        """Return what the placement hides from the visitor, for lists that are made without the scorer."""
 
     async def recommend(self, request: ListRequest, standing: Standing) -> Listing | None:
         """Return the visitor's list."""

@@ -4,29 +4,27 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from serving.answers.answer import Answer
-from serving.stores.catalogue import Catalogue
 from serving.stores.consent_changes import ConsentChanges
 
-_MOST: Final = 8_000
-"""Answers of 20 items take about 9 kB each."""
+_MOST_BYTES: Final = 72 << 20
+_OVERHEAD: Final = 1_000
+"""Bytes of an answer beside its items."""
+_BYTES_PER_LETTER: Final = 2.5
+"""An answer holds its items as objects too; with 20 items it takes about 9 kB."""
 _LAST_GOOD_SECONDS: Final = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What an answer was made from; an answer of another state is not fresh."""
+class State(NamedTuple):
+    """What an answer was made from, by numbers: an answer must not keep an old catalogue in memory."""
 
     batch_id: int | None
-    best: object
-    """The best sellers, which are built again for each champion."""
-    catalogue: Catalogue
-
-    def is_current(self, batch_id: int | None, best: object, catalogue: Catalogue) -> bool:
-        """Return whether nothing has changed since."""
-        return self.catalogue is catalogue and self.batch_id == batch_id and self.best is best
+    best: int
+    """The number of the best sellers, which are built again for each champion."""
+    catalogue: int
+    """The generation of the catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,8 @@ class Remembered:
     """When the user's consent was read, by the database's clock."""
     fresh_until: float
     made_at: float
+    size: int
+    """Bytes in memory, estimated."""
 
     def may_show(self, changes: ConsentChanges) -> bool:
         """Return whether the user's consent and exclusions are as they were."""
@@ -50,19 +50,19 @@ class Remembered:
 
 
 class RememberedAnswers:
-    """The answers that were used last, by request."""
+    """The answers that were used last, by request, up to a number of bytes."""
 
-    def __init__(self, changes: ConsentChanges, fresh_seconds: float, most: int = _MOST) -> None:
+    def __init__(self, changes: ConsentChanges, fresh_seconds: float, most_bytes: int = _MOST_BYTES) -> None:
         """Start empty."""
-        self._changes, self._fresh_seconds, self._most = changes, fresh_seconds, most
+        self._changes, self._fresh_seconds, self._most, self._bytes = changes, fresh_seconds, most_bytes, 0
         self._answers: OrderedDict[Hashable, Remembered] = OrderedDict()
 
-    def fresh(self, key: Hashable, batch_id: int | None, best: object, catalogue: Catalogue) -> Answer | None:
+    def fresh(self, key: Hashable, state: State) -> Answer | None:
         """Return a fresh answer of the present state."""
         found = self._answers.get(key)
         if found is None or found.fresh_until <= monotonic():
             return None
-        if not found.state.is_current(batch_id, best, catalogue) or not found.may_show(self._changes):
+        if found.state != state or not found.may_show(self._changes):
             return None
         self._answers.move_to_end(key)
         return found.answer
@@ -74,14 +74,18 @@ class RememberedAnswers:
             return None
         return found.answer
 
-    def remember(self, key: Hashable, answer: Answer, state: State, user_key: str | None, read_at: float) -> None:
-        """Keep an answer, and forget those that were not used for longest."""
+    def remember(
+        self, key: Hashable, answer: Answer, state: State, user_key: str | None, read_at: float, letters: int = 0
+    ) -> None:
+        """Keep an answer, and forget those that were not used for longest. `letters` are those of the key."""
         now = monotonic()
+        size = _OVERHEAD + letters + int(_BYTES_PER_LETTER * len(answer.items_json))
+        self._drop(key)
         cached = replace(answer, source="cache")
-        self._answers[key] = Remembered(cached, state, user_key, read_at, now + self._fresh_seconds, now)
-        self._answers.move_to_end(key)
-        while len(self._answers) > self._most:
-            self._answers.popitem(last=False)
+        self._answers[key] = Remembered(cached, state, user_key, read_at, now + self._fresh_seconds, now, size)
+        self._bytes += size
+        while self._bytes > self._most:
+            self._drop(next(iter(self._answers)))
 
     def forget(self, users: frozenset[str] | None) -> None:
         """Drop the answers of these users; None stands for all users."""
@@ -91,4 +95,9 @@ class RememberedAnswers:
             if found.user_key is not None and (users is None or found.user_key in users)
         ]
         for key in gone:
-            del self._answers[key]
+            self._drop(key)
+
+    def _drop(self, key: Hashable) -> None:
+        found = self._answers.pop(key, None)
+        if found is not None:
+            self._bytes -= found.size

@@ -45,6 +45,12 @@ class ListRequest:
     """Items of the basket or recently viewed, the latest last."""
     filters: Filters = field(default_factory=Filters)
 
+    @property
+    def letters(self) -> int:
+        """Return the number of letters in the lists of the request, which a caller may make long."""
+        filters = self.filters
+        return sum(map(len, (*self.context, *filters.categories, *filters.brands, *filters.exclude)))
+
 
 @dataclass(frozen=True, slots=True)
 class RankRequest:

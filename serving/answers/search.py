@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 
 from serving.answers.answer import Listing
+from serving.answers.interfaces import Hidden
 from serving.answers.request import ListRequest
 from serving.answers.selection import Selection
 from serving.stores.standing import NOBODY, Standing
 
+Hides = Callable[[ListRequest], Awaitable[Hidden]]
 Live = Callable[["Search"], Awaitable[Listing | None]]
 
 
@@ -31,6 +33,8 @@ class Search:
     """Reads the published list, if the chain needs it."""
     live: Live | None = None
     """Asks the live scorer; None if there is none."""
+    hides: Hides | None = None
+    """Asks what the placement's rules hide because of events; None without a live scorer."""
     asks_live: bool = False
     """Whether the request asks for what no batch knows."""
     live_helps: bool = True
@@ -39,6 +43,8 @@ class Search:
     """Whether the answer may depend on what is stored about the user."""
     degraded: bool = False
     """Whether a dependency did not answer."""
+    letters: int = 0
+    """The letters of the items that the request is about."""
     allows_best_sellers: bool = True
     """False for lists that hold only what is due."""
 

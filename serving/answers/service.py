@@ -15,7 +15,16 @@ from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.search import Live, Search
 from serving.answers.selection import Selection, page
-from serving.answers.stages import AskedLive, LastGood, OtherLive, Popular, Segment, Stage, Table
+from serving.answers.stages import (
+    AskedLive,
+    LastGood,
+    OtherLive,
+    Popular,
+    Segment,
+    Stage,
+    Table,
+    without_hidden,
+)
 from serving.answers.stored_answers import StoredAnswers
 from serving.answers.upkeep import Upkeep
 from serving.metrics import ANSWERS, DEGRADED
@@ -110,7 +119,7 @@ class AnswerService:
         best = self.upkeep.best
         popular = None if best is None else best.listing(request.placement)
         source, ranked = ranked_without_model(request.items, search.table, popular)
-        return self._answer(search, source, ranked)
+        return self._answer(search, source, await without_hidden(search, ranked))
 
     async def popular(self, request: ListRequest) -> Answer:
         """Return the best sellers of a placement."""
@@ -134,7 +143,7 @@ class AnswerService:
         best = self.upkeep.best
         if best is None or listing is None:
             return self._answer(search, "popular", Listing((), degraded=True))
-        return self._answer(search, "popular", best.within(request.placement, listing))
+        return self._answer(search, "popular", await without_hidden(search, best.within(request.placement, listing)))
 
     async def _about(
         self, key: tuple[Hashable, ...], items: tuple[str, ...], request: ListRequest, live: Live | None
@@ -160,7 +169,7 @@ class AnswerService:
 
     def _fresh(self, key: Hashable, placement: str) -> Answer | None:
         """Return the fresh answer of this process, if it has one."""
-        found = self._remembered.fresh(key, self._batch_of(placement), self.upkeep.best, self._catalogue)
+        found = self._remembered.fresh(key, self._state(placement))
         if found is None:
             return None
         if not self._stored.changes.connected:
@@ -171,7 +180,9 @@ class AnswerService:
         self, key: Hashable, request: ListRequest, live: Live | None, items: tuple[str, ...] = ()
     ) -> Search:
         """Return the search of a request, with the visitor's standing."""
-        search = Search(key, request, Selection(), request.visitor.user_key, live=live)
+        hides = None if self._live is None else self._live.hidden
+        letters = sum(map(len, items))
+        search = Search(key, request, Selection(), request.visitor.user_key, live=live, hides=hides, letters=letters)
         await self._stored.check(search)
         others = (request.context, items, self._hidden.of(request.visitor))
         search.selection = Selection.of(search.standing, request.filters, *others)
@@ -220,13 +231,13 @@ class AnswerService:
         """Remember an answer that the same request may get again."""
         live_for_somebody = answer.source == "live" and search.request.visitor != _NO_VISITOR
         if not answer.degraded and not live_for_somebody:
-            state = State(self._batch_of(answer.placement), self.upkeep.best, self._catalogue)
-            self._remembered.remember(search.key, answer, state, search.user_key, search.read_at)
+            state, letters = self._state(answer.placement), search.request.letters + search.letters
+            self._remembered.remember(search.key, answer, state, search.user_key, search.read_at, letters)
         return _counted(answer)
 
-    def _batch_of(self, placement: str) -> int | None:
+    def _state(self, placement: str) -> State:
         batch = None if self._stores is None else self._stores.live.by_placement.get(placement)
-        return None if batch is None else batch.batch_id
+        return State(None if batch is None else batch.batch_id, self.upkeep.number, self._catalogue.generation)
 
     @property
     def _catalogue(self) -> Catalogue:

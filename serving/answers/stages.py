@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from serving.answers.answer import Entry, Listing, Source
@@ -121,14 +122,30 @@ class Popular:
 
 
 async def best_sellers(best: BestSellers, search: Search, segment: str) -> Listing | None:
-    """Return best sellers under the request's filters; rare filters are looked up among all items, in a thread."""
+    """Return best sellers under the placement's rules and the request's filters.
+
+    Rare filters are looked up among all items, in a thread.
+    """
     if not search.allows_best_sellers:
         return None
     request = search.request
     listing = best.listing(request.placement, segment)
-    if listing is None or not request.filters or _only_excludes(search):
+    if listing is not None and request.filters and not _only_excludes(search):
+        wanted = request.placement, request.filters, search.most + 20, segment
+        listing = await asyncio.to_thread(best.filtered, *wanted)
+    return None if listing is None else await without_hidden(search, listing)
+
+
+async def without_hidden(search: Search, listing: Listing) -> Listing:
+    """Return a list without what the rules hide because of events; the answer is degraded if that is unknown."""
+    if search.hides is None:
         return listing
-    return await asyncio.to_thread(best.filtered, request.placement, request.filters, search.most + 20, segment)
+    hidden = await search.hides(search.request)
+    search.degraded = search.degraded or not hidden.complete
+    kept = tuple(entry for entry in listing.entries if entry.item_id not in hidden.items)
+    if len(kept) == len(listing.entries):
+        return listing
+    return replace(listing, entries=kept, personal=listing.personal or search.personal)
 
 
 def _only_excludes(search: Search) -> bool:

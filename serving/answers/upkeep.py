@@ -31,6 +31,8 @@ class Upkeep:
         self._of_bundle: tuple[LoadedModel, Catalogue] | None = None
         self._built_at = 0.0
         self.best: BestSellers | None = None
+        self.number = 0
+        """Counts how often best sellers were built."""
 
     @property
     def catalogue(self) -> Catalogue:
@@ -59,6 +61,7 @@ class Upkeep:
         if same_model and monotonic() - self._built_at < _SPACING_SECONDS:
             return
         self.best = await asyncio.to_thread(BestSellers.build, model, catalogue, self._placements)
+        self.number += 1
         self._built_at = monotonic()
 
     @asynccontextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Final, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import NONE
 from serving.answers.answer import Entry, Listing
-from serving.answers.interfaces import LiveUnavailableError
+from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.live.catalogue import CurrentCatalogue
 from serving.live.live_lists import VisitorState, ranked_items, visitor_list
@@ -26,6 +27,8 @@ from serving.stores.standing import Standing
 THREADS: Final = 2
 WAITING: Final = 64
 """Requests that may wait for a thread; further ones are refused at once."""
+_WITHHELD_SECONDS: Final = 10.0
+"""The time for which items that a batch hides from everybody are not read again."""
 _Result = TypeVar("_Result")
 
 
@@ -58,6 +61,8 @@ class LiveListScorer:
         self._clicks, self._rules = clicks or NoClicks(), RuleCache()
         self._threads = ThreadPoolExecutor(threads, "live", initializer=_use_one_processor)
         self._limit, self._running = threads + waiting, 0
+        self._withheld: dict[str, tuple[frozenset[str], float]] = {}
+        """What each placement hides from everybody, as far as it was read, and when."""
 
     def close(self) -> None:
         """End the threads after the requests that they work on."""
@@ -78,6 +83,17 @@ class LiveListScorer:
         if placement is None or placement.subject != "user":
             return False
         return placement.live or bool(request.context) or self._clicks.maybe(request.visitor)
+
+    async def hidden(self, request: ListRequest) -> Hidden:
+        """Return what the placement hides from the visitor; if it cannot be read, what it hides from everybody."""
+        name, user_key = request.placement, request.visitor.user_key
+        withheld, read_at = self._withheld.get(name, (frozenset[str](), -_WITHHELD_SECONDS))
+        if user_key is None and monotonic() - read_at < _WITHHELD_SECONDS:
+            return Hidden(withheld, complete=True)
+        batch = await self._facts(name, user_key)
+        if batch is None:
+            return Hidden(withheld, complete=False)
+        return Hidden(frozenset((*batch.withheld, *batch.hidden)), complete=True)
 
     async def recommend(self, request: ListRequest, standing: Standing) -> Listing | None:
         """Return the visitor's list; None without a model, or for an unknown placement."""
@@ -141,9 +157,15 @@ class LiveListScorer:
         if model is None:
             return None
         batch, clicks = await asyncio.gather(
-            self._users.known(placement, request.visitor.user_key), self._clicks.items(request.visitor)
+            self._facts(placement, request.visitor.user_key), self._clicks.items(request.visitor)
         )
         return _Inputs(model, batch or NO_FACTS, clicks, degraded=batch is None)
+
+    async def _facts(self, placement: str, user_key: str | None) -> BatchFacts | None:
+        batch = await self._users.known(placement, user_key)
+        if batch is not None:
+            self._withheld[placement] = frozenset(batch.withheld), monotonic()
+        return batch
 
     def _prepared(self, inputs: _Inputs, name: str, placement: Placement, length: int) -> Prepared:
         return self._rules.prepared(inputs.model, self._catalogue(), name, placement, length, inputs.batch)

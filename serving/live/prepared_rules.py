@@ -24,6 +24,8 @@ from serving.stores.catalogue import Catalogue
 LONGEST: Final = 1000
 _KEPT: Final = 64
 """Compiled rules that are kept: placements times lengths."""
+_CATALOGUES: Final = 4
+"""Beyond this number the rules of earlier catalogues and models are dropped: each keeps a whole one in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ class RuleCache:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._catalogues: dict[tuple[str, int], ModelCatalogue] = {}
+        self._catalogues: OrderedDict[tuple[str, int], ModelCatalogue] = OrderedDict()
         self._prepared: OrderedDict[tuple[str, int], tuple[_Inputs, Prepared]] = OrderedDict()
         self._compiling: set[tuple[str, int]] = set()
         self._lock = Lock()
@@ -128,8 +130,7 @@ class RuleCache:
             made.warm()
             with self._lock:
                 self._prepared[key] = inputs, made
-                while len(self._prepared) > _KEPT:
-                    self._prepared.popitem(last=False)
+                self._drop_outdated()
             return made
         finally:
             self._compiling.discard(key)
@@ -139,8 +140,19 @@ class RuleCache:
         made = self._catalogues.get(key)
         if made is None:
             made = ModelCatalogue.of(model, now)
-            self._catalogues = {key: made}
+            with self._lock:
+                self._catalogues[key] = made
+                while len(self._catalogues) > _CATALOGUES:
+                    self._catalogues.popitem(last=False)
         return made
+
+    def _drop_outdated(self) -> None:
+        """Drop what was not used for longest, and what was prepared from a catalogue that is no longer kept."""
+        while len(self._prepared) > _KEPT:
+            self._prepared.popitem(last=False)
+        for key, (inputs, _) in list(self._prepared.items()):
+            if (inputs.digest, inputs.generation) not in self._catalogues:
+                del self._prepared[key]
 
 
 class _Inputs(NamedTuple):

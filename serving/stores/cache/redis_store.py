@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import BlockingConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from serving.metrics import CACHE_REQUESTS
@@ -34,8 +34,9 @@ class RedisStore(CacheStore):
 
     def __init__(self, url: str, seconds: float = REDIS_SECONDS) -> None:
         """Prepare for an address; nothing is opened yet. Connecting, and a command, may each take so many seconds."""
-        pool = ConnectionPool.from_url(
-            url, max_connections=64, socket_timeout=seconds, socket_connect_timeout=seconds, retry=None
+        # Beyond the limit a command waits for a connection: an error would count as one of Redis.
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=64, timeout=seconds, socket_timeout=seconds, socket_connect_timeout=seconds, retry=None
         )
         self._redis: Any = Redis(connection_pool=pool)
         self._find, self._give_up = (self._redis.register_script(text) for text in (_FIND_OR_CLAIM, _GIVE_UP))

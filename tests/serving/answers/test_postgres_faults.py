@@ -1,59 +1,23 @@
 """Answers while PostgreSQL stops, crashes, hangs and comes back: always an answer, and soon."""
 
 import asyncio
-import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 
-import psutil
 import pytest
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
 from infra.database.engine import engine as engine_of
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.answers.answer import Answer
 from serving.answers.request import ListRequest, Visitor
 from serving.answers.service import AnswerService
+from tests.serving.faulty_postgres import FaultyPostgres
 from tests.serving.made_up_shop import ANN, BOB, ITEMS, serving, stock, until, write
 
 HOME, ANONYMOUS = ListRequest("home", Visitor(ANN), 3), ListRequest("home", Visitor(), 3)
 SIMILAR = ListRequest("similar-items", Visitor(), 3)
 HEARTBEAT_TIMEOUT_SECONDS = 1.5
-
-
-class Server:
-    """The session's server, to which a fault happens; afterwards it runs again at the same port."""
-
-    def __init__(self, server: EmbeddedPostgres) -> None:
-        self._server = server
-        self._port = make_url(server.url()).port or 0
-
-    def _processes(self) -> list[psutil.Process]:
-        running = self._server.running()
-        assert running is not None
-        main = psutil.Process(running.pid)
-        return [main, *main.children()]
-
-    def stop(self, by: signal.Signals) -> None:
-        main, *_ = self._processes()
-        os.kill(main.pid, by)
-        main.wait(20)
-
-    def start(self) -> None:
-        self._server.start(preferred_port=self._port)
-        assert make_url(self._server.url()).port == self._port
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        stopped = self._processes()
-        for process in stopped:
-            process.suspend()
-        try:
-            yield
-        finally:
-            for process in stopped:
-                process.resume()
 
 
 @pytest.fixture
@@ -66,8 +30,8 @@ def stocked(database: str) -> Iterator[tuple[str, Engine]]:
 
 
 @pytest.fixture
-def server(postgres: EmbeddedPostgres) -> Iterator[Server]:
-    found = Server(postgres)
+def server(postgres: EmbeddedPostgres) -> Iterator[FaultyPostgres]:
+    found = FaultyPostgres(postgres)
     yield found
     found.start()
 
@@ -88,7 +52,7 @@ async def timed(answer: Awaitable[Answer]) -> tuple[Answer, float]:
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
 def test_a_server_that_stops_degrades_answers_and_its_return_is_noticed(
-    stocked: tuple[str, Engine], server: Server, by: signal.Signals
+    stocked: tuple[str, Engine], server: FaultyPostgres, by: signal.Signals
 ) -> None:
     async def scenario(service: AnswerService) -> None:
         before = await service.recommend(HOME)
@@ -119,7 +83,9 @@ def test_a_server_that_stops_degrades_answers_and_its_return_is_noticed(
     run(stocked[0], scenario)
 
 
-def test_a_server_that_hangs_costs_no_request_more_than_a_moment(stocked: tuple[str, Engine], server: Server) -> None:
+def test_a_server_that_hangs_costs_no_request_more_than_a_moment(
+    stocked: tuple[str, Engine], server: FaultyPostgres
+) -> None:
     async def scenario(service: AnswerService) -> None:
         await until(lambda: service.recommend(HOME))
         with server.paused():
@@ -146,7 +112,7 @@ def test_a_server_that_hangs_costs_no_request_more_than_a_moment(stocked: tuple[
 
 
 def test_consent_that_is_withdrawn_while_no_notification_arrives_is_not_missed(
-    stocked: tuple[str, Engine], server: Server
+    stocked: tuple[str, Engine], server: FaultyPostgres
 ) -> None:
     url, engine = stocked
 
@@ -171,7 +137,7 @@ def test_consent_that_is_withdrawn_while_no_notification_arrives_is_not_missed(
 
 
 def test_a_service_that_starts_without_a_database_answers_and_finds_it_later(
-    stocked: tuple[str, Engine], server: Server
+    stocked: tuple[str, Engine], server: FaultyPostgres
 ) -> None:
     async def main() -> None:
         await asyncio.to_thread(server.stop, signal.SIGINT)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from infra.database.engine import engine as engine_of
 from serving.answers.answer import Answer, Entry, Listing
-from serving.answers.interfaces import LiveUnavailableError
+from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
 from serving.stores.standing import Standing
@@ -40,6 +40,10 @@ class Scorer:
     def __init__(self) -> None:
         self.asked: list[tuple[ListRequest, Standing]] = []
         self.overloaded = False
+        self.hides = Hidden(frozenset(), complete=True)
+
+    async def hidden(self, _request: ListRequest) -> Hidden:
+        return self.hides
 
     def wanted(self, request: ListRequest) -> bool:
         return bool(request.context)
@@ -149,6 +153,26 @@ def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> 
         assert (fallback.source, fallback.degraded, ids(fallback)) == ("table", True, ["item-20", "item-21"])
         ranked = await service.rank(RankRequest("home", Visitor(ANN), ("item-01", "item-22", "item-00")))
         assert (ranked.source, ids(ranked)) == ("table", ["item-22", "item-00", "item-01"])
+
+    run(stocked, scenario, live=scorer)
+
+
+def test_best_sellers_leave_out_what_the_rules_hide_and_say_if_that_is_unknown(stocked: tuple[str, Engine]) -> None:
+    scorer = Scorer()
+    scorer.overloaded = True
+
+    async def scenario(service: AnswerService) -> None:
+        scorer.hides = Hidden(frozenset({ITEMS[-1], "item-00"}), complete=True)
+        newcomer = await service.recommend(request(NEW))
+        assert (newcomer.source, ids(newcomer), newcomer.personal) == ("segment", ITEMS[-2:-5:-1], True)
+        general = await service.popular(request(None))
+        assert (ids(general), general.degraded, general.personal) == (ITEMS[1:4], False, False)
+        assert "item-00" not in ids(await service.trending(request(None, k=30)))
+        drinks = await service.recommend(request(NEW, filters=Filters(categories=("DRINKS",))))
+        assert drinks.items == ()
+        scorer.hides = Hidden(frozenset({"item-00"}), complete=False)
+        unknown = await service.popular(request(None))
+        assert (ids(unknown), unknown.degraded) == (ITEMS[1:4], True)
 
     run(stocked, scenario, live=scorer)
 

@@ -1,7 +1,9 @@
 """Live lists from a bundle folder alone: no database, no Redis, no MLflow, no network."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Iterator
 from math import inf
 from typing import Any
@@ -10,10 +12,11 @@ import pytest
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Entry, Listing
-from serving.answers.interfaces import LiveUnavailableError
+from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
-from serving.live.visitor_facts import BatchFacts, batch_facts
+from serving.live.prepared_rules import RuleCache
+from serving.live.visitor_facts import NOTHING, BatchFacts, batch_facts
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder
 from serving.stores.catalogue import Catalogue, Item
@@ -181,6 +184,32 @@ def test_without_the_batch_only_lists_that_do_not_need_it_are_built(models: dict
     assert listing is not None
     assert (listing.degraded, listing.personal, len(listing.entries)) == (True, True, 5)
     scorer.close()
+
+
+def test_what_the_rules_hide_is_known_for_lists_of_others_and_partly_without_the_database(
+    models: dict[str, ModelHolder],
+) -> None:
+    known = Batch()
+    scorer = LiveListScorer(models["als"], SHELVES, users=known)
+    own, anybody = ListRequest("news", Visitor("u000"), 5), ListRequest("news", ANYBODY, 5)
+    assert asyncio.run(scorer.hidden(own)) == Hidden(frozenset({"i02", "i03", "i04"}), complete=True)
+    known.facts_of = None
+    assert asyncio.run(scorer.hidden(own)) == Hidden(frozenset({"i02"}), complete=False)
+    assert asyncio.run(scorer.hidden(anybody)) == Hidden(frozenset({"i02"}), complete=True)
+    assert asyncio.run(scorer.hidden(ListRequest("home", ANYBODY, 5))) == Hidden(frozenset(), complete=False)
+    scorer.close()
+
+
+def test_the_rules_of_old_catalogues_do_not_stay_in_memory(models: dict[str, ModelHolder]) -> None:
+    model, rules, placement = models["als"].current(), RuleCache(), SHELVES["home"]
+    assert model is not None
+    made = []
+    for length in range(10, 110, 10):  # each length once, each under another catalogue
+        now = Catalogue.of(Batch.goods.by_id, 0.0)
+        made.append(weakref.ref(rules.prepared(model, now, "home", placement, length, NOTHING)))
+    gc.collect()
+    assert [one() is not None for one in made] == [False] * 6 + [True] * 4
+    rules.close()
 
 
 def test_the_rows_of_the_database_become_facts() -> None:

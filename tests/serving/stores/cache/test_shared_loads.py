@@ -176,6 +176,19 @@ def test_a_redis_that_is_paused_stopped_flushed_or_full_costs_little_and_never_a
     run(scenario)
 
 
+def test_more_requests_than_connections_wait_for_one(redis: Any) -> None:
+    async def scenario() -> None:
+        store, source = RedisStore(redis.url, 3.0), Source()
+        loads = SharedLoads(store)
+        for _ in range(2):
+            await asyncio.gather(*(loads.get(f"key {number}", source) for number in range(500)))
+        assert source.loads == 500
+        assert not store.breaker.is_open
+        await loads.close()
+
+    run(scenario)
+
+
 async def _until_it_answers(loads: SharedLoads, source: Source, store: RedisStore, keys: Iterator[int]) -> None:
     async with asyncio.timeout(5):
         while store.breaker.is_open:
