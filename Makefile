@@ -15,8 +15,9 @@ help:
 	@echo "make demo    set up and run everything on real shopping data"
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"
-	@echo "make faults  kill ingests, publishing, searches, retraining, promotions and PostgreSQL at any moment; fill disks"
-	@echo "             (needs root), set clocks (needs Debian's package faketime), race decisions,"
+	@echo "make faults  kill ingests, publishing, searches, retraining, promotions and PostgreSQL at any moment; stop, pause and"
+	@echo "             fill what the API depends on, and send it ten times its traffic; fill disks (needs root),"
+	@echo "             set clocks (needs Debian's package faketime), race decisions,"
 	@echo "             and try many random examples instead of a few"
 	@echo "make bench   run all benchmarks     make lock   resolve requirements.lock again"
 	@echo "make env     write an .env with new passwords for docker-compose.yml"
@@ -57,7 +58,8 @@ faults: $(READY)
 	$(BIN)/pytest $(STORMS)/running -q -s -m "" --seed $(SEED) $(ARGS)
 	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_review_mishaps.py tests/flows/test_demo.py \
 		tests/faults/test_up_at_once.py -q -m "" $(ARGS)
-	$(BIN)/pytest tests/flows/test_retrain_requests.py tests/tasks -q -m faults $(ARGS)
+	$(BIN)/pytest tests/flows/test_retrain_requests.py tests/tasks tests/serving/api -q -m faults $(ARGS)
+	$(BIN)/pytest tests/serving/running -q -s -m "" $(ARGS)
 	$(BIN)/pytest tests/fuzz tests/faults/test_hostile_files.py -q --hypothesis-profile many $(ARGS)
 	$(BIN)/pytest tests --ignore tests/fuzz --ignore tests/faults -q --hypothesis-profile many -m hypothesis $(ARGS)
 	@cat $(STORM_REPORT)

@@ -32,7 +32,7 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection if there is room."""
-        super().connection_made(HalfClosingTransport(transport, self.loop))
+        super().connection_made(HalfClosingTransport(transport, self.loop))  # type: ignore[arg-type]
         self._is_last_bound = self._is_last
         if len(self.connections) > CONNECTIONS:
             transport.abort()

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from sqlalchemy import Engine, insert
 
 from infra.bundles import bundle as bundles
+from infra.database.schema.schema import items, promotions
 from models import catalog
 from models.datasets.dataset import Dataset
 from models.recommenders.baselines.most_popular import popularity
@@ -32,3 +34,20 @@ def write_bundle(folder: Path, kind: str = "als", seed: int = 1, change: Any = N
         available=np.asarray(data.available, dtype=np.bool_),
         buyers=recent_buyers(data),
     )
+
+
+def promote(engine: Engine, folder: Path, digest: str, version: int, before: int = 0) -> None:
+    """Make a bundle the champion, as `decide` records it; `before` is the promotion that it replaces."""
+    row: dict[str, Any] = {"model_version": version, "kind": "als", "dataset_version": "v1", "metrics": {}}
+    row |= {"actor": "ann", "reason": "better", "previous_promotion_id": before}
+    with engine.begin() as connection:
+        connection.execute(insert(promotions).values(row | {"bundle": str(folder), "digest": digest}))
+
+
+def offer(engine: Engine, folder: Path, digest: str) -> list[str]:
+    """Put the items of a bundle into the catalogue; return them."""
+    names: list[str] = bundles.load(folder, digest).model.items.tolist()
+    sold = [{"item_id": name, "attributes": {}, "available": True, "batch_id": "b"} for name in names]
+    with engine.begin() as connection:
+        connection.execute(insert(items), sold)
+    return names

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import text
 
-from infra.bundles.bundle import load
-from infra.database.schema.schema import items, promotions
 from infra.installation import Installation
 from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
 from serving.api.replies.protocol import RecommendationList
 from serving.api.startup.standalone import NoApiKeyError, NoBundleError, of_bundle
 from tasks.monitoring.serving_metrics import read
 from tests.serving.api.server_process import serving
-from tests.serving.bundle_folders import write_bundle
+from tests.serving.bundle_folders import offer, promote, write_bundle
 
 KEY = "k" * 40
 
@@ -53,7 +51,9 @@ def test_a_bundle_is_not_served_without_a_key(own_var: Path, monkeypatch: pytest
 
 def test_an_installation_answers_with_keys_of_its_database(installation: Installation, tmp_path: Path) -> None:
     engine, key = installation.engine, create_key(installation.engine, NewKey("shop", ["read", "write"]), "ann")
-    _promote(installation, tmp_path / "bundle")
+    digest = write_bundle(tmp_path / "bundle")
+    promote(engine, tmp_path / "bundle", digest, 3)
+    offer(engine, tmp_path / "bundle", digest)
     variables = {"TAILORBIRD_SETTINGS": "none"}
     with serving("serving.api.app:app", variables, tmp_path / "log") as server:
         client = httpx.Client(base_url=server.address, headers={"authorization": f"Bearer {key['key']}"})
@@ -76,24 +76,3 @@ def test_an_installation_answers_with_keys_of_its_database(installation: Install
     log = server.log.read_text()
     assert str(key["key"]) not in log
     assert "Traceback" not in log
-
-
-def _promote(installation: Installation, folder: Path) -> None:
-    """Make a bundle the champion, as `decide` records it."""
-    digest = write_bundle(folder)
-    row = {
-        "previous_promotion_id": 0,
-        "model_version": 3,
-        "kind": "als",
-        "dataset_version": "v1",
-        "metrics": {},
-        "bundle": str(folder),
-        "digest": digest,
-        "actor": "ann",
-        "reason": "better",
-    }
-    names = load(folder, digest).model.items.tolist()
-    sold = [{"item_id": name, "attributes": {}, "available": True, "batch_id": "b"} for name in names]
-    with installation.engine.begin() as connection:
-        connection.execute(insert(promotions).values(row))
-        connection.execute(insert(items), sold)

@@ -24,7 +24,7 @@ async def test_sigterm_under_load_loses_no_request_that_was_read(tmp_path: Path,
         running = [asyncio.create_task(one) for one in (*kinds, clients.slow_body(go_on))]
         await asyncio.sleep(0.5)
         server.process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.3)  # by now the server takes no connection any more
         go_on.set()
         await asyncio.gather(*running)
         assert await asyncio.to_thread(server.process.wait, 15) == -signal.SIGTERM
@@ -36,7 +36,8 @@ async def test_sigterm_under_load_loses_no_request_that_was_read(tmp_path: Path,
     assert (answers.total() - answers["slow body"], answers["slow body"]) == (int(began[1]), int(began[2]))
     assert clients.statuses == {200, 202}
     # The clients on one connection learn it from their last answer; a pipeline has later requests that were read.
-    assert clients.asked_to_close | {"pool": 0} == {"pool": 0, "serial": 2, "pipelined": 2, "slow body": 1}
+    asked = {kind: count for kind, count in clients.asked_to_close.items() if kind != "pool"}
+    assert asked == {"serial": 2, "pipelined": 2, "slow body": 1}
     assert min(answers.values()) >= 1
 
 

@@ -16,7 +16,7 @@ from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
 from serving.live.prepared_rules import RuleCache
-from serving.live.visitor_facts import NOTHING, BatchFacts, batch_facts
+from serving.live.visitor_facts import NO_FACTS, BatchFacts, batch_facts
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder
 from serving.stores.catalogue import Catalogue, Item
@@ -206,7 +206,7 @@ def test_the_rules_of_old_catalogues_do_not_stay_in_memory(models: dict[str, Mod
     made = []
     for length in range(10, 110, 10):  # each length once, each under another catalogue
         now = Catalogue.of(Batch.goods.by_id, 0.0)
-        made.append(weakref.ref(rules.prepared(model, now, "home", placement, length, NOTHING)))
+        made.append(weakref.ref(rules.prepared(model, now, "home", placement, length, NO_FACTS)))
     gc.collect()
     assert [one() is not None for one in made] == [False] * 6 + [True] * 4
     rules.close()

@@ -1,0 +1,45 @@
+"""One running shop for all tests here."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from infra.installation import current
+from infra.services.embedded_postgres import EmbeddedPostgres
+from tests.conftest import fresh_database
+from tests.serving.conftest import RedisServer
+from tests.serving.faulty_postgres import FaultyPostgres
+from tests.serving.running.shop import RunningShop, running
+
+_CLOSED = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="package")
+def shop(
+    postgres: EmbeddedPostgres, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningShop]:
+    """Start the server once, with the settings of an installation of its own."""
+    folder, faulty = tmp_path_factory.mktemp("running"), FaultyPostgres(postgres)
+    redis_server.ask("FLUSHALL")
+    redis_server.ask("CONFIG SET maxmemory 0")
+    databases = fresh_database(postgres, "migrated")
+    with closing(databases), pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("TAILORBIRD_") and "SETTINGS" not in name]:
+            patch.delenv(name)
+        url = next(databases)
+        patch.setenv("TAILORBIRD_DATABASE_URL", url)
+        patch.setenv("TAILORBIRD_VAR", str(folder / "var"))
+        patch.setenv("PREFECT_API_URL", f"{_CLOSED}/api")
+        patch.setenv("MLFLOW_TRACKING_URI", _CLOSED)
+        current.cache_clear()
+        with running(url, folder, redis_server, faulty) as shop:
+            yield shop
+        current.cache_clear()
+        next(databases, None)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
