@@ -24,7 +24,6 @@ from infra.keys.credentials import (
     variable,
 )
 from infra.keys.fingerprints import INSTALLATION, KEYS, PSEUDONYM, SIGNING, fingerprint, key_source
-from infra.keys.identity import pseudonym
 from infra.keys.recorded_fingerprints import Fingerprint, lock, newest, pending, record, rows, trusted
 from infra.keys.signing import TRUSTED
 from models.errors import TailorbirdError
@@ -244,7 +243,7 @@ def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) 
             )
         return secret(settings, PSEUDONYM)
     stored = connection.execute(select(identities.c.user_id, identities.c.user_key).limit(_SAMPLE)).all()
-    if stored and not any(pseudonym(row.user_id, key.encode()) == row.user_key for row in stored):
+    if stored and not any(key_chain.hashed(row.user_id, key_chain.keys(key)) == row.user_key for row in stored):
         raise InstallationRefusedError(
             f"The {PSEUDONYM} of {key_source(settings, PSEUDONYM)} does not fit the users of this database. Restore "
             "the key they were ingested with, or correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR."
