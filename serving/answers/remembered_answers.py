@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from serving.answers.answer import Answer
-from serving.stores.consent_changes import ConsentChanges
+from serving.stores.user_changes import ConsentChanges
 
 _MOST_BYTES: Final = 72 << 20
 _OVERHEAD: Final = 1_000

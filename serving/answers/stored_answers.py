@@ -12,13 +12,12 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.request import Visitor
 from serving.answers.search import Search
 from serving.metrics import CONSENT_DENIED
-from serving.stores.consent_changes import ConsentChanges, NoConsentChanges
 from serving.stores.database.errors import PostgresDownError
-from serving.stores.standing import Standing
+from serving.stores.standing import ChangedMeanwhileError, Listed, Standing
+from serving.stores.user_changes import ConsentChanges, NoConsentChanges
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores
-from serving.stores.listed import ChangedMeanwhileError, Listed
 
 _NO_VISITOR: Final = Visitor()
 _UNCHECKED: Final = Standing(known=True, consented=True)

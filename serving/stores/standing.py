@@ -1,7 +1,7 @@
-"""What the database allows for one user: consent, suppression and exclusions."""
+"""Defines the standing of a user, which is consent, suppression and exclusions, and a list that was read with it."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +18,19 @@ class Standing:
 
 NOBODY: Final = Standing(known=False, consented=False)
 """The standing of visitors without an account, and of users that the database does not know."""
+
+
+class Listed(NamedTuple):
+    """One subject's list of the live batch, and the standing of the user at that moment."""
+
+    standing: Standing
+    batch_id: int | None
+    model_version: int | None
+    entries: tuple[tuple[str, float, str], ...] | None
+    """Item, score and reason, best first; None if there is no list for the subject."""
+    read_at: float
+    """Epoch seconds of the database's clock."""
+
+
+class ChangedMeanwhileError(Exception):
+    """A user changed again and again while the list was read."""

@@ -1,12 +1,33 @@
 """Remembers which users changed, and when, to tell outdated values from current ones."""
 
 from collections.abc import Set
-from typing import Final
+from typing import Final, Protocol
 
 _KEPT_SECONDS: Final = 3600.0
 """Longer than any cached value lives."""
 _MOST: Final = 200_000
 _UNDATED: Final = float("inf")
+
+
+class ConsentChanges(Protocol):
+    """Knows whether notifications of revoked consent arrive, and which values are from before one."""
+
+    @property
+    def connected(self) -> bool:
+        """Return whether every revocation reaches this process within seconds."""
+
+    def unchanged_since(self, user_key: str, read_at: float) -> bool:
+        """Return whether nothing is known to have changed for the user since a moment of the database's clock."""
+
+
+class NoConsentChanges:
+    """Knows that no consent can change: a server of a bundle folder alone stores no users."""
+
+    connected: Final = True
+
+    def unchanged_since(self, user_key: str, read_at: float) -> bool:  # noqa: ARG002
+        """Return True: nothing is stored about users."""
+        return True
 
 
 class UserChanges:

@@ -9,11 +9,10 @@ import orjson
 from serving.stores.batch_codes import BatchCodes
 from serving.stores.cache.keys import cache_key
 from serving.stores.cache.shared_loads import Loaded, SharedLoads
-from serving.stores.consent_changes import ConsentChanges
-from serving.stores.listed import ChangedMeanwhileError, Listed
 from serving.stores.live_batches import LiveBatches
 from serving.stores.published_lists import PublishedLists
-from serving.stores.standing import Standing
+from serving.stores.standing import ChangedMeanwhileError, Listed, Standing
+from serving.stores.user_changes import ConsentChanges
 
 _ATTEMPTS: Final = 4
 _PAUSE_SECONDS: Final = 0.01

@@ -1,4 +1,4 @@
-"""What a process imports that answers from a bundle alone: its package and its start depend on that."""
+"""The packages that a server of a bundle alone imports: its size and its start depend on them."""
 
 import json
 import os

@@ -32,7 +32,7 @@ class Traces:
 
     @property
     def tracer(self) -> "Tracer":
-        """Return what opens spans."""
+        """Return the opener of spans."""
         return self.provider.get_tracer("tailorbird")
 
     def until_sent(self, lifespan: Lifespan | None) -> Lifespan:

@@ -24,7 +24,7 @@ _TEXTS: Final = ["text/", "application/json", "application/problem+json"]
 
 
 class NoAdapterError(TailorbirdError):
-    """The package that translates events is not installed."""
+    """The translator of events is not installed."""
 
 
 class LambdaFunction:
@@ -52,7 +52,7 @@ class LambdaFunction:
 
 
 def _adapter(app: Any) -> Any:
-    """Return what translates events for an application."""
+    """Return the translator of events for an application. Raises NoAdapterError."""
     try:
         from mangum import Mangum
         from mangum.handlers import HTTPGateway

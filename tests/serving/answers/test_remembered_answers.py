@@ -9,7 +9,7 @@ from serving.answers.hidden_items import HiddenItems
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import Filters, ListRequest, Visitor
 from serving.answers.service import AnswerService
-from serving.stores.consent_changes import NoConsentChanges
+from serving.stores.user_changes import NoConsentChanges
 from tests.serving.made_up_shop import ITEMS, PLACEMENTS, Holder, champion
 
 NOW = State(1, 1, 1)

@@ -37,7 +37,7 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LambdaFunctio
     assert not (root / "var").exists()
 
 
-def asked(function: LambdaFunction, sent: dict[str, Any], status: int = 200) -> RecommendationList:
+def answer_to(function: LambdaFunction, sent: dict[str, Any], status: int = 200) -> RecommendationList:
     answer = function(sent, None)
     assert (answer["statusCode"], answer["isBase64Encoded"]) == (status, False), answer
     return RecommendationList.model_validate_json(answer["body"])
@@ -48,9 +48,9 @@ def problem(function: LambdaFunction, sent: dict[str, Any]) -> tuple[int, str]:
     answer = function(sent, None)
     assert answer["headers"]["content-type"] == "application/problem+json"
     assert not answer["isBase64Encoded"]
-    told = json.loads(answer["body"])
-    assert told["status"] == answer["statusCode"]
-    return told["status"], told["detail"]
+    body = json.loads(answer["body"])
+    assert body["status"] == answer["statusCode"]
+    return body["status"], body["detail"]
 
 
 def test_the_documented_event_is_understood_and_refused_without_a_key(function: LambdaFunction) -> None:
@@ -60,16 +60,16 @@ def test_the_documented_event_is_understood_and_refused_without_a_key(function: 
 
 
 def test_events_are_answered_one_after_the_other_by_the_model_of_the_start(function: LambdaFunction) -> None:
-    first, again = (asked(function, event(USER, "k=5")) for _ in range(2))
+    first, again = (answer_to(function, event(USER, "k=5")) for _ in range(2))
     assert [item.item_id for item in first.items] == [item.item_id for item in again.items]
     assert (len(first.items), first.source, first.degraded) == (5, "live", False)
     assert first.recommendation_id != again.recommendation_id
 
 
 def test_the_query_stays_encoded_until_the_application_reads_it(function: LambdaFunction) -> None:
-    plain = [item.item_id for item in asked(function, event(USER, "k=5")).items]
+    plain = [item.item_id for item in answer_to(function, event(USER, "k=5")).items]
     query = f"k=4&exclude={plain[0]}&exclude=not%2Fsold%26known"
-    assert [item.item_id for item in asked(function, event(USER, query)).items] == plain[1:]
+    assert [item.item_id for item in answer_to(function, event(USER, query)).items] == plain[1:]
     assert problem(function, event(USER, "k=many"))[0] == 422
 
 
@@ -88,13 +88,13 @@ def test_the_query_stays_encoded_until_the_application_reads_it(function: Lambda
 def test_an_id_may_hold_any_letter_whether_or_not_the_path_arrives_decoded(
     function: LambdaFunction, raw_path: str, domain: str, id_in_links: str
 ) -> None:
-    answer = asked(function, event(raw_path, "k=2", domainName=domain))
+    answer = answer_to(function, event(raw_path, "k=2", domainName=domain))
     assert str(answer.next).startswith(f"/v1/users/{id_in_links}/recommendations?")
 
 
 def test_the_name_of_a_stage_is_no_part_of_the_path(function: LambdaFunction) -> None:
-    assert len(asked(function, event(f"/prod{USER}", "k=2", stage="prod")).items) == 2
-    assert len(asked(function, event(USER, "k=2", stage="prod")).items) == 2
+    assert len(answer_to(function, event(f"/prod{USER}", "k=2", stage="prod")).items) == 2
+    assert len(answer_to(function, event(USER, "k=2", stage="prod")).items) == 2
     assert problem(function, event(f"/prod{USER}", "k=2"))[0] == 404
 
 
@@ -102,7 +102,7 @@ def test_the_name_of_a_stage_is_no_part_of_the_path(function: LambdaFunction) ->
 def test_bodies_arrive_as_text_or_in_base64(function: LambdaFunction, encoded: bool) -> None:
     body = json.dumps({"items": ["i30", "i03"], "user": "ö"})
     sent = with_body(event("/v1/rank", method="POST"), body, encoded=encoded)
-    assert sorted(item.item_id for item in asked(function, sent).items) == ["i03", "i30"]
+    assert sorted(item.item_id for item in answer_to(function, sent).items) == ["i03", "i30"]
 
 
 def test_refusals_are_problems_and_feedback_is_not_lost_in_silence(function: LambdaFunction) -> None:
@@ -127,7 +127,7 @@ def test_head_is_answered_without_a_body_and_html_as_text(function: LambdaFuncti
     assert slot["body"].count("<li") == 2
 
 
-def test_what_is_missing_is_named_when_lambda_looks_the_handler_up(
+def test_missing_settings_are_named_when_lambda_looks_the_handler_up(
     tmp_path: Path, own_var: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAILORBIRD_SECRET_API_KEY", "short")
