@@ -19,12 +19,17 @@ Event = dict[str, Any]
 _HANDLER: Final = "handler"
 _ENCODED: Final = ".lambda-url."
 """Function URLs have it in their domain. They keep a path as it was sent, and HTTP APIs of API Gateway decode it."""
+_FORMAT: Final = "2.0"
 _DEFAULT_STAGE: Final = "$default"
 _TEXTS: Final = ["text/", "application/json", "application/problem+json"]
 
 
 class NoAdapterError(TailorbirdError):
     """The translator of events is not installed."""
+
+
+class OtherEventError(TailorbirdError):
+    """An event is no request, or has another format."""
 
 
 class LambdaFunction:
@@ -41,7 +46,12 @@ class LambdaFunction:
         self._loop.run_until_complete(self._opened.enter_async_context(opened_bundle(state, folder)))
 
     def __call__(self, event: Event, context: Any) -> Event:
-        """Return the answer to an event with a request."""
+        """Return the answer to an event with a request. Raises OtherEventError."""
+        if event.get("version") != _FORMAT or "rawPath" not in event:
+            raise OtherEventError(
+                f"The event is no request in the payload format {_FORMAT}. Choose that format in the integration of "
+                "API Gateway, and send no other events."
+            )
         answer: Event = self._answer(event, context)
         return answer
 

@@ -11,7 +11,7 @@ import pytest
 
 from serving.api.replies.protocol import RecommendationList
 from serving.api.startup import aws_lambda
-from serving.api.startup.aws_lambda import LambdaFunction, NoAdapterError
+from serving.api.startup.aws_lambda import LambdaFunction, NoAdapterError, OtherEventError
 from serving.api.startup.standalone import NoApiKeyError, NoBundleError
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
 from tests.serving.api.startup.lambda_events import DOCUMENTED, FUNCTION_URL, KEY, event, with_body
@@ -125,6 +125,12 @@ def test_head_is_answered_without_a_body_and_html_as_text(function: LambdaFuncti
     assert (slot["statusCode"], slot["isBase64Encoded"]) == (200, False)
     assert slot["headers"]["content-type"].startswith("text/html")
     assert slot["body"].count("<li") == 2
+
+
+def test_another_format_and_an_event_without_a_request_are_named(function: LambdaFunction) -> None:
+    for sent in ({**DOCUMENTED, "version": "1.0"}, {"version": "2.0", "source": "aws.events"}, {}):
+        with pytest.raises(OtherEventError, match=r"payload format 2\.0"):
+            function(sent, None)
 
 
 def test_missing_settings_are_named_when_lambda_looks_the_handler_up(
