@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.primitives.csr import entries
+
 if TYPE_CHECKING:
     from models.datasets.training_data import TrainingData
 
@@ -31,10 +33,9 @@ def rows(own: sparse.csr_array, users: NDArray[np.int32]) -> sparse.csr_array:
     """Return the rows of these users as CSR [m, n_items]; an empty row for unknown users (-1)."""
     if not own.shape[0]:
         return sparse.csr_array((len(users), own.shape[1]), dtype=np.float32)
-    known = sparse.diags_array((users >= 0).astype(np.float32))
-    selected = sparse.csr_array(known @ own[np.maximum(users, 0)])
-    selected.eliminate_zeros()
-    return selected
+    found = entries(own.indptr, users)
+    indptr = np.searchsorted(found.row, np.arange(len(users) + 1))
+    return sparse.csr_array((own.data[found.at], own.indices[found.at], indptr), shape=(len(users), own.shape[1]))
 
 
 def decay(data: "TrainingData", half_life_days: float) -> NDArray[np.float32]:

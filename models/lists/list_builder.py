@@ -56,6 +56,8 @@ class ListBuilder:
         """
         remaining = np.arange(len(keys))
         for model in (*self.cascade.models, None):
+            if not len(remaining):
+                return
             others = keys if len(remaining) == len(keys) else keys[remaining]
             users = np.full(len(remaining), NO_INDEX, np.int32) if model is None else _positions(model, others)
             known = np.full(len(remaining), model is None) | (users >= 0)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import islice
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -22,6 +22,8 @@ _WAITING: Final = 2
 _USE_OPENMP: Final = frozenset({"faiss", "implicit", "lightfm", "sklearn", "xgboost"})
 """Libraries that may each bring an OpenMP of their own."""
 _MEASURING: Final = Lock()
+_HERE: Final = local()
+"""Of each thread: the libraries that `limit_this_thread` limited."""
 
 
 def allowed_threads() -> int:
@@ -46,6 +48,8 @@ def parallel_map(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
     Threads of a library inside a part change how it splits products, and so their last digits: one thread gives the
     same result on every machine.
     """
+    if _is_limited():
+        return [work(part) for part in parts]
     threads = min(len(parts), allowed_threads())
     if threads < 2:
         with _limit_openmp(1):
@@ -85,11 +89,27 @@ def limit_this_thread() -> None:
     """Limit the libraries in the calling thread to one thread from now on."""
     allowed_threads()  # loads the library whose OpenMP all models use
     _limit_openmp(1)
+    _HERE.libraries = _loaded()
+
+
+def _is_limited() -> bool:
+    """Return whether this thread is limited for good: to limit it for each call takes longer than the work on a user.
+
+    Libraries that were loaded since are limited now.
+    """
+    libraries = getattr(_HERE, "libraries", None)
+    if libraries is not None and libraries != _loaded():
+        limit_this_thread()
+    return libraries is not None
+
+
+def _loaded() -> frozenset[str]:
+    return frozenset(name for name in _USE_OPENMP if name in sys.modules)
 
 
 def _limit_openmp(threads: int) -> Any:
     """Limit OpenMP in this thread; as a context, until its end."""
-    return _openmp(frozenset(name for name in _USE_OPENMP if name in sys.modules)).limit(limits=threads)
+    return _openmp(_loaded()).limit(limits=threads)
 
 
 @cache

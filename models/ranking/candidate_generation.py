@@ -105,6 +105,8 @@ class Candidates:
         """Return [m] for each pair whether it is in the history; a stranger (-1) has none."""
         if not len(users):  # SciPy treats an empty index as one of floats
             return np.zeros(0, dtype=bool)
+        if (users == users[0]).all():
+            return np.isin(items, self.history.indices[entries(self.history.indptr, users[:1]).at])
         known: NDArray[np.bool_] = self.history[np.maximum(users, 0), items]
         return known & (users >= 0)
 

@@ -92,7 +92,7 @@ class RuleCache:
         self._catalogues: OrderedDict[tuple[str, int], ModelCatalogue] = OrderedDict()
         self._prepared: OrderedDict[tuple[str, int], tuple[_Inputs, Prepared]] = OrderedDict()
         self._compiling: set[tuple[str, int]] = set()
-        self._lock = Lock()
+        self._lock, self._first = Lock(), Lock()
         self.thread = ThreadPoolExecutor(1, "rules")
         """Prepares placements, one at a time."""
 
@@ -114,7 +114,9 @@ class RuleCache:
                     self._compiling.add((name, k))
                     self.thread.submit(self._prepare, (name, k), inputs, model, now, placement, batch)
                 return known[1]
-        return self._prepare((name, k), inputs, model, now, placement, batch)
+        with self._first:  # threads that need the same rules wait for those that are being prepared
+            known = self._prepared.get((name, k))
+            return known[1] if known else self._prepare((name, k), inputs, model, now, placement, batch)
 
     def _prepare(
         self,

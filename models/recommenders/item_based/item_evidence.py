@@ -1,14 +1,14 @@
 """Which items go with which, derived from what a champion has learned: shared buyers, words of titles, and factors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Final, Self
+from functools import cached_property, lru_cache
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.csr import entries
 from models.recommenders.explanations.item import unit
 from models.recommenders.explanations.sentences import TOGETHER
 from models.recommenders.protocols import Recommender
@@ -17,6 +17,19 @@ _SHRINKAGE: Final = 10.0
 """Buyers added to observed and expected counts, as `BoughtTogether` adds baskets."""
 _BUYERS: Final = 300
 """Buyers of an item that are counted: more change the lift little, and reading them takes long."""
+_STRONGEST: Final = 500
+"""Neighbours of an item that are kept, of each kind of evidence."""
+_REMEMBERED: Final = 4096
+"""Items whose neighbours are remembered, about 8 kB each: visitors look at the same items."""
+
+
+class Neighbours(NamedTuple):
+    """The items with the strongest evidence beside one item."""
+
+    items: NDArray[np.int32]
+    """Positions, ascending."""
+    strength: NDArray[np.float32]
+    """Above 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +61,25 @@ class ItemEvidence:
 
         That is (users of both + s) / (expected users of both + s), with shrinkage s.
         """
-        return None if self.history is None else np.stack([self._lifts_of(item) for item in items.tolist()])
+        if self.history is None:
+            return None
+        lifts = np.ones((len(items), self.history.shape[1]), dtype=np.float32)
+        for row, item in enumerate(items.tolist()):
+            others, found = self._lifts_of(item)
+            lifts[row, others] = found
+        return lifts
 
-    def _lifts_of(self, item: int) -> NDArray[np.float32]:
+    def _lifts_of(self, item: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the items that enough of the counted buyers bought too, ascending, and their lifts."""
         buyers = self._buyers.indices[self._buyers.indptr[item] : self._buyers.indptr[item + 1]]
         if len(buyers) > _BUYERS:
             buyers = buyers[np.linspace(0, len(buyers) - 1, _BUYERS).astype(np.int64)]
-        counted = _counts(self.history, buyers)
+        counted = np.bincount(_joined(self.history, buyers).columns, minlength=self.history.shape[1])
         counted[item] = 0
         others = np.flatnonzero(counted >= TOGETHER)
         expected = self._popularity[others] * np.float32(len(buyers) / max(1, self.history.shape[0]))
-        lifts = np.ones(len(counted), dtype=np.float32)
-        lifts[others] = np.maximum((counted[others] + np.float32(_SHRINKAGE)) / (expected + np.float32(_SHRINKAGE)), 1)
-        return lifts
+        observed = counted[others].astype(np.float32)
+        return others, np.maximum((observed + np.float32(_SHRINKAGE)) / (expected + np.float32(_SHRINKAGE)), 1)
 
     def cosines(self, items: NDArray[np.int32]) -> NDArray[np.float32] | None:
         """Return [m, n_items] cosines of words, or of factors for models without words; 0 without evidence."""
@@ -76,11 +95,28 @@ class ItemEvidence:
     def _cosines_of(self, item: int) -> NDArray[np.float32]:
         """Return [n_items] the products of an item's words with those of all items that share any."""
         own = slice(self.words.indptr[item], self.words.indptr[item + 1])
-        by_word, columns = self._by_word, self.words.indices[own]
-        found = entries(by_word.indptr, columns)
-        weights = by_word.data[found.at] * self.words.data[own][found.row]
-        products = np.bincount(by_word.indices[found.at], weights, minlength=self.words.shape[0])
-        return products.astype(np.float32)
+        postings = _joined(self._by_word, self.words.indices[own])
+        weights = postings.values * np.repeat(self.words.data[own], postings.lengths)
+        return np.bincount(postings.columns, weights, minlength=self.words.shape[0]).astype(np.float32)
+
+    def neighbours(self, item: int) -> tuple[Neighbours, ...]:
+        """Return an item's neighbours by each kind of evidence: by logarithms of lifts, and by cosines."""
+        found: tuple[Neighbours, ...] = self._remembered(item)
+        return found
+
+    @cached_property
+    def _remembered(self) -> Callable[[int], tuple[Neighbours, ...]]:
+        return lru_cache(_REMEMBERED)(self._neighbours_of)
+
+    def _neighbours_of(self, item: int) -> tuple[Neighbours, ...]:
+        found = []
+        if self.history is not None:
+            others, lifts = self._lifts_of(item)
+            found.append(_strongest(others, np.log(lifts)))
+        cosines = self.cosines(np.array([item], dtype=np.int32))
+        if cosines is not None:
+            found.append(_strongest(np.arange(cosines.shape[1]), cosines[0]))
+        return tuple(found)
 
     def warm(self) -> None:
         """Prepare what is derived on first use."""
@@ -125,8 +161,25 @@ def _history(model: Any) -> Any:
     return sparse.csr_array((bought, holder.item, holder.indptr), shape=(len(holder.users), len(holder.items)))
 
 
-def _counts(matrix: Any, rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Return [n] in how many of the rows of a CSR each column is stored."""
-    columns = matrix.indices[entries(matrix.indptr, rows).at]
-    counted: NDArray[np.float32] = np.bincount(columns, minlength=matrix.shape[1]).astype(np.float32)
-    return counted
+class _Rows(NamedTuple):
+    """The stored entries of some rows of a CSR, one row after the other."""
+
+    columns: NDArray[np.int32]
+    values: NDArray[Any]
+    lengths: NDArray[np.int64]
+
+
+def _joined(matrix: Any, rows: NDArray[Any]) -> _Rows:
+    """Return the entries of a few rows; copies of whole rows are faster than an index of each entry."""
+    begins, ends = matrix.indptr[rows], matrix.indptr[rows + 1]
+    places = [slice(*bounds) for bounds in zip(begins.tolist(), ends.tolist(), strict=True)] or [slice(0, 0)]
+    columns, values = (np.concatenate([array[place] for place in places]) for array in (matrix.indices, matrix.data))
+    return _Rows(columns, values, ends - begins)
+
+
+def _strongest(items: NDArray[np.int64], strength: NDArray[np.float32]) -> Neighbours:
+    """Return the strongest of these items, which are ascending."""
+    positive = np.flatnonzero(strength > 0)
+    if len(positive) > _STRONGEST:
+        positive = np.sort(positive[np.argpartition(-strength[positive], _STRONGEST)[:_STRONGEST]])
+    return Neighbours(items[positive].astype(np.int32), strength[positive])
