@@ -55,6 +55,8 @@ class Catalogue:
     by_id: dict[str, Item]
     sold: frozenset[str]
     """The items that can be bought at the moment of this catalogue."""
+    moment: float
+    """In epoch seconds."""
     generation: int = field(default_factory=lambda: next(_GENERATIONS))
     _shown: dict[str, bytes] = field(default_factory=dict, repr=False)
     """JSON of the items that were shown, as far as it is the same in all answers."""
@@ -62,7 +64,7 @@ class Catalogue:
     @classmethod
     def of(cls, items: dict[str, Item], moment: float) -> Self:
         """Return the catalogue of these items at a moment in epoch seconds."""
-        return cls(items, frozenset(name for name, item in items.items() if item.sold_at(moment)))
+        return cls(items, frozenset(name for name, item in items.items() if item.sold_at(moment)), moment)
 
     @classmethod
     def of_model(cls, items: NDArray[np.str_], available: NDArray[np.bool_]) -> Self:
@@ -84,8 +86,17 @@ class Catalogue:
 
     def at(self, moment: float) -> "Catalogue":
         """Return the catalogue at a later moment: the same object if the same items can be bought."""
+        before, after = np.searchsorted(self._dates, (self.moment, moment), side="right").tolist()
+        if before == after:
+            return self
         sold = frozenset(name for name, item in self.by_id.items() if item.sold_at(moment))
-        return self if sold == self.sold else replace(self, sold=sold, generation=next(_GENERATIONS))
+        return self if sold == self.sold else replace(self, sold=sold, moment=moment, generation=next(_GENERATIONS))
+
+    @cached_property
+    def _dates(self) -> NDArray[np.float64]:
+        """The moments at which the sale of an item begins or ends, ascending."""
+        dates = [date for item in self.by_id.values() if item.merchandise and item.in_stock for date in item[-2:]]
+        return np.unique(np.array(dates, dtype=np.float64))
 
     @cached_property
     def items(self) -> NDArray[np.str_]:
