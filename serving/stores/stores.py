@@ -7,8 +7,8 @@ from typing import Final
 
 from serving.stores.batch_codes import BatchCodes
 from serving.stores.cache.memory_store import MemoryStore
-from serving.stores.cache.redis_store import REDIS_SECONDS, RedisStore
 from serving.stores.cache.shared_loads import PATIENCE_SECONDS, SharedLoads
+from serving.stores.cache.store import REDIS_SECONDS, CacheStore
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
@@ -45,8 +45,8 @@ class Stores:
         self.codes = BatchCodes(self.requests, self.background)
         self.live = LiveBatches(self.background, self.codes)
         self.catalogue = CatalogueReader(self.background)
-        store = RedisStore(redis_url, redis_seconds) if redis_url else MemoryStore()
-        self.loads = SharedLoads(store, cache_seconds, patience_seconds=max(PATIENCE_SECONDS, 2 * redis_seconds))
+        store, patience = _cache_store(redis_url, redis_seconds), max(PATIENCE_SECONDS, 2 * redis_seconds)
+        self.loads = SharedLoads(store, cache_seconds, patience_seconds=patience)
         self._published = PublishedLists(self.requests)
         self.lists = UserLists(self._published, self.codes, self.live, self.loads, self.changes)
         self._refreshers = {
@@ -78,3 +78,11 @@ class Stores:
         await self.requests.warm()
         while not (self.changes.connected and self.catalogue.read and self.live.read):
             await asyncio.sleep(0.01)
+
+
+def _cache_store(redis_url: str | None, seconds: float) -> CacheStore:
+    if not redis_url:
+        return MemoryStore()
+    from serving.stores.cache.redis_store import RedisStore  # its import takes a tenth of a second
+
+    return RedisStore(redis_url, seconds)

@@ -11,11 +11,9 @@ from redis.asyncio.connection import BlockingConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from serving.metrics import CACHE_REQUESTS
-from serving.stores.cache.store import MISSING, CacheEntry, CacheStore
+from serving.stores.cache.store import MISSING, REDIS_SECONDS, CacheEntry, CacheStore
 from serving.stores.circuit_breaker import CircuitBreaker
 
-REDIS_SECONDS: Final = 0.04
-"""A request waits so long for Redis."""
 _CLAIM_MS: Final = 1500
 """A process that dies while it loads a value holds others up for so long at most."""
 _FIND_OR_CLAIM: Final = """

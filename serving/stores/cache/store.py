@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+REDIS_SECONDS: Final = 0.04
+"""A request waits so long for Redis."""
+
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
