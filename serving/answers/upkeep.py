@@ -51,7 +51,9 @@ class Upkeep:
         model = self._models.current()
         if model is None:
             return
-        if self._of_bundle is None or self._of_bundle[0] is not model:
+        if self._stores is not None and self._stores.catalogue.read:
+            self._of_bundle = None  # it is never needed again
+        elif self._of_bundle is None or self._of_bundle[0] is not model:
             bundle = model.bundle
             self._of_bundle = (model, await asyncio.to_thread(Catalogue.of_model, bundle.model.items, bundle.available))
         catalogue, best = self.catalogue, self.best

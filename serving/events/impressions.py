@@ -13,7 +13,8 @@ from serving.events.store import INVALID
 from serving.events.writer import EventWriter
 
 _PAUSE: Final = 0.2
-_GROUP: Final = 2_000
+_GROUP: Final = 200
+"""Answers of one transaction: they are serialised at once, and other answers wait meanwhile."""
 _MOST_WAITING: Final = 100_000
 
 
