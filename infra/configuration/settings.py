@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     api_port: PortOrNone | None = Field(default=None, examples=[8000])
     """The port of the API; 0 starts none."""
     api_workers: int = Field(default=1, ge=1, le=64)
-    """The processes of the API; each holds the champion in memory."""
+    """The processes of the API. They share the memory of the champion that they started with."""
     api_requests_per_second: float = Field(default=1000, gt=0, le=1_000_000)
     """The requests per second of a key without a limit of its own, in all workers together."""
     api_concurrency: int = Field(default=128, ge=1, le=100_000)

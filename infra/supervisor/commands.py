@@ -94,17 +94,16 @@ def docs_command(settings: Settings, port: int) -> Command:
 
 def api_command(settings: Settings, port: int) -> Command:
     """Return the command of the API, which opens the database by the role `serving` and reads its own secrets."""
-    serving = f"uvicorn --factory serving.api.app:app --host {HOST} --port {port} --workers {settings.api_workers}"
-    protocol = "serving.bounded_httptools:BoundedHttpToolsProtocol"
-    options = f"--loop uvloop --http {protocol} --no-access-log --no-server-header --timeout-graceful-shutdown 10"
+    serving = f"serving.api.startup --host {HOST} --port {port} --workers {settings.api_workers}"
     own = {"TAILORBIRD_VAR": str(settings.var), VARIABLE: str(settings.settings_file or NO_FILE)}
     read = settings_in_use.API_SETTINGS
     given = {variable: value for variable, value in environment.overrides(settings).items() if variable in read}
     public, secrets = _public_and_secret(settings, given | own)
     return Command(
         mark=mark(settings, "api"),
-        arguments=[*_PYTHON, *serving.split(), *options.split(), "--app-dir", str(_CODE)],
+        arguments=[*_PYTHON, *serving.split()],
         log=log(settings, "api"),
+        folder=_CODE,
         environment=public,
         secrets=secrets,
         taken_over=environment.of_api(settings),

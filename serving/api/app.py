@@ -2,11 +2,12 @@
 
 from starlette.types import ASGIApp
 
-from serving.api.gate.workers import share_metrics
+from serving.api.gate.workers import share_metrics, use_one_processor
 
 
 def app() -> ASGIApp:
     """Return the server of this installation."""
+    use_one_processor()
     share_metrics()
     from serving.api.startup.installation import of_installation
 
@@ -15,6 +16,7 @@ def app() -> ASGIApp:
 
 def standalone() -> ASGIApp:
     """Return a server of a bundle folder, without a database."""
+    use_one_processor()
     share_metrics()
     from serving.api.startup.standalone import of_bundle
 

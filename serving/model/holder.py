@@ -43,17 +43,20 @@ class ModelHolder:
         source: ModelSource,
         copy: ChampionCopy | None = None,
         *,
+        known: LoadedModel | None = None,
         poll_seconds: float = POLL_SECONDS,
         on_loaded: Callable[[LoadedModel], None] | None = None,
         on_failure: Callable[[ReloadFailure], None] | None = None,
     ) -> None:
         """Read from `source`, and from `copy` while the source gives no sound champion at the start.
 
+        `known` is a checked bundle in memory, which is not read again if it is the champion.
         `on_loaded` and `on_failure` are called in the thread that loads, such as to set metrics.
         """
         self._source, self._copy, self._poll = source, copy, poll_seconds
         self._on_loaded, self._on_failure = on_loaded, on_failure
         self._current: LoadedModel | None = None
+        self._known = known
         self._loaded: tuple[str, int | None] | None = None
         self._tried: tuple[tuple[str, int | None], float] | None = None
         self._wake, self._stopped, self._loading = Event(), False, Lock()
@@ -130,7 +133,7 @@ class ModelHolder:
     def _load(self, candidate: Candidate) -> bool:
         """Verify, open, check and warm a bundle, then make it the champion in one assignment."""
         try:
-            loaded = _opened(candidate, self._current)
+            loaded = _opened(candidate, self._current or self._known)
         except PoisonedModelError as error:
             return self._fail(candidate, "poisoned", str(error))
         except OtherKeyError as error:
@@ -141,7 +144,7 @@ class ModelHolder:
             _LOG.exception("The bundle %s cannot be read.", candidate.folder)
             return self._fail(candidate, "unreadable", f"{candidate.folder} cannot be read; train again.")
         self._current, self._loaded = loaded, _identity(candidate)
-        self._tried = self.last_failure = None
+        self._tried = self.last_failure = self._known = None
         if self._on_loaded is not None:
             self._on_loaded(loaded)
         if self._copy is not None and candidate.folder.parent != self._copy.folder:

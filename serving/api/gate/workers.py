@@ -1,4 +1,4 @@
-"""Lets the workers of one server share their metrics, before the library of metrics is imported."""
+"""Prepares the process of a server before it imports the libraries that read the environment."""
 
 import multiprocessing
 import os
@@ -11,14 +11,29 @@ _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX: Final = "tailorbird-metrics-"
 
 
+def use_one_processor() -> None:
+    """Limit each product of matrices to one thread, unless the environment states a number.
+
+    The products of one list are small: several threads would wait for each other for longer than they compute, and
+    requests and workers share the processors already.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def share_metrics() -> None:
     """Choose the folder that all workers of this server write to. A server of one process needs none."""
     parent = multiprocessing.parent_process()
-    if parent is None or parent.pid is None or os.environ.get(_FOLDER):
+    if parent is not None and parent.pid is not None:
+        share_metrics_of(parent.pid)
+
+
+def share_metrics_of(server: int) -> None:
+    """Choose the folder for the workers of the process with this number, unless one is chosen."""
+    if os.environ.get(_FOLDER):
         return
     place = Path(tempfile.gettempdir())
     _delete_left_behind(place)
-    folder = place / f"{_PREFIX}{os.getuid()}-{parent.pid}"
+    folder = place / f"{_PREFIX}{os.getuid()}-{server}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to another user. Delete it, or set TMPDIR to another folder.")

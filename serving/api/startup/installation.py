@@ -28,13 +28,14 @@ from serving.api.gate.traces import configured_traces
 from serving.api.health.counted import counting, model_loaded, reload_failed
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.startup.initial_state import state_of
-from serving.api.startup.warming import warm
+from serving.api.startup.warming import settle, warm
 from serving.api.state import Parts, State
 from serving.events.impressions import ImpressionLog
 from serving.events.spool import FOLDER, Spool
 from serving.events.writer import EventWriter
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
+from serving.model.loaded_model import LoadedModel
 from serving.model.promotions import NewestPromotion
 from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.stores.database.connection_options import connection_options
@@ -49,17 +50,20 @@ _WRITERS: Final = 2
 _MEGABYTE: Final = 2**20
 
 
-def of_installation() -> ASGIApp:
-    """Return the application of the settings. Its parts are opened when the server starts."""
+def of_installation(known: LoadedModel | None = None) -> ASGIApp:
+    """Return the application of the settings. Its parts are opened when the server starts.
+
+    `known` is a champion that this process has in memory: it need not be read if it is still the champion.
+    """
     format_logs()
     settings = load()
     monitor = ApiKey(STANDALONE, "monitor", all_scopes(["read"]), hash_of(secret(settings, METRICS_KEY)))
     state = state_of(settings, Pseudonyms(permanent_secret(settings, PSEUDONYM)), monitor)
-    return build_app(state, partial(_opened, settings, state), configured_traces())
+    return build_app(state, partial(_opened, settings, state, known), configured_traces())
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, state: State, _app: Any) -> AsyncIterator[None]:
+async def _opened(settings: Settings, state: State, known: LoadedModel | None, _app: Any) -> AsyncIterator[None]:
     """Open keys, stores, model, answers and events; close them in the opposite order."""
     place = address(settings, "serving")
     database = engine(place)
@@ -69,20 +73,23 @@ async def _opened(settings: Settings, state: State, _app: Any) -> AsyncIterator[
     models = ModelHolder(
         NewestPromotion(database),
         ChampionCopy(settings.var / COPY_FOLDER),
+        known=known,
         on_loaded=model_loaded,
         on_failure=reload_failed,
     )
-    await asyncio.to_thread(models.open)
+    opening = asyncio.create_task(asyncio.to_thread(models.open))  # while the stores read the catalogue
     async with (
         live_scorer(models, state.placements, stores) as live,
         _keys(settings, state.keyring, place, stores),
         stores.running(),
         _events(settings, place) as (writer, impressions),
     ):
+        await opening
         answers = AnswerService(models, state.placements, stores, live, settings.cache_seconds)
         await warm(live, state.placements)
         async with answers.running(), counting(writer):
             state.parts = Parts(answers, writer, impressions, partial(_readiness, models, answers))
+            settle()
             with drained(state):
                 yield
 

@@ -24,7 +24,7 @@ from serving.api.health.counted import model_loaded, reload_failed
 from serving.api.replies.problems import NOT_STORED, ProblemError
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.startup.initial_state import state_of
-from serving.api.startup.warming import warm
+from serving.api.startup.warming import settle, warm
 from serving.api.state import Parts, State
 from serving.events.message import Message, Receipt
 from serving.events.shown_answer import ShownAnswer
@@ -95,6 +95,7 @@ async def opened_bundle(state: State, folder: Path) -> AsyncIterator[None]:
         async with answers.running():
             nowhere = NotStored()
             state.parts = Parts(answers, nowhere, nowhere, lambda: {"model": True, "fallback": answers.upkeep.ready})
+            settle()
             yield
 
 

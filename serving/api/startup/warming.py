@@ -1,6 +1,8 @@
-"""Prepares live scoring before the first request, whose answer would come too late otherwise."""
+"""Prepares a server before its first request, whose answer would come too late otherwise."""
 
 import asyncio
+import gc
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
@@ -12,6 +14,10 @@ from serving.stores.standing import NOBODY
 
 _SECONDS: Final = 5.0
 """A server starts after this time in any case."""
+_YOUNG: Final = 10_000
+"""Objects after which the youngest are collected."""
+_TURN_SECONDS: Final = 0.001
+"""A thread that scores a list leaves the interpreter to the event loop after this time: other answers wait for it."""
 
 
 async def warm(live: LiveScorer, placements: Mapping[str, Placement]) -> None:
@@ -21,3 +27,14 @@ async def warm(live: LiveScorer, placements: Mapping[str, Placement]) -> None:
             for name, placement in placements.items():
                 if placement.subject == "user":
                     await live.recommend(ListRequest(name, Visitor(), placement.k), NOBODY)
+
+
+def settle() -> None:
+    """Bound how long answers wait for garbage collections, and for threads that score lists.
+
+    What is loaded stays: a collection would look at all of it, for a hundred milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, 20, 50)
+    sys.setswitchinterval(_TURN_SECONDS)

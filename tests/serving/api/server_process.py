@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +34,24 @@ class ServerProcess:
 @contextmanager
 def serving(application: str, variables: Mapping[str, str], log: Path, *more: str) -> Iterator[ServerProcess]:
     """Start uvicorn on a free port; wait until it is ready; stop it at the end."""
+    options = ["--loop", "uvloop", "--http", PROTOCOL, "--no-access-log", "--no-server-header"]
+    with _running(["uvicorn", "--factory", application, *more, *options], variables, log) as server:
+        yield server
+
+
+@contextmanager
+def installation_api(workers: int, variables: Mapping[str, str], log: Path) -> Iterator[ServerProcess]:
+    """Start the API as `tailorbird up` starts it."""
+    with _running(["serving.api.startup", "--workers", str(workers)], variables, log) as server:
+        yield server
+
+
+@contextmanager
+def _running(module: Sequence[str], variables: Mapping[str, str], log: Path) -> Iterator[ServerProcess]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "--factory", application, "--port", str(port), *more]
-    command += ["--loop", "uvloop", "--http", PROTOCOL, "--no-access-log", "--no-server-header"]
+    command = [sys.executable, "-m", *module, "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)

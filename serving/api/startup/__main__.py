@@ -1,0 +1,63 @@
+"""Runs the API of an installation: `python -m serving.api.startup --port 8000 --workers 2`."""
+
+import argparse
+import os
+import sys
+from typing import Final
+
+from uvicorn import Config, Server
+from uvicorn.config import STARTUP_FAILURE
+
+from models.errors import TailorbirdError
+from serving.api.gate.workers import share_metrics_of, use_one_processor
+
+PROTOCOL: Final = "serving.bounded_httptools:BoundedHttpToolsProtocol"
+_LAST_SECONDS: Final = 10
+"""The time for requests in flight after SIGTERM."""
+
+
+def main() -> None:
+    """Serve until a signal arrives."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=int, default=1, help="processes, which share the memory of the champion")
+    given = parser.parse_args()
+    use_one_processor()
+    if given.workers > 1:
+        share_metrics_of(os.getpid())
+    try:
+        _serve(given.host, given.port, given.workers)
+    except TailorbirdError as error:
+        sys.exit(str(error))
+
+
+def _serve(host: str, port: int, workers: int) -> None:
+    from infra.configuration.settings import load
+    from serving.api.startup import forked_workers
+    from serving.api.startup.installation import of_installation
+
+    known = forked_workers.champion(load()) if workers > 1 else None
+    config = Config(
+        lambda: of_installation(known),
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        loop="uvloop",
+        http=PROTOCOL,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_LAST_SECONDS,
+    )
+    if workers > 1:
+        forked_workers.run(config)
+        return
+    server = Server(config)
+    server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+if __name__ == "__main__":
+    main()

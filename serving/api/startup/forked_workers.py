@@ -1,0 +1,58 @@
+"""Runs several workers as copies of one process, which has imported everything and loaded the champion before.
+
+They start in a moment, and share the memory of the champion. A copy is safe as long as the process has no thread and no
+connection: the event loop, the connections and the threads of a worker are opened by the worker itself.
+"""
+
+import gc
+import multiprocessing
+import signal
+from collections.abc import Callable
+from socket import socket
+from typing import Any, Final
+
+from uvicorn import Config
+from uvicorn.supervisors import multiprocess
+
+from infra.configuration.settings import Settings
+from infra.database.engine import engine
+from infra.services.database_access.logins import address
+from models.primitives.threads import limit_this_thread
+from models.ranking.xgboost_library import xgboost
+from serving.model.holder import ModelHolder
+from serving.model.loaded_model import LoadedModel
+from serving.model.promotions import NewestPromotion
+from serving.model.sources import COPY_FOLDER, ChampionCopy
+
+_FORK: Final = multiprocessing.get_context("fork")
+
+
+def run(config: Config) -> None:
+    """Serve with the workers of a configuration until a signal arrives; a worker that dies is replaced."""
+    gc.collect()
+    gc.freeze()  # no worker writes to the pages of what is loaded already
+    multiprocess.get_subprocess = _forked  # type: ignore[assignment]
+    multiprocess.Multiprocess(config, [config.bind_socket()]).run()
+
+
+def champion(settings: Settings) -> LoadedModel | None:
+    """Return the champion, without a thread or a connection that stays open; None if it cannot be loaded now."""
+    xgboost()
+    limit_this_thread()  # after the import of all libraries that would start threads of their own
+    database = engine(address(settings, "serving"))
+    models = ModelHolder(NewestPromotion(database), ChampionCopy(settings.var / COPY_FOLDER))
+    models.refresh()
+    database.dispose()
+    return models.current()
+
+
+def _forked(config: Config, target: Callable[..., None], sockets: list[socket]) -> Any:
+    """Return a worker that is not started yet, in place of uvicorn's, which import everything again."""
+    return _FORK.Process(target=_serve, args=(config, target, sockets))
+
+
+def _serve(config: Config, target: Callable[..., None], sockets: list[socket]) -> None:
+    for number in multiprocess.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)  # those of the first process are no longer meant
+    config.configure_logging()
+    target(sockets=sockets)
