@@ -2,8 +2,9 @@
 
 Run as `python -m benchmarks.serve`. On the same server and workers it first measures a bare Starlette application, and
 at the end `mlflow models serve` of the same champion. Keys, limits, impressions and metrics are switched on. Each way
-is saturated first; then latency is measured at a constant rate of half of that. The load comes from another process on
-the same processors, so all figures are of this machine under its own load: compare shares, not rates.
+is warmed up and saturated; then latency is measured at a constant rate of half of that, from the moment at which each
+request was due. The load comes from another process on the same processors, so all figures are of this machine under
+its own load: compare shares, not rates. A server starts when its process does, and is ready with its first live answer.
 """
 
 import argparse
@@ -18,8 +19,9 @@ from typing import Final
 import numpy as np
 
 from benchmarks.results import FOLDER, publish
-from benchmarks.serve.load import Load, p99_ms, saturation
-from benchmarks.serve.servers import Server, free_port, running, uvicorn
+from benchmarks.serve.constant_rate import latency
+from benchmarks.serve.load import Load, saturation
+from benchmarks.serve.servers import Ready, Server, api, free_port, running, uvicorn
 from benchmarks.serve.traffic import Traffic, traffic
 from infra.configuration.settings import load as load_settings
 from infra.installation import current
@@ -29,7 +31,9 @@ from models.errors import TailorbirdError
 from serving.queries.champion_bundle import NoChampionError, champion
 
 SEED: Final = 7
-_API: Final = "serving.api.app:app"
+_FIRST_PAGE: Final = Ready("/")
+_WARM_UP: Final = 3
+"""Seconds."""
 _UNCACHED: Final = {"TAILORBIRD_CACHE_SECONDS": "0.001"}
 _UNLIMITED: Final = 1_000_000.0
 Figures = dict[str, float]
@@ -63,41 +67,41 @@ def _measured(seconds: int, workers: int) -> Figures:
 
 
 def _hello(seconds: int, workers: int) -> Figures:
-    with _served(uvicorn("benchmarks.serve.hello:app", port := free_port(), workers), port, "/") as server:
+    with _served("hello", uvicorn("benchmarks.serve.hello:app", port := free_port(), workers), port) as server:
         return {"rps_hello": saturation(Load(server.address, ["/"]), seconds)}
 
 
 def _api(sent: Traffic, seconds: int, workers: int) -> Figures:
     figures: Figures = {}
-    with _served(uvicorn(_API, port := free_port(), 1), port, "/readyz") as server:
+    first = Ready(sent.live("").paths[0], sent.headers, b'"source":"live"')
+    with _served("api", api(port := free_port(), workers), port, first) as server:
         figures["start_s"] = server.seconds
-    with _served(uvicorn(_API, port := free_port(), workers), port, "/readyz") as server:
-        saturation(sent.cached(server.address), 2)  # fills the caches
-        figures |= _both("cached", sent.cached(server.address), seconds)
-        figures |= _both("live", sent.live(server.address), seconds)
-        figures["peak_mb_per_worker"] = server.peak_mb()
-    with _served(uvicorn(_API, port := free_port(), workers), port, "/readyz", _UNCACHED) as server:
-        figures |= _both("table", sent.table(server.address), seconds)
+        figures |= _measured_both("cached", sent.cached(server.address), seconds)
+        figures |= _measured_both("live", sent.live(server.address), seconds)
+        figures |= {"peak_mb_per_worker": server.peak_mb(), "own_mb_per_worker": server.own_mb()}
+    with _served("api", api(port := free_port(), workers), port, first, _UNCACHED) as server:
+        figures |= _measured_both("table", sent.table(server.address), seconds)
     return figures
 
 
-def _both(way: str, load: Load, seconds: int) -> Figures:
+def _measured_both(way: str, load: Load, seconds: int) -> Figures:
+    saturation(load, _WARM_UP)  # fills caches, opens connections, and compiles plans in every worker
     rate = saturation(load, seconds)
-    return {f"rps_{way}": rate, f"p99_ms_{way}": p99_ms(load, rate / 2, seconds)}
+    taken = latency(load, rate / 2, seconds)
+    return {f"rps_{way}": rate, f"p50_ms_{way}": taken.quantile_ms(0.5), f"p99_ms_{way}": taken.quantile_ms(0.99)}
 
 
 def _mlflow(folder: Path, sent: Traffic, seconds: int, workers: int) -> Figures:
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
     port = free_port()
     command += f"--host 127.0.0.1 --port {port} --workers {workers}".split()
-    with _served(command, port, "/health") as server:
+    with _served("mlflow", command, port, Ready("/health")) as server:
         return {"rps_mlflow": saturation(sent.mlflow(server.address), seconds)}
 
 
 def _served(
-    command: list[str], port: int, ready: str, more: Mapping[str, str] | None = None
+    name: str, command: list[str], port: int, ready: Ready = _FIRST_PAGE, more: Mapping[str, str] | None = None
 ) -> AbstractContextManager[Server]:
-    name = next(word for word in (_API, "hello", "mlflow") if word in " ".join(command)).partition(":")[0]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow looks for uvicorn there
     variables = dict(os.environ) | {"TAILORBIRD_VAR": str(load_settings().var), "PATH": path} | dict(more or {})
     return running(command, port, ready, FOLDER / "log" / f"{name}.log", variables)

@@ -1,4 +1,4 @@
-"""Sends load from a second process: wrk as fast as the server answers, autocannon at a constant rate."""
+"""States the load of a measurement, and saturates a server with it by wrk, from another process."""
 
 import json
 import re
@@ -12,7 +12,6 @@ from typing import Final
 
 from models.errors import TailorbirdError
 
-_AUTOCANNON: Final = "autocannon@9"
 _LUA: Final = """
 local requests, at = {}, 0
 init = function()
@@ -60,37 +59,10 @@ def saturation(load: Load, seconds: int) -> float:
     return float(re.findall(r"Requests/sec:\s+([\d.]+)", output)[0])
 
 
-def p99_ms(load: Load, rate: float, seconds: int) -> float:
-    """Return the 99th percentile of latency in ms at a constant rate per second (autocannon). Raises LoadError.
-
-    A late answer also delays the requests that were due meanwhile, and their wait counts.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        recorded = Path(folder) / "requests.har"
-        recorded.write_text(
-            json.dumps({"log": {"entries": [{"request": _request(load, path)} for path in load.paths]}})
-        )
-        arguments = f"-R {round(rate)} -c {load.connections} -d {seconds} --json --no-progress --har {recorded}".split()
-        output = _run([_tool("npx"), "--yes", _AUTOCANNON, *arguments, load.address])
-    result = json.loads(output[output.index("{") :])
-    if result["errors"] or result["non2xx"]:
-        lost = f"lost {result['errors']} ({result['timeouts']} of them for their wait)"
-        raise LoadError(f"{load.paths[0]} at {rate:.0f} a second: refused {result['non2xx']}, {lost}.")
-    if result["requests"]["average"] < rate * 0.9:
-        raise LoadError(f"{load.address} answered {result['requests']['average']:.0f} of {rate:.0f} requests a second.")
-    return float(result["latency"]["p99"])
-
-
-def _request(load: Load, path: str) -> Mapping[str, object]:
-    headers = [{"name": name, "value": text} for name, text in load.headers.items()]
-    body = {} if load.body is None else {"postData": {"mimeType": "application/json", "text": load.body}}
-    return {"method": load.method, "url": f"{load.address}{path}", "headers": headers, **body}
-
-
 def _tool(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise LoadError(f"{name} is not installed. On Debian: apt-get install wrk npm")
+        raise LoadError(f"{name} is not installed. On Debian: apt-get install wrk")
     return found
 
 
