@@ -87,6 +87,20 @@ def test_a_promotion_replaces_the_champion_and_the_same_one_again_does_not(folde
     assert [one.promotion_id for one in loaded] == [1, 2, 3]
 
 
+def test_a_worker_uses_the_model_that_its_server_loaded_unless_another_one_was_promoted_since(folders: Path) -> None:
+    source = Listed(folders / "first")
+    known = ModelHolder(source).open()
+    assert known is not None
+    shutil.rmtree(folders / "first")  # nothing is read again
+    opened = ModelHolder(source, known=known).open()
+    assert opened is not None
+    assert opened.bundle is known.bundle
+    source.promote(folders / "second", 2)
+    later = ModelHolder(source, known=known).open()
+    assert later is not None
+    assert later.digest != known.digest
+
+
 @pytest.mark.parametrize(
     ("bad", "reason", "part"),
     [
