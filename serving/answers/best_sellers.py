@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from heapq import nsmallest
+from math import isfinite
 from typing import Final, Self
 
 import numpy as np
@@ -48,7 +50,7 @@ class BestSellers:
     @classmethod
     def build(cls, model: LoadedModel, catalogue: Catalogue, placements: Mapping[str, Placement]) -> Self:
         """Return the lists of all placements. A placement that shows only what is due has none."""
-        attributes = catalogue.attributes(model.bundle.model.items)
+        attributes = catalogue.attributes_of_model(model.bundle.model.items)
         rules = {
             name: CompiledRules.of(placement.model_copy(update={"k": max(DEPTH, placement.k)}), attributes)
             for name, placement in placements.items()
@@ -109,10 +111,10 @@ class BestSellers:
     def newest(self) -> Listing:
         """Items by the beginning of their sale, then items that are newer than the model."""
         known = set(self.model.bundle.model.items.tolist())
-        sold = [self.catalogue.by_id[name] for name in self.catalogue.sold]
-        new = [item for item in sold if np.isfinite(item.available_from) or item.item_id not in known]
-        new.sort(key=lambda item: (-item.available_from, item.item_id))
-        entries = tuple(Entry(item.item_id, 0.0, NONE) for item in new[:DEPTH])
+        sold = map(self.catalogue.by_id.__getitem__, self.catalogue.sold)
+        new = (item for item in sold if isfinite(item.available_from) or item.item_id not in known)
+        latest = nsmallest(DEPTH, new, key=lambda item: (-item.available_from, item.item_id))
+        entries = tuple(Entry(item.item_id, 0.0, NONE) for item in latest)
         return Listing(entries, self.model.model_version)
 
     def _listed(self, items: NDArray[np.int32], scores: NDArray[np.float64]) -> Listing:

@@ -2,12 +2,12 @@
 
 from starlette.types import ASGIApp
 
-from serving.api.gate.workers import share_metrics, use_one_processor
+from serving.api.gate.workers import prepare, share_metrics
 
 
 def app() -> ASGIApp:
     """Return the server of this installation."""
-    use_one_processor()
+    prepare()
     share_metrics()
     from serving.api.startup.installation import of_installation
 
@@ -16,7 +16,7 @@ def app() -> ASGIApp:
 
 def standalone() -> ASGIApp:
     """Return a server of a bundle folder, without a database."""
-    use_one_processor()
+    prepare()
     share_metrics()
     from serving.api.startup.standalone import of_bundle
 

@@ -37,7 +37,7 @@ class ModelCatalogue:
         for item in catalogue.by_id.values():
             if item.title:
                 (offered if item.item_id in catalogue.sold else hidden).add(item.title)
-        return cls(catalogue.attributes(model.items), titles, frozenset(hidden - offered))
+        return cls(catalogue.attributes_of_model(model.items), titles, frozenset(hidden - offered))
 
 
 def _of_bundle(model: LoadedModel) -> ItemAttributes:

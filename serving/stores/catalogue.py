@@ -60,6 +60,8 @@ class Catalogue:
     generation: int = field(default_factory=lambda: next(_GENERATIONS))
     _shown: dict[str, bytes] = field(default_factory=dict, repr=False)
     """JSON of the items that were shown, as far as it is the same in all answers."""
+    _of_model: dict[int, ItemAttributes] = field(default_factory=dict, repr=False)
+    """The attributes of a model's items, by the address of the array, which they hold."""
 
     @classmethod
     def of(cls, items: dict[str, Item], moment: float) -> Self:
@@ -90,7 +92,9 @@ class Catalogue:
         if before == after:
             return self
         sold = frozenset(name for name, item in self.by_id.items() if item.sold_at(moment))
-        return self if sold == self.sold else replace(self, sold=sold, moment=moment, generation=next(_GENERATIONS))
+        if sold == self.sold:
+            return self
+        return replace(self, sold=sold, moment=moment, generation=next(_GENERATIONS), _of_model={})
 
     @cached_property
     def _dates(self) -> NDArray[np.float64]:
@@ -134,6 +138,15 @@ class Catalogue:
             age_days=np.full(len(items), np.nan),
             available=found & known.available[at],
         )
+
+    def attributes_of_model(self, items: NDArray[np.str_]) -> ItemAttributes:
+        """Return the attributes of a model's items, which several parts of a server need."""
+        known = self._of_model.get(id(items))
+        if known is None:
+            known = self.attributes(items)
+            self._of_model.clear()  # those of an earlier model
+            self._of_model[id(items)] = known
+        return known
 
 
 def _nothing_known(items: NDArray[np.str_]) -> ItemAttributes:

@@ -70,8 +70,9 @@ class ItemAttributes:
 
         It is NO_GROUP without a path, and for the items of a category that has `NEARLY_ALL`.
         """
-        paths = [CATEGORY_SEPARATOR.join(path.split(CATEGORY_SEPARATOR)[:levels]) for path in self.category.tolist()]
-        group = _groups(np.array(paths, dtype=np.str_))
+        paths: list[str] = self.category.tolist()
+        cut = {path: CATEGORY_SEPARATOR.join(path.split(CATEGORY_SEPARATOR)[:levels]) for path in set(paths)}
+        group = _groups(np.array([cut[path] for path in paths], dtype=np.str_))
         large = np.flatnonzero(np.bincount(group[group >= 0]) > NEARLY_ALL * len(group))
         return np.where(np.isin(group, large), NO_GROUP, group).astype(np.int32)
 

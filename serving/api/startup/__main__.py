@@ -9,7 +9,7 @@ from uvicorn import Config, Server
 from uvicorn.config import STARTUP_FAILURE
 
 from models.errors import TailorbirdError
-from serving.api.gate.workers import share_metrics_of, use_one_processor
+from serving.api.gate.workers import prepare, share_metrics_of
 
 PROTOCOL: Final = "serving.bounded_httptools:BoundedHttpToolsProtocol"
 _LAST_SECONDS: Final = 10
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1, help="processes, which share the memory of the champion")
     given = parser.parse_args()
-    use_one_processor()
+    prepare()
     if given.workers > 1:
         share_metrics_of(os.getpid())
     try:

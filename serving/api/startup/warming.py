@@ -36,5 +36,6 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_YOUNG, 20, 50)
     sys.setswitchinterval(_TURN_SECONDS)
