@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from models.recommenders.explanations.sentences import because
 from models.recommenders.item_based.bought_together import RECIPROCAL
-from models.recommenders.item_based.item_evidence import ItemEvidence, Neighbours
+from models.recommenders.item_based.item_evidence import ItemEvidence
+from models.recommenders.item_based.neighbours import Neighbours
 from serving.live.one_visitor import OneVisitor, Scored
 
 _OWN: Final = 500

@@ -3,33 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.primitives.csr import stored
 from models.recommenders.explanations.item import unit
 from models.recommenders.explanations.sentences import TOGETHER
+from models.recommenders.item_based.neighbours import Neighbours, strongest
 from models.recommenders.protocols import Recommender
 
 _SHRINKAGE: Final = 10.0
 """Buyers added to observed and expected counts, as `BoughtTogether` adds baskets."""
 _BUYERS: Final = 300
 """Buyers of an item that are counted: more change the lift little, and reading them takes long."""
-_STRONGEST: Final = 500
-"""Neighbours of an item that are kept, of each kind of evidence."""
 _REMEMBERED: Final = 4096
 """Items whose neighbours are remembered, about 8 kB each: visitors look at the same items."""
-
-
-class Neighbours(NamedTuple):
-    """The items with the strongest evidence beside one item."""
-
-    items: NDArray[np.int32]
-    """Positions, ascending."""
-    strength: NDArray[np.float32]
-    """Above 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +65,7 @@ class ItemEvidence:
         buyers = self._buyers.indices[self._buyers.indptr[item] : self._buyers.indptr[item + 1]]
         if len(buyers) > _BUYERS:
             buyers = buyers[np.linspace(0, len(buyers) - 1, _BUYERS).astype(np.int64)]
-        counted = np.bincount(_joined(self.history, buyers).columns, minlength=self.history.shape[1])
+        counted = np.bincount(stored(self.history, buyers).columns, minlength=self.history.shape[1])
         counted[item] = 0
         others = np.flatnonzero(counted >= TOGETHER)
         expected = self._popularity[others] * np.float32(len(buyers) / max(1, self.history.shape[0]))
@@ -95,7 +86,7 @@ class ItemEvidence:
     def _cosines_of(self, item: int) -> NDArray[np.float32]:
         """Return [n_items] the products of an item's words with those of all items that share any."""
         own = slice(self.words.indptr[item], self.words.indptr[item + 1])
-        postings = _joined(self._by_word, self.words.indices[own])
+        postings = stored(self._by_word, self.words.indices[own])
         weights = postings.values * np.repeat(self.words.data[own], postings.lengths)
         return np.bincount(postings.columns, weights, minlength=self.words.shape[0]).astype(np.float32)
 
@@ -112,10 +103,10 @@ class ItemEvidence:
         found = []
         if self.history is not None:
             others, lifts = self._lifts_of(item)
-            found.append(_strongest(others, np.log(lifts)))
+            found.append(strongest(others, np.log(lifts)))
         cosines = self.cosines(np.array([item], dtype=np.int32))
         if cosines is not None:
-            found.append(_strongest(np.arange(cosines.shape[1]), cosines[0]))
+            found.append(strongest(np.arange(cosines.shape[1]), cosines[0]))
         return tuple(found)
 
     def warm(self) -> None:
@@ -159,27 +150,3 @@ def _history(model: Any) -> Any:
         return None
     bought = np.ones(len(holder.item), dtype=bool)
     return sparse.csr_array((bought, holder.item, holder.indptr), shape=(len(holder.users), len(holder.items)))
-
-
-class _Rows(NamedTuple):
-    """The stored entries of some rows of a CSR, one row after the other."""
-
-    columns: NDArray[np.int32]
-    values: NDArray[Any]
-    lengths: NDArray[np.int64]
-
-
-def _joined(matrix: Any, rows: NDArray[Any]) -> _Rows:
-    """Return the entries of a few rows; copies of whole rows are faster than an index of each entry."""
-    begins, ends = matrix.indptr[rows], matrix.indptr[rows + 1]
-    places = [slice(*bounds) for bounds in zip(begins.tolist(), ends.tolist(), strict=True)] or [slice(0, 0)]
-    columns, values = (np.concatenate([array[place] for place in places]) for array in (matrix.indices, matrix.data))
-    return _Rows(columns, values, ends - begins)
-
-
-def _strongest(items: NDArray[np.int64], strength: NDArray[np.float32]) -> Neighbours:
-    """Return the strongest of these items, which are ascending."""
-    positive = np.flatnonzero(strength > 0)
-    if len(positive) > _STRONGEST:
-        positive = np.sort(positive[np.argpartition(-strength[positive], _STRONGEST)[:_STRONGEST]])
-    return Neighbours(items[positive].astype(np.int32), strength[positive])

@@ -6,7 +6,7 @@ import pytest
 from models import catalog
 from models.datasets.training_data import TrainingData
 from models.recommenders.explanations.item import unit
-from models.recommenders.item_based import item_evidence
+from models.recommenders.item_based import neighbours
 from models.recommenders.item_based.item_evidence import ItemEvidence
 
 FRUIT, TOOLS = slice(0, 20), slice(20, 40)
@@ -74,7 +74,7 @@ def test_neighbours_are_the_strongest_items_of_each_kind_of_evidence(
     assert together.items.tolist() == np.flatnonzero(lifts[0] > 1).tolist()
     assert together.strength == pytest.approx(np.log(lifts[0, together.items]))
     assert similar.items.tolist() == np.flatnonzero(cosines[0] > 0).tolist()
-    monkeypatch.setattr(item_evidence, "_STRONGEST", 4)
+    monkeypatch.setattr(neighbours, "_MOST", 4)
     shorter = evidence(data, "content_based").neighbours(3)[1]
     assert sorted(shorter.strength, reverse=True) == pytest.approx(sorted(similar.strength, reverse=True)[:4])
     assert (np.diff(shorter.items) > 0).all()
