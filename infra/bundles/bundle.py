@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from io import BufferedReader, BytesIO
@@ -51,6 +52,8 @@ __all__ = [
 
 _SEGMENTS = "segments."
 _ARRAYS = ("arrays.npz", "fallback.npz")
+_AT_ONCE = 2
+"""Arrays that are decompressed at the same time."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,9 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
 
 def _arrays(folder: Path, files: Mapping[str, BufferedReader], name: str) -> Arrays:
     try:
-        with np.load(files[name], allow_pickle=False) as archive:
-            members: dict[str, object] = dict(archive)
+        with np.load(files[name], allow_pickle=False) as archive, ThreadPoolExecutor(_AT_ONCE) as pool:
+            # Other threads run while one is decompressed.
+            members: dict[str, object] = dict(zip(archive, pool.map(archive.__getitem__, archive), strict=True))
     except (ValueError, BadZipFile):
         members = {"all of it": None}
     # NumPy returns members that are not arrays as bytes.

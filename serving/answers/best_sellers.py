@@ -125,12 +125,12 @@ class BestSellers:
 
 
 def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict[str, frozenset[str]]:
+    rules = {name: placement.rules for name, placement in placements.items()}
+    narrowing = {name: own for name, own in rules.items() if own.include is not None or own.exclude is not None}
+    if not narrowing:
+        return {}
     everything = catalogue.attributes()
-    return {
-        name: frozenset(everything.items[everything.allowed(placement.rules)].tolist())
-        for name, placement in placements.items()
-        if placement.rules.include is not None or placement.rules.exclude is not None
-    }
+    return {name: frozenset(everything.items[everything.allowed(own)].tolist()) for name, own in narrowing.items()}
 
 
 def selected(attributes: ItemAttributes, filters: Filters) -> NDArray[np.bool_]:

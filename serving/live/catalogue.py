@@ -33,11 +33,15 @@ class ModelCatalogue:
             return cls(_of_bundle(model), _titles_of(model), frozenset())
         known = [catalogue.by_id.get(item) for item in model.items.tolist()]
         titles = np.array([(item.title or "") if item else "" for item in known], dtype=np.str_)
-        offered, hidden = set[str](), set[str]()
-        for item in catalogue.by_id.values():
-            if item.title:
-                (offered if item.item_id in catalogue.sold else hidden).add(item.title)
-        return cls(catalogue.attributes_of_model(model.items), titles, frozenset(hidden - offered))
+        return cls(catalogue.attributes_of_model(model.items), titles, _not_for_sale(catalogue))
+
+
+def _not_for_sale(catalogue: Catalogue) -> frozenset[str]:
+    """Return the titles that no item for sale has."""
+    by_id, sold = catalogue.by_id, catalogue.sold
+    hidden = {item.title for name, item in by_id.items() if name not in sold and item.title}
+    offered = {by_id[name].title for name in sold} if hidden else set()
+    return frozenset(title for title in hidden - offered if title)
 
 
 def _of_bundle(model: LoadedModel) -> ItemAttributes:

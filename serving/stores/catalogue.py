@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.item_attributes import ItemAttributes
-from models.primitives.vocabulary import index_of
 
 _GENERATIONS: Final = count(1)
 _ALWAYS: Final = (-np.inf, np.inf)
@@ -46,6 +45,10 @@ class Item(NamedTuple):
     def below(self, path: str) -> bool:
         """Return whether the item has this category, or one below it."""
         return self.category == path or self.category.startswith(path + CATEGORY_SEPARATOR)
+
+
+_UNKNOWN: Final = Item("", None, None, None, None, None, "", "", False, False, *_ALWAYS)
+"""Stands for an item that the catalogue lacks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,34 +112,25 @@ class Catalogue:
 
     @cached_property
     def _attributes(self) -> ItemAttributes:
-        rows = [self.by_id[name] for name in self.items.tolist()]
-        prices = [np.nan if item.price is None else item.price for item in rows]
-        return ItemAttributes(
-            items=self.items,
-            category=np.array([item.category for item in rows], dtype=np.str_),
-            brand=np.array([item.brand for item in rows], dtype=np.str_),
-            price=np.array(prices, dtype=np.float64),
-            age_days=np.full(len(rows), np.nan),
-            available=np.array([item.item_id in self.sold for item in rows], dtype=np.bool_),
-        )
+        return self._attributes_of(self.items)
 
     def attributes(self, items: NDArray[np.str_] | None = None) -> ItemAttributes:
         """Return the attributes of these items, or of all; an item that the catalogue lacks is not available.
 
         It takes tens of milliseconds for a hundred thousand items, so the event loop must not call it.
         """
-        known = self._attributes
-        if items is None or not len(known.items):
-            return known if items is None else _nothing_known(items)
-        at = index_of(known.items, items)
-        found = at >= 0
+        return self._attributes if items is None else self._attributes_of(items)
+
+    def _attributes_of(self, items: NDArray[np.str_]) -> ItemAttributes:
+        names: list[str] = items.tolist()
+        rows = [self.by_id.get(name, _UNKNOWN) for name in names]
         return ItemAttributes(
             items=items,
-            category=np.where(found, known.category[at], ""),
-            brand=np.where(found, known.brand[at], ""),
-            price=np.where(found, known.price[at], np.nan),
-            age_days=np.full(len(items), np.nan),
-            available=found & known.available[at],
+            category=np.array([item.category for item in rows], dtype=np.str_),
+            brand=np.array([item.brand for item in rows], dtype=np.str_),
+            price=np.array([item.price for item in rows], dtype=np.float64),  # None becomes NaN
+            age_days=np.full(len(rows), np.nan),
+            available=np.array([name in self.sold for name in names], dtype=np.bool_),
         )
 
     def attributes_of_model(self, items: NDArray[np.str_]) -> ItemAttributes:
@@ -147,11 +141,6 @@ class Catalogue:
             self._of_model.clear()  # those of an earlier model
             self._of_model[id(items)] = known
         return known
-
-
-def _nothing_known(items: NDArray[np.str_]) -> ItemAttributes:
-    words, unknown = np.full(len(items), ""), np.full(len(items), np.nan)
-    return ItemAttributes(items, words, words, unknown, unknown, np.zeros(len(items), dtype=np.bool_))
 
 
 def items_of(rows: Sequence[Any]) -> dict[str, Item]:

@@ -95,12 +95,12 @@ async def opened_bundle(state: State, folder: Path) -> AsyncIterator[None]:
         async with answers.running():
             nowhere = NotStored()
             state.parts = Parts(answers, nowhere, nowhere, lambda: {"model": True, "fallback": answers.upkeep.ready})
-            settle()
             yield
 
 
 @asynccontextmanager
 async def _served(state: State, folder: Path, _app: Any) -> AsyncIterator[None]:
     async with opened_bundle(state, folder):
+        settle()
         with drained(state):
             yield
