@@ -25,20 +25,11 @@ def entries(indptr: NDArray[Any], rows: NDArray[Any]) -> Entries:
     return Entries(row, np.arange(len(row)) + (first - before)[row])
 
 
-class StoredRows(NamedTuple):
-    """The stored entries of some rows of a CSR, one row after the other."""
-
-    columns: NDArray[np.int32]
-    values: NDArray[Any]
-    lengths: NDArray[np.int64]
-
-
-def stored(matrix: Any, rows: NDArray[Any]) -> StoredRows:
-    """Return the entries of a few rows: for rows of many entries, copies are faster than an index of each entry."""
-    begins, ends = matrix.indptr[rows], matrix.indptr[rows + 1]
-    parts = [slice(*bounds) for bounds in zip(begins.tolist(), ends.tolist(), strict=True)] or [slice(0, 0)]
-    columns, values = (np.concatenate([array[part] for part in parts]) for array in (matrix.indices, matrix.data))
-    return StoredRows(columns, values, ends - begins)
+def stored_columns(matrix: Any, rows: NDArray[Any]) -> NDArray[np.int32]:
+    """Return the columns of the entries of a few rows. For long rows, copies are faster than an index of each entry."""
+    bounds = zip(matrix.indptr[rows].tolist(), matrix.indptr[rows + 1].tolist(), strict=True)
+    parts = [matrix.indices[first:last] for first, last in bounds]
+    return np.concatenate([np.empty(0, dtype=matrix.indices.dtype), *parts])
 
 
 def places(groups: NDArray[Any]) -> NDArray[np.int64]:

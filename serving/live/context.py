@@ -1,15 +1,15 @@
 """Blends a visitor's own scores with the items of the session; docs/decisions states why by ranks."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.recommenders.explanations.sentences import because
 from models.recommenders.item_based.bought_together import RECIPROCAL
-from models.recommenders.item_based.item_evidence import ItemEvidence
-from models.recommenders.item_based.neighbours import Neighbours
+from models.recommenders.item_based.item_evidence import ItemEvidence, Together
+from models.retrieval.exact_top_k import best_scores
 from serving.live.one_visitor import OneVisitor, Scored
 
 _OWN: Final = 500
@@ -27,44 +27,51 @@ class RelatedItems:
 
     context: NDArray[np.int32]
     """[m] positions, the latest last."""
-    kinds: tuple[tuple[Neighbours, ...], ...]
-    """[kinds, m] the neighbours of each item of the context, with weighted strengths."""
+    weights: NDArray[np.float32]
+    """[m]"""
+    together: tuple[Together, ...]
+    """[m] of each item of the context; empty for a model without purchases."""
+    cosines: NDArray[np.float32] | None
+    """[m, n_items]"""
 
     @classmethod
     def of(cls, evidence: ItemEvidence, context: NDArray[np.int32]) -> "RelatedItems":
         """Return the evidence of the context's latest items."""
         latest = context[-ITEMS:]
         weights = (_OLDER ** np.arange(len(latest))[::-1]).astype(np.float32)
-        found = [
-            [Neighbours(one.items, one.strength * weight) for one in evidence.neighbours(item)]
-            for item, weight in zip(latest.tolist(), weights, strict=True)
-        ]
-        return cls(latest, tuple(zip(*found, strict=True)))
+        together = [evidence.together(item) for item in latest.tolist()]
+        return cls(latest, weights, tuple(one for one in together if one is not None), evidence.cosines(latest))
 
-    def totals(self) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """Return, for each kind of evidence, the items that any of the context speaks for, and the sums."""
-        sums = []
-        for kind in self.kinds:
-            items, place = np.unique(np.concatenate([one.items for one in kind]), return_inverse=True)
-            sums.append((items.astype(np.int64), np.bincount(place, np.concatenate([one.strength for one in kind]))))
-        return sums
+    def totals(self, n_items: int) -> list[NDArray[np.float32]]:
+        """Return, for each kind of evidence, [n_items] the weighted sum over the context."""
+        kinds = []
+        if self.together:
+            total = np.zeros(n_items, dtype=np.float32)
+            for weight, one in zip(self.weights, self.together, strict=True):
+                total[one.items] += one.logarithms * weight
+            kinds.append(total)
+        if self.cosines is not None:
+            kinds.append((self.cosines * self.weights[:, None]).sum(axis=0))
+        return kinds
 
     def source_of(self, items: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return [c] the context's item that speaks most for each item."""
         strength = np.zeros((len(self.context), len(items)), dtype=np.float32)
-        for kind in self.kinds:
-            part = np.stack([_strengths(one, items) for one in kind])
+        kinds = [np.stack([_among(one, items) for one in self.together])] if self.together else []
+        kinds += [] if self.cosines is None else [self.cosines[:, items]]
+        for kind in kinds:
+            part = kind * self.weights[:, None]
             strength += part / np.maximum(part.max(initial=0), np.finfo(np.float32).tiny)
         sources: NDArray[np.int32] = self.context[strength.argmax(axis=0)]
         return sources
 
 
-def _strengths(neighbours: Neighbours, items: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Return [c] the strength of each of the items, 0 for those that are no neighbours."""
-    if not len(neighbours.items):
+def _among(together: Together, items: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Return [c] the logarithm of each item's lift, 0 for a lift of 1."""
+    if not len(together.items):
         return np.zeros(len(items), dtype=np.float32)
-    place = np.minimum(np.searchsorted(neighbours.items, items), len(neighbours.items) - 1)
-    return np.where(neighbours.items[place] == items, neighbours.strength[place], np.float32(0))
+    place = np.minimum(np.searchsorted(together.items, items), len(together.items) - 1)
+    return np.where(together.items[place] == items, together.logarithms[place], np.float32(0))
 
 
 def blended(
@@ -77,7 +84,8 @@ def blended(
 ) -> OneVisitor:
     """Return the visitor's items by the sum of reciprocal ranks: of the own scores, and of each kind of evidence."""
     of_own = _NOTHING if own is None else _reciprocal_ranks(own.item, own.score, _OWN)
-    of_kinds = [_reciprocal_ranks(*_usable(usable, *total), _RELATED) for total in related.totals()]
+    positions = np.arange(len(items))
+    of_kinds = [_reciprocal_ranks(positions, total * usable, _RELATED, 0) for total in related.totals(len(items))]
     listed, place = np.unique(np.concatenate([of_own[0], *(one[0] for one in of_kinds)]), return_inverse=True)
     own_part, context_part = np.split(place, [len(of_own[0])])
     by_own = np.bincount(own_part, of_own[1], minlength=len(listed))
@@ -102,15 +110,10 @@ _Ranked = tuple[NDArray[np.int64], NDArray[np.float64]]
 _NOTHING: Final[_Ranked] = (np.empty(0, dtype=np.int64), np.empty(0))
 
 
-def _usable(usable: NDArray[np.bool_], items: NDArray[np.int64], score: NDArray[np.float64]) -> _Ranked:
-    kept = usable[items]
-    return items[kept], score[kept]
-
-
-def _reciprocal_ranks(items: NDArray[np.int64], score: NDArray[Any], most: int) -> _Ranked:
-    """Return the `most` best items and their reciprocal ranks; equal scores are ranked by position."""
-    if len(items) > most:
-        best = np.argpartition(-score, most - 1)[:most]
-        items, score = items[best], score[best]
-    order = np.lexsort((items, -score))
-    return items[order], 1 / (RECIPROCAL + 1 + np.arange(len(order)))
+def _reciprocal_ranks(
+    items: NDArray[np.int64], score: NDArray[np.float32], most: int, above: float = -np.inf
+) -> _Ranked:
+    """Return the best items with a score `above`, and their reciprocal ranks; equal scores are ranked by position."""
+    best = best_scores(np.ascontiguousarray(score[None]), most)
+    listed = items[best.places[best.scores > above]]
+    return listed, 1 / (RECIPROCAL + 1 + np.arange(len(listed)))

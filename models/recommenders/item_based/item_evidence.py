@@ -3,24 +3,32 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.csr import stored
+from models.primitives.csr import entries, stored_columns
 from models.recommenders.explanations.item import unit
 from models.recommenders.explanations.sentences import TOGETHER
-from models.recommenders.item_based.neighbours import Neighbours, strongest
 from models.recommenders.protocols import Recommender
 
 _SHRINKAGE: Final = 10.0
 """Buyers added to observed and expected counts, as `BoughtTogether` adds baskets."""
 _BUYERS: Final = 300
 """Buyers of an item that are counted: more change the lift little, and reading them takes long."""
-_REMEMBERED: Final = 4096
-"""Items whose neighbours are remembered, about 8 kB each: visitors look at the same items."""
+_REMEMBERED: Final = 512
+"""Items whose lifts are remembered, some 75 kB each: visitors look at the same items, and name them again."""
+
+
+class Together(NamedTuple):
+    """The items that the buyers of an item bought too, more often than by chance."""
+
+    items: NDArray[np.int32]
+    """Positions, ascending."""
+    logarithms: NDArray[np.float32]
+    """Of their lifts, above 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +73,7 @@ class ItemEvidence:
         buyers = self._buyers.indices[self._buyers.indptr[item] : self._buyers.indptr[item + 1]]
         if len(buyers) > _BUYERS:
             buyers = buyers[np.linspace(0, len(buyers) - 1, _BUYERS).astype(np.int64)]
-        counted = np.bincount(stored(self.history, buyers).columns, minlength=self.history.shape[1])
+        counted = np.bincount(stored_columns(self.history, buyers), minlength=self.history.shape[1])
         counted[item] = 0
         others = np.flatnonzero(counted >= TOGETHER)
         expected = self._popularity[others] * np.float32(len(buyers) / max(1, self.history.shape[0]))
@@ -86,28 +94,24 @@ class ItemEvidence:
     def _cosines_of(self, item: int) -> NDArray[np.float32]:
         """Return [n_items] the products of an item's words with those of all items that share any."""
         own = slice(self.words.indptr[item], self.words.indptr[item + 1])
-        postings = stored(self._by_word, self.words.indices[own])
-        weights = postings.values * np.repeat(self.words.data[own], postings.lengths)
-        return np.bincount(postings.columns, weights, minlength=self.words.shape[0]).astype(np.float32)
+        by_word, columns = self._by_word, self.words.indices[own]
+        found = entries(by_word.indptr, columns)
+        weights = by_word.data[found.at] * self.words.data[own][found.row]
+        products = np.bincount(by_word.indices[found.at], weights, minlength=self.words.shape[0])
+        return products.astype(np.float32)
 
-    def neighbours(self, item: int) -> tuple[Neighbours, ...]:
-        """Return an item's neighbours by each kind of evidence: by logarithms of lifts, and by cosines."""
-        found: tuple[Neighbours, ...] = self._remembered(item)
-        return found
+    def together(self, item: int) -> Together | None:
+        """Return the logarithms of an item's lifts above 1; None without purchases."""
+        return None if self.history is None else self._remembered(item)
 
     @cached_property
-    def _remembered(self) -> Callable[[int], tuple[Neighbours, ...]]:
-        return lru_cache(_REMEMBERED)(self._neighbours_of)
+    def _remembered(self) -> Callable[[int], Together]:
+        return lru_cache(_REMEMBERED)(self._together)
 
-    def _neighbours_of(self, item: int) -> tuple[Neighbours, ...]:
-        found = []
-        if self.history is not None:
-            others, lifts = self._lifts_of(item)
-            found.append(strongest(others, np.log(lifts)))
-        cosines = self.cosines(np.array([item], dtype=np.int32))
-        if cosines is not None:
-            found.append(strongest(np.arange(cosines.shape[1]), cosines[0]))
-        return tuple(found)
+    def _together(self, item: int) -> Together:
+        others, lifts = self._lifts_of(item)
+        higher = np.flatnonzero(lifts > 1)
+        return Together(others[higher].astype(np.int32), np.log(lifts[higher]))
 
     def warm(self) -> None:
         """Prepare what is derived on first use."""

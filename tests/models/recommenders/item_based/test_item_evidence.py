@@ -6,7 +6,6 @@ import pytest
 from models import catalog
 from models.datasets.training_data import TrainingData
 from models.recommenders.explanations.item import unit
-from models.recommenders.item_based import neighbours
 from models.recommenders.item_based.item_evidence import ItemEvidence
 
 FRUIT, TOOLS = slice(0, 20), slice(20, 40)
@@ -63,18 +62,12 @@ def test_best_sellers_know_nothing_of_items_together(data: TrainingData) -> None
     assert (found.lifts(ITEMS), found.cosines(ITEMS)) == (None, None)
 
 
-def test_neighbours_are_the_strongest_items_of_each_kind_of_evidence(
-    data: TrainingData, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_bought_together_is_remembered_by_logarithms_of_lifts(data: TrainingData) -> None:
     found = evidence(data, "content_based")
-    lifts, cosines = found.lifts(ITEMS[:1]), found.cosines(ITEMS[:1])
+    lifts, together = found.lifts(ITEMS[:1]), found.together(3)
     assert lifts is not None
-    assert cosines is not None
-    together, similar = found.neighbours(3)
+    assert together is not None
     assert together.items.tolist() == np.flatnonzero(lifts[0] > 1).tolist()
-    assert together.strength == pytest.approx(np.log(lifts[0, together.items]))
-    assert similar.items.tolist() == np.flatnonzero(cosines[0] > 0).tolist()
-    monkeypatch.setattr(neighbours, "_MOST", 4)
-    shorter = evidence(data, "content_based").neighbours(3)[1]
-    assert sorted(shorter.strength, reverse=True) == pytest.approx(sorted(similar.strength, reverse=True)[:4])
-    assert (np.diff(shorter.items) > 0).all()
+    assert together.logarithms == pytest.approx(np.log(lifts[0, together.items]))
+    assert found.together(3) is together
+    assert evidence(data, "most_popular").together(3) is None
