@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import uvloop
@@ -112,10 +112,9 @@ class _Client:
 class _Connection(asyncio.Protocol):
     def __init__(self, client: _Client) -> None:
         self._client, self._due, self._data = client, 0.0, b""
-        self._transport: asyncio.WriteTransport
+        self._transport: Any = None  # uvloop's transports have no class of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
         self._client.idle.append(self)
 
