@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
+from math import isfinite
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -102,8 +103,9 @@ class Catalogue:
     @cached_property
     def _dates(self) -> NDArray[np.float64]:
         """The moments at which the sale of an item begins or ends, ascending."""
-        dates = [date for item in self.by_id.values() if item.merchandise and item.in_stock for date in item[-2:]]
-        return np.unique(np.array(dates, dtype=np.float64))
+        offered = (item for item in self.by_id.values() if item.merchandise and item.in_stock)
+        dates = {date for item in offered for date in item[-2:] if isfinite(date)}
+        return np.array(sorted(dates), dtype=np.float64)
 
     @cached_property
     def items(self) -> NDArray[np.str_]:
