@@ -73,7 +73,7 @@ class _Client:
         """Open the connections and send; the latencies of the warm-up are left out."""
         place, loop = urlsplit(self.load.address), asyncio.get_running_loop()
         opened = [
-            await loop.create_connection(lambda: _Connection(self), place.hostname, place.port)
+            await loop.create_connection(lambda: _Connection(self), str(place.hostname), int(place.port or 80))
             for _ in range(self.load.connections)
         ]
         try:
