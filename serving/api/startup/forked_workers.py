@@ -31,7 +31,7 @@ def run(config: Config) -> None:
     """Serve with the workers of a configuration until a signal arrives; a worker that dies is replaced."""
     gc.collect()
     gc.freeze()  # no worker writes to the pages of what is loaded already
-    multiprocess.get_subprocess = _forked  # type: ignore[assignment]
+    multiprocess.get_subprocess = _forked  # type: ignore[attr-defined]
     multiprocess.Multiprocess(config, [config.bind_socket()]).run()
 
 
