@@ -55,7 +55,8 @@ class DriftPage:
 
 def render(page: DriftPage) -> str:
     """Return the page as HTML, with all names escaped."""
-    text: str = environment().get_template("drift.j2").render(page=page, number=_number, band=_band)
+    template = environment().get_template("drift.j2")
+    text: str = template.render(page=page, number=_number, band=_band, deviation=_deviation)
     return text
 
 
@@ -66,13 +67,21 @@ def markdown(report: DriftReport, address: str | None) -> str:
     lines += ["| signal | value | band | deviation |", "| --- | --- | --- | --- |"]
     for reading in sorted(report["signals"], key=lambda reading: -(reading["deviation"] or 0)):
         mark = " ▲" if reading["signal"] in report["drivers"] else ""
-        values = _number(reading["value"]), _band(reading), _number(reading["deviation"])
+        values = _number(reading["value"]), _band(reading), _deviation(reading)
         lines.append(f"| {reading['signal']}{mark} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def _deviation(reading: SignalJson) -> str:
+    """Return the deviation of a signal; of serving, whether it is beyond its limit."""
+    value, high = reading["value"], reading["high"]
+    if reading["counted"] or value is None or high is None:
+        return _number(reading["deviation"])
+    return "above its limit" if value > high else ""
 
 
 def _band(reading: SignalJson) -> str:

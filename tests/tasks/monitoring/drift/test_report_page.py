@@ -12,6 +12,7 @@ READINGS = (
     SignalReading("buyers", "users who bought", 0.21, 0.2, 0.3, 0.4, counted=True),
     SignalReading("coverage", "items on lists", 0.5, None, None, None, counted=False),
     SignalReading("serving latency", "milliseconds", 4.25, None, 100.0, None, counted=False),
+    SignalReading("serving errors", "answers", 0.25, None, 0.01, None, counted=False),
 )
 
 
@@ -38,11 +39,12 @@ def report() -> DriftReport:
 
 
 def test_each_signal_has_its_band_and_serving_its_limit() -> None:
-    rows = markdown(report(), None).splitlines()[-3:]
+    rows = markdown(report(), None).splitlines()[-4:]
     assert rows == [
         "| buyers | 0.2100 | from 0.2000 to 0.3000 | 0.4000 |",
         "| coverage | 0.5000 | not known yet |  |",
         "| serving latency | 4.2500 | up to 100.0 |  |",
+        "| serving errors | 0.2500 | up to 0.0100 | above its limit |",
     ]
     fitted: Any = SimpleNamespace(false_alarms=0.01, windows_between_alarms=90, window_days=7, windows=20)
     page = render(DriftPage(report(), fitted, (), (), (), {}, {}))
@@ -51,4 +53,6 @@ def test_each_signal_has_its_band_and_serving_its_limit() -> None:
         "from 0.2000 to 0.3000",
         "not known yet",
         "up to 100.0",
+        "up to 0.0100",
     ]
+    assert page.count("above its limit") == 1
