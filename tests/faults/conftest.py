@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-CHUNK_ROWS, CHUNK_BYTES = 500, 64_000
-ROWS, CALLS = 4000, 2400
+ROWS, CALLS = 2400, 1440
 PRODUCTS, FUEL, LATE = np.arange(500_000, 500_040), 600_000, 500_900
 """The last one comes into the catalogue after events have asked for it."""
 BEGIN = datetime(2017, 1, 20, tzinfo=UTC)
