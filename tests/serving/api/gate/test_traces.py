@@ -1,19 +1,23 @@
 """Spans reach a receiver of OTLP over HTTP."""
 
+import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from threading import Thread
 
+import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Message
 
 from serving.api.assembly import build_app
 from serving.api.gate.traces import NoExporterError, configured_traces
 from tests.serving.api.fakes import new_key, state_of
 
+pytestmark = pytest.mark.anyio
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 ROUTE = "/v1/users/{user}/recommendations"
 
@@ -39,29 +43,44 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Iterator["Queue[tuple[str, byte
         server.shutdown()
 
 
+@asynccontextmanager
+async def started(app: ASGIApp) -> AsyncIterator[None]:
+    """Start an application and end it, as a server does."""
+    sent: asyncio.Queue[Message] = asyncio.Queue()
+    answers: asyncio.Queue[Message] = asyncio.Queue()
+    life = asyncio.ensure_future(app({"type": "lifespan"}, sent.get, answers.put))
+    await sent.put({"type": "lifespan.startup"})
+    assert (await answers.get())["type"] == "lifespan.startup.complete"
+    yield
+    await sent.put({"type": "lifespan.shutdown"})
+    await life
+
+
 @pytest.mark.parametrize("at_once", [True, False], ids=["before each answer", "at the end"])
-def test_the_receiver_gets_spans_that_name_the_template_and_no_id(
+async def test_the_receiver_gets_spans_that_name_the_template_and_no_id(
     received: "Queue[tuple[str, bytes]]", at_once: bool
 ) -> None:
     text, key = new_key("read")
     app = build_app(state_of([key]), traces=configured_traces(at_once=at_once))
-    with TestClient(app) as client:  # starts the application, and ends it
-        answer = client.get("/v1/users/secret-77/recommendations", headers={"x-api-key": text})
+    async with started(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
+        answer = await client.get("/v1/users/secret-77/recommendations", headers={"x-api-key": text})
         assert received.empty() is not at_once
     path, body = received.get(timeout=10)
-    sent = ExportTraceServiceRequest.FromString(body).resource_spans[0]
-    (span,) = sent.scope_spans[0].spans
+    export = ExportTraceServiceRequest.FromString(body).resource_spans[0]
+    (span,) = export.scope_spans[0].spans
     attributes = {pair.key: pair.value for pair in span.attributes}
     assert (path, span.name) == ("/v1/traces", f"GET {ROUTE}")
     assert attributes["http.route"].string_value == ROUTE
     assert attributes["http.response.status_code"].int_value == 200
     assert attributes["tailorbird.request_id"].string_value == answer.headers["x-request-id"]
-    assert "tailorbird-api" in {pair.value.string_value for pair in sent.resource.attributes}
+    assert "tailorbird-api" in {pair.value.string_value for pair in export.resource.attributes}
     assert b"secret-77" not in body
     assert text.encode() not in body
 
 
-def test_a_missing_exporter_is_named_and_without_an_endpoint_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_exporter_is_named_and_without_an_endpoint_nothing_is_traced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv(ENDPOINT, raising=False)
     assert configured_traces() is None
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:9")
