@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from models.catalog import CATALOG
 from models.ranking.two_stage import LogisticRegression, TwoStage
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
@@ -39,8 +37,7 @@ print(json.dumps([name for name in sys.modules]))
 """
 
 
-@pytest.mark.usefixtures("own_var")
-def test_champions_of_every_kind_answer_without_large_packages_and_log_no_id(tmp_path: Path) -> None:
+def test_champions_of_every_kind_answer_without_large_packages_and_log_no_id(tmp_path: Path, own_var: Path) -> None:
     later = {TwoStage.kind, LogisticRegression.kind}  # slow to learn, so that the stored one stands for both
     for kind in CATALOG.keys() - later:
         write_bundle(tmp_path / kind, kind)
@@ -51,7 +48,13 @@ def test_champions_of_every_kind_answer_without_large_packages_and_log_no_id(tmp
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         input=json.dumps([[str(folder), *events] for folder in folders]),
-        env={**os.environ, "TAILORBIRD_SIGNING_PUBLIC_KEY": PUBLIC_KEY, "TAILORBIRD_SECRET_API_KEY": KEY},
+        env={
+            "PATH": os.environ["PATH"],
+            "TAILORBIRD_SETTINGS": "none",
+            "TAILORBIRD_VAR": str(own_var),
+            "TAILORBIRD_SIGNING_PUBLIC_KEY": PUBLIC_KEY,
+            "TAILORBIRD_SECRET_API_KEY": KEY,
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -59,6 +62,6 @@ def test_champions_of_every_kind_answer_without_large_packages_and_log_no_id(tmp
     assert done.returncode == 0, done.stderr
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert loaded >= PACKAGES
-    assert not loaded & LARGE
+    assert loaded & LARGE == set()
     assert "secret-77" not in done.stderr
     assert KEY not in done.stderr
