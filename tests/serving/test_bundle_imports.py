@@ -24,10 +24,10 @@ LARGE = {
 }
 PROGRAM = """
 import json, os, sys
-from serving.api.startup.aws_lambda import LambdaFunction
+from serving.api.startup import aws_lambda
 for folder, *events in json.load(sys.stdin):
     os.environ["TAILORBIRD_BUNDLE"] = folder
-    function = LambdaFunction()
+    function = aws_lambda.LambdaFunction() if "handler" in vars(aws_lambda) else aws_lambda.handler
     for sent in events:
         answer = function(sent, None)
         assert answer["statusCode"] == 200, (folder, answer)

@@ -10,10 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from models.errors import TailorbirdError
-from serving.api.assembly import build_app
-from serving.api.gate.request_log import format_logs
-from serving.api.gate.traces import configured_traces
-from serving.api.startup.standalone import bundle_state, opened_bundle
+from serving.api.gate.workers import prepare
 
 Event = dict[str, Any]
 _HANDLER: Final = "handler"
@@ -37,6 +34,11 @@ class LambdaFunction:
 
     def __init__(self) -> None:
         """Load the bundle of the settings. Raises NoAdapterError, NoApiKeyError and NoBundleError."""
+        from serving.api.assembly import build_app
+        from serving.api.gate.request_log import format_logs
+        from serving.api.gate.traces import configured_traces
+        from serving.api.startup.standalone import bundle_state, opened_bundle
+
         format_logs()
         logging.getLogger("mangum").setLevel(logging.WARNING)  # its lines of each request hold ids of users
         state, folder = bundle_state()
@@ -101,4 +103,9 @@ def __getattr__(name: str) -> Any:
     """Open the handler when Lambda looks it up; a mere import needs no bundle."""
     if name != _HANDLER:
         raise AttributeError(name)
-    return globals().setdefault(_HANDLER, LambdaFunction())
+    prepare()
+    function = globals()[_HANDLER] = LambdaFunction()
+    from serving.api.startup.warming import settle
+
+    settle()
+    return function

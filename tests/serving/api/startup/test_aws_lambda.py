@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from serving.api.replies.protocol import RecommendationList
-from serving.api.startup import aws_lambda
 from serving.api.startup.aws_lambda import LambdaFunction, NoAdapterError, OtherEventError
 from serving.api.startup.standalone import NoApiKeyError, NoBundleError
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
@@ -133,17 +132,17 @@ def test_another_format_and_an_event_without_a_request_are_named(function: Lambd
             function(sent, None)
 
 
-def test_missing_settings_are_named_when_lambda_looks_the_handler_up(
+def test_a_missing_key_bundle_or_package_is_named_at_the_start(
     tmp_path: Path, own_var: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAILORBIRD_SECRET_API_KEY", "short")
     with pytest.raises(NoApiKeyError):
-        _ = aws_lambda.handler
+        LambdaFunction()
     monkeypatch.setenv("TAILORBIRD_SECRET_API_KEY", KEY)
     monkeypatch.setenv("TAILORBIRD_BUNDLE", str(tmp_path / "nothing"))
     with pytest.raises(NoBundleError, match="TAILORBIRD_BUNDLE"):
-        _ = aws_lambda.handler
+        LambdaFunction()
     monkeypatch.setitem(sys.modules, "mangum", None)
     with pytest.raises(NoAdapterError, match=r"tailorbird\[serverless\]"):
-        _ = aws_lambda.handler
+        LambdaFunction()
     assert own_var.is_absolute()
