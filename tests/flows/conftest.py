@@ -3,12 +3,10 @@
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -40,6 +38,7 @@ from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded
 from tasks.promotion.review_requests import Decision, request, review_of
 from tests.flows.forked import Command, Commands
+from tests.killed_services import kill_services
 from tests.memory import postgres_in_memory
 
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS", "API")
@@ -155,20 +154,10 @@ class Shop:
             process.kill()
 
     def end(self) -> None:
-        """End all services at once. `down` waits for each of them, which costs a quarter of a minute."""
+        """End all services at once, without `down`."""
         if "_commands" in vars(self):
             vars(self).pop("_commands").end()
-        known = state_file.load(self.var).items()
-        running = {name: psutil.Process(one.running.pid) for name, one in known if one.running and one.alive}
-        postgres = running.pop("postgres", None)
-        ending = [each for first in running.values() for each in (first, *first.children(recursive=True))]
-        for process in ending:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        if postgres is not None:
-            postgres.send_signal(signal.SIGQUIT)
-            ending.append(postgres)
-        psutil.wait_procs(ending, 10)
+        kill_services(self.var)
 
     def json(self, *arguments: str) -> Any:
         """Return the JSON that a command prints."""

@@ -35,6 +35,7 @@ from infra.services.processes import Command
 from infra.supervisor import commands, startup
 from infra.supervisor.running_commands.under_way import under_way
 from infra.supervisor.startup import Endpoints, ServicesDownError
+from tests.killed_services import kill_services
 from tests.memory import postgres_in_memory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -125,7 +126,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 continue
         stack.enter_context(postgres_in_memory(place.settings.var))
         stack.callback(EmbeddedPostgres(place.settings.var).destroy)
-        stack.callback(place.down)
+        stack.callback(kill_services, place.settings.var)
         with port_stolen_from_mlflow():
             place.up()
         place.first = list(place.lines)
