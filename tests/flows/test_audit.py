@@ -17,6 +17,7 @@ from infra.prefect_api.events import AUDIT
 from infra.registry.client import Registry
 from infra.services.http_client import request_json
 from models.errors import TailorbirdError
+from serving.terminal import screen
 from tasks.monitoring.audit.audit_lists import audit_lists
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def test_lists_of_data_of_the_past_are_audited_without_outcomes(
     assert "household-" not in page(live, report["page"], tmp_path)
 
 
-def test_what_came_of_lists_that_were_shown_is_in_sql_in_mlflow_and_in_prefect(
-    stocked: Shop, live: Installation, shown: Any, tmp_path: Path
+def test_what_came_of_lists_that_were_shown_is_in_sql_in_mlflow_in_prefect_and_in_the_terminal(
+    stocked: Shop, live: Installation, shown: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown("2017-12-10")
     report = stocked.json("audit", *CHRISTMAS)
@@ -107,7 +108,8 @@ def test_what_came_of_lists_that_were_shown_is_in_sql_in_mlflow_and_in_prefect(
         "POST", f"{api}/artifacts/latest/filter", login, {"artifacts": {"key": {"any_": ["audit-home"]}}}
     )
     assert f"({report['page']})" in artifacts[0]["data"]
-    assert "The whole audit" in stocked.run("audit")
+    screen.result("audit", report)
+    assert "The whole audit" in capsys.readouterr().out
 
 
 def test_a_group_that_is_served_worse_raises_the_event_and_noise_does_not(
