@@ -30,7 +30,7 @@ _RUN = Path(__file__).with_name("forked_run.py")
 _LATE = (
     *("great_expectations", "mlflow.artifacts", "mlflow.pyfunc", "scipy.stats", "tasks.tuning.search_model"),
     *("great_expectations.render.renderer.page_renderer", "great_expectations.render.view"),
-    *("faiss", "implicit.cpu.als", "lightfm", "xgboost", "alembic.command", "optuna.importance", "pyarrow.dataset"),
+    *("faiss", "implicit.cpu.als", "lightfm", "alembic.command", "optuna.importance", "pyarrow.dataset"),
     *("sklearn.cluster", "sklearn.decomposition", "sklearn.feature_extraction.text", "sklearn.impute"),
     *("sklearn.linear_model", "sklearn.metrics", "sklearn.preprocessing", "serving.terminal.screen"),
     *("prefect.flow_engine", "prefect.task_engine", "prefect.utilities.visualization"),
@@ -146,6 +146,7 @@ def _watch(request: dict[str, object], out: int, err: int, answer: int) -> None:
         os.environ.clear()
         os.environ.update(request["environment"])  # type: ignore[arg-type]
         if request["arguments"] is None:
+            os.umask(request["umask"])  # type: ignore[arg-type]
             _run(_flow_run)
         sys.argv = ["tailorbird", *request["arguments"]]  # type: ignore[misc]
         _run(main)

@@ -14,7 +14,8 @@ def main(name: str) -> None:
     """Run the flow run of this process's environment."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.connect(f"\0{name}")
-        request = {"arguments": None, "environment": dict(os.environ), "folder": os.getcwd()}  # noqa: PTH109
+        os.umask(mask := os.umask(0))
+        request = {"arguments": None, "environment": dict(os.environ), "folder": os.getcwd(), "umask": mask}  # noqa: PTH109
         socket.send_fds(server, [json.dumps(request).encode()], [1, 2])
         pid = int(server.recv(16))
         for number in (signal.SIGTERM, signal.SIGINT):
