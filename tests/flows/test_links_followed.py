@@ -26,10 +26,14 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 _ADDRESS = re.compile(r"https?://[^\s()|\"'<>]+")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}")
+_NUMBER = re.compile(r"[0-9a-f-]{8,}|[0-9]+")
 
 
 def links_of(services: Endpoints) -> dict[str, str]:
-    """Return one link of each kind in artifacts, MLflow's runs, alerts and events; a kind is the link without ids."""
+    """Return one link of each kind in artifacts, MLflow's runs, alerts and events.
+
+    A kind is the link without ids and numbers.
+    """
     login = {"Authorization": basic_auth(str(services.prefect_login))}
     shown = request_json(
         "POST", f"{services.prefect_api_url}/artifacts/filter", login, {"sort": "CREATED_DESC", "limit": 200}
@@ -41,7 +45,7 @@ def links_of(services: Endpoints) -> dict[str, str]:
     texts = [str(artifact["data"]) for artifact in shown] + bodies
     texts += [prefect_pages.runs(services), prefect_pages.deployments(services), f"{services.prefect_page}/"]
     addresses = [address.rstrip(".,") for text in texts for address in _ADDRESS.findall(text)]
-    return {_ID.sub("id", address): address for address in addresses}
+    return {_NUMBER.sub("1", address): address for address in addresses}
 
 
 def follow_into_prefect(page: Page, address: str, login: str) -> None:
