@@ -59,7 +59,7 @@ async def test_minutes_of_traffic_leave_memory_as_it_is(shop: RunningShop) -> No
     rounds = int(os.environ.get("SOAK_ROUNDS", "24"))
     usages = await soak(shop, rounds, rate=120, seconds=10)
     settled, last = usages[rounds // 3], usages[-1]
-    assert last.bytes_ <= settled.bytes_ + 16 * MEGABYTE
+    assert last.bytes_ <= settled.bytes_ + 8 * MEGABYTE
     assert last.descriptors <= settled.descriptors + 4
     assert last.threads <= settled.threads + 4
     assert last.connections <= settled.connections + 2

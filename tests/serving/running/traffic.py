@@ -1,4 +1,7 @@
-"""Mixed traffic: all kinds of lists, feedback, updates, wrong keys and hostile ids."""
+"""Mixed traffic: all kinds of lists, feedback, updates, wrong keys and hostile ids.
+
+It has few different requests for lists, so that caches are soon as large as they get.
+"""
 
 import random
 from collections.abc import Callable, Sequence
@@ -19,10 +22,10 @@ def mixed(items: Sequence[str], seed: int = 1) -> Callable[[int], Request]:
     rng = random.Random(seed)  # noqa: S311 - the same traffic each time
     makers = {
         30: lambda: Request(f"/v1/users/{rng.choice(USERS[:5])}/recommendations?k=10"),
-        20: lambda: Request(f"/v1/users/{rng.choice(USERS)}/recommendations?k={rng.randint(1, 20)}"),
+        20: lambda: Request(f"/v1/users/{rng.choice(USERS)}/recommendations?k={rng.choice((5, 10, 20))}"),
         12: lambda: Request(f"/v1/recommendations?k=5&session=s{rng.randrange(SESSIONS)}&context={rng.choice(items)}"),
         8: lambda: Request(f"/v1/items/{rng.choice(items)}/similar?k=5"),
-        6: lambda: Request(f"/v1/users/stranger-{rng.randrange(1_000)}/recommendations"),
+        6: lambda: Request(f"/v1/users/stranger-{rng.randrange(100)}/recommendations"),
         5: lambda: Request("/v1/rank", "POST", {"items": rng.sample(list(items), 5), "user": rng.choice(USERS)}),
         4: lambda: Request("/v1/batch/recommendations", "POST", {"users": rng.sample(USERS, 5), "k": 5}),
         **{
