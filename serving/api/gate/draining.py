@@ -16,7 +16,7 @@ _SECONDS: Final = 1.0
 
 @contextmanager
 def drained(state: "State") -> Iterator[None]:
-    """Delay SIGTERM meanwhile: until it takes effect, each answer closes its connection, and `/readyz` answers 503.
+    """Delay SIGTERM meanwhile: until it takes effect, answers close their connections, and `/readyz` answers 503.
 
     uvicorn installs its handlers before the application starts. A second signal takes effect at once.
     """

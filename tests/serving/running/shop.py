@@ -23,7 +23,7 @@ from tests.serving.bundle_folders import offer, promote, write_bundle
 from tests.serving.conftest import RedisServer
 from tests.serving.faulty_postgres import FaultyPostgres
 
-USERS: Final = [f"user-{number}" for number in range(60)]
+USERS: Final = [f"user-{number}" for number in range(102)]
 WORKERS: Final = 2
 PATIENCE: Final = 30.0
 _COUNTED: Final = """

@@ -4,6 +4,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 
+import psutil
 import pytest
 
 from tests.serving.running.open_loop import OpenLoop, refusals
@@ -20,6 +21,7 @@ class Usage:
 
     bytes_: int
     descriptors: int
+    """Without connections to Redis: their pool grows up to its limit when requests come close together."""
     threads: int
     connections: int
 
@@ -28,10 +30,17 @@ class Usage:
         own = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         return cls(
             sum(worker.memory_info().rss for worker in shop.workers),
-            sum(worker.num_fds() for worker in shop.workers),
+            sum(worker.num_fds() - _to_redis(shop, worker) for worker in shop.workers),
             sum(worker.num_threads() for worker in shop.workers),
             int(shop.rows(own)[0][0]),
         )
+
+
+def _to_redis(shop: RunningShop, worker: psutil.Process) -> int:
+    places = [one.raddr for one in worker.net_connections("tcp") if one.raddr]
+    count = sum(place.port == shop.redis.port for place in places)
+    assert count <= 64
+    return count
 
 
 async def soak(shop: RunningShop, rounds: int, rate: float, seconds: float) -> list[Usage]:

@@ -12,8 +12,8 @@ from tests.serving.running.open_loop import Request
 from tests.serving.running.shop import USERS
 
 SESSIONS = 40
-ACTIVE = USERS[40:]
-"""Those who act: their lists are live for a while."""
+VISITORS, ACTIVE = USERS[:20], USERS[20:40]
+"""The active ones click: their lists are live for a while."""
 _WRONG_KEY = f"tb_{'0' * 12}_{'0' * 64}"
 
 
@@ -21,13 +21,15 @@ def mixed(items: Sequence[str], seed: int = 1) -> Callable[[int], Request]:
     """Return a function of the number of a request; the same seed gives the same requests."""
     rng = random.Random(seed)  # noqa: S311 - the same traffic each time
     makers = {
-        30: lambda: Request(f"/v1/users/{rng.choice(USERS[:5])}/recommendations?k=10"),
-        20: lambda: Request(f"/v1/users/{rng.choice(USERS)}/recommendations?k={rng.choice((5, 10, 20))}"),
+        30: lambda: Request(f"/v1/users/{rng.choice(VISITORS[:5])}/recommendations?k=10"),
+        20: lambda: Request(f"/v1/users/{rng.choice(VISITORS + ACTIVE)}/recommendations?k={rng.choice((5, 10, 20))}"),
         12: lambda: Request(f"/v1/recommendations?k=5&session=s{rng.randrange(SESSIONS)}&context={rng.choice(items)}"),
         8: lambda: Request(f"/v1/items/{rng.choice(items)}/similar?k=5"),
         6: lambda: Request(f"/v1/users/stranger-{rng.randrange(100)}/recommendations"),
-        5: lambda: Request("/v1/rank", "POST", {"items": rng.sample(list(items), 5), "user": rng.choice(USERS)}),
-        4: lambda: Request("/v1/batch/recommendations", "POST", {"users": rng.sample(USERS, 5), "k": 5}),
+        5: lambda: Request(
+            "/v1/rank", "POST", {"items": rng.sample(list(items), 5), "user": rng.choice(VISITORS + ACTIVE)}
+        ),
+        4: lambda: Request("/v1/batch/recommendations", "POST", {"users": rng.sample(VISITORS, 5), "k": 5}),
         **{
             share: lambda kind=kind: Request("/v1/feedback", "POST", _act(rng, kind, items))
             for share, kind in ((7, "click"), (1, "not_interested"))
