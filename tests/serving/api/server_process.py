@@ -40,9 +40,11 @@ def serving(application: str, variables: Mapping[str, str], log: Path, *more: st
 
 
 @contextmanager
-def installation_api(workers: int, variables: Mapping[str, str], log: Path) -> Iterator[ServerProcess]:
+def installation_api(
+    workers: int, variables: Mapping[str, str], log: Path, module: str = "serving.api.startup"
+) -> Iterator[ServerProcess]:
     """Start the API as `tailorbird up` starts it."""
-    with _running(["serving.api.startup", "--workers", str(workers)], variables, log) as server:
+    with _running([module, "--workers", str(workers)], variables, log) as server:
         yield server
 
 

@@ -1,6 +1,5 @@
 """A running shop: a server with two workers, Redis, lists and a champion. No MLflow, Prefect or lake exists."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from infra.keys.identity import pseudonym
 from infra.keys.recorded_api_keys import NewKey, create_key
 from serving.api.requests.pseudonyms import Pseudonyms
 from tests.published import published, shelf
-from tests.serving.api.server_process import ServerProcess, serving
+from tests.serving.api.server_process import ServerProcess, installation_api
 from tests.serving.bundle_folders import offer, promote, write_bundle
 from tests.serving.conftest import RedisServer
 from tests.serving.faulty_postgres import FaultyPostgres
@@ -97,8 +96,7 @@ class RunningShop:
     @cached_property
     def workers(self) -> list[psutil.Process]:
         """Return the processes that answer."""
-        children = psutil.Process(self.server.process.pid).children()
-        return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+        return psutil.Process(self.server.process.pid).children()
 
     def execute(self, statement: str, **values: Any) -> None:
         with self.engine.begin() as connection:
@@ -107,14 +105,6 @@ class RunningShop:
     def rows(self, statement: str, **values: Any) -> list[Any]:
         with self.engine.connect() as connection:
             return list(connection.execute(text(statement), values))
-
-
-def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -136,9 +126,8 @@ def running(url: str, folder: Path, redis: RedisServer, postgres: FaultyPostgres
     published(engine, {names[0]: lists[keys[0]][1:9]}, shelf("similar", "similar-items", k=8, about="item"))
     variables = {"TAILORBIRD_REDIS_URL": redis.url, "TAILORBIRD_API_CONCURRENCY": "32"}
     variables |= {"TAILORBIRD_API_WORKERS": str(WORKERS), "TAILORBIRD_API_REQUESTS_PER_SECOND": "100000"}
-    more = ("--workers", str(WORKERS), "--timeout-graceful-shutdown", "10")
-    with serving("tests.serving.running.patient_app:app", variables, folder / "log", *more) as server:
+    with installation_api(WORKERS, variables, folder / "log", "tests.serving.running.patient_api") as server:
         shop = RunningShop(server, engine, redis, postgres, champions, str(made["key"]), names, installation)
-        until(lambda: len(shop.workers) == WORKERS)
+        assert len(shop.workers) == WORKERS
         yield shop
     engine.dispose()
