@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
-from serving.stores.database.errors import PostgresDownError
 from serving.stores.database.postgres import Postgres
 from serving.stores.standing import NOBODY, Standing
 
@@ -68,14 +67,14 @@ class PublishedLists:
                 futures = [self._waiting.pop(key) for key in keys]
                 try:
                     rows = await self._postgres.fetch(_STATEMENT, *map(list, zip(*keys, strict=True)))
-                except PostgresDownError as error:
+                    lists = [(row["nth"] - 1, _stored_list(row)) for row in rows]
+                except Exception as error:  # whatever it is: a request would wait for ever
                     for future in chain.from_iterable(futures):
                         if not future.done():
                             future.set_exception(error)
                     continue
-                for row in rows:
-                    stored = _stored_list(row)
-                    for future in futures[row["nth"] - 1]:
+                for place, stored in lists:
+                    for future in futures[place]:
                         if not future.done():  # its request may be gone
                             future.set_result(stored)
         finally:

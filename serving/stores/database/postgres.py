@@ -19,7 +19,8 @@ from serving.stores.database.errors import PostgresDownError
 
 _CONNECT_SECONDS: Final = 3.0
 _LOST: Final = (
-    *(asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError),
+    # The last one is what asyncpg raises for a connection that ends while it prepares a statement.
+    *(asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError),
     *(asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError),
 )
 _log: Final = logging.getLogger(__name__)

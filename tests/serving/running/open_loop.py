@@ -44,6 +44,8 @@ class OpenLoop:
     def __init__(self, address: str, key: str) -> None:
         self._place, self._key = urlsplit(address), key
         self._idle: deque[_Connection] = deque()
+        self.replies: list[Reply] = []
+        """All replies of this client."""
 
     async def send(self, rate: float, seconds: float, make: Callable[[int], Request]) -> list[Reply]:
         """Send requests at a constant rate; return all replies. A connection that breaks is an error."""
@@ -65,7 +67,8 @@ class OpenLoop:
             length = _LENGTH.search(head)
             body = await reader.readexactly(int(length[1])) if length else b""
         self._idle.append(connection)
-        return Reply(request, int(head.split(b" ", 2)[1]), head, body)
+        self.replies.append(Reply(request, int(head.split(b" ", 2)[1]), head, body))
+        return self.replies[-1]
 
     async def close(self) -> None:
         """Close all connections."""

@@ -81,12 +81,22 @@ class Traffic:
     """Traffic in the background, and what became of it."""
 
     def __init__(self, shop: RunningShop) -> None:
-        self.client, self.replies = OpenLoop(shop.server.address, shop.key), list[Reply]()
+        self.client = OpenLoop(shop.server.address, shop.key)
 
     async def run(self, items: list[str]) -> None:
         make = mixed(items)
         while True:
-            self.replies += await self.client.send(RATE, 0.5, make)
+            await self.client.send(RATE, 0.5, make)
+
+    @property
+    def replies(self) -> list[Reply]:
+        return self.client.replies
+
+    @property
+    def receipts(self) -> list[str]:
+        """Return the ids of the messages that are durable."""
+        accepted = [one for one in self.replies if one.status == 202 and one.request.path == "/v1/feedback"]
+        return [str(reply.json()["message_id"]) for reply in accepted]
 
     def check(self) -> None:
         assert not set(refusals(self.replies)) - {429, 503}
@@ -104,7 +114,9 @@ async def busy(shop: RunningShop) -> AsyncIterator[Traffic]:
     task = asyncio.create_task(traffic.run(shop.items))
     try:
         yield traffic
-        await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE):
+            while len(traffic.replies) < 2 * RATE or not traffic.receipts:
+                await asyncio.sleep(0.05)
     finally:
         task.cancel()
         outcome = (await asyncio.gather(task, return_exceptions=True))[0]
@@ -165,12 +177,7 @@ async def _degraded(traffic: Traffic) -> None:
 
 async def _stored(shop: RunningShop, traffic: Traffic) -> None:
     """Check that every message with a receipt is in the inbox, also those that waited on disk."""
-    receipts = {
-        str(reply.json()["message_id"])
-        for reply in traffic.replies
-        if reply.status == 202 and reply.request.path == "/v1/feedback"
-    }
-    assert receipts
+    receipts = set(traffic.receipts)
     stored = "SELECT count(*) FROM event_inbox WHERE message_id = ANY(:ids)"
     await until(lambda: shop.rows(stored, ids=list(receipts))[0][0] == len(receipts))
 

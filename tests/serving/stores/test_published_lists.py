@@ -30,12 +30,37 @@ class Counting(Postgres):
         return await super().fetch(statement, *arguments)
 
 
+class FailingOnce(Postgres):
+    """Fails in a way that nobody foresaw."""
+
+    failed = False
+
+    async def fetch(self, statement: str, *arguments: Any) -> Any:
+        if not self.failed:
+            self.failed = True
+            raise ZeroDivisionError
+        return await super().fetch(statement, *arguments)
+
+
 @pytest.fixture
 def url(database: str) -> Iterator[str]:
     engine = engine_of(database)
     stock(engine)
     yield database
     engine.dispose()
+
+
+def test_no_request_waits_for_a_read_that_failed_in_whatever_way(url: str) -> None:
+    async def main() -> None:
+        postgres = FailingOnce(url, 2, 5.0)
+        lists = PublishedLists(postgres)
+        async with asyncio.timeout(20):
+            failed = await asyncio.gather(*(lists.read("home", ANN) for _ in range(3)), return_exceptions=True)
+            assert [type(one) for one in failed] == [ZeroDivisionError] * 3
+            assert (await lists.read("home", ANN)).items is not None
+        await postgres.close()
+
+    asyncio.run(main())
 
 
 def test_the_lists_of_all_who_wait_are_read_by_few_statements(url: str) -> None:

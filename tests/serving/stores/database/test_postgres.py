@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 import pytest
 from sqlalchemy import make_url
 
@@ -45,6 +46,36 @@ def test_a_statement_that_takes_too_long_ends_at_the_limit_and_its_connection_is
         assert [row[0] for row in await postgres.fetch("SELECT 7")] == [7]
 
     run(database, scenario, seconds=0.5)
+
+
+class Torn:
+    """A connection of asyncpg whose server ended while a statement was prepared."""
+
+    closed = False
+
+    async def fetch(self, *_: object) -> list[object]:
+        raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+    def terminate(self) -> None:
+        self.closed = True
+
+
+def test_a_connection_in_an_impossible_state_is_replaced(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(postgres: Postgres) -> None:
+        connect, torn = postgres._connect, Torn()
+
+        async def torn_first() -> object:
+            monkeypatch.setattr(postgres, "_connect", connect)
+            return torn
+
+        monkeypatch.setattr(postgres, "_connect", torn_first)
+        assert [row[0] for row in await postgres.fetch("SELECT 7")] == [7]
+        assert torn.closed
+
+    run(database, scenario)
 
 
 def test_a_connection_that_was_closed_while_idle_is_replaced(database: str) -> None:
