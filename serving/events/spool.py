@@ -46,15 +46,15 @@ class Spool:
     def append(self, messages: Sequence[Message]) -> None:
         """Store messages durably, in this order. Raises SpoolFullError if they have no room; then none is stored."""
         lines = b"".join(map(_line, messages))
-        with self._locked("append.lock"):
-            if self._size() + len(lines) > self.limit:
-                self._count_dropped(len(messages))
-                raise SpoolFullError("The database is down and the spool is full. Send the message again later.")
-            try:
+        try:
+            with self._locked("append.lock"):
+                if self._size() + len(lines) > self.limit:
+                    self._count_dropped(len(messages))
+                    raise SpoolFullError("The database is down and the spool is full. Send the message again later.")
                 self._write(lines)
-            except OSError as error:
-                self._count_dropped(len(messages))
-                raise SpoolFullError(f"The spool cannot be written: {error.strerror}. Send it again later.") from None
+        except OSError as error:
+            self._count_dropped(len(messages))
+            raise SpoolFullError(f"The spool cannot be written: {error.strerror}. Send it again later.") from None
 
     def is_empty(self) -> bool:
         """Return whether no message waits."""
@@ -113,10 +113,9 @@ class Spool:
         return total
 
     def _count_dropped(self, count: int) -> None:
-        total = int(self._text(_DROPPED) or 0) + count
         draft = self.folder / f"{_DROPPED}.{os.getpid()}"
         with suppress(OSError):  # a full disk: the process counts them as well
-            draft.write_text(str(total))
+            draft.write_text(str(int(self._text(_DROPPED) or 0) + count))
             draft.replace(self.folder / _DROPPED)
 
     def _text(self, name: str) -> str:

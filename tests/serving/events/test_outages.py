@@ -1,10 +1,11 @@
 """While Postgres is down messages wait on disk. Afterwards each of them is in the inbox once."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from serving.events.spool import SpoolFullError
+from serving.events.spool import Spool, SpoolFullError
 from serving.events.writer import EventWriter
 from tests.serving.events.inbox_database import InboxDatabase, click, until
 
@@ -40,6 +41,12 @@ def test_a_full_spool_refuses_counts_and_keeps_what_it_has(inbox: InboxDatabase)
         assert len(inbox.ids()) == spooled
 
     inbox.run(work, limit=3_000)
+
+
+def test_a_spool_whose_folder_cannot_be_made_refuses_like_a_full_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SpoolFullError, match="cannot be written: Not a directory"):
+        Spool(tmp_path / "file" / "spool", 3_000).append([click(1)])
 
 
 def test_another_process_replays_what_a_killed_one_left(inbox: InboxDatabase) -> None:
