@@ -8,7 +8,7 @@ from tests.serving.running.open_loop import OpenLoop, Reply, Request, refusals
 from tests.serving.running.shop import USERS, WORKERS, RunningShop
 
 pytestmark = pytest.mark.anyio
-LOAD_SECONDS = 0.4
+LOAD_SECONDS = 0.25
 """A read of a list takes so long, in which requests for it arrive."""
 
 
@@ -24,7 +24,8 @@ def reads(shop: RunningShop) -> Counter[str]:
 async def storm(shop: RunningShop, users: list[str], usual: float, seconds: float) -> list[Reply]:
     """Send the usual traffic, then ten times of it on a cold key; return the replies of the storm.
 
-    No other test asks for the lists of these users. A process that waits too long for another one reads a list itself.
+    No other test asks for the lists of these users. A process that waits too long for another one reads a list itself,
+    and a read that takes too long on a busy machine is repeated.
     """
     client, hot, warm, cold = OpenLoop(shop.server.address, shop.key), users[0], users[1:11], users[11:]
     try:
@@ -48,7 +49,7 @@ async def storm(shop: RunningShop, users: list[str], usual: float, seconds: floa
         assert counts.keys() == {shop.user_key(user) for user in (hot, *cold)}
         assert counts[shop.user_key(hot)] == 1
         assert max(counts.values()) <= WORKERS
-        assert counts.total() <= len(counts) + 2
+        assert counts.total() <= 1.5 * len(counts)
     finally:
         await client.close()
         shop.execute("UPDATE test_delay SET seconds = 0")
@@ -57,7 +58,7 @@ async def storm(shop: RunningShop, users: list[str], usual: float, seconds: floa
 
 async def test_a_hot_key_is_read_once_by_all_processes_and_what_is_too_much_is_shed(shop: RunningShop) -> None:
     shop.redis.ask("FLUSHALL")
-    replies = await storm(shop, USERS[40:71], usual=60, seconds=2)
+    replies = await storm(shop, USERS[40:71], usual=100, seconds=1.5)
     assert refusals(replies)[503] > 0  # more wait for the read than a process may answer at the same time
 
 
