@@ -10,30 +10,41 @@ from flows.commands import running
 from flows.commands.running import Json
 from models.primitives.json_types import JsonObject
 
+_URL = "TAILORBIRD_SECRET_SQL_URL"
+"""Holds the address of `ingest sql` for the run."""
+
 app = running.group()
 quarantine = running.group("Rows that broke a rule and wait for a correction.")
 app.add_typer(quarantine, name="quarantine")
+sources = running.group_with_default(
+    "files", "Ingest a source: files by a mapping, a Segment export, or with `sql` the tables of a database."
+)
+app.add_typer(sources, name="ingest")
 
+Consent = Annotated[str | None, typer.Option(help="given, opt-in or opt-out; by default that of the mapping.")]
+ConsentNote = Annotated[str | None, typer.Option(help="How consent was given; it is recorded.")]
+Begin = Annotated[str | None, typer.Option("--from", help="Ingest only events from this time on.")]
+End = Annotated[str | None, typer.Option("--to", help="Ingest only events before this time.")]
+Cron = Annotated[
+    str | None, typer.Option(help='Schedule the ingest with this cron line instead of running it now: "0 3 * * *".')
+]
+Zone = Annotated[str, typer.Option(help="The time zone of --cron.")]
 Paths = Annotated[list[str] | None, typer.Argument(help="Files, folders, patterns or addresses in object stores.")]
 
 
-@app.command()
+@sources.command("files")
 def ingest(
     source: Annotated[str, typer.Argument(help="A mapping that comes with Tailorbird, or a .toml file.")],
     paths: Paths = None,
     mapping: Annotated[
         str | None, typer.Option(help="The mapping; SOURCE is then only the name of the source.")
     ] = None,
-    consent: Annotated[
-        str | None, typer.Option(help="given, opt-in or opt-out; by default that of the mapping.")
-    ] = None,
-    consent_note: Annotated[str | None, typer.Option(help="How consent was given; it is recorded.")] = None,
-    begin: Annotated[str | None, typer.Option("--from", help="Ingest only events from this time on.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Ingest only events before this time.")] = None,
-    cron: Annotated[
-        str | None, typer.Option(help='Schedule the ingest with this cron line instead of running it now: "0 3 * * *".')
-    ] = None,
-    zone: Annotated[str, typer.Option(help="The time zone of --cron.")] = "UTC",
+    consent: Consent = None,
+    consent_note: ConsentNote = None,
+    begin: Begin = None,
+    end: End = None,
+    cron: Cron = None,
+    zone: Zone = "UTC",
     as_json: Json = False,
 ) -> None:
     """Ingest a source: tables by a mapping, or a Segment export (`segment PATH…`).
@@ -45,9 +56,51 @@ def ingest(
     overrides = {"source": name, "consent": consent, "consent_note": consent_note, "begin": begin, "end": end}
     request = _request(mapping or source, paths or [], {key: value for key, value in overrides.items() if value})
     if cron:
-        _schedule(Path(source).stem, cron, zone, request)
+        _schedule("ingest", Path(source).stem, cron, zone, request)
     else:
         running.finish("ledger", running.flow("ingest")(**request), as_json)
+
+
+@sources.command("sql")
+def ingest_sql(
+    mapping: Annotated[str, typer.Option(help="A mapping that comes with Tailorbird, or a .toml file.")],
+    url: Annotated[str, typer.Option(help="Any SQLAlchemy URL, or env:NAME for a variable that holds it.")],
+    table: Annotated[str | None, typer.Option(help="The table or view; by default those of the mapping.")] = None,
+    schema: Annotated[str | None, typer.Option(help="The schema of tables whose names state none.")] = None,
+    query: Annotated[str | None, typer.Option(help="A SELECT to read instead of a table.")] = None,
+    cursor: Annotated[
+        str | None, typer.Option(help="The column of times or numbers that grows with every new or changed row.")
+    ] = None,
+    overlap: Annotated[
+        str | None, typer.Option(help="How far below the last value to begin, for late rows: 10m, 1d or 1000.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Begin at this value of the cursor instead of the stored one.")
+    ] = None,
+    part: Annotated[str | None, typer.Option(help="Ingest only this part: items, users or events.")] = None,
+    source: Annotated[str | None, typer.Option(help="The name of the source in the ledger.")] = None,
+    consent: Consent = None,
+    consent_note: ConsentNote = None,
+    begin: Begin = None,
+    end: End = None,
+    cron: Cron = None,
+    zone: Zone = "UTC",
+    as_json: Json = False,
+) -> None:
+    """Ingest new rows of a database; each run continues where the last one stopped.
+
+    The mapping names the tables and the cursor with the key `sql` of each part, or the options do.
+    """
+    overrides = {"source": source, "consent": consent, "consent_note": consent_note, "begin": begin, "end": end}
+    options = {"table": table, "in_schema": schema, "query": query, "cursor": cursor, "overlap": overlap}
+    options |= {"since": since, "part": part}
+    request = _request(mapping, None, {key: value for key, value in overrides.items() if value})
+    request |= {key: value for key, value in options.items() if value}
+    request["url"] = _address(url, scheduled=cron is not None)
+    if cron:
+        _schedule("ingest_sql", f"sql-{source or Path(mapping).stem}", cron, zone, request)
+    else:
+        running.finish("ledger", running.flow("ingest_sql")(**request), as_json)
 
 
 @quarantine.command("list")
@@ -118,7 +171,7 @@ def quarantine_dismiss(
     running.finish("dismissed", done, as_json)
 
 
-def _request(mapping: str, paths: list[str], overrides: dict[str, str]) -> JsonObject:
+def _request(mapping: str, paths: list[str] | None, overrides: dict[str, str]) -> JsonObject:
     """Return the flow's parameters with absolute paths.
 
     Raises an error for a mistake in them before anything starts.
@@ -128,15 +181,37 @@ def _request(mapping: str, paths: list[str], overrides: dict[str, str]) -> JsonO
 
     read(mapping, mapping_overrides(**overrides))
     place = absolute(mapping) if mapping.endswith(".toml") else mapping
-    return {"mapping": place, "paths": [absolute(path) for path in paths], **overrides}
+    named = {} if paths is None else {"paths": [absolute(path) for path in paths]}
+    return {"mapping": place, **named, **overrides}
 
 
-def _schedule(name: str, cron: str, zone: str, request: JsonObject) -> None:
+def _address(url: str, *, scheduled: bool) -> str:
+    """Return an address that Prefect may store; one that may hold a secret moves into a variable of this process."""
+    import os
+
+    from models.errors import TailorbirdError
+    from tasks.sources.sql.database_address import VARIABLE, is_public, read_address
+
+    address = read_address(url)
+    if url.startswith(VARIABLE):
+        return url
+    if is_public(address):
+        return address.render_as_string()  # with the whole path of a file
+    if scheduled:
+        raise TailorbirdError(
+            "Prefect would store this address, which may hold a secret. Put it into an environment variable named "
+            f"TAILORBIRD_SECRET_…, and give --url {VARIABLE}TAILORBIRD_SECRET_… instead."
+        )
+    os.environ[_URL] = url
+    return f"{VARIABLE}{_URL}"
+
+
+def _schedule(deployment: str, name: str, cron: str, zone: str, request: JsonObject) -> None:
     import re
 
     from infra.prefect_api import schedules
 
     running.connect()
     slug = f"ingest-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
-    schedules.set_schedule("ingest", slug, cron, zone, request)
+    schedules.set_schedule(deployment, slug, cron, zone, request)
     running.print_message(f"Scheduled as {slug}: {cron} ({zone}). See it with: tailorbird schedules list")

@@ -47,11 +47,12 @@ def cut_short(batches: Iterable[UnfinishedBatch]) -> tuple[CutShort, ...]:
         if batch.status == PENDING and not batch.active:
             overrides = batch.request.get("overrides") or {}
             mapping = batch.request.get("mapping", batch.source)
-            files.setdefault(_Ingest(batch.source, mapping, tuple(sorted(overrides.items()))), []).append(
-                batch.location
-            )
+            sql = batch.request.get("sql") or {}
+            options = tuple(sorted((sql.get("options") or {}).items()))
+            key = _Ingest(batch.source, mapping, tuple(sorted(overrides.items())), sql.get("url", ""), options)
+            files.setdefault(key, []).append(batch.location)
     return tuple(
-        CutShort(ingest.source, ingest.mapping, tuple(places), dict(ingest.overrides))
+        CutShort(ingest.source, ingest.mapping, tuple(places), dict(ingest.overrides), ingest.url, dict(ingest.options))
         for ingest, places in files.items()
     )
 
@@ -62,3 +63,6 @@ class _Ingest(NamedTuple):
     source: str
     mapping: str
     overrides: tuple[tuple[str, str], ...]
+    url: str
+    """The address of a database; empty for files."""
+    options: tuple[tuple[str, str], ...]

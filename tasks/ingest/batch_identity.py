@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Final, Literal, overload
 
 from expectations.limits import Dataset
 from models.errors import TailorbirdError
@@ -15,7 +15,7 @@ from tasks.ingest.ledger_records import IngestRequest
 from tasks.sources import table_files as files
 from tasks.sources.mapping_files import read
 
-_IGNORED = {"location", "limits"}
+_IGNORED: Final[Any] = {"location": True, "limits": True} | {part: {"sql"} for part in ("events", "items", "users")}
 """Keys of a mapping that do not change the meaning of its rows."""
 
 

@@ -10,12 +10,31 @@ from tasks.quality.chunk_profile import ChunkProfile
 from tasks.quality.chunk_profile import Counts as Counts
 
 
+class SqlRequest(TypedDict):
+    """Where the rows of a batch come from in a database, and how far it reaches. It counts once the batch does."""
+
+    stream: str
+    """The table or query, by the database and the cursor column."""
+    url: str
+    """The address without its login, or the variable that holds it."""
+    options: dict[str, str]
+    """The options of the command."""
+    kind: str | None
+    """The kind of the cursor; None before the first position."""
+    position: str | None
+    """The value of the cursor from which the next run continues."""
+    columns: dict[str, str]
+    """All columns of the table, with the kinds of those that were read."""
+
+
 class IngestRequest(TypedDict, total=False):
     """How a batch was requested, so that its rows can be read again in the same way."""
 
     mapping: str
     overrides: dict[str, str]
     """Keys of the mapping that the request replaces."""
+    sql: SqlRequest
+    """For rows of a database."""
 
 
 class LedgerEntry(TypedDict, total=False):

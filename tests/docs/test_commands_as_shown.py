@@ -26,6 +26,8 @@ def command(words: list[str]) -> tuple[Any, list[str]]:
     click_command: Any = typer.main.get_command(app)
     while words and hasattr(click_command, "commands"):
         name = words[0]
+        if default := getattr(click_command, "default", ""):
+            name, words = (name, words) if name in click_command.commands else (default, [default, *words])
         assert name in click_command.commands, (
             f"there is no command `{name}`; there are {', '.join(click_command.commands)}"
         )

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 
 from models.primitives.json_types import JsonObject
@@ -107,3 +108,23 @@ def test_a_schedule_keeps_what_was_asked_for(shop: Shop, export: Path) -> None:
         "begin": "2024-01-01",
     }
     shop.run("schedules", "remove", "ingest-web-shop")
+
+
+def test_a_database_is_read_and_its_login_reaches_no_page(shop: Shop, tmp_path: Path) -> None:
+    database = tmp_path / "orders.duckdb"
+    with duckdb.connect(database) as connection:
+        connection.execute(
+            "CREATE TABLE visits AS SELECT 'v' || n AS who, 't' || n AS what, now() AS at FROM range(30) s(n)"
+        )
+    (tmp_path / "visits.toml").write_text(MAPPING.partition("[items]")[0].replace('file = "visits*.csv"\n', ""))
+    secret = f"duckdb:///{database}?threads=1"  # options may be secrets
+    arguments = ("ingest", "sql", "--mapping", f"{tmp_path}/visits.toml", "--table", "visits", "--cursor", "at")
+    [line] = shop.json(*arguments, "--url", secret)
+    assert (line["accepted"], line["source"]) == (30, "visits")
+    assert "threads" not in json.dumps([line, shop.json("ledger", "--source", "visits")])
+    assert "Prefect would store this address" in shop.run(*arguments, "--url", secret, "--cron", "0 3 * * *", code=1)
+    shop.run(*arguments, "--url", "env:TAILORBIRD_SECRET_VISITS_URL", "--cron", "0 3 * * *", code=1)
+    shop.run(*arguments, "--url", f"duckdb:///{database}", "--cron", "0 3 * * *")
+    [scheduled] = [row for row in shop.json("schedules", "list") if row["slug"] == "ingest-sql-visits"]
+    assert (scheduled["deployment"], scheduled["parameters"]["cursor"]) == ("ingest_sql", "at")
+    shop.run("schedules", "remove", "ingest-sql-visits")

@@ -12,6 +12,7 @@ _PART: Final = {
     "decimal": 'decimal = ","',
     "thousands": 'thousands = " "',
     "currency_signs": 'currency_signs = ["€", "EUR"]',
+    "sql": 'sql = { table = "orders", cursor = "updated_at" }',
     "where": "where = \"Status <> 'cancelled'\"",
     "time_format": 'time_format = "%d.%m.%Y %H:%M"',
     "zone": 'zone = "Europe/Berlin"',
@@ -98,6 +99,14 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "fill": 'fill = { Country = "unknown" }',
             "attributes": 'attributes = ["Country", "Plan"]',
             "consent_at": 'consent_at = "ConsentGivenOn"',
+        },
+        "sql": {
+            "table": 'table = "shop.order_lines"',
+            "schema": 'schema = "shop"',
+            "query": 'query = "SELECT * FROM order_lines JOIN orders USING (order_id)"',
+            "cursor": 'cursor = "updated_at"',
+            "overlap": 'overlap = "30m"',
+            "unnest": 'unnest = "products"',
         },
         "traffic": {
             "robots": "robots = false",

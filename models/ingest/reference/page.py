@@ -16,6 +16,7 @@ from models.ingest.expressions.syntax_tree import Expression
 from models.ingest.reference.examples import EXAMPLES
 from models.ingest.segment import config as segment_mapping
 from models.ingest.tabular import config
+from models.ingest.tabular.mapping_keys.sql import SqlKeys
 
 _OPENING: Final = """\
 # Mappings
@@ -57,6 +58,12 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseModel], str], ...]] = (
         "users",
         config.UsersMapping,
         "Traits and consent of users. Only the attributes that are named here are stored.",
+    ),
+    (
+        "[events.sql], [items.sql], [users.sql]",
+        "sql",
+        SqlKeys,
+        "Where the rows of a part are in a database, for `tailorbird ingest sql` ([sql.md](sql.md)).",
     ),
     ("[traffic]", "traffic", traffic_filter.Traffic, "Events of robots and of your own staff wait in quarantine."),
     ("[spelling]", "spelling", normalisation.Spelling, "Corrections for other spellings of the same word."),

@@ -26,11 +26,16 @@ class CutShort:
     mapping: str
     locations: tuple[str, ...]
     overrides: Mapping[str, str] = field(default_factory=dict)
+    database: str = ""
+    """The address of the database that the rows come from; empty for files."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Further options of an ingest from a database."""
 
     @property
     def situation(self) -> str:
         """Return the situation in a sentence."""
-        files = "1 file" if len(self.locations) == 1 else f"{len(self.locations):,} files"
+        unit = "table" if self.database else "file"
+        files = f"1 {unit}" if len(self.locations) == 1 else f"{len(self.locations):,} {unit}s"
         return f"The ingest of {files} of {self.source} was cut short; nothing of {self.them} counts."
 
     @property
@@ -42,6 +47,11 @@ class CutShort:
     def command(self) -> str:
         """Return the command that ingests the files again, with the same options."""
         names = self.overrides
+        if self.database:
+            stated = {"--mapping": self.mapping, "--url": self.database}
+            stated |= {f"--{name}": word for name, word in self.options.items()}
+            stated |= {option: names[key] for key, option in {_SOURCE: "--source", **_OPTIONS}.items() if key in names}
+            return " ".join(["tailorbird ingest sql", *(f"{name} {quote(word)}" for name, word in stated.items())])
         arguments = [quote(self.mapping)]
         if _SOURCE in names:
             arguments = [quote(names[_SOURCE]), "--mapping", quote(self.mapping)]

@@ -1,10 +1,14 @@
 """Ingests the events of a table."""
 
+from pathlib import Path
+
 from prefect import task
 
 from expectations.limits import highest_quarantined
-from infra.installation import current
+from infra.installation import Installation, current
 from models.errors import TailorbirdError
+from models.ingest.tabular.config import Mapping
+from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.events.event_batch import ingest_batch, refuse_file
 from tasks.ingest.events.tabular_chunks import read_chunks, validate_file
@@ -27,12 +31,17 @@ def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = No
     then only its line in the ledger is kept.
     """
     installation, tables = current(), table_mapping(mapping, overrides)
-    part, tolerated = part_of(tables, "events"), highest_quarantined("events", tables.limits)
     with locations.fetched(file, installation.settings.var) as path:
         batch = batch_of(tables, "events", path, file, request_of(mapping, overrides))
-        try:
-            rows = validate_file(path, file, part, tolerated)
-        except TailorbirdError as error:
-            refuse_file(installation, batch, str(error))
-            raise
-        return ingest_batch(installation, tables, batch, lambda intake: read_chunks(intake, tables, path), rows)
+        return store_events(installation, tables, batch, path)
+
+
+def store_events(installation: Installation, tables: Mapping, batch: ledger.Batch, path: Path) -> LedgerEntry:
+    """Ingest a table of events as a batch, as `ingest_events` does."""
+    part, tolerated = part_of(tables, "events"), highest_quarantined("events", tables.limits)
+    try:
+        rows = validate_file(path, batch.location, part, tolerated)
+    except TailorbirdError as error:
+        refuse_file(installation, batch, str(error))
+        raise
+    return ingest_batch(installation, tables, batch, lambda intake: read_chunks(intake, tables, path), rows)

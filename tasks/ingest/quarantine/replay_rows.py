@@ -121,6 +121,11 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> Ledg
     installation = current()
     batch = _batch(installation, batch_id)
     name, overrides = batch.request.get("mapping", batch.source), batch.request.get("overrides")
+    if batch.dataset in _TABLES and "sql" in batch.request:
+        raise TailorbirdError(
+            f"The rows of {batch_id} are in a database. Correct them there, or the mapping, then read them again: "
+            "tailorbird ingest sql … --since VALUE, with a value of the cursor below theirs."
+        )
     if batch.dataset in _TABLES:
         return _TABLES[batch.dataset].fn(name, batch.location, overrides)
     from_inbox = batch.location.startswith(LOCATION)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import repeat
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -15,11 +16,12 @@ from expectations.limits import highest_quarantined
 from infra.database.bulk_copy import upsert
 from infra.database.clock import database_now
 from infra.database.schema.schema import items
-from infra.installation import current
+from infra.installation import Installation, current
 from models import columns
 from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import ItemsMapping
+from models.ingest.tabular.config import ItemsMapping, Mapping
+from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.entity_updates import item_history
 from tasks.ingest.entity_updates.apply import ITEM_CHANGES
@@ -48,21 +50,26 @@ _DESCRIPTIVE: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = None) -> LedgerEntry:
     """Ingest one file of a mapping's items; returns the batch's line in the ledger. Raises BatchRefusedError."""
     installation, tables = current(), table_mapping(mapping, overrides)
-    part = part_of(tables, "items")
     with locations.fetched(file, installation.settings.var) as path:
-        validate_file(path, file, part, highest_quarantined("items", tables.limits))
         batch = batch_of(tables, "items", path, file, request_of(mapping, overrides))
+        return store_items(installation, tables, batch, path)
 
-        def shape(rows: pa.Table) -> Cleaned:
-            return transform.items(rows, part, tables.spelling)
 
-        def store(connection: Connection, rows: pa.Table, stated: pa.Table, batch_id: str) -> None:
-            lines = _lines(rows, part, batch_id, database_now(connection))
-            before = partial(item_history.record_batch, connection, batch_id, stated)
-            upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, before)
+def store_items(installation: Installation, tables: Mapping, batch: ledger.Batch, path: Path) -> LedgerEntry:
+    """Ingest a table of items as a batch, as `ingest_items` does."""
+    part = part_of(tables, "items")
+    validate_file(path, batch.location, part, highest_quarantined("items", tables.limits))
 
-        reference = ReferenceFile(installation, tables, "items", batch, columns.ITEM_ID, shape, store)
-        return ingest_reference(reference, path)
+    def shape(rows: pa.Table) -> Cleaned:
+        return transform.items(rows, part, tables.spelling)
+
+    def store(connection: Connection, rows: pa.Table, stated: pa.Table, batch_id: str) -> None:
+        lines = _lines(rows, part, batch_id, database_now(connection))
+        before = partial(item_history.record_batch, connection, batch_id, stated)
+        upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, before)
+
+    reference = ReferenceFile(installation, tables, "items", batch, columns.ITEM_ID, shape, store)
+    return ingest_reference(reference, path)
 
 
 def restore_items(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import repeat
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from infra.keys.identity import key_version, remember
 from models import columns
 from models.ingest.normalisation import Cleaned
 from models.ingest.tabular.config import Mapping
+from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.entity_updates import attribute_history, consent, last_write_wins
 from tasks.ingest.events.tabular_chunks import validate_file
@@ -54,24 +56,29 @@ _CHANGES: Final = consent.ANSWERS | {
 def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = None) -> LedgerEntry:
     """Ingest one file of a mapping's users; returns the batch's line in the ledger. Raises BatchRefusedError."""
     installation, tables = current(), table_mapping(mapping, overrides)
-    part, names = part_of(tables, "users"), list[pa.Table]()
     with locations.fetched(file, installation.settings.var) as path:
-        validate_file(path, file, part, highest_quarantined("users", tables.limits))
         batch = batch_of(tables, "users", path, file, request_of(mapping, overrides))
+        return store_users(installation, tables, batch, path)
 
-        def shape(rows: pa.Table) -> Cleaned:
-            cleaned, used = keyed_users(rows, part, installation.key)
-            names.append(used)
-            return cleaned
 
-        def store(connection: Connection, rows: pa.Table, _stated: pa.Table, batch_id: str) -> None:
-            identities = pa.concat_tables(names)
-            stored = identities.filter(pc.is_in(identities["user_key"], rows["user_key"].combine_chunks()))
-            remember(connection, stored, key_version(installation.key))
-            _store(installation, connection, rows, tables, batch_id)
+def store_users(installation: Installation, tables: Mapping, batch: ledger.Batch, path: Path) -> LedgerEntry:
+    """Ingest a table of users as a batch, as `ingest_users` does."""
+    part, names = part_of(tables, "users"), list[pa.Table]()
+    validate_file(path, batch.location, part, highest_quarantined("users", tables.limits))
 
-        reference = ReferenceFile(installation, tables, "users", batch, columns.USER_KEY, shape, store)
-        return ingest_reference(reference, path)
+    def shape(rows: pa.Table) -> Cleaned:
+        cleaned, used = keyed_users(rows, part, installation.key)
+        names.append(used)
+        return cleaned
+
+    def store(connection: Connection, rows: pa.Table, _stated: pa.Table, batch_id: str) -> None:
+        identities = pa.concat_tables(names)
+        stored = identities.filter(pc.is_in(identities["user_key"], rows["user_key"].combine_chunks()))
+        remember(connection, stored, key_version(installation.key))
+        _store(installation, connection, rows, tables, batch_id)
+
+    reference = ReferenceFile(installation, tables, "users", batch, columns.USER_KEY, shape, store)
+    return ingest_reference(reference, path)
 
 
 def _store(installation: Installation, connection: Connection, rows: pa.Table, mapping: Mapping, batch_id: str) -> None:

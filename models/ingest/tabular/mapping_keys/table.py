@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from models.ingest.expressions.syntax_tree import Expression
 from models.ingest.expressions.value_sources import Condition, attribute_of, columns_of, direct, listed
+from models.ingest.tabular.mapping_keys.sql import SqlKeys
 from models.ingest.tabular.numbers import NumberForm
 from models.ingest.tabular.timestamps import format_fault, zone_fault
 
@@ -42,8 +43,8 @@ YES: Final = ("true", "t", "yes", "y", "1", "given", "granted")
 
 class TableMapping(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-    file: str | list[str]
-    """Below the location: a name, a glob, a folder, or a list of them."""
+    file: str | list[str] = []
+    """Below the location: a name, a glob, a folder, or a list of them. Needed, unless `sql` names a table."""
     encoding: Annotated[str, AfterValidator(_encoding)] | None = None
     """The character encoding of a CSV file, such as utf-8, windows-1252 or utf-16; detected by default."""
     separator: str = Field(",", min_length=1, max_length=1)
@@ -60,6 +61,8 @@ class TableMapping(BaseModel):
     """Source columns that some files lack; a missing column is read as empty."""
     where: Condition | None = None
     """Reads only rows for which this is true; the others are counted as routed."""
+    sql: SqlKeys | None = None
+    """The same part in a database."""
 
     texts: ClassVar[tuple[str, ...]]
     """The keys that name columns of ids or words, in the order in which they are read."""
@@ -83,6 +86,12 @@ class TableMapping(BaseModel):
     def form(self) -> NumberForm:
         """Return the form of numbers that are written as text."""
         return NumberForm(self.decimal, self.thousands, tuple(self.currency_signs))
+
+    @model_validator(mode="after")
+    def _in_files_or_a_database(self) -> Self:
+        if not (self.file or self.sql):
+            raise ValueError("file is missing; name the files, or a table of a database as sql.table")
+        return self
 
     @model_validator(mode="after")
     def _separators_differ(self) -> Self:

@@ -67,6 +67,10 @@ def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
     if table == "segment":
         segment_mapping.parse({"kind": "segment", **stated}, "test")
         return
+    if table == "sql":
+        content["items"] = {**TABLES["items"], table: stated}
+        assert config.parse(content, "test").items is not None
+        return
     if table in TABLES:
         fields = getattr(config, f"{table.title()}Mapping").model_fields
         beside = {name: value for name, value in BESIDE.get(key, {}).items() if name in fields}

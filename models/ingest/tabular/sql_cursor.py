@@ -1,0 +1,107 @@
+"""Define positions in a growing column of a database: their kinds, their text for the ledger, and their overlap."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from models.errors import TailorbirdError
+
+CursorKind = Literal["time", "local time", "date", "number"]
+"""A local time has no zone."""
+CursorValue = datetime | date | int | float | Decimal
+Overlap = timedelta | int | float
+_UNITS: Final = MappingProxyType({"s": "seconds", "m": "minutes", "h": "hours", "d": "days"})
+_OVERLAP: Final = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])")
+_DEFAULTS: Final[MappingProxyType[CursorKind, Overlap]] = MappingProxyType(
+    {"time": timedelta(minutes=10), "local time": timedelta(minutes=10), "date": timedelta(days=1), "number": 1000}
+)
+
+
+class CursorError(TailorbirdError):
+    """A column cannot tell new rows from old ones, or a position does not fit it."""
+
+
+@dataclass(frozen=True)
+class CursorPosition:
+    """A value of a cursor column, up to which all rows were read."""
+
+    kind: CursorKind
+    value: Any
+
+    def __str__(self) -> str:
+        """Return the value as the ledger stores it."""
+        return self.value.isoformat() if isinstance(self.value, date) else str(self.value)
+
+    @classmethod
+    def of(cls, value: object, column: str) -> "CursorPosition":
+        """Return the position of a value. Raises CursorError if it is no time and no number."""
+        kind = kind_of(value)
+        if kind is None:
+            raise CursorError(
+                f"The cursor {column!r} holds values of the type {type(value).__name__}. Name a column of times or "
+                "numbers, or convert it in a query."
+            )
+        return cls(kind, value)
+
+    @classmethod
+    def parse(cls, kind: CursorKind, text: str) -> "CursorPosition":
+        """Return the position of a text. Raises CursorError if it does not fit the kind."""
+        try:
+            if kind == "number":
+                number = Decimal(text)
+                return cls(kind, int(number) if number == number.to_integral_value() else number)
+            if kind == "date":
+                return cls(kind, date.fromisoformat(text))
+            moment = datetime.fromisoformat(text)
+        except (ValueError, InvalidOperation, ArithmeticError):
+            raise CursorError(f"{text!r} is no {kind} that a cursor can start from; {_example(kind)}.") from None
+        if kind == "time":
+            return cls(kind, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        if moment.tzinfo:
+            raise CursorError(f"{text!r} has a time zone, and the cursor has none; {_example(kind)}.")
+        return cls(kind, moment)
+
+    def back(self, overlap: Overlap | None) -> "CursorPosition":
+        """Return the position from which the next run reads. Raises CursorError for an overlap of another kind."""
+        distance = _DEFAULTS[self.kind] if overlap is None else overlap
+        if isinstance(distance, timedelta) != (self.kind != "number"):
+            wanted = "a number such as 1000" if self.kind == "number" else "a duration such as 10m"
+            raise CursorError(f"The overlap of a cursor that holds a {self.kind} is {wanted}.")
+        if isinstance(self.value, float | Decimal):
+            return CursorPosition(self.kind, type(self.value)(float(self.value) - float(distance)))  # type: ignore[arg-type]
+        try:
+            return CursorPosition(self.kind, self.value - distance)
+        except OverflowError:
+            return self
+
+
+def kind_of(value: object) -> CursorKind | None:
+    """Return the kind of a cursor value; None for other values."""
+    if isinstance(value, datetime):
+        return "local time" if value.tzinfo is None else "time"
+    if isinstance(value, date):
+        return "date"
+    return "number" if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else None
+
+
+def overlap_of(stated: str | int | float) -> Overlap:
+    """Return an overlap. Raises ValueError for a text that is no duration, and for a negative number."""
+    if isinstance(stated, str):
+        match = _OVERLAP.fullmatch(stated.strip())
+        if match:
+            return timedelta(**{_UNITS[match[2]]: float(match[1])})
+        try:
+            stated = int(stated)
+        except ValueError:
+            raise ValueError(f"{stated!r} is no overlap; write 30s, 10m, 2h or 1d, or a number") from None
+    if stated < 0:
+        raise ValueError("an overlap is 0 or more")
+    return stated
+
+
+def _example(kind: CursorKind) -> str:
+    examples = {"number": "120000", "date": "2026-03-01", "time": "2026-03-01T12:00:00Z"}
+    return f"write one such as {examples.get(kind, '2026-03-01T12:00:00')}"

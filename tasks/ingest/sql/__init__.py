@@ -1,0 +1,1 @@
+"""Ingests tables and queries of databases, continuing at a cursor."""

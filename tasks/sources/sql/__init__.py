@@ -1,0 +1,1 @@
+"""Reads rows of databases in bounded memory, without writing to them."""

@@ -1,0 +1,111 @@
+"""Pulls rows of a relation into a Parquet file, up to a border between two values of the cursor."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from sqlalchemy import Connection, Select
+
+from models.ingest.tabular.sql_cursor import CursorError, CursorPosition
+from tasks.sources.sql.parquet_spool import ParquetSpool
+from tasks.sources.sql.relation import Relation
+
+BATCH_ROWS: Final = 1_000_000
+"""Rows after which a batch ends, at the next change of the cursor."""
+Advance = Callable[..., None]
+"""A function of the number of rows that were read."""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """The rows of one batch."""
+
+    rows: int
+    last: CursorPosition | None
+    """The position of the last row; None without a cursor."""
+    complete: bool
+    """Whether there was no further row."""
+    types: dict[str, pa.DataType]
+    """The type of each column that was read."""
+
+
+def pull_rows(
+    connection: Connection, relation: Relation, statement: Select[Any], path: Path, advance: Advance, most: int | None
+) -> Pull:
+    """Write the rows of a statement to `path`, if there are any.
+
+    After `most` rows it stops before the first row with another value of the cursor, so that rows with equal values are
+    never separated.
+    """
+    cursor = relation.read.index(relation.cursor) if relation.cursor else None
+    last: Any = None
+    read, complete = 0, True
+    with ParquetSpool(path, relation.columns) as spool:
+        with connection.execute(statement) as result:
+            for rows in result.partitions():
+                end = len(rows) if cursor is None or most is None else _border(rows, cursor, last, most - read)
+                spool.write(_shaped(rows[:end], relation))
+                read += end
+                advance(end)
+                if cursor is not None and end:
+                    last = rows[end - 1][cursor]
+                if end < len(rows):
+                    complete = False
+                    break
+        if spool.rows:
+            spool.finish()
+    if relation.cursor is None or last is None:
+        return Pull(read, None, complete, spool.types)
+    return Pull(read, CursorPosition.of(last, relation.cursor), complete, spool.types)
+
+
+def _border(rows: Sequence[Any], cursor: int, last: Any, left: int) -> int:
+    """Return the number of rows that belong to the batch, which has room for `left` rows."""
+    if left >= len(rows):
+        return len(rows)
+    place = max(left, 0)
+    before = rows[place - 1][cursor] if place else last
+    while place < len(rows) and rows[place][cursor] == before:
+        place += 1
+    return place
+
+
+def _shaped(rows: Sequence[Any], relation: Relation) -> list[tuple[Any, ...]]:
+    """Return the values of the mapping's columns, with one row for each object of a list to unnest."""
+    places = [relation.read.index(name) if name in relation.found else None for name in relation.columns]
+    if relation.unnest is None:
+        return [tuple(row[place] for place in places if place is not None) for row in rows]
+    unnested = relation.read.index(relation.unnest)
+    return [
+        tuple(
+            element.get(name, None if place is None else row[place])
+            for name, place in zip(relation.columns, places, strict=True)
+        )
+        for row in rows
+        for element in _elements(row[unnested])
+    ]
+
+
+def _elements(cell: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a list in JSON, or one without fields for any other cell."""
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except ValueError:
+            cell = None
+    objects = [one for one in cell if isinstance(one, dict)] if isinstance(cell, list) else []
+    yield from objects or [{}]
+
+
+def position_of(value: object, relation: Relation, earlier: CursorPosition | None) -> CursorPosition:
+    """Return the position of a value of the cursor. Raises CursorError if its kind is another one than earlier."""
+    position = CursorPosition.of(value, relation.cursor or "")
+    if earlier is not None and earlier.kind != position.kind:
+        raise CursorError(
+            f"The cursor {relation.cursor!r} of {relation.name} held a {earlier.kind} and now holds a {position.kind}. "
+            "Nothing was stored, and no row is skipped. State with --since where to continue."
+        )
+    return position

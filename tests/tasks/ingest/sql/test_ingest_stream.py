@@ -1,0 +1,287 @@
+"""Rows of real databases reach the lake once, in as many runs as it takes."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.overview.unfinished import cut_short, unfinished
+from models.errors import TailorbirdError
+from models.ingest.tabular.config import parse
+from models.ingest.tabular.sql_cursor import CursorError
+from tasks.ingest import ledger
+from tasks.ingest.batch_identity import batch_of
+from tasks.ingest.quarantine.replay_rows import replay_quarantine
+from tasks.ingest.sql.sql_requests import sql_ingest
+from tasks.ingest.undo.undo_batches import undo_batches
+from tasks.quality.suites import BatchRefusedError
+from tasks.sources.sql.source_database import SourceDatabaseError
+from tests.tasks.ingest.sql.source import MAPPING, Source
+from tests.tasks.stopped_steps import KilledError, ends_at
+
+
+@pytest.mark.parametrize("kind", ["orders", "duck_orders"])
+def test_each_run_continues_where_the_last_one_stopped(kind: str, request: pytest.FixtureRequest) -> None:
+    source: Source = request.getfixturevalue(kind)
+    source.add(1, 100)
+    assert source.counts() == [(100, 100, 0)]
+    assert source.position() == "2024-03-01T01:40:00+00:00"
+    source.add(101, 130)
+    # Ten minutes of the rows before are read again.
+    assert source.counts() == [(41, 30, 11)]
+    assert source.lake() == list(range(1, 131))
+
+
+def test_batches_end_between_two_values_of_the_cursor(orders: Source) -> None:
+    orders.add(1, 25, "timestamptz '2024-03-01 01:00:00+00'")
+    orders.add(26, 60)
+    assert orders.counts(most=10) == [(10, 10, 0), (10, 10, 0), (10, 10, 0), (30, 30, 0)]
+    assert orders.lake() == list(range(1, 61))
+    # Rows with the value that the last run reached are still found.
+    orders.add(61, 63, "timestamptz '2024-03-01 01:00:00+00'")
+    assert orders.counts(most=10, overlap="0s") == [(29, 3, 26)]
+
+
+def test_a_cursor_of_numbers_re_reads_the_last_thousand(orders: Source) -> None:
+    orders.add(1, 1500)
+    assert orders.counts(cursor="id") == [(1500, 1500, 0)]
+    orders.add(1501, 1510)
+    assert orders.counts(cursor="id") == [(1011, 10, 1001)]
+    assert orders.counts(cursor="id", overlap="5", since="1400") == [(111, 0, 111)]
+    assert orders.counts(cursor="id", overlap="110") == []  # the same rows
+    with pytest.raises(CursorError, match="'many' is no number that a cursor can start from"):
+        orders.ingest(cursor="id", since="many")
+
+
+def test_rows_without_a_value_of_the_cursor_are_read_and_reported(
+    orders: Source, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orders.add(1, 20)
+    orders.add(21, 25, "NULL")
+    assert orders.counts() == [(5, 5, 0), (20, 20, 0)]
+    assert "5 rows of orders have no updated_at" in capsys.readouterr().err
+    orders.run("UPDATE orders SET updated_at = '2024-03-01 05:00:00+00' WHERE id = 21")
+    orders.ingest()
+    assert orders.lake() == list(range(1, 26))
+    assert orders.position() == "2024-03-01T05:00:00+00:00"
+
+
+def test_late_rows_and_clocks_that_shift_hide_no_row(orders: Source) -> None:
+    orders.add(1, 5, "now() - n * interval '1 minute'")
+    orders.add(6, 6, "timestamptz '2999-01-01'")
+    orders.ingest()
+    assert str(orders.position()) < "2999"
+    orders.add(7, 8, "now()")
+    orders.add(9, 9, "now() - interval '9 minutes'")  # from a slow transaction, or a clock that was set back
+    assert orders.counts() == [(9, 3, 6)]
+    assert orders.lake() == list(range(1, 10))
+
+
+def test_the_hour_that_a_local_clock_shows_twice_is_read(orders: Source) -> None:
+    berlin = MAPPING.replace("[events.sql]", 'zone = "Europe/Berlin"\n[events.sql]')
+    orders.run("ALTER TABLE orders ALTER updated_at TYPE timestamp")
+    orders.run(f"ALTER DATABASE {orders.url.database} SET timezone = 'Pacific/Auckland'")
+    clock = "timestamp '2024-10-27 02:00' + n % 60 * interval '1 minute'"
+    orders.add(1, 59, clock)
+    orders.ingest(berlin)
+    assert orders.position() == "2024-10-27T02:59:00"
+    orders.add(60, 119, clock)
+    orders.ingest(berlin)
+    assert orders.lake() == list(range(1, 120))
+
+
+def test_an_undone_batch_is_read_again(orders: Source) -> None:
+    orders.add(1, 30)
+    [first] = orders.ingest()
+    undo_batches.fn([first["batch_id"]], None, "somebody", "a test")
+    assert (orders.lake(), orders.position()) == ([], None)
+    assert orders.counts() == [(30, 30, 0)]
+
+
+def test_a_refused_batch_keeps_the_position_and_the_batches_before(orders: Source) -> None:
+    orders.add(1, 20)
+    orders.add(21, 60)
+    orders.run("UPDATE orders SET quantity = -1 WHERE id > 20")
+    lines: list[Any] = []
+    with pytest.raises(BatchRefusedError):
+        orders.ingest(most=20, lines=lines)
+    assert [line["accepted"] for line in lines] == [20]
+    assert orders.position() == "2024-03-01T00:20:00+00:00"
+    orders.run("UPDATE orders SET quantity = 1 WHERE id > 20")
+    orders.ingest(most=20)
+    assert orders.lake() == list(range(1, 61))
+
+
+def test_a_table_of_another_database_is_another_stream(orders: Source, duck_orders: Source) -> None:
+    orders.add(1, 10)
+    duck_orders.add(5, 20)
+    orders.ingest()
+    assert duck_orders.counts() == [(16, 10, 6)]
+
+
+def test_a_query_may_hold_colons_and_percent_signs(orders: Source) -> None:
+    orders.add(1, 10)
+    query = "SELECT o.*, '10:30' AS t, id::text || '%' AS p FROM orders o WHERE product LIKE 'p%' AND 7 % 2 = 1;"
+    assert orders.counts(query=query) == [(10, 10, 0)]
+    [row] = orders.ledger()
+    assert row["location"].endswith("/events")
+
+
+def test_items_and_users_without_a_cursor_are_read_as_a_whole(orders: Source) -> None:
+    orders.run(
+        "CREATE SCHEMA shop",
+        "CREATE TABLE shop.products AS SELECT 'p' || n AS id, 'Cup ' || n AS name FROM generate_series(0, 6) AS s(n)",
+        "CREATE VIEW shop.people AS SELECT 'customer-' || n AS id, 'gold' AS plan FROM generate_series(0, 8) AS s(n)",
+    )
+    orders.add(1, 10)
+    mapping = (
+        MAPPING
+        + """
+        [items]
+        item_id = "id"
+        title = "name"
+        sql.table = "shop.products"
+        [users]
+        user_id = "id"
+        attributes = ["plan"]
+        sql.table = "shop.people"
+        """
+    )
+    lines = orders.ingest(mapping)
+    assert [(line["dataset"], line["read"], line["status"]) for line in lines] == [
+        ("items", 7, "committed"),
+        ("users", 9, "committed"),
+        ("events", 10, "committed"),
+    ]
+    assert [line["status"] for line in orders.ingest(mapping)[:2]] == ["unchanged", "unchanged"]
+
+
+def test_a_list_in_json_becomes_rows(orders: Source) -> None:
+    orders.run(
+        "CREATE TABLE order_completed (id text, user_id text, at timestamptz, received_at timestamptz, products text)",
+        """INSERT INTO order_completed VALUES
+            ('a', 'ann', '2024-03-01+00', '2024-03-01+00',
+                '[{"product_id": "cup", "quantity": 2}, {"product_id": "pan"}]'),
+            ('b', 'bob', '2024-03-01+00', '2024-03-01+00', 'no list')""",
+        """INSERT INTO order_completed SELECT 'c' || n, 'bob', '2024-03-01+00', '2024-03-01+00',
+            '[{"product_id": "cup", "quantity": 1}]' FROM generate_series(1, 20) AS numbers(n)""",
+    )
+    mapping = """
+        name = "shop"
+        consent = "given"
+        consent_note = "a test"
+        [events]
+        event_id = ["id", "product_id"]
+        user_id = "user_id"
+        item_id = "product_id"
+        occurred_at = "at"
+        quantity = "quantity"
+        constants = { event_type = "purchase" }
+        sql = { table = "order_completed", cursor = "received_at", unnest = "products" }
+        """
+    [line] = orders.ingest(mapping)
+    assert (line["read"], line["accepted"], line["quarantined"]) == (23, 22, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            "ALTER TABLE orders RENAME customer TO customer_no",
+            "no column 'customer', which the mapping reads. Is it 'customer_no'",
+        ),
+        ("ALTER TABLE orders DROP COLUMN updated_at", "no column 'updated_at' for the cursor"),
+        ("ALTER TABLE orders RENAME TO old_orders", "has no table orders that this login may read"),
+        ("ALTER TABLE orders ALTER updated_at TYPE text", "holds values of the type str"),
+        ("ALTER TABLE orders ALTER updated_at TYPE date", "held a time and now holds a date"),
+    ],
+)
+def test_a_table_that_changed_is_refused_and_no_row_is_lost(orders: Source, change: str, fault: str) -> None:
+    orders.add(1, 10)
+    orders.ingest()
+    orders.add(11, 20)
+    orders.run(change)
+    with pytest.raises((SourceDatabaseError, CursorError), match=fault.replace("(", "\\(")):
+        orders.ingest()
+    assert orders.position() == "2024-03-01T00:10:00+00:00"
+
+
+def test_new_columns_and_other_types_are_reported(orders: Source, capsys: pytest.CaptureFixture[str]) -> None:
+    orders.add(1, 30)
+    orders.ingest()
+    orders.run(
+        "ALTER TABLE orders ADD colour text",
+        "ALTER TABLE orders DROP internal_note",
+        "ALTER TABLE orders ALTER quantity TYPE text",
+        "INSERT INTO orders VALUES (31, 'c', 'p', 'two', '2024-03-01+00', '2024-03-01 00:31:00+00', 'red')",
+    )
+    [line] = orders.ingest()
+    said = capsys.readouterr().err
+    assert "orders has new columns, which the mapping does not read unless it names them: colour" in said
+    assert "orders has lost columns: internal_note" in said
+    assert "the column quantity held the kind 'number' and now holds 'text'" in said
+    assert (line["quarantined"], line["duplicate"]) == (1, 11)
+
+
+def test_an_optional_column_may_go(orders: Source) -> None:
+    orders.add(1, 10)
+    orders.run("ALTER TABLE orders DROP quantity")
+    assert orders.counts() == [(10, 10, 0)]
+
+
+def test_no_login_reaches_the_ledger_or_a_message(orders: Source, capsys: pytest.CaptureFixture[str]) -> None:
+    orders.add(1, 10)
+    orders.run("CREATE ROLE reader LOGIN PASSWORD 's3cret@word'", "GRANT SELECT ON orders TO reader")
+    orders.url = orders.url.set(username="reader", password="s3cret@word")
+    [line] = orders.ingest()
+    orders.ingest(query="SELECT * FROM orders WHERE id > 5")
+    said = [*map(str, [line, orders.ledger()]), capsys.readouterr().err]
+    assert orders.url.database in said[0]
+    assert "s3cret" not in "".join(said)
+    assert "reader" not in "".join(said)
+    with pytest.raises(TailorbirdError, match="Prefect would store it") as caught:
+        sql_ingest("shop.toml", orders.address, {})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_killed_run_is_repeated_by_the_command_that_is_proposed(orders: Source) -> None:
+    orders.add(1, 10)
+    with pytest.MonkeyPatch.context() as patch:
+        ends_at(patch, 3, [(ledger, "open_batch"), (ledger, "record_chunks")])
+        with pytest.raises(KilledError):
+            orders.ingest(overlap="2h")
+    with orders.here.engine.connect() as connection:
+        [left] = cut_short(unfinished(connection))
+    assert left.situation == "The ingest of 1 table of shop was cut short; nothing of it counts."
+    assert left.command == (
+        f"tailorbird ingest sql --mapping {orders.folder}/shop.toml --url env:TAILORBIRD_SECRET_TEST_URL --overlap 2h"
+    )
+    orders.ingest(overlap="2h")
+    with orders.here.engine.connect() as connection:
+        assert not unfinished(connection)
+
+
+def test_quarantined_items_are_corrected_in_the_database(orders: Source) -> None:
+    orders.run("CREATE TABLE products AS SELECT NULLIF('p' || n, 'p1') AS id FROM generate_series(1, 30) AS s(n)")
+    mapping = 'name = "shop"\n[items]\nitem_id = "id"\ntitle = "id"\nsql.table = "products"\n'
+    [line] = orders.ingest(mapping)
+    assert line["quarantined"] == 1
+    with pytest.raises(TailorbirdError, match="are in a database"):
+        replay_quarantine.fn(line["batch_id"])
+
+
+def test_the_place_of_the_rows_does_not_change_their_meaning(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    names = []
+    for place in ('table = "orders"', 'table = "archive"\noverlap = "1h"'):
+        tables = parse(tomllib.loads(MAPPING.replace('table = "orders"', place)), "shop")
+        names.append(batch_of(tables, "events", tmp_path / "a", "a").batch_id)
+    assert names[0] == names[1]
+
+
+def test_the_source_is_read_in_read_only_transactions(orders: Source) -> None:
+    orders.run("CREATE FUNCTION spoil() RETURNS int LANGUAGE sql AS 'DELETE FROM orders RETURNING 1'")
+    orders.add(1, 5)
+    with pytest.raises(SourceDatabaseError, match="cannot execute DELETE in a read-only transaction"):
+        orders.ingest(query="SELECT *, spoil() FROM orders")

@@ -1,0 +1,55 @@
+"""A run that ends at any moment, again and again, ends like one that never was stopped."""
+
+from typing import Any
+
+import pytest
+
+from infra.lake.delta_lake import Lake
+from tasks.ingest import ledger
+from tasks.ingest.sql import ingest_stream, positions
+from tests.tasks.ingest.sql.source import Source
+from tests.tasks.stopped_steps import KilledError, ends_at
+
+STEPS: tuple[tuple[Any, str], ...] = (
+    (ingest_stream, "pull_rows"),
+    (positions, "close_outdated"),
+    (ledger, "record_chunks"),
+    (Lake, "append_events"),
+    (ledger, "close_batches"),
+)
+
+
+def ingested(source: Source, moment: int) -> bool:
+    """Ingest, up to that moment; False if the run ended before its end."""
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            ends_at(patch, moment, STEPS)
+            source.ingest(most=20)
+    except KilledError:
+        return False
+    return True
+
+
+def test_nothing_is_lost_or_doubled(orders: Source) -> None:
+    orders.add(1, 30)
+    stops, last = 0, 30
+    while not ingested(orders, stops + 1):
+        stops += 1
+        if stops % 3 == 0:  # rows come meanwhile, so that an interrupted batch is read again as another one
+            last += 1
+            orders.add(last, last)
+    assert stops >= 8
+    orders.ingest(most=20)
+    assert orders.lake() == list(range(1, last + 1))
+    entries = orders.ledger()
+    assert {entry["status"] for entry in entries} <= {"committed", "undone"}
+    committed = [entry for entry in entries if entry["status"] == "committed"]
+    assert sum(entry["accepted"] for entry in committed) == last
+    assert all(entry["read"] == entry["accepted"] + entry["duplicate"] for entry in committed)
+
+
+def test_rows_on_their_way_leave_no_file_behind(orders: Source) -> None:
+    orders.add(1, 5)
+    assert not ingested(orders, 3)
+    orders.ingest()
+    assert not list((orders.here.settings.var / "sql").iterdir())
