@@ -35,6 +35,11 @@ def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), comma
             raise TailorbirdError(f"Say which files to read: {command} PATH…")
         return {SEGMENT: find(paths, LINES)}
     patterns = _patterns(mapping)
+    if not patterns:
+        raise TailorbirdError(
+            f"The mapping {mapping.name!r} names no files, only tables of a database. Ingest them by `tailorbird ingest "
+            "sql --mapping … --url …`, or name the files as `file`."
+        )
     if not paths:
         return {part: _at_location(mapping, part, own, command) for part, own in patterns.items()}
     matches: dict[str, set[str]] = {part: set() for part in patterns}
@@ -45,8 +50,11 @@ def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), comma
 
 
 def _patterns(mapping: Mapping) -> Patterns:
+    """Return the patterns of each part that names files."""
     parts = ((name, getattr(mapping, name)) for name in _PARTS)
-    return {name: [part.file] if isinstance(part.file, str) else part.file for name, part in parts if part}
+    return {
+        name: [part.file] if isinstance(part.file, str) else part.file for name, part in parts if part and part.file
+    }
 
 
 def _at_location(mapping: Mapping, part: str, patterns: list[str], command: str) -> list[str]:
@@ -62,8 +70,6 @@ def _at_location(mapping: Mapping, part: str, patterns: list[str], command: str)
                 f"and `file`, or give the files: {command} PATH…"
             )
         matches.update(files)
-    if not matches:
-        raise TailorbirdError(f"The mapping {mapping.name!r} names no file for {part}. Say which in its `file`.")
     return sorted(matches)
 
 

@@ -80,9 +80,17 @@ def test_without_paths_every_pattern_needs_a_file(mapping: Mapping, make: Callab
         files_of(mapping)
     with pytest.raises(TailorbirdError, match=r"Give the files: tailorbird check my.toml PATH"):
         files_of(mapping, command="tailorbird check my.toml")
-    nameless = mapping_of(location=folder, events={"file": [], **EVENTS})
-    with pytest.raises(TailorbirdError, match="names no file for events"):
-        files_of(nameless)
+    with pytest.raises(TailorbirdError, match="file is missing; name the files, or a table of a database"):
+        mapping_of(location=folder, events={"file": [], **EVENTS})
+
+
+def test_a_part_in_a_database_has_no_files(make: Callable[..., str]) -> None:
+    folder = make("items.csv")
+    events = {"sql": {"table": "orders"}, **EVENTS}
+    mapping = mapping_of(location=folder, events=events, items={"file": "items.csv", **ITEMS})
+    assert relative(files_of(mapping), folder) == {"items": ["items.csv"]}
+    with pytest.raises(TailorbirdError, match="names no files, only tables of a database"):
+        files_of(mapping_of(events=events), [folder])
 
 
 def test_files_and_patterns_go_to_the_part_that_their_name_fits(mapping: Mapping, make: Callable[..., str]) -> None:
