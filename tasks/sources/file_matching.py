@@ -37,8 +37,8 @@ def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), comma
     patterns = _patterns(mapping)
     if not patterns:
         raise TailorbirdError(
-            f"The mapping {mapping.name!r} names no files, only tables of a database. Ingest them by `tailorbird ingest "
-            "sql --mapping … --url …`, or name the files as `file`."
+            f"The mapping {mapping.name!r} names no files, only tables of a database. Ingest them by `tailorbird "
+            "ingest sql --mapping … --url …`, or name the files as `file`."
         )
     if not paths:
         return {part: _at_location(mapping, part, own, command) for part, own in patterns.items()}
