@@ -16,22 +16,22 @@ BLOCK: Final = (
     *("coupon", "position", "url", "image_url", "placement", "recommendation_id", "recomm_id"),
 )
 """The members of a product block that are read."""
-_EVENT_MEMBERS: Final = (
+EVENT_MEMBERS: Final = (
     *("order_id", "orderId", "checkout_id", "cart_id", "session_id"),
     *("rating", "revenue", "subtotal", "total"),
 )
-_WHOLE: Final = (*_EVENT_MEMBERS, "currency", "placement", "recommendation_id", "recomm_id")
+_WHOLE: Final = (*EVENT_MEMBERS, "currency", "placement", "recommendation_id", "recomm_id")
 _ENVELOPE: Final = (
     *("type", "event", "messageId", "userId", "anonymousId", "previousId", "timestamp", "receivedAt", "name"),
 )
 _CONTEXT: Final = ("sessionId", "userAgent", "ip")
-_TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
+TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
 
 
 def _structure() -> str:
     """Return the structure that extracts all members of a line in one parse."""
     block = dict.fromkeys(BLOCK, "VARCHAR")
-    properties = {**dict.fromkeys((*BLOCK, *_EVENT_MEMBERS, "path"), "VARCHAR"), "products": [block]}
+    properties = {**dict.fromkeys((*BLOCK, *EVENT_MEMBERS, "path"), "VARCHAR"), "products": [block]}
     context = {**dict.fromkeys(_CONTEXT, "VARCHAR"), "consent": {"categoryPreferences": "JSON"}}
     envelope = {**dict.fromkeys(_ENVELOPE, "VARCHAR"), "traits": "JSON"}
     return json.dumps({**envelope, "context": context, "properties": properties})
@@ -61,7 +61,7 @@ _FAULT: Final = f"""CASE
         WHEN coalesce(trim(text, {SPACE}), '') = '' THEN 'blank'
         ELSE 'not_json' END
     WHEN type IS NULL THEN CASE WHEN json_type(sound) = 'OBJECT' THEN 'type_missing' ELSE 'not_an_object' END
-    WHEN type NOT IN {_TYPES} THEN 'type_unknown'
+    WHEN type NOT IN {TYPES} THEN 'type_unknown'
     WHEN type = 'track' AND event_name IS NULL THEN 'event_missing'
     WHEN reads AND p.products IS NULL AND (many OR NOT names_product) THEN CASE
         WHEN json_type(sound, '$.properties') NOT IN ('OBJECT', 'NULL') THEN 'properties_not_an_object'

@@ -1,0 +1,131 @@
+"""A single call gives the interaction that the parser of files finds in it, and keeps no more than that needs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.event_types import MEANINGS
+from models.ingest.segment.parse import parse_lines
+from models.ingest.segment.single_calls import CallReader
+from models.primitives.json_types import JsonObject
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "segment" / "segment.jsonl"
+MAPPING = SegmentMapping.model_validate(
+    {
+        "name": "web",
+        "kind": "segment",
+        "page_pattern": "^/film/(?P<item_id>[^/?#]+)",
+        "traits": ["age", "favourite_categories", "plan", "email"],
+    }
+)
+READER = CallReader.of(MAPPING)
+
+
+def parsed(*calls: Any) -> JsonObject:
+    lines = pa.table({"row_number": list(range(len(calls))), "text": [json.dumps(call) for call in calls]})
+    found = parse_lines(lines, MAPPING.page_rule(), traits=MAPPING.traits)
+    rows = {name: getattr(found, name).to_pylist() for name in ("events", "items", "users", "routed", "unreadable")}
+    for row in rows["unreadable"]:
+        del row["sha256"]
+    for row in rows["events"]:
+        del row["user_agent"], row["ip"]
+    return rows
+
+
+def rebuilt(call: JsonObject) -> JsonObject:
+    """The call as the lake's parser gets it."""
+    read = READER.read(call)
+    device = "previousId" if read.kind == "alias" else "anonymousId"
+    ids = {"messageId": read.message_id, "userId": read.user_id, device: read.device_id}
+    return {**read.payload, **ids, "receivedAt": call.get("receivedAt")}
+
+
+def calls() -> list[JsonObject]:
+    found = []
+    for line in GOLDEN.read_bytes().split(b"\n"):
+        try:
+            call = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(call, dict) and call.get("messageId"):
+            found.append(call)
+    return found
+
+
+def test_a_reduced_call_gives_the_rows_of_the_whole_call() -> None:
+    assert len(calls()) > 10
+    assert parsed(*map(rebuilt, calls())) == parsed(*calls())
+
+
+def named(name: str, properties: JsonObject) -> JsonObject:
+    return {"type": "track", "event": name, "messageId": "m", "userId": "u", "properties": properties}
+
+
+@pytest.mark.parametrize("name", sorted(MEANINGS))
+def test_the_interaction_is_the_one_that_the_lake_gets(name: str) -> None:
+    products = [{"product_id": "a"}, {"sku": 7}, {"id": "c", "sku": "s"}, {"product_id": ""}, {}]
+    shapes: list[Any] = [
+        {"product_id": "p", "products": products},
+        {"products": products},
+        {"id": "i", "sku": "s"},
+        {"products": "none"},
+        {},
+        "none",
+    ]
+    for properties in shapes:
+        events = parsed(named(name, properties))["events"]
+        interaction = READER.read(named(name, properties)).interaction
+        assert list(interaction.items) == [row["item_id"] for row in events if row["item_id"] not in (None, "*")]
+        assert {row["event_type"] for row in events} <= {interaction.event_type}
+
+
+def test_pages_are_read_by_the_rule() -> None:
+    visits = ({"path": "/film/m"}, {"url": "https://x.example/film/m"}, {"path": "/about"}, {"path": 5})
+    for properties in visits:
+        call = {"type": "Page", "messageId": "m", "userId": "u", "properties": properties}
+        found = [(row["event_type"], row["item_id"]) for row in parsed(call)["events"]]
+        interaction = READER.read(call).interaction
+        assert [(interaction.event_type, item) for item in interaction.items] == found
+
+
+def test_no_id_address_or_unlisted_trait_stays_in_the_payload() -> None:
+    call = {
+        "type": "identify",
+        "userId": "secret-1",
+        "anonymousId": "secret-2",
+        "traits": {"email": "secret@x.example", "age": 30, "plan": "secret@x.example", "religion": "secret"},
+        "context": {"ip": "10.0.0.1-secret", "userAgent": "secret", "traits": {"phone": "secret"}},
+        "properties": {"email": "secret"},
+        "integrations": {"secret": True},
+    }
+    read = READER.read(call)
+    assert "secret" not in json.dumps(read.payload)
+    assert (read.user_id, read.device_id, read.user_agent) == ("secret-1", "secret-2", "secret")
+    assert read.payload["traits"] == {"age": 30}
+
+
+@pytest.mark.parametrize(
+    ("answers", "consent"),
+    [
+        ({"Personalization": True, "Advertising": "true"}, True),
+        ({"Personalization": True, "Advertising": False}, False),
+        ({"Analytics": True}, None),
+        ("yes", None),
+        (None, None),
+    ],
+)
+def test_consent_is_given_if_no_category_that_counts_is_refused(answers: Any, consent: bool | None) -> None:
+    read = READER.read({"type": "track", "context": {"consent": {"categoryPreferences": answers}}})
+    assert read.consent is consent
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [], {}, [{}], {"products": {}}])
+def test_whatever_stands_in_a_call_nothing_fails(value: Any) -> None:
+    names = ("type", "event", "messageId", "userId", "anonymousId", "properties", "context", "traits", "timestamp")
+    for name in names:
+        read = READER.read({"type": "track", "event": "Product Viewed", name: value})
+        assert isinstance(read.payload, dict)
