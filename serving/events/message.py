@@ -5,24 +5,41 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import orjson
 
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 
-Kind = Literal["event", "item", "user", "impressions"]
+Kind = Literal["event", "item", "user", "impressions", "call"]
 Receipt = Literal["stored", "spooled", "duplicate", "conflict"]
 """What became of a message: durable in Postgres, durable on disk, known already, or refused because the same id came
 with another content."""
 SOURCE = "api"
 """The source of the API's own messages."""
+ACTS: Final = frozenset(("view", "click", "consume", "add_to_cart", "wishlist", "purchase", "like"))
+"""The event types that show interest in an item, and so belong to a session profile."""
 _NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 
 
 class RefusedMessageError(TailorbirdError):
     """A message holds a value that cannot be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What counts as soon as a message is stored, before it moves."""
+
+    stated_at: datetime
+    acted_on: tuple[str, ...] = ()
+    """The items that the session profile gets."""
+    agrees: bool = False
+    """Whether the profile may be stored for a visitor whose answer is unknown."""
+    answer: bool | None = None
+    """An answer about consent; None if there is none."""
+    joins_device: bool = False
+    """Whether the clicks of the device are the user's from now on."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,17 @@ class Message:
             return None
         stated = [self.kind, self.user_key, self.session_key, self.consent, self.payload]
         return hashlib.sha256(orjson.dumps(stated, option=orjson.OPT_SORT_KEYS)).digest()
+
+    @property
+    def effects(self) -> Effects:
+        """Return what counts at once."""
+        is_act = self.kind == "event" and self.payload["event_type"] in ACTS
+        return Effects(
+            self.received_at,
+            (self.payload["item_id"],) if is_act else (),
+            bool(self.consent),
+            self.consent if self.kind == "user" and self.user_key else None,
+        )
 
     @property
     def name(self) -> tuple[str, str]:

@@ -39,6 +39,8 @@ class SpoolState:
 class Spool:
     """Files with one message per line, each with its checksum. Lines are synchronised before `append` returns."""
 
+    meanwhile = "messages go to the spool on disk until it is back"
+
     def __init__(self, folder: Path, limit: int) -> None:
         """Use a folder, which is created when it is needed; its files may have `limit` bytes."""
         self.folder, self.limit = folder, limit
@@ -135,6 +137,28 @@ class Spool:
                 yield False
                 return
             yield True
+
+
+class NoSpool(Spool):
+    """Stands for the spool of callers that repeat their messages: while Postgres is down, they are refused."""
+
+    meanwhile = "calls are refused until it is back, and their senders repeat them"
+
+    def __init__(self) -> None:
+        super().__init__(Path(), 0)
+
+    def append(self, messages: Sequence[Message]) -> None:  # noqa: ARG002
+        """Raise SpoolFullError."""
+        raise SpoolFullError("The database is down. Send it again later.")
+
+    def is_empty(self) -> bool:
+        """Return that nothing waits."""
+        return True
+
+    @contextmanager
+    def replaying(self) -> Iterator[list[Path]]:
+        """Yield nothing to replay."""
+        yield []
 
 
 def parsed(line: bytes) -> Message | None:

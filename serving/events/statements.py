@@ -41,5 +41,25 @@ PROFILE: Final = f"""
             ELSE (profile.items || excluded.items)[
                 greatest(1, cardinality(profile.items) + cardinality(excluded.items) - {LONGEST_PROFILE - 1}):]
             END"""
+# The clicks before a login become those of the user, and no longer those of the device, which others may share.
+JOIN: Final = f"""
+    WITH owners AS (SELECT * FROM unnest($1::text[], $2::text[]) AS owner (device, user_key)), moved AS (
+        DELETE FROM session_profiles AS profile USING owners WHERE profile.subject = owners.device
+        RETURNING owners.user_key, profile.items, profile.updated_at, profile.expires_at
+    )
+    INSERT INTO session_profiles AS profile (subject, items, updated_at, expires_at)
+    SELECT user_key, ARRAY(SELECT item FROM moved AS own, unnest(own.items) WITH ORDINALITY AS one (item, place)
+            WHERE own.user_key = moved.user_key ORDER BY own.updated_at, place),
+        now(), max(expires_at)
+    FROM moved WHERE expires_at > now()
+        AND NOT EXISTS (SELECT FROM users WHERE users.user_key = moved.user_key AND NOT consent)
+        AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = moved.user_key)
+    GROUP BY user_key ORDER BY user_key
+    ON CONFLICT (subject) DO UPDATE SET updated_at = now(),
+        expires_at = greatest(profile.expires_at, excluded.expires_at),
+        items = CASE WHEN profile.expires_at <= now() THEN excluded.items
+            ELSE (profile.items || excluded.items)[
+                greatest(1, cardinality(profile.items) + cardinality(excluded.items) - {LONGEST_PROFILE - 1}):]
+            END"""
 LATEST_ITEMS: Final = """
     SELECT items FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now() ORDER BY updated_at"""

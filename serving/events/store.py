@@ -8,15 +8,14 @@ import asyncpg
 import orjson
 
 from serving.events import statements
-from serving.events.message import Message, Receipt, RefusedMessageError
+from serving.events.message import Effects, Message, Receipt, RefusedMessageError
 
 GROUP: Final = 500
 """The most messages of one transaction."""
 INVALID: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, RefusedMessageError)
 """Errors that a message causes, and not an outage."""
 PROFILE_LIFETIME: Final = timedelta(hours=24)
-ACTS: Final = frozenset(("view", "click", "consume", "add_to_cart", "wishlist", "purchase", "like"))
-"""The event types that show interest in an item, and so belong to a session profile."""
+_Effects = dict[tuple[str, str], Effects]
 
 
 async def store(connection: asyncpg.Connection, messages: Sequence[Message]) -> list[Receipt]:
@@ -25,9 +24,10 @@ async def store(connection: asyncpg.Connection, messages: Sequence[Message]) -> 
         added = await _insert(connection, messages)
         fresh = list(added.values())
         await _remember(connection, fresh)
-        await _state_consent(connection, fresh)
+        effects = {one.name: one.effects for one in fresh}
+        await _state_consent(connection, fresh, effects)
         await _exclude(connection, fresh)
-        await _extend_profiles(connection, fresh)
+        await _extend_profiles(connection, fresh, effects, await _join_devices(connection, fresh, effects))
     repeated = [one for one in messages if added.get(one.name) is not one]
     digests = await _digests(connection, repeated) if repeated else {}
     return [_receipt(one, added, digests) for one in messages]
@@ -69,13 +69,17 @@ async def _remember(connection: asyncpg.Connection, messages: Sequence[Message])
         await connection.execute(statements.REMEMBER, *values)
 
 
-async def _state_consent(connection: asyncpg.Connection, messages: Sequence[Message]) -> None:
+async def _state_consent(connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects) -> None:
     """Apply answers about consent, which count from this transaction on."""
-    answers = [one for one in messages if one.kind == "user" and one.consent is not None and one.user_key]
+    stated = [(one, effects[one.name]) for one in messages]
+    answers = [
+        (one.subject, effect.answer, effect.stated_at, one.source)
+        for one, effect in stated
+        if one.subject and effect.answer is not None
+    ]
     if answers:
-        answers.sort(key=lambda one: (one.user_key or "", one.received_at))
-        names = ("user_key", "consent", "received_at", "source")
-        await connection.execute(statements.CONSENT, *([getattr(one, name) for one in answers] for name in names))
+        answers.sort(key=lambda answer: (answer[0] or "", answer[2]))
+        await connection.execute(statements.CONSENT, *map(list, zip(*answers, strict=True)))
 
 
 async def _exclude(connection: asyncpg.Connection, messages: Sequence[Message]) -> None:
@@ -90,15 +94,35 @@ async def _exclude(connection: asyncpg.Connection, messages: Sequence[Message]) 
         await connection.execute(statements.EXCLUDE, *map(list, zip(*sorted(hidden), strict=True)))
 
 
-async def _extend_profiles(connection: asyncpg.Connection, messages: Sequence[Message]) -> None:
+async def _join_devices(
+    connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects
+) -> dict[str, str]:
+    """Move the profiles of devices to the users who own them now; returns the user of each device."""
+    owners = {
+        one.session_key: one.user_key
+        for one in messages
+        if one.user_key and one.session_key and effects[one.name].joins_device and one.consent is not False
+    }
+    if owners:
+        devices = sorted(owners)
+        await connection.execute(statements.JOIN, devices, [owners[device] for device in devices])
+    return owners
+
+
+async def _extend_profiles(
+    connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects, owners: dict[str, str]
+) -> None:
     """Add the items of events to the profiles of their visitors."""
-    acts: dict[str, list[Message]] = {}
+    items: dict[str, list[str]] = {}
+    agreed: set[str] = set()
     for one in messages:
-        if one.kind == "event" and one.subject and one.consent is not False and one.payload["event_type"] in ACTS:
-            acts.setdefault(one.subject, []).append(one)
-    if acts:
-        subjects = sorted(acts)
-        items = [[one.payload["item_id"] for one in acts[key]][-statements.LONGEST_PROFILE :] for key in subjects]
-        agreed = [any(one.consent for one in acts[key]) for key in subjects]
-        written = [orjson.dumps(own).decode() for own in items]
-        await connection.execute(statements.PROFILE, subjects, written, agreed, PROFILE_LIFETIME)
+        stated = effects[one.name]
+        if stated.acted_on and one.subject and one.consent is not False:
+            subject = owners.get(one.subject, one.subject)
+            items.setdefault(subject, []).extend(stated.acted_on)
+            agreed |= {subject} if stated.agrees else set()
+    if items:
+        subjects = sorted(items)
+        written = [orjson.dumps(items[key][-statements.LONGEST_PROFILE :]).decode() for key in subjects]
+        agrees = [key in agreed for key in subjects]
+        await connection.execute(statements.PROFILE, subjects, written, agrees, PROFILE_LIFETIME)

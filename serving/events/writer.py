@@ -1,4 +1,4 @@
-"""Writes messages of the API: an answer waits until its message is durable in Postgres or on disk."""
+"""Writes messages: an answer waits until its message is durable in Postgres, or on disk if there is a spool."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,10 @@ class _Group:
 
 @dataclass
 class EventWriter:
-    """Stores messages in groups. While Postgres is down they go to the spool, and return in order afterwards."""
+    """Stores messages in groups. While Postgres is down they go to the spool, and return in order afterwards.
+
+    Without a spool they are refused meanwhile, for callers that send them again.
+    """
 
     pool: asyncpg.Pool
     spool: Spool
@@ -153,7 +156,7 @@ class EventWriter:
 
     def _report(self, error: Exception) -> None:
         if self._available:
-            _LOG.warning("Messages go to the spool on disk: the database failed with %s.", type(error).__name__)
+            _LOG.warning("The database failed with %s: %s.", type(error).__name__, self.spool.meanwhile)
 
     async def _watch(self) -> None:
         """Find out when Postgres is back, and replay the spool."""
