@@ -37,8 +37,8 @@ DEGRADED: Final = _counter("answers_degraded_total", "Answers for which a depend
 CACHE_REQUESTS: Final = _counter("cache_requests_total", "Look-ups in the cache.", "result")
 CONSENT_DENIED: Final = _counter("consent_denied_total", "Requests for which consent was missing.", "stage")
 EVENTS: Final = _counter("events_total", "Messages of applications, and logged answers.", "kind", "outcome")
-"""Kinds: `message` and `impressions`. Outcomes: `accepted`, `spooled`, `duplicate`, `refused`, `dropped` and
-`sampled_out`."""
+"""Kinds: `message`, `impressions` and `call` (of Segment's libraries). Outcomes: `accepted`, `spooled`, `duplicate`,
+`refused`, `dropped` (of calls: not durable, so that the library sends them again) and `sampled_out`."""
 MODEL_INFO: Final = _gauge("model_info", "1 for the loaded champion, 0 for earlier ones.", "version", "digest")
 RELOAD_FAILURES: Final = _counter("model_reload_failures_total", "Champions that were refused, by reason.", "reason")
 BATCH_AGE: Final = _gauge("batch_age_seconds", "Age of the published lists.", "placement")

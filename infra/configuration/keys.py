@@ -11,7 +11,7 @@ from models.primitives.json_types import JsonObject
 
 UNWRITABLE: Final = frozenset({"settings_file", "exported_by"})
 """Settings that processes set for each other; no file may hold them."""
-_PATHS: Final = ("var", "home", "lake", "bundles", "placements")
+_PATHS: Final = ("var", "home", "lake", "bundles", "placements", "collect_mapping")
 """Settings that may name a file or a folder; relative paths start at the folder of the settings file."""
 _TYPES: Final = {str: "text in quotes", int: "a whole number", float: "a number", dict: "a table"}
 

@@ -133,6 +133,9 @@ class Settings(BaseSettings):
     """The share of the API's answers that are logged as impressions; the same answer is always in the sample or not."""
     spool_mb: int = Field(default=256, ge=1, le=1_000_000)
     """The megabytes of messages that the API keeps on disk while PostgreSQL is down."""
+    collect_mapping: str = Field(default="", examples=["my_pages.toml"])
+    """The mapping file of kind `segment` for the events of Segment's libraries; by default, Segment's specification,
+    the events of users who agreed, and the traits in `user_traits`."""
     user_traits: str = Field(default="", examples=["age,income"])
     """The traits of users that the API accepts, separated by commas; never e-mail, name, phone or address."""
     inbox_seconds: float = Field(default=300, ge=0, le=86_400)
@@ -229,9 +232,9 @@ class Settings(BaseSettings):
             raise ValueError("write it as UTF-8 text")
         return value
 
-    @field_validator("placements")
+    @field_validator("placements", "collect_mapping")
     @classmethod
-    def _placements(cls, place: str) -> str:
+    def _own_file(cls, place: str) -> str:
         """Return the absolute path of the file, because the worker has another working directory."""
         with contextlib.suppress(RuntimeError):  # an unknown home directory: the reader of the file refuses it
             return str(Path(place).expanduser().absolute()) if place else place

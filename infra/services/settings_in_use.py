@@ -19,7 +19,7 @@ _SHORT: Final = 16
 _EXCLUDED: Final = frozenset({"exported_by"})
 _SHARED_WITH_API: Final = (
     *("database_url", "bundles", "placements", "signing_public_key", "user_traits", "pass_environment"),
-    *("redis_url", "cache_seconds", "impressions_share", "spool_mb"),
+    *("redis_url", "cache_seconds", "impressions_share", "spool_mb", "collect_mapping"),
 )
 API_SETTINGS: Final = frozenset(
     variable_of(name) for name in Settings.model_fields if name.startswith("api_") or name in _SHARED_WITH_API

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from serving.api.baskets.router import router as baskets
+from serving.api.calls.router import router as calls
 from serving.api.feedback.router import router as feedback
 from serving.api.gate.call import Call, Reply, call_of
 from serving.api.gate.gate import Gate
@@ -30,7 +31,7 @@ def build_app(state: State, lifespan: Lifespan | None = None, traces: Traces | N
     lifespan = lifespan if traces is None else traces.until_sent(lifespan)
     app = FastAPI(title="Tailorbird", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     own = _described(app)
-    routers = users, items, baskets, slots, listings, feedback, health, own
+    routers = users, items, baskets, slots, listings, feedback, calls, health, own
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(ProblemError, _problem)

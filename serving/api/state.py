@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer
@@ -13,6 +13,9 @@ from serving.api.gate.request_log import RequestLog
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.events.message import Message, Receipt
 from serving.events.shown_answer import ShownAnswer
+
+if TYPE_CHECKING:
+    from serving.collector.call_intake import CallIntake
 
 HOME: Final = "home"
 Kind = Literal["user", "similarity", "co_purchase"]
@@ -71,6 +74,8 @@ class Parts:
     impressions: Impressions
     readiness: Callable[[], Mapping[str, bool]]
     """What has to be loaded before requests are answered, and whether it is."""
+    calls: "CallIntake | None" = None
+    """Takes the calls of Segment's libraries; None if this server stores nothing."""
 
 
 @dataclass

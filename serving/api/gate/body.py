@@ -22,18 +22,18 @@ def check_type(content_type: bytes, content_encoding: bytes) -> None:
         raise ProblemError(NOT_JSON)
 
 
-async def read(receive: Receive, content_length: bytes) -> bytes:
+async def read(receive: Receive, content_length: bytes, most: int = MOST_BYTES) -> bytes:
     """Return the body. Raises ProblemError for one that is too large or too slow, and ClientGoneError."""
-    if content_length.isdigit() and (len(content_length) > 9 or int(content_length) > MOST_BYTES):
-        raise ProblemError(body_too_large(MOST_BYTES))
+    if content_length.isdigit() and (len(content_length) > 9 or int(content_length) > most):
+        raise ProblemError(body_too_large(most))
     try:
         async with asyncio.timeout(SECONDS):
-            return await _read(receive)
+            return await _read(receive, most)
     except TimeoutError:
         raise ProblemError(BODY_TOO_SLOW) from None
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, most: int) -> bytes:
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -42,8 +42,8 @@ async def _read(receive: Receive) -> bytes:
             raise ClientGoneError
         part: bytes = message.get("body", b"")
         size += len(part)
-        if size > MOST_BYTES:
-            raise ProblemError(body_too_large(MOST_BYTES))
+        if size > most:
+            raise ProblemError(body_too_large(most))
         parts.append(part)
         more = message.get("more_body", False)
     return b"".join(parts)

@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 if TYPE_CHECKING:
+    from infra.keys.api_keys import ApiKey, Scope
+    from serving.api.gate.head import Head
     from serving.api.gate.keys.rate_limits import TokenBucket
     from serving.api.state import State
 
@@ -15,6 +18,16 @@ HTML: Final = b"text/html; charset=utf-8"
 CALL: Final = "tailorbird.call"
 """The entry of an ASGI scope that holds the call."""
 Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Incoming(NamedTuple):
+    """A request whose key its endpoint finds, such as in the body."""
+
+    head: "Head"
+    receive: Receive
+    scheme: str
+    admit: Callable[[bytes, "Scope"], "ApiKey"]
+    """Returns the key of an Authorization header, if it has the scope. Raises ProblemError."""
 
 
 class Call(NamedTuple):
@@ -27,6 +40,8 @@ class Call(NamedTuple):
     request_id: str
     bucket: "TokenBucket | None" = None
     """What the key may still send; None for paths without a key."""
+    incoming: Incoming | None = None
+    """None if the gate has checked the key."""
 
 
 class Reply(NamedTuple):

@@ -7,7 +7,7 @@ from serving.api.gate.call import Reply
 from serving.api.gate.head import Head
 
 _METHODS: Final = b"GET, POST, PUT, PATCH"
-_HEADERS: Final = b"authorization, content-type, idempotency-key, x-api-key, x-request-id"
+_HEADERS: Final = b"authorization, cache-control, content-type, idempotency-key, x-api-key, x-request-id, x-retry-count"
 _EXPOSED: Final = b"link, ratelimit, ratelimit-policy, retry-after, x-request-id"
 
 

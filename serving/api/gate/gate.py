@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infra.keys.api_keys import ApiKey
+from infra.keys.api_keys import Scope as KeyScope
 from serving import metrics
 from serving.api.gate import body as bodies
 from serving.api.gate import cors
-from serving.api.gate.call import CALL, Call, Headers, Reply
+from serving.api.gate.call import CALL, Call, Headers, Incoming, Reply
 from serving.api.gate.head import Head, read_head
 from serving.api.gate.keys.rate_limits import TokenBucket
 from serving.api.gate.request_ids import request_id
@@ -116,15 +118,16 @@ class Gate:
         self._check_key(operation, head, request)
         value = "" if segment is None else _decoded(segment)
         method, content = scope["method"], b""
-        if method in _WITH_BODY:
+        if method in _WITH_BODY and not operation.is_incoming:
             bodies.check_type(head.content_type, head.content_encoding)
             content = await bodies.read(receive, head.content_length)
-        if operation.scope is not None and self._active >= self._state.most_active:
+        if (operation.scope is not None or operation.is_incoming) and self._active >= self._state.most_active:
             metrics.SHED.labels("overload").inc()
             raise ProblemError(problems.OVERLOADED)
         self._active += 1
         try:
-            call = Call(self._state, value, scope["query_string"], request.request_id, request.bucket)
+            incoming = self._incoming(scope, receive, head, request) if operation.is_incoming else None
+            call = Call(self._state, value, scope["query_string"], request.request_id, request.bucket, incoming)
             if operation.handler is not None:
                 return await operation.handler(call)
             return await self._from_app(scope, operation, call, content)
@@ -156,15 +159,23 @@ class Gate:
         """Raise ProblemError unless the key is valid, has the scope, and may send another request."""
         if operation.scope is None:
             return
-        scopes = self._check_any_key(head, request)
-        if operation.scope not in scopes:
-            metrics.REFUSED_KEYS.labels("scope").inc()
-            raise ProblemError(problems.scope_missing(operation.scope))
+        _check_scope(self._check_any_key(head, request), operation.scope)
 
-    def _check_any_key(self, head: Head, request: _Request) -> frozenset[str]:
-        """Return the scopes of the key."""
+    def _incoming(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Incoming:
+        def admit(authorization: bytes, needed: KeyScope) -> ApiKey:
+            key = self._find_key(authorization, b"", request)
+            _check_scope(key, needed)
+            return key
+
+        return Incoming(head, receive, scope["scheme"], admit)
+
+    def _check_any_key(self, head: Head, request: _Request) -> ApiKey:
+        return self._find_key(head.authorization, head.api_key, request)
+
+    def _find_key(self, authorization: bytes, api_key: bytes, request: _Request) -> ApiKey:
+        """Return the key of a request. Raises ProblemError without a valid one, or if it may not send more now."""
         keyring = self._state.keyring
-        found = keyring.find(head.authorization, head.api_key)
+        found = keyring.find(authorization, api_key)
         if found is None:
             if not keyring.is_loaded:
                 raise ProblemError(problems.KEYS_UNKNOWN)
@@ -175,7 +186,7 @@ class Gate:
         if not bucket.take():
             metrics.SHED.labels("rate").inc()
             raise ProblemError(problems.rate_exceeded(bucket.seconds_left()))
-        return key.scopes
+        return key
 
     async def _from_app(self, scope: Scope, operation: Operation, call: Call, content: bytes) -> Reply:
         """Return the answer of FastAPI, which sees the path without its id."""
@@ -229,6 +240,12 @@ class Gate:
 def _always(_: Scope) -> bool:
     """Stand for a server that reads one request of a connection at a time."""
     return True
+
+
+def _check_scope(key: ApiKey, needed: KeyScope) -> None:
+    if needed not in key.scopes:
+        metrics.REFUSED_KEYS.labels("scope").inc()
+        raise ProblemError(problems.scope_missing(needed))
 
 
 def _known_method(method: str) -> str:

@@ -12,6 +12,7 @@ class Head:
         "content_encoding",
         "content_length",
         "content_type",
+        "host",
         "origin",
         "request_id",
         "requested_method",
@@ -20,7 +21,7 @@ class Head:
 
     def __init__(self) -> None:
         self.api_key = self.authorization = self.content_encoding = self.content_length = b""
-        self.content_type = self.origin = self.request_id = self.requested_method = b""
+        self.content_type = self.host = self.origin = self.request_id = self.requested_method = b""
         self.size = 0
         """The bytes of all names and values."""
 
@@ -32,6 +33,7 @@ _FIELDS = {
     b"content-type": "content_type",
     b"content-length": "content_length",
     b"content-encoding": "content_encoding",
+    b"host": "host",
     b"origin": "origin",
     b"access-control-request-method": "requested_method",
 }

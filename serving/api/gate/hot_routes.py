@@ -21,9 +21,10 @@ def add_hot_route(
     parameters: Sequence[Parameter],
     model: type[BaseModel] | None,
     scope: str = "read",
+    method: str = "GET",
     **documentation: Any,
 ) -> None:
-    """Register a GET endpoint; its documentation is the docstring of the handler, the parameters and the model."""
+    """Register an endpoint; its documentation is the docstring of the handler, the parameters and the model."""
 
     async def endpoint(request: Request) -> Response:
         return response(await handler(call_of(request)))
@@ -33,7 +34,7 @@ def add_hot_route(
     router.add_api_route(
         path,
         endpoint,
-        methods=["GET"],
+        methods=[method],
         response_model=model,
         name=handler.__name__,
         summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
@@ -48,7 +49,7 @@ def path_parameters(path: str) -> list[dict[str, Any]]:
     name = path.partition("{")[2].partition("}")[0]
     if not name:
         return []
-    examples = {"user": "1", "item": "995242", "placement": "home"}
+    examples = {"user": "1", "item": "995242", "placement": "home", "key": "tb_0f8fad5bd9cb"}
     described = {
         "name": name,
         "in": "path",

@@ -14,6 +14,8 @@ SCOPE: Final = "x-scope"
 """The entry of an operation in the OpenAPI document with the scope that a key needs."""
 OPEN: Final = "none"
 """The scope of paths that need no key."""
+INCOMING: Final = "own"
+"""The scope of paths whose endpoints check the key themselves."""
 HANDLER: Final = "tailorbird_handler"
 _VARIABLE: Final = b"-"
 """Takes the place of the id in the path that FastAPI routes."""
@@ -26,7 +28,9 @@ class Operation:
     template: str
     method: str
     scope: Scope | None
-    """None: no key is needed."""
+    """None: the gate checks no key."""
+    is_incoming: bool
+    """Whether the endpoint reads the key and the body itself."""
     handler: Handler | None
     """None: FastAPI calls the endpoint."""
     path: str
@@ -88,4 +92,5 @@ def _operations(route: APIRoute) -> Iterable[Operation]:
         before, brace, rest = route.path.partition("{")
         path = before + _VARIABLE.decode() + rest.partition("}")[2] if brace else route.path
         handler = getattr(route.endpoint, HANDLER, None)
-        yield Operation(route.path, method, None if scope == OPEN else scope, handler, path, bool(brace))
+        checked = None if scope in (OPEN, INCOMING) else scope
+        yield Operation(route.path, method, checked, scope == INCOMING, handler, path, bool(brace))

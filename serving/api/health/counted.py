@@ -36,27 +36,29 @@ _SHOWN: Final[set[tuple[str, str]]] = set()
 
 
 @asynccontextmanager
-async def counting(writer: "EventWriter") -> AsyncIterator[None]:
-    """Count messages and impressions meanwhile, and once more at the end."""
+async def counting(writer: "EventWriter", calls: "EventWriter") -> AsyncIterator[None]:
+    """Count messages, impressions and calls meanwhile, and once more at the end."""
     seen: Counter[tuple[str, str]] = Counter()
-    task = asyncio.create_task(_repeat(writer, seen))
+    task = asyncio.create_task(_repeat(writer, calls, seen))
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        copy(writer, seen)
+        copy(writer, calls, seen)
 
 
-async def _repeat(writer: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
+async def _repeat(writer: "EventWriter", calls: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
     while True:
-        copy(writer, seen)
+        copy(writer, calls, seen)
         await asyncio.sleep(_SECONDS)
 
 
-def copy(writer: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
+def copy(writer: "EventWriter", calls: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
     """Add what was counted since the last copy."""
-    for kind, counts in (("message", writer.counts.messages), ("impressions", writer.counts.impressions)):
+    own = writer.counts
+    kinds = {"message": own.messages, "impressions": own.impressions, "call": calls.counts.messages}
+    for kind, counts in kinds.items():
         for outcome, count in list(counts.items()):
             added = count - seen[kind, outcome]
             if added > 0:

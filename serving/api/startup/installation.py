@@ -11,6 +11,7 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
+from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.settings import Settings, load
 from infra.database.engine import Engine, engine
 from infra.keys import trust
@@ -30,8 +31,10 @@ from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.startup.initial_state import state_of
 from serving.api.startup.warming import settle, warm
 from serving.api.state import Parts, State
+from serving.collector.call_intake import CallIntake
+from serving.collector.collector import Collector
 from serving.events.impressions import ImpressionLog
-from serving.events.spool import FOLDER, Spool
+from serving.events.spool import FOLDER, NoSpool, Spool
 from serving.events.writer import EventWriter
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
@@ -83,12 +86,14 @@ async def _opened(settings: Settings, state: State, known: LoadedModel | None, _
         _keys(settings, state.keyring, place, stores),
         stores.running(),
         _events(settings, place) as (writer, impressions),
+        _calls(place) as calls,
     ):
         await opening
         answers = AnswerService(models, state.placements, stores, live, settings.cache_seconds)
         await warm(live, state.placements)
-        async with answers.running(), counting(writer):
-            state.parts = Parts(answers, writer, impressions, partial(_readiness, models, answers))
+        async with answers.running(), counting(writer, calls):
+            intake = CallIntake(Collector.of(collect_mapping(settings, "collector"), state.pseudonyms), calls)
+            state.parts = Parts(answers, writer, impressions, partial(_readiness, models, answers), intake)
             settle()
             with drained(state):
                 yield
@@ -133,6 +138,19 @@ async def _events(settings: Settings, place: str) -> AsyncIterator[tuple[EventWr
         yield writer, impressions
     finally:
         await impressions.close()
+        await writer.close()
+        pool.terminate()
+
+
+@asynccontextmanager
+async def _calls(place: str) -> AsyncIterator[EventWriter]:
+    """Open the writer of calls, which are never on disk: their senders repeat them."""
+    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_WRITERS)
+    writer = EventWriter(pool, NoSpool())
+    await writer.start()
+    try:
+        yield writer
+    finally:
         await writer.close()
         pool.terminate()
 

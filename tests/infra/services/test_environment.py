@@ -110,6 +110,7 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "bundle": "/srv/model",
         "impressions_share": 0.5,
         "spool_mb": 13,
+        "collect_mapping": "/srv/pages.toml",
         "user_traits": "age",
         "inbox_seconds": 14.0,
         "inbox_rows": 15,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
+from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_of
@@ -14,6 +15,8 @@ from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.state import Parts, State
+from serving.collector.call_intake import CallIntake
+from serving.collector.collector import Collector
 from serving.events.message import Message, Receipt
 from serving.events.shown_answer import ShownAnswer
 
@@ -112,7 +115,10 @@ def state_of(
     keys: Sequence[ApiKey], answers: FakeAnswers | None = None, events: FakeEvents | None = None, rate: float = 1e6
 ) -> State:
     """Return the state of a server with these keys."""
-    state = State(Keyring(keys, rate), Pseudonyms(PSEUDONYM_KEY), configured(Settings()), traits=("age_band",))
+    pseudonyms, settings = Pseudonyms(PSEUDONYM_KEY), Settings()
+    state = State(Keyring(keys, rate), pseudonyms, configured(settings), traits=("age_band",))
     stored = events or FakeEvents()
-    state.parts = Parts(answers or FakeAnswers(), stored, stored, lambda: {"model": True, "fallback": True})
+    intake = CallIntake(Collector.of(collect_mapping(settings, "collector"), pseudonyms), stored)
+    ready = {"model": True, "fallback": True}
+    state.parts = Parts(answers or FakeAnswers(), stored, stored, lambda: ready, intake)
     return state

@@ -32,10 +32,12 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(application: str, variables: Mapping[str, str], log: Path, *more: str) -> Iterator[ServerProcess]:
-    """Start uvicorn on a free port; wait until it is ready; stop it at the end."""
+def serving(
+    application: str, variables: Mapping[str, str], log: Path, *more: str, port: int = 0
+) -> Iterator[ServerProcess]:
+    """Start uvicorn, by default on a free port; wait until it is ready; stop it at the end."""
     options = ["--loop", "uvloop", "--http", PROTOCOL, "--no-access-log", "--no-server-header"]
-    with _running(["uvicorn", "--factory", application, *more, *options], variables, log) as server:
+    with _running(["uvicorn", "--factory", application, *more, *options], variables, log, port) as server:
         yield server
 
 
@@ -49,9 +51,10 @@ def installation_api(
 
 
 @contextmanager
-def _running(module: Sequence[str], variables: Mapping[str, str], log: Path) -> Iterator[ServerProcess]:
+def _running(module: Sequence[str], variables: Mapping[str, str], log: Path, port: int = 0) -> Iterator[ServerProcess]:
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", *module, "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}

@@ -54,13 +54,14 @@ class Keyring:
 
 
 def _key_text(authorization: bytes) -> str:
-    """Return the key in an Authorization header: the token, or the password of a basic login."""
+    """Return the key in an Authorization header: the token, or of a basic login the password, else the user."""
     lower = authorization[:7].lower()
     if lower == _BEARER:
         return authorization[7:].strip().decode("latin-1")
     if not lower.startswith(_BASIC) or len(authorization) > 2 * _LONGEST:
         return ""
     try:
-        return base64.b64decode(authorization[6:], validate=True).decode("latin-1").partition(":")[2]
+        user, _, password = base64.b64decode(authorization[6:], validate=True).decode("latin-1").partition(":")
+        return password or user
     except binascii.Error:
         return ""

@@ -1,0 +1,1 @@
+"""Takes the calls of Segment's official libraries."""

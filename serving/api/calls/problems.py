@@ -1,0 +1,20 @@
+"""Problems of calls: after 5xx and 429 Segment's libraries repeat a request, after other 4xx they drop it."""
+
+from typing import Final
+
+from serving.api.replies.problems import Problem
+from serving.collector.bodies import BodyTooLargeError
+
+NOT_DURABLE: Final = Problem(
+    503, "not-durable", "The calls could not be made durable. Send them again later.", headers={"retry-after": "2"}
+)
+ORIGIN_NOT_DECLARED: Final = Problem(
+    403, "origin-not-declared", "The page's origin is not declared. Name it in the setting api_origins."
+)
+
+
+def unusable(error: Exception) -> Problem:
+    """Return the problem of a body without usable calls."""
+    if isinstance(error, BodyTooLargeError):
+        return Problem(413, "body-too-large", str(error))
+    return Problem(400, "unreadable-body", str(error))

@@ -1,0 +1,95 @@
+"""Endpoints of Segment's libraries, with the paths that servers, browsers and mobile applications use."""
+
+import base64
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from fastapi import APIRouter
+
+from infra.keys.api_keys import COLLECT
+from serving.api.calls.problems import NOT_DURABLE, ORIGIN_NOT_DECLARED, unusable
+from serving.api.gate import body as bodies
+from serving.api.gate.call import Call, Handler, Incoming, Reply
+from serving.api.gate.hot_routes import add_hot_route
+from serving.api.gate.routes import INCOMING
+from serving.api.replies import problems
+from serving.api.replies.problems import ProblemError
+from serving.collector.bodies import MOST_BYTES, UnusableBodyError, calls_of, parsed, unpacked
+from serving.collector.library_settings import library_settings
+from serving.events.message import RefusedMessageError
+from serving.events.spool import SpoolFullError
+
+router = APIRouter(tags=["calls"])
+_TYPES: Final = (b"application/json", b"text/plain", b"")
+_ENCODINGS: Final = (b"", b"identity", b"gzip")
+_TAKEN: Final = Reply(b'{"success":true}')
+_KINDS: Final[Mapping[str, str | None]] = {
+    **dict.fromkeys(("batch", "b", "import")),
+    **{path: kind for kind in ("track", "identify", "page", "screen", "group", "alias") for path in (kind, kind[0])},
+}
+"""The type of the calls of each path; None for batches."""
+
+
+def _endpoint(kind: str | None) -> Handler:
+    async def take(call: Call) -> Reply:
+        """Store calls; they are durable when the answer arrives."""
+        incoming, intake = _incoming(call), call.state.parts.calls
+        if intake is None:
+            raise ProblemError(problems.NOT_STORED)
+        given = incoming.head.authorization
+        key = incoming.admit(given, COLLECT) if given else None
+        body = await _body(incoming)
+        try:
+            document = parsed(unpacked(body, incoming.head.content_encoding))
+            key = key or incoming.admit(_basic(document.get("writeKey")), COLLECT)
+            await intake.take(calls_of(document, kind), key.name)
+        except (UnusableBodyError, RefusedMessageError) as error:
+            raise ProblemError(unusable(error)) from None
+        except SpoolFullError:
+            raise ProblemError(NOT_DURABLE) from None
+        return _TAKEN
+
+    return take
+
+
+async def _settings(call: Call) -> Reply:
+    """Return the settings of a library, by the key in the path."""
+    incoming = _incoming(call)
+    incoming.admit(_basic(call.value), COLLECT)
+    host = incoming.head.host.decode("latin-1")
+    return Reply(orjson.dumps(library_settings(call.value, host, incoming.scheme)))
+
+
+async def _measurements(call: Call) -> Reply:
+    """Take the measurements that libraries make of themselves, and drop them."""
+    await _body(_incoming(call))
+    return _TAKEN
+
+
+def _incoming(call: Call) -> Incoming:
+    """Return the request. Raises ProblemError for a page whose origin is not declared."""
+    assert call.incoming is not None  # its routes are registered so
+    origin = call.incoming.head.origin
+    if origin and origin not in call.state.origins:
+        raise ProblemError(ORIGIN_NOT_DECLARED)
+    return call.incoming
+
+
+async def _body(incoming: Incoming) -> bytes:
+    head = incoming.head
+    kind = head.content_type.partition(b";")[0].strip().lower()
+    if kind not in _TYPES or head.content_encoding not in _ENCODINGS:
+        raise ProblemError(problems.NOT_JSON)
+    return await bodies.read(incoming.receive, head.content_length, MOST_BYTES)
+
+
+def _basic(key: object) -> bytes:
+    """Return a key from a body or a path as the header that other libraries send."""
+    return b"Basic " + base64.b64encode(f"{key}:".encode(errors="replace")) if isinstance(key, str) else b""
+
+
+for _path, _kind in _KINDS.items():
+    add_hot_route(router, f"/v1/{_path}", _endpoint(_kind), (), None, INCOMING, "POST", include_in_schema=False)
+add_hot_route(router, "/v1/m", _measurements, (), None, INCOMING, "POST", include_in_schema=False)
+add_hot_route(router, "/v1/projects/{key}/settings", _settings, (), None, INCOMING, include_in_schema=False)

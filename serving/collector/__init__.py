@@ -1,0 +1,1 @@
+"""Reads what Segment's official libraries send, and makes messages of it."""

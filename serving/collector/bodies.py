@@ -1,0 +1,97 @@
+"""Reads the bodies of Segment's libraries: single calls and batches, plain or gzip, within Segment's limits."""
+
+import json
+import math
+import re
+import zlib
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
+
+MOST_BYTES: Final = 500 * 1024
+"""The size of a body after it is unpacked."""
+MOST_CALL_BYTES: Final = 32 * 1024
+MOST_CALLS: Final = 2_500
+_GZIP: Final = zlib.MAX_WBITS | 16
+_NUL: Final = b"\\u0000"
+_MOST_INTEGER: Final = 2**63
+_HALF_CHARACTER: Final = re.compile("[\0\ud800-\udfff]")
+
+
+class UnusableBodyError(TailorbirdError):
+    """A body holds no calls. Repeating it is of no use."""
+
+
+class BodyTooLargeError(UnusableBodyError):
+    """A body, or the only call in it, is larger than Segment allows."""
+
+
+class SentCalls(NamedTuple):
+    """The calls of a request."""
+
+    calls: list[Any]
+    sent_at: Any
+    """The time of sending by the clock of the library; None if the calls state their own."""
+
+
+def unpacked(body: bytes, encoding: bytes) -> bytes:
+    """Return the plain body. Raises UnusableBodyError."""
+    if encoding == b"gzip":
+        reader = zlib.decompressobj(_GZIP)
+        try:
+            body = reader.decompress(body, MOST_BYTES + 1)
+        except zlib.error:
+            raise UnusableBodyError("The body is no gzip.") from None
+        if not reader.eof and len(body) <= MOST_BYTES:
+            raise UnusableBodyError("The gzip body is incomplete.")
+    if len(body) > MOST_BYTES:
+        raise BodyTooLargeError(f"A request may have {MOST_BYTES} bytes. Send fewer calls at once.")
+    return body
+
+
+def parsed(body: bytes) -> JsonObject:
+    """Return the object in a body. Raises UnusableBodyError.
+
+    Libraries write what JSON forbids and texts hold by accident, such as half of a character, NaN, or NUL. Such a value
+    is replaced, so that the other calls of the batch are not lost.
+    """
+    try:
+        try:
+            document = orjson.loads(body)
+            is_clean = _NUL not in body
+        except orjson.JSONDecodeError:
+            document, is_clean = json.loads(body), False
+        document = document if is_clean else _cleaned(document)
+    except (ValueError, RecursionError):
+        raise UnusableBodyError("The body is no valid JSON.") from None
+    if not isinstance(document, dict):
+        raise UnusableBodyError("The body is no JSON object.")
+    return document
+
+
+def calls_of(document: JsonObject, kind: str | None) -> SentCalls:
+    """Return the calls of a body: one of this kind, or a batch without a kind. Raises UnusableBodyError."""
+    sent_at = document.get("sentAt")
+    if kind is not None:
+        return SentCalls([{**document, "type": kind}], sent_at)
+    calls = document.get("batch")
+    if not isinstance(calls, list):
+        raise UnusableBodyError("The body has no list `batch`.")
+    if len(calls) > MOST_CALLS:
+        raise BodyTooLargeError(f"A batch may have {MOST_CALLS} calls.")
+    return SentCalls(calls, sent_at)
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, list):
+        return [_cleaned(one) for one in value]
+    if isinstance(value, dict):
+        return {_cleaned(name): _cleaned(one) for name, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return None if isinstance(value, int) and abs(value) >= _MOST_INTEGER else value

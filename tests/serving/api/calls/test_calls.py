@@ -1,0 +1,143 @@
+"""The endpoints of Segment's libraries: paths, keys, origins and limits."""
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.api.gate.keys.keyring import Keyring
+from serving.events.spool import SpoolFullError
+from tests.serving.api.conftest import Shop
+from tests.serving.api.fakes import new_key
+
+pytestmark = pytest.mark.anyio
+ORIGIN = "https://shop.example"
+ITEM = {"product_id": "a"}
+CLICK = {"type": "track", "event": "Product Clicked", "messageId": "m", "userId": "7", "properties": ITEM}
+
+
+@pytest.fixture
+async def key(shop: Shop) -> str:
+    text, record = new_key("collect")
+    shop.keys["collect"] = text
+    others = [new_key("read")[1]]
+    shop.state.keyring = Keyring([record, *others], 1e6)
+    shop.state.origins = frozenset({ORIGIN.encode()})
+    shop.client.headers.pop("authorization")
+    return text
+
+
+def basic(key: str) -> dict[str, str]:
+    return {"authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()}
+
+
+async def post(shop: Shop, path: str, body: Any, **headers: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return await shop.client.post(path, content=content, headers={"content-type": "application/json", **headers})
+
+
+@pytest.mark.parametrize("path", ["/v1/batch", "/v1/b", "/v1/import"])
+async def test_a_batch_is_taken_with_the_key_as_the_user_of_a_basic_login(shop: Shop, key: str, path: str) -> None:
+    answer = await post(shop, path, {"batch": [CLICK, {**CLICK, "messageId": "n"}]}, **basic(key))
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    assert [(one.message_id, one.source, one.kind) for one in shop.events.messages] == [
+        ("m", "test", "call"),
+        ("n", "test", "call"),
+    ]
+    assert (await post(shop, path, {"batch": []}, **basic(key))).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["track", "identify", "page", "screen", "group", "alias"])
+async def test_each_type_has_a_long_and_a_short_path(shop: Shop, key: str, kind: str) -> None:
+    for path in (kind, kind[0]):
+        body = {"messageId": path, "userId": "7", "writeKey": key}
+        assert (await post(shop, f"/v1/{path}", body)).status_code == 200
+    assert [one.payload["type"] for one in shop.events.messages] == [kind, kind]
+
+
+async def test_browsers_send_text_and_servers_gzip(shop: Shop, key: str) -> None:
+    body = json.dumps({**CLICK, "writeKey": key}).encode()
+    text = {"content-type": "text/plain;charset=UTF-8"}
+    assert (await shop.client.post("/v1/t", content=body, headers=text)).status_code == 200
+    packed = gzip.compress(json.dumps({"batch": [CLICK]}).encode())
+    answer = await post(shop, "/v1/batch", packed, **basic(key), **{"content-encoding": "gzip"})
+    assert answer.status_code == 200
+    assert len(shop.events.messages) == 2
+    for headers in ({"content-type": "application/xml"}, {"content-encoding": "br"}):
+        assert (await post(shop, "/v1/t", body, **headers)).status_code == 415
+
+
+async def test_only_pages_of_declared_origins_may_send(shop: Shop, key: str) -> None:
+    taken = await post(shop, "/v1/t", CLICK, origin=ORIGIN, **basic(key))
+    assert (taken.status_code, taken.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    for origin in ("https://evil.example", "null", "https://shop.example.evil.example"):
+        refused = await post(shop, "/v1/t", CLICK, origin=origin, **basic(key))
+        assert (refused.status_code, "access-control-allow-origin" in refused.headers) == (403, False)
+    assert len(shop.events.messages) == 1
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,x-retry-count"}
+    preflight = await shop.client.options("/v1/t", headers={"origin": ORIGIN, **asked})
+    assert preflight.status_code == 204
+    assert {"authorization", "content-type", "x-retry-count"} <= set(
+        preflight.headers["access-control-allow-headers"].split(", ")
+    )
+    assert (await shop.client.options("/v1/t", headers={"origin": "https://evil.example", **asked})).status_code == 401
+
+
+async def test_a_key_of_a_page_only_sends_events(shop: Shop, key: str) -> None:
+    bearer = {"authorization": f"Bearer {key}"}
+    for path in ("/v1/popular", "/v1/users/7/recommendations", "/metrics"):
+        assert (await shop.client.get(path, headers=bearer)).status_code == 403
+    body = {"kind": "click", "item_id": "a", "user": "7"}
+    assert (await shop.client.post("/v1/feedback", json=body, headers=bearer)).status_code == 403
+
+
+async def test_other_keys_send_no_events(shop: Shop, key: str) -> None:
+    text, record = new_key("admin")
+    shop.state.keyring.replace([record])
+    assert (await post(shop, "/v1/t", CLICK, **basic(text))).status_code == 403
+    assert (await post(shop, "/v1/t", CLICK, **basic(key))).status_code == 401
+    assert (await post(shop, "/v1/t", CLICK)).status_code == 401
+    assert (await post(shop, "/v1/t", {**CLICK, "writeKey": 5})).status_code == 401
+    assert shop.events.messages == []
+
+
+async def test_libraries_get_settings_that_lead_back_here(shop: Shop, key: str) -> None:
+    answer = await shop.client.get(f"/v1/projects/{key}/settings", headers={"origin": ORIGIN})
+    own = answer.json()["integrations"]["Segment.io"]
+    assert (own["apiKey"], own["apiHost"], own["protocol"]) == (key, "shop/v1", "http")
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert (await shop.client.get("/v1/projects/unknown/settings")).status_code == 401
+    odd = await shop.client.get(f"/v1/projects/{key}/settings", headers={"host": 'x"/<script>'})
+    assert "apiHost" not in odd.json()["integrations"]["Segment.io"]
+
+
+async def test_calls_that_are_not_durable_are_asked_for_again(shop: Shop, key: str) -> None:
+    shop.events.error = SpoolFullError("down")
+    answer = await post(shop, "/v1/batch", {"batch": [CLICK]}, **basic(key))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+
+
+async def test_bodies_are_bounded(shop: Shop, key: str) -> None:
+    large = b'{"batch": ["' + b"x" * 512_000 + b'"]}'
+    assert (await post(shop, "/v1/batch", large, **basic(key))).status_code == 413
+    assert (
+        await post(shop, "/v1/batch", gzip.compress(large), **basic(key), **{"content-encoding": "gzip"})
+    ).status_code == 413
+    for body in (b"{", b"[]", b'{"batch": 5}', b""):
+        assert (await post(shop, "/v1/batch", body, **basic(key))).status_code == 400
+    assert shop.events.messages == []
+
+
+async def test_one_unusable_call_does_not_cost_the_others(shop: Shop, key: str) -> None:
+    batch = [CLICK, 5, {**CLICK, "messageId": "n", "properties": {"name": "x" * 40_000}}]
+    assert (await post(shop, "/v1/batch", {"batch": batch}, **basic(key))).status_code == 200
+    assert [one.payload.get("fault") for one in shop.events.messages] == [None, "not_an_object", "too_large"]
+
+
+@pytest.mark.usefixtures("key")
+async def test_measurements_of_libraries_are_taken_and_dropped(shop: Shop) -> None:
+    assert (await post(shop, "/v1/m", {"series": []}, origin=ORIGIN)).status_code == 200
+    assert shop.events.messages == []

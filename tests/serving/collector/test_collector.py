@@ -1,0 +1,108 @@
+"""Calls become messages: pseudonyms, marks, faults, and what counts at once."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from models.ingest.segment.config import SegmentMapping
+from models.primitives.json_types import JsonObject
+from serving.api.requests.pseudonyms import Pseudonyms
+from serving.collector.bodies import MOST_CALL_BYTES, SentCalls
+from serving.collector.call_message import CallMessage
+from serving.collector.collector import Collector
+from tests.serving.api.fakes import PSEUDONYM_KEY
+
+RECEIVED = datetime(2026, 11, 29, 12, tzinfo=UTC)
+YES = {"consent": {"categoryPreferences": {"Personalization": True}}}
+NO = {"consent": {"categoryPreferences": {"Personalization": False}}}
+KEYS = Pseudonyms(PSEUDONYM_KEY)
+
+
+def collector(**mapping: Any) -> Collector:
+    return Collector.of(SegmentMapping.model_validate({"name": "web", "kind": "segment", **mapping}), KEYS)
+
+
+def click(**stated: Any) -> JsonObject:
+    properties = {"product_id": "cup"}
+    return {"type": "track", "event": "Product Clicked", "userId": "ann", "properties": properties, **stated}
+
+
+def message(call: Any, sent_at: Any = None, made: Collector | None = None) -> CallMessage:
+    (found,) = (made or collector()).messages(SentCalls([call], sent_at), "web", RECEIVED)
+    return found
+
+
+def test_a_call_has_pseudonyms_its_source_and_no_raw_id_but_the_users() -> None:
+    found = message(click(messageId="m", anonymousId="device", context=YES))
+    assert (found.message_id, found.kind, found.source, found.consent) == ("m", "call", "web", True)
+    assert (found.user_key, found.session_key, found.user_id) == (KEYS.of("ann"), KEYS.of("device"), "ann")
+    assert "ann" not in found.body
+    assert "device" not in found.body
+    assert found.effects.acted_on == ("cup",)
+
+
+def test_a_repeated_call_has_the_same_digest_whenever_it_is_sent() -> None:
+    call = click(messageId="m")
+    first, again = message(call, "2026-11-29T11:59:00Z"), message(call, "2026-11-29T13:00:00Z")
+    assert first.digest == again.digest
+    assert first.digest != message(click(messageId="m", event="Product Added")).digest
+
+
+def test_a_call_without_an_id_gets_one_from_its_statements() -> None:
+    first, again = message(click(), "2026-11-29T11:59:00Z"), message(click(), "2026-11-29T13:00:00Z")
+    assert first.message_id.startswith("sha256:")
+    assert first.message_id == again.message_id != message(click(userId="bob")).message_id
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        (5, "not_an_object"),
+        (None, "not_an_object"),
+        (click(properties={"name": "x" * MOST_CALL_BYTES}), "too_large"),
+        (click(messageId="m" * 257), "message_id_too_long"),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_a_fault_without_its_text(call: Any, fault: str) -> None:
+    found = message(call)
+    assert (found.payload["fault"], sorted(found.payload)) == (fault, ["fault", "sha256"])
+    assert (found.user_key, found.user_id) == (None, None)
+
+
+@pytest.mark.parametrize("word", ["null", "GUEST", "0", "walk-in", "x" * 257])
+def test_words_for_nobody_are_no_person_to_remember(word: str) -> None:
+    found = message(click(userId=word, context=YES), made=collector(placeholder_ids=["walk-in"]))
+    assert (found.user_key, found.user_id) == (KEYS.of(word), None)
+    assert found.effects.acted_on == ()
+
+
+def test_robots_and_internal_visitors_are_marked_and_their_addresses_are_not_kept() -> None:
+    made = collector(traffic={"internal_addresses": ["10.0.0.0/8"], "internal_users": ["qa"]})
+    robot = {"userAgent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"}
+    for call, marks in (
+        (click(context=robot), ["robot"]),
+        (click(context={"ip": "10.1.2.3"}), ["internal"]),
+        (click(userId="qa"), ["internal"]),
+        (click(userId="x" * 257), ["user_id_too_long"]),
+    ):
+        found = message(call, made=made)
+        assert found.payload["marks"] == marks
+        assert found.effects.acted_on == ()
+    assert "Googlebot" not in message(click(context=robot)).body
+    assert "marks" not in message(click(context={"ip": "192.0.2.1", "userAgent": "Mozilla/5.0"}), made=made).payload
+
+
+def test_a_refusal_counts_at_once_and_an_agreement_if_the_call_states_nothing_else() -> None:
+    assert message(click(context=NO)).effects.answer is False
+    assert message(click(context=YES)).effects.answer is None
+    told = {"type": "identify", "userId": "ann", "context": YES, "timestamp": "2026-11-29T10:00:00Z"}
+    effects = message(told, "2026-11-29T11:00:00Z").effects
+    assert (effects.answer, effects.stated_at) == (True, RECEIVED - timedelta(hours=1))
+    assert effects.joins_device
+
+
+def test_without_a_known_answer_the_mapping_decides_whether_clicks_count() -> None:
+    assert not message(click()).effects.agrees
+    assert message(click(), made=collector(consent="opt-out")).effects.agrees
+    assert message(click(context=YES)).effects.agrees
