@@ -9,7 +9,7 @@ from infra.outages import explain
 from tasks.ingest.inbox.claims import Dataset
 from tasks.ingest.inbox.move_inbox import NOW, due_of, move_inbox
 
-_PAUSES: Final[dict[Dataset, float]] = {"updates": 2.0, "events": 5.0}
+_PAUSES: Final[dict[Dataset, float]] = {"updates": 2.0, "events": 5.0, "calls": 5.0}
 """Seconds between two looks into the inbox."""
 
 

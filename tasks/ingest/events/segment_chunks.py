@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from infra.keys.identity import pseudonyms
 from models import columns
 from models.ingest import canonical_schema, placeholder_ids
 from models.ingest.canonical_schema import ParsedLines
@@ -47,7 +48,7 @@ def _unreadable(lines: ParsedLines, rows: pa.Table, name: str, first: int) -> pa
     )
 
 
-def _without_placeholders(lines: ParsedLines, placeholders: list[str]) -> ParsedLines:
+def without_placeholders(lines: ParsedLines, placeholders: list[str]) -> ParsedLines:
     """Drop statements about ids that stand for no person. Events with such ids are left to the rules."""
     tables: dict[str, pa.Table] = {name: getattr(lines, name) for name in ("users", "answers", "aliases")}
     rows = {name: table.filter(people(table[columns.USER_ID], placeholders)) for name, table in tables.items()}
@@ -70,15 +71,9 @@ def _with_last(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
         yield rows, following is None
 
 
-def read_chunks(
-    intake: Intake, mapping: SegmentMapping, path: Path, address: str, size: int | None = None
-) -> Iterator[tuple[EventChunk, int]]:
-    """Yield all chunks of a file, of `size` bytes if that is given, each with the number of its bytes."""
-    first, before, name = 0, 0, address.rpartition("/")[2]
-    catalogue, changes, key = ItemUpdateCache(), ItemChanges(), intake.installation.key
-    placeholders = placeholder_ids.spellings([*placeholder_ids.PEOPLE, *mapping.placeholder_ids])
-    placeholders += mapping.traffic.internal_users
-    shape: Callable[[pa.Table], ParsedLines] = partial(
+def parser_of(mapping: SegmentMapping) -> Callable[[pa.Table], ParsedLines]:
+    """Return the function that parses lines by a mapping."""
+    return partial(
         parse.parse_lines,
         rule=mapping.page_rule(),
         meanings=mapping.meanings(),
@@ -86,8 +81,24 @@ def read_chunks(
         consent_categories=mapping.consent_categories,
         spelling=mapping.spelling,
     )
+
+
+def no_people(mapping: SegmentMapping) -> list[str]:
+    """Return the ids that stand for no person whose traits, answers and devices count."""
+    words = placeholder_ids.spellings([*placeholder_ids.PEOPLE, *mapping.placeholder_ids])
+    return words + mapping.traffic.internal_users
+
+
+def read_chunks(
+    intake: Intake, mapping: SegmentMapping, path: Path, address: str, size: int | None = None
+) -> Iterator[tuple[EventChunk, int]]:
+    """Yield all chunks of a file, of `size` bytes if that is given, each with the number of its bytes."""
+    first, before, name = 0, 0, address.rpartition("/")[2]
+    catalogue, changes, key = ItemUpdateCache(), ItemChanges(), intake.installation.key
+    placeholders = no_people(mapping)
+    shape = parser_of(mapping)
     for rows, last in _with_last(line_reader.chunks(path, size)):
-        lines = _without_placeholders(shape(rows), placeholders)
+        lines = without_placeholders(shape(rows), placeholders)
         raw = lines.events.drop_columns([canonical_schema.ROW_NUMBER, canonical_schema.ANONYMOUS_ID])
         events, users = prepare_events(raw, mapping, key, np.arange(first, first + len(raw)))
         chunk = EventChunk(
@@ -97,7 +108,7 @@ def read_chunks(
             pc.unique(lines.items[columns.ITEM_ID]).cast(pa.string()),
             len(lines.routed),
             _unreadable(lines, rows, name, first + len(events)),
-            partial(entity_updates, lines, catalogue, changes, last),
+            partial(entity_updates, lines, partial(pseudonyms, key=key), catalogue, changes, last),
             lines.cleaned,
         )
         read = int(rows.schema.metadata[line_reader.READ])

@@ -1,6 +1,6 @@
 """Derives updates of items, users, consent and devices from a chunk of Segment calls."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.keys.identity import pseudonyms
 from models import columns
 from models.ingest import canonical_schema
 from models.ingest.canonical_schema import ParsedLines
@@ -19,11 +18,13 @@ from tasks.ingest.entity_updates.item_changes import ItemChanges
 from tasks.ingest.entity_updates.item_update_cache import NEVER, ItemUpdateCache
 from tasks.ingest.events.chunk_writer import Intake
 
+Keyed = Callable[[pa.Array], pa.Array]
+"""Returns the user keys of the ids of lines."""
 _SOURCE: Final = "context.consent of the user's latest event"
 
 
 def entity_updates(
-    lines: ParsedLines, catalogue: ItemUpdateCache, changes: ItemChanges, last: bool, intake: Intake
+    lines: ParsedLines, keyed: Keyed, catalogue: ItemUpdateCache, changes: ItemChanges, last: bool, intake: Intake
 ) -> Iterator[Update]:
     """Yield the updates of a chunk, which may be the `last`, except those of suppressed users."""
     yield from catalogue.updates(lines.items)
@@ -32,9 +33,9 @@ def entity_updates(
         yield from catalogue.repeated()
     suppressed = set(intake.suppressed.to_pylist())
     for update in (
-        *_consents(lines, intake),
-        *_traits(lines, intake.installation.key),
-        *_devices(lines, intake.installation.key),
+        *_consents(lines, keyed, intake),
+        *_traits(lines, keyed),
+        *_devices(lines, keyed),
     ):
         if update.key not in suppressed and update.payload.get(columns.USER_KEY) not in suppressed:
             yield update
@@ -44,7 +45,7 @@ def _present(row: JsonObject | None) -> JsonObject:
     return {name: value for name, value in (row or {}).items() if value is not None}
 
 
-def _consents(lines: ParsedLines, intake: Intake) -> Iterator[Update]:
+def _consents(lines: ParsedLines, keyed: Keyed, intake: Intake) -> Iterator[Update]:
     """Yield the latest answer of each user, with the latest refusal.
 
     The lake stores the consent of events, so it is an update only for users who refused before. A refusal without a
@@ -65,7 +66,7 @@ def _consents(lines: ParsedLines, intake: Intake) -> Iterator[Update]:
         events=lines.events.select([columns.USER_ID, columns.CONSENT, columns.OCCURRED_AT]),
         answers=lines.answers,
     )
-    keys = pseudonyms(answers[columns.USER_ID].combine_chunks(), intake.installation.key)
+    keys = keyed(answers[columns.USER_ID].combine_chunks())
     intake.refused_before.update(keys.filter(pc.is_valid(answers["refused_at"]).combine_chunks()).to_pylist())
     refused_before = pc.is_in(keys, value_set=pa.array(intake.refused_before, pa.string()))
     news = np.flatnonzero(pc.or_(answers["explicit"].combine_chunks(), refused_before))
@@ -75,9 +76,9 @@ def _consents(lines: ParsedLines, intake: Intake) -> Iterator[Update]:
         yield Update(CONSENT, key, answer, row["moment"])
 
 
-def _traits(lines: ParsedLines, key: bytes) -> Iterator[Update]:
+def _traits(lines: ParsedLines, keyed: Keyed) -> Iterator[Update]:
     """Yield one update per user: the latest value of each trait, from calls without a refusal."""
-    keys = pseudonyms(lines.users[columns.USER_ID].combine_chunks(), key).to_pylist()
+    keys = keyed(lines.users[columns.USER_ID].combine_chunks()).to_pylist()
     latest: dict[str, dict[str, tuple[datetime, str]]] = {}
     history: dict[str, dict[str, list[tuple[datetime, str]]]] = {}
     values = (lines.users[name].to_pylist() for name in (columns.ATTRIBUTES, columns.OCCURRED_AT, columns.CONSENT))
@@ -105,10 +106,10 @@ def _changes(stated: list[tuple[datetime, str]]) -> list[tuple[datetime, str]]:
     return [entry for place, entry in enumerate(ordered) if place == 0 or ordered[place - 1][1] != entry[1]]
 
 
-def _devices(lines: ParsedLines, key: bytes) -> list[Update]:
+def _devices(lines: ParsedLines, keyed: Keyed) -> list[Update]:
     """Return the owner of each device, by its last call."""
     names = (canonical_schema.ANONYMOUS_ID, columns.USER_ID)
-    devices, owners = (pseudonyms(lines.aliases[name].combine_chunks(), key).to_pylist() for name in names)
+    devices, owners = (keyed(lines.aliases[name].combine_chunks()).to_pylist() for name in names)
     moments = lines.aliases[columns.OCCURRED_AT].to_pylist()
     ordered = sorted(zip(devices, owners, moments, strict=True), key=_time_and_owner)
     last = {device: Update(DEVICE, device, {columns.USER_KEY: owner}, at) for device, owner, at in ordered}

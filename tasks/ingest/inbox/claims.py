@@ -6,12 +6,16 @@ from typing import Final, Literal, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from tasks.ingest.inbox.inbox_mapping import LOCATION, inbox_mapping
+from tasks.ingest.inbox.inbox_mapping import CALLS, LOCATION, inbox_mapping
 from tasks.ingest.ledger_records import Batch
 
-Dataset = Literal["events", "updates"]
-KINDS: Final[dict[Dataset, tuple[str, ...]]] = {"events": ("event", "impressions"), "updates": ("item", "user")}
-"""The kinds of messages that a batch of each data set has."""
+Dataset = Literal["events", "calls", "updates"]
+KINDS: Final[dict[Dataset, tuple[str, ...]]] = {
+    "events": ("event", "impressions"),
+    "calls": ("call",),
+    "updates": ("item", "user"),
+}
+"""The kinds of messages that a batch of each data set has. A batch of calls is a batch of events in the ledger."""
 MOST: Final = 20_000
 """The most rows of one batch."""
 _WAITING: Final = """
@@ -72,4 +76,6 @@ def claim(connection: Connection, dataset: Dataset, due: Due, most: int = MOST) 
 
 def _batch(batch_id: str, source: str, dataset: Dataset) -> Batch:
     name = batch_id.removeprefix(f"{source}-{dataset}-").removesuffix("-inbox")
+    if dataset == "calls":
+        return Batch(batch_id, "events", source, f"{CALLS}/{name}", "")  # the mapping of calls states the consent
     return Batch(batch_id, dataset, source, f"{LOCATION}/{name}", inbox_mapping(source).consent_note)

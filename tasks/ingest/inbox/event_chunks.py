@@ -1,8 +1,9 @@
 """Makes chunks of a batch from messages: acts of visitors, and impressions of the items that they were shown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from models import columns
 from models.ingest.canonical_schema import EVENTS
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS
 from models.ingest.traffic_filter import MARKS
+from models.primitives.arrow_types import ArrowColumn
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import DEVICE, Update
 from tasks.ingest.events.chunk_writer import Intake
@@ -50,8 +52,8 @@ def _chunk(rows: Sequence[InboxRow], first: int) -> EventChunk:
     """Return messages as a chunk. An answer to nobody in particular is no event, and so is routed."""
     events = [event for row in rows for event in _events(row)]
     routed = sum(row.kind == "impressions" and row.subject is None for row in rows)
-    prepared, users = _prepared(pa.Table.from_pylist(events, _SCHEMA), np.arange(first, first + len(events)))
-    return EventChunk(prepared, users, routed=routed, updates=partial(_updates, rows, prepared))
+    table, users = prepared(pa.Table.from_pylist(events, _SCHEMA), np.arange(first, first + len(events)))
+    return EventChunk(table, users, routed=routed, updates=partial(_updates, rows, table))
 
 
 def _events(row: InboxRow) -> Iterator[JsonObject]:
@@ -82,17 +84,25 @@ def _events(row: InboxRow) -> Iterator[JsonObject]:
             yield own | shown | place | {columns.ITEM_ID: _text(item)}
 
 
-def _prepared(events: pa.Table, numbers: NDArray[np.int64]) -> tuple[pa.Table, pa.Table]:
+def prepared(
+    events: pa.Table, numbers: NDArray[np.int64], marks: Mapping[str, ArrowColumn] = MappingProxyType({})
+) -> tuple[pa.Table, pa.Table]:
     """Return events as `prepare_events` does, and their users, whose raw ids the inbox does not have."""
     keys = events[columns.USER_KEY].combine_chunks().dictionary_encode()
-    users = pa.table({columns.USER_ID: pa.nulls(len(keys.dictionary), pa.string()), columns.USER_KEY: keys.dictionary})
-    hashed = hashes("users", columns.USER_KEY, users=users)
-    users = users.append_column(KEY_HASH, pa.array(hashed, pa.uint64()))
-    added = {USER_CODE: pc.fill_null(keys.indices, -1)} | dict.fromkeys(MARKS, pa.repeat(False, len(events)))
+    users = users_of(keys.dictionary)
+    added = (
+        {USER_CODE: pc.fill_null(keys.indices, -1)} | dict.fromkeys(MARKS, pa.repeat(False, len(events))) | dict(marks)
+    )
     added |= {KEYS: pa.nulls(len(events), pa.string()), CELLS: pa.nulls(len(events), pa.list_(CELL))}
     for name, values in added.items():
         events = events.append_column(name, values)
     return add_fingerprints(events).append_column(columns.ROW, pa.array(numbers)), users
+
+
+def users_of(keys: pa.Array) -> pa.Table:
+    """Return users as `pseudonymise` does, without raw ids."""
+    users = pa.table({columns.USER_ID: pa.nulls(len(keys), pa.string()), columns.USER_KEY: keys})
+    return users.append_column(KEY_HASH, pa.array(hashes("users", columns.USER_KEY, users=users), pa.uint64()))
 
 
 def _updates(rows: Sequence[InboxRow], events: pa.Table, intake: Intake) -> Iterator[Update]:

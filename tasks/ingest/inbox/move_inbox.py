@@ -10,7 +10,7 @@ from tasks.ingest import ledger
 from tasks.ingest.inbox import claims
 from tasks.ingest.inbox.claims import Dataset, Due
 from tasks.ingest.inbox.finish_batch import remove_outdated
-from tasks.ingest.inbox.move_events import move_events
+from tasks.ingest.inbox.move_events import move_calls, move_events
 from tasks.ingest.inbox.move_updates import move_updates
 
 NOW: Final = Due()
@@ -18,6 +18,7 @@ NOW: Final = Due()
 _MOVES: Final[dict[Dataset, Callable[[Installation, ledger.Batch], None]]] = {
     "updates": move_updates,
     "events": move_events,
+    "calls": move_calls,
 }
 
 

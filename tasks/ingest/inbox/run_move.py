@@ -4,6 +4,7 @@ from prefect import task
 
 from infra.installation import current
 from tasks.ingest import ledger
+from tasks.ingest.inbox.claims import Dataset
 from tasks.ingest.inbox.move_inbox import NOW, move_inbox
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.orchestration.defects import without_values
@@ -14,7 +15,8 @@ from tasks.orchestration.defects import without_values
 def move_waiting() -> list[LedgerEntry]:
     """Move all messages that wait; returns the lines of their batches in the ledger."""
     installation = current()
-    batches = [*move_inbox(installation, "updates", NOW), *move_inbox(installation, "events", NOW)]
+    datasets: tuple[Dataset, ...] = ("updates", "events", "calls")
+    batches = [batch for dataset in datasets for batch in move_inbox(installation, dataset, NOW)]
     with installation.engine.connect() as connection:
         lines = ledger.entries(connection, batches)
     return [lines[name] for name in batches if name in lines]

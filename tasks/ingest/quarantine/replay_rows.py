@@ -29,7 +29,7 @@ from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.events.chunk_writer import LATE, Intake
 from tasks.ingest.events.event_batch import ledger_entry
 from tasks.ingest.events.open_intake import open_intake
-from tasks.ingest.inbox.inbox_mapping import LOCATION, inbox_mapping
+from tasks.ingest.inbox.inbox_mapping import mapping_of
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
@@ -128,8 +128,7 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> Ledg
         )
     if batch.dataset in _TABLES:
         return _TABLES[batch.dataset].fn(name, batch.location, overrides)
-    from_inbox = batch.location.startswith(LOCATION)
-    mapping: SourceMapping = inbox_mapping(batch.source) if from_inbox else read(name, overrides)
+    mapping = mapping_of(installation.settings, batch) or read(name, overrides)
     if accept_unknown_items:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
     with (

@@ -1,6 +1,7 @@
 """The API's side of the inbox: messages as it sends them."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -8,9 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import text
 
+from infra.configuration.collect_mapping import collect_mapping
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.primitives.json_types import JsonObject
+from serving.api.requests.pseudonyms import Pseudonyms
+from serving.collector.bodies import SentCalls
+from serving.collector.call_message import CallMessage
+from serving.collector.collector import Collector
 from serving.events.message import Message, Receipt
 from serving.events.messages import (
     Feedback,
@@ -23,7 +29,7 @@ from serving.events.messages import (
 )
 from serving.events.shown_answer import ShownAnswer, message_of
 from serving.events.store import store
-from tasks.ingest.inbox.claims import Due
+from tasks.ingest.inbox.claims import Dataset, Due
 from tasks.ingest.inbox.move_inbox import move_inbox
 
 AT_ONCE = Due()
@@ -72,9 +78,16 @@ class Api:
         self.number += 1
         return f"m{self.number}"
 
+    def calls(self, *calls: Any, source: str = "web", sent_at: str | None = None, **at: datetime) -> list[CallMessage]:
+        """Calls of Segment's libraries as the collector makes messages of them."""
+        pseudonyms = Pseudonyms(self.here.key.decode())
+        collector = Collector.of(collect_mapping(self.here.settings, source), pseudonyms)
+        return collector.messages(SentCalls(list(calls), sent_at), source, at.get("received_at", datetime.now(UTC)))
+
     def move(self) -> list[str]:
         """Move all that waits."""
-        return [*move_inbox(self.here, "updates", AT_ONCE), *move_inbox(self.here, "events", AT_ONCE)]
+        datasets: tuple[Dataset, ...] = ("updates", "events", "calls")
+        return [batch for dataset in datasets for batch in move_inbox(self.here, dataset, AT_ONCE)]
 
     def rows(self, statement: str, **values: Any) -> list[Any]:
         with self.here.engine.begin() as connection:

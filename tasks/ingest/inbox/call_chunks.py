@@ -1,0 +1,121 @@
+"""Makes chunks of a batch from calls, by the parser and the rules of Segment's files."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.keys.identity import pseudonyms
+from models import columns
+from models.ingest.canonical_schema import ANONYMOUS_ID, REASON, ROW_NUMBER, ParsedLines
+from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.sent_clock import occurred_at
+from models.ingest.traffic_filter import MARKS
+from models.primitives.json_types import JsonObject
+from tasks.ingest.entity_updates.item_changes import ItemChanges
+from tasks.ingest.entity_updates.item_update_cache import ItemUpdateCache
+from tasks.ingest.events.chunk_writer import Intake
+from tasks.ingest.events.event_chunk import EventChunk
+from tasks.ingest.events.segment_chunks import no_people, parser_of, without_placeholders
+from tasks.ingest.events.segment_updates import entity_updates
+from tasks.ingest.inbox.event_chunks import prepared, users_of
+from tasks.ingest.inbox.rows import InboxRow
+from tasks.ingest.validation import row_triage
+
+CHUNK_ROWS: Final = 20_000
+"""Calls in a chunk."""
+_FAULT, _MARKS = "fault", "marks"
+
+
+def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intake) -> Iterator[tuple[EventChunk, int]]:
+    """Yield the chunks of a batch's calls, each with its number of calls; always the same ones."""
+    parse, catalogue, changes, first = parser_of(mapping), ItemUpdateCache(), ItemChanges(), 0
+    # The inbox holds pseudonyms, so that words for an unknown user are pseudonyms, too.
+    placeholders = pseudonyms(pa.array(no_people(mapping), pa.string()), intake.installation.key).to_pylist()
+    for start in range(0, len(rows), CHUNK_ROWS):
+        part = rows[start : start + CHUNK_ROWS]
+        lines = _undescribed(without_placeholders(parse(_lines(part)), placeholders), intake.catalogue)
+        events, users = _events(part, lines, first)
+        last = start + CHUNK_ROWS >= len(rows)
+        chunk = EventChunk(
+            events,
+            users,
+            _trait_users(lines),
+            pc.unique(lines.items[columns.ITEM_ID]).cast(pa.string()),
+            len(lines.routed),
+            _unreadable(part, lines, first + len(events)),
+            partial(entity_updates, lines, _as_keys, catalogue, changes, last),
+            lines.cleaned,
+        )
+        yield chunk, len(part)
+        first += chunk.read
+
+
+def _lines(rows: Sequence[InboxRow]) -> pa.Table:
+    """Return calls as lines of a file, with pseudonyms as ids, and times by the server's clock."""
+    sound = [place for place, row in enumerate(rows) if _FAULT not in row.payload]
+    text = pa.array([orjson.dumps(_call(rows[place])) for place in sound], pa.binary())
+    return pa.table({ROW_NUMBER: pa.array(sound, pa.int64()), "text": text})
+
+
+def _call(row: InboxRow) -> JsonObject:
+    at = occurred_at(row.payload, row.received_at)
+    is_alias = str(row.payload.get("type")).lower() == "alias"
+    return {
+        **{name: value for name, value in row.payload.items() if name != _MARKS},
+        "messageId": f"{row.source}:{row.message_id}",
+        "userId": row.user_key,
+        "previousId" if is_alias else "anonymousId": row.session_key,
+        "timestamp": at.isoformat() if isinstance(at, datetime) else at,
+        "receivedAt": row.received_at.isoformat(),
+    }
+
+
+def _as_keys(ids: pa.Array) -> pa.Array:
+    return ids.cast(pa.string())
+
+
+def _undescribed(lines: ParsedLines, catalogue: pa.Array) -> ParsedLines:
+    """Leave out what calls state of items of the catalogue: everybody can read the key of a page."""
+    items, changes = (
+        table.filter(pc.invert(pc.is_in(table[columns.ITEM_ID], value_set=catalogue)))
+        for table in (lines.items, lines.item_changes)
+    )
+    return replace(lines, items=items, item_changes=changes)
+
+
+def _events(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> tuple[pa.Table, pa.Table]:
+    found = [rows[place].payload.get(_MARKS, ()) for place in lines.events[ROW_NUMBER].to_pylist()]
+    marks = {mark: pa.array([mark in own for own in found], pa.bool_()) for mark in MARKS}
+    unneeded = [ROW_NUMBER, ANONYMOUS_ID, columns.USER_AGENT, columns.IP]
+    events = lines.events.drop_columns(unneeded)
+    names = [columns.USER_KEY if name == columns.USER_ID else name for name in events.column_names]
+    return prepared(events.rename_columns(names), np.arange(first, first + len(events)), marks)
+
+
+def _trait_users(lines: ParsedLines) -> pa.Table:
+    """Return the users who state traits, with their consent to that; a user may occur twice."""
+    users = users_of(_as_keys(lines.users[columns.USER_ID].combine_chunks()))
+    return users.append_column(columns.CONSENT, lines.users[columns.CONSENT])
+
+
+def _unreadable(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> pa.Table:
+    """Return calls that cannot be read for quarantine: their ids and faults, without their values."""
+    faults = {place: row.payload[_FAULT] for place, row in enumerate(rows) if _FAULT in row.payload}
+    bad = lines.unreadable
+    faults |= dict(zip(bad[ROW_NUMBER].to_pylist(), bad[REASON].to_pylist(), strict=True))
+    places = sorted(faults)
+    return pa.table(
+        {
+            "message": pa.array([rows[place].message_id for place in places], pa.string()),
+            row_triage.REASON: pa.array([faults[place] for place in places], pa.string()),
+            columns.ROW: pa.array(range(first, first + len(places)), pa.int64()),
+            row_triage.RULES: pa.array([[row_triage.UNREADABLE]] * len(places), pa.list_(pa.string())),
+        }
+    )

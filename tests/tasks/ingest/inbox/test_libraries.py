@@ -1,0 +1,258 @@
+"""What Segment's official libraries send reaches the lake exactly once."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from infra.installation import current
+from infra.services.embedded_postgres import EmbeddedPostgres
+from models.columns import LEDGER
+from tests.conftest import fresh_database
+from tests.serving.events.inbox_database import InboxDatabase
+from tests.tasks.ingest.inbox.collecting import AGREED, Collecting, collecting, library_folder, pages, run_node
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CONSENT = json.dumps(AGREED)
+
+
+@pytest.fixture(scope="module")
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path_factory.mktemp("pages")
+    with pages(folder) as address:
+        yield folder, address
+
+
+@pytest.fixture(scope="module")
+def collector(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, page_folder: tuple[Path, str]
+) -> Iterator[Collecting]:
+    folder = tmp_path_factory.mktemp("collecting")
+    with pytest.MonkeyPatch.context() as patch, contextmanager(fresh_database)(postgres, "migrated") as url:
+        patch.setenv("TAILORBIRD_DATABASE_URL", url)
+        patch.setenv("TAILORBIRD_VAR", str(folder / "var"))
+        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+            patch.setenv(name, "http://127.0.0.1:9")
+        current.cache_clear()
+        with collecting(current(), folder, page_folder[1]) as made:
+            yield made
+    current.cache_clear()
+
+
+def clicked(name: str, number: int, **stated: Any) -> dict[str, Any]:
+    return {
+        "user_id": f"user {number % 7}",
+        "event": "Product Clicked",
+        "properties": {"product_id": "cup"},
+        "context": AGREED,
+        "message_id": f"{name}-{number}",
+        **stated,
+    }
+
+
+def of(ids: list[str], name: str) -> list[str]:
+    return [one for one in ids if one.startswith(f"{name}-")]
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+def test_the_library_for_python_sends_events_that_arrive_once(collector: Collecting) -> None:
+    client = collector.python()
+    for number in [*range(300), *range(50)]:
+        client.track(**clicked("python", number))
+    client.identify("user 1", {"plan": "pro"}, AGREED, message_id="python-identify")
+    client.page("user 1", None, "Home", message_id="python-page")
+    client.group("user 1", "firm", message_id="python-group")
+    client.alias("visitor", "user 1", message_id="python-alias")
+    client.screen("user 1", None, "Start", message_id="python-screen")
+    client.flush()
+    client.join()
+    assert collector.errors == []
+    assert of(collector.accepted(), "python") == sorted(f"python-{number}" for number in range(300))
+    counts = collector.api.ledger()
+    assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")
+    assert "user 1" not in collector.server.log.read_text()
+
+
+def test_the_library_for_node_sends_events_that_arrive_once(collector: Collecting) -> None:
+    run_node(f"""
+        const {{ Analytics }} = require('@segment/analytics-node')
+        const options = {{ writeKey: '{collector.write_key}', host: '{collector.server.address}', flushAt: 15 }}
+        const analytics = new Analytics(options)
+        for (let number = 0; number < 60; number++) analytics.track({{
+            userId: 'user ' + number % 7, event: 'Product Clicked', properties: {{ product_id: 'pan' }},
+            context: {CONSENT}, messageId: 'node-' + number % 50 }})
+        analytics.closeAndFlush({{ timeout: 20000 }})
+    """)
+    assert of(collector.accepted(), "node") == sorted(f"node-{number}" for number in range(50))
+
+
+@pytest.fixture
+def page(page_folder: tuple[Path, str]) -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    library = library_folder() / "@segment" / "analytics-next" / "dist" / "umd" / "index.js"
+    shutil.copy(library, page_folder[0] / "analytics.js")
+    (page_folder[0] / "index.html").write_text("<!DOCTYPE html><title>Shop</title><script src=analytics.js></script>")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser.new_page()
+        browser.close()
+
+
+def loaded(page: Page, collector: Collecting, address: str, strategy: str = "{}") -> None:
+    page.goto(address)
+    page.evaluate(
+        f"""() => {{
+            window.shop = AnalyticsNext.AnalyticsBrowser.load(
+                {{ writeKey: '{collector.write_key}', cdnURL: '{collector.server.address}' }},
+                {{ integrations: {{ 'Segment.io': {strategy} }} }})
+        }}"""
+    )
+
+
+def test_a_browser_sends_its_clicks_and_joins_them_at_the_login(
+    collector: Collecting, page: Page, page_folder: tuple[Path, str]
+) -> None:
+    loaded(page, collector, page_folder[1])
+    device = page.evaluate(
+        f"""async () => {{
+            const consent = {{ context: {CONSENT} }}
+            await shop.page('Home', {{}}, consent)
+            await shop.track('Product Clicked', {{ product_id: 'cup' }}, {{ ...consent, messageId: 'browser-1' }})
+            await shop.identify('browser user', {{ plan: 'pro' }}, consent)
+            await shop.track('Product Added', {{ product_id: 'pan' }}, {{ ...consent, messageId: 'browser-2' }})
+            await shop.group('firm', {{}}, consent)
+            await shop.alias('browser user 2', 'browser user', consent)
+            return (await shop.user()).anonymousId()
+        }}"""
+    )
+    api = collector.api
+    names = {api.key(name): name for name in (device, "browser user", "browser user 2")}
+
+    def profiles() -> dict[str, list[str]]:
+        rows = api.rows("SELECT subject, items FROM session_profiles")
+        return {names[row.subject]: list(row._mapping["items"]) for row in rows if row.subject in names}
+
+    eventually(lambda: profiles() == {"browser user 2": ["cup", "pan"]})
+    assert of(collector.accepted(), "browser") == ["browser-1", "browser-2"]
+    owners = {tuple(row) for row in api.rows("SELECT anonymous_key, user_key FROM aliases")}
+    assert (api.key(device), api.key("browser user")) in owners
+
+
+def test_a_browser_sends_batches(collector: Collecting, page: Page, page_folder: tuple[Path, str]) -> None:
+    loaded(page, collector, page_folder[1], "{ deliveryStrategy: { strategy: 'batching', config: { size: 3 } } }")
+    with page.expect_response(lambda answer: answer.url.endswith("/v1/b") and answer.status == 200):
+        page.evaluate(
+            f"""() => {{
+                for (let number = 0; number < 3; number++) shop.track('Product Clicked', {{ product_id: 'cup' }},
+                    {{ context: {CONSENT}, messageId: 'batched-' + number }})
+            }}"""
+        )
+    assert of(collector.accepted(), "batched") == ["batched-0", "batched-1", "batched-2"]
+
+
+def test_a_page_of_another_origin_sends_nothing(
+    collector: Collecting, page: Page, page_folder: tuple[Path, str]
+) -> None:
+    page.goto(page_folder[1].replace("127.0.0.1", "localhost"))
+    body = json.dumps({"writeKey": collector.write_key, "messageId": "foreign-1", "event": "Product Clicked"})
+    failed = page.evaluate(
+        f"""async () => {{
+            try {{ await fetch('{collector.server.address}/v1/t', {{ method: 'POST', body: {json.dumps(body)} }}) }}
+            catch (error) {{ return true }}
+        }}"""
+    )
+    assert failed
+    assert of([row.message_id for row in collector.api.rows("SELECT message_id FROM event_inbox")], "foreign") == []
+
+
+def test_the_click_of_a_visitor_counts_in_the_next_live_answer(collector: Collecting) -> None:
+    credentials = base64.b64encode(f"{collector.write_key}:".encode()).decode()
+    with httpx.Client(base_url=collector.server.address) as client:
+
+        def source(visitor: str) -> str:
+            reader = {"authorization": f"Bearer {collector.read_key}"}
+            answer = client.get("/v1/recommendations", params={visitor: "visitor 9", "k": 3}, headers=reader)
+            return str(answer.json()["source"])
+
+        def send(**stated: Any) -> None:
+            body = {"anonymousId": "visitor 9", "context": AGREED, **stated}
+            answer = client.post("/v1/t", json=body, headers={"authorization": f"Basic {credentials}"})
+            assert answer.status_code == 200
+
+        assert source("session") != "live"
+        send(type="track", event="Product Viewed", properties={"product_id": collector.champion_items[0]})
+        eventually(lambda: source("session") == "live", 1.0)
+
+
+PAGE = Path(__file__).parents[4] / "docs" / "collector.md"
+
+
+def block(language: str) -> str:
+    """The blocks of the page in a language."""
+    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+
+
+def test_the_blocks_of_the_documentation_send_events_of_each_kind_of_sender(
+    collector: Collecting, page: Page, page_folder: tuple[Path, str]
+) -> None:
+    address = collector.server.address
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path, "USER": "ann", "TAILORBIRD_SETTINGS": "none"}
+    script = "set -euo pipefail\n" + block("sh").replace("http://127.0.0.1:8000", address) + "\necho KEY=$WRITE_KEY"
+    done = subprocess.run(["/bin/bash", "-c", script], env=variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert '{"success":true}' in done.stdout
+    key = done.stdout.rpartition("KEY=")[2].strip()
+    variables |= {"WRITE_KEY": key, "API": address}
+    assert run_python(block("python"), variables)
+    run_node(block("js"), variables)
+    shown = block("html").replace("WRITE_KEY", key).replace("http://127.0.0.1:8000", address)
+    (page_folder[0] / "shop.html").write_text(shown)
+    with page.expect_response(lambda answer: answer.url.endswith("/v1/t") and answer.status == 200):
+        page.goto(f"{page_folder[1]}/shop.html")
+    names = "SELECT payload ->> 'event' AS event FROM event_inbox WHERE moved_at IS NULL AND kind = 'call'"
+    sent = [row.event for row in collector.api.rows(names)]
+    for event in ("Product Clicked", "Product Added", "Order Completed", "Product Viewed"):
+        assert sent.count(event) == 1, sent
+
+
+def run_python(program: str, variables: dict[str, str]) -> bool:
+    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, timeout=60)
+    return done.returncode == 0
+
+
+def test_events_arrive_once_while_postgres_is_away_and_the_collector_is_killed(
+    collector: Collecting, postgres: EmbeddedPostgres
+) -> None:
+    url = collector.api.here.engine.url.render_as_string(hide_password=False)
+    database = InboxDatabase(url, postgres, Path())
+
+    @contextmanager
+    def away() -> Iterator[None]:
+        database.go_away()
+        yield
+        database.come_back()
+
+    collector.storm("storm", 600, away())
+    assert of(collector.accepted(), "storm") == sorted(f"storm-{number}" for number in range(600))
+    counts = collector.api.ledger()
+    assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")

@@ -1,0 +1,153 @@
+"""Calls of Segment's libraries become events of the lake, by the rules of Segment's files."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.installation import current
+from models.columns import LEDGER
+from models.primitives.json_types import JsonObject
+from tasks.ingest.quarantine.replay_rows import replay_quarantine
+from tests.tasks.ingest.inbox.api import Api
+
+YES = {"consent": {"categoryPreferences": {"Personalization": True}}}
+NO = {"consent": {"categoryPreferences": {"Personalization": False}}}
+NUMBERS = itertools.count()
+
+
+def call(kind: str = "track", user: str | None = "ann", **stated: Any) -> JsonObject:
+    made = {"type": kind, "messageId": f"c{next(NUMBERS)}", "userId": user, "context": YES, **stated}
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def click(item: str = "cup", user: str | None = "ann", **stated: Any) -> JsonObject:
+    return call("track", user, event="Product Clicked", properties={"product_id": item}, **stated)
+
+
+def profile(api: Api, name: str) -> list[str]:
+    rows = api.rows("SELECT items FROM session_profiles WHERE subject = :key", key=api.key(name))
+    return list(rows[0].items) if rows else []
+
+
+def test_calls_become_events_of_their_source_with_pseudonyms(api: Api) -> None:
+    products = [{"product_id": "cup", "price": 3, "quantity": 2}, {"product_id": "pan", "price": "9"}]
+    order = call(event="Order Completed", properties={"order_id": "o1", "currency": "EUR", "products": products})
+    api.send(*api.calls(order, click(user=None, anonymousId="device")))
+    (batch,) = api.move()
+    rows = {row["event_id"]: row for row in api.lake()}
+    first, second = (rows[f"web:{order['messageId']}#{number}"] for number in (1, 2))
+    assert (first["item_id"], first["quantity"], first["value"], first["user_key"]) == ("cup", 2, 6, api.key("ann"))
+    assert (second["item_id"], second["value"], second["session_id"], second["source"]) == ("pan", 9, "o1", "web")
+    assert [row["item_id"] for row in rows.values() if row["user_key"] == api.key("device")] == ["cup"]
+    assert batch.startswith("web-calls-")
+    assert api.rows("SELECT user_id, user_key FROM identity.users") == [("ann", api.key("ann"))]
+    assert api.rows("SELECT DISTINCT payload, user_key, session_key, outcome FROM event_inbox") == [
+        ({}, None, None, "moved")
+    ]
+    assert api.rows("SELECT consent FROM ingest_batches WHERE batch_id = :id", id=batch)[0].consent.startswith("opt-in")
+
+
+def test_every_call_is_counted_once(api: Api) -> None:
+    again = click()
+    agent = {"userAgent": "Googlebot/2.1 (+http://www.google.com/bot.html)"}
+    api.send(
+        *api.calls(
+            again,
+            click(user="guest"),
+            click(item="null"),
+            click(user="bob", context=NO),
+            click(user="eve", context={}),
+            click(context=YES | agent),
+            call("page", name="Home"),
+            call("shout"),
+            5,
+            click(timestamp="2999-01-01T00:00:00Z"),
+            call(event="Product List Viewed", properties={"products": [{"product_id": "cup"}, {"product_id": "pan"}]}),
+        )
+    )
+    assert api.send(*api.calls(again)) == ["duplicate"]
+    assert api.send(*api.calls(again | {"event": "Product Added"})) == ["conflict"]
+    api.move()
+    counts = api.ledger()
+    assert counts == {"read": 12, "accepted": 3, "quarantined": 6, "duplicate": 0, "suppressed": 2, "routed": 1}
+    assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")
+    rules = {rule for row in api.rows("SELECT rule_ids FROM quarantine") for rule in row.rule_ids}
+    assert rules == {"user_id_placeholder", "item_id_placeholder", "robot", "unreadable", "time_in_future"}
+    api.rows("DELETE FROM event_inbox")
+    api.send(*api.calls(again))
+    api.move()
+    assert api.ledger()["duplicate"] == 1
+
+
+def test_times_are_those_of_the_servers_clock(api: Api) -> None:
+    now = datetime.now(UTC)
+    slow = (now - timedelta(days=400)).isoformat()
+    api.send(*api.calls(click(timestamp=slow), sent_at=slow, received_at=now))
+    api.move()
+    (event,) = api.lake()
+    assert abs(event["occurred_at"] - now) < timedelta(seconds=1)
+
+
+def test_clicks_before_a_login_become_those_of_the_user(api: Api) -> None:
+    api.send(*api.calls(click(user=None, anonymousId="device"), click("pan", user=None, anonymousId="device")))
+    assert profile(api, "device") == ["cup", "pan"]
+    api.send(*api.calls(call("identify", anonymousId="device"), click("pot", user=None, anonymousId="device")))
+    assert (profile(api, "device"), profile(api, "ann")) == ([], ["cup", "pan", "pot"])
+    api.send(*api.calls(call("alias", user="ann 2", previousId="ann")))
+    assert (profile(api, "ann"), profile(api, "ann 2")) == ([], ["cup", "pan", "pot"])
+    api.move()
+    owners = api.rows("SELECT anonymous_key, user_key FROM aliases")
+    assert {tuple(row) for row in owners} == {(api.key("device"), api.key("ann")), (api.key("ann"), api.key("ann 2"))}
+
+
+def test_a_refusal_deletes_the_profile_at_once_and_counts_for_later_calls(api: Api) -> None:
+    api.send(*api.calls(click()))
+    assert profile(api, "ann") == ["cup"]
+    api.send(*api.calls(call("identify", context=NO)), *api.calls(click("pan", context={})))
+    assert profile(api, "ann") == []
+    api.move()
+    assert api.rows("SELECT consent FROM users WHERE user_key = :key", key=api.key("ann"))[0].consent is False
+    assert api.ledger()["suppressed"] == 1
+
+
+def test_an_old_agreement_that_arrives_late_does_not_undo_a_refusal(api: Api) -> None:
+    api.send(*api.calls(call("identify", context=NO)))
+    old = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    api.send(*api.calls(call("identify", timestamp=old)))
+    api.move()
+    assert api.rows("SELECT consent FROM users")[0].consent is False
+
+
+def test_calls_describe_items_that_the_catalogue_lacks_and_change_none(api: Api) -> None:
+    properties = [{"product_id": item, "name": "Forged", "price": 0.01} for item in ("cup", "new")]
+    api.send(*api.calls(*(call(event="Product Viewed", properties=one) for one in properties)))
+    api.move()
+    rows = api.rows("SELECT item_id, title, price FROM items WHERE item_id IN ('cup', 'new') ORDER BY item_id")
+    assert [tuple(row) for row in rows] == [("cup", "Cup", 3.0), ("new", "Forged", 0.01)]
+
+
+def test_a_mapping_file_names_events_traits_and_the_consent(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapping = tmp_path / "pages.toml"
+    mapping.write_text(
+        'kind = "segment"\nconsent = "given"\nconsent_note = "our terms"\ntraits = ["plan"]\n'
+        'unknown_items = "quarantine"\n[events]\n"Article Read" = "consume"\n'
+    )
+    monkeypatch.setenv("TAILORBIRD_COLLECT_MAPPING", str(mapping))
+    current.cache_clear()
+    api.here = current()
+    read = call(event="Article Read", properties={"product_id": "a9"}, context=None)
+    known = call("identify", traits={"plan": "pro", "email": "a@x.example"}, context=None)
+    api.send(*api.calls(read, known))
+    (batch,) = api.move()
+    assert api.rows("SELECT attributes FROM users WHERE user_key = :key", key=api.key("ann"))[0].attributes == {
+        "plan": "pro"
+    }
+    assert api.ledger()["quarantined"] == 1
+    api.rows("INSERT INTO items (item_id, attributes, available, batch_id) VALUES ('a9', '{}', true, 'b1')")
+    assert replay_quarantine.fn(batch)["accepted"] == 1
+    assert [(row["event_type"], row["item_id"]) for row in api.lake()] == [("consume", "a9")]
