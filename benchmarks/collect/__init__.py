@@ -1,0 +1,1 @@
+"""Measures the collector: durable events per second, and what reaches the lake."""

@@ -1,0 +1,110 @@
+"""Measures the collector on a PostgreSQL of its own: every answer means that the events are durable there.
+
+Run as `python -m benchmarks.collect`. First 40,000 events in requests of 100 over 8 connections, then single `track`
+requests over 64 connections, then requests of 100 at half of the measured rate for the latency. A tenth of the requests
+is sent twice. Then the inbox moves into the lake, and every event is counted there. The plain way answers the same
+single requests with one INSERT each. The load comes from this process on the same processors.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+import pyarrow.parquet as pq
+from sqlalchemy import text
+
+from benchmarks.collect.load import Sent, batches, send, singles
+from benchmarks.collect.one_insert import ADDRESS
+from benchmarks.installation import installed
+from benchmarks.results import FOLDER, publish
+from benchmarks.serve.servers import Server, free_port, running, uvicorn
+from infra.installation import Installation, current
+from infra.keys.recorded_api_keys import NewKey, create_key
+from tasks.ingest.inbox.move_inbox import NOW, move_inbox
+
+SEED: Final = 7
+_SIZE: Final = 100
+_CONNECTIONS, _SINGLE_CONNECTIONS = 8, 64
+_SOURCE: Final = "benchmark"
+_UNLIMITED: Final = 1_000_000.0
+
+
+def main() -> None:
+    """Measure, and store the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=40_000, help="events in requests of 100")
+    parser.add_argument("--singles", type=int, default=6_000, help="requests with one event")
+    given = parser.parse_args()
+    var = Path("var/benchmarks/collect").absolute()
+    shutil.rmtree(var, ignore_errors=True)
+    server = installed(var)
+    try:
+        publish("collect", _measured(current(), var, given.events, given.singles), SEED)
+    finally:
+        server.destroy()
+        shutil.rmtree(var, ignore_errors=True)
+
+
+def _measured(installation: Installation, var: Path, events: int, number: int) -> dict[str, float]:
+    key = str(create_key(installation.engine, NewKey(_SOURCE, ["collect"], _UNLIMITED), "benchmarks.collect")["key"])
+    many, half, single = batches("many", events, _SIZE), batches("half", events // 4, _SIZE), singles("one", number)
+    with _served("serving.api.app:app", var, os.environ.copy()) as server:
+        _send(server, "/v1/batch", key, batches("warm", 2_000, _SIZE), _CONNECTIONS)
+        batched = _send(server, "/v1/batch", key, many, _CONNECTIONS)
+        alone = _send(server, "/v1/track", key, single, _SINGLE_CONNECTIONS)
+        paced = _send(server, "/v1/batch", key, half, _CONNECTIONS, batched.per_second / 2)
+        for path, bodies in (("/v1/batch", many[::10]), ("/v1/track", single[::10])):
+            _send(server, path, key, bodies, _CONNECTIONS)
+    place = installation.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with _served("benchmarks.collect.one_insert:app", var, {**os.environ, ADDRESS: place}) as server:
+        plain = _send(server, "/v1/track", "none", single, _SINGLE_CONNECTIONS)
+    expected = events + events // 4 + number + 2_000
+    return {
+        "events_per_s": batched.per_second * _SIZE,
+        "single_per_s": alone.per_second,
+        "p99_ms": paced.p99_ms(),
+        "single_p99_ms": alone.p99_ms(),
+        "one_insert_per_s": plain.per_second,
+        "ratio_one_insert": alone.per_second / plain.per_second,
+        **_arrived(installation, expected),
+    }
+
+
+def _served(application: str, var: Path, variables: dict[str, str]) -> AbstractContextManager[Server]:
+    port = free_port()
+    return running(uvicorn(application, port, 1), port, "/livez", var / "log" / f"{port}.log", variables)
+
+
+def _send(
+    server: Server, path: str, key: str, bodies: Sequence[bytes], connections: int, rate: float | None = None
+) -> Sent:
+    return asyncio.run(send(server.address, path, key, bodies, connections, rate))
+
+
+def _arrived(installation: Installation, expected: int) -> dict[str, float]:
+    """Move the inbox, and count the events of the lake and of the ledger."""
+    with installation.engine.begin() as connection:
+        connection.execute(text("DELETE FROM event_inbox WHERE source = 'plain'"))
+    move_inbox(installation, "calls", NOW)
+    found: Counter[str] = Counter()
+    for file in installation.lake.event_files():
+        found.update(pq.read_table(file, columns=["event_id"], partitioning=None)["event_id"].to_pylist())
+    sums = "SELECT sum(read), sum(accepted + quarantined + duplicate + suppressed + routed) FROM ingest_batches"
+    with installation.engine.connect() as connection:
+        read, added = connection.execute(text(sums)).one()
+    return {
+        "lost": float(expected - len(found)),
+        "doubled": float(sum(found.values()) - len(found)),
+        "unaccounted": float(read - added),
+    }
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    main()
