@@ -51,7 +51,7 @@ def test_calls_become_events_of_their_source_with_pseudonyms(api: Api) -> None:
 
 
 def test_every_call_is_counted_once(api: Api) -> None:
-    again = click()
+    again = click(timestamp=datetime.now(UTC).isoformat())
     agent = {"userAgent": "Googlebot/2.1 (+http://www.google.com/bot.html)"}
     api.send(
         *api.calls(

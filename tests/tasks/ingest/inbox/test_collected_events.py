@@ -10,22 +10,29 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.columns import LEDGER
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.monitoring.realised_accuracy import realised_accuracy
 from tests.conftest import fresh_database
+from tests.published import published, put_back, shelf
 from tests.serving.events.inbox_database import InboxDatabase
 from tests.tasks.ingest.inbox.collecting import AGREED, Collecting, collecting, library_folder, pages, run_node
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CONSENT = json.dumps(AGREED)
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+"""Chromium without a window calls itself a robot."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +58,10 @@ def collector(
     current.cache_clear()
 
 
+DAYS_AGO = 20
+"""When the list is shown; the test moves the messages of now back to that day."""
+
+
 def clicked(name: str, number: int, **stated: Any) -> dict[str, Any]:
     return {
         "user_id": f"user {number % 7}",
@@ -71,6 +82,69 @@ def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.02)
+
+
+def history(path: Path, now: datetime) -> str:
+    """Ten users who buy every week."""
+    lines = []
+    for day in range(1, 120, 3):
+        for user in range(10):
+            at = (now - timedelta(days=day, minutes=user)).isoformat()
+            products = [{"product_id": f"old {(user + day) % 5}", "price": 2, "quantity": 1, "name": "Old"}]
+            properties = {"order_id": f"o{day}-{user}", "products": products, "currency": "EUR"}
+            call = {"type": "track", "event": "Order Completed", "messageId": f"h{day}-{user}", "userId": f"u{user}"}
+            lines.append(json.dumps(call | {"timestamp": at, "properties": properties, "context": AGREED}))
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_a_click_on_a_shown_list_is_learned_from_and_counted(collector: Collecting, tmp_path: Path) -> None:
+    installation, now = collector.api.here, datetime.now(UTC)
+    ingest_segment.fn("segment", history(tmp_path / "history.jsonl", now))
+    key = collector.api.key("ann")
+    client = collector.python()
+    client.identify("ann", {}, AGREED)  # her consent counts at once
+    client.flush()
+    published(installation.engine, {key: [("cup", 2.0, "why"), ("pan", 1.0, "why")]}, shelf(k=2))
+    shown_at = now - timedelta(days=DAYS_AGO)
+    put_back(installation.engine, (shown_at - timedelta(hours=1)).timestamp())
+
+    answer: dict[str, Any] = {}
+    bearer = {"authorization": f"Bearer {collector.read_key}"}
+    with httpx.Client(base_url=collector.server.address, headers=bearer) as reader:
+
+        def is_shown() -> bool:
+            answer.update(reader.get("/v1/users/ann/recommendations", params={"k": 2}).json())
+            return [item["item_id"] for item in answer["items"]] == ["cup", "pan"]
+
+        eventually(is_shown)
+    origin = {"recommendation_id": answer["recommendation_id"], "placement": "home", "position": 1}
+    client.track("ann", "Product Clicked", {"product_id": "cup", **origin}, AGREED)
+    bought = {"order_id": "loop", "currency": "EUR", "products": [{"product_id": "cup", "price": 3, "quantity": 1}]}
+    client.track("ann", "Order Completed", bought, AGREED)
+    client.flush()
+    client.join()
+    assert collector.errors == []
+    stored = "SELECT count(*) FROM event_inbox WHERE kind = 'impressions' AND user_key = :key"
+    eventually(lambda: collector.api.rows(stored, key=key)[0][0] >= 1)
+    # The clock of the library stays, so that the correction by `sentAt` moves the calls back, too.
+    collector.api.rows(f"UPDATE event_inbox SET received_at = received_at - interval '{DAYS_AGO} days'")
+    collector.api.move()
+
+    rows = [row for row in collector.api.lake() if row["user_key"] == key]
+    mine = [row for row in rows if row["recommendation_id"] in (None, answer["recommendation_id"])]
+    assert sorted(row["event_type"] for row in mine) == ["click", "impression", "impression", "purchase"]
+    manifest = build_dataset.fn(split_by(validation_days=7, test_days=7))
+    impressions = installation.lake.read_dataset(manifest["version"], "impressions").to_pylist()
+    labels = {
+        row["item_id"]: row["label"] for row in impressions if row["recommendation_id"] == answer["recommendation_id"]
+    }
+    assert labels == {"cup": 1, "pan": 0}
+    start, stop = shown_at - timedelta(days=1), shown_at + timedelta(days=1)
+    outcome = realised_accuracy(installation, start.timestamp(), stop.timestamp())
+    assert outcome is not None
+    (row,) = [row for row in outcome.to_pylist() if row["user_key"] == key]
+    assert (row["targets"], row["hits"]) == (1, 1)
 
 
 def test_the_library_for_python_sends_events_that_arrive_once(collector: Collecting) -> None:
@@ -104,8 +178,8 @@ def test_the_library_for_node_sends_events_that_arrive_once(collector: Collectin
     assert of(collector.accepted(), "node") == sorted(f"node-{number}" for number in range(50))
 
 
-@pytest.fixture
-def page(page_folder: tuple[Path, str]) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def browser(page_folder: tuple[Path, str]) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     library = library_folder() / "@segment" / "analytics-next" / "dist" / "umd" / "index.js"
@@ -113,8 +187,15 @@ def page(page_folder: tuple[Path, str]) -> Iterator[Page]:
     (page_folder[0] / "index.html").write_text("<!DOCTYPE html><title>Shop</title><script src=analytics.js></script>")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_page()
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(user_agent=AGENT)
+    yield context.new_page()
+    context.close()
 
 
 def loaded(page: Page, collector: Collecting, address: str, strategy: str = "{}") -> None:
@@ -214,7 +295,8 @@ def block(language: str) -> str:
 def test_the_blocks_of_the_documentation_send_events_of_each_kind_of_sender(
     collector: Collecting, page: Page, page_folder: tuple[Path, str]
 ) -> None:
-    address = collector.server.address
+    address, before = collector.server.address, "SELECT coalesce(max(inbox_id), 0) FROM event_inbox"
+    latest = collector.api.rows(before)[0][0]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     variables = {**os.environ, "PATH": path, "USER": "ann", "TAILORBIRD_SETTINGS": "none"}
     script = "set -euo pipefail\n" + block("sh").replace("http://127.0.0.1:8000", address) + "\necho KEY=$WRITE_KEY"
@@ -229,8 +311,8 @@ def test_the_blocks_of_the_documentation_send_events_of_each_kind_of_sender(
     (page_folder[0] / "shop.html").write_text(shown)
     with page.expect_response(lambda answer: answer.url.endswith("/v1/t") and answer.status == 200):
         page.goto(f"{page_folder[1]}/shop.html")
-    names = "SELECT payload ->> 'event' AS event FROM event_inbox WHERE moved_at IS NULL AND kind = 'call'"
-    sent = [row.event for row in collector.api.rows(names)]
+    names = "SELECT payload ->> 'event' AS event FROM event_inbox WHERE inbox_id > :latest AND kind = 'call'"
+    sent = [row.event for row in collector.api.rows(names, latest=latest)]
     for event in ("Product Clicked", "Product Added", "Order Completed", "Product Viewed"):
         assert sent.count(event) == 1, sent
 
