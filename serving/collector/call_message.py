@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 
 import orjson
@@ -18,7 +17,7 @@ SENT_AT = "sentAt"
 class CallMessage(Message):
     """A call of Segment's libraries."""
 
-    at_once: Effects = field(default_factory=lambda: Effects(datetime.max))
+    at_once: Effects = field(kw_only=True)
 
     @property
     def effects(self) -> Effects:

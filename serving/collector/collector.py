@@ -90,7 +90,7 @@ class Collector:
             read.consent,
             user_id if is_person else None,
             source,
-            self._effects(read, received_at) if is_person and not marks else Effects(received_at),
+            at_once=self._effects(read, received_at) if is_person and not marks else Effects(received_at),
         )
 
     def _effects(self, read: SingleCall, received_at: datetime) -> Effects:
@@ -107,7 +107,8 @@ class Collector:
 
     def _faulty(self, call: Any, fault: str, source: str, received_at: datetime) -> CallMessage:
         """Return the message of a call that cannot be read. Its text is not kept: any of its values may be an id."""
-        payload = {FAULT: fault, "sha256": hashlib.sha256(_text(call)).hexdigest()}
+        text = _text(call) or _text([call.get("messageId") if isinstance(call, dict) else None])
+        payload = {FAULT: fault, "sha256": hashlib.sha256(text).hexdigest()}
         version, effects = self.pseudonyms.key_version, Effects(received_at)
         return CallMessage(_id_of(payload), "call", payload, received_at, version, source=source, at_once=effects)
 
@@ -120,11 +121,16 @@ def _fault_of(call: Any) -> str | None:
         return "not_an_object"
     if len(word(call.get("messageId")) or "") > LONGEST_ID:
         return "message_id_too_long"
-    return "too_large" if len(_text(call)) > MOST_CALL_BYTES else None
+    size = len(_text(call))
+    return "nested_too_deeply" if not size else "too_large" if size > MOST_CALL_BYTES else None
 
 
-def _text(call: Any) -> bytes:
-    return orjson.dumps(call, option=orjson.OPT_SORT_KEYS)
+def _text(stated: Any) -> bytes:
+    """Return JSON; empty for a value that is nested too deeply."""
+    try:
+        return orjson.dumps(stated, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return b""
 
 
 def _id_of(stated: Any) -> str:

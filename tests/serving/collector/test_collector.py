@@ -55,6 +55,13 @@ def test_a_call_without_an_id_gets_one_from_its_statements() -> None:
     assert first.message_id == again.message_id != message(click(userId="bob")).message_id
 
 
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("call", "fault"),
     [
@@ -62,6 +69,8 @@ def test_a_call_without_an_id_gets_one_from_its_statements() -> None:
         (None, "not_an_object"),
         (click(properties={"name": "x" * MOST_CALL_BYTES}), "too_large"),
         (click(messageId="m" * 257), "message_id_too_long"),
+        (click(messageId="m", properties={"products": nested(300)}), "nested_too_deeply"),
+        (nested(300), "not_an_object"),
     ],
 )
 def test_a_call_that_cannot_be_read_is_a_fault_without_its_text(call: Any, fault: str) -> None:
