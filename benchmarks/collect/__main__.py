@@ -23,7 +23,7 @@ from benchmarks.collect.load import Sent, batches, send, singles
 from benchmarks.collect.one_insert import ADDRESS
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, publish
-from benchmarks.serve.servers import Server, free_port, running, uvicorn
+from benchmarks.serve.servers import Ready, Server, free_port, running, uvicorn
 from infra.installation import Installation, current
 from infra.keys.recorded_api_keys import NewKey, create_key
 from tasks.ingest.inbox.move_inbox import NOW, move_inbox
@@ -78,7 +78,7 @@ def _measured(installation: Installation, var: Path, events: int, number: int) -
 
 def _served(application: str, var: Path, variables: dict[str, str]) -> AbstractContextManager[Server]:
     port = free_port()
-    return running(uvicorn(application, port, 1), port, "/livez", var / "log" / f"{port}.log", variables)
+    return running(uvicorn(application, port, 1), port, Ready("/livez"), var / "log" / f"{port}.log", variables)
 
 
 def _send(
