@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,20 @@ BLAS = """
 from threadpoolctl import threadpool_info
 print({pool["num_threads"] for pool in threadpool_info() if pool.get("threading_layer") == "pthreads"})
 """
+AT_THE_FIRST_LIBRARY = """
+import json, os, sys
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            sys.meta_path.remove(self)
+            print(json.dumps({{name: os.environ.get(name) for name in {names}}}))
+
+sys.meta_path.insert(0, Watch())
+import {entry}
+import numpy
+"""
+"""All libraries with threads of their own import NumPy first."""
 OURS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
 
 
@@ -24,14 +39,24 @@ def started(program: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
 
 
+def settings_of(entry: str, **settings: str) -> list[str]:
+    """Return the settings, in the order of OURS, of a process of ours when it loads the first native library."""
+    done = started(AT_THE_FIRST_LIBRARY.format(entry=entry, names=OURS), **settings)
+    return list(json.loads(done.stdout).values())
+
+
 def openmp(done: subprocess.CompletedProcess[str], name: str) -> set[str]:
     return set(re.findall(rf"{name} = '(\w+)", done.stderr))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the OpenMP of GCC prints these names")
 @pytest.mark.parametrize("entry", ["flows", "tasks", "serving", "benchmarks", "tasks.tuning.trial_child"])
-def test_in_every_process_of_ours_openmp_waits_asleep_and_blas_has_one_thread(entry: str) -> None:
-    done = started(f"import {entry}\n{LIBRARIES}\n{BLAS}")
+def test_every_process_of_ours_sizes_its_pools_before_it_loads_a_library(entry: str) -> None:
+    assert settings_of(entry) == [str(processors()), "passive", "1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the OpenMP of GCC prints these names")
+def test_with_these_settings_openmp_waits_asleep_and_blas_has_one_thread() -> None:
+    done = started(f"import tasks\n{LIBRARIES}\n{BLAS}")
     assert openmp(done, "OMP_WAIT_POLICY") == {"PASSIVE"}
     assert openmp(done, "GOMP_SPINCOUNT") == {"0"}
     assert openmp(done, "OMP_NUM_THREADS") == {str(processors())}
@@ -39,9 +64,7 @@ def test_in_every_process_of_ours_openmp_waits_asleep_and_blas_has_one_thread(en
 
 
 def test_settings_of_the_user_win() -> None:
-    done = started(f"import tasks\n{LIBRARIES}\n{BLAS}", OMP_WAIT_POLICY="active", OMP_NUM_THREADS="3")
-    assert openmp(done, "OMP_WAIT_POLICY") == {"ACTIVE"}
-    assert openmp(done, "OMP_NUM_THREADS") == {"3"}
+    assert settings_of("tasks", OMP_WAIT_POLICY="active", OMP_NUM_THREADS="3") == ["3", "active", "1"]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
