@@ -1,5 +1,6 @@
 """Run SQL over Arrow tables in memory with DuckDB: no file, no server, nothing shared between calls."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS: Final = 20_000
 # One thread processes one Arrow batch; smaller batches keep all cores busy.
+_FEW_ROWS: Final = 10_000
+_COPY_WARNING: Final = "Arrow output on a DB-API result makes an extra copy"
 
 
 class Query(Protocol):
@@ -21,29 +24,36 @@ class Query(Protocol):
 
 
 @cache
-def _engine() -> "duckdb.DuckDBPyConnection":
-    """Return the empty in-memory database of the process: opening one takes 30 ms, a cursor almost nothing."""
+def engine() -> "duckdb.DuckDBPyConnection":
+    """Return the empty in-memory database of the process: opening one takes 30 ms, a cursor almost nothing.
+
+    Register tables and create temporary ones on a cursor: no other cursor sees them. Times are in UTC on every
+    machine: a time as text, and its hash, must not depend on the local zone.
+    """
     import duckdb  # on first use: a server of a bundle needs none
 
-    return duckdb.connect()
+    warnings.filterwarnings("ignore", _COPY_WARNING)
+    connection = duckdb.connect()
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    return connection
 
 
 @contextmanager
 def connected() -> Iterator[Query]:
-    """Yield a `query` for several statements, whose tables are private to this context.
-
-    Times are in UTC on every machine: a time as text, and its hash, must not depend on the local zone.
-    """
+    """Yield a `query` for several statements, whose tables are private to this context."""
     import duckdb
 
-    with _engine().cursor() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with engine().cursor() as connection:
+        sizes: dict[str, int] = {}
 
         def run(statement: str, **tables: pa.Table) -> pa.Table:
             for name, rows in tables.items():
                 connection.register(name, pa.Table.from_batches(rows.to_batches(_BATCH_ROWS), rows.schema))
+                sizes[name] = rows.num_rows
+            # `sql` plans a statement twice, up to 20 ms each time, and `execute` copies its result.
+            way = connection.execute if sum(sizes.values()) <= _FEW_ROWS else connection.sql
             try:
-                return connection.sql(statement).to_arrow_table()
+                return way(statement).to_arrow_table()
             except (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException) as error:
                 # Keep only the kind of error: the rest quotes a value of a row.
                 raise type(error)(str(error).partition(":")[0]) from None
