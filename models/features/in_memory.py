@@ -1,7 +1,8 @@
 """Compute feature tables in memory from purchases, for moments that a data set does not store."""
 
 from collections.abc import Callable
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import duckdb
 import narwhals as nw
@@ -10,13 +11,21 @@ import pyarrow as pa
 from models.columns import PURCHASE, REFUNDED_AT
 from models.features.expressions import Frame
 from models.features.tables.registry import TABLES, FeatureTables
+from models.primitives.arrow_sql import engine
 
 _INPUT_TABLES: Final = (
     # Data sets of earlier formats do not record refunds.
-    f"""CREATE TABLE events AS SELECT *, '{PURCHASE}' AS event_type FROM (
+    f"""CREATE TEMP TABLE events AS SELECT *, '{PURCHASE}' AS event_type FROM (
         SELECT NULL::BIGINT AS {REFUNDED_AT} WHERE false UNION ALL BY NAME SELECT * FROM purchases)""",
-    "CREATE TABLE items AS SELECT item_id, category, brand, price, available FROM catalogue",
+    "CREATE TEMP TABLE items AS SELECT item_id, category, brand, price, available FROM catalogue",
 )
+
+
+class _Statements(NamedTuple):
+    """The statements that compute the tables of the registry, in their order."""
+
+    intermediate: tuple[str, ...]
+    tables: tuple[str, ...]
 
 
 def feature_tables(purchases: pa.Table, items: pa.Table, now: int) -> FeatureTables:
@@ -24,20 +33,36 @@ def feature_tables(purchases: pa.Table, items: pa.Table, now: int) -> FeatureTab
 
     Features of views and carts have the values of a shop without any.
     """
-    with duckdb.connect() as connection:
-        connection.register("purchases", purchases)
-        connection.register("catalogue", items)
-        for statement in _INPUT_TABLES:
+    statements = _statements(purchases.schema, items.schema, now)
+    with engine().cursor() as connection:
+        _load(connection, purchases, items)
+        for statement in statements.intermediate:
             connection.execute(statement)
+        return FeatureTables(*(connection.sql(statement).to_arrow_table() for statement in statements.tables))
 
-        stored: set[str] = set()
+
+@lru_cache(maxsize=32)
+def _statements(purchases: pa.Schema, items: pa.Schema, now: int) -> _Statements:
+    """Return the statements for tables of these columns: building them takes a quarter of a second."""
+    with engine().cursor() as connection:
+        _load(connection, purchases.empty_table(), items.empty_table())
+        stored: dict[str, str] = {}
 
         def materialize(frame: Callable[[], Frame], name: str) -> Frame:
             if name not in stored:
-                connection.execute(f'CREATE TABLE "{name}" AS {frame().to_native().sql_query()}')
-                stored.add(name)
+                statement = f'CREATE TEMP TABLE "{name}" AS {frame().to_native().sql_query()}'
+                connection.execute(statement)
+                stored[name] = statement
             return nw.from_native(connection.table(f'"{name}"'))
 
         events, catalogue = (nw.from_native(connection.table(name)) for name in ("events", "items"))
         tables = (table.build(events, catalogue, now, materialize) for table in TABLES.values())
-        return FeatureTables(*(rows.collect("pyarrow").to_native() for rows in tables))
+        queries = tuple(rows.to_native().sql_query() for rows in tables)
+        return _Statements(tuple(stored.values()), queries)
+
+
+def _load(connection: duckdb.DuckDBPyConnection, purchases: pa.Table, items: pa.Table) -> None:
+    connection.register("purchases", purchases)
+    connection.register("catalogue", items)
+    for statement in _INPUT_TABLES:
+        connection.execute(statement)
