@@ -1,6 +1,6 @@
 """Caches the configurations of a validation, because Great Expectations builds each of them a hundred times.
 
-That was two thirds of the time of a small batch's validation.
+That was three quarters of the time of a small batch's validation.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ from typing import Any, Final
 _Cache = dict[Any, tuple[Any, Any]]
 """Results by source, with the object whose identity is in the key, so that no other object gets that identity."""
 
+_COUNTS_ALONE: Final = {"result_format": "BASIC", "partial_unexpected_count": 0}
 _PLAIN: Final = (str, int, float, bool, type(None))
 _cache: ContextVar[_Cache | None] = ContextVar("configurations", default=None)
 
@@ -31,13 +32,15 @@ def cached_configurations() -> Iterator[None]:
 def _install() -> None:
     """Wrap methods of the library. Outside of `cached_configurations` they work as before."""
     from great_expectations.core.id_dict import IDDict
-    from great_expectations.expectations.expectation import Expectation
+    from great_expectations.expectations.expectation import ColumnMapExpectation, Expectation
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
     from great_expectations.validator.validation_graph import ValidationGraph
 
     library: Any = Expectation
     library.configuration = property(_once_per_object(library.configuration.fget))
     library._get_success_kwargs = _copied(_once_per_object(library._get_success_kwargs))
+    library = ColumnMapExpectation
+    library.get_validation_dependencies = _without_values(library.get_validation_dependencies)
     library = ExpectationConfiguration
     library.to_domain_obj = _once_per_object(library.to_domain_obj)
     library = IDDict
@@ -70,6 +73,27 @@ def _copied(build: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str,
         return dict(build(source))
 
     return copied
+
+
+def _without_values(build: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `build`, which lists the metrics of an expectation: once, and without values that are never shown.
+
+    The library lists them before and after it computes them, and computes the values even if the result has none.
+    """
+
+    @wraps(build)
+    def cached(source: Any, *options: Any, **keywords: Any) -> Any:
+        built, key = _cache.get(), (build, id(source))
+        if built is not None and key in built:
+            return built[key][1]
+        listed = build(source, *options, **keywords)
+        if built is not None:
+            if listed.result_format.items() >= _COUNTS_ALONE.items():
+                listed.remove_metric_configuration(f"{source.map_metric}.unexpected_values")
+            built[key] = (source, listed)
+        return listed
+
+    return cached
 
 
 def _once_per_content(build: Callable[..., Any]) -> Callable[..., Any]:

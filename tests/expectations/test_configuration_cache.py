@@ -12,14 +12,14 @@ from expectations.great_expectations_library import great_expectations
 BOUNDS = {"rows": (1.0, None), "share": (None, 0.5), "missing": (0.0, 1.0)}
 
 
-def validation() -> Any:
+def validation(**options: Any) -> Any:
     """Validate one row of figures, of which one lies outside of its bounds and one is missing."""
     asset = (
         great_expectations().get_context(mode="ephemeral").data_sources.add_pandas("all").add_dataframe_asset("rows")
     )
     figures = pd.DataFrame({"rows": [5.0], "share": [0.7], "missing": [None]}, dtype=float)
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch(batch_parameters={"dataframe": figures})
-    return batch.validate(profile_suite("batch", BOUNDS))
+    return batch.validate(profile_suite("batch", BOUNDS), **options)
 
 
 def findings(result: Any) -> list[Any]:
@@ -33,6 +33,15 @@ def test_the_findings_are_those_of_the_library_alone() -> None:
     assert stored == plain
     assert [entry["success"] for entry in plain] == [True, False, True]
     assert findings(validation()) == plain
+
+
+def test_without_the_values_that_are_never_shown_the_counts_stay() -> None:
+    counts_alone = {"result_format": {"result_format": "BASIC", "partial_unexpected_count": 0}}
+    plain = findings(validation(**counts_alone))
+    assert [entry["result"].pop("partial_unexpected_list") for entry in plain] == [[], [], []]
+    with cached_configurations():
+        assert findings(validation(**counts_alone)) == plain
+    assert [entry["result"]["unexpected_count"] for entry in plain] == [0, 1, 0]
 
 
 def test_each_configuration_is_built_a_few_times_and_not_a_hundred() -> None:
