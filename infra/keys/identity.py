@@ -19,6 +19,9 @@ from models.primitives.arrow_sql import query
 _BLOCK: Final = 64
 """The block size of SHA-256 in bytes; HMAC (RFC 2104) pads its key to this length."""
 
+_MANY: Final = 1_000
+"""A query takes as long as the hashes of so many names."""
+
 
 def pseudonym(user_id: str, key: bytes) -> str:
     """Return the user key: HMAC-SHA-256 of the raw id, 64 hex digits. Only holders of the key can compute it."""
@@ -26,7 +29,7 @@ def pseudonym(user_id: str, key: bytes) -> str:
 
 
 def pseudonyms(user_ids: pa.Array, key: bytes) -> pa.Array:
-    """Return the user keys of raw ids, null for null: the same HMAC, computed by DuckDB on all cores."""
+    """Return the user keys of raw ids, null for null: the same HMAC, of many ids computed by DuckDB on all cores."""
     return rekeyed(user_ids, key_chain.keys(key.decode()))
 
 
@@ -36,6 +39,8 @@ def rekeyed(names: pa.Array, added: Sequence[str]) -> pa.Array:
 
 
 def _all_hashed(names: pa.Array, key: str) -> pa.Array:
+    if len(names) < _MANY:
+        return pa.array([None if name is None else _hashed(name, key) for name in names.to_pylist()], pa.string())
     secret = key.encode()
     block = (secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()).ljust(_BLOCK, b"\0")
     # The key is a value in a table: an error could repeat the statement.
