@@ -136,6 +136,8 @@ class _Startup:
 
         Servers boot during the migration of the schema, and the worker boots during the registration of deployments.
         """
+        for name in ("prefect", "mlflow"):
+            probes.check_given(self.settings, name)  # before anything starts
         admin = self._postgres()
         self._own(admin, DATABASE)
         url = database_url(self.settings)
@@ -154,14 +156,16 @@ class _Startup:
         if role_rights.ensure(self.settings, admin, make_url(url), self.report):
             self.launcher.started.append("roles")
         self._optional("api", self.settings.api_port != 0, servers.api_command)
-        self._await("prefect")
+        self.launcher.await_server("prefect")
         permissions.close(self.settings.var / "prefect")  # Prefect copies its pages with their installed modes
         for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
             self.report(line)
-        self._await("mlflow")  # it may still move to another port, which the worker and the reconciler need
+        self.launcher.await_server(
+            "mlflow"
+        )  # it may still move to another port, which the worker and the reconciler need
         self._work(endpoints(self.given))
-        self._await("docs")
-        self._await("api")
+        self.launcher.await_server("docs")
+        self.launcher.await_server("api")
         for name in _CLIENTS:
             self.launcher.await_client(name)
         return bool(self.launcher.started)
@@ -196,11 +200,6 @@ class _Startup:
             self.launcher.started.append(name)
             self.launcher.remember(name, replace(known[name], running=None))
             self.report(f"{TITLES[name]} {'are' if name == 'docs' else 'is'} not served any more")
-
-    def _await(self, name: str) -> None:
-        """Wait for an own server, or check an external one."""
-        probes.check_given(self.settings, name)
-        self.launcher.await_server(name)
 
     def _work(self, now: Endpoints) -> None:
         """Register pool and deployments if they changed, and start the worker and the reconciler."""
