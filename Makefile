@@ -4,6 +4,8 @@
 PYTHON ?=
 ARGS ?=
 WORKERS ?= $(shell awk '/^MemAvailable/ {print ($$2 > 9000000) ? 3 : 2}' /proc/meminfo 2>/dev/null || echo 2)
+# Byte code is kept: hundreds of processes import the same modules, and each would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := .venv/.ready
 
