@@ -9,6 +9,7 @@ from infra.bundles import bundle as bundles
 from infra.bundles.bundle import MANIFEST, BundleRefusedError
 from infra.keys.identity import pseudonym, pseudonyms
 from models.datasets.dataset import Dataset
+from models.datasets.training_data import TrainingData
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.own_frequency import Config, OwnFrequency
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
@@ -23,23 +24,28 @@ KEY = "a key"
 GONE = "i41"
 
 
-@pytest.fixture
-def folder(tmp_path: Path, own_var: Path) -> Path:  # noqa: ARG001
-    """The shop under pseudonyms, with one bag that is not available."""
+@pytest.fixture(scope="module")
+def learned() -> TrainingData:
+    """Return the shop under pseudonyms."""
     tables = [
         table.set_column(0, "user_key", pseudonyms(table["user_key"], KEY.encode())) for table in make_shop(seed=1)[:2]
     ]
-    data = Dataset(CUTS, *tables, make_shop(seed=1).items).training_data(CUT)
-    model, segments = OwnFrequency.fit(data, Config(), 7), SegmentPopular.fit(data, BY_TRAITS, 7)
+    return Dataset(CUTS, *tables, make_shop(seed=1).items).training_data(CUT)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, own_var: Path, learned: TrainingData) -> Path:  # noqa: ARG001
+    """Return a bundle of the shop, with one bag that is not available."""
+    model, segments = OwnFrequency.fit(learned, Config(), 7), SegmentPopular.fit(learned, BY_TRAITS, 7)
     origin = bundles.Origin("v1", 7, "run 1")
     bundles.write(
         tmp_path / "b",
         model,
-        popularity(data),
+        popularity(learned),
         origin,
         segments,
-        available=data.items != GONE,
-        buyers=recent_buyers(data),
+        available=learned.items != GONE,
+        buyers=recent_buyers(learned),
     )
     return tmp_path / "b"
 

@@ -23,8 +23,17 @@ from tests.faults.storm.disks import disk
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run the server as another user")
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """Return a server that tests start, stop and kill: its data are created once."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("server"))
+    yield server
+    server.destroy()
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """Return a server whose data a test moves or deletes."""
     server = EmbeddedPostgres(tmp_path)
     yield server
     server.destroy()
@@ -42,37 +51,37 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
 
 def test_what_was_committed_survives_stop_and_start(server: EmbeddedPostgres) -> None:
     server.start()
-    query(server.url(), "CREATE TABLE kept AS SELECT 7 AS seven")
+    query(server.url(), "CREATE TABLE before_a_stop AS SELECT 7 AS seven")
     assert server.stop()
     assert not server.stop()
     server.start()
-    assert query(server.url(), "SELECT seven FROM kept") == [(7,)]
+    assert query(server.url(), "SELECT seven FROM before_a_stop") == [(7,)]
 
 
 def test_on_a_full_disk_a_start_says_what_to_do_and_what_was_committed_is_there_afterwards(
-    server: EmbeddedPostgres,
+    own_server: EmbeddedPostgres,
 ) -> None:
-    server.start()
-    query(server.url(), "CREATE TABLE kept AS SELECT 7 AS seven")
-    server.stop()
-    with disk((server.folder / "postgres").resolve() / "data", 200) as full:
+    own_server.start()
+    query(own_server.url(), "CREATE TABLE kept AS SELECT 7 AS seven")
+    own_server.stop()
+    with disk((own_server.folder / "postgres").resolve() / "data", 200) as full:
         full.fill()
         with pytest.raises(PostgresFailedError, match=r"^The disk of PostgreSQL is full .* run `tailorbird up`"):
-            server.start()
+            own_server.start()
         full.free()
-        server.start()
-        assert query(server.url(), "SELECT seven FROM kept") == [(7,)]
-        server.stop()
+        own_server.start()
+        assert query(own_server.url(), "SELECT seven FROM kept") == [(7,)]
+        own_server.stop()
 
 
 def test_what_was_committed_survives_a_kill(server: EmbeddedPostgres) -> None:
     running = server.start()
-    query(server.url(), "CREATE TABLE kept AS SELECT 7 AS seven")
+    query(server.url(), "CREATE TABLE before_a_kill AS SELECT 7 AS seven")
     os.kill(running.pid, signal.SIGKILL)
     while running.alive:
         time.sleep(0.01)
     assert server.start() != running
-    assert query(server.url(), "SELECT seven FROM kept") == [(7,)]
+    assert query(server.url(), "SELECT seven FROM before_a_kill") == [(7,)]
 
 
 def test_a_second_start_finds_the_running_server(server: EmbeddedPostgres) -> None:
@@ -125,6 +134,7 @@ def test_a_lock_file_whose_number_now_belongs_to_another_program_does_not_stop_i
 
 
 def test_a_taken_port_is_passed_over(server: EmbeddedPostgres) -> None:
+    server.stop()
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         server.start(preferred_port=taken)
@@ -161,12 +171,12 @@ def test_a_taken_port_that_was_asked_for_is_refused_with_advice(tmp_path: Path) 
         server.destroy()
 
 
-def test_a_creation_that_was_interrupted_is_repeated(server: EmbeddedPostgres) -> None:
-    server.start()
-    server.stop()
-    place = (server.folder / "postgres").resolve()
+def test_a_creation_that_was_interrupted_is_repeated(own_server: EmbeddedPostgres) -> None:
+    own_server.start()
+    own_server.stop()
+    place = (own_server.folder / "postgres").resolve()
     (place / "data").rename(place / "draft-0000")
-    server.start()
+    own_server.start()
     assert [path.name for path in place.iterdir()] == ["data"]
 
 
@@ -184,15 +194,15 @@ def test_a_deep_folder_is_no_problem(tmp_path: Path) -> None:
 
 @AS_ROOT
 def test_as_root_the_server_runs_as_nobody_and_where_it_cannot_enter_its_data_goes_to_a_shelter(
-    server: EmbeddedPostgres,
+    own_server: EmbeddedPostgres,
 ) -> None:
-    server.folder.chmod(0o700)
-    running = server.start()
+    own_server.folder.chmod(0o700)
+    running = own_server.start()
     assert psutil.Process(running.pid).username() == "nobody"
-    assert (server.folder / "postgres").resolve().parent == SHELTER
-    assert server.folder.stat().st_mode & 0o777 == 0o700
-    server.destroy()
-    assert not (server.folder / "postgres").is_symlink()
+    assert (own_server.folder / "postgres").resolve().parent == SHELTER
+    assert own_server.folder.stat().st_mode & 0o777 == 0o700
+    own_server.destroy()
+    assert not (own_server.folder / "postgres").is_symlink()
 
 
 @AS_ROOT

@@ -1,4 +1,4 @@
-"""Real servers, started once. Each test begins with an `up`, which does nothing when everything runs."""
+"""Real servers, started once. A test begins with an `up` if the test before left something stopped or changed."""
 
 import os
 import re
@@ -72,13 +72,19 @@ class Place:
     settings: Settings
     lines: list[str] = field(default_factory=list)
     first: list[str] = field(default_factory=list)
+    running: Endpoints | None = None
+    """The addresses if the last command was an `up` with these settings."""
 
     def up(self, *, demo: bool = False, **changes: Any) -> Endpoints:
         self.lines.clear()
-        return startup.start(self.settings.model_copy(update=changes), self.lines.append, demo=demo)
+        self.running = None
+        result = startup.start(self.settings.model_copy(update=changes), self.lines.append, demo=demo)
+        self.running = None if changes or demo else result
+        return result
 
     def down(self) -> None:
         self.lines.clear()
+        self.running = None
         startup.stop(self.settings, self.lines.append)
 
     def pids(self) -> dict[str, int | None]:
@@ -86,6 +92,7 @@ class Place:
         return {name: service.running.pid if service.running else None for name, service in known.items()}
 
     def kill(self, name: str) -> None:
+        self.running = None
         running = state_file.load(self.settings.var)[name].running
         assert running is not None
         os.kill(running.pid, signal.SIGKILL)
@@ -135,7 +142,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def running(place: Place) -> Endpoints:
-    return place.up()
+    return place.running or place.up()
 
 
 def prefect(endpoints: Endpoints, method: str, path: str, body: Any = None) -> Any:
@@ -314,6 +321,7 @@ def test_a_second_up_at_the_same_time_says_so_and_waits(place: Place) -> None:
 def test_after_export_the_own_addresses_are_not_taken_for_foreign_ones(
     place: Place, running: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TAILORBIRD_HOME", str(place.settings.home))  # with the same flows, nothing is restarted
     for name in running.environment:
         monkeypatch.setenv(name, "")  # so that all of it is taken back afterwards
     startup.export(running)
@@ -406,9 +414,10 @@ def test_given_services_are_used_and_only_data_docs_and_their_clients_are_starte
     assert all(startup.reachable(place.settings).values())
 
 
-def test_a_given_service_that_does_not_answer_is_named_without_its_password(
+def test_a_given_service_that_does_not_answer_is_named_without_its_password_before_anything_starts(
     place: Place, running: Endpoints, tmp_path: Path
 ) -> None:
+    lines: list[str] = []
     settings = place.settings.model_copy(
         update={
             "var": tmp_path / "var",
@@ -418,13 +427,11 @@ def test_a_given_service_that_does_not_answer_is_named_without_its_password(
             "mlflow_tracking_uri": running.mlflow_tracking_uri,
         }
     )
-    try:
-        with pytest.raises(ServicesDownError, match=r"PREFECT_API_URL is set, but .* does not answer") as refusal:
-            startup.start(settings, print)
-        assert "hidden" not in str(refusal.value)
-    finally:
-        startup.stop(settings, print)
-        EmbeddedPostgres(settings.var).destroy()
+    with pytest.raises(ServicesDownError, match=r"PREFECT_API_URL is set, but .* does not answer") as refusal:
+        startup.start(settings, lines.append)
+    assert "hidden" not in str(refusal.value)
+    startup.stop(settings, lines.append)
+    assert lines == ["Nothing was running"]
 
 
 def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path: Path) -> None:

@@ -46,8 +46,9 @@ def test_the_page_is_what_the_models_say() -> None:
 @pytest.mark.parametrize(
     ("table", "key", "meaning"),
     [
-        (table, key, page.meanings(model).get(names[key], ""))
+        (table, key, meanings.get(names[key], ""))
         for _, table, model, _ in page.SECTIONS
+        for meanings in [page.meanings(model)]
         for names in [{field.alias or name: name for name, field in model.model_fields.items()}]
         for key in page.keys(table, model)
     ],
