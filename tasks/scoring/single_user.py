@@ -1,6 +1,7 @@
 """Looks up what hides items from one user, by the same reads as for all users."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from infra.installation import Installation, current
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import EVER
+from tasks.lake.reference_data import ReferenceData
+from tasks.lake.shared_reads import shared_reference_data
 from tasks.lake.user_item_history import due, fully_refunded, hidden, item_ages
 
 
@@ -19,13 +22,18 @@ class Lookups:
 
     installation: Installation
 
+    @cached_property
+    def reference(self) -> ReferenceData:
+        """The known users and batches at the first question."""
+        return shared_reference_data(self.installation)
+
     def age_days(self, item: str) -> float:
         """Return the days since the item was first seen; NaN if it never was."""
-        return float(item_ages(self.installation, np.array([item], dtype=np.str_))[0])
+        return float(item_ages(self.installation, np.array([item], dtype=np.str_), self.reference)[0])
 
     def fully_refunded(self, item: str) -> bool:
         """Return whether every purchase of the item was refunded."""
-        return bool(fully_refunded(self.installation, np.array([item], dtype=np.str_))[0])
+        return bool(fully_refunded(self.installation, np.array([item], dtype=np.str_), self.reference)[0])
 
     def hidden_by(self, key: str, item: str, placement: Placement) -> list[tuple[str, float | str]]:
         """Return the windows of `hide` that hide the item from the user: the type of event, and days or `ever`."""
@@ -37,10 +45,10 @@ class Lookups:
 
     def is_due(self, key: str, item: str) -> bool:
         """Return whether the user bought the item, and long enough ago."""
-        return bool(due(self.installation, *self._pair(key, item)).nnz)
+        return bool(due(self.installation, *self._pair(key, item), self.reference).nnz)
 
     def _has_event(self, key: str, item: str, event_type: str, days: float | str) -> bool:
-        events = hidden(self.installation, *self._pair(key, item), {event_type: days})
+        events = hidden(self.installation, *self._pair(key, item), {event_type: days}, self.reference)
         return events is not None and bool(events.nnz)
 
     def _pair(self, key: str, item: str) -> tuple[NDArray[np.str_], NDArray[np.str_]]:

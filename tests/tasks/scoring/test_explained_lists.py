@@ -1,7 +1,7 @@
 """Explanations are counted again: each has to agree with what the user's list shows."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from infra.bundles import promoted
 from infra.configuration.settings import load
 from serving.queries import explain as explaining
 from serving.queries.explain import explain
+from tasks.lake.shared_reads import release_shared_reads, shared_reads
 from tasks.scoring.score_placement import score_placement
 from tasks.scoring.single_user import lookups
 from tests.tasks.shelves import Entry, Place, due_now, lists, placing, purchases
@@ -51,8 +52,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 @pytest.fixture(autouse=True)
-def _opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Open the settings and the bundle once for a hundred questions."""
+def _opened_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Open the settings, the bundle and the events once for a hundred questions."""
     opened: dict[int, bundles.Bundle] = {}
 
     def load_for_users(engine: Any, promotion: Any) -> bundles.Bundle:
@@ -63,6 +64,8 @@ def _opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(explaining, "load_for_users", load_for_users)
     monkeypatch.setattr(explaining, "load", cache(load))
+    with shared_reads():
+        yield
 
 
 class Recount:
@@ -115,6 +118,7 @@ def test_every_item_of_a_shop_with_pins_caps_and_hidden_purchases_is_explained_a
     bundle = stage.promote("als")
     place(RULES)
     score_placement.fn()
+    release_shared_reads()
     bought = purchases(stage)
     now = max(moments[-1] for claim in bought.values() for moments in claim.values())
     lately_by_user = {
@@ -152,6 +156,7 @@ def test_lists_of_what_is_due_again_are_explained_by_what_was_bought_and_when(st
     bundle = stage.promote("als")
     place(AGAIN)
     score_placement.fn()
+    release_shared_reads()
     bought = purchases(stage)
     due, seen = due_now(bought), set()
     for result in recounts(stage, bundle, sorted(lists(stage))):
