@@ -35,12 +35,13 @@ def pseudonyms(user_ids: pa.Array, key: bytes) -> pa.Array:
 
 def rekeyed(names: pa.Array, added: Sequence[str]) -> pa.Array:
     """Hash stored user keys with the `added` keys of the chain, null for null."""
+    if len(names) < _MANY:
+        hashed = [None if name is None else key_chain.hashed(name, added) for name in names.to_pylist()]
+        return pa.array(hashed, pa.string())
     return reduce(_all_hashed, added, names.cast(pa.string()))
 
 
 def _all_hashed(names: pa.Array, key: str) -> pa.Array:
-    if len(names) < _MANY:
-        return pa.array([None if name is None else _hashed(name, key) for name in names.to_pylist()], pa.string())
     secret = key.encode()
     block = (secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()).ljust(_BLOCK, b"\0")
     # The key is a value in a table: an error could repeat the statement.
