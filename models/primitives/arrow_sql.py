@@ -50,10 +50,11 @@ def connected() -> Iterator[Query]:
             for name, rows in tables.items():
                 connection.register(name, pa.Table.from_batches(rows.to_batches(_BATCH_ROWS), rows.schema))
                 sizes[name] = rows.num_rows
-            # `sql` plans a statement twice, up to 20 ms each time, and `execute` copies its result.
-            way = connection.execute if sum(sizes.values()) <= _FEW_ROWS else connection.sql
             try:
-                return way(statement).to_arrow_table()
+                # `sql` plans a statement twice, up to 20 ms each time, and `execute` copies its result.
+                if sum(sizes.values()) <= _FEW_ROWS:
+                    return connection.execute(statement).to_arrow_table()
+                return connection.sql(statement).to_arrow_table()
             except (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException) as error:
                 # Keep only the kind of error: the rest quotes a value of a row.
                 raise type(error)(str(error).partition(":")[0]) from None
