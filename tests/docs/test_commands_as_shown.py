@@ -13,6 +13,7 @@ from tests.docs.shown import commands_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAM: Any = typer.main.get_command(app)
 _INLINE = re.compile(r"`tailorbird ([a-z][^`]*)`")
 _PLACEHOLDER = re.compile(r"[\[\]…|]|\b[A-Z]{3,}\b")
 
@@ -23,7 +24,7 @@ INLINE = sorted({(page.name, text) for page in PAGES for text in _INLINE.findall
 
 def command(words: list[str]) -> tuple[Any, list[str]]:
     """Follow names of groups to a command; return it with the remaining words."""
-    click_command: Any = typer.main.get_command(app)
+    click_command = PROGRAM
     while words and hasattr(click_command, "commands"):
         name = words[0]
         if default := getattr(click_command, "default", ""):
