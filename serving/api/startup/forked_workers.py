@@ -32,7 +32,17 @@ def run(config: Config) -> None:
     gc.collect()
     gc.freeze()  # no worker writes to the pages of what is loaded already
     multiprocess.get_subprocess = _forked  # type: ignore[attr-defined]
-    multiprocess.Multiprocess(config, [config.bind_socket()]).run()
+    _Workers(config, [config.bind_socket()]).run()
+
+
+class _Workers(multiprocess.Multiprocess):
+    """Workers whose first process stops to listen when they do: otherwise clients would wait for it until its end."""
+
+    def terminate_all(self) -> None:
+        """Let all workers end."""
+        super().terminate_all()
+        for listening in self.sockets:
+            listening.close()
 
 
 def champion(settings: Settings) -> LoadedModel | None:

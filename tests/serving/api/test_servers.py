@@ -1,6 +1,7 @@
 """Real server processes: from a bundle folder, and of an installation."""
 
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def test_a_bundle_is_not_served_without_a_key(own_var: Path, monkeypatch: pytest
 
 def test_an_installation_answers_with_keys_of_its_database(installation: Installation, tmp_path: Path) -> None:
     engine, key = installation.engine, create_key(installation.engine, NewKey("shop", ["read", "write"]), "ann")
+    other = create_key(engine, NewKey("till", ["write"]), "ann")
     digest = write_bundle(tmp_path / "bundle")
     promote(engine, tmp_path / "bundle", digest, 3)
     offer(engine, tmp_path / "bundle", digest)
@@ -74,7 +76,8 @@ def test_an_installation_answers_with_keys_of_its_database(installation: Install
         while client.get("/v1/popular").status_code != 401:
             assert time.monotonic() - began < 5
         _replaces_a_worker_that_dies(server)
-        assert server.terminate() == 0
+        _takes_no_connection_while_a_request_is_in_flight(server, str(other["key"]))
+        assert server.process.wait(20) == 0
     log = server.log.read_text()
     assert str(key["key"]) not in log
     assert "Traceback" not in log
@@ -90,3 +93,23 @@ def _replaces_a_worker_that_dies(server: ServerProcess) -> None:
         assert time.monotonic() - began < 10
         time.sleep(0.05)
     assert httpx.get(f"{server.address}/readyz").status_code == 200
+
+
+def _takes_no_connection_while_a_request_is_in_flight(server: ServerProcess, key: str) -> None:
+    place, body = ("127.0.0.1", int(server.address.rpartition(":")[2])), b'{"kind":"click","item_id":"1","user":"7"}'
+    head = f"POST /v1/feedback HTTP/1.1\r\nhost: shop\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n"
+    with socket.create_connection(place, timeout=20) as client:
+        client.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:9])
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionRefusedError):
+            _connect_again_and_again(place)
+        assert server.process.poll() is None
+        client.sendall(body[9:])
+        assert client.recv(65_536).startswith(b"HTTP/1.1 202 ")
+
+
+def _connect_again_and_again(place: tuple[str, int]) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < 8:
+        socket.create_connection(place, timeout=20).close()
+        time.sleep(0.05)
