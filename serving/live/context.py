@@ -51,7 +51,7 @@ class RelatedItems:
                 total[one.items] += one.logarithms * weight
             kinds.append(total)
         if self.cosines is not None:
-            kinds.append((self.cosines * self.weights[:, None]).sum(axis=0))
+            kinds.append(self.weights @ self.cosines)
         return kinds
 
     def source_of(self, items: NDArray[np.int32]) -> NDArray[np.int32]:

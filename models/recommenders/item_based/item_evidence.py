@@ -18,7 +18,7 @@ _SHRINKAGE: Final = 10.0
 """Buyers added to observed and expected counts, as `BoughtTogether` adds baskets."""
 _BUYERS: Final = 300
 """Buyers of an item that are counted: more change the lift little, and reading them takes long."""
-_REMEMBERED: Final = 512
+_REMEMBERED: Final = 1024
 """Items whose lifts are remembered, some 75 kB each: visitors look at the same items, and name them again."""
 
 
@@ -83,22 +83,23 @@ class ItemEvidence:
     def cosines(self, items: NDArray[np.int32]) -> NDArray[np.float32] | None:
         """Return [m, n_items] cosines of words, or of factors for models without words; 0 without evidence."""
         if self.words is not None:
-            cosines = np.stack([self._cosines_of(item) for item in items.tolist()])
+            cosines = np.empty((len(items), self.words.shape[0]), dtype=np.float32)
+            for row, item in enumerate(items.tolist()):
+                cosines[row] = self._cosines_of(item)
         elif self._units is not None:
             cosines = self._units[items] @ self._units.T
         else:
             return None
         cosines[np.arange(len(items)), items] = 0
-        return np.asarray(np.maximum(cosines, 0), dtype=np.float32)
+        return np.maximum(cosines, 0, out=cosines)
 
-    def _cosines_of(self, item: int) -> NDArray[np.float32]:
+    def _cosines_of(self, item: int) -> NDArray[np.float64]:
         """Return [n_items] the products of an item's words with those of all items that share any."""
         own = slice(self.words.indptr[item], self.words.indptr[item + 1])
         by_word, columns = self._by_word, self.words.indices[own]
         found = entries(by_word.indptr, columns)
         weights = by_word.data[found.at] * self.words.data[own][found.row]
-        products = np.bincount(by_word.indices[found.at], weights, minlength=self.words.shape[0])
-        return products.astype(np.float32)
+        return np.bincount(by_word.indices[found.at], weights, minlength=self.words.shape[0])
 
     def together(self, item: int) -> Together | None:
         """Return the logarithms of an item's lifts above 1; None without purchases."""
