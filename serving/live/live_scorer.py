@@ -168,7 +168,8 @@ class LiveListScorer:
         return batch
 
     def _prepared(self, inputs: _Inputs, name: str, placement: Placement, length: int) -> Prepared:
-        return self._rules.prepared(inputs.model, self._catalogue(), name, placement, length, inputs.batch)
+        read = None if inputs.degraded else inputs.batch
+        return self._rules.prepared(inputs.model, self._catalogue(), name, placement, length, read)
 
     def _unknown(self, prepared: Prepared, items: tuple[str, ...]) -> list[Entry]:
         """Return the items that the catalogue has and the model does not know, in the given order."""

@@ -17,7 +17,7 @@ from models.primitives.vocabulary import positions_of
 from models.recommenders.explanations.sentences import reasons_naming
 from serving.answers.request import Filters
 from serving.live.catalogue import ModelCatalogue
-from serving.live.visitor_facts import BatchFacts
+from serving.live.visitor_facts import NO_FACTS, BatchFacts
 from serving.model.loaded_model import LoadedModel
 from serving.stores.catalogue import Catalogue
 
@@ -101,16 +101,25 @@ class RuleCache:
         self.thread.shutdown(wait=True, cancel_futures=True)
 
     def prepared(
-        self, model: LoadedModel, now: Catalogue | None, name: str, placement: Placement, length: int, batch: BatchFacts
+        self,
+        model: LoadedModel,
+        now: Catalogue | None,
+        name: str,
+        placement: Placement,
+        length: int,
+        read: BatchFacts | None,
     ) -> Prepared:
-        """Return a placement's rules for lists of `length` items at least."""
-        k = min(LONGEST, placement.k * -(-max(1, length) // placement.k))
+        """Return a placement's rules for lists of `length` items at least.
+
+        Facts that could not be `read` are no reason to prepare them again: a busy machine would do nothing else.
+        """
+        k, batch = min(LONGEST, placement.k * -(-max(1, length) // placement.k)), read or NO_FACTS
         inputs = _Inputs(model.digest, model.promotion_id, 0 if now is None else now.generation, batch.batch_id)
         with self._lock:
             known = self._prepared.get((name, k))
             if known is not None:
                 self._prepared.move_to_end((name, k))
-                if known[0] != inputs and (name, k) not in self._compiling:
+                if read is not None and known[0] != inputs and (name, k) not in self._compiling:
                     self._compiling.add((name, k))
                     self.thread.submit(self._prepare, (name, k), inputs, model, now, placement, batch)
                 return known[1]

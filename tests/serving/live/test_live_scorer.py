@@ -15,7 +15,7 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
-from serving.live.prepared_rules import RuleCache
+from serving.live.prepared_rules import Prepared, RuleCache
 from serving.live.visitor_facts import NO_FACTS, BatchFacts, batch_facts
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder
@@ -209,6 +209,25 @@ def test_the_rules_of_old_catalogues_do_not_stay_in_memory(models: dict[str, Mod
         made.append(weakref.ref(rules.prepared(model, now, "home", placement, length, NO_FACTS)))
     gc.collect()
     assert [one() is not None for one in made] == [False] * 6 + [True] * 4
+    rules.close()
+
+
+def test_rules_are_prepared_again_for_another_batch_and_not_while_the_batch_cannot_be_read(
+    models: dict[str, ModelHolder],
+) -> None:
+    model, rules = models["als"].current(), RuleCache()
+    assert model is not None
+
+    def prepared(read: BatchFacts | None) -> Prepared:
+        made = rules.prepared(model, None, "home", SHELVES["home"], 10, read)
+        rules.thread.submit(lambda: None).result()  # what waits is prepared then
+        return made
+
+    first = prepared(BatchFacts(1))
+    assert prepared(None) is first
+    assert prepared(BatchFacts(1)) is first
+    assert prepared(BatchFacts(2)) is first  # requests use the earlier ones meanwhile
+    assert prepared(BatchFacts(2)) is not first
     rules.close()
 
 
