@@ -99,7 +99,7 @@ class ItemEvidence:
         by_word, columns = self._by_word, self.words.indices[own]
         found = entries(by_word.indptr, columns)
         weights = by_word.data[found.at] * self.words.data[own][found.row]
-        return np.bincount(by_word.indices[found.at], weights, minlength=self.words.shape[0])
+        return np.asarray(np.bincount(by_word.indices[found.at], weights, self.words.shape[0]), dtype=np.float64)
 
     def together(self, item: int) -> Together | None:
         """Return the logarithms of an item's lifts above 1; None without purchases."""
