@@ -50,11 +50,15 @@ def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), comma
 
 
 def _patterns(mapping: Mapping) -> Patterns:
-    """Return the patterns of each part that names files."""
-    parts = ((name, getattr(mapping, name)) for name in _PARTS)
-    return {
-        name: [part.file] if isinstance(part.file, str) else part.file for name, part in parts if part and part.file
-    }
+    """Return the patterns of each part in files. Raises TailorbirdError for a part that is nowhere."""
+    patterns = {}
+    for name in _PARTS:
+        part = getattr(mapping, name)
+        if part and not part.file and not part.sql:
+            raise TailorbirdError(f"The mapping {mapping.name!r} names no file for {name}. Say which in its `file`.")
+        if part and part.file:
+            patterns[name] = [part.file] if isinstance(part.file, str) else part.file
+    return patterns
 
 
 def _at_location(mapping: Mapping, part: str, patterns: list[str], command: str) -> list[str]:

@@ -80,8 +80,9 @@ def test_without_paths_every_pattern_needs_a_file(mapping: Mapping, make: Callab
         files_of(mapping)
     with pytest.raises(TailorbirdError, match=r"Give the files: tailorbird check my.toml PATH"):
         files_of(mapping, command="tailorbird check my.toml")
-    with pytest.raises(TailorbirdError, match="file is missing; name the files, or a table of a database"):
-        mapping_of(location=folder, events={"file": [], **EVENTS})
+    nameless = mapping_of(location=folder, events={"file": [], **EVENTS})
+    with pytest.raises(TailorbirdError, match="names no file for events"):
+        files_of(nameless)
 
 
 def test_a_part_in_a_database_has_no_files(make: Callable[..., str]) -> None:

@@ -44,7 +44,8 @@ YES: Final = ("true", "t", "yes", "y", "1", "given", "granted")
 class TableMapping(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     file: str | list[str] = []
-    """Below the location: a name, a glob, a folder, or a list of them. Needed, unless `sql` names a table."""
+    """Below the location: a name, a glob, a folder, or a list of them. Needed, unless the rows are in a
+    database."""
     encoding: Annotated[str, AfterValidator(_encoding)] | None = None
     """The character encoding of a CSV file, such as utf-8, windows-1252 or utf-16; detected by default."""
     separator: str = Field(",", min_length=1, max_length=1)
@@ -86,12 +87,6 @@ class TableMapping(BaseModel):
     def form(self) -> NumberForm:
         """Return the form of numbers that are written as text."""
         return NumberForm(self.decimal, self.thousands, tuple(self.currency_signs))
-
-    @model_validator(mode="after")
-    def _in_files_or_a_database(self) -> Self:
-        if not (self.file or self.sql):
-            raise ValueError("file is missing; name the files, or a table of a database as sql.table")
-        return self
 
     @model_validator(mode="after")
     def _separators_differ(self) -> Self:
