@@ -98,10 +98,11 @@ async def _join_devices(
     connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects
 ) -> dict[str, str]:
     """Move the profiles of devices to the users who own them now; returns the user of each device."""
+    joining = [one for one in messages if effects[one.name].joins_device and one.consent is not False]
     owners = {
         one.session_key: one.user_key
-        for one in messages
-        if one.user_key and one.session_key and effects[one.name].joins_device and one.consent is not False
+        for one in joining
+        if one.user_key and one.session_key and one.user_key != one.session_key
     }
     if owners:
         devices = sorted(owners)

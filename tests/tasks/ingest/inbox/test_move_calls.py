@@ -96,6 +96,8 @@ def test_clicks_before_a_login_become_those_of_the_user(api: Api) -> None:
     assert profile(api, "device") == ["cup", "pan"]
     api.send(*api.calls(call("identify", anonymousId="device"), click("pot", user=None, anonymousId="device")))
     assert (profile(api, "device"), profile(api, "ann")) == ([], ["cup", "pan", "pot"])
+    api.send(*api.calls(call("alias", user="ann", previousId="ann")))  # a browser after a login
+    assert profile(api, "ann") == ["cup", "pan", "pot"]
     api.send(*api.calls(call("alias", user="ann 2", previousId="ann")))
     assert (profile(api, "ann"), profile(api, "ann 2")) == ([], ["cup", "pan", "pot"])
     api.move()
