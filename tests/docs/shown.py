@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -13,11 +14,19 @@ def commands_of(page: Path, heading: str = "") -> Iterator[str]:
     text = page.read_text()
     section = text.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0] if heading else text
     for block in _BLOCK.findall(section):
-        lines = block.replace("\\\n", " ")
-        whole = re.sub(r'"[^"]*"', lambda quoted: quoted.group().replace("\n", " "), lines)
-        for line in whole.splitlines():
-            words = shlex.split(line, comments=True)
+        for words in _statements(block.replace("\\\n", " ")):
             yield from (" ".join(shlex.quote(word) for word in part) for part in _parts(words) if part)
+
+
+def _statements(block: str) -> Iterator[list[str]]:
+    """Yield the words of each statement; a quoted text may have several lines."""
+    pending = ""
+    for line in block.splitlines():
+        pending = f"{pending} {line}".strip()
+        with suppress(ValueError):  # a quotation that is still open
+            yield shlex.split(pending, comments=True)
+            pending = ""
+    assert not pending, f"a quotation is not closed: {pending}"
 
 
 def _parts(words: list[str]) -> Iterator[list[str]]:
