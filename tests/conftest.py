@@ -57,8 +57,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave out the modules and tests when garbage is searched for: visiting all of them takes half a second."""
+    """Search seldom for garbage, and not among modules and tests: visiting all of them takes half a second."""
     gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
