@@ -22,7 +22,7 @@ from benchmarks.results import FOLDER, publish
 from benchmarks.serve.constant_rate import latency
 from benchmarks.serve.load import Load, saturation
 from benchmarks.serve.servers import Ready, Server, api, free_port, running, uvicorn
-from benchmarks.serve.traffic import Traffic, traffic
+from benchmarks.serve.traffic import LIVE, Traffic, traffic
 from infra.configuration.settings import load as load_settings
 from infra.installation import current
 from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
@@ -73,7 +73,7 @@ def _hello(seconds: int, workers: int) -> Figures:
 
 def _api(sent: Traffic, seconds: int, workers: int) -> Figures:
     figures: Figures = {}
-    first = Ready(sent.live("").paths[0], sent.headers, b'"source":"live"')
+    first = Ready(sent.live("").paths[0], sent.headers, LIVE)
     with _served("api", api(port := free_port(), workers), port, first) as server:
         figures["start_s"] = server.seconds
         figures |= _measured_both("cached", sent.cached(server.address), seconds)
@@ -85,10 +85,16 @@ def _api(sent: Traffic, seconds: int, workers: int) -> Figures:
 
 
 def _measured_both(way: str, load: Load, seconds: int) -> Figures:
+    """Measure both; `meant` is the share of the answers that were not those of an overloaded server."""
     saturation(load, _WARM_UP)  # fills caches, opens connections, and compiles plans in every worker
     rate = saturation(load, seconds)
     taken = latency(load, rate / 2, seconds)
-    return {f"rps_{way}": rate, f"p50_ms_{way}": taken.quantile_ms(0.5), f"p99_ms_{way}": taken.quantile_ms(0.99)}
+    return {
+        f"rps_{way}": rate,
+        f"p50_ms_{way}": taken.quantile_ms(0.5),
+        f"p99_ms_{way}": taken.quantile_ms(0.99),
+        f"meant_{way}": taken.meant / len(taken.seconds),
+    }
 
 
 def _mlflow(folder: Path, sent: Traffic, seconds: int, workers: int) -> Figures:

@@ -30,6 +30,8 @@ class Latency:
     """Seconds from the moments at which requests were due to the ends of their answers, ascending."""
 
     seconds: Sequence[float]
+    meant: int
+    """Answers that were meant."""
 
     def quantile_ms(self, q: float) -> float:
         """Return the latency in ms that a share `q` of the requests did not exceed."""
@@ -68,6 +70,7 @@ class _Client:
     taken: list[float] = field(default_factory=list)
     fault: str = ""
     sent: int = 0
+    meant: int = 0
 
     async def run(self, rate: float, warm_up: float, seconds: float) -> Latency:
         """Open the connections and send; the latencies of the warm-up are left out."""
@@ -79,11 +82,12 @@ class _Client:
         try:
             await self._send(rate, warm_up)
             self.taken.clear()
+            self.meant = 0
             await self._send(rate, seconds)
         finally:
             for transport, _ in opened:
                 transport.abort()
-        return Latency(sorted(self.taken))
+        return Latency(sorted(self.taken), self.meant)
 
     async def _send(self, rate: float, seconds: float) -> None:
         began, due, number = perf_counter(), 0, int(rate * seconds)
@@ -129,6 +133,7 @@ class _Connection(asyncio.Protocol):
             return
         if self._data[9:10] != b"2":
             self._client.fault = f"an answer was {self._data[:300]!r}"
+        self._client.meant += self._client.load.meant in self._data
         self._data = b""
         self._client.taken.append(perf_counter() - self._due)
         self._client.idle.append(self)

@@ -35,6 +35,8 @@ class Load:
     body: str | None = None
     """The body of each request, which is a POST then."""
     connections: int = 32
+    meant: bytes = b""
+    """A part of the answers that are meant: an overloaded server gives others."""
 
     @property
     def method(self) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from benchmarks.serve.load import Load
 
+LIVE: Final = b'"source":"live"'
 _PLACEMENT: Final = "home"
 _K: Final = 20
 _HOT_USERS: Final = 100
@@ -45,7 +46,7 @@ class Traffic:
         """Return requests of known users with a basket, which no batch can know."""
         pairs = zip(self.users, self.baskets, strict=True)
         paths = [f"{self._path(user)}&{urlencode([('context', item) for item in basket])}" for user, basket in pairs]
-        return Load(address, paths, self.headers)
+        return Load(address, paths, self.headers, meant=LIVE)
 
     def mlflow(self, address: str) -> Load:
         """Return requests of MLflow's server. wrk sends one body, so all ask for the first user."""
