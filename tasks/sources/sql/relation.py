@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, column, func, inspect, select, table, text
+from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from models.ingest.tabular.mapping_keys.sql import SqlKeys
@@ -35,10 +36,13 @@ class Relation:
     order: tuple[str, ...]
     """Columns that order the rows if there is no cursor."""
     types: dict[str, TypeEngine[Any]]
+    folds_names: bool = False
+    """Whether the dialect reports names in another case, as for Snowflake and Oracle. Quoted, they would be others; in
+    all other databases quotes protect reserved words."""
 
     def _column(self, name: str) -> ColumnElement[Any]:
         own = self.found[name]
-        return column(own, self.types.get(own, NULLTYPE))
+        return column(own if self.folds_names else quoted_name(own, quote=True), self.types.get(own, NULLTYPE))
 
     def _where(self, start: CursorPosition | None, inclusive: bool, statement: Select[Any]) -> Select[Any]:
         if self.cursor is None:
@@ -126,7 +130,8 @@ def open_relation(
         )
     kept = tuple(column for column in needed if column in found or unnest)
     types = _types(connection, name) if not keys.query else {}
-    return Relation(name, source, present, kept, found, keys.cursor, unnest, tuple(order), types)
+    folds = connection.dialect.requires_name_normalize
+    return Relation(name, source, present, kept, found, keys.cursor, unnest, tuple(order), types, folds)
 
 
 def _own(name: str, present: Collection[str]) -> str | None:
