@@ -19,7 +19,8 @@ from tasks.orchestration.table_columns import LEDGER
 from tasks.sources.mapping_files import mapping_overrides
 
 
-@flow(flow_run_name=run_names.flow_run_name(run_names.ingest))
+# The name of the deployment: by default Prefect would write it with a hyphen, and schedules would not find it.
+@flow(name="ingest_sql", flow_run_name=run_names.flow_run_name(run_names.ingest))
 def ingest_sql(
     mapping: Words,
     url: Words,
