@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import TailorbirdError
+from models.ingest import placeholder_ids
 from models.ingest.batch_limits import Limits
 from models.ingest.normalisation import Spelling
 from models.ingest.traffic_filter import Traffic
@@ -57,6 +58,8 @@ class SourceMapping(BaseModel):
     """The keys that every mapping file has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    known_placeholders: ClassVar[tuple[str, ...]] = placeholder_ids.PEOPLE
+    """The user ids that identify no user in any source of this kind."""
     name: str = Field(min_length=1)
     """The name of the source in the ledger and in the lake."""
     consent: Consent = "opt-in"
@@ -78,6 +81,11 @@ class SourceMapping(BaseModel):
     """Other spellings of categories, brands and currencies."""
     limits: Limits = Limits()
     """The limits of one event and of one batch."""
+
+    @property
+    def placeholders(self) -> list[str]:
+        """Return all spellings of user ids that identify no user."""
+        return placeholder_ids.spellings([*self.known_placeholders, *self.placeholder_ids])
 
     @property
     def accepts_unknown_items(self) -> bool:

@@ -1,18 +1,20 @@
-"""Assigns files to the parts of a mapping: items, users and events of tables, or lines of a Segment export."""
+"""Assigns files to the parts of a mapping: items, users and events of tables, or lines of an export."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from models.errors import TailorbirdError
-from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular.config import Mapping
 from tasks.sources.csv_reader import is_csv
 from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
 from tasks.sources.glob import names
 from tasks.sources.locations import LINES, TABLES, at, below, find, is_folder, no_file_message
 
-SEGMENT: Final = "segment"
+SEGMENT, MIXPANEL = "segment", "mixpanel"
+LINE_PARTS: Final = (SEGMENT, MIXPANEL)
+"""The only part of a mapping of lines; it is called as its kind."""
 _PARTS: Final = ("items", "users", "events")
 """In this order, because events are checked with the catalogue and with users' answers about consent."""
 _PATTERN: Final = 'A pattern there reads several files, such as file = "orders_*.csv".'
@@ -21,7 +23,7 @@ Patterns = dict[str, list[str]]
 FilesByPart = dict[str, list[str]]
 
 
-def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), command: str | None = None) -> FilesByPart:
+def files_of(mapping: Mapping | LineMapping, paths: Sequence[str] = (), command: str | None = None) -> FilesByPart:
     """Return the addresses of the files of each part, in name order, at `paths` or at the mapping's location.
 
     In a folder, a part has the files that match its `file` patterns. Given files belong to every part whose pattern
@@ -30,10 +32,10 @@ def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), comma
     proposes `command` with paths, by default an ingest.
     """
     command = command or f"tailorbird ingest {mapping.name}"
-    if isinstance(mapping, SegmentMapping):
+    if isinstance(mapping, LineMapping):
         if not paths:
             raise TailorbirdError(f"Say which files to read: {command} PATH…")
-        return {SEGMENT: find(paths, LINES)}
+        return {mapping.kind: find(paths, LINES)}
     patterns = _patterns(mapping)
     if not patterns:
         raise TailorbirdError(

@@ -8,14 +8,16 @@ from typing import Final
 
 from infra.configuration.settings_file import placed
 from models.errors import TailorbirdError
-from models.ingest.segment import config
-from models.ingest.segment.config import SegmentMapping
+from models.ingest.mixpanel import config as mixpanel
+from models.ingest.segment import config as segment
+from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular import config as tables
 from models.ingest.tabular.config import Mapping, MappingError
 from models.primitives.json_types import JsonObject
 
 SHIPPED = Path(__file__).parent / "mappings"
-_SEGMENT: Final = "segment"
+_LINES: Final = {"segment": segment.parse, "mixpanel": mixpanel.parse}
+"""Parsers of mappings of lines, by their kind."""
 _CONSENT, _NOTE = "consent", "consent_note"
 
 
@@ -24,8 +26,8 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
-def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | SegmentMapping:
-    """Return the mapping with that name or path: of tables, or of a Segment export.
+def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | LineMapping:
+    """Return the mapping with that name or path: of tables, or of lines such as a Segment export.
 
     `overrides` replace keys of the file, for example by the command line. They are part of the mapping's meaning, and
     so of a batch's id.
@@ -34,7 +36,8 @@ def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | Segme
     instead = dict(overrides or {})
     if _CONSENT in instead and _NOTE not in instead:
         content.pop(_NOTE, None)  # the note explains the consent that the file declares
-    parse = config.parse if _is_segment(content) else tables.parse
+    kind = content.get("kind")
+    parse = _LINES.get(kind, tables.parse) if isinstance(kind, str) else tables.parse
     return parse({**content, **instead}, path.stem, partial(placed, path))
 
 
@@ -44,14 +47,13 @@ def mapping_overrides(
     consent_note: str | None = None,
     begin: str | None = None,
     end: str | None = None,
+    project: str | None = None,
+    region: str | None = None,
 ) -> dict[str, str]:
     """Return the given overrides by the keys of the file."""
     given = {"name": source, _CONSENT: consent, _NOTE: consent_note, "from": begin, "to": end}
+    given |= {"project": project, "region": region}
     return {key: word for key, word in given.items() if word}
-
-
-def _is_segment(content: JsonObject) -> bool:
-    return content.get("kind") == _SEGMENT
 
 
 def _content(name: str) -> tuple[JsonObject, Path]:

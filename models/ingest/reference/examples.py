@@ -134,6 +134,19 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "events": 'events = { "Recipe Cooked" = "consume" }',
             "page_pattern": "page_pattern = '/products/(?P<item_id>[^/?#]+)'",
         },
+        "mixpanel": {
+            "kind": 'kind = "mixpanel"',
+            "project": "project = 3187",
+            "region": 'region = "eu"',
+            "late_days": "late_days = 10",
+            "time_zone": 'time_zone = "Europe/Berlin"',
+            "unknown_items": 'unknown_items = "accept"',
+            "consent_properties": 'consent_properties = ["personalization"]',
+            "traits": 'traits = ["plan", "$country_code"]',
+            "profiles": "profiles = false",
+            "events": 'events = { "Recipe Cooked" = "consume" }',
+            "properties": 'properties = { "Article Number" = "product_id" }',
+        },
     }
 )
 EXAMPLES: Final = MappingProxyType({(table, key): text for table, texts in _OWN.items() for key, text in texts.items()})

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from models.ingest import batch_limits, normalisation, source_config, traffic_filter
 from models.ingest.draft.mapping_text import toml
 from models.ingest.expressions.syntax_tree import Expression
+from models.ingest.mixpanel import config as mixpanel_mapping
 from models.ingest.reference.examples import EXAMPLES
 from models.ingest.segment import config as segment_mapping
 from models.ingest.tabular import config
@@ -43,6 +44,10 @@ _SEGMENT: Final = """\
 A Segment export needs no columns: its calls have a fixed shape. These keys are in addition to those of every mapping;
 `kind` distinguishes it from a mapping of tables.
 """
+_MIXPANEL: Final = """\
+Events and profiles of Mixpanel have a fixed shape, too; [mixpanel.md](mixpanel.md) leads through an import.
+"""
+_LINES: Final = ("segment", "mixpanel")
 SECTIONS: Final[tuple[tuple[str, str, type[BaseModel], str], ...]] = (
     ("Every mapping", "", source_config.SourceMapping, "Write these keys at the top of the file, before any table."),
     (
@@ -69,6 +74,7 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseModel], str], ...]] = (
     ("[spelling]", "spelling", normalisation.Spelling, "Corrections for other spellings of the same word."),
     ("[limits]", "limits", batch_limits.Limits, "Limits of single events, and bounds for the figures of a batch."),
     ("Segment exports", "segment", segment_mapping.SegmentMapping, _SEGMENT),
+    ("Mixpanel", "mixpanel", mixpanel_mapping.MixpanelMapping, _MIXPANEL),
 )
 _WORDS: Final[Mapping[Any, str]] = MappingProxyType(
     {
@@ -89,11 +95,11 @@ def document() -> str:
 
 def keys(table: str, model: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return the fields of a table of a mapping by their keys in the file."""
-    above = set(source_config.SourceMapping.model_fields) if table in ("tables", "segment") else set()
+    above = set(source_config.SourceMapping.model_fields) if table in ("tables", *_LINES) else set()
     return {
         field.alias or name: field
         for name, field in model.model_fields.items()
-        if name not in above or (table == "segment" and name == "unknown_items")
+        if name not in above or (table in _LINES and name == "unknown_items")
     }
 
 

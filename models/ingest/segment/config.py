@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from typing import Annotated, Literal
 
+import pyarrow as pa
 from pydantic import AfterValidator, Field
 
+from models.ingest.canonical_schema import ParsedLines
+from models.ingest.segment import parse as segment_lines
 from models.ingest.segment.event_types import Meaning, MeaningError, extended
+from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.segment.page_rules import PageRule, PageRuleError
-from models.ingest.segment.parse import CONSENT_CATEGORIES
-from models.ingest.source_config import SourceMapping, parsed
+from models.ingest.source_config import parsed
 from models.primitives.json_types import JsonObject
 
 
@@ -28,12 +31,12 @@ def _usable(pattern: str) -> str:
     return pattern
 
 
-class SegmentMapping(SourceMapping):
+class SegmentMapping(LineMapping):
     """A mapping file of kind `segment`."""
 
     kind: Literal["segment"]
     """States that the files contain Segment's calls."""
-    consent_categories: list[str] = Field(list(CONSENT_CATEGORIES))
+    consent_categories: list[str] = Field(list(segment_lines.CONSENT_CATEGORIES))
     """The categories of `context.consent.categoryPreferences` that a user has to agree to."""
     unknown_items: Literal["quarantine", "accept"] | None = "accept"
     """What to do with events on items that neither a catalogue nor a product block contains."""
@@ -51,6 +54,21 @@ class SegmentMapping(SourceMapping):
     def meanings(self) -> dict[str, Meaning]:
         """Return the meanings of all events, including custom ones."""
         return dict(extended(self.events))
+
+    def parse_lines(self, lines: pa.Table) -> ParsedLines:
+        """Return the canonical rows of calls."""
+        return segment_lines.parse_lines(
+            lines,
+            self.page_rule(),
+            meanings=self.meanings(),
+            traits=self.traits,
+            consent_categories=self.consent_categories,
+            spelling=self.spelling,
+        )
+
+    def event_name_of(self, line: JsonObject) -> object:
+        """Return the name of the event of a track call."""
+        return line.get("event") if line.get("type") == "track" else None
 
 
 def parse(content: JsonObject, name: str, label: Callable[[str], str] = str) -> SegmentMapping:

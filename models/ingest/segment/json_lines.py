@@ -20,7 +20,8 @@ EVENT_MEMBERS: Final = (
     *("order_id", "orderId", "checkout_id", "cart_id", "session_id"),
     *("rating", "revenue", "subtotal", "total"),
 )
-_WHOLE: Final = (*EVENT_MEMBERS, "currency", "placement", "recommendation_id", "recomm_id")
+WHOLE: Final = (*EVENT_MEMBERS, "currency", "placement", "recommendation_id", "recomm_id")
+"""The members of a whole event that are read."""
 _ENVELOPE: Final = (
     *("type", "event", "messageId", "userId", "anonymousId", "previousId", "timestamp", "receivedAt", "name"),
 )
@@ -37,7 +38,7 @@ def _structure() -> str:
     return json.dumps({**envelope, "context": context, "properties": properties})
 
 
-def _meanings(meanings: Mapping[str, Meaning]) -> tuple[str, str]:
+def meaning_table(meanings: Mapping[str, Meaning]) -> tuple[str, str]:
     """Return SQL for the table of meanings: the enum of its names, and the meanings in the order of that enum.
 
     A join with a table would lose the order of the lines.
@@ -70,11 +71,11 @@ _FAULT: Final = f"""CASE
 
 
 def _statement(rule: PageRule | None, meanings: Mapping[str, Meaning], categories: Sequence[str]) -> str:
-    names, structs = _meanings(meanings)
+    names, structs = meaning_table(meanings)
     own = ", ".join(f"{name} := p.{name}" for name in BLOCK)
     page = ", ".join(f"{name} := {'page_item' if name == 'product_id' else 'NULL::VARCHAR'}" for name in BLOCK)
     page_item = "NULL::VARCHAR" if rule is None else rule.item("p.path", "p.url", "message.name")
-    whole = ", ".join(f"{name} := p.{name}" for name in _WHOLE)
+    whole = ", ".join(f"{name} := p.{name}" for name in WHOLE)
     answers = f"json_extract_string(message.context.consent.categoryPreferences, {pointers(categories)})"
     kind = "coalesce(meaning.kind, CASE type WHEN 'track' THEN 'unknown_event' ELSE type END)"
     visited = "NULL" if rule is None else f"'{rule.event_type}'"

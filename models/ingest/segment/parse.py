@@ -46,26 +46,32 @@ def parse_lines(
     with the lines of one call.
     """
     with connected() as query:
-        read = json_lines.read(query, _decoded(query, lines), rule, meanings, consent_categories)
-        entries = interactions.entries(query, read)
+        read = json_lines.read(query, decoded(query, lines), rule, meanings, consent_categories)
         people = read.filter(pc.is_in(read["kind"], value_set=pa.array(["identify", "alias"])))
-        happened = entries.filter(pc.is_valid(entries[columns.EVENT_TYPE])).select([*EVENTS.names, "entry"])
-        events, respelt = _respelt(_in_order(happened).select(EVENTS.names).cast(EVENTS), spelling)
-        items, cleaned = _respelt(interactions.items(query, entries), spelling)
-        return ParsedLines(
-            events=events,
-            items=items,
-            item_changes=_respelt(interactions.item_changes(query, entries), spelling)[0],
-            users=identities.users(query, people, traits),
-            aliases=identities.aliases(query, people),
-            answers=_answers(read),
-            routed=_without_event(read, pc.is_null(read["fault"]), ROUTED, ["kind"]),
-            unreadable=_without_event(read, pc.is_valid(read["fault"]), UNREADABLE, ["fault", "sha256"]),
-            cleaned=cleaned | respelt,
-        )
+        users = identities.users(query, people, traits)
+        return canonical(query, read, users, identities.aliases(query, people), spelling)
 
 
-def _decoded(query: Query, lines: pa.Table) -> pa.Table:
+def canonical(query: Query, read: pa.Table, users: pa.Table, aliases: pa.Table, spelling: Spelling) -> ParsedLines:
+    """Return the canonical rows of lines that `json_lines.read` has parsed, or a parser with the same columns."""
+    entries = interactions.entries(query, read)
+    happened = entries.filter(pc.is_valid(entries[columns.EVENT_TYPE])).select([*EVENTS.names, "entry"])
+    events, respelt = _respelt(_in_order(happened).select(EVENTS.names).cast(EVENTS), spelling)
+    items, cleaned = _respelt(interactions.items(query, entries), spelling)
+    return ParsedLines(
+        events=events,
+        items=items,
+        item_changes=_respelt(interactions.item_changes(query, entries), spelling)[0],
+        users=users,
+        aliases=aliases,
+        answers=_answers(read),
+        routed=_without_event(read, pc.is_null(read["fault"]), ROUTED, ["kind"]),
+        unreadable=_without_event(read, pc.is_valid(read["fault"]), UNREADABLE, ["fault", "sha256"]),
+        cleaned=cleaned | respelt,
+    )
+
+
+def decoded(query: Query, lines: pa.Table) -> pa.Table:
     """Return the lines as `raw` bytes and as `text`, null if the bytes are not UTF-8."""
     raw = pc.cast(lines["text"], pa.binary())
     table = pa.table({ROW_NUMBER: lines[ROW_NUMBER], "raw": raw})

@@ -10,7 +10,14 @@ from typing import Final
 
 _FEW: Final = 3
 """Up to this many files are listed one by one."""
-_OPTIONS: Final = {"consent": "--consent", "consent_note": "--consent-note", "from": "--from", "to": "--to"}
+_OPTIONS: Final = {
+    "consent": "--consent",
+    "consent_note": "--consent-note",
+    "from": "--from",
+    "to": "--to",
+    "project": "--project",
+    "region": "--region",
+}
 """Options of an ingest, by the mapping keys that they override."""
 _SOURCE: Final = "name"
 _ENDING: Final = re.compile(r"(\.[A-Za-z]+)+$")

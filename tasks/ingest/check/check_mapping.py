@@ -11,7 +11,7 @@ import pyarrow as pa
 from expectations import limits
 from models.errors import TailorbirdError
 from models.ingest.check import missing_consent, several_currencies
-from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
 from models.primitives.json_types import JsonObject
@@ -21,7 +21,7 @@ from tasks.ingest.check.segment import check_calls
 from tasks.ingest.check.tables import check_table
 from tasks.ingest.check.unconnected import CheckContext
 from tasks.sources import locations
-from tasks.sources.file_matching import SEGMENT, files_of
+from tasks.sources.file_matching import LINE_PARTS, files_of
 from tasks.sources.mapping_files import read
 
 ROWS: Final = 5_000
@@ -69,7 +69,7 @@ def check_mapping(
     _drop_used_elsewhere(tables)
     _add_currencies(tables, mapping, context)
     accepted = bool(tables) and not any(one.refused for one in tables)
-    has_events = not {SEGMENT, "events"}.isdisjoint(parts)
+    has_events = not {*LINE_PARTS, "events"}.isdisjoint(parts)
     verdict, following = _next(name, paths, overrides or {}, accepted, tables, has_events)
     return {
         "mapping": name,
@@ -84,13 +84,13 @@ def check_mapping(
 
 
 def _check(
-    part: str, file: str, mapping: Mapping | SegmentMapping, context: CheckContext, room: Path, most: int
+    part: str, file: str, mapping: Mapping | LineMapping, context: CheckContext, room: Path, most: int
 ) -> TableFindings:
     """Return the findings on one file, with the reason if an ingest would refuse it."""
     table = TableFindings(part, file)
     try:
         with locations.fetched(file, room) as path:
-            if isinstance(mapping, SegmentMapping):
+            if isinstance(mapping, LineMapping):
                 check_calls(table, path, mapping, context)
             else:
                 check_table(table, path, mapping, context, most)
@@ -116,7 +116,7 @@ def _drop_used_elsewhere(tables: Sequence[TableFindings]) -> None:
 def _add_currencies(tables: Sequence[TableFindings], mapping: SourceMapping, context: CheckContext) -> None:
     """Add to the first table of events that amounts of all files are in several currencies."""
     if context.amounts:
-        table = next(one for one in tables if one.part in (SEGMENT, "events"))
+        table = next(one for one in tables if one.part in (*LINE_PARTS, "events"))
         table.suspicions += several_currencies.suspicions(pa.concat_tables(context.amounts), mapping)
 
 
@@ -127,7 +127,7 @@ def _notes(parts: dict[str, list[str]], context: CheckContext, mapping: SourceMa
         if len(files) > FILES
     ]
     notes += [f"No file for {part} is there." for part, files in parts.items() if not files]
-    if SEGMENT not in parts and not context.whole_catalogue:
+    if parts.keys().isdisjoint(LINE_PARTS) and not context.whole_catalogue:
         notes.append(f"Item ids of events were not compared with a catalogue: {_unknown_items(parts, mapping)}")
     return notes
 

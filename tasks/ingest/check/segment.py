@@ -1,4 +1,4 @@
-"""Checks the first calls of a Segment export with the code that ingests them, without storing them."""
+"""Checks the first lines of a Segment or Mixpanel export with the code that ingests them, without storing them."""
 
 import json
 from collections import Counter
@@ -15,7 +15,8 @@ from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.event_words import event_type_of
 from models.ingest.draft.mapping_text import key, toml
-from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.event_types import event_name
+from models.ingest.segment.line_mapping import LineMapping
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import BrokenRule, RowPlace, TableFindings
 from tasks.ingest.check.unconnected import CheckContext, open_intake
@@ -29,7 +30,7 @@ _BYTES: Final = 4 << 20
 _MOST_NAMES: Final = 20
 
 
-def check_calls(table: TableFindings, path: Path, mapping: SegmentMapping, context: CheckContext) -> None:
+def check_calls(table: TableFindings, path: Path, mapping: LineMapping, context: CheckContext) -> None:
     """Add the findings on the first calls of a file. Raises TailorbirdError if the file cannot be read."""
     intake = open_intake(mapping, context)
     chunk, read = next(read_chunks(intake, mapping, path, table.file, _BYTES))
@@ -66,19 +67,19 @@ def _unreadable(rows: pa.Table, read: int) -> list[BrokenRule]:
     ]
 
 
-def _unknown_names(path: Path, mapping: SegmentMapping) -> list[Suspicion]:
-    """Return the names of track calls without a meaning in the mapping, with proposed translations."""
+def _unknown_names(path: Path, mapping: LineMapping) -> list[Suspicion]:
+    """Return the names of events without a meaning in the mapping, with proposed translations."""
     names: Counter[str] = Counter()
     for line in next(line_reader.chunks(path, _BYTES))[line_reader.TEXT].to_pylist():
         try:
             call = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        name = call.get("event") if isinstance(call, dict) and call.get("type") == "track" else None
+        name = mapping.event_name_of(call) if isinstance(call, dict) else None
         if isinstance(name, str):
             names[name] += 1
-    meanings = {name.casefold() for name in mapping.meanings()}
-    unknown = [(name, count) for name, count in names.most_common() if name.casefold() not in meanings]
+    meanings = mapping.meanings()
+    unknown = [(name, count) for name, count in names.most_common() if event_name(name) not in meanings]
     if not unknown:
         return []
     listed = ", ".join(f"{name!r} ({count:,})" for name, count in unknown[:_MOST_NAMES])

@@ -24,8 +24,7 @@ from tasks.ingest.validation.deduplication import KnownIds
 
 def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
     """Return the row rules of a source. They compare pseudonyms, so placeholder ids become pseudonyms, too."""
-    words = placeholder_ids.spellings([*placeholder_ids.PEOPLE, *mapping.placeholder_ids])
-    placeholders = pseudonyms(pa.array(words, pa.string()), key).to_pylist()
+    placeholders = pseudonyms(pa.array(mapping.placeholders, pa.string()), key).to_pylist()
     required = mapping.events.required if isinstance(mapping, Mapping) and mapping.events else ()
     return event_rules.rules(placeholders, placeholder_ids.ITEMS, mapping.limits, required)
 

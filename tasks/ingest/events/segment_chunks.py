@@ -1,6 +1,6 @@
-"""Reads lines of a Segment export as chunks of a batch: events, and updates of items, users and devices."""
+"""Reads lines of an export as chunks of a batch: events, and updates of items, users and devices."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,9 @@ import pyarrow.compute as pc
 
 from infra.keys.identity import pseudonyms
 from models import columns
-from models.ingest import canonical_schema, placeholder_ids
+from models.ingest import canonical_schema
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.segment import parse
-from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.traffic_filter import people
 from models.primitives.arrow_sql import query
 from tasks.ingest.entity_updates.item_changes import ItemChanges
@@ -71,34 +70,20 @@ def _with_last(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
         yield rows, following is None
 
 
-def parser_of(mapping: SegmentMapping) -> Callable[[pa.Table], ParsedLines]:
-    """Return the function that parses lines by a mapping."""
-    return partial(
-        parse.parse_lines,
-        rule=mapping.page_rule(),
-        meanings=mapping.meanings(),
-        traits=mapping.traits,
-        consent_categories=mapping.consent_categories,
-        spelling=mapping.spelling,
-    )
-
-
-def no_people(mapping: SegmentMapping) -> list[str]:
+def no_people(mapping: LineMapping) -> list[str]:
     """Return the ids that stand for no person whose traits, answers and devices count."""
-    words = placeholder_ids.spellings([*placeholder_ids.PEOPLE, *mapping.placeholder_ids])
-    return words + mapping.traffic.internal_users
+    return [*mapping.placeholders, *mapping.traffic.internal_users]
 
 
 def read_chunks(
-    intake: Intake, mapping: SegmentMapping, path: Path, address: str, size: int | None = None
+    intake: Intake, mapping: LineMapping, path: Path, address: str, size: int | None = None
 ) -> Iterator[tuple[EventChunk, int]]:
     """Yield all chunks of a file, of `size` bytes if that is given, each with the number of its bytes."""
     first, before, name = 0, 0, address.rpartition("/")[2]
     catalogue, changes, key = ItemUpdateCache(), ItemChanges(), intake.installation.key
     placeholders = no_people(mapping)
-    shape = parser_of(mapping)
     for rows, last in _with_last(line_reader.chunks(path, size)):
-        lines = without_placeholders(shape(rows), placeholders)
+        lines = without_placeholders(mapping.parse_lines(rows), placeholders)
         raw = lines.events.drop_columns([canonical_schema.ROW_NUMBER, canonical_schema.ANONYMOUS_ID])
         events, users = prepare_events(raw, mapping, key, np.arange(first, first + len(raw)))
         chunk = EventChunk(

@@ -22,7 +22,7 @@ from tasks.ingest.entity_updates.item_changes import ItemChanges
 from tasks.ingest.entity_updates.item_update_cache import ItemUpdateCache
 from tasks.ingest.events.chunk_writer import Intake
 from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.events.segment_chunks import no_people, parser_of, without_placeholders
+from tasks.ingest.events.segment_chunks import no_people, without_placeholders
 from tasks.ingest.events.segment_updates import entity_updates
 from tasks.ingest.inbox.event_chunks import prepared, users_of
 from tasks.ingest.inbox.rows import InboxRow
@@ -35,12 +35,12 @@ _FAULT, _MARKS = "fault", "marks"
 
 def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intake) -> Iterator[tuple[EventChunk, int]]:
     """Yield the chunks of a batch's calls, each with its number of calls; always the same ones."""
-    parse, catalogue, changes, first = parser_of(mapping), ItemUpdateCache(), ItemChanges(), 0
+    catalogue, changes, first = ItemUpdateCache(), ItemChanges(), 0
     # The inbox holds pseudonyms, so that words for an unknown user are pseudonyms, too.
     placeholders = pseudonyms(pa.array(no_people(mapping), pa.string()), intake.installation.key).to_pylist()
     for start in range(0, len(rows), CHUNK_ROWS):
         part = rows[start : start + CHUNK_ROWS]
-        lines = _undescribed(without_placeholders(parse(_lines(part)), placeholders), intake.catalogue)
+        lines = _undescribed(without_placeholders(mapping.parse_lines(_lines(part)), placeholders), intake.catalogue)
         events, users = _events(part, lines, first)
         last = start + CHUNK_ROWS >= len(rows)
         chunk = EventChunk(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from infra.keys.identity import pseudonyms
 from models import columns
 from models.columns import ROW
+from models.ingest.mixpanel.sql_values import MIXPANEL_EVENT
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, protected
@@ -50,12 +51,17 @@ def pseudonymise(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
 
 
 def add_fingerprints(events: pa.Table) -> pa.Table:
-    """Add `payload_hash` (128 bits of SHA-256 over the payload columns), the hash of the id, and the month."""
+    """Add `payload_hash` (128 bits of SHA-256 over the payload columns), the hash of the id, and the month.
+
+    The payload of Mixpanel's events is their id, so that no two with the same id differ.
+    """
     payload = events.select(PAYLOAD_COLUMNS)
     texts = ", ".join(f"coalesce({_text(name)}, '')" for name in PAYLOAD_COLUMNS)
+    payload_text = f"""CASE WHEN starts_with({columns.EVENT_ID}, '{MIXPANEL_EVENT}') THEN {columns.EVENT_ID}
+        ELSE concat_ws(chr(31), {texts}) END"""
     hashed = query(
         f"""
-        SELECT left(sha256(concat_ws(chr(31), {texts})), 32) AS {columns.PAYLOAD_HASH},
+        SELECT left(sha256({payload_text}), 32) AS {columns.PAYLOAD_HASH},
             hash({columns.EVENT_ID}) AS {ID_HASH}, strftime({columns.OCCURRED_AT}, '%Y-%m') AS {columns.MONTH}
         FROM payload
         """,

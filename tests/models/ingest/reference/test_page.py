@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from models.ingest.mixpanel import config as mixpanel_mapping
 from models.ingest.reference import page
 from models.ingest.reference.examples import EXAMPLES
 from models.ingest.segment import config as segment_mapping
@@ -23,6 +24,7 @@ TABLES: JsonObject = {
     "items": {"file": "i.csv", "item_id": "i", "title": "t"},
     "users": {"file": "u.csv", "user_id": "u", "attributes": []},
 }
+LINES = {"segment": segment_mapping.parse, "mixpanel": mixpanel_mapping.parse}
 BESIDE = {
     "event_type": {"constants": {}},
     "event_types": {"event_type": "what", "constants": {}},
@@ -65,8 +67,8 @@ def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
         pytest.fail(f"{table}.{key} is no key any more; take its example out")
     stated = tomllib.loads(EXAMPLES[table, key])
     content: JsonObject = {"consent": "given", "consent_note": "test", **TABLES}
-    if table == "segment":
-        segment_mapping.parse({"kind": "segment", **stated}, "test")
+    if table in LINES:
+        LINES[table]({"kind": table, **stated}, "test")
         return
     if table == "sql":
         content["items"] = {**TABLES["items"], table: stated}

@@ -48,6 +48,12 @@ def test_the_hash_is_of_what_happened_and_not_of_how_it_came() -> None:
         assert ready(**values)["payload_hash"] != first
 
 
+def test_the_hash_of_a_mixpanel_event_is_of_its_id_alone() -> None:
+    first = ready(event_id="mixpanel:1")["payload_hash"]
+    assert ready(event_id="mixpanel:1", value=9.0, user_id="bob", item_id="tea")["payload_hash"] == first
+    assert ready(event_id="mixpanel:2")["payload_hash"] != first
+
+
 def test_an_event_without_an_id_gets_the_same_one_each_time() -> None:
     assert ready(event_id=None)["event_id"] is None
     made = ready(identified=False, event_id=None)["event_id"]

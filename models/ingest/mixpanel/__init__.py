@@ -1,0 +1,1 @@
+"""Mixpanel's raw export and profiles: parsing into the canonical schema."""

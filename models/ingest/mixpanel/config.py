@@ -1,0 +1,95 @@
+"""Define the mapping of a Mixpanel project: its raw export and its profiles."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar, Literal
+from zoneinfo import available_timezones
+
+import pyarrow as pa
+from pydantic import AfterValidator, Field
+
+from models.ingest import placeholder_ids
+from models.ingest.canonical_schema import ParsedLines
+from models.ingest.mixpanel import parse as mixpanel_lines
+from models.ingest.mixpanel.event_types import meanings
+from models.ingest.mixpanel.json_lines import PLACEHOLDERS, Reading
+from models.ingest.mixpanel.property_names import MEMBERS
+from models.ingest.segment.event_types import Meaning, MeaningError
+from models.ingest.segment.line_mapping import LineMapping
+from models.ingest.source_config import parsed
+from models.primitives.json_types import JsonObject
+
+Region = Literal["us", "eu", "in"]
+
+
+def _known_types(events: dict[str, str]) -> dict[str, str]:
+    try:
+        meanings(events)
+    except MeaningError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    return events
+
+
+def _known_members(properties: dict[str, str]) -> dict[str, str]:
+    unknown = sorted({member for member in properties.values() if member not in MEMBERS})
+    if unknown:
+        raise ValueError(f"no member is called {', '.join(unknown)}; use one of: {', '.join(MEMBERS)}")
+    return properties
+
+
+def _known_zone(zone: str) -> str:
+    if zone not in available_timezones():
+        raise ValueError(f"there is no time zone {zone!r}; write one such as UTC or Europe/Berlin")
+    return zone
+
+
+class MixpanelMapping(LineMapping):
+    """A mapping file of kind `mixpanel`."""
+
+    known_placeholders: ClassVar[tuple[str, ...]] = (*placeholder_ids.PEOPLE, *PLACEHOLDERS)
+
+    kind: Literal["mixpanel"]
+    """States that the files contain Mixpanel's events and profiles."""
+    project: Annotated[int, Field(gt=0)] | None = None
+    """The id of the project whose API is read if no files are given."""
+    region: Region = "us"
+    """Where Mixpanel stores the project: us, eu or in."""
+    late_days: Annotated[int, Field(ge=0, le=400)] = 5
+    """For so many days after its end a day is read again, because events arrive late."""
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    """The zone of `time` and of days: that of the project if it was created before 2023, otherwise UTC."""
+    unknown_items: Literal["quarantine", "accept"] | None = "accept"
+    """What to do with events on items that neither a catalogue nor a product contains."""
+    consent_properties: list[str] = Field(["consent"])
+    """The properties of events and profiles that state consent, true or false; each that is there has to be true."""
+    traits: list[str] = Field([])
+    """The properties of profiles to keep; never e-mail, name, phone or address."""
+    profiles: bool = True
+    """Whether the API's profiles are read, if `traits` names any."""
+    events: Annotated[dict[str, str], AfterValidator(_known_types)] = Field({})
+    """Names of your own events → event types."""
+    properties: Annotated[dict[str, str], AfterValidator(_known_members)] = Field({})
+    """Names of your own properties → members of a product or an order, such as product_id, price or products."""
+
+    def meanings(self) -> Mapping[str, Meaning]:
+        """Return the meanings of all events, including custom ones."""
+        return meanings(self.events)
+
+    def parse_lines(self, lines: pa.Table) -> ParsedLines:
+        """Return the canonical rows of events and profiles."""
+        reading = Reading(self.meanings(), self.consent_properties, self.properties, self.time_zone)
+        return mixpanel_lines.parse_lines(lines, reading, traits=self.traits, spelling=self.spelling)
+
+    def event_name_of(self, line: JsonObject) -> object:
+        """Return the name of an event, unless it is Mixpanel's own."""
+        name = line.get("event")
+        return None if isinstance(name, str) and name.startswith("$") else name
+
+    def of_one_day(self) -> "MixpanelMapping":
+        """Return the mapping without the keys that only choose what the API delivers."""
+        chosen = ("project", "region", "late_days", "profiles", "start", "end")
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in chosen})
+
+
+def parse(content: JsonObject, name: str, label: Callable[[str], str] = str) -> MixpanelMapping:
+    """Return the mapping of a Mixpanel project in `content`. Raises MappingError with all faulty keys."""
+    return parsed(MixpanelMapping, content, name, label)
