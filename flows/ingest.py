@@ -3,6 +3,7 @@
 from prefect import flow
 
 from models.errors import TailorbirdError
+from models.ingest.mixpanel.config import Region
 from models.ingest.source_config import Consent
 from tasks.ingest.check.find_currencies import find_currencies
 from tasks.ingest.check.find_non_goods import find_suspects
@@ -11,6 +12,8 @@ from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.list_files import list_files, refuse
+from tasks.ingest.mixpanel.client import MixpanelError
+from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
 from tasks.ingest.quarantine.find_corrections import find_corrections
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
@@ -25,7 +28,13 @@ from tasks.sources.locations import shown
 from tasks.sources.mapping_files import mapping_overrides
 from tasks.sources.object_store_errors import StoreUnreachableError
 
-_STEPS = {"items": ingest_items, "users": ingest_users, "events": ingest_events, "segment": ingest_segment}
+_STEPS = {
+    "items": ingest_items,
+    "users": ingest_users,
+    "events": ingest_events,
+    "segment": ingest_segment,
+    "mixpanel": ingest_mixpanel,
+}
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.ingest))
@@ -37,6 +46,8 @@ def ingest(
     consent_note: str | None = None,
     begin: str | None = None,
     end: str | None = None,
+    project: str | None = None,
+    region: Region | None = None,
 ) -> list[LedgerEntry]:
     """Ingest catalogue, users and events: checked, pseudonymous, with every row in the ledger.
 
@@ -51,9 +62,11 @@ def ingest(
         consent_note: How consent was given; it is recorded.
         begin: Ingest only events from this time on, such as 2026-03-01 or 2026-03-01T12:00:00Z.
         end: Ingest only events before this time.
+        project: The id of the Mixpanel project whose API is read if no paths are given.
+        region: Where Mixpanel stores the project: us, eu or in.
     """
     drop_missed_slots()
-    overrides = mapping_overrides(source, consent, consent_note, begin, end)
+    overrides = mapping_overrides(source, consent, consent_note, begin, end, project, region)
     ledger: list[LedgerEntry] = []
     refused: dict[str, str] = {}
     files = list_files(mapping, paths, overrides)
@@ -66,9 +79,9 @@ def ingest(
             ledger.append(_STEPS[part](mapping, file, overrides) | LedgerEntry(file=file))
         except TailorbirdError as error:
             refused[shown(file)] = str(error)
-            if isinstance(error, StoreUnreachableError):
+            if isinstance(error, StoreUnreachableError | MixpanelError):
                 grouped = False
-                break  # the other files are in the same store
+                break  # the other files come from the same store or project
     if grouped:
         result = ingest_event_files(mapping, events, overrides)
         ledger += result["lines"]

@@ -43,17 +43,20 @@ def ingest(
     consent_note: ConsentNote = None,
     begin: Begin = None,
     end: End = None,
+    project: Annotated[str | None, typer.Option(help="The Mixpanel project whose API is read without PATHS.")] = None,
+    region: Annotated[str | None, typer.Option(help="Where Mixpanel stores the project: us, eu or in.")] = None,
     cron: Cron = None,
     zone: Zone = "UTC",
     as_json: Json = False,
 ) -> None:
-    """Ingest a source: tables by a mapping, or a Segment export (`segment PATH…`).
+    """Ingest a source: tables by a mapping, a Segment export (`segment PATH…`), or Mixpanel (`mixpanel PATH…`).
 
     Paths are files, folders, patterns or addresses (s3://bucket/prefix/); by default the mapping names the files. Days
     and times are written as 2026-03-01 or 2026-03-01T12:00:00Z.
     """
     name = source if mapping else None
     overrides = {"source": name, "consent": consent, "consent_note": consent_note, "begin": begin, "end": end}
+    overrides |= {"project": project, "region": region}
     request = _request(mapping or source, paths or [], {key: value for key, value in overrides.items() if value})
     if cron:
         _schedule("ingest", Path(source).stem, cron, zone, request)

@@ -23,6 +23,8 @@ _NETWORK: Final = (
 )
 _DATABASE: Final = ("PG*", "KRB5*")
 """Variables of libpq: certificates, password and service files of an external database server."""
+_SOURCES: Final = ("MIXPANEL_*",)
+"""The service accounts of sources, and their addresses."""
 _STORES: Final = (
     *("AWS_*", "GOOGLE_*", "AZURE_*", "CLOUDSDK_*", "CLOUD_STORAGE_*", "SERVICE_ACCOUNT", "IDENTITY_*", "MSI_*"),
     *("DELTA_DYNAMO_*", "DYNAMO_LOCK_*"),
@@ -75,7 +77,17 @@ def of_client(settings: Settings, *, own_prefect: bool, own_mlflow: bool) -> dic
 
     Settings are not included: see `of_settings`. Logins of external servers are left out if own servers are used.
     """
-    included = (*_SYSTEM, *_PYTHON, *_NETWORK, *_STORES, *_THREADS, *_PREFECT, *_MLFLOW, "TAILORBIRD_SECRET_*")
+    included = (
+        *_SYSTEM,
+        *_PYTHON,
+        *_NETWORK,
+        *_STORES,
+        *_SOURCES,
+        *_THREADS,
+        *_PREFECT,
+        *_MLFLOW,
+        "TAILORBIRD_SECRET_*",
+    )
     logins = (*(_PREFECT_LOGIN if own_prefect else ()), *(_MLFLOW_LOGIN if own_mlflow else ()))
     taken = _taken((*included, *_of_database(settings)), (*logins, *_SERVERS_ONLY))
     return taken | _taken(_further(settings))

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from infra.configuration import addresses
@@ -66,6 +66,17 @@ def fetch_text(url: str, seconds: float = 5) -> str:
         return str(answer.read().decode(errors="replace"))
 
 
+def open_answer(url: str, authorization: str, data: bytes | None, seconds: float) -> HTTPResponse:
+    """Send a request and return the answer, which may be gzip and whose body is not read yet.
+
+    The authorization is not sent on to another address. Raises HTTPError for a refusal, OSError or HTTPException.
+    """
+    request = urllib.request.Request(url, data, {"Accept-Encoding": "gzip"})  # noqa: S310 -- http(s) only
+    request.add_unredirected_header("Authorization", authorization)
+    answer: HTTPResponse = _opener(url).open(request, timeout=seconds)
+    return answer
+
+
 def basic_auth(login: str) -> str:
     """Return the Authorization header for user:password."""
     return f"Basic {b64encode(login.encode()).decode()}"
@@ -79,5 +90,9 @@ def _open(
     request = urllib.request.Request(given.address, data, dict(headers or {}), method=method)  # noqa: S310 -- http(s) only
     if given.login:
         request.add_unredirected_header("Authorization", basic_auth(given.login))
-    local = "://127.0.0.1" in given.address or "://localhost" in given.address
-    return (_DIRECT if local else _ANY).open(request, timeout=seconds)
+    return _opener(given.address).open(request, timeout=seconds)
+
+
+def _opener(address: str) -> urllib.request.OpenerDirector:
+    local = "://127.0.0.1" in address or "://localhost" in address
+    return _DIRECT if local else _ANY

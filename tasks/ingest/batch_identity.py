@@ -61,9 +61,14 @@ def batch_of(
     mapping: SourceMapping, dataset: str, path: Path, address: str, request: IngestRequest | None = None
 ) -> ledger.Batch:
     """Return the batch of a file, which comes from `address`."""
-    meaning = hashlib.sha256(mapping.model_dump_json(exclude=_IGNORED, exclude_defaults=True).encode()).hexdigest()
-    batch_id = f"{mapping.name}-{dataset}-{files.digest(path)[:12]}-{meaning[:8]}"
+    batch_id = batch_id_of(mapping, dataset, files.digest(path))
     return ledger.Batch(batch_id, dataset, mapping.name, address, mapping.consent_note, request or IngestRequest())
+
+
+def batch_id_of(mapping: SourceMapping, dataset: str, digest: str) -> str:
+    """Return the id of the batch with the content of that digest."""
+    meaning = hashlib.sha256(mapping.model_dump_json(exclude=_IGNORED, exclude_defaults=True).encode()).hexdigest()
+    return f"{mapping.name}-{dataset}-{digest[:12]}-{meaning[:8]}"
 
 
 def request_of(mapping: str, overrides: dict[str, str] | None) -> IngestRequest:

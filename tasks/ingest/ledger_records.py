@@ -35,6 +35,8 @@ class IngestRequest(TypedDict, total=False):
     """Keys of the mapping that the request replaces."""
     sql: SqlRequest
     """For rows of a database."""
+    read_at: str
+    """When an API delivered the content, most recently."""
 
 
 class LedgerEntry(TypedDict, total=False):

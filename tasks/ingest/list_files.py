@@ -6,8 +6,12 @@ from typing import Any, Final
 
 from prefect import task
 
+from infra.installation import current
 from models.errors import TailorbirdError
+from models.ingest.mixpanel.config import MixpanelMapping
 from models.primitives.escaping import for_terminal
+from tasks.ingest.mixpanel.addresses import is_part
+from tasks.ingest.mixpanel.days import parts_to_read
 from tasks.orchestration.run_artifacts import announce
 from tasks.sources.file_matching import files_of
 from tasks.sources.locations import LINES, TABLES, shown, skipped
@@ -37,6 +41,8 @@ def list_files(
 ) -> list[tuple[str, str]]:
     """Return every file of a source with its part of the mapping, in the order of the ingest."""
     source = read(mapping, overrides)
+    if isinstance(source, MixpanelMapping) and all(map(is_part, paths or [])):
+        return [(source.kind, part) for part in paths or parts_to_read(current(), source)]
     by_part = files_of(source, paths or [], f"tailorbird ingest {quote(mapping)}")
     for place in paths or filter(None, [getattr(source, "location", None)]):
         for path, kind in skipped(place, (*LINES, *TABLES)):

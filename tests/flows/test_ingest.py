@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from models.primitives.json_types import JsonObject
+from tests.mixpanel_server import PROJECT, MixpanelServer, event
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -128,3 +129,18 @@ def test_a_database_is_read_and_its_login_reaches_no_page(shop: Shop, tmp_path: 
     [scheduled] = [row for row in shop.json("schedules", "list") if row["slug"] == "ingest-sql-visits"]
     assert (scheduled["deployment"], scheduled["parameters"]["cursor"]) == ("ingest_sql", "at")
     shop.run("schedules", "remove", "ingest-sql-visits")
+
+
+def test_a_mixpanel_project_comes_in_and_is_scheduled_by_the_command_line(shop: Shop) -> None:
+    given = ("--project", str(PROJECT), "--consent", "given", "--consent-note", "a test", "--from", "2026-11-01")
+    with MixpanelServer() as server:
+        server.events = [event(n) for n in range(20)]
+        output = shop.run("ingest", "mixpanel", *given, "--to", "2026-11-03", "--json", **server.environment)
+    assert [(line["status"], line["accepted"]) for line in json.loads(output)][:2] == [
+        ("committed", 20),
+        ("committed", 0),
+    ]
+    shop.run("ingest", "mixpanel", *given, "--cron", "30 1 * * *")
+    (row,) = [row for row in shop.json("schedules", "list") if row["slug"] == "ingest-mixpanel"]
+    assert {"project": str(PROJECT), "begin": "2026-11-01"}.items() <= row["parameters"].items()
+    shop.run("schedules", "remove", "ingest-mixpanel")

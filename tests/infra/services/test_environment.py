@@ -30,6 +30,7 @@ SECRETS = {
     "AZURE_CLIENT_SECRET": "azure-word",
     "PREFECT_API_KEY": "cloud-word",
     "MLFLOW_TRACKING_TOKEN": "track-word",
+    "MIXPANEL_SECRET": "mixpanel-word",
     "PGPASSWORD": "pg-word",
     "TAILORBIRD_SECRET_PSEUDONYM_KEY": "ab" * 32,
     "TAILORBIRD_SECRET_DOCS_PAGE": "docs-word",

@@ -1,0 +1,149 @@
+"""Requests events and profiles from Mixpanel's API, with its limits, and again after faults that pass."""
+
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from typing import Final, Literal, TypeVar
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+
+from infra.configuration import addresses
+from infra.services.http_client import basic_auth, open_answer
+from models.errors import TailorbirdError
+from models.ingest.mixpanel.config import Region
+from tasks.ingest.mixpanel.rate_limit import RateLimit
+from tasks.orchestration.run_artifacts import announce
+
+USERNAME, SECRET = "MIXPANEL_USERNAME", "MIXPANEL_SECRET"
+ENDPOINT: Final = "MIXPANEL_ENDPOINT_URL"
+Api = Literal["export", "query"]
+_HOSTS: Final[dict[Region, dict[Api, str]]] = {
+    "us": {"export": "https://data.mixpanel.com", "query": "https://mixpanel.com"},
+    "eu": {"export": "https://data-eu.mixpanel.com", "query": "https://eu.mixpanel.com"},
+    "in": {"export": "https://data-in.mixpanel.com", "query": "https://in.mixpanel.com"},
+}
+_DELAYS_S: Final = (5, 20, 60, 120, 300, 600, 1200, 1800)
+"""The pauses after a refusal by the rate limit or a fault of the server or the network: more than an hour in all."""
+_LONGEST_PAUSE_S: Final = 3600.0
+_SECONDS: Final = 600
+"""How long an answer may be silent: a large export needs minutes before its first byte."""
+_ADVICE: Final = {
+    400: "Check the days and the id of the project",
+    401: f"Check {USERNAME} and {SECRET}: the name and the secret of a service account",
+    402: "The plan of the project has no export API",
+    403: "Give the service account a role in the project, and check the region: --region us, eu or in",
+    404: "Check the region: --region us, eu or in",
+}
+T = TypeVar("T")
+
+
+class MixpanelError(TailorbirdError):
+    """Mixpanel refuses a request, or does not answer."""
+
+
+class _PassingError(Exception):
+    """A fault that may pass by itself; Mixpanel may state after how many seconds."""
+
+    def __init__(self, what: str, seconds: float | None = None) -> None:
+        super().__init__(what)
+        self.seconds = seconds
+
+
+class BrokenAnswerError(_PassingError):
+    """An answer ended before its end."""
+
+
+@dataclass(frozen=True)
+class MixpanelClient:
+    """Sends one request at a time as a service account."""
+
+    region: Region
+    login: str = field(repr=False)
+    limit: RateLimit = field(default_factory=RateLimit)
+
+    def attempt(self, action: Callable[[], T]) -> T:
+        """Return the result of requests, repeated after faults that pass. Raises MixpanelError if they remain."""
+        for delay in _DELAYS_S:
+            try:
+                return action()
+            except _PassingError as fault:
+                pause = min(delay if fault.seconds is None else fault.seconds, _LONGEST_PAUSE_S)
+                announce(f"{fault}; trying again in {pause:,.0f} s")
+                self.limit.pause(pause)
+        try:
+            return action()
+        except _PassingError as fault:
+            raise MixpanelError(f"{fault}, {len(_DELAYS_S) + 1} times. Run the same command later.") from None
+
+    def answer(
+        self, api: Api, path: str, query: Mapping[str, str | int], form: Mapping[str, str | int] | None = None
+    ) -> HTTPResponse:
+        """Return an answer, whose body is not read yet; a `form` is sent as POST.
+
+        Raises MixpanelError for a refusal, and another error for a fault that may pass.
+        """
+        own = os.environ.get(ENDPOINT)
+        host = addresses.web(own, ENDPOINT).address.rstrip("/") if own else _HOSTS[self.region][api]
+        address = f"{host}{path}?{urlencode(query)}"
+        self.limit.wait()
+        try:
+            return open_answer(address, basic_auth(self.login), urlencode(form).encode() if form else None, _SECONDS)
+        except HTTPError as refusal:
+            with refusal:
+                raise _fault(refusal) from None
+        except (HTTPException, OSError) as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
+            raise _PassingError(f"{host} cannot be reached ({reason})") from None
+
+
+def blocks(answer: HTTPResponse, size: int = 1 << 18) -> Iterator[bytes]:
+    """Yield the body of an answer, unpacked. Raises BrokenAnswerError if it ends before its end."""
+    packed = answer.headers.get("Content-Encoding") == "gzip"
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        while block := answer.read(size):
+            while packed and block and not unpacker.eof:
+                yield unpacker.decompress(block, size)
+                block = unpacker.unconsumed_tail
+            if not packed:
+                yield block
+        if (packed and not unpacker.eof) or answer.length:
+            raise BrokenAnswerError("The answer of Mixpanel broke off")
+    except (HTTPException, OSError, zlib.error) as error:
+        raise BrokenAnswerError(f"The answer of Mixpanel broke off ({type(error).__name__})") from None
+
+
+def client_of(region: Region) -> MixpanelClient:
+    """Return a client with the service account of the environment. Raises MixpanelError if there is none."""
+    name, secret = os.environ.get(USERNAME), os.environ.get(SECRET)
+    if not name or not secret:
+        raise MixpanelError(
+            f"Set {USERNAME} and {SECRET} to the name and the secret of a service account of the project, then run "
+            "`tailorbird up` once, so that scheduled runs have them too."
+        )
+    return MixpanelClient(region, f"{name}:{secret}", _LIMIT)
+
+
+_LIMIT: Final = RateLimit()
+"""The requests of this process."""
+
+
+def _fault(refusal: HTTPError) -> Exception:
+    status = refusal.code
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return _PassingError("Mixpanel's limit of queries is reached (HTTP 429)", _seconds(refusal))
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _PassingError(f"Mixpanel has a fault (HTTP {status})", _seconds(refusal))
+    advice = _ADVICE.get(status, "Check the project, the region and the service account")
+    return MixpanelError(f"Mixpanel refused the request (HTTP {status}). {advice}.")
+
+
+def _seconds(refusal: HTTPError) -> float | None:
+    """Return the pause that `Retry-After` asks for; a date in it counts as none."""
+    try:
+        return max(0.0, float(refusal.headers["Retry-After"]))
+    except (TypeError, ValueError):
+        return None

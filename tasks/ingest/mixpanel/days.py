@@ -1,0 +1,85 @@
+"""Finds which days of a project to read, and records when a day was read, both in the ledger."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, text
+
+from infra.database.clock import database_now
+from infra.installation import Installation
+from models.errors import TailorbirdError
+from models.ingest.mixpanel.config import MixpanelMapping
+from models.ingest.segment.identities import allowed
+from tasks.ingest import ledger
+from tasks.ingest.mixpanel.addresses import PROFILES, part_of
+
+_DAY: Final = timedelta(days=1)
+_READ: Final = """
+    SELECT location, max((request ->> 'read_at')::timestamptz) AS read_at FROM ingest_batches
+    WHERE source = :source AND status = :committed AND location = ANY(:locations) AND request ? 'read_at'
+    GROUP BY location"""
+_SET: Final = """
+    UPDATE ingest_batches SET request = request || jsonb_build_object('read_at', CAST(:read_at AS text))
+    WHERE batch_id = :batch_id AND (request ->> 'read_at')::timestamptz < CAST(:read_at AS timestamptz)"""
+
+_CLOSE: Final = """
+    UPDATE ingest_batches SET status = :refused, detail = :detail, finished_at = now()
+    WHERE batch_id = ANY(:others) AND source = :source AND location = :location
+        AND NOT EXISTS (SELECT FROM ingest_chunks WHERE ingest_chunks.batch_id = ingest_batches.batch_id)"""
+_REPLACED: Final = "It was cut short, and Mixpanel then delivered other content: see batch {batch_id}."
+
+
+def parts_to_read(installation: Installation, mapping: MixpanelMapping) -> list[str]:
+    """Return the addresses of the days that were not read since their late events arrived, then of the profiles.
+
+    A day is complete if the ledger has a committed batch of it. It is read again until `late_days` after its end.
+    Raises TailorbirdError if the mapping names no project or no first day.
+    """
+    with installation.engine.connect() as connection:
+        now = database_now(connection)
+        days = _days(mapping, now)
+        parts = {part_of(mapping, day).address: day for day in days}
+        read = {
+            row.location: row.read_at
+            for row in connection.execute(
+                text(_READ),
+                {"source": mapping.name, "committed": ledger.COMMITTED, "locations": list(parts)},
+            )
+        }
+    due = [address for address, day in parts.items() if address not in read or read[address] < _closed(day, mapping)]
+    if mapping.profiles and allowed(mapping.traits):
+        due.append(part_of(mapping, PROFILES).address)
+    return due
+
+
+def record_reading(connection: Connection, batch: ledger.Batch, read_at: datetime) -> None:
+    """Record when the content of a committed batch was delivered, and close interrupted batches of the same part.
+
+    The API delivers their content no more, so that nobody could continue them.
+    """
+    connection.execute(text(_SET), {"batch_id": batch.batch_id, "read_at": read_at.isoformat()})
+    others = ledger.interrupted(connection, batch.batch_id)
+    part = {"source": batch.source, "location": batch.location}
+    replaced = {"others": others, "refused": ledger.REFUSED, "detail": _REPLACED.format(batch_id=batch.batch_id)}
+    connection.execute(text(_CLOSE), part | replaced)
+
+
+def _days(mapping: MixpanelMapping, now: datetime) -> list[date]:
+    """Return the days from `from` until yesterday, or until before `to`, which may include today."""
+    part_of(mapping, PROFILES)
+    if mapping.start is None:
+        raise TailorbirdError("State the first day to read: --from 2026-11-01, or `from` in the mapping.")
+    for moment, name in ((mapping.start, "--from"), (mapping.end, "--to")):
+        if moment is not None and moment.astimezone(UTC).time() != time():
+            raise TailorbirdError(f"Mixpanel delivers whole days: write {name} as a day, such as 2026-11-01.")
+    today = now.astimezone(ZoneInfo(mapping.time_zone)).date()
+    end = today if mapping.end is None else min(mapping.end.astimezone(UTC).date(), today + _DAY)
+    first = mapping.start.astimezone(UTC).date()
+    return [first + _DAY * number for number in range((end - first).days)]
+
+
+def _closed(day: date, mapping: MixpanelMapping) -> datetime:
+    """Return the moment from which no more events of a day are expected."""
+    end = datetime.combine(day + _DAY, time(), ZoneInfo(mapping.time_zone))
+    return end + _DAY * mapping.late_days

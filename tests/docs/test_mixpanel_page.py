@@ -1,0 +1,96 @@
+"""Tests that the commands and the mapping of docs/mixpanel.md work, against a server in place of Mixpanel."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from flows.__main__ import app
+from models.ingest.mixpanel.config import MixpanelMapping
+from models.ingest.mixpanel.json_lines import PLACEHOLDERS
+from tasks.ingest.check.check_mapping import check_mapping
+from tasks.ingest.list_files import list_files
+from tasks.ingest.mixpanel import client, rate_limit
+from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
+from tasks.ingest.mixpanel.rate_limit import PER_HOUR, PER_SECOND
+from tasks.sources.mapping_files import mapping_overrides, read
+from tests.docs.shown import commands_of
+from tests.mixpanel_server import PROJECT, MixpanelServer, event
+
+PAGE = Path(__file__).parents[2] / "docs" / "mixpanel.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+COMMANDS = [words for words in map(shlex.split, commands_of(PAGE)) if words[0] == "ingest"]
+
+
+@pytest.fixture
+def mixpanel(monkeypatch: pytest.MonkeyPatch) -> Any:
+    with MixpanelServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(client, "_LIMIT", rate_limit.RateLimit(sleep=lambda _: None, clock=lambda: 0.0))
+        server.events = [event(n) for n in range(10)]
+        yield server
+
+
+def parameters(words: list[str]) -> dict[str, Any]:
+    """Return the parameters of an ingest as it is shown."""
+    group: Any = typer.main.get_command(app)
+    ingest = group.commands["ingest"]
+    ingest = getattr(ingest, "commands", {}).get("files", ingest)
+    return dict(ingest.make_context("ingest", words[1:]).params)
+
+
+def overrides(words: list[str]) -> dict[str, str]:
+    """Return the keys of the mapping that an ingest as it is shown replaces."""
+    given = parameters(words)
+    names = ("consent", "consent_note", "begin", "end", "project", "region")
+    return mapping_overrides(**{name: given[name] for name in names})
+
+
+@pytest.mark.usefixtures("installation")
+def test_the_first_command_reads_the_days_of_a_project(mixpanel: MixpanelServer) -> None:
+    given = overrides(COMMANDS[0]) | {"to": "2026-11-03"}
+    parts = [address for _, address in list_files.fn("mixpanel", None, given)]
+    assert parts[0] == f"mixpanel://eu/{PROJECT}-2026-11-01"
+    entries = [ingest_mixpanel.fn("mixpanel", part, given) for part in parts]
+    assert [entry["accepted"] for entry in entries] == [10, 0, 0]
+    assert mixpanel.days == ["2026-11-01", "2026-11-02"]
+
+
+def test_the_nightly_command_reads_the_same_project() -> None:
+    assert overrides(COMMANDS[1]) == overrides(COMMANDS[0])
+    assert parameters(COMMANDS[1])["cron"] == "30 1 * * *"
+
+
+@pytest.mark.usefixtures("installation")
+def test_files_are_checked_and_ingested_as_shown(tmp_path: Path) -> None:
+    export = tmp_path / parameters(COMMANDS[2])["paths"][0]
+    unknown = event(50, what="Recipe Cooked")
+    export.write_text("".join(json.dumps(one) + "\n" for one in [*(event(n) for n in range(30)), unknown]))
+    found = check_mapping("mixpanel", [str(export)])
+    assert "Recipe Cooked" in json.dumps(found, default=str)
+    assert ingest_mixpanel.fn("mixpanel", str(export), overrides(COMMANDS[2]))["accepted"] == 30
+
+
+@pytest.mark.usefixtures("installation")
+def test_the_mapping_of_the_page_reads_own_names(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.toml").write_text(block)
+    mapping = read(str(tmp_path / "mine.toml"))
+    assert isinstance(mapping, MixpanelMapping)
+    basket = [{"Article Number": "a-1"}, {"Article Number": "a-2"}]
+    cooked = event(1, what="Recipe Cooked", product_id=None, personalization=True, Basket=basket)
+    (tmp_path / "own.jsonl").write_text(json.dumps(cooked) + "\n")
+    assert ingest_mixpanel.fn(str(tmp_path / "mine.toml"), str(tmp_path / "own.jsonl"))["accepted"] == 2
+
+
+def test_the_limits_and_placeholders_of_the_page_are_those_of_the_code() -> None:
+    assert f"{PER_HOUR} queries per hour and {PER_SECOND} per second" in TEXT
+    named = re.search(r"that Mixpanel refuses \(([^)]*)\)", TEXT)
+    assert named
+    assert set(re.findall("`([^`]+)`", named[1])) <= set(PLACEHOLDERS)
+    assert set(re.findall(r"`--region` is (\w+) .*?, (\w+) or (\w+)", TEXT)[0]) == {"us", "eu", "in"}

@@ -1,0 +1,18 @@
+"""Mixpanel's API, for the client of this process."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tasks.ingest.mixpanel import client, rate_limit
+from tests.mixpanel_server import MixpanelServer
+
+
+@pytest.fixture
+def mixpanel(monkeypatch: pytest.MonkeyPatch) -> Iterator[MixpanelServer]:
+    with MixpanelServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        pauses: list[float] = []
+        monkeypatch.setattr(client, "_LIMIT", rate_limit.RateLimit(sleep=pauses.append, clock=lambda: sum(pauses)))
+        yield server
