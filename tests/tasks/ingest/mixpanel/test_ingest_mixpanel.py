@@ -40,7 +40,7 @@ STEPS = [
     (ledger, "close_batch"),
     (module, "record_reading"),
 ]
-MOMENTS = [n if n in (1, 3, 9, 10, 11) else pytest.param(n, marks=pytest.mark.faults) for n in range(14)]
+MOMENTS = [n if n in (3, 10) else pytest.param(n, marks=pytest.mark.faults) for n in range(14)]
 """Before and after each step: two chunks are recorded and appended, the batch is closed, the reading is recorded."""
 
 
@@ -103,9 +103,7 @@ def test_an_event_in_seconds_and_again_in_milliseconds_is_one_event(installation
     assert [row["item_id"] for row in lake(installation)] == ["p3"]
 
 
-@pytest.mark.parametrize(
-    "word", ["lmy47d", "00000000-0000-0000-0000-000000000000", "undefined", "-1", "anon", "$device:null"]
-)
+@pytest.mark.parametrize("word", ["lmy47d", "$device:null"])
 def test_placeholders_are_no_users(installation: Installation, tmp_path: Path, word: str) -> None:
     sound = [event(n) for n in range(40)]
     alias = {"event": "$identify", "properties": {"time": 1, "$identified_id": "ann", "$anon_id": word}}
