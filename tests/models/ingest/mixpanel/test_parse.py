@@ -30,7 +30,7 @@ def parsed(*lines: JsonObject | str, **stated: Any) -> ParsedLines:
 
 def event(what: str = "Product Viewed", **properties: Any) -> JsonObject:
     usual = {"time": NOON, "distinct_id": "ann", "$insert_id": "i-1", "product_id": "cup"}
-    return {"event": what, "properties": usual | {key: value for key, value in properties.items() if value != ""}}
+    return {"event": what, "properties": {k: v for k, v in (usual | properties).items() if v != ""}}
 
 
 def rows(*lines: JsonObject | str, **stated: Any) -> list[JsonObject]:
@@ -127,11 +127,10 @@ def test_identity_events_join_two_ids_and_are_no_interaction(
     assert result.routed["kind"].to_pylist() == ["alias"]
 
 
-@pytest.mark.parametrize(
-    "name", ["product_id", "Product ID", "Product Id", "product id", "productId", "item_id", "Item ID", "itemId"]
-)
-def test_the_usual_spellings_of_a_property_are_found(name: str) -> None:
-    assert rows(event(**({"product_id": ""} | {name: "cup"})))[0]["item_id"] == "cup"
+def test_the_usual_spellings_of_a_property_are_found() -> None:
+    names = ["product_id", "Product ID", "Product Id", "product id", "productId", "item_id", "Item ID", "itemId"]
+    lines = [event(**({"product_id": ""} | {name: f"cup-{n}"})) for n, name in enumerate(names)]
+    assert [row["item_id"] for row in rows(*lines)] == [f"cup-{n}" for n in range(len(names))]
 
 
 def test_own_events_and_properties_come_first() -> None:
@@ -179,29 +178,30 @@ def test_profiles_state_allowed_traits_of_users_and_none_of_devices() -> None:
     assert result.routed["kind"].to_pylist() == ["identify"] * 3
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("", "blank"),
-        ('{"event": ', "not_json"),
-        ("[1]", "not_an_object"),
-        ('{"error": "Internal error"}', "event_missing"),
-        ('{"event": "Purchase"}', "properties_not_an_object"),
-        ('{"event": "Purchase", "properties": [1]}', "properties_not_an_object"),
-        ('{"event": "Purchase", "properties": null}', "properties_not_an_object"),
-    ],
-)
-def test_a_line_that_is_no_event_states_its_fault(line: str, reason: str) -> None:
-    result = parsed(line, event())
-    assert result.unreadable["reason"].to_pylist() == [reason]
+def test_a_line_that_is_no_event_states_its_fault() -> None:
+    faults = {
+        "": "blank",
+        '{"event": ': "not_json",
+        "[1]": "not_an_object",
+        '{"error": "Internal error"}': "event_missing",
+        '{"event": "Purchase"}': "properties_not_an_object",
+        '{"event": "Purchase", "properties": [1]}': "properties_not_an_object",
+        '{"event": "Purchase", "properties": null}': "properties_not_an_object",
+    }
+    result = parsed(*faults, event())
+    assert result.unreadable["reason"].to_pylist() == list(faults.values())
     assert len(result.events) == 1
 
 
-@pytest.mark.parametrize("value", [None, 1, "x" * 5000, [], {}, [[1]], {"a": [None]}, True, -1e308, "\0"])
-@pytest.mark.parametrize("name", ["time", "distinct_id", "$insert_id", "products", "price", "$device_id", "consent"])
-def test_no_value_loses_a_line(name: str, value: Any) -> None:
-    result = parsed(event(), {"event": "Purchase", "properties": event()["properties"] | {name: value}})
-    assert result.read == 2 if name != "products" or value != [[1]] else result.read >= 2
+def test_no_value_loses_a_line() -> None:
+    values = [None, 1, "x" * 5000, [], {}, [1], {"a": [None]}, True, -1e308, "\0"]
+    names = ["time", "distinct_id", "$insert_id", "products", "price", "$device_id", "consent"]
+    lines = [
+        {"event": "Purchase", "properties": event()["properties"] | {name: value}} for name in names for value in values
+    ]
+    result = parsed(*lines)
+    assert sorted(result.events["row_number"].to_pylist()) == list(range(len(lines)))
+    assert result.read == len(lines)
 
 
 def test_own_names_need_known_targets() -> None:
