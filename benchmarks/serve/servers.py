@@ -17,7 +17,7 @@ from models.errors import TailorbirdError
 
 HOST: Final = "127.0.0.1"
 _PATIENCE: Final = 60.0
-_PROTOCOL: Final = "serving.bounded_httptools:BoundedHttpToolsProtocol"
+_PROTOCOL: Final = "serving.http.bounded_httptools:BoundedHttpToolsProtocol"
 _UVICORN: Final = ["--loop", "uvloop", "--http", _PROTOCOL, "--no-access-log", "--no-server-header"]
 
 

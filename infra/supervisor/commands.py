@@ -24,7 +24,7 @@ _RARE_LOOPS = {
     f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60" for name in ("PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER")
 }
 """Loops of the Prefect server that find nothing here, because no flow pauses and no worker is managed remotely."""
-_BOUNDED = ("--http", "serving.bounded_http:BoundedProtocol")
+_BOUNDED = ("--http", "serving.http.bounded_http:BoundedProtocol")
 
 
 def prefect_command(settings: Settings, database: URL, port: int) -> Command:

@@ -21,8 +21,8 @@ from infra.services.data_docs import About
 from infra.services.endpoints import docs_login
 from infra.services.http_client import basic_auth, is_healthy
 from infra.supervisor import commands
-from serving import bounded_http
-from serving.bounded_http import CONNECTIONS
+from serving.http import bounded_http
+from serving.http.bounded_http import CONNECTIONS
 
 
 class Site:

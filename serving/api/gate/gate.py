@@ -18,7 +18,7 @@ from serving.api.gate.routes import Operation, RouteTable
 from serving.api.replies import problems
 from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.api.requests.ids import RefusedIdError, decoded_id
-from serving.half_closing import IS_LAST
+from serving.http.half_closing import IS_LAST
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer

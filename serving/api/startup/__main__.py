@@ -11,7 +11,7 @@ from uvicorn.config import STARTUP_FAILURE
 from models.errors import TailorbirdError
 from serving.api.gate.workers import prepare, share_metrics_of
 
-PROTOCOL: Final = "serving.bounded_httptools:BoundedHttpToolsProtocol"
+PROTOCOL: Final = "serving.http.bounded_httptools:BoundedHttpToolsProtocol"
 _LAST_SECONDS: Final = 10
 """The time for requests in flight after SIGTERM."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[3]
-PROTOCOL = "serving.bounded_httptools:BoundedHttpToolsProtocol"
+PROTOCOL = "serving.http.bounded_httptools:BoundedHttpToolsProtocol"
 _PATIENCE = 60.0
 
 

@@ -9,8 +9,8 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving import bounded_httptools
-from serving.bounded_httptools import LARGEST_HEAD, BoundedHttpToolsProtocol
+from serving.http import bounded_httptools
+from serving.http.bounded_httptools import LARGEST_HEAD, BoundedHttpToolsProtocol
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.half_closing import IS_LAST, HalfClosingTransport
+from serving.http.half_closing import IS_LAST, HalfClosingTransport
 
 LARGEST_HEAD: Final = 65_536
 """Bytes of path and headers; the application refuses smaller heads with an explanation."""
