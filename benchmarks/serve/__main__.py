@@ -1,7 +1,8 @@
 """Measures the API on the installation of `make demo`: throughput, latency, start and memory.
 
 Run as `python -m benchmarks.serve`. On the same server and workers it first measures a bare Starlette application, and
-at the end `mlflow models serve` of the same champion. Keys, limits, impressions and metrics are switched on. Each way
+at the end `mlflow models serve` of the same champion. `live` is the question that MLflow's server gets: a known user's
+list, scored now; `context` adds a basket of two items. Keys, limits, impressions and metrics are switched on. Each way
 is warmed up and saturated; then latency is measured at a constant rate of half of that, from the moment at which each
 request was due. The load comes from another process on the same processors, so all figures are of this machine under
 its own load: compare shares, not rates. A server starts when its process does, and is ready with its first live answer.
@@ -10,8 +11,9 @@ its own load: compare shares, not rates. A server starts when its process does, 
 import argparse
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -22,7 +24,8 @@ from benchmarks.results import FOLDER, publish
 from benchmarks.serve.constant_rate import latency
 from benchmarks.serve.load import Load, saturation
 from benchmarks.serve.servers import Ready, Server, api, free_port, running, uvicorn
-from benchmarks.serve.traffic import LIVE, Traffic, traffic
+from benchmarks.serve.traffic import LIVE, PLACEMENT, Traffic, traffic
+from infra.configuration.placements import placements_file
 from infra.configuration.settings import load as load_settings
 from infra.installation import current
 from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
@@ -73,15 +76,30 @@ def _hello(seconds: int, workers: int) -> Figures:
 
 def _api(sent: Traffic, seconds: int, workers: int) -> Figures:
     figures: Figures = {}
-    first = Ready(sent.live("").paths[0], sent.headers, LIVE)
+    first = Ready(sent.context("").paths[0], sent.headers, LIVE)
     with _served("api", api(port := free_port(), workers), port, first) as server:
         figures["start_s"] = server.seconds
         figures |= _measured_both("cached", sent.cached(server.address), seconds)
-        figures |= _measured_both("live", sent.live(server.address), seconds)
+        figures |= _measured_both("context", sent.context(server.address), seconds)
         figures |= {"peak_mb_per_worker": server.peak_mb(), "own_mb_per_worker": server.own_mb()}
     with _served("api", api(port := free_port(), workers), port, first, _UNCACHED) as server:
         figures |= _measured_both("table", sent.table(server.address), seconds)
+    with (
+        _live_placement() as placements,
+        _served("api", api(port := free_port(), workers), port, first, placements) as server,
+    ):
+        figures |= _measured_both("live", sent.live(server.address), seconds)
     return figures
+
+
+@contextmanager
+def _live_placement() -> Iterator[dict[str, str]]:
+    """Yield the variables of an API whose placement is scored at each request, under its present rules otherwise."""
+    present = placements_file(load_settings()).expanduser().read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "placements.toml"
+        file.write_text(present.replace(f"[{PLACEMENT}]", f"[{PLACEMENT}]\nlive = true"))
+        yield {"TAILORBIRD_PLACEMENTS": str(file)}
 
 
 def _measured_both(way: str, load: Load, seconds: int) -> Figures:
@@ -114,7 +132,9 @@ def _served(
 
 
 def _with_ratios(figures: Figures) -> Figures:
-    shares = {f"share_{way}": figures[f"rps_{way}"] / figures["rps_hello"] for way in ("cached", "table", "live")}
+    shares = {
+        f"share_{way}": figures[f"rps_{way}"] / figures["rps_hello"] for way in ("cached", "table", "live", "context")
+    }
     mlflow = figures["rps_mlflow"]
     ratios = {
         "ratio_to_mlflow_serve": figures["rps_cached"] / mlflow,

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from benchmarks.serve.load import Load
 
 LIVE: Final = b'"source":"live"'
-_PLACEMENT: Final = "home"
+PLACEMENT: Final = "home"
 _K: Final = 20
 _HOT_USERS: Final = 100
 _REQUESTS: Final = 5_000
@@ -43,7 +43,11 @@ class Traffic:
         return Load(address, [self._path(user) for user in self.users], self.headers)
 
     def live(self, address: str) -> Load:
-        """Return requests of known users with a basket, which no batch can know."""
+        """Return requests of all users, for a server whose placement is live, as MLflow's server is asked."""
+        return Load(address, [self._path(user) for user in self.users], self.headers, meant=LIVE)
+
+    def context(self, address: str) -> Load:
+        """Return requests of all users with a basket of two items, which no batch can know."""
         pairs = zip(self.users, self.baskets, strict=True)
         paths = [f"{self._path(user)}&{urlencode([('context', item) for item in basket])}" for user, basket in pairs]
         return Load(address, paths, self.headers, meant=LIVE)
@@ -55,14 +59,14 @@ class Traffic:
 
     @staticmethod
     def _path(user: str) -> str:
-        return f"/v1/users/{quote(user, safe='')}/recommendations?placement={_PLACEMENT}&k={_K}"
+        return f"/v1/users/{quote(user, safe='')}/recommendations?placement={PLACEMENT}&k={_K}"
 
 
 def traffic(engine: Engine, key: str, random: np.random.Generator) -> Traffic:
     """Return the traffic for an installation with published lists."""
     with engine.connect() as connection:
-        users = [str(user) for user in connection.execute(_USERS, {"placement": _PLACEMENT}).scalars()]
-        items = [str(item) for item in connection.execute(_ITEMS, {"placement": _PLACEMENT}).scalars()]
+        users = [str(user) for user in connection.execute(_USERS, {"placement": PLACEMENT}).scalars()]
+        items = [str(item) for item in connection.execute(_ITEMS, {"placement": PLACEMENT}).scalars()]
     chosen = random.choice(np.array(users, dtype=object), _REQUESTS).tolist()
     baskets = [(items[a], items[b]) for a, b in random.integers(len(items), size=(_REQUESTS, 2)).tolist()]
     return Traffic(chosen, baskets, {"Authorization": f"Bearer {key}"})

@@ -31,15 +31,16 @@ def one(settings: Settings, name: str, k: int | None = None) -> Placement:
 
 
 def _placements(settings: Settings, content: JsonObject) -> dict[str, Placement]:
-    return placements(content, partial(placed, _path(settings).expanduser()))
+    return placements(content, partial(placed, placements_file(settings).expanduser()))
 
 
-def _path(settings: Settings) -> Path:
+def placements_file(settings: Settings) -> Path:
+    """Return the file that is in force."""
     return Path(settings.placements or _SHIPPED)
 
 
 def _content(settings: Settings) -> JsonObject:
-    path = _path(settings)
+    path = placements_file(settings)
     try:
         path = path.expanduser()
         if not path.is_file():
