@@ -11,7 +11,7 @@ from models.ingest import placeholder_ids
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.segment.sent_clock import occurred_at
 from models.ingest.segment.single_calls import CallReader, SingleCall, word
-from models.ingest.traffic_filter import LONGEST_ID
+from models.ingest.traffic.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, SentCalls
 from serving.collector.call_message import SENT_AT, CallMessage

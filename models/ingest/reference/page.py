@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from models.ingest import batch_limits, normalisation, source_config, traffic_filter
+from models.ingest import batch_limits, normalisation, source_config
 from models.ingest.draft.mapping_text import toml
 from models.ingest.expressions.syntax_tree import Expression
 from models.ingest.mixpanel import config as mixpanel_mapping
@@ -18,6 +18,7 @@ from models.ingest.reference.examples import EXAMPLES
 from models.ingest.segment import config as segment_mapping
 from models.ingest.tabular import config
 from models.ingest.tabular.mapping_keys.sql import SqlKeys
+from models.ingest.traffic import traffic_filter
 
 _OPENING: Final = """\
 # Mappings

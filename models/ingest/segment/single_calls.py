@@ -14,7 +14,7 @@ from models.ingest.segment.event_types import ACTION_FIRST, Meaning, event_name
 from models.ingest.segment.identities import allowed
 from models.ingest.segment.json_lines import BLOCK, EVENT_MEMBERS, TYPES
 from models.ingest.segment.page_rules import PageRule
-from models.ingest.traffic_filter import LONGEST_ID
+from models.ingest.traffic.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
 
 _PROPERTIES: Final = (*BLOCK, *EVENT_MEMBERS, "path")

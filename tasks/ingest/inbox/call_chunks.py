@@ -16,7 +16,7 @@ from models import columns
 from models.ingest.canonical_schema import ANONYMOUS_ID, REASON, ROW_NUMBER, ParsedLines
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.segment.sent_clock import occurred_at
-from models.ingest.traffic_filter import MARKS
+from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.item_changes import ItemChanges
 from tasks.ingest.entity_updates.item_update_cache import ItemUpdateCache

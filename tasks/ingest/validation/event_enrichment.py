@@ -14,7 +14,7 @@ from models.ingest.mixpanel.sql_values import MIXPANEL_EVENT
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, protected
-from models.ingest.traffic_filter import marked
+from models.ingest.traffic.traffic_filter import marked
 from models.primitives.arrow_sql import query
 from tasks.ingest.validation.deduplication import ID_HASH, hashes
 from tasks.ingest.validation.row_triage import USER_CODE

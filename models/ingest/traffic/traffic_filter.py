@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from models import columns
-from models.ingest import robots
+from models.ingest.traffic import robots
 from models.primitives.arrow_types import ArrowColumn
 
 ROBOT: Final = "robot"

@@ -3,8 +3,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest import robots
-from models.ingest.traffic_filter import MARKS, Traffic, marked
+from models.ingest.traffic import robots
+from models.ingest.traffic.traffic_filter import MARKS, Traffic, marked
 from models.primitives.json_types import JsonObject
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.0"

@@ -1,0 +1,1 @@
+"""Rules that mark the traffic of robots and internal visitors."""
