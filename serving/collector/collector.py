@@ -7,7 +7,6 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from models.ingest import placeholder_ids
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.segment.sent_clock import occurred_at
 from models.ingest.segment.single_calls import CallReader, SingleCall, word
@@ -48,12 +47,11 @@ class Collector:
     @classmethod
     def of(cls, mapping: SegmentMapping, pseudonyms: Pseudonyms) -> "Collector":
         """Return the collector of a mapping."""
-        words = placeholder_ids.spellings([*placeholder_ids.PEOPLE, *mapping.placeholder_ids])
         return cls(
             pseudonyms,
             CallReader.of(mapping),
             TrafficMarks(mapping.traffic),
-            frozenset(words),
+            frozenset(mapping.placeholders),
             mapping.consent != "opt-in",
         )
 
