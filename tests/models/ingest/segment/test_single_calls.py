@@ -65,19 +65,34 @@ def named(name: str, properties: JsonObject) -> JsonObject:
     return {"type": "track", "event": name, "messageId": "m", "userId": "u", "properties": properties}
 
 
+PRODUCTS: list[JsonObject] = [{"product_id": "a"}, {"sku": 7}, {"id": "c", "sku": "s"}, {"product_id": ""}, {}]
+SHAPES: list[Any] = [
+    {"product_id": "p", "products": PRODUCTS},
+    {"products": PRODUCTS},
+    {"id": "i", "sku": "s"},
+    {"products": "none"},
+    {},
+    "none",
+]
+
+
+@pytest.fixture(scope="module")
+def events_of_names() -> dict[tuple[str, int], list[JsonObject]]:
+    """The events that the parser of files finds, by the name of the call and the shape of its properties."""
+    sent = [(name, shape) for name in sorted(MEANINGS) for shape in range(len(SHAPES))]
+    found: dict[tuple[str, int], list[JsonObject]] = {one: [] for one in sent}
+    for row in parsed(*(named(name, SHAPES[shape]) for name, shape in sent))["events"]:
+        found[sent[row["row_number"]]].append(row)
+    assert any(found.values())
+    return found
+
+
 @pytest.mark.parametrize("name", sorted(MEANINGS))
-def test_the_interaction_is_the_one_that_the_lake_gets(name: str) -> None:
-    products = [{"product_id": "a"}, {"sku": 7}, {"id": "c", "sku": "s"}, {"product_id": ""}, {}]
-    shapes: list[Any] = [
-        {"product_id": "p", "products": products},
-        {"products": products},
-        {"id": "i", "sku": "s"},
-        {"products": "none"},
-        {},
-        "none",
-    ]
-    for properties in shapes:
-        events = parsed(named(name, properties))["events"]
+def test_the_interaction_is_the_one_that_the_lake_gets(
+    name: str, events_of_names: dict[tuple[str, int], list[JsonObject]]
+) -> None:
+    for shape, properties in enumerate(SHAPES):
+        events = events_of_names[name, shape]
         interaction = READER.read(named(name, properties)).interaction
         assert list(interaction.items) == [row["item_id"] for row in events if row["item_id"] not in (None, "*")]
         assert {row["event_type"] for row in events} <= {interaction.event_type}

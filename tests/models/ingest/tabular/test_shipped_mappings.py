@@ -1,5 +1,6 @@
 import re
 import tomllib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,20 +8,27 @@ import pyarrow as pa
 import pytest
 
 from expectations.limits import bounds
+from models.ingest.mixpanel import config as mixpanel_mapping
 from models.ingest.segment import config as segment_mapping
+from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import config, transform
 from models.ingest.tabular.duplicate_rows import chosen
+from models.primitives.json_types import JsonObject
 
+PARSERS: dict[str | None, Callable[[JsonObject, str], SourceMapping]] = {
+    None: config.parse,
+    "segment": segment_mapping.parse,
+    "mixpanel": mixpanel_mapping.parse,
+}
 SHIPPED = sorted((Path(__file__).parents[4] / "tasks" / "sources" / "mappings").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_mapping_declares_consent_only_where_its_data_allow_it(path: Path) -> None:
     content = tomllib.loads(path.read_text(encoding="utf-8"))
-    parse = segment_mapping.parse if content.get("kind") == "segment" else config.parse
-    mapping = parse(content, path.stem)
+    mapping = PARSERS[content.get("kind")](content, path.stem)
     assert mapping.consent == ("given" if path.stem == "complete_journey" else "opt-in")
-    assert mapping.accepts_unknown_items == (path.stem == "segment")
+    assert mapping.accepts_unknown_items == (path.stem in ("segment", "mixpanel"))
 
 
 def test_what_the_segment_mapping_shows_as_comments_can_be_switched_on() -> None:
