@@ -27,7 +27,9 @@ def table_mapping(name: str, overrides: dict[str, str] | None) -> Mapping:
     """Return the mapping of tables with that name or path."""
     mapping = read(name, overrides)
     if not isinstance(mapping, Mapping):
-        raise WrongMappingError(f"{name!r} is the mapping of a Segment export, and the file is a table.")
+        raise WrongMappingError(
+            f"{name!r} is the mapping of a {mapping.kind.capitalize()} export, and the file is a table."
+        )
     return mapping
 
 

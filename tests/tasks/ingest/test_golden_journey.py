@@ -1,4 +1,4 @@
-"""The Complete Journey comes as Parquet: its golden rows are written as JSON, and put into the files here."""
+"""The Complete Journey and Segment's warehouse come as Parquet; their rows are kept as JSON."""
 
 import json
 from datetime import datetime
@@ -15,17 +15,25 @@ from tasks.sources import table_files
 from tasks.sources.mapping_files import shipped
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mappings"
-LINES = Path(__file__).parents[2] / "golden" / "segment"
-SOURCES = {"events": "transactions", "items": "products", "users": "demographics"}
+LINES = Path(__file__).parents[2] / "golden"
+SOURCES = [
+    ("complete_journey", "events", ["transactions"]),
+    ("complete_journey", "items", ["products"]),
+    ("complete_journey", "users", ["demographics"]),
+    ("segment_warehouse", "events", ["product_viewed", "order_completed"]),
+    ("segment_warehouse", "items", ["product_viewed", "order_completed"]),
+    ("segment_warehouse", "users", ["people"]),
+]
+TIMES = {"transaction_timestamp": "ns", "timestamp": "us", "received_at": "us", "uuid_ts": "us"}
 SHAPES = {"events": transform.events, "items": transform.items, "users": transform.users}
 
 
-def source(name: str, folder: Path) -> Path:
-    rows = json.loads((GOLDEN / "complete_journey" / f"{name}.json").read_text(encoding="utf-8"))
+def source(mapping: str, name: str, folder: Path) -> Path:
+    rows = json.loads((GOLDEN / mapping / f"{name}.json").read_text(encoding="utf-8"))
     columns = {key: [row[key] for row in rows] for key in rows[0]}
-    if "transaction_timestamp" in columns:
-        moments = [at and datetime.fromisoformat(at) for at in columns["transaction_timestamp"]]
-        columns["transaction_timestamp"] = pa.array(moments, pa.timestamp("ns"))
+    for column in TIMES.keys() & columns.keys():
+        moments = [at and datetime.fromisoformat(at) for at in columns[column]]
+        columns[column] = pa.array(moments, pa.timestamp(TIMES[column]))
     pq.write_table(pa.table(columns), folder / f"{name}.parquet")
     return folder / f"{name}.parquet"
 
@@ -37,18 +45,21 @@ def plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-@pytest.mark.parametrize("dataset", SOURCES)
-def test_the_golden_rows_of_the_complete_journey_come_out_exactly(dataset: str, tmp_path: Path) -> None:
-    part = getattr(table_mapping("complete_journey", None), dataset)
-    [chunk] = table_files.chunks(source(SOURCES[dataset], tmp_path), transform.needed(part))
-    expected = json.loads((GOLDEN / "complete_journey" / f"{dataset}.json").read_text(encoding="utf-8"))
-    assert [plain(row) for row in SHAPES[dataset](chunk.rows, part).rows.to_pylist()] == expected
+@pytest.mark.parametrize(("mapping", "dataset", "files"), SOURCES)
+def test_the_golden_rows_of_parquet_files_come_out_exactly(
+    mapping: str, dataset: str, files: list[str], tmp_path: Path
+) -> None:
+    part, made = getattr(table_mapping(mapping, None), dataset), list[Any]()
+    for file in files:
+        [chunk] = table_files.chunks(source(mapping, file, tmp_path), transform.needed(part))
+        made += [plain(row) for row in SHAPES[dataset](chunk.rows, part).rows.to_pylist()]
+    assert made == json.loads((GOLDEN / mapping / f"{dataset}.json").read_text(encoding="utf-8"))
 
 
 def test_every_mapping_that_is_shipped_has_golden_rows_of_each_of_its_parts() -> None:
     for name in shipped():
-        if (LINES / f"{name}.jsonl").exists():
-            assert (LINES / f"{name}.json").exists(), name
+        if (LINES / name / f"{name}.jsonl").exists():
+            assert (LINES / name / f"{name}.json").exists(), name
             continue
         parts = [part for part in SHAPES if getattr(table_mapping(name, None), part) is not None]
         assert parts

@@ -1,7 +1,9 @@
 """Lines of Mixpanel become the rows that every other source has."""
 
 import json
+import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +14,8 @@ from models.ingest.mixpanel.config import MixpanelMapping, parse
 from models.ingest.source_config import MappingError
 from models.primitives.json_types import JsonObject
 
+GOLDEN = Path(__file__).parents[3] / "golden" / "mixpanel"
+SHIPPED = Path(__file__).parents[4] / "tasks" / "sources" / "mappings" / "mixpanel.toml"
 NOON = 1_602_590_400
 """2020-10-13, 12:00 UTC."""
 DEVICE = "5d958f87-542d-4c10-9422-0ed75893dc81"
@@ -43,6 +47,20 @@ def ids(*lines: JsonObject) -> list[str]:
 
 def pairs(*lines: JsonObject) -> list[tuple[str, str]]:
     return [(row["anonymous_id"], row["user_id"]) for row in parsed(*lines).aliases.to_pylist()]
+
+
+def plain(value: Any) -> Any:
+    """A row as it is written in the golden file: times as text, nothing where there is null."""
+    if isinstance(value, dict):
+        return {name: plain(content) for name, content in value.items() if content is not None}
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def test_the_golden_lines_give_exactly_the_golden_rows() -> None:
+    lines = (GOLDEN / "mixpanel.jsonl").read_text(encoding="utf-8").split("\n")
+    result = parsed(*lines, **tomllib.loads(SHIPPED.read_text(encoding="utf-8")))
+    for name, expected in json.loads((GOLDEN / "mixpanel.json").read_text(encoding="utf-8")).items():
+        assert [plain(row) for row in getattr(result, name).to_pylist()] == expected, name
 
 
 @pytest.mark.parametrize("time", [NOON, NOON * 1000, float(NOON), str(NOON), str(NOON * 1000)])
