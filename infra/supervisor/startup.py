@@ -136,12 +136,15 @@ class _Startup:
 
         Servers boot during the migration of the schema, and the worker boots during the registration of deployments.
         """
-        for name in ("prefect", "mlflow"):
-            probes.check_given(self.settings, name)  # before anything starts
+        starts_postgres = self.settings.database_url is None
+        if starts_postgres:
+            self._check_given()  # before anything starts
         admin = self._postgres()
         self._own(admin, DATABASE)
         url = database_url(self.settings)
         trust.check_reader(engine.engine(url), self.settings, KEYS)  # before any server starts
+        if not starts_postgres:
+            self._check_given()
         if self.settings.prefect_api_url is None:
             own = self._own(admin, "prefect")
             self.launcher.server("prefect", partial(servers.prefect_command, self.settings, own))
@@ -169,6 +172,10 @@ class _Startup:
         for name in _CLIENTS:
             self.launcher.await_client(name)
         return bool(self.launcher.started)
+
+    def _check_given(self) -> None:
+        for name in ("prefect", "mlflow"):
+            probes.check_given(self.settings, name)
 
     def _postgres(self) -> URL:
         """Start PostgreSQL if it is not external; return the URL of the role that may create databases."""
