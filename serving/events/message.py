@@ -20,6 +20,7 @@ SOURCE = "api"
 """The source of the API's own messages."""
 ACTS: Final = frozenset(("view", "click", "consume", "add_to_cart", "wishlist", "purchase", "like"))
 """The event types that show interest in an item, and so belong to a session profile."""
+_ESCAPED: Final = b"\\u0000"
 _NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 
 
@@ -69,7 +70,7 @@ class Message:
             texts = orjson.dumps([self.message_id, self.user_id, self.source, self.payload])
         except TypeError as error:
             raise RefusedMessageError(f"The message is no valid text: {error}.") from None
-        if _NUL.search(texts):
+        if _ESCAPED in texts and _NUL.search(texts):
             raise RefusedMessageError("A text contains the character NUL, which cannot be stored. Send it without.")
         return orjson.dumps(self.payload).decode()
 
