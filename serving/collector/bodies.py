@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from models.errors import TailorbirdError
+from models.ingest.segment.sent_clock import SENT_AT
 from models.primitives.json_types import JsonObject
 
 MOST_BYTES: Final = 500 * 1024
@@ -74,7 +75,7 @@ def parsed(body: bytes) -> JsonObject:
 
 def calls_of(document: JsonObject, kind: str | None) -> SentCalls:
     """Return the calls of a body: one of this kind, or a batch without a kind. Raises UnusableBodyError."""
-    sent_at = document.get("sentAt")
+    sent_at = document.get(SENT_AT)
     if kind is not None:
         return SentCalls([{**document, "type": kind}], sent_at)
     calls = document.get("batch")

@@ -8,18 +8,16 @@ from typing import Any, Final, Protocol
 import orjson
 
 from models.ingest.segment.config import SegmentMapping
-from models.ingest.segment.sent_clock import occurred_at
-from models.ingest.segment.single_calls import CallReader, SingleCall, word
+from models.ingest.segment.sent_clock import SENT_AT, occurred_at
+from models.ingest.segment.single_calls import FAULT, FOUND_MARKS, CallReader, SingleCall, word
 from models.ingest.traffic.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, SentCalls
-from serving.collector.call_message import SENT_AT, CallMessage
+from serving.collector.call_message import CallMessage
 from serving.collector.traffic_marks import TrafficMarks
 from serving.events.message import ACTS, Effects
 
 _JOINS: Final = frozenset(("identify", "alias"))
-FAULT, MARKS = "fault", "marks"
-"""Members of the payload of a call that cannot be read, and of one that no customer made."""
 
 
 class Pseudonyms(Protocol):
@@ -73,7 +71,7 @@ class Collector:
             payload[SENT_AT] = sent_at or call[SENT_AT]
         marks = self.marks.of(read)
         if marks:
-            payload[MARKS] = marks
+            payload[FOUND_MARKS] = marks
         user_key = user_id and self.pseudonyms.of(user_id)
         device_key = read.device_id and self.pseudonyms.of(read.device_id)
         is_person = all(map(self._is_person, filter(None, (user_id, read.device_id))))

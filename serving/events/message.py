@@ -79,8 +79,13 @@ class Message:
         """Return the SHA-256 of the statements, without the time of receipt; None for impressions."""
         if self.kind == "impressions":
             return None
-        stated = [self.kind, self.user_key, self.session_key, self.consent, self.payload]
+        stated = [self.kind, self.user_key, self.session_key, self.consent, self.digested]
         return hashlib.sha256(orjson.dumps(stated, option=orjson.OPT_SORT_KEYS)).digest()
+
+    @property
+    def digested(self) -> JsonObject:
+        """Return the part of the payload that a repeated message shares."""
+        return self.payload
 
     @property
     def effects(self) -> Effects:

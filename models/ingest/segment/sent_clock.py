@@ -1,9 +1,13 @@
 """Correct the times of calls by the moment at which the library sent them, as Segment does."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 from models.primitives.json_types import JsonObject
+from models.primitives.time import read_moment
+
+SENT_AT: Final = "sentAt"
+"""The member with the moment of sending, which differs when a library repeats a call."""
 
 _ON_THE_WAY: Final = timedelta(seconds=5)
 """A smaller difference is the time on the way, so that a repeated call keeps its time."""
@@ -18,7 +22,7 @@ def occurred_at(call: JsonObject, received_at: datetime) -> datetime | str:
     stated = call.get("timestamp")
     if stated is None or stated == "":
         return received_at
-    moment, sent = _moment(stated), _moment(call.get("sentAt"))
+    moment, sent = read_moment(stated), read_moment(call.get(SENT_AT))
     if moment is None:
         return str(stated)
     error = timedelta() if sent is None else received_at - sent
@@ -26,11 +30,3 @@ def occurred_at(call: JsonObject, received_at: datetime) -> datetime | str:
         return moment if abs(error) <= _ON_THE_WAY else moment + error
     except OverflowError:
         return moment
-
-
-def _moment(value: Any) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -17,6 +17,8 @@ from models.ingest.segment.page_rules import PageRule
 from models.ingest.traffic.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
 
+FAULT, FOUND_MARKS = "fault", "marks"
+"""Members of the payload in the inbox: of a call that cannot be read, and of one that no customer made."""
 _PROPERTIES: Final = (*BLOCK, *EVENT_MEMBERS, "path")
 _ENVELOPE: Final = ("event", "name", "timestamp")
 _SHORT: Final = ("type", *_ENVELOPE)

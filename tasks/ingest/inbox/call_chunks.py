@@ -16,6 +16,7 @@ from models import columns
 from models.ingest.canonical_schema import ANONYMOUS_ID, REASON, ROW_NUMBER, ParsedLines
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.segment.sent_clock import occurred_at
+from models.ingest.segment.single_calls import FAULT, FOUND_MARKS
 from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.item_changes import ItemChanges
@@ -30,7 +31,6 @@ from tasks.ingest.validation import row_triage
 
 CHUNK_ROWS: Final = 20_000
 """Calls in a chunk."""
-_FAULT, _MARKS = "fault", "marks"
 
 
 def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intake) -> Iterator[tuple[EventChunk, int]]:
@@ -59,7 +59,7 @@ def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intak
 
 def _lines(rows: Sequence[InboxRow]) -> pa.Table:
     """Return calls as lines of a file, with pseudonyms as ids, and times by the server's clock."""
-    sound = [place for place, row in enumerate(rows) if _FAULT not in row.payload]
+    sound = [place for place, row in enumerate(rows) if FAULT not in row.payload]
     text = pa.array([orjson.dumps(_call(rows[place])) for place in sound], pa.binary())
     return pa.table({ROW_NUMBER: pa.array(sound, pa.int64()), "text": text})
 
@@ -68,7 +68,7 @@ def _call(row: InboxRow) -> JsonObject:
     at = occurred_at(row.payload, row.received_at)
     is_alias = str(row.payload.get("type")).lower() == "alias"
     return {
-        **{name: value for name, value in row.payload.items() if name != _MARKS},
+        **{name: value for name, value in row.payload.items() if name != FOUND_MARKS},
         "messageId": f"{row.source}:{row.message_id}",
         "userId": row.user_key,
         "previousId" if is_alias else "anonymousId": row.session_key,
@@ -91,7 +91,7 @@ def _undescribed(lines: ParsedLines, catalogue: pa.Array) -> ParsedLines:
 
 
 def _events(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> tuple[pa.Table, pa.Table]:
-    found = [rows[place].payload.get(_MARKS, ()) for place in lines.events[ROW_NUMBER].to_pylist()]
+    found = [rows[place].payload.get(FOUND_MARKS, ()) for place in lines.events[ROW_NUMBER].to_pylist()]
     marks = {mark: pa.array([mark in own for own in found], pa.bool_()) for mark in MARKS}
     unneeded = [ROW_NUMBER, ANONYMOUS_ID, columns.USER_AGENT, columns.IP]
     events = lines.events.drop_columns(unneeded)
@@ -107,7 +107,7 @@ def _trait_users(lines: ParsedLines) -> pa.Table:
 
 def _unreadable(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> pa.Table:
     """Return calls that cannot be read for quarantine: their ids and faults, without their values."""
-    faults = {place: row.payload[_FAULT] for place, row in enumerate(rows) if _FAULT in row.payload}
+    faults = {place: row.payload[FAULT] for place, row in enumerate(rows) if FAULT in row.payload}
     bad = lines.unreadable
     faults |= dict(zip(bad[ROW_NUMBER].to_pylist(), bad[REASON].to_pylist(), strict=True))
     places = sorted(faults)

@@ -1,7 +1,7 @@
 """Makes chunks of a batch from messages: acts of visitors, and impressions of the items that they were shown."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,6 +17,7 @@ from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS
 from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.arrow_types import ArrowColumn
 from models.primitives.json_types import JsonObject
+from models.primitives.time import read_moment
 from tasks.ingest.entity_updates.apply import DEVICE, Update
 from tasks.ingest.events.chunk_writer import Intake
 from tasks.ingest.events.event_chunk import EventChunk
@@ -69,7 +70,7 @@ def _events(row: InboxRow) -> Iterator[JsonObject]:
         stated = {name: _text(payload.get(name)) for name in _TEXTS} | {
             name: _number(payload.get(name)) for name in _NUMBERS
         }
-        occurred_at = _moment(payload[columns.OCCURRED_AT]) if columns.OCCURRED_AT in payload else row.received_at
+        occurred_at = read_moment(payload[columns.OCCURRED_AT]) if columns.OCCURRED_AT in payload else row.received_at
         position = _position(payload.get(columns.POSITION))
         yield own | stated | {columns.OCCURRED_AT: occurred_at, columns.POSITION: position}
     elif row.subject is not None:
@@ -129,12 +130,3 @@ def _number(value: Any) -> float | None:
 
 def _position(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST_POSITION else None
-
-
-def _moment(value: Any) -> datetime | None:
-    """Return the time of a text; None for one that cannot be read, whose event then waits in quarantine."""
-    try:
-        moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        return None
