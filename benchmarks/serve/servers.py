@@ -14,11 +14,11 @@ import psutil
 
 from infra.services import ports
 from models.errors import TailorbirdError
+from serving.http import API_PROTOCOL
 
 HOST: Final = "127.0.0.1"
 _PATIENCE: Final = 60.0
-_PROTOCOL: Final = "serving.http.bounded_httptools:BoundedHttpToolsProtocol"
-_UVICORN: Final = ["--loop", "uvloop", "--http", _PROTOCOL, "--no-access-log", "--no-server-header"]
+_UVICORN: Final = ["--loop", "uvloop", "--http", API_PROTOCOL, "--no-access-log", "--no-server-header"]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from uvicorn.config import STARTUP_FAILURE
 
 from models.errors import TailorbirdError
 from serving.api.gate.workers import prepare, share_metrics_of
+from serving.http import API_PROTOCOL
 
-PROTOCOL: Final = "serving.http.bounded_httptools:BoundedHttpToolsProtocol"
 _LAST_SECONDS: Final = 10
 """The time for requests in flight after SIGTERM."""
 
@@ -45,7 +45,7 @@ def _serve(host: str, port: int, workers: int) -> None:
         port=port,
         workers=workers,
         loop="uvloop",
-        http=PROTOCOL,
+        http=API_PROTOCOL,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_LAST_SECONDS,

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import httpx
 
+from serving.http import API_PROTOCOL
+
 ROOT = Path(__file__).parents[3]
-PROTOCOL = "serving.http.bounded_httptools:BoundedHttpToolsProtocol"
 _PATIENCE = 60.0
 
 
@@ -36,7 +37,7 @@ def serving(
     application: str, variables: Mapping[str, str], log: Path, *more: str, port: int = 0
 ) -> Iterator[ServerProcess]:
     """Start uvicorn, by default on a free port; wait until it is ready; stop it at the end."""
-    options = ["--loop", "uvloop", "--http", PROTOCOL, "--no-access-log", "--no-server-header"]
+    options = ["--loop", "uvloop", "--http", API_PROTOCOL, "--no-access-log", "--no-server-header"]
     with _running(["uvicorn", "--factory", application, *more, *options], variables, log, port) as server:
         yield server
 
