@@ -7,25 +7,25 @@ import gzip
 import json
 from base64 import b64encode
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from models.primitives.json_types import JsonObject
+from tests.recording_server import LoopbackServer
 
 USERNAME, SECRET, PROJECT = "tailorbird.abc123.mp-service-account", "s3cr:et", 3187
 _LEAST_GZIP = 1400
 _MILLISECONDS = 1e11
 
 
-class MixpanelServer(ThreadingHTTPServer):
+class MixpanelServer(LoopbackServer):
     """Listens on loopback while its block runs."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Desk)
+        super().__init__(_Desk)
         self.events: list[JsonObject] = []
         self.profiles: list[JsonObject] = []
         self.page_size = 1000
@@ -34,19 +34,10 @@ class MixpanelServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, dict[str, str]]] = []
         """The path and the parameters of every request."""
 
-    def __enter__(self) -> Self:
-        Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
     @property
     def environment(self) -> dict[str, str]:
         """Return the variables of a client of this server."""
-        url = f"http://127.0.0.1:{self.server_port}"
-        return {"MIXPANEL_ENDPOINT_URL": url, "MIXPANEL_USERNAME": USERNAME, "MIXPANEL_SECRET": SECRET}
+        return {"MIXPANEL_ENDPOINT_URL": self.url, "MIXPANEL_USERNAME": USERNAME, "MIXPANEL_SECRET": SECRET}
 
     @property
     def days(self) -> list[str]:

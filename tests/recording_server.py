@@ -10,12 +10,11 @@ from infra.installation import Installation
 from models.primitives.json_types import JsonObject
 
 
-class RecordingServer(ThreadingHTTPServer):
+class LoopbackServer(ThreadingHTTPServer):
     """Listens on loopback while its block runs."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Desk)
-        self.received: list[tuple[str, Any]] = []
+    def __init__(self, desk: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), desk)
 
     def __enter__(self) -> Self:
         Thread(target=self.serve_forever, daemon=True).start()
@@ -29,6 +28,14 @@ class RecordingServer(ThreadingHTTPServer):
     def url(self) -> str:
         """Return the server's address."""
         return f"http://127.0.0.1:{self.server_port}"
+
+
+class RecordingServer(LoopbackServer):
+    """Records what it receives."""
+
+    def __init__(self) -> None:
+        super().__init__(_Desk)
+        self.received: list[tuple[str, Any]] = []
 
     def answer(self, _path: str, _payload: Any) -> tuple[int, Any]:
         """Return status and body; by default an empty response."""

@@ -11,16 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
-from infra.database.engine import engine, migrate
+from infra.database.engine import engine
 from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.columns import LEDGER
 from serving.events.spool import Spool
 from tasks.ingest.inbox.move_inbox import NOW, move_inbox
-from tests.memory import folder_of_postgres
 from tests.tasks.ingest.inbox.api import Api
+from tests.tasks.ingest.inbox.restartable import installed, restartable
 
 ROUNDS = 12
 PROGRAM = str(Path(__file__).with_name("storm_process.py"))
@@ -28,28 +27,15 @@ PROGRAM = str(Path(__file__).with_name("storm_process.py"))
 
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    with folder_of_postgres(tmp_path_factory.mktemp("stormy")) as folder:
-        made = EmbeddedPostgres(folder)
-        made.start(preferred_port=17433 + os.getpid() % 1000)
-        yield EmbeddedPostgres(folder, made.url() and int(made.url().rpartition(":")[2].partition("/")[0]))
-        made.destroy()
+    with restartable(tmp_path_factory.mktemp("stormy")) as made:
+        yield made
 
 
 @pytest.mark.faults
 def test_every_receipt_is_one_event_whatever_is_killed(
     server: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    admin = create_engine(server.url(), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text("CREATE DATABASE shop"))
-    admin.dispose()
-    url = server.url("shop")
-    migrate(url)
-    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", url)
-    monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "var"))
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    current.cache_clear()
+    url = installed(server, tmp_path / "var", monkeypatch)
     api = Api(current())
     api.rows("INSERT INTO items (item_id, attributes, available, batch_id) VALUES ('cup', '{}', true, 'b1')")
     spool, receipts = tmp_path / "spool", tmp_path / "receipts"
