@@ -163,9 +163,7 @@ class _Startup:
         permissions.close(self.settings.var / "prefect")  # Prefect copies its pages with their installed modes
         for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
             self.report(line)
-        self.launcher.await_server(
-            "mlflow"
-        )  # it may still move to another port, which the worker and the reconciler need
+        self.launcher.await_server("mlflow")  # it may move to another port, which the worker and the reconciler need
         self._work(endpoints(self.given))
         self.launcher.await_server("docs")
         self.launcher.await_server("api")

@@ -105,8 +105,8 @@ def test_robots_and_internal_visitors_are_marked_and_their_addresses_are_not_kep
 def test_a_refusal_counts_at_once_and_an_agreement_if_the_call_states_nothing_else() -> None:
     assert message(click(context=NO)).effects.answer is False
     assert message(click(context=YES)).effects.answer is None
-    told = {"type": "identify", "userId": "ann", "context": YES, "timestamp": "2026-11-29T10:00:00Z"}
-    effects = message(told, "2026-11-29T11:00:00Z").effects
+    identified = {"type": "identify", "userId": "ann", "context": YES, "timestamp": "2026-11-29T10:00:00Z"}
+    effects = message(identified, "2026-11-29T11:00:00Z").effects
     assert (effects.answer, effects.stated_at) == (True, RECEIVED - timedelta(hours=1))
     assert effects.joins_device
 

@@ -217,10 +217,10 @@ def test_new_columns_and_other_types_are_reported(orders: Source, capsys: pytest
         "INSERT INTO orders VALUES (31, 'c', 'p', 'two', '2024-03-01+00', '2024-03-01 00:31:00+00', 'red')",
     )
     [line] = orders.ingest()
-    said = capsys.readouterr().err
-    assert "orders has new columns, which the mapping does not read unless it names them: colour" in said
-    assert "orders has lost columns: internal_note" in said
-    assert "the column quantity held the kind 'number' and now holds 'text'" in said
+    printed = capsys.readouterr().err
+    assert "orders has new columns, which the mapping does not read unless it names them: colour" in printed
+    assert "orders has lost columns: internal_note" in printed
+    assert "the column quantity held the kind 'number' and now holds 'text'" in printed
     assert (line["quarantined"], line["duplicate"]) == (1, 11)
 
 
@@ -236,10 +236,10 @@ def test_no_login_reaches_the_ledger_or_a_message(orders: Source, capsys: pytest
     orders.url = orders.url.set(username="reader", password="s3cret@word")
     [line] = orders.ingest()
     orders.ingest(query="SELECT * FROM orders WHERE id > 5")
-    said = [*map(str, [line, orders.ledger()]), capsys.readouterr().err]
-    assert orders.url.database in said[0]
-    assert "s3cret" not in "".join(said)
-    assert "reader" not in "".join(said)
+    messages = [*map(str, [line, orders.ledger()]), capsys.readouterr().err]
+    assert orders.url.database in messages[0]
+    assert "s3cret" not in "".join(messages)
+    assert "reader" not in "".join(messages)
     with pytest.raises(TailorbirdError, match="Prefect would store it") as caught:
         sql_ingest("shop.toml", orders.address, {})
     assert "s3cret" not in str(caught.value)

@@ -61,8 +61,8 @@ def test_a_server_that_refuses_is_explained_without_the_login(empty_database: st
 
 def test_secrets_are_removed_in_every_form() -> None:
     url = make_url(f"x://ann:{ENCODED}@host/db?token=s3-token")
-    said = f"login {PASSWORD} {ENCODED} s3+cret%40%2Fword s3-token at pg://bob:other@host"
-    assert without_secrets(said, url) == "login *** *** *** *** at pg://***@host"
+    message = f"login {PASSWORD} {ENCODED} s3+cret%40%2Fword s3-token at pg://bob:other@host"
+    assert without_secrets(message, url) == "login *** *** *** *** at pg://***@host"
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
