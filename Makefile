@@ -10,7 +10,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint up down faults bench lock env clean
+.PHONY: help setup demo test lint up down faults faults-short bench lock env clean
 
 help:
 	@echo "make setup   create .venv; demo, up, test, lint, faults and bench do it automatically"
@@ -21,6 +21,7 @@ help:
 	@echo "             fill what the API depends on, and send it ten times its traffic; fill disks (needs root),"
 	@echo "             set clocks (needs Debian's package faketime), race decisions,"
 	@echo "             and try many random examples instead of a few"
+	@echo "make faults-short   a few minutes of the same, as CI runs it beside the tests"
 	@echo "make bench   run all benchmarks     make lock   resolve requirements.lock again"
 	@echo "make env     write an .env with new passwords for docker-compose.yml"
 	@echo "make clean   remove .venv, builds and caches; ./var with its data stays"
@@ -36,8 +37,15 @@ demo: $(READY)
 up down: $(READY)
 	@$(BIN)/tailorbird $@
 
+# The folders of kills and outages; their long forms are only in `make faults`.
+FAULTS := tests/faults tests/serving/running
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
+
 test: $(READY)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20 $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(FAULTS:%=--ignore=%) $(ARGS)
+
+faults-short: $(READY)
+	$(BIN)/pytest $(PARALLEL) $(FAULTS) $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check
