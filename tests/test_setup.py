@@ -72,10 +72,10 @@ def test_where_lightfm_is_compiled_missing_headers_are_named(tmp_path: Path) -> 
 def test_every_make_command_of_the_pages_exists() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     named_targets = {
-        name for page in pages for name in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)
+        name for page in pages for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)
     }
     targets = {
-        name for line in re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), re.M) for name in line.split()
+        name for line in re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), re.M) for name in line.split()
     }
     assert "setup" in named_targets
     assert named_targets <= targets
