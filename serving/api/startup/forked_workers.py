@@ -8,6 +8,7 @@ import gc
 import multiprocessing
 import signal
 from collections.abc import Callable
+from functools import partial
 from socket import socket
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from infra.database.engine import engine
 from infra.services.database_access.logins import address
 from models.primitives.threads import limit_this_thread
 from models.ranking.xgboost_library import xgboost
+from serving.api.startup.balanced_connections import BalancedServer, OpenConnections
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
 from serving.model.promotions import NewestPromotion
@@ -31,7 +33,7 @@ def run(config: Config) -> None:
     """Serve with the workers of a configuration until a signal arrives; a worker that dies is replaced."""
     gc.collect()
     gc.freeze()  # no worker writes to the pages of what is loaded already
-    multiprocess.get_subprocess = _forked  # type: ignore[attr-defined]
+    multiprocess.get_subprocess = partial(_forked, OpenConnections(_FORK))  # type: ignore[attr-defined]
     _Workers(config, [config.bind_socket()]).run()
 
 
@@ -56,12 +58,18 @@ def champion(settings: Settings) -> LoadedModel | None:
     return models.current()
 
 
-def _forked(config: Config, target: Callable[..., None], sockets: list[socket]) -> Any:
+def _forked(numbers: OpenConnections, config: Config, target: Callable[..., None], sockets: list[socket]) -> Any:
     """Return a worker that is not started yet, in place of uvicorn's, which import everything again."""
-    return _FORK.Process(target=_serve, args=(config, target, sockets))
+    server = partial(BalancedServer, numbers=numbers, place=(place := numbers.free_place()))
+    worker = _FORK.Process(target=_serve, args=(config, target, sockets, server))
+    numbers.assign(place, worker)
+    return worker
 
 
-def _serve(config: Config, target: Callable[..., None], sockets: list[socket]) -> None:
+def _serve(
+    config: Config, target: Callable[..., None], sockets: list[socket], server: Callable[..., BalancedServer]
+) -> None:
+    multiprocess.Server = server  # type: ignore[attr-defined, assignment]
     for number in multiprocess.SIGNALS:
         signal.signal(number, signal.SIG_DFL)  # those of the first process are no longer meant
     config.configure_logging()

@@ -3,6 +3,7 @@
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -76,6 +77,7 @@ def test_an_installation_answers_with_keys_of_its_database(installation: Install
         while client.get("/v1/popular").status_code != 401:
             assert time.monotonic() - began < 5
         _replaces_a_worker_that_dies(server)
+        _spreads_connections_evenly(server)
         _takes_no_connection_while_a_request_is_in_flight(server, str(other["key"]))
         assert server.process.wait(20) == 0
     log = server.log.read_text()
@@ -93,6 +95,24 @@ def _replaces_a_worker_that_dies(server: ServerProcess) -> None:
         assert time.monotonic() - began < 10
         time.sleep(0.05)
     assert httpx.get(f"{server.address}/readyz").status_code == 200
+
+
+def _spreads_connections_evenly(server: ServerProcess) -> None:
+    place, began = ("127.0.0.1", int(server.address.rpartition(":")[2])), time.monotonic()
+    numbers = [0, 20]
+    while max(numbers) - min(numbers) > 2:  # a new worker may still start
+        assert time.monotonic() - began < 10, numbers
+        with ExitStack() as opened:
+            for _ in range(20):
+                opened.enter_context(socket.create_connection(place, timeout=20))
+            while sum(numbers := _open_connections(server, place[1])) < 20:
+                assert time.monotonic() - began < 10, numbers
+
+
+def _open_connections(server: ServerProcess, port: int) -> list[int]:
+    workers = psutil.Process(server.process.pid).children()
+    listed = [worker.net_connections("tcp") for worker in workers]
+    return [sum(one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED for one in own) for own in listed]
 
 
 def _takes_no_connection_while_a_request_is_in_flight(server: ServerProcess, key: str) -> None:

@@ -1,0 +1,87 @@
+"""Workers take connections in turn, whatever happens to one of them."""
+
+import asyncio
+import errno
+import multiprocessing
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from serving.api.startup.balanced_connections import OpenConnections, _Listener
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        one.setblocking(False)
+        yield one
+
+
+class ExhaustedOnce:
+    """A socket of a process without free descriptors, which has one later."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self.real, self.attempts = real, 0
+
+    def fileno(self) -> int:
+        return self.real.fileno()
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.attempts += 1
+        if self.attempts == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self.real.accept()
+
+
+def accepted(one: socket.socket | ExhaustedOnce, is_ahead: Callable[[], bool]) -> bool:
+    """Return whether a client's connection is taken within seconds."""
+
+    async def work() -> bool:
+        taken: asyncio.Queue[socket.socket] = asyncio.Queue()
+        listener = _Listener(one, taken.put_nowait, is_ahead)  # type: ignore[arg-type]
+        real = one.real if isinstance(one, ExhaustedOnce) else one
+        with socket.create_connection(real.getsockname()):
+            connection = await asyncio.wait_for(taken.get(), 5)
+        connection.close()
+        listener.close()
+        return taken.empty()
+
+    return asyncio.run(work())
+
+
+def test_a_worker_with_more_connections_than_another_lets_it_go_first() -> None:
+    numbers = OpenConnections(FORK)
+    numbers.state(0, 3)
+    assert not numbers.is_ahead(0)  # alone
+    numbers.state(1, 2)
+    assert numbers.is_ahead(0)
+    assert not numbers.is_ahead(1)
+    numbers.state(1, 3)
+    assert not numbers.is_ahead(0)
+
+
+def test_the_place_of_a_worker_that_died_is_free_and_holds_nobody_back() -> None:
+    numbers = OpenConnections(FORK)
+    dead = FORK.Process(target=int)
+    numbers.assign(numbers.free_place(), dead)
+    numbers.state(0, 0)
+    numbers.state(1, 5)
+    assert numbers.free_place() == 1  # it has not ended, as far as is known
+    dead.start()
+    dead.join()
+    assert numbers.free_place() == 0
+    assert not numbers.is_ahead(1)
+
+
+def test_a_connection_that_no_other_worker_takes_is_taken_by_one_that_is_ahead(listening: socket.socket) -> None:
+    assert accepted(listening, lambda: True)
+
+
+def test_a_process_without_free_descriptors_tries_again(
+    listening: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert accepted(ExhaustedOnce(listening), lambda: False)
+    assert "No connection can be accepted: Too many open files." in caplog.text
