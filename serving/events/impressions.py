@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from serving.events.shown_answer import ShownAnswer, message_of
+from serving.events.shown_answer import ShownAnswer, ShownAnswers
 from serving.events.spool import SpoolFullError
 from serving.events.store import INVALID
 from serving.events.writer import EventWriter
@@ -70,4 +70,4 @@ class ImpressionLog:
         while self._waiting:
             group = [self._waiting.popleft() for _ in range(min(_GROUP, len(self._waiting)))]
             with contextlib.suppress(SpoolFullError, *INVALID):  # the writer counts them
-                await self.writer.persist([message_of(one) for one in group], self.writer.counts.impressions)
+                await self.writer.persist(ShownAnswers(group), self.writer.counts.impressions)

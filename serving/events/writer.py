@@ -15,7 +15,7 @@ from serving.events.counts import EventCounts
 from serving.events.message import Message, Receipt, RefusedMessageError
 from serving.events.replay import replay
 from serving.events.spool import Spool, SpoolFullError
-from serving.events.store import GROUP, INVALID, store
+from serving.events.store import GROUP, INVALID, Group, Messages
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_WAITING: Final = 20_000
@@ -26,7 +26,7 @@ _PAUSE: Final = 0.5
 
 
 @dataclass
-class _Group:
+class _Waiting:
     messages: Sequence[Message]
     done: "asyncio.Future[list[Receipt]]"
 
@@ -41,7 +41,7 @@ class EventWriter:
     pool: asyncpg.Pool
     spool: Spool
     counts: EventCounts = field(default_factory=EventCounts)
-    _waiting: "deque[_Group]" = field(default_factory=deque)
+    _waiting: "deque[_Waiting]" = field(default_factory=deque)
     _number_waiting: int = 0
     """Messages in `_waiting`."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,43 +80,44 @@ class EventWriter:
         if self._closed or self._number_waiting + len(messages) > _MOST_WAITING:
             self.counts.messages["dropped"] += len(messages)
             raise SpoolFullError("Too many messages wait to be stored. Send the message again later.")
-        group = _Group(messages, asyncio.get_running_loop().create_future())
+        group = _Waiting(messages, asyncio.get_running_loop().create_future())
         self._waiting.append(group)
         self._number_waiting += len(messages)
         self._wake.set()
         return await group.done
 
-    async def persist(self, messages: Sequence[Message], counter: Counter[str]) -> list[Receipt]:
-        """Store messages in Postgres, or in the spool while it is down; count them. Raises as `write` does."""
+    async def persist(self, group: Group, counter: Counter[str]) -> Sequence[Receipt]:
+        """Store a group in Postgres, or in the spool while it is down; count it. Raises as `write` does."""
         try:
-            receipts = await self._durable(messages)
+            receipts = await self._durable(group)
         except SpoolFullError:
-            counter["dropped"] += len(messages)
+            counter["dropped"] += len(group.messages())
             raise
         except INVALID:
-            counter["refused"] += len(messages)
+            counter["refused"] += len(group.messages())
             raise
         counter.update(receipts)
         return receipts
 
-    async def _durable(self, messages: Sequence[Message]) -> list[Receipt]:
+    async def _durable(self, group: Group) -> Sequence[Receipt]:
         if self._available:
             try:
-                return await asyncio.wait_for(self._stored(messages), _PATIENCE)
+                return await asyncio.wait_for(self._stored(group), _PATIENCE)
             except INVALID:
                 raise
             except Exception as error:  # an outage; asyncpg has no class for all of them
                 self._report(error)
                 self._available = False
+        messages = group.messages()
         await asyncio.to_thread(self.spool.append, messages)
         return ["spooled"] * len(messages)
 
-    async def _stored(self, messages: Sequence[Message]) -> list[Receipt]:
+    async def _stored(self, group: Group) -> Sequence[Receipt]:
         async with self.pool.acquire() as connection:
             try:
-                return await store(connection, messages)
+                return await group.store(connection)
             except asyncpg.DeadlockDetectedError:
-                return await store(connection, messages)
+                return await group.store(connection)
 
     async def _store_groups(self) -> None:
         """Store waiting messages in groups until the writer is closed."""
@@ -125,17 +126,19 @@ class EventWriter:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            groups, taken = list[_Group](), 0
+            groups, taken = list[_Waiting](), 0
             while self._waiting and taken < GROUP:
                 groups.append(self._waiting.popleft())
                 taken += len(groups[-1].messages)
             self._number_waiting -= taken
             await self._settle(groups)
 
-    async def _settle(self, groups: Sequence[_Group]) -> None:
+    async def _settle(self, groups: Sequence[_Waiting]) -> None:
         """Store groups together; if one message is unusable, each group on its own."""
         try:
-            receipts = iter(await self.persist([one for group in groups for one in group.messages], Counter()))
+            receipts = iter(
+                await self.persist(Messages([one for group in groups for one in group.messages]), Counter())
+            )
         except Exception as error:
             if isinstance(error, INVALID) and len(groups) > 1:
                 for group in groups:
@@ -148,7 +151,7 @@ class EventWriter:
             self.counts.messages.update(own)
             _finish(group, own)
 
-    def _fail(self, groups: Sequence[_Group], error: Exception) -> None:
+    def _fail(self, groups: Sequence[_Waiting], error: Exception) -> None:
         outcome = "dropped" if isinstance(error, SpoolFullError) else "refused"
         for group in groups:
             self.counts.messages[outcome] += len(group.messages)
@@ -180,7 +183,7 @@ class EventWriter:
         self._available = True
 
 
-def _finish(group: _Group, result: "list[Receipt] | Exception") -> None:
+def _finish(group: _Waiting, result: "list[Receipt] | Exception") -> None:
     if group.done.done():  # the caller has gone
         return
     if isinstance(result, Exception):
