@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """The port of the API; 0 starts none."""
     api_workers: int = Field(default=1, ge=1, le=64)
     """The processes of the API. They share the memory of the champion that they started with."""
+    batch_niceness: int = Field(default=10, ge=0, le=19)
+    """How much the worker and the reconciler leave the processors to the API and others: 0 (not at all) to 19."""
     api_requests_per_second: float = Field(default=1000, gt=0, le=1_000_000)
     """The requests per second of a key without a limit of its own, in all workers together."""
     api_concurrency: int = Field(default=128, ge=1, le=100_000)

@@ -54,7 +54,8 @@ class Command:
     """A process to start. `mark` (one per service and var folder) identifies its stray children.
 
     The process gets these variables and no others. `taken_over` come from the shell, so another shell is no reason for
-    a restart. `reads` are the settings that it reads at its start, without passwords.
+    a restart. `reads` are the settings that it reads at its start, without passwords. `niceness` is that of the kernel,
+    0 to 19.
     """
 
     mark: str
@@ -65,6 +66,7 @@ class Command:
     taken_over: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: Path = Path("/")
     user: int | None = None
+    niceness: int = 0
     reads: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -96,7 +98,20 @@ def start(command: Command) -> Running:
             group=command.user,
             extra_groups=None if command.user is None else [],
         )
+    if command.niceness:
+        _be_nice(process.pid, command.niceness)
     return Running(process.pid, psutil.Process(process.pid).create_time(), command.mark)
+
+
+def _be_nice(pid: int, niceness: int) -> None:
+    """Let a process, and what it will start, leave the processors to others.
+
+    Linux may share the processors between sessions first (autogroups); then the session needs the same number.
+    """
+    with contextlib.suppress(OSError):  # it has just ended, which its reader will report
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+    with contextlib.suppress(OSError):  # a kernel without autogroups
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def stop(running: Running, mark: str, *, grace: float = 10, by: signal.Signals = signal.SIGTERM) -> bool:

@@ -151,6 +151,7 @@ def _client(
             settings, own_prefect=endpoints.prefect_login is not None, own_mlflow=endpoints.mlflow_login is not None
         ),
         folder=folder,
+        niceness=settings.batch_niceness,
         reads=reads,
     )
 

@@ -68,7 +68,8 @@ class NewShop(Shop):
     def port_settings(self) -> str:
         """Return the ports of this test session as lines of a settings file."""
         names = ("postgres", "prefect", "mlflow", "docs")
-        return "".join(f"{name}_port = {self.ports + place}\n" for place, name in enumerate(names)) + "api_port = 0\n"
+        ports = "".join(f"{name}_port = {self.ports + place}\n" for place, name in enumerate(names))
+        return f"{ports}api_port = 0\nbatch_niceness = 0\n"
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "serving_error_share": 0.5,
         "api_port": 6005,
         "api_workers": 3,
+        "batch_niceness": 4,
         "api_requests_per_second": 11.0,
         "api_concurrency": 12,
         "api_origins": "https://shop.example",

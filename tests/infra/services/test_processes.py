@@ -43,6 +43,17 @@ def test_a_process_has_its_own_session_and_its_output_in_the_log(run: Run) -> No
     assert running.alive
 
 
+def test_a_batch_process_and_its_session_leave_the_processors_to_others(tmp_path: Path) -> None:
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+    running = processes.start(Command(str(tmp_path), sleeping, tmp_path / "log" / "it.log", niceness=7))
+    try:
+        assert os.getpriority(os.PRIO_PROCESS, running.pid) == 7
+        group = Path(f"/proc/{running.pid}/autogroup")
+        assert not group.exists() or group.read_text().split()[-2:] == ["nice", "7"]
+    finally:
+        processes.stop(running, str(tmp_path), by=signal.SIGKILL)
+
+
 def test_stop_ends_it_and_a_second_stop_finds_nothing(run: Run, tmp_path: Path) -> None:
     running, _ = run("import time; time.sleep(60)")
     assert processes.stop(running, str(tmp_path))
