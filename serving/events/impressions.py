@@ -4,10 +4,16 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from serving.events.shown_answer import ShownAnswer, ShownAnswers
+import asyncpg
+import orjson
+
+from serving.events import statements
+from serving.events.message import Message, Receipt, RefusedMessageError
+from serving.events.shown_answer import ShownAnswer, message_of
 from serving.events.spool import SpoolFullError
 from serving.events.store import INVALID
 from serving.events.writer import EventWriter
@@ -24,6 +30,27 @@ def is_logged(recommendation_id: str, share: float) -> bool:
         return True
     number = int.from_bytes(hashlib.blake2b(recommendation_id.encode(), digest_size=8).digest(), "big")
     return number < share * 2**64
+
+
+@dataclass(frozen=True)
+class ShownAnswers:
+    """Answers whose impressions are stored together: one text for all, because they are the most frequent rows."""
+
+    together: Sequence[ShownAnswer]
+
+    async def store(self, connection: asyncpg.Connection) -> list[Receipt]:
+        """Store the impressions; returns a receipt for each, the new ones first. Raises RefusedMessageError."""
+        try:
+            written = orjson.dumps(self.together).decode()
+        except TypeError as error:
+            raise RefusedMessageError(f"An answer is no valid text: {error}.") from None
+        status = await connection.execute(statements.INSERT_SHOWN, written)
+        new = int(status.rpartition(" ")[2])
+        return ["stored" if place < new else "duplicate" for place in range(len(self.together))]
+
+    def messages(self) -> list[Message]:
+        """Return the message of each answer."""
+        return [message_of(one) for one in self.together]
 
 
 @dataclass

@@ -4,13 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import asyncpg
-import orjson
-
 from models.primitives.json_types import JsonObject
-from serving.events import statements
 from serving.events.clock import CLOCK
-from serving.events.message import Message, Receipt, RefusedMessageError
+from serving.events.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +54,3 @@ def message_of(shown: ShownAnswer) -> Message:
         shown.session_key,
         shown.consent,
     )
-
-
-@dataclass(frozen=True)
-class ShownAnswers:
-    """Answers whose impressions are stored together: one text for all, because they are the most frequent rows."""
-
-    together: Sequence[ShownAnswer]
-
-    async def store(self, connection: asyncpg.Connection) -> list[Receipt]:
-        """Store the impressions; returns a receipt for each, the new ones first. Raises RefusedMessageError."""
-        try:
-            written = orjson.dumps(self.together).decode()
-        except TypeError as error:
-            raise RefusedMessageError(f"An answer is no valid text: {error}.") from None
-        status = await connection.execute(statements.INSERT_SHOWN, written)
-        new = int(status.rpartition(" ")[2])
-        return ["stored" if place < new else "duplicate" for place in range(len(self.together))]
-
-    def messages(self) -> list[Message]:
-        """Return the message of each answer."""
-        return [message_of(one) for one in self.together]
