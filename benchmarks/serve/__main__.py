@@ -4,8 +4,9 @@ Run as `python -m benchmarks.serve`. On the same server and workers it first mea
 at the end `mlflow models serve` of the same champion. `live` is the question that MLflow's server gets: a known user's
 list, scored now; `context` adds a basket of two items. Keys, limits, impressions and metrics are switched on. Each way
 is warmed up and saturated; then latency is measured at a constant rate of half of that, from the moment at which each
-request was due. The load comes from another process on the same processors, so all figures are of this machine under
-its own load: compare shares, not rates. A server starts when its process does, and is ready with its first live answer.
+request was due, once the impressions of the saturation have moved into the lake. The load comes from another process on
+the same processors, so all figures are of this machine under its own load: compare shares, not rates. A server starts
+when its process does, and is ready with its first live answer.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.results import FOLDER, publish
+from benchmarks.serve.backlog import await_moved
 from benchmarks.serve.constant_rate import latency
 from benchmarks.serve.load import Load, saturation
 from benchmarks.serve.servers import Ready, Server, api, free_port, running, uvicorn
@@ -106,6 +108,7 @@ def _measured_both(way: str, load: Load, seconds: int) -> Figures:
     """Measure both; `meant` is the share of the answers that were not those of an overloaded server."""
     saturation(load, _WARM_UP)  # fills caches, opens connections, and compiles plans in every worker
     rate = saturation(load, seconds)
+    await_moved(current().engine, load_settings().inbox_rows)
     taken = latency(load, rate / 2, seconds)
     return {
         f"rps_{way}": rate,
