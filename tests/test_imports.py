@@ -31,6 +31,10 @@ def test_flows_import_no_package_that_only_single_steps_need() -> None:
     assert not loaded_by(*(f"flows.{name}" for name in FLOWS)) & OF_STEPS
 
 
+def test_the_reconciler_starts_without_what_only_the_moves_of_messages_need() -> None:
+    assert not loaded_by("tasks.reconciler.reconcile") & (OF_STEPS | {"prefect", "duckdb"})
+
+
 def test_an_ingest_does_without_scipy() -> None:
     assert not loaded_by("flows.ingest") & {"scipy", "sklearn"}
 

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from infra.installation import Installation
+from tasks.ingest.inbox import move_inbox as inbox
 from tasks.ingest.inbox.claims import Dataset, Due
 from tasks.reconciler import inbox_mover
 
@@ -17,14 +18,14 @@ MESSAGE = """
 
 def test_updates_move_while_the_other_thread_fails(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_mover, "_PAUSES", {"updates": 0.05, "events": 0.05})
-    moves, reports, stop = inbox_mover.move_inbox, [], Event()
+    moves, reports, stop = inbox.move_inbox, [], Event()
 
     def move(here: Installation, dataset: Dataset, due: Due) -> list[str]:
         if dataset == "events":
             raise OSError("the lake is away")
         return moves(here, dataset, due)
 
-    monkeypatch.setattr(inbox_mover, "move_inbox", move)
+    monkeypatch.setattr(inbox, "move_inbox", move)
     with installation.engine.begin() as connection:
         connection.execute(text(MESSAGE))
     threads = inbox_mover.start_inbox_mover(reports.append, stop)
