@@ -7,14 +7,7 @@ from pathlib import Path
 
 import pytest
 
-
-def error_of(*arguments: str, var: Path) -> str:
-    command = [sys.executable, "-m", "flows", *arguments]
-    environment = os.environ | {"TAILORBIRD_VAR": str(var)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
+from tests.fuzz.commands import run
 
 
 @pytest.mark.parametrize(
@@ -29,8 +22,13 @@ def error_of(*arguments: str, var: Path) -> str:
         (["segment", "export/"], "Start the services with: tailorbird up"),
     ],
 )
-def test_a_mistake_in_what_to_ingest_is_told_at_once(arguments: list[str], message: str, tmp_path: Path) -> None:
-    assert message in error_of("ingest", *arguments, var=tmp_path)
+def test_a_mistake_in_what_to_ingest_is_told_at_once(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path))
+    ended = run("ingest", *arguments)
+    assert (ended.code, message in ended.err) == (1, True), ended.err
+    assert "Traceback" not in ended.err
 
 
 def test_what_to_ingest_is_looked_at_before_prefect_is_imported() -> None:
@@ -41,8 +39,11 @@ def test_what_to_ingest_is_looked_at_before_prefect_is_imported() -> None:
     assert done.stdout == "False\n"
 
 
-def test_lists_are_made_without_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
-    for name, path in (("PREFECT_API_URL", "/api"), ("MLFLOW_TRACKING_URI", "")):
-        monkeypatch.setenv(name, f"http://127.0.0.1:9{path}")
-    assert "Not reachable: postgres, prefect. Start" in error_of("score", var=tmp_path)
+def test_lists_are_made_without_mlflow(tmp_path: Path) -> None:
+    closed = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    closed |= {"TAILORBIRD_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing", "TAILORBIRD_VAR": str(tmp_path)}
+    command = [sys.executable, "-m", "flows", "score"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | closed)
+    assert done.returncode == 1, done.stderr
+    assert "Not reachable: postgres, prefect. Start" in done.stderr
+    assert "Traceback" not in done.stderr

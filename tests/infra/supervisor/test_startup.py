@@ -37,6 +37,7 @@ from infra.supervisor.running_commands.under_way import under_way
 from infra.supervisor.startup import Endpoints, ServicesDownError
 from tests.killed_services import kill_services
 from tests.memory import postgres_in_memory
+from tests.small_prefect import SMALL_PREFECT
 
 ROOT = Path(__file__).resolve().parents[3]
 FLOWS = re.findall(r"flows/(\w+)\.py", (ROOT / "prefect.yaml").read_text())
@@ -63,6 +64,7 @@ def begin(var):
     time.sleep(60)
 """
 NO_ADDRESSES: dict[str, Any] = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
+DEMO = "/deployments/name/demo/demo"
 
 
 @dataclass
@@ -126,6 +128,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         (home / "flows" / f"{name}.py").write_text(FLOW.format(name=name))
     place = Place(Settings(var=home / "var", home=home, **NO_ADDRESSES))
     with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in SMALL_PREFECT.items():
+            patch.setenv(name, value)
         for port in (4200, 4210, 5000, 8000):  # somebody else's, unless they are taken already
             try:
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
@@ -180,18 +185,11 @@ def test_a_first_up_starts_nothing_twice_but_a_server_that_lost_its_port(place: 
     assert not any("other settings" in line for line in place.first)
 
 
-def test_every_deployment_is_there_with_its_docstring_and_the_worker_runs_it(place: Place, running: Endpoints) -> None:
+def test_every_deployment_is_there_with_its_docstring(place: Place, running: Endpoints) -> None:
     results = prefect(running, "POST", "/deployments/filter", {})
     expected = {name: f"Pretends to {name}." for name in FLOWS if name != "demo"}
     assert {d["name"]: d["description"] for d in results} == expected
     assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in results])
-    wait_for(running, begin(running, "ingest"), "COMPLETED")
-    logs = {name: (place.settings.var / "log" / f"{name}.log").read_text() for name in ("deploy", "worker")}
-    assert f"{running.prefect_page}/v2/deployments/deployment/" in logs["deploy"]
-    for text in logs.values():  # the older pages ask nobody for the password
-        assert not re.search(rf"{re.escape(running.prefect_page)}/(deployments|runs)/", text)
-    log = logs["worker"]
-    assert f"ran ingest in {place.settings.home} for {place.settings.var}" in log
 
 
 def test_a_second_up_says_that_it_is_running_and_is_quick(place: Place, running: Endpoints) -> None:
@@ -275,7 +273,7 @@ def test_after_a_kill_up_restarts_only_that(place: Place, running: Endpoints, na
     prefect(running, "GET", "/work_pools/tailorbird")
 
 
-def test_a_run_that_died_with_the_worker_is_reported_and_does_not_hold_up_the_next(
+def test_the_worker_runs_flows_and_a_run_that_died_with_it_is_reported_and_does_not_hold_up_the_next(
     place: Place, running: Endpoints
 ) -> None:
     run = begin(running, "train", seconds=120)
@@ -286,15 +284,15 @@ def test_a_run_that_died_with_the_worker_is_reported_and_does_not_hold_up_the_ne
     place.up()
     assert prefect(running, "GET", f"/flow_runs/{run}")["state"]["type"] == "CRASHED"
     wait_for(running, begin(running, "train"), "COMPLETED")
+    log = (place.settings.var / "log" / "worker.log").read_text()
+    assert f"ran train in {place.settings.home} for {place.settings.var}" in log
 
 
-def test_a_changed_flow_is_told_to_prefect_and_nothing_else_happens(place: Place, running: Endpoints) -> None:
-    before = place.pids()
-    (place.settings.home / "flows" / "score.py").write_text(FLOW.format(name="score").replace("Pretends", "Claims"))
-    place.up()
-    assert place.lines == ["Registering the flows of prefect.yaml with Prefect"]
-    assert prefect(running, "GET", "/deployments/name/score/score")["description"] == "Claims to score."
-    assert place.pids() == before
+def test_the_logs_lead_to_pages_that_ask_for_the_password(place: Place, running: Endpoints) -> None:
+    logs = {name: (place.settings.var / "log" / f"{name}.log").read_text() for name in ("deploy", "worker")}
+    assert f"{running.prefect_page}/v2/deployments/deployment/" in logs["deploy"]
+    for text in logs.values():  # the older pages ask nobody for the password
+        assert not re.search(rf"{re.escape(running.prefect_page)}/(deployments|runs)/", text)
 
 
 @pytest.mark.usefixtures("running")
@@ -356,20 +354,19 @@ def test_the_api_answers_before_there_is_a_champion_and_asks_for_a_key(running: 
 
 
 @pytest.mark.usefixtures("running")
-def test_data_docs_end_when_they_are_switched_off_and_come_back_where_they_were(place: Place) -> None:
+def test_data_docs_end_when_others_serve_them_and_come_back_where_they_were(place: Place) -> None:
     before = place.pids()
     address = state_file.load(place.settings.var)["docs"].address
-    assert place.up(docs_port=0).docs_page == ""
+    assert place.up(docs_url="https://docs.example/shop/").docs_page == "https://docs.example/shop"
     assert place.lines[0] == "Data Docs are not served any more"
     after = place.pids()
     assert after["docs"] is None
     # Links in alerts and reports lead there, so the clients have to know.
     assert {name for name, pid in after.items() if before[name] != pid} == {"docs", "worker", "reconciler"}
     off = place.settings.model_copy(update={"docs_port": 0})
+    assert startup.endpoints(off).docs_page == ""
     assert "docs" not in startup.reachable(off)
     assert startup.reachable(place.settings)["docs"] is False
-    assert place.up(docs_url="https://docs.example/shop/").docs_page == "https://docs.example/shop"
-    assert place.pids()["docs"] is None
     assert place.up().docs_page == address
     assert startup.reachable(place.settings)["docs"] is True
 
@@ -464,58 +461,62 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
     assert not any("is gone" in line or "Registering the flows" in line for line in place.lines)
 
 
-def test_a_run_of_the_worker_reads_the_settings_file_and_not_the_shell(
+def test_a_changed_flow_and_the_flow_of_a_demo_are_told_to_prefect_and_nothing_else_happens(
+    place: Place, running: Endpoints
+) -> None:
+    before = place.pids()
+    assert prefect(running, "GET", DEMO) is None
+    (place.settings.home / "flows" / "score.py").write_text(FLOW.format(name="score").replace("Pretends", "Claims"))
+    place.up(demo=True)
+    assert place.lines == [
+        "Registering the flows of prefect.yaml with Prefect",
+        "Registering schedules, automations and alerts with Prefect",
+    ]
+    assert prefect(running, "GET", "/deployments/name/score/score")["description"] == "Claims to score."
+    assert prefect(running, "GET", DEMO)["description"] == "Pretends to demo."
+    assert place.pids() == before
+    place.up()
+    assert place.lines == ["Everything is already running"]
+
+
+def test_a_run_of_the_worker_reads_the_settings_file_as_it_is_then_and_not_the_shell(
     place: Place, running: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def used() -> str:
-        wait_for(running, begin(running, "score"), "COMPLETED")
-        lines = (place.settings.var / "log" / "worker.log").read_text().splitlines()
-        return [line for line in lines if "used the placements in" in line][-1]
+    def nightly() -> str:
+        [row] = prefect(running, "GET", "/deployments/name/score/score")["schedules"]
+        return str(row["schedule"]["cron"])
 
     for name in ("placements.toml", "others.toml"):
         shutil.copy(ROOT / "infra" / "configuration" / "placements.toml", tmp_path / name)
     path = tmp_path / "tailorbird.toml"
     path.write_text('placements = "placements.toml"\nschedules.score-nightly = "0 2 * * *"\n')
     monkeypatch.setenv("TAILORBIRD_SETTINGS", str(path))
+    (place.settings.var / "demo-installation").unlink(missing_ok=True)
     own = Place(Settings(var=place.settings.var, home=place.settings.home, **NO_ADDRESSES))
     own.up()
     change = f"Setting placements changes from (not set) to {tmp_path / 'placements.toml'} (tailorbird.toml:1)"
     assert change in own.lines
-    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", "/of/this/shell.toml")
-    assert str(tmp_path / "placements.toml") in used()
-    [nightly] = prefect(running, "GET", "/deployments/name/score/score")["schedules"]
-    assert nightly["schedule"]["cron"] == "0 2 * * *"
+    assert nightly() == "0 2 * * *"
+    assert prefect(running, "GET", DEMO) is None
 
+    path.write_text('placements = "others.toml"\n')
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", "/of/this/shell.toml")
+    wait_for(running, begin(running, "score"), "COMPLETED")
+    lines = (place.settings.var / "log" / "worker.log").read_text().splitlines()
+    assert str(tmp_path / "others.toml") in [line for line in lines if "used the placements in" in line][-1]
     monkeypatch.delenv("TAILORBIRD_PLACEMENTS")
-    path.write_text('placements = "others.toml"\nschedules.score-nightly = "0 2 * * *"\n')
-    assert str(tmp_path / "others.toml") in used()
     before = own.pids()
     own = Place(Settings(var=place.settings.var, home=place.settings.home, **NO_ADDRESSES))
-    [row] = [row for row in settings_shown.rows(own.settings) if row.running]
-    assert (row.key, row.running) == (
-        "placements",
-        dict.fromkeys(("reconciler", "api"), str(tmp_path / "placements.toml")),
-    )
+    assert {row.key: row.running for row in settings_shown.rows(own.settings) if row.running} == {
+        "placements": dict.fromkeys(("reconciler", "api"), str(tmp_path / "placements.toml")),
+        "schedules.score-nightly": {"reconciler": "0 2 * * * UTC"},
+    }
     own.up()
     assert {name for name, pid in own.pids().items() if before[name] != pid} == {"reconciler", "api"}
     assert [row for row in settings_shown.rows(own.settings) if row.running] == []
+    assert nightly() == "30 4 * * *"
 
     monkeypatch.delenv("TAILORBIRD_SETTINGS")
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setenv("TAILORBIRD_VAR", str(place.settings.var))
     assert Settings(**NO_ADDRESSES).settings_file == path
-    place.up()
-    [nightly] = prefect(running, "GET", "/deployments/name/score/score")["schedules"]
-    assert nightly["schedule"]["cron"] == "30 4 * * *"
-
-
-def test_only_a_demo_has_the_deployment_that_loads_its_data(place: Place, running: Endpoints) -> None:
-    path = "/deployments/name/demo/demo"
-    assert prefect(running, "GET", path) is None
-    place.up(demo=True)
-    assert prefect(running, "GET", path)["description"] == "Pretends to demo."
-    place.up()
-    assert place.lines == ["Everything is already running"]
-    (place.settings.var / "demo-installation").unlink()
-    place.up()
-    assert prefect(running, "GET", path) is None
