@@ -15,6 +15,8 @@ RUN_KEY: Final = "run_key"
 NOTE: Final = "mlflow.note.content"
 """The tag that MLflow shows on top of a run's page, as Markdown."""
 _PARENT: Final = "mlflow.parentRunId"
+_MOST_METRICS: Final = 1_000
+"""How many figures MLflow takes in one request."""
 
 
 class Runs(Connection):
@@ -76,12 +78,18 @@ class Runs(Connection):
         """Set a run back to running."""
         self._client.update_run(run_id, "RUNNING")
 
-    def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
+    def log(self, run_id: str, metrics: Mapping[str, float]) -> None:
         """Add figures to a run."""
+        self.log_steps(run_id, {0: metrics})
+
+    def log_steps(self, run_id: str, steps: Mapping[int, Mapping[str, float]]) -> None:
+        """Add figures of several steps to a run, with as few requests as MLflow allows."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self._client.log_batch(run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+        metrics = [Metric(k, float(v), now, step) for step, figures in steps.items() for k, v in figures.items()]
+        for start in range(0, len(metrics), _MOST_METRICS):
+            self._client.log_batch(run_id, metrics=metrics[start : start + _MOST_METRICS])
 
     def log_dataset(self, run_id: str, version: str, digest: str) -> None:
         """Record the data set that a run used."""

@@ -71,9 +71,9 @@ class Versions(Runs):
         for key, value in tags.items():
             retry_conflict(partial(self._client.set_model_version_tag, NAME, str(version), key, value))
 
-    def untag_version(self, version: int, *names: str) -> None:
-        """Remove those of these tags that are set."""
-        for name in set(names) & set(self.version(version).tags):
+    def untag_version(self, version: int, *names: str, known: Mapping[str, str] | None = None) -> None:
+        """Remove those of these tags that are set. `known` are the tags of the version if they were read already."""
+        for name in set(names) & set(self.version(version).tags if known is None else known):
             self._client.delete_model_version_tag(NAME, str(version), name)
 
     def describe(self, version: int, text: str) -> None:

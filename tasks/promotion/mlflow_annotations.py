@@ -45,9 +45,10 @@ def annotate_version(registry: Registry, review: Review, note: str = "") -> None
         tags |= {ROLLED_BACK: str(rollback)}
     elif decision:
         tags |= {"review": decision, "reviewer": reviewer}
-    registry.untag_version(version, *(_DECISION_TAGS if rollback else [ROLLED_BACK]))
+    registry.untag_version(version, *(_DECISION_TAGS if rollback else [ROLLED_BACK]), known=known.tags)
     registry.tag_version(version, tags | ({NOTE: note} if note else {}))
-    registry.untag_version(version, *([] if note else [NOTE]), *([] if decision else _stale_tags(known.tags, note)))
+    stale = [*([] if note else [NOTE]), *([] if decision else _stale_tags(known.tags, note))]
+    registry.untag_version(version, *stale, known=known.tags)
 
 
 def _stale_tags(tags: Mapping[str, str], note: str) -> list[str]:

@@ -131,9 +131,8 @@ def _train(
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         figures = evaluation_digest(folder / EVALUATION_PATH)
         registry.log_folder(run_id, folder)
-    registry.log(run_id, grouped(summary))
-    for point in appraisal.curve:
-        registry.log(run_id, grouped(with_bounds(f"learning_curve_{METRIC}", point.figure)), step=point.users)
+    curve = {point.users: grouped(with_bounds(f"learning_curve_{METRIC}", point.figure)) for point in appraisal.curve}
+    registry.log_steps(run_id, {0: grouped(summary), **curve})
     return stored.digest, figures
 
 

@@ -70,7 +70,7 @@ def _validate(registry: Registry, run_id: str, dataset: Dataset, fit: Fit, folds
     all_figures = []
     with progress(f"cross-validate on {len(folds)} folds", len(folds)) as advance:
         for step, figures in enumerate(measure(fit, dataset, folds)):
-            registry.log(run_id, grouped(figures), step=step)
+            registry.log_steps(run_id, {step: grouped(figures)})
             all_figures.append(figures)
             advance(note=f"{METRIC} {figures[METRIC]:.4f}")
     registry.log(run_id, {f"folds/{name}": value for name, value in mean_and_sd(all_figures).items()})

@@ -106,12 +106,7 @@ class Record:
 
         Returns the plots that were skipped because time was `over`.
         """
-        best, shown = 0.0, study.optuna.user_attrs.get(_SHOWN, -1)
-        for trial in study.measured():
-            best = max(best, trial.values[0])
-            if trial.number > shown:
-                self.registry.log(self.run_id, {METRIC: trial.values[0], f"best_{METRIC}": best}, step=trial.number)
-                study.optuna.set_user_attr(_SHOWN, trial.number)
+        self._show_curve(study)
         ended = Counter(trial.state.name.lower() for trial in study.tried())
         figures = {"trials": float(ended.total()), **{f"trials_{name}": float(count) for name, count in ended.items()}}
         default = study.default_value()
@@ -124,6 +119,18 @@ class Record:
         self.registry.end_open_runs(self.run_id)
         self.registry.finish_run(self.run_id)
         return skipped
+
+    def _show_curve(self, study: Study) -> None:
+        """Add the trials that the curve of the run does not show yet."""
+        best, shown = 0.0, study.optuna.user_attrs.get(_SHOWN, -1)
+        steps: dict[int, dict[str, float]] = {}
+        for trial in study.measured():
+            best = max(best, trial.values[0])
+            if trial.number > shown:
+                steps[trial.number] = {METRIC: trial.values[0], f"best_{METRIC}": best}
+        if steps:
+            self.registry.log_steps(self.run_id, steps)
+            study.optuna.set_user_attr(_SHOWN, max(steps))
 
 
 def trial_rows(study: Study) -> list[JsonObject]:
