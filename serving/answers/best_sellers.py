@@ -117,6 +117,13 @@ class BestSellers:
         entries = tuple(Entry(item.item_id, 0.0, NONE) for item in latest)
         return Listing(entries, self.model.model_version)
 
+    @property
+    def sales(self) -> dict[str, float]:
+        """Return the sales of each item."""
+        bundle = self.model.bundle
+        numbers = np.nan_to_num(bundle.fallback.astype(np.float64), posinf=0.0, neginf=0.0)
+        return dict(zip(bundle.model.items.tolist(), numbers.tolist(), strict=True))
+
     def _listed(self, items: NDArray[np.int32], scores: NDArray[np.float64]) -> Listing:
         names = self.model.bundle.model.items[items].tolist()
         reasons = popular_reasons(self.model.bundle.buyers, items)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer, Listing, Source
+from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem
 from serving.answers.hidden_items import HiddenItems
 from serving.answers.interfaces import LiveScorer, Models
 from serving.answers.rank_fallback import ranked_without_model
@@ -57,6 +58,7 @@ class AnswerService:
         self._stored = StoredAnswers(stores)
         self._hidden = HiddenItems()
         self.upkeep = Upkeep(models, placements, stores)
+        self._catalogue_search = CatalogueSearch(self.upkeep)
         self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
         self._stages: tuple[Stage, ...] = (
             *(AskedLive(), Table(), OtherLive(self._count), LastGood(self._remembered)),
@@ -136,6 +138,10 @@ class AnswerService:
         """Return items whose sale began last."""
         best = self.upkeep.best
         return await self._general("newest", request, None if best is None else best.newest)
+
+    async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
+        """Return items of the catalogue."""
+        return await self._catalogue_search.find(query)
 
     async def _general(self, name: str, request: ListRequest, listing: Listing | None) -> Answer:
         """Return entries of a list for everybody that the placement may show."""

@@ -42,6 +42,11 @@ class Upkeep:
         return _EMPTY if self._of_bundle is None else self._of_bundle[1]
 
     @property
+    def sales(self) -> dict[str, float]:
+        """Return the sales of each item that the champion knows; empty before the first one."""
+        return {} if self.best is None else self.best.sales
+
+    @property
     def ready(self) -> bool:
         """Return whether a model and its best sellers are in memory."""
         return self.best is not None

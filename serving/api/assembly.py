@@ -17,6 +17,7 @@ from serving.api.gate.hot_routes import add_hot_route
 from serving.api.gate.routes import RouteTable
 from serving.api.gate.traces import Lifespan, Traces
 from serving.api.health.router import router as health
+from serving.api.items.catalogue import router as catalogue
 from serving.api.items.router import router as items
 from serving.api.listings.router import router as listings
 from serving.api.replies.document import document
@@ -31,7 +32,7 @@ def build_app(state: State, lifespan: Lifespan | None = None, traces: Traces | N
     lifespan = lifespan if traces is None else traces.until_sent(lifespan)
     app = FastAPI(title="Tailorbird", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     own = _described(app)
-    routers = users, items, baskets, slots, listings, feedback, calls, health, own
+    routers = users, items, catalogue, baskets, slots, listings, feedback, calls, health, own
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(ProblemError, _problem)

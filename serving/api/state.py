@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer
+from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.gate.request_log import RequestLog
@@ -46,6 +47,9 @@ class Answers(Protocol):
 
     async def newest(self, request: ListRequest) -> Answer:
         """Return the newest items."""
+
+    async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
+        """Return items of the catalogue."""
 
     def hide(self, visitor: Visitor, item_id: str) -> None:
         """Hide an item from a visitor at once."""

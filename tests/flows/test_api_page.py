@@ -55,11 +55,13 @@ def answers(stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[li
 def test_every_request_of_the_page_is_answered_from_the_part_that_the_page_names(
     answers: tuple[list[dict[str, object]], str],
 ) -> None:
-    lists = [answer for answer in answers[0] if "items" in answer]
+    lists = [answer for answer in answers[0] if "source" in answer]
     assert [answer["source"] in ("table", "cache") for answer in lists][:2] == [True, False]
     assert {"live", "popular"} <= {str(answer["source"]) for answer in lists}
     assert [answer["degraded"] for answer in lists] == [False] * len(lists)
     assert all(answer["items"] for answer in lists)
+    products = [answer["items"] for answer in answers[0] if "items" in answer and "source" not in answer]
+    assert [len(found) for found in products][2:] == [2]
     assert [answer["status"] for answer in answers[0] if "items" not in answer] == ["stored"] * 5
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from serving.api.requests.bodies import Amount, Body, Flag, LongText, ShortText
 from serving.api.requests.ids import Id
@@ -20,6 +20,27 @@ def _web(text: str) -> str:
 
 
 WebAddress = Annotated[LongText, AfterValidator(_web)]
+
+
+class CatalogueItem(BaseModel):
+    """One item of the catalogue."""
+
+    item_id: str = Field(description="The item, by the id that your systems use.")
+    title: str | None
+    url: str | None
+    image: str | None
+    price: float | None
+    currency: str | None
+    category: str | None = Field(description="The path, such as `GROCERY|TEA|GREEN`.")
+    brand: str | None
+    available: bool = Field(description="Whether it can be bought now.")
+
+
+class CatalogueItems(BaseModel):
+    """A page of items."""
+
+    next: str | None = Field(description="The next page; null on the last one.")
+    items: list[CatalogueItem]
 
 
 class ItemBatch(Body):

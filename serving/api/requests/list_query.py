@@ -34,6 +34,8 @@ class ListQuery:
     consent: bool | None = None
     rest: str = ""
     """All parameters but `offset`, encoded again for the link to the next page."""
+    q: str | None = None
+    items: tuple[str, ...] = ()
 
     def of_placement(self, name: str) -> "ListQuery":
         """Return the same query for a placement."""
@@ -107,7 +109,8 @@ def _query(values: dict[str, list[Any]], filters: Filters, pairs: list[tuple[str
     context = tuple(values.get("context", ()))
     given = (one("placement"), one("user"), one("session"), one("k"), one("offset", 0))
     consent = None if "consent" not in values else one("consent") == "true"
-    return ListQuery(*given, context, filters, one("format", "json"), consent, rest)
+    items = tuple(values.get("item", ()))
+    return ListQuery(*given, context, filters, one("format", "json"), consent, rest, one("q"), items)
 
 
 def _filters(values: dict[str, list[Any]]) -> Filters:

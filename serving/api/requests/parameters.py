@@ -78,5 +78,7 @@ CONSENT: Final = Parameter(
     "true",
     choices=("true", "false"),
 )
+WORDS: Final = Parameter("q", "text", "Words of titles, or their beginnings; all of them have to occur.", "whole milk")
+ITEM: Final = Parameter("item", "id", "An item to return; repeat it for more.", "995242", many=MOST_CONTEXT)
 FORMAT: Final = Parameter("format", "choice", "JSON, or a fragment of HTML.", "html", choices=("json", "html"))
 PAGING: Final = (K, OFFSET)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import orjson
 
@@ -11,6 +12,7 @@ from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_of
 from serving.answers.answer import Answer, RankedItem
+from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.requests.pseudonyms import Pseudonyms
@@ -19,6 +21,7 @@ from serving.collector.call_intake import CallIntake
 from serving.collector.collector import Collector
 from serving.events.message import Message, Receipt
 from serving.events.shown_answer import ShownAnswer
+from serving.stores.catalogue import Item
 
 PSEUDONYM_KEY = "5e" * 32
 
@@ -41,6 +44,7 @@ class FakeAnswers:
     error: Exception | None = None
     degraded: bool = False
     seconds: float = 0.0
+    searches: list[CatalogueQuery] = field(default_factory=list)
     hidden: list[tuple[Visitor, str]] = field(default_factory=list)
     count: int = 0
     """Requests for lists."""
@@ -77,6 +81,15 @@ class FakeAnswers:
         return await self.recommend(request)
 
     trending = newest = popular
+
+    async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
+        self.searches.append(query)
+        names = query.items or self.items[query.offset : query.offset + query.k]
+        none = None, None, None, None
+        return tuple(
+            FoundItem(Item(name, f"Title of {name}", *none, "FOOD|TEA", "", True, True, -inf, inf), True)
+            for name in names
+        )
 
     def hide(self, visitor: Visitor, item_id: str) -> None:
         self.hidden.append((visitor, item_id))

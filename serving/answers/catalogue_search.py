@@ -1,0 +1,155 @@
+"""Finds items of the catalogue: by id, by the words of their titles, and by filters."""
+
+import asyncio
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from time import monotonic
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.answers.request import Filters
+from serving.answers.selection import Selection
+from serving.stores.catalogue import Catalogue, Item
+from serving.stores.standing import NOBODY
+
+_MOST_WORDS: Final = 8
+_SPACING_SECONDS: Final = 30.0
+"""New titles are found after this time at the latest; stock and prices count at once."""
+_WORD: Final = re.compile(r"\w+")
+_LAST: Final = chr(0x10FFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueQuery:
+    """A request for one page of items."""
+
+    k: int
+    offset: int = 0
+    text: str = ""
+    """Each word has to begin a word of the title. Without words all items match."""
+    items: tuple[str, ...] = ()
+    """If it names items, these are returned in this order, and nothing else counts."""
+    filters: Filters = field(default_factory=Filters)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundItem:
+    """One item of the catalogue, and whether it can be bought now."""
+
+    item: Item
+    available: bool
+
+
+class Stock(Protocol):
+    """The newest catalogue, and the sales of its items."""
+
+    number: int
+    """Changes with the sales."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Return the newest catalogue."""
+
+    @property
+    def sales(self) -> Mapping[str, float]:
+        """Return the sales of the items that the champion knows."""
+
+
+@dataclass(frozen=True, eq=False)
+class TitleIndex:
+    """The words of all titles. Items are known by their rank among all items, best sellers first."""
+
+    made_from: tuple[int, int]
+    """The generation of the catalogue, and the number of the best sellers."""
+    names: Sequence[str]
+    """Item ids by rank."""
+    words: Sequence[str]
+    """All words of titles, sorted."""
+    ranks: Mapping[str, NDArray[np.int32]]
+    """By word, the ranks of the items with this word in their title, ascending."""
+
+    @classmethod
+    def of(cls, stock: Stock) -> "TitleIndex":
+        """Return the index of the present catalogue; items without sales come last, by id."""
+        catalogue, sales, number = stock.catalogue, stock.sales, stock.number
+        names = sorted(catalogue.by_id, key=lambda name: (-sales.get(name, 0.0), name))
+        of_title: dict[str, list[int]] = {}
+        for rank, name in enumerate(names):
+            of_title.setdefault(catalogue.by_id[name].title or "", []).append(rank)
+        found: dict[str, list[int]] = {}
+        for title, ranks in of_title.items():
+            for word in set(words_of(title)):
+                found.setdefault(word, []).extend(ranks)
+        arrays = {word: np.unique(np.array(ranks, dtype=np.int32)) for word, ranks in found.items()}
+        return cls((catalogue.generation, number), names, sorted(arrays), arrays)
+
+    def matches(self, text: str) -> Iterable[str]:
+        """Return the ids of the items whose titles hold the beginnings of all words, best sellers first."""
+        given = words_of(text)[:_MOST_WORDS]
+        if not given:
+            return () if text.strip() else self.names
+        both = self._beginning_with(given[0])
+        for word in given[1:]:
+            both = np.intersect1d(both, self._beginning_with(word), assume_unique=True)
+        return map(self.names.__getitem__, both.tolist())
+
+    def _beginning_with(self, beginning: str) -> NDArray[np.int32]:
+        first, last = bisect_left(self.words, beginning), bisect_left(self.words, beginning + _LAST)
+        parts = [self.ranks[word] for word in self.words[first:last]]
+        return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int32)
+
+
+_EMPTY: Final = TitleIndex((0, 0), (), (), {})
+
+
+class CatalogueSearch:
+    """Answers requests for items from memory."""
+
+    def __init__(self, stock: Stock) -> None:
+        """Search this catalogue."""
+        self._stock, self._index, self._building = stock, _EMPTY, asyncio.Lock()
+        self._built_at = -_SPACING_SECONDS
+
+    async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
+        """Return a page of items. Items that are named are returned even if they cannot be bought now."""
+        catalogue = self._stock.catalogue
+        if query.items:
+            known = (catalogue.by_id.get(name) for name in dict.fromkeys(query.items))
+            return tuple(FoundItem(item, item.item_id in catalogue.sold) for item in known if item is not None)
+        index = await self._current()
+        return await asyncio.to_thread(_page, index, catalogue, query)
+
+    async def _current(self) -> TitleIndex:
+        """Return the index; one of an earlier catalogue serves for a while, because building takes a moment."""
+        async with self._building:
+            is_old = self._index.made_from != (self._stock.catalogue.generation, self._stock.number)
+            aged = monotonic() - self._built_at > _SPACING_SECONDS
+            if is_old and (aged or not self._index.names):
+                self._index = await asyncio.to_thread(TitleIndex.of, self._stock)
+                self._built_at = monotonic()
+            return self._index
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in the form in which they are compared: without case and accents."""
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return _WORD.findall("".join(letter for letter in plain if not unicodedata.combining(letter)))
+
+
+def _page(index: TitleIndex, catalogue: Catalogue, query: CatalogueQuery) -> tuple[FoundItem, ...]:
+    found = _allowed(index.matches(query.text), catalogue, query.filters)
+    return tuple(FoundItem(item, True) for item in islice(found, query.offset, query.offset + query.k))
+
+
+def _allowed(names: Iterable[str], catalogue: Catalogue, filters: Filters) -> Iterator[Item]:
+    """Yield the items that can be bought now and that the filters select."""
+    selection = Selection.of(NOBODY, filters)
+    for name in names:
+        if name in catalogue.sold and selection.allows(item := catalogue.by_id[name]):
+            yield item
