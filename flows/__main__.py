@@ -10,7 +10,19 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from flows.commands import checking, ingestion, keys, lake, ledger, modelling, reviewing, schedules, services, settings
+from flows.commands import (
+    checking,
+    ingestion,
+    keys,
+    lake,
+    ledger,
+    modelling,
+    reviewing,
+    schedules,
+    services,
+    settings,
+    storefront,
+)
 from flows.commands.running import print_message
 from infra.private_files.permissions import PRIVATE
 from models.errors import TailorbirdError
@@ -32,6 +44,7 @@ app = typer.Typer(
     epilog=_CODES,
 )
 app.add_typer(services.app)
+app.add_typer(storefront.app)
 app.add_typer(settings.app)
 app.add_typer(ingestion.app)
 app.add_typer(ledger.app, name="ledger")

@@ -11,8 +11,8 @@ _USER_LIST: Final = text(
     "SELECT rank, item_id, title, score, reason, url, image, model_version, batch_id FROM recommendations_by_user_id "
     "WHERE placement = :placement AND user_id = :user_id ORDER BY rank"
 )
-_EXAMPLE: Final = text(
-    "SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT 1"
+_EXAMPLES: Final = text(
+    "SELECT DISTINCT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT :most"
 )
 
 
@@ -55,8 +55,7 @@ def require_user(engine: Engine, user_id: str) -> None:
         require_user_key(connection, user_id)
 
 
-def example_user(engine: Engine, placement: str = "home") -> str | None:
-    """Return the raw id of the first user with a list, as an example; None without lists."""
+def example_users(engine: Engine, most: int = 1, placement: str = "home") -> list[str]:
+    """Return the raw ids of the first users with a list, as examples."""
     with engine.connect() as connection:
-        user_id: str | None = connection.execute(_EXAMPLE, {"placement": placement}).scalar()
-    return user_id
+        return list(connection.execute(_EXAMPLES, {"placement": placement, "most": most}).scalars())

@@ -10,6 +10,7 @@ from models.ingest.check.file_names import some_names
 from models.monitoring.guidance.next_step import Stage, Step
 from models.recommenders.kinds import options
 from serving.queries.list_counts import lacking_words
+from serving.shop.config import PORT
 from serving.terminal import ledger
 from serving.terminal import ledger_batch as batch_screen
 from serving.terminal.console import formatted, line, table
@@ -33,7 +34,7 @@ _FIGURES = {
 def outcome(result: Mapping[str, Any], endpoints: "Endpoints") -> None:
     """Print the result of a demo: ledger, leaderboard, batches, one user's list, and the next commands."""
     from infra.database.engine import engine
-    from serving.queries.user_recommendations import example_user, user_list
+    from serving.queries.user_recommendations import example_users, user_list
     from serving.terminal.api_answers import print_api_answers
 
     print_ingested(result["ledger"])
@@ -41,8 +42,7 @@ def outcome(result: Mapping[str, Any], endpoints: "Endpoints") -> None:
     if result["batches"]:
         _batches(result["batches"])
         database = engine(endpoints.database_url)
-        user = example_user(database)
-        if user:
+        for user in example_users(database):
             rows = user_list(database, user)[:10]
             print_user_list(user, rows)
             if endpoints.api_page and rows:
@@ -284,6 +284,7 @@ def _next_commands() -> None:
     line("What to look at", "bold")
     line(f"  {program} recommend USER    one user's list, by your own id")
     line(f"  {program} status            ledger, champion, live batch, services")
+    line(f"  {program} shop              a shop with these lists, in a browser: http://127.0.0.1:{PORT}")
     line(f"  {program} psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '1'")
     line(f"  {program} down              stop the services; the data stays in ./var")
 

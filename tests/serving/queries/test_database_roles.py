@@ -20,7 +20,7 @@ from serving.queries.drift import drift
 from serving.queries.explain import explain
 from serving.queries.missing_lists import why_empty
 from serving.queries.status import status
-from serving.queries.user_recommendations import UnknownUserError, example_user, require_user, user_list
+from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
 from tests.published import published
 from tests.published import shelf as batch
 
@@ -59,7 +59,7 @@ def role(installation: Installation) -> Iterator[Roles]:
 
 def test_lists_are_read_by_the_reader(role: Roles) -> None:
     assert [row["item_id"] for row in user_list(role(READER), "raw")] == ["i"]
-    assert example_user(role(READER)) == "raw"
+    assert example_users(role(READER)) == ["raw"]
     assert basket_recommendations(role(READER), ["i"]) == []
 
 

@@ -13,7 +13,7 @@ from infra.keys.identity import remember
 from infra.locks import advisory_locks
 from infra.overview.situation import step
 from serving.queries.status import status
-from serving.queries.user_recommendations import UnknownUserError, example_user, require_user, user_list
+from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
 from serving.terminal import screen
 from tasks.scoring import batch_state
 from tests.published import published
@@ -152,5 +152,5 @@ def test_an_unknown_id_has_no_list_and_is_reported(filled: Engine, user: str) ->
 
 
 def test_somebody_with_a_list_can_be_shown(filled: Engine) -> None:
-    assert example_user(filled) == "raw"
-    assert example_user(filled, "basket") is None
+    assert example_users(filled) == ["raw"]
+    assert example_users(filled, placement="basket") == []

@@ -1,0 +1,1 @@
+"""Calls the public API within a short time, and remembers the last good answers."""

@@ -1,0 +1,82 @@
+"""Answers of the API, as far as the shop shows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfItem:
+    """One item of a shelf."""
+
+    item_id: str
+    title: str
+    rank: int
+    reason: str
+    price: float | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A list of recommendations, and its origin."""
+
+    recommendation_id: str
+    placement: str
+    items: tuple[ShelfItem, ...]
+    source: str
+    model_version: int | None
+    batch_id: int | None
+    degraded: bool
+    is_old: bool = False
+    """Whether the API did not answer, so that this is what it answered before."""
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Self:
+        """Return the shelf of an answer."""
+        items = tuple(
+            ShelfItem(
+                one["item_id"],
+                one.get("title") or one["item_id"],
+                one["rank"],
+                one.get("reason") or "",
+                one.get("price"),
+                one.get("currency"),
+            )
+            for one in answer["items"]
+        )
+        named = answer["recommendation_id"], answer["placement"]
+        return cls(*named, items, answer["source"], answer["model_version"], answer["batch_id"], answer["degraded"])
+
+    def without(self, hidden: tuple[str, ...]) -> Self:
+        """Return the shelf without hidden items."""
+        if not hidden:
+            return self
+        return replace(self, items=tuple(item for item in self.items if item.item_id not in hidden))
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One item of the catalogue."""
+
+    item_id: str
+    title: str
+    price: float | None
+    currency: str | None
+    category: str
+    brand: str
+    available: bool
+
+    @classmethod
+    def of(cls, one: Mapping[str, Any]) -> Self:
+        """Return the product of an answer's item."""
+        title, texts = one.get("title") or one["item_id"], (one.get("category") or "", one.get("brand") or "")
+        return cls(one["item_id"], title, one.get("price"), one.get("currency"), *texts, one["available"])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of products that a search found."""
+
+    products: tuple[Product, ...]
+    has_more: bool

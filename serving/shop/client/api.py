@@ -1,0 +1,126 @@
+"""Calls the API: for shelves, products and searches, and to hide an item."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import httpx
+
+from serving.shop.client.answers import Found, Product, Shelf
+from serving.shop.client.remembered import Remembered
+from serving.shop.client.wanted import Wanted
+from serving.shop.visits.visit import Visit
+
+_ITEMS: Final = "/v1/items"
+_MOST_PRODUCTS: Final = 50
+"""The items that the API returns by id at once."""
+_MOST_SHELVES: Final = 500
+_log: Final = logging.getLogger(__name__)
+
+
+class ApiDownError(Exception):
+    """The API did not answer in time, or not as it should."""
+
+
+class ShopApi:
+    """The API, through one client whose connections all pages share."""
+
+    def __init__(self, client: httpx.AsyncClient, budget_seconds: float) -> None:
+        """Wait for each answer at most this long."""
+        self._client, self._budget = client, budget_seconds
+        self._shelves, self._products = Remembered[Shelf](_MOST_SHELVES), Remembered[Product]()
+        self._is_down = False
+
+    async def shelf(self, wanted: Wanted, visit: Visit) -> Shelf | None:
+        """Return a shelf; the last good one for everybody while the API is down, and None without one."""
+        try:
+            answer = await self._get(wanted.path, _parameters(wanted, visit))
+            shelf = Shelf.of(answer) if answer else _NO_SHELF
+        except (ApiDownError, KeyError, TypeError):
+            last = self._shelves.get(wanted.key)
+            return None if last is None else replace(last.without(visit.hidden), is_old=True)
+        if shelf.items and not visit.hidden and (wanted.about == "everybody" or not visit.is_personal):
+            self._shelves.put(wanted.key, shelf)
+        return shelf.without(visit.hidden)
+
+    async def products(self, items: Sequence[str]) -> dict[str, Product]:
+        """Return products by id, as far as they are known; from memory while the API is down. Raises ApiDownError."""
+        if not items:
+            return {}
+        try:
+            answer = await self._get(_ITEMS, [("item", item) for item in items[:_MOST_PRODUCTS]])
+            return self._kept(answer)
+        except ApiDownError:
+            known = {item: product for item in items if (product := self._products.get(item)) is not None}
+            if not known:
+                raise
+            return known
+
+    async def search(self, text: str, category: str, offset: int, k: int) -> Found:
+        """Return products by words of their titles. Raises ApiDownError."""
+        given = [("q", text), ("category", category)]
+        parameters = [*((name, value) for name, value in given if value), ("offset", str(offset)), ("k", str(k))]
+        answer = await self._get(_ITEMS, parameters)
+        return Found(tuple(self._kept(answer).values()), answer.get("next") is not None)
+
+    async def hide(self, visit: Visit, item: str, shown: dict[str, Any]) -> bool:
+        """State that the visitor does not want to see an item; return whether that is durable."""
+        who = {"user": visit.household, "session": visit.device, "consent": True}
+        stated = {"kind": "not_interested", "item_id": item, **who, **shown}
+        body = {name: value for name, value in stated.items() if value is not None}
+        try:
+            await self._request("POST", "/v1/feedback", json=body)
+        except ApiDownError:
+            return False
+        return True
+
+    def _kept(self, answer: dict[str, Any]) -> dict[str, Product]:
+        try:
+            found = {one["item_id"]: Product.of(one) for one in answer.get("items", ())}
+        except (KeyError, TypeError):
+            raise ApiDownError from None
+        for item, product in found.items():
+            self._products.put(item, product)
+        return found
+
+    async def _get(self, path: str, parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """Return an answer; empty for an address that this installation does not have, such as another placement."""
+        return await self._request("GET", path, params=httpx.QueryParams(list(parameters)))
+
+    async def _request(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(self._budget):
+                answer = await self._client.request(method, path, **content)
+            if answer.status_code in (404, 422):
+                return {}
+            answer.raise_for_status()
+            stated: dict[str, Any] = answer.json()
+        except (httpx.HTTPError, TimeoutError, ValueError) as error:
+            self._note(is_down=True, reason=type(error).__name__)
+            raise ApiDownError from None
+        self._note(is_down=False)
+        return stated
+
+    def _note(self, *, is_down: bool, reason: str = "") -> None:
+        """Log the begin and the end of an outage once."""
+        if is_down != self._is_down:
+            self._is_down = is_down
+            _log.warning("The API %s.", f"does not answer ({reason})" if is_down else "answers again")
+
+
+def _parameters(wanted: Wanted, visit: Visit) -> Iterable[tuple[str, str]]:
+    yield "k", str(wanted.k)
+    yield from (("context", item) for item in wanted.context)
+    yield from (("exclude", item) for item in visit.hidden)
+    if wanted.about == "everybody":
+        return
+    yield "consent", "true" if visit.is_personal else "false"
+    if visit.is_personal and visit.household is not None:
+        yield "user", visit.household
+    if visit.is_personal and visit.device is not None:
+        yield "session", visit.device
+
+
+_NO_SHELF: Final = Shelf("", "", (), "", None, None, degraded=False)

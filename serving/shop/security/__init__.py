@@ -1,0 +1,1 @@
+"""Keeps pages and forms safe: signed cookies, tokens of forms, and headers."""

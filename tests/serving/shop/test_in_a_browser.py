@@ -1,0 +1,289 @@
+"""A browser in the storefront: before the real API with its database, as in the demo."""
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from sqlalchemy import text
+from uvicorn import Config, Server
+
+from infra.installation import current
+from infra.keys.recorded_api_keys import NewKey, create_key
+from infra.services.embedded_postgres import EmbeddedPostgres
+from serving.shop.app import shop_app
+from serving.shop.config import ShopConfig
+from tests.conftest import fresh_database
+from tests.published import published, shelf
+from tests.tasks.ingest.inbox.collecting import Collecting, collecting
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+"""Chromium without a window calls itself a robot, whose clicks do not count."""
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+HOUSEHOLD = "17"
+OWN = [("i05", 0.9, "You bought this on 9 days"), ("i06", 0.8, "You bought this on 8 days"), ("i07", 0.7, "x")]
+HOSTILE = "<script>window.owned = 1</script>\"'><img src=http://evil.example/x onerror='window.owned = 1'>"
+SECONDS = 20.0
+"""The time in which shelves follow a click, on a busy machine."""
+FOR_EVERYBODY = "Recommended to everybody"
+
+
+@pytest.fixture(scope="module")
+def api(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collecting]:
+    folder = tmp_path_factory.mktemp("shop")
+    with pytest.MonkeyPatch.context() as patch, contextmanager(fresh_database)(postgres, "migrated") as url:
+        patch.setenv("TAILORBIRD_DATABASE_URL", url)
+        patch.setenv("TAILORBIRD_VAR", str(folder / "var"))
+        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+            patch.setenv(name, "http://127.0.0.1:9")
+        current.cache_clear()
+        with collecting(current(), folder) as made:
+            stock(made)
+            yield made
+    current.cache_clear()
+
+
+def stock(made: Collecting) -> None:
+    """Give the items titles, and a household its lists."""
+    household = made.api.key(HOUSEHOLD)
+    with made.api.here.engine.begin() as connection:
+        connection.execute(text("UPDATE items SET title = 'Item ' || item_id, category = 'SHOP|FRUIT'"))
+        connection.execute(text("UPDATE items SET title = :title WHERE item_id = 'i06'"), {"title": HOSTILE})
+        connection.execute(
+            text(
+                "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) "
+                "VALUES (:key, '{}', true, 'test', 'b')"
+            ),
+            {"key": household},
+        )
+    published(made.api.here.engine, {household: OWN}, shelf(k=3))
+    published(made.api.here.engine, {household: OWN[:1]}, shelf("again", "buy-again", k=1))
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The address of the shop, and the collector behind it."""
+
+    address: str
+    api: Collecting
+
+
+@pytest.fixture(scope="module")
+def shop(api: Collecting) -> Iterator[Shop]:
+    engine = api.api.here.engine
+    keys = [
+        str(create_key(engine, NewKey(n, s), "ann")["key"]) for n, s in (("s", ["read", "write"]), ("c", ["collect"]))
+    ]
+    config = ShopConfig(api.server.address, *keys, b"secret", (HOUSEHOLD,), budget_seconds=5.0)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = Server(Config(shop_app(config), log_level="warning", timeout_graceful_shutdown=2))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        until(lambda: server.started, 30)
+        yield Shop(f"http://127.0.0.1:{listening.getsockname()[1]}", api)
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visitor:
+    """A window of a browser, with all that it asked for and complained about."""
+
+    shop: Shop
+    page: Page
+    hosts: set[str]
+    complaints: list[str]
+
+    def open(self, path: str = "/") -> None:
+        self.page.goto(f"{self.shop.address}{path}")
+
+    def press(self, name: str, exact: bool = True) -> None:
+        """Press a button, and wait for the page after it."""
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name=name, exact=exact).first.click()
+
+    def shelves(self) -> dict[str, list[str]]:
+        """Return the items of each shelf of the page."""
+        found: dict[str, list[str]] = self.page.evaluate(
+            "() => Object.fromEntries([...document.querySelectorAll('.shelf')].map(shelf => ["
+            "shelf.querySelector('h2').innerText, [...shelf.querySelectorAll('li')].map(one => one.dataset.item)]))"
+        )
+        return found
+
+    def reloaded(self) -> dict[str, list[str]]:
+        """Return the shelves of the first page, after it was loaded again."""
+        self.open()
+        return self.shelves()
+
+    def click_on(self, item: str) -> None:
+        """Follow the link of an item on a shelf."""
+        with self.page.expect_navigation():
+            self.page.locator(f".shelf li[data-item={item}] a").first.click()
+
+    def faults(self) -> list[str]:
+        """Return what axe finds against WCAG 2.2 A and AA."""
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+        found = Axe().run(self.page, options={"runOnly": {"type": "tag", "values": tags}})
+        return [f"{self.page.url} {one['id']}: {one['nodes'][0]['html']}" for one in found.response["violations"]]
+
+
+@pytest.fixture
+def visitor(shop: Shop, chromium: Browser) -> Iterator[Visitor]:
+    context = chromium.new_context(user_agent=AGENT, viewport=WIDE)  # type: ignore[arg-type]
+    visitor = _visitor(shop, context)
+    yield visitor
+    assert visitor.hosts == {urlsplit(shop.address).netloc}
+    assert [one for one in visitor.complaints if "Failed to load resource" not in one] == []
+    context.close()
+
+
+def _visitor(shop: Shop, context: BrowserContext) -> Visitor:
+    page, hosts, complaints = context.new_page(), set[str](), list[str]()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.set_default_timeout(20_000)
+    return Visitor(shop, page, hosts, complaints)
+
+
+def until(holds: Callable[[], Any], seconds: float = SECONDS) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+def test_shelves_follow_the_clicks_the_sign_in_and_the_choices_of_a_visitor(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.open()
+    assert page.context.cookies()[0]["expires"] == -1
+    general = visitor.shelves()
+    assert next(iter(general)) == FOR_EVERYBODY
+    visitor.press("Yes, I agree")
+    before = visitor.shelves()["For you"]
+
+    first, second = before[0], before[1]
+    visitor.click_on(first)
+    assert page.get_by_role("heading", level=1).inner_text() == f"Item {first}"
+    visitor.open()
+    visitor.click_on(second)
+
+    def changed() -> bool:
+        visitor.open()
+        reasons = page.locator(".shelf").first.locator(".reason").all_inner_texts()
+        return visitor.shelves()["For you"] != before and any(f"Item {second}" in one for one in reasons)
+
+    until(changed)
+    page.get_by_text("Why am I seeing this?").first.click()
+    assert page.get_by_text("It depends on what you clicked in this browser").is_visible()
+
+    page.get_by_role("link", name="Sign in").click()
+    visitor.press(f"Household {HOUSEHOLD}")
+    assert page.get_by_role("heading", level=1).inner_text() == f"Welcome, household {HOUSEHOLD}"
+    until(lambda: visitor.reloaded().get("Buy it again") == ["i05"])
+
+    hidden = visitor.shelves()["For you"][0]
+    with page.expect_navigation():
+        page.locator(f".shelf li[data-item={hidden}]").first.get_by_role("button", name="Not interested").click()
+    for path in ("/", f"/products/{first}", f"/products/{second}"):
+        visitor.open(path)
+        shown = visitor.shelves()
+        assert shown, path
+        assert not [title for title, items in shown.items() if hidden in items]
+    rows = visitor.shop.api.api.rows("SELECT value FROM exclusions WHERE kind = 'item'")
+    assert [row.value for row in rows] == [hidden]
+
+    visitor.open("/privacy")
+    visitor.press("Withdraw my consent")
+    visitor.open()
+    impersonal = visitor.shelves()
+    for title, items in general.items():
+        others = [item for item in items if item != hidden]
+        assert impersonal[title][: len(others)] == others
+    assert "You bought" not in page.inner_text("main")
+    inbox = visitor.shop.api.api
+    stored = "SELECT consent FROM users WHERE user_key = :key"
+    until(lambda: [row.consent for row in inbox.rows(stored, key=inbox.key(HOUSEHOLD))] == [False])
+
+
+def test_every_page_passes_axe_and_a_basket_is_bought_with_the_keyboard_alone(visitor: Visitor) -> None:
+    page = visitor.page
+    faults = []
+    for path in ("/", "/products/i03", "/search?q=item", "/sign-in", "/privacy", "/basket", "/nothing"):
+        visitor.open(path)
+        faults += visitor.faults()
+    visitor.open()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText") == "Skip to the products"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+    page.keyboard.press("Enter")
+    assert page.locator("details[open]").count() == 1
+    faults += visitor.faults()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    with page.expect_navigation():
+        page.keyboard.press("Space")
+    assert page.get_by_role("status").inner_text() == "It is in your basket."
+    visitor.open("/basket")
+    faults += visitor.faults()
+    assert list(visitor.shelves()) == ["Goes well with your basket"]
+    page.get_by_role("button", name="Buy (demo)").focus()
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert "This is a demo" in page.get_by_role("status").inner_text()
+    assert faults == []
+
+
+def test_on_a_phone_every_page_fits_and_passes_axe(shop: Shop, chromium: Browser) -> None:
+    context = chromium.new_context(viewport=PHONE, user_agent=AGENT)  # type: ignore[arg-type]
+    phone = _visitor(shop, context)
+    for path in ("/", "/products/i03", "/search?q=item"):
+        phone.open(path)
+        assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+        assert phone.faults() == []
+    context.close()
+
+
+def test_without_scripts_a_search_finds_a_product_and_hostile_words_are_text(shop: Shop, chromium: Browser) -> None:
+    context = chromium.new_context(java_script_enabled=False, user_agent=AGENT)
+    page = context.new_page()
+    page.goto(shop.address)
+    page.get_by_label("Search for products").fill("item i08")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="Item i08").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "Item i08"
+    page.get_by_label("Search for products").fill(HOSTILE)
+    page.get_by_role("button", name="Search").click()
+    assert page.get_by_role("heading", level=1).inner_text() == f"Products for “{HOSTILE}”"
+    context.close()
+
+
+def test_a_hostile_title_is_text_and_runs_nothing(visitor: Visitor) -> None:
+    for path in ("/products/i06", "/search?q=script", "/products/i05"):
+        visitor.open(path)
+        assert visitor.page.evaluate("window.owned") is None
+        assert visitor.page.locator("img:not([src^='/static/']), script").count() == 0
+    visitor.open("/products/i06")
+    assert visitor.page.get_by_role("heading", level=1).inner_text() == HOSTILE

@@ -1,0 +1,254 @@
+"""The pages of the storefront, over HTTP."""
+
+import re
+
+import pytest
+
+from serving.shop.security.headers import POLICY
+from serving.shop.visits.cookie import COOKIE
+from tests.serving.shop.conftest import Storefront
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
+PAGES = ("/", "/products/item-1", "/search?q=milk", "/basket", "/sign-in", "/privacy")
+FROM_SHELF = "/products/item-3?list=0f8fad5bd9cb469fa16570867728950e&placement=home&position=3"
+
+
+def shown(text: str) -> list[str]:
+    """Return the items on the shelves of a page."""
+    return re.findall(r'<li data-item="([^"]+)"', text)
+
+
+def titles(text: str) -> list[str]:
+    return re.findall(r'<h2 id="shelf-\d+">([^<]+)</h2>', text)
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/no such page", "/static/shop.css"])
+def test_every_answer_keeps_foreign_content_out(storefront: Storefront, path: str) -> None:
+    answer = storefront.browser.get(path)
+    assert answer.headers["content-security-policy"] == POLICY
+    assert "unsafe" not in POLICY
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    if not path.startswith("/static"):
+        assert "no-store" in answer.headers["cache-control"]
+        assert not re.search(r"<script|<style| style=| on\w+=|(?:src|href|action)=\"(?!/|#)", answer.text)
+
+
+def test_a_browser_that_names_another_host_is_refused(storefront: Storefront) -> None:
+    assert storefront.browser.get("/", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_the_first_page_has_shelves_with_reasons_and_their_origin(storefront: Storefront) -> None:
+    text = storefront.get()
+    assert titles(text) == ["Recommended to everybody", "Popular at the moment", "Best sellers"]
+    assert shown(text)[:3] == ["item-1", "item-2", "item-3"]
+    assert "Bought by many" in text
+    assert text.count("Why am I seeing this?") == 3
+    assert "with version 3 of its model" in text
+    assert "It depends on no person." in text
+
+
+def test_before_an_agreement_nothing_personal_leaves_the_shop(storefront: Storefront) -> None:
+    storefront.get()
+    storefront.post("/sign-in", household="1")
+    storefront.get(FROM_SHELF)
+    storefront.post("/basket/add", pick="1 item-1")
+    storefront.post("/basket/buy")
+    storefront.post("/not-interested", pick="1 item-2")
+    storefront.get()
+    assert storefront.stated() == []
+    assert storefront.events.messages == []
+    for query in storefront.network.queries():
+        assert not query.keys() & {"user", "session"}
+        assert query.get("consent", "false") == "false"
+
+
+def test_after_an_agreement_acts_reach_the_collector_with_the_list_that_caused_them(storefront: Storefront) -> None:
+    storefront.agree()
+    storefront.get(FROM_SHELF)
+    storefront.get(FROM_SHELF)  # loaded again
+    listed = {"list": "0f8fad5bd9cb469fa16570867728950e", "placement": "home"}
+    storefront.post("/basket/add", pick="3 item-3", **listed)
+    storefront.post("/basket/buy")
+    stated = storefront.stated()
+    assert [one.get("event") for one in stated] == [
+        *(None, "Product Clicked", "Product Viewed", "Product Clicked", "Product Viewed"),
+        *("Product Added", "Order Completed"),
+    ]
+    clicks = [one for one in storefront.events.messages if one.payload.get("event") == "Product Clicked"]
+    assert len({one.message_id for one in clicks}) == 1
+    origin = {"recommendation_id": listed["list"], "placement": "home", "position": 3}
+    assert stated[1]["properties"] == {"product_id": "item-3", **origin}
+    assert stated[5]["properties"] == {"product_id": "item-3", **origin}
+    assert stated[6]["properties"]["products"] == [{"product_id": "item-3", "quantity": 1}]
+    assert {one.session_key for one in storefront.events.messages} == {clicks[0].session_key}
+
+
+def test_personal_shelves_name_the_household_and_the_browser(storefront: Storefront) -> None:
+    storefront.agree()
+    assert titles(storefront.get())[0] == "For you"
+    storefront.post("/sign-in", household="7/ä")
+    storefront.network.requests.clear()
+    text = storefront.get()
+    assert titles(text)[:2] == ["For you", "Buy it again"]
+    assert "what your household bought" in text
+    own = [query for query in storefront.network.queries() if query["path"] == "/v1/slots/home"]
+    assert [(query["user"], query["consent"]) for query in own] == [("7/ä", "true")]
+    assert own[0]["session"]
+    assert len(storefront.stated()) == 2
+    identified = storefront.events.messages[-1]
+    assert (identified.user_id, identified.consent) == ("7/ä", None)
+
+
+def test_a_withdrawal_counts_on_the_next_page_and_in_the_recommender(storefront: Storefront) -> None:
+    storefront.agree()
+    storefront.post("/sign-in", household="1")
+    storefront.post("/privacy", answer="no")
+    storefront.stated()
+    refusal = storefront.events.messages[-1]
+    assert (refusal.user_key is not None, refusal.consent) == (True, False)
+    storefront.network.requests.clear()
+    assert titles(storefront.get())[0] == "Recommended to everybody"
+    assert not any(query.keys() & {"user", "session"} for query in storefront.network.queries())
+
+
+def test_what_a_visitor_hides_is_on_no_shelf_and_the_recommender_knows(storefront: Storefront) -> None:
+    storefront.agree()
+    listed = {"list": "0f8f", "placement": "home", "back": "/"}
+    assert storefront.post("/not-interested", pick="2 item-2", **listed).headers["location"] == "/"
+    assert storefront.answers.hidden[0][1] == "item-2"
+    text = storefront.get()
+    assert "item-2" not in shown(text)
+    assert "item-1" in shown(text)
+    assert "You will not see this product on any shelf again." in text
+    assert "You will not see" not in storefront.get()  # a message is shown once
+    lists = [query for query in storefront.network.queries() if query["path"].startswith("/v1/slots")]
+    assert lists[-1]["exclude"] == "item-2"
+    assert "item-2" not in shown(storefront.get("/products/item-1"))
+
+
+@pytest.mark.parametrize("path", ["/basket/add", "/not-interested", "/privacy", "/sign-in", "/sign-out", "/basket/buy"])
+def test_a_form_of_another_site_changes_nothing(storefront: Storefront, path: str) -> None:
+    storefront.get()
+    fields = {"pick": "1 item-1", "answer": "yes", "household": "1"}
+    before = storefront.browser.cookies[COOKIE]
+    forged = [
+        storefront.browser.post(path, data=fields),
+        storefront.browser.post(path, data=fields | {"token": "0" * 64}),
+        storefront.browser.post(path, json=fields),
+    ]
+    assert [answer.status_code for answer in forged] == [403, 403, 415]
+    sent = storefront.post(path, **fields)
+    assert sent.status_code == 303
+    storefront.browser.headers["origin"] = "http://evil.example"
+    assert storefront.post(path, **fields).status_code == 403
+    assert before
+
+
+def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(storefront: Storefront) -> None:
+    (cookie,) = storefront.browser.get("/").headers.get_list("set-cookie")
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Max-Age" not in cookie
+
+
+def test_a_browser_with_a_cookie_of_another_shop_gets_one_of_this(storefront: Storefront) -> None:
+    storefront.browser.cookies.set(COOKIE, "of another shop")
+    (cookie,) = storefront.browser.get("/").headers.get_list("set-cookie")
+    assert cookie.startswith(COOKIE)
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])
+def test_a_form_returns_only_to_this_shop(storefront: Storefront, back: str) -> None:
+    assert storefront.post("/basket/add", pick="1 item-1", back=back).headers["location"] == "/"
+
+
+def test_hostile_titles_and_searches_are_text(storefront: Storefront) -> None:
+    storefront.offer(HOSTILE, "item-2")
+    for path in ("/", "/search?q=" + HOSTILE.replace("#", ""), "/products/item-2?list=<b>&placement=x&position=1"):
+        text = storefront.get(path)
+        assert "<img" not in text.replace('<img src="/static', "")
+        assert "<script" not in text
+        assert "49" not in re.sub(r"[0-9a-f]{32,}", "", text)
+    storefront.post("/basket/add", pick=f"1 {HOSTILE}")
+    assert "&lt;script&gt;" in storefront.get("/basket")
+
+
+def test_a_search_lists_products_and_leads_to_the_next_page(storefront: Storefront) -> None:
+    text = storefront.get("/search?q=milk%00%0a&category=FOOD|TEA")
+    assert len(shown(text)) == 24
+    assert 'value="milk"' in text
+    assert storefront.answers.searches[-1].filters.categories == ("FOOD|TEA",)
+    assert len(shown(storefront.get("/search?q=milk&offset=24"))) == 24
+    assert shown(storefront.get("/search?q=milk&offset=48")) == ["item-49", "item-50"]
+    assert "More products" not in storefront.get("/search?q=milk&offset=48")
+
+
+def test_a_bundle_puts_all_its_products_into_the_basket(storefront: Storefront) -> None:
+    page = storefront.get("/products/item-9")
+    bundle = re.search(r'name="pick" value="([^"]+)">Add all 3', page)
+    assert bundle
+    storefront.post("/basket/add", pick=bundle[1].replace("\n", "\r\n"))
+    text = storefront.get("/basket")
+    assert [title for title in ("item-9", "item-1", "item-2") if f"Title of {title}</a>" in text] == [
+        *("item-9", "item-1", "item-2")
+    ]
+    assert storefront.answers.about[-1] == ("item-9", "item-1", "item-2")
+    storefront.post("/basket/remove", item="item-1")
+    assert "Title of item-1</a>\n      <span>" not in storefront.get("/basket")
+
+
+def test_while_the_api_is_down_the_last_good_shelves_stay_and_the_page_states_it(storefront: Storefront) -> None:
+    before = shown(storefront.get())
+    storefront.get("/products/item-1")
+    storefront.agree()
+    storefront.network.is_down = True
+    text = storefront.get()
+    assert shown(text) == before
+    assert "The recommender does not answer" in text
+    storefront.post("/not-interested", pick="1 item-1")
+    assert "item-1" not in shown(storefront.get())
+    assert "Title of item-1" in storefront.get("/products/item-1")
+    assert "Try again" in storefront.get("/products/item-40", 503)
+    assert "does not answer" in storefront.get("/search?q=milk", 503)
+    storefront.post("/basket/add", pick="1 item-40")
+    assert "Product item-40" in storefront.get("/basket")
+
+
+def test_a_slow_shelf_is_left_out_and_the_others_are_shown(
+    storefront: Storefront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storefront.agree()
+    storefront.post("/sign-in", household="1")
+    monkeypatch.setattr(storefront.browser.app.state.parts.api, "_budget", 0.5)  # type: ignore[attr-defined]
+    storefront.network.slow_paths = ("/v1/slots/buy-again",)
+    text = storefront.get()
+    assert titles(text) == ["For you", "Popular at the moment", "Best sellers"]
+    assert "Some shelves are older, or missing." in text
+
+
+def test_a_degraded_shelf_states_it(storefront: Storefront) -> None:
+    storefront.answers.degraded = True
+    assert "a simpler list takes the place of the usual one" in storefront.get()
+
+
+def test_an_installation_without_a_placement_has_no_shelf_for_it(storefront: Storefront) -> None:
+    storefront.offer()
+    text = storefront.get()
+    assert "There are no shelves at the moment" in text
+    assert "does not answer" not in text
+
+
+@pytest.mark.parametrize(("path", "status"), [("/products/" + "x" * 257, 404), ("/nothing", 404), ("/basket/add", 405)])
+def test_what_is_not_there_has_a_page_of_its_own(storefront: Storefront, path: str, status: int) -> None:
+    assert "To the first page" in storefront.get(path, status)
+
+
+def test_a_defect_has_a_page_without_details_and_as_safe_as_others(
+    storefront: Storefront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.shop.pages.browsing.home_shelves", lambda _: [None])
+    answer = storefront.browser.get("/")
+    assert answer.status_code == 500
+    assert "This is a defect of the shop." in answer.text
+    assert "NoneType" not in answer.text
+    assert answer.headers["content-security-policy"] == POLICY
