@@ -8,10 +8,13 @@ from math import inf, nan
 
 @dataclass(frozen=True)
 class RequestCounts:
-    """Requests answered within each bound (seconds, the last one infinite), and the number of errors."""
+    """Requests answered within each bound (seconds, the last one infinite), and how many the server failed or shed."""
 
     within: Mapping[float, float] = field(default_factory=dict)
-    errors: float = 0
+    server_errors: float = 0
+    """Responses with a 5xx status, with those that were shed."""
+    shed: float = 0
+    """Requests that were refused at once, because the server was busy with others."""
 
     @property
     def count(self) -> float:
@@ -20,19 +23,24 @@ class RequestCounts:
 
     @property
     def error_share(self) -> float:
-        """The share of server errors; 0 without requests."""
-        return self.errors / self.count if self.count else 0.0
+        """The share of requests that failed, without those that were shed; 0 without requests."""
+        return max(self.server_errors - self.shed, 0.0) / self.count if self.count else 0.0
+
+    @property
+    def shed_share(self) -> float:
+        """The share of requests that were shed; 0 without requests."""
+        return self.shed / self.count if self.count else 0.0
 
     def __add__(self, other: "RequestCounts") -> "RequestCounts":
         bounds = {*self.within, *other.within}
         within = {bound: self.within.get(bound, 0) + other.within.get(bound, 0) for bound in bounds}
-        return RequestCounts(within, self.errors + other.errors)
+        return RequestCounts(within, self.server_errors + other.server_errors, self.shed + other.shed)
 
     def since(self, before: "RequestCounts") -> "RequestCounts":
         """Return the requests since earlier counts; all of them if a restart has reset the counters."""
         within = {bound: count - before.within.get(bound, 0) for bound, count in self.within.items()}
-        errors = self.errors - before.errors
-        return self if min([errors, *within.values()]) < 0 else RequestCounts(within, errors)
+        errors, shed = self.server_errors - before.server_errors, self.shed - before.shed
+        return self if min([errors, shed, *within.values()]) < 0 else RequestCounts(within, errors, shed)
 
     def quantile(self, share: float) -> float:
         """Return the seconds within which the share was answered, interpolated linearly within its bucket.

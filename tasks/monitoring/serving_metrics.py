@@ -21,6 +21,9 @@ from tasks.orchestration.alert_throttle import AlertThrottle
 _METRICS: Final = ("tailorbird_http_request_duration_seconds", "reco_http_request_duration_seconds")
 """The histogram of the API, and its name in servers of your own that followed earlier pages."""
 _REFUSED_CHAMPIONS: Final = "tailorbird_model_reload_failures_total"
+_SHED: Final = "tailorbird_requests_shed_total"
+_OVERLOAD: Final = "overload"
+"""The reason of a request that was shed with 503; a caller beyond its own limit gets 429, which is no error."""
 _BUCKETS, _COUNTS = tuple(f"{name}_bucket" for name in _METRICS), tuple(f"{name}_count" for name in _METRICS)
 _THIS_HOST: Final = ("127.0.0.1", "localhost")
 _EVERY, _HOUR, _MIN_REQUESTS = 60.0, 3600.0, 100
@@ -66,7 +69,7 @@ def addresses(installation: Installation) -> list[str]:
 def read(settings: Settings, address: str) -> ServerCounts:
     """Return the counts of a server since its start. Raises OSError if it cannot be reached."""
     within: dict[float, float] = {}
-    errors = refused = 0.0
+    errors = refused = shed = 0.0
     for family in text_string_to_metric_families(fetch_text(_with_key(settings, address))):
         for sample in family.samples:
             if sample.name in _BUCKETS:
@@ -76,7 +79,9 @@ def read(settings: Settings, address: str) -> ServerCounts:
                 errors += sample.value
             elif sample.name == _REFUSED_CHAMPIONS:
                 refused += sample.value
-    return ServerCounts(RequestCounts(within, errors), refused)
+            elif sample.name == _SHED and sample.labels.get("reason") == _OVERLOAD:
+                shed += sample.value
+    return ServerCounts(RequestCounts(within, errors, shed), refused)
 
 
 def _with_key(settings: Settings, address: str) -> str:
@@ -145,10 +150,20 @@ def _problem(settings: Settings, address: str, state: MetricsState) -> str | Non
     if since.count < _MIN_REQUESTS:
         return None
     state.counts[address] = counts.requests
-    p99, error_share = 1000 * since.quantile(_P99), since.error_share
-    problems = (
-        [f"p99 is {p99:.0f} ms ({settings.serving_p99_ms:g} are allowed)"] if p99 > settings.serving_p99_ms else []
-    )
-    if error_share > settings.serving_error_share:
-        problems.append(f"{error_share:.1%} of the answers are errors ({settings.serving_error_share:.1%} are allowed)")
+    problems = _beyond_limits(settings, since)
     return f"Serving at {shown(address)}, last {since.count:.0f} requests: {', '.join(problems)}." if problems else ""
+
+
+def _beyond_limits(settings: Settings, since: RequestCounts) -> list[str]:
+    p99, most = 1000 * since.quantile(_P99), settings.serving_error_share
+    problems = []
+    if p99 > settings.serving_p99_ms:
+        problems.append(f"p99 is {p99:.0f} ms ({settings.serving_p99_ms:g} are allowed)")
+    if since.error_share > most:
+        problems.append(f"{since.error_share:.1%} of the answers are errors ({most:.1%} are allowed)")
+    if since.shed_share > most:
+        problems.append(
+            f"{since.shed_share:.1%} of the requests were refused for overload ({most:.1%} are allowed): give the API "
+            "more workers (api_workers), or its callers lower limits"
+        )
+    return problems

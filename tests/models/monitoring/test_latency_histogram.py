@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.monitoring.latency_histogram import RequestCounts
 
-TEN = RequestCounts({0.1: 5, 0.2: 9, inf: 10}, errors=1)
+TEN = RequestCounts({0.1: 5, 0.2: 9, inf: 10}, server_errors=1)
 
 
 def test_a_quantile_lies_within_its_bucket_as_if_answers_were_spread_evenly() -> None:
@@ -20,8 +20,8 @@ def test_a_quantile_lies_within_its_bucket_as_if_answers_were_spread_evenly() ->
 
 
 def test_what_came_between_two_looks_is_counted_and_a_restart_begins_anew() -> None:
-    later = RequestCounts({0.1: 6, 0.2: 10, inf: 20}, errors=5)
-    assert later.since(TEN) == RequestCounts({0.1: 1, 0.2: 1, inf: 10}, errors=4)
+    later = RequestCounts({0.1: 6, 0.2: 10, inf: 20}, server_errors=5)
+    assert later.since(TEN) == RequestCounts({0.1: 1, 0.2: 1, inf: 10}, server_errors=4)
     assert later.since(TEN).error_share == 0.4
     assert TEN.since(later) == TEN
     assert later.since(later).count == 0
@@ -30,7 +30,7 @@ def test_what_came_between_two_looks_is_counted_and_a_restart_begins_anew() -> N
 
 def test_servers_are_added_up() -> None:
     both = TEN + RequestCounts({0.1: 1, inf: 1})
-    assert both == RequestCounts({0.1: 6, 0.2: 9, inf: 11}, errors=1)
+    assert both == RequestCounts({0.1: 6, 0.2: 9, inf: 11}, server_errors=1)
     assert both.count == 11
 
 
@@ -42,3 +42,10 @@ def test_a_quantile_of_any_answers_is_in_the_bucket_of_the_true_one(seconds: lis
     true = sorted(seconds)[max(0, -int(-expected // 1) - 1)]
     low, high = max([0.0, *(b for b in bounds if b < true)]), min(b for b in bounds if b >= true)
     assert low - 1e-9 <= seen.quantile(share) <= high + 1e-9
+
+
+def test_shed_requests_are_no_errors_and_have_a_share_of_their_own() -> None:
+    busy = RequestCounts({0.1: 2, 0.2: 2, inf: 10}, server_errors=3, shed=2)
+    assert (busy.error_share, busy.shed_share) == (0.1, 0.2)
+    assert (TEN + busy).since(TEN) == busy
+    assert RequestCounts({inf: 20}, server_errors=5, shed=1).since(busy) == RequestCounts({inf: 20}, 5, 1)

@@ -20,6 +20,7 @@ class Serving:
 
     histogram: Histogram
     refused: Counter
+    shed: Counter
     server: WSGIServer
     thread: Thread
 
@@ -43,7 +44,8 @@ def begin(name: str = "tailorbird_http_request_duration_seconds") -> Serving:
     buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
     made = Histogram(name, "How long answers took.", labels, registry=registry, buckets=buckets)
     refused = Counter("tailorbird_model_reload_failures", "Champions that were refused.", ["reason"], registry=registry)
-    return Serving(made, refused, *start_http_server(0, "127.0.0.1", registry))
+    shed = Counter("tailorbird_requests_shed", "Requests that were refused.", ["reason"], registry=registry)
+    return Serving(made, refused, shed, *start_http_server(0, "127.0.0.1", registry))
 
 
 @pytest.fixture
@@ -108,6 +110,23 @@ def test_errors_are_told_by_their_share_and_few_requests_are_not_judged(
     answer = check_metrics(installation, metrics_state)
     assert answer is not None
     assert "5.0% of the answers are errors (1.0% are allowed)" in answer
+
+
+def test_requests_that_were_shed_are_told_apart_from_errors(installation: Installation, serving: Serving) -> None:
+    metrics_state = MetricsState()
+    check_metrics(installation, metrics_state)
+    serving.answer(0.02, 950)
+    serving.answer(0.001, 50, "5xx")
+    serving.shed.labels("overload").inc(50)
+    serving.answer(0.001, 500, "4xx")
+    serving.shed.labels("rate").inc(500)  # a caller beyond its own limit
+    answer = check_metrics(installation, metrics_state)
+    assert answer is not None
+    assert "3.3% of the requests were refused for overload (1.0% are allowed)" in answer
+    assert "errors" not in answer
+    metrics = current_metrics(installation)
+    assert metrics is not None
+    assert metrics.error_share == 0
 
 
 def test_it_is_looked_at_most_once_a_minute(installation: Installation, serving: Serving) -> None:
