@@ -1,10 +1,14 @@
 """Metrics of the API for Prometheus. With several workers, `serving.api.workers` has to choose a folder before."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 REGISTRY: Final = CollectorRegistry()
@@ -39,15 +43,42 @@ CONSENT_DENIED: Final = _counter("consent_denied_total", "Requests for which con
 EVENTS: Final = _counter("events_total", "Messages of applications, and logged answers.", "kind", "outcome")
 """Kinds: `message`, `impressions` and `call` (of Segment's libraries). Outcomes: `accepted`, `spooled`, `duplicate`,
 `refused`, `dropped` (of calls: not durable, so that the library sends them again) and `sampled_out`."""
-MODEL_INFO: Final = _gauge("model_info", "1 for the loaded champion, 0 for earlier ones.", "version", "digest")
+_MODEL: Final = "tailorbird_model_info"
+MODEL_INFO: Final = _gauge("model_info", "1 for the loaded champion; earlier ones are left out.", "version", "digest")
 RELOAD_FAILURES: Final = _counter("model_reload_failures_total", "Champions that were refused, by reason.", "reason")
 BATCH_AGE: Final = _gauge("batch_age_seconds", "Age of the published lists.", "placement")
 
 
+@dataclass(frozen=True)
+class _WithoutEarlierModels:
+    """Leaves out the champions before: workers cannot delete what they have written to their common folder."""
+
+    registry: CollectorRegistry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self.registry.collect():
+            if metric.name == _MODEL:
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+
 def exposition() -> bytes:
     """Return the metrics of all workers in Prometheus' text format."""
+    return generate_latest(_WithoutEarlierModels(_of_all_workers()))
+
+
+def show_model(version: str, digest: str) -> None:
+    """Show the loaded champion in place of earlier ones, also of those that a dead worker has left behind."""
+    with suppress(ValueError):  # somebody has deleted the folder of the workers
+        for metric in _of_all_workers().collect():
+            for sample in metric.samples if metric.name == _MODEL else ():
+                MODEL_INFO.labels(sample.labels["version"], sample.labels["digest"]).set(0)
+    MODEL_INFO.labels(version, digest).set(1)
+
+
+def _of_all_workers() -> CollectorRegistry:
     if FOLDER not in os.environ:
-        return generate_latest(REGISTRY)
+        return REGISTRY
     shared = CollectorRegistry()
     MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-    return generate_latest(shared)
+    return shared

@@ -19,20 +19,13 @@ _OUTCOMES: Final = {"stored": "accepted", "conflict": "refused"}
 
 
 def model_loaded(model: LoadedModel) -> None:
-    """Show the loaded champion; earlier ones become 0."""
-    shown = str(model.model_version or ""), model.digest[:12]
-    for earlier in list(_SHOWN):
-        metrics.MODEL_INFO.labels(*earlier).set(0)
-    _SHOWN.add(shown)
-    metrics.MODEL_INFO.labels(*shown).set(1)
+    """Show the loaded champion in place of earlier ones."""
+    metrics.show_model(str(model.model_version or ""), model.digest[:12])
 
 
 def reload_failed(failure: ReloadFailure) -> None:
     """Count a champion that was refused."""
     metrics.RELOAD_FAILURES.labels(failure.reason).inc()
-
-
-_SHOWN: Final[set[tuple[str, str]]] = set()
 
 
 @asynccontextmanager
