@@ -192,19 +192,13 @@ def _address(url: str, *, scheduled: bool) -> str:
     """Return an address that Prefect may store; one that may hold a secret moves into a variable of this process."""
     import os
 
-    from models.errors import TailorbirdError
-    from tasks.sources.sql.database_address import VARIABLE, is_public, read_address
+    from tasks.sources.sql.database_address import VARIABLE, SecretInAddressError, storable
 
-    address = read_address(url)
-    if url.startswith(VARIABLE):
-        return url
-    if is_public(address):
-        return address.render_as_string()  # with the whole path of a file
-    if scheduled:
-        raise TailorbirdError(
-            "Prefect would store this address, which may hold a secret. Put it into an environment variable named "
-            f"TAILORBIRD_SECRET_…, and give --url {VARIABLE}TAILORBIRD_SECRET_… instead."
-        )
+    try:
+        return storable(url)
+    except SecretInAddressError:
+        if scheduled:
+            raise
     os.environ[_URL] = url
     return f"{VARIABLE}{_URL}"
 

@@ -11,7 +11,7 @@ from models.ingest.tabular.config import Mapping
 from models.ingest.tabular.mapping_keys.sql import SqlKeys
 from models.ingest.tabular.transform import Part
 from tasks.ingest.batch_identity import part_of
-from tasks.sources.sql.database_address import VARIABLE, is_public, read_address
+from tasks.sources.sql.database_address import storable
 
 Dataset = Literal["items", "users", "events"]
 DATASETS: Final[tuple[Dataset, ...]] = ("items", "users", "events")
@@ -96,11 +96,6 @@ def sql_ingest(
     since: str | None = None,
     options: Words[str, str | None] = MappingProxyType({}),
 ) -> SqlIngest:
-    """Return a request with the options that are given. Raises TailorbirdError for an address with secrets in it."""
-    if not url.startswith(VARIABLE) and not is_public(read_address(url)):
-        raise TailorbirdError(
-            "The address of the database may hold a secret, and Prefect would store it. Put it into an environment "
-            "variable named TAILORBIRD_SECRET_…, and give env:TAILORBIRD_SECRET_… instead."
-        )
+    """Return a request with the options that are given. Raises SecretInAddressError for an address with secrets."""
     given = {name: value for name, value in options.items() if value}
-    return SqlIngest(mapping, url, overrides, cast("SqlOptions", given), since)
+    return SqlIngest(mapping, storable(url), overrides, cast("SqlOptions", given), since)

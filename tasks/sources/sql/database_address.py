@@ -25,6 +25,10 @@ class DatabaseAddressError(TailorbirdError):
     """The address of a database cannot be used."""
 
 
+class SecretInAddressError(DatabaseAddressError):
+    """An address that would be stored may hold a secret."""
+
+
 def read_address(stated: str) -> URL:
     """Return the address that is stated, or held by the variable of `env:NAME`. Raises DatabaseAddressError."""
     text = stated
@@ -47,9 +51,17 @@ def read_address(stated: str) -> URL:
     return url
 
 
-def is_public(url: URL) -> bool:
-    """Return whether an address holds no secret: no password, and no options, which may be secrets."""
-    return url.password is None and not url.query
+def storable(stated: str) -> str:
+    """Return an address that Prefect may store: one without secrets, or `env:NAME`. Raises SecretInAddressError."""
+    url = read_address(stated)
+    if stated.startswith(VARIABLE):
+        return stated
+    if url.password is not None or url.query:  # options may be secrets, too
+        raise SecretInAddressError(
+            "The address of the database may hold a secret, and Prefect would store it. Put it into an environment "
+            f"variable named TAILORBIRD_SECRET_…, and give {VARIABLE}TAILORBIRD_SECRET_… instead."
+        )
+    return url.render_as_string()  # with the whole path of a file
 
 
 def shown(url: URL) -> str:
