@@ -27,14 +27,14 @@ from tasks.reconciler.start_calibration import start_calibration
 from tasks.reconciler.start_scoring import start_scoring
 
 
-def watch(every: float) -> None:
-    """Reconcile every so many seconds, or sooner if MLflow's webhook wakes it, until the process ends."""
-    installation, wake, printed = current(), Event(), ""
+def watch(every: float, stop: Event | None = None) -> None:
+    """Reconcile every so many seconds, or sooner if MLflow's webhook wakes it, until `stop` or the process's end."""
+    installation, wake, printed, ended = current(), Event(), "", stop or Event()
     key = secret(installation.settings, "webhook")
     for problem in _problems(lambda: _start_webhook_listener(installation, key, wake)):
         _print(problem)
-    start_inbox_mover(_print)
-    while True:
+    start_inbox_mover(_print, ended)
+    while not ended.is_set():
         wake.clear()
         # The keys first: a key may have been rotated since the last round.
         problems = _problems(lambda: _compare_keys(installation))

@@ -177,10 +177,18 @@ def test_a_webhook_that_mlflow_refuses_and_a_taken_port_keep_nothing_from_being_
         monkeypatch.setenv("TAILORBIRD_RECONCILER_PORT", str(taken.getsockname()[1]))
         monkeypatch.setenv("TAILORBIRD_WEBHOOK_URL", "http://[1:2:3:4]/mlflow")
         current.cache_clear()
-        threading.Thread(target=watch, args=(3600,), daemon=True).start()
-        output: list[str] = []
-        assert within(60, lambda: output.append(capsys.readouterr().out) or "webhook URL" in "".join(output)), output  # type: ignore[func-returns-value]
-    assert within(10, lambda: desk.review(version)["decision"] == "rejected")
+        stop, output = threading.Event(), list[str]()
+        threading.Thread(target=watch, args=(3600, stop), daemon=True).start()
+
+        def is_reported() -> bool:
+            output.append(capsys.readouterr().out)
+            return "webhook URL" in "".join(output)
+
+        try:
+            assert within(60, is_reported), output
+            assert within(10, lambda: desk.review(version)["decision"] == "rejected")
+        finally:
+            stop.set()  # or it would move the inboxes of later tests
 
 
 def within(seconds: float, happened: Any) -> bool:

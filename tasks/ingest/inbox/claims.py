@@ -18,16 +18,23 @@ KINDS: Final[dict[Dataset, tuple[str, ...]]] = {
 """The kinds of messages that a batch of each data set has. A batch of calls is a batch of events in the ledger."""
 MOST: Final = 20_000
 """The most rows of one batch."""
+MOST_BYTES: Final = 32 * 1024**2
+"""The most bytes of their payloads, which are in memory together: a call may have a thousand products."""
 _WAITING: Final = """
     SELECT source, count(*) AS rows, extract(epoch FROM now() - min(received_at))::float AS age
     FROM event_inbox WHERE batch_id IS NULL AND kind = ANY(:kinds) GROUP BY source ORDER BY source"""
 _CLAIM: Final = """
     WITH waiting AS MATERIALIZED (
-        SELECT inbox_id FROM event_inbox WHERE batch_id IS NULL AND source = :source AND kind = ANY(:kinds)
+        SELECT inbox_id, octet_length(payload::text) AS bytes FROM event_inbox
+        WHERE batch_id IS NULL AND source = :source AND kind = ANY(:kinds)
         ORDER BY inbox_id LIMIT :most FOR UPDATE SKIP LOCKED
-    ), chosen AS (SELECT min(inbox_id) || '_' || max(inbox_id) AS name FROM waiting)
-    UPDATE event_inbox SET batch_id = :prefix || chosen.name || '-inbox' FROM waiting, chosen
-    WHERE event_inbox.inbox_id = waiting.inbox_id
+    ), fitting AS (
+        SELECT inbox_id FROM (
+            SELECT inbox_id, sum(bytes) OVER (ORDER BY inbox_id) - bytes AS bytes_before FROM waiting) AS summed
+        WHERE bytes_before < :most_bytes
+    ), chosen AS (SELECT min(inbox_id) || '_' || max(inbox_id) AS name FROM fitting)
+    UPDATE event_inbox SET batch_id = :prefix || chosen.name || '-inbox' FROM fitting, chosen
+    WHERE event_inbox.inbox_id = fitting.inbox_id
     RETURNING event_inbox.batch_id"""
 _CLAIMED: Final = """
     SELECT DISTINCT batch_id, source FROM event_inbox WHERE batch_id IS NOT NULL AND moved_at IS NULL
@@ -62,13 +69,16 @@ def claimed(connection: Connection, dataset: Dataset) -> list[Batch]:
     return [_batch(row.batch_id, row.source, dataset) for row in rows]
 
 
-def claim(connection: Connection, dataset: Dataset, due: Due, most: int = MOST) -> list[Batch]:
+def claim(
+    connection: Connection, dataset: Dataset, due: Due, most: int = MOST, most_bytes: int = MOST_BYTES
+) -> list[Batch]:
     """Claim the rows that are due, at most one batch per source; returns the batches."""
     kinds: Sequence[str] = list(KINDS[dataset])
     batches = []
     for waiting in (Waiting(*row) for row in connection.execute(text(_WAITING), {"kinds": kinds})):
         if due(waiting):
-            values = {"source": waiting.source, "kinds": kinds, "most": most, "prefix": f"{waiting.source}-{dataset}-"}
+            bounds = {"most": most, "most_bytes": most_bytes}
+            values = {"source": waiting.source, "kinds": kinds, "prefix": f"{waiting.source}-{dataset}-", **bounds}
             if name := connection.execute(text(_CLAIM), values).scalar():
                 batches.append(_batch(name, waiting.source, dataset))
     return batches

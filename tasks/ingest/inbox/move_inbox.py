@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from infra.installation import Installation
+from infra.locks import advisory_locks
 from infra.locks.advisory_locks import LockHeldError
 from models.errors import TailorbirdError
 from tasks.ingest import ledger
@@ -27,10 +28,11 @@ def due_of(installation: Installation) -> Due:
     return Due(installation.settings.inbox_seconds, installation.settings.inbox_rows)
 
 
-def move_inbox(installation: Installation, dataset: Dataset, due: Due) -> list[str]:
+def move_inbox(installation: Installation, dataset: Dataset, due: Due, *, wait: bool = False) -> list[str]:
     """Move the rows that an earlier run claimed, then all that are due; returns the batches.
 
-    Raises the error of the first batch that failed, after all others were moved.
+    A batch that another process moves now is left to it, or with `wait` it is also moved when this returns. Raises the
+    error of the first batch that failed, after all others were moved.
     """
     moved: list[str] = []
     errors: list[TailorbirdError] = []
@@ -38,10 +40,8 @@ def move_inbox(installation: Installation, dataset: Dataset, due: Due) -> list[s
     def move(batches: list[ledger.Batch]) -> None:
         for batch in batches:
             try:
-                _MOVES[dataset](installation, batch)
-                moved.append(batch.batch_id)
-            except LockHeldError:  # another process moves it now
-                continue
+                if _is_moved(installation, dataset, batch, wait=wait):
+                    moved.append(batch.batch_id)
             except TailorbirdError as error:
                 errors.append(error)
 
@@ -59,3 +59,16 @@ def move_inbox(installation: Installation, dataset: Dataset, due: Due) -> list[s
     if errors:
         raise errors[0]
     return moved
+
+
+def _is_moved(installation: Installation, dataset: Dataset, batch: ledger.Batch, *, wait: bool) -> bool:
+    """Move a batch; returns False if another process moves it now, unless this may `wait`."""
+    while True:
+        try:
+            _MOVES[dataset](installation, batch)
+        except LockHeldError:
+            if not wait:
+                return False
+            with advisory_locks.locked(installation.engine, batch.batch_id, wait=True):
+                continue  # it has ended, or was killed and this process goes on
+        return True

@@ -16,7 +16,7 @@ def move_waiting() -> list[LedgerEntry]:
     """Move all messages that wait; returns the lines of their batches in the ledger."""
     installation = current()
     datasets: tuple[Dataset, ...] = ("updates", "events", "calls")
-    batches = [batch for dataset in datasets for batch in move_inbox(installation, dataset, NOW)]
+    batches = [batch for dataset in datasets for batch in move_inbox(installation, dataset, NOW, wait=True)]
     with installation.engine.connect() as connection:
         lines = ledger.entries(connection, batches)
     return [lines[name] for name in batches if name in lines]

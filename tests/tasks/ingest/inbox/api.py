@@ -82,12 +82,12 @@ class Api:
         """Calls of Segment's libraries as the collector makes messages of them."""
         pseudonyms = Pseudonyms(self.here.key.decode())
         collector = Collector.of(collect_mapping(self.here.settings, source), pseudonyms)
-        return collector.messages(SentCalls(list(calls), sent_at), source, at.get("received_at", datetime.now(UTC)))
+        return collector.messages(SentCalls(list(calls), sent_at, {}), source, at.get("received_at", datetime.now(UTC)))
 
     def move(self) -> list[str]:
         """Move all that waits."""
         datasets: tuple[Dataset, ...] = ("updates", "events", "calls")
-        return [batch for dataset in datasets for batch in move_inbox(self.here, dataset, AT_ONCE)]
+        return [batch for dataset in datasets for batch in move_inbox(self.here, dataset, AT_ONCE, wait=True)]
 
     def rows(self, statement: str, **values: Any) -> list[Any]:
         with self.here.engine.begin() as connection:
@@ -105,3 +105,14 @@ class Api:
         names = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
         sums = ", ".join(f"coalesce(sum({name}), 0)::int AS {name}" for name in names)
         return dict(self.rows(f"SELECT {sums} FROM ingest_batches WHERE status = 'committed'")[0]._mapping)
+
+    def state(self) -> str:
+        """The batches of the ledger, the rows of the inbox and the quarantine, for the message of an assertion."""
+        counts = "read, accepted, quarantined, duplicate, suppressed, routed"
+        statements = (
+            f"SELECT batch_id, status, {counts}, detail FROM ingest_batches ORDER BY started_at",
+            "SELECT inbox_id, source, message_id, kind, received_at, batch_id, moved_at, outcome FROM event_inbox",
+            "SELECT batch_id, rule_ids FROM quarantine",
+            "SELECT objid, granted FROM pg_locks WHERE locktype = 'advisory'",
+        )
+        return "\n".join(str(tuple(row)) for statement in statements for row in self.rows(statement))

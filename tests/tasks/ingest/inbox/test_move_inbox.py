@@ -1,16 +1,22 @@
 """Messages of the inbox become events, values and answers, by the rules of every other source."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
 import narwhals as nw
 import pyarrow as pa
+import pytest
+from sqlalchemy import text
 
 from infra.locks import advisory_locks
 from models.columns import LEDGER
 from models.datasets.impression_labels import impressions
 from models.datasets.labels import LabelConfig
+from tasks.ingest.events import event_batch
 from tasks.ingest.inbox import claims
+from tasks.ingest.inbox.move_events import move_events
 from tasks.ingest.inbox.move_inbox import move_inbox
 from tests.tasks.ingest.inbox.api import Api
 
@@ -164,6 +170,26 @@ def test_a_batch_that_another_process_moves_is_left_to_it(api: Api) -> None:
     assert move_inbox(api.here, "updates", claims.Due()) == [batch.batch_id]
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_move_of_all_that_waits_ends_after_that_of_another_process(api: Api, goes_on: bool) -> None:
+    api.send(api.act("ann", "cup", consent=True))
+    with api.here.engine.begin() as connection:
+        (batch,) = claims.claim(connection, "events", claims.Due())
+    with ThreadPoolExecutor(1) as other, ExitStack() as held:
+        held.enter_context(advisory_locks.locked(api.here.engine, batch.batch_id, purpose="another mover"))
+        waiting = other.submit(move_inbox, api.here, "events", claims.Due(), wait=True)
+        while not api.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+            assert not waiting.done()
+        if goes_on:
+            with pytest.MonkeyPatch.context() as patch:  # it has the lock already
+                patch.setattr(event_batch.advisory_locks, "locked", lambda *_, **__: nullcontext(lambda: None))
+                move_events(api.here, batch)
+        held.close()  # or it was killed
+        assert waiting.result() == [batch.batch_id]
+    assert len(api.lake()) == 1
+    assert api.ledger()["accepted"] == 1
+
+
 def test_acts_wait_until_they_are_old_or_many_enough(api: Api) -> None:
     api.send(api.act("ann", "cup", consent=True), api.act("ann", "pan", consent=True))
     with api.here.engine.begin() as connection:
@@ -172,3 +198,18 @@ def test_acts_wait_until_they_are_old_or_many_enough(api: Api) -> None:
         (batch,) = claims.claim(connection, "events", claims.Due(seconds=60, rows=2))
         assert claims.claim(connection, "events", claims.Due()) == []
         assert claims.claimed(connection, "events") == [batch]
+
+
+def test_a_batch_has_a_limit_of_bytes_and_at_least_one_message(api: Api) -> None:
+    api.send(*(api.act("ann", "cup", consent=True) for _ in range(5)))
+    sizes: list[int] = []
+    with api.here.engine.begin() as connection:
+        while batches := claims.claim(connection, "events", claims.Due(), most_bytes=100):
+            rows = {"name": batches[0].batch_id}
+            counted = connection.execute(text("SELECT count(*) FROM event_inbox WHERE batch_id = :name"), rows)
+            sizes.append(counted.scalar_one())
+        assert claims.claimed(connection, "events")
+    assert sum(sizes) == 5
+    assert len(sizes) > 1
+    api.move()
+    assert len(api.lake()) == 5
