@@ -18,7 +18,8 @@ MOST_CALL_BYTES: Final = 32 * 1024
 MOST_CALLS: Final = 2_500
 _GZIP: Final = zlib.MAX_WBITS | 16
 _NUL: Final = b"\\u0000"
-_MOST_INTEGER: Final = 2**63
+_INTEGERS: Final = range(-(2**63), 2**64)
+"""The whole numbers that `orjson` reads and writes."""
 _HALF_CHARACTER: Final = re.compile("[\0\ud800-\udfff]")
 
 
@@ -36,6 +37,8 @@ class SentCalls(NamedTuple):
     calls: list[Any]
     sent_at: Any
     """The time of sending by the clock of the library; None if the calls state their own."""
+    context: JsonObject
+    """What the batch states for all its calls; a call's own context outweighs it."""
 
 
 def unpacked(body: bytes, encoding: bytes) -> bytes:
@@ -77,13 +80,14 @@ def calls_of(document: JsonObject, kind: str | None) -> SentCalls:
     """Return the calls of a body: one of this kind, or a batch without a kind. Raises UnusableBodyError."""
     sent_at = document.get(SENT_AT)
     if kind is not None:
-        return SentCalls([{**document, "type": kind}], sent_at)
+        return SentCalls([{**document, "type": kind}], sent_at, {})
     calls = document.get("batch")
     if not isinstance(calls, list):
         raise UnusableBodyError("The body has no list `batch`.")
     if len(calls) > MOST_CALLS:
         raise BodyTooLargeError(f"A batch may have {MOST_CALLS} calls.")
-    return SentCalls(calls, sent_at)
+    context = document.get("context")
+    return SentCalls(calls, sent_at, context if isinstance(context, dict) else {})
 
 
 def _cleaned(value: Any) -> Any:
@@ -95,4 +99,4 @@ def _cleaned(value: Any) -> Any:
         return {_cleaned(name): _cleaned(one) for name, one in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return None if isinstance(value, int) and abs(value) >= _MOST_INTEGER else value
+    return None if isinstance(value, int) and value not in _INTEGERS else value

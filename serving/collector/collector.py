@@ -59,7 +59,7 @@ class Collector:
         for call in sent.calls:
             fault = _fault_of(call)
             if fault is None:
-                made.append(self._message(call, sent.sent_at, source, received_at))
+                made.append(self._message(_with_context(call, sent.context), sent.sent_at, source, received_at))
             else:
                 made.append(self._faulty(call, fault, source, received_at))
         return made
@@ -110,6 +110,12 @@ class Collector:
 
     def _is_person(self, name: str) -> bool:
         return name not in self.placeholders and len(name) <= LONGEST_ID
+
+
+def _with_context(call: JsonObject, shared: JsonObject) -> JsonObject:
+    """Return a call with the context of its batch, as far as it states none of its own."""
+    own = call.get("context")
+    return {**call, "context": {**shared, **(own if isinstance(own, dict) else {})}} if shared else call
 
 
 def _fault_of(call: Any) -> str | None:

@@ -41,7 +41,7 @@ def _endpoint(kind: str | None) -> Handler:
         key = incoming.admit(given, COLLECT) if given else None
         body = await _body(incoming)
         try:
-            document = parsed(unpacked(body, incoming.head.content_encoding))
+            document = parsed(unpacked(body, incoming.head.content_encoding.lower()))
             key = key or incoming.admit(_basic(document.get("writeKey")), COLLECT)
             await intake.take(calls_of(document, kind), key.name)
         except (UnusableBodyError, RefusedMessageError) as error:
@@ -79,7 +79,7 @@ def _incoming(call: Call) -> Incoming:
 async def _body(incoming: Incoming) -> bytes:
     head = incoming.head
     kind = head.content_type.partition(b";")[0].strip().lower()
-    if kind not in _TYPES or head.content_encoding not in _ENCODINGS:
+    if kind not in _TYPES or head.content_encoding.lower() not in _ENCODINGS:
         raise ProblemError(problems.NOT_JSON)
     return await bodies.read(incoming.receive, head.content_length, MOST_BYTES)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from models.primitives.json_types import JsonObject
 from serving.collector.bodies import (
     MOST_BYTES,
     MOST_CALLS,
@@ -36,6 +37,7 @@ def test_values_that_json_or_postgres_forbid_do_not_cost_the_other_calls() -> No
     assert (first["price"], first["name"]) == (None, "half \N{REPLACEMENT CHARACTER}")
     assert second == {"name": "a\N{REPLACEMENT CHARACTER}b"}
     assert first["n"] is None
+    assert parsed(b'{"userId": 18446744073709551615, "price": NaN}') == {"userId": 2**64 - 1, "price": None}
     assert json.dumps(parsed(b'{"a": 123456789012345678901234567890}')) == '{"a": 1.2345678901234568e+29}'
 
 
@@ -48,6 +50,12 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 def test_a_path_states_the_type_of_its_call() -> None:
     calls = calls_of({"event": "Product Viewed", "sentAt": "now", "type": "identify"}, "track")
     assert (calls.calls[0]["type"], calls.sent_at) == ("track", "now")
+
+
+@pytest.mark.parametrize(("context", "read"), [({"ip": "::1"}, {"ip": "::1"}), (None, {}), ("x", {}), ([1], {})])
+def test_a_batch_states_a_context_for_all_its_calls(context: Any, read: JsonObject) -> None:
+    assert calls_of({"batch": [], "context": context}, None).context == read
+    assert calls_of({"event": "a", "context": context}, "track").context == {}
 
 
 @pytest.mark.parametrize("batch", [None, {}, "x", 5])

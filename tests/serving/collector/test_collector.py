@@ -1,14 +1,17 @@
 """Calls become messages: pseudonyms, marks, faults, and what counts at once."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.ingest.segment.config import SegmentMapping
 from models.primitives.json_types import JsonObject
 from serving.api.requests.pseudonyms import Pseudonyms
-from serving.collector.bodies import MOST_CALL_BYTES, SentCalls
+from serving.collector.bodies import MOST_CALL_BYTES, SentCalls, calls_of, parsed
 from serving.collector.call_message import CallMessage
 from serving.collector.collector import Collector
 from tests.serving.api.fakes import PSEUDONYM_KEY
@@ -28,8 +31,8 @@ def click(**stated: Any) -> JsonObject:
     return {"type": "track", "event": "Product Clicked", "userId": "ann", "properties": properties, **stated}
 
 
-def message(call: Any, sent_at: Any = None, made: Collector | None = None) -> CallMessage:
-    (found,) = (made or collector()).messages(SentCalls([call], sent_at), "web", RECEIVED)
+def message(call: Any, sent_at: Any = None, made: Collector | None = None, **context: Any) -> CallMessage:
+    (found,) = (made or collector()).messages(SentCalls([call], sent_at, context), "web", RECEIVED)
     return found
 
 
@@ -53,6 +56,14 @@ def test_a_call_without_an_id_gets_one_from_its_statements() -> None:
     first, again = message(click(), "2026-11-29T11:59:00Z"), message(click(), "2026-11-29T13:00:00Z")
     assert first.message_id.startswith("sha256:")
     assert first.message_id == again.message_id != message(click(userId="bob")).message_id
+
+
+def test_the_context_of_a_batch_counts_for_calls_that_state_none_of_their_own() -> None:
+    assert message(click(), **YES).consent is True
+    assert message(click(context={"library": {"name": "analytics-go"}}), **YES).consent is True
+    assert message(click(context=NO), **YES).consent is False
+    assert message(click(context=None), **NO).effects.answer is False
+    assert message(5, **YES).payload["fault"] == "not_an_object"
 
 
 def nested(depth: int) -> Any:
@@ -115,3 +126,38 @@ def test_without_a_known_answer_the_mapping_decides_whether_clicks_count() -> No
     assert not message(click()).effects.agrees
     assert message(click(), made=collector(consent="opt-out")).effects.agrees
     assert message(click(context=YES)).effects.agrees
+
+
+WORDS = st.sampled_from(["", " ", "null", "\0", "\ud83d", "user", "�", "x" * 300, "\u202e", "2999-01-01", "0001-01-01"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | WORDS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+MEMBERS = (
+    "type",
+    "event",
+    "userId",
+    "anonymousId",
+    "previousId",
+    "messageId",
+    "timestamp",
+    "sentAt",
+    "context",
+    "traits",
+)
+CALLS = st.dictionaries(st.sampled_from([*MEMBERS, "properties", "integrations"]), VALUES) | VALUES
+
+
+@given(st.lists(CALLS, max_size=4), st.fixed_dictionaries({}, optional={"sentAt": VALUES, "context": VALUES}))
+def test_whatever_a_batch_holds_each_call_is_a_message_and_the_sound_ones_are_kept(
+    odd: Any, stated: JsonObject
+) -> None:
+    sound = click(messageId="sound", timestamp="2026-11-29T11:00:00Z", context=YES)
+    text = json.dumps({"batch": [*odd, sound], **stated}).encode()
+    messages = collector().messages(calls_of(parsed(text), None), "web", RECEIVED)
+    assert len(messages) == len(odd) + 1
+    assert all(one.body and one.digest and one.effects.stated_at for one in messages)
+    kept = messages[-1]
+    assert (kept.message_id, kept.user_id, kept.effects.acted_on) == ("sound", "ann", ("cup",))
+    assert kept.payload["properties"] == {"product_id": "cup"}

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
@@ -27,12 +26,18 @@ from tasks.monitoring.realised_accuracy import realised_accuracy
 from tests.conftest import fresh_database
 from tests.published import published, put_back, shelf
 from tests.serving.events.inbox_database import InboxDatabase
-from tests.tasks.ingest.inbox.collecting import AGREED, Collecting, collecting, library_folder, pages, run_node
+from tests.tasks.ingest.inbox.collecting import (
+    AGREED,
+    Collecting,
+    PythonSender,
+    collecting,
+    pages,
+    run_node,
+)
+from tests.tasks.ingest.inbox.pages_of_shop import AGENT, chromium, load_library
+from tests.tasks.ingest.inbox.recorded_libraries import LIBRARIES, send
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CONSENT = json.dumps(AGREED)
-AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
-"""Chromium without a window calls itself a robot."""
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +134,12 @@ def test_a_click_on_a_shown_list_is_learned_from_and_counted(collector: Collecti
     eventually(lambda: collector.api.rows(stored, key=key)[0][0] >= 1)
     # The clock of the library stays, so that the correction by `sentAt` moves the calls back, too.
     collector.api.rows(f"UPDATE event_inbox SET received_at = received_at - interval '{DAYS_AGO} days'")
-    collector.api.move()
+    moved = collector.api.move()
 
     rows = [row for row in collector.api.lake() if row["user_key"] == key]
     mine = [row for row in rows if row["recommendation_id"] in (None, answer["recommendation_id"])]
-    assert sorted(row["event_type"] for row in mine) == ["click", "impression", "impression", "purchase"]
+    kinds = sorted(row["event_type"] for row in mine)
+    assert kinds == ["click", "impression", "impression", "purchase"], f"{moved}\n{collector.api.state()}"
     manifest = build_dataset.fn(split_by(validation_days=7, test_days=7))
     impressions = installation.lake.read_dataset(manifest["version"], "impressions").to_pylist()
     labels = {
@@ -147,7 +153,7 @@ def test_a_click_on_a_shown_list_is_learned_from_and_counted(collector: Collecti
     assert (row["targets"], row["hits"]) == (1, 1)
 
 
-def test_the_library_for_python_sends_events_that_arrive_once(collector: Collecting) -> None:
+def test_python_and_requests_as_other_libraries_write_them_arrive_once_with_their_times(collector: Collecting) -> None:
     client = collector.python()
     for number in [*range(300), *range(50)]:
         client.track(**clicked("python", number))
@@ -159,36 +165,26 @@ def test_the_library_for_python_sends_events_that_arrive_once(collector: Collect
     client.flush()
     client.join()
     assert collector.errors == []
-    assert of(collector.accepted(), "python") == sorted(f"python-{number}" for number in range(300))
+    expected = {one.name: [f"{one.name}-{number}" for number in (1, 2)] for one in LIBRARIES}
+    at = datetime.now(UTC) - timedelta(minutes=1)
+    for library in (one for one in LIBRARIES for _ in range(2)):  # each request is repeated
+        status = send(library, collector.server.address, collector.write_key, expected[library.name], at)
+        assert status == "HTTP/1.1 200 OK", library.name
+    arrived = collector.accepted()
+    assert of(arrived, "python") == sorted(f"python-{number}" for number in range(300))
+    assert {name: of(arrived, name) for name in expected} == expected
+    ids = {f"web:{one}" for ids in expected.values() for one in ids}
+    for row in (row for row in collector.api.lake() if row["event_id"] in ids):
+        assert abs(row["occurred_at"] - at) < timedelta(seconds=6), (row["event_id"], row["occurred_at"], at)
     counts = collector.api.ledger()
     assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")
     assert "user 1" not in collector.server.log.read_text()
 
 
-def test_the_library_for_node_sends_events_that_arrive_once(collector: Collecting) -> None:
-    run_node(f"""
-        const {{ Analytics }} = require('@segment/analytics-node')
-        const options = {{ writeKey: '{collector.write_key}', host: '{collector.server.address}', flushAt: 15 }}
-        const analytics = new Analytics(options)
-        for (let number = 0; number < 60; number++) analytics.track({{
-            userId: 'user ' + number % 7, event: 'Product Clicked', properties: {{ product_id: 'pan' }},
-            context: {CONSENT}, messageId: 'node-' + number % 50 }})
-        analytics.closeAndFlush({{ timeout: 20000 }})
-    """)
-    assert of(collector.accepted(), "node") == sorted(f"node-{number}" for number in range(50))
-
-
 @pytest.fixture(scope="module")
 def browser(page_folder: tuple[Path, str]) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    library = library_folder() / "@segment" / "analytics-next" / "dist" / "umd" / "index.js"
-    shutil.copy(library, page_folder[0] / "analytics.js")
-    (page_folder[0] / "index.html").write_text("<!DOCTYPE html><title>Shop</title><script src=analytics.js></script>")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium(page_folder[0]) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -198,21 +194,23 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def loaded(page: Page, collector: Collecting, address: str, strategy: str = "{}") -> None:
-    page.goto(address)
-    page.evaluate(
-        f"""() => {{
-            window.shop = AnalyticsNext.AnalyticsBrowser.load(
-                {{ writeKey: '{collector.write_key}', cdnURL: '{collector.server.address}' }},
-                {{ integrations: {{ 'Segment.io': {strategy} }} }})
-        }}"""
-    )
+def send_by_node(collector: Collecting) -> None:
+    run_node(f"""
+        const {{ Analytics }} = require('@segment/analytics-node')
+        const options = {{ writeKey: '{collector.write_key}', host: '{collector.server.address}', flushAt: 15 }}
+        const analytics = new Analytics(options)
+        for (let number = 0; number < 60; number++) analytics.track({{
+            userId: 'user ' + number % 7, event: 'Product Clicked', properties: {{ product_id: 'pan' }},
+            context: {CONSENT}, messageId: 'node-' + number % 50 }})
+        analytics.closeAndFlush({{ timeout: 20000 }})
+    """)
 
 
-def test_a_browser_sends_its_clicks_and_joins_them_at_the_login(
+def test_node_and_a_browser_send_clicks_alone_and_in_batches_which_are_joined_at_the_login(
     collector: Collecting, page: Page, page_folder: tuple[Path, str]
 ) -> None:
-    loaded(page, collector, page_folder[1])
+    send_by_node(collector)
+    load_library(page, collector, page_folder[1])
     device = page.evaluate(
         f"""async () => {{
             const consent = {{ context: {CONSENT} }}
@@ -234,13 +232,7 @@ def test_a_browser_sends_its_clicks_and_joins_them_at_the_login(
 
     # After a login the library states the present user in both ids of an alias.
     eventually(lambda: profiles() == {"browser user": ["cup", "pan"]})
-    assert of(collector.accepted(), "browser") == ["browser-1", "browser-2"]
-    owners = {tuple(row) for row in api.rows("SELECT anonymous_key, user_key FROM aliases")}
-    assert (api.key(device), api.key("browser user")) in owners
-
-
-def test_a_browser_sends_batches(collector: Collecting, page: Page, page_folder: tuple[Path, str]) -> None:
-    loaded(page, collector, page_folder[1], "{ deliveryStrategy: { strategy: 'batching', config: { size: 3 } } }")
+    load_library(page, collector, page_folder[1], "{ deliveryStrategy: { strategy: 'batching', config: { size: 3 } } }")
     with page.expect_response(lambda answer: answer.url.endswith("/v1/b") and answer.status == 200):
         page.evaluate(
             f"""() => {{
@@ -248,7 +240,12 @@ def test_a_browser_sends_batches(collector: Collecting, page: Page, page_folder:
                     {{ context: {CONSENT}, messageId: 'batched-' + number }})
             }}"""
         )
-    assert of(collector.accepted(), "batched") == ["batched-0", "batched-1", "batched-2"]
+    arrived = collector.accepted()
+    assert of(arrived, "node") == sorted(f"node-{number}" for number in range(50))
+    assert of(arrived, "browser") == ["browser-1", "browser-2"]
+    assert of(arrived, "batched") == ["batched-0", "batched-1", "batched-2"]
+    owners = {tuple(row) for row in api.rows("SELECT anonymous_key, user_key FROM aliases")}
+    assert (api.key(device), api.key("browser user")) in owners
 
 
 def test_a_page_of_another_origin_sends_nothing(
@@ -335,7 +332,7 @@ def test_events_arrive_once_while_postgres_is_away_and_the_collector_is_killed(
         yield
         database.come_back()
 
-    collector.storm("storm", 600, away())
+    collector.storm(600, away(), PythonSender(collector, "storm", 600))
     assert of(collector.accepted(), "storm") == sorted(f"storm-{number}" for number in range(600))
     counts = collector.api.ledger()
     assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")

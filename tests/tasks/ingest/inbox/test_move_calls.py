@@ -32,22 +32,32 @@ def profile(api: Api, name: str) -> list[str]:
     return list(rows[0].items) if rows else []
 
 
-def test_calls_become_events_of_their_source_with_pseudonyms(api: Api) -> None:
+def test_calls_become_events_of_their_source_with_pseudonyms_and_times_of_the_servers_clock(api: Api) -> None:
     products = [{"product_id": "cup", "price": 3, "quantity": 2}, {"product_id": "pan", "price": "9"}]
     order = call(event="Order Completed", properties={"order_id": "o1", "currency": "EUR", "products": products})
-    api.send(*api.calls(order, click(user=None, anonymousId="device")))
+    forged = [{"product_id": item, "name": "Forged", "price": 0.01} for item in ("cup", "new")]
+    viewed = [call(user="eve", event="Product Viewed", properties=one) for one in forged]
+    api.send(*api.calls(order, click(user=None, anonymousId="device"), *viewed))
+    now = datetime.now(UTC)
+    slow, late = (now - timedelta(days=400)).isoformat(), click("pan", user="bob")
+    api.send(*api.calls(late | {"timestamp": slow}, sent_at=slow, received_at=now))
     (batch,) = api.move()
     rows = {row["event_id"]: row for row in api.lake()}
     first, second = (rows[f"web:{order['messageId']}#{number}"] for number in (1, 2))
     assert (first["item_id"], first["quantity"], first["value"], first["user_key"]) == ("cup", 2, 6, api.key("ann"))
     assert (second["item_id"], second["value"], second["session_id"], second["source"]) == ("pan", 9, "o1", "web")
     assert [row["item_id"] for row in rows.values() if row["user_key"] == api.key("device")] == ["cup"]
+    assert abs(rows[f"web:{late['messageId']}"]["occurred_at"] - now) < timedelta(seconds=1)
     assert batch.startswith("web-calls-")
-    assert api.rows("SELECT user_id, user_key FROM identity.users") == [("ann", api.key("ann"))]
+    known = {tuple(row) for row in api.rows("SELECT user_id, user_key FROM identity.users")}
+    assert known == {(name, api.key(name)) for name in ("ann", "bob", "eve")}
     assert api.rows("SELECT DISTINCT payload, user_key, session_key, outcome FROM event_inbox") == [
         ({}, None, None, "moved")
     ]
     assert api.rows("SELECT consent FROM ingest_batches WHERE batch_id = :id", id=batch)[0].consent.startswith("opt-in")
+    # Calls describe items that the catalogue lacks, and change none.
+    described = api.rows("SELECT item_id, title, price FROM items WHERE item_id IN ('cup', 'new') ORDER BY item_id")
+    assert [tuple(row) for row in described] == [("cup", "Cup", 3.0), ("new", "Forged", 0.01)]
 
 
 def test_every_call_is_counted_once(api: Api) -> None:
@@ -82,15 +92,6 @@ def test_every_call_is_counted_once(api: Api) -> None:
     assert api.ledger()["duplicate"] == 1
 
 
-def test_times_are_those_of_the_servers_clock(api: Api) -> None:
-    now = datetime.now(UTC)
-    slow = (now - timedelta(days=400)).isoformat()
-    api.send(*api.calls(click(timestamp=slow), sent_at=slow, received_at=now))
-    api.move()
-    (event,) = api.lake()
-    assert abs(event["occurred_at"] - now) < timedelta(seconds=1)
-
-
 def test_clicks_before_a_login_become_those_of_the_user(api: Api) -> None:
     api.send(*api.calls(click(user=None, anonymousId="device"), click("pan", user=None, anonymousId="device")))
     assert profile(api, "device") == ["cup", "pan"]
@@ -105,30 +106,17 @@ def test_clicks_before_a_login_become_those_of_the_user(api: Api) -> None:
     assert {tuple(row) for row in owners} == {(api.key("device"), api.key("ann")), (api.key("ann"), api.key("ann 2"))}
 
 
-def test_a_refusal_deletes_the_profile_at_once_and_counts_for_later_calls(api: Api) -> None:
+def test_a_refusal_counts_at_once_and_later_and_no_old_agreement_undoes_it(api: Api) -> None:
     api.send(*api.calls(click()))
     assert profile(api, "ann") == ["cup"]
     api.send(*api.calls(call("identify", context=NO)), *api.calls(click("pan", context={})))
     assert profile(api, "ann") == []
-    api.move()
-    assert api.rows("SELECT consent FROM users WHERE user_key = :key", key=api.key("ann"))[0].consent is False
-    assert api.ledger()["suppressed"] == 1
-
-
-def test_an_old_agreement_that_arrives_late_does_not_undo_a_refusal(api: Api) -> None:
-    api.send(*api.calls(call("identify", context=NO)))
     old = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    api.send(*api.calls(call("identify", timestamp=old)))
+    api.send(*api.calls(call("identify", user="bob", context=NO)))
+    api.send(*api.calls(call("identify", user="bob", timestamp=old)))
     api.move()
-    assert api.rows("SELECT consent FROM users")[0].consent is False
-
-
-def test_calls_describe_items_that_the_catalogue_lacks_and_change_none(api: Api) -> None:
-    properties = [{"product_id": item, "name": "Forged", "price": 0.01} for item in ("cup", "new")]
-    api.send(*api.calls(*(call(event="Product Viewed", properties=one) for one in properties)))
-    api.move()
-    rows = api.rows("SELECT item_id, title, price FROM items WHERE item_id IN ('cup', 'new') ORDER BY item_id")
-    assert [tuple(row) for row in rows] == [("cup", "Cup", 3.0), ("new", "Forged", 0.01)]
+    assert {row.consent for row in api.rows("SELECT consent FROM users")} == {False}
+    assert api.ledger()["suppressed"] == 1
 
 
 def test_a_mapping_file_names_events_traits_and_the_consent(
