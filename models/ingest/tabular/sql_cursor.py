@@ -1,9 +1,10 @@
 """Define positions in a growing column of a database: their kinds, their text for the ledger, and their overlap."""
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -15,6 +16,8 @@ CursorValue = datetime | date | int | float | Decimal
 Overlap = timedelta | int | float
 _UNITS: Final = MappingProxyType({"s": "seconds", "m": "minutes", "h": "hours", "d": "days"})
 _OVERLAP: Final = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])")
+_DIGITS: Final = 100
+"""More digits than a number of a database has."""
 _DEFAULTS: Final[MappingProxyType[CursorKind, Overlap]] = MappingProxyType(
     {"time": timedelta(minutes=10), "local time": timedelta(minutes=10), "date": timedelta(days=1), "number": 1000}
 )
@@ -41,8 +44,8 @@ class CursorPosition:
         kind = kind_of(value)
         if kind is None:
             raise CursorError(
-                f"The cursor {column!r} holds values of the type {type(value).__name__}. Name a column of times or "
-                "numbers, or convert it in a query."
+                f"The cursor {column!r} holds {_described(value)}. Name a column of times or numbers, or convert it in "
+                "a query."
             )
         return cls(kind, value)
 
@@ -52,6 +55,8 @@ class CursorPosition:
         try:
             if kind == "number":
                 number = Decimal(text)
+                if not number.is_finite():
+                    raise ValueError
                 return cls(kind, int(number) if number == number.to_integral_value() else number)
             if kind == "date":
                 return cls(kind, date.fromisoformat(text))
@@ -70,12 +75,29 @@ class CursorPosition:
         if isinstance(distance, timedelta) != (self.kind != "number"):
             wanted = "a number such as 1000" if self.kind == "number" else "a duration such as 10m"
             raise CursorError(f"The overlap of a cursor that holds a {self.kind} is {wanted}.")
-        if isinstance(self.value, float | Decimal):
-            return CursorPosition(self.kind, type(self.value)(float(self.value) - float(distance)))  # type: ignore[arg-type]
+        if self.kind == "number":
+            return CursorPosition(self.kind, _difference(self.value, distance))
         try:
             return CursorPosition(self.kind, self.value - distance)
         except OverflowError:
             return self
+
+    @property
+    def next_moment(self) -> datetime | None:
+        """Return the first moment after the position, to the microsecond; None for other kinds.
+
+        Databases may store nanoseconds, which Python cuts: all rows within a microsecond have the same position.
+        """
+        if not isinstance(self.value, datetime) or self.value.replace(tzinfo=None) == datetime.max:
+            return None
+        return self.value + timedelta(microseconds=1)
+
+
+def _difference(number: Any, distance: Any) -> int | Decimal:
+    """Return an exact difference: a rounded one could be above the position, and hide rows."""
+    with localcontext(prec=_DIGITS):
+        exact = Decimal(str(number)) - Decimal(str(distance))
+    return int(exact) if exact == exact.to_integral_value() else exact
 
 
 def kind_of(value: object) -> CursorKind | None:
@@ -84,7 +106,17 @@ def kind_of(value: object) -> CursorKind | None:
         return "local time" if value.tzinfo is None else "time"
     if isinstance(value, date):
         return "date"
-    return "number" if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else None
+    if isinstance(value, Decimal):
+        return "number" if value.is_finite() else None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "number" if math.isfinite(value) else None
+    return None
+
+
+def _described(value: object) -> str:
+    if isinstance(value, float | Decimal):
+        return f"{value}, which is no number"
+    return f"values of the type {type(value).__name__}"
 
 
 def overlap_of(stated: str | int | float) -> Overlap:

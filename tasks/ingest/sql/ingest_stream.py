@@ -83,7 +83,7 @@ def _batches(run: StreamRun, extent: Extent) -> Iterator[LedgerEntry | None]:
         with _pulled(run, relation.rows_without_cursor(), extent.without_cursor, None) as (path, pull):
             yield _ingested(run, path, pull, stored)
     if not extent.rows:
-        announce(f"{relation.name} has no new rows")
+        announce(_nothing_new(run, extent))
         return
     start, inclusive, left = extent.start, True, extent.rows
     while True:
@@ -94,6 +94,17 @@ def _batches(run: StreamRun, extent: Extent) -> Iterator[LedgerEntry | None]:
         if pull.complete:
             return
         start, inclusive, left = pull.last, False, max(left - pull.rows, 0)
+
+
+def _nothing_new(run: StreamRun, extent: Extent) -> str:
+    """Return that no row waits; and why, if all values are below those that were read."""
+    name, start, highest = run.relation.name, extent.start, extent.ceiling
+    if start is None or highest is None or highest.value >= start.value:
+        return f"{name} has no new rows"
+    return (
+        f"{name} has no new rows: its highest {run.relation.cursor} is {highest}, and rows from {start} on are read. "
+        "If the table was rebuilt, state with --since where to begin"
+    )
 
 
 def _reached(pull: Pull, extent: Extent, stored: CursorPosition | None, since: str | None) -> CursorPosition | None:

@@ -50,7 +50,10 @@ class Relation:
         value = self._column(self.cursor)
         if start is None:
             return statement.where(value.is_not(None))
-        return statement.where(value >= start.value if inclusive else value > start.value)
+        if inclusive:
+            return statement.where(value >= start.value)
+        later = start.next_moment
+        return statement.where(value > start.value if later is None else value >= later)
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -59,7 +62,7 @@ class Relation:
         return tuple(dict.fromkeys([*own, *filter(None, (self.unnest, self.cursor))]))
 
     def _selected(self) -> Select[Any]:
-        columns = (self._column(name).label(f"c{place}") for place, name in enumerate(self.read))
+        columns = (self._column(name).label(f"tailorbird_{place}") for place, name in enumerate(self.read))
         return select(*columns).select_from(self.source)
 
     def rows(self, start: CursorPosition | None, *, inclusive: bool = True) -> Select[Any]:
@@ -105,8 +108,8 @@ def open_relation(
 ) -> Relation:
     """Return the table `name`, or the query of the keys. Raises SourceDatabaseError if it lacks a column."""
     if keys.query:
-        # A colon in it is no parameter.
-        statement = keys.query.strip().rstrip(";").replace(":", "\\:")
+        # A colon in it is no parameter. The line after it ends a comment.
+        statement = keys.query.strip().rstrip(";").replace(":", "\\:") + "\n"
         source: FromClause = text(statement).columns().subquery(_ALIAS)
     else:
         schema, _, table_name = name.rpartition(".")

@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 from infra.database.errors import hide_values
 from models.errors import TailorbirdError
 from tasks.sources.sql.database_address import read_address, shown, without_secrets
+from tasks.sources.sql.far_times import accept_far_times
 
 CHUNK_ROWS: Final = 10_000
 """Rows that are fetched at a time."""
@@ -107,6 +108,7 @@ def source_database(address: str) -> Iterator[SourceDatabase]:
     engine = _engine(url)
     hide_values(engine)
     _make_read_only(engine)
+    accept_far_times(engine)
     try:
         yield SourceDatabase(url, engine)
     finally:
