@@ -9,6 +9,9 @@ from typing import Any, Self
 from infra.installation import Installation
 from models.primitives.json_types import JsonObject
 
+_ENDS_WITHIN = 0.02
+"""Seconds in which a server notices that it has to end."""
+
 
 class LoopbackServer(ThreadingHTTPServer):
     """Listens on loopback while its block runs."""
@@ -17,7 +20,7 @@ class LoopbackServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), desk)
 
     def __enter__(self) -> Self:
-        Thread(target=self.serve_forever, daemon=True).start()
+        Thread(target=self.serve_forever, args=(_ENDS_WITHIN,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

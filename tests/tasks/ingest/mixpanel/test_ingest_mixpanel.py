@@ -87,30 +87,34 @@ def rows(here: Installation, table: Table) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(select(table)).mappings()]
 
 
-def test_files_plain_and_gzip_come_in_once(installation: Installation, tmp_path: Path) -> None:
-    lines = [event(n) for n in range(20)]
-    assert counts(ingest(tmp_path / "a.jsonl", *lines)) == {"read": 20, "accepted": 20}
-    assert counts(ingest(tmp_path / "b.jsonl.gz", *lines)) == {"read": 20, "duplicate": 20}
-    assert len(lake(installation)) == 20
-
-
-def test_an_event_in_seconds_and_again_in_milliseconds_is_one_event(installation: Installation, tmp_path: Path) -> None:
-    seconds = event(3)
-    shifted = event(3, time=seconds["properties"]["time"] * 1000 + 250)
-    corrected = event(3, product_id="p9")
-    assert counts(ingest(tmp_path / "a.jsonl", seconds, shifted)) == {"read": 2, "accepted": 1, "duplicate": 1}
-    assert counts(ingest(tmp_path / "b.jsonl", corrected)) == {"read": 1, "duplicate": 1}
-    assert [row["item_id"] for row in lake(installation)] == ["p3"]
-
-
-@pytest.mark.parametrize("word", ["lmy47d", "$device:null"])
-def test_placeholders_are_no_users(installation: Installation, tmp_path: Path, word: str) -> None:
+def test_files_come_in_once_and_ids_and_answers_count(installation: Installation, tmp_path: Path) -> None:
     sound = [event(n) for n in range(40)]
-    alias = {"event": "$identify", "properties": {"time": 1, "$identified_id": "ann", "$anon_id": word}}
-    entry = ingest(tmp_path / "a.jsonl", *sound, event(40, distinct_id=word), alias)
-    assert counts(entry) == {"read": 42, "accepted": 40, "quarantined": 1, "routed": 1}
-    assert [row["rule_ids"] for row in rows(installation, quarantine)] == [["user_id_placeholder"]]
-    assert rows(installation, aliases) == []
+    seconds = event(3)
+    milliseconds = event(3, time=seconds["properties"]["time"] * 1000 + 250)
+    device = {"distinct_id": "$device:d1", "$device_id": "d1"}
+    known = {"distinct_id": "ann", "$user_id": "ann", "$device_id": "d1"}
+    placeholders = [event(50 + n, distinct_id=word) for n, word in enumerate(("lmy47d", "$device:null"))]
+    identify = {"time": 1, "$identified_id": "ann"}
+    routed = [{"event": "$identify", "properties": identify | {"$anon_id": one}} for one in ("lmy47d", "$device:null")]
+    refused = event(60, distinct_id="bob", consent=False)
+    lines = [*sound, milliseconds, event(41, **device), event(42, **known), *placeholders, *routed, refused]
+    first = {"read": 48, "accepted": 42, "quarantined": 2, "duplicate": 1, "suppressed": 1, "routed": 2}
+    assert counts(ingest(tmp_path / "a.jsonl", *lines)) == first
+    assert {tuple(row["rule_ids"]) for row in rows(installation, quarantine)} == {("user_id_placeholder",)}
+    corrected = event(3, product_id="p9")
+    profile = {"$distinct_id": "ann", "$properties": {"plan": "gold", "$email": "ann@example.org"}}
+    again = counts(ingest(tmp_path / "b.jsonl.gz", *sound, corrected, profile))
+    assert again == {"read": 42, "duplicate": 41, "routed": 1}
+    stored = {row["event_id"]: row for row in lake(installation)}
+    assert len(stored) == 42
+    assert [row["item_id"] for row in stored.values() if row["item_id"] == "p9"] == []
+    key = installation.key
+    assert [(row["anonymous_key"], row["user_key"]) for row in rows(installation, aliases)] == [
+        (pseudonym("d1", key), pseudonym("ann", key))
+    ]
+    (ann,) = [row for row in rows(installation, users) if row["user_key"] == pseudonym("ann", key)]
+    assert ann["attributes"] == {"plan": "gold"}
+    assert "bob" not in [row["user_id"] for row in rows(installation, identities)]
 
 
 def test_without_consent_nothing_is_stored_and_stated_consent_counts(
@@ -123,22 +127,7 @@ def test_without_consent_nothing_is_stored_and_stated_consent_counts(
     assert [row["user_id"] for row in rows(installation, identities)] == ["user-1"]
 
 
-def test_devices_join_their_users_and_profiles_add_allowed_traits(installation: Installation, tmp_path: Path) -> None:
-    device = {"distinct_id": "$device:d1", "$device_id": "d1"}
-    profile = {"$distinct_id": "ann", "$properties": {"plan": "gold", "$email": "ann@example.org"}}
-    ingest(
-        tmp_path / "a.jsonl", event(1, **device), event(2, distinct_id="ann", **{"$user_id": "ann", "$device_id": "d1"})
-    )
-    ingest(tmp_path / "b.jsonl", profile)
-    key = installation.key
-    assert [(row["anonymous_key"], row["user_key"]) for row in rows(installation, aliases)] == [
-        (pseudonym("d1", key), pseudonym("ann", key))
-    ]
-    (ann,) = [row for row in rows(installation, users) if row["user_key"] == pseudonym("ann", key)]
-    assert ann["attributes"] == {"plan": "gold"}
-
-
-def test_days_come_in_one_by_one_and_the_latest_are_read_again(
+def test_days_come_in_one_by_one_and_are_read_again_until_their_late_days_have_gone(
     installation: Installation, mixpanel: MixpanelServer
 ) -> None:
     mixpanel.events = [*(event(n) for n in range(30)), *(event(n, "2026-11-02") for n in range(20))]
@@ -153,11 +142,6 @@ def test_days_come_in_one_by_one_and_the_latest_are_read_again(
     assert counts(again[0]) == {"read": 31, "accepted": 1, "duplicate": 30}
     assert again[1]["status"] == "unchanged"
     assert len(lake(installation)) == 51
-
-
-def test_a_day_is_read_no_more_after_its_late_days(installation: Installation, mixpanel: MixpanelServer) -> None:
-    mixpanel.events = [event(n) for n in range(3)]
-    run()
     assert due(late_days="400", profiles="false") == [f"{PROJECT}-{DAY}", f"{PROJECT}-2026-11-02"]
     closed = datetime.fromisoformat(f"{DAY}T00:00:00+00:00") + timedelta(days=1 + 5)
     for moment, expected in ((closed - timedelta(seconds=1), True), (closed, False)):
@@ -176,7 +160,7 @@ def test_a_day_without_events_is_complete_too(installation: Installation, mixpan
 
 
 @pytest.mark.usefixtures("installation")
-def test_yesterday_is_the_last_day_and_today_can_be_asked_for() -> None:
+def test_yesterday_is_the_last_day_and_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     today = datetime.now(UTC).date()
     days = {"from": (today - timedelta(days=2)).isoformat(), "profiles": "false"}
     given = {name: word for name, word in overrides(**days).items() if name != "to"}
@@ -184,26 +168,15 @@ def test_yesterday_is_the_last_day_and_today_can_be_asked_for() -> None:
     assert len(listed) == 2
     future = (today + timedelta(days=9)).isoformat()
     assert due(**days, to=future)[-1] == f"{PROJECT}-{today}"
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
+    for change, message in (
         ({"project": ""}, "Say which files to read, or which project"),
         ({"from": ""}, "State the first day to read: --from 2026-11-01"),
         ({"from": "2026-11-01T12:00:00"}, "Mixpanel delivers whole days: write --from as a day"),
         ({"region": "mars"}, "region: .*'us', 'eu' or 'in'"),
-    ],
-)
-@pytest.mark.usefixtures("installation")
-def test_what_is_missing_is_named(given: dict[str, str], message: str) -> None:
-    stated = {name: word for name, word in overrides(**given).items() if word}
-    with pytest.raises(TailorbirdError, match=message):
-        list_files.fn("mixpanel", None, stated)
-
-
-@pytest.mark.usefixtures("installation")
-def test_without_a_service_account_the_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    ):
+        stated = {name: word for name, word in overrides(**change).items() if word}
+        with pytest.raises(TailorbirdError, match=message):
+            list_files.fn("mixpanel", None, stated)
     monkeypatch.delenv("MIXPANEL_SECRET", raising=False)
     with pytest.raises(TailorbirdError, match="Set MIXPANEL_USERNAME and MIXPANEL_SECRET"):
         run()
@@ -242,13 +215,19 @@ def test_after_a_kill_other_content_of_the_day_replaces_the_batch(
     assert "Mixpanel then delivered other content" in states["refused"]
 
 
-def test_an_interrupted_answer_leaves_nothing_and_the_other_days_stay(
-    installation: Installation, mixpanel: MixpanelServer
+def test_broken_answers_leave_nothing_and_no_message_names_a_user_or_a_secret(
+    installation: Installation, mixpanel: MixpanelServer, caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
-    mixpanel.events = [*(event(n) for n in range(300)), *(event(n, "2026-11-02") for n in range(9))]
-    mixpanel.faults = ["broken", "error line", "429", "terminated", ""]
-    assert [entry["accepted"] for entry in run()[:2]] == [300, 9]
+    ann = [event(n, distinct_id=f"ann-{n}@example.org") for n in range(300)]
+    mixpanel.events = [*ann, *(event(n, "2026-11-02") for n in range(9))]
+    mixpanel.faults = ["broken", "error line", "429", "terminated", "500", ""]
+    with caplog.at_level(logging.DEBUG):
+        assert [entry["accepted"] for entry in run()[:2]] == [300, 9]
     assert not list((installation.settings.var / "fetched").iterdir())
+    output = caplog.text + "".join(capfd.readouterr())
+    assert "trying again" in output
+    assert "example.org" not in output
+    assert SECRET not in output
 
 
 def test_profiles_of_the_project_follow_its_days(installation: Installation, mixpanel: MixpanelServer) -> None:
@@ -272,17 +251,3 @@ def test_quarantined_events_are_replayed_by_the_same_mapping(
     assert counts(replay_quarantine.fn(entry["batch_id"], True)) == {"read": 41, "accepted": 41}
     assert counts(run(to="2026-11-02", profiles="false", late_days="400")[0]) == {"read": 41, "duplicate": 41}
     assert len(lake(installation)) == 41
-
-
-@pytest.mark.usefixtures("installation")
-def test_no_message_names_a_user_or_a_secret(
-    mixpanel: MixpanelServer, caplog: pytest.LogCaptureFixture, capfd: Any
-) -> None:
-    mixpanel.events = [event(n, distinct_id=f"ann-{n}@example.org") for n in range(200)]
-    mixpanel.faults = ["broken", "error line", "429", "500"]
-    with caplog.at_level(logging.DEBUG):
-        run()
-    output = caplog.text + "".join(capfd.readouterr())
-    assert "trying again" in output
-    assert "example.org" not in output
-    assert SECRET not in output
