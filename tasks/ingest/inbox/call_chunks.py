@@ -1,5 +1,6 @@
 """Makes chunks of a batch from calls, by the parser and the rules of Segment's files."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -29,8 +30,8 @@ from tasks.ingest.inbox.event_chunks import prepared, users_of
 from tasks.ingest.inbox.rows import InboxRow
 from tasks.ingest.validation import row_triage
 
-CHUNK_ROWS: Final = 20_000
-"""Calls in a chunk."""
+CHUNK_ROWS: Final = 50_000
+"""Calls and products of calls in a chunk, which are in memory together."""
 
 
 def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intake) -> Iterator[tuple[EventChunk, int]]:
@@ -38,11 +39,11 @@ def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intak
     catalogue, changes, first = ItemUpdateCache(), ItemChanges(), 0
     # The inbox holds pseudonyms, so that words for an unknown user are pseudonyms, too.
     placeholders = pseudonyms(pa.array(no_people(mapping), pa.string()), intake.installation.key).to_pylist()
-    for start in range(0, len(rows), CHUNK_ROWS):
-        part = rows[start : start + CHUNK_ROWS]
+    for start, end in _borders(rows):
+        part = rows[start:end]
         lines = _undescribed(without_placeholders(mapping.parse_lines(_lines(part)), placeholders), intake.catalogue)
         events, users = _events(part, lines, first)
-        last = start + CHUNK_ROWS >= len(rows)
+        last = end == len(rows)
         chunk = EventChunk(
             events,
             users,
@@ -57,11 +58,31 @@ def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intak
         first += chunk.read
 
 
+def _borders(rows: Sequence[InboxRow]) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each chunk, and the one after its last."""
+    start, size = 0, 0
+    for end, row in enumerate(rows, 1):
+        properties = row.payload.get("properties")
+        products = properties.get("products") if isinstance(properties, dict) else None
+        size += 1 + (len(products) if isinstance(products, list) else 0)
+        if size >= CHUNK_ROWS or end == len(rows):
+            yield start, end
+            start, size = end, 0
+
+
 def _lines(rows: Sequence[InboxRow]) -> pa.Table:
     """Return calls as lines of a file, with pseudonyms as ids, and times by the server's clock."""
     sound = [place for place, row in enumerate(rows) if FAULT not in row.payload]
-    text = pa.array([orjson.dumps(_call(rows[place])) for place in sound], pa.binary())
+    text = pa.array([_written(_call(rows[place])) for place in sound], pa.binary())
     return pa.table({ROW_NUMBER: pa.array(sound, pa.int64()), "text": text})
+
+
+def _written(call: JsonObject) -> bytes:
+    """Return JSON. PostgreSQL gives 1e30 back as a whole number, which only the slower writer takes."""
+    try:
+        return orjson.dumps(call)
+    except orjson.JSONEncodeError:
+        return json.dumps(call).encode()
 
 
 def _call(row: InboxRow) -> JsonObject:

@@ -37,7 +37,8 @@ def test_calls_become_events_of_their_source_with_pseudonyms_and_times_of_the_se
     order = call(event="Order Completed", properties={"order_id": "o1", "currency": "EUR", "products": products})
     forged = [{"product_id": item, "name": "Forged", "price": 0.01} for item in ("cup", "new")]
     viewed = [call(user="eve", event="Product Viewed", properties=one) for one in forged]
-    api.send(*api.calls(order, click(user=None, anonymousId="device"), *viewed))
+    huge = call(user="dan", event="Product Clicked", properties={"product_id": "pan", "price": 1e30})
+    api.send(*api.calls(order, click(user=None, anonymousId="device"), huge, *viewed))
     now = datetime.now(UTC)
     slow, late = (now - timedelta(days=400)).isoformat(), click("pan", user="bob")
     api.send(*api.calls(late | {"timestamp": slow}, sent_at=slow, received_at=now))
@@ -50,7 +51,7 @@ def test_calls_become_events_of_their_source_with_pseudonyms_and_times_of_the_se
     assert abs(rows[f"web:{late['messageId']}"]["occurred_at"] - now) < timedelta(seconds=1)
     assert batch.startswith("web-calls-")
     known = {tuple(row) for row in api.rows("SELECT user_id, user_key FROM identity.users")}
-    assert known == {(name, api.key(name)) for name in ("ann", "bob", "eve")}
+    assert known == {(name, api.key(name)) for name in ("ann", "bob", "dan", "eve")}
     assert api.rows("SELECT DISTINCT payload, user_key, session_key, outcome FROM event_inbox") == [
         ({}, None, None, "moved")
     ]
