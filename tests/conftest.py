@@ -28,11 +28,13 @@ _WITHOUT_THE_SHOP = (
     *("test_lake.py", "test_check.py", "test_decide_options.py", "test_forms.py", "test_stored_installation.py"),
 )
 """Tests of flows that start the services that they need."""
+_WITH_THE_STORED_INSTALLATION = ("test_stored_installation.py", "test_monitor.py")
+"""They share the installation of an earlier version, in this order: the monitor fills it with other data."""
 _LATE = (
     *("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_hostile_ingest.py"),
-    "test_api_page.py",
+    *("test_api_page.py", "test_monitor.py"),
 )
-"""They leave the shop with a version that waits for a decision, and with events that make other data sets."""
+"""They leave their shop with a version that waits for a decision, and with events that make other data sets."""
 _NUMBERS = count(1)
 # Nothing listens there: a call to Prefect or MLflow in these tests fails at once.
 _CLOSED = "http://127.0.0.1:9"
@@ -63,11 +65,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
-    """Let a worker run whole files, and one worker all files that share the running shop: it is stocked once."""
+    """Let a worker run whole files, and all files that share an installation: it is started and stocked once."""
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
+            if Path(file).name in _WITH_THE_STORED_INSTALLATION:
+                return "the stored installation"
             return "the running shop" if _shares_the_shop(Path(file)) else file
 
     return Scheduling(config, log)

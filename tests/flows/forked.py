@@ -24,6 +24,7 @@ from typing import NoReturn, Self
 
 from flows.__main__ import main
 from flows.commands import running
+from models.ranking.xgboost_library import xgboost
 
 _FLOWS = Path(__file__).parents[2] / "flows"
 _RUN = Path(__file__).with_name("forked_run.py")
@@ -33,7 +34,7 @@ _LATE = (
     *("faiss", "implicit.cpu.als", "lightfm", "alembic.command", "optuna.importance", "pyarrow.dataset"),
     *("sklearn.cluster", "sklearn.decomposition", "sklearn.feature_extraction.text", "sklearn.impute"),
     *("sklearn.linear_model", "sklearn.metrics", "sklearn.preprocessing", "serving.terminal.screen"),
-    *("prefect.flow_engine", "prefect.task_engine", "prefect.utilities.visualization"),
+    *("prefect.flow_engine", "prefect.task_engine", "prefect.utilities.visualization", "fairlearn.metrics"),
 )
 """Modules that tasks import when they need them."""
 
@@ -114,6 +115,7 @@ def _serve(channel: socket.socket, runs: socket.socket) -> None:
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     for name in [*(f"flows.{path.stem}" for path in sorted(_FLOWS.glob("[a-z]*.py"))), *_LATE]:
         import_module(name)
+    xgboost()
     gc.freeze()  # what is there is shared with the commands: looking for garbage would copy it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

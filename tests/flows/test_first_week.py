@@ -23,9 +23,9 @@ from infra.services.endpoints import endpoints
 from infra.services.http_client import request_json
 from tests.docs.shown import commands_of
 from tests.flows.bucket import bucket, upload
-from tests.flows.conftest import Shop
+from tests.flows.conftest import WEEK_PORTS
 from tests.flows.csv_shop import CsvShop, made
-from tests.flows.forked import Commands
+from tests.flows.new_shop import NewShop
 
 README: Final = Path(__file__).parents[2] / "README.md"
 SHORTER: Final = {"search": ["--trials", "1", "--folds", "1"]}
@@ -48,28 +48,6 @@ subject = "item"
 method = "similarity"
 k = 4
 """
-_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
-
-
-@dataclass(frozen=True)
-class NewShop(Shop):
-    """An installation whose only settings are in its folder's tailorbird.toml."""
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Return the environment of a fresh shell."""
-        ours = ("TAILORBIRD_", "PREFECT_", "MLFLOW_")
-        return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | _ONE_THREAD
-
-    @cached_property
-    def _commands(self) -> Commands:
-        return Commands(self.environment | {"TAILORBIRD_VAR": str(self.var)})
-
-    def port_settings(self) -> str:
-        """Return the ports of this test session as lines of a settings file."""
-        names = ("postgres", "prefect", "mlflow", "docs")
-        ports = "".join(f"{name}_port = {self.ports + place}\n" for place, name in enumerate(names))
-        return f"{ports}api_port = 0\nbatch_niceness = 0\n"
 
 
 @dataclass(frozen=True)
@@ -96,6 +74,16 @@ class Week:
         services = endpoints(Settings(var=self.folder / "var"))
         headers, api = login_headers(services.environment), services.prefect_api_url.rstrip("/")
         return request_json(method, f"{api}{path}", headers, body)
+
+    def planned(self, slug: str) -> dict[str, Any]:
+        """Return a schedule as soon as Prefect has planned its next run, which takes seconds after a change."""
+        deadline = time.monotonic() + 30
+        while True:
+            [row] = [row for row in self.shop.json("schedules", "list") if row["slug"] == slug]
+            if row["next_run"]:
+                return dict(row)
+            assert time.monotonic() < deadline, row
+            time.sleep(0.5)
 
     def nightly(self, deployment: str) -> str:
         """Start a deployment as its schedule does, and wait for its end; return the run."""
@@ -132,8 +120,8 @@ class Week:
 
 
 @pytest.fixture(scope="module")
-def week(another: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
-    """Return an empty folder with the first months of the shop's export beside it; stop everything at the end."""
+def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
+    """Return an empty folder with the first months of the shop's export beside it; end everything at the end."""
     folder = tmp_path_factory.mktemp("first-week")
     files = made(240, 260, seed=2027)
     files.write(folder, files.months[6])
@@ -141,9 +129,9 @@ def week(another: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[We
         patch.chdir(folder)
         for name, value in address.items():
             patch.setenv(name, value)
-        week = Week(NewShop(folder / "var", folder, another.ports), folder, files)
+        week = Week(NewShop(folder / "var", folder, WEEK_PORTS), folder, files)
         yield week
-        week.shop.run("down")
+        week.shop.end()
 
 
 def test_a_first_mapping_and_a_settings_file_are_written_from_the_files(week: Week) -> None:
@@ -164,10 +152,6 @@ def test_the_first_months_come_in_and_every_row_is_accounted_for(week: Week) -> 
     assert week.ledger()["accepted"] > 5_000
 
 
-def test_the_first_data_set_and_models_lead_to_a_review(week: Week) -> None:
-    week.type("features")
-
-
 def test_growing_data_are_learned_from_and_the_best_model_is_promoted(week: Week) -> None:
     week.files.write(week.folder)
     week.type("ingest")
@@ -184,7 +168,7 @@ def test_changed_rules_times_and_places_hold_in_the_run_of_the_night(week: Week)
     settings = week.folder / "tailorbird.toml"
     settings.write_text(NIGHT + settings.read_text())
     week.shop.run("up")
-    [nightly] = [row for row in week.shop.json("schedules", "list") if row["slug"] == "score-nightly"]
+    nightly = week.planned("score-nightly")
     assert (nightly["cron"], nightly["set_by"]) == ("0 2 * * *", "tailorbird.toml:3")
     assert datetime.fromisoformat(nightly["next_run"]).hour == 2
     run = week.nightly("score")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from infra.configuration.settings import Settings
 from infra.services import endpoints
@@ -20,9 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Shop
-    from playwright.sync_api import Page
+    from playwright.sync_api import BrowserContext, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SIGN = "kanarie"
 MAPPING = """
 consent = "given"
@@ -68,18 +64,13 @@ def test_broken_files_leave_no_id_in_prefect_logs_pages_or_tables(shop: Shop, tm
 
 
 @pytest.fixture
-def browser_page(shop: Shop) -> Iterator[Page]:
-    """Return a browser that has signed in to Prefect."""
-    login = str(endpoints.endpoints(Settings(var=shop.var)).prefect_login)
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1200})
-        page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
-        yield page
-        browser.close()
+def browser_page(signed_in_browser: BrowserContext) -> Iterator[Page]:
+    """Return a window of a browser that has signed in to Prefect."""
+    page = signed_in_browser.new_page()
+    yield page
+    page.close()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 def test_prefect_shows_the_name_of_a_file_as_text(shop: Shop, tmp_path: Path, mapping: str, browser_page: Page) -> None:
     (tmp_path / NAME).write_text("who,what,at,worth\n" + rows())
     printed = shop.run("ingest", mapping, str(tmp_path / NAME))

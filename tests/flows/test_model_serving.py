@@ -14,9 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
+import pandas as pd
 import pytest
 
 from infra.configuration.settings import Settings
+from infra.registry.verified_models import verified_copy
 from infra.services.endpoints import endpoints
 from models.primitives.json_types import JsonObject
 
@@ -24,15 +27,6 @@ if TYPE_CHECKING:
     from conftest import Shop
 
 CHAMPION = "models:/tailorbird@champion"
-LOAD = """
-import sys, json, mlflow, pandas
-from infra.registry.verified_models import verified_copy
-model = mlflow.pyfunc.load_model(str(verified_copy({uri!r})))
-rows = model.predict(pandas.DataFrame(json.loads(sys.argv[1])))
-print("ROWS " + rows.to_json(orient="records"))
-known = model.metadata
-print("SCHEMA " + json.dumps([known.get_input_schema().to_dict(), known.get_output_schema().to_dict()]))
-"""
 
 
 def environment(shop: Shop) -> dict[str, str]:
@@ -117,22 +111,22 @@ def test_somebody_never_seen_is_answered_and_nonsense_is_refused_in_words(addres
     assert "user" in json.dumps(request_lists(address, {"k": 3}, code=400))
 
 
-def test_the_registered_version_has_a_schema_and_loads_in_a_process(stocked: Shop) -> None:
+@pytest.mark.usefixtures("live")
+def test_the_registered_version_has_a_schema_and_is_loaded_by_mlflow(stocked: Shop) -> None:
     expected = published(stocked, "household-0003")
     version = stocked.json("status")["champion"]["version"]
-    question = json.dumps({"user": ["household-0003"], "k": [7], "exclude": [expected[:2]]})
-    command = [sys.executable, "-c", LOAD.format(uri=f"models:/tailorbird/{version}"), question]
-    done = subprocess.run(command, env=environment(stocked), capture_output=True, text=True, check=True)
-    response = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith(("ROWS", "SCHEMA")))
-    assert [row["item_id"] for row in json.loads(response["ROWS"])] == expected[2:9]
-    inputs, outputs = json.loads(response["SCHEMA"])
-    assert {column["name"]: column["required"] for column in inputs} == {
+    model = mlflow.pyfunc.load_model(str(verified_copy(f"models:/tailorbird/{version}")))
+    question = pd.DataFrame({"user": ["household-0003"], "k": [7], "exclude": [expected[:2]]})
+    rows = model.predict(question)
+    assert list(rows["item_id"]) == expected[2:9]
+    inputs, outputs = model.metadata.get_input_schema(), model.metadata.get_output_schema()
+    assert {column["name"]: column["required"] for column in inputs.to_dict()} == {
         "user": True,
         "k": False,
         "placement": False,
         "exclude": False,
     }
-    assert [column["name"] for column in outputs] == list(json.loads(response["ROWS"])[0])
+    assert [column["name"] for column in outputs.to_dict()] == list(rows.columns)
 
 
 def test_what_was_promoted_is_verified_and_named_so_that_it_can_be_served_from_there(stocked: Shop) -> None:

@@ -97,13 +97,16 @@ def table_of(installation: Installation, run_id: str) -> JsonObject:
     return dict(request)
 
 
-def test_a_detection_starts_a_run_that_names_each_step(quick: Installation) -> None:
-    request_id = open_request(quick)
-    assert emit_drift(quick, request_id)
-    began = until(quick, request_id, lambda request: request.status == "running", 60)
+def test_of_two_detections_at_once_one_run_retrains_and_names_each_step_and_the_other_ends_at_once(
+    quick: Installation,
+) -> None:
+    made = detected_twice(quick)
+    assert emit_drift(quick, made.request_id)
+    assert emit_drift(quick, made.request_id)
+    began = until(quick, made.request_id, lambda request: request.status == "running", 60)
     assert run_of(quick, began.flow_run)["state"]["type"] == "RUNNING"
-    request = done(quick, request_id)
-    assert request.outcome == "kept"
+    request = done(quick, made.request_id)
+    assert (request.outcome, request.fence) == ("kept", 1)
     runs = prefect_pages.runs(quick.endpoints)
     assert {"features", "train", "review", "score", "train: most_popular", "features: Data Docs"} <= set(request.steps)
     assert request.steps["features"].startswith(f"{runs}/task-run/")
@@ -113,25 +116,23 @@ def test_a_detection_starts_a_run_that_names_each_step(quick: Installation) -> N
     assert all(page in table["data"] for page in request.steps.values())
     for step in ("train", "review", "score"):
         assert run_of(quick, request.steps[step].rpartition("/")[2])["state"]["type"] == "COMPLETED"
+    other = table_of(quick, until_two_runs(quick, made.request_id, str(request.flow_run)))["description"]
+    assert "Nothing was trained here" in other
+    assert f"retrain request {made.request_id} (drift: baskets have moved)" in other
 
 
-def test_of_two_detections_at_once_one_retrains_and_a_second_run_of_it_ends_at_once(quick: Installation) -> None:
+def detected_twice(installation: Installation) -> Request:
+    """Request a retraining from two threads at once; return the one request that this makes."""
     barrier = Barrier(2)
 
     def detect(_: int) -> Request | None:
         barrier.wait()
-        with quick.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             return request_retraining(connection, "drift", "baskets have moved")
 
     with ThreadPoolExecutor(2) as pool:
         [made] = [request for request in pool.map(detect, range(2)) if request]
-    emit_drift(quick, made.request_id)
-    emit_drift(quick, made.request_id)
-    request = done(quick, made.request_id)
-    assert request.fence == 1
-    other = until_two_runs(quick, made.request_id, str(request.flow_run))
-    assert "Nothing was trained here" in table_of(quick, other)["description"]
-    assert f"retrain request {made.request_id} (drift: baskets have moved)" in table_of(quick, other)["description"]
+    return made
 
 
 def until_two_runs(installation: Installation, request_id: int, first: str) -> str:
@@ -146,12 +147,6 @@ def until_two_runs(installation: Installation, request_id: int, first: str) -> s
     raise AssertionError("there was no second run that completed")
 
 
-def test_a_request_whose_event_was_lost_is_started_by_the_poll(quick: Installation) -> None:
-    request_id = open_request(quick)
-    overdue(quick)
-    assert done(quick, request_id).fence == 1
-
-
 @pytest.mark.faults
 def test_a_request_that_was_made_while_prefect_was_down_is_started_by_the_poll(
     ready: Shop, quick: Installation
@@ -164,10 +159,13 @@ def test_a_request_that_was_made_while_prefect_was_down_is_started_by_the_poll(
     assert done(quick, request_id, 90).fence == 1
 
 
-def test_a_run_that_was_killed_is_followed_by_another(ready: Shop, quick: Installation) -> None:
+def test_a_request_whose_event_was_lost_is_started_by_the_poll_and_a_killed_run_is_followed_by_another(
+    ready: Shop, quick: Installation
+) -> None:
     request_id = open_request(quick)
-    emit_drift(quick, request_id)
-    lost = until(quick, request_id, lambda request: request.status == "running", 30)
+    overdue(quick)
+    lost = until(quick, request_id, lambda request: request.status == "running", 60)
+    assert lost.fence == 1
     kill_run(ready, str(lost.flow_run))
     request = done(quick, request_id, 90)
     assert request.fence == 2

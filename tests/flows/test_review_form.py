@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from infra.services import prefect_pages
 from infra.services.http_client import basic_auth, request_json
@@ -17,26 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Desk
-    from playwright.sync_api import Page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+    from playwright.sync_api import BrowserContext, Page
 
 
 @pytest.fixture
-def form(desk: Desk) -> Iterator[Page]:
-    """Open the form of the `decide` deployment, signed in."""
+def form(desk: Desk, signed_in_browser: BrowserContext) -> Iterator[Page]:
+    """Open the form of the `decide` deployment."""
     login = str(desk.installation.endpoints.prefect_login)
     api = desk.installation.endpoints.prefect_api_url
     deployment = request_json("GET", f"{api}/deployments/name/decide/decide", {"Authorization": basic_auth(login)})
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1300, "height": 1500})
-        page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
-        page.goto(prefect_pages.form(desk.installation.endpoints, deployment["id"]))
-        page.get_by_text("The person who decides; it is recorded.").wait_for()
-        yield page
-        browser.close()
+    page = signed_in_browser.new_page()
+    page.goto(prefect_pages.form(desk.installation.endpoints, deployment["id"]))
+    page.get_by_text("The person who decides; it is recorded.").wait_for()
+    yield page
+    page.close()
 
 
 def decided(desk: Desk, version: int) -> str | None:

@@ -114,16 +114,20 @@ def test_two_commands_share_one_search(stocked: Shop, live: Installation) -> Non
     assert len(set(settings)) == 6
 
 
-def test_the_same_seed_finds_the_same_best_setting(stocked: Shop, live: Installation) -> None:
-    options = ("search", "--model", "own_frequency", "--trials", "9", "--seed", "3", "--fresh")
-    result = []
-    for _ in range(2):
-        with live.engine.begin() as connection:  # what was found before would be tried too
+def test_the_same_seed_finds_the_same_settings_and_the_same_best_one(stocked: Shop, live: Installation) -> None:
+    def forget() -> None:  # what was found before would be tried too
+        with live.engine.begin() as connection:
             connection.execute(delete(search_results).where(search_results.c.model == "own_frequency"))
-        result.append(stocked.json(*options)[0])
-    one, again = result
+
+    forget()
+    (one,) = stocked.json("search", "--model", "own_frequency", "--trials", "5", "--seed", "3", "--fresh")
+    forget()
+    again = search_model.fn(one["dataset_version"], "own_frequency", SearchPlan(seed=3), Budget(5), fresh=True)
     assert one["study"] != again["study"]
     assert (one["best"], one["ndcg_10"]) == (again["best"], again["ndcg_10"])
+    tried = [[[line[name] for name in ("trial", *one["best"])] for line in found["tried"]] for found in (one, again)]
+    assert tried[0] == tried[1]
+    assert len(tried[0]) == 5
 
 
 def test_settings_that_fail_or_eat_memory_are_written_down_and_the_search_goes_on(

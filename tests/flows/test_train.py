@@ -123,10 +123,10 @@ def test_a_review_names_models_that_are_trained_already_now_and_left_out(trained
 def test_models_are_validated_on_folds_before_the_test_weeks(
     stocked: Shop, client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--model", "own_frequency", "--model", "most_popular", "--folds", "4", "--horizon-days", "20")
+    options = ("--model", "own_frequency", "--model", "most_popular", "--folds", "3", "--horizon-days", "20")
     result = stocked.json("validate", *options)
     folds = result["models"]["own_frequency"]
-    assert len(folds) == 4
+    assert len(folds) == 3
     assert all(one["measured_until"] == other["measured_from"] for one, other in pairwise(folds))
     experiment = client.get_experiment_by_name("tailorbird")
     assert experiment is not None
@@ -138,7 +138,7 @@ def test_models_are_validated_on_folds_before_the_test_weeks(
     assert run.data.metrics["folds/ndcg_at_10_sd"] > 0
     screen.result("validation", result)
     output = capsys.readouterr().out
-    assert "Mean ± sd over 4 folds" in output
+    assert "Mean ± sd over 3 folds" in output
     assert f"{run.data.metrics['folds/ndcg_at_10_mean']:.4f} ± {run.data.metrics['folds/ndcg_at_10_sd']:.4f}" in output
 
 
