@@ -328,7 +328,7 @@ def test_a_bundle_alone_answers_without_any_store() -> None:
 def test_ten_times_the_traffic_on_a_cold_hot_key_is_one_query(
     stocked: tuple[str, Engine], redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serving.stores import published_lists
+    from serving.stores.lists import published_lists
 
     database, engine = stocked
     read: list[str] = []

@@ -6,11 +6,11 @@ from typing import Final
 
 import orjson
 
-from serving.stores.batch_codes import BatchCodes
 from serving.stores.cache.keys import cache_key
 from serving.stores.cache.shared_loads import Loaded, SharedLoads
-from serving.stores.live_batches import LiveBatches
-from serving.stores.published_lists import PublishedLists
+from serving.stores.lists.batch_codes import BatchCodes
+from serving.stores.lists.live_batches import LiveBatches
+from serving.stores.lists.published_lists import PublishedLists
 from serving.stores.standing import ChangedMeanwhileError, Listed, Standing
 from serving.stores.user_changes import ConsentChanges
 
