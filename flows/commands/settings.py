@@ -43,7 +43,10 @@ def init(
 
 @app.command("settings")
 def show(as_json: Json = False) -> None:
-    """Show every setting with its value and its origin, and running processes that use another value."""
+    """Show every setting with its origin, running processes that use another value, and the rules of placements.
+
+    The rules are those of the placements file and those of operators, with every conflict between both.
+    """
     from dataclasses import asdict
 
     from infra.configuration.settings import load
@@ -52,9 +55,33 @@ def show(as_json: Json = False) -> None:
 
     given = load()
     rows, file = [asdict(row) for row in settings_shown.rows(given)], given.settings_file
-    print(json.dumps(rows)) if as_json else settings.settings(rows, str(file) if file else None)
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        settings.settings(rows, str(file) if file else None)
+        _show_rules()
     for sentence in [*unknown_settings.variables(), *unknown_settings.schedules(given)]:
         running.print_message(sentence)
+
+
+def _show_rules() -> None:
+    """Print the rules of placements; those of operators only if the database can be read."""
+    from infra.configuration.placements import configured
+    from infra.configuration.settings import load
+    from infra.outages import explain
+    from models.errors import TailorbirdError
+    from serving.queries.operator_rules import layer_over
+    from serving.terminal import placement_rules
+
+    try:
+        file = configured(load())
+        placement_rules.of_file(file)
+        placement_rules.of_operators(layer_over(running.database("serving", compared=False), file))
+    except Exception as error:
+        reason = str(error) if isinstance(error, TailorbirdError) else explain(error)
+        if reason is None:
+            raise
+        running.print_message(f"The rules of operators cannot be read: {reason}")
 
 
 def _write_mapping(files: list[str], target: Path, consent: str | None, note: str | None) -> None:

@@ -28,11 +28,13 @@ from models.errors import TailorbirdError
 from models.lists.absence import Order, reason_of
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.item_attributes import ItemAttributes
+from models.lists.rules.layer.layered_placement import layered
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Explains, Recommender
 from serving.queries.missing_lists import NoListsError as NoListsError
 from serving.queries.missing_lists import require_published
+from serving.queries.operator_rules import PlacementRules, rules_of
 from serving.queries.user_recommendations import ListRow, require_user_key, user_list
 from serving.terminal.absence import Case, Lookups, absence_words, listed_words
 
@@ -60,6 +62,8 @@ class Explanation(TypedDict):
     """What each part adds to the score, the strongest first; empty for models whose score has no parts."""
     adds_to: str | None
     """The unit of the contributions."""
+    rules: list[str]
+    """The rules of operators about the item, with their authors."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,9 @@ class _Context:
     """Why the item cannot be bought now."""
     excluded: str | None
     """The exclusion of the user that matches the item."""
+    by_operators: PlacementRules
+    about: list[str]
+    """The rules of operators about the item, in words."""
     name: str
     """The name of the placement."""
     placement: Placement
@@ -114,6 +121,7 @@ def explain(
         "model": context.model.kind,
         "contributions": _contributions(context),
         "adds_to": getattr(context.model, "adds_to", None),
+        "rules": context.about,
     }
     if entry is not None:
         result |= {"rank": entry["rank"], "score": entry["score"], "reason": entry["reason"]}
@@ -142,10 +150,12 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
         )
         consented = connection.execute(consent).first() is not None
         excluded = _excluded(connection, key, item)
+        by_operators = rules_of(connection, placement)
         unsold = why_not_sold(dict(item), database_now(connection))
         bundle = load_for_users(engine, cast(Promotion, dict(promoted)))
         catalogue = _catalogue(connection, bundle.model.items)
-    chosen = configured(load()).get(placement, Placement()).model_copy(update={"k": k})
+    file = configured(load()).get(placement, Placement()).model_copy(update={"k": k})
+    chosen = layered(file, by_operators.then)
     return _Context(
         key=key,
         consented=consented,
@@ -153,6 +163,8 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
         title=item["title"],
         unsold=unsold,
         excluded=excluded,
+        by_operators=by_operators,
+        about=by_operators.about(_single_item(item), placement),
         name=placement,
         placement=chosen,
         catalogue=catalogue,
@@ -206,6 +218,8 @@ def _absence(context: _Context, rows: Sequence[ListRow], lookups: Callable[[], L
         return "No list is made for this user: there is no consent, or the user was erased."
     if context.unsold:
         return context.unsold
+    if context.item in context.by_operators.then.hidden:
+        return "Operators hide the item."
     if not _is_allowed(context):
         return f"The rules of {context.name!r} leave the item out: see `include` and `exclude`."
     if context.excluded:

@@ -78,6 +78,8 @@ def explanation(explained: Mapping[str, Any], most: int = 12, note: str = "") ->
     line(f"{explained['title'] or explained['item']} for {explained['user']}: {explained['why']}")
     if explained.get("reason"):
         line(f"The reason that the user sees: {explained['reason']}")
+    for rule in explained.get("rules", ()):
+        line(f"Rule of operators: {rule}")
     added = [{"feature": name, "adds": value} for name, value in explained["contributions"].items()]
     if added:
         title = f"What the score is made of ({explained['adds_to']}, version {explained['model_version']})"

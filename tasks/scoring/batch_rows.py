@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import NotRequired, TypedDict
 
+from models.primitives.json_types import JsonObject
+
 SegmentRow = TypedDict("SegmentRow", {"segment": str, "lists": int, "full": int, "kept from before": float | None})
 """Lists of the users of one segment, under the headings of their table."""
 
@@ -43,6 +45,8 @@ class BatchRow(TypedDict):
     detail: str | None
     created_at: datetime
     published_at: datetime | None
+    rules_version: int
+    operator_rules: JsonObject
 
 
 class PublishedBatch(TypedDict):

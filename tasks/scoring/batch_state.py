@@ -6,7 +6,7 @@ dead and comes back is refused by its fence.
 """
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, func, select, text, update
@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from infra.database.schema.schema import placements, recommendation_batches
 from infra.locks.advisory_locks import LockHeldError, locked
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 from tasks.scoring import partitions, served_sample
 from tasks.scoring.batch_rows import BatchRow
 from tasks.scoring.reads.consent_filter import CONSENT_SQL
@@ -41,6 +42,9 @@ class BatchSpec:
     dataset_version: str
     k: int
     subject_kind: str = "user"
+    rules_version: int = 0
+    operator_rules: JsonObject = field(default_factory=dict)
+    """The rules of operators that the lists are made under."""
 
 
 def lock_name(placement: str) -> str:
@@ -60,7 +64,8 @@ def claim(connection: Connection, spec: BatchSpec) -> Claim:
     fence = connection.execute(_FENCE).scalar_one()
     entry = asdict(spec) | {"status": LOADING, "fence": fence}
     inserted = insert(recommendation_batches).values(entry)
-    claimed = inserted.on_conflict_do_update(index_elements=["placement", "run_key"], set_={"fence": fence})
+    renewed = {name: entry[name] for name in ("fence", "rules_version", "operator_rules")}
+    claimed = inserted.on_conflict_do_update(index_elements=["placement", "run_key"], set_=renewed)
     return Claim(connection.execute(claimed.returning(_batches.batch_id)).scalar_one(), fence)
 
 

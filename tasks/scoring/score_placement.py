@@ -1,16 +1,22 @@
 """Builds and publishes the lists of one placement."""
 
+from dataclasses import replace
+
 from prefect import task
 
 from infra.configuration import placements
+from infra.database.clock import database_now
+from infra.database.rule_versions import current_rules
 from infra.installation import current
 from models.errors import TailorbirdError
+from models.lists.rules.layer.json_form import layer_to_json
+from models.lists.rules.layer.layered_placement import layered
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.champion import require_champion
 from tasks.scoring import batch_state
 from tasks.scoring.batch_rows import PublishedBatch
 from tasks.scoring.item_lists import item_lists
-from tasks.scoring.publish_batch import publish_lists
+from tasks.scoring.publish_batch import Work, publish_lists
 from tasks.scoring.user_lists import user_lists
 
 
@@ -23,9 +29,18 @@ def score_placement(name: str = "home", k: int | None = None) -> PublishedBatch:
     and the errors of `publish_lists`.
     """
     installation = current()
-    placement = placements.one(installation.settings, name, k)
-    make = user_lists if placement.subject == "user" else item_lists
-    batch = publish_lists(installation, lambda: make(installation, name, placement), name)
+    configured = placements.one(installation.settings, name, k)
+    make = user_lists if configured.subject == "user" else item_lists
+
+    def prepare() -> Work:
+        with installation.engine.connect() as connection:
+            stored, now = current_rules(connection), database_now(connection)
+        active = stored.layer.at(name, now)
+        work = make(installation, name, layered(configured, active))
+        recorded = replace(work.spec, rules_version=stored.version, operator_rules=layer_to_json(active))
+        return replace(work, spec=recorded)
+
+    batch = publish_lists(installation, prepare, name)
     return {
         "batch_id": batch["batch_id"],
         "placement": batch["placement"],

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from infra.database.schema.serving_schema import metadata
+from infra.database.schema.rules_schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, include_schemas=True)
 with context.begin_transaction():

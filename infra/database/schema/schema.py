@@ -324,6 +324,14 @@ recommendation_batches = Table(
     Column("detail", Text),
     moment("created_at", now=True),
     moment("published_at"),
+    Column("rules_version", Integer, nullable=False, server_default="0"),
+    Column(
+        "operator_rules",
+        JSONB,
+        nullable=False,
+        server_default="{}",
+        comment="The rules of operators that counted when the lists were made.",
+    ),
     UniqueConstraint("placement", "run_key"),
 )
 

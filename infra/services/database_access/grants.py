@@ -60,10 +60,14 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.batch_reasons": _SERVE,
     # The API reads one user with the function `known_of_user`.
     "public.batch_users": _NO_ROLE,
-    "public.retrain_requests": _NO_ROLE,
+    # The API reports what needs a person.
+    "public.retrain_requests": {
+        SERVING: "SELECT(request_id) SELECT(status) SELECT(reason) SELECT(outcome) SELECT(flow_run) "
+        "SELECT(requested_at) SELECT(finished_at)"
+    },
     "public.publication_periods": _NO_ROLE,
     "public.published_lists": _NO_ROLE,
-    "public.audit_reports": _NO_ROLE,
+    "public.audit_reports": {SERVING: "SELECT(placement) SELECT(status) SELECT(page) SELECT(created_at)"},
     "public.trained_bundles": {SERVING: "SELECT(kind) SELECT(dataset_version)"},
     # Serving adds messages and finds those that came before; only ingestion reads the payload.
     "public.event_inbox": {
@@ -74,6 +78,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.session_profiles": {SERVING: WRITE, INGEST: "SELECT DELETE"},
     "public.served_answers": {SERVING: READ, INGEST: WRITE},
     "public.alembic_version": _NO_ROLE,
+    # The API adds versions and changes none.
+    "public.operator_rules": {SERVING: "SELECT INSERT"},
     # The API compares hashes, and records when a key was last used.
     "public.api_keys": {SERVING: "SELECT UPDATE(last_used_at)"},
 }
@@ -88,7 +94,12 @@ VIEWS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """The operator reads all views."""
 
-WRITTEN_BY_OWNER: Final = ("public.installation_fingerprints", "public.trained_bundles", "public.alembic_version")
+WRITTEN_BY_OWNER: Final = (
+    "public.installation_fingerprints",
+    "public.trained_bundles",
+    "public.alembic_version",
+    "public.operator_rules",
+)
 """Tables that the operator only reads, because only Tailorbird may write records that it trusts."""
 
 FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {

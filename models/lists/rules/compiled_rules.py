@@ -119,4 +119,5 @@ def _caps(rules: Rules, catalogue: ItemAttributes) -> tuple[Cap, ...]:
 def _spread(promoted: int, k: int, pinned: set[int]) -> tuple[int, ...]:
     """Return `promoted` of the places without a pin, at even distances."""
     free = [place for place in range(k) if place not in pinned]
+    promoted = min(promoted, len(free))  # operators may pin more than the file left places for
     return tuple(free[(2 * nth + 1) * len(free) // (2 * promoted)] for nth in range(promoted))

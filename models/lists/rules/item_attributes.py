@@ -39,6 +39,8 @@ class ItemAttributes:
             allowed &= self.selected(rules.include)
         if rules.exclude is not None:
             allowed &= ~self.selected(rules.exclude)
+        if rules.exclude_items:
+            allowed &= ~np.isin(self.items, rules.exclude_items)
         if rules.lifetime_days is not None:
             allowed &= ~(self.age_days > rules.lifetime_days)
         return allowed

@@ -78,6 +78,8 @@ class Rules(Form):
     """Only these items are shown."""
     exclude: Selector | None = None
     """All items but these are shown."""
+    exclude_items: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    """These items are not shown either."""
     cap: Caps | None = None
     cap_level: int = Field(default=2, ge=1)
     """The levels of the path that make a category for `cap`, the most general first."""

@@ -12,6 +12,8 @@ from infra.database.engine import engine
 from infra.database.schema.schema import exclusions, items, placements, promotions, suppressions, users
 from infra.keys.identity import remember
 from models.datasets.dataset import Dataset
+from models.lists.rules.layer.json_form import layer_to_json
+from models.lists.rules.layer.rule_layer import HiddenItem
 from models.lists.rules.placement_config import PlacementError
 from models.ranking.two_stage import LogisticRegression, RegressionConfig
 from serving.queries.explain import NoListsError, UnknownItemError, explain
@@ -20,6 +22,7 @@ from serving.terminal import recommendations
 from tasks.scoring import batch_state
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.published import published
+from tests.serving.operator_rules import boost, layer_of, pin, store
 
 LISTED = 2
 
@@ -169,3 +172,22 @@ def test_lists_about_items_are_nobodys(shop: Engine, model) -> None:
     )
     with pytest.raises(PlacementError, match="The lists of 'alike' are about items"):
         explain(shop, "raw u000", ranked(model)[0], "alike")
+
+
+def test_rules_of_operators_about_an_item_are_named_with_their_author(shop: Engine, model: LogisticRegression) -> None:
+    first, second, third, *_ = ranked(model)
+    published_layer = layer_of(HiddenItem(item=third), boost(first, 2.0))
+    best = {"u000": [(first, 0.9, "why"), (second, 0.8, "so")]}
+    recorded = {"rules_version": 1, "operator_rules": layer_to_json(published_layer)}
+    published(shop, best, batch_state.BatchSpec("home", "later", 1, "v1", LISTED, **recorded))
+    store(shop, HiddenItem(item=third), pin(second))
+    hidden = explain(shop, "raw u000", third)
+    assert (hidden["why"], hidden["rules"]) == (
+        "Operators hide the item.",
+        [f"Item {third!r} is hidden in all placements, by ann on 2026-11-29."],
+    )
+    assert explain(shop, "raw u000", first)["rules"] == [
+        f"Item {first!r} is boosted by 2 in home, by ann on 2026-11-29; it counted when the list was made."
+    ]
+    (added,) = explain(shop, "raw u000", second)["rules"]
+    assert added.startswith(f"Item {second!r} is pinned to place 1 of home, by ann on 2026-11-29; the API's answers")

@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from infra.configuration import placements
+from infra.database.clock import database_now
+from infra.database.rule_versions import current_rules
 from infra.installation import current
 from models.errors import TailorbirdError
+from models.lists.rules.layer.rule_layer import HiddenItem, ItemBoost
+from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Listing
 from serving.answers.request import ListRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
@@ -23,8 +27,10 @@ from serving.model.holder import ModelHolder
 from serving.model.promotions import NewestPromotion
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.database.postgres import Postgres
+from serving.stores.rules.layered_placements import FixedRules, LayeredPlacements
 from serving.stores.standing import Standing
 from tasks.scoring.score_placement import score_placement
+from tests.serving.operator_rules import pin, store
 from tests.tasks.scoring.test_user_lists import clicks, joins
 
 LISTS = text("SELECT user_key, item_id, score, reason FROM current_recommendations ORDER BY user_key, rank")
@@ -71,6 +77,18 @@ def shelves(draw: Any) -> dict[str, Any]:
     return {"k": k, "policy": policy, "rules": draw(rules(k))}
 
 
+@st.composite
+def layers(draw: Any) -> list[Any]:
+    """Rules of operators for the placement."""
+    items = draw(st.lists(products, max_size=4, unique=True))
+    rules: list[Any] = [pin(item, place, "shelf") for place, item in enumerate(items[:2], 1)]
+    rules += [HiddenItem(item=item) for item in items[2:]]
+    boosted = draw(st.sampled_from([("brand", "National"), ("category", "PRODUCE"), None]))
+    if boosted:
+        rules.append(ItemBoost(placement="shelf", kind=boosted[0], value=boosted[1], factor=0.5))
+    return rules
+
+
 exclusions = st.one_of(
     st.tuples(st.just("item"), products),
     st.tuples(st.just("category"), categories),
@@ -94,12 +112,14 @@ def test_live_lists_are_the_published_ones(stage: Any, kind: str, tmp_path: Path
         shelf=shelves(),
         sold_out=st.lists(products, max_size=6),
         refused=st.lists(st.tuples(st.integers(0, 29), exclusions), max_size=4),
+        layer=layers(),
     )
-    def compare(shelf: dict[str, Any], sold_out: list[str], refused: list[Any]) -> None:
+    def compare(shelf: dict[str, Any], sold_out: list[str], refused: list[Any], layer: list[Any]) -> None:
         (tmp_path / "placements.toml").write_text(_toml(shelf))
         current.cache_clear()
         _stock(stage, sold_out, [(everybody[user], *what) for user, what in refused])
-        placement = placements.one(current().settings, "shelf")
+        store(stage.here.engine, *layer)
+        placement = _present(stage, placements.one(current().settings, "shelf"))
         with suppress(TailorbirdError):  # rules that leave too few items for any list
             score_placement.fn("shelf")
             shelves_compared.append(shelf)
@@ -116,6 +136,13 @@ def test_live_lists_are_the_published_ones(stage: Any, kind: str, tmp_path: Path
 
     compare()
     assert len(shelves_compared) > EXAMPLES / 2
+
+
+def _present(stage: Any, file: Placement) -> Placement:
+    """Return the placement of the API: with the current rules of operators."""
+    with stage.here.engine.connect() as connection:
+        rules = FixedRules(current_rules(connection), database_now(connection))
+    return LayeredPlacements({"shelf": file}, rules)["shelf"]
 
 
 def _live(holder: ModelHolder, placement: Any, users: list[str], name: str = "shelf") -> dict[str, Listing]:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, text, update
 
-from infra.database.schema.schema import exclusions, items, placements
+from infra.database.schema.schema import exclusions, items, placements, recommendation_batches
 from models.errors import TailorbirdError
 from models.lists.list_builder import DUE, RULES
+from models.lists.rules.layer.rule_layer import HiddenItem
 from models.lists.rules.placement_config import PlacementError
 from models.recommenders.explanations.sentences import PICKED, parse
 from tasks.scoring.score_placement import placements_to_score, score_placement
+from tests.serving.operator_rules import pin, store
 from tests.tasks.shelves import Place, due_now, items_of, lists, placing, purchases, why_short
 
 
@@ -235,3 +237,23 @@ def test_items_that_were_around_for_too_long_are_left_out(stage: Any, place: Pla
         score_placement.fn()
     place("[home]\nk = 5\nrules.lifetime_days = 1000")
     assert score_placement.fn()["recommendations"] == 30 * 5
+
+
+def test_rules_of_operators_are_part_of_the_lists_and_of_the_batch(stage: Any, place: Place) -> None:
+    stage.promote()
+    place("[home]\nk = 5")
+    first = score_placement.fn()
+    best = [entry.item for entry in next(iter(lists(stage).values()))]
+    version = store(stage.here.engine, HiddenItem(item=best[0]), pin(best[1], 3))
+    second = score_placement.fn()
+    assert second["batch_id"] != first["batch_id"]
+    for entries in lists(stage).values():
+        assert entries[2].item == best[1]
+        assert best[0] not in {entry.item for entry in entries}
+    columns = select(recommendation_batches.c.rules_version, recommendation_batches.c.operator_rules)
+    with stage.here.engine.connect() as connection:
+        row = connection.execute(columns.where(recommendation_batches.c.batch_id == second["batch_id"])).one()
+    assert row.rules_version == version
+    assert [hide["author"] for hide in row.operator_rules["hides"]] == ["ann"]
+    store(stage.here.engine)
+    assert score_placement.fn()["batch_id"] == first["batch_id"]

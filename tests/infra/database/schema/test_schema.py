@@ -6,8 +6,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from infra.database.engine import engine
+from infra.database.schema.rules_schema import metadata
 from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks
-from infra.database.schema.serving_schema import metadata
 from infra.database.schema.training_schema import trained_bundles
 
 

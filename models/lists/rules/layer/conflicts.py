@@ -1,0 +1,76 @@
+"""Finds contradictions between the placements file and the rules of operators."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from models.lists.rules.item_attributes import ItemAttributes
+from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.placement_config import Placement
+
+
+class Conflict(NamedTuple):
+    """A rule of operators that the file contradicts, or that has no effect."""
+
+    placement: str
+    detail: str
+
+
+def conflicts(file: Mapping[str, Placement], layer: RuleLayer, items: ItemAttributes) -> list[Conflict]:
+    """Return all conflicts of rules that count now. `items` are those that the rules name, as far as they are known."""
+    named = {rule.placement for rule in layer if rule.placement is not None}
+    missing = "the placements file has no such placement, so its rules have no effect"
+    found = [Conflict(name, missing) for name in sorted(named - file.keys())]
+    known: list[str] = items.items.tolist()
+    for name, placement in file.items():
+        allowed = dict(zip(known, items.allowed(placement.rules).tolist(), strict=True))
+        sold = dict(zip(known, items.available.tolist(), strict=True))
+        own = layer.of(name)
+        details = (*_of_pins(placement, own, allowed, sold), *_of_others(placement, own, allowed, sold))
+        found += [Conflict(name, detail) for detail in details]
+    return found
+
+
+def _of_pins(
+    placement: Placement, own: RuleLayer, allowed: Mapping[str, bool], sold: Mapping[str, bool]
+) -> Iterator[str]:
+    by_place = {pin.place: pin.item for pin in placement.rules.pin}
+    by_item = {pin.item: pin.place for pin in placement.rules.pin}
+    for pin in own.pins:
+        what = f"{pin.item!r} is pinned to place {pin.place}"
+        if pin.place > placement.k:
+            yield f"{what}, and the file's lists have {placement.k} places; the pin has no effect"
+        if pin.item not in allowed:
+            yield f"{what}, and the catalogue does not have it; the pin has no effect"
+        elif not sold[pin.item]:
+            yield f"{what}, and it cannot be bought now; the pin waits until it can"
+        elif not allowed[pin.item]:
+            yield f"{what}, and the file leaves it out by `include` or `exclude`; the pin has no effect"
+        other = by_place.get(pin.place)
+        if other not in (None, pin.item):
+            yield f"{what}, where the file pins {other!r}; the operators' pin counts"
+        elif by_item.get(pin.item, pin.place) != pin.place:
+            yield f"{what}, and the file pins it to place {by_item[pin.item]}; the operators' pin counts"
+    promote = placement.rules.promote
+    free = placement.k - len({*by_place, *(pin.place for pin in own.pins)})
+    if promote is not None and own.pins and promote.places(placement.k) > free:
+        yield f"pins leave {free} places, and the file promotes items in {promote.places(placement.k)}"
+
+
+def _of_others(
+    placement: Placement, own: RuleLayer, allowed: Mapping[str, bool], sold: Mapping[str, bool]
+) -> Iterator[str]:
+    for pin in placement.rules.pin:
+        if pin.item in own.hidden:
+            yield f"{pin.item!r} is hidden, and the file pins it to place {pin.place}; it stays hidden"
+    for boost in own.boosts:
+        if boost.kind == "item" and sold.get(boost.value) and not allowed[boost.value]:
+            yield f"{boost.value!r} is boosted, and the file leaves it out; the boost has no effect"
+        for other in placement.rules.boost:
+            named = {"item": other.items, "category": other.category, "brand": other.brand}[boost.kind] or []
+            if boost.value in named and np.sign(boost.factor - 1) * np.sign(other.by - 1) < 0:
+                yield (
+                    f"the {boost.kind} {boost.value!r} is boosted by {boost.factor:g}, and the file boosts it by "
+                    f"{other.by:g}; the factors are multiplied"
+                )

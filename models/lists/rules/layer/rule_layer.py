@@ -1,0 +1,127 @@
+"""The rules that operators set without the placements file: pins, hidden items and boosts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Literal, get_args
+
+from models.lists.rules.rule_config import Boost
+
+BoostKind = Literal["item", "category", "brand"]
+BOOST_KINDS: tuple[BoostKind, ...] = get_args(BoostKind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorRule:
+    """What all rules of operators have. Author and time do not make two rules different."""
+
+    until: datetime | None = None
+    """The moment at which the rule ends; None for a rule without an end."""
+    author: str = field(default="", compare=False)
+    since: datetime | None = field(default=None, compare=False)
+    """When the rule was first stored."""
+
+    def ended(self, now: datetime) -> bool:
+        """Return whether the rule no longer counts."""
+        return self.until is not None and self.until <= now
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinnedItem(OperatorRule):
+    """An item with a fixed place on all lists of a placement."""
+
+    placement: str
+    item: str
+    place: int
+    """From 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenItem(OperatorRule):
+    """An item that no list holds."""
+
+    item: str
+    placement: str | None = None
+    """None: in all placements."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemBoost(OperatorRule):
+    """A factor on the scores of an item, or of the items of a category or a brand, in one placement."""
+
+    placement: str
+    kind: BoostKind
+    value: str
+    """The item's id, the path of the category, or the brand."""
+    factor: float
+
+    @property
+    def compiled(self) -> Boost:
+        """Return the same boost as a rule of the placements file."""
+        name = "items" if self.kind == "item" else self.kind
+        return Boost.model_validate({name: [self.value], "by": self.factor})
+
+
+AnyRule = PinnedItem | HiddenItem | ItemBoost
+
+
+@dataclass(frozen=True)
+class RuleLayer:
+    """All rules of operators at one version, or those of them that count for one placement."""
+
+    pins: tuple[PinnedItem, ...] = ()
+    hides: tuple[HiddenItem, ...] = ()
+    boosts: tuple[ItemBoost, ...] = ()
+
+    def __iter__(self) -> Iterator[AnyRule]:
+        """Yield all rules."""
+        yield from self.pins
+        yield from self.hides
+        yield from self.boosts
+
+    def by_kind(self) -> dict[str, Sequence[AnyRule]]:
+        """Return the rules under the names of their kinds."""
+        return {"pins": self.pins, "hides": self.hides, "boosts": self.boosts}
+
+    def __bool__(self) -> bool:
+        """Return whether there is any rule."""
+        return bool(self.pins or self.hides or self.boosts)
+
+    def at(self, placement: str, now: datetime) -> "RuleLayer":
+        """Return the rules that count for a placement at a moment."""
+        return self.of(placement).counting(now)
+
+    def counting(self, now: datetime) -> "RuleLayer":
+        """Return the rules that have not ended."""
+        return RuleLayer(
+            tuple(pin for pin in self.pins if not pin.ended(now)),
+            tuple(hide for hide in self.hides if not hide.ended(now)),
+            tuple(boost for boost in self.boosts if not boost.ended(now)),
+        )
+
+    def of(self, placement: str) -> "RuleLayer":
+        """Return the rules of a placement, also those that have ended."""
+        return RuleLayer(
+            tuple(pin for pin in self.pins if pin.placement == placement),
+            tuple(hide for hide in self.hides if hide.placement in (None, placement)),
+            tuple(boost for boost in self.boosts if boost.placement == placement),
+        )
+
+    def next_end(self, now: datetime) -> datetime | None:
+        """Return the next moment at which a rule ends; None if none will."""
+        return min((rule.until for rule in self if rule.until is not None and rule.until > now), default=None)
+
+    @cached_property
+    def hidden(self) -> frozenset[str]:
+        """The items that are hidden in any placement; of one placement's rules, those hidden there."""
+        return frozenset(hide.item for hide in self.hides)
+
+    @cached_property
+    def items(self) -> frozenset[str]:
+        """All items that the rules name."""
+        boosted = (boost.value for boost in self.boosts if boost.kind == "item")
+        return frozenset((*(pin.item for pin in self.pins), *self.hidden, *boosted))
+
+
+NO_RULES = RuleLayer()

@@ -1,0 +1,91 @@
+"""Reads the rules of operators for commands: those that concern an item, and those that the file contradicts."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection, Engine, select
+
+from infra.database.clock import database_now
+from infra.database.rule_versions import current_rules
+from infra.database.schema.offers import sold_now
+from infra.database.schema.schema import items, placements, recommendation_batches
+from models.lists.rules.item_attributes import ItemAttributes
+from models.lists.rules.layer.conflicts import Conflict, conflicts
+from models.lists.rules.layer.json_form import layer_from_json
+from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer
+from models.lists.rules.layer.rule_version import RuleVersion
+from models.lists.rules.layer.words import words
+from models.lists.rules.placement_config import Placement
+
+
+class PlacementRules(NamedTuple):
+    """The rules of operators of one placement: when its lists were made, and now."""
+
+    then: RuleLayer = NO_RULES
+    now: RuleLayer = NO_RULES
+
+    def about(self, item: ItemAttributes, placement: str) -> list[str]:
+        """Return a sentence for each rule about a single item, with its author."""
+        then, now = list(_about(self.then, item)), list(_about(self.now, item))
+        both = [f"{_capital(words(rule))}." for rule in now if rule in then]
+        ended = [f"{_capital(words(rule))}; it counted when the list was made." for rule in then if rule not in now]
+        added = [
+            f"{_capital(words(rule))}; the API's answers follow it, and the published list is older. "
+            f"Next: `tailorbird score {placement}`."
+            for rule in now
+            if rule not in then
+        ]
+        return [*both, *ended, *added]
+
+
+def rules_of(connection: Connection, placement: str) -> PlacementRules:
+    """Return the rules of a placement with lists."""
+    live = select(placements.c.batch_id).where(placements.c.placement == placement).scalar_subquery()
+    made = select(recommendation_batches.c.operator_rules).where(recommendation_batches.c.batch_id == live)
+    now = current_rules(connection).layer.at(placement, database_now(connection))
+    return PlacementRules(layer_from_json(connection.execute(made).scalar() or {}), now)
+
+
+class Layer(NamedTuple):
+    """The current version, the sentences of its rules, and their conflicts with the file."""
+
+    version: RuleVersion
+    rules: list[str]
+    conflicts: list[Conflict]
+
+
+def layer_over(engine: Engine, file: Mapping[str, Placement]) -> Layer:
+    """Return the layer over a placements file; rules that have ended are marked."""
+    with engine.connect() as connection:
+        current, now = current_rules(connection), database_now(connection)
+        counting = current.layer.counting(now)
+        known = attributes_of(connection, sorted(counting.items))
+    sentences = [f"{words(rule)}{' (ended)' if rule.ended(now) else ''}" for rule in current.layer]
+    return Layer(current, sentences, conflicts(file, counting, known))
+
+
+def attributes_of(connection: Connection, names: list[str]) -> ItemAttributes:
+    """Return the attributes of those of the items that the catalogue has; ages are not known."""
+    columns = (items.c.item_id, items.c.category, items.c.brand, items.c.price, sold_now().label("available"))
+    found = connection.execute(select(*columns).where(items.c.item_id.in_(names))).all()
+    rows = sorted(found, key=lambda row: str(row.item_id))
+    return ItemAttributes(
+        items=np.array([row.item_id for row in rows], dtype=np.str_),
+        category=np.array([row.category or "" for row in rows], dtype=np.str_),
+        brand=np.array([row.brand or "" for row in rows], dtype=np.str_),
+        price=np.array([np.nan if row.price is None else row.price for row in rows], dtype=np.float64),
+        age_days=np.full(len(rows), np.nan),
+        available=np.array([bool(row.available) for row in rows], dtype=np.bool_),
+    )
+
+
+def _about(layer: RuleLayer, item: ItemAttributes) -> Iterator[AnyRule]:
+    name = str(item.items[0])
+    yield from (pin for pin in layer.pins if pin.item == name)
+    yield from (hide for hide in layer.hides if hide.item == name)
+    yield from (boost for boost in layer.boosts if item.selected(boost.compiled)[0])
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

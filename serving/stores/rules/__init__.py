@@ -1,0 +1,1 @@
+"""The rules of operators in memory: read from the database, and laid over the placements file."""

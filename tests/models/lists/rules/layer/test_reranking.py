@@ -1,0 +1,109 @@
+"""Published lists under later rules agree with lists that are made under them."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.rules.item_attributes import ItemAttributes
+from models.lists.rules.layer.layered_placement import layered, pins
+from models.lists.rules.layer.reranking import Ranked, RuleChange, reranked
+from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, ItemBoost, PinnedItem, RuleLayer
+from models.lists.rules.placement_config import Placement
+from models.lists.scored_users import lists_of_scores
+from models.recommenders.explanations.sentences import PICKED
+
+ITEMS = np.array([f"i{number:02}" for number in range(12)])
+GOODS = ItemAttributes(
+    ITEMS,
+    np.array(["TEA", "COFFEE"] * 6),
+    np.array(["acme"] * 12),
+    np.full(12, np.nan),
+    np.full(12, np.nan),
+    np.ones(12, dtype=bool),
+)
+SHELF = Placement(k=6)
+names = st.sampled_from(ITEMS.tolist())
+
+
+@st.composite
+def layers(draw: Any) -> RuleLayer:
+    hidden = draw(st.lists(names, max_size=2, unique=True))
+    pinned = draw(st.dictionaries(st.integers(1, 6), names.filter(lambda name: name not in hidden), max_size=2))
+    boosted = draw(st.dictionaries(st.sampled_from(["i01", "i05", "i09"]), st.sampled_from([0.3, 3.0]), max_size=2))
+    tea = draw(st.sampled_from([1.0, 2.0]))
+    boosts = [ItemBoost(placement="home", kind="item", value=item, factor=by) for item, by in boosted.items()]
+    boosts.append(ItemBoost(placement="home", kind="category", value="TEA", factor=tea))
+    places = {item: place for place, item in pinned.items()}
+    return RuleLayer(
+        tuple(PinnedItem(placement="home", item=item, place=place) for item, place in places.items()),
+        tuple(HiddenItem(item=item) for item in hidden),
+        tuple(boosts),
+    )
+
+
+def made(scores: np.ndarray, layer: RuleLayer, k: int = 6) -> list[Ranked]:
+    """Return the list that a builder makes under a layer."""
+    rules = CompiledRules.of(layered(SHELF.model_copy(update={"k": k}), layer), GOODS)
+    found = lists_of_scores(scores[None], rules, None)
+    pairs = zip(found.items[0].tolist(), found.stated[0].tolist(), strict=True)
+    return [(str(ITEMS[item]), score, "why") for item, score in pairs if item >= 0]
+
+
+def factor_of(layer: RuleLayer, item: str) -> float:
+    return float(CompiledRules.of(layered(SHELF, layer), GOODS).boost[ITEMS.tolist().index(item)])
+
+
+def change(then: RuleLayer, now: RuleLayer) -> RuleChange:
+    return RuleChange(
+        {pin.item: pin.place for pin in pins(SHELF, then)},
+        {pin.item: pin.place for pin in pins(SHELF, now)},
+        lambda item: factor_of(now, item) / factor_of(then, item),
+    )
+
+
+@given(
+    scores=st.lists(st.floats(-5, 5, width=16).filter(lambda x: abs(x) > 0.01), min_size=12, max_size=12, unique=True),
+    now=layers(),
+)
+def test_a_list_made_without_rules_gets_the_order_of_the_list_made_under_them(scores: list[float], now: Any) -> None:
+    wanted = made(np.float32(scores), now, 12)
+    whole = [entry for entry in made(np.float32(scores), NO_RULES, 12) if entry[0] not in now.hidden]
+    found = reranked(whole, change(NO_RULES, now))
+    assert [entry[0] for entry in found] == [entry[0] for entry in wanted]
+
+
+@given(
+    scores=st.lists(st.floats(-5, 5, width=16).filter(lambda x: abs(x) > 0.01), min_size=12, max_size=12, unique=True),
+    then=layers(),
+)
+def test_an_undone_layer_leaves_no_trace_but_what_it_hid(scores: list[float], then: RuleLayer) -> None:
+    plain = [entry[0] for entry in made(np.float32(scores), NO_RULES, 12) if entry[0] not in then.hidden]
+    found = reranked(made(np.float32(scores), then, 12), change(then, NO_RULES))
+    assert [entry[0] for entry in found] == plain
+
+
+def test_a_new_pin_enters_a_list_only_where_the_visitor_may_have_it() -> None:
+    listed = [("a", 0.9, "x"), ("b", 0.8, "y"), ("c", 0.7, "z")]
+    pinned = RuleChange({}, {"new": 2}, lambda _: 1.0)
+    assert reranked(listed, pinned) == listed
+    assert reranked(listed, pinned, {"new"}) == [listed[0], ("new", 0.0, PICKED), *listed[1:]]
+
+
+def test_a_pin_that_only_operators_wanted_leaves_with_its_rule() -> None:
+    listed = [("new", 0.0, PICKED), ("a", 0.9, "x"), ("b", 0.8, "y")]
+    assert reranked(listed, RuleChange({"new": 1}, {}, lambda _: 1.0)) == listed[1:]
+
+
+def test_best_sellers_behind_the_models_items_stay_behind_them() -> None:
+    listed = [("a", 0.9, "x"), ("b", 0.8, "y"), ("c", 250.0, "sold"), ("d", 240.0, "sold")]
+    boosted = reranked(listed, RuleChange({}, {}, {"a": 1.0, "b": 1.0, "c": 1.0, "d": 2.0}.__getitem__))
+    assert [entry[0] for entry in boosted] == ["a", "b", "d", "c"]
+
+
+def test_a_page_holds_the_pins_of_its_places() -> None:
+    page = [("d", 0.6, "x"), ("e", 0.5, "y")]
+    pinned = RuleChange({}, {"e": 1, "new": 4, "f": 9}, lambda _: 1.0)
+    assert [entry[0] for entry in reranked(page, pinned, {"new", "f"}, offset=2)] == ["d", "new"]

@@ -1,0 +1,36 @@
+import pytest
+from sqlalchemy import Engine
+
+from infra.database.engine import engine as engine_of
+from models.lists.rules.layer.rule_layer import HiddenItem
+from models.lists.rules.placement_config import placements
+from serving.queries.operator_rules import layer_over
+from serving.terminal import placement_rules
+from tests.serving.made_up_shop import stock
+from tests.serving.operator_rules import pin, store
+
+FILE = placements({"home": {"k": 3, "rules": {"exclude": {"items": ["item-05"]}}}})
+
+
+@pytest.fixture
+def shop(database: str) -> Engine:
+    engine = engine_of(database)
+    stock(engine)
+    return engine
+
+
+def test_settings_show_both_layers_and_their_conflicts(shop: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    store(shop, HiddenItem(item="item-20"), pin("item-05", 2))
+    placement_rules.of_file(FILE)
+    placement_rules.of_operators(layer_over(shop, FILE))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "leaves out the items 'item-05'" in shown
+    assert "Rules of operators: version 1 of" in shown
+    assert "item 'item-05' is pinned to place 2 of home, by ann on 2026-11-29" in shown
+    assert "item 'item-20' is hidden in all placements, by ann on 2026-11-29" in shown
+    assert "Conflict in home: 'item-05' is pinned to place 2, and the file leaves it out" in shown
+
+
+def test_settings_say_that_there_are_no_rules(shop: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    placement_rules.of_operators(layer_over(shop, FILE))
+    assert capsys.readouterr().out == "Rules of operators: none\n"
