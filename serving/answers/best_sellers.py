@@ -133,7 +133,7 @@ class BestSellers:
 
 def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict[str, frozenset[str]]:
     rules = {name: placement.rules for name, placement in placements.items()}
-    narrowing = {name: own for name, own in rules.items() if own.include is not None or own.exclude is not None}
+    narrowing = {name: own for name, own in rules.items() if own.include or own.exclude or own.exclude_items}
     if not narrowing:
         return {}
     everything = catalogue.attributes()

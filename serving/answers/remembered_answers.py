@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final, NamedTuple
 
+from models.lists.rules.layer.rule_layer import RuleLayer
 from serving.answers.answer import Answer
 from serving.stores.user_changes import ConsentChanges
 
@@ -25,6 +26,8 @@ class State(NamedTuple):
     """The number of the best sellers, which are built again for each champion."""
     catalogue: int
     """The generation of the catalogue."""
+    rules: RuleLayer
+    """The rules of operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,12 @@ class RememberedAnswers:
         self._answers.move_to_end(key)
         return found.answer
 
-    def last_good(self, key: Hashable) -> Answer | None:
+    def last_good(self, key: Hashable) -> Remembered | None:
         """Return the last answer to a request, of any state, unless consent may have been withdrawn since."""
         found = self._answers.get(key)
         if found is None or found.made_at + _LAST_GOOD_SECONDS <= monotonic() or not found.may_show(self._changes):
             return None
-        return found.answer
+        return found
 
     def remember(
         self, key: Hashable, answer: Answer, state: State, user_key: str | None, read_at: float, letters: int = 0

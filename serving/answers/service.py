@@ -6,11 +6,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer, Listing, Source
 from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem
 from serving.answers.hidden_items import HiddenItems
 from serving.answers.interfaces import LiveScorer, Models
+from serving.answers.present_rules import PresentRules
 from serving.answers.rank_fallback import ranked_without_model
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import ListRequest, RankRequest, Visitor
@@ -30,6 +32,7 @@ from serving.answers.stored_answers import StoredAnswers
 from serving.answers.upkeep import Upkeep
 from serving.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
+from serving.stores.rules.layered_placements import LayeredPlacements
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores
@@ -51,17 +54,25 @@ class AnswerService:
         stores: "Stores | None" = None,
         live: LiveScorer | None = None,
         cache_seconds: float = 60.0,
+        *,
+        counted: bool = True,
     ) -> None:
-        """Answer from these parts. Without stores, a bundle alone answers; without a live scorer, no list is live."""
-        self.placements = placements
+        """Answer from these parts. Without stores, a bundle alone answers; without a live scorer, no list is live.
+
+        Answers of previews are not `counted` in the metrics.
+        """
+        self._count_answer = _counted if counted else _uncounted
+        laid = placements if isinstance(placements, LayeredPlacements) else LayeredPlacements(placements)
+        self.placements = laid
         self._stores, self._live = stores, live
         self._stored = StoredAnswers(stores)
         self._hidden = HiddenItems()
-        self.upkeep = Upkeep(models, placements, stores)
+        self.upkeep = Upkeep(models, laid, stores)
         self._catalogue_search = CatalogueSearch(self.upkeep)
         self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
+        present = PresentRules(laid, self._rules_of_batch, lambda: self._catalogue, lambda: self.upkeep.best)
         self._stages: tuple[Stage, ...] = (
-            *(AskedLive(), Table(), OtherLive(self._count), LastGood(self._remembered)),
+            *(AskedLive(), Table(present), OtherLive(self._count), LastGood(self._remembered, present)),
             *(Segment(lambda: self.upkeep.best), Popular(lambda: self.upkeep.best)),
         )
 
@@ -180,7 +191,7 @@ class AnswerService:
             return None
         if not self._stored.changes.connected:
             found = replace(found, degraded=True)
-        return _counted(found)
+        return self._count_answer(found)
 
     async def _search(
         self, key: Hashable, request: ListRequest, live: Live | None, items: tuple[str, ...] = ()
@@ -190,7 +201,8 @@ class AnswerService:
         letters = sum(map(len, items))
         search = Search(key, request, Selection(), request.visitor.user_key, live=live, hides=hides, letters=letters)
         await self._stored.check(search)
-        others = (request.context, items, self._hidden.of(request.visitor))
+        by_operators = self.placements.layer(request.placement).hidden
+        others = (request.context, items, self._hidden.of(request.visitor), by_operators)
         search.selection = Selection.of(search.standing, request.filters, *others)
         return search
 
@@ -231,7 +243,7 @@ class AnswerService:
         )
 
     def _answer(self, search: Search, source: Source, listing: Listing) -> Answer:
-        return _counted(self._made(search, source, listing))
+        return self._count_answer(self._made(search, source, listing))
 
     def _kept(self, search: Search, answer: Answer) -> Answer:
         """Remember an answer that the same request may get again."""
@@ -239,11 +251,15 @@ class AnswerService:
         if not answer.degraded and not live_for_somebody:
             state, letters = self._state(answer.placement), search.request.letters + search.letters
             self._remembered.remember(search.key, answer, state, search.user_key, search.read_at, letters)
-        return _counted(answer)
+        return self._count_answer(answer)
 
     def _state(self, placement: str) -> State:
         batch = None if self._stores is None else self._stores.live.by_placement.get(placement)
-        return State(None if batch is None else batch.batch_id, self.upkeep.number, self._catalogue.generation)
+        batch_id = None if batch is None else batch.batch_id
+        return State(batch_id, self.upkeep.number, self._catalogue.generation, self.placements.layer(placement))
+
+    def _rules_of_batch(self, batch_id: int) -> RuleLayer | None:
+        return None if self._stores is None else self._stores.live.rules.get(batch_id)
 
     @property
     def _catalogue(self) -> Catalogue:
@@ -262,4 +278,8 @@ def _counted(answer: Answer) -> Answer:
     _SOURCES[answer.source].inc()
     if answer.degraded:
         DEGRADED.inc()
+    return answer
+
+
+def _uncounted(answer: Answer) -> Answer:
     return answer

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from serving.answers.answer import Entry, Listing, Source
 from serving.answers.best_sellers import EVERYBODY, BestSellers
 from serving.answers.interfaces import LiveUnavailableError
+from serving.answers.present_rules import PresentRules
 from serving.answers.remembered_answers import RememberedAnswers
 from serving.answers.search import Search
 
@@ -36,14 +37,20 @@ class AskedLive:
 
 
 class Table:
-    """The published list."""
+    """The published list under the present rules of operators."""
 
     source: Source = "table"
+
+    def __init__(self, present: PresentRules) -> None:
+        """Apply these rules."""
+        self._present = present
 
     async def find(self, search: Search) -> Listing | None:
         """Return the list, which was read with the user's consent, or is read now."""
         if search.load_table is not None:
             search.table = await search.load_table()
+        if search.table is not None:
+            search.table = await self._present.published(search, search.table)
         return search.table
 
 
@@ -73,17 +80,19 @@ class LastGood:
 
     source: Source = "last_good"
 
-    def __init__(self, remembered: RememberedAnswers) -> None:
-        """Look among these answers."""
-        self._remembered = remembered
+    def __init__(self, remembered: RememberedAnswers, present: PresentRules) -> None:
+        """Look among these answers, and apply these rules."""
+        self._remembered, self._present = remembered, present
 
     async def find(self, search: Search) -> Listing | None:
         """Return the items of the last answer, which is one page."""
-        found = self._remembered.last_good(search.key) if search.degraded else None
-        if found is None:
+        remembered = self._remembered.last_good(search.key) if search.degraded else None
+        if remembered is None:
             return None
+        found = remembered.answer
         entries = tuple(Entry(item.item_id, item.score, item.reason) for item in found.items)
-        return Listing(entries, found.model_version, found.batch_id, found.personal, degraded=True)
+        listing = Listing(entries, found.model_version, found.batch_id, found.personal, degraded=True)
+        return await self._present.reranked(search, listing, remembered.state.rules, search.request.offset)
 
 
 class Segment:

@@ -11,6 +11,7 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.best_sellers import BestSellers
 from serving.answers.interfaces import LoadedModel, Models
 from serving.stores.catalogue import Catalogue
+from serving.stores.rules.layered_placements import LayeredPlacements
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores
@@ -25,9 +26,10 @@ _log: Final = logging.getLogger(__name__)
 class Upkeep:
     """The best sellers, of the newest champion that was built."""
 
-    def __init__(self, models: Models, placements: Mapping[str, Placement], stores: "Stores | None") -> None:
-        """Follow these models and this catalogue."""
+    def __init__(self, models: Models, placements: LayeredPlacements, stores: "Stores | None") -> None:
+        """Follow these models, these placements and this catalogue."""
         self._models, self._placements, self._stores = models, placements, stores
+        self._built_under: Mapping[str, Placement] | None = None
         self._of_bundle: tuple[LoadedModel, Catalogue] | None = None
         self._built_at = 0.0
         self.best: BestSellers | None = None
@@ -52,7 +54,7 @@ class Upkeep:
         return self.best is not None
 
     async def refresh(self) -> None:
-        """Build the best sellers again if the champion or the catalogue is another one."""
+        """Build the best sellers again if the champion, the catalogue or a rule of operators is another one."""
         model = self._models.current()
         if model is None:
             return
@@ -62,12 +64,14 @@ class Upkeep:
             bundle = model.bundle
             self._of_bundle = (model, await asyncio.to_thread(Catalogue.of_model, bundle.model.items, bundle.available))
         catalogue, best = self.catalogue, self.best
-        same_model = best is not None and best.model is model
-        if best is not None and same_model and best.catalogue is catalogue:
+        placements = self._placements.snapshot
+        unchanged = best is not None and best.model is model and self._built_under is placements
+        if best is not None and unchanged and best.catalogue is catalogue:
             return
-        if same_model and monotonic() - self._built_at < _SPACING_SECONDS:
+        if unchanged and monotonic() - self._built_at < _SPACING_SECONDS:
             return
-        self.best = await asyncio.to_thread(BestSellers.build, model, catalogue, self._placements)
+        self.best = await asyncio.to_thread(BestSellers.build, model, catalogue, placements)
+        self._built_under = placements
         self.number += 1
         self._built_at = monotonic()
 

@@ -1,8 +1,10 @@
 """Answers what no batch can: anonymous visitors, new users, baskets, clicks, and placements that ask for it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -68,6 +70,16 @@ class LiveListScorer:
         """End the threads after the requests that they work on."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._rules.close()
+
+    @contextmanager
+    def under(self, placements: Mapping[str, Placement]) -> Iterator["LiveListScorer"]:
+        """Yield a scorer of the same users with other placements, which prepares its own rules."""
+        other = copy(self)
+        other._placements, other._rules, other._withheld = placements, RuleCache(), {}
+        try:
+            yield other
+        finally:
+            other._rules.close()
 
     async def warm(self) -> None:
         """Prepare all placements with lists for users; the first requests do not wait for it then."""

@@ -84,7 +84,8 @@ class RuleCache:
     """The prepared placements.
 
     After a change of the model, the catalogue or the batch, they are prepared again in a thread of their own. Requests
-    use the earlier ones meanwhile: an answer shows only what can be bought at its moment in any case.
+    use the earlier ones meanwhile: an answer shows only what can be bought at its moment in any case. Rules of
+    operators count at once: the first request after their change prepares the placement, and others wait for it.
     """
 
     def __init__(self) -> None:
@@ -114,10 +115,11 @@ class RuleCache:
         Facts that could not be `read` are no reason to prepare them again: a busy machine would do nothing else.
         """
         k, batch = min(LONGEST, placement.k * -(-max(1, length) // placement.k)), read or NO_FACTS
-        inputs = _Inputs(model.digest, model.promotion_id, 0 if now is None else now.generation, batch.batch_id)
+        generation = 0 if now is None else now.generation
+        inputs = _Inputs(model.digest, model.promotion_id, generation, batch.batch_id, placement)
         with self._lock:
             known = self._prepared.get((name, k))
-            if known is not None:
+            if known is not None and _same(known[0].placement, placement):
                 self._prepared.move_to_end((name, k))
                 if read is not None and known[0] != inputs and (name, k) not in self._compiling:
                     self._compiling.add((name, k))
@@ -125,7 +127,9 @@ class RuleCache:
                 return known[1]
         with self._first:  # threads that need the same rules wait for those that are being prepared
             known = self._prepared.get((name, k))
-            return known[1] if known else self._prepare((name, k), inputs, model, now, placement, batch)
+            if known is not None and _same(known[0].placement, placement):
+                return known[1]
+            return self._prepare((name, k), inputs, model, now, placement, batch)
 
     def _prepare(
         self,
@@ -174,6 +178,12 @@ class _Inputs(NamedTuple):
     generation: int
     """Of the catalogue; 0 without one."""
     batch_id: int | None
+    placement: Placement
+    """With the rules of operators that count now."""
+
+
+def _same(one: Placement, other: Placement) -> bool:
+    return one is other or one == other
 
 
 def _compiled(

@@ -3,22 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
-from serving.stores.batch_codes import BatchCodes
 from serving.stores.cache.memory_store import MemoryStore
 from serving.stores.cache.shared_loads import PATIENCE_SECONDS, SharedLoads
 from serving.stores.cache.store import REDIS_SECONDS, CacheStore
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
-from serving.stores.live_batches import LiveBatches
-from serving.stores.published_lists import FIRST, PublishedLists
+from serving.stores.lists.batch_codes import BatchCodes
+from serving.stores.lists.live_batches import LiveBatches
+from serving.stores.lists.published_lists import FIRST, PublishedLists
+from serving.stores.lists.user_lists import UserLists
 from serving.stores.refresher import Refresher
-from serving.stores.user_lists import UserLists
+from serving.stores.rules.rule_reader import RuleReader
 
 _CATALOGUE_SECONDS: Final = 10.0
 _POINTER_SECONDS: Final = 3.0
+_RULE_SECONDS: Final = 1.0
+"""The time until a new version of operators' rules is noticed without a notification."""
 _BACKGROUND_SECONDS: Final = 20.0
 _START_SECONDS: Final = 2.0
 REQUEST_SECONDS: Final = 0.1
@@ -37,6 +41,7 @@ class Stores:
         heartbeat_timeout: float = HEARTBEAT_TIMEOUT_SECONDS,
         request_seconds: float = REQUEST_SECONDS,
         redis_seconds: float = REDIS_SECONDS,
+        rules_copy: Path | None = None,
     ) -> None:
         """Prepare; `running` opens connections. `connections` are those for requests, which wait `request_seconds`."""
         self.requests = Postgres(database_url, connections, request_seconds, FIRST)
@@ -45,6 +50,7 @@ class Stores:
         self.codes = BatchCodes(self.requests, self.background)
         self.live = LiveBatches(self.background, self.codes)
         self.catalogue = CatalogueReader(self.background)
+        self.rules = RuleReader(self.background, rules_copy)
         store, patience = _cache_store(redis_url, redis_seconds), max(PATIENCE_SECONDS, 2 * redis_seconds)
         self.loads = SharedLoads(store, cache_seconds, patience_seconds=patience)
         self._published = PublishedLists(self.requests)
@@ -52,11 +58,13 @@ class Stores:
         self._refreshers = {
             "items": Refresher(self.catalogue.refresh, _CATALOGUE_SECONDS),
             "placements": Refresher(self.live.refresh, _POINTER_SECONDS),
+            "operator_rules": Refresher(self.rules.refresh, _RULE_SECONDS),
         }
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep everything current meanwhile. Without a database it starts after two seconds all the same."""
+        await asyncio.to_thread(self.rules.read_copy)
         for table, refresher in self._refreshers.items():
             self.changes.on(table, refresher.wake)
         tasks = [asyncio.create_task(refresher.run()) for refresher in self._refreshers.values()]
@@ -76,7 +84,7 @@ class Stores:
 
     async def _first_reads(self) -> None:
         await self.requests.warm()
-        while not (self.changes.connected and self.catalogue.read and self.live.read):
+        while not (self.changes.connected and self.catalogue.read and self.live.read and self.rules.read):
             await asyncio.sleep(0.01)
 
 

@@ -16,6 +16,7 @@ from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from serving.answers.interfaces import LiveScorer, LoadedModel
 from serving.answers.service import AnswerService
+from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.stores import Stores
 from tests.published import published, shelf
 
@@ -108,7 +109,8 @@ async def serving(
 ) -> AsyncIterator[AnswerService]:
     """Run a service as a process does; requests are more patient, because machines of tests are busy."""
     stores = Stores(url, redis_url, **({"request_seconds": 3.0, "redis_seconds": 3.0} | options))
-    service = AnswerService(holder or Holder(champion()), PLACEMENTS, stores, live)
+    placements = LayeredPlacements(PLACEMENTS, stores.rules)
+    service = AnswerService(holder or Holder(champion()), placements, stores, live)
     async with stores.running(), service.running():
         yield service
 

@@ -9,11 +9,13 @@ from sqlalchemy import Engine
 
 from infra.database.engine import engine as engine_of
 from infra.services.embedded_postgres import EmbeddedPostgres
+from models.lists.rules.layer.rule_layer import HiddenItem
 from serving.answers.answer import Answer
 from serving.answers.request import ListRequest, Visitor
 from serving.answers.service import AnswerService
 from tests.serving.faulty_postgres import FaultyPostgres
-from tests.serving.made_up_shop import ANN, BOB, ITEMS, serving, stock, until, write
+from tests.serving.made_up_shop import ANN, BOB, ITEMS, NEW, serving, stock, until, write
+from tests.serving.operator_rules import pin, store
 
 HOME, ANONYMOUS = ListRequest("home", Visitor(ANN), 3), ListRequest("home", Visitor(), 3)
 SIMILAR = ListRequest("similar-items", Visitor(), 3)
@@ -152,3 +154,22 @@ def test_a_service_that_starts_without_a_database_answers_and_finds_it_later(
             assert await until(is_back, 15) < 15
 
     asyncio.run(main())
+
+
+def test_rules_of_operators_count_while_the_database_is_away(
+    stocked: tuple[str, Engine], server: FaultyPostgres
+) -> None:
+    store(stocked[1], HiddenItem(item="item-00"), pin("item-09", 2))
+
+    async def scenario(service: AnswerService) -> None:
+        await asyncio.to_thread(server.stop, signal.SIGINT)
+
+        async def is_degraded() -> bool:
+            return (await service.recommend(ListRequest("home", Visitor(NEW), 3))).degraded
+
+        await until(is_degraded)
+        answer = await service.recommend(ANONYMOUS)
+        assert [item.item_id for item in answer.items] == ["item-01", "item-09", "item-02"]
+        await asyncio.to_thread(server.start)
+
+    run(stocked[0], scenario)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 
+from models.lists.rules.layer.rule_layer import NO_RULES, PinnedItem, RuleLayer
 from serving.answers.answer import Answer
 from serving.answers.hidden_items import HiddenItems
 from serving.answers.remembered_answers import RememberedAnswers, State
@@ -12,7 +13,7 @@ from serving.answers.service import AnswerService
 from serving.stores.user_changes import NoConsentChanges
 from tests.serving.made_up_shop import ITEMS, PLACEMENTS, Holder, champion
 
-NOW = State(1, 1, 1)
+NOW = State(1, 1, 1, NO_RULES)
 
 
 def answer(letters: int) -> Answer:
@@ -41,7 +42,10 @@ def test_the_letters_of_a_request_count_all_lists_that_a_caller_may_make_long() 
 def test_an_answer_of_another_state_is_not_fresh_and_is_the_last_good_one() -> None:
     remembered = RememberedAnswers(NoConsentChanges(), 60)
     remembered.remember("key", answer(1), NOW, None, 0.0)
-    for other in (State(2, 1, 1), State(1, 2, 1), State(1, 1, 2)):
+    for other in (
+        *(State(2, 1, 1, NO_RULES), State(1, 2, 1, NO_RULES), State(1, 1, 2, NO_RULES)),
+        State(1, 1, 1, RuleLayer((PinnedItem(placement="home", item="a", place=1),))),
+    ):
         assert remembered.fresh("key", other) is None
     assert remembered.last_good("key") is not None
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from models.lists.rules.layer.layered_placement import layered
+from models.lists.rules.layer.rule_layer import HiddenItem
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
@@ -23,6 +25,7 @@ from serving.stores.catalogue import Catalogue, Item
 from serving.stores.standing import NOBODY, Standing
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
 from tests.serving.bundle_folders import write_bundle
+from tests.serving.operator_rules import layer_of, pin
 
 SHELVES = {
     "home": Placement(k=10),
@@ -245,4 +248,18 @@ def test_an_entry_states_item_score_and_reason(models: dict[str, ModelHolder]) -
     assert listing is not None
     assert isinstance(listing.entries[0], Entry)
     assert listing.entries[0].score > 0
+    scorer.close()
+
+
+def test_changed_rules_count_in_the_next_list(models: dict[str, ModelHolder]) -> None:
+    placements = dict(SHELVES)
+    scorer = LiveListScorer(models["als"], placements)
+    first = ask(scorer, Visitor("u000"))
+    placements["home"] = layered(SHELVES["home"], layer_of(HiddenItem(item=first[0]), pin(first[3])))
+    second = ask(scorer, Visitor("u000"))
+    assert second[:3] == [first[3], first[1], first[2]]
+    assert first[0] not in second
+    with scorer.under(SHELVES) as other:
+        assert ask(other, Visitor("u000")) == first
+    assert ask(scorer, Visitor("u000")) == second
     scorer.close()

@@ -1,0 +1,152 @@
+"""Rules of operators in answers of every source, from the next answer on."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from infra.database.engine import engine as engine_of
+from models.lists.rules.layer.json_form import layer_to_json
+from models.lists.rules.layer.rule_layer import HiddenItem, ItemBoost, RuleLayer
+from serving.answers.answer import Answer, Entry, Listing
+from serving.answers.interfaces import Hidden
+from serving.answers.request import ListRequest, RankRequest, Visitor
+from serving.answers.service import AnswerService
+from serving.stores.standing import Standing
+from tests.published import published, shelf
+from tests.serving.made_up_shop import ANN, ITEMS, NEW, serving, stock, until, write
+from tests.serving.operator_rules import boost, pin, store
+
+TABLE = ["item-20", "item-21", "item-22"]
+
+
+class Scorer:
+    """A live scorer that only knows what the rules hide because of events."""
+
+    def __init__(self, *hidden: str) -> None:
+        self.hides = Hidden(frozenset(hidden), complete=True)
+
+    def wanted(self, _request: ListRequest) -> bool:
+        return False
+
+    async def hidden(self, _request: ListRequest) -> Hidden:
+        return self.hides
+
+    async def recommend(self, _request: ListRequest, _standing: Standing) -> Listing | None:
+        return None
+
+    async def similar(self, _item: str, _request: ListRequest, _standing: Standing) -> Listing | None:
+        return None
+
+    async def goes_with(self, _items: tuple[str, ...], _request: ListRequest, _standing: Standing) -> Listing | None:
+        return None
+
+    async def rank(self, request: RankRequest, _standing: Standing) -> Listing | None:
+        return Listing(tuple(Entry(name, 1.0, "live") for name in request.items), 1)
+
+
+@pytest.fixture
+def stocked(database: str) -> Iterator[tuple[str, Engine]]:
+    engine = engine_of(database)
+    stock(engine)
+    yield database, engine
+    engine.dispose()
+
+
+def request(user: str | None = ANN, k: int = 3, placement: str = "home", **others: Any) -> ListRequest:
+    return ListRequest(placement, Visitor(user), k, **others)
+
+
+def ids(answer: Answer) -> list[str]:
+    return [item.item_id for item in answer.items]
+
+
+def run(stocked: tuple[str, Engine], scenario: Callable[[AnswerService], Awaitable[None]], **options: Any) -> None:
+    async def main() -> None:
+        async with serving(stocked[0], **options) as service:
+            await scenario(service)
+
+    asyncio.run(main())
+
+
+async def becomes(service: AnswerService, asked: ListRequest, wanted: list[str]) -> float:
+    """Wait for an answer with these items; return the seconds."""
+
+    async def is_there() -> bool:
+        return ids(await service.recommend(asked)) == wanted
+
+    return await until(is_there)
+
+
+def test_pin_hide_and_boost_count_in_published_lists_until_they_are_undone(stocked: tuple[str, Engine]) -> None:
+    engine = stocked[1]
+
+    async def scenario(service: AnswerService) -> None:
+        assert ids(await service.recommend(request())) == TABLE
+        for rules, wanted in (
+            ((pin("item-05", 2),), ["item-20", "item-05", "item-21"]),
+            ((HiddenItem(item="item-20"),), ["item-21", "item-22"]),
+            ((HiddenItem(item="item-20", placement="similar-items"),), TABLE),
+            ((boost("item-22", 1.2),), ["item-20", "item-22", "item-21"]),
+            ((boost("item-20", 0.5), pin("item-21", 3)), ["item-22", "item-20", "item-21"]),
+            ((ItemBoost(placement="home", kind="brand", value="Acme", factor=3.0),), TABLE),
+            ((), TABLE),
+        ):
+            await asyncio.to_thread(store, engine, *rules)
+            assert await becomes(service, request(), wanted) < 2
+        pinned = await service.recommend(request())
+        assert [item.rank for item in pinned.items] == [1, 2, 3]
+
+    run(stocked, scenario)
+
+
+def test_rules_count_for_best_sellers_and_for_lists_about_items(stocked: tuple[str, Engine]) -> None:
+    rules = (HiddenItem(item="item-00"), pin("item-09", 2), pin("item-22", 1, "similar-items"))
+    store(stocked[1], *rules)
+
+    async def scenario(service: AnswerService) -> None:
+        general = await service.recommend(request(None))
+        assert (general.source, ids(general)) == ("popular", ["item-01", "item-09", "item-02"])
+        newcomer = await service.recommend(request(NEW))
+        assert (newcomer.source, ids(newcomer)) == ("segment", [ITEMS[-1], "item-09", ITEMS[-2]])
+        for answer in (await service.trending(request(None, k=30)), await service.popular(request(None, k=30))):
+            assert "item-00" not in ids(answer)
+        similar = await service.similar("item-01", request(None, placement="similar-items"))
+        assert ids(similar)[0] == "item-22"
+        listed = await service.similar("item-00", request(None, k=2, placement="similar-items"))
+        assert (listed.source, ids(listed)) == ("table", ["item-22", "item-20"])
+        ranked = await service.rank(RankRequest("home", Visitor(ANN), ("item-00", "item-03")))
+        assert ids(ranked) == ["item-03"]
+
+    run(stocked, scenario, live=Scorer())
+
+
+def test_a_batch_that_was_made_under_a_pin_loses_it_when_it_is_undone(stocked: tuple[str, Engine]) -> None:
+    engine, layer = stocked[1], RuleLayer((pin("item-20", 1),), (), (boost("item-21", 2.0),))
+    version = store(engine, *layer)
+    spec = shelf("under rules", k=3)
+    entries = [("item-20", 0.0, "Picked by the shop"), ("item-21", 1.6, "x"), ("item-22", 0.9, "y")]
+    fields = {"rules_version": version, "operator_rules": layer_to_json(layer)}
+    published(engine, {ANN: entries}, type(spec)(**{**vars(spec), **fields}))
+
+    async def scenario(service: AnswerService) -> None:
+        assert ids(await service.recommend(request())) == TABLE
+        await asyncio.to_thread(store, engine)
+        await becomes(service, request(), ["item-22", "item-21"])
+
+    run(stocked, scenario)
+
+
+def test_a_pin_skips_visitors_who_excluded_the_item(stocked: tuple[str, Engine]) -> None:
+    engine = stocked[1]
+    store(engine, pin("item-05"))
+
+    async def scenario(service: AnswerService) -> None:
+        assert ids(await service.recommend(request())) == ["item-05", *TABLE[:2]]
+        exclude = "INSERT INTO exclusions (user_key, kind, value) VALUES (:key, 'item', 'item-05')"
+        await asyncio.to_thread(write, engine, exclude, key=ANN)
+        await becomes(service, request(), TABLE)
+
+    run(stocked, scenario, live=Scorer())
