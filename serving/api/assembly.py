@@ -20,6 +20,8 @@ from serving.api.health.router import router as health
 from serving.api.items.catalogue import router as catalogue
 from serving.api.items.router import router as items
 from serving.api.listings.router import router as listings
+from serving.api.operators.report_router import router as reports
+from serving.api.operators.rule_router import router as rules
 from serving.api.replies.document import document
 from serving.api.replies.problems import INTERNAL, MEDIA_TYPE, UNREADABLE, Fault, ProblemError, RefusedRequestError
 from serving.api.slots.router import router as slots
@@ -32,7 +34,7 @@ def build_app(state: State, lifespan: Lifespan | None = None, traces: Traces | N
     lifespan = lifespan if traces is None else traces.until_sent(lifespan)
     app = FastAPI(title="Tailorbird", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     own = _described(app)
-    routers = users, items, catalogue, baskets, slots, listings, feedback, calls, health, own
+    routers = users, items, catalogue, baskets, slots, listings, feedback, calls, rules, reports, health, own
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(ProblemError, _problem)

@@ -17,6 +17,9 @@ from serving.events.shown_answer import ShownAnswer
 
 if TYPE_CHECKING:
     from serving.collector.call_intake import CallIntake
+    from serving.operations.previews import Previews
+    from serving.operations.report_reader import ReportReader
+    from serving.operations.rule_changes import RuleChanges
 
 HOME: Final = "home"
 Kind = Literal["user", "similarity", "co_purchase"]
@@ -70,6 +73,15 @@ class Impressions(Protocol):
 
 
 @dataclass(frozen=True)
+class Operators:
+    """The parts of the operators' endpoints."""
+
+    changes: "RuleChanges"
+    previews: "Previews"
+    reports: "ReportReader"
+
+
+@dataclass(frozen=True)
 class Parts:
     """What the start of the process opens, and its end closes."""
 
@@ -80,6 +92,8 @@ class Parts:
     """What has to be loaded before requests are answered, and whether it is."""
     calls: "CallIntake | None" = None
     """Takes the calls of Segment's libraries; None if this server stores nothing."""
+    operators: "Operators | None" = None
+    """What operators use; None on a server without a database."""
 
 
 @dataclass

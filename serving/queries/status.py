@@ -74,7 +74,7 @@ def status(engine: Engine, placement: str = "home") -> Status:
             "champion": _champion(connection),
             "challenger": _challenger(connection),
             "batch": _batch(connection, placement),
-            "placements": _placements(connection),
+            "placements": live_lists(connection),
         }
 
 
@@ -86,7 +86,7 @@ _LISTS = """
 """
 
 
-def _placements(connection: Connection) -> list[PlacementRow]:
+def live_lists(connection: Connection) -> list[PlacementRow]:
     """Return the live lists of each placement."""
     rows = [dict(row) for row in connection.execute(text(_LISTS)).mappings()]
     users = users_with_consent(connection) if rows else 0

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -62,7 +62,17 @@ def test_every_request_of_the_page_is_answered_from_the_part_that_the_page_names
     assert all(answer["items"] for answer in lists)
     products = [answer["items"] for answer in answers[0] if "items" in answer and "source" not in answer]
     assert [len(found) for found in products][2:] == [2]
-    assert [answer["status"] for answer in answers[0] if "items" not in answer] == ["stored"] * 5
+    assert [answer["status"] for answer in answers[0] if "status" in answer] == ["stored"] * 5
+
+
+def test_the_pages_rules_are_previewed_stored_and_undone(answers: tuple[list[dict[str, Any]], str]) -> None:
+    versions = [answer["current"]["version"] for answer in answers[0] if "version" in answer.get("current", ())]
+    assert versions == [0, 1, 2]
+    (preview,) = (answer for answer in answers[0] if "edited" in answer)
+    first, pinned = (preview[side]["items"][0] for side in ("current", "edited"))
+    assert (first["rank"], pinned["rank"], first["item_id"] == pinned["item_id"]) == (1, 1, False)
+    reports = {name for answer in answers[0] for name in ("placements", "champion", "batches") if name in answer}
+    assert reports == {"placements", "champion", "batches"}
 
 
 def test_the_page_shows_a_list_without_the_item_that_the_user_dismissed(

@@ -42,6 +42,8 @@ class Call(NamedTuple):
     """What the key may still send; None for paths without a key."""
     incoming: Incoming | None = None
     """None if the gate has checked the key."""
+    key: "ApiKey | None" = None
+    """The key that the gate has checked."""
 
 
 class Reply(NamedTuple):

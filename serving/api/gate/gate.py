@@ -43,13 +43,14 @@ _SAFE: Final[Headers] = (
 class _Request:
     """What is known of a request so far, for its metrics, its log and its headers."""
 
-    __slots__ = ("bucket", "key_id", "request_id", "template")
+    __slots__ = ("bucket", "key", "key_id", "request_id", "template")
 
     def __init__(self, given_id: bytes) -> None:
         self.request_id = request_id(given_id)
         self.template = _UNKNOWN
         self.key_id = ""
         self.bucket: TokenBucket | None = None
+        self.key: ApiKey | None = None
 
 
 class Gate:
@@ -127,7 +128,8 @@ class Gate:
         self._active += 1
         try:
             incoming = self._incoming(scope, receive, head, request) if operation.is_incoming else None
-            call = Call(self._state, value, scope["query_string"], request.request_id, request.bucket, incoming)
+            about = request.request_id, request.bucket, incoming, request.key
+            call = Call(self._state, value, scope["query_string"], *about)
             if operation.handler is not None:
                 return await operation.handler(call)
             return await self._from_app(scope, operation, call, content)
@@ -182,7 +184,7 @@ class Gate:
             metrics.REFUSED_KEYS.labels("key").inc()
             raise ProblemError(problems.NO_KEY)
         key, bucket = found
-        request.key_id, request.bucket = key.key_id, bucket
+        request.key, request.key_id, request.bucket = key, key.key_id, bucket
         if not bucket.take():
             metrics.SHED.labels("rate").inc()
             raise ProblemError(problems.rate_exceeded(bucket.seconds_left()))

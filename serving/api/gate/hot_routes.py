@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,7 +18,7 @@ def add_hot_route(
     path: str,
     handler: Handler,
     parameters: Sequence[Parameter],
-    model: type[BaseModel] | None,
+    model: type[Any] | None,
     scope: str = "read",
     method: str = "GET",
     **documentation: Any,

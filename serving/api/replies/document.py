@@ -24,6 +24,9 @@ _REQUEST_ID: Final = "9f2c4e6a8b0d1f35"
 _WITH_BODY: Final = ("post", "put", "patch")
 _REFUSED: Final = Problem(422, "invalid-request", "k: Give a whole number from 1 to 200.", [Fault("k", "Give …")])
 _CONFLICT: Final = Problem(409, "message-id-used", "Another message has this message_id.")
+_OUTDATED: Final = Problem(
+    409, "outdated-version", "The current version is 7. Read the rules again, and repeat the change on them."
+)
 _NOT_READY: Final = Problem(503, "overloaded", problems.OVERLOADED.detail, headers=problems.OVERLOADED.headers)
 _EVERYWHERE: Final = (
     problems.PATH_TOO_LONG,
@@ -88,17 +91,25 @@ def _complete(operation: dict[str, Any], path: str, method: str) -> None:
         answer["headers"] = dict(own)
         if any(parameter["name"] == "offset" for parameter in parameters):
             answer["headers"]["Link"] = _reference("Link")
-    found = [*_EVERYWHERE, *(() if is_open else _WITH_KEY), *(_OF_BODIES if has_body else ())]
-    if has_body or len(parameters) > 1:
-        found.append(_REFUSED)
-    if scope == "read" and path.startswith("/v1/"):
-        found.append(Problem(404, "unknown-placement", "There is no such placement; there are email, home."))
-    if scope == "write":
-        found += [_CONFLICT, problems.NOT_STORED]
-    for problem in found:
+    for problem in _problems(scope, path, has_body=has_body, has_parameters=len(parameters) > 1):
         answers[str(problem.status)] = _error(problem, own)
     if path == "/readyz":
         answers["503"] = {**answers["200"], "description": "The process is not ready."}
+
+
+def _problems(scope: str, path: str, *, has_body: bool, has_parameters: bool) -> list[Problem]:
+    """Return the problems that an operation may answer with; of one status, the last one is the example."""
+    is_open = scope == OPEN
+    found = [*_EVERYWHERE, *(() if is_open else _WITH_KEY), *(_OF_BODIES if has_body else ())]
+    if has_body or has_parameters or scope == "admin":
+        found.append(_REFUSED)
+    if (scope == "read" and path.startswith("/v1/")) or (scope == "admin" and has_body):
+        found.append(Problem(404, "unknown-placement", "There is no such placement; there are email, home."))
+    if scope == "write":
+        found += [_CONFLICT, problems.NOT_STORED]
+    if scope == "admin":
+        found += [problems.NOT_STORED, problems.DATABASE_AWAY, *([_OUTDATED] if has_body else ())]
+    return found
 
 
 def _error(problem: Problem, headers: Mapping[str, Any]) -> dict[str, Any]:

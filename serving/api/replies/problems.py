@@ -104,6 +104,12 @@ NOT_STORED: Final = Problem(
     "not-stored",
     "This server runs from a bundle folder and stores nothing. Send it to a server with a database.",
 )
+DATABASE_AWAY: Final = Problem(
+    503,
+    "database-away",
+    "The database does not answer; nothing was changed. Repeat the request soon.",
+    headers={"retry-after": "5"},
+)
 NOT_JSON: Final = Problem(
     415, "unsupported-media-type", "Send the body as `Content-Type: application/json`, in UTF-8 and not compressed."
 )

@@ -67,7 +67,8 @@ class QueryParser:
         pairs = list(_pairs(query, faults))
         for name, text in pairs:
             if name not in self._known:
-                faults.append(Fault(name[:64], f"There is no such parameter; there are {', '.join(self._known)}."))
+                known = ", ".join(self._known) or "none"
+                faults.append(Fault(name[:64], f"There is no such parameter; there are {known}."))
                 continue
             parameter, found = self._known[name], values.setdefault(name, [])
             try:

@@ -30,7 +30,7 @@ from serving.api.health.counted import counting, model_loaded, reload_failed
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.startup.initial_state import state_of
 from serving.api.startup.warming import settle, warm
-from serving.api.state import Parts, State
+from serving.api.state import Operators, Parts, State
 from serving.collector.call_intake import CallIntake
 from serving.collector.collector import Collector
 from serving.events.impressions import ImpressionLog
@@ -41,9 +41,14 @@ from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
 from serving.model.promotions import NewestPromotion
 from serving.model.sources import COPY_FOLDER, ChampionCopy
+from serving.operations.previews import Previews
+from serving.operations.report_reader import ReportReader
+from serving.operations.rule_changes import RuleChanges
 from serving.stores.database.connection_options import connection_options
 from serving.stores.database.postgres import Postgres
 from serving.stores.refresher import Refresher
+from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.rules.rule_reader import FILE as RULES_FILE
 from serving.stores.stores import Stores
 
 _LOG: Final = logging.getLogger(__name__)
@@ -72,7 +77,8 @@ async def _opened(settings: Settings, state: State, known: LoadedModel | None, _
     database = engine(place)
     await asyncio.to_thread(_compare, database, settings)
     redis = None if settings.redis_url is None else settings.redis_url.get_secret_value()
-    stores = Stores(place, redis, settings.cache_seconds)
+    stores = Stores(place, redis, settings.cache_seconds, rules_copy=settings.var / RULES_FILE)
+    placements = LayeredPlacements(state.placements, stores.rules)
     models = ModelHolder(
         NewestPromotion(database),
         ChampionCopy(settings.var / COPY_FOLDER),
@@ -82,18 +88,25 @@ async def _opened(settings: Settings, state: State, known: LoadedModel | None, _
     )
     opening = asyncio.create_task(asyncio.to_thread(models.open))  # while the stores read the catalogue
     async with (
-        live_scorer(models, state.placements, stores) as live,
+        live_scorer(models, placements, stores) as live,
         _keys(settings, state.keyring, place, stores),
         stores.running(),
         _events(settings, place) as (writer, impressions),
         _calls(place) as calls,
     ):
         await opening
-        answers = AnswerService(models, state.placements, stores, live, settings.cache_seconds)
+        answers = AnswerService(models, placements, stores, live, settings.cache_seconds)
         await warm(live, state.placements)
         async with answers.running(), counting(writer, calls):
             intake = CallIntake(Collector.of(collect_mapping(settings, "collector"), state.pseudonyms), calls)
-            state.parts = Parts(answers, writer, impressions, partial(_readiness, models, answers), intake)
+            ready = partial(_readiness, models, answers)
+            changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current)
+            operators = Operators(
+                changes,
+                Previews(models, stores, live, changes),
+                ReportReader(database, settings, state.placements),
+            )
+            state.parts = Parts(answers, writer, impressions, ready, intake, operators)
             settle()
             with drained(state):
                 yield

@@ -16,12 +16,13 @@ from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.requests.pseudonyms import Pseudonyms
-from serving.api.state import Parts, State
+from serving.api.state import Operators, Parts, State
 from serving.collector.call_intake import CallIntake
 from serving.collector.collector import Collector
 from serving.events.message import Message, Receipt
 from serving.events.shown_answer import ShownAnswer
 from serving.stores.catalogue import Item
+from tests.serving.api.fake_operators import MemoryPreviews, MemoryReports, MemoryRules
 
 PSEUDONYM_KEY = "5e" * 32
 
@@ -133,5 +134,7 @@ def state_of(
     stored = events or FakeEvents()
     intake = CallIntake(Collector.of(collect_mapping(settings, "collector"), pseudonyms), stored)
     ready = {"model": True, "fallback": True}
-    state.parts = Parts(answers or FakeAnswers(), stored, stored, lambda: ready, intake)
+    answering = answers or FakeAnswers()
+    operators = Operators(MemoryRules(), MemoryPreviews(answering), MemoryReports())
+    state.parts = Parts(answering, stored, stored, lambda: ready, intake, operators)
     return state

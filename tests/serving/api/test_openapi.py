@@ -49,7 +49,7 @@ def operations(described: JsonObject) -> list[tuple[str, str, Any]]:
 def test_every_operation_has_texts_examples_errors_and_headers(served: tuple[ASGIApp, dict[str, str]]) -> None:
     described = document(served)
     validate(described)
-    assert len(operations(described)) == 23
+    assert len(operations(described)) == 32
     for path, _, one in operations(described):
         assert one["summary"], path
         assert one["tags"], path
@@ -138,6 +138,13 @@ def test_a_typed_client_is_generated_and_used(served: tuple[ASGIApp, dict[str, s
             stored = await session.post("/v1/feedback", content=act.model_dump_json(exclude_unset=True),
                                         headers={"content-type": "application/json"})  # fmt: skip
             assert client.Accepted.model_validate_json(stored.content).status == "stored"
+            rules = client.RulesBody(hides=[client.HideBody(item="1082185")])
+            wanted = client.PreviewRequest(placement="home", user="1", k=2, rules=rules)
+            answer = await session.post("/v1/preview", content=wanted.model_dump_json(exclude_unset=True),
+                                        headers={"content-type": "application/json"})  # fmt: skip
+            assert len(client.PreviewedLists.model_validate_json(answer.content).edited.items) == 2
+            ledger = client.LedgerPage.model_validate_json((await session.get("/v1/ledger?k=2")).content)
+            assert [len(ledger.batches), ledger.next] == [2, "/v1/ledger?k=2&offset=2"]
             refused = await session.get("/v1/popular?k=0")
             assert client.ProblemDocument.model_validate_json(refused.content).faults[0].place == "k"
 

@@ -1,18 +1,24 @@
 """Each question that commands ask is answered to the database role they connect as."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import ProgrammingError
 
 from infra.bundles.manifest import BundleRefusedError
+from infra.configuration.placements import configured
 from infra.database.engine import engine
 from infra.installation import Installation
 from infra.lake import compaction
 from infra.overview.situation import step
 from infra.services.database_access import logins, role_rights
 from infra.services.database_access.grants import OPERATOR, READER, SERVING, Role
+from models.lists.rules.layer.rule_layer import HiddenItem
+from serving.operations.report_reader import ReportReader
+from serving.operations.requests import Paging
 from serving.queries import ledger
 from serving.queries.basket_recommendations import basket_recommendations
 from serving.queries.champion_bundle import champion
@@ -23,6 +29,7 @@ from serving.queries.status import status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
 from tests.published import published
 from tests.published import shelf as batch
+from tests.serving.operator_rules import store
 
 Roles = Callable[[Role], Engine]
 PROMOTION = """
@@ -87,3 +94,23 @@ def test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator(rol
     assert ledger.batch(role(SERVING), "b")["batch_id"] == "b"
     assert ledger.quarantined_rows(role(OPERATOR), "b") == [{"row_number": 2, "rule_ids": ["r"], "payload": {}}]
     assert compaction.dataset_versions(role(OPERATOR)) == [1]
+
+
+def test_rules_and_reports_of_operators_are_served_and_nobody_changes_a_version(
+    role: Roles, installation: Installation
+) -> None:
+    served, everything = role(SERVING), Paging(5, 0)
+    assert store(served, HiddenItem(item="i")) == 1
+    reader = ReportReader(served, installation.settings, configured(installation.settings))
+
+    async def read() -> list[Any]:
+        paged = [report(everything) for report in (reader.ledger, reader.drift, reader.alerts)]
+        return await asyncio.gather(reader.placements(), reader.champion(), *paged)
+
+    placements, champion_report, *_ = asyncio.run(read())
+    assert placements[0].operator_rules == ["item 'i' is hidden in all placements, by ann on 2026-11-29"]
+    assert champion_report.champion.version == 1
+    for name in (SERVING, OPERATOR):
+        for statement in ("UPDATE operator_rules SET author = 'x'", "DELETE FROM operator_rules"):
+            with pytest.raises(ProgrammingError, match="permission denied"), role(name).begin() as connection:
+                connection.execute(text(statement))

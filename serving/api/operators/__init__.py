@@ -1,0 +1,1 @@
+"""Endpoints of operators: rules, previews and reports. They need the scope `admin`."""

@@ -1,0 +1,127 @@
+"""Models of requests about rules of operators."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, JsonValue
+
+from models.lists.rules.layer.rule_layer import BoostKind, HiddenItem, ItemBoost, PinnedItem, RuleLayer
+from models.lists.rules.layer.validation import HIGHEST_FACTOR, LOWEST_FACTOR, MOST_RULES
+from serving.api.requests.bodies import Body, ShortText
+from serving.api.requests.ids import Id
+from serving.api.requests.parameters import MOST_CONTEXT, MOST_ITEMS, PLACEMENT_PATTERN
+
+_RULES: Final[dict[str, JsonValue]] = {
+    "pins": [{"placement": "home", "item": "995242", "place": 1, "until": "2999-12-24T23:00:00Z"}],
+    "hides": [{"item": "1082185"}],
+    "boosts": [{"placement": "home", "kind": "category", "value": "GROCERY", "factor": 1.5}],
+}
+LARGEST_VERSION: Final = 2**31 - 2
+
+
+def _written_out(value: Any) -> Any:
+    """Refuse moments as numbers: 20261224 would be a day of 1970."""
+    if value is not None and not isinstance(value, str | datetime):
+        raise ValueError("write a moment such as 2026-12-24T23:00:00Z")
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("it is beyond the calendar") from None
+
+
+Until = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
+Placed = Annotated[str, Field(pattern=PLACEMENT_PATTERN, description="The placement.")]
+Comment = Annotated[ShortText, Field(description="Why the rules change.")]
+Number = Annotated[int, Field(strict=True, ge=0, le=LARGEST_VERSION)]
+_END: Final = "The moment at which the rule ends, with its zone; without it the rule stays."
+
+
+class PinBody(Body):
+    """An item with a fixed place on all lists of a placement."""
+
+    placement: Placed
+    item: Id
+    place: Annotated[int, Field(strict=True, ge=1, le=1000, description="From 1.")]
+    until: Until | None = Field(default=None, description=_END)
+
+
+class HideBody(Body):
+    """An item that no list of a placement holds, or no list at all."""
+
+    item: Id
+    placement: Placed | None = Field(default=None, description="Without it the item is hidden everywhere.")
+    until: Until | None = Field(default=None, description=_END)
+
+
+class BoostBody(Body):
+    """A factor on the scores of some items in a placement."""
+
+    placement: Placed
+    kind: BoostKind
+    value: Id = Field(description="The item, the path of the category, or the brand.")
+    factor: Annotated[
+        float, Field(strict=True, ge=LOWEST_FACTOR, le=HIGHEST_FACTOR, allow_inf_nan=False, description="1: no effect.")
+    ]
+    until: Until | None = Field(default=None, description=_END)
+
+
+class RulesBody(Body):
+    """A whole layer of rules."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_RULES]})
+
+    pins: Annotated[tuple[PinBody, ...], Field(max_length=MOST_RULES)] = ()
+    hides: Annotated[tuple[HideBody, ...], Field(max_length=MOST_RULES)] = ()
+    boosts: Annotated[tuple[BoostBody, ...], Field(max_length=MOST_RULES)] = ()
+
+    def layer(self) -> RuleLayer:
+        """Return the layer."""
+        return RuleLayer(
+            tuple(PinnedItem(**dict(pin)) for pin in self.pins),
+            tuple(HiddenItem(**dict(hide)) for hide in self.hides),
+            tuple(ItemBoost(**dict(boost)) for boost in self.boosts),
+        )
+
+
+class NewRules(Body):
+    """A new version of the rules: all of them, not only those that change."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"version": 0, "comment": "Advent", "author": "ann", "rules": _RULES}]}
+    )
+
+    version: Number = Field(description="The version that the change is based on; 0 if there is none yet.")
+    rules: RulesBody
+    comment: Comment
+    author: ShortText | None = Field(default=None, description="The person; by default the name of the API key.")
+
+
+class Undo(Body):
+    """The return to the rules of an earlier version."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"version": 1, "comment": "Too early"}]})
+
+    version: Number = Field(description="The current version.")
+    target: Number | None = Field(default=None, description="The earlier version; by default the one before it.")
+    comment: Comment
+    author: ShortText | None = Field(default=None, description="The person; by default the name of the API key.")
+
+
+class PreviewRequest(Body):
+    """A list to show under the current rules, and under edited ones."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"placement": "home", "user": "1", "k": 5, "rules": _RULES}]}
+    )
+
+    placement: Placed
+    user: Id | None = None
+    session: Id | None = None
+    item: Id | None = Field(default=None, description="The subject, for placements about items.")
+    context: Annotated[tuple[Id, ...], Field(max_length=MOST_CONTEXT)] = ()
+    k: Annotated[int, Field(strict=True, ge=1, le=MOST_ITEMS)] | None = None
+    rules: RulesBody | None = Field(default=None, description="The edited layer; without it only the current list.")

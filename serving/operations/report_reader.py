@@ -1,0 +1,166 @@
+"""Reads the reports for operators from the database."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, Engine, text
+
+from infra.configuration.settings import Settings
+from infra.database.clock import database_now
+from infra.database.rule_versions import current_rules
+from models.ingest.check.file_names import file_name
+from models.lists.rules.layer.words import words
+from models.lists.rules.placement_config import Placement
+from models.lists.rules.rule_words import sentences
+from serving.operations import report_statements as statements
+from serving.operations.pages import Pages
+from serving.operations.reports import (
+    Alert,
+    ChampionReport,
+    DriftWindow,
+    LedgerEntry,
+    PlacementReport,
+    VersionReport,
+)
+from serving.operations.requests import Paging
+from serving.queries.freshness import judged
+from serving.queries.status import live_lists
+
+_Row = TypeVar("_Row")
+
+
+class ReportReader:
+    """Reads each report in a thread, with the rights of the serving role."""
+
+    def __init__(self, database: Engine, settings: Settings, placements: Mapping[str, Placement]) -> None:
+        """Read the database of an installation with these placements."""
+        self._database, self._settings, self._placements = database, settings, placements
+
+    async def placements(self) -> list[PlacementReport]:
+        """Return what each placement shows."""
+        return await self._read(self._placement_reports)
+
+    async def champion(self) -> ChampionReport:
+        """Return champion and challenger."""
+        return await self._read(self._champion_report)
+
+    async def ledger(self, part: Paging) -> list[LedgerEntry]:
+        """Return batches, the latest first."""
+        return await self._read(lambda connection: self._ledger_entries(connection, part))
+
+    async def drift(self, part: Paging) -> list[DriftWindow]:
+        """Return windows, the latest first."""
+        return await self._read(
+            lambda connection: [DriftWindow(**row) for row in _rows(connection, statements.DRIFT, part)]
+        )
+
+    async def alerts(self, part: Paging) -> list[Alert]:
+        """Return alerts, the latest first."""
+        return await self._read(lambda connection: self._alerts(connection, part))
+
+    async def _read(self, report: Callable[[Connection], _Row]) -> _Row:
+        def read() -> _Row:
+            with self._database.connect() as connection:
+                return report(connection)
+
+        return await asyncio.to_thread(read)
+
+    def _placement_reports(self, connection: Connection) -> list[PlacementReport]:
+        pages, champion = Pages.of(self._settings), connection.execute(text(statements.CHAMPION)).mappings().first()
+        rows = judged(live_lists(connection), self._settings, None if champion is None else champion["model_version"])
+        versions: dict[str, int] = dict(connection.execute(text(statements.RULE_VERSIONS)).tuples().all())
+        layer, now = current_rules(connection).layer, database_now(connection)
+        answers: dict[str, dict[str, int]] = {}
+        for placement, source, count in connection.execute(text(statements.ANSWERS)).tuples():
+            answers.setdefault(placement, {})[source] = count
+        reports = []
+        for row in rows:
+            name = row["placement"]
+            placement = self._placements.get(name)
+            reports.append(
+                PlacementReport(
+                    name,
+                    row.get("subject_kind") or ("user" if placement is None else placement.subject),
+                    0 if placement is None else placement.k,
+                    [] if placement is None else sentences(placement),
+                    [words(rule) for rule in layer.at(name, now)],
+                    row["state"],
+                    row["batch_id"],
+                    row.get("model_version"),
+                    row.get("lists", 0),
+                    _moment(row.get("published_at")),
+                    _moment(row.get("checked_at")),
+                    row.get("moved_by"),
+                    versions.get(name, 0),
+                    answers.get(name, {}),
+                    pages.version(row.get("model_version")),
+                )
+            )
+        return reports
+
+    def _champion_report(self, connection: Connection) -> ChampionReport:
+        pages = Pages.of(self._settings)
+        champion = connection.execute(text(statements.CHAMPION)).mappings().first()
+        challenger = connection.execute(text(statements.CHALLENGER)).mappings().first()
+        return ChampionReport(
+            None
+            if champion is None
+            else VersionReport(
+                champion["model_version"],
+                champion["dataset_version"],
+                champion["kind"],
+                champion["metrics"],
+                champion["passed"],
+                champion["gate"],
+                champion["groups"] or [],
+                champion["decision"],
+                champion["actor"],
+                champion["reason"],
+                champion["promoted_at"],
+                page=pages.version(champion["model_version"]),
+            ),
+            None
+            if challenger is None
+            else VersionReport(
+                challenger["model_version"],
+                challenger["dataset_version"],
+                passed=challenger["passed"],
+                gate=challenger["gate"],
+                groups=challenger["groups"],
+                since=challenger["requested_at"],
+                expires_at=challenger["expires_at"],
+                page=pages.version(challenger["model_version"]),
+            ),
+        )
+
+    def _ledger_entries(self, connection: Connection, part: Paging) -> list[LedgerEntry]:
+        pages, entries = Pages.of(self._settings), []
+        for row in _rows(connection, statements.LEDGER, part):
+            location = cast(str, row.pop("location"))
+            entries.append(LedgerEntry(file=file_name(location), page=pages.batch(row["batch_id"]), **row))
+        return entries
+
+    def _alerts(self, connection: Connection, part: Paging) -> list[Alert]:
+        pages = Pages.of(self._settings)
+
+        def page(row: Mapping[str, Any]) -> str | None:
+            if row["kind"] == "review-waits":
+                return pages.version(int(row["subject"].removeprefix("version ")))
+            if row["kind"] == "ingest-refused":
+                return pages.batch(row["subject"])
+            return row["page"] or pages.run(row["flow_run"])
+
+        return [
+            Alert(row["at"], row["kind"], row["subject"], row["detail"], page(row))
+            for row in _rows(connection, statements.ALERTS, part)
+        ]
+
+
+def _rows(connection: Connection, statement: str, part: Paging) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(text(statement), part._asdict()).mappings()]
+
+
+def _moment(iso_text: str | None) -> datetime | None:
+    return None if iso_text is None else datetime.fromisoformat(iso_text)

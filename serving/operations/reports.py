@@ -1,0 +1,161 @@
+"""Types of the reports for operators. Times are those of the database; addresses are None if they are not known."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PlacementReport:
+    """What a placement shows, and how fresh it is."""
+
+    placement: str
+    subject: str
+    """The subject of its lists: `user` or `item`."""
+    k: int
+    """The length of a list."""
+    file_rules: list[str]
+    """The rules of the placements file, in words."""
+    operator_rules: list[str]
+    """The rules of operators, in words with their authors."""
+    state: str
+    """`fresh`, or why it is not."""
+    batch_id: int | None = None
+    """The published lists; None if there are none."""
+    model_version: int | None = None
+    lists: int = 0
+    published_at: datetime | None = None
+    checked_at: datetime | None = None
+    """When a run last found the lists up to date."""
+    moved_by: str | None = None
+    """The person who rolled the lists back."""
+    rules_version: int = 0
+    """The version of the rules of operators when the lists were made."""
+    answers: dict[str, int] = field(default_factory=dict)
+    """Logged answers of the last 24 hours by source."""
+    page: str | None = None
+    """The page of the model version in MLflow."""
+
+
+@dataclass(frozen=True)
+class Placements:
+    """All placements."""
+
+    placements: list[PlacementReport]
+
+
+@dataclass(frozen=True)
+class VersionReport:
+    """A version of the model with its figures."""
+
+    version: int
+    dataset_version: str
+    kind: str | None = None
+    """The kind of model; None for a version that was never promoted."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Figures of a promotion, measured on its data set."""
+    passed: bool | None = None
+    """Whether the gate passed it; None without a review."""
+    gate: list[dict[str, Any]] = field(default_factory=list)
+    """The checks of the gate: name, value, limit, outcome, detail."""
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    """The comparison by groups of people."""
+    decision: str | None = None
+    decided_by: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    """When it became champion, or when its review was requested."""
+    expires_at: datetime | None = None
+    page: str | None = None
+    """The page of the version in MLflow."""
+
+
+@dataclass(frozen=True)
+class ChampionReport:
+    """The champion and the challenger side by side; None for one that does not exist."""
+
+    champion: VersionReport | None
+    challenger: VersionReport | None
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One batch of the ledger. The counts of rows add up to `read`."""
+
+    batch_id: str
+    source: str
+    dataset: str
+    status: str
+    file: str
+    started_at: datetime
+    finished_at: datetime | None
+    read: int
+    accepted: int
+    quarantined: int
+    duplicate: int
+    suppressed: int
+    routed: int
+    late: int
+    detail: str | None
+    page: str | None = None
+    """Prefect's page of all runs."""
+
+
+@dataclass(frozen=True)
+class LedgerPage:
+    """Batches, the latest first."""
+
+    batches: list[LedgerEntry]
+    next: str | None = None
+    """The next page; None on the last one."""
+
+
+@dataclass(frozen=True)
+class DriftWindow:
+    """One window and its verdict."""
+
+    report_id: int
+    model_version: int
+    window_from: datetime
+    window_to: datetime
+    verdict: str
+    joint: float | None
+    """The largest deviation of any signal, in standard deviations."""
+    joint_threshold: float
+    drivers: list[str]
+    decision: str
+    reasons: list[str]
+    page: str | None = None
+    """The report in MLflow or Prefect."""
+
+
+@dataclass(frozen=True)
+class DriftPage:
+    """Windows, the latest first."""
+
+    windows: list[DriftWindow]
+    next: str | None = None
+    """The next page; None on the last one."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that needs a person."""
+
+    at: datetime
+    kind: str
+    """`drift`, `lists-refused`, `ingest-refused`, `retrain-failed`, `review-waits` or `audit`."""
+    subject: str
+    """The placement, batch or version that it is about."""
+    detail: str
+    page: str | None = None
+    """Its page in Prefect or MLflow."""
+
+
+@dataclass(frozen=True)
+class AlertPage:
+    """Alerts, the latest first."""
+
+    alerts: list[Alert]
+    next: str | None = None
+    """The next page; None on the last one."""

@@ -1,0 +1,109 @@
+"""Stores new versions of operators' rules, after all checks."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Engine
+
+from infra.database.rule_versions import add_version, current_rules, rule_version, rule_versions
+from models.lists.rules.layer.conflicts import Conflict, conflicts
+from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.layer.rule_version import RuleVersion, attributed
+from models.lists.rules.layer.validation import faults
+from models.lists.rules.placement_config import Placement
+from serving.operations.catalogue_names import CatalogueNames, named_items
+from serving.operations.requests import Author, OutdatedVersionError, RefusedLayerError, UnknownVersionError
+from serving.stores.catalogue import Catalogue
+from serving.stores.rules.rule_reader import RuleReader
+
+
+class RuleChanges:
+    """The versions of the rules, and their changes."""
+
+    def __init__(
+        self,
+        database: Engine,
+        reader: RuleReader,
+        placements: Mapping[str, Placement],
+        catalogue: Callable[[], Catalogue],
+    ) -> None:
+        """Check layers against the placements of the file and the present catalogue."""
+        self._database, self._reader, self._catalogue = database, reader, catalogue
+        self.placements = placements
+
+    async def current(self) -> RuleVersion:
+        """Return the current version, as the database has it."""
+        return await asyncio.to_thread(self._current)
+
+    async def versions(self, most: int, offset: int) -> list[RuleVersion]:
+        """Return versions, the latest first."""
+        return await asyncio.to_thread(self._versions, most, offset)
+
+    async def save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
+        """Store a layer as the version after `before`; it counts in this process at once.
+
+        Raises RefusedLayerError, and OutdatedVersionError if `before` is not the current version.
+        """
+        stored = await asyncio.to_thread(self._save, layer, before, author)
+        await self._reader.refresh()
+        return stored
+
+    async def undo(self, before: int, target: int | None, author: Author) -> RuleVersion:
+        """Store a version equal to an earlier one, by default to the one before the current.
+
+        Raises UnknownVersionError, and OutdatedVersionError if `before` is not the current version.
+        """
+        stored = await asyncio.to_thread(self._undo, before, target, author)
+        await self._reader.refresh()
+        return stored
+
+    async def check(self, layer: RuleLayer) -> None:
+        """Raise RefusedLayerError for a layer that could not be stored."""
+        before = await self.current()
+        await asyncio.to_thread(self._check, layer, before.layer)
+
+    async def conflicts(self, layer: RuleLayer) -> list[Conflict]:
+        """Return the conflicts of a layer with the placements file."""
+        return await asyncio.to_thread(self._conflicts, layer)
+
+    def _current(self) -> RuleVersion:
+        with self._database.connect() as connection:
+            return current_rules(connection)
+
+    def _versions(self, most: int, offset: int) -> list[RuleVersion]:
+        with self._database.connect() as connection:
+            return rule_versions(connection, most, offset)
+
+    def _save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
+        current = self._current()
+        if current.version != before:
+            raise OutdatedVersionError(current.version)
+        self._check(layer, current.layer)
+        signed = attributed(layer, current.layer, author.name, self._reader.now())
+        return self._add(before, signed, author)
+
+    def _undo(self, before: int, target: int | None, author: Author) -> RuleVersion:
+        wanted = before - 1 if target is None else target
+        with self._database.connect() as connection:
+            current, earlier = current_rules(connection), rule_version(connection, wanted)
+        if current.version != before:
+            raise OutdatedVersionError(current.version)
+        if earlier is None or not 0 <= wanted < before:
+            raise UnknownVersionError(f"Version {wanted} is no earlier version; there are 0 to {before - 1}.")
+        return self._add(before, earlier.layer, author, restores=wanted)
+
+    def _add(self, before: int, layer: RuleLayer, author: Author, restores: int | None = None) -> RuleVersion:
+        with self._database.begin() as connection:
+            stored = add_version(connection, before, layer, author.name, author.comment, author.key_id, restores)
+        if stored is None:
+            raise OutdatedVersionError(self._current().version)
+        return stored
+
+    def _check(self, layer: RuleLayer, before: RuleLayer) -> None:
+        names = CatalogueNames(self._catalogue())
+        if found := faults(layer, before, self.placements, names, self._reader.now()):
+            raise RefusedLayerError(found)
+
+    def _conflicts(self, layer: RuleLayer) -> list[Conflict]:
+        own = layer.counting(self._reader.now())
+        return conflicts(self.placements, own, named_items(self._catalogue(), own))

@@ -1,0 +1,82 @@
+"""The parts of operators from memory."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from models.lists.rules.layer.conflicts import Conflict
+from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
+from serving.answers.request import ListRequest
+from serving.operations.previews import Preview
+from serving.operations.reports import (
+    Alert,
+    ChampionReport,
+    DriftWindow,
+    LedgerEntry,
+    PlacementReport,
+    VersionReport,
+)
+from serving.operations.requests import Author, OutdatedVersionError, Paging, UnknownVersionError
+
+NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
+
+
+@dataclass
+class MemoryRules:
+    """Versions in a list."""
+
+    stored: list[RuleVersion] = field(default_factory=lambda: [NO_VERSION])
+
+    async def current(self) -> RuleVersion:
+        return self.stored[-1]
+
+    async def versions(self, most: int, offset: int) -> list[RuleVersion]:
+        return self.stored[:0:-1][offset : offset + most]
+
+    async def save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
+        if before != self.stored[-1].version:
+            raise OutdatedVersionError(self.stored[-1].version)
+        self.stored.append(RuleVersion(before + 1, layer, author.name, author.comment, NOW))
+        return self.stored[-1]
+
+    async def undo(self, before: int, target: int | None, author: Author) -> RuleVersion:
+        wanted = before - 1 if target is None else target
+        if before != self.stored[-1].version:
+            raise OutdatedVersionError(self.stored[-1].version)
+        if not 0 <= wanted < before:
+            raise UnknownVersionError("There is no such version.")
+        return await self.save(self.stored[wanted].layer, before, author)
+
+    async def conflicts(self, layer: RuleLayer) -> list[Conflict]:
+        return [Conflict("home", "a conflict")] if layer else []
+
+
+@dataclass
+class MemoryPreviews:
+    """Answers of a fake service."""
+
+    answers: object
+
+    async def preview(self, request: ListRequest, _item: str | None, edited: RuleLayer | None) -> Preview:
+        current = await self.answers.recommend(request)  # type: ignore[attr-defined]
+        return Preview(current, None if edited is None else current)
+
+
+class MemoryReports:
+    """One entry of each report, on pages of one."""
+
+    async def placements(self) -> list[PlacementReport]:
+        return [PlacementReport("home", "user", 20, ["shows items"], [], "fresh", 12, 3, 30, NOW, NOW)]
+
+    async def champion(self) -> ChampionReport:
+        return ChampionReport(VersionReport(3, "v1", "als", {"ndcg_10": 0.1}), None)
+
+    async def ledger(self, part: Paging) -> list[LedgerEntry]:
+        entry = LedgerEntry("b", "shop", "events", "committed", "a.csv", NOW, None, 1, 1, 0, 0, 0, 0, 0, None)
+        return [entry] * part.most
+
+    async def drift(self, part: Paging) -> list[DriftWindow]:
+        return [DriftWindow(1, 3, NOW, NOW, "stable", None, 3.0, [], "none", [])][: part.most]
+
+    async def alerts(self, part: Paging) -> list[Alert]:
+        return [Alert(NOW, "drift", "version 3", "drifted")][: part.most]

@@ -1,0 +1,193 @@
+"""Rules, previews and reports on a real database, as the API uses them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from infra.configuration.placements import configured
+from infra.configuration.settings import load
+from infra.database.engine import engine as engine_of
+from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, RuleLayer
+from serving.answers.answer import Answer
+from serving.answers.request import ListRequest, Visitor
+from serving.answers.service import AnswerService
+from serving.live.live_scorer import LiveListScorer
+from serving.operations.previews import Previews
+from serving.operations.report_reader import ReportReader
+from serving.operations.requests import (
+    Author,
+    OutdatedVersionError,
+    Paging,
+    RefusedLayerError,
+    UnknownVersionError,
+)
+from serving.operations.rule_changes import RuleChanges
+from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.stores import Stores
+from tests.published import published, shelf
+from tests.serving.made_up_shop import ANN, PLACEMENTS, Holder, champion, stock, write
+from tests.serving.operator_rules import boost, pin, store
+
+ANNA = Author("anna", "a test", "key")
+LAYER = RuleLayer((pin("item-05"),), (HiddenItem(item="item-20"),), (boost("item-22", 2.0),))
+TABLE = ["item-20", "item-21", "item-22"]
+
+
+class NoModels:
+    """No model for live lists: published lists and best sellers answer."""
+
+    def current(self) -> None:
+        return None
+
+
+@dataclass
+class Office:
+    """The parts of operators, and a service of the same process."""
+
+    changes: RuleChanges
+    previews: Previews
+    service: AnswerService
+    stores: Stores
+
+
+@pytest.fixture
+def stocked(database: str) -> Iterator[tuple[str, Engine]]:
+    engine = engine_of(database)
+    stock(engine)
+    yield database, engine
+    engine.dispose()
+
+
+@asynccontextmanager
+async def office(url: str, engine: Engine) -> AsyncIterator[Office]:
+    stores = Stores(url, request_seconds=3.0)
+    live = LiveListScorer(NoModels(), PLACEMENTS)  # type: ignore[arg-type]
+    models = Holder(champion())
+    service = AnswerService(models, LayeredPlacements(PLACEMENTS, stores.rules), stores, live)
+    changes = RuleChanges(engine, stores.rules, PLACEMENTS, lambda: stores.catalogue.current)
+    async with stores.running(), service.running():
+        yield Office(changes, Previews(models, stores, live, changes), service, stores)
+    live.close()
+
+
+def run(stocked: tuple[str, Engine], scenario: Callable[[Office], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with office(*stocked) as opened:
+            await scenario(opened)
+
+    asyncio.run(main())
+
+
+def ids(answer: Answer | None) -> list[str]:
+    assert answer is not None
+    return [item.item_id for item in answer.items]
+
+
+HOME = ListRequest("home", Visitor(ANN), 3)
+
+
+def test_a_stored_version_counts_in_the_next_answer_and_an_undo_in_the_one_after(stocked: tuple[str, Engine]) -> None:
+    async def scenario(opened: Office) -> None:
+        assert ids(await opened.service.recommend(HOME)) == TABLE
+        stored = await opened.changes.save(LAYER, 0, ANNA)
+        assert (stored.version, stored.layer.pins[0].author) == (1, "anna")
+        assert ids(await opened.service.recommend(HOME)) == ["item-05", "item-22", "item-21"]
+        undone = await opened.changes.undo(1, None, Author("bob", "too early", "key"))
+        assert (undone.version, undone.restores, undone.layer) == (2, 0, NO_RULES)
+        assert ids(await opened.service.recommend(HOME)) == TABLE
+        again = await opened.changes.undo(2, None, ANNA)
+        assert again.layer == LAYER
+        versions = await opened.changes.versions(2, 0)
+        assert [(one.version, one.author, one.restores) for one in versions] == [(3, "anna", 1), (2, "bob", 0)]
+
+    run(stocked, scenario)
+
+
+def test_of_two_changes_of_one_version_the_second_is_refused(stocked: tuple[str, Engine]) -> None:
+    async def scenario(opened: Office) -> None:
+        results = await asyncio.gather(*(opened.changes.save(LAYER, 0, ANNA) for _ in range(4)), return_exceptions=True)
+        assert sorted(type(result).__name__ for result in results) == [*["OutdatedVersionError"] * 3, "RuleVersion"]
+        with pytest.raises(OutdatedVersionError, match="current version is 1"):
+            await opened.changes.undo(0, None, ANNA)
+        with pytest.raises(UnknownVersionError):
+            await opened.changes.undo(1, 1, ANNA)
+
+    run(stocked, scenario)
+
+
+def test_rules_are_checked_against_the_catalogue(stocked: tuple[str, Engine]) -> None:
+    async def scenario(opened: Office) -> None:
+        with pytest.raises(RefusedLayerError) as refused:
+            await opened.changes.save(RuleLayer((pin("unheard"),)), 0, ANNA)
+        assert refused.value.faults[0].place == "/pins/0/item"
+        assert (await opened.changes.current()).version == 0
+
+    run(stocked, scenario)
+
+
+def test_a_preview_shows_both_lists_and_changes_nothing(stocked: tuple[str, Engine]) -> None:
+    async def scenario(opened: Office) -> None:
+        made = await opened.previews.preview(HOME, None, LAYER)
+        assert (ids(made.current), ids(made.edited)) == (TABLE, ["item-05", "item-22", "item-21"])
+        general = await opened.previews.preview(ListRequest("home", Visitor(), 3), None, LAYER)
+        assert ids(general.edited)[:2] == ["item-05", "item-00"]
+        about = ListRequest("similar-items", Visitor(), 3)
+        similar = await opened.previews.preview(about, "item-00", RuleLayer((pin("item-07", 1, "similar-items"),)))
+        assert (ids(similar.current), ids(similar.edited)[0]) == (["item-20", "item-21"], "item-07")
+        with pytest.raises(RefusedLayerError):
+            await opened.previews.preview(HOME, None, RuleLayer((pin("unheard"),)))
+        assert (await opened.changes.current()).version == 0
+        assert ids(await opened.service.recommend(HOME)) == TABLE
+
+    run(stocked, scenario)
+
+
+@pytest.mark.usefixtures("own_var")
+def test_reports_read_the_tables_as_the_serving_role_may(
+    stocked: tuple[str, Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = stocked[1]
+    (tmp_path / "placements.toml").write_text("[home]\nk = 3\n[email]\nk = 2\n")
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(tmp_path / "placements.toml"))
+    store(engine, HiddenItem(item="item-20"))
+    published(engine, {ANN: [("item-21", 0.8, "x")]}, shelf("second", k=1))
+    for statement in (
+        "INSERT INTO promotions (previous_promotion_id, model_version, kind, dataset_version, metrics, bundle, digest, "
+        "actor, reason) VALUES (0, 1, 'als', 'v1', '{\"ndcg_10\": 0.2}', '/b', 'd', 'ann', 'better')",
+        "INSERT INTO reviews (dataset_version, model_version, passed, gate) VALUES ('v2', 2, true, "
+        '\'[{"name": "gain", "value": 0.1}]\')',
+        "INSERT INTO ingest_batches (batch_id, dataset, source, location, status, consent, detail) "
+        "VALUES ('b1', 'events', 'shop', '/data/a.csv', 'refused', 'given', 'too many errors')",
+        "INSERT INTO retrain_requests (origin, reason, status, outcome, flow_run) "
+        "VALUES ('drift', 'it drifted', 'failed', 'no data', 'run-7')",
+        "INSERT INTO served_answers (recommendation_id, placement, source) VALUES ('r', 'home', 'table')",
+    ):
+        write(engine, statement)
+    settings = load()
+    reader = ReportReader(engine, settings, configured(settings))
+
+    async def read() -> None:
+        home, similar, email = await reader.placements()
+        assert (home.placement, home.k, home.lists, home.answers, home.state) == ("home", 3, 1, {"table": 1}, "fresh")
+        assert home.operator_rules == ["item 'item-20' is hidden in all placements, by ann on 2026-11-29"]
+        assert similar.state.startswith("no longer configured")
+        assert (email.placement, email.batch_id, email.state) == ("email", None, "no lists yet")
+        both = await reader.champion()
+        assert both.champion is not None
+        assert both.challenger is not None
+        assert (both.champion.version, both.champion.metrics, both.challenger.version) == (1, {"ndcg_10": 0.2}, 2)
+        (batch,) = await reader.ledger(Paging(5, 0))
+        assert (batch.file, batch.status) == ("a.csv", "refused")
+        assert await reader.drift(Paging(5, 0)) == []
+        alerts = await reader.alerts(Paging(5, 0))
+        assert sorted(alert.kind for alert in alerts) == ["ingest-refused", "retrain-failed", "review-waits"]
+        assert await reader.alerts(Paging(5, 3)) == []
+
+    asyncio.run(read())
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM operator_rules")).scalar_one() == 1
