@@ -70,7 +70,7 @@ _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def cut_shop(folder: Path, first: int, last: int) -> Path:
     """Write the households with ids from `first` to `last` and what they buy; return the folder.
 
-    Households get names that appear nowhere else: household-0001 … One product in twenty that they do not buy is in
+    Households get names that appear nowhere else: household-0001 … One product in a hundred that they do not buy is in
     the catalogue too; with all of them, each ingest takes seconds longer.
     """
     folder.mkdir()
@@ -84,7 +84,7 @@ def cut_shop(folder: Path, first: int, last: int) -> Path:
         pq.write_table(rows.set_column(column, "household_id", renamed), folder / f"{name}.parquet")
     bought = pc.unique(pq.read_table(folder / "transactions.parquet")["product_id"])
     products = pq.read_table(DATA / "products.parquet")
-    some = pa.array(np.arange(len(products)) % 20 == 0)
+    some = pa.array(np.arange(len(products)) % 100 == 0)
     products = products.filter(pc.or_(pc.is_in(products["product_id"], bought), some))
     pq.write_table(products, folder / "products.parquet")
     return folder
@@ -189,7 +189,7 @@ def cut() -> Callable[[Path, int, int], Path]:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Start all services; nothing was ingested yet. The flows are registered once, with that of the demo."""
     folder = tmp_path_factory.mktemp("shop")
-    shop = Shop(folder / "var", cut_shop(folder / "data", 1, 120), api=True)
+    shop = Shop(folder / "var", cut_shop(folder / "data", 1, 80), api=True)
     with postgres_in_memory(shop.var):
         shop.var.mkdir(mode=0o700, exist_ok=True)
         (shop.var / "demo-installation").touch(mode=0o600)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from infra.configuration.settings import Settings
 from infra.prefect_api.automation_definitions import alerts
@@ -17,13 +15,11 @@ from infra.services.http_client import basic_auth, request_json
 
 if TYPE_CHECKING:
     from conftest import Shop
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import APIRequestContext, Browser, BrowserContext, Page
 
     from infra.installation import Installation
     from infra.services.endpoints import Endpoints
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 _ADDRESS = re.compile(r"https?://[^\s()|\"'<>]+")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}")
 _NUMBER = re.compile(r"[0-9a-f-]{8,}|[0-9]+")
@@ -58,19 +54,19 @@ def follow_into_prefect(page: Page, address: str, login: str) -> None:
     page.get_by_role("link", name="Deployments").first.wait_for()
 
 
-def follow_with_login(browser: Browser, address: str, words: str, login: Any) -> None:
-    """Sign in and wait for the page's text; the browser's own form asks for the login."""
-    user, password = login
-    answer = browser.new_context().request.get(address)
-    assert answer.status == 401
-    assert answer.headers["www-authenticate"].startswith("Basic")
-    context = browser.new_context(http_credentials={"username": user, "password": password})
-    page = context.new_page()
+def follow_with_login(page: Page, address: str, words: str) -> None:
+    """Open a page for which the browser's own form asks for the login, and wait for its text."""
+    page.goto("about:blank")  # a link to another part of the same page would load nothing
     opened = page.goto(address)
     assert opened is not None
     assert opened.ok, address
     page.get_by_text(words).first.wait_for(timeout=60_000)
-    context.close()
+
+
+def refused(stranger: APIRequestContext, address: str) -> bool:
+    """Return whether the server asks a program without a login for one."""
+    answer = stranger.get(address)
+    return answer.status == 401 and answer.headers["www-authenticate"].startswith("Basic")
 
 
 def words_of(services: Endpoints, address: str) -> str:
@@ -82,47 +78,50 @@ def words_of(services: Endpoints, address: str) -> str:
     return "Version " + address.rpartition("/")[2] if "/versions/" in address else "ndcg_at_10"
 
 
-def follow_all(services: Endpoints, links: dict[str, str]) -> None:
-    """Follow each link in a browser of its own."""
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for address in links.values():
-            if address.startswith(services.prefect_page):
-                page = browser.new_context().new_page()
-                follow_into_prefect(page, address, str(services.prefect_login))
-                page.context.close()
-                continue
-            login = (
-                services.mlflow_login
-                if address.startswith(services.mlflow_page)
-                else str(services.docs_login).split(":")
-            )
-            follow_with_login(browser, address, words_of(services, address), login)
-        browser.close()
+def with_login(browser: Browser, login: Any) -> BrowserContext:
+    """Return windows of a person who types this user and password when a server asks for them."""
+    user, password = login
+    return browser.new_context(http_credentials={"username": user, "password": password})
+
+
+@pytest.fixture
+def stranger(browser: Browser) -> APIRequestContext:
+    """Return a client that has no login."""
+    return browser.new_context().request
 
 
 @pytest.mark.usefixtures("live")
-def test_every_link_asks_who_is_not_signed_in_and_then_shows_its_page(stocked: Shop, live: Installation) -> None:
+def test_every_link_asks_who_is_not_signed_in_and_then_shows_its_page(
+    stocked: Shop, live: Installation, browser: Browser, stranger: APIRequestContext
+) -> None:
     services = endpoints.endpoints(Settings(var=stocked.var))
     links = links_of(services) | {"experiment": Registry(live.endpoints.mlflow_tracking_uri).experiment_page()}
     assert any("/v2/runs/flow-run/" in link for link in links.values())
     assert any(link.startswith(services.docs_page) for link in links.values())
     old = f"{services.prefect_page}/runs"
     assert [link for link in links.values() if link.startswith(old)] == []
-    follow_all(services, links)
+    # One window for each server keeps what it has loaded: the pages are large programs.
+    prefect, mlflow = browser.new_page(), with_login(browser, services.mlflow_login).new_page()
+    docs = with_login(browser, str(services.docs_login).split(":")).new_page()
+    for address in links.values():
+        if address.startswith(services.prefect_page):
+            follow_into_prefect(prefect, address, str(services.prefect_login))
+            prefect.evaluate("localStorage.clear(), sessionStorage.clear()")  # the next link comes to a stranger again
+            continue
+        assert refused(stranger, address), address
+        page = mlflow if address.startswith(services.mlflow_page) else docs
+        follow_with_login(page, address, words_of(services, address))
 
 
-def test_logins_work_on_each_page_as_they_are_printed(shop: Shop) -> None:
+def test_logins_work_on_each_page_as_they_are_printed(
+    shop: Shop, browser: Browser, stranger: APIRequestContext
+) -> None:
     lines = [line.strip() for line in shop.run("logins").splitlines()]
     at = {name: number for number, line in enumerate(lines) for name in ("Prefect", "MLflow", "Data Docs")
           if line.startswith(name)}  # fmt: skip
     address = {name: lines[number].split()[-1] for name, number in at.items()}
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        follow_into_prefect(browser.new_page(), f"{address['Prefect']}/", lines[at["Prefect"] + 2])
-        for name in ("MLflow", "Data Docs"):
-            user, password = (line.partition(": ")[2] for line in lines[at[name] + 2 : at[name] + 4])
-            signed_in = browser.new_context(http_credentials={"username": user, "password": password})
-            assert signed_in.request.get(address[name]).ok
-            assert not browser.new_context().request.get(address[name]).ok
-        browser.close()
+    follow_into_prefect(browser.new_page(), f"{address['Prefect']}/", lines[at["Prefect"] + 2])
+    for name in ("MLflow", "Data Docs"):
+        login = [line.partition(": ")[2] for line in lines[at[name] + 2 : at[name] + 4]]
+        assert with_login(browser, login).request.get(address[name]).ok
+        assert not stranger.get(address[name]).ok
