@@ -19,6 +19,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from infra.database.engine import engine, migrate
 from infra.installation import Installation, current
+from infra.keys import trust
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.memory import folder_of_postgres
 
@@ -36,6 +37,8 @@ _LATE = (
 )
 """They leave their shop with a version that waits for a decision, and with events that make other data sets."""
 _NUMBERS = count(1)
+STAGES: set[str] = set()
+"""Fixtures whose database is kept under their name, to be copied for the next tests."""
 # Nothing listens there: a call to Prefect or MLflow in these tests fails at once.
 _CLOSED = "http://127.0.0.1:9"
 # The same few examples each time. `make faults` tries many, and others each time.
@@ -115,15 +118,19 @@ def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """Return the URL of a fresh migrated database."""
-    yield from fresh_database(postgres, _TEMPLATE)
+def database(postgres: EmbeddedPostgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the URL of a fresh migrated database, or of a copy of the stage that the test asks for.
+
+    Tests have the same URL, and with it the same engine, which compiles each statement once.
+    """
+    stage = next((name for name in request.fixturenames if name in STAGES), _TEMPLATE)
+    yield from fresh_database(postgres, stage, "test")
 
 
 @pytest.fixture
 def other_database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """Return the URL of one more fresh migrated database, of another installation."""
-    yield from fresh_database(postgres, _TEMPLATE)
+    yield from fresh_database(postgres, _TEMPLATE, "other")
 
 
 @pytest.fixture
@@ -149,9 +156,11 @@ def own_var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "var"
 
 
-def fresh_database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+def fresh_database(server: EmbeddedPostgres, template: str, name: str = "") -> Iterator[str]:
     """Yield the URL of a new copy of a template, dropped afterwards."""
-    name = f"test_{next(_NUMBERS)}"
+    if name:  # what a test before may have left
+        administer(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    name = name or f"test_{next(_NUMBERS)}"
     copy_database(server, name, template)
     url = server.url(name)
     yield url
@@ -178,6 +187,7 @@ def _admin(url: str) -> Engine:
 def _forget() -> None:
     """Drop what a process keeps about its one installation."""
     current.cache_clear()
+    trust._COMPARED.clear()
     opened = sys.modules.get("tasks.datasets.load_dataset")
     if opened is not None:
         opened.open_dataset.cache_clear()

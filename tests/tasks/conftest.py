@@ -1,10 +1,12 @@
 """The shop taken all the way to a champion, without Prefect's or MLflow's servers."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from infra.installation import Installation, current
 from tasks.datasets.build_dataset import build_dataset, split_by
@@ -13,6 +15,7 @@ from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.quality import data_docs
+from tests.conftest import administer, fresh_database
 from tests.tasks.stages import Stage, staged
 from tests.tasks.weeks import Weekly
 
@@ -26,6 +29,24 @@ def pages() -> None:
 def _without_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "pages" not in request.fixturenames:
         monkeypatch.setattr(data_docs, "publish", lambda *_judgements: None)
+
+
+@pytest.fixture(scope="session")
+def mlflow_tables(postgres: Any) -> str:
+    """Return a database with MLflow's tables, to be copied: to create them takes a second."""
+    from mlflow.store.db.utils import _initialize_tables
+
+    administer(postgres, "CREATE DATABASE mlflow")
+    store = create_engine(postgres.url("mlflow"))
+    _initialize_tables(store)
+    store.dispose()
+    return "mlflow"
+
+
+@pytest.fixture
+def mlflow_store(postgres: Any, mlflow_tables: str) -> Iterator[str]:
+    """Return the URL of MLflow's own store, without anything."""
+    yield from fresh_database(postgres, mlflow_tables)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +78,7 @@ def stage(installation: Installation, shop: Any, postgres: Any, kept: Path) -> S
         ingest_events.fn("complete_journey", shop.events_file)
         build_dataset.fn(split_by(validation_days=30, test_days=31))
 
-    staged(installation, postgres, kept, "staged", build)
+    staged(installation, postgres, kept, "stage", build)
     manifest = stored_manifest(installation)
     assert manifest is not None
     return Stage(installation, shop, manifest)

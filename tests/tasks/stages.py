@@ -17,7 +17,7 @@ from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.explanations.recent_buyers import recent_buyers
 from tasks.datasets.load_dataset import open_dataset
-from tests.conftest import administer, copy_database
+from tests.conftest import STAGES, copy_database
 
 
 class Stage(NamedTuple):
@@ -70,17 +70,16 @@ class Stage(NamedTuple):
 
 
 def staged(
-    here: Installation, postgres: EmbeddedPostgres, kept: Path, name: str, build: Callable[[], object]
+    here: Installation, postgres: EmbeddedPostgres, kept: Path, fixture: str, build: Callable[[], object]
 ) -> Installation:
-    """The installation as `build` leaves it: its database is kept under a name, and its files in a folder."""
-    url = make_url(here.endpoints.database_url)
-    if kept.exists():
-        administer(postgres, f"DROP DATABASE {url.database}")
-        copy_database(postgres, str(url.database), name)
+    """Return the installation as `build` leaves it: its database is kept under the name of the fixture, its files in a
+    folder."""
+    if fixture in STAGES:  # the fixture `database` has copied it
         shutil.copytree(kept, here.settings.var)
-    else:
-        build()
-        here.engine.dispose()
-        copy_database(postgres, name, str(url.database))
-        shutil.copytree(here.settings.var, kept)
+        return here
+    build()
+    here.engine.dispose()
+    copy_database(postgres, fixture, str(make_url(here.endpoints.database_url).database))
+    shutil.copytree(here.settings.var, kept)
+    STAGES.add(fixture)
     return here

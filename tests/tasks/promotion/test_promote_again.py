@@ -63,9 +63,9 @@ class Shop(NamedTuple):
 
 
 @pytest.fixture
-def shop(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(stage: Any, mlflow_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     monkeypatch.chdir(tmp_path)  # where such a store keeps artifacts
-    made = Shop(stage, stage.here, Store(empty_database), tmp_path)
+    made = Shop(stage, stage.here, Store(mlflow_store), tmp_path)
     for kind in ("most_popular", "own_frequency"):
         version = stage.ask(made.registry, tmp_path / kind, kind)
         apply_decision(stage.here, made.registry, version, YES)

@@ -52,19 +52,19 @@ def state(stage: Any) -> list[Any]:
 
 
 @pytest.fixture
-def artifact(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def artifact(stage: Any, mlflow_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Version 1 waits for a decision in a registry that is MLflow's store itself, and a champion answers meanwhile."""
     monkeypatch.chdir(tmp_path)  # where such a store keeps artifacts
     stage.promote("most_popular", version=7)
-    registry = Registry(empty_database)
+    registry = Registry(mlflow_store)
     run_id = registry.version(stage.ask(registry, tmp_path)).run_id
     return Path(urlsplit(registry.run(str(run_id)).artifact_uri).path) / MODEL_PATH
 
 
 def test_an_artifact_that_was_changed_is_not_promoted_and_the_champion_stays(
-    stage: Any, artifact: Path, empty_database: str, tmp_path: Path
+    stage: Any, artifact: Path, mlflow_store: str, tmp_path: Path
 ) -> None:
-    registry = Registry(empty_database)
+    registry = Registry(mlflow_store)
     before, sound = state(stage), tmp_path / "sound"
     shutil.copytree(artifact, sound)
     for name in ("arrays.npz", "config.json", "fallback.npz", "model.pkl"):
@@ -107,8 +107,8 @@ def test_a_champion_that_was_changed_answers_nobody_and_the_lists_before_stay(
     assert not (tmp_path / "sentinel").exists()
 
 
-def test_artifacts_that_are_gone_are_named_with_what_to_do(empty_database: str, tmp_path: Path) -> None:
-    registry = Registry(empty_database)
+def test_artifacts_that_are_gone_are_named_with_what_to_do(mlflow_store: str, tmp_path: Path) -> None:
+    registry = Registry(mlflow_store)
     run_id = registry.start_run("own_frequency", "a key", {}, {"kind": "own_frequency"})
     with pytest.raises(ArtifactsGoneError, match=rf"has no model of run {run_id} any more.* `tailorbird review`"):
         registry.download(run_id, MODEL_PATH, tmp_path)

@@ -65,11 +65,13 @@ YES = Decision(True, "ann", "fine", "command")
 
 
 @pytest.fixture(scope="module")
-def mlflow_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_database(
+    postgres: EmbeddedPostgres, mlflow_tables: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """MLflow's own store, without its server: what these tests write stands for anybody with write access."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("mlflow"))  # where such a store keeps artifacts
-        yield from fresh_database(postgres, "template1")
+        yield from fresh_database(postgres, mlflow_tables)
 
 
 @dataclass(frozen=True)
