@@ -57,3 +57,12 @@ def test_recommendations_are_told_without_what_is_heavy_and_a_mistake_without_a_
     assert "sqlalchemy" in loaded
     assert not HEAVY & loaded
     assert installation.settings.var.is_absolute()
+
+
+@pytest.mark.usefixtures("installation")
+def test_settings_show_the_rules_of_the_file_and_of_operators_without_what_is_heavy() -> None:
+    done, loaded = run(COMMAND.format(arguments=["tailorbird", "settings"]))
+    assert done.returncode == 0, done.stderr
+    assert "Rules of operators: none" in done.stdout
+    assert "shows at most 2 of one category" in " ".join(done.stdout.split())
+    assert not HEAVY & loaded
