@@ -9,7 +9,6 @@ from fastapi import APIRouter
 
 from infra.keys.api_keys import COLLECT
 from serving.api.calls.problems import NOT_DURABLE, ORIGIN_NOT_DECLARED, unusable
-from serving.api.gate import body as bodies
 from serving.api.gate.call import Call, Handler, Incoming, Reply
 from serving.api.gate.hot_routes import add_hot_route
 from serving.api.gate.routes import INCOMING
@@ -81,7 +80,7 @@ async def _body(incoming: Incoming) -> bytes:
     kind = head.content_type.partition(b";")[0].strip().lower()
     if kind not in _TYPES or head.content_encoding.lower() not in _ENCODINGS:
         raise ProblemError(problems.NOT_JSON)
-    return await bodies.read(incoming.receive, head.content_length, MOST_BYTES)
+    return await incoming.read(MOST_BYTES)
 
 
 def _basic(key: object) -> bytes:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive
 
 if TYPE_CHECKING:
     from infra.keys.api_keys import ApiKey, Scope
@@ -24,7 +23,8 @@ class Incoming(NamedTuple):
     """A request whose key its endpoint finds, such as in the body."""
 
     head: "Head"
-    receive: Receive
+    read: Callable[[int], Awaitable[bytes]]
+    """Returns the body, of so many bytes at most. Raises ProblemError and ClientGoneError as `body.read`."""
     scheme: str
     admit: Callable[[bytes, "Scope"], "ApiKey"]
     """Returns the key of an Authorization header, if it has the scope. Raises ProblemError."""

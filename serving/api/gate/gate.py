@@ -123,8 +123,7 @@ class Gate:
             bodies.check_type(head.content_type, head.content_encoding)
             content = await bodies.read(receive, head.content_length)
         if (operation.scope is not None or operation.is_incoming) and self._active >= self._state.most_active:
-            metrics.SHED.labels("overload").inc()
-            raise ProblemError(problems.OVERLOADED)
+            raise _shed()
         self._active += 1
         try:
             incoming = self._incoming(scope, receive, head, request) if operation.is_incoming else None
@@ -164,12 +163,22 @@ class Gate:
         _check_scope(self._check_any_key(head, request), operation.scope)
 
     def _incoming(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Incoming:
+        async def read(most: int) -> bytes:
+            self._active -= 1  # senders without a key that are slow would take the places of all others
+            try:
+                body = await bodies.read(receive, head.content_length, most)
+            finally:
+                self._active += 1
+            if self._active > self._state.most_active:
+                raise _shed()
+            return body
+
         def admit(authorization: bytes, needed: KeyScope) -> ApiKey:
             key = self._find_key(authorization, b"", request)
             _check_scope(key, needed)
             return key
 
-        return Incoming(head, receive, scope["scheme"], admit)
+        return Incoming(head, read, scope["scheme"], admit)
 
     def _check_any_key(self, head: Head, request: _Request) -> ApiKey:
         return self._find_key(head.authorization, head.api_key, request)
@@ -242,6 +251,12 @@ class Gate:
 def _always(_: Scope) -> bool:
     """Stand for a server that reads one request of a connection at a time."""
     return True
+
+
+def _shed() -> ProblemError:
+    """Count a request that is refused to protect the server, and return its problem."""
+    metrics.SHED.labels("overload").inc()
+    return ProblemError(problems.OVERLOADED)
 
 
 def _check_scope(key: ApiKey, needed: KeyScope) -> None:

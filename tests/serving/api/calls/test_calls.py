@@ -1,8 +1,10 @@
 """The endpoints of Segment's libraries: paths, keys, origins and limits."""
 
+import asyncio
 import base64
 import gzip
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -129,6 +131,24 @@ async def test_bodies_are_bounded(shop: Shop, key: str) -> None:
     for body in (b"{", b"[]", b'{"batch": 5}', b""):
         assert (await post(shop, "/v1/batch", body, **basic(key))).status_code == 400
     assert shop.events.messages == []
+
+
+async def test_senders_that_are_slow_take_no_place_of_others(shop: Shop, key: str) -> None:
+    ends, shop.state.most_active = asyncio.Event(), 1
+    asked = asyncio.Semaphore(0)
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        yield b'{"batch": ['
+        asked.release()
+        await ends.wait()
+        yield b"]}"
+
+    slow = [asyncio.create_task(shop.client.post("/v1/b", content=slow_body(), headers=basic(key))) for _ in range(3)]
+    for _ in slow:
+        await asked.acquire()
+    assert (await post(shop, "/v1/t", CLICK, **basic(key))).status_code == 200
+    ends.set()
+    assert [(await one).status_code for one in slow] == [200] * 3
 
 
 async def test_one_unusable_call_does_not_cost_the_others(shop: Shop, key: str) -> None:
