@@ -63,19 +63,16 @@ def test_the_golden_lines_give_exactly_the_golden_rows() -> None:
         assert [plain(row) for row in getattr(result, name).to_pylist()] == expected, name
 
 
-@pytest.mark.parametrize("time", [NOON, NOON * 1000, float(NOON), str(NOON), str(NOON * 1000)])
-def test_times_in_seconds_and_milliseconds_are_the_same_moment(time: Any) -> None:
-    assert rows(event(time=time))[0]["occurred_at"] == datetime(2020, 10, 13, 12, tzinfo=UTC)
+def test_times_in_seconds_and_milliseconds_are_the_same_moment_and_others_are_none() -> None:
+    noon = [NOON, NOON * 1000, float(NOON), str(NOON), str(NOON * 1000)]
+    none = [None, "soon", 1e30, -1e30, [NOON]]
+    found = [row["occurred_at"] for row in rows(*(event(time=time) for time in (*noon, *none)))]
+    assert found == [datetime(2020, 10, 13, 12, tzinfo=UTC)] * len(noon) + [None] * len(none)
 
 
 def test_times_of_old_projects_are_in_the_zone_of_the_project() -> None:
     (row,) = rows(event(time=NOON), time_zone="Europe/Berlin")
     assert row["occurred_at"] == datetime(2020, 10, 13, 10, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("time", [None, "soon", 1e30, -1e30, [NOON]])
-def test_a_time_that_is_none_leaves_the_event_without_time(time: Any) -> None:
-    assert rows(event(time=time))[0]["occurred_at"] is None
 
 
 def test_name_day_distinct_id_and_insert_id_make_an_event() -> None:
@@ -100,14 +97,21 @@ def test_a_later_merge_of_ids_leaves_the_event_and_its_user_the_same() -> None:
     assert pairs(before, after) == [(DEVICE, "ann")]
 
 
-@pytest.mark.parametrize("insert_id", ["order:7", "x" * 37, "ümlaut", "", "undefined", "lmy47d", None])
-def test_an_unusable_insert_id_is_replaced_by_the_content(insert_id: Any) -> None:
-    unusable = event() | {"properties": event()["properties"] | {"$insert_id": insert_id}}
-    other = unusable | {"properties": unusable["properties"] | {"product_id": "pan"}}
-    moved = unusable | {"properties": unusable["properties"] | {"$distinct_id_before_identity": "ann"}}
-    first, again, different, merged = ids(unusable, unusable, other, moved)
-    assert first == again == merged != different
-    assert parsed(unusable).cleaned.get("insert_id_unusable", 0) == (insert_id is not None)
+def test_an_unusable_insert_id_is_replaced_by_the_content() -> None:
+    lines: list[JsonObject] = []
+    unusable_ids = ("order:7", "x" * 37, "ümlaut", "", "undefined", "lmy47d", None)
+    for insert_id in unusable_ids:
+        unusable = event() | {"properties": event()["properties"] | {"$insert_id": insert_id}}
+        other = unusable | {"properties": unusable["properties"] | {"product_id": "pan"}}
+        moved = unusable | {"properties": unusable["properties"] | {"$distinct_id_before_identity": "ann"}}
+        lines += [unusable, unusable, other, moved]
+    result = parsed(*lines)
+    made = result.events["event_id"].to_pylist()
+    for place, insert_id in enumerate(unusable_ids):
+        first, again, different, merged = made[4 * place : 4 * place + 4]
+        assert first == again == merged != different, insert_id
+    assert len(set(made)) == 2 * len(unusable_ids)
+    assert result.cleaned["insert_id_unusable"] == 4 * (len(unusable_ids) - 1)  # and one is missing
 
 
 def test_the_longest_insert_id_counts() -> None:
@@ -123,26 +127,26 @@ def test_the_user_id_comes_before_the_device_and_joins_it() -> None:
     assert pairs(event(distinct_id=f"$device:{DEVICE}", **{"$device_id": DEVICE})) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "properties", "pair"),
-    [
-        ("$identify", {"$identified_id": "ann", "$anon_id": DEVICE}, (DEVICE, "ann")),
-        ("$create_alias", {"distinct_id": DEVICE, "alias": "ann"}, (DEVICE, "ann")),
-        ("$merge", {"$distinct_ids": ["ann", DEVICE]}, (DEVICE, "ann")),
-        ("$merge", {"$distinct_ids": [DEVICE, "ann"]}, (DEVICE, "ann")),
-        ("$merge", {"$distinct_ids": [f"$device:{DEVICE}", "ann"]}, (DEVICE, "ann")),
-        ("$merge", {"$distinct_ids": ["ann@work", "ann@home"]}, ("ann@home", "ann@work")),
-        ("$merge", {"$distinct_ids": ["ann"]}, None),
-        ("$identify", {"$identified_id": "ann"}, None),
-    ],
-)
-def test_identity_events_join_two_ids_and_are_no_interaction(
-    name: str, properties: JsonObject, pair: tuple[str, str] | None
-) -> None:
-    line = {"event": name, "properties": {"time": NOON} | properties}
-    result = parsed(line)
-    assert pairs(line) == ([pair] if pair else [])
-    assert result.routed["kind"].to_pylist() == ["alias"]
+def test_identity_events_join_two_ids_and_are_no_interaction() -> None:
+    merges = [["ann", DEVICE], ["bob", "ann"], [f"$device:{DEVICE[:-1]}0", "eve"], ["ann@work", "ann@home"], ["ann"]]
+    lines = [
+        ("$identify", {"$identified_id": "dan", "$anon_id": DEVICE[:-1] + "1"}),
+        ("$create_alias", {"distinct_id": DEVICE[:-1] + "2", "alias": "fay"}),
+        ("$merge", {"$distinct_ids": [DEVICE[:-1] + "4", "gus"]}),
+        *(("$merge", {"$distinct_ids": one}) for one in merges),
+        ("$identify", {"$identified_id": "ann"}),
+    ]
+    made = [{"event": name, "properties": {"time": NOON} | properties} for name, properties in lines]
+    assert pairs(*made) == [
+        (DEVICE[:-1] + "1", "dan"),
+        (DEVICE[:-1] + "2", "fay"),
+        (DEVICE[:-1] + "4", "gus"),
+        (DEVICE, "ann"),
+        ("ann", "bob"),
+        (DEVICE[:-1] + "0", "eve"),
+        ("ann@home", "ann@work"),
+    ]
+    assert parsed(*made).routed["kind"].to_pylist() == ["alias"] * len(made)
 
 
 def test_the_usual_spellings_of_a_property_are_found() -> None:
