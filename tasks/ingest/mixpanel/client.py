@@ -72,7 +72,7 @@ class MixpanelClient:
             except _PassingError as fault:
                 pause = min(delay if fault.seconds is None else fault.seconds, _LONGEST_PAUSE_S)
                 announce(f"{fault}; trying again in {pause:,.0f} s")
-                self.limit.pause(pause)
+                self.limit.sleep(pause)
         try:
             return action()
         except _PassingError as fault:

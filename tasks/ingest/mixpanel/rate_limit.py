@@ -26,14 +26,10 @@ class RateLimit:
     def wait(self) -> None:
         """Sleep until another request is allowed, and count it."""
         while (delay := self._delay()) > 0:
-            self.pause(delay)
+            if delay >= _WORTH_A_MESSAGE:
+                announce(f"Mixpanel's limit of queries is reached; the next one follows in {delay:,.0f} s")
+            self.sleep(delay)
         self._sent.append(self.clock())
-
-    def pause(self, seconds: float) -> None:
-        """Sleep, after a message if it takes long."""
-        if seconds >= _WORTH_A_MESSAGE:
-            announce(f"Mixpanel's limit of queries is reached; the next one follows in {seconds:,.0f} s")
-        self.sleep(seconds)
 
     def _delay(self) -> float:
         windows = ((PER_SECOND, 1.0), (PER_HOUR, _HOUR))

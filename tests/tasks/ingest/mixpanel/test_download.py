@@ -62,12 +62,17 @@ def test_the_same_content_has_the_same_digest_and_no_content_is_empty(client: Mi
 
 
 def test_a_fault_that_stays_ends_after_more_than_an_hour(
-    client: MixpanelClient, mixpanel: MixpanelServer, pauses: list[float], tmp_path: Path
+    client: MixpanelClient,
+    mixpanel: MixpanelServer,
+    pauses: list[float],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     mixpanel.faults = ["503"] * 20
     with pytest.raises(MixpanelError, match=r"Mixpanel has a fault \(HTTP 503\), 9 times. Run the same command later"):
         download_day(client, PROJECT, DAY, tmp_path / "a.gz")
     assert sum(pauses) > 3600
+    assert "limit of queries" not in capsys.readouterr().err  # it was not the reason of any pause
 
 
 @pytest.mark.parametrize(
