@@ -79,22 +79,23 @@ def some_message(api: Api, number: int, rng: random.Random) -> Message:
     return api.act(user, item, consent=consent, kind=rng.choice(["click", "view", "purchase", "dismiss"]))
 
 
-def test_ten_thousand_mixed_messages_add_up(api: Api) -> None:
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.faults)])
+def test_mixed_messages_add_up(api: Api, count: int) -> None:
     rng = random.Random(7)  # noqa: S311 -- the same messages each time
-    messages = [some_message(api, number, rng) for number in range(10_000)]
-    repeated = [replace(one) for one in rng.sample(messages, 500)]
+    messages = [some_message(api, number, rng) for number in range(count)]
+    repeated = [replace(one) for one in rng.sample(messages, count // 20)]
     sent = [*messages, *repeated]
     rng.shuffle(sent)
     receipts = Counter(
         receipt for start in range(0, len(sent), 1000) for receipt in api.send(*sent[start : start + 1000])
     )
-    assert receipts == {"stored": 10_000, "duplicate": 500}
+    assert receipts == {"stored": count, "duplicate": count // 20}
     api.move()
     counts = api.ledger()
     shown = sum(one.kind == "impressions" and one.user_key is not None for one in messages)
     assert counts["read"] == len(messages) + shown  # an answer has two impressions, one to nobody is one row
     assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")
     events = api.lake()
-    assert len(events) == len({row["event_id"] for row in events}) == counts["accepted"] > 5_000
+    assert len(events) == len({row["event_id"] for row in events}) == counts["accepted"] > count // 2
     assert api.rows("SELECT count(*) FROM served_answers")[0][0] == sum(one.kind == "impressions" for one in messages)
     assert api.rows("SELECT count(*) FROM event_inbox WHERE outcome IS DISTINCT FROM 'moved'")[0][0] == 0
