@@ -113,8 +113,9 @@ class CatalogueSearch:
 
     def __init__(self, stock: Stock) -> None:
         """Search this catalogue."""
-        self._stock, self._index, self._building = stock, _EMPTY, asyncio.Lock()
+        self._stock, self._index = stock, _EMPTY
         self._built_at = -_SPACING_SECONDS
+        self._building: asyncio.Task[None] | None = None
 
     async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
         """Return a page of items. Items that are named are returned even if they cannot be bought now."""
@@ -122,18 +123,27 @@ class CatalogueSearch:
         if query.items:
             known = (catalogue.by_id.get(name) for name in dict.fromkeys(query.items))
             return tuple(FoundItem(item, item.item_id in catalogue.sold) for item in known if item is not None)
-        index = await self._current()
-        return await asyncio.to_thread(_page, index, catalogue, query)
+        building = self.renew()
+        if building is not None and not self._index.names:
+            await asyncio.shield(building)
+        return await asyncio.to_thread(_page, self._index, catalogue, query)
 
-    async def _current(self) -> TitleIndex:
-        """Return the index; one of an earlier catalogue serves for a while, because building takes a moment."""
-        async with self._building:
-            is_old = self._index.made_from != (self._stock.catalogue.generation, self._stock.number)
-            aged = monotonic() - self._built_at > _SPACING_SECONDS
-            if is_old and (aged or not self._index.names):
-                self._index = await asyncio.to_thread(TitleIndex.of, self._stock)
-                self._built_at = monotonic()
-            return self._index
+    def renew(self) -> asyncio.Task[None] | None:
+        """Begin to build the index of the present catalogue, unless the one that exists is young; return the task.
+
+        Requests go on with the earlier index meanwhile: building takes a moment.
+        """
+        is_old = self._index.made_from != (self._stock.catalogue.generation, self._stock.number)
+        aged = monotonic() - self._built_at > _SPACING_SECONDS
+        if self._building is None and is_old and (aged or not self._index.names):
+            self._building = asyncio.create_task(self._build())
+        return self._building
+
+    async def _build(self) -> None:
+        try:
+            self._index = await asyncio.to_thread(TitleIndex.of, self._stock)
+        finally:
+            self._built_at, self._building = monotonic(), None
 
 
 def words_of(text: str) -> list[str]:
