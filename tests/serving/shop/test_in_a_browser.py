@@ -23,6 +23,7 @@ from serving.shop.app import shop_app
 from serving.shop.config import ShopConfig
 from tests.conftest import fresh_database
 from tests.published import published, shelf
+from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.ingest.inbox.collecting import Collecting, collecting
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -47,16 +48,15 @@ def api(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) ->
         for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
             patch.setenv(name, "http://127.0.0.1:9")
         current.cache_clear()
-        with collecting(current(), folder) as made:
-            stock(made)
+        with collecting(current(), folder, stock=stock) as made:
             yield made
     current.cache_clear()
 
 
-def stock(made: Collecting) -> None:
+def stock(api: Api) -> None:
     """Give the items titles, and a household its lists."""
-    household = made.api.key(HOUSEHOLD)
-    with made.api.here.engine.begin() as connection:
+    household = api.key(HOUSEHOLD)
+    with api.here.engine.begin() as connection:
         connection.execute(text("UPDATE items SET title = 'Item ' || item_id, category = 'SHOP|FRUIT'"))
         connection.execute(text("UPDATE items SET title = :title WHERE item_id = 'i06'"), {"title": HOSTILE})
         connection.execute(
@@ -66,8 +66,8 @@ def stock(made: Collecting) -> None:
             ),
             {"key": household},
         )
-    published(made.api.here.engine, {household: OWN}, shelf(k=3))
-    published(made.api.here.engine, {household: OWN[:1]}, shelf("again", "buy-again", k=1))
+    published(api.here.engine, {household: OWN}, shelf(k=3))
+    published(api.here.engine, {household: OWN[:1]}, shelf("again", "buy-again", k=1))
 
 
 @dataclass(frozen=True)

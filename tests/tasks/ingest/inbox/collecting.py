@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -151,13 +151,17 @@ class NodeSender:
 
 
 @contextmanager
-def collecting(installation: Installation, folder: Path, origins: str = "") -> Iterator[Collecting]:
-    """Start the API of an installation with a champion, and a key for pages."""
+def collecting(
+    installation: Installation, folder: Path, origins: str = "", stock: Callable[[Api], None] | None = None
+) -> Iterator[Collecting]:
+    """Start the API of an installation with a champion, and a key for pages; `stock` completes the catalogue before."""
     key, reader = (
         str(create_key(installation.engine, NewKey(name, [scope]), "ann")["key"])
         for name, scope in (("web", "collect"), ("shop", "read"))
     )
     sold = _promote(installation, folder / "bundle")
+    if stock is not None:
+        stock(Api(installation))
     variables = {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_API_ORIGINS": origins}
     with ExitStack() as more:
         server = more.enter_context(serving(_APPLICATION, variables, folder / "log"))
