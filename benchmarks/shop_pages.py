@@ -31,7 +31,7 @@ from serving.shop.visits.visit import Visit
 SEED: Final = 7
 _HOUSEHOLDS: Final = 4
 _PRODUCTS: Final = 50
-_SEARCHES: Final = ("milk", "white+bread", "ch", "soft+drinks", "no+such+product")
+_SEARCHES: Final = ("milk", "white+bread", "ch", "soft+drinks", "eggs")
 _SHELVES: Final = b'class="shelf"'
 _CARDS: Final = b'class="cards"'
 
