@@ -147,11 +147,12 @@ class Runs(Connection):
         from mlflow import artifacts
         from mlflow.exceptions import MlflowException
 
-        source = f"runs:/{run_id}/{path}"
+        # At the address `runs:/…` MLflow's client would read the run, which is long, twice more, and look for models.
+        source = f"{self.run(run_id).artifact_uri}/{path}"
         try:
             return Path(artifacts.download_artifacts(source, dst_path=str(to), tracking_uri=self.tracking_uri))
-        except MlflowException as error:
-            # MLflow raises the same error for every failure. This call fails too if MLflow or the run is gone.
+        except (MlflowException, OSError) as error:  # OSError is the base of what Requests raises
+            # The same errors come for every failure. This call fails too if MLflow or the run is gone.
             self.run(run_id)
             raise ArtifactsGoneError(
                 f"MLflow has no {path} of run {run_id} any more, or cannot read it. Restore MLflow's artifacts, or "
