@@ -169,6 +169,8 @@ REFUSED = {
         "SELECT * FROM identity.users",
         "SELECT payload FROM quarantine",
         "SELECT attributes FROM users",
+        "UPDATE operator_rules SET author = ''",
+        "DELETE FROM operator_rules",
         "UPDATE placements SET batch_id = 1",
         "CREATE TABLE mine (x int)",
         "CREATE TEMPORARY TABLE mine (x int)",
@@ -187,6 +189,8 @@ REFUSED = {
         "DROP TABLE items",
         "TRUNCATE items",
         "UPDATE alembic_version SET version_num = ''",
+        "INSERT INTO operator_rules (version, author) VALUES (1, 'ann')",
+        "DELETE FROM operator_rules",
     ],
 }
 
