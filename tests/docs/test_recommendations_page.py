@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Engine, insert, make_url, text
+from sqlalchemy import Engine, insert, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings, load
@@ -21,12 +21,12 @@ from infra.database.engine import engine
 from infra.database.schema.schema import items, users
 from infra.installation import Installation
 from infra.keys.identity import remember
-from infra.services.database_access import role_rights
 from infra.services.database_access.logins import address
 from models.lists.rules.item_selector import KINDS
 from models.lists.rules.placement_config import Placement, placements
 from models.lists.rules.rule_config import Rules
 from tasks.scoring import batch_state
+from tests.database_roles import create_roles
 from tests.published import Entries, published, shelf
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recommendations.md").read_text()
@@ -56,8 +56,7 @@ def store(installation: Installation) -> Iterator[Engine]:
         published(installation.engine, {"ann": TEN, "bob": TEN[1:]}, shelf(f"of {name}", name))
     published(installation.engine, {"ann": TEN[:1], "bob": []}, shelf("due", "buy-again"))
     published(installation.engine, {"1082185": TEN[1:]}, shelf("pairs", "goes-well-with", about="item"))
-    own = make_url(installation.endpoints.database_url)
-    role_rights.ensure(installation.settings, own, own, print)
+    create_roles(installation)
     yield installation.engine
     for name in ("reader", "operator"):
         engine(address(installation.settings, name)).dispose()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, text
 
 from infra.bundles.manifest import BundleRefusedError
 from infra.configuration.placements import configured
@@ -13,7 +13,7 @@ from infra.database.engine import engine
 from infra.installation import Installation
 from infra.lake import compaction
 from infra.overview.situation import step
-from infra.services.database_access import logins, role_rights
+from infra.services.database_access import logins
 from infra.services.database_access.grants import OPERATOR, READER, SERVING, Role
 from models.lists.rules.layer.rule_layer import HiddenItem
 from serving.operations.report_reader import ReportReader
@@ -26,6 +26,7 @@ from serving.queries.explain import explain
 from serving.queries.missing_lists import why_empty
 from serving.queries.status import status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
+from tests.database_roles import create_roles
 from tests.published import published
 from tests.published import shelf as batch
 from tests.serving.operator_rules import store
@@ -55,8 +56,7 @@ def role(installation: Installation) -> Iterator[Roles]:
         ):
             connection.execute(text(statement))
     published(installation.engine, {"k": [("i", 1.0, "because")]}, batch(k=1))
-    own = make_url(installation.endpoints.database_url)
-    role_rights.ensure(installation.settings, own, own, print)
+    create_roles(installation)
     opened = {name: engine(logins.address(installation.settings, name)) for name in (READER, SERVING, OPERATOR)}
     yield lambda name: opened[name]
     for one in opened.values():

@@ -6,28 +6,28 @@ from typing import Any
 
 import pytest
 from psycopg2.errors import InsufficientPrivilege
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from infra.database.engine import engine
 from infra.installation import Installation, current
-from infra.services.database_access import logins, role_rights
+from infra.services.database_access import logins
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo.settle import settle_idle
 from tasks.quality.suites import BatchRefusedError
+from tests.database_roles import create_roles
 from tests.tasks.ingest.events.test_ingest_segment import GOLDEN, bought, call, viewed, write
 
 
 @pytest.fixture
 def ingesting(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """The installation as a process sees it that was given the address of the ingest role."""
-    own = make_url(installation.endpoints.database_url)
     assert installation.key
     assert installation.lake
-    role_rights.ensure(installation.settings, own, own, print)
+    create_roles(installation)
     address = logins.address(installation.settings, "ingest")
     monkeypatch.setenv("TAILORBIRD_DATABASE_URL", address)
     current.cache_clear()
