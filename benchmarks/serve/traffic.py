@@ -17,7 +17,10 @@ _K: Final = 20
 _HOT_USERS: Final = 100
 _REQUESTS: Final = 5_000
 _USERS: Final = text(
-    "SELECT DISTINCT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id"
+    "SELECT DISTINCT user_id FROM recommendations_by_user_id AS listed WHERE placement = :placement "
+    # Lists of users who clicked lately are scored at each request.
+    "AND NOT EXISTS (SELECT FROM session_profiles JOIN identity.users ON user_key = subject "
+    "WHERE users.user_id = listed.user_id AND expires_at > now()) ORDER BY user_id"
 )
 _ITEMS: Final = text(
     "SELECT item_id FROM current_recommendations WHERE placement = :placement "
