@@ -40,7 +40,8 @@ def move_updates(installation: Installation, batch: ledger.Batch) -> None:
     with advisory_locks.locked(installation.engine, batch.batch_id, purpose="inbox"):
         with installation.engine.connect() as connection:
             rows = claimed_rows(connection, batch.batch_id, installation.key)
-        if not rows:
+            status = ledger.statuses(connection, [batch.batch_id]).get(batch.batch_id)
+        if not rows or status == ledger.COMMITTED:  # another process has moved it, and its rows are empty now
             return
         with installation.engine.begin() as connection:
             apply.lock_entities(connection)

@@ -18,6 +18,7 @@ from tasks.ingest.events import event_batch
 from tasks.ingest.inbox import claims
 from tasks.ingest.inbox.move_events import move_events
 from tasks.ingest.inbox.move_inbox import move_inbox
+from tasks.ingest.inbox.move_updates import move_updates
 from tests.tasks.ingest.inbox.api import Api
 
 
@@ -188,6 +189,16 @@ def test_the_move_of_all_that_waits_ends_after_that_of_another_process(api: Api,
         assert waiting.result() == [batch.batch_id]
     assert len(api.lake()) == 1
     assert api.ledger()["accepted"] == 1
+
+
+def test_updates_that_another_process_has_just_moved_are_counted_once(api: Api) -> None:
+    api.send(api.item("cup", price=2.0), api.user("ann", consent=True))
+    with api.here.engine.begin() as connection:
+        (batch,) = claims.claim(connection, "updates", claims.Due())
+    for _ in range(2):
+        move_updates(api.here, batch)
+    assert (api.ledger()["routed"], api.ledger()["quarantined"]) == (2, 0)
+    assert api.rows("SELECT * FROM quarantine") == []
 
 
 def test_acts_wait_until_they_are_old_or_many_enough(api: Api) -> None:
