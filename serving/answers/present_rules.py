@@ -40,8 +40,8 @@ class PresentRules:
         then = None if listing.batch_id is None else self._of_batch(listing.batch_id)
         return await self.reranked(search, listing, now if then is None else then)
 
-    async def reranked(self, search: Search, listing: Listing, then: RuleLayer, offset: int = 0) -> Listing:
-        """Return a list that was made under the rules `then`; with an `offset` it is a page."""
+    async def reranked(self, search: Search, listing: Listing, then: RuleLayer, page: range | None = None) -> Listing:
+        """Return a list that was made under the rules `then`; with the places of a `page` it is that page."""
         name = search.request.placement
         now = self._placements.layer(name)
         if now == then or name not in self._placements.file:
@@ -51,26 +51,21 @@ class PresentRules:
         new = change.new_pins - listed
         insertable = await self._insertable(search, new) if new and listing.entries else new
         visible = [entry for entry in listing.entries if entry.item_id not in now.hidden]
-        entries = tuple(map(Entry._make, reranked(visible, change, insertable, offset)))
+        entries = tuple(map(Entry._make, reranked(visible, change, insertable, page)))
         return listing if entries == listing.entries else replace(listing, entries=entries)
 
     async def _insertable(self, search: Search, items: frozenset[str]) -> frozenset[str]:
         """Return the pinned items that the visitor may have, by the placement's rules and by earlier events."""
         name, best = search.request.placement, self._best()
-        placement = self._placements[name]
-        if placement.policy == "repurchase":
+        if self._placements[name].policy == "repurchase":
             return frozenset()  # only what is due is shown
         allowed = None if best is None else best.narrowed.get(name)
         shown = items if allowed is None else items & allowed
-        if search.hides is None or not shown or not _hides_by_events(placement):
+        if search.hides is None or not shown:
             return shown
         hidden = await search.hides(search.request)
         search.degraded = search.degraded or not hidden.complete
         return shown - hidden.items
-
-
-def _hides_by_events(placement: Placement) -> bool:
-    return placement.policy == "discover" or bool(placement.rules.hide)
 
 
 def _change(file: Placement, then: RuleLayer, now: RuleLayer, catalogue: Catalogue) -> RuleChange:

@@ -92,7 +92,8 @@ class LastGood:
         found = remembered.answer
         entries = tuple(Entry(item.item_id, item.score, item.reason) for item in found.items)
         listing = Listing(entries, found.model_version, found.batch_id, found.personal, degraded=True)
-        return await self._present.reranked(search, listing, remembered.state.rules, search.request.offset)
+        places = range(search.request.offset + 1, search.most + 1)
+        return await self._present.reranked(search, listing, remembered.state.rules, places)
 
 
 class Segment:

@@ -36,12 +36,14 @@ class RuleChange:
 
 
 def reranked(
-    entries: Sequence[Ranked], change: RuleChange, insertable: Collection[str] = (), offset: int = 0
+    entries: Sequence[Ranked], change: RuleChange, insertable: Collection[str] = (), page: range | None = None
 ) -> list[Ranked]:
     """Return the entries in the order of today's rules.
 
-    New pins that are not on the list are added if they are `insertable`. With an `offset` the entries are a page.
+    New pins that are not on the list are added if they are `insertable`. Pins of places beyond a short list come last.
+    With the places of a `page`, the entries are that page, and pins of other places are on other pages.
     """
+    first = 1 if page is None else page.start
     known = {entry[0]: (entry[0], _moved(entry[1], change.factor(entry[0])), entry[2]) for entry in entries}
     pinned = {item for item in known if item in change.pins_now}
     unpinned = [item for item in known if item in change.pins_then and item not in pinned]
@@ -52,8 +54,8 @@ def reranked(
             _insert(ordered, known[item])
     listed = [entry for run in ordered for entry in run]
     for item, place in sorted(change.pins_now.items(), key=lambda pin: pin[1]):
-        if offset < place <= offset + len(entries) and (item in known or item in insertable):
-            listed.insert(place - 1 - offset, known.get(item, (item, 0.0, PICKED)))
+        if (page is None or place in page) and (item in known or item in insertable):
+            listed.insert(place - first, known.get(item, (item, 0.0, PICKED)))
     return listed
 
 

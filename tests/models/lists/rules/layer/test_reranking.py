@@ -24,14 +24,14 @@ GOODS = ItemAttributes(
     np.full(12, np.nan),
     np.ones(12, dtype=bool),
 )
-SHELF = Placement(k=6)
+SHELF = Placement(k=12)
 names = st.sampled_from(ITEMS.tolist())
 
 
 @st.composite
 def layers(draw: Any) -> RuleLayer:
     hidden = draw(st.lists(names, max_size=2, unique=True))
-    pinned = draw(st.dictionaries(st.integers(1, 6), names.filter(lambda name: name not in hidden), max_size=2))
+    pinned = draw(st.dictionaries(st.integers(1, 12), names.filter(lambda name: name not in hidden), max_size=2))
     boosted = draw(st.dictionaries(st.sampled_from(["i01", "i05", "i09"]), st.sampled_from([0.3, 3.0]), max_size=2))
     tea = draw(st.sampled_from([1.0, 2.0]))
     boosts = [ItemBoost(placement="home", kind="item", value=item, factor=by) for item, by in boosted.items()]
@@ -44,9 +44,9 @@ def layers(draw: Any) -> RuleLayer:
     )
 
 
-def made(scores: np.ndarray, layer: RuleLayer, k: int = 6) -> list[Ranked]:
+def made(scores: np.ndarray, layer: RuleLayer) -> list[Ranked]:
     """Return the list that a builder makes under a layer."""
-    rules = CompiledRules.of(layered(SHELF.model_copy(update={"k": k}), layer), GOODS)
+    rules = CompiledRules.of(layered(SHELF, layer), GOODS)
     found = lists_of_scores(scores[None], rules, None)
     pairs = zip(found.items[0].tolist(), found.stated[0].tolist(), strict=True)
     return [(str(ITEMS[item]), score, "why") for item, score in pairs if item >= 0]
@@ -69,8 +69,8 @@ def change(then: RuleLayer, now: RuleLayer) -> RuleChange:
     now=layers(),
 )
 def test_a_list_made_without_rules_gets_the_order_of_the_list_made_under_them(scores: list[float], now: Any) -> None:
-    wanted = made(np.float32(scores), now, 12)
-    whole = [entry for entry in made(np.float32(scores), NO_RULES, 12) if entry[0] not in now.hidden]
+    wanted = made(np.float32(scores), now)
+    whole = [entry for entry in made(np.float32(scores), NO_RULES) if entry[0] not in now.hidden]
     found = reranked(whole, change(NO_RULES, now))
     assert [entry[0] for entry in found] == [entry[0] for entry in wanted]
 
@@ -80,8 +80,8 @@ def test_a_list_made_without_rules_gets_the_order_of_the_list_made_under_them(sc
     then=layers(),
 )
 def test_an_undone_layer_leaves_no_trace_but_what_it_hid(scores: list[float], then: RuleLayer) -> None:
-    plain = [entry[0] for entry in made(np.float32(scores), NO_RULES, 12) if entry[0] not in then.hidden]
-    found = reranked(made(np.float32(scores), then, 12), change(then, NO_RULES))
+    plain = [entry[0] for entry in made(np.float32(scores), NO_RULES) if entry[0] not in then.hidden]
+    found = reranked(made(np.float32(scores), then), change(then, NO_RULES))
     assert [entry[0] for entry in found] == plain
 
 
@@ -103,7 +103,13 @@ def test_best_sellers_behind_the_models_items_stay_behind_them() -> None:
     assert [entry[0] for entry in boosted] == ["a", "b", "d", "c"]
 
 
+def test_a_pin_beyond_the_end_of_a_short_list_comes_last() -> None:
+    listed = [("a", 0.9, "x"), ("b", 0.8, "y"), ("c", 0.7, "z")]
+    found = reranked(listed, RuleChange({}, {"a": 4, "new": 9}, lambda _: 1.0), {"new"})
+    assert [entry[0] for entry in found] == ["b", "c", "a", "new"]
+
+
 def test_a_page_holds_the_pins_of_its_places() -> None:
     page = [("d", 0.6, "x"), ("e", 0.5, "y")]
     pinned = RuleChange({}, {"e": 1, "new": 4, "f": 9}, lambda _: 1.0)
-    assert [entry[0] for entry in reranked(page, pinned, {"new", "f"}, offset=2)] == ["d", "new"]
+    assert [entry[0] for entry in reranked(page, pinned, {"new", "f"}, range(3, 5))] == ["d", "new"]
