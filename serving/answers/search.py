@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 
+from models.lists.rules.layer.rule_layer import NO_RULES, RuleLayer
 from serving.answers.answer import Listing
 from serving.answers.interfaces import Hidden
 from serving.answers.request import ListRequest
@@ -24,6 +25,8 @@ class Search:
     selection: Selection
     user_key: str | None
     """The user who asked, also if the answer may not be personal."""
+    rules: RuleLayer = NO_RULES
+    """The rules of operators by which the selection was made."""
     standing: Standing = NOBODY
     read_at: float = 0.0
     """When the standing was read, by the database's clock."""

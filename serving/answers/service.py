@@ -202,8 +202,8 @@ class AnswerService:
         letters = sum(map(len, items))
         search = Search(key, request, Selection(), request.visitor.user_key, live=live, hides=hides, letters=letters)
         await self._stored.check(search)
-        by_operators = self.placements.layer(request.placement).hidden
-        others = (request.context, items, self._hidden.of(request.visitor), by_operators)
+        search.rules = self.placements.layer(request.placement)
+        others = (request.context, items, self._hidden.of(request.visitor), search.rules.hidden)
         search.selection = Selection.of(search.standing, request.filters, *others)
         return search
 
@@ -247,10 +247,11 @@ class AnswerService:
         return self._count_answer(self._made(search, source, listing))
 
     def _kept(self, search: Search, answer: Answer) -> Answer:
-        """Remember an answer that the same request may get again."""
+        """Remember an answer that the same request may get again, unless the rules changed while it was made."""
         live_for_somebody = answer.source == "live" and search.request.visitor != _NO_VISITOR
-        if not answer.degraded and not live_for_somebody:
-            state, letters = self._state(answer.placement), search.request.letters + search.letters
+        state = self._state(answer.placement)
+        if not answer.degraded and not live_for_somebody and state.rules == search.rules:
+            letters = search.request.letters + search.letters
             self._remembered.remember(search.key, answer, state, search.user_key, search.read_at, letters)
         return self._count_answer(answer)
 

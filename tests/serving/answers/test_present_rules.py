@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,13 +12,26 @@ from sqlalchemy import Engine
 from infra.database.engine import engine as engine_of
 from models.lists.rules.layer.json_form import layer_to_json
 from models.lists.rules.layer.rule_layer import HiddenItem, ItemBoost, RuleLayer
+from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
 from serving.answers.answer import Answer, Entry, Listing
 from serving.answers.interfaces import Hidden
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
+from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.standing import Standing
 from tests.published import published, shelf
-from tests.serving.made_up_shop import ANN, ITEMS, NEW, serving, stock, until, write
+from tests.serving.made_up_shop import (
+    ANN,
+    ITEMS,
+    NEW,
+    PLACEMENTS,
+    Holder,
+    champion,
+    serving,
+    stock,
+    until,
+    write,
+)
 from tests.serving.operator_rules import boost, pin, store
 
 TABLE = ["item-20", "item-21", "item-22"]
@@ -88,6 +103,7 @@ def test_pin_hide_and_boost_count_in_published_lists_until_they_are_undone(stock
         for rules, wanted in (
             ((pin("item-05", 2),), ["item-20", "item-05", "item-21"]),
             ((HiddenItem(item="item-20"),), ["item-21", "item-22"]),
+            ((HiddenItem(item="item-20"), pin("item-21", 3)), ["item-22", "item-21"]),
             ((HiddenItem(item="item-20", placement="similar-items"),), TABLE),
             ((boost("item-22", 1.2),), ["item-20", "item-22", "item-21"]),
             ((boost("item-20", 0.5), pin("item-21", 3)), ["item-22", "item-20", "item-21"]),
@@ -137,6 +153,44 @@ def test_a_batch_that_was_made_under_a_pin_loses_it_when_it_is_undone(stocked: t
         await becomes(service, request(), ["item-22", "item-21"])
 
     run(stocked, scenario)
+
+
+def test_a_pin_of_an_item_that_the_batch_hides_from_everybody_has_no_effect(stocked: tuple[str, Engine]) -> None:
+    store(stocked[1], pin("item-05"))
+
+    async def scenario(service: AnswerService) -> None:
+        assert ids(await service.recommend(request())) == TABLE
+
+    run(stocked, scenario, live=Scorer("item-05"))
+
+
+@dataclass
+class Rules:
+    """A version that a test sets."""
+
+    current: RuleVersion = NO_VERSION
+
+    def now(self) -> datetime:
+        return self.current.created_at
+
+
+def test_an_answer_during_which_the_rules_change_is_not_remembered() -> None:
+    rules = Rules()
+
+    class Changing(Scorer):
+        """A scorer during whose work operators hide the best seller."""
+
+        async def hidden(self, request: ListRequest) -> Hidden:
+            rules.current = replace(NO_VERSION, version=1, layer=RuleLayer((), (HiddenItem(item="item-00"),)))
+            return await super().hidden(request)
+
+    async def scenario() -> None:
+        service = AnswerService(Holder(champion()), LayeredPlacements(PLACEMENTS, rules), None, Changing())
+        await service.upkeep.refresh()
+        assert ids(await service.recommend(request(None)))[0] == "item-00"
+        assert ids(await service.recommend(request(None)))[0] == "item-01"
+
+    asyncio.run(scenario())
 
 
 def test_a_pin_skips_visitors_who_excluded_the_item(stocked: tuple[str, Engine]) -> None:
