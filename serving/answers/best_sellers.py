@@ -136,8 +136,11 @@ def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict
     narrowing = {name: own for name, own in rules.items() if own.include or own.exclude or own.exclude_items}
     if not narrowing:
         return {}
-    everything = catalogue.attributes()
-    return {name: frozenset(everything.items[everything.allowed(own)].tolist()) for name, own in narrowing.items()}
+    # An item that operators hide everywhere narrows all placements, and most of them to the same items.
+    keys = {name: str((own.include, own.exclude, own.exclude_items, own.lifetime_days)) for name, own in rules.items()}
+    different, everything = {keys[name]: own for name, own in narrowing.items()}, catalogue.attributes()
+    made = {key: frozenset(everything.items[everything.allowed(own)].tolist()) for key, own in different.items()}
+    return {name: made[keys[name]] for name in narrowing}
 
 
 def selected(attributes: ItemAttributes, filters: Filters) -> NDArray[np.bool_]:

@@ -48,6 +48,14 @@ def test_rules_and_availability_apply() -> None:
     assert "item-00" not in {entry.item_id for entry in best.within("home", best.trending).entries}
 
 
+def test_placements_that_leave_out_the_same_items_share_them() -> None:
+    hiding = Placement(rules=Rules(exclude_items=["item-00"]))
+    placements = {"home": hiding, "email": hiding.model_copy(update={"k": 5}), "all": Placement()}
+    narrowed = BestSellers.build(MODEL, CATALOGUE, placements).narrowed
+    assert narrowed["home"] is narrowed["email"]
+    assert (narrowed["home"], "all" in narrowed) == (set(ITEMS[1:]), False)
+
+
 def test_filters_reach_items_that_no_list_holds() -> None:
     rare = {"item-29": CATALOGUE.by_id["item-29"]._replace(category="RARE")}
     best = BestSellers.build(MODEL, Catalogue.of(CATALOGUE.by_id | rare, 0.0), PLACEMENTS)
