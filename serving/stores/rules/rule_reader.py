@@ -1,5 +1,6 @@
 """Keeps the current version of operators' rules in memory, and a copy for a start without the database."""
 
+import asyncio
 import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -29,19 +30,24 @@ class RuleReader:
         self._postgres, self._copy = postgres, copy
         self._clock: tuple[datetime, float] | None = None
         """A time of the database, and the time of this process's monotonic clock at which it was read."""
+        self._refreshing = asyncio.Lock()
         self.current = NO_VERSION
         self.read = False
         """Whether it was read at all."""
 
     async def refresh(self) -> None:
-        """Read the newest version if it is another one. Raises PostgresDownError."""
-        newest, moment = (await self._postgres.fetch(_NEWEST))[0]
-        self._clock = moment, monotonic()
-        if newest != self.current.version:
-            rows = await self._postgres.fetch(_ONE, newest)
-            self.current = _version(rows[0], orjson.loads(rows[0]["rules"])) if rows else NO_VERSION
-            self._store()
-        self.read = True
+        """Read the newest version if it is another one. Raises PostgresDownError.
+
+        Refreshes follow one another: otherwise one that began before a change could end after it.
+        """
+        async with self._refreshing:
+            newest, moment = (await self._postgres.fetch(_NEWEST))[0]
+            self._clock = moment, monotonic()
+            if newest != self.current.version or not self.read:  # the copy may be that of another database
+                rows = await self._postgres.fetch(_ONE, newest)
+                self.current = _version(rows[0], orjson.loads(rows[0]["rules"])) if rows else NO_VERSION
+                self._store()
+            self.read = True
 
     def now(self) -> datetime:
         """Return the time of the database; before it was ever read, that of the version, so that no rule has ended."""

@@ -4,9 +4,11 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy import text
+
 from infra.database.clock import database_now
 from infra.database.engine import engine as engine_of
-from models.lists.rules.layer.rule_layer import HiddenItem
+from models.lists.rules.layer.rule_layer import AnyRule, HiddenItem
 from models.lists.rules.layer.rule_version import NO_VERSION
 from serving.stores.database.postgres import Postgres
 from serving.stores.rules.rule_reader import RuleReader
@@ -38,6 +40,26 @@ def test_the_newest_version_is_read_and_its_copy_replaces_it_without_the_databas
     assert later.current == reader.current
     assert not later.read
     assert later.now() == reader.current.created_at
+    engine.dispose()
+
+
+def test_a_copy_of_another_database_gives_way_to_a_version_of_the_same_number(database: str, tmp_path: Path) -> None:
+    engine, copy = engine_of(database), tmp_path / "rules.json"
+
+    async def read(*rules: AnyRule) -> RuleReader:
+        await asyncio.to_thread(store, engine, *rules)
+        postgres = Postgres(database, 1, 3.0)
+        reader = RuleReader(postgres, copy)
+        reader.read_copy()
+        await reader.refresh()
+        await postgres.close()
+        return reader
+
+    asyncio.run(read(pin("of the database before")))
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM operator_rules"))
+    reader = asyncio.run(read(pin("a")))
+    assert (reader.current.version, reader.current.layer.items) == (1, {"a"})
     engine.dispose()
 
 
