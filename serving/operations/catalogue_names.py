@@ -3,10 +3,12 @@
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.layer.rule_layer import BoostKind, RuleLayer
+from models.primitives.vocabulary import index_of
 from serving.stores.catalogue import Catalogue
 
 
@@ -40,3 +42,9 @@ class CatalogueNames:
 def named_items(catalogue: Catalogue, layer: RuleLayer) -> ItemAttributes:
     """Return the attributes of the items that a layer names, as far as the catalogue has them."""
     return catalogue.attributes(np.array(sorted(layer.items & catalogue.by_id.keys()), dtype=np.str_))
+
+
+def unlearned_items(learned: NDArray[np.str_], layer: RuleLayer) -> frozenset[str]:
+    """Return the items that a layer names and the champion, which `learned` others, does not have."""
+    named = np.array(sorted(layer.items), dtype=np.str_)
+    return frozenset(named[index_of(learned, named) < 0].tolist())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from sqlalchemy import Engine
 
@@ -11,9 +12,11 @@ from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.layer.rule_version import RuleVersion, attributed
 from models.lists.rules.layer.validation import faults
 from models.lists.rules.placement_config import Placement
-from serving.operations.catalogue_names import CatalogueNames, named_items
+from serving.answers.interfaces import Models
+from serving.operations.catalogue_names import CatalogueNames, named_items, unlearned_items
 from serving.operations.requests import Author, OutdatedVersionError, RefusedLayerError, UnknownVersionError
 from serving.stores.catalogue import Catalogue
+from serving.stores.database.errors import PostgresDownError
 from serving.stores.rules.rule_reader import RuleReader
 
 
@@ -26,9 +29,10 @@ class RuleChanges:
         reader: RuleReader,
         placements: Mapping[str, Placement],
         catalogue: Callable[[], Catalogue],
+        models: Models,
     ) -> None:
-        """Check layers against the placements of the file and the present catalogue."""
-        self._database, self._reader, self._catalogue = database, reader, catalogue
+        """Check layers against the placements of the file, the present catalogue and the champion."""
+        self._database, self._reader, self._catalogue, self._models = database, reader, catalogue, models
         self.placements = placements
 
     async def current(self) -> RuleVersion:
@@ -44,18 +48,14 @@ class RuleChanges:
 
         Raises RefusedLayerError, and OutdatedVersionError if `before` is not the current version.
         """
-        stored = await asyncio.to_thread(self._save, layer, before, author)
-        await self._reader.refresh()
-        return stored
+        return await self._read(await asyncio.to_thread(self._save, layer, before, author))
 
     async def undo(self, before: int, target: int | None, author: Author) -> RuleVersion:
         """Store a version equal to an earlier one, by default to the one before the current.
 
         Raises UnknownVersionError, and OutdatedVersionError if `before` is not the current version.
         """
-        stored = await asyncio.to_thread(self._undo, before, target, author)
-        await self._reader.refresh()
-        return stored
+        return await self._read(await asyncio.to_thread(self._undo, before, target, author))
 
     async def check(self, layer: RuleLayer) -> None:
         """Raise RefusedLayerError for a layer that could not be stored."""
@@ -65,6 +65,12 @@ class RuleChanges:
     async def conflicts(self, layer: RuleLayer) -> list[Conflict]:
         """Return the conflicts of a layer with the placements file."""
         return await asyncio.to_thread(self._conflicts, layer)
+
+    async def _read(self, stored: RuleVersion) -> RuleVersion:
+        """Let a version that is stored count in this process; the reader tries again if it cannot be read now."""
+        with suppress(PostgresDownError):
+            await self._reader.refresh()
+        return stored
 
     def _current(self) -> RuleVersion:
         with self._database.connect() as connection:
@@ -106,4 +112,6 @@ class RuleChanges:
 
     def _conflicts(self, layer: RuleLayer) -> list[Conflict]:
         own = layer.counting(self._reader.now())
-        return conflicts(self.placements, own, named_items(self._catalogue(), own))
+        model = self._models.current()
+        unlearned = () if model is None else unlearned_items(model.bundle.model.items, own)
+        return conflicts(self.placements, own, named_items(self._catalogue(), own), unlearned)

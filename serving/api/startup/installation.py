@@ -100,7 +100,7 @@ async def _opened(settings: Settings, state: State, known: LoadedModel | None, _
         async with answers.running(), counting(writer, calls):
             intake = CallIntake(Collector.of(collect_mapping(settings, "collector"), state.pseudonyms), calls)
             ready = partial(_readiness, models, answers)
-            changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current)
+            changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current, models)
             operators = Operators(
                 changes,
                 Previews(models, stores, live, changes),

@@ -13,6 +13,7 @@ from infra.configuration.placements import configured
 from infra.configuration.settings import load
 from infra.database.engine import engine as engine_of
 from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, RuleLayer
+from models.lists.rules.layer.rule_version import NO_VERSION
 from serving.answers.answer import Answer
 from serving.answers.request import ListRequest, Visitor
 from serving.answers.service import AnswerService
@@ -27,7 +28,10 @@ from serving.operations.requests import (
     UnknownVersionError,
 )
 from serving.operations.rule_changes import RuleChanges
+from serving.stores.catalogue import Catalogue
+from serving.stores.database.postgres import Postgres
 from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.rules.rule_reader import RuleReader
 from serving.stores.stores import Stores
 from tests.published import published, shelf
 from tests.serving.made_up_shop import ANN, PLACEMENTS, Holder, champion, stock, write
@@ -69,7 +73,7 @@ async def office(url: str, engine: Engine) -> AsyncIterator[Office]:
     live = LiveListScorer(NoModels(), PLACEMENTS)  # type: ignore[arg-type]
     models = Holder(champion())
     service = AnswerService(models, LayeredPlacements(PLACEMENTS, stores.rules), stores, live)
-    changes = RuleChanges(engine, stores.rules, PLACEMENTS, lambda: stores.catalogue.current)
+    changes = RuleChanges(engine, stores.rules, PLACEMENTS, lambda: stores.catalogue.current, models)
     async with stores.running(), service.running():
         yield Office(changes, Previews(models, stores, live, changes), service, stores)
     live.close()
@@ -106,6 +110,26 @@ def test_a_stored_version_counts_in_the_next_answer_and_an_undo_in_the_one_after
         assert [(one.version, one.author, one.restores) for one in versions] == [(3, "anna", 1), (2, "bob", 0)]
 
     run(stocked, scenario)
+
+
+def test_a_pin_of_an_item_newer_than_the_champion_is_a_conflict(stocked: tuple[str, Engine]) -> None:
+    columns = "item_id, title, category, brand, price, currency, attributes, available, batch_id"
+    write(stocked[1], f"INSERT INTO items ({columns}) VALUES ('new', 'New', '', '', 1, 'EUR', '{{}}', true, 'b')")
+
+    async def scenario(opened: Office) -> None:
+        found = await opened.changes.conflicts(RuleLayer((pin("new"), pin("item-05", 2))))
+        assert [(one.placement, one.detail.partition(";")[0]) for one in found] == [
+            ("home", "'new' is pinned to place 1, and it is newer than the champion")
+        ]
+
+    run(stocked, scenario)
+
+
+def test_a_change_that_this_server_cannot_read_at_once_is_stored(stocked: tuple[str, Engine]) -> None:
+    nowhere = RuleReader(Postgres("postgresql://nobody@127.0.0.1:1/none", 1, 1.0))
+    changes = RuleChanges(stocked[1], nowhere, PLACEMENTS, lambda: Catalogue.of({}, 0.0), Holder(None))
+    stored = asyncio.run(changes.save(NO_RULES, 0, ANNA))
+    assert (stored.version, nowhere.current) == (1, NO_VERSION)
 
 
 def test_of_two_changes_of_one_version_the_second_is_refused(stocked: tuple[str, Engine]) -> None:

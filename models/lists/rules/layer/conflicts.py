@@ -1,12 +1,12 @@
 """Finds contradictions between the placements file and the rules of operators."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.layer.rule_layer import PinnedItem, RuleLayer
 from models.lists.rules.placement_config import Placement
 
 
@@ -17,8 +17,13 @@ class Conflict(NamedTuple):
     detail: str
 
 
-def conflicts(file: Mapping[str, Placement], layer: RuleLayer, items: ItemAttributes) -> list[Conflict]:
-    """Return all conflicts of rules that count now. `items` are those that the rules name, as far as they are known."""
+def conflicts(
+    file: Mapping[str, Placement], layer: RuleLayer, items: ItemAttributes, unlearned: Collection[str] = ()
+) -> list[Conflict]:
+    """Return all conflicts of rules that count now.
+
+    `items` are those that the rules name, as far as they are known; `unlearned` those that the champion does not have.
+    """
     named = {rule.placement for rule in layer if rule.placement is not None}
     missing = "the placements file has no such placement, so its rules have no effect"
     found = [Conflict(name, missing) for name in sorted(named - file.keys())]
@@ -27,7 +32,8 @@ def conflicts(file: Mapping[str, Placement], layer: RuleLayer, items: ItemAttrib
         allowed = dict(zip(known, items.allowed(placement.rules).tolist(), strict=True))
         sold = dict(zip(known, items.available.tolist(), strict=True))
         own = layer.of(name)
-        details = (*_of_pins(placement, own, allowed, sold), *_of_others(placement, own, allowed, sold))
+        late = (_of_unlearned(pin) for pin in own.pins if allowed.get(pin.item) and pin.item in unlearned)
+        details = (*_of_pins(placement, own, allowed, sold), *late, *_of_others(placement, own, allowed, sold))
         found += [Conflict(name, detail) for detail in details]
     return found
 
@@ -56,6 +62,13 @@ def _of_pins(
     free = placement.k - len({*by_place, *(pin.place for pin in own.pins)})
     if promote is not None and own.pins and promote.places(placement.k) > free:
         yield f"pins leave {free} places, and the file promotes items in {promote.places(placement.k)}"
+
+
+def _of_unlearned(pin: PinnedItem) -> str:
+    return (
+        f"{pin.item!r} is pinned to place {pin.place}, and it is newer than the champion; until the next training no "
+        "list is made with it"
+    )
 
 
 def _of_others(
