@@ -118,6 +118,11 @@ class _Counted(set[Any]):
         self._state = state
         state(0)
 
+    def leave(self) -> None:
+        """State no number any more."""
+        self._state(_UNUSED)
+        self._state = _forget
+
     def add(self, one: Any) -> None:
         super().add(one)
         self._state(len(self))
@@ -125,6 +130,10 @@ class _Counted(set[Any]):
     def discard(self, one: Any) -> None:
         super().discard(one)
         self._state(len(self))
+
+
+def _forget(_number: int) -> None:
+    """Store no number: a worker that ends has no place any more."""
 
 
 class BalancedServer(Server):
@@ -145,6 +154,12 @@ class BalancedServer(Server):
             one.setblocking(False)
             listener: Any = _Listener(one, self._connect, partial(self._numbers.is_ahead, self._place))
             self.servers.append(listener)
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Leave the place, then end the connections: nobody may wait for a worker that accepts nothing more."""
+        own: Any = self.server_state.connections
+        own.leave()
+        await super().shutdown(sockets)
 
     def _connect(self, accepted: socket) -> None:
         loop = asyncio.get_running_loop()

@@ -7,8 +7,9 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+from uvicorn import Config
 
-from serving.api.startup.balanced_connections import OpenConnections, _Listener
+from serving.api.startup.balanced_connections import BalancedServer, OpenConnections, _Listener
 
 FORK = multiprocessing.get_context("fork")
 
@@ -73,6 +74,27 @@ def test_the_place_of_a_worker_that_died_is_free_and_holds_nobody_back() -> None
     dead.start()
     dead.join()
     assert numbers.free_place() == 0
+    assert not numbers.is_ahead(1)
+
+
+def test_a_worker_that_ends_holds_nobody_back(listening: socket.socket) -> None:
+    numbers = OpenConnections(FORK)
+    numbers.state(1, 2)
+
+    async def no_application(_scope: object, _receive: object, _send: object) -> None:
+        """Answer nothing."""
+
+    async def work() -> None:
+        config = Config(no_application, lifespan="off")
+        config.load()
+        server = BalancedServer(config, numbers, 0)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup([listening])
+        assert numbers.is_ahead(1)
+        await server.shutdown()
+        server.server_state.connections.discard(object())  # type: ignore[arg-type]
+
+    asyncio.run(work())
     assert not numbers.is_ahead(1)
 
 
