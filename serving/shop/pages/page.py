@@ -79,8 +79,9 @@ class Page:
     @property
     def _here(self) -> str:
         """Return the address of this page, to which its forms return."""
-        url = self.request.url
-        here = url.path + (f"?{url.query}" if url.query else "")
+        scope = self.request.scope  # as the browser wrote it: ids may have letters that stand for others in addresses
+        query: bytes = scope["query_string"]
+        here = (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
         return here if self.request.method == "GET" and is_local(here) else "/"
 
 

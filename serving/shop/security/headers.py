@@ -17,6 +17,8 @@ HEADERS: Final = {
 }
 _CACHE: Final = "cache-control"
 _FILES: Final = "/static/"
+_FOUND: Final = (200, 304)
+"""Other answers for a file are pages, with the token of a visitor."""
 
 
 class SafeHeaders:
@@ -33,7 +35,8 @@ class SafeHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                headers[_CACHE] = "max-age=3600" if scope["path"].startswith(_FILES) else "private, no-store"
+                is_file = scope["path"].startswith(_FILES) and message["status"] in _FOUND
+                headers[_CACHE] = "max-age=3600" if is_file else "private, no-store"
             await send(message)
 
         await self._app(scope, receive, safe)
