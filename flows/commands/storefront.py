@@ -44,6 +44,8 @@ def shop(
         raise TailorbirdError(f"Port {port} is in use by another program. Choose another with --port.")
     chosen = port or ports.free(PORT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the keys end then, too
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # the terminal is closed; under nohup the shop stays open
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with _config(actor) as config, suppress(KeyboardInterrupt):
         address = f"http://127.0.0.1:{chosen}"
         running.print_message(f"The shop is open at {address} for browsers on this machine; Ctrl-C closes it.")

@@ -44,7 +44,8 @@ def test_the_command_opens_a_shop_with_the_lists_of_the_installation_until_it_is
     assert 'class="shelf"' in pages["/"]
     assert "Household household-0001" in pages["/sign-in"]
     assert pages["/search"].count("data-item=") == 24
-    command.send_signal(signal.SIGTERM)
+    is_started_by_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    command.send_signal(signal.SIGTERM if is_started_by_nohup else signal.SIGHUP)  # the latter becomes the former
     _, messages = command.communicate(timeout=30)
     assert command.returncode == 0, messages
     assert f"The shop is open at http://127.0.0.1:{port}" in messages
