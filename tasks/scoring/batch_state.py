@@ -143,10 +143,13 @@ def move_pointer(connection: Connection, placement: str, expected: int | None, p
         raise OvertakenError(f"Another batch was published for {placement!r} in the meantime; score again.")
 
 
-def confirm(connection: Connection, placement: str) -> None:
-    """Record that the live batch is still the one that would be published: it counts as fresh again."""
-    live = placements.c.placement == placement
+def confirm(connection: Connection, spec: BatchSpec) -> None:
+    """Record that the live batch is still the one that would be published, also by the present rules of operators."""
+    live = placements.c.placement == spec.placement
     connection.execute(update(placements).where(live).values(checked_at=func.now()))
+    same = (_batches.placement == spec.placement, _batches.run_key == spec.run_key)
+    present = {"rules_version": spec.rules_version, "operator_rules": spec.operator_rules}
+    connection.execute(update(recommendation_batches).where(*same).values(present))
 
 
 def placements_with_lists(engine: Engine) -> list[str]:

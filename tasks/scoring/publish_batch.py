@@ -82,7 +82,7 @@ def publish_lists(installation: Installation, prepare: Callable[[], Work], place
                 # Once more: a run that was about to publish this batch has done it by now, or never will.
                 live = _live(connection, work.spec)
             if live is not None:
-                batch_state.confirm(connection, placement)
+                batch_state.confirm(connection, work.spec)
                 return live
             before = batch_state.live_batch(connection, placement)
         with _stop_recorded(installation, claim):

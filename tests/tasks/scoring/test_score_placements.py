@@ -14,7 +14,7 @@ from models.lists.rules.layer.rule_layer import HiddenItem
 from models.lists.rules.placement_config import PlacementError
 from models.recommenders.explanations.sentences import PICKED, parse
 from tasks.scoring.score_placement import placements_to_score, score_placement
-from tests.serving.operator_rules import pin, store
+from tests.serving.operator_rules import SINCE, pin, store
 from tests.tasks.shelves import Place, due_now, items_of, lists, placing, purchases, why_short
 
 
@@ -251,9 +251,16 @@ def test_rules_of_operators_are_part_of_the_lists_and_of_the_batch(stage: Any, p
         assert entries[2].item == best[1]
         assert best[0] not in {entry.item for entry in entries}
     columns = select(recommendation_batches.c.rules_version, recommendation_batches.c.operator_rules)
+    recorded = columns.where(recommendation_batches.c.batch_id == second["batch_id"])
     with stage.here.engine.connect() as connection:
-        row = connection.execute(columns.where(recommendation_batches.c.batch_id == second["batch_id"])).one()
+        row = connection.execute(recorded).one()
     assert row.rules_version == version
     assert [hide["author"] for hide in row.operator_rules["hides"]] == ["ann"]
+    ending = HiddenItem(item=best[0], until=SINCE + timedelta(days=36_500))
+    later = store(stage.here.engine, ending, pin(best[1], 3))
+    assert score_placement.fn()["batch_id"] == second["batch_id"]
+    with stage.here.engine.connect() as connection:
+        row = connection.execute(recorded).one()
+    assert (row.rules_version, "until" in row.operator_rules["hides"][0]) == (later, True)
     store(stage.here.engine)
     assert score_placement.fn()["batch_id"] == first["batch_id"]
