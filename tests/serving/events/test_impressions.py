@@ -1,9 +1,11 @@
 """Answers are logged in full or as a sample, within a second, and their callers do not wait."""
 
 import time
+from collections import Counter
 
-from serving.events.impressions import ImpressionLog, is_logged
-from serving.events.shown_answer import ShownAnswer
+from serving.events.impressions import ImpressionLog, ShownAnswers, is_logged
+from serving.events.shown_answer import ShownAnswer, message_of
+from serving.events.store import Group, Messages
 from serving.events.writer import EventWriter
 from tests.serving.events.inbox_database import InboxDatabase, until
 
@@ -41,6 +43,33 @@ def test_closing_stores_what_waits_and_the_spool_takes_it_during_an_outage(inbox
 
     inbox.run(work)
     assert inbox.ids() == ["r1"]
+
+
+def test_an_answer_has_the_same_row_with_and_without_the_spool(inbox: InboxDatabase) -> None:
+    about = {
+        "first_position": 4,
+        "batch_id": 3,
+        "model_version": 2,
+        "variant": "b",
+        "propensity": 0.25,
+        "consent": True,
+    }
+    answers = [
+        ShownAnswer("r1", "home", ("cup", 'pä"n\\'), "live", 2, "ann", "phone", **about),  # type: ignore[arg-type]
+        ShownAnswer("r2", "home", (), "popular", 1),
+    ]
+    columns = "source, message_id, kind, user_key, session_key, key_version, consent, payload, digest, received_at"
+
+    def rows_of(group: Group) -> list[tuple[object, ...]]:
+        async def work(writer: EventWriter) -> None:
+            assert await writer.persist(group, Counter()) == ["stored", "stored"]
+
+        inbox.run(work)
+        found = inbox.rows(f"SELECT {columns} FROM event_inbox ORDER BY message_id")
+        inbox.rows("DELETE FROM event_inbox")
+        return [tuple(row) for row in found]
+
+    assert rows_of(ShownAnswers(answers)) == rows_of(Messages([message_of(one) for one in answers]))
 
 
 def test_a_sample_is_the_same_every_time_and_has_its_share() -> None:
