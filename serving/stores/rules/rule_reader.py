@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -44,9 +45,10 @@ class RuleReader:
             newest, moment = (await self._postgres.fetch(_NEWEST))[0]
             self._clock = moment, monotonic()
             if newest != self.current.version or not self.read:  # the copy may be that of another database
-                rows = await self._postgres.fetch(_ONE, newest)
+                before, rows = self.current, await self._postgres.fetch(_ONE, newest)
                 self.current = _version(rows[0], orjson.loads(rows[0]["rules"])) if rows else NO_VERSION
-                self._store()
+                if self.current != before:
+                    self._store()
             self.read = True
 
     def now(self) -> datetime:
@@ -76,7 +78,8 @@ class RuleReader:
             draft.write_bytes(orjson.dumps(content))
             draft.replace(self._copy)
         except OSError:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):  # the folder may belong to somebody else
+                draft.unlink(missing_ok=True)
 
 
 def _version(row: Mapping[str, Any], rules: Any) -> RuleVersion:

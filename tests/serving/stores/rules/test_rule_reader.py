@@ -24,7 +24,7 @@ def test_the_newest_version_is_read_and_its_copy_replaces_it_without_the_databas
         postgres = Postgres(database, 1, 3.0)
         reader = RuleReader(postgres, copy)
         await reader.refresh()
-        assert (reader.current, reader.read) == (NO_VERSION, True)
+        assert (reader.current, reader.read, copy.exists()) == (NO_VERSION, True, False)
         with engine.connect() as connection:
             assert abs(database_now(connection) - reader.now()) < timedelta(seconds=5)
         for rules in ((pin("a"),), (HiddenItem(item="b"), boost("c", 2.0))):
