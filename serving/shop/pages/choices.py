@@ -1,6 +1,7 @@
 """What visitors decide: personal shelves or not, who they are, and what they do not want to see."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -31,7 +32,8 @@ async def decide(request: Request) -> Response:
     who = changed if agrees else page.visit
     if agrees or page.visit.is_personal or who.household is not None:
         page.parts.calls.put(calls.answered(who, page.agent, agrees=agrees))
-        await page.parts.calls.sent(page.parts.config.budget_seconds)
+        if not await page.parts.calls.sent(page.parts.config.budget_seconds) and not agrees:
+            changed = replace(changed, note="refused-here")
     return page.go(fields.get("back", "/"), changed)
 
 

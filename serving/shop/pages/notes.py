@@ -14,6 +14,8 @@ NOTES: Final[Mapping[Note, str]] = {
     "hidden-here": "This browser does not show the product on any shelf again.",
     "agreed": "Your shelves become personal from now on. You can change that at any time under “Privacy”.",
     "refused": "Your shelves are those of everybody. The shop states nothing about you to the recommender.",
+    "refused-here": "Your shelves are those of everybody. The recommender does not answer at the moment: it gets your "
+    "refusal as soon as it does.",
     "signed-in": "You are signed in.",
     "signed-out": "You are signed out.",
 }

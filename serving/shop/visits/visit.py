@@ -10,7 +10,18 @@ MOST_OF_ONE: Final = 99
 MOST_HIDDEN: Final = 30
 LONGEST_ID: Final = 256
 Note = Literal[
-    "", "added", "full", "removed", "bought", "hidden", "hidden-here", "agreed", "refused", "signed-in", "signed-out"
+    "",
+    "added",
+    "full",
+    "removed",
+    "bought",
+    "hidden",
+    "hidden-here",
+    "agreed",
+    "refused",
+    "refused-here",
+    "signed-in",
+    "signed-out",
 ]
 
 

@@ -1,6 +1,7 @@
 """The pages of the storefront, over HTTP."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -109,6 +110,18 @@ def test_a_withdrawal_counts_on_the_next_page_and_in_the_recommender(storefront:
     storefront.network.requests.clear()
     assert titles(storefront.get())[0] == "Recommended to everybody"
     assert not any(query.keys() & {"user", "session"} for query in storefront.network.queries())
+
+
+def test_a_withdrawal_while_the_recommender_is_down_states_that_it_follows(storefront: Storefront) -> None:
+    storefront.agree()
+    state = storefront.browser.app.state  # type: ignore[attr-defined]
+    state.parts = replace(state.parts, config=replace(storefront.config, budget_seconds=0.1))
+    storefront.network.is_down = True
+    storefront.post("/privacy", answer="no")
+    assert "it gets your refusal as soon as it does" in storefront.get("/privacy")
+    storefront.network.is_down = False
+    storefront.stated()
+    assert storefront.events.messages[-1].consent is False
 
 
 def test_what_a_visitor_hides_is_on_no_shelf_and_the_recommender_knows(storefront: Storefront) -> None:
