@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LONGEST_PATH, _LONGEST_QUERY, _LARGEST_HEAD = 4096, 32_768, 32_768
 _UNKNOWN: Final = "unknown"
+_BODIES: Final = 4
+"""Bodies of calls that may be read at the same time, for each request that may be answered: their memory is bounded."""
 _NO_CONTENT: Final = 204
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -59,6 +61,8 @@ class Gate:
     def __init__(self, app: ASGIApp, table: RouteTable, state: "State", tracer: "Tracer | None" = None) -> None:
         self._app, self._table, self._state, self._tracer = app, table, state, tracer
         self._active = 0
+        self._reading = 0
+        """Bodies of calls that are being read."""
         self._observers: dict[tuple[str, str, int], Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,10 +168,14 @@ class Gate:
 
     def _incoming(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Incoming:
         async def read(most: int) -> bytes:
+            if self._reading >= _BODIES * self._state.most_active:
+                raise _shed()
             self._active -= 1  # senders without a key that are slow would take the places of all others
+            self._reading += 1
             try:
                 body = await bodies.read(receive, head.content_length, most)
             finally:
+                self._reading -= 1
                 self._active += 1
             if self._active > self._state.most_active:
                 raise _shed()

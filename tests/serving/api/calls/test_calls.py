@@ -143,12 +143,19 @@ async def test_senders_that_are_slow_take_no_place_of_others(shop: Shop, key: st
         await ends.wait()
         yield b"]}"
 
-    slow = [asyncio.create_task(shop.client.post("/v1/b", content=slow_body(), headers=basic(key))) for _ in range(3)]
+    def send() -> asyncio.Task[Any]:
+        return asyncio.create_task(shop.client.post("/v1/b", content=slow_body(), headers=basic(key)))
+
+    slow = [send() for _ in range(3)]
     for _ in slow:
         await asked.acquire()
     assert (await post(shop, "/v1/t", CLICK, **basic(key))).status_code == 200
+    slow.append(send())
+    await asked.acquire()
+    refused = await post(shop, "/v1/t", CLICK, **basic(key))  # a fifth body would take more memory
+    assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
     ends.set()
-    assert [(await one).status_code for one in slow] == [200] * 3
+    assert [(await one).status_code for one in slow] == [200] * 4
 
 
 async def test_one_unusable_call_does_not_cost_the_others(shop: Shop, key: str) -> None:
