@@ -21,7 +21,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CallQueue:
-    """Calls that wait in memory. Beyond `most`, the earliest are lost, and the log counts them."""
+    """Calls that wait in memory. Beyond `most`, the earliest events are lost, and the log counts them."""
 
     def __init__(self, client: httpx.AsyncClient, key: str, most: int = _MOST) -> None:
         """Send through this client, with a key of the collector."""
@@ -34,7 +34,9 @@ class CallQueue:
     def put(self, call: Call) -> None:
         """Take a call; return at once."""
         if len(self._waiting) >= self._most:
-            self._waiting.popleft()
+            # A visitor's answer about consent is worth more than any event.
+            event = next((one for one in self._waiting if one["type"] != "identify"), self._waiting[0])
+            self._waiting.remove(event)
             self._lose(1, "too many wait")
         self._waiting.append(call)
         self._none.clear()

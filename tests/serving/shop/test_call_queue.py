@@ -81,6 +81,17 @@ async def test_a_collector_that_does_not_answer_delays_nobody_and_the_earliest_c
     assert "lost" in caplog.text
 
 
+async def test_an_answer_about_consent_waits_longer_than_events() -> None:
+    receiver = Receiver()
+    queue = queue_to(receiver, most=3)
+    queue.put({"messageId": "no", "type": "identify"})
+    for number in range(4):
+        queue.put(call(number))
+    async with queue.running():
+        assert await queue.sent(5)
+    assert receiver.batches == [["no", "m2", "m3"]]
+
+
 async def test_a_batch_that_the_collector_refuses_for_good_is_counted_as_lost() -> None:
     receiver = Receiver(400)
     queue = queue_to(receiver)
