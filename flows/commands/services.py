@@ -178,12 +178,14 @@ def psql(
 def logins(
     every: Annotated[bool, typer.Option("--all", help="Show all database roles, not only the reader.")] = False,
 ) -> None:
-    """Show the addresses and logins of Prefect, MLflow and Data Docs, and the database login for readers."""
+    """Show the logins of Prefect, MLflow, Data Docs and the page for operators, and the database login for readers."""
     from infra.configuration.settings import load
     from infra.services.database_access import logins as known
     from infra.supervisor import startup as services
 
-    for line in (*known.of_pages(services.endpoints(load())), *known.shown(load(), every=every)):
+    settings = load()
+    pages = (*known.of_pages(services.endpoints(settings)), *known.of_operators(settings))
+    for line in (*pages, *known.shown(settings, every=every)):
         print(line)
 
 

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 app = running.group()
 _EXAMPLES: Final = 8
 _COOKIES: Final = "shop-cookies"
-_SCOPES: Final[tuple[list["Scope"], ...]] = (["read", "write"], ["collect"])
+_KEYS: Final[tuple[tuple[str, list["Scope"]], ...]] = (
+    ("shop", ["read", "write"]),
+    ("shop", ["collect"]),
+    ("operator page", ["admin"]),
+)
 
 
 @app.command()
@@ -29,7 +33,8 @@ def shop(
 ) -> None:
     """Open a shop over the catalogue, to see the recommendations in a browser. Ctrl-C ends it.
 
-    The shop is a client of the public API and of the collector, with two keys of its own that end with it.
+    Operators see reports and change rules at /operator; `tailorbird logins` prints the password.
+    The shop is a client of the public API and of the collector, with three keys of its own that end with it.
     """
     import signal
 
@@ -49,6 +54,7 @@ def shop(
     with _config(actor) as config, suppress(KeyboardInterrupt):
         address = f"http://127.0.0.1:{chosen}"
         running.print_message(f"The shop is open at {address} for browsers on this machine; Ctrl-C closes it.")
+        running.print_message(f"Operators sign in at {address}/operator; `tailorbird logins` prints the password.")
         Server(
             Config(
                 shop_app(config),
@@ -68,10 +74,11 @@ def _config(actor: str) -> Iterator["ShopConfig"]:
     """Yield the settings of the shop, with new keys, which are revoked at the end."""
     from infra.configuration.settings import load
     from infra.keys.credentials import secret
+    from infra.services.database_access.logins import OPERATOR_PAGE
     from infra.supervisor.startup import endpoints, ensure
     from models.errors import TailorbirdError
     from serving.queries.user_recommendations import example_users
-    from serving.shop.config import ShopConfig
+    from serving.shop.config import OperatorConfig, ShopConfig
 
     settings = load()
     api = endpoints(settings).api_page
@@ -81,18 +88,20 @@ def _config(actor: str) -> Iterator["ShopConfig"]:
         )
     ensure(settings, ["postgres", "api"])
     households = tuple(example_users(running.database("reader"), _EXAMPLES))
-    with new_keys(running.database("operator"), actor) as keys:
-        yield ShopConfig(api, *keys, secret(settings, _COOKIES).encode(), households)
+    with new_keys(running.database("operator"), actor) as (key, collect_key, admin_key):
+        operators = OperatorConfig(admin_key, secret(settings, OPERATOR_PAGE))
+        cookies = secret(settings, _COOKIES).encode()
+        yield ShopConfig(api, key, collect_key, cookies, households, operators=operators)
 
 
 @contextmanager
-def new_keys(database: "Engine", actor: str) -> Iterator[tuple[str, str]]:
-    """Yield a key for the API and one for the collector, which are revoked at the end."""
+def new_keys(database: "Engine", actor: str) -> Iterator[tuple[str, str, str]]:
+    """Yield keys for the API, for the collector, and for the operator page, which are revoked at the end."""
     from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
 
-    made = [create_key(database, NewKey("shop", scopes), actor) for scopes in _SCOPES]
+    made = [create_key(database, NewKey(name, scopes), actor) for name, scopes in _KEYS]
     try:
-        yield str(made[0]["key"]), str(made[1]["key"])
+        yield str(made[0]["key"]), str(made[1]["key"]), str(made[2]["key"])
     finally:
         for one in made:
             with suppress(Exception):  # the database may be gone by now

@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from serving.shop.client.api import ShopApi
 from serving.shop.config import ShopConfig
 from serving.shop.events.call_queue import CallQueue
+from serving.shop.operators.routes import operator_parts, operator_routes
 from serving.shop.pages import baskets, browsing, choices
 from serving.shop.pages.page import Page, Parts
 from serving.shop.pages.shelves import home_shelves
@@ -39,15 +40,18 @@ def shop_app(config: ShopConfig, transport: httpx.AsyncBaseTransport | None = No
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         own = partial(httpx.AsyncClient, base_url=config.api, limits=_CONNECTIONS, transport=transport, trust_env=False)
-        async with own(headers={"authorization": f"Bearer {config.key}"}) as reader, own() as sender:
+        shopper = {"authorization": f"Bearer {config.key}"}
+        async with own(headers=shopper) as reader, own() as sender, own() as operator:
             api, calls = ShopApi(reader, config.budget_seconds), CallQueue(sender, config.collect_key)
             await _first_shelves(api)
             app.state.parts = Parts(config, api, calls)
+            if config.operators is not None:
+                app.state.operators = operator_parts(config.operators, operator, is_https=config.is_https)
             async with calls.running():
                 yield
 
     return Starlette(
-        routes=_routes(),
+        routes=[*(operator_routes() if config.operators else ()), *_routes()],
         lifespan=lifespan,
         middleware=[Middleware(SafeHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=list(config.hosts))],
         exception_handlers={HTTPException: _failed, Exception: _failed},

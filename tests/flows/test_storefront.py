@@ -19,15 +19,19 @@ if TYPE_CHECKING:
     from infra.installation import Installation
 
 
+PAGES = ("/", "/sign-in", "/search", "/operator/sign-in")
+
+
 def test_the_keys_of_the_shop_end_with_it(installation: Installation) -> None:
     with new_keys(installation.engine, "ann") as keys:
         rows = list_keys(installation.engine)
         assert [(row["name"], row["scopes"], row["state"]) for row in rows] == [
             ("shop", ["read", "write"], "valid"),
             ("shop", ["collect"], "valid"),
+            ("operator page", ["admin"], "valid"),
         ]
-        assert [row["key_id"] in key for row, key in zip(rows, keys, strict=True)] == [True, True]
-    assert [(row["state"], row["revoked_by"]) for row in list_keys(installation.engine)] == [("revoked", "ann")] * 2
+        assert [row["key_id"] in key for row, key in zip(rows, keys, strict=True)] == [True] * 3
+    assert [(row["state"], row["revoked_by"]) for row in list_keys(installation.engine)] == [("revoked", "ann")] * 3
 
 
 def test_the_command_opens_a_shop_with_the_lists_of_the_installation_until_it_is_stopped(stocked: Shop) -> None:
@@ -39,10 +43,11 @@ def test_the_command_opens_a_shop_with_the_lists_of_the_installation_until_it_is
         assert command.poll() is None, command.communicate()
         assert time.monotonic() < until
         with suppress(httpx.TransportError):
-            pages = {path: httpx.get(f"http://127.0.0.1:{port}{path}").text for path in ("/", "/sign-in", "/search")}
+            pages = {path: httpx.get(f"http://127.0.0.1:{port}{path}").text for path in PAGES}
         time.sleep(0.05)
     assert 'class="shelf"' in pages["/"]
     assert "Household household-0001" in pages["/sign-in"]
+    assert "Sign in as an operator" in pages["/operator/sign-in"]
     assert pages["/search"].count("data-item=") == 24
     is_started_by_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     command.send_signal(signal.SIGTERM if is_started_by_nohup else signal.SIGHUP)  # the latter becomes the former
@@ -50,4 +55,4 @@ def test_the_command_opens_a_shop_with_the_lists_of_the_installation_until_it_is
     assert command.returncode == 0, messages
     assert f"The shop is open at http://127.0.0.1:{port}" in messages
     revoked = stocked.sql("SELECT revoked_at IS NOT NULL FROM api_keys WHERE created_by = 'shop test'")
-    assert revoked == [["t"], ["t"]]
+    assert revoked == [["t"]] * 3

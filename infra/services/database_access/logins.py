@@ -18,6 +18,8 @@ _LONGEST_NAME = 63
 """Bytes of a name that PostgreSQL keeps."""
 _NOT_OURS = "    It is not ours; use your own login."
 _FILE = "database_roles.json"
+OPERATOR_PAGE = "operator-page"
+"""The name of the password of the shop's page for operators."""
 
 
 def name_of(role: Role, database: str) -> str:
@@ -82,6 +84,13 @@ def of_pages(endpoints: Endpoints) -> Iterator[str]:
     if endpoints.docs_page:
         yield f"Data Docs   {endpoints.docs_page}/"
         yield from (_NOT_OURS,) if docs is None else _typed(*docs.split(":", 1))
+
+
+def of_operators(settings: Settings) -> Iterator[str]:
+    """Yield lines with the login of the shop's page for operators. For a terminal, not a log."""
+    yield "Operators   /operator of the address that `tailorbird shop` prints"
+    yield "    The page asks for your own name and the password."
+    yield f"    Password: {secret(settings, OPERATOR_PAGE)}"
 
 
 def _typed(user: str, password: str) -> Iterator[str]:

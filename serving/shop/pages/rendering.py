@@ -8,6 +8,7 @@ from zlib import crc32
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from serving.shop.client.answers import Shelf, ShelfItem
+from serving.shop.pages.moments import moment
 from serving.shop.pages.notes import NOTES
 from serving.shop.pages.why import why
 
@@ -53,6 +54,11 @@ def _levels(category: str) -> list[tuple[str, str]]:
     return [(part.title(), _LEVEL.join(parts[: depth + 1])) for depth, part in enumerate(parts)]
 
 
+def _web(address: str | None) -> str:
+    """Return an address that leads to a web page; empty for others."""
+    return address if address is not None and address.startswith(("http://", "https://")) else ""
+
+
 _ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_TEMPLATES),
     autoescape=True,
@@ -62,4 +68,4 @@ _ENVIRONMENT: Final = Environment(
     auto_reload=False,
 )
 _ENVIRONMENT.globals.update(product_path=product_path, pick=pick, why=why, notes=NOTES)
-_ENVIRONMENT.filters.update(price=_price, initials=_initials, colour=_colour, levels=_levels)
+_ENVIRONMENT.filters.update(price=_price, initials=_initials, colour=_colour, levels=_levels, moment=moment, web=_web)

@@ -16,13 +16,13 @@ TOKEN: Final = "token"  # noqa: S105 -- the name of a field
 FORGED: Final = "The form did not come from this shop, or it is too old. Open the page again and repeat."
 
 
-async def read_form(request: Request, secret: bytes, nonce: str) -> Mapping[str, str]:
+async def read_form(request: Request, secret: bytes, nonce: str, most_bytes: int = _MOST_BYTES) -> Mapping[str, str]:
     """Return the fields of a form. Raises HTTPException for a form that is foreign or too large."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
         raise HTTPException(415, "This is no form.")
     if not _is_own(request):
         raise HTTPException(403, FORGED)
-    fields = _fields(await _body(request))
+    fields = _fields(await _body(request, most_bytes))
     if not is_form_token(secret, nonce, fields.get(TOKEN, "")):
         raise HTTPException(403, FORGED)
     return fields
@@ -36,11 +36,11 @@ def _is_own(request: Request) -> bool:
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, most_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MOST_BYTES:
+        if len(body) > most_bytes:
             raise HTTPException(413, "The form is too large.")
     return bytes(body)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from models.lists.rules.layer.conflicts import Conflict
 from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
+from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attributed
 from serving.answers.request import ListRequest
 from serving.operations.previews import Preview
 from serving.operations.reports import (
@@ -36,7 +36,8 @@ class MemoryRules:
     async def save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
         if before != self.stored[-1].version:
             raise OutdatedVersionError(self.stored[-1].version)
-        self.stored.append(RuleVersion(before + 1, layer, author.name, author.comment, NOW))
+        signed = attributed(layer, self.stored[-1].layer, author.name, NOW)
+        self.stored.append(RuleVersion(before + 1, signed, author.name, author.comment, NOW))
         return self.stored[-1]
 
     async def undo(self, before: int, target: int | None, author: Author) -> RuleVersion:

@@ -12,9 +12,10 @@ from starlette.testclient import TestClient
 
 from serving.api.assembly import build_app
 from serving.shop.app import shop_app
-from serving.shop.config import ShopConfig
+from serving.shop.config import OperatorConfig, ShopConfig
 from tests.serving.api.fakes import FakeAnswers, FakeEvents, new_key, state_of
 
+PASSWORD = "the password of operators"
 _TOKEN = re.compile(r'name="token" value="([0-9a-f]{64})"')
 
 
@@ -80,9 +81,11 @@ class Storefront:
 @pytest.fixture
 def storefront() -> Iterator[Storefront]:
     (key, known), (collect_key, collector) = new_key("read", "write"), new_key("collect")
+    admin_key, admin = new_key("admin")
     answers, events = FakeAnswers(), FakeEvents()
-    network = Network(httpx.ASGITransport(build_app(state_of([known, collector], answers, events))))
-    config = ShopConfig("http://api", key, collect_key, b"secret", ("1", "2"), ("testserver",), budget_seconds=5.0)
+    network = Network(httpx.ASGITransport(build_app(state_of([known, collector, admin], answers, events))))
+    operators = OperatorConfig(admin_key, PASSWORD)
+    config = ShopConfig("http://api", key, collect_key, b"secret", ("1", "2"), ("testserver",), False, 5.0, operators)
     with TestClient(shop_app(config, network), raise_server_exceptions=False) as browser:
         yield Storefront(browser, network, answers, events, config)
 

@@ -17,10 +17,11 @@ from sqlalchemy import text
 from uvicorn import Config, Server
 
 from infra.installation import current
+from infra.keys.api_keys import Scope
 from infra.keys.recorded_api_keys import NewKey, create_key
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.shop.app import shop_app
-from serving.shop.config import ShopConfig
+from serving.shop.config import OperatorConfig, ShopConfig
 from tests.conftest import fresh_database
 from tests.published import published, shelf
 from tests.tasks.ingest.inbox.api import Api
@@ -32,6 +33,7 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) 
 """Chromium without a window calls itself a robot, whose clicks do not count."""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 HOUSEHOLD = "17"
+PASSWORD = "the password of operators"
 OWN = [("i05", 0.9, "You bought this on 9 days"), ("i06", 0.8, "You bought this on 8 days"), ("i07", 0.7, "x")]
 HOSTILE = "<script>window.owned = 1</script>\"'><img src=http://evil.example/x onerror='window.owned = 1'>"
 SECONDS = 20.0
@@ -81,10 +83,10 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(api: Collecting) -> Iterator[Shop]:
     engine = api.api.here.engine
-    keys = [
-        str(create_key(engine, NewKey(n, s), "ann")["key"]) for n, s in (("s", ["read", "write"]), ("c", ["collect"]))
-    ]
-    config = ShopConfig(api.server.address, *keys, b"secret", (HOUSEHOLD,), budget_seconds=5.0)
+    scopes: dict[str, list[Scope]] = {"s": ["read", "write"], "c": ["collect"], "o": ["admin"]}
+    *keys, admin = (str(create_key(engine, NewKey(name, wanted), "ann")["key"]) for name, wanted in scopes.items())
+    operators = OperatorConfig(admin, PASSWORD)
+    config = ShopConfig(api.server.address, *keys, b"secret", (HOUSEHOLD,), budget_seconds=5.0, operators=operators)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = Server(Config(shop_app(config), log_level="warning", timeout_graceful_shutdown=2))
@@ -287,3 +289,97 @@ def test_a_hostile_title_is_text_and_runs_nothing(visitor: Visitor) -> None:
         assert visitor.page.locator("img:not([src^='/static/']), script").count() == 0
     visitor.open("/products/i06")
     assert visitor.page.get_by_role("heading", level=1).inner_text() == HOSTILE
+
+
+def sign_in(visitor: Visitor, name: str = "Ann") -> None:
+    """Open the first page of operators."""
+    visitor.open("/operator")
+    visitor.page.get_by_label("Your name").fill(name)
+    visitor.page.get_by_label("Password").fill(PASSWORD)
+    visitor.press("Sign in")
+
+
+def previewed(page: Page, title: str) -> list[str]:
+    """Return the items of a list of the preview."""
+    rows = page.get_by_role("region", name=title).locator("li")
+    return [str(row.get_attribute("data-item")) for row in rows.all()]
+
+
+def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(visitor: Visitor) -> None:
+    page, faults = visitor.page, visitor.faults
+    visitor.open("/operator/sign-in")
+    found = faults()
+    sign_in(visitor)
+    found += faults()
+    assert page.get_by_role("heading", name="Placements").is_visible()
+    page.get_by_role("link", name="home", exact=True).first.click()
+    page.get_by_label("Find a product").fill("item i08")
+    visitor.press("Find")
+    page.get_by_label("Item i08").check()
+    page.get_by_label("Place (for a pin)").fill("2000")
+    visitor.press("Add to the draft")
+    assert "A place is a whole number" in page.inner_text("main")
+    page.get_by_label("Place (for a pin)").fill("1")
+    visitor.press("Add to the draft")
+    page.get_by_label("User, by the id").fill(HOUSEHOLD)
+    visitor.press("Preview")
+    before, after = (previewed(page, f"Under the {name}") for name in ("current rules", "draft"))
+    others = [item for item in before if item != "i08"]
+    assert before[0] != "i08"
+    assert after == ["i08", *others][: len(after)]
+    assert page.get_by_role("region", name="Under the draft").locator(".change").first.is_visible()
+    found += faults()
+    assert _visitor(visitor.shop, page.context).reloaded()[FOR_EVERYBODY][0] != "i08"
+    page.get_by_label("Why the rules change").fill(HOSTILE)
+    visitor.press("Save")
+    assert "Version 1 of the rules is stored" in page.get_by_role("status").inner_text()
+    assert page.get_by_role("cell", name="Pin “Item i08” (item i08) to place 1", exact=True).is_visible()
+    until(lambda: visitor.reloaded()[FOR_EVERYBODY][0] == "i08")
+
+    visitor.open("/operator/placements/home")
+    page.get_by_label("Find a product").fill("item i08")
+    visitor.press("Find")
+    page.get_by_label("Item i08").check()
+    page.get_by_label("Rule", exact=True).select_option("hide-everywhere")
+    visitor.press("Add to the draft")
+    assert "The rule “Hide “Item i08”" in page.locator("#error-draft").inner_text()
+
+    visitor.open("/operator/history")
+    assert f"by Ann: {HOSTILE}" in page.inner_text("main")
+    page.get_by_label("Why return to version 0").fill("too early")
+    found += faults()
+    visitor.press("Undo to version 0")
+    assert "It is equal to version 0." in page.inner_text("main")
+    until(lambda: visitor.reloaded()[FOR_EVERYBODY][0] != "i08")
+    assert page.evaluate("window.owned") is None
+    assert found == []
+
+
+def test_the_page_of_operators_fits_a_phone_and_works_with_the_keyboard(visitor: Visitor) -> None:
+    page = visitor.page
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    sign_in(visitor)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    for path in ("/operator", "/operator/placements/similar-items", "/operator/history"):
+        visitor.open(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+        assert visitor.faults() == []
+    visitor.open("/operator/placements/home")
+    page.get_by_label("Find a product").fill("script")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    page.get_by_role("radio").first.focus()
+    for _ in range(5):
+        page.keyboard.press("Tab")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert f"Add: Pin “{HOSTILE}” (item i06) to place 1" in page.inner_text("main")
+    assert visitor.faults() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.evaluate("window.owned") is None
+    visitor.press("Sign out")
+    visitor.open("/operator/history")
+    assert page.get_by_role("heading", name="Sign in as an operator").is_visible()

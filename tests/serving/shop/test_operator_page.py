@@ -1,0 +1,313 @@
+"""The page of operators over HTTP, before the real API with rules in memory."""
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from serving.shop.client.answers import Product
+from serving.shop.operators import sessions
+from serving.shop.operators.answers import Listed, PreviewedList, marked
+from serving.shop.operators.draft import MOST_CHANGES, Draft, read_draft
+from serving.shop.operators.rules import Rule, layer_body, rule_at, rules_of, with_words
+from serving.shop.operators.sessions import COOKIE, Sessions
+from serving.shop.operators.typed import RuleError, Typed, choices
+from serving.shop.pages.moments import moment
+from serving.shop.security.headers import POLICY
+from tests.serving.shop.conftest import PASSWORD, Storefront
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
+HOME = "/operator/placements/home"
+PIN = Rule("pins", "home", "item", "item-3", 1.0)
+HIDE = Rule("hides", None, "item", "item-4", until="2999-12-24T23:00:00Z")
+BOOST = Rule("boosts", "home", "category", "FOOD|TEA", 1.5)
+
+
+@dataclass
+class Desk:
+    """A browser of an operator, with the last page."""
+
+    shop: Storefront
+    page: str = ""
+    answer: httpx.Response = field(default_factory=lambda: httpx.Response(200))
+
+    def open(self, path: str, status: int = 200) -> str:
+        self.answer = self.shop.browser.get(path)
+        assert self.answer.status_code == status, self.answer.text
+        self.page = self.answer.text
+        return self.page
+
+    def hidden(self, name: str) -> str:
+        found = re.search(rf'name="{name}" value="([^"]*)"', self.page)
+        assert found, self.page
+        return html.unescape(found[1])
+
+    def send(self, path: str, status: int = 200, **fields: str) -> str:
+        """Send a form of the last page, and follow the answer."""
+        carried = {name: self.hidden(name) for name in ("token", "draft") if f'name="{name}"' in self.page}
+        self.answer = self.shop.browser.post(path, data={**carried, **fields})
+        assert self.answer.status_code == status, self.answer.text
+        self.page = self.answer.text
+        return self.page
+
+    def sign_in(self, name: str = "Ann", password: str = PASSWORD, status: int = 200) -> str:
+        self.open("/operator/sign-in")
+        return self.send("/operator/sign-in", status, name=name, password=password)
+
+    def add(self, status: int = 200, **fields: str) -> str:
+        return self.send(f"{HOME}/add", status, q="milk", **{"about": "item:item-3", **fields})
+
+    def save(self, status: int = 200, comment: str = "Advent") -> str:
+        return self.send(f"{HOME}/save", status, comment=comment)
+
+
+@pytest.fixture
+def desk(storefront: Storefront) -> Iterator[Desk]:
+    own = Desk(storefront)
+    own.sign_in()
+    return own
+
+
+@pytest.mark.parametrize("path", ["", "/history", "/placements/home"])
+def test_without_a_sign_in_every_page_leads_to_it(storefront: Storefront, path: str) -> None:
+    assert "Sign in as an operator" in Desk(storefront).open(f"/operator{path}")
+    for act in ("sign-out", "history/undo", "placements/home/save"):
+        answer = storefront.browser.post(f"/operator/{act}", data={}, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/operator/sign-in")
+    assert not [one for one in storefront.network.requests if one.url.path == "/v1/rules"]
+
+
+def test_the_cookie_of_operators_is_kept_from_scripts_and_other_sites_and_ends(storefront: Storefront) -> None:
+    desk = Desk(storefront)
+    desk.open("/operator/sign-in")
+    given = {"token": desk.hidden("token"), "name": "Ann", "password": PASSWORD}
+    answer = storefront.browser.post("/operator/sign-in", data=given, follow_redirects=False)
+    (cookie,) = answer.headers.get_list("set-cookie")
+    assert {"HttpOnly", "SameSite=strict", "Path=/operator", "Max-Age=28800"} <= set(cookie.split("; "))
+    assert PASSWORD not in cookie
+
+
+def test_a_wrong_password_is_refused_and_a_few_of_them_make_everybody_wait(storefront: Storefront) -> None:
+    desk = Desk(storefront)
+    for _ in range(sessions.MOST_FAILURES):
+        assert "The password is wrong." in desk.sign_in(password="guessed", status=403)
+    assert "There were too many wrong passwords." in desk.sign_in(status=429)
+    assert 0 < int(desk.answer.headers["retry-after"]) <= 60
+
+
+def test_a_sign_in_ends_after_its_hours_and_a_signed_out_cookie_is_worthless() -> None:
+    now = [1000.0]
+    own = Sessions(PASSWORD, lambda: now[0])
+    ann, ben = (own.sign_in(name, PASSWORD) for name in ("Ann", "Ben"))
+    assert ann is not None
+    assert ben is not None
+    own.end(ann)
+    assert own.known(own.cookie(ann)) is None
+    assert own.known(own.cookie(ben)) == ben
+    assert Sessions(PASSWORD, lambda: now[0]).known(own.cookie(ben)) is None
+    assert own.known("of another shop") is None
+    now[0] += sessions.SECONDS
+    assert own.known(own.cookie(ben)) is None
+
+
+def test_after_a_minute_passwords_are_accepted_again() -> None:
+    now = [1000.0]
+    own = Sessions(PASSWORD, lambda: now[0])
+    assert [own.sign_in("Ann", "guessed") for _ in range(5)] == [None] * 5
+    assert own.wait_seconds() == 60
+    now[0] += 61
+    assert own.wait_seconds() == 0
+
+
+def test_a_name_is_needed_and_signing_out_ends_the_session(storefront: Storefront) -> None:
+    desk = Desk(storefront)
+    assert "Type your name" in desk.sign_in(name=" ", status=422)
+    desk.sign_in()
+    cookie = storefront.browser.cookies[COOKIE]
+    assert "Sign in as an operator" in desk.send("/operator/sign-out")
+    storefront.browser.cookies.set(COOKIE, cookie, path="/operator")
+    assert "Sign in as an operator" in desk.open("/operator")
+
+
+@pytest.mark.parametrize("path", ["sign-out", "history/undo", "placements/home/add", "placements/home/save"])
+def test_a_form_of_another_site_changes_nothing(desk: Desk, path: str) -> None:
+    desk.open(HOME)
+    fields = {"draft": desk.hidden("draft"), "comment": "x", "version": "0", "target": "0"}
+    for token in ({}, {"token": "0" * 64}, {"token": "of the shop"}):
+        assert desk.shop.browser.post(f"/operator/{path}", data={**fields, **token}).status_code == 403
+    desk.shop.browser.headers["origin"] = "http://evil.example"
+    desk.send(f"/operator/{path}", 403, **fields)
+
+
+def test_a_foreign_draft_is_refused(desk: Desk) -> None:
+    desk.open(HOME)
+    desk.send(f"{HOME}/preview", 403, draft=Draft(0, (PIN,)).written(b"another secret"))
+
+
+def test_the_overview_shows_every_report(desk: Desk) -> None:
+    text = desk.open("/operator")
+    for words in ("shows items", "fresh", "version 3, 29 Nov", "drift, version 3", "stable", "a.csv", "0.1000", "Ann"):
+        assert words in re.sub(r"</?(strong|time)[^>]*>", "", text), words
+    assert desk.answer.headers["content-security-policy"] == POLICY
+    assert not re.search(r"<script|<style| style=| on\w+=", text)
+
+
+def test_a_pin_is_added_previewed_saved_with_its_author_and_undone(desk: Desk) -> None:
+    desk.open(HOME)
+    text = desk.send(f"{HOME}/search", q="milk", user="7")
+    assert "Title of item-3 (item item-3)" in text
+    assert "All of the category FOOD, TEA" in text
+    text = desk.add(user="7", until="2999-12-24T23:00")
+    assert "Add: Pin “Title of item-3” (item item-3) to place 1 until 24 Dec 2999, 23:00 UTC" in text
+    assert "Under the draft" in text
+    assert "a conflict" in text
+    desk.send(f"{HOME}/preview", user="8", item="", comment="Advent")
+    assert desk.hidden("user") == "8"
+    assert "Version 1 of the rules is stored" in desk.save()
+    assert "<td>Ann</td>" in desk.page
+    assert "Advent" in desk.open("/operator/history")
+    assert "Added: Pin" in desk.page
+    assert "State in a few words why." in desk.send("/operator/history/undo", 422, version="1", target="0", comment="")
+    assert "Version 2" in desk.send("/operator/history/undo", version="1", target="0", comment="too early")
+    assert "Removed: Pin" in desk.page
+    assert "None." in desk.open(HOME)
+
+
+def test_nothing_is_stored_before_it_is_saved_and_changes_can_be_taken_back(desk: Desk) -> None:
+    desk.open(HOME)
+    desk.add()
+    desk.add(about="category:FOOD|TEA", act="boost", factor="1,5")
+    assert "Multiply the scores of category FOOD|TEA by 1.5" in desk.page
+    desk.send(f"{HOME}/take-back", rule=BOOST.key)
+    assert "Multiply" not in desk.page
+    desk.save()
+    desk.send(f"{HOME}/remove", rule=PIN.key)
+    assert "Remove: Pin" in desk.page
+    assert "The draft is empty" not in desk.page
+    assert "No longer" not in desk.open(HOME)
+    assert "That rule does not count any more." in desk.send(f"{HOME}/remove", 422, rule=HIDE.key)
+    assert "The draft is empty" in desk.save(422)
+    assert "version 1" in desk.open(HOME)
+
+
+def test_what_another_person_stored_meanwhile_is_shown_and_the_draft_is_kept(desk: Desk) -> None:
+    desk.open(HOME)
+    desk.add()
+    draft = desk.hidden("draft")
+    desk.open(HOME)
+    desk.add(about="item:item-9", act="hide")
+    desk.save(comment="sold out")
+    desk.page = desk.page.replace(desk.hidden("draft"), draft)
+    text = desk.save(409)
+    assert "Ann stored version 1 meanwhile" in text
+    assert "sold out" in text
+    assert "Added: Hide “Title of item-9”" in text
+    assert "Add: Pin “Title of item-3”" in text
+    assert "Version 2 of the rules is stored" in desk.save()
+    assert all(words in desk.page for words in ("Hide “Title of item-9”", "Pin “Title of item-3”"))
+    stale = {"version": "1", "target": "0", "comment": "back"}
+    assert "Another version was stored meanwhile." in desk.send("/operator/history/undo", 409, **stale)
+
+
+def test_faults_are_sentences_beside_their_fields(desk: Desk) -> None:
+    desk.open(HOME)
+    text = desk.add(422, about="category:FOOD", act="boost", factor="1000")
+    assert re.search(
+        r'aria-invalid="true" aria-describedby="error-factor">\s*<p class="error" id="error-factor">', text
+    )
+    assert "Nothing is changed yet" in text
+    assert "State in a few words" in (desk.add() and desk.save(422, comment=" "))
+    assert 'id="error-user"' in desk.send(f"{HOME}/preview", 422, user="a\x85b")
+    assert "Type words" in desk.send(f"{HOME}/search", 422, q="")
+    assert "There is no such placement." in desk.open("/operator/placements/nowhere", 404)
+
+
+def test_while_the_api_is_down_the_pages_state_it_and_the_draft_stays(desk: Desk) -> None:
+    desk.open(HOME)
+    desk.add()
+    desk.shop.network.is_down = True
+    for step in ("save", "preview", "add"):
+        text = desk.send(f"{HOME}/{step}", 503, comment="Advent", about="item:item-3", q="milk")
+        assert "does not answer at the moment" in text
+        assert "Pin item item-3 to place 1" in text
+    draft = desk.page
+    assert "These reports are missing: placements, models" in desk.open("/operator", 503)
+    assert "does not answer" in desk.open("/operator/history", 503)
+    desk.page, desk.shop.network.is_down = draft, False
+    assert "Version 1 of the rules is stored" in desk.save()
+
+
+def test_hostile_names_comments_and_values_are_text(storefront: Storefront) -> None:
+    desk = Desk(storefront)
+    desk.sign_in(name=HOSTILE)
+    desk.open(HOME)
+    storefront.offer(HOSTILE)
+    desk.add(about=f"item:{HOSTILE}", user=HOSTILE)
+    pages = [desk.page, desk.save(comment=HOSTILE), desk.open("/operator/history"), desk.open("/operator?saved=<b>")]
+    for text in pages:
+        assert "<script" not in text
+        assert "<img" not in text.replace('<img src="/static', "")
+        assert "&lt;script&gt;" in text
+        assert "<b>" not in text
+
+
+def test_a_list_names_what_the_draft_changes() -> None:
+    def listed(*items: str) -> PreviewedList:
+        return PreviewedList("table", False, 1, tuple(Listed(one, one, "", at) for at, one in enumerate(items, 1)))
+
+    before, after = marked(listed("a", "b", "c"), listed("d", "c", "a"))
+    assert [item.change for item in before.items] == ["", "left out", ""]
+    assert [item.change for item in after.items] == ["new", "up from 3", "down from 1"]
+
+
+def test_a_rule_goes_to_the_api_and_comes_back_the_same() -> None:
+    layer = layer_body([PIN, HIDE, BOOST])
+    assert layer["pins"] == [{"placement": "home", "item": "item-3", "place": 1, "until": None}]
+    assert rules_of(layer) == (PIN, HIDE, BOOST)
+    assert rule_at([PIN, HIDE, BOOST], "/rules/boosts/0/value") == BOOST
+    assert rule_at([PIN], "/rules/pins/7/place") is None
+    named = with_words([PIN, HIDE], "/hides/0 hides the item.", {"item-4": "Tea"})
+    assert named == "The rule “Hide “Tea” (item item-4) in all placements until 24 Dec 2999, 23:00 UTC” hides the item."
+    assert moment("never") == "never"
+
+
+def test_a_draft_keeps_its_changes_in_a_signed_field_and_is_limited() -> None:
+    draft = Draft(3).adding(PIN).removing(HIDE)
+    assert read_draft(b"secret", draft.written(b"secret")) == draft
+    assert read_draft(b"another", draft.written(b"secret")) is None
+    assert draft.applied([BOOST, HIDE]) == (PIN, BOOST)
+    assert draft.adding(PIN).adding(HIDE) == Draft(3, (PIN,))
+    many = Draft(0, tuple(Rule("hides", None, "item", "ä" * 256 + str(number)) for number in range(MOST_CHANGES)))
+    assert many.is_full
+    assert len(many.written(b"secret")) < 120_000
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"about": ""}, "about"),
+        ({"about": "colour:red"}, "about"),
+        ({"about": "brand:A", "act": "hide"}, "about"),
+        ({"act": "delete"}, "act"),
+        ({"place": "0"}, "place"),
+        ({"place": "\N{ARABIC-INDIC DIGIT ONE}"}, "place"),
+        ({"act": "boost", "factor": "much"}, "factor"),
+        ({"act": "boost", "factor": "inf"}, "factor"),
+        ({"until": "tomorrow"}, "until"),
+        ({"until": "2026-12-24T23:00+01:00"}, "until"),
+    ],
+)
+def test_a_form_that_states_no_rule_is_refused_at_its_field(given: dict[str, str], field: str) -> None:
+    with pytest.raises(RuleError) as refused:
+        Typed.of({"about": "item:1", **given}).rule("home")
+    assert list(refused.value.errors) == [field]
+
+
+def test_a_rule_can_be_about_found_products_their_categories_and_brands() -> None:
+    tea = Product("1", "Tea", None, None, "FOOD|TEA", "Ahmad", True)
+    assert [value for value, _ in choices([tea, tea])][1:] == [
+        *("item:1", "category:FOOD", "category:FOOD|TEA", "brand:Ahmad")
+    ]
