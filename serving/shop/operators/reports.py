@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 _Row = TypeVar("_Row")
+_FIGURES: Final = ("ndcg_at_10", "new_ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10", "users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,19 @@ class Models:
     challenger: VersionReport | None
 
     @property
-    def metrics(self) -> list[str]:
-        """Return the names of all figures."""
+    def figures(self) -> list[str]:
+        """Return the names of the most important figures that either has."""
+        return [name for name in _FIGURES if name in self._names]
+
+    @property
+    def other_figures(self) -> list[str]:
+        """Return the names of all other figures."""
+        return sorted(self._names.difference(_FIGURES))
+
+    @property
+    def _names(self) -> set[str]:
         both = [one.metrics for one in (self.champion, self.challenger) if one is not None]
-        return sorted({name for metrics in both for name in metrics})
+        return {name for metrics in both for name in metrics}
 
 
 @dataclass(frozen=True, slots=True)

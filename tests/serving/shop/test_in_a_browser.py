@@ -334,6 +334,10 @@ def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(v
     visitor.press("Save")
     assert "Version 1 of the rules is stored" in page.get_by_role("status").inner_text()
     assert page.get_by_role("cell", name="Pin “Item i08” (item i08) to place 1", exact=True).is_visible()
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    found += faults()
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
     until(lambda: visitor.reloaded()[FOR_EVERYBODY][0] == "i08")
 
     visitor.open("/operator/placements/home")
