@@ -1,5 +1,8 @@
 """Endpoints of reports: placements, champion, ledger, drift and alerts."""
 
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import orjson
 from fastapi import APIRouter
 
@@ -9,8 +12,13 @@ from serving.api.operators.answering import answered, next_page, operators, page
 from serving.api.requests.list_query import QueryParser
 from serving.api.requests.parameters import PAGING
 from serving.operations.reports import AlertPage, ChampionReport, DriftPage, LedgerPage, Placements
+from serving.operations.requests import Paging
+
+if TYPE_CHECKING:
+    from serving.operations.report_reader import ReportReader
 
 router = APIRouter(tags=["operators"])
+_Entry = TypeVar("_Entry")
 _PAGES, _NOTHING = QueryParser(PAGING), QueryParser(())
 
 
@@ -30,29 +38,30 @@ async def champion(call: Call) -> Reply:
 
 async def ledger(call: Call) -> Reply:
     """Return the batches of the ledger, the latest first."""
-    query = _PAGES.parse(call.query)
-    with answered():
-        found = await operators(call).reports.ledger(part(query))
-    following, headers = next_page("/v1/ledger", query, len(found))
-    return Reply(orjson.dumps(LedgerPage(found[: page_size(query)], following)), headers=headers)
+    return await _page(call, "/v1/ledger", lambda reports, wanted: reports.ledger(wanted), LedgerPage)
 
 
 async def drift(call: Call) -> Reply:
     """Return the windows of the drift monitor, the latest first."""
-    query = _PAGES.parse(call.query)
-    with answered():
-        found = await operators(call).reports.drift(part(query))
-    following, headers = next_page("/v1/drift", query, len(found))
-    return Reply(orjson.dumps(DriftPage(found[: page_size(query)], following)), headers=headers)
+    return await _page(call, "/v1/drift", lambda reports, wanted: reports.drift(wanted), DriftPage)
 
 
 async def alerts(call: Call) -> Reply:
     """Return what needs a person, the latest first: drift, refused lists and batches, failed retraining, reviews."""
+    return await _page(call, "/v1/alerts", lambda reports, wanted: reports.alerts(wanted), AlertPage)
+
+
+async def _page(
+    call: Call,
+    path: str,
+    report: Callable[["ReportReader", Paging], Awaitable[list[_Entry]]],
+    page: Callable[[list[_Entry], str | None], Any],
+) -> Reply:
     query = _PAGES.parse(call.query)
     with answered():
-        found = await operators(call).reports.alerts(part(query))
-    following, headers = next_page("/v1/alerts", query, len(found))
-    return Reply(orjson.dumps(AlertPage(found[: page_size(query)], following)), headers=headers)
+        found = await report(operators(call).reports, part(query))
+    following, headers = next_page(path, query, len(found))
+    return Reply(orjson.dumps(page(found[: page_size(query)], following)), headers=headers)
 
 
 add_hot_route(router, "/v1/placements", placements, (), Placements, "admin")

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.layer.rule_version import RuleVersion
 from serving.api.gate.call import Call, Reply, call_of, response
 from serving.api.gate.hot_routes import add_hot_route
 from serving.api.gate.routes import SCOPE
@@ -58,8 +59,7 @@ async def put_rules(new: NewRules, request: Request) -> Response:
     own = operators(call)
     with answered():
         stored = await own.changes.save(new.rules.layer(), new.version, _author(call, new.author, new.comment))
-        found = await _conflicts(own, stored.layer)
-    return response(Reply(_json(SavedRules(current=Version.of(stored), conflicts=found))))
+        return await _saved(own, stored)
 
 
 @router.post("/v1/rules/undo", response_model=SavedRules, openapi_extra=_ADMIN)
@@ -69,8 +69,7 @@ async def undo_rules(undo: Undo, request: Request) -> Response:
     own = operators(call)
     with answered():
         stored = await own.changes.undo(undo.version, undo.target, _author(call, undo.author, undo.comment))
-        found = await _conflicts(own, stored.layer)
-    return response(Reply(_json(SavedRules(current=Version.of(stored), conflicts=found))))
+        return await _saved(own, stored)
 
 
 @router.post("/v1/preview", response_model=PreviewedLists, openapi_extra=_ADMIN)
@@ -98,6 +97,11 @@ async def preview(wanted: PreviewRequest, request: Request) -> Response:
         conflicts=found,
     )
     return response(Reply(_json(document)))
+
+
+async def _saved(own: Operators, stored: RuleVersion) -> Response:
+    found = await _conflicts(own, stored.layer)
+    return response(Reply(_json(SavedRules(current=Version.of(stored), conflicts=found))))
 
 
 async def _conflicts(own: Operators, layer: RuleLayer) -> list[ConflictWithFile]:
