@@ -75,7 +75,7 @@ class LiveListScorer:
     def under(self, placements: Mapping[str, Placement]) -> Iterator["LiveListScorer"]:
         """Yield a scorer of the same users with other placements, which prepares its own rules."""
         other = copy(self)
-        other._placements, other._rules, other._withheld = placements, RuleCache(), {}
+        other._placements, other._rules, other._withheld = placements, RuleCache(self._rules.catalogues), {}
         try:
             yield other
         finally:

@@ -27,6 +27,8 @@ _KEPT: Final = 64
 _CATALOGUES: Final = 4
 """Beyond this number the rules of earlier catalogues and models are dropped: each keeps a whole one in memory."""
 
+Catalogues = OrderedDict[tuple[str, int], ModelCatalogue]
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -88,14 +90,20 @@ class RuleCache:
     operators count at once: the first request after their change prepares the placement, and others wait for it.
     """
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self._catalogues: OrderedDict[tuple[str, int], ModelCatalogue] = OrderedDict()
+    def __init__(self, catalogues: Catalogues | None = None) -> None:
+        """Start without prepared placements; `catalogues` of another cache need not be aligned again."""
+        self._catalogues = catalogues or Catalogues()
         self._prepared: OrderedDict[tuple[str, int], tuple[_Inputs, Prepared]] = OrderedDict()
         self._compiling: set[tuple[str, int]] = set()
         self._lock, self._first = Lock(), Lock()
         self.thread = ThreadPoolExecutor(1, "rules")
         """Prepares placements, one at a time."""
+
+    @property
+    def catalogues(self) -> Catalogues:
+        """Return a copy of the catalogues that were aligned with a model, by model and generation."""
+        with self._lock:
+            return self._catalogues.copy()
 
     def close(self) -> None:
         """End the thread."""
