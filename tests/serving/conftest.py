@@ -10,6 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
+
+from infra.database.engine import engine as engine_of
+from tests.serving.made_up_shop import stock
 
 
 class RedisServer:
@@ -76,3 +80,13 @@ def redis(redis_server: RedisServer) -> RedisServer:
     redis_server.ask("FLUSHALL")
     redis_server.ask("CONFIG SET maxmemory 0")
     return redis_server
+
+
+@pytest.fixture
+def stocked(database: str) -> Iterator[tuple[str, Engine]]:
+    """Return the address and the engine of a database with users, items and lists."""
+    engine = engine_of(database)
+    stock(engine)
+    engine.dispose()
+    yield database, engine
+    engine.dispose()

@@ -1,7 +1,7 @@
 """A made-up shop for tests of serving: a champion in memory, and a database with its lists."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,7 +14,9 @@ from infra.bundles.bundle import Bundle
 from models.lists.rules.placement_config import Placement
 from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
+from serving.answers.answer import Answer
 from serving.answers.interfaces import LiveScorer, LoadedModel
+from serving.answers.request import ListRequest, Visitor
 from serving.answers.service import AnswerService
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.stores import Stores
@@ -113,6 +115,26 @@ async def serving(
     service = AnswerService(holder or Holder(champion()), placements, stores, live)
     async with stores.running(), service.running():
         yield service
+
+
+def run(stocked: tuple[str, Engine], scenario: Callable[[AnswerService], Awaitable[None]], **options: Any) -> None:
+    """Run a scenario with a service of its own."""
+
+    async def main() -> None:
+        async with serving(stocked[0], **options) as service:
+            await scenario(service)
+
+    asyncio.run(main())
+
+
+def request(user: str | None = ANN, k: int = 3, placement: str = "home", **others: Any) -> ListRequest:
+    """Return the request of a user, or of an anonymous visitor."""
+    return ListRequest(placement, Visitor(user), k, **others)
+
+
+def ids(answer: Answer) -> list[str]:
+    """Return the items of an answer."""
+    return [item.item_id for item in answer.items]
 
 
 async def until(condition: Callable[[], Any], seconds: float = 5.0) -> float:

@@ -7,28 +7,18 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from sqlalchemy import Engine
 
-from infra.database.engine import engine as engine_of
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.lists.rules.layer.rule_layer import HiddenItem
 from serving.answers.answer import Answer
 from serving.answers.request import ListRequest, Visitor
 from serving.answers.service import AnswerService
 from tests.serving.faulty_postgres import FaultyPostgres
-from tests.serving.made_up_shop import ANN, BOB, ITEMS, NEW, serving, stock, until, write
+from tests.serving.made_up_shop import ANN, BOB, ITEMS, NEW, serving, until, write
 from tests.serving.operator_rules import pin, store
 
 HOME, ANONYMOUS = ListRequest("home", Visitor(ANN), 3), ListRequest("home", Visitor(), 3)
 SIMILAR = ListRequest("similar-items", Visitor(), 3)
 HEARTBEAT_TIMEOUT_SECONDS = 1.5
-
-
-@pytest.fixture
-def stocked(database: str) -> Iterator[tuple[str, Engine]]:
-    engine = engine_of(database)
-    stock(engine)
-    engine.dispose()
-    yield database, engine
-    engine.dispose()
 
 
 @pytest.fixture

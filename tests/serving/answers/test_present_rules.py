@@ -1,19 +1,15 @@
 """Rules of operators in answers of every source, from the next answer on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-import pytest
 from sqlalchemy import Engine
 
-from infra.database.engine import engine as engine_of
 from models.lists.rules.layer.json_form import layer_to_json
 from models.lists.rules.layer.rule_layer import HiddenItem, ItemBoost, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
-from serving.answers.answer import Answer, Entry, Listing
+from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
@@ -27,8 +23,9 @@ from tests.serving.made_up_shop import (
     PLACEMENTS,
     Holder,
     champion,
-    serving,
-    stock,
+    ids,
+    request,
+    run,
     until,
     write,
 )
@@ -60,30 +57,6 @@ class Scorer:
 
     async def rank(self, request: RankRequest, _standing: Standing) -> Listing | None:
         return Listing(tuple(Entry(name, 1.0, "live") for name in request.items), 1)
-
-
-@pytest.fixture
-def stocked(database: str) -> Iterator[tuple[str, Engine]]:
-    engine = engine_of(database)
-    stock(engine)
-    yield database, engine
-    engine.dispose()
-
-
-def request(user: str | None = ANN, k: int = 3, placement: str = "home", **others: Any) -> ListRequest:
-    return ListRequest(placement, Visitor(user), k, **others)
-
-
-def ids(answer: Answer) -> list[str]:
-    return [item.item_id for item in answer.items]
-
-
-def run(stocked: tuple[str, Engine], scenario: Callable[[AnswerService], Awaitable[None]], **options: Any) -> None:
-    async def main() -> None:
-        async with serving(stocked[0], **options) as service:
-            await scenario(service)
-
-    asyncio.run(main())
 
 
 async def becomes(service: AnswerService, asked: ListRequest, wanted: list[str]) -> float:

@@ -2,15 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from infra.database.engine import engine as engine_of
-from serving.answers.answer import Answer, Entry, Listing
+from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
@@ -25,8 +24,10 @@ from tests.serving.made_up_shop import (
     PLACEMENTS,
     Holder,
     champion,
+    ids,
+    request,
+    run,
     serving,
-    stock,
     until,
     write,
 )
@@ -67,30 +68,6 @@ class Scorer:
         if self.overloaded:
             raise LiveUnavailableError
         return Listing(tuple(Entry(name, 1.0, "live") for name in reversed(request.items)), 1)
-
-
-@pytest.fixture
-def stocked(database: str) -> Iterator[tuple[str, Engine]]:
-    engine = engine_of(database)
-    stock(engine)
-    yield database, engine
-    engine.dispose()
-
-
-def request(user: str | None = ANN, k: int = 3, placement: str = "home", **others: Any) -> ListRequest:
-    return ListRequest(placement, ANONYMOUS if user is None else Visitor(user), k, **others)
-
-
-def ids(answer: Answer) -> list[str]:
-    return [item.item_id for item in answer.items]
-
-
-def run(stocked: tuple[str, Engine], scenario: Callable[[AnswerService], Awaitable[None]], **options: Any) -> None:
-    async def main() -> None:
-        async with serving(stocked[0], **options) as service:
-            await scenario(service)
-
-    asyncio.run(main())
 
 
 def test_each_source_answers_for_those_it_is_for(stocked: tuple[str, Engine]) -> None:

@@ -1,7 +1,7 @@
 """Rules, previews and reports on a real database, as the API uses them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from sqlalchemy import Engine, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import load
-from infra.database.engine import engine as engine_of
 from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION
 from serving.answers.answer import Answer
@@ -34,7 +33,7 @@ from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import RuleReader
 from serving.stores.stores import Stores
 from tests.published import published, shelf
-from tests.serving.made_up_shop import ANN, PLACEMENTS, Holder, champion, stock, write
+from tests.serving.made_up_shop import ANN, PLACEMENTS, Holder, champion, write
 from tests.serving.operator_rules import boost, pin, store
 
 ANNA = Author("anna", "a test", "key")
@@ -57,14 +56,6 @@ class Office:
     previews: Previews
     service: AnswerService
     stores: Stores
-
-
-@pytest.fixture
-def stocked(database: str) -> Iterator[tuple[str, Engine]]:
-    engine = engine_of(database)
-    stock(engine)
-    yield database, engine
-    engine.dispose()
 
 
 @asynccontextmanager
