@@ -6,14 +6,12 @@ from contextlib import closing
 
 import pytest
 
-from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.conftest import fresh_database
+from tests.installations import chosen
 from tests.serving.conftest import RedisServer
 from tests.serving.faulty_postgres import FaultyPostgres
 from tests.serving.running.shop import RunningShop, running
-
-_CLOSED = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="package")
@@ -29,14 +27,8 @@ def shop(
         for name in [name for name in os.environ if name.startswith("TAILORBIRD_") and "SETTINGS" not in name]:
             patch.delenv(name)
         url = next(databases)
-        patch.setenv("TAILORBIRD_DATABASE_URL", url)
-        patch.setenv("TAILORBIRD_VAR", str(folder / "var"))
-        patch.setenv("PREFECT_API_URL", f"{_CLOSED}/api")
-        patch.setenv("MLFLOW_TRACKING_URI", _CLOSED)
-        current.cache_clear()
-        with running(url, folder, redis_server, faulty) as shop:
+        with chosen(url, folder / "var"), running(url, folder, redis_server, faulty) as shop:
             yield shop
-        current.cache_clear()
         next(databases, None)
 
 

@@ -16,13 +16,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sqlalchemy import text
 from uvicorn import Config, Server
 
-from infra.installation import current
 from infra.keys.api_keys import Scope
 from infra.keys.recorded_api_keys import NewKey, create_key
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.shop.app import shop_app
 from serving.shop.config import OperatorConfig, ShopConfig
 from tests.conftest import fresh_database
+from tests.installations import chosen
 from tests.published import published, shelf
 from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.ingest.inbox.collecting import Collecting, collecting
@@ -44,15 +44,12 @@ FOR_EVERYBODY = "Recommended to everybody"
 @pytest.fixture(scope="module")
 def api(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collecting]:
     folder = tmp_path_factory.mktemp("shop")
-    with pytest.MonkeyPatch.context() as patch, contextmanager(fresh_database)(postgres, "migrated") as url:
-        patch.setenv("TAILORBIRD_DATABASE_URL", url)
-        patch.setenv("TAILORBIRD_VAR", str(folder / "var"))
-        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-            patch.setenv(name, "http://127.0.0.1:9")
-        current.cache_clear()
-        with collecting(current(), folder, stock=stock) as made:
-            yield made
-    current.cache_clear()
+    with (
+        contextmanager(fresh_database)(postgres, "migrated") as url,
+        chosen(url, folder / "var") as here,
+        collecting(here, folder, stock=stock) as made,
+    ):
+        yield made
 
 
 def stock(api: Api) -> None:

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from infra.database.engine import migrate
-from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
+from tests.installations import choose
 from tests.memory import folder_of_postgres
 
 _PORT = 17433
@@ -34,9 +34,5 @@ def installed(server: EmbeddedPostgres, var: Path, patch: pytest.MonkeyPatch) ->
     admin.dispose()
     url = server.url("shop")
     migrate(url)
-    patch.setenv("TAILORBIRD_DATABASE_URL", url)
-    patch.setenv("TAILORBIRD_VAR", str(var))
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-        patch.setenv(name, "http://127.0.0.1:9")
-    current.cache_clear()
+    choose(patch, url, var)
     return url

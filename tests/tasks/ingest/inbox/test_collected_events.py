@@ -17,13 +17,13 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
-from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.columns import LEDGER
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tasks.monitoring.realised_accuracy import realised_accuracy
 from tests.conftest import fresh_database
+from tests.installations import chosen
 from tests.published import published, put_back, shelf
 from tests.serving.events.inbox_database import InboxDatabase
 from tests.tasks.ingest.inbox.collecting import (
@@ -52,15 +52,12 @@ def collector(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, page_folder: tuple[Path, str]
 ) -> Iterator[Collecting]:
     folder = tmp_path_factory.mktemp("collecting")
-    with pytest.MonkeyPatch.context() as patch, contextmanager(fresh_database)(postgres, "migrated") as url:
-        patch.setenv("TAILORBIRD_DATABASE_URL", url)
-        patch.setenv("TAILORBIRD_VAR", str(folder / "var"))
-        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-            patch.setenv(name, "http://127.0.0.1:9")
-        current.cache_clear()
-        with collecting(current(), folder, page_folder[1]) as made:
-            yield made
-    current.cache_clear()
+    with (
+        contextmanager(fresh_database)(postgres, "migrated") as url,
+        chosen(url, folder / "var") as here,
+        collecting(here, folder, page_folder[1]) as made,
+    ):
+        yield made
 
 
 DAYS_AGO = 20
