@@ -6,7 +6,6 @@ from typing import Final
 from infra.installation import Installation
 from infra.locks import advisory_locks
 from infra.locks.advisory_locks import LockHeldError
-from models.errors import TailorbirdError
 from tasks.ingest import ledger
 from tasks.ingest.inbox import claims
 from tasks.ingest.inbox.claims import Dataset, Due
@@ -32,23 +31,25 @@ def move_inbox(installation: Installation, dataset: Dataset, due: Due, *, wait: 
     """Move the rows that an earlier run claimed, then all that are due; returns the batches.
 
     A batch that another process moves now is left to it, or with `wait` it is also moved when this returns. Raises the
-    error of the first batch that failed, after all others were moved.
+    error of the first batch that failed, after the others were moved: an old batch that fails holds no new rows back,
+    but after a new one that fails no more rows are claimed.
     """
     moved: list[str] = []
-    errors: list[TailorbirdError] = []
+    errors: list[Exception] = []
 
     def move(batches: list[ledger.Batch]) -> None:
         for batch in batches:
             try:
                 if _is_moved(installation, dataset, batch, wait=wait):
                     moved.append(batch.batch_id)
-            except TailorbirdError as error:
+            except Exception as error:  # a defect in one batch must not hold the others back
                 errors.append(error)
 
     with installation.engine.connect() as connection:
         batches = claims.claimed(connection, dataset)
     move(batches)
-    while not errors:
+    earlier = len(errors)
+    while len(errors) == earlier:
         with installation.engine.begin() as connection:
             batches = claims.claim(connection, dataset, due)
         if not batches:

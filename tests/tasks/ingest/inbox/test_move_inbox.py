@@ -19,7 +19,7 @@ from tasks.ingest.inbox import claims
 from tasks.ingest.inbox.move_events import move_events
 from tasks.ingest.inbox.move_inbox import move_inbox
 from tasks.ingest.inbox.move_updates import move_updates
-from tests.tasks.ingest.inbox.api import Api
+from tests.tasks.ingest.inbox.api import AT_ONCE, Api
 
 
 def test_acts_become_events_with_pseudonyms_and_the_raw_id_stays_in_its_schema(api: Api) -> None:
@@ -224,3 +224,15 @@ def test_a_batch_has_a_limit_of_bytes_and_at_least_one_message(api: Api) -> None
     assert len(sizes) > 1
     api.move()
     assert len(api.lake()) == 5
+
+
+def test_a_batch_with_an_unforeseen_defect_holds_no_other_batch_back(api: Api) -> None:
+    api.send(api.act("ann", "cup", consent=True))
+    with api.here.engine.begin() as connection:
+        (defective,) = claims.claim(connection, "events", AT_ONCE)
+    api.rows("UPDATE event_inbox SET payload = '[]'")
+    api.send(api.act("ann", "pan", consent=True))
+    with pytest.raises(AttributeError):
+        api.move()
+    assert [event["event_id"] for event in api.lake()] == ["api:m2"]
+    assert api.rows("SELECT batch_id FROM event_inbox WHERE moved_at IS NULL") == [(defective.batch_id,)]
