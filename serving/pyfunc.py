@@ -23,7 +23,7 @@ from models.lists.model_cascade import build_cascade
 from models.lists.ranked_lists import UserList
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import index_of
-from serving.pyfunc_requests import Question, QuestionRefusedError, questions
+from serving.model.pyfunc_requests import Question, QuestionRefusedError, questions
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _COLUMNS: Final = ("user", "placement", "rank", "item_id", "score", "reason", "run_id")

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from serving.api.baskets.router import router as baskets
 from serving.api.calls.router import router as calls
 from serving.api.feedback.router import router as feedback
 from serving.api.gate.call import Call, Reply, call_of
@@ -17,9 +16,10 @@ from serving.api.gate.hot_routes import add_hot_route
 from serving.api.gate.routes import RouteTable
 from serving.api.gate.traces import Lifespan, Traces
 from serving.api.health.router import router as health
+from serving.api.items.basket_router import router as baskets
 from serving.api.items.catalogue import router as catalogue
+from serving.api.items.listing_router import router as listings
 from serving.api.items.router import router as items
-from serving.api.listings.router import router as listings
 from serving.api.operators.report_router import router as reports
 from serving.api.operators.rule_router import router as rules
 from serving.api.replies.document import document

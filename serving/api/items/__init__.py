@@ -1,1 +1,1 @@
-"""Lists about items, and updates of the catalogue."""
+"""Lists about items and baskets, listings of best sellers and new items, and updates of the catalogue."""

@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.answers.request import RankRequest
-from serving.api.baskets.protocol import Basket, Ranking
 from serving.api.gate.call import Reply, call_of, response
+from serving.api.items.basket_protocol import Basket, Ranking
 from serving.api.replies.lists import body, shown
 from serving.api.replies.protocol import RecommendationList
 from serving.api.requests.list_query import ListQuery

@@ -1,1 +1,0 @@
-"""Lists for baskets, and given items in a visitor's order."""

@@ -1,1 +1,0 @@
-"""Lists that depend on no person: best sellers, trending and new items."""
