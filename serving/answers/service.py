@@ -71,6 +71,7 @@ class AnswerService:
         self._catalogue_search = CatalogueSearch(self.upkeep)
         self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
         present = PresentRules(laid, self._rules_of_batch, lambda: self._catalogue, lambda: self.upkeep.best)
+        self._present = present
         self._stages: tuple[Stage, ...] = (
             *(AskedLive(), Table(present), OtherLive(self._count), LastGood(self._remembered, present)),
             *(Segment(lambda: self.upkeep.best), Popular(lambda: self.upkeep.best)),
@@ -131,8 +132,9 @@ class AnswerService:
         if listing is not None:
             return self._answer(search, "live", listing)
         best = self.upkeep.best
-        popular = None if best is None else best.listing(request.placement)
-        source, ranked = ranked_without_model(request.items, search.table, popular)
+        known = search.table, None if best is None else best.listing(request.placement)
+        present = (None if one is None else self._present.by_scores(request.placement, one) for one in known)
+        source, ranked = ranked_without_model(request.items, *present)
         return self._answer(search, source, await without_hidden(search, ranked))
 
     async def popular(self, request: ListRequest) -> Answer:

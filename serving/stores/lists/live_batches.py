@@ -45,7 +45,13 @@ class LiveBatches:
         """Read the pointers. Raises PostgresDownError; the last ones stay."""
         rows = await self._postgres.fetch(_STATEMENT)
         await self._codes.load(row["batch_id"] for row in rows)
-        rules = {row["batch_id"]: layer_from_json(orjson.loads(row["operator_rules"])) for row in rows}
+        # A known batch keeps its object, by which answers recognise rules that are prepared already.
+        rules = {
+            row["batch_id"]: self.rules[row["batch_id"]]
+            if row["batch_id"] in self.rules
+            else layer_from_json(orjson.loads(row["operator_rules"]))
+            for row in rows
+        }
         self.rules = MappingProxyType(rules)
         self.by_placement = MappingProxyType(
             {row["placement"]: LiveBatch(row["batch_id"], row["model_version"], row["subject_kind"]) for row in rows}

@@ -112,6 +112,19 @@ def test_rules_count_for_best_sellers_and_for_lists_about_items(stocked: tuple[s
     run(stocked, scenario, live=Scorer())
 
 
+def test_ranks_without_live_scores_follow_boosts_and_no_pins(stocked: tuple[str, Engine]) -> None:
+    asked = ("item-03", "item-02", "item-22", "item-21", "item-20")
+    store(stocked[1], boost("item-22", 1.2), boost("item-03", 2.0), pin("item-21"))
+
+    async def scenario(service: AnswerService) -> None:
+        ranked = await service.rank(RankRequest("home", Visitor(ANN), asked))
+        assert (ranked.source, ids(ranked)) == ("table", ["item-20", "item-22", "item-21", "item-03", "item-02"])
+        general = await service.rank(RankRequest("home", Visitor(), asked))
+        assert (general.source, ids(general)[:2]) == ("popular", ["item-03", "item-02"])
+
+    run(stocked, scenario)
+
+
 def test_a_batch_that_was_made_under_a_pin_loses_it_when_it_is_undone(stocked: tuple[str, Engine]) -> None:
     engine, layer = stocked[1], RuleLayer((pin("item-20", 1),), (), (boost("item-21", 2.0),))
     version = store(engine, *layer)

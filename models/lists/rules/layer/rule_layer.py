@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Literal, get_args
 
+from models.lists.rules.layer.boost_factors import BoostFactors
 from models.lists.rules.rule_config import Boost
 
 BoostKind = Literal["item", "category", "brand"]
@@ -116,6 +117,11 @@ class RuleLayer:
     def hidden(self) -> frozenset[str]:
         """The items that are hidden in any placement; of one placement's rules, those hidden there."""
         return frozenset(hide.item for hide in self.hides)
+
+    @cached_property
+    def factors(self) -> BoostFactors:
+        """The factors of the boosts. They are those of an item's score only for the rules of one placement."""
+        return BoostFactors.of(self.boosts)
 
     @cached_property
     def items(self) -> frozenset[str]:
