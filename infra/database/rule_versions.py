@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.database.schema.rules_schema import operator_rules
@@ -22,10 +22,16 @@ def current_rules(connection: Connection) -> RuleVersion:
     return NO_VERSION if row is None else version_of(row)
 
 
-def rule_versions(connection: Connection, most: int, offset: int = 0) -> list[RuleVersion]:
-    """Return the newest versions after the first `offset`, the latest first."""
-    newest = select(*_COLUMNS).order_by(operator_rules.c.version.desc()).limit(most).offset(offset)
-    return [version_of(row) for row in connection.execute(newest).mappings()]
+def rule_versions(connection: Connection, most: int, offset: int, most_rules: int) -> list[RuleVersion]:
+    """Return the newest versions after the first `offset`, the latest first: at least one, then while rules fit."""
+    newest = operator_rules.c.version.desc()
+    page = select(*_COLUMNS, _number_of_rules().label("rules_of_one")).order_by(newest).limit(most).offset(offset)
+    part = page.subquery()
+    before = func.sum(part.c.rules_of_one).over(order_by=part.c.version.desc()) - part.c.rules_of_one
+    counted = select(part, before.label("before")).subquery()
+    fitting = (counted.c.before == 0) | (counted.c.before + counted.c.rules_of_one <= most_rules)
+    rows = connection.execute(select(counted).where(fitting).order_by(counted.c.version.desc()))
+    return [version_of(row) for row in rows.mappings()]
 
 
 def rule_version(connection: Connection, version: int) -> RuleVersion | None:
@@ -53,6 +59,12 @@ def add_version(
     added = insert(operator_rules).values(**values, key_id=key_id, restores=restores).on_conflict_do_nothing()
     row = connection.execute(added.returning(operator_rules.c.created_at)).first()
     return None if row is None else RuleVersion(before + 1, layer, author, comment, row.created_at, restores)
+
+
+def _number_of_rules() -> ColumnElement[int]:
+    kinds = (operator_rules.c.rules[kind] for kind in ("pins", "hides", "boosts"))
+    pins, hides, boosts = (func.coalesce(func.jsonb_array_length(kind), 0) for kind in kinds)
+    return pins + hides + boosts
 
 
 def version_of(row: Any) -> RuleVersion:

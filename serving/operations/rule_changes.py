@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Final
 
 from sqlalchemy import Engine
 
@@ -18,6 +19,9 @@ from serving.operations.requests import Author, OutdatedVersionError, RefusedLay
 from serving.stores.catalogue import Catalogue
 from serving.stores.database.errors import PostgresDownError
 from serving.stores.rules.rule_reader import RuleReader
+
+MOST_RULES: Final = 2_000
+"""The rules of all versions on a page: four versions of the largest size, or many of usual ones."""
 
 
 class RuleChanges:
@@ -40,7 +44,7 @@ class RuleChanges:
         return await asyncio.to_thread(self._current)
 
     async def versions(self, most: int, offset: int) -> list[RuleVersion]:
-        """Return versions, the latest first."""
+        """Return versions, the latest first: at least one, then as many as have `MOST_RULES` rules together."""
         return await asyncio.to_thread(self._versions, most, offset)
 
     async def save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
@@ -78,7 +82,7 @@ class RuleChanges:
 
     def _versions(self, most: int, offset: int) -> list[RuleVersion]:
         with self._database.connect() as connection:
-            return rule_versions(connection, most, offset)
+            return rule_versions(connection, most, offset, MOST_RULES)
 
     def _save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
         current = self._current()
@@ -94,6 +98,8 @@ class RuleChanges:
             current, earlier = current_rules(connection), rule_version(connection, wanted)
         if current.version != before:
             raise OutdatedVersionError(current.version)
+        if before == 0:
+            raise UnknownVersionError("No rules were ever stored, so there is nothing to undo.")
         if earlier is None or not 0 <= wanted < before:
             raise UnknownVersionError(f"Version {wanted} is no earlier version; there are 0 to {before - 1}.")
         return self._add(before, earlier.layer, author, restores=wanted)

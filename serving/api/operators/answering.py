@@ -45,14 +45,18 @@ def answered(at: str = "/rules") -> Iterator[None]:
 
 def part(query: ListQuery) -> Paging:
     """Return the wanted part of a report, and one entry more, which shows whether there is a next page."""
-    return Paging((query.k or _PER_PAGE) + 1, query.offset)
+    return Paging(page_size(query) + 1, query.offset)
 
 
 def next_page(path: str, query: ListQuery, found: int) -> tuple[str | None, Headers]:
     """Return the address of the next page with its header; None on the last page."""
-    size = query.k or _PER_PAGE
-    following = query.offset + size
-    if found <= size or following > DEEPEST:
+    size = page_size(query)
+    return page_from(path, query, query.offset + size) if found > size else (None, ())
+
+
+def page_from(path: str, query: ListQuery, following: int) -> tuple[str | None, Headers]:
+    """Return the address of the page that begins there, with its header; None if that is too deep."""
+    if following > DEEPEST:
         return None, ()
     target = f"{path}?{query.rest}{'&' if query.rest else ''}offset={following}"
     return target, ((b"link", f'<{target}>; rel="next"'.encode()),)

@@ -10,7 +10,7 @@ from models.lists.rules.layer.rule_version import RuleVersion
 from serving.api.gate.call import Call, Reply, call_of, response
 from serving.api.gate.hot_routes import add_hot_route
 from serving.api.gate.routes import SCOPE
-from serving.api.operators.answering import answered, next_page, operators, page_size, part
+from serving.api.operators.answering import answered, operators, page_from, page_size
 from serving.api.operators.rule_answers import (
     ConflictWithFile,
     CurrentRules,
@@ -33,15 +33,19 @@ _ADMIN = {SCOPE: "admin"}
 
 
 async def rules(call: Call) -> Reply:
-    """Return the current rules of operators, their conflicts with the placements file, and all versions by pages."""
+    """Return the current rules of operators, their conflicts with the placements file, and all versions by pages.
+
+    A page ends before `k` versions if they have many rules.
+    """
     query = _PARSER.parse(call.query)
-    own, wanted = operators(call), part(query)
+    own = operators(call)
     with answered():
         current = await own.changes.current()
-        versions = await own.changes.versions(*wanted)
+        versions = await own.changes.versions(page_size(query), query.offset)
         found = await _conflicts(own, current.layer)
-    following, headers = next_page("/v1/rules", query, len(versions))
-    shown = [Version.of(version) for version in versions[: page_size(query)]]
+    is_last = not versions or versions[-1].version == 1
+    following, headers = (None, ()) if is_last else page_from("/v1/rules", query, query.offset + len(versions))
+    shown = [Version.of(version) for version in versions]
     document = CurrentRules(current=Version.of(current), conflicts=found, versions=shown, next=following)
     return Reply(_json(document), headers=headers)
 

@@ -59,6 +59,11 @@ class StoredRules:
     conflicts: tuple[Conflict, ...]
     versions: tuple[Version, ...]
 
+    @property
+    def is_last(self) -> bool:
+        """Return whether there is no version before those of the page."""
+        return not self.versions or self.versions[-1].version == 1
+
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
         """Return the rules of an answer."""

@@ -18,7 +18,6 @@ SECONDS: Final = 10.0
 _LAST: Final = 10
 _FOUND: Final = 8
 _MOST_TITLES: Final = 50
-MOST_VERSIONS: Final = 200
 _Answer = TypeVar("_Answer")
 
 
@@ -73,7 +72,7 @@ class OperatorApi:
         """Return the last alerts."""
         return await self._report("/v1/alerts", lambda one: _all(reports.Alert, one["alerts"]), k=_LAST)
 
-    async def rules(self, k: int = MOST_VERSIONS, offset: int = 0) -> StoredRules:
+    async def rules(self, k: int, offset: int = 0) -> StoredRules:
         """Return the current rules, and a page of versions."""
         return await self._report("/v1/rules", StoredRules.of, k=k, offset=offset)
 

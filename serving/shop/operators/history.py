@@ -55,16 +55,21 @@ async def _show(
         titles = {one.item_id: one.title for one in await page.api.products(sorted(items))}
     except (ApiDownError, RefusedError):
         status = 503
-    steps = [] if stored is None else steps_of(stored, is_last=len(stored.versions) <= _PAGE)
-    has_more = stored is not None and len(stored.versions) > _PAGE and offset + _PAGE <= _DEEPEST
+    steps = [] if stored is None else steps_of(stored)
     values = {"stored": stored, "steps": steps, "titles": titles, "errors": errors or {}, "offset": offset}
-    return page.show("history.html", status, following=offset + _PAGE if has_more else None, size=_PAGE, **values)
+    return page.show("history.html", status, following=_following(stored, offset, len(steps)), size=_PAGE, **values)
 
 
-def steps_of(stored: StoredRules, *, is_last: bool) -> list[Change]:
+def steps_of(stored: StoredRules) -> list[Change]:
     """Return each version of a page with its changes; before the first one there were no rules."""
-    versions: Sequence[Version] = [*stored.versions, NO_RULES] if is_last else stored.versions
+    versions: Sequence[Version] = [*stored.versions, NO_RULES] if stored.is_last else stored.versions
     return [change(before, after) for after, before in pairwise(versions)]
+
+
+def _following(stored: StoredRules | None, offset: int, shown: int) -> int | None:
+    """Return where the next page begins: the API gives fewer versions at once if they have many rules."""
+    is_last = stored is None or stored.is_last or offset + shown > _DEEPEST
+    return None if is_last else offset + shown
 
 
 def _number(text: str) -> int:

@@ -22,6 +22,7 @@ DOWN = (
     "never stored twice."
 )
 _LONGEST_LIST = 50
+_DEEPEST = 9_900
 _FIELDS: Mapping[str, str] = {"item": "about", "value": "about", "kind": "about", "placement": "act"}
 """The fields of the form for members of a rule that are called otherwise."""
 
@@ -101,7 +102,8 @@ async def _compare(page: OperatorPage, view: View) -> None:
     """Find what other people stored since the draft was begun, and base the draft on the current version."""
     base, current = view.draft.base, view.current
     if view.draft and base != current.version:
-        before = (await page.api.rules()).version(base)
+        # Another version may be stored while these are read.
+        before = (await page.api.rules(2, min(max(current.version - base, 0), _DEEPEST))).version(base)
         view.others = change(before or current, current)
     view.draft = replace(view.draft, base=current.version)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from models.lists.rules.layer.conflicts import Conflict
 from models.lists.rules.layer.rule_layer import RuleLayer
@@ -25,13 +26,15 @@ NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
 class MemoryRules:
     """Versions in a list."""
 
+    most_versions: ClassVar[int] = 1_000
+    """The versions of a page, as the limit of rules bounds them."""
     stored: list[RuleVersion] = field(default_factory=lambda: [NO_VERSION])
 
     async def current(self) -> RuleVersion:
         return self.stored[-1]
 
     async def versions(self, most: int, offset: int) -> list[RuleVersion]:
-        return self.stored[:0:-1][offset : offset + most]
+        return self.stored[:0:-1][offset : offset + min(most, self.most_versions)]
 
     async def save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
         if before != self.stored[-1].version:

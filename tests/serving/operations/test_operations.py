@@ -26,7 +26,7 @@ from serving.operations.requests import (
     RefusedLayerError,
     UnknownVersionError,
 )
-from serving.operations.rule_changes import RuleChanges
+from serving.operations.rule_changes import MOST_RULES, RuleChanges
 from serving.stores.catalogue import Catalogue
 from serving.stores.database.postgres import Postgres
 from serving.stores.rules.layered_placements import LayeredPlacements
@@ -99,6 +99,23 @@ def test_a_stored_version_counts_in_the_next_answer_and_an_undo_in_the_one_after
         assert again.layer == LAYER
         versions = await opened.changes.versions(2, 0)
         assert [(one.version, one.author, one.restores) for one in versions] == [(3, "anna", 1), (2, "bob", 0)]
+
+    run(stocked, scenario)
+
+
+def test_a_page_of_versions_is_bounded_by_their_rules(stocked: tuple[str, Engine]) -> None:
+    many = [HiddenItem(item=f"item {number}") for number in range(MOST_RULES // 4)]
+    for rules in ([], many, many, many, many, many, many[:1]):
+        store(stocked[1], *rules)
+
+    async def scenario(opened: Office) -> None:
+        pages: list[list[int]] = []
+        while not pages or pages[-1][-1] > 1:
+            versions = await opened.changes.versions(200, sum(map(len, pages)))
+            pages.append([one.version for one in versions])
+        assert pages == [[7, 6, 5, 4], [3, 2, 1]]
+        assert [one.version for one in await opened.changes.versions(2, 0)] == [7, 6]
+        assert await opened.changes.versions(2, 7) == []
 
     run(stocked, scenario)
 

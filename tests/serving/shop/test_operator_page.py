@@ -17,6 +17,7 @@ from serving.shop.operators.sessions import COOKIE, Sessions
 from serving.shop.operators.typed import RuleError, Typed, choices
 from serving.shop.pages.moments import moment
 from serving.shop.security.headers import POLICY
+from tests.serving.api.fake_operators import MemoryRules
 from tests.serving.shop.conftest import PASSWORD, Storefront
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
@@ -210,6 +211,21 @@ def test_what_another_person_stored_meanwhile_is_shown_and_the_draft_is_kept(des
     assert all(words in desk.page for words in ("Hide “Title of item-9”", "Pin “Title of item-3”"))
     stale = {"version": "1", "target": "0", "comment": "back"}
     assert "Another version was stored meanwhile." in desk.send("/operator/history/undo", 409, **stale)
+
+
+def test_versions_with_many_rules_are_on_more_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 6):
+        desk.open(HOME)
+        desk.add(about=f"item:item-{number}", act="hide")
+        desk.save(comment="sold out")
+    monkeypatch.setattr(MemoryRules, "most_versions", 3)
+    pages, path = [], "/operator/history"
+    while path:
+        text = desk.open(path)
+        pages.append(re.findall(r'<h2 id="version-(\d+)"', text))
+        later = re.search(r'href="([^"]+)">Earlier versions', text)
+        path = html.unescape(later[1]) if later else ""
+    assert pages == [["5", "4"], ["3", "2", "1", "0"]]
 
 
 def test_faults_are_sentences_beside_their_fields(desk: Desk) -> None:

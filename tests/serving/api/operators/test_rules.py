@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.serving.api.conftest import Shop
+from tests.serving.api.fake_operators import MemoryRules
 
 pytestmark = pytest.mark.anyio
 PIN = {"placement": "home", "item": "995242", "place": 1}
@@ -48,8 +49,21 @@ async def test_versions_follow_each_other_and_an_outdated_change_is_refused(shop
     page = (await shop.client.get("/v1/rules?k=1")).json()
     assert [version["version"] for version in page["versions"]] == [2]
     assert page["next"] == "/v1/rules?k=1&offset=1"
+    assert (await shop.client.get(page["next"])).json()["next"] is None
     missing = await shop.client.post("/v1/rules/undo", json={"version": 2, "target": 7, "comment": "back"})
     assert (missing.status_code, missing.json()["faults"][0]["place"]) == (422, "/target")
+
+
+async def test_versions_with_many_rules_are_on_more_pages(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryRules, "most_versions", 2)
+    for version in range(5):
+        assert (await shop.client.put("/v1/rules", json=new(version))).status_code == 200
+    pages, path = [], "/v1/rules?k=200"
+    while path:
+        page = (await shop.client.get(path)).json()
+        pages.append([one["version"] for one in page["versions"]])
+        path = page["next"]
+    assert pages == [[5, 4], [3, 2], [1]]
 
 
 @pytest.mark.parametrize(
