@@ -3,12 +3,19 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands import running
 from flows.commands.running import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from infra.configuration.settings import Settings
+    from models.lists.rules.placement_config import Placement
+    from serving.terminal.placement_rules import PlacementRules
 
 app = running.group()
 
@@ -51,37 +58,39 @@ def show(as_json: Json = False) -> None:
 
     from infra.configuration.settings import load
     from infra.overview import settings_shown, unknown_settings
-    from serving.terminal import settings
+    from serving.terminal import placement_rules, settings
 
     given = load()
     rows, file = [asdict(row) for row in settings_shown.rows(given)], given.settings_file
+    rules = _placement_rules(given)
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps({"settings": rows, **placement_rules.as_json(rules)}))
     else:
         settings.settings(rows, str(file) if file else None)
-        _show_rules()
+        placement_rules.show(rules)
+    if rules.fault:
+        running.print_message(f"The rules of operators cannot be read: {rules.fault}")
     for sentence in [*unknown_settings.variables(), *unknown_settings.schedules(given)]:
         running.print_message(sentence)
 
 
-def _show_rules() -> None:
-    """Print the rules of placements; those of operators only if the database can be read."""
+def _placement_rules(settings: "Settings") -> "PlacementRules":
+    """Return the rules of placements; those of operators only if the database can be read."""
     from infra.configuration.placements import configured
-    from infra.configuration.settings import load
     from infra.outages import explain
     from models.errors import TailorbirdError
     from serving.queries.operator_rules import layer_over
-    from serving.terminal import placement_rules
+    from serving.terminal.placement_rules import PlacementRules
 
+    file: Mapping[str, Placement] = {}
     try:
-        file = configured(load())
-        placement_rules.of_file(file)
-        placement_rules.of_operators(layer_over(running.database("serving", compared=False), file))
+        file = configured(settings)
+        return PlacementRules(file, layer_over(running.database("serving", compared=False), file))
     except Exception as error:
         reason = str(error) if isinstance(error, TailorbirdError) else explain(error)
         if reason is None:
             raise
-        running.print_message(f"The rules of operators cannot be read: {reason}")
+        return PlacementRules(file, None, reason)
 
 
 def _write_mapping(files: list[str], target: Path, consent: str | None, note: str | None) -> None:

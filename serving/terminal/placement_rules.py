@@ -1,21 +1,57 @@
-"""Prints the rules of placements: those of the file, those of operators, and the conflicts of both."""
+"""Shows the rules of placements: those of the file, those of operators, and the conflicts of both."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_words import sentences
+from models.primitives.json_types import JsonObject
 from serving.queries.operator_rules import Layer
 from serving.terminal.console import line, table
 
 
-def of_file(placements: Mapping[str, Placement]) -> None:
-    """Print the rules of the placements file."""
-    rows = [{"placement": name, "rules": "; ".join(sentences(placement))} for name, placement in placements.items()]
-    table("Placements file", rows, {"placement": "placement", "rules": "rules"})
+@dataclass(frozen=True)
+class PlacementRules:
+    """The rules of both layers."""
+
+    file: Mapping[str, Placement]
+    operators: Layer | None
+    """None if they cannot be read."""
+    fault: str = ""
+    """Why they cannot be read."""
 
 
-def of_operators(layer: Layer) -> None:
-    """Print the rules of operators, and their conflicts with the file."""
+def as_json(rules: PlacementRules) -> JsonObject:
+    """Return both layers and their conflicts; rules are sentences, as in the table."""
+    layer = rules.operators
+    of_operators: JsonObject | None = None
+    if layer is not None:
+        version = layer.version
+        of_operators = {
+            "version": version.version,
+            "author": version.author,
+            "comment": version.comment,
+            "created_at": version.created_at.isoformat() if version.version else None,
+            "rules": list(layer.rules),
+        }
+    conflicts = [] if layer is None else [conflict._asdict() for conflict in layer.conflicts]
+    return {
+        "placements": {name: list(sentences(placement)) for name, placement in rules.file.items()},
+        "operator_rules": of_operators,
+        "conflicts": conflicts,
+    }
+
+
+def show(rules: PlacementRules) -> None:
+    """Print both layers, as far as they are known."""
+    if rules.file:
+        rows = [{"placement": name, "rules": "; ".join(sentences(one))} for name, one in rules.file.items()]
+        table("Placements file", rows, {"placement": "placement", "rules": "rules"})
+    if rules.operators is not None:
+        _of_operators(rules.operators)
+
+
+def _of_operators(layer: Layer) -> None:
     current = layer.version
     if not current.version:
         line("Rules of operators: none")

@@ -123,7 +123,10 @@ def test_json_holds_everything(folder: Path, capsys: pytest.CaptureFixture[str])
 
     (folder / settings_file.NAME).write_text('review = "auto"\n')
     show(as_json=True)
-    rows = {entry["key"]: entry for entry in json.loads(capsys.readouterr().out)}
+    shown = json.loads(capsys.readouterr().out)
+    rows = {entry["key"]: entry for entry in shown["settings"]}
+    assert "shows at most 2 of one category" in shown["placements"]["email"]
+    assert shown["operator_rules"] is None
     assert rows["review"] == {
         "key": "review",
         "variable": "TAILORBIRD_REVIEW",

@@ -21,16 +21,22 @@ def shop(database: str) -> Engine:
 
 def test_settings_show_both_layers_and_their_conflicts(shop: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     store(shop, HiddenItem(item="item-20"), pin("item-05", 2))
-    placement_rules.of_file(FILE)
-    placement_rules.of_operators(layer_over(shop, FILE))
+    rules = placement_rules.PlacementRules(FILE, layer_over(shop, FILE))
+    placement_rules.show(rules)
     shown = " ".join(capsys.readouterr().out.split())
     assert "leaves out the items 'item-05'" in shown
     assert "Rules of operators: version 1 of" in shown
     assert "item 'item-05' is pinned to place 2 of home, by ann on 2026-11-29" in shown
     assert "item 'item-20' is hidden in all placements, by ann on 2026-11-29" in shown
     assert "Conflict in home: 'item-05' is pinned to place 2, and the file leaves it out" in shown
+    stated = placement_rules.as_json(rules)
+    assert (stated["operator_rules"]["version"], stated["operator_rules"]["author"]) == (1, "ann")
+    assert all(rule in shown for rule in stated["operator_rules"]["rules"])
+    assert [conflict["placement"] for conflict in stated["conflicts"]] == ["home"]
 
 
 def test_settings_say_that_there_are_no_rules(shop: Engine, capsys: pytest.CaptureFixture[str]) -> None:
-    placement_rules.of_operators(layer_over(shop, FILE))
-    assert capsys.readouterr().out == "Rules of operators: none\n"
+    rules = placement_rules.PlacementRules(FILE, layer_over(shop, FILE))
+    placement_rules.show(rules)
+    assert capsys.readouterr().out.endswith("Rules of operators: none\n")
+    assert placement_rules.as_json(rules)["operator_rules"]["version"] == 0
