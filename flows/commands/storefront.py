@@ -87,8 +87,9 @@ def _config(actor: str) -> Iterator["ShopConfig"]:
             "The shop needs the API. Start it with: tailorbird up (TAILORBIRD_API_PORT must not be 0)"
         )
     ensure(settings, ["postgres", "api"])
-    households = tuple(example_users(running.database("reader"), _EXAMPLES))
-    with new_keys(running.database("operator"), actor) as (key, collect_key, admin_key):
+    database = running.database("operator")
+    households = tuple(example_users(database, _EXAMPLES))
+    with new_keys(database, actor) as (key, collect_key, admin_key):
         operators = OperatorConfig(admin_key, secret(settings, OPERATOR_PAGE))
         cookies = secret(settings, _COOKIES).encode()
         yield ShopConfig(api, key, collect_key, cookies, households, operators=operators)

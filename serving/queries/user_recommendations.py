@@ -11,9 +11,20 @@ _USER_LIST: Final = text(
     "SELECT rank, item_id, title, score, reason, url, image, model_version, batch_id FROM recommendations_by_user_id "
     "WHERE placement = :placement AND user_id = :user_id ORDER BY rank"
 )
-_EXAMPLES: Final = text(
-    "SELECT DISTINCT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT :most"
-)
+# The index of ids gives the users in order, and each is looked up by itself until there are enough: a join would read
+# and sort the lists of all users.
+_EXAMPLES: Final = text("""
+    SELECT known.user_id FROM identity.users AS known
+    WHERE (
+        SELECT users.consent AND cardinality(list.items) > 0
+        FROM recommendations AS list JOIN users ON users.user_key = list.subject
+        WHERE list.batch_id = (SELECT batch_id FROM placements WHERE placement = :placement)
+            AND list.subject = known.user_key
+            AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = list.subject)
+        LIMIT 1
+    )
+    ORDER BY known.user_id LIMIT :most
+""")
 
 
 class UnknownUserError(TailorbirdError):
@@ -56,6 +67,6 @@ def require_user(engine: Engine, user_id: str) -> None:
 
 
 def example_users(engine: Engine, most: int = 1, placement: str = "home") -> list[str]:
-    """Return the raw ids of the first users with a list, as examples."""
+    """Return the raw ids of the first users with a list, as examples. The engine's role has to be `operator`."""
     with engine.connect() as connection:
         return list(connection.execute(_EXAMPLES, {"placement": placement, "most": most}).scalars())

@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import Engine, func, insert, update
+from sqlalchemy import Engine, func, insert, text, update
 
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
@@ -12,6 +12,7 @@ from infra.database.schema.schema import ingest_batches, items, promotions, quar
 from infra.keys.identity import remember
 from infra.locks import advisory_locks
 from infra.overview.situation import step
+from serving.queries import user_recommendations
 from serving.queries.status import status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
 from serving.terminal import screen
@@ -152,5 +153,27 @@ def test_an_unknown_id_has_no_list_and_is_reported(filled: Engine, user: str) ->
 
 
 def test_somebody_with_a_list_can_be_shown(filled: Engine) -> None:
-    assert example_users(filled) == ["raw"]
+    assert example_users(filled, 2) == ["raw"]
     assert example_users(filled, placement="basket") == []
+    with filled.begin() as connection:
+        connection.execute(insert(suppressions).values(user_key="key", reason="asked for it"))
+    assert example_users(filled) == []
+
+
+def test_examples_are_looked_up_one_by_one_however_many_users_have_lists(filled: Engine) -> None:
+    numbers = "FROM generate_series(1, 3000) AS n"
+    with filled.begin() as connection:
+        for statement in (
+            f"INSERT INTO identity.users (user_key, user_id, key_version) SELECT 'k' || n, 'u' || n, 1 {numbers}",
+            "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) "
+            f"SELECT 'k' || n, '{{}}', n > 1, 'asked', 'b' {numbers}",
+            "INSERT INTO recommendations (batch_id, subject, items, scores, reasons) SELECT batch_id, 'k' || n, items, "
+            f"scores, reasons {numbers}, recommendations WHERE subject = 'key'",
+            "ANALYZE",
+        ):
+            connection.execute(text(statement))
+        values = {"placement": "home", "most": 8}
+        plan = "\n".join(connection.execute(text(f"EXPLAIN {user_recommendations._EXAMPLES}"), values).scalars())
+    assert example_users(filled, 3) == ["raw", "u10", "u100"]
+    assert "uq_users_user_id" in plan
+    assert "Sort" not in plan
