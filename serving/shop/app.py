@@ -25,7 +25,7 @@ from serving.shop.operators.routes import operator_parts, operator_routes
 from serving.shop.pages import baskets, browsing, choices
 from serving.shop.pages.page import Page, Parts
 from serving.shop.pages.shelves import home_shelves
-from serving.shop.security.headers import HEADERS, SafeHeaders
+from serving.shop.security.headers import HEADERS, PRIVATE, SafeHeaders
 from serving.shop.visits.visit import Visit
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -106,5 +106,5 @@ async def _failed(request: Request, error: Exception) -> Response:
     if detail and detail != phrase:
         text = detail
     page = Page.of(request).show("error.html", status, heading=phrase, text=text)
-    page.headers.update(HEADERS)  # after a defect no middleware adds them
+    page.headers.update({**HEADERS, **PRIVATE})  # after a defect no middleware adds them
     return page

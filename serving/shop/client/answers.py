@@ -54,6 +54,13 @@ class Shelf:
             return self
         return replace(self, items=tuple(item for item in self.items if item.item_id not in hidden))
 
+    def folded(self, most: int) -> Self:
+        """Return the shelf with the first item of each title: variants of a product often have the same."""
+        first: dict[str, ShelfItem] = {}
+        for item in self.items:
+            first.setdefault(item.title.casefold(), item)
+        return replace(self, items=tuple(first.values())[:most])
+
 
 @dataclass(frozen=True, slots=True)
 class Product:

@@ -40,10 +40,10 @@ class ShopApi:
             shelf = Shelf.of(answer) if answer else _NO_SHELF
         except (ApiDownError, KeyError, TypeError):
             last = self._shelves.get(wanted.key)
-            return None if last is None else replace(last.without(visit.hidden), is_old=True)
+            return None if last is None else replace(_shown(last, wanted, visit), is_old=True)
         if shelf.items and not visit.hidden and (wanted.about == "everybody" or not visit.is_personal):
             self._shelves.put(wanted.key, shelf)
-        return shelf.without(visit.hidden)
+        return _shown(shelf, wanted, visit)
 
     async def products(self, items: Sequence[str]) -> dict[str, Product]:
         """Return products by id, as far as they are known; from memory while the API is down. Raises ApiDownError."""
@@ -66,8 +66,8 @@ class ShopApi:
         return Found(tuple(self._kept(answer).values()), answer.get("next") is not None)
 
     async def hide(self, visit: Visit, item: str, shown: dict[str, Any]) -> bool:
-        """State that the visitor does not want to see an item; return whether that is durable."""
-        who = {"user": visit.household, "session": visit.device, "consent": True}
+        """State that the visitor does not want to see an item; return whether that is durable. It is no consent."""
+        who = {"user": visit.household, "session": visit.device}
         stated = {"kind": "not_interested", "item_id": item, **who, **shown}
         body = {name: value for name, value in stated.items() if value is not None}
         try:
@@ -110,16 +110,24 @@ class ShopApi:
             _log.warning("The API %s.", f"does not answer ({reason})" if is_down else "answers again")
 
 
+def _shown(shelf: Shelf, wanted: Wanted, visit: Visit) -> Shelf:
+    visible = shelf.without(visit.hidden)
+    return visible.folded(wanted.k) if wanted.spare else visible
+
+
 def _parameters(wanted: Wanted, visit: Visit) -> Iterable[tuple[str, str]]:
-    yield "k", str(wanted.k)
+    yield "k", str(wanted.k + wanted.spare)
     yield from (("context", item) for item in wanted.context)
     yield from (("exclude", item) for item in visit.hidden)
     if wanted.about == "everybody":
         return
-    yield "consent", "true" if visit.is_personal else "false"
-    if visit.is_personal and visit.household is not None:
+    if not visit.is_personal:
+        yield "consent", "false"
+        return
+    # Without `consent=true`: that would be an answer, and take back a refusal of the household in another browser.
+    if visit.household is not None:
         yield "user", visit.household
-    if visit.is_personal and visit.device is not None:
+    if visit.device is not None:
         yield "session", visit.device
 
 

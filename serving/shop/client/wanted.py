@@ -13,6 +13,8 @@ class Wanted:
     context: tuple[str, ...] = ()
     """The items that it is about."""
     k: int = 10
+    spare: int = 0
+    """Items beyond `k` that it asks for, because those with the title of an earlier one are left out; 0 shows all."""
     about: Literal["visitor", "everybody"] = "visitor"
     """Paths for everybody take no user."""
 

@@ -2,23 +2,25 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from serving.shop.events.origin import Origin
-from serving.shop.visits.visit import Visit
+from serving.shop.visits.visit import Line, Visit
 
 Call = dict[str, Any]
 CATEGORY: Final = "Personalization"
 """The category of consent that the collector's mapping asks for."""
+_CONSENT: Final = "consent"
 _LONGEST_AGENT: Final = 500
 
 
 def clicked(visit: Visit, agent: str, item: str, origin: Origin) -> Call:
     """Return the click on an item of a shelf. A page that is loaded again states the same click."""
-    seen = f"{visit.device} {origin.recommendation_id} {origin.position} {item}"
-    name = hashlib.sha256(seen.encode()).hexdigest()[:32]
-    return _track(visit, agent, "Product Clicked", {"product_id": item, **origin.stated()}) | {"messageId": name}
+    name = _name(visit, origin.recommendation_id, str(origin.position), item)
+    return _track(visit, agent, "Product Clicked", {"product_id": item, **origin.stated()}) | name
 
 
 def viewed(visit: Visit, agent: str, item: str) -> Call:
@@ -36,10 +38,10 @@ def removed(visit: Visit, agent: str, item: str) -> Call:
     return _track(visit, agent, "Product Removed", {"product_id": item})
 
 
-def bought(visit: Visit, agent: str) -> Call:
-    """Return the purchase of the basket."""
-    products = [{"product_id": item, "quantity": number} for item, number in visit.basket]
-    return _track(visit, agent, "Order Completed", {"order_id": secrets.token_hex(8), "products": products})
+def bought(visit: Visit, agent: str, order: str) -> Call:
+    """Return the purchase of the basket. A form that is sent twice states the same purchase."""
+    properties = {"order_id": order, "products": [_product(line) for line in visit.basket]}
+    return _track(visit, agent, "Order Completed", properties) | _name(visit, order)
 
 
 def signed_in(visit: Visit, agent: str) -> Call:
@@ -47,16 +49,30 @@ def signed_in(visit: Visit, agent: str) -> Call:
 
     It states no consent: a household that refused elsewhere stays so until it agrees itself.
     """
-    call = _call(visit, agent, "identify", traits={})
-    del call["context"]["consent"]
-    return call
+    return _call(visit, agent, "identify", traits={})
 
 
-def answered(visit: Visit, agent: str, *, agrees: bool) -> Call:
-    """Return the answer of a visitor about personal shelves. It counts at once."""
-    call = _call(visit, agent, "identify", traits={})
-    call["context"]["consent"] = _consent(agrees)
-    return call
+def answered(visit: Visit, agent: str, *, agrees: bool) -> Iterator[Call]:
+    """Yield the answer of a visitor about personal shelves, which counts at once.
+
+    A refusal is that of the browser's id, too: it would otherwise outlive the household's answer.
+    """
+    both = visit.device is not None and visit.household is not None
+    parts = [visit] if agrees or not both else [replace(visit, household=None), replace(visit, device=None)]
+    for part in parts:
+        call = _call(part, agent, "identify", traits={})
+        call["context"][_CONSENT] = {"categoryPreferences": {CATEGORY: agrees}}
+        yield call
+
+
+def is_answer(call: Call) -> bool:
+    """Return whether a call states an answer about consent. No other call does: the stored answer counts for it."""
+    return _CONSENT in call["context"]
+
+
+def _product(line: Line) -> dict[str, Any]:
+    shown = {"recommendation_id": line.recommendation_id} if line.recommendation_id else {}
+    return {"product_id": line.item, "quantity": line.number, **shown}
 
 
 def _track(visit: Visit, agent: str, event: str, properties: dict[str, Any]) -> Call:
@@ -69,16 +85,18 @@ def _call(visit: Visit, agent: str, kind: str, **stated: Any) -> Call:
         "type": kind,
         "messageId": secrets.token_hex(16),
         "timestamp": now(),
-        "context": {"userAgent": agent[:_LONGEST_AGENT], "consent": _consent(agrees=True)},
+        "context": {"userAgent": agent[:_LONGEST_AGENT]},
         **{name: value for name, value in who.items() if value is not None},
         **stated,
     }
 
 
+def _name(visit: Visit, *act: str) -> Call:
+    """Return the id of an act, by which the recommender counts it once."""
+    seen = " ".join([str(visit.device), *act])
+    return {"messageId": hashlib.sha256(seen.encode()).hexdigest()[:32]}
+
+
 def now() -> str:
     """Return the time by the clock of this machine. The collector corrects it by the time of sending."""
     return datetime.now(UTC).isoformat()
-
-
-def _consent(agrees: bool) -> dict[str, Any]:
-    return {"categoryPreferences": {CATEGORY: agrees}}

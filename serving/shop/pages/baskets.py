@@ -1,7 +1,10 @@
 """The basket: its page, and the forms that change it."""
 
 import asyncio
+import re
+import secrets
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,7 +19,8 @@ from serving.shop.pages.shelves import basket_shelf, fill
 from serving.shop.visits.visit import MOST_LINES, is_id
 
 Picked = tuple[str, Origin | None]
-_UNREADABLE = "The form names no product."
+_UNREADABLE: Final = "The form names no product."
+_ORDER: Final = re.compile("[0-9a-f]{16}")
 
 
 async def basket(request: Request) -> Response:
@@ -25,8 +29,8 @@ async def basket(request: Request) -> Response:
     items = page.visit.items
     wanted = [basket_shelf(items)] if items else []
     known, shelves = await asyncio.gather(_products(page, items), fill(page, wanted))
-    lines = [(item, number, known.get(item)) for item, number in page.visit.basket]
-    return page.show("basket.html", lines=lines, shelves=shelves)
+    lines = [(line.item, line.number, known.get(line.item)) for line in page.visit.basket]
+    return page.show("basket.html", lines=lines, shelves=shelves, order=secrets.token_hex(8))
 
 
 async def _products(page: Page, items: tuple[str, ...]) -> Mapping[str, Product]:
@@ -41,7 +45,8 @@ async def add(request: Request) -> Response:
     page = Page.of(request)
     fields = await page.form()
     picked = list(picks(fields))
-    changed = page.visit.added(item for item, _ in picked)
+    lists = {item: origin.recommendation_id for item, origin in picked if origin is not None}
+    changed = page.visit.added((item for item, _ in picked), lists)
     new = [(item, origin) for item, origin in picked if item in changed.items]
     page.track(*(calls.added(page.visit, page.agent, item, origin) for item, origin in new))
     return page.go(fields.get("back", "/"), changed)
@@ -57,12 +62,14 @@ async def remove(request: Request) -> Response:
 
 
 async def buy(request: Request) -> Response:
-    """Buy what is in the basket, as far as a demo can."""
+    """Buy what is in the basket, as far as a demo can. The form has a number of its own: two clicks are one order."""
     page = Page.of(request)
-    await page.form()
+    order = (await page.form()).get("order", "")
+    if not _ORDER.fullmatch(order):
+        raise HTTPException(400, "The form has no number of an order. Open the basket again and repeat.")
     if not page.visit.basket:
         return page.go("/basket", page.visit)
-    page.track(calls.bought(page.visit, page.agent))
+    page.track(calls.bought(page.visit, page.agent, order))
     return page.go("/", page.visit.bought())
 
 

@@ -13,10 +13,12 @@ from serving.shop.events import calls
 from serving.shop.events.origin import Origin
 from serving.shop.pages.page import Page
 from serving.shop.pages.shelves import fill, home_shelves, product_shelves
+from serving.shop.security.forms import is_own
 from serving.shop.visits.visit import LONGEST_ID, is_id
 
 _PAGE: Final = 24
 _DEEPEST: Final = 9_600
+_AFTER_ADDING: Final = ("added", "full")
 _BUNDLE: Final = 2
 """The products that a bundle adds to the one of the page."""
 DOWN: Final = "The recommender does not answer at the moment, and with it the catalogue. Try again in a minute."
@@ -38,9 +40,11 @@ async def product(request: Request) -> Response:
     if known is None:
         raise HTTPException(404)
     query = request.query_params
-    origin = Origin.of(query, query.get("position", ""))
-    seen = [calls.viewed(page.visit, page.agent, item)]
-    page.track(*([calls.clicked(page.visit, page.agent, item, origin)] if origin else []), *seen)
+    # A link on a page of another site is no click on a shelf of ours.
+    origin = Origin.of(query, query.get("position", "")) if is_own(request) else None
+    if page.visit.note not in _AFTER_ADDING:  # otherwise the page is only loaded again
+        seen = [calls.viewed(page.visit, page.agent, item)]
+        page.track(*([calls.clicked(page.visit, page.agent, item, origin)] if origin else []), *seen)
     together = shelves.of(wanted[0])
     bundle = () if together is None or not known.available else together.items[:_BUNDLE]
     return page.show("product.html", product=known, shelves=shelves, origin=origin, bundle=bundle, together=together)

@@ -31,7 +31,8 @@ async def decide(request: Request) -> Response:
     changed = page.visit.agreeing() if agrees else page.visit.refusing()
     who = changed if agrees else page.visit
     if agrees or page.visit.is_personal or who.household is not None:
-        page.parts.calls.put(calls.answered(who, page.agent, agrees=agrees))
+        for call in calls.answered(who, page.agent, agrees=agrees):
+            page.parts.calls.put(call)
         if not await page.parts.calls.sent(page.parts.config.budget_seconds) and not agrees:
             changed = replace(changed, note="refused-here")
     return page.go(fields.get("back", "/"), changed)
@@ -55,7 +56,7 @@ async def sign_in(request: Request) -> Response:
 
 
 async def sign_out(request: Request) -> Response:
-    """Become nobody again."""
+    """Become nobody again. The next person is asked about personal shelves."""
     page = Page.of(request)
     await page.form()
     return page.go("/", page.visit.signed_out())

@@ -1,7 +1,7 @@
 """What each page works with: the request, the visit, and the parts of the shop."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from serving.shop.events.calls import Call
 from serving.shop.pages.rendering import rendered
 from serving.shop.security.forms import read_form
 from serving.shop.security.signing import form_token
-from serving.shop.visits.cookie import keep, known_visit
+from serving.shop.visits.cookie import forget_note, keep, known_visit
 from serving.shop.visits.visit import Visit
 
 _LONGEST_PATH: Final = 500
@@ -66,8 +66,10 @@ class Page:
         visit, secret = self.visit, self.parts.config.cookie_secret
         known = {"visit": visit, "token": form_token(secret, visit.nonce), "here": self._here}
         response = HTMLResponse(rendered(template, **known, **values), status)
-        if visit.note or self.is_new:
-            keep(response, replace(visit, note=""), secret, is_https=self.parts.config.is_https)
+        if self.is_new:
+            keep(response, visit, secret, is_https=self.parts.config.is_https)
+        if visit.note:
+            forget_note(response)
         return response
 
     def go(self, path: str, visit: Visit) -> Response:

@@ -48,7 +48,7 @@ def product_shelves(item: str) -> list[Wanted]:
     """Return what goes well with a product, and what is similar."""
     return [
         Wanted("Goes well with it", "/v1/slots/goes-well-with", (item,), 5),
-        Wanted("Similar products", "/v1/slots/similar-items", (item,), 10),
+        Wanted("Similar products", "/v1/slots/similar-items", (item,), 10, spare=10),
     ]
 
 

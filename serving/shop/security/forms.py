@@ -20,7 +20,7 @@ async def read_form(request: Request, secret: bytes, nonce: str, most_bytes: int
     """Return the fields of a form. Raises HTTPException for a form that is foreign or too large."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
         raise HTTPException(415, "This is no form.")
-    if not _is_own(request):
+    if not is_own(request):
         raise HTTPException(403, FORGED)
     fields = _fields(await _body(request, most_bytes))
     if not is_form_token(secret, nonce, fields.get(TOKEN, "")):
@@ -28,8 +28,8 @@ async def read_form(request: Request, secret: bytes, nonce: str, most_bytes: int
     return fields
 
 
-def _is_own(request: Request) -> bool:
-    """Return whether the browser states no other site as the origin."""
+def is_own(request: Request) -> bool:
+    """Return whether the browser states no other site as the origin of a form or a link."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = request.headers.get("origin")

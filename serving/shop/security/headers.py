@@ -16,6 +16,7 @@ HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
 }
 _CACHE: Final = "cache-control"
+PRIVATE: Final = {_CACHE: "private, no-store"}
 _FILES: Final = "/static/"
 _FOUND: Final = (200, 304)
 """Other answers for a file are pages, with the token of a visitor."""
@@ -36,7 +37,7 @@ class SafeHeaders:
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
                 is_file = scope["path"].startswith(_FILES) and message["status"] in _FOUND
-                headers[_CACHE] = "max-age=3600" if is_file else "private, no-store"
+                headers.update({_CACHE: "max-age=3600"} if is_file else PRIVATE)
             await send(message)
 
         await self._app(scope, receive, safe)

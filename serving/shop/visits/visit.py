@@ -1,14 +1,17 @@
 """The state of one visitor. A browser keeps it in a signed cookie, and the shop keeps nothing."""
 
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
 MOST_LINES: Final = 20
 MOST_OF_ONE: Final = 99
 MOST_HIDDEN: Final = 30
 LONGEST_ID: Final = 256
+_NO_LISTS: Final[Mapping[str, str]] = MappingProxyType({})
 Note = Literal[
     "",
     "added",
@@ -25,6 +28,15 @@ Note = Literal[
 ]
 
 
+class Line(NamedTuple):
+    """One product of the basket."""
+
+    item: str
+    number: int
+    recommendation_id: str = ""
+    """The list that it was added from; empty without one, and without consent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A visitor without a name, or a household that signed in."""
@@ -33,11 +45,12 @@ class Visit:
     """Protects the forms of this browser. It ends with the browser's session, and no other system gets it."""
     agrees: bool | None = None
     """The answer about personal shelves; None before it."""
+    answered_at: int = 0
+    """When that was, in epoch seconds."""
     device: str | None = None
     """A random id of this browser, which exists only with consent."""
     household: str | None = None
-    basket: tuple[tuple[str, int], ...] = ()
-    """Items and their numbers."""
+    basket: tuple[Line, ...] = ()
     hidden: tuple[str, ...] = ()
     """Items that the visitor does not want to see, the latest last."""
     note: Note = ""
@@ -56,44 +69,55 @@ class Visit:
     @property
     def items(self) -> tuple[str, ...]:
         """Return the items of the basket."""
-        return tuple(item for item, _ in self.basket)
+        return tuple(line.item for line in self.basket)
 
     @property
     def count(self) -> int:
         """Return the number of pieces in the basket."""
-        return sum(number for _, number in self.basket)
+        return sum(line.number for line in self.basket)
 
     def agreeing(self) -> "Visit":
         """Return the visit after a yes: from now on the browser has an id."""
-        return replace(self, agrees=True, device=self.device or secrets.token_urlsafe(16), note="agreed")
+        device = self.device or secrets.token_urlsafe(16)
+        return replace(self, agrees=True, answered_at=int(time.time()), device=device, note="agreed")
 
     def refusing(self) -> "Visit":
-        """Return the visit after a no, or a withdrawal: the id of the browser is gone."""
-        return replace(self, agrees=False, device=None, note="refused")
+        """Return the visit after a no, or a withdrawal: the id of the browser and the lists of products are gone."""
+        basket = tuple(line._replace(recommendation_id="") for line in self.basket)
+        return replace(self, agrees=False, answered_at=int(time.time()), device=None, basket=basket, note="refused")
+
+    def unanswered(self) -> "Visit":
+        """Return the visit with the question about personal shelves open again."""
+        return replace(self.refusing(), agrees=None, answered_at=0, note=self.note)
 
     def signed_in(self, household: str) -> "Visit":
-        """Return the visit of a household."""
-        return replace(self, nonce=secrets.token_urlsafe(16), household=household, note="signed-in")
+        """Return the visit of a household. It gets nothing of another household that did not sign out."""
+        before = self if self.household in (None, household) else self.signed_out()
+        return replace(before, nonce=secrets.token_urlsafe(16), household=household, note="signed-in")
 
     def signed_out(self) -> "Visit":
-        """Return a visit without basket and hidden items, with another id: the next person may be somebody else."""
-        fresh = replace(Visit.new(), agrees=self.agrees, note="signed-out")
-        return replace(fresh, device=secrets.token_urlsafe(16)) if self.is_personal else fresh
+        """Return a visit that keeps nothing, not even the answer: the next person may be somebody else."""
+        return replace(Visit.new(), note="signed-out")
 
-    def added(self, items: Iterable[str]) -> "Visit":
-        """Return the visit with one more of each item; the basket holds a limited number of lines."""
-        lines = dict(self.basket)
+    def added(self, items: Iterable[str], lists: Mapping[str, str] = _NO_LISTS) -> "Visit":
+        """Return the visit with one more of each item; the basket holds a limited number of lines.
+
+        `lists` are the recommendation ids by item. With consent the basket remembers the latest of each item.
+        """
+        lines = {line.item: line for line in self.basket}
         note: Note = "added"
         for item in items:
             if item in lines or len(lines) < MOST_LINES:
-                lines[item] = min(MOST_OF_ONE, lines.get(item, 0) + 1)
+                line = lines.get(item, Line(item, 0))
+                shown = lists.get(item, "") if self.is_personal else ""
+                lines[item] = Line(item, min(MOST_OF_ONE, line.number + 1), shown or line.recommendation_id)
             else:
                 note = "full"
-        return replace(self, basket=tuple(lines.items()), note=note)
+        return replace(self, basket=tuple(lines.values()), note=note)
 
     def removed(self, item: str) -> "Visit":
         """Return the visit without an item in the basket."""
-        return replace(self, basket=tuple(line for line in self.basket if line[0] != item), note="removed")
+        return replace(self, basket=tuple(line for line in self.basket if line.item != item), note="removed")
 
     def bought(self) -> "Visit":
         """Return the visit with an empty basket."""

@@ -37,7 +37,9 @@ PASSWORD = "the password of operators"
 OWN = [("i05", 0.9, "You bought this on 9 days"), ("i06", 0.8, "You bought this on 8 days"), ("i07", 0.7, "x")]
 HOSTILE = "<script>window.owned = 1</script>\"'><img src=http://evil.example/x onerror='window.owned = 1'>"
 SECONDS = 20.0
-"""The time in which shelves follow a click, on a busy machine."""
+"""The time for everything else, on a busy machine."""
+PROMISED_SECONDS = 5.0
+"""The time in which shelves follow a click: a promise of the product."""
 FOR_EVERYBODY = "Recommended to everybody"
 
 
@@ -191,7 +193,7 @@ def test_shelves_follow_the_clicks_the_sign_in_and_the_choices_of_a_visitor(visi
         reasons = page.locator(".shelf").first.locator(".reason").all_inner_texts()
         return visitor.shelves()["For you"] != before and any(f"Item {second}" in one for one in reasons)
 
-    until(changed)
+    until(changed, PROMISED_SECONDS)
     page.get_by_text("Why am I seeing this?").first.click()
     assert page.get_by_text("It depends on what you clicked in this browser").is_visible()
 

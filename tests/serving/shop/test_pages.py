@@ -3,14 +3,18 @@
 import re
 from dataclasses import replace
 
+import orjson
 import pytest
 
+from serving.answers.answer import Answer
+from serving.answers.request import ListRequest
 from serving.shop.security.headers import POLICY
 from serving.shop.visits.cookie import COOKIE
 from tests.serving.shop.conftest import Storefront
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
 PAGES = ("/", "/products/item-1", "/search?q=milk", "/basket", "/sign-in", "/privacy")
+ORDER = "0123456789abcdef"
 FROM_SHELF = "/products/item-3?list=0f8fad5bd9cb469fa16570867728950e&placement=home&position=3"
 
 
@@ -53,7 +57,7 @@ def test_before_an_agreement_nothing_personal_leaves_the_shop(storefront: Storef
     storefront.post("/sign-in", household="1")
     storefront.get(FROM_SHELF)
     storefront.post("/basket/add", pick="1 item-1")
-    storefront.post("/basket/buy")
+    storefront.post("/basket/buy", order=ORDER)
     storefront.post("/not-interested", pick="1 item-2")
     storefront.get()
     assert storefront.stated() == []
@@ -69,18 +73,24 @@ def test_after_an_agreement_acts_reach_the_collector_with_the_list_that_caused_t
     storefront.get(FROM_SHELF)  # loaded again
     listed = {"list": "0f8fad5bd9cb469fa16570867728950e", "placement": "home"}
     storefront.post("/basket/add", pick="3 item-3", **listed)
-    storefront.post("/basket/buy")
+    storefront.post("/basket/add", pick="0 item-9")
+    storefront.post("/basket/buy", order=ORDER)
     stated = storefront.stated()
     assert [one.get("event") for one in stated] == [
         *(None, "Product Clicked", "Product Viewed", "Product Clicked", "Product Viewed"),
-        *("Product Added", "Order Completed"),
+        *("Product Added", "Product Added", "Order Completed"),
     ]
     clicks = [one for one in storefront.events.messages if one.payload.get("event") == "Product Clicked"]
     assert len({one.message_id for one in clicks}) == 1
     origin = {"recommendation_id": listed["list"], "placement": "home", "position": 3}
     assert stated[1]["properties"] == {"product_id": "item-3", **origin}
     assert stated[5]["properties"] == {"product_id": "item-3", **origin}
-    assert stated[6]["properties"]["products"] == [{"product_id": "item-3", "quantity": 1}]
+    order = stated[7]["properties"]
+    assert order["order_id"] == ORDER
+    assert order["products"] == [
+        {"product_id": "item-3", "quantity": 1, "recommendation_id": listed["list"]},
+        {"product_id": "item-9", "quantity": 1},
+    ]
     assert {one.session_key for one in storefront.events.messages} == {clicks[0].session_key}
 
 
@@ -93,11 +103,27 @@ def test_personal_shelves_name_the_household_and_the_browser(storefront: Storefr
     assert titles(text)[:2] == ["For you", "Buy it again"]
     assert "what your household bought" in text
     own = [query for query in storefront.network.queries() if query["path"] == "/v1/slots/home"]
-    assert [(query["user"], query["consent"]) for query in own] == [("7/ä", "true")]
+    assert [query["user"] for query in own] == ["7/ä"]
     assert own[0]["session"]
     assert len(storefront.stated()) == 2
     identified = storefront.events.messages[-1]
     assert (identified.user_id, identified.consent) == ("7/ä", None)
+
+
+def test_a_second_browser_of_a_household_takes_back_no_refusal_of_the_first(storefront: Storefront) -> None:
+    storefront.agree()  # before it is known who this is
+    storefront.post("/sign-in", household="1")
+    storefront.get()
+    storefront.get(FROM_SHELF)
+    storefront.post("/basket/add", pick="1 item-1")
+    storefront.post("/basket/buy", order=ORDER)
+    storefront.post("/not-interested", pick="1 item-2")
+    storefront.stated()
+    answer, *later = storefront.events.messages
+    assert (answer.user_key, answer.consent) == (None, True)
+    assert {one.kind for one in later} == {"call", "event"}
+    assert {one.consent for one in later} == {None}
+    assert {one.consent for one in storefront.events.shown if one.user_key} == {None}
 
 
 def test_a_withdrawal_counts_on_the_next_page_and_in_the_recommender(storefront: Storefront) -> None:
@@ -105,8 +131,12 @@ def test_a_withdrawal_counts_on_the_next_page_and_in_the_recommender(storefront:
     storefront.post("/sign-in", household="1")
     storefront.post("/privacy", answer="no")
     storefront.stated()
-    refusal = storefront.events.messages[-1]
-    assert (refusal.user_key is not None, refusal.consent) == (True, False)
+    refusals = storefront.events.messages[-2:]
+    assert [(one.session_key is not None, one.user_key is not None) for one in refusals] == [
+        (True, False),
+        (False, True),
+    ]
+    assert [one.consent for one in refusals] == [False, False]
     storefront.network.requests.clear()
     assert titles(storefront.get())[0] == "Recommended to everybody"
     assert not any(query.keys() & {"user", "session"} for query in storefront.network.queries())
@@ -142,7 +172,7 @@ def test_what_a_visitor_hides_is_on_no_shelf_and_the_recommender_knows(storefron
 @pytest.mark.parametrize("path", ["/basket/add", "/not-interested", "/privacy", "/sign-in", "/sign-out", "/basket/buy"])
 def test_a_form_of_another_site_changes_nothing(storefront: Storefront, path: str) -> None:
     storefront.get()
-    fields = {"pick": "1 item-1", "answer": "yes", "household": "1"}
+    fields = {"pick": "1 item-1", "answer": "yes", "household": "1", "order": ORDER}
     before = storefront.browser.cookies[COOKIE]
     forged = [
         storefront.browser.post(path, data=fields),
@@ -162,6 +192,80 @@ def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(storefront: Stor
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
     assert "Max-Age" not in cookie
+
+
+def test_a_page_that_is_read_slowly_undoes_nothing_of_another_tab(storefront: Storefront) -> None:
+    storefront.agree()
+    storefront.post("/basket/add", pick="1 item-1")
+    slow = storefront.browser.get("/basket")  # shows a message
+    assert "It is in your basket." in slow.text
+    assert COOKIE not in {one.partition("=")[0] for one in slow.headers.get_list("set-cookie")}
+
+
+def test_two_clicks_on_buy_are_one_order_and_a_later_basket_is_another(storefront: Storefront) -> None:
+    storefront.agree()
+    storefront.post("/basket/add", pick="1 item-1")
+    numbers = []
+    for _ in range(2):
+        found = re.search(r'name="order" value="([0-9a-f]{16})"', storefront.get("/basket"))
+        assert found
+        numbers.append(found[1])
+    before = storefront.browser.cookies[COOKIE]
+    storefront.post("/basket/buy", order=numbers[0])
+    storefront.browser.cookies.set(COOKIE, before, domain="testserver.local")
+    storefront.post("/basket/buy", order=numbers[0])
+    storefront.post("/basket/add", pick="1 item-1")
+    storefront.post("/basket/buy", order=numbers[1])
+    storefront.stated()
+    orders = [one.message_id for one in storefront.events.messages if one.payload.get("event") == "Order Completed"]
+    assert [orders.index(one) for one in orders] == [0, 0, 2]
+    assert storefront.post("/basket/buy", order="<b>").status_code == 400
+
+
+def test_a_product_is_viewed_once_if_it_is_put_into_the_basket_from_its_page(storefront: Storefront) -> None:
+    storefront.agree()
+    storefront.get(FROM_SHELF)
+    storefront.post("/basket/add", pick="3 item-3", back=FROM_SHELF)
+    before = len(storefront.stated())
+    storefront.get(FROM_SHELF)
+    assert len(storefront.stated()) == before
+
+
+def test_a_link_of_another_site_is_no_click_on_a_shelf(storefront: Storefront) -> None:
+    storefront.agree()
+    storefront.browser.get(FROM_SHELF, headers={"sec-fetch-site": "cross-site"})
+    assert [one.get("event") for one in storefront.stated()] == [None, "Product Viewed"]
+
+
+def test_after_a_sign_out_the_next_person_is_asked_about_personal_shelves(storefront: Storefront) -> None:
+    storefront.agree()
+    storefront.post("/sign-in", household="1")
+    storefront.post("/sign-out")
+    storefront.network.requests.clear()
+    text = storefront.get()
+    assert "May this shop use your clicks and purchases" in text
+    assert titles(text)[0] == "Recommended to everybody"
+    storefront.get(FROM_SHELF)
+    assert not any(query.keys() & {"user", "session"} for query in storefront.network.queries())
+    assert len(storefront.stated()) == 2
+
+
+def test_similar_products_of_one_title_are_shown_once(storefront: Storefront) -> None:
+    storefront.offer(*(f"item-{number}" for number in range(1, 21)))
+    made = storefront.answers.recommend
+
+    async def of_variants(request: ListRequest) -> Answer:
+        found = await made(request)
+        named = [item._replace(title=f"Title {item.rank // 2}") for item in found.items]
+        return replace(found, items_json=orjson.dumps([item._asdict() for item in named]))
+
+    storefront.answers.recommend = of_variants  # type: ignore[method-assign]
+    page = storefront.get("/products/item-30")
+    similar = page.partition("Similar products</h2>")[2]
+    assert shown(similar) == ["item-1", *(f"item-{number}" for number in range(2, 19, 2))]
+    assert re.findall(r"position=(\d+)", similar)[:3] == ["1", "2", "4"]
+    everything = page.partition("Goes well with it</h2>")[2].partition("Similar products</h2>")[0]
+    assert shown(everything) == [f"item-{number}" for number in range(1, 6)]
 
 
 def test_a_browser_with_a_cookie_of_another_shop_gets_one_of_this(storefront: Storefront) -> None:
@@ -270,4 +374,5 @@ def test_a_defect_has_a_page_without_details_and_as_safe_as_others(
     assert answer.status_code == 500
     assert "This is a defect of the shop." in answer.text
     assert "NoneType" not in answer.text
+    assert "no-store" in answer.headers["cache-control"]
     assert answer.headers["content-security-policy"] == POLICY

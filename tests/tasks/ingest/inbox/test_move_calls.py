@@ -120,6 +120,20 @@ def test_a_refusal_counts_at_once_and_later_and_no_old_agreement_undoes_it(api: 
     assert api.ledger()["suppressed"] == 1
 
 
+def test_for_an_event_without_an_answer_the_stored_one_of_its_user_or_device_counts(api: Api) -> None:
+    api.send(*api.calls(call("identify", user=None, anonymousId="device")))
+    api.send(*api.calls(call("identify", user="bob", context=NO)))
+    api.send(*api.calls(click(user=None, anonymousId="device", context={})))
+    assert profile(api, "device") == ["cup"]
+    joined = call("identify", user="bob", anonymousId="device", context={})
+    api.send(*api.calls(joined, click("pan", user="bob", anonymousId="device", context={})))
+    api.move()
+    assert (profile(api, "bob"), [row["item_id"] for row in api.lake()]) == ([], ["cup"])
+    answers = {tuple(row) for row in api.rows("SELECT user_key, consent FROM users")}
+    assert answers == {(api.key("device"), True), (api.key("bob"), False)}
+    assert (api.ledger()["accepted"], api.ledger()["suppressed"]) == (1, 1)
+
+
 def test_a_mapping_file_names_events_traits_and_the_consent(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
