@@ -128,6 +128,8 @@ UNCONNECTED = "tasks/ingest/check/unconnected.py"
 """Judges times in the future where there is no database to ask, and stores nothing."""
 SENT = "serving/shop/events/calls.py"
 """States its clock with each event, as any sender of events does; the collector corrects it."""
+ANSWERED = "serving/shop/visits/visit.py"
+"""Asks for consent again half a year after an answer, which a browser keeps and no database."""
 SIGNED = "infra/registry/webhook_listener.py"
 """Refuses an old signature of MLflow, which runs on the same machine; the reconciler looks all the same."""
 
@@ -143,5 +145,5 @@ def test_nothing_is_decided_by_the_clock_of_a_machine() -> None:
     }
     assert {name for name in matches if name.startswith(rooms)} == {
         *DATED_FOR_PEOPLE,
-        *(SENT, SIGNED, UNCONNECTED, DURING_OUTAGES),
+        *(SENT, ANSWERED, SIGNED, UNCONNECTED, DURING_OUTAGES),
     }

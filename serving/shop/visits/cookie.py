@@ -4,7 +4,6 @@ Pages that are only read do not write the visit: a slow one would undo what anot
 """
 
 import json
-import time
 from dataclasses import replace
 from typing import Final, get_args
 
@@ -12,14 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.shop.security.signing import opened, sealed
-from serving.shop.visits.visit import Line, Note, Visit
+from serving.shop.visits.visit import CONSENT_SECONDS, Line, Note, Visit
 
 COOKIE: Final = "tailorbird_shop"
 NOTE_COOKIE: Final = "tailorbird_note"
 _MOST_LETTERS: Final = 3_800
 """Browsers drop cookies of more than 4 kB."""
-CONSENT_SECONDS: Final = 180 * 86_400
-"""After half a year the shop asks for consent again."""
 _NOTE_SECONDS: Final = 60
 
 
@@ -35,8 +32,7 @@ def known_visit(request: Request, secret: bytes) -> Visit | None:
     notes: tuple[Note, ...] = get_args(Note)
     note: Note = next((one for one in notes if one == request.cookies.get(NOTE_COOKIE)), "")
     visit = replace(visit, note=note)
-    is_old = visit.agrees is not None and visit.answered_at + CONSENT_SECONDS <= time.time()
-    return visit.unanswered() if is_old else visit
+    return visit.unanswered() if visit.is_due else visit
 
 
 def keep(response: Response, visit: Visit, secret: bytes, *, is_https: bool) -> None:

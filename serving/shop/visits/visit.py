@@ -11,6 +11,8 @@ MOST_LINES: Final = 20
 MOST_OF_ONE: Final = 99
 MOST_HIDDEN: Final = 30
 LONGEST_ID: Final = 256
+CONSENT_SECONDS: Final = 180 * 86_400
+"""After half a year the shop asks for consent again."""
 _NO_LISTS: Final[Mapping[str, str]] = MappingProxyType({})
 Note = Literal[
     "",
@@ -65,6 +67,11 @@ class Visit:
     def is_personal(self) -> bool:
         """Return whether shelves and events may depend on the visitor."""
         return self.agrees is True
+
+    @property
+    def is_due(self) -> bool:
+        """Return whether the answer is so old that the shop asks again."""
+        return self.agrees is not None and self.answered_at + CONSENT_SECONDS <= time.time()
 
     @property
     def items(self) -> tuple[str, ...]:
