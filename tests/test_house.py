@@ -38,9 +38,14 @@ def locked() -> dict[str, set[str]]:
     return versions
 
 
+NOT_LOCKED = {"sequence"}
+"""Extras whose builds differ by Python and package index."""
+
+
 def declared() -> list[Requirement]:
     project = PROJECT["project"]
-    groups = [*project["optional-dependencies"].values(), *PROJECT["dependency-groups"].values()]
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name not in NOT_LOCKED]
+    groups = [*extras, *PROJECT["dependency-groups"].values()]
     lines = [*PROJECT["build-system"]["requires"], *project["dependencies"], *(r for group in groups for r in group)]
     return [Requirement(line) for line in lines]
 
@@ -71,6 +76,11 @@ def test_the_lock_holds_names_versions_markers_and_hashes_and_nothing_else() -> 
 def test_the_lock_satisfies_what_the_project_declares(requirement: Requirement) -> None:
     versions = locked()[canonicalize_name(requirement.name)]
     assert all(version in requirement.specifier for version in versions)
+
+
+def test_the_lock_has_every_extra_but_those_whose_builds_differ() -> None:
+    extras = set(re.findall(r"--extra (\w+)", (ROOT / "Makefile").read_text().split("\nlock:")[1]))
+    assert extras == set(PROJECT["project"]["optional-dependencies"]) - NOT_LOCKED
 
 
 def test_every_room_is_in_the_wheel() -> None:
