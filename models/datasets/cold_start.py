@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,20 @@ from scipy import sparse
 from models.columns import ITEM_ID, USER_KEY
 from models.primitives.arrow import pa, pc
 from models.primitives.vocabulary import index_of, words
+
+
+class InOrder(NamedTuple):
+    """The items of m users in order of time, one user after the other."""
+
+    items: NDArray[np.int32]
+    ends: NDArray[np.int64]
+    """[m + 1] the items of user u are at ends[u]:ends[u + 1]."""
+
+    @classmethod
+    def of(cls, user: NDArray[np.int32], item: NDArray[np.int32], m: int) -> Self:
+        """Return the items of m users, from events in order of time."""
+        counts = np.bincount(user, minlength=m)
+        return cls(item[np.argsort(user, kind="stable")], np.concatenate([[0], np.cumsum(counts)]))
 
 
 @dataclass(frozen=True)
@@ -25,12 +39,15 @@ class NewUsers:
     trait of any user."""
     events: sparse.csr_array
     """float32 CSR, m x the model's items: clicks or purchases of each item; an empty row if there are none."""
+    order: InOrder | None = None
+    """The same events in order of time; None if it is unknown."""
 
     @classmethod
     def of(cls, traits: pa.Table, events: pa.Table, items: NDArray[np.str_]) -> Self:
         """Build it from traits (`user_key`, one row per user) and events (`user_key`, `item_id`, one row per click).
 
-        Clicks on items outside `items` (the model's items), or by users without a row, are ignored.
+        Events come in order of time. Those on items outside `items` (the model's items), and of users without a row,
+        are ignored.
         """
         ordered = traits.take(pc.sort_indices(traits[USER_KEY]))
         keys = words(ordered[USER_KEY])
@@ -39,7 +56,15 @@ class NewUsers:
         once = np.ones(int(known.sum()), dtype=np.float32)
         clicks = sparse.csr_array((once, (user[known], item[known])), shape=(len(keys), len(items)))
         clicks.sum_duplicates()
-        return cls(keys, ordered, clicks)
+        return cls(keys, ordered, clicks, InOrder.of(user[known], item[known], len(keys)))
+
+    def in_order(self) -> InOrder:
+        """Return the events in order of time; if it is unknown, by item."""
+        if self.order is not None:
+            return self.order
+        events = self.events.tocoo()
+        user, item = (np.repeat(part, events.data.astype(np.int64)) for part in events.coords)
+        return InOrder.of(user, item.astype(np.int32), len(self.keys))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import USER_KEY
+from models.datasets.cold_start import InOrder
 from models.primitives.json_types import JsonObject
 from models.primitives.vocabulary import index_of
 
@@ -96,12 +97,9 @@ class BatchUsers:
 
 def _clicks(new: "NewUsers", at: NDArray[np.int32], m: int) -> ItemCodes:
     """Return the clicks of the new users by their positions `at` among all m users."""
-    events = new.events.tocoo()
-    times = events.data.astype(np.int64)
-    row, item = (np.repeat(part, times) for part in (at[events.coords[0]], events.coords[1]))
-    order = np.argsort(row, kind="stable")
-    counts = np.bincount(row, minlength=m)
-    return ItemCodes(item[order].astype(np.int32), np.concatenate([[0], np.cumsum(counts)]))
+    clicks = new.in_order()
+    row = np.repeat(at, np.diff(clicks.ends))
+    return ItemCodes(*InOrder.of(row, clicks.items, m))
 
 
 def matrix_of(rows: list[list[int]], n_items: int) -> sparse.csr_array:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import USER_KEY
-from models.datasets.cold_start import NewUsers
+from models.datasets.cold_start import InOrder, NewUsers
 from models.lists.batch_users import matrix_of
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, build_cascade
@@ -121,8 +121,10 @@ def _cascade(prepared: Prepared, visitor: VisitorState) -> ModelCascade:
     folds_in = bool(clicks) and isinstance(bundle.model, FoldsInUsers)
     if known or not (folds_in or visitor.batch.traits):
         return prepared.builder.cascade
-    events = matrix_of([positions_of(prepared.model.items, clicks).tolist()], len(prepared.model.items))
-    new = NewUsers(np.array([visitor.key]), _traits(visitor), events)
+    at = positions_of(prepared.model.items, clicks)
+    events = matrix_of([at.tolist()], len(prepared.model.items))
+    order = InOrder(at, np.array([0, len(at)]))
+    new = NewUsers(np.array([visitor.key]), _traits(visitor), events, order)
     # Without traits a new user belongs to no segment.
     segments = bundle.segments if visitor.batch.traits else None
     return build_cascade(bundle.model, segments, bundle.fallback, new, bundle.buyers)

@@ -22,7 +22,7 @@ _CLICKS: Final = (
     EventQuery()
     .join_users("new_users")
     .where(f"list_contains($interest, event.{columns.EVENT_TYPE})")
-    .select("new_users.user_key, event.item_id", "ORDER BY ALL")
+    .select("new_users.user_key, event.item_id", "ORDER BY new_users.user_key, event.occurred_at, event.item_id")
 )
 
 
@@ -45,7 +45,7 @@ def newcomers(
 
 
 def _clicks(installation: Installation, reference: ReferenceData, users: pa.Table) -> pa.Table:
-    """Return `user_key` and `item_id` of every event that shows interest in an item."""
+    """Return `user_key` and `item_id` of every event that shows interest in an item, in order of time."""
     files = installation.lake.event_files()
     if not files:
         return _NO_CLICKS

@@ -49,7 +49,7 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
     builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
     traits = None if new.traits is None else new.traits.to_pydict()
-    clicks = [new.events.indptr, new.events.indices, new.events.data]
+    clicks = new.in_order()
     pairs = [part for matrix in (hidden, due) if matrix is not None for part in (matrix.indptr, matrix.indices)]
     users = BatchUsers.of(keys, hidden, due, new, withheld(installation, placement, catalogue, reference))
     inputs = (keys, rules, traits, *clicks, *pairs, users.withheld, _PUBLISHES_USERS)
