@@ -117,6 +117,12 @@ def _bought_item(facts: Facts, place: Place, title: str) -> bool:
     return any(_called(facts, item, title) for item in items)
 
 
+def _bought_items(facts: Facts, place: Place, first: str, then: str) -> bool:
+    days = {item: own for (user, item), own in facts.days.items() if user == place.user and item != place.item}
+    earlier, later = ([own for item, own in days.items() if _called(facts, item, title)] for title in (first, then))
+    return any(one[0] <= other[-1] for one in earlier for other in later)
+
+
 def _before(facts: Facts, place: Place) -> bool:
     return (place.user, place.item) in facts.days
 
@@ -127,6 +133,10 @@ def _viewed(facts: Facts, place: Place) -> bool:
 
 def _viewed_item(facts: Facts, place: Place, title: str) -> bool:
     return any(user == place.user and _called(facts, item, title) for user, item in facts.viewed)
+
+
+def _viewed_items(facts: Facts, place: Place, first: str, then: str) -> bool:
+    return _viewed_item(facts, place, first) and _viewed_item(facts, place, then)
 
 
 def _viewed_in(facts: Facts, place: Place, count: str, category: str) -> bool:
@@ -166,9 +176,11 @@ CHECKS: Final[Mapping[str, tuple[str, Callable[..., bool]]]] = {
     "bought": (rf"You bought this on (\d+) days, last on {_DATE}", _often),
     "habit": (rf"You bought this on (\d+) days, about every (day|\d+ days), last on {_DATE}", _habit),
     "bought_from": (r"You bought from (.+) on (\d+) days", _bought_from),
+    "bought_items": (r"Because you bought (.+?), and then (.+)", _bought_items),
     "bought_item": (r"Because you bought (.+)", _bought_item),
     "due": (r"You bought this before", _before),
     "looked": (r"You looked at this", _viewed),
+    "looked_items": (r"Because you looked at (.+?), and then (.+)", _viewed_items),
     "looked_item": (r"Because you looked at (.+)", _viewed_item),
     "looked_in": (r"You looked at (\d+) items? in (.+)", _viewed_in),
     "popular": (r"Bought by (\d+) customers in the last 28 days", _popular),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.lists.recommendation_lists import Lists
 from models.primitives.vocabulary import NO_INDEX
-from models.recommenders.explanations.sentences import NONE
+from models.recommenders.explanations.sentences import NONE, ReasonsNaming
 
 
 class UserList(NamedTuple):
@@ -37,7 +37,7 @@ class RankedLists(NamedTuple):
     shortfall: NDArray[np.str_]
     """[m] why a list is shorter than k; empty if it is full."""
 
-    def without(self, sentences: frozenset[str]) -> "RankedLists":
+    def without(self, sentences: ReasonsNaming) -> "RankedLists":
         """Return the same lists, with a reason that claims nothing in place of `sentences`."""
         return self._replace(texts=[NONE if text in sentences else text for text in self.texts]) if sentences else self
 

@@ -14,7 +14,7 @@ from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import positions_of
-from models.recommenders.explanations.sentences import reasons_naming
+from models.recommenders.explanations.sentences import ReasonsNaming
 from serving.answers.request import Filters
 from serving.live.catalogue import ModelCatalogue
 from serving.live.visitor_facts import NO_FACTS, BatchFacts
@@ -38,7 +38,7 @@ class Prepared:
     catalogue: ModelCatalogue
     placement: Placement
     builder: ListBuilder
-    not_to_show: frozenset[str]
+    not_to_show: ReasonsNaming
     """Reasons that name items which cannot be bought."""
 
     @property
@@ -204,4 +204,4 @@ def _compiled(
     bundle = model.bundle
     cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
     builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
-    return Prepared(model, catalogue, longer, builder, reasons_naming(catalogue.not_for_sale))
+    return Prepared(model, catalogue, longer, builder, ReasonsNaming(catalogue.not_for_sale))

@@ -16,7 +16,7 @@ from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_warnings import notes
 from models.primitives.vocabulary import words
-from models.recommenders.explanations.sentences import reasons_naming
+from models.recommenders.explanations.sentences import ReasonsNaming
 from tasks.lake.new_users import newcomers
 from tasks.lake.shared_reads import shared_reference_data
 from tasks.promotion.champion import require_champion
@@ -57,7 +57,7 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
 
     def lists(texts: TextCodes) -> Iterator[Lists]:
         # A champion may have learned before an item was marked as not for sale.
-        not_to_show = reasons_naming(titles_not_for_sale(installation))
+        not_to_show = ReasonsNaming(titles_not_for_sale(installation))
         for part in builder.build(keys, hidden, due):
             yield part.without(not_to_show).coded(texts.codes)
 

@@ -20,6 +20,7 @@ DUE: Final = "You bought this before"
 VIEWED: Final = "You looked at this"
 BOUGHT_ITEM: Final = "Because you bought "
 VIEWED_ITEM: Final = "Because you looked at "
+THEN: Final = ", and then "
 
 HABIT_DAYS: Final = 3
 HABIT_GAPS: Final = 2
@@ -32,15 +33,18 @@ LARGEST_SHARE: Final = 0.5
 POPULAR_DAYS: Final = 28
 WORDS: Final = 3
 _LONGEST: Final = 80
+_LONGEST_OF_TWO: Final = 40
 _WITH_YEAR: Final = 300
 
 KINDS: Final = {
     "habit": r"You bought this on (\d+) days, about every (?:day|(\d+) days), last on (\d+ [A-Z][a-z]+(?: \d+)?)",
     "bought": r"You bought this on (?:(\d+) days, last on )?(\d+ [A-Z][a-z]+(?: \d+)?)",
     "bought_from": r"You bought from (.+) on (\d+) days",
+    "bought_items": rf"Because you bought (.+?){THEN}(.+)",
     "bought_item": r"Because you bought (.+)",
     "due": re.escape(DUE),
     "looked": re.escape(VIEWED),
+    "looked_items": rf"Because you looked at (.+?){THEN}(.+)",
     "looked_item": r"Because you looked at (.+)",
     "looked_in": r"You looked at (\d+) items? in (.+)",
     "popular": rf"Bought by (\d+) customers in the last {POPULAR_DAYS} days",
@@ -100,13 +104,37 @@ def viewed_in(category: str, items: int) -> str:
 
 
 def because(title: str, clicked: bool = False) -> str:
-    """Return which of the user's own items is evidence for another one; NONE if it has no title."""
-    return f"{VIEWED_ITEM if clicked else BOUGHT_ITEM}{short(title)}" if title.strip() else NONE
+    """Return which of the user's own items is evidence for another one; NONE without a title to quote."""
+    return f"{VIEWED_ITEM if clicked else BOUGHT_ITEM}{short(title)}" if title.strip() and THEN not in title else NONE
 
 
-def reasons_naming(titles: Iterable[str]) -> frozenset[str]:
-    """Return the sentences that name one of these items as the user's own."""
-    return frozenset(because(title, clicked) for title in titles for clicked in (False, True)) - {NONE}
+def because_of_both(earlier: str, later: str, clicked: bool = False) -> str:
+    """Return which two of the user's own items are evidence, in their order; only those that have a title."""
+    if not earlier.strip() or not later.strip() or earlier == later or THEN in earlier + later:
+        return because(later if later.strip() else earlier, clicked)
+    both = (short(title, _LONGEST_OF_TWO) for title in (earlier, later))
+    return f"{VIEWED_ITEM if clicked else BOUGHT_ITEM}{THEN.join(both)}"
+
+
+class ReasonsNaming:
+    """The sentences that name one of some items as the user's own."""
+
+    def __init__(self, titles: Iterable[str]) -> None:
+        """Take the titles of these items."""
+        different = set(titles)
+        self._of_one = {because(title, clicked) for title in different for clicked in (False, True)} - {NONE}
+        self._brief = {short(title, _LONGEST_OF_TWO) for title in different}
+
+    def __contains__(self, text: str) -> bool:
+        """Return whether a sentence names one of them."""
+        if text in self._of_one or THEN not in text:
+            return text in self._of_one
+        reason = parse(text)
+        return reason is not None and not self._brief.isdisjoint(reason.parameters)
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._of_one)
 
 
 def popular(customers: int) -> str:
@@ -129,10 +157,10 @@ def same_words(words: list[str]) -> str:
     return f"Titles share: {', '.join(words)}"
 
 
-def short(name: str) -> str:
-    """Return a name on one line, cut to 80 characters."""
+def short(name: str, longest: int = _LONGEST) -> str:
+    """Return a name on one line, cut to so many characters."""
     line = " ".join(name.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1].rstrip()}…"
+    return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
 
 
 @lru_cache(maxsize=4096)
