@@ -18,6 +18,7 @@ from models.recommenders.graph_filter.model import GraphFilter
 from models.recommenders.item_based.item_knn import ItemKNN
 from models.recommenders.lightfm.model import LightFMHybrid
 from models.recommenders.protocols import Recommender
+from models.recommenders.sequence.model import SequenceModel
 
 CATALOG: Final[dict[str, type[Recommender]]] = {
     MostPopular.kind: MostPopular,
@@ -31,6 +32,7 @@ CATALOG: Final[dict[str, type[Recommender]]] = {
     TwoStage.kind: TwoStage,
     ItemKNN.kind: ItemKNN,
     GraphFilter.kind: GraphFilter,
+    SequenceModel.kind: SequenceModel,
 }
 
 

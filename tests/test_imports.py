@@ -8,7 +8,7 @@ from pathlib import Path
 FLOWS = sorted(path.stem for path in (Path(__file__).parent.parent / "flows").glob("[a-z]*.py"))
 OF_STEPS = {
     *("great_expectations", "mlflow", "optuna", "matplotlib", "fairlearn", "sklearn", "scipy.stats", "scipy.optimize"),
-    *("xgboost", "lightfm", "implicit", "faiss", "prefect.server.api", "fastapi"),
+    *("xgboost", "lightfm", "implicit", "faiss", "torch", "onnxruntime", "prefect.server.api", "fastapi"),
     "pandas",  # Arrow imports it with the first array, `empty_table` or scalar
 }
 """Each takes a tenth of a second to several seconds, and most runs need none of them."""

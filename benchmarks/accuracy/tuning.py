@@ -44,6 +44,7 @@ STARTS: Final[dict[Layout, dict[str, list[Settings]]]] = {
             }
         ],
         "graph_filter": [{"half_life_days": 2.0, "memory_days": 3650.0, "components": 256, "popularity_exponent": 0.1}],
+        "sequence": [{"dimensions": 128, "blocks": 1, "dropout": 0.3, "negatives": 2000}],
     },
     "pairs": {
         "item_knn": [{"user_exponent": 0.5, "shrinkage": 1.0}],

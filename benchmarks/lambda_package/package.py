@@ -24,6 +24,9 @@ PACKAGES: Final = frozenset(
         *("typing-extensions", "typing-inspection", "xgboost-cpu"),
     )
 )
+"""What answers of every kind of champion import."""
+_FURTHER: Final = {"sequence": frozenset({"onnxruntime"})}
+"""What one kind imports beside them."""
 _OURS: Final = ("infra", "models", "serving")
 _SCIPY: Final = ("_cyutility*", "_distributor_init*", "_lib", "__config__*", "__init__*", "sparse", "version*")
 """The parts of SciPy that answers import; none of them uses a BLAS."""
@@ -47,10 +50,10 @@ class PackageError(TailorbirdError):
 
 def build(bundle: Path, target: Path) -> None:
     """Build the package in a new folder, for this Python and processor. Raises PackageError and BundleRefusedError."""
-    verify(bundle)
+    kind = verify(bundle).kind
     if target.exists():
         raise PackageError(f"{target} exists. Delete it, or name another folder.")
-    _install(target)
+    _install(target, PACKAGES | _FURTHER.get(kind, frozenset()))
     for name in _OURS:
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     _delete_unused(target)
@@ -65,13 +68,13 @@ def megabytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
 
 
-def _install(target: Path) -> None:
+def _install(target: Path, packages: frozenset[str]) -> None:
     """Install the packages with the versions and hashes of the lock, and without what they require beyond them."""
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
         raise PackageError("uv is not installed. `make setup` installs it.")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
-        requirements.write(pinned((ROOT / "requirements.lock").read_text()))
+        requirements.write(pinned((ROOT / "requirements.lock").read_text(), packages))
         requirements.flush()
         command = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--target", str(target), "--no-deps"]
         command += ["--only-binary", ":all:", "--python-platform", f"{platform.machine()}-manylinux_2_28"]
@@ -80,12 +83,12 @@ def _install(target: Path) -> None:
         raise PackageError("uv could not install the packages; its message is above.")
 
 
-def pinned(lock: str) -> str:
+def pinned(lock: str, packages: frozenset[str] = PACKAGES) -> str:
     """Return the part of a lock that names the packages of a function. Raises PackageError if one is missing."""
     parts = {part: re.split(r"[=<>;\s]", part, maxsplit=1)[0] for part in re.split(r"\n(?=\w)", lock)}
-    if missing := PACKAGES - set(parts.values()):
+    if missing := packages - set(parts.values()):
         raise PackageError(f"requirements.lock lacks {', '.join(sorted(missing))}. Run `make lock`.")
-    return "\n".join(part for part, name in parts.items() if name in PACKAGES) + "\n"
+    return "\n".join(part for part, name in parts.items() if name in packages) + "\n"
 
 
 def _delete_unused(target: Path) -> None:

@@ -116,7 +116,7 @@ def _measured(dataset: Dataset) -> Iterator[tuple[str, Taken | None]]:
     yield "implicit ALS, plainly", _implicit(counts)
     yield "LightFM, plainly", _lightfm(counts)
     yield "RecTools, ALS", _rectools(counts)
-    for kind in catalog.CATALOG:
+    for kind in (kind for kind in catalog.CATALOG if kind != "sequence"):  # it has a benchmark of its own
         yield kind, _own(kind, dataset)
 
 

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     TWO_STAGE = "two_stage"
     ITEM_KNN = "item_knn"
     GRAPH_FILTER = "graph_filter"
+    SEQUENCE = "sequence"
 
 
 DEFAULTS: Final = (

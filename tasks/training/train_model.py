@@ -36,8 +36,10 @@ from tasks.orchestration.progress import progress
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.recorded_bundles import TrainedBundle, record, recorded
 from tasks.promotion.verified_evaluations import EVALUATION_PATH, evaluation_digest
+from tasks.training.checkpoints import Checkpoints
 from tasks.training.evaluation_artifacts import FORMAT as EVALUATION_FORMAT
 from tasks.training.evaluation_artifacts import store_evaluation
+from tasks.training.fit_by_epochs import fit_by_epochs
 from tasks.training.serving_cost import K, measure_costs
 from tasks.tuning.best_settings import find_settings
 
@@ -105,8 +107,10 @@ def _train(
     """Log a model and its figures to a run; returns the digests of both, taken before the upload to MLflow."""
     model, config = catalog.model_type(kind), catalog.config(kind, settings)
 
+    checkpoints = Checkpoints(current().settings.var, run_key(dataset.version, kind, settings, seed))
+
     def fit(data: TrainingData) -> Recommender:
-        return model.fit(data, config, seed)
+        return fit_by_epochs(model, data, config, seed, checkpoints, registry, run_id)
 
     with progress(f"train {kind}", 3) as advance:
         before = _known_at(dataset, dataset.cuts.test_from)
@@ -133,6 +137,7 @@ def _train(
         registry.log_folder(run_id, folder)
     curve = {point.users: grouped(with_bounds(f"learning_curve_{METRIC}", point.figure)) for point in appraisal.curve}
     registry.log_steps(run_id, {0: grouped(summary), **curve})
+    checkpoints.delete()
     return stored.digest, figures
 
 

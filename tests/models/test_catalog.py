@@ -16,8 +16,9 @@ from models.recommenders.kinds import Kind
 from models.recommenders.protocols import Recommender
 from models.recommenders.search_space import Choice
 from tests.models.conftest import CUT, CUTS, make_shop
+from tests.models.trainable import marked, quick_config
 
-KINDS = sorted(CATALOG)
+KINDS = marked(sorted(CATALOG))
 
 
 def test_the_command_line_names_every_model() -> None:
@@ -30,7 +31,7 @@ def model(request: pytest.FixtureRequest, data: TrainingData) -> Recommender:
 
 
 def fitted(kind: str, data: TrainingData, seed: int = 3) -> Recommender:
-    return CATALOG[kind].fit(data, catalog.config(kind), seed)
+    return CATALOG[kind].fit(data, quick_config(kind), seed)
 
 
 def everybody(model: Recommender) -> np.ndarray:

@@ -13,9 +13,10 @@ from models.datasets.dataset import Dataset
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.explanations.recent_buyers import recent_buyers
+from tests.models import trainable
 from tests.models.conftest import CUT, CUTS, make_shop
 
-SETTINGS: Final[dict[str, dict[str, Any]]] = {"als": {"factors": 8, "regularization": 0.1}}
+SETTINGS: Final = trainable.SETTINGS | {"als": {"factors": 8, "regularization": 0.1}}
 """Settings that learn something from few users."""
 
 

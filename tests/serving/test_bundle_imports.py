@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from models.catalog import CATALOG
 from models.ranking.two_stage import LogisticRegression, TwoStage
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
+from tests.models.trainable import TRAINABLE
 from tests.serving.api.startup.lambda_events import KEY, event
 from tests.serving.bundle_folders import write_bundle
 
@@ -21,6 +21,7 @@ PACKAGES = {
 LARGE = {
     *("pyarrow", "pandas", "narwhals", "duckdb", "deltalake", "sklearn", "implicit", "lightfm", "matplotlib", "optuna"),
     *("sqlalchemy", "psycopg2", "asyncpg", "redis", "prefect", "mlflow", "great_expectations", "uvloop", "rich"),
+    *("torch", "onnx"),
 }
 PROGRAM = """
 import json, os, sys
@@ -39,12 +40,12 @@ print(json.dumps([name for name in sys.modules]))
 
 def test_champions_of_every_kind_answer_without_large_packages_and_log_no_id(tmp_path: Path, own_var: Path) -> None:
     later = {TwoStage.kind, LogisticRegression.kind}  # slow to learn, so that the stored one stands for both
-    for kind in CATALOG.keys() - later:
+    for kind in {*TRAINABLE} - later:
         write_bundle(tmp_path / kind, kind)
     users = ("/v1/users/secret-77/recommendations", "/v1/users/u000/recommendations")
     events = [event(path, query) for path in users for query in ("k=5", "k=5&context=i02&context=i05")]
     events.append(event("/v1/items/i02/similar", "k=5"))
-    folders = [FOLDER / "format_3", *(tmp_path / kind for kind in CATALOG.keys() - later)]
+    folders = [FOLDER / "format_3", *(tmp_path / kind for kind in {*TRAINABLE} - later)]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         input=json.dumps([[str(folder), *events] for folder in folders]),
@@ -63,5 +64,6 @@ def test_champions_of_every_kind_answer_without_large_packages_and_log_no_id(tmp
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert loaded >= PACKAGES
     assert loaded & LARGE == set()
+    assert ("onnxruntime" in loaded) == ("sequence" in TRAINABLE)
     assert "secret-77" not in done.stderr
     assert KEY not in done.stderr

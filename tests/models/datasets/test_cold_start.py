@@ -17,11 +17,13 @@ from models.evaluation.offline import evaluate
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.protocols import FoldsInItems, FoldsInUsers, Recommender
 from tests.models.reference_ranking import top_k
+from tests.models.trainable import TRAINABLE, marked, quick_config
 
 CUT = 200 * 86_400
 FRUIT, TOOLS = slice(0, 20), slice(20, 40)
-FOLDING = [kind for kind in CATALOG if hasattr(CATALOG[kind], "with_users")]
+FOLDING = [kind for kind in TRAINABLE if hasattr(CATALOG[kind], "with_users")]
 BY_CLICKS = [kind for kind in FOLDING if kind != "segment_popular"]
+WITH_ITEMS = marked(["content_based", "lightfm_hybrid", "sequence"])
 NO_CLICKS: dict[str, list[str]] = {"user_key": [], "item_id": []}
 TEXT = pa.schema({"user_key": pa.string(), "item_id": pa.string()})
 
@@ -37,7 +39,7 @@ def tastes(shop) -> TrainingData:
 
 @pytest.fixture(scope="module")
 def models(tastes: TrainingData) -> dict[str, Recommender]:
-    return {kind: CATALOG[kind].fit(tastes, catalog.config(kind), 5) for kind in FOLDING}
+    return {kind: CATALOG[kind].fit(tastes, quick_config(kind), 5) for kind in FOLDING}
 
 
 def newcomers(model: Any, traits: dict[str, list[Any]], clicks: dict[str, list[str]] | None = None) -> NewUsers:
@@ -57,7 +59,7 @@ NEW_ITEMS = pa.table(
 )
 
 
-@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+@pytest.mark.parametrize("kind", WITH_ITEMS)
 def test_a_new_item_is_recommended_to_buyers_of_its_category(kind: str, models: dict[str, Recommender]) -> None:
     longer = models[kind].with_items(NEW_ITEMS)
     assert isinstance(models[kind], FoldsInItems)
@@ -67,13 +69,13 @@ def test_a_new_item_is_recommended_to_buyers_of_its_category(kind: str, models: 
     assert (scores[1::2, pear] < scores[1::2, saw]).mean() > 0.95
 
 
-@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+@pytest.mark.parametrize("kind", WITH_ITEMS)
 def test_an_unknown_new_item_has_no_score(kind: str, models: dict[str, Recommender]) -> None:
     longer = models[kind].with_items(NEW_ITEMS)
     assert (scores_of(longer)[:, longer.items.tolist().index("mystery")] == -np.inf).all()
 
 
-@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+@pytest.mark.parametrize("kind", WITH_ITEMS)
 def test_known_items_keep_their_scores_when_new_ones_come_and_are_not_taken_for_new(
     kind: str, models: dict[str, Recommender]
 ) -> None:
@@ -95,7 +97,7 @@ def test_a_new_item_has_the_reason_of_its_category(kind: str, models: dict[str, 
     assert "toys" not in yoyo
 
 
-@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+@pytest.mark.parametrize("kind", WITH_ITEMS)
 def test_a_catalogue_without_anything_new_changes_nothing(kind: str, models: dict[str, Recommender]) -> None:
     same = models[kind].with_items(NEW_ITEMS.slice(0, 1))
     np.testing.assert_array_equal(scores_of(same), scores_of(models[kind]))
@@ -176,7 +178,7 @@ def test_the_reason_of_a_click_names_its_category(kind: str, models: dict[str, R
     assert tool == "You may like this" or tool.startswith("Because you looked at ")
 
 
-@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+@pytest.mark.parametrize("kind", WITH_ITEMS)
 def test_a_new_user_may_click_a_new_item(kind: str, models: dict[str, Recommender]) -> None:
     longer = models[kind].with_items(NEW_ITEMS)
     clicks = {"user_key": ["n"], "item_id": ["a-pear"]}
@@ -235,3 +237,17 @@ def test_new_users_are_sorted_and_their_repeated_clicks_add_up() -> None:
     assert new.keys.tolist() == ["a", "b"]
     assert new.traits["age"].to_pylist() == ["young", "old"]
     assert new.events.toarray().tolist() == [[0, 1], [2, 0]]
+
+
+def test_clicks_keep_their_order_and_repeats() -> None:
+    clicks = pa.table({"user_key": ["b", "a", "b", "b"], "item_id": ["z", "y", "x", "z"]})
+    order = NewUsers.of(pa.table({"user_key": ["a", "b"]}), clicks, np.array(["x", "y", "z"])).in_order()
+    assert order.items.tolist() == [1, 2, 0, 2]
+    assert order.ends.tolist() == [0, 1, 4]
+
+
+def test_clicks_of_unknown_order_come_by_item() -> None:
+    clicks = sparse.csr_array(np.array([[0, 0, 2], [1, 1, 0]], dtype=np.float32))
+    order = NewUsers(np.array(["a", "b"]), None, clicks).in_order()
+    assert order.items.tolist() == [2, 2, 0, 1]
+    assert order.ends.tolist() == [0, 2, 4]

@@ -9,14 +9,15 @@ from models.catalog import CATALOG
 from models.evaluation.offline import Evaluation, evaluate
 from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
+from tests.models.trainable import SETTINGS, TRAINABLE
 
 DAY = 86_400
-KINDS = sorted(CATALOG)
+KINDS = sorted(TRAINABLE)
 
 
 @pytest.fixture(scope="module")
 def evaluations(data, targets, popularity) -> dict[str, Evaluation]:
-    settings = {"lightfm_hybrid": {"epochs": 30}}  # so few pairs want more passes than the default's five
+    settings = SETTINGS | {"lightfm_hybrid": {"epochs": 30}}  # so few pairs want more passes than the default's five
     models = {kind: CATALOG[kind].fit(data, catalog.config(kind, settings.get(kind)), 0) for kind in KINDS}
     return {kind: evaluate(model, data, targets, popularity, k=5) for kind, model in models.items()}
 

@@ -21,6 +21,7 @@ from tasks.review.choose_candidate import best_of, judge_candidate
 from tasks.review.review_models import _status
 from tasks.training.train_model import _store_model, run_key, settings_of
 from tasks.tuning.best_settings import find_search_result
+from tests.models.trainable import marked, quick_config
 
 
 def measured(mean: float, seed: int, lists: float = 50) -> Evaluation:
@@ -124,11 +125,11 @@ def test_the_champion_is_the_newest_promotion_and_each_follows_another(stage: An
         connection.execute(insert(promotions).values(rival))
 
 
-@pytest.mark.parametrize("kind", catalog.CATALOG)
+@pytest.mark.parametrize("kind", marked(catalog.CATALOG))
 def test_a_trained_model_is_stored_and_read_back(stage: Any, kind: str, tmp_path: Path) -> None:
     dataset = open_dataset(stage.manifest["version"])
     data = dataset.training_data(dataset.cuts.test_from)
-    model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
+    model = catalog.model_type(kind).fit(data, quick_config(kind), 7)
     segments = SegmentPopular.fit(data, BY_TRAITS, 7)
     _store_model(tmp_path / "model", model, data, segments, Origin(dataset.version, 7, "run"))
     bundle = bundles.load(tmp_path / "model")

@@ -5,6 +5,7 @@ from models import catalog
 from models.catalog import CATALOG
 from models.errors import NoHistoryError
 from models.evaluation.diagnostics.learning_curve import affordable, learning_curve, subset_users
+from tests.models.trainable import marked, quick_config
 
 DAY = 86_400
 
@@ -26,9 +27,9 @@ def test_a_part_is_what_the_data_would_be_without_the_others(small) -> None:
     assert part.user_tags.shape[0] == 2
 
 
-@pytest.mark.parametrize("kind", sorted(set(CATALOG) - {"two_stage"}))  # it learns as logistic_regression does
+@pytest.mark.parametrize("kind", marked(sorted(set(CATALOG) - {"two_stage"})))  # it learns as logistic_regression does
 def test_every_model_can_be_learned_from_a_part_of_the_users(kind: str, data, targets) -> None:
-    model, config = catalog.model_type(kind), catalog.config(kind)
+    model, config = catalog.model_type(kind), quick_config(kind)
     points = learning_curve(lambda less: model.fit(less, config, 0), model.fit(data, config, 0), data, targets)
     assert [(point.share, point.users) for point in points] == [(0.5, 30), (1.0, 60)]
     assert all(0 <= point.figure.low <= point.figure.value <= point.figure.high <= 1 for point in points)

@@ -1,0 +1,189 @@
+"""The sequence model: what a user does next, from the order and the times of the latest events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns import TITLE
+from models.datasets.cold_start import ExtendedItems
+from models.errors import TailorbirdError
+from models.primitives.state import State
+from models.recommenders.explanations.item import shortened, titles_of
+from models.recommenders.lightfm.tag_factors import TagFactors
+from models.recommenders.search_space import Choice, Float, Integer, Parameter
+from models.recommenders.sequence.config import Config
+from models.recommenders.sequence.encoder import Encoder
+from models.recommenders.sequence.histories import Histories, Ordered
+from models.recommenders.sequence.reasons import nearest_two, sentences
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from models.datasets.cold_start import NewUsers
+    from models.datasets.training_data import TrainingData
+    from models.recommenders.epochs import EpochWatch
+
+_BLOCK: Final = 256
+"""Histories that the network reads at once."""
+
+
+class TrainingExtraMissingError(TailorbirdError):
+    """The packages that train the model are not installed."""
+
+
+@dataclass(frozen=True)
+class SequenceModel:
+    """Scores items by their products with a vector of the user's history.
+
+    A transformer with pre-norm and causal attention (SASRec, Kang and McAuley 2018) or a GRU (GRU4Rec, Hidasi et al.
+    2016) makes the vector. The vectors of items are the network's inputs too, and sums of their own and their tags'.
+    """
+
+    kind: ClassVar[str] = "sequence"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "network": Choice(("transformer", "gru")),
+        "dimensions": Choice((32, 64, 128)),
+        "blocks": Integer(1, 3),
+        "dropout": Float(0, 0.5),
+        "loss": Choice(("auto", "sampled", "gbce")),
+        "negatives": Integer(100, 4_000, log=True),
+        "negative_exponent": Float(0, 1),
+        "learning_rate": Float(0.0003, 0.01, log=True),
+    }
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    titles: NDArray[np.str_]
+    item_vectors: NDArray[np.float32]
+    """[n_items, d]; NaN for new items without a known tag."""
+    encoder: Encoder
+    histories: Histories
+    tags: TagFactors
+    usual_gap: int
+    """The class of the usual time between two baskets, for clicks whose time is unknown."""
+    curve: NDArray[np.float32]
+    """[epochs, 2] loss and NDCG on the validation of each pass over the data."""
+    clicked: bool = False
+    """Whether the histories are clicks rather than purchases."""
+
+    @classmethod
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:
+        """Learn by `models.recommenders.sequence.training`. Raises TrainingExtraMissingError without PyTorch."""
+        return cls.fit_by_epochs(data, config, seed, None)
+
+    @classmethod
+    def fit_by_epochs(cls, data: "TrainingData", config: Config, seed: int, watch: "EpochWatch | None") -> Self:
+        """Learn the same, from the checkpoint of `watch` on, and report each pass over the data to it."""
+        config.check()
+        try:
+            from models.recommenders.sequence.training.learn import learn
+        except ModuleNotFoundError as error:
+            raise TrainingExtraMissingError(
+                f"Training the model `sequence` needs the package {error.name}. "
+                "Install Tailorbird with it: pip install 'tailorbird[sequence]'."
+            ) from None
+        events = Ordered.of(data, config.time_gaps)
+        learned = learn(data, events, config, seed, watch)
+        between = events.gap[:-1][events.starts_basket[1:] & (np.diff(events.user) == 0)]
+        biases = np.zeros(len(learned.tag_vectors), dtype=np.float32)
+        return cls(
+            config=config,
+            users=data.users,
+            items=data.items,
+            titles=shortened(data.item_titles),
+            item_vectors=learned.item_vectors,
+            encoder=Encoder(learned.graph),
+            histories=Histories.of(events, len(data.users), config.length),
+            tags=TagFactors.of(data.item_tag_rules, learned.tag_vectors, biases, 1),
+            usual_gap=int(np.median(between)) if len(between) else 0,
+            curve=learned.curve,
+        )
+
+    def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return [m, d] the vectors of the users' histories; NaN for strangers and for users without events."""
+        queries = np.full((len(users), self.item_vectors.shape[1]), np.nan, dtype=np.float32)
+        known = np.flatnonzero(users >= 0)
+        known = known[self.histories.counts[users[known]] > 0]
+        different, place = np.unique(users[known], return_inverse=True)
+        encoded = np.empty((len(different), queries.shape[1]), dtype=np.float32)
+        by_length = np.argsort(self.histories.counts[different], kind="stable")
+        for block in np.split(by_length, range(_BLOCK, len(by_length), _BLOCK)):
+            if len(block):
+                encoded[block] = self.encoder(self._inputs, self.histories.padded(different[block]))
+        queries[known] = encoded[place]
+        return queries
+
+    @cached_property
+    def _inputs(self) -> NDArray[np.float32]:
+        """The vectors of items as events; zeros for items that have none."""
+        return np.nan_to_num(self.item_vectors)
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return products of the vectors; -inf for strangers, users without events and items without a vector."""
+        scores: NDArray[np.float32] = self.queries(users) @ self.item_vectors.T
+        return np.nan_to_num(scores, copy=False, nan=-np.inf)
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """Return the two own items whose vectors are nearest to that of the listed one, in the user's order."""
+        nearest = nearest_two(self.histories, self._inputs, users, items, in_one_visit=self.clicked)
+        return sentences(self.titles, nearest, self.clicked)
+
+    @cached_property
+    def history(self) -> Any:
+        """Boolean CSR, users x items: the items of the histories."""
+        return self.histories.matrix(len(self.items))
+
+    @property
+    def item_factors(self) -> NDArray[np.float32]:
+        """[n_items, d] vectors whose cosines compare items."""
+        return self.item_vectors
+
+    def with_users(self, users: "NewUsers") -> Self:
+        """Return the model of users with their clicks, in order, as histories; traits are not used."""
+        clicks = Histories.of_clicks(users.in_order(), self.config.length, self.usual_gap)
+        return replace(self, users=users.keys, histories=clicks, clicked=True)
+
+    def with_items(self, catalogue: "pa.Table") -> Self:
+        """Return the model with new items as the sums of their tags' vectors."""
+        longer = ExtendedItems.of(self.items, catalogue)
+        tagged, titles = self.tags.representations(longer.rows, len(longer.new)), shortened(longer.words(TITLE))
+        vectors = np.where(tagged.known[:, None], tagged.factors, np.float32(np.nan))
+        known = longer.known[self.histories.items].astype(np.int32)
+        return replace(
+            self,
+            items=longer.items,
+            titles=longer.joined(self.titles.astype(np.result_type(self.titles, titles)), titles),
+            item_vectors=longer.joined(self.item_vectors, vectors),
+            histories=replace(self.histories, items=known),
+        )
+
+    def state(self) -> State:
+        """Return all arrays, the network as the bytes of its ONNX file."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {"network": self.encoder.graph, "usual_gap": np.array(self.usual_gap)}
+        return arrays | self.histories.state() | self.tags.state("item_tags")
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Return the stored model."""
+        return cls(
+            config=config,
+            users=state["users"],
+            items=state["items"],
+            titles=titles_of(state),
+            item_vectors=state["item_vectors"],
+            curve=state["curve"],
+            encoder=Encoder(state["network"]),
+            histories=Histories.from_state(state),
+            tags=TagFactors.from_state("item_tags", state, state["item_vectors"].shape[1]),
+            usual_gap=int(state["usual_gap"]),
+        )
+
+
+_ARRAYS: Final = ("users", "items", "titles", "item_vectors", "curve")

@@ -1,0 +1,1 @@
+"""Learns the sequence model with PyTorch: the only code that imports it."""

@@ -1,0 +1,68 @@
+"""Holds out the last baskets of some users, and measures NDCG@10 on them over the whole catalogue."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.evaluation.metrics.ranking import accuracy
+from models.recommenders.sequence.config import Config
+from models.recommenders.sequence.histories import Histories, Ordered
+from models.recommenders.sequence.training.network import Learner
+
+_K: Final = 10
+_BLOCK: Final = 256
+_LARGEST_SHARE: Final = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Users, their histories before the last basket, and that basket."""
+
+    users: NDArray[np.int64]
+    """Sorted; they may be none."""
+    histories: Histories
+    """Of all users."""
+    targets: sparse.csr_array
+    """Boolean CSR, `users` x items."""
+
+    @classmethod
+    def split(
+        cls, events: Ordered, shape: tuple[int, int], config: Config, random: np.random.Generator
+    ) -> tuple[Self, Ordered]:
+        """Draw the users, and return the validation and the events to learn from; `shape` is users x items."""
+        basket = np.cumsum(events.starts_basket)
+        latest = np.zeros(shape[0], dtype=np.int64)
+        np.maximum.at(latest, events.user, basket)
+        in_latest = basket == latest[events.user]
+        earlier = np.bincount(events.user[~in_latest], minlength=shape[0])
+        able = np.flatnonzero(earlier > 0)
+        drawn = min(config.validation_users, int(_LARGEST_SHARE * len(able)))
+        users = np.sort(random.choice(able, size=drawn, replace=False))
+        held = in_latest & np.isin(events.user, users)
+        row = np.searchsorted(users, events.user[held])
+        ones = np.ones(len(row), dtype=bool)
+        targets = sparse.csr_array((ones, (row, events.item[held])), shape=(len(users), shape[1]))
+        rest = Ordered(*(column[~held] for column in events))
+        return cls(users, Histories.of(rest, shape[0], config.length), targets), rest
+
+    def ndcg(self, learner: Learner) -> float:
+        """Return the mean over the users; NaN without any."""
+        if not len(self.users):
+            return float("nan")
+        learner.eval()
+        by_length = np.argsort(self.histories.counts[self.users], kind="stable")
+        blocks = np.split(by_length, range(_BLOCK, len(by_length), _BLOCK))
+        with torch.inference_mode():
+            vectors = learner.vectors.all().T
+            best = [(self._encoded(learner, block) @ vectors).topk(min(_K, len(vectors.T))).indices for block in blocks]
+        figures = accuracy(torch.cat(best).numpy().astype(np.int32), self.targets[np.concatenate(blocks)])
+        return float(figures["ndcg"].mean())
+
+    def _encoded(self, learner: Learner, block: NDArray[np.int64]) -> torch.Tensor:
+        padded = self.histories.padded(self.users[block])
+        encoded: torch.Tensor = learner(torch.from_numpy(padded.items), torch.from_numpy(padded.gaps))
+        return encoded[torch.arange(len(block)), torch.from_numpy(padded.counts - 1)]

@@ -1,0 +1,76 @@
+"""Cuts histories into windows to learn from, and draws the batches of an epoch by seed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.recommenders.sequence.config import Config
+from models.recommenders.sequence.histories import Ordered
+
+_POOL: Final = 32
+"""Batches whose windows are sorted by length together: short ones need no padding."""
+_STEPS: Final = 16
+"""Fewest steps of an epoch."""
+IGNORED: Final = -1
+"""The target of a place without an event."""
+
+
+class Batch(NamedTuple):
+    """Windows of m histories, filled up on the right."""
+
+    items: NDArray[np.int64]
+    """[m, length]"""
+    gaps: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    """The next item at each place; IGNORED after the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Every event but a user's first is the target of one window; windows of long histories follow each other."""
+
+    events: Ordered
+    basket: NDArray[np.int64]
+    """[n] number of each event's basket."""
+    first: NDArray[np.int64]
+    """[w] the first event of each window."""
+    count: NDArray[np.int64]
+    """[w] its events; the target of its last one comes after it."""
+
+    @classmethod
+    def of(cls, events: Ordered, n_users: int, length: int) -> Self:
+        """Return the windows of at most `length` events; the oldest window of a user may be shorter."""
+        targets = np.maximum(np.bincount(events.user, minlength=n_users) - 1, 0)
+        windows = -(-targets // length)
+        user = np.repeat(np.arange(n_users), windows)
+        before_end = np.arange(len(user)) - np.repeat(np.cumsum(windows) - windows, windows)
+        end = targets[user] - before_end * length
+        start = np.searchsorted(events.user, user)
+        first = np.maximum(end - length, 0)
+        return cls(events, np.cumsum(events.starts_basket), start + first, end - first)
+
+    def batches(self, config: Config, random: np.random.Generator) -> Iterator[Batch]:
+        """Yield every window once, in random order and with the items of each basket in random order."""
+        size = max(1, min(config.batch, len(self.first) // _STEPS))
+        item = self.events.item[np.lexsort((random.random(len(self.basket)), self.basket))].astype(np.int64)
+        order = random.permutation(len(self.first))
+        parts: list[NDArray[np.int64]] = []
+        for pool in np.split(order, range(_POOL * size, len(order), _POOL * size)):
+            by_length = pool[np.argsort(self.count[pool], kind="stable")]
+            parts += np.split(by_length, range(size, len(by_length), size))
+        for place in random.permutation(len(parts)).tolist():
+            yield self._batch(item, parts[place])
+
+    def _batch(self, item: NDArray[np.int64], windows: NDArray[np.int64]) -> Batch:
+        first, count = self.first[windows, None], self.count[windows, None]
+        place = np.arange(int(count.max()))
+        inside = place < count
+        at = np.where(inside, first + place, first)
+        return Batch(
+            np.where(inside, item[at], 0),
+            np.where(inside, self.events.gap[at], 0).astype(np.int64),
+            np.where(inside, item[at + 1], IGNORED),
+        )

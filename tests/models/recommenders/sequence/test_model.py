@@ -1,0 +1,97 @@
+"""The model knows the order of events, of users it learned from and of visitors with three clicks."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.datasets.cold_start import NewUsers
+from models.datasets.training_data import TrainingData
+from models.errors import TailorbirdError
+from models.recommenders.explanations.sentences import parse
+from models.recommenders.sequence.config import Config
+from models.recommenders.sequence.model import SequenceModel, TrainingExtraMissingError
+from tests.models.trainable import NEEDS_TORCH
+
+STEPS = 12
+QUICK = Config(dimensions=16, blocks=1, length=6, epochs=60, dropout=0.0, learning_rate=0.01, validation_users=0)
+
+
+@pytest.fixture(scope="module")
+def circle(small) -> TrainingData:
+    """Users who walk a circle of items, half of them backwards: only the order tells what comes next."""
+    rows = []
+    for start in range(STEPS):
+        for name, way in (("on", 1), ("back", -1)):
+            walk = [(start + way * step) % STEPS for step in range(7)]
+            rows += [(f"{name}{start:02}", f"i{item:02}", 80 + day, str(day)) for day, item in enumerate(walk)]
+    return small(rows)
+
+
+@pytest.fixture(scope="module")
+def walked(circle: TrainingData) -> SequenceModel:
+    return SequenceModel.fit(circle, QUICK, 1)
+
+
+def next_of(model: SequenceModel, clicks: list[int]) -> int:
+    """Return the first item for a visitor with these clicks."""
+    seen = pa.table({"user_key": ["n"] * len(clicks), "item_id": [f"i{item:02}" for item in clicks]})
+    new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), seen, model.items))
+    return int(new.scores(np.array([0], np.int32))[0].argmax())
+
+
+@NEEDS_TORCH
+def test_the_next_item_follows_from_the_order(walked: SequenceModel, circle: TrainingData) -> None:
+    best = walked.scores(np.arange(len(circle.users), dtype=np.int32)).argmax(axis=1)
+    way = {"on": 7, "back": -7}
+    expected = [(int(key[-2:]) + way[key[:-2]]) % STEPS for key in circle.users.tolist()]
+    assert np.mean(best == expected) > 0.9
+
+
+@NEEDS_TORCH
+def test_three_clicks_of_a_visitor_show_which_way_to_go(walked: SequenceModel) -> None:
+    assert [next_of(walked, [3, 4, 5]), next_of(walked, [5, 4, 3])] == [6, 2]
+
+
+@NEEDS_TORCH
+def test_a_reason_names_own_items(walked: SequenceModel, circle: TrainingData) -> None:
+    titled = replace(walked, titles=np.array([f"Step {item}" for item in range(STEPS)]))
+    (reason,) = titled.reasons(np.array([0], np.int32), np.array([11], np.int32))
+    own = {f"Step {item}" for item in circle.item[circle.user == 0]}
+    found = parse(reason)
+    assert found is not None
+    assert found.kind in {"bought_item", "bought_items"}
+    assert {*found.parameters} <= own - {"Step 11"}
+
+
+@NEEDS_TORCH
+def test_a_history_of_one_event_can_be_learned_from_and_scored(small) -> None:
+    data = small([("a", "x", 1, "1"), ("b", "y", 2, "1"), ("b", "x", 3, "2")])
+    scores = SequenceModel.fit(data, replace(QUICK, epochs=2), 1).scores(np.array([0, 1], np.int32))
+    assert np.isfinite(scores).all()
+
+
+@NEEDS_TORCH
+def test_without_two_events_of_any_user_there_is_a_model_all_the_same(small) -> None:
+    model = SequenceModel.fit(small([("a", "x", 1, "1"), ("b", "y", 2, "1")]), QUICK, 1)
+    assert np.isfinite(model.scores(np.array([0], np.int32))).all()
+    assert model.curve.shape == (0, 2)
+
+
+def test_without_pytorch_the_error_names_what_to_install(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("models.recommenders.sequence.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(TrainingExtraMissingError, match=r"torch.*pip install 'tailorbird\[sequence\]'"):
+        SequenceModel.fit(small([("a", "x", 1, "1")]), Config(), 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"network": "lstm"}, "'lstm'.*gru"), ({"loss": "hinge"}, "'hinge'.*gbce"), ({"heads": 7}, "7 heads.*64")],
+)
+def test_settings_that_cannot_be_are_refused(small, settings: dict[str, str], words: str) -> None:
+    with pytest.raises(TailorbirdError, match=words):
+        SequenceModel.fit(small([("a", "x", 1, "1")]), replace(Config(), **settings), 1)

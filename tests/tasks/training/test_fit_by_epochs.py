@@ -1,0 +1,82 @@
+"""Epochs are stored, shown and logged, whatever MLflow does meanwhile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from models.datasets.dataset import Dataset
+from models.recommenders.epochs import Epoch
+from models.recommenders.sequence.config import Config
+from models.recommenders.sequence.model import SequenceModel
+from tasks.training.checkpoints import Checkpoints
+from tasks.training.fit_by_epochs import EpochLog, fit_by_epochs
+from tests.models.conftest import CUT, CUTS, make_shop
+from tests.models.trainable import NEEDS_TORCH
+
+OUTAGE = OperationalError("", {}, Exception("connection refused"))
+
+
+@dataclass
+class Run:
+    """A run in MLflow, which may be down."""
+
+    steps: dict[int, dict[str, float]] = field(default_factory=dict)
+    fault: Exception | None = None
+
+    def log_steps(self, _run_id: str, steps: Mapping[int, Mapping[str, float]]) -> None:
+        if self.fault:
+            raise self.fault
+        self.steps |= {at: dict(figures) for at, figures in steps.items()}
+
+
+def log_of(run: Run, folder: Path, notes: list[str]) -> EpochLog:
+    def advance(_steps: int = 1, note: str = "") -> None:
+        notes.append(note)
+
+    registry: Any = run
+    return EpochLog("fit", Checkpoints(folder, "key"), registry, "r1", advance)
+
+
+def test_an_epoch_is_stored_shown_and_logged(tmp_path: Path) -> None:
+    run, notes = Run(), list[str]()
+    log = log_of(run, tmp_path, notes)
+    log.ended(Epoch(3, 10, 5.5, 0.25), lambda: b"state")
+    assert log.checkpoint() == b"state"
+    assert notes[0].startswith("epoch 3 of at most 10, loss 5.5000, NDCG@10 0.2500, at most 0 min left")
+    assert run.steps == {3: {"epochs/fit_loss": 5.5, "epochs/fit_ndcg_at_10": 0.25}}
+
+
+def test_the_epochs_before_a_kill_are_logged_to_the_run_that_went_on(tmp_path: Path) -> None:
+    run = Run()
+    log = log_of(run, tmp_path, [])
+    log.ended(Epoch(2, 10, 4.0, 0.2), lambda: b"")
+    log.complete([(5.0, 0.1), (4.0, 0.2)])
+    assert run.steps[1] == {"epochs/fit_loss": 5.0, "epochs/fit_ndcg_at_10": 0.1}
+    assert sorted(log.figures) == [1, 2]
+
+
+def test_an_outage_of_mlflow_ends_no_training_and_a_defect_does(tmp_path: Path) -> None:
+    run = Run(fault=OUTAGE)
+    log = log_of(run, tmp_path, [])
+    log.ended(Epoch(1, 10, 5.0, 0.1), lambda: b"")
+    run.fault = None
+    log.ended(Epoch(2, 10, 4.0, 0.2), lambda: b"")
+    assert sorted(run.steps) == [1, 2]
+    run.fault = ValueError("a defect")
+    with pytest.raises(ValueError, match="a defect"):
+        log.ended(Epoch(3, 10, 4.0, 0.2), lambda: b"")
+
+
+@NEEDS_TORCH
+def test_a_model_that_learns_by_epochs_is_the_one_of_a_plain_fit(tmp_path: Path) -> None:
+    data = Dataset(CUTS, *make_shop(seed=1, n_users=20)).training_data(CUT)
+    config, run = Config(dimensions=8, blocks=1, epochs=2), Run()
+    registry: Any = run
+    fitted = fit_by_epochs(SequenceModel, data, config, 7, Checkpoints(tmp_path, "key"), registry, "r1")
+    plain = SequenceModel.fit(data, config, 7)
+    assert (fitted.scores(data.user[:3]) == plain.scores(data.user[:3])).all()
+    assert sorted(run.steps) == [1, 2]
