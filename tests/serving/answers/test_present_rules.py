@@ -1,9 +1,11 @@
 """Rules of operators in answers of every source, from the next answer on."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import numpy as np
 from sqlalchemy import Engine
 
 from models.lists.rules.layer.json_form import layer_to_json
@@ -11,8 +13,12 @@ from models.lists.rules.layer.rule_layer import HiddenItem, ItemBoost, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden
+from serving.answers.present_rules import PresentRules
 from serving.answers.request import ListRequest, RankRequest, Visitor
+from serving.answers.search import Search
+from serving.answers.selection import Selection
 from serving.answers.service import AnswerService
+from serving.stores.catalogue import Catalogue
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.standing import Standing
 from tests.published import published, shelf
@@ -148,6 +154,31 @@ def test_a_pin_of_an_item_that_the_batch_hides_from_everybody_has_no_effect(stoc
         assert ids(await service.recommend(request())) == TABLE
 
     run(stocked, scenario, live=Scorer("item-05"))
+
+
+def test_boosts_are_prepared_once_for_all_lists_of_a_batch() -> None:
+    prepared = 0
+
+    class Boosts(tuple[ItemBoost, ...]):
+        """Boosts that count how often all of them are read."""
+
+        def __iter__(self) -> Iterator[ItemBoost]:
+            nonlocal prepared
+            prepared += 1
+            return super().__iter__()
+
+    then = RuleLayer(boosts=Boosts([boost("item-22", 2.0), boost("item-21", 0.5)]))
+    catalogue = Catalogue.of_model(np.array(ITEMS), np.ones(len(ITEMS), dtype=bool))
+    rules = PresentRules(LayeredPlacements(PLACEMENTS), lambda _: then, lambda: catalogue, lambda: None)
+    listing = Listing(tuple(Entry(name, score, "x") for name, score in zip(TABLE, (0.9, 0.8, 0.7), strict=True)), 1, 7)
+
+    async def scenario() -> None:
+        for _ in range(20):
+            found = await rules.published(Search(None, request(), Selection(), ANN), listing)
+            assert [entry.item_id for entry in found.entries] == ["item-21", "item-20", "item-22"]
+
+    asyncio.run(scenario())
+    assert prepared == 1
 
 
 @dataclass
