@@ -23,6 +23,7 @@ from models import columns
 from models.features.expressions import Frame
 from models.primitives.arrow_sql import texts
 from models.primitives.known_attributes import as_known
+from tasks.datasets.feature_queries import catalogue_at
 from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import ReferenceData
 from tasks.lake.refunds import NO_REFUNDS, Refunds, match_refunds
@@ -91,21 +92,26 @@ class Workspace:
         """Return all events, for `models.features`."""
         return nw.from_native(self.connection.table("events"))
 
+    @property
+    def dated(self) -> bool:
+        """Whether an attribute of an item changed, so that the catalogue depends on the moment."""
+        return self.known is not None and self.known.item_history.num_rows > 0
+
     def items(self, moment: int) -> Frame:
         """Return the item attributes as known at a moment (epoch s), for `models.features`."""
-        if self.known is None or not self.known.item_history.num_rows:
+        if self.known is None or not self.dated:
             return nw.from_native(self.connection.table("item_attributes"))
-        return self.cached(partial(self._catalogue, self.known, moment), f"catalogue {moment}")
+        return self.cached(partial(self._catalogue, self.known, moment), catalogue_at(moment))
 
-    def _catalogue(self, known: ReferenceData, moment: int) -> Frame:
+    def _catalogue(self, known: ReferenceData, moment: int) -> str:
         self.connection.register("catalogue_then", as_known(known.items, columns.ITEM_ID, known.item_history, moment))
-        return nw.from_native(self.connection.sql(_ITEM_ATTRIBUTES.format(catalogue="catalogue_then")))
+        return _ITEM_ATTRIBUTES.format(catalogue="catalogue_then")
 
-    def cached(self, frame: Callable[[], Frame], name: str) -> Frame:
-        """Store a frame under a name on the first call; later calls read it."""
+    def cached(self, query: Callable[[], str], name: str) -> Frame:
+        """Store the rows of a query under a name on the first call; later calls read them."""
         with self._locks[name]:
             if name not in self._cached:
-                self.connection.execute(f'CREATE TABLE cached."{name}" AS {frame().to_native().sql_query()}')
+                self.connection.execute(f'CREATE TABLE cached."{name}" AS {query()}')
                 self._cached.add(name)
         return nw.from_native(self.connection.table(f'cached."{name}"'))
 

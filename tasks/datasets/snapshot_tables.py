@@ -18,6 +18,7 @@ from models.features.tables.registry import TABLES, Build
 from models.features.tables.sequences import sequences
 from models.primitives.arrow_sql import texts
 from tasks.datasets.event_workspace import Workspace
+from tasks.datasets.feature_queries import columns_of, plan
 from tasks.lake.reference_data import ReferenceData
 
 TablePart = Callable[[Workspace], pa.RecordBatchReader]
@@ -104,12 +105,15 @@ def features(moments: Cuts) -> dict[str, list[TablePart]]:
 
 
 def _built(space: Workspace, build: Build, moment: int) -> pa.RecordBatchReader:
-    return _dated(space, build(space.events(), space.items(moment), moment, space.cached), moment)
+    events, items = columns_of(space.events()), columns_of(space.items(moment))
+    queries = plan(build, events, items, dated=space.dated).at(moment)
+    for name, query in queries.stored:
+        space.cached(partial(str, query), name)
+    return _dated(space, queries.table, moment)
 
 
-def _dated(space: Workspace, frame: Frame, moment: int) -> pa.RecordBatchReader:
-    """Return the rows of a frame with `moment` in `as_of`."""
-    rows = frame.to_native().sql_query()
+def _dated(space: Workspace, rows: str, moment: int) -> pa.RecordBatchReader:
+    """Return the rows of a query with `moment` in `as_of`."""
     return space.with_keys(space.connection.sql(f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM ({rows})"))
 
 
@@ -118,7 +122,7 @@ def _copied(_space: Workspace, rows: pa.Table) -> pa.RecordBatchReader:
 
 
 def _labels(space: Workspace, cut: int, end: int, label: LabelConfig) -> pa.RecordBatchReader:
-    return _dated(space, _labelled(space, cut, end, label), cut)
+    return _dated(space, _labelled(space, cut, end, label).to_native().sql_query(), cut)
 
 
 def _labelled(space: Workspace, cut: int, end: int, label: LabelConfig) -> Frame:
@@ -128,4 +132,4 @@ def _labelled(space: Workspace, cut: int, end: int, label: LabelConfig) -> Frame
 
 def _impressions(space: Workspace, start: int, cut: int, label: LabelConfig) -> pa.RecordBatchReader:
     """Return the impressions from one cut to the next with their outcomes, as known at the latter."""
-    return _dated(space, impressions(space.events(), start, cut, label), cut)
+    return _dated(space, impressions(space.events(), start, cut, label).to_native().sql_query(), cut)

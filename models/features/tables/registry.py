@@ -17,6 +17,7 @@ class Build(Protocol):
     """Compute a table from the events and the catalogue, as known at `now` (epoch s)."""
 
     def __call__(self, events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame: ...
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ from threading import Barrier
 from typing import Any
 
 import duckdb
-import narwhals as nw
 
 from tasks.datasets.event_workspace import Workspace
 
@@ -14,12 +13,12 @@ def test_what_several_threads_ask_for_at_once_is_worked_out_once() -> None:
     def read_count(name: str) -> Any:
         with space.cursor() as cursor:
 
-            def frame() -> nw.LazyFrame[Any]:
+            def query() -> str:
                 worked_out.append(name)
-                return nw.from_native(cursor.connection.sql(f"SELECT '{name}' AS name"))
+                return f"SELECT '{name}' AS name"
 
             together.wait(10)
-            return cursor.cached(frame, name).collect("pyarrow").item()
+            return cursor.cached(query, name).collect("pyarrow").item()
 
     with duckdb.connect() as connection, ThreadPoolExecutor(3) as pool:
         connection.execute("ATTACH ':memory:' AS cached")
