@@ -62,11 +62,14 @@ class Page:
                 self.parts.calls.put(call)
 
     def show(self, template: str, status: int = 200, **values: Any) -> Response:
-        """Return the page. A message for it is shown once."""
+        """Return the page. A message for it is shown once.
+
+        A form that another site sends arrives without the cookie; its answer sets none, which would replace the visit.
+        """
         visit, secret = self.visit, self.parts.config.cookie_secret
         known = {"visit": visit, "token": form_token(secret, visit.nonce), "here": self._here}
         response = HTMLResponse(rendered(template, **known, **values), status)
-        if self.is_new:
+        if self.is_new and self.request.method == "GET":
             keep(response, visit, secret, is_https=self.parts.config.is_https)
         if visit.note:
             forget_note(response)

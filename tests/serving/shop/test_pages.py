@@ -187,6 +187,16 @@ def test_a_form_of_another_site_changes_nothing(storefront: Storefront, path: st
     assert before
 
 
+def test_a_form_of_another_site_does_not_replace_the_visit(storefront: Storefront) -> None:
+    storefront.post("/basket/add", pick="1 item-1")
+    visit = storefront.browser.cookies[COOKIE]
+    storefront.browser.cookies.clear()  # browsers send it with no form of another site
+    forged = storefront.browser.post("/basket/add", data={"pick": "1 item-1"}, headers={"sec-fetch-site": "cross-site"})
+    assert (forged.status_code, forged.headers.get_list("set-cookie")) == (403, [])
+    storefront.browser.cookies.set(COOKIE, visit)
+    assert "Title of item-1" in storefront.get("/basket")
+
+
 def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(storefront: Storefront) -> None:
     (cookie,) = storefront.browser.get("/").headers.get_list("set-cookie")
     assert "HttpOnly" in cookie
