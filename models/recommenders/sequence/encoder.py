@@ -21,10 +21,10 @@ class Encoder:
     """The bytes of the ONNX file."""
 
     def __call__(self, vectors: NDArray[np.float32], padded: Padded) -> NDArray[np.float32]:
-        """Return [m, d] the vectors of m histories; `vectors` [n_items, d] are those of the items."""
+        """Return [m, d] the vectors of m histories; `vectors` [n_items, d] are those of items, NaN without one."""
         m, length = padded.items.shape
         inputs = {
-            "events": vectors[padded.items],
+            "events": np.nan_to_num(vectors[padded.items]),
             "gaps": padded.gaps,
             "positions": np.arange(length),
             "mask": np.triu(np.full((length, length), _HIDDEN), 1),

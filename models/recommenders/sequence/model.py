@@ -115,14 +115,9 @@ class SequenceModel:
         by_length = np.argsort(self.histories.counts[different], kind="stable")
         for block in np.split(by_length, range(_BLOCK, len(by_length), _BLOCK)):
             if len(block):
-                encoded[block] = self.encoder(self._inputs, self.histories.padded(different[block]))
+                encoded[block] = self.encoder(self.item_vectors, self.histories.padded(different[block]))
         queries[known] = encoded[place]
         return queries
-
-    @cached_property
-    def _inputs(self) -> NDArray[np.float32]:
-        """The vectors of items as events; zeros for items that have none."""
-        return np.nan_to_num(self.item_vectors)
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return products of the vectors; -inf for strangers, users without events and items without a vector."""
@@ -131,7 +126,7 @@ class SequenceModel:
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """Return the two own items whose vectors are nearest to that of the listed one, in the user's order."""
-        nearest = nearest_two(self.histories, self._inputs, users, items, in_one_visit=self.clicked)
+        nearest = nearest_two(self.histories, self.item_vectors, users, items, in_one_visit=self.clicked)
         return sentences(self.titles, nearest, self.clicked)
 
     @cached_property

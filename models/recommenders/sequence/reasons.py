@@ -41,7 +41,7 @@ def nearest_two(
         if user == NONE or not histories.counts[user]:
             continue
         own, moment = _latest(histories, user, in_one_visit)
-        cosines = (unit(vectors[own]) @ vectors[items[pairs]].T).T
+        cosines = (unit(vectors[own]) @ np.nan_to_num(vectors[items[pairs]]).T).T
         cosines[items[pairs][:, None] == own] = 0
         best, second = _greatest_two(cosines)
         found = np.flatnonzero(best != NONE)
