@@ -1,5 +1,6 @@
 """A browser in the storefront: before the real API with its database, as in the demo."""
 
+import asyncio
 import shutil
 import socket
 import threading
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -21,6 +23,9 @@ from infra.keys.recorded_api_keys import NewKey, create_key
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.shop.app import shop_app
 from serving.shop.config import OperatorConfig, ShopConfig
+from serving.shop.events import calls
+from serving.shop.events.call_queue import CallQueue
+from serving.shop.visits.visit import Visit
 from tests.conftest import fresh_database
 from tests.installations import chosen
 from tests.published import published, shelf
@@ -288,6 +293,27 @@ def test_a_hostile_title_is_text_and_runs_nothing(visitor: Visitor) -> None:
         assert visitor.page.locator("img:not([src^='/static/']), script").count() == 0
     visitor.open("/products/i06")
     assert visitor.page.get_by_role("heading", level=1).inner_text() == HOSTILE
+
+
+def test_events_beyond_the_limit_of_the_collector_arrive_in_parts(api: Collecting) -> None:
+    visit = Visit.new().agreeing()
+    longs = [calls.viewed(visit, AGENT, "i01") for _ in range(100)]
+    for one in longs:
+        one["properties"]["name"] = "x" * 10_000
+    longs[70]["properties"]["name"] = "x" * 600_000
+
+    async def send() -> int:
+        async with httpx.AsyncClient(base_url=api.server.address) as client:
+            queue = CallQueue(client, api.write_key)
+            for one in longs:
+                queue.put(one)
+            async with queue.running():
+                assert await queue.sent(SECONDS)
+        return queue.lost
+
+    assert asyncio.run(send()) == 1
+    stored = {row.message_id for row in api.api.rows("SELECT message_id FROM event_inbox WHERE source = 'web'")}
+    assert stored >= {one["messageId"] for at, one in enumerate(longs) if at != 70}
 
 
 def sign_in(visitor: Visitor, name: str = "Ann") -> None:
