@@ -14,7 +14,7 @@ from models.lists.rules.layer.rule_version import RuleVersion, attributed
 from models.lists.rules.layer.validation import faults
 from models.lists.rules.placement_config import Placement
 from serving.answers.interfaces import Models
-from serving.operations.catalogue_names import CatalogueNames, named_items, unlearned_items
+from serving.operations.catalogue_names import CatalogueNames, named_items
 from serving.operations.requests import Author, OutdatedVersionError, RefusedLayerError, UnknownVersionError
 from serving.stores.catalogue import Catalogue
 from serving.stores.database.errors import PostgresDownError
@@ -119,5 +119,5 @@ class RuleChanges:
     def _conflicts(self, layer: RuleLayer) -> list[Conflict]:
         own = layer.counting(self._reader.now())
         model = self._models.current()
-        unlearned = () if model is None else unlearned_items(model.bundle.model.items, own)
-        return conflicts(self.placements, own, named_items(self._catalogue(), own), unlearned)
+        learned = None if model is None else model.bundle.model.items
+        return conflicts(self.placements, own, named_items(self._catalogue(), own), learned)

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, select
 
 from infra.database.clock import database_now
 from infra.database.rule_versions import current_rules
 from infra.database.schema.offers import sold_now
 from infra.database.schema.schema import items, placements, recommendation_batches
+from models.errors import TailorbirdError
 from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.layer.conflicts import Conflict, conflicts
 from models.lists.rules.layer.json_form import layer_from_json
@@ -17,6 +19,7 @@ from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer
 from models.lists.rules.layer.rule_version import RuleVersion
 from models.lists.rules.layer.words import words
 from models.lists.rules.placement_config import Placement
+from serving.queries.champion_bundle import NoChampionError, champion
 
 
 class PlacementRules(NamedTuple):
@@ -48,11 +51,13 @@ def rules_of(connection: Connection, placement: str) -> PlacementRules:
 
 
 class Layer(NamedTuple):
-    """The current version, the sentences of its rules, and their conflicts with the file."""
+    """The current version, its rules with a sentence for each, and their conflicts with the file and the champion."""
 
     version: RuleVersion
-    rules: list[str]
+    rules: list[tuple[AnyRule, str]]
     conflicts: list[Conflict]
+    unchecked: str = ""
+    """Why the rules were not compared with the champion."""
 
 
 def layer_over(engine: Engine, file: Mapping[str, Placement]) -> Layer:
@@ -61,8 +66,21 @@ def layer_over(engine: Engine, file: Mapping[str, Placement]) -> Layer:
         current, now = current_rules(connection), database_now(connection)
         counting = current.layer.counting(now)
         known = attributes_of(connection, sorted(counting.items))
-    sentences = [f"{words(rule)}{' (ended)' if rule.ended(now) else ''}" for rule in current.layer]
-    return Layer(current, sentences, conflicts(file, counting, known))
+    stated = [(rule, f"{words(rule)}{' (ended)' if rule.ended(now) else ''}") for rule in current.layer]
+    learned, unchecked = _learned(engine) if counting.pins else (None, "")
+    return Layer(current, stated, conflicts(file, counting, known, learned), unchecked)
+
+
+def _learned(engine: Engine) -> tuple[NDArray[np.str_] | None, str]:
+    """Return the items of the champion; None without one, and if it cannot be opened here, with the reason."""
+    from infra.bundles.promoted import load_promoted  # only pins need the models, whose import takes a moment
+
+    try:
+        return load_promoted(champion(engine)).model.items, ""
+    except NoChampionError:
+        return None, ""
+    except TailorbirdError as error:
+        return None, str(error)
 
 
 def attributes_of(connection: Connection, names: list[str]) -> ItemAttributes:

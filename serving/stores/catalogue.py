@@ -113,6 +113,20 @@ class Catalogue:
         return np.array(sorted(self.by_id), dtype=np.str_)
 
     @cached_property
+    def brands(self) -> frozenset[str]:
+        """All brands."""
+        return frozenset(item.brand for item in self.by_id.values()) - {""}
+
+    @cached_property
+    def categories(self) -> frozenset[str]:
+        """All paths and their beginnings by whole levels."""
+        found: set[str] = set()
+        for path in {item.category for item in self.by_id.values()} - {""}:
+            levels = path.split(CATEGORY_SEPARATOR)
+            found.update(CATEGORY_SEPARATOR.join(levels[:depth]) for depth in range(1, len(levels) + 1))
+        return frozenset(found)
+
+    @cached_property
     def _attributes(self) -> ItemAttributes:
         return self._attributes_of(self.items)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from models.lists.rules.layer.conflicts import Conflict
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_words import sentences
 from models.primitives.json_types import JsonObject
@@ -32,14 +33,19 @@ def as_json(rules: PlacementRules) -> JsonObject:
             "author": version.author,
             "comment": version.comment,
             "created_at": version.created_at.isoformat() if version.version else None,
-            "rules": list(layer.rules),
+            "rules": [sentence for _, sentence in layer.rules],
         }
-    conflicts = [] if layer is None else [conflict._asdict() for conflict in layer.conflicts]
+    conflicts = [] if layer is None else [_as_json(layer, conflict) for conflict in layer.conflicts]
     return {
         "placements": {name: list(sentences(placement)) for name, placement in rules.file.items()},
         "operator_rules": of_operators,
         "conflicts": conflicts,
     }
+
+
+def _as_json(layer: Layer, conflict: Conflict) -> JsonObject:
+    place = None if conflict.rule is None else layer.version.layer.place_of(conflict.rule)
+    return {"placement": conflict.placement, "detail": conflict.detail, "rule": place}
 
 
 def show(rules: PlacementRules) -> None:
@@ -57,7 +63,17 @@ def _of_operators(layer: Layer) -> None:
         line("Rules of operators: none")
         return
     line(f"Rules of operators: version {current.version} of {current.created_at:%Y-%m-%d %H:%M %Z} by {current.author}")
-    for rule in layer.rules:
-        line(f"  {rule}")
+    for rule, sentence in layer.rules:
+        line(f"  {sentence}")
+        for conflict in layer.conflicts:
+            if conflict.rule is rule:
+                line(f"    {_stated(conflict)}", "yellow")
     for conflict in layer.conflicts:
-        line(f"Conflict in {conflict.placement}: {conflict.detail}", "yellow")
+        if conflict.rule is None:
+            line(_stated(conflict), "yellow")
+    if layer.unchecked:
+        line(f"The pins were not compared with the champion: {layer.unchecked}", "yellow")
+
+
+def _stated(conflict: Conflict) -> str:
+    return f"Conflict in {conflict.placement}: {conflict.detail}"

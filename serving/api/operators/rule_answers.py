@@ -91,6 +91,7 @@ class ConflictWithFile(BaseModel):
 
     placement: str
     detail: str
+    rule: str | None = Field(default=None, description="The place of the rule, such as `/pins/0`; null for several.")
 
 
 class CurrentRules(BaseModel):

@@ -110,7 +110,11 @@ async def _saved(own: Operators, stored: RuleVersion) -> Response:
 
 async def _conflicts(own: Operators, layer: RuleLayer) -> list[ConflictWithFile]:
     found = await own.changes.conflicts(layer)
-    return [ConflictWithFile(placement=one.placement, detail=one.detail) for one in found]
+    places = [None if one.rule is None else layer.place_of(one.rule) for one in found]
+    return [
+        ConflictWithFile(placement=one.placement, detail=one.detail, rule=place)
+        for one, place in zip(found, places, strict=True)
+    ]
 
 
 def _author(call: Call, name: str | None, comment: str) -> Author:

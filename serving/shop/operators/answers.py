@@ -1,10 +1,10 @@
 """Answers of the API about rules and previews."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
-from serving.shop.operators.rules import Rule, rules_of
+from serving.shop.operators.rules import Rule, rule_at, rules_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class Conflict:
 
     placement: str
     detail: str
+    rule: Rule | None
+    """None for a conflict of several rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +70,19 @@ class StoredRules:
     def of(cls, answer: Mapping[str, Any]) -> Self:
         """Return the rules of an answer."""
         versions = tuple(Version.of(one) for one in answer["versions"])
-        return cls(Version.of(answer["current"]), conflicts_of(answer), versions)
+        current = Version.of(answer["current"])
+        return cls(current, conflicts_of(answer, current.rules), versions)
 
     def version(self, number: int) -> Version | None:
         """Return a version; None if it is on no page that was read."""
         return NO_RULES if number == 0 else next((one for one in self.versions if one.version == number), None)
 
 
-def conflicts_of(answer: Mapping[str, Any]) -> tuple[Conflict, ...]:
-    """Return the conflicts of an answer."""
-    return tuple(Conflict(one["placement"], one["detail"]) for one in answer["conflicts"])
+def conflicts_of(answer: Mapping[str, Any], rules: Sequence[Rule]) -> tuple[Conflict, ...]:
+    """Return the conflicts of an answer about these rules."""
+    return tuple(
+        Conflict(one["placement"], one["detail"], rule_at(rules, one["rule"] or "")) for one in answer["conflicts"]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +125,12 @@ class Preview:
     conflicts: tuple[Conflict, ...]
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Self:
-        """Return the preview of an answer, with what changed marked."""
+    def of(cls, answer: Mapping[str, Any], rules: Sequence[Rule]) -> Self:
+        """Return the preview of an answer about these rules, with what changed marked."""
         current, edited = PreviewedList.of(answer["current"]), None
         if answer["edited"] is not None:
             current, edited = marked(current, PreviewedList.of(answer["edited"]))
-        return cls(current, edited, conflicts_of(answer))
+        return cls(current, edited, conflicts_of(answer, rules))
 
 
 def marked(current: PreviewedList, edited: PreviewedList) -> tuple[PreviewedList, PreviewedList]:

@@ -92,7 +92,8 @@ class OperatorApi:
         who = {name: value for name, value in (("user", user), ("item", item)) if value}
         edited = {} if rules is None else {"rules": layer_body(rules)}
         body = {"placement": placement, "k": k, **who, **edited}
-        return _understood(await self._request("POST", "/v1/preview", json=body), Preview.of)
+        answer = await self._request("POST", "/v1/preview", json=body)
+        return _understood(answer, lambda one: Preview.of(one, rules or ()))
 
     async def find(self, text: str) -> tuple[Product, ...]:
         """Return items by words of their titles."""

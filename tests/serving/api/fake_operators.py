@@ -20,6 +20,7 @@ from serving.operations.reports import (
 from serving.operations.requests import Author, OutdatedVersionError, Paging, UnknownVersionError
 
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
+MLFLOW, REPORT, DOCS = (f"http://pages.example/{name}" for name in ("mlflow", "report", "docs"))
 
 
 @dataclass
@@ -52,7 +53,7 @@ class MemoryRules:
         return await self.save(self.stored[wanted].layer, before, author)
 
     async def conflicts(self, layer: RuleLayer) -> list[Conflict]:
-        return [Conflict("home", "a conflict")] if layer else []
+        return [Conflict("home", "a conflict", rule) for rule in list(layer)[:1]]
 
 
 @dataclass
@@ -70,17 +71,18 @@ class MemoryReports:
     """One entry of each report, on pages of one."""
 
     async def placements(self) -> list[PlacementReport]:
-        return [PlacementReport("home", "user", 20, ["shows items"], [], "fresh", 12, 3, 30, NOW, NOW)]
+        shown = "fresh", 12, 3, 30, NOW, NOW
+        return [PlacementReport("home", "user", 20, ["shows items"], [], *shown, answers={"table": 5}, page=MLFLOW)]
 
     async def champion(self) -> ChampionReport:
-        return ChampionReport(VersionReport(3, "v1", "als", {"ndcg_10": 0.1}), None)
+        return ChampionReport(VersionReport(3, "v1", "als", {"ndcg_10": 0.1}, page=MLFLOW), None)
 
     async def ledger(self, part: Paging) -> list[LedgerEntry]:
-        entry = LedgerEntry("b", "shop", "events", "committed", "a.csv", NOW, None, 1, 1, 0, 0, 0, 0, 0, None)
+        entry = LedgerEntry("b", "shop", "events", "committed", "a.csv", NOW, None, 9, 8, 1, 0, 0, 0, 0, None, DOCS)
         return [entry] * part.most
 
     async def drift(self, part: Paging) -> list[DriftWindow]:
-        return [DriftWindow(1, 3, NOW, NOW, "stable", None, 3.0, [], "none", [])][: part.most]
+        return [DriftWindow(1, 3, NOW, NOW, "stable", 1.25, 3.0, [], "none", [], REPORT, MLFLOW)][: part.most]
 
     async def alerts(self, part: Paging) -> list[Alert]:
         return [Alert(NOW, "drift", "version 3", "drifted")][: part.most]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from sqlalchemy import Engine
 
@@ -6,6 +8,7 @@ from models.lists.rules.layer.rule_layer import HiddenItem
 from models.lists.rules.placement_config import placements
 from serving.queries.operator_rules import layer_over
 from serving.terminal import placement_rules
+from tests.serving.bundle_folders import promote, write_bundle
 from tests.serving.made_up_shop import stock
 from tests.serving.operator_rules import pin, store
 
@@ -32,7 +35,22 @@ def test_settings_show_both_layers_and_their_conflicts(shop: Engine, capsys: pyt
     stated = placement_rules.as_json(rules)
     assert (stated["operator_rules"]["version"], stated["operator_rules"]["author"]) == (1, "ann")
     assert all(rule in shown for rule in stated["operator_rules"]["rules"])
-    assert [conflict["placement"] for conflict in stated["conflicts"]] == ["home"]
+    assert [(one["placement"], one["rule"]) for one in stated["conflicts"]] == [("home", "/pins/0")]
+
+
+@pytest.mark.usefixtures("own_var")
+def test_settings_state_beside_a_pin_that_the_champion_does_not_have_its_item(
+    shop: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(shop, tmp_path / "bundle", write_bundle(tmp_path / "bundle"), 1)
+    store(shop, HiddenItem(item="item-20"), pin("item-06", 2))
+    placement_rules.show(placement_rules.PlacementRules(FILE, layer_over(shop, FILE)))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Conflict in home: 'item-06' is pinned to place 2, and it is newer than the champion" in shown
+    assert shown.index("item 'item-06' is pinned") < shown.index("Conflict in home") < shown.index("item 'item-20' is")
+    (tmp_path / "bundle" / "config.json").unlink()
+    placement_rules.show(placement_rules.PlacementRules(FILE, layer_over(shop, FILE)))
+    assert "The pins were not compared with the champion: " in capsys.readouterr().out
 
 
 def test_settings_say_that_there_are_no_rules(shop: Engine, capsys: pytest.CaptureFixture[str]) -> None:

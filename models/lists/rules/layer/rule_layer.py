@@ -85,6 +85,13 @@ class RuleLayer:
         """Return the rules under the names of their kinds."""
         return {"pins": self.pins, "hides": self.hides, "boosts": self.boosts}
 
+    def place_of(self, rule: AnyRule) -> str:
+        """Return the place of one of the rules, such as `/pins/0`."""
+        places = (
+            f"/{kind}/{at}" for kind, rules in self.by_kind().items() for at, one in enumerate(rules) if one is rule
+        )
+        return next(places)
+
     def __bool__(self) -> bool:
         """Return whether there is any rule."""
         return bool(self.pins or self.hides or self.boosts)

@@ -39,7 +39,7 @@ async def test_versions_follow_each_other_and_an_outdated_change_is_refused(shop
         "restores": None,
         "rules": None,
     }
-    assert first.json()["conflicts"] == [{"placement": "home", "detail": "a conflict"}]
+    assert first.json()["conflicts"] == [{"placement": "home", "detail": "a conflict", "rule": "/pins/0"}]
     outdated = await shop.client.put("/v1/rules", json=new(hides=[{"item": "995242"}]))
     assert outdated.status_code == 409
     assert outdated.json()["detail"] == "The current version is 1. Read the rules again, and repeat the change on them."

@@ -118,7 +118,16 @@ FILE = placements(
 )
 def test_each_conflict_with_the_file_is_stated(layer: RuleLayer, detail: str) -> None:
     found = conflicts(FILE, layer, goods())
-    assert any(detail in conflict.detail for conflict in found), found
+    (stated,) = [one for one in found if detail in one.detail]
+    assert stated.rule is None or stated.rule in list(layer)
+
+
+def test_a_pin_of_an_item_that_the_champion_does_not_have_is_a_conflict_of_this_pin() -> None:
+    layer = RuleLayer((pin("a", 2), pin("c", 1)))
+    (found,) = conflicts(FILE, layer, goods(), np.array(["c"]))
+    assert found.rule is layer.pins[0]
+    assert "newer than the champion; until the next training no list is made with it" in found.detail
+    assert [layer.place_of(rule) for rule in layer] == ["/pins/0", "/pins/1"]
 
 
 def test_rules_that_fit_the_file_have_no_conflict() -> None:
