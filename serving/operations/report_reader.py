@@ -52,9 +52,7 @@ class ReportReader:
 
     async def drift(self, part: Paging) -> list[DriftWindow]:
         """Return windows, the latest first."""
-        return await self._read(
-            lambda connection: [DriftWindow(**row) for row in _rows(connection, statements.DRIFT, part)]
-        )
+        return await self._read(lambda connection: self._drift_windows(connection, part))
 
     async def alerts(self, part: Paging) -> list[Alert]:
         """Return alerts, the latest first."""
@@ -69,7 +67,8 @@ class ReportReader:
 
     def _placement_reports(self, connection: Connection) -> list[PlacementReport]:
         pages, champion = Pages.of(self._settings), connection.execute(text(statements.CHAMPION)).mappings().first()
-        rows = judged(live_lists(connection), self._settings, None if champion is None else champion["model_version"])
+        version = None if champion is None else champion["model_version"]
+        rows = judged(live_lists(connection), self._settings, version)
         versions: dict[str, int] = dict(connection.execute(text(statements.RULE_VERSIONS)).tuples().all())
         layer, now = current_rules(connection).layer, database_now(connection)
         answers: dict[str, dict[str, int]] = {}
@@ -95,7 +94,7 @@ class ReportReader:
                     row.get("moved_by"),
                     versions.get(name, 0),
                     answers.get(name, {}),
-                    pages.version(row.get("model_version")),
+                    pages.version(row.get("model_version") or version),
                 )
             )
         return reports
@@ -141,6 +140,13 @@ class ReportReader:
             location = cast(str, row.pop("location"))
             entries.append(LedgerEntry(file=file_name(location), page=pages.batch(row["batch_id"]), **row))
         return entries
+
+    def _drift_windows(self, connection: Connection, part: Paging) -> list[DriftWindow]:
+        pages, windows = Pages.of(self._settings), []
+        for row in _rows(connection, statements.DRIFT, part):
+            page = row.pop("page") or pages.run()
+            windows.append(DriftWindow(**row, page=page, model_page=pages.version(row["model_version"])))
+        return windows
 
     def _alerts(self, connection: Connection, part: Paging) -> list[Alert]:
         pages = Pages.of(self._settings)

@@ -34,7 +34,7 @@ class PlacementReport:
     answers: dict[str, int] = field(default_factory=dict)
     """Logged answers of the last 24 hours by source."""
     page: str | None = None
-    """The page of the model version in MLflow."""
+    """The page of the model version in MLflow; of the champion without published lists."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class DriftWindow:
     decision: str
     reasons: list[str]
     page: str | None = None
-    """The report in MLflow or Prefect."""
+    """The report in MLflow; Prefect's page of all runs if there is none."""
+    model_page: str | None = None
+    """The page of the model version in MLflow."""
 
 
 @dataclass(frozen=True)

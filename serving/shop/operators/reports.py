@@ -93,9 +93,12 @@ class DriftWindow:
     window_from: str
     window_to: str
     verdict: str
+    joint: float | None
+    joint_threshold: float
     drivers: list[str]
     decision: str
     page: str | None
+    model_page: str | None
 
 
 @dataclass(frozen=True, slots=True)

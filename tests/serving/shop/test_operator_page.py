@@ -17,7 +17,7 @@ from serving.shop.operators.sessions import COOKIE, Sessions
 from serving.shop.operators.typed import RuleError, Typed, choices
 from serving.shop.pages.moments import moment
 from serving.shop.security.headers import POLICY
-from tests.serving.api.fake_operators import MemoryRules
+from tests.serving.api.fake_operators import DOCS, MLFLOW, REPORT, MemoryRules
 from tests.serving.shop.conftest import PASSWORD, Storefront
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
@@ -156,6 +156,15 @@ def test_the_overview_shows_every_report(desk: Desk) -> None:
     assert not re.search(r"<script|<style| style=| on\w+=", text)
 
 
+def test_each_number_of_the_reports_links_to_its_page(desk: Desk) -> None:
+    links = set(re.findall(r'<a href="(http[^"]+)" rel="noreferrer">([^<]+)</a>', desk.open("/operator")))
+    assert links >= {(MLFLOW, number) for number in ("12", "3", "30", "5", "0.1000", "Version 3")}
+    assert links >= {(REPORT, "stable"), (REPORT, "1.25 of 3.00")}
+    assert links >= {(DOCS, number) for number in ("9", "8", "1", "0")}
+    text = re.sub(r"<a [^>]*>[^<]*</a>|<time [^>]*>[^<]*</time>", "", desk.page)
+    assert not re.search(r">\s*\d[\d.]*\s*<", text.partition("<main")[2])
+
+
 def test_a_pin_is_added_previewed_saved_with_its_author_and_undone(desk: Desk) -> None:
     desk.open(HOME)
     text = desk.send(f"{HOME}/search", q="milk", user="7")
@@ -164,11 +173,13 @@ def test_a_pin_is_added_previewed_saved_with_its_author_and_undone(desk: Desk) -
     text = desk.add(user="7", until="2999-12-24T23:00")
     assert "Add: Pin “Title of item-3” (item item-3) to place 1 until 24 Dec 2999, 23:00 UTC" in text
     assert "Under the draft" in text
-    assert "a conflict" in text
+    assert re.search(r"(?s)Add: Pin “Title of item-3”.*Conflict: a conflict\..*</ul>", text)
     desk.send(f"{HOME}/preview", user="8", item="", comment="Advent")
     assert desk.hidden("user") == "8"
     assert "Version 1 of the rules is stored" in desk.save()
-    assert "<td>Ann</td>" in desk.page
+    assert re.search(
+        r"(?s)<td>Pin “Title of item-3”[^<]*<p [^>]*>Conflict: a conflict\.</p>\s*</td><td>Ann</td>", desk.page
+    )
     assert "Advent" in desk.open("/operator/history")
     assert "Added: Pin" in desk.page
     assert "State in a few words why." in desk.send("/operator/history/undo", 422, version="1", target="0", comment="")
