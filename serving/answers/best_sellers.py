@@ -1,11 +1,10 @@
 """Best sellers of each placement and segment, trending and new items: the answers that need nothing but memory."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from math import isfinite
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.item_selector import Selector
 from models.lists.rules.placement_config import Placement
+from models.lists.rules.rule_config import Rules
 from models.primitives.vocabulary import NO_INDEX, position_of
 from models.recommenders.baselines.segment_popular import ALL_USERS
 from models.recommenders.explanations.recent_buyers import popular_reasons
@@ -30,6 +30,7 @@ DEPTH: Final = 100
 EVERYBODY: Final = ""
 """Stands for the best sellers of all users in place of a segment."""
 _ONE: Final = np.array([EVERYBODY])
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,30 +41,50 @@ class BestSellers:
     catalogue: Catalogue
     attributes: ItemAttributes
     """Of the model's items."""
-    rules: Mapping[str, CompiledRules]
+    builder: ListBuilder
+    """Builds lists of best sellers, under the rules that it gets."""
+    trending: Listing
+    """Items with more buyers lately than before."""
+    newest: Listing
+    """Items by the beginning of their sale, then items that are newer than the model."""
+    placements: Mapping[str, Placement] = field(default_factory=dict)
+    rules: Mapping[str, CompiledRules] = field(default_factory=dict)
     """The rules of each placement, with lists of `DEPTH`."""
-    lists: Mapping[str, Mapping[str, Listing]]
+    lists: Mapping[str, Mapping[str, Listing]] = field(default_factory=dict)
     """By placement, then by segment."""
-    narrowed: Mapping[str, frozenset[str]]
+    narrowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The items that each placement may show; without placements whose rules leave out no item of the catalogue."""
 
     @classmethod
     def build(cls, model: LoadedModel, catalogue: Catalogue, placements: Mapping[str, Placement]) -> Self:
         """Return the lists of all placements. A placement that shows only what is due has none."""
         attributes = catalogue.attributes_of_model(model.bundle.model.items)
+        bundle, nothing = model.bundle, CompiledRules.plain(DEPTH, attributes.available)
+        builder = ListBuilder(ModelCascade(()), bundle.fallback, nothing, bundle.buyers)
+        best = cls(model, catalogue, attributes, builder, _trending(model, attributes), _newest(model, catalogue))
+        best.segment_of("")  # sorts the users now: the event loop must not
+        return best.under(placements)
+
+    def under(self, placements: Mapping[str, Placement]) -> Self:
+        """Return the lists of other placements; those of a placement that is the same are not built again."""
+        changed = {name: one for name, one in placements.items() if self.placements.get(name) != one}
         rules = {
-            name: CompiledRules.of(placement.model_copy(update={"k": max(DEPTH, placement.k)}), attributes)
-            for name, placement in placements.items()
+            name: CompiledRules.of(placement.model_copy(update={"k": max(DEPTH, placement.k)}), self.attributes)
+            for name, placement in changed.items()
         }
         lists = {
-            name: _listings(model, compiled, with_segments=placements[name].subject == "user")
-            for name, compiled in rules.items()
-            if placements[name].policy != "repurchase"
+            name: self._listings(rules[name], with_segments=placement.subject == "user")
+            for name, placement in changed.items()
+            if placement.policy != "repurchase"
         }
-        best = cls(model, catalogue, attributes, rules, lists, _narrowed(catalogue, placements))
-        # Computed now: the event loop must not.
-        best.trending, best.newest, best.segment_of("")
-        return best
+        kept = placements.keys() - changed
+        return replace(
+            self,
+            placements=dict(placements),
+            rules=rules | _of(kept, self.rules),
+            lists=lists | _of(kept, self.lists),
+            narrowed=_narrowed(self.catalogue, changed) | _of(kept, self.narrowed),
+        )
 
     def listing(self, placement: str, segment: str = EVERYBODY) -> Listing | None:
         """Return the best sellers of a placement; None if it has none."""
@@ -84,7 +105,7 @@ class BestSellers:
         rules = self.rules[placement]
         allowed = rules.allowed & selected(self.attributes, filters)
         narrowed = replace(rules, k=k, allowed=allowed, promoted_places=(), pins=())
-        return _listings(self.model, narrowed, with_segments=bool(segment)).get(segment)
+        return self._listings(narrowed, with_segments=bool(segment)).get(segment)
 
     def within(self, placement: str, listing: Listing) -> Listing:
         """Return the entries of a list that a placement may show."""
@@ -93,29 +114,21 @@ class BestSellers:
             return listing
         return replace(listing, entries=tuple(entry for entry in listing.entries if entry.item_id in allowed))
 
-    @cached_property
-    def trending(self) -> Listing:
-        """Items with more buyers lately than their sales of a longer time predict, by standard deviations.
-
-        The bundle counts both at the cut of the champion's data.
-        """
-        buyers, sales = self.model.bundle.buyers.astype(np.float64), self.model.bundle.fallback.astype(np.float64)
-        sales = np.where(np.isfinite(sales), np.maximum(sales, 0), 0)
-        expected = sales * (buyers.sum() / max(1.0, sales.sum()))
-        surprise = (buyers - expected) / np.sqrt(np.maximum(expected, 1.0))
-        ranked = np.where((buyers >= CUSTOMERS) & self.attributes.available, surprise, -np.inf)
-        best = np.argsort(-ranked, kind="stable")[:DEPTH]
-        return self._listed(best[np.isfinite(ranked[best])].astype(np.int32), ranked)
-
-    @cached_property
-    def newest(self) -> Listing:
-        """Items by the beginning of their sale, then items that are newer than the model."""
-        known = set(self.model.bundle.model.items.tolist())
-        sold = map(self.catalogue.by_id.__getitem__, self.catalogue.sold)
-        new = (item for item in sold if isfinite(item.available_from) or item.item_id not in known)
-        latest = nsmallest(DEPTH, new, key=lambda item: (-item.available_from, item.item_id))
-        entries = tuple(Entry(item.item_id, 0.0, NONE) for item in latest)
-        return Listing(entries, self.model.model_version)
+    def _listings(self, rules: CompiledRules, *, with_segments: bool) -> dict[str, Listing]:
+        """Return the best sellers of everybody and of each segment, as batches build them for users without a score."""
+        builder, model = self.builder.changed(rules=rules), self.model
+        keys, segments = _ONE, model.bundle.segments
+        if with_segments and segments is not None and len(segments.names) > 1:
+            keys = segments.names
+            by_segment = replace(segments, users=keys, segment=np.arange(len(keys), dtype=np.int32))
+            builder = builder.changed(cascade=ModelCascade((by_segment,)))
+        lists: dict[str, Listing] = {}
+        for part in builder.build(keys):
+            for key, items, scores, reasons in part.user_lists(model.bundle.model.items).values():
+                rounded = [float(f"{score:.7g}") for score in scores]
+                entries = tuple(map(Entry, items, rounded, reasons))
+                lists[key] = Listing(entries, model.model_version, personal=key != EVERYBODY)
+        return lists
 
     @property
     def sales(self) -> dict[str, float]:
@@ -124,11 +137,36 @@ class BestSellers:
         numbers = np.nan_to_num(bundle.fallback.astype(np.float64), posinf=0.0, neginf=0.0)
         return dict(zip(bundle.model.items.tolist(), numbers.tolist(), strict=True))
 
-    def _listed(self, items: NDArray[np.int32], scores: NDArray[np.float64]) -> Listing:
-        names = self.model.bundle.model.items[items].tolist()
-        reasons = popular_reasons(self.model.bundle.buyers, items)
-        rounded = [round(float(score), 4) for score in scores[items]]
-        return Listing(tuple(map(Entry, names, rounded, reasons)), self.model.model_version)
+
+def _of(names: Collection[str], values: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Return the values of those of the names that have one."""
+    return {name: values[name] for name in names if name in values}
+
+
+def _trending(model: LoadedModel, attributes: ItemAttributes) -> Listing:
+    """Return items with more buyers lately than their sales of a longer time predict, by standard deviations.
+
+    The bundle counts both at the cut of the champion's data.
+    """
+    bundle = model.bundle
+    buyers, sales = bundle.buyers.astype(np.float64), bundle.fallback.astype(np.float64)
+    sales = np.where(np.isfinite(sales), np.maximum(sales, 0), 0)
+    expected = sales * (buyers.sum() / max(1.0, sales.sum()))
+    surprise = (buyers - expected) / np.sqrt(np.maximum(expected, 1.0))
+    ranked = np.where((buyers >= CUSTOMERS) & attributes.available, surprise, -np.inf)
+    best = np.argsort(-ranked, kind="stable")[:DEPTH]
+    items = best[np.isfinite(ranked[best])].astype(np.int32)
+    rounded = [round(float(score), 4) for score in ranked[items]]
+    entries = map(Entry, bundle.model.items[items].tolist(), rounded, popular_reasons(bundle.buyers, items))
+    return Listing(tuple(entries), model.model_version)
+
+
+def _newest(model: LoadedModel, catalogue: Catalogue) -> Listing:
+    known = set(model.bundle.model.items.tolist())
+    sold = map(catalogue.by_id.__getitem__, catalogue.sold)
+    new = (item for item in sold if isfinite(item.available_from) or item.item_id not in known)
+    latest = nsmallest(DEPTH, new, key=lambda item: (-item.available_from, item.item_id))
+    return Listing(tuple(Entry(item.item_id, 0.0, NONE) for item in latest), model.model_version)
 
 
 def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict[str, frozenset[str]]:
@@ -138,9 +176,16 @@ def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict
         return {}
     # An item that operators hide everywhere narrows all placements, and most of them to the same items.
     keys = {name: str((own.include, own.exclude, own.exclude_items, own.lifetime_days)) for name, own in rules.items()}
-    different, everything = {keys[name]: own for name, own in narrowing.items()}, catalogue.attributes()
-    made = {key: frozenset(everything.items[everything.allowed(own)].tolist()) for key, own in different.items()}
+    made = {key: _left(catalogue, own) for key, own in {keys[name]: own for name, own in narrowing.items()}.items()}
     return {name: made[keys[name]] for name in narrowing}
+
+
+def _left(catalogue: Catalogue, rules: Rules) -> frozenset[str]:
+    """Return the items for sale that rules do not leave out."""
+    if not (rules.include or rules.exclude):  # operators hide single items
+        return catalogue.sold.difference(rules.exclude_items)
+    everything = catalogue.attributes()
+    return frozenset(everything.items[everything.allowed(rules)].tolist())
 
 
 def selected(attributes: ItemAttributes, filters: Filters) -> NDArray[np.bool_]:
@@ -154,21 +199,3 @@ def selected(attributes: ItemAttributes, filters: Filters) -> NDArray[np.bool_]:
         price=(filters.lowest_price, filters.highest_price) if bounded else None,
     )
     return mask & attributes.selected(selector)
-
-
-def _listings(model: LoadedModel, rules: CompiledRules, *, with_segments: bool) -> dict[str, Listing]:
-    """Return the best sellers of everybody, and of each segment, as batches build them for users without a score."""
-    bundle = model.bundle
-    builder = ListBuilder(ModelCascade(()), bundle.fallback, rules, bundle.buyers)
-    keys, segments = _ONE, bundle.segments
-    if with_segments and segments is not None and len(segments.names) > 1:
-        keys = segments.names
-        by_segment = replace(segments, users=keys, segment=np.arange(len(keys), dtype=np.int32))
-        builder = replace(builder, cascade=ModelCascade((by_segment,)))
-    lists: dict[str, Listing] = {}
-    for part in builder.build(keys):
-        for key, items, scores, reasons in part.user_lists(bundle.model.items).values():
-            rounded = [float(f"{score:.7g}") for score in scores]
-            entries = tuple(map(Entry, items, rounded, reasons))
-            lists[key] = Listing(entries, model.model_version, personal=key != EVERYBODY)
-    return lists

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import Final
 
 from models.lists.rules.layer.rule_layer import NO_RULES, RuleLayer
 from serving.answers.answer import Listing
@@ -12,6 +13,8 @@ from serving.stores.standing import NOBODY, Standing
 
 Hides = Callable[[ListRequest], Awaitable[Hidden]]
 Live = Callable[["Search"], Awaitable[Listing | None]]
+LIVE_SECONDS: Final = 0.25
+"""The time that an answer waits for live scores."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,8 @@ class Search:
     """Asks the live scorer; None if there is none."""
     hides: Hides | None = None
     """Asks what the placement's rules hide because of events; None without a live scorer."""
+    live_seconds: float = LIVE_SECONDS
+    """The time that the live scorer has."""
     asks_live: bool = False
     """Whether the request asks for what no batch knows."""
     live_helps: bool = True

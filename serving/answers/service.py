@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ from serving.answers.present_rules import PresentRules
 from serving.answers.rank_fallback import ranked_without_model
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.answers.search import Live, Search
+from serving.answers.search import LIVE_SECONDS, Live, Search
 from serving.answers.selection import Selection, page
 from serving.answers.stages import (
     AskedLive,
@@ -41,6 +42,8 @@ _SOURCES: Final = {source: ANSWERS.labels(source) for source in ("live", "cache"
     source: ANSWERS.labels(source) for source in ("segment", "popular")
 }
 _MOST_BASKET_ITEMS: Final = 20
+_PREVIEW_SECONDS: Final = 2.0
+"""The time that live lists of previews have: nothing is prepared for them."""
 _NO_VISITOR: Final = Visitor()
 
 
@@ -54,14 +57,9 @@ class AnswerService:
         stores: "Stores | None" = None,
         live: LiveScorer | None = None,
         cache_seconds: float = 60.0,
-        *,
-        counted: bool = True,
     ) -> None:
-        """Answer from these parts. Without stores, a bundle alone answers; without a live scorer, no list is live.
-
-        Answers of previews are not `counted` in the metrics.
-        """
-        self._count_answer = _counted if counted else _uncounted
+        """Answer from these parts. Without stores, a bundle alone answers; without a live scorer, no list is live."""
+        self._count_answer, self._live_seconds = _counted, LIVE_SECONDS
         laid = placements if isinstance(placements, LayeredPlacements) else LayeredPlacements(placements)
         self.placements = laid
         self._stores, self._live = stores, live
@@ -70,11 +68,24 @@ class AnswerService:
         self.upkeep = Upkeep(models, laid, stores)
         self._catalogue_search = CatalogueSearch(self.upkeep)
         self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
-        present = PresentRules(laid, self._rules_of_batch, lambda: self._catalogue, lambda: self.upkeep.best)
-        self._present = present
+        self._connect_stages()
+
+    async def under(self, placements: LayeredPlacements, live: LiveScorer) -> "AnswerService":
+        """Return a service of the same visitors under other placements. It counts and remembers nothing."""
+        other = copy(self)
+        other.placements, other._live, other.upkeep = placements, live, await self.upkeep.under(placements)
+        other._count_answer, other._live_seconds = _uncounted, _PREVIEW_SECONDS
+        other._remembered = RememberedAnswers(self._stored.changes, 0.0)
+        other._connect_stages()
+        return other
+
+    def _connect_stages(self) -> None:
+        """Let the stages of the chain use the present parts."""
+        best, places = (lambda: self.upkeep.best), self.placements
+        self._present = present = PresentRules(places, self._rules_of_batch, lambda: self._catalogue, best)
         self._stages: tuple[Stage, ...] = (
             *(AskedLive(), Table(present), OtherLive(self._count), LastGood(self._remembered, present)),
-            *(Segment(lambda: self.upkeep.best), Popular(lambda: self.upkeep.best)),
+            *(Segment(best), Popular(best)),
         )
 
     @asynccontextmanager
@@ -203,6 +214,7 @@ class AnswerService:
         hides = None if self._live is None else self._live.hidden
         letters = sum(map(len, items))
         search = Search(key, request, Selection(), request.visitor.user_key, live=live, hides=hides, letters=letters)
+        search.live_seconds = self._live_seconds
         await self._stored.check(search)
         search.rules = self.placements.layer(request.placement)
         others = (request.context, items, self._hidden.of(request.visitor), search.rules.hidden)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from serving.answers.answer import Entry, Listing, Source
 from serving.answers.best_sellers import EVERYBODY, BestSellers
@@ -12,7 +12,6 @@ from serving.answers.present_rules import PresentRules
 from serving.answers.remembered_answers import RememberedAnswers
 from serving.answers.search import Search
 
-_LIVE_SECONDS: Final = 0.25
 Visible = Callable[[Search, Listing], int]
 """Counts the items of a list that a request may get now, as far as it needs."""
 
@@ -169,7 +168,7 @@ async def _live(search: Search) -> Listing | None:
         return None
     call: Awaitable[Listing | None] = search.live(search)
     try:
-        async with asyncio.timeout(_LIVE_SECONDS):
+        async with asyncio.timeout(search.live_seconds):
             return await call
     except (TimeoutError, LiveUnavailableError):
         search.degraded = True

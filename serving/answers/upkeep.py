@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -53,6 +54,13 @@ class Upkeep:
         """Return whether a model and its best sellers are in memory."""
         return self.best is not None
 
+    async def under(self, placements: LayeredPlacements) -> "Upkeep":
+        """Return the same best sellers under other placements; nothing keeps them current."""
+        other = copy(self)
+        if self.best is not None:
+            other.best = await asyncio.to_thread(self.best.under, placements.snapshot)
+        return other
+
     async def refresh(self) -> None:
         """Build the best sellers again if the champion, the catalogue or a rule of operators is another one."""
         model = self._models.current()
@@ -70,7 +78,10 @@ class Upkeep:
             return
         if unchanged and monotonic() - self._built_at < _SPACING_SECONDS:
             return
-        self.best = await asyncio.to_thread(BestSellers.build, model, catalogue, placements)
+        if best is not None and best.model is model and best.catalogue is catalogue:
+            self.best = await asyncio.to_thread(best.under, placements)
+        else:
+            self.best = await asyncio.to_thread(BestSellers.build, model, catalogue, placements)
         self._built_under = placements
         self.number += 1
         self._built_at = monotonic()

@@ -1,9 +1,8 @@
 """Answers what no batch can: anonymous visitors, new users, baskets, clicks, and placements that ask for it."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +58,8 @@ class LiveListScorer:
     ) -> None:
         """Without catalogue, users and clicks, the bundle alone answers."""
         self._models, self._placements = models, placements
+        self._prepared_under: Mapping[str, Placement] | None = None
+        """The placements that are prepared, if the own ones are not kept."""
         self._catalogue, self._users = catalogue or _no_catalogue, users or NoUserFacts()
         self._clicks, self._rules = clicks or NoClicks(), RuleCache()
         self._threads = ThreadPoolExecutor(threads, "live", initializer=_use_one_processor)
@@ -71,21 +72,19 @@ class LiveListScorer:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._rules.close()
 
-    @contextmanager
-    def under(self, placements: Mapping[str, Placement]) -> Iterator["LiveListScorer"]:
-        """Yield a scorer of the same users with other placements, which prepares its own rules."""
+    def under(self, placements: Mapping[str, Placement]) -> "LiveListScorer":
+        """Return a scorer of the same users with other placements, for few requests: only their rules are compiled."""
         other = copy(self)
-        other._placements, other._rules, other._withheld = placements, RuleCache(self._rules.catalogues), {}
-        try:
-            yield other
-        finally:
-            other._rules.close()
+        other._placements, other._prepared_under = placements, self._placements
+        return other
 
     async def warm(self) -> None:
-        """Prepare all placements with lists for users; the first requests do not wait for it then."""
+        """Prepare all placements; the first requests do not wait for it then."""
         for name, placement in self._placements.items():
-            inputs = await self._inputs(name, ListRequest(name, Visitor(), placement.k))
-            if inputs is not None and placement.subject == "user":
+            inputs = self._inputs_of_items()
+            if placement.subject == "user":
+                inputs = await self._inputs(name, ListRequest(name, Visitor(), placement.k))
+            if inputs is not None:
                 prepare = partial(self._prepared, inputs, name, placement, placement.k)
                 await asyncio.get_running_loop().run_in_executor(self._rules.thread, prepare)
 
@@ -152,10 +151,9 @@ class LiveListScorer:
         standing: Standing,
         build: Callable[[Prepared, VisitorState], tuple[Entry, ...] | None],
     ) -> Listing | None:
-        placement, model = self._placements.get(request.placement), self._models.current()
-        if placement is None or model is None:
+        placement, inputs = self._placements.get(request.placement), self._inputs_of_items()
+        if placement is None or inputs is None:
             return None
-        inputs = _Inputs(model, NO_FACTS, (), degraded=False)
 
         def run() -> Listing | None:
             prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
@@ -173,6 +171,11 @@ class LiveListScorer:
         )
         return _Inputs(model, batch or NO_FACTS, clicks, degraded=batch is None)
 
+    def _inputs_of_items(self) -> _Inputs | None:
+        """Return the inputs of lists about items, which depend on no user."""
+        model = self._models.current()
+        return None if model is None else _Inputs(model, NO_FACTS, (), degraded=False)
+
     async def _facts(self, placement: str, user_key: str | None) -> BatchFacts | None:
         batch = await self._users.known(placement, user_key)
         if batch is not None:
@@ -181,7 +184,9 @@ class LiveListScorer:
 
     def _prepared(self, inputs: _Inputs, name: str, placement: Placement, length: int) -> Prepared:
         read = None if inputs.degraded else inputs.batch
-        return self._rules.prepared(inputs.model, self._catalogue(), name, placement, length, read)
+        kept = placement if self._prepared_under is None else self._prepared_under[name]
+        made = self._rules.prepared(inputs.model, self._catalogue(), name, kept, length, read)
+        return made if kept is placement else made.under(placement)
 
     def _unknown(self, prepared: Prepared, items: tuple[str, ...]) -> list[Entry]:
         """Return the items that the catalogue has and the model does not know, in the given order."""

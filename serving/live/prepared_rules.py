@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import positions_of
 from models.recommenders.explanations.sentences import ReasonsNaming
@@ -27,8 +28,6 @@ _KEPT: Final = 64
 _CATALOGUES: Final = 4
 """Beyond this number the rules of earlier catalogues and models are dropped: each keeps a whole one in memory."""
 
-Catalogues = OrderedDict[tuple[str, int], ModelCatalogue]
-
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -36,6 +35,8 @@ class Prepared:
 
     model: LoadedModel
     catalogue: ModelCatalogue
+    offered: ItemAttributes
+    """The attributes of the catalogue, with what the batch withholds as not available."""
     placement: Placement
     builder: ListBuilder
     not_to_show: ReasonsNaming
@@ -45,6 +46,14 @@ class Prepared:
     def rules(self) -> CompiledRules:
         """The compiled rules."""
         return self.builder.rules
+
+    def under(self, placement: Placement) -> "Prepared":
+        """Return the same lists under other rules of the placement."""
+        other = _of_length(placement, self.placement.k)
+        if _same(self.placement, other):
+            return self
+        builder = self.builder.changed(rules=CompiledRules.of(other, self.offered))
+        return replace(self, placement=other, builder=builder)
 
     def warm(self) -> None:
         """Build a list for nobody, so that the first request does not wait for what is prepared on first use."""
@@ -90,20 +99,14 @@ class RuleCache:
     operators count at once: the first request after their change prepares the placement, and others wait for it.
     """
 
-    def __init__(self, catalogues: Catalogues | None = None) -> None:
-        """Start without prepared placements; `catalogues` of another cache need not be aligned again."""
-        self._catalogues = catalogues or Catalogues()
+    def __init__(self) -> None:
+        """Start without prepared placements."""
+        self._catalogues: OrderedDict[tuple[str, int], ModelCatalogue] = OrderedDict()
         self._prepared: OrderedDict[tuple[str, int], tuple[_Inputs, Prepared]] = OrderedDict()
         self._compiling: set[tuple[str, int]] = set()
         self._lock, self._first = Lock(), Lock()
         self.thread = ThreadPoolExecutor(1, "rules")
         """Prepares placements, one at a time."""
-
-    @property
-    def catalogues(self) -> Catalogues:
-        """Return a copy of the catalogues that were aligned with a model, by model and generation."""
-        with self._lock:
-            return self._catalogues.copy()
 
     def close(self) -> None:
         """End the thread."""
@@ -194,14 +197,18 @@ def _same(one: Placement, other: Placement) -> bool:
     return one is other or one == other
 
 
+def _of_length(placement: Placement, k: int) -> Placement:
+    return placement if k == placement.k else placement.model_copy(update={"k": k})
+
+
 def _compiled(
     model: LoadedModel, catalogue: ModelCatalogue, placement: Placement, k: int, batch: BatchFacts
 ) -> Prepared:
-    longer = placement if k == placement.k else placement.model_copy(update={"k": k})
+    longer = _of_length(placement, k)
     available = catalogue.attributes.available.copy()
     available[positions_of(model.items, batch.withheld)] = False
-    rules = CompiledRules.of(longer, replace(catalogue.attributes, available=available))
+    offered = replace(catalogue.attributes, available=available)
     bundle = model.bundle
     cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
-    builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
-    return Prepared(model, catalogue, longer, builder, ReasonsNaming(catalogue.not_for_sale))
+    builder = ListBuilder(cascade, bundle.fallback, CompiledRules.of(longer, offered), bundle.buyers)
+    return Prepared(model, catalogue, offered, longer, builder, ReasonsNaming(catalogue.not_for_sale))

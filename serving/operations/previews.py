@@ -1,20 +1,16 @@
 """Builds a list under the current rules and under edited ones; nothing is stored or logged."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION
-from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer
-from serving.answers.interfaces import Models
 from serving.answers.request import ListRequest
 from serving.answers.service import AnswerService
 from serving.live.live_scorer import LiveListScorer
 from serving.operations.rule_changes import RuleChanges
 from serving.stores.rules.layered_placements import FixedRules, LayeredPlacements
-from serving.stores.stores import Stores
+from serving.stores.rules.rule_reader import RuleReader
 
 
 @dataclass(frozen=True)
@@ -27,11 +23,15 @@ class Preview:
 
 
 class Previews:
-    """Answers requests as this server does, under any rules."""
+    """Answers requests as this server does, under any rules.
 
-    def __init__(self, models: Models, stores: Stores, live: LiveListScorer, changes: RuleChanges) -> None:
+    The server's own best sellers and prepared lists are used again. Only what the rules change about one placement is
+    built.
+    """
+
+    def __init__(self, answers: AnswerService, live: LiveListScorer, rules: RuleReader, changes: RuleChanges) -> None:
         """Use the parts of the server."""
-        self._models, self._stores, self._live, self._changes = models, stores, live, changes
+        self._answers, self._live, self._rules, self._changes = answers, live, rules, changes
 
     async def preview(self, request: ListRequest, item: str | None, edited: RuleLayer | None) -> Preview:
         """Return the answer under the current rules, and under the edited ones. `item` is the subject of item lists.
@@ -40,25 +40,16 @@ class Previews:
         """
         if edited is not None:
             await self._changes.check(edited)
-        current = await self._answer(request, item, self._stores.rules.current.layer)
+        current = await self._answer(request, item, self._rules.current.layer)
         return Preview(current, None if edited is None else await self._answer(request, item, edited))
 
     async def _answer(self, request: ListRequest, item: str | None, layer: RuleLayer) -> Answer:
         placement = self._changes.placements[request.placement]
-        async with self._service(request.placement, placement, layer) as service:
-            if item is None:
-                return await service.recommend(request)
-            if placement.method == "similarity":
-                return await service.similar(item, request)
-            return await service.goes_with((item,), request)
-
-    @asynccontextmanager
-    async def _service(self, name: str, placement: Placement, layer: RuleLayer) -> AsyncIterator[AnswerService]:
-        """Yield a service for one placement, which is prepared before it is asked: live lists have little time."""
-        rules = FixedRules(replace(NO_VERSION, layer=layer), self._stores.rules.now())
-        placements = LayeredPlacements({name: placement}, rules)
-        with self._live.under(placements) as live:
-            service = AnswerService(self._models, placements, self._stores, live, counted=False)
-            await service.upkeep.refresh()
-            await live.warm()
-            yield service
+        rules = FixedRules(replace(NO_VERSION, layer=layer), self._rules.now())
+        placements = LayeredPlacements({request.placement: placement}, rules)
+        service = await self._answers.under(placements, self._live.under(placements))
+        if item is None:
+            return await service.recommend(request)
+        if placement.method == "similarity":
+            return await service.similar(item, request)
+        return await service.goes_with((item,), request)

@@ -1,6 +1,6 @@
 """The attributes of items that rules refer to, as arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ NEARLY_ALL = 0.9
 """A category with a larger share of the items is not capped: the cap would cut every list short."""
 NO_GROUP = -1
 """The group of items without a category, or without a brand."""
+_BRANDS = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,8 @@ class ItemAttributes:
     """[n] days since the item was first seen; NaN if unknown."""
     available: NDArray[np.bool_]
     """[n]"""
+    _groups: dict[int, NDArray[np.int32]] = field(default_factory=dict, repr=False)
+    """The numbers of categories by depth, and those of brands at 0: they take long, and do not depend on stock."""
 
     def allowed(self, rules: Rules) -> NDArray[np.bool_]:
         """Return [n] which items lists under these rules may hold."""
@@ -72,6 +75,12 @@ class ItemAttributes:
 
         It is NO_GROUP without a path, and for the items of a category that has `NEARLY_ALL`.
         """
+        known = self._groups.get(levels)
+        if known is None:
+            known = self._groups[levels] = self._numbered_categories(levels)
+        return known
+
+    def _numbered_categories(self, levels: int) -> NDArray[np.int32]:
         paths: list[str] = self.category.tolist()
         cut = {path: CATEGORY_SEPARATOR.join(path.split(CATEGORY_SEPARATOR)[:levels]) for path in set(paths)}
         group = _groups(np.array([cut[path] for path in paths], dtype=np.str_))
@@ -80,7 +89,10 @@ class ItemAttributes:
 
     def brands(self) -> NDArray[np.int32]:
         """Return [n] a number per item, equal for items of one brand; NO_GROUP without a brand."""
-        return _groups(self.brand)
+        known = self._groups.get(_BRANDS)
+        if known is None:
+            known = self._groups[_BRANDS] = _groups(self.brand)
+        return known
 
 
 def _groups(words: NDArray[np.str_]) -> NDArray[np.int32]:

@@ -103,7 +103,7 @@ async def _opened(settings: Settings, state: State, known: LoadedModel | None, _
             changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current, models)
             operators = Operators(
                 changes,
-                Previews(models, stores, live, changes),
+                Previews(answers, live, stores.rules, changes),
                 ReportReader(database, settings, state.placements),
             )
             state.parts = Parts(answers, writer, impressions, ready, intake, operators)

@@ -4,7 +4,7 @@ import numpy as np
 
 from models.lists.rules.item_selector import Selector
 from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import Rules
+from models.lists.rules.rule_config import Pin, Rules
 from serving.answers.best_sellers import BestSellers
 from serving.answers.request import Filters
 from serving.stores.catalogue import Catalogue
@@ -77,3 +77,14 @@ def test_new_items_are_those_whose_sale_began_last() -> None:
     unknown = {"unknown": known["item-00"]._replace(item_id="unknown")}
     best = BestSellers.build(MODEL, Catalogue.of(known | dated | unknown, 10.0), PLACEMENTS)
     assert first(best.newest, 9) == ["item-04", "item-03", "unknown"]
+
+
+def test_under_other_rules_only_the_changed_placement_is_built() -> None:
+    pinned = {**PLACEMENTS, "home": Placement(k=10, rules=Rules(pin=[Pin(item="item-07", place=1)]))}
+    other = BEST.under(pinned)
+    assert first(other.listing("home"), 2) == ["item-07", "item-00"]
+    assert other.listing("similar-items") is BEST.listing("similar-items")
+    assert (other.trending, other.newest) == (BEST.trending, BEST.newest)
+    assert first(other.under(PLACEMENTS).listing("home")) == first(BEST.listing("home"))
+    hiding = BEST.under({"home": Placement(rules=Rules(exclude_items=["item-00"]))})
+    assert (hiding.placements.keys(), "item-00" in hiding.narrowed["home"]) == ({"home"}, False)

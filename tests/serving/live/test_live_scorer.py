@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.lists.rules.layer.layered_placement import layered
@@ -215,6 +216,18 @@ def test_the_rules_of_old_catalogues_do_not_stay_in_memory(models: dict[str, Mod
     rules.close()
 
 
+def test_other_rules_use_what_is_prepared_for_the_placement(models: dict[str, ModelHolder]) -> None:
+    model, rules = models["als"].current(), RuleCache()
+    assert model is not None
+    made = rules.prepared(model, None, "home", SHELVES["home"], 20, NO_FACTS)
+    assert made.under(SHELVES["home"]) is made
+    item = str(model.items[3])
+    other = made.under(layered(SHELVES["home"], layer_of(HiddenItem(item=item))))
+    assert (other.placement.k, other.builder.cascade) == (20, made.builder.cascade)
+    assert np.flatnonzero(made.rules.allowed & ~other.rules.allowed).tolist() == [3]
+    rules.close()
+
+
 def test_rules_are_prepared_again_for_another_batch_and_not_while_the_batch_cannot_be_read(
     models: dict[str, ModelHolder],
 ) -> None:
@@ -259,7 +272,6 @@ def test_changed_rules_count_in_the_next_list(models: dict[str, ModelHolder]) ->
     second = ask(scorer, Visitor("u000"))
     assert second[:3] == [first[3], first[1], first[2]]
     assert first[0] not in second
-    with scorer.under(SHELVES) as other:
-        assert ask(other, Visitor("u000")) == first
+    assert ask(scorer.under(SHELVES), Visitor("u000")) == first
     assert ask(scorer, Visitor("u000")) == second
     scorer.close()

@@ -13,10 +13,13 @@ from infra.configuration.placements import configured
 from infra.configuration.settings import load
 from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION
+from models.recommenders.item_based.item_evidence import ItemEvidence
 from serving.answers.answer import Answer
-from serving.answers.request import ListRequest, Visitor
+from serving.answers.request import Filters, ListRequest, Visitor
 from serving.answers.service import AnswerService
 from serving.live.live_scorer import LiveListScorer
+from serving.live.visitor_facts import StoredUsers
+from serving.model.loaded_model import LoadedModel
 from serving.operations.previews import Previews
 from serving.operations.report_reader import ReportReader
 from serving.operations.requests import (
@@ -33,19 +36,12 @@ from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import RuleReader
 from serving.stores.stores import Stores
 from tests.published import published, shelf
-from tests.serving.made_up_shop import ANN, PLACEMENTS, Holder, champion, write
+from tests.serving.made_up_shop import ANN, BOB, NEW, PLACEMENTS, Holder, champion, write
 from tests.serving.operator_rules import boost, pin, store
 
 ANNA = Author("anna", "a test", "key")
 LAYER = RuleLayer((pin("item-05"),), (HiddenItem(item="item-20"),), (boost("item-22", 2.0),))
 TABLE = ["item-20", "item-21", "item-22"]
-
-
-class NoModels:
-    """No model for live lists: published lists and best sellers answer."""
-
-    def current(self) -> None:
-        return None
 
 
 @dataclass
@@ -61,12 +57,14 @@ class Office:
 @asynccontextmanager
 async def office(url: str, engine: Engine) -> AsyncIterator[Office]:
     stores = Stores(url, request_seconds=3.0)
-    live = LiveListScorer(NoModels(), PLACEMENTS)  # type: ignore[arg-type]
-    models = Holder(champion())
-    service = AnswerService(models, LayeredPlacements(PLACEMENTS, stores.rules), stores, live)
+    placements, loaded = LayeredPlacements(PLACEMENTS, stores.rules), champion().bundle
+    models = Holder(LoadedModel(loaded, ItemEvidence.of(loaded.model), 1, 1))
+    users = StoredUsers(stores.requests)
+    live = LiveListScorer(models, placements, lambda: stores.catalogue.current, users)  # type: ignore[arg-type]
+    service = AnswerService(models, placements, stores, live)
     changes = RuleChanges(engine, stores.rules, PLACEMENTS, lambda: stores.catalogue.current, models)
     async with stores.running(), service.running():
-        yield Office(changes, Previews(models, stores, live, changes), service, stores)
+        yield Office(changes, Previews(service, live, stores.rules, changes), service, stores)
     live.close()
 
 
@@ -162,6 +160,45 @@ def test_rules_are_checked_against_the_catalogue(stocked: tuple[str, Engine]) ->
     run(stocked, scenario)
 
 
+ASKED = [
+    (HOME, None),
+    (ListRequest("home", Visitor(BOB), 5, filters=Filters(exclude=("item-21",))), None),
+    (ListRequest("home", Visitor(NEW), 3), None),
+    (ListRequest("home", Visitor(), 5), None),
+    (ListRequest("home", Visitor(), 5, context=("item-03",)), None),
+    (ListRequest("similar-items", Visitor(), 3), "item-00"),
+    (ListRequest("similar-items", Visitor(), 3), "item-09"),
+]
+"""A published list, one with a filter, a newcomer, best sellers, a live list, and lists of items."""
+
+
+def test_a_preview_is_the_answer_after_saving(stocked: tuple[str, Engine]) -> None:
+    pins = pin("item-05"), pin("item-07", 2, "similar-items")
+    layer = RuleLayer(pins, (HiddenItem(item="item-20"), HiddenItem(item="item-01")), (boost("item-22", 2.0),))
+
+    async def scenario(opened: Office) -> None:
+        async def answers() -> list[Answer]:
+            await opened.service.upkeep.refresh()
+            return [
+                await (opened.service.recommend(one) if item is None else opened.service.similar(item, one))
+                for one, item in ASKED
+            ]
+
+        before = await answers()
+        made = [await opened.previews.preview(one, item, layer) for one, item in ASKED]
+        await opened.changes.save(layer, 0, ANNA)
+        after = await answers()
+        for shown, current, edited in zip(made, before, after, strict=True):
+            assert shown.edited is not None
+            assert (shown.current.items, shown.edited.items) == (current.items, edited.items)
+            assert shown.current.source == current.source
+        assert {answer.source for answer in after} == {"table", "live", "popular"}
+        again = [await opened.previews.preview(one, item, None) for one, item in ASKED]
+        assert [one.current.items for one in again] == [one.items for one in after]
+
+    run(stocked, scenario)
+
+
 def test_a_preview_shows_both_lists_and_changes_nothing(stocked: tuple[str, Engine]) -> None:
     async def scenario(opened: Office) -> None:
         made = await opened.previews.preview(HOME, None, LAYER)
@@ -198,6 +235,12 @@ def test_reports_read_the_tables_as_the_serving_role_may(
         "INSERT INTO retrain_requests (origin, reason, status, outcome, flow_run) "
         "VALUES ('drift', 'it drifted', 'failed', 'no data', 'run-7')",
         "INSERT INTO served_answers (recommendation_id, placement, source) VALUES ('r', 'home', 'table')",
+        "INSERT INTO drift_calibrations (promotion_id, model_version, window_days, windows, reference_from, "
+        "reference_to, calibration, made_by, reason) VALUES (1, 1, 7, 9, now(), now(), '{}', 'ann', 'usual')",
+        "INSERT INTO drift_reports (calibration_id, promotion_id, model_version, window_from, window_to, verdict, "
+        "joint, joint_threshold, drivers, signals, feed, decision, reasons, page) SELECT calibration_id, 1, 1, now(), "
+        "now(), 'stable', 1.5, 3, '{}', '{}', '{}', 'none', '{}', "
+        "'http://mlflow.example/report' FROM drift_calibrations",
     ):
         write(engine, statement)
     settings = load()
@@ -215,7 +258,8 @@ def test_reports_read_the_tables_as_the_serving_role_may(
         assert (both.champion.version, both.champion.metrics, both.challenger.version) == (1, {"ndcg_10": 0.2}, 2)
         (batch,) = await reader.ledger(Paging(5, 0))
         assert (batch.file, batch.status) == ("a.csv", "refused")
-        assert await reader.drift(Paging(5, 0)) == []
+        (window,) = await reader.drift(Paging(5, 0))
+        assert (window.joint, window.page, window.model_page) == (1.5, "http://mlflow.example/report", None)
         alerts = await reader.alerts(Paging(5, 0))
         assert sorted(alert.kind for alert in alerts) == ["ingest-refused", "retrain-failed", "review-waits"]
         assert await reader.alerts(Paging(5, 3)) == []

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -203,3 +204,11 @@ def test_what_the_catalogue_does_not_know_is_noted() -> None:
         "rules.cap.brand: no item has a brand, so nothing is capped",
         "rules.lifetime_days: of no item is known when it was first seen, so none is left out",
     ]
+
+
+def test_groups_are_numbered_once_whatever_is_in_stock() -> None:
+    known = catalogue()
+    sold_out = replace(known, available=np.zeros(len(IDS), dtype=bool))
+    assert sold_out.brands() is known.brands()
+    assert sold_out.categories(1) is known.categories(1)
+    assert known.categories(2).tolist() != known.categories(1).tolist()
