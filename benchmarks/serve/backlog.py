@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Engine, text
 
-_WAITING: Final = text("SELECT count(*) FROM event_inbox WHERE kind = 'impressions'")
+_WAITING: Final = text("SELECT coalesce(sum(messages), 0) FROM event_inbox WHERE kind = 'answers'")
 _PATIENCE: Final = 20.0
 """Seconds without progress after which no reconciler seems to run."""
 

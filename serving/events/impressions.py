@@ -4,15 +4,11 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
-import asyncpg
-import orjson
-
-from serving.events import statements
-from serving.events.message import Message, Receipt, RefusedMessageError
 from serving.events.shown_answer import ShownAnswer, message_of
 from serving.events.spool import SpoolFullError
 from serving.events.store import INVALID
@@ -20,7 +16,7 @@ from serving.events.writer import EventWriter
 
 _PAUSE: Final = 0.2
 _GROUP: Final = 200
-"""Answers of one transaction: they are serialised at once, and other answers wait meanwhile."""
+"""Answers of one message: they are serialised at once, and other answers wait meanwhile."""
 _MOST_WAITING: Final = 100_000
 
 
@@ -30,27 +26,6 @@ def is_logged(recommendation_id: str, share: float) -> bool:
         return True
     number = int.from_bytes(hashlib.blake2b(recommendation_id.encode(), digest_size=8).digest(), "big")
     return number < share * 2**64
-
-
-@dataclass(frozen=True)
-class ShownAnswers:
-    """Answers whose impressions are stored together: one text for all, because they are the most frequent rows."""
-
-    together: Sequence[ShownAnswer]
-
-    async def store(self, connection: asyncpg.Connection) -> list[Receipt]:
-        """Store the impressions; returns a receipt for each, the new ones first. Raises RefusedMessageError."""
-        try:
-            written = orjson.dumps(self.together).decode()
-        except TypeError as error:
-            raise RefusedMessageError(f"An answer is no valid text: {error}.") from None
-        status = await connection.execute(statements.INSERT_SHOWN, written)
-        new = int(status.rpartition(" ")[2])
-        return ["stored" if place < new else "duplicate" for place in range(len(self.together))]
-
-    def messages(self) -> list[Message]:
-        """Return the message of each answer."""
-        return [message_of(one) for one in self.together]
 
 
 @dataclass
@@ -96,5 +71,6 @@ class ImpressionLog:
     async def _flush(self) -> None:
         while self._waiting:
             group = [self._waiting.popleft() for _ in range(min(_GROUP, len(self._waiting)))]
-            with contextlib.suppress(SpoolFullError, *INVALID):  # the writer counts them
-                await self.writer.persist(ShownAnswers(group), self.writer.counts.impressions)
+            for _, together in groupby(group, attrgetter("key_version")):
+                with contextlib.suppress(SpoolFullError, *INVALID):  # the writer counts them
+                    await self.writer.persist([message_of(list(together))], self.writer.counts.impressions)

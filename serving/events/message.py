@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -9,10 +10,12 @@ from typing import Any, Final, Literal, Self
 
 import orjson
 
+from models.columns import RECOMMENDATION_ID
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 
-Kind = Literal["event", "item", "user", "impressions", "call"]
+Kind = Literal["event", "item", "user", "impressions", "answers", "call"]
+"""What a message states. `answers` are many answers that were shown; other programs send one, as `impressions`."""
 Receipt = Literal["stored", "spooled", "duplicate", "conflict"]
 """What became of a message: durable in Postgres, durable on disk, known already, or refused because the same id came
 with another content."""
@@ -45,7 +48,7 @@ class Effects:
 
 @dataclass(frozen=True)
 class Message:
-    """A statement of an application about an event, an item or a user, or an answer that was shown."""
+    """A statement of an application about an event, an item or a user, or answers that were shown."""
 
     message_id: str
     """Unique for its source: the caller's own id, so that a repeated request has one effect."""
@@ -67,17 +70,18 @@ class Message:
     def body(self) -> str:
         """Return the payload as JSON. Raises RefusedMessageError for a text that Postgres cannot store."""
         try:
-            texts = orjson.dumps([self.message_id, self.user_id, self.source, self.payload])
+            payload = orjson.dumps(self.payload)
+            texts = orjson.dumps([self.message_id, self.user_id, self.source]) + payload
         except TypeError as error:
             raise RefusedMessageError(f"The message is no valid text: {error}.") from None
         if _ESCAPED in texts and _NUL.search(texts):
             raise RefusedMessageError("A text contains the character NUL, which cannot be stored. Send it without.")
-        return orjson.dumps(self.payload).decode()
+        return payload.decode()
 
     @cached_property
     def digest(self) -> bytes | None:
-        """Return the SHA-256 of the statements, without the time of receipt; None for impressions."""
-        if self.kind == "impressions":
+        """Return the SHA-256 of the statements, without the time of receipt; None for answers that were shown."""
+        if self.kind in ("impressions", "answers"):
             return None
         stated = [self.kind, self.user_key, self.session_key, self.consent, self.digested]
         return hashlib.sha256(orjson.dumps(stated, option=orjson.OPT_SORT_KEYS)).digest()
@@ -99,6 +103,11 @@ class Message:
         )
 
     @property
+    def size(self) -> int:
+        """Return how many messages this counts as: each answer that was shown is one."""
+        return len(self.payload[RECOMMENDATION_ID]) if self.kind == "answers" else 1
+
+    @property
     def name(self) -> tuple[str, str]:
         """Return the source and the id, which no other message has."""
         return self.source, self.message_id
@@ -118,3 +127,8 @@ class Message:
         """Return the message of `to_json`."""
         fields: dict[str, Any] = orjson.loads(line)
         return cls(**fields | {"received_at": datetime.fromisoformat(fields["received_at"])})
+
+
+def size_of(messages: Sequence[Message]) -> int:
+    """Return how many messages these count as."""
+    return sum(message.size for message in messages)

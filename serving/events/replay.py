@@ -1,14 +1,17 @@
 """Replays the spool into Postgres: in order, and each message once, also after a crash."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from typing import BinaryIO, Final
 
 import asyncpg
 
 from serving.events.message import Message
 from serving.events.spool import Spool, parsed
-from serving.events.store import GROUP, INVALID, store
+from serving.events.store import INVALID, store
+
+_BYTES: Final = 2**18
+"""About the size of the lines of one transaction."""
 
 
 async def replay(pool: asyncpg.Pool, spool: Spool) -> int:
@@ -26,8 +29,8 @@ async def replay(pool: asyncpg.Pool, spool: Spool) -> int:
     return stored
 
 
-def _next_lines(file: Iterator[bytes]) -> list[bytes]:
-    return list(islice(file, GROUP))
+def _next_lines(file: BinaryIO) -> list[bytes]:
+    return file.readlines(_BYTES)
 
 
 async def _store_lines(pool: asyncpg.Pool, spool: Spool, lines: Sequence[bytes]) -> int:

@@ -1,10 +1,12 @@
-"""An answer that a visitor was shown, and its message to the inbox."""
+"""An answer that a visitor was shown, and the message of many to the inbox."""
 
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
+from typing import Final
 
-from models.primitives.json_types import JsonObject
 from serving.events.clock import CLOCK
 from serving.events.message import Message
 
@@ -32,25 +34,15 @@ class ShownAnswer:
     shown_at: datetime = field(default_factory=CLOCK.now)
 
 
-def message_of(shown: ShownAnswer) -> Message:
-    """Return the message of an answer that was shown."""
-    payload: JsonObject = {
-        "placement": shown.placement,
-        "items": list(shown.items),
-        "first_position": shown.first_position,
-        "batch_id": shown.batch_id,
-        "model_version": shown.model_version,
-        "variant": shown.variant,
-        "propensity": shown.propensity,
-        "source": shown.source,
-    }
-    return Message(
-        shown.recommendation_id,
-        "impressions",
-        payload,
-        shown.shown_at,
-        shown.key_version,
-        shown.user_key,
-        shown.session_key,
-        shown.consent,
-    )
+_COLUMNS: Final = tuple(one.name for one in fields(ShownAnswer) if one.name != "key_version")
+"""A message has one version of the pseudonym keys."""
+
+
+def message_of(answers: Sequence[ShownAnswer]) -> Message:
+    """Return the message of answers whose pseudonyms have the same version: a column of values for each field.
+
+    One row for many answers costs the database a fraction of a row for each.
+    """
+    rows = map(attrgetter(*_COLUMNS), answers)
+    payload = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True))
+    return Message(secrets.token_hex(16), "answers", payload, answers[-1].shown_at, answers[0].key_version)

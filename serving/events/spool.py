@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 from infra.private_files.permissions import PRIVATE
 from models.errors import TailorbirdError
-from serving.events.message import Message
+from serving.events.message import Message, size_of
 
 FOLDER: Final = "spool"
 _OPEN, _DROPPED, _REFUSED = "open.jsonl", "dropped", "refused.jsonl"
@@ -28,6 +28,7 @@ class SpoolState:
     """What waits on the disk of this host."""
 
     messages: int
+    """Lines: answers that were shown are one line for many."""
     size: int
     """Bytes."""
     dropped: int
@@ -51,11 +52,11 @@ class Spool:
         try:
             with self._locked("append.lock"):
                 if self._size() + len(lines) > self.limit:
-                    self._count_dropped(len(messages))
+                    self._count_dropped(size_of(messages))
                     raise SpoolFullError("The database is down and the spool is full. Send the message again later.")
                 self._write(lines)
         except OSError as error:
-            self._count_dropped(len(messages))
+            self._count_dropped(size_of(messages))
             raise SpoolFullError(f"The spool cannot be written: {error.strerror}. Send it again later.") from None
 
     def is_empty(self) -> bool:

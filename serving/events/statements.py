@@ -14,15 +14,6 @@ INSERT: Final = """
         AS message (source, message_id, kind, user_key, session_key, key_version, consent, payload, digest, received_at)
     ON CONFLICT (source, message_id) DO NOTHING
     RETURNING source, message_id"""
-INSERT_SHOWN: Final = """
-    INSERT INTO event_inbox
-        (source, message_id, kind, user_key, session_key, key_version, consent, payload, received_at)
-    SELECT 'api', shown->>'recommendation_id', 'impressions', shown->>'user_key', shown->>'session_key',
-        (shown->>'key_version')::int, (shown->>'consent')::boolean,
-        shown - '{recommendation_id,user_key,session_key,key_version,consent,shown_at}'::text[],
-        least((shown->>'shown_at')::timestamptz, now())
-    FROM jsonb_array_elements($1::jsonb) AS shown
-    ON CONFLICT (source, message_id) DO NOTHING"""
 DIGESTS: Final = """
     SELECT source, message_id, digest FROM event_inbox
     JOIN unnest($1::text[], $2::text[]) AS message (source, message_id) USING (source, message_id)"""

@@ -1,9 +1,8 @@
 """Stores messages in Postgres in one transaction, and applies what must count at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import asyncpg
 import orjson
@@ -17,31 +16,6 @@ INVALID: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, 
 """Errors that a message causes, and not an outage."""
 PROFILE_LIFETIME: Final = timedelta(hours=24)
 _Effects = dict[tuple[str, str], Effects]
-
-
-class Group(Protocol):
-    """What one transaction stores."""
-
-    async def store(self, connection: asyncpg.Connection) -> Sequence[Receipt]:
-        """Store the group; returns a receipt for each message."""
-
-    def messages(self) -> Sequence[Message]:
-        """Return the group as messages, which the spool takes."""
-
-
-@dataclass(frozen=True)
-class Messages:
-    """Messages that are stored together."""
-
-    together: Sequence[Message]
-
-    async def store(self, connection: asyncpg.Connection) -> list[Receipt]:
-        """Store the messages; returns the receipt of each."""
-        return await store(connection, self.together)
-
-    def messages(self) -> Sequence[Message]:
-        """Return the messages."""
-        return self.together
 
 
 async def store(connection: asyncpg.Connection, messages: Sequence[Message]) -> list[Receipt]:

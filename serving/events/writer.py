@@ -12,10 +12,10 @@ import asyncpg
 
 from serving.events.clock import CLOCK
 from serving.events.counts import EventCounts
-from serving.events.message import Message, Receipt, RefusedMessageError
+from serving.events.message import Message, Receipt, RefusedMessageError, size_of
 from serving.events.replay import replay
 from serving.events.spool import Spool, SpoolFullError
-from serving.events.store import GROUP, INVALID, Group, Messages
+from serving.events.store import GROUP, INVALID, store
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_WAITING: Final = 20_000
@@ -86,38 +86,38 @@ class EventWriter:
         self._wake.set()
         return await group.done
 
-    async def persist(self, group: Group, counter: Counter[str]) -> Sequence[Receipt]:
-        """Store a group in Postgres, or in the spool while it is down; count it. Raises as `write` does."""
+    async def persist(self, messages: Sequence[Message], counter: Counter[str]) -> Sequence[Receipt]:
+        """Store messages in Postgres, or in the spool while it is down; count them. Raises as `write` does."""
         try:
-            receipts = await self._durable(group)
+            receipts = await self._durable(messages)
         except SpoolFullError:
-            counter["dropped"] += len(group.messages())
+            counter["dropped"] += size_of(messages)
             raise
         except INVALID:
-            counter["refused"] += len(group.messages())
+            counter["refused"] += size_of(messages)
             raise
-        counter.update(receipts)
+        for message, receipt in zip(messages, receipts, strict=True):
+            counter[receipt] += message.size
         return receipts
 
-    async def _durable(self, group: Group) -> Sequence[Receipt]:
+    async def _durable(self, messages: Sequence[Message]) -> Sequence[Receipt]:
         if self._available:
             try:
-                return await asyncio.wait_for(self._stored(group), _PATIENCE)
+                return await asyncio.wait_for(self._stored(messages), _PATIENCE)
             except INVALID:
                 raise
             except Exception as error:  # an outage; asyncpg has no class for all of them
                 self._report(error)
                 self._available = False
-        messages = group.messages()
         await asyncio.to_thread(self.spool.append, messages)
         return ["spooled"] * len(messages)
 
-    async def _stored(self, group: Group) -> Sequence[Receipt]:
+    async def _stored(self, messages: Sequence[Message]) -> Sequence[Receipt]:
         async with self.pool.acquire() as connection:
             try:
-                return await group.store(connection)
+                return await store(connection, messages)
             except asyncpg.DeadlockDetectedError:
-                return await group.store(connection)
+                return await store(connection, messages)
 
     async def _store_groups(self) -> None:
         """Store waiting messages in groups until the writer is closed."""
@@ -136,9 +136,7 @@ class EventWriter:
     async def _settle(self, groups: Sequence[_Waiting]) -> None:
         """Store groups together; if one message is unusable, each group on its own."""
         try:
-            receipts = iter(
-                await self.persist(Messages([one for group in groups for one in group.messages]), Counter())
-            )
+            receipts = iter(await self.persist([one for group in groups for one in group.messages], Counter()))
         except Exception as error:
             if isinstance(error, INVALID) and len(groups) > 1:
                 for group in groups:

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, text
 from serving.events.spool import FOLDER, Spool
 
 _COUNTS = """
-    SELECT count(*) FILTER (WHERE moved_at IS NULL) AS waiting,
-        count(*) FILTER (WHERE outcome = 'refused') AS refused,
+    SELECT coalesce(sum(messages) FILTER (WHERE moved_at IS NULL), 0) AS waiting,
+        coalesce(sum(messages) FILTER (WHERE outcome = 'refused'), 0) AS refused,
         extract(epoch FROM now() - min(received_at) FILTER (WHERE moved_at IS NULL))::float AS oldest_seconds
     FROM event_inbox WHERE moved_at IS NULL OR outcome = 'refused'"""
 
@@ -21,7 +21,7 @@ class InboxState(TypedDict):
     oldest_seconds: float | None
     """The age of the oldest one."""
     refused: int
-    """Rows of refused batches, which stay in the inbox."""
+    """Messages of refused batches, which stay in the inbox."""
 
 
 class SpoolCounts(TypedDict):

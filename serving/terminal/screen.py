@@ -174,7 +174,7 @@ def _inbox(inbox: Mapping[str, Any], spool: Mapping[str, Any]) -> None:
             f"  {batch_screen.counted(inbox['waiting'])} in the inbox, the oldest for {inbox['oldest_seconds']:,.0f} s"
         )
     if inbox.get("refused"):
-        line(f"  {inbox['refused']:,} rows of refused batches stay in the inbox.", "yellow")
+        line(f"  {inbox['refused']:,} messages of refused batches stay in the inbox.", "yellow")
     if spool.get("messages"):
         line(f"  {spool['messages']:,} messages wait on disk until the API reaches PostgreSQL.", "yellow")
     lost = {name: spool[name] for name in ("dropped", "refused") if spool.get(name)}

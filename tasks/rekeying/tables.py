@@ -41,12 +41,20 @@ _SHOWN: Final = _ABOUT_USERS.format(
     "batch.batch_id = (SELECT batch_id FROM publication_periods AS period "
     "WHERE period.period_id = published_lists.period_id)"
 )
+# The answers that were shown together: arrays in the JSON of a row.
+_ARRAYS: Final = ("user_key", "session_key")
+_GROUPED: Final = f"kind = 'answers' AND {_PRESENT}"
 # Values in JSON: the column, and the field.
 _FIELDS: Final = (
     ("ingest_updates", "payload", "user_key"),
     ("ingest_statements", "payload", "user_key"),
     ("quarantine", "payload", "user_key"),
 )
+_REKEY_ARRAY: Final = f"""
+    UPDATE event_inbox SET payload = payload || jsonb_build_object('{{name}}', (
+        SELECT jsonb_agg(rekeyed.new ORDER BY own.place)
+        FROM jsonb_array_elements_text(payload -> '{{name}}') WITH ORDINALITY AS own (key, place)
+        LEFT JOIN rekeyed ON rekeyed.old = own.key)) WHERE {_GROUPED}"""
 
 
 def rekey_tables(connection: Connection, added: list[str], generation: int) -> Iterator[str]:
@@ -69,6 +77,9 @@ def rekey_tables(connection: Connection, added: list[str], generation: int) -> I
             )
         )
         yield table
+    for name in _ARRAYS:
+        connection.execute(text(_REKEY_ARRAY.format(name=name)))
+        yield "event_inbox"
     present = f"UPDATE event_inbox SET key_version = :generation WHERE {_PRESENT}"
     connection.execute(text(present), {"generation": generation})
     connection.execute(text("UPDATE identity.users SET key_version = :generation"), {"generation": generation})
@@ -76,7 +87,7 @@ def rekey_tables(connection: Connection, added: list[str], generation: int) -> I
 
 def count(connection: Connection) -> int:
     """Return the number of steps that `rekey_tables` yields."""
-    return len(_key_columns(connection)) + len(_FIELDS)
+    return len(_key_columns(connection)) + len(_FIELDS) + len(_ARRAYS)
 
 
 def tidy(engine: Engine) -> None:
@@ -105,6 +116,9 @@ def _create_mapping(connection: Connection, key_columns: list[_Keys], added: lis
     """Create the temporary table `rekeyed` with every user key, so that no pseudonym key is sent to the server."""
     columns = [f"SELECT {keys.column} AS key FROM {keys.table} WHERE {keys.where}" for keys in key_columns]
     columns += [f"SELECT {column} ->> '{name}' FROM {table}" for table, column, name in _FIELDS]
+    columns += [
+        f"SELECT jsonb_array_elements_text(payload -> '{name}') FROM event_inbox WHERE {_GROUPED}" for name in _ARRAYS
+    ]
     statement = f"SELECT key FROM ({' UNION '.join(columns)}) AS all_keys WHERE key IS NOT NULL"
     old = pa.array(connection.execute(text(statement)).scalars(), pa.string())
     connection.execute(text("CREATE TEMP TABLE rekeyed (old text PRIMARY KEY, new text NOT NULL) ON COMMIT DROP"))

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Float,
     Identity,
     Index,
@@ -39,17 +40,29 @@ event_inbox = Table(
     Column("batch_id", Text, comment="The batch of the ledger that claimed the row, before anything was written."),
     moment("moved_at"),
     Column("outcome", Text),
+    Column(
+        "messages",
+        Integer,
+        Computed(
+            "CASE WHEN kind = 'answers' THEN coalesce(jsonb_array_length(payload -> 'recommendation_id'), 0) "
+            "ELSE 1 END",
+            persisted=True,
+        ),
+        nullable=False,
+        comment="How many messages the row counts as: each answer that was shown is one.",
+    ),
     UniqueConstraint("source", "message_id"),
-    CheckConstraint("kind IN ('event', 'item', 'user', 'impressions', 'call')", name="ck_event_inbox_kind"),
+    CheckConstraint("kind IN ('event', 'item', 'user', 'impressions', 'call', 'answers')", name="ck_event_inbox_kind"),
     Index("ix_event_inbox_waiting", "source", "kind", "inbox_id", postgresql_where=text("batch_id IS NULL")),
     Index(
         "ix_event_inbox_claimed",
         "batch_id",
         postgresql_where=text("batch_id IS NOT NULL AND moved_at IS NULL"),
     ),
-    Index("ix_event_inbox_moved_at", "moved_at"),
+    Index("ix_event_inbox_moved_at", "moved_at", postgresql_where=text("moved_at IS NOT NULL")),
     comment="Messages of applications, with pseudonyms instead of raw ids, until a batch of the ledger moves them. "
-    "Moved rows stay for a day, so that a message that comes twice has one effect; impressions are deleted at once.",
+    "Moved rows stay for a day, so that a message that comes twice has one effect; answers that were shown are "
+    "deleted at once.",
 )
 
 session_profiles = Table(

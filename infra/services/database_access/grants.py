@@ -72,7 +72,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     # Serving adds messages and finds those that came before; only ingestion reads the payload.
     "public.event_inbox": {
         SERVING: "INSERT SELECT(source) SELECT(message_id) SELECT(kind) SELECT(digest) SELECT(received_at) "
-        "SELECT(batch_id) SELECT(moved_at) SELECT(outcome)",
+        "SELECT(batch_id) SELECT(moved_at) SELECT(outcome) SELECT(messages)",
         INGEST: WRITE,
     },
     "public.session_profiles": {SERVING: WRITE, INGEST: "SELECT DELETE"},

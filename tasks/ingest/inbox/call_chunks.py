@@ -26,7 +26,7 @@ from tasks.ingest.events.chunk_writer import Intake
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.segment_chunks import no_people, without_placeholders
 from tasks.ingest.events.segment_updates import entity_updates
-from tasks.ingest.inbox.event_chunks import prepared, users_of
+from tasks.ingest.inbox.event_chunks import borders, prepared, users_of
 from tasks.ingest.inbox.rows import InboxRow
 from tasks.ingest.validation import row_triage
 
@@ -39,7 +39,7 @@ def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intak
     catalogue, changes, first = ItemUpdateCache(), ItemChanges(), 0
     # The inbox holds pseudonyms, so that words for an unknown user are pseudonyms, too.
     placeholders = pseudonyms(pa.array(no_people(mapping), pa.string()), intake.installation.key).to_pylist()
-    for start, end in _borders(rows):
+    for start, end in borders(list(map(_size, rows)), CHUNK_ROWS):
         part = rows[start:end]
         lines = _undescribed(without_placeholders(mapping.parse_lines(_lines(part)), placeholders), intake.catalogue)
         events, users = _events(part, lines, first)
@@ -58,16 +58,10 @@ def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intak
         first += chunk.read
 
 
-def _borders(rows: Sequence[InboxRow]) -> Iterator[tuple[int, int]]:
-    """Yield the first row of each chunk, and the one after its last."""
-    start, size = 0, 0
-    for end, row in enumerate(rows, 1):
-        properties = row.payload.get("properties")
-        products = properties.get("products") if isinstance(properties, dict) else None
-        size += 1 + (len(products) if isinstance(products, list) else 0)
-        if size >= CHUNK_ROWS or end == len(rows):
-            yield start, end
-            start, size = end, 0
+def _size(row: InboxRow) -> int:
+    properties = row.payload.get("properties")
+    products = properties.get("products") if isinstance(properties, dict) else None
+    return 1 + (len(products) if isinstance(products, list) else 0)
 
 
 def _lines(rows: Sequence[InboxRow]) -> pa.Table:

@@ -11,23 +11,26 @@ from tasks.ingest.ledger_records import Batch
 
 Dataset = Literal["events", "calls", "updates"]
 KINDS: Final[dict[Dataset, tuple[str, ...]]] = {
-    "events": ("event", "impressions"),
+    "events": ("event", "impressions", "answers"),
     "calls": ("call",),
     "updates": ("item", "user"),
 }
 """The kinds of messages that a batch of each data set has. A batch of calls is a batch of events in the ledger."""
 MOST: Final = 20_000
-"""The most rows of one batch."""
+"""About the most messages of one batch."""
 MOST_BYTES: Final = 32 * 1024**2
 """The most bytes of their payloads, which are in memory together: a call may have a thousand products."""
 _WAITING: Final = """
-    SELECT source, count(*) AS rows, extract(epoch FROM now() - min(received_at))::float AS age
+    SELECT source, sum(messages) AS messages, extract(epoch FROM now() - min(received_at))::float AS age
     FROM event_inbox WHERE batch_id IS NULL AND kind = ANY(:kinds) GROUP BY source ORDER BY source"""
 _CLAIM: Final = """
-    WITH waiting AS MATERIALIZED (
+    WITH numbered AS MATERIALIZED (
+        SELECT inbox_id, sum(messages) OVER (ORDER BY inbox_id) - messages AS messages_before FROM event_inbox
+        WHERE batch_id IS NULL AND source = :source AND kind = ANY(:kinds) ORDER BY inbox_id LIMIT :most
+    ), waiting AS MATERIALIZED (
         SELECT inbox_id, octet_length(payload::text) AS bytes FROM event_inbox
-        WHERE batch_id IS NULL AND source = :source AND kind = ANY(:kinds)
-        ORDER BY inbox_id LIMIT :most FOR UPDATE SKIP LOCKED
+        WHERE batch_id IS NULL AND inbox_id IN (SELECT inbox_id FROM numbered WHERE messages_before < :most)
+        ORDER BY inbox_id FOR UPDATE SKIP LOCKED
     ), fitting AS (
         SELECT inbox_id FROM (
             SELECT inbox_id, sum(bytes) OVER (ORDER BY inbox_id) - bytes AS bytes_before FROM waiting) AS summed
@@ -42,25 +45,25 @@ _CLAIMED: Final = """
 
 
 class Waiting(NamedTuple):
-    """The rows of a source that no batch has claimed, and the age of the oldest in seconds."""
+    """The messages of a source that no batch has claimed, and the age of the oldest in seconds."""
 
     source: str
-    rows: int
+    messages: int
     age: float
 
 
 @dataclass(frozen=True)
 class Due:
-    """When the waiting rows of a source become a batch."""
+    """When the waiting messages of a source become a batch."""
 
     seconds: float = 0.0
-    """The age of the oldest row."""
-    rows: int = MOST
+    """The age of the oldest one."""
+    messages: int = MOST
     """Or their number."""
 
     def __call__(self, waiting: Waiting) -> bool:
-        """Return whether the rows are to be moved now."""
-        return waiting.age >= self.seconds or waiting.rows >= self.rows
+        """Return whether they are to be moved now."""
+        return waiting.age >= self.seconds or waiting.messages >= self.messages
 
 
 def claimed(connection: Connection, dataset: Dataset) -> list[Batch]:

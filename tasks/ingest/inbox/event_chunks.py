@@ -23,13 +23,13 @@ from tasks.ingest.events.chunk_writer import Intake
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.tabular_chunks import consent_updates
 from tasks.ingest.inbox.rows import InboxRow
+from tasks.ingest.inbox.shown_answers import SUBJECT, answers_of, impressions
 from tasks.ingest.validation.deduplication import hashes
 from tasks.ingest.validation.event_enrichment import KEY_HASH, add_fingerprints
 from tasks.ingest.validation.row_triage import USER_CODE
 
 CHUNK_ROWS: Final = 5_000
 """Messages in a chunk."""
-IMPRESSION: Final = "impression"
 _TEXTS: Final = (columns.ITEM_ID, columns.EVENT_TYPE, columns.CURRENCY, columns.PLACEMENT, columns.RECOMMENDATION_ID)
 _NUMBERS: Final = (columns.QUANTITY, columns.VALUE, columns.RATING)
 _MOST_POSITION: Final = 2**31 - 1
@@ -42,22 +42,35 @@ _SCHEMA: Final = pa.schema(
 def read_chunks(rows: Sequence[InboxRow], _intake: Intake) -> Iterator[tuple[EventChunk, int]]:
     """Yield the chunks of a batch's rows, each with its number of rows; always the same ones."""
     first = 0
-    for start in range(0, len(rows), CHUNK_ROWS):
-        part = rows[start : start + CHUNK_ROWS]
+    for start, end in borders([row.messages for row in rows], CHUNK_ROWS):
+        part = rows[start:end]
         chunk = _chunk(part, first)
         yield chunk, len(part)
         first += chunk.read
 
 
+def borders(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each chunk, and the one after its last, so that a chunk ends once it has `most`."""
+    start, size = 0, 0
+    for end, own in enumerate(sizes, 1):
+        size += own
+        if size >= most or end == len(sizes):
+            yield start, end
+            start, size = end, 0
+
+
 def _chunk(rows: Sequence[InboxRow], first: int) -> EventChunk:
     """Return messages as a chunk. An answer to nobody in particular is no event, and so is routed."""
-    events = [event for row in rows for event in _events(row)]
-    routed = sum(row.kind == "impressions" and row.subject is None for row in rows)
-    table, users = prepared(pa.Table.from_pylist(events, _SCHEMA), np.arange(first, first + len(events)))
+    answers = answers_of(rows)
+    acts = pa.Table.from_pylist([_act(row) for row in rows if row.kind == "event"], _SCHEMA)
+    events = pa.concat_tables([acts, impressions(answers, _SCHEMA)])
+    table, users = prepared(events, np.arange(first, first + len(events)))
+    routed = answers[SUBJECT].null_count
     return EventChunk(table, users, routed=routed, updates=partial(_updates, rows, table))
 
 
-def _events(row: InboxRow) -> Iterator[JsonObject]:
+def _act(row: InboxRow) -> JsonObject:
+    payload = row.payload
     own = {
         columns.EVENT_ID: f"{row.source}:{row.message_id}",
         columns.USER_KEY: row.subject,
@@ -65,24 +78,11 @@ def _events(row: InboxRow) -> Iterator[JsonObject]:
         columns.RECEIVED_AT: row.received_at,
         columns.CONSENT: row.consent,
     }
-    payload = row.payload
-    if row.kind != "impressions":
-        stated = {name: _text(payload.get(name)) for name in _TEXTS} | {
-            name: _number(payload.get(name)) for name in _NUMBERS
-        }
-        occurred_at = read_moment(payload[columns.OCCURRED_AT]) if columns.OCCURRED_AT in payload else row.received_at
-        position = _position(payload.get(columns.POSITION))
-        yield own | stated | {columns.OCCURRED_AT: occurred_at, columns.POSITION: position}
-    elif row.subject is not None:
-        shown = {
-            columns.EVENT_TYPE: IMPRESSION,
-            columns.OCCURRED_AT: row.received_at,
-            columns.PLACEMENT: _text(payload.get(columns.PLACEMENT)),
-            columns.RECOMMENDATION_ID: row.message_id,
-        }
-        for position, item in enumerate(payload["items"], payload["first_position"]):
-            place = {columns.EVENT_ID: f"{own[columns.EVENT_ID]}#{position}", columns.POSITION: position}
-            yield own | shown | place | {columns.ITEM_ID: _text(item)}
+    stated = {name: _text(payload.get(name)) for name in _TEXTS}
+    numbers = {name: _number(payload.get(name)) for name in _NUMBERS}
+    occurred_at = read_moment(payload[columns.OCCURRED_AT]) if columns.OCCURRED_AT in payload else row.received_at
+    position = _position(payload.get(columns.POSITION))
+    return own | stated | numbers | {columns.OCCURRED_AT: occurred_at, columns.POSITION: position}
 
 
 def prepared(

@@ -4,13 +4,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-_ANSWERS: Final = """
-    INSERT INTO served_answers (recommendation_id, placement, batch_id, model_version, variant, propensity, source,
-        shown_at)
-    SELECT message_id, payload ->> 'placement', (payload ->> 'batch_id')::bigint, (payload ->> 'model_version')::int,
-        payload ->> 'variant', (payload ->> 'propensity')::float, payload ->> 'source', received_at
-    FROM event_inbox WHERE batch_id = :batch_id AND kind = 'impressions' ON CONFLICT DO NOTHING"""
-_SHOWN: Final = "DELETE FROM event_inbox WHERE batch_id = :batch_id AND kind = 'impressions'"
+_SHOWN: Final = "DELETE FROM event_inbox WHERE batch_id = :batch_id AND kind IN ('answers', 'impressions')"
 # The digest alone finds a message that comes again.
 _MOVED: Final = """
     UPDATE event_inbox SET moved_at = now(), outcome = 'moved', payload = '{}', user_key = NULL, session_key = NULL
@@ -28,8 +22,8 @@ _OUTDATED: Final = (
 
 
 def finish_batch(connection: Connection, batch_id: str) -> None:
-    """Store the origins of a batch's answers, and mark its rows as moved."""
-    for statement in (_ANSWERS, _SHOWN, _MOVED):
+    """Delete the answers of a batch that were shown, and mark its other rows as moved."""
+    for statement in (_SHOWN, _MOVED):
         connection.execute(text(statement), {"batch_id": batch_id})
 
 

@@ -14,6 +14,7 @@ from tasks.ingest.inbox.finish_batch import finish_batch, refuse_rows
 from tasks.ingest.inbox.inbox_mapping import call_mapping, inbox_mapping
 from tasks.ingest.inbox.late_exclusions import repeat_late_exclusions
 from tasks.ingest.inbox.rows import InboxRow, claimed_rows
+from tasks.ingest.inbox.shown_answers import answers_of, store_origins
 from tasks.quality.suites import BatchRefusedError
 
 
@@ -54,4 +55,5 @@ def _move(
             raise
     with installation.engine.begin() as connection:
         repeat_late_exclusions(connection, rows)
+        store_origins(connection, answers_of(rows))
         finish_batch(connection, batch.batch_id)

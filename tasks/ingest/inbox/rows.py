@@ -10,8 +10,11 @@ from sqlalchemy import Connection, text
 
 from infra.keys import key_chain
 from infra.keys.identity import rekeyed
+from models import columns
 from models.primitives.json_types import JsonObject
 
+ANSWERS: Final = "answers"
+"""The kind of a row with many answers that were shown: its payload has a column of values for each field."""
 _ROWS: Final = """
     SELECT source, message_id, kind, user_key, session_key, key_version, consent, payload, received_at
     FROM event_inbox WHERE batch_id = :batch_id ORDER BY inbox_id"""
@@ -34,6 +37,11 @@ class InboxRow:
     """The subject under the pseudonym key from before a rotation, which the sender still had."""
 
     @property
+    def messages(self) -> int:
+        """Return how many messages the row counts as: each answer that was shown is one."""
+        return len(self.payload[columns.RECOMMENDATION_ID]) if self.kind == ANSWERS else 1
+
+    @property
     def subject(self) -> str | None:
         """Return the key of the user, or of the device of an unknown user."""
         return self.user_key or self.session_key
@@ -47,5 +55,13 @@ def claimed_rows(connection: Connection, batch_id: str, key: bytes) -> list[Inbo
 
 
 def _rekeyed(row: InboxRow, added: Sequence[str]) -> InboxRow:
-    user, session = rekeyed(pa.array([row.user_key, row.session_key], pa.string()), added).to_pylist()
+    if row.kind == ANSWERS:
+        keys = {name: _rekeyed_all(row.payload[name], added) for name in (columns.USER_KEY, "session_key")}
+        return replace(row, payload=row.payload | keys)
+    user, session = _rekeyed_all([row.user_key, row.session_key], added)
     return replace(row, user_key=user, session_key=session, earlier_subject=row.subject)
+
+
+def _rekeyed_all(keys: Sequence[str | None], added: Sequence[str]) -> list[str | None]:
+    found: list[str | None] = rekeyed(pa.array(keys, pa.string()), added).to_pylist()
+    return found

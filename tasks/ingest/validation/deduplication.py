@@ -13,7 +13,16 @@ from models import columns
 from models.primitives.arrow_sql import query, texts
 
 ID_HASH: Final = "id_hash"
-"""DuckDB's hash of the event id, which is valid only in this process."""
+"""A hash of the event id, which is valid only in this process; impressions of one answer share its upper bits."""
+_LOWER: Final = 12
+"""The bits that tell the impressions of an answer apart."""
+_ANSWER: Final = f"""
+    CASE WHEN {columns.EVENT_TYPE} = 'impression' THEN split_part({columns.EVENT_ID}, '#', 1)
+    ELSE {columns.EVENT_ID} END"""
+ID_HASHED: Final = f"""
+    ((hash({_ANSWER}) >> {_LOWER}) << {_LOWER}) | (hash({columns.EVENT_ID}) & {2**_LOWER - 1}::UBIGINT)"""
+"""SQL of that hash. Most events are impressions, whose ids are that of the answer, `#` and the position: a set of upper
+bits holds one number for an answer instead of one for each of its items."""
 
 Hashes = NDArray[np.uint64]
 
@@ -51,7 +60,7 @@ class HashSet:
 
 @dataclass
 class _FileHashes:
-    """The hashes of the ids in some of a lake's files. Delta never changes a written file."""
+    """The upper bits of the ids in some of a lake's files. Delta never changes a written file."""
 
     files: set[str] = field(default_factory=set)
     hashes: HashSet = field(default_factory=HashSet)
@@ -62,12 +71,12 @@ _CACHE: Final[dict[str, _FileHashes]] = {}
 
 
 def _stored_hashes(lake: Lake) -> HashSet:
-    """Return the hashes of all ids of the lake, and maybe of removed ones; only new files are read."""
+    """Return the upper bits of all ids of the lake, and maybe of removed ones; only new files are read."""
     paths, cached = set(lake.event_files()), _CACHE.get(lake.root)
     if cached is None or 2 * len(cached.files & paths) < len(cached.files):  # compacted since
         cached = _CACHE[lake.root] = _FileHashes()
     if new := sorted(paths - cached.files):
-        cached.hashes.add(hashes(f"read_parquet({texts(new)})", columns.EVENT_ID))
+        cached.hashes.add(np.unique(hashes(f"read_parquet({texts(new)})", _ANSWER) >> _LOWER))
         cached.files |= paths
     return cached.hashes
 
@@ -84,8 +93,9 @@ class KnownIds:
         self._stored_before = _stored_hashes(self.lake)
 
     def may_contain(self, hashes: Hashes) -> NDArray[np.bool_]:
-        """Return for each hash whether the lake may have its id; False is certain."""
-        return self._stored_before.contains(hashes) | self._own.contains(hashes)
+        """Return for each `ID_HASH` whether the lake may have its id; False is certain."""
+        answers = hashes >> _LOWER
+        return self._stored_before.contains(answers) | self._own.contains(answers)
 
     def matching(self, rows: pa.Table) -> pa.Table:
         """Return the ids and payload hashes that the lake has for the ids of these rows.
@@ -109,11 +119,11 @@ class KnownIds:
         return query(f"SELECT event_id, payload_hash FROM {stored} SEMI JOIN rows USING (event_id)", rows=ids)
 
     def add(self, stored: Hashes) -> None:
-        """Add the hashes of rows that were stored."""
-        self._own.add(stored)
+        """Add each `ID_HASH` of rows that were stored."""
+        self._own.add(np.unique(stored >> _LOWER))
 
 
 def hashes(source: str, name: str, **tables: pa.Table) -> Hashes:
-    """Return the hashes of a column."""
+    """Return the hashes of a column, or of another expression."""
     result: Hashes = query(f"SELECT hash({name}) AS hash FROM {source}", **tables)["hash"].to_numpy()
     return result

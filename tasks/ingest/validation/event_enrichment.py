@@ -16,7 +16,7 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, protected
 from models.ingest.traffic.traffic_filter import marked
 from models.primitives.arrow_sql import query
-from tasks.ingest.validation.deduplication import ID_HASH, hashes
+from tasks.ingest.validation.deduplication import ID_HASH, ID_HASHED, hashes
 from tasks.ingest.validation.row_triage import USER_CODE
 
 KEY_HASH: Final = "key_hash"
@@ -62,7 +62,7 @@ def add_fingerprints(events: pa.Table) -> pa.Table:
     hashed = query(
         f"""
         SELECT left(sha256({payload_text}), 32) AS {columns.PAYLOAD_HASH},
-            hash({columns.EVENT_ID}) AS {ID_HASH}, strftime({columns.OCCURRED_AT}, '%Y-%m') AS {columns.MONTH}
+            {ID_HASHED} AS {ID_HASH}, strftime({columns.OCCURRED_AT}, '%Y-%m') AS {columns.MONTH}
         FROM payload
         """,
         payload=payload,

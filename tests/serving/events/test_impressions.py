@@ -2,10 +2,10 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 
-from serving.events.impressions import ImpressionLog, ShownAnswers, is_logged
+from serving.events.impressions import ImpressionLog, is_logged
 from serving.events.shown_answer import ShownAnswer, message_of
-from serving.events.store import Group, Messages
 from serving.events.writer import EventWriter
 from tests.serving.events.inbox_database import InboxDatabase, until
 
@@ -27,8 +27,11 @@ def test_answers_are_durable_within_a_second_and_logging_takes_no_time(inbox: In
         return took
 
     assert inbox.run(work) / 1000 < 1e-4
-    row = inbox.rows("SELECT kind, user_key, payload FROM event_inbox WHERE message_id = 'r7'")[0]
-    assert (row.kind, row.user_key, row.payload["items"]) == ("impressions", "ann", ["cup", "pan"])
+    rows = inbox.rows("SELECT kind, messages, payload FROM event_inbox ORDER BY inbox_id")
+    assert sum(row.messages for row in rows) == 1000 > 10 * len(rows)
+    ids = [one for row in rows for one in row.payload["recommendation_id"]]
+    assert ids == [f"r{number}" for number in range(1000)]
+    assert (rows[0].kind, rows[0].payload["items"][7]) == ("answers", ["cup", "pan"])
 
 
 def test_closing_stores_what_waits_and_the_spool_takes_it_during_an_outage(inbox: InboxDatabase) -> None:
@@ -36,16 +39,36 @@ def test_closing_stores_what_waits_and_the_spool_takes_it_during_an_outage(inbox
         log = ImpressionLog(writer)
         inbox.go_away()
         log.log(shown(1))
+        log.log(shown(2))
         await log.close()
-        assert writer.counts.impressions == {"spooled": 1}
+        assert writer.counts.impressions == {"spooled": 2}
         inbox.come_back()
         await until(writer.spool.is_empty)
 
     inbox.run(work)
-    assert inbox.ids() == ["r1"]
+    assert logged(inbox) == ["r1", "r2"]
 
 
-def test_an_answer_has_the_same_row_with_and_without_the_spool(inbox: InboxDatabase) -> None:
+def test_answers_under_two_keys_are_two_messages_and_a_full_spool_counts_each(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        log = ImpressionLog(writer)
+        for number in range(5):
+            log.log(replace(shown(number), key_version=1 + number // 3))
+        await log.close()
+        inbox.go_away()
+        log.log(shown(5))
+        log.log(shown(6))
+        writer.spool.limit = 0
+        await log.close()
+        assert writer.counts.impressions == {"stored": 5, "dropped": 2}
+        assert writer.spool.state().dropped == 2
+        inbox.come_back()
+
+    inbox.run(work)
+    assert [tuple(row) for row in inbox.rows("SELECT key_version, messages FROM event_inbox")] == [(1, 3), (2, 2)]
+
+
+def test_answers_have_the_same_row_with_and_without_the_spool(inbox: InboxDatabase) -> None:
     about = {
         "first_position": 4,
         "batch_id": 3,
@@ -56,20 +79,32 @@ def test_an_answer_has_the_same_row_with_and_without_the_spool(inbox: InboxDatab
     }
     answers = [
         ShownAnswer("r1", "home", ("cup", 'pä"n\\'), "live", 2, "ann", "phone", **about),  # type: ignore[arg-type]
-        ShownAnswer("r2", "home", (), "popular", 1),
+        ShownAnswer("r2", "home", (), "popular", 2),
     ]
-    columns = "source, message_id, kind, user_key, session_key, key_version, consent, payload, digest, received_at"
+    message = message_of(answers)
+    columns = "source, kind, user_key, session_key, key_version, consent, payload, digest, received_at, messages"
 
-    def rows_of(group: Group) -> list[tuple[object, ...]]:
+    def row_of(first: str, *more: str) -> tuple[object, ...]:
         async def work(writer: EventWriter) -> None:
-            assert await writer.persist(group, Counter()) == ["stored", "stored"]
+            if more:
+                inbox.go_away()
+            assert await writer.persist([message], Counter()) == [first]
+            if more:
+                inbox.come_back()
+                await until(writer.spool.is_empty)
 
         inbox.run(work)
-        found = inbox.rows(f"SELECT {columns} FROM event_inbox ORDER BY message_id")
+        (found,) = inbox.rows(f"SELECT {columns} FROM event_inbox")
         inbox.rows("DELETE FROM event_inbox")
-        return [tuple(row) for row in found]
+        return tuple(found)
 
-    assert rows_of(ShownAnswers(answers)) == rows_of(Messages([message_of(one) for one in answers]))
+    assert row_of("stored") == row_of("spooled", "returned")
+
+
+def logged(inbox: InboxDatabase) -> list[str]:
+    """The answers in the inbox, in order."""
+    rows = inbox.rows("SELECT payload FROM event_inbox ORDER BY inbox_id")
+    return [one for row in rows for one in row.payload["recommendation_id"]]
 
 
 def test_a_sample_is_the_same_every_time_and_has_its_share() -> None:
@@ -90,4 +125,4 @@ def test_answers_outside_the_sample_are_counted(inbox: InboxDatabase) -> None:
         assert writer.counts.impressions["stored"] + writer.counts.impressions["sampled_out"] == 100
 
     inbox.run(work)
-    assert 25 < len(inbox.ids()) < 75
+    assert 25 < len(logged(inbox)) < 75

@@ -13,7 +13,8 @@ from tests.serving.events.inbox_database import click
 
 ROWS = """
     INSERT INTO event_inbox (source, message_id, kind, key_version, payload, received_at, moved_at, outcome)
-    VALUES ('api', 'm1', 'event', 1, '{}', now() - interval '1 minute', NULL, NULL),
+    VALUES ('api', 'm0', 'answers', 1, '{"recommendation_id": ["r1", "r2"]}', now(), NULL, NULL),
+        ('api', 'm1', 'event', 1, '{}', now() - interval '1 minute', NULL, NULL),
         ('api', 'm2', 'event', 1, '{}', now(), NULL, NULL),
         ('api', 'm3', 'event', 1, '{}', now() - interval '1 hour', now(), 'moved'),
         ('api', 'm4', 'event', 1, '{}', now() - interval '1 hour', now(), 'refused')"""
@@ -23,7 +24,7 @@ def test_waiting_and_refused_rows_are_counted(database: str) -> None:
     with engine(database).begin() as connection:
         connection.execute(text(ROWS))
         state = inbox_state(connection)
-    assert (state["waiting"], state["refused"]) == (2, 1)
+    assert (state["waiting"], state["refused"]) == (4, 1)
     assert state["oldest_seconds"] is not None
     assert 60 <= state["oldest_seconds"] < 120
 
@@ -46,7 +47,7 @@ def test_status_shows_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
     text_shown = shown.out + shown.err
     for words in (
         "3 rows wait in the inbox, the oldest for 12 s",
-        "1 rows of refused",
+        "1 messages of refused",
         "5 messages wait on disk",
         "2 dropped",
     ):

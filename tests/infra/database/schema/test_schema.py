@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -58,6 +60,38 @@ def test_reviews_and_promotions_from_before_digests_stay_and_have_none(migrated:
     with migrated.connect() as connection:
         both = "SELECT reviews.digest, reviews.run_id, promotions.digest, promotions.run_id FROM reviews, promotions"
         assert connection.execute(text(both)).all() == [(None, None, "abc", None)]
+
+
+def test_answers_that_wait_are_single_rows_before_they_had_a_group_and_single_rows_stay(migrated: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "infra.database:migrations")
+    answers = {
+        "recommendation_id": ["r1", "r2"], "placement": ["home", "mail"], "items": [["cup"], ["pan", "cup"]],
+        "first_position": [1, 4], "user_key": ["ann", None], "session_key": [None, "phone"], "consent": [None, True],
+        "batch_id": [7, None], "model_version": [3, None], "variant": [None, "b"], "propensity": [None, 0.5],
+        "source": ["table", "live"], "shown_at": ["2026-11-01T10:00:00+00:00", "2026-11-01T10:00:01+00:00"],
+    }  # fmt: skip
+    group = (
+        "INSERT INTO event_inbox (source, message_id, kind, key_version, payload, batch_id) "
+        "VALUES ('api', 'g1', 'answers', 2, :payload, 'b1')"
+    )
+    rows = (
+        "SELECT message_id, kind, user_key, session_key, key_version, consent, batch_id, payload, received_at::text "
+        "FROM event_inbox ORDER BY inbox_id"
+    )
+    with migrated.begin() as connection:
+        config.attributes["connection"] = connection
+        connection.execute(text("SET LOCAL TimeZone = 'UTC'"))
+        connection.execute(text(group), {"payload": json.dumps(answers)})
+        command.downgrade(config, "0025")
+        first, second = connection.execute(text(rows)).all()
+        command.upgrade(config, "head")
+        assert connection.execute(text(f"{rows}")).all() == [first, second]
+        assert connection.execute(text("SELECT sum(messages) FROM event_inbox")).scalar_one() == 2
+    about = {"placement": "home", "items": ["cup"], "first_position": 1, "batch_id": 7, "model_version": 3}
+    about |= {"variant": None, "propensity": None, "source": "table"}
+    assert tuple(first) == ("r1", "impressions", "ann", None, 2, None, "b1", about, "2026-11-01 10:00:00+00")
+    assert tuple(second)[:7] == ("r2", "impressions", None, "phone", 2, True, "b1")
 
 
 def test_columns_of_items_say_what_is_stock_and_what_is_merchandise(migrated: Engine) -> None:

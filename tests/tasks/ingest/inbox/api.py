@@ -66,7 +66,15 @@ class Api:
 
     def shown(self, user: str | None, recommendation_id: str, *items: str, **stated: Any) -> Message:
         key = None if user is None else self.key(user)
-        return message_of(ShownAnswer(recommendation_id, "home", items, "table", 1, key, **stated))
+        return message_of([ShownAnswer(recommendation_id, "home", items, "table", 1, key, **stated)])
+
+    def shown_alone(
+        self, user: str | None, recommendation_id: str, *items: Any, consent: bool | None = None, **stated: Any
+    ) -> Message:
+        """An answer as other programs write it, and as the API wrote it in earlier versions."""
+        payload = {"placement": "home", "items": list(items), "first_position": 1, "source": "table"} | stated
+        key = None if user is None else self.key(user)
+        return Message(recommendation_id, "impressions", payload, datetime.now(UTC), 1, key, consent=consent)
 
     def item(self, item: str, **values: Any) -> Message:
         return item_message(ItemChange(item, **values), 1, self.id())

@@ -26,6 +26,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (move_events, "finish_batch"),
     (move_updates, "finish_batch"),
 )
+SHOWN = ("answers", "impressions")
 
 
 def moved(api: Api, moment: int) -> bool:
@@ -44,6 +45,7 @@ def test_nothing_is_lost_or_doubled(api: Api) -> None:
         *(api.act("ann", "cup", consent=True) for _ in range(3)),
         api.act("ann", "no such item", consent=True),
         api.shown("ann", "r1", "cup", "pan", consent=True),
+        api.shown_alone("ann", "r2", "cup", consent=True),
         api.item("cup", price=2.0),
         api.user("bob", consent=False),
     ]
@@ -63,14 +65,15 @@ def test_nothing_is_lost_or_doubled(api: Api) -> None:
     assert set(ids.values()) == {1}
     assert len(ids) == counts["accepted"]
     assert api.rows("SELECT count(*) FROM event_inbox WHERE moved_at IS NULL")[0][0] == 0
-    assert api.rows("SELECT count(*) FROM served_answers")[0][0] == 1
+    assert api.rows("SELECT count(*) FROM served_answers")[0][0] == 2
 
 
 def some_message(api: Api, number: int, rng: random.Random) -> Message:
     user, item = f"user {rng.randrange(200)}", rng.choice(["cup", "pan", "cup", "no such item"])
     kind = rng.choices(["click", "shown", "item", "user", "quiet", "no"], [50, 20, 10, 10, 5, 5])[0]
     if kind == "shown":
-        return api.shown(rng.choice([user, None]), f"r{number}", "cup", "pan", consent=True)
+        make = api.shown if number % 2 else api.shown_alone
+        return make(rng.choice([user, None]), f"r{number}", "cup", "pan", consent=True)
     if kind == "item":
         return api.item(rng.choice(["cup", "pan"]), price=round(rng.uniform(1, 9), 2), in_stock=rng.random() < 0.5)
     if kind == "user":
@@ -92,10 +95,11 @@ def test_mixed_messages_add_up(api: Api, count: int) -> None:
     assert receipts == {"stored": count, "duplicate": count // 20}
     api.move()
     counts = api.ledger()
-    shown = sum(one.kind == "impressions" and one.user_key is not None for one in messages)
+    answers = [one for one in messages if one.kind in SHOWN]
+    shown = sum((one.user_key or one.payload.get("user_key", (None,))[0]) is not None for one in answers)
     assert counts["read"] == len(messages) + shown  # an answer has two impressions, one to nobody is one row
     assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")
     events = api.lake()
     assert len(events) == len({row["event_id"] for row in events}) == counts["accepted"] > count // 2
-    assert api.rows("SELECT count(*) FROM served_answers")[0][0] == sum(one.kind == "impressions" for one in messages)
+    assert api.rows("SELECT count(*) FROM served_answers")[0][0] == len(answers)
     assert api.rows("SELECT count(*) FROM event_inbox WHERE outcome IS DISTINCT FROM 'moved'")[0][0] == 0

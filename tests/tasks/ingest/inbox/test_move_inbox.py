@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import narwhals as nw
 import pyarrow as pa
@@ -14,8 +14,9 @@ from infra.locks import advisory_locks
 from models.columns import LEDGER
 from models.datasets.impression_labels import impressions
 from models.datasets.labels import LabelConfig
+from serving.events.shown_answer import ShownAnswer, message_of
 from tasks.ingest.events import event_batch
-from tasks.ingest.inbox import claims
+from tasks.ingest.inbox import claims, event_chunks
 from tasks.ingest.inbox.move_events import move_events
 from tasks.ingest.inbox.move_inbox import move_inbox
 from tasks.ingest.inbox.move_updates import move_updates
@@ -87,6 +88,71 @@ def test_a_click_after_an_impression_is_a_positive(api: Api) -> None:
     answer = api.rows("SELECT recommendation_id, placement, batch_id, model_version, source FROM served_answers")
     assert answer == [("r1", "home", 7, 3, "table")]
     assert api.rows("SELECT message_id FROM event_inbox") == [("m1",)]
+
+
+def test_many_answers_of_one_row_become_what_rows_of_one_answer_become(api: Api) -> None:
+    at = datetime.now(UTC) - timedelta(hours=1)
+    about = {"batch_id": 7, "model_version": 3, "variant": "b", "propensity": 0.25, "shown_at": at}
+    answers = [
+        ShownAnswer("r1", "home", ("cup", "pan"), "table", 1, api.key("ann"), api.key("phone"), 4, **about),  # type: ignore[arg-type]
+        ShownAnswer("r2", "mail", ("pan",), "live", 1, None, api.key("phone"), consent=True, shown_at=at),
+        ShownAnswer("r3", "home", ("cup",), "popular", 1, shown_at=at + timedelta(hours=2)),
+    ]
+    together = message_of(answers)
+    api.send(api.user("ann", consent=True), together)
+    assert api.rows("SELECT messages FROM event_inbox WHERE kind = 'answers'") == [(3,)]
+    api.move()
+    names = ("event_id", "user_key", "session_id", "item_id", "placement", "position", "recommendation_id", "consent")
+    ann, phone = api.key("ann"), api.key("phone")
+    assert [tuple(row[name] for name in names) for row in api.lake()] == [
+        ("api:r1#4", ann, phone, "cup", "home", 4, "r1", None),
+        ("api:r1#5", ann, phone, "pan", "home", 5, "r1", None),
+        ("api:r2#1", phone, phone, "pan", "mail", 1, "r2", True),
+    ]
+    assert {(row["event_type"], row["occurred_at"], row["received_at"]) for row in api.lake()} == {
+        ("impression", at, at)
+    }
+    origins = api.rows("SELECT * FROM served_answers ORDER BY 1")
+    assert [tuple(row)[:7] for row in origins] == [
+        ("r1", "home", 7, 3, "b", 0.25, "table"),
+        ("r2", "mail", None, None, None, None, "live"),
+        ("r3", "home", None, None, None, None, "popular"),
+    ]
+    assert origins[0].shown_at == at
+    assert origins[2].shown_at < at + timedelta(hours=2)  # a clock that is ahead
+    assert api.ledger() | {"routed": 1} == {
+        "read": 5, "accepted": 3, "quarantined": 0, "duplicate": 0, "suppressed": 0, "routed": 1,
+    }  # fmt: skip
+    api.send(together)
+    api.move()
+    assert len(api.lake()) == api.ledger()["duplicate"] == 3
+
+
+def test_rows_of_single_answers_move_too(api: Api) -> None:
+    api.send(api.user("ann", consent=True), api.shown_alone("ann", "r1", "cup", 5, batch_id=7))
+    api.send(api.shown("ann", "r2", "pan"), api.shown_alone(None, "r3", "cup"))
+    api.move()
+    assert [(row["event_id"], row["item_id"]) for row in api.lake()] == [("api:r1#1", "cup"), ("api:r2#1", "pan")]
+    assert api.ledger()["quarantined"] == 1  # 5 is no item
+    origins = api.rows("SELECT recommendation_id, batch_id, source FROM served_answers ORDER BY 1")
+    assert origins == [("r1", 7, "table"), ("r2", None, "table"), ("r3", None, "table")]
+
+
+def test_a_batch_has_a_limit_of_messages_and_chunks_of_whole_rows(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_chunks, "CHUNK_ROWS", 3)
+    groups = [
+        [ShownAnswer(f"r{row}-{n}", "home", ("cup",), "table", 1, api.key("ann")) for n in range(2)] for row in range(5)
+    ]
+    api.send(api.user("ann", consent=True), *map(message_of, groups))
+    sizes = []
+    with api.here.engine.begin() as connection:
+        while batches := claims.claim(connection, "events", claims.Due(), most=7):
+            rows = {"name": batches[0].batch_id}
+            sizes.append(connection.execute(text("SELECT sum(messages) FROM event_inbox WHERE batch_id = :name"), rows))
+    assert [one.scalar_one() for one in sizes] == [8, 2]
+    api.move()
+    assert len({row["event_id"] for row in api.lake()}) == len(api.lake()) == 10
+    assert api.rows("SELECT max(chunk) FROM ingest_chunks") == [(1,)]
 
 
 def test_updates_change_items_and_hidden_ones_cannot_be_bought(api: Api) -> None:
@@ -204,9 +270,9 @@ def test_updates_that_another_process_has_just_moved_are_counted_once(api: Api) 
 def test_acts_wait_until_they_are_old_or_many_enough(api: Api) -> None:
     api.send(api.act("ann", "cup", consent=True), api.act("ann", "pan", consent=True))
     with api.here.engine.begin() as connection:
-        assert claims.claim(connection, "events", claims.Due(seconds=60, rows=3)) == []
+        assert claims.claim(connection, "events", claims.Due(seconds=60, messages=3)) == []
         assert claims.claim(connection, "updates", claims.Due()) == []
-        (batch,) = claims.claim(connection, "events", claims.Due(seconds=60, rows=2))
+        (batch,) = claims.claim(connection, "events", claims.Due(seconds=60, messages=2))
         assert claims.claim(connection, "events", claims.Due()) == []
         assert claims.claimed(connection, "events") == [batch]
 

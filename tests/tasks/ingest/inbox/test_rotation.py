@@ -35,6 +35,28 @@ def test_waiting_messages_and_profiles_get_the_new_keys(api: Api) -> None:
     assert api.rows("SELECT user_key, user_id FROM identity.users WHERE user_id = 'ann'") == [(new, "ann")]
 
 
+def test_answers_that_wait_or_come_late_get_the_new_keys(api: Api) -> None:
+    api.send(api.act("ann", "cup", consent=True))
+    api.move()
+    old = api.key("ann")
+    api.send(api.shown("ann", "r1", "cup", session_key=api.key("phone")), api.shown(None, "r2", "cup"))
+    late = api.shown("ann", "r3", "pan")
+    rotate_pseudonym_key(api.here.engine, api.here.settings, "ann", "it leaked")
+    here = started()
+    new = pseudonym("ann", here.key)
+    waiting = api.rows(
+        "SELECT payload -> 'user_key', payload -> 'session_key', key_version FROM event_inbox "
+        "WHERE kind = 'answers' ORDER BY inbox_id"
+    )
+    assert waiting == [([new], [pseudonym("phone", here.key)], 2), ([None], [None], 2)]
+    api.send(late)
+    api.here = here
+    api.move()
+    shown = [row for row in api.lake() if row["event_type"] == "impression"]
+    assert [(row["recommendation_id"], row["user_key"]) for row in shown] == [("r1", new), ("r3", new)]
+    assert old not in str(api.lake())
+
+
 def hides(api: Api, user: str) -> Any:
     return api.act(user, "cup", kind="not_interested", consent=True)
 

@@ -6,12 +6,18 @@ import pyarrow as pa
 import pytest
 
 from infra.lake.delta_lake import Lake
+from models.primitives.arrow_sql import query
 from tasks.ingest.validation import deduplication
-from tasks.ingest.validation.deduplication import HashSet, KnownIds, hashes
+from tasks.ingest.validation.deduplication import ID_HASHED, HashSet, KnownIds, hashes
 
 
 def rows(*ids: str, month: str = "2017-01") -> pa.Table:
-    stated = {"event_id": list(ids), "payload_hash": [f"hash of {i}" for i in ids], "month": [month] * len(ids)}
+    stated = {
+        "event_id": list(ids),
+        "event_type": ["view"] * len(ids),
+        "payload_hash": [f"hash of {i}" for i in ids],
+        "month": [month] * len(ids),
+    }
     return pa.table({name: pa.array(values, pa.string()) for name, values in stated.items()})
 
 
@@ -85,6 +91,18 @@ def test_nothing_asked_is_nothing_found(lake: Lake) -> None:
     store(lake, 0, "a")
     assert requested(KnownIds(lake), rows()) == []
     assert len(KnownIds(lake).matching(rows())) == 0
+
+
+def test_the_impressions_of_an_answer_take_the_memory_of_one(lake: Lake) -> None:
+    ids = [f"api:r{answer}#{position}" for answer in range(5) for position in range(1, 21)]
+    lake.append_events(rows(*ids).set_column(1, "event_type", pa.array(["impression"] * len(ids))), "b", 0)
+    known = KnownIds(lake)
+    assert sum(len(layer) for layer in known._stored_before._layers) == 5
+    asked = rows("api:r1#7", "api:r9#7", "api:r1")
+    asked = asked.set_column(1, "event_type", pa.array(["impression", "impression", "view"]))
+    hashed = query(f"SELECT {ID_HASHED} AS hash FROM asked", asked=asked)["hash"].to_numpy()
+    assert known.may_contain(hashed).tolist() == [True, False, True]
+    assert known.matching(asked)["event_id"].to_pylist() == ["api:r1#7"]
 
 
 def test_layers_are_merged_as_they_grow_and_nothing_is_lost() -> None:
