@@ -76,7 +76,7 @@ def _stored_hashes(lake: Lake) -> HashSet:
     if cached is None or 2 * len(cached.files & paths) < len(cached.files):  # compacted since
         cached = _CACHE[lake.root] = _FileHashes()
     if new := sorted(paths - cached.files):
-        cached.hashes.add(np.unique(hashes(f"read_parquet({texts(new)})", _ANSWER) >> _LOWER))
+        cached.hashes.add(np.unique(hashes(f"read_parquet({texts(new)})", _ANSWER) >> np.uint64(_LOWER)))
         cached.files |= paths
     return cached.hashes
 
@@ -94,7 +94,7 @@ class KnownIds:
 
     def may_contain(self, hashes: Hashes) -> NDArray[np.bool_]:
         """Return for each `ID_HASH` whether the lake may have its id; False is certain."""
-        answers = hashes >> _LOWER
+        answers: Hashes = hashes >> np.uint64(_LOWER)
         return self._stored_before.contains(answers) | self._own.contains(answers)
 
     def matching(self, rows: pa.Table) -> pa.Table:
@@ -120,7 +120,7 @@ class KnownIds:
 
     def add(self, stored: Hashes) -> None:
         """Add each `ID_HASH` of rows that were stored."""
-        self._own.add(np.unique(stored >> _LOWER))
+        self._own.add(np.unique(stored >> np.uint64(_LOWER)))
 
 
 def hashes(source: str, name: str, **tables: pa.Table) -> Hashes:

@@ -127,8 +127,8 @@ def test_a_click_on_a_shown_list_is_learned_from_and_counted(collector: Collecti
     client.flush()
     client.join()
     assert collector.errors == []
-    stored = "SELECT count(*) FROM event_inbox WHERE kind = 'impressions' AND user_key = :key"
-    eventually(lambda: collector.api.rows(stored, key=key)[0][0] >= 1)
+    stored = "SELECT count(*) FROM event_inbox WHERE kind = 'answers' AND payload ->> 'user_key' LIKE :key"
+    eventually(lambda: collector.api.rows(stored, key=f"%{key}%")[0][0] >= 1)
     # The clock of the library stays, so that the correction by `sentAt` moves the calls back, too.
     collector.api.rows(f"UPDATE event_inbox SET received_at = received_at - interval '{DAYS_AGO} days'")
     moved = collector.api.move()
