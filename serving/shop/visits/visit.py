@@ -44,7 +44,7 @@ class Visit:
     """A visitor without a name, or a household that signed in."""
 
     nonce: str
-    """Protects the forms of this browser. It ends with the browser's session, and no other system gets it."""
+    """Protects the forms of this browser until a sign-in or sign-out. No other system gets it."""
     agrees: bool | None = None
     """The answer about personal shelves; None before it."""
     answered_at: int = 0

@@ -8,8 +8,12 @@ import pytest
 
 from serving.answers.answer import Answer
 from serving.answers.request import ListRequest
+from serving.shop.client.answers import Shelf
+from serving.shop.client.wanted import Wanted
+from serving.shop.pages.why import why
 from serving.shop.security.headers import POLICY
 from serving.shop.visits.cookie import COOKIE
+from serving.shop.visits.visit import Visit
 from tests.serving.shop.conftest import Storefront
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
@@ -124,6 +128,21 @@ def test_a_second_browser_of_a_household_takes_back_no_refusal_of_the_first(stor
     assert {one.kind for one in later} == {"call", "event"}
     assert {one.consent for one in later} == {None}
     assert {one.consent for one in storefront.events.shown if one.user_key} == {None}
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("table", "what your household bought"),
+        ("live", "what your household bought"),
+        ("segment", "traits that are stored about your household"),
+        ("popular", "It depends on no person"),
+    ],
+)
+def test_each_shelf_states_what_it_depends_on(source: str, words: str) -> None:
+    shelf = Shelf("id", "home", (), source, 3, None, degraded=False)
+    sentences = why(shelf, Wanted("For you", "/v1/slots/home"), Visit.new().agreeing().signed_in("1"))
+    assert words in sentences[1]
 
 
 def test_a_withdrawal_counts_on_the_next_page_and_in_the_recommender(storefront: Storefront) -> None:
