@@ -128,6 +128,12 @@ class CatalogueSearch:
             await asyncio.shield(building)
         return await asyncio.to_thread(_page, self._index, catalogue, query)
 
+    async def ready(self) -> None:
+        """Build the index of the present catalogue, so that no request waits for it or beside it."""
+        building = self.renew()
+        if building is not None:
+            await building
+
     def renew(self) -> asyncio.Task[None] | None:
         """Begin to build the index of the present catalogue, unless the one that exists is young; return the task.
 

@@ -94,7 +94,7 @@ class AnswerService:
         if self._stores is not None:
             self._stores.changes.on_users(self._remembered.forget)
         async with self.upkeep.running():
-            self._catalogue_search.renew()
+            await self._catalogue_search.ready()
             yield
 
     def hide(self, visitor: Visitor, item_id: str) -> None:

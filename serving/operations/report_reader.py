@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from time import monotonic
+from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, text
 
@@ -29,6 +30,7 @@ from serving.queries.freshness import judged
 from serving.queries.status import live_lists
 
 _Row = TypeVar("_Row")
+_PAGES_SECONDS: Final = 5.0
 
 
 class ReportReader:
@@ -37,6 +39,7 @@ class ReportReader:
     def __init__(self, database: Engine, settings: Settings, placements: Mapping[str, Placement]) -> None:
         """Read the database of an installation with these placements."""
         self._database, self._settings, self._placements = database, settings, placements
+        self._known_pages: tuple[Pages | None, float] = None, 0.0
 
     async def placements(self) -> list[PlacementReport]:
         """Return what each placement shows."""
@@ -58,6 +61,14 @@ class ReportReader:
         """Return alerts, the latest first."""
         return await self._read(lambda connection: self._alerts(connection, part))
 
+    def _pages(self) -> Pages:
+        """Return the addresses of pages. They are read from files, so they are kept for a moment."""
+        known, read_at = self._known_pages
+        if known is None or monotonic() - read_at > _PAGES_SECONDS:
+            known = Pages.of(self._settings)
+            self._known_pages = known, monotonic()
+        return known
+
     async def _read(self, report: Callable[[Connection], _Row]) -> _Row:
         def read() -> _Row:
             with self._database.connect() as connection:
@@ -66,7 +77,7 @@ class ReportReader:
         return await asyncio.to_thread(read)
 
     def _placement_reports(self, connection: Connection) -> list[PlacementReport]:
-        pages, champion = Pages.of(self._settings), connection.execute(text(statements.CHAMPION)).mappings().first()
+        pages, champion = self._pages(), connection.execute(text(statements.CHAMPION)).mappings().first()
         version = None if champion is None else champion["model_version"]
         rows = judged(live_lists(connection), self._settings, version)
         versions: dict[str, int] = dict(connection.execute(text(statements.RULE_VERSIONS)).tuples().all())
@@ -100,7 +111,7 @@ class ReportReader:
         return reports
 
     def _champion_report(self, connection: Connection) -> ChampionReport:
-        pages = Pages.of(self._settings)
+        pages = self._pages()
         champion = connection.execute(text(statements.CHAMPION)).mappings().first()
         challenger = connection.execute(text(statements.CHALLENGER)).mappings().first()
         return ChampionReport(
@@ -135,21 +146,21 @@ class ReportReader:
         )
 
     def _ledger_entries(self, connection: Connection, part: Paging) -> list[LedgerEntry]:
-        pages, entries = Pages.of(self._settings), []
+        pages, entries = self._pages(), []
         for row in _rows(connection, statements.LEDGER, part):
             location = cast(str, row.pop("location"))
             entries.append(LedgerEntry(file=file_name(location), page=pages.batch(row["batch_id"]), **row))
         return entries
 
     def _drift_windows(self, connection: Connection, part: Paging) -> list[DriftWindow]:
-        pages, windows = Pages.of(self._settings), []
+        pages, windows = self._pages(), []
         for row in _rows(connection, statements.DRIFT, part):
             page = row.pop("page") or pages.run()
             windows.append(DriftWindow(**row, page=page, model_page=pages.version(row["model_version"])))
         return windows
 
     def _alerts(self, connection: Connection, part: Paging) -> list[Alert]:
-        pages = Pages.of(self._settings)
+        pages = self._pages()
 
         def page(row: Mapping[str, Any]) -> str | None:
             if row["kind"] == "review-waits":

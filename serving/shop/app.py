@@ -24,6 +24,7 @@ from serving.shop.events.call_queue import CallQueue
 from serving.shop.operators.routes import operator_parts, operator_routes
 from serving.shop.pages import baskets, browsing, choices
 from serving.shop.pages.page import Page, Parts
+from serving.shop.pages.rendering import compile_templates
 from serving.shop.pages.shelves import home_shelves
 from serving.shop.security.headers import HEADERS, PRIVATE, SafeHeaders
 from serving.shop.visits.visit import Visit
@@ -43,7 +44,7 @@ def shop_app(config: ShopConfig, transport: httpx.AsyncBaseTransport | None = No
         shopper = {"authorization": f"Bearer {config.key}"}
         async with own(headers=shopper) as reader, own() as sender, own() as operator:
             api, calls = ShopApi(reader, config.budget_seconds), CallQueue(sender, config.collect_key)
-            await _first_shelves(api)
+            await asyncio.gather(asyncio.to_thread(compile_templates), _first_shelves(api))
             app.state.parts = Parts(config, api, calls)
             if config.operators is not None:
                 app.state.operators = operator_parts(config.operators, operator, is_https=config.is_https)

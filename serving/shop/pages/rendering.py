@@ -22,6 +22,12 @@ def rendered(template: str, **values: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(values)
 
 
+def compile_templates() -> None:
+    """Compile all templates, so that no visitor waits for it."""
+    for name in _ENVIRONMENT.list_templates():
+        _ENVIRONMENT.get_template(name)
+
+
 def product_path(item: str, shelf: Shelf | None = None, rank: int = 0) -> str:
     """Return the address of a product. From a shelf it carries the list and the place along."""
     path = f"/products/{quote(item, safe='')}"

@@ -1,0 +1,1 @@
+"""Measures the pages of the shop's server."""
