@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from models.columns import PURCHASE, REFUNDED_AT
 from models.features.expressions import Frame
+from models.features.moments import MOMENT, moved
 from models.features.tables.registry import TABLES, FeatureTables
 from models.primitives.arrow_sql import engine
 
@@ -33,17 +34,17 @@ def feature_tables(purchases: pa.Table, items: pa.Table, now: int) -> FeatureTab
 
     Features of views and carts have the values of a shop without any.
     """
-    statements = _statements(purchases.schema, items.schema, now)
+    statements = _statements(purchases.schema, items.schema)
     with engine().cursor() as connection:
         _load(connection, purchases, items)
         for statement in statements.intermediate:
-            connection.execute(statement)
-        return FeatureTables(*(connection.sql(statement).to_arrow_table() for statement in statements.tables))
+            connection.execute(moved(statement, now))
+        return FeatureTables(*(connection.sql(moved(table, now)).to_arrow_table() for table in statements.tables))
 
 
 @lru_cache(maxsize=32)
-def _statements(purchases: pa.Schema, items: pa.Schema, now: int) -> _Statements:
-    """Return the statements for tables of these columns: building them takes a quarter of a second."""
+def _statements(purchases: pa.Schema, items: pa.Schema) -> _Statements:
+    """Return the statements for tables of these columns at `MOMENT`: building them takes a quarter of a second."""
     with engine().cursor() as connection:
         _load(connection, purchases.empty_table(), items.empty_table())
         stored: dict[str, str] = {}
@@ -56,7 +57,7 @@ def _statements(purchases: pa.Schema, items: pa.Schema, now: int) -> _Statements
             return nw.from_native(connection.table(f'"{name}"'))
 
         events, catalogue = (nw.from_native(connection.table(name)) for name in ("events", "items"))
-        tables = (table.build(events, catalogue, now, materialize) for table in TABLES.values())
+        tables = (table.build(events, catalogue, MOMENT, materialize) for table in TABLES.values())
         queries = tuple(rows.to_native().sql_query() for rows in tables)
         return _Statements(tuple(stored.values()), queries)
 

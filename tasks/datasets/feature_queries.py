@@ -1,23 +1,17 @@
 """Plans the SQL of feature tables once for all moments: on few rows, planning takes most of the time of a table."""
 
-import re
 from collections.abc import Callable
 from functools import cache
-from typing import Final, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import duckdb
 import narwhals as nw
 
 from models.features.expressions import Frame
-from models.primitives.time import DAY
+from models.features.moments import MOMENT, moved
 
 Columns = tuple[tuple[str, str], ...]
 """The names and types of the columns of a table."""
-_MOMENT: Final = 2_000_000_000
-"""The moment of a plan, in 2033."""
-_NEAR: Final = 1_000 * DAY
-"""Numbers of a plan that are as near to its moment are computed from it. Features look back for a year at most."""
-_NUMBER: Final = re.compile(r"(?<![\w.])\d{10}(?!\w)")
 
 
 class Queries(NamedTuple):
@@ -28,13 +22,9 @@ class Queries(NamedTuple):
     table: str
 
     def at(self, moment: int) -> Self:
-        """Return the queries of a plan for another moment (epoch s)."""
-
-        def moved(text: str) -> str:
-            return _NUMBER.sub(lambda found: _moved(found[0], moment), text)
-
-        stored = tuple((moved(name), moved(query)) for name, query in self.stored)
-        return self._replace(stored=stored, table=moved(self.table))
+        """Return the queries of a plan for a moment (epoch s)."""
+        stored = tuple((moved(name, moment), moved(query, moment)) for name, query in self.stored)
+        return self._replace(stored=stored, table=moved(self.table, moment))
 
 
 def catalogue_at(moment: int) -> str:
@@ -54,7 +44,7 @@ def plan(build: Callable[..., Frame], events: Columns, items: Columns, *, dated:
 
     `dated` states that the catalogue depends on the moment, so it is stored as `catalogue_at` names it.
     """
-    catalogue = f'cached."{catalogue_at(_MOMENT)}"' if dated else "item_attributes"
+    catalogue = f'cached."{catalogue_at(MOMENT)}"' if dated else "item_attributes"
     stored: dict[str, str] = {}
     with duckdb.connect() as connection:
         connection.execute("ATTACH ':memory:' AS cached")
@@ -70,10 +60,5 @@ def plan(build: Callable[..., Frame], events: Columns, items: Columns, *, dated:
             return nw.from_native(connection.table(f'cached."{name}"'))
 
         rows, goods = (nw.from_native(connection.table(name)) for name in ("events", catalogue))
-        table = build(rows, goods, _MOMENT, store).to_native().sql_query()
+        table = build(rows, goods, MOMENT, store).to_native().sql_query()
     return Queries(tuple(stored.items()), table)
-
-
-def _moved(number: str, moment: int) -> str:
-    distance = int(number) - _MOMENT
-    return str(moment + distance) if abs(distance) <= _NEAR else number
