@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular import numbers as table_numbers
 from models.ingest.tabular.numbers import SPACES, NumberForm
-from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, instants
+from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, decimals, instants
 from models.primitives.arrow_sql import literal, query
 from models.primitives.arrow_types import ArrowColumn
 
@@ -32,6 +32,9 @@ _CLOCKS: Final = (
     *("T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p"),
 )
 _COUNTED: Final = (TIMESTAMP, *EPOCHS)
+_BEGINS_WITH_DATE: Final = r"^\d{4}-\d\d-\d\d"
+_MAY_BE_NUMBER: Final = r"^[-+.\dEe_]+$"
+"""What every text has that a counted format reads: to look is faster than to try each format."""
 _FORMATS: Final = (
     *_COUNTED,
     *_DATES,
@@ -84,12 +87,12 @@ def times(cells: Iterable[str | None] | ArrowColumn) -> list[Suggestion]:
     sample = _spread(stated, _SAMPLE_CELLS)
     if not pc.any(pc.match_substring_regex(sample, "[0-9]")).as_py():
         return []  # every time has digits
-    first = _times_read(sample, _alike(sample))
-    tried = [form for form, reads in first.items() if reads]
-    suggestions = [
-        Suggestion((("time_format", form),), reads, len(stated)) for form, reads in _times_read(stated, tried).items()
-    ]
-    return _best_first(suggestions)
+    counts = _times_read(sample, _alike(sample))
+    if len(sample) < len(stated):
+        counts = _times_read(stated, [form for form, reads in counts.items() if reads])
+    return _best_first(
+        [Suggestion((("time_format", form),), reads, len(stated)) for form, reads in counts.items() if reads]
+    )
 
 
 def several_times(cells: Iterable[str | None] | ArrowColumn, formats: Sequence[str]) -> Suggestion | None:
@@ -185,7 +188,7 @@ def _alike(texts: pa.Array) -> list[str]:
 
 def _times_read(texts: pa.Array, formats: Sequence[str]) -> dict[str, int]:
     """Return how many of the texts each format reads as a moment of a plausible year."""
-    reads = {form: _plausible(texts, form) for form in formats if form in _COUNTED}
+    reads = {form: _plausible(column, form) for form, column in _counted(texts, formats).items()}
     written = [form for form in formats if form not in _COUNTED]
     if written and len(texts):
         counts = ", ".join(
@@ -197,8 +200,18 @@ def _times_read(texts: pa.Array, formats: Sequence[str]) -> dict[str, int]:
     return reads
 
 
-def _plausible(texts: pa.Array, time_format: str) -> int:
-    micros = pc.cast(instants(pa.chunked_array([texts]), [time_format], "UTC"), pa.int64())
+def _counted(texts: pa.Array, formats: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+    """Return the texts that the standard form may read and the numbers since 1970, by the format that reads them."""
+    dates, digits = (texts.filter(pc.match_substring_regex(texts, one)) for one in (_BEGINS_WITH_DATE, _MAY_BE_NUMBER))
+    numbers = decimals(digits) if len(digits) else pa.chunked_array([digits])
+    cells = {TIMESTAMP: pa.chunked_array([dates])} | dict.fromkeys(EPOCHS, numbers)
+    return {form: cells[form] for form in formats if form in cells}
+
+
+def _plausible(cells: pa.ChunkedArray, time_format: str) -> int:
+    if not len(cells):
+        return 0
+    micros = pc.cast(instants(cells, [time_format], "UTC"), pa.int64())
     first, last = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in _YEARS)
     if time_format in EPOCHS:  # any small number is a time soon after 1970
         first = 10**15

@@ -104,11 +104,16 @@ def _bounded(moments: ArrowColumn) -> ArrowColumn:
     return pc.if_else(inside, moments, pa.scalar(None, moments.type))
 
 
+def decimals(values: ArrowColumn) -> pa.ChunkedArray:
+    """Return the numbers of texts, null for a text that is none."""
+    text = pa.table({"text": pc.cast(values, pa.string())})
+    return query("SELECT try_cast(trim(text) AS DOUBLE) AS number FROM rows", rows=text)["number"]
+
+
 def _counted(values: ArrowColumn, factor: int) -> ArrowColumn:
     """Return numbers (or their text) since 1970 in microseconds; null if invalid or outside the range of int64."""
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        text = pa.table({"text": pc.cast(values, pa.string())})
-        values = query("SELECT try_cast(trim(text) AS DOUBLE) AS number FROM rows", rows=text)["number"]
+        values = decimals(values)
     largest = _LAST // factor
     size = pc.cast(values, pa.float64(), safe=False)
     inside = pc.fill_null(pc.less_equal(pc.abs(size), float(largest)), False)
