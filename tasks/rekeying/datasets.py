@@ -80,9 +80,9 @@ def update_manifests(connection: Connection, lake: Lake) -> None:
 
 def _hashes(lake: Lake, version: str, manifest: DatasetManifest) -> dict[str, str]:
     hashes = {}
-    for name in manifest["content_hash"]:
-        files = lake.dataset_files(version, name)
-        rows = f"read_parquet({texts(files)})" if files else "(SELECT 1 AS empty WHERE false)"
-        with duckdb.connect() as engine:
+    with duckdb.connect() as engine:
+        for name in manifest["content_hash"]:
+            files = lake.dataset_files(version, name)
+            rows = f"read_parquet({texts(files)})" if files else "(SELECT 1 AS empty WHERE false)"
             hashes[name] = content_hash(engine, rows, keys_of(name))
     return hashes
