@@ -1,12 +1,13 @@
 """Measures the sequence model: the speed of training, and of lists from the stored network without PyTorch.
 
-Made-up users walk among 50,000 items. Run as `python -m benchmarks.sequence`; it needs the extra `sequence`.
+Made-up users walk among 50,000 items. Everything has one thread, and times are those of its processor, which other work
+hardly changes. Run as `python -m benchmarks.sequence`; it needs the extra `sequence`.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
-from time import perf_counter
+from time import process_time
 from typing import Final
 
 import numpy as np
@@ -53,7 +54,7 @@ class Stopwatch:
 
     def ended(self, _epoch: Epoch, _checkpoint: Callable[[], bytes]) -> None:
         """Note the moment."""
-        self.ends.append(perf_counter())
+        self.ends.append(process_time())
 
 
 def live_seconds(model: SequenceModel) -> float:
@@ -63,9 +64,9 @@ def live_seconds(model: SequenceModel) -> float:
         clicks = random.integers(ITEMS, size=CLICKS).astype(np.int32)
         order = InOrder(clicks, np.array([0, CLICKS]))
         new = NewUsers(np.array(["visitor"]), None, matrix_of([clicks.tolist()], ITEMS), order)
-        began = perf_counter()
+        began = process_time()
         model.with_users(new).scores(np.zeros(1, dtype=np.int32))
-        spent.append(perf_counter() - began)
+        spent.append(process_time() - began)
     return median(spent)
 
 
@@ -94,9 +95,9 @@ def main() -> None:
     model = SequenceModel.fit_by_epochs(data, config, SEED, watch)
     live_seconds(model)  # loads the network
     everybody = np.arange(USERS, dtype=np.int32)
-    began = perf_counter()
+    began = process_time()
     model.queries(everybody)
-    read = perf_counter() - began
+    read = process_time() - began
     figures = {
         "train_tokens_per_s": (len(data.user) - USERS) / (watch.ends[1] - watch.ends[0]),
         "live_ms": 1_000 * live_seconds(model),
