@@ -51,15 +51,19 @@ def connected() -> Iterator[Query]:
                 connection.register(name, pa.Table.from_batches(rows.to_batches(_BATCH_ROWS), rows.schema))
                 sizes[name] = rows.num_rows
             try:
-                # `sql` plans a statement twice, up to 20 ms each time, and `execute` copies its result.
-                if sum(sizes.values()) <= _FEW_ROWS:
-                    return connection.execute(statement).to_arrow_table()
-                return connection.sql(statement).to_arrow_table()
+                return rows_of(connection, statement, sum(sizes.values()))
             except (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException) as error:
                 # Keep only the kind of error: the rest quotes a value of a row.
                 raise type(error)(str(error).partition(":")[0]) from None
 
         yield run
+
+
+def rows_of(connection: "duckdb.DuckDBPyConnection", statement: str, size: int) -> pa.Table:
+    """Return the rows of a statement that reads about `size` rows."""
+    # `sql` plans a statement twice, up to 20 ms each time, and `execute` copies its result.
+    result = connection.execute(statement) if size <= _FEW_ROWS else connection.sql(statement)
+    return result.to_arrow_table()
 
 
 def query(statement: str, **tables: pa.Table) -> pa.Table:
