@@ -161,11 +161,4 @@ class Catalogue:
 
 def items_of(rows: Sequence[Any]) -> dict[str, Item]:
     """Return the items of the rows of `catalogue_reader`, which have the columns of `Item`."""
-    items = map(Item._make, rows)
-    return {item[0]: item if None not in item[6:] else item._replace(**_defaults(item)) for item in items}
-
-
-def _defaults(item: Item) -> dict[str, Any]:
-    """Return the values that stand for empty columns."""
-    empty = {"category": "", "brand": "", "in_stock": True, "available_from": -np.inf, "available_until": np.inf}
-    return {name: value for name, value in empty.items() if getattr(item, name) is None}
+    return {item[0]: item for item in map(Item._make, rows)}

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from serving.stores.catalogue import Catalogue, Item, items_of
 from serving.stores.database.postgres import Postgres
 
 _STATEMENT: Final = """
-SELECT item_id, title, url, image, price, currency, category, brand, available, in_stock,
-       extract(epoch FROM available_from)::float8, extract(epoch FROM available_until)::float8
+SELECT item_id, title, url, image, price, currency, coalesce(category, ''), coalesce(brand, ''), available,
+       coalesce(in_stock, true), coalesce(extract(epoch FROM available_from)::float8, '-infinity'),
+       coalesce(extract(epoch FROM available_until)::float8, 'infinity')
 FROM items WHERE xmin::text::bigint >= $1
 """
 _STATE: Final = """
@@ -20,17 +21,28 @@ _EPOCH: Final = 1 << 32
 """Transaction ids on rows have 32 bits; a row of an earlier epoch may have a higher one."""
 
 
+class KnownCatalogue(NamedTuple):
+    """A catalogue that was read before."""
+
+    catalogue: Catalogue
+    floor: int
+    """Rows that a transaction from here on wrote may be new."""
+
+
 class CatalogueReader:
     """Holds the newest catalogue that was read."""
 
-    def __init__(self, postgres: Postgres) -> None:
-        """Read through these connections."""
+    def __init__(self, postgres: Postgres, known: KnownCatalogue | None = None) -> None:
+        """Read through these connections, after a `known` catalogue only changes."""
         self._postgres = postgres
-        self._floor = 0
-        """Rows that a transaction from here on wrote may be new."""
-        self.current = Catalogue.of({}, 0.0)
+        self.current, self._floor = known or KnownCatalogue(Catalogue.of({}, 0.0), 0)
         self.read = False
         """Whether it was read at all."""
+
+    @property
+    def known(self) -> KnownCatalogue:
+        """Return what was read, for another reader of the same database."""
+        return KnownCatalogue(self.current, self._floor)
 
     async def refresh(self) -> bool:
         """Read changed rows, and follow the dates of items; return whether anything changed.

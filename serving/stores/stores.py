@@ -9,7 +9,7 @@ from typing import Final
 from serving.stores.cache.memory_store import MemoryStore
 from serving.stores.cache.shared_loads import PATIENCE_SECONDS, SharedLoads
 from serving.stores.cache.store import REDIS_SECONDS, CacheStore
-from serving.stores.catalogue_reader import CatalogueReader
+from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
 from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
 from serving.stores.lists.batch_codes import BatchCodes
@@ -42,14 +42,18 @@ class Stores:
         request_seconds: float = REQUEST_SECONDS,
         redis_seconds: float = REDIS_SECONDS,
         rules_copy: Path | None = None,
+        catalogue: KnownCatalogue | None = None,
     ) -> None:
-        """Prepare; `running` opens connections. `connections` are those for requests, which wait `request_seconds`."""
+        """Prepare; `running` opens connections. `connections` are those for requests, which wait `request_seconds`.
+
+        Of a `catalogue` that was read before, only changes are read.
+        """
         self.requests = Postgres(database_url, connections, request_seconds, FIRST)
         self.background = Postgres(database_url, 2, _BACKGROUND_SECONDS)
         self.changes = Changes(database_url, heartbeat_timeout)
         self.codes = BatchCodes(self.requests, self.background)
         self.live = LiveBatches(self.background, self.codes)
-        self.catalogue = CatalogueReader(self.background)
+        self.catalogue = CatalogueReader(self.background, catalogue)
         self.rules = RuleReader(self.background, rules_copy)
         store, patience = _cache_store(redis_url, redis_seconds), max(PATIENCE_SECONDS, 2 * redis_seconds)
         self.loads = SharedLoads(store, cache_seconds, patience_seconds=patience)

@@ -36,10 +36,11 @@ def _serve(host: str, port: int, workers: int) -> None:
     from infra.configuration.settings import load
     from serving.api.startup import forked_workers
     from serving.api.startup.installation import of_installation
+    from serving.api.startup.loaded_once import Shared, load_once
 
-    known = forked_workers.champion(load()) if workers > 1 else None
+    shared = load_once(load()) if workers > 1 else Shared()
     config = Config(
-        lambda: of_installation(known),
+        lambda: of_installation(shared),
         factory=True,
         host=host,
         port=port,

@@ -1,4 +1,5 @@
-"""Runs several workers as copies of one process, which has imported everything and loaded the champion before.
+"""Runs several workers as copies of one process, which has imported everything and loaded the champion and
+the catalogue before.
 
 They start in a moment, and share the memory of the champion. A copy is safe as long as the process has no thread and no
 connection: the event loop, the connections and the threads of a worker are opened by the worker itself.
@@ -15,16 +16,7 @@ from typing import Any, Final
 from uvicorn import Config
 from uvicorn.supervisors import multiprocess
 
-from infra.configuration.settings import Settings
-from infra.database.engine import engine
-from infra.services.database_access.logins import address
-from models.primitives.threads import limit_this_thread
-from models.ranking.xgboost_library import xgboost
 from serving.api.startup.balanced_connections import BalancedServer, OpenConnections
-from serving.model.holder import ModelHolder
-from serving.model.loaded_model import LoadedModel
-from serving.model.promotions import NewestPromotion
-from serving.model.sources import COPY_FOLDER, ChampionCopy
 
 _FORK: Final = multiprocessing.get_context("fork")
 
@@ -45,17 +37,6 @@ class _Workers(multiprocess.Multiprocess):
         super().terminate_all()
         for listening in self.sockets:
             listening.close()
-
-
-def champion(settings: Settings) -> LoadedModel | None:
-    """Return the champion, without a thread or a connection that stays open; None if it cannot be loaded now."""
-    xgboost()
-    limit_this_thread()  # after the import of all libraries that would start threads of their own
-    database = engine(address(settings, "serving"))
-    models = ModelHolder(NewestPromotion(database), ChampionCopy(settings.var / COPY_FOLDER))
-    models.refresh()
-    database.dispose()
-    return models.current()
 
 
 def _forked(numbers: OpenConnections, config: Config, target: Callable[..., None], sockets: list[socket]) -> Any:

@@ -29,6 +29,7 @@ from serving.api.gate.traces import configured_traces
 from serving.api.health.counted import counting, model_loaded, reload_failed
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.startup.initial_state import state_of
+from serving.api.startup.loaded_once import Shared
 from serving.api.startup.warming import settle, warm
 from serving.api.state import Operators, Parts, State
 from serving.collector.call_intake import CallIntake
@@ -38,7 +39,6 @@ from serving.events.spool import FOLDER, NoSpool, Spool
 from serving.events.writer import EventWriter
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
-from serving.model.loaded_model import LoadedModel
 from serving.model.promotions import NewestPromotion
 from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.operations.previews import Previews
@@ -58,31 +58,32 @@ _WRITERS: Final = 2
 _MEGABYTE: Final = 2**20
 
 
-def of_installation(known: LoadedModel | None = None) -> ASGIApp:
+def of_installation(shared: Shared | None = None) -> ASGIApp:
     """Return the application of the settings. Its parts are opened when the server starts.
 
-    `known` is a champion that this process has in memory: it need not be read if it is still the champion.
+    What is `shared` is in memory already: of the champion and of the catalogue only changes are read.
     """
     format_logs()
     settings = load()
     monitor = ApiKey(STANDALONE, "monitor", all_scopes(["read"]), hash_of(secret(settings, METRICS_KEY)))
     state = state_of(settings, Pseudonyms(permanent_secret(settings, PSEUDONYM)), monitor)
-    return build_app(state, partial(_opened, settings, state, known), configured_traces())
+    return build_app(state, partial(_opened, settings, state, shared or Shared()), configured_traces())
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, state: State, known: LoadedModel | None, _app: Any) -> AsyncIterator[None]:
+async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -> AsyncIterator[None]:
     """Open keys, stores, model, answers and events; close them in the opposite order."""
     place = address(settings, "serving")
     database = engine(place)
     await asyncio.to_thread(_compare, database, settings)
     redis = None if settings.redis_url is None else settings.redis_url.get_secret_value()
-    stores = Stores(place, redis, settings.cache_seconds, rules_copy=settings.var / RULES_FILE)
+    rules_copy = settings.var / RULES_FILE
+    stores = Stores(place, redis, settings.cache_seconds, rules_copy=rules_copy, catalogue=shared.catalogue)
     placements = LayeredPlacements(state.placements, stores.rules)
     models = ModelHolder(
         NewestPromotion(database),
         ChampionCopy(settings.var / COPY_FOLDER),
-        known=known,
+        known=shared.model,
         on_loaded=model_loaded,
         on_failure=reload_failed,
     )

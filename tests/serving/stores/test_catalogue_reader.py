@@ -41,6 +41,11 @@ async def _follow(url: str, engine: Engine) -> None:
     assert not await reader.refresh()
     assert reader.current is first
     assert postgres.rows == 2  # the states before and after
+    other = CatalogueReader(postgres, reader.known)
+    assert not other.read
+    postgres.rows = 0
+    assert not await other.refresh()
+    assert (other.current, other.read, postgres.rows) == (first, True, 2)
 
     def change(statement: str) -> None:
         write(engine, f"UPDATE items SET {statement}")
