@@ -15,6 +15,8 @@ class ShelfItem:
     reason: str
     price: float | None = None
     currency: str | None = None
+    variants: int = 0
+    """Later items of the list that have the same title, and are not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ class Shelf:
 
     def folded(self, most: int) -> Self:
         """Return the shelf with the first item of each title: variants of a product often have the same."""
-        first: dict[str, ShelfItem] = {}
+        titled: dict[str, list[ShelfItem]] = {}
         for item in self.items:
-            first.setdefault(item.title.casefold(), item)
-        return replace(self, items=tuple(first.values())[:most])
+            titled.setdefault(item.title.casefold(), []).append(item)
+        folded = (replace(items[0], variants=len(items) - 1) for items in titled.values())
+        return replace(self, items=tuple(folded)[:most])
 
 
 @dataclass(frozen=True, slots=True)

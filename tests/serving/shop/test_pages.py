@@ -293,6 +293,8 @@ def test_similar_products_of_one_title_are_shown_once(storefront: Storefront) ->
     similar = page.partition("Similar products</h2>")[2]
     assert shown(similar) == ["item-1", *(f"item-{number}" for number in range(2, 19, 2))]
     assert re.findall(r"position=(\d+)", similar)[:3] == ["1", "2", "4"]
+    assert re.findall(r'href="(/search[^"]+)">(\d+) more', similar)[0] == ("/search?q=Title+1", "1")
+    assert similar.count(" more<") == 9
     everything = page.partition("Goes well with it</h2>")[2].partition("Similar products</h2>")[0]
     assert shown(everything) == [f"item-{number}" for number in range(1, 6)]
 
