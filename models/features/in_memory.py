@@ -12,7 +12,7 @@ from models.columns import PURCHASE, REFUNDED_AT
 from models.features.expressions import Frame
 from models.features.moments import MOMENT, moved
 from models.features.tables.registry import TABLES, FeatureTables
-from models.primitives.arrow_sql import engine, rows_of
+from models.primitives.arrow_sql import engine, executed
 
 _INPUT_TABLES: Final = (
     # Data sets of earlier formats do not record refunds.
@@ -39,7 +39,8 @@ def feature_tables(purchases: pa.Table, items: pa.Table, now: int) -> FeatureTab
         _load(connection, purchases, items)
         for statement in statements.intermediate:
             connection.execute(moved(statement, now))
-        return FeatureTables(*(rows_of(connection, moved(table, now), len(purchases)) for table in statements.tables))
+        results = (executed(connection, moved(table, now), len(purchases)) for table in statements.tables)
+        return FeatureTables(*(result.to_arrow_table() for result in results))
 
 
 @lru_cache(maxsize=32)

@@ -32,7 +32,6 @@ def engine() -> "duckdb.DuckDBPyConnection":
     """
     import duckdb  # on first use: a server of a bundle needs none
 
-    warnings.filterwarnings("ignore", _COPY_WARNING)
     connection = duckdb.connect()
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
@@ -51,7 +50,7 @@ def connected() -> Iterator[Query]:
                 connection.register(name, pa.Table.from_batches(rows.to_batches(_BATCH_ROWS), rows.schema))
                 sizes[name] = rows.num_rows
             try:
-                return rows_of(connection, statement, sum(sizes.values()))
+                return executed(connection, statement, sum(sizes.values())).to_arrow_table()
             except (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException) as error:
                 # Keep only the kind of error: the rest quotes a value of a row.
                 raise type(error)(str(error).partition(":")[0]) from None
@@ -59,11 +58,22 @@ def connected() -> Iterator[Query]:
         yield run
 
 
-def rows_of(connection: "duckdb.DuckDBPyConnection", statement: str, size: int) -> pa.Table:
-    """Return the rows of a statement that reads about `size` rows."""
-    # `sql` plans a statement twice, up to 20 ms each time, and `execute` copies its result.
-    result = connection.execute(statement) if size <= _FEW_ROWS else connection.sql(statement)
-    return result.to_arrow_table()
+def executed(
+    connection: "duckdb.DuckDBPyConnection", statement: str, size: int
+) -> "duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation":
+    """Return the result of a statement that reads about `size` rows, for Arrow.
+
+    `sql` plans a statement twice, up to 20 ms each time, and `execute` copies its result.
+    """
+    if size > _FEW_ROWS:
+        return connection.sql(statement)
+    _accept_copies()
+    return connection.execute(statement)
+
+
+@cache
+def _accept_copies() -> None:
+    warnings.filterwarnings("ignore", _COPY_WARNING)
 
 
 def query(statement: str, **tables: pa.Table) -> pa.Table:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from infra.installation import Installation
 from models import columns
 from models.features.expressions import Frame
-from models.primitives.arrow_sql import texts
+from models.primitives.arrow_sql import executed, texts
 from models.primitives.known_attributes import as_known
 from tasks.datasets.feature_queries import catalogue_at
 from tasks.lake.event_query import EventQuery
@@ -69,6 +69,8 @@ class Workspace:
     """The users and items by their codes."""
     refunds: Refunds = NO_REFUNDS
     known: ReferenceData | None = None
+    size: int = 0
+    """The number of events."""
     _cached: set[str] = field(default_factory=set)
     _locks: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
@@ -115,12 +117,12 @@ class Workspace:
                 self._cached.add(name)
         return nw.from_native(self.connection.table(f'cached."{name}"'))
 
-    def with_keys(self, rows: duckdb.DuckDBPyRelation) -> pa.RecordBatchReader:
-        """Return a stream of the rows, with user keys and item ids in place of their codes.
+    def with_keys(self, query: str) -> pa.RecordBatchReader:
+        """Return a stream of the rows of a query, with user keys and item ids in place of their codes.
 
         Every batch has a dictionary of its keys, because full keys in each row would be most of the written data.
         """
-        stream = rows.to_arrow_reader(_BATCH_ROWS)
+        stream: pa.RecordBatchReader = executed(self.connection, query, self.size).to_arrow_reader(_BATCH_ROWS)
         keys = [key for key in _CODE_TABLES if key in stream.schema.names]
         fields = [pa.field(field.name, _KEY_TYPE) if field.name in keys else field for field in stream.schema]
         return pa.RecordBatchReader.from_batches(pa.schema(fields), (self._decode(batch, keys) for batch in stream))
@@ -155,7 +157,8 @@ def workspace(installation: Installation, known: ReferenceData, files: list[str]
         connection.execute("ATTACH ':memory:' AS cached")
         refunds = _load_events(connection, known, files)
         names = {key: _names(connection, table, key) for key, table in _CODE_TABLES.items()}
-        yield Workspace(connection, names, refunds, known)
+        size = connection.execute("SELECT count(*) FROM events").fetchall()[0][0]
+        yield Workspace(connection, names, refunds, known, size)
 
 
 def _load_events(connection: duckdb.DuckDBPyConnection, known: ReferenceData, files: list[str]) -> Refunds:

@@ -52,7 +52,7 @@ def parts(space: Workspace, known: ReferenceData, moments: Cuts, label: LabelCon
     for cut, end in stretches:
         _labelled(space, cut, end, label)
     return {
-        "interactions": [lambda space: space.with_keys(space.connection.sql(_INTERACTIONS))],
+        "interactions": [lambda space: space.with_keys(_INTERACTIONS)],
         **{name: [partial(_copied, rows=getattr(known, name))] for name in COPIED},
         **features(moments),
         _LABELS: [partial(_labels, cut=cut, end=end, label=label) for cut, end in stretches],
@@ -114,7 +114,7 @@ def _built(space: Workspace, build: Build, moment: int) -> pa.RecordBatchReader:
 
 def _dated(space: Workspace, rows: str, moment: int) -> pa.RecordBatchReader:
     """Return the rows of a query with `moment` in `as_of`."""
-    return space.with_keys(space.connection.sql(f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM ({rows})"))
+    return space.with_keys(f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM ({rows})")
 
 
 def _copied(_space: Workspace, rows: pa.Table) -> pa.RecordBatchReader:
