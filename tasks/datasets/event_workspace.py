@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from infra.installation import Installation
 from models import columns
+from models.datasets.impression_labels import IMPRESSION
 from models.features.expressions import Frame
 from models.primitives.arrow_sql import executed, texts
 from models.primitives.known_attributes import as_known
@@ -53,6 +54,7 @@ _ITEM_ATTRIBUTES: Final = """
     SELECT goods.code AS item_id, category, brand, price, available FROM {catalogue} JOIN goods USING (item_id)
     WHERE goods.code IN (SELECT item_id FROM events)
 """
+_COUNTS: Final = f"SELECT count(*), count(*) FILTER (event_type = '{IMPRESSION}') FROM events"
 _CODE_TABLES: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
 """The tables that map users and items to their codes."""
 _KEY_TYPE: Final = pa.dictionary(pa.int32(), pa.string())
@@ -71,6 +73,7 @@ class Workspace:
     known: ReferenceData | None = None
     size: int = 0
     """The number of events."""
+    has_impressions: bool = True
     _cached: set[str] = field(default_factory=set)
     _locks: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
@@ -157,8 +160,8 @@ def workspace(installation: Installation, known: ReferenceData, files: list[str]
         connection.execute("ATTACH ':memory:' AS cached")
         refunds = _load_events(connection, known, files)
         names = {key: _names(connection, table, key) for key, table in _CODE_TABLES.items()}
-        size = connection.execute("SELECT count(*) FROM events").fetchall()[0][0]
-        yield Workspace(connection, names, refunds, known, size)
+        size, shown = connection.execute(_COUNTS).fetchall()[0]
+        yield Workspace(connection, names, refunds, known, size, has_impressions=shown > 0)
 
 
 def _load_events(connection: duckdb.DuckDBPyConnection, known: ReferenceData, files: list[str]) -> Refunds:

@@ -35,6 +35,11 @@ _INTERACTIONS: Final = f"""
     SELECT user_key, item_id, occurred_at, received_at, refunded_at, session_id, quantity, value
     FROM events WHERE event_type = '{columns.PURCHASE}'
 """
+NO_IMPRESSIONS: Final = """
+    SELECT user_key, item_id, recommendation_id, placement, position, occurred_at AS shown_at, 0::BIGINT AS label
+    FROM events WHERE false
+"""
+"""The table of a shop without impressions: to plan it as labels takes a tenth of a second at each cut."""
 
 
 def stored_rows(installation: Installation, version: str, name: str) -> str:
@@ -132,4 +137,6 @@ def _labelled(space: Workspace, cut: int, end: int, label: LabelConfig) -> Frame
 
 def _impressions(space: Workspace, start: int, cut: int, label: LabelConfig) -> pa.RecordBatchReader:
     """Return the impressions from one cut to the next with their outcomes, as known at the latter."""
+    if not space.has_impressions:
+        return _dated(space, NO_IMPRESSIONS, cut)
     return _dated(space, impressions(space.events(), start, cut, label).to_native().sql_query(), cut)

@@ -5,10 +5,12 @@ import duckdb
 import narwhals as nw
 import pytest
 
+from models.datasets.impression_labels import impressions
+from models.datasets.labels import LabelConfig
 from models.features.expressions import Frame
 from models.features.tables.registry import Build
 from tasks.datasets.feature_queries import Queries, catalogue_at, columns_of, plan
-from tasks.datasets.snapshot_tables import BUILDS
+from tasks.datasets.snapshot_tables import BUILDS, NO_IMPRESSIONS
 
 EVENTS = """
     user_key INTEGER, item_id INTEGER, event_type VARCHAR, occurred_at BIGINT, session_id VARCHAR, quantity DOUBLE,
@@ -47,3 +49,10 @@ def test_the_queries_of_a_plan_are_those_of_a_table_that_is_built_for_the_moment
             tables = (nw.from_native(connection.table(table)) for table in ("events", items))
             assert plan(build, *map(columns_of, tables), dated=dated).at(moment) == expected
     assert str(moment) in expected.table
+
+
+def test_a_shop_without_impressions_has_the_table_of_one_with_them() -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE events ({EVENTS})")
+        some = impressions(nw.from_native(connection.table("events")), 0, 86_400, LabelConfig())
+        assert columns_of(nw.from_native(connection.sql(NO_IMPRESSIONS))) == columns_of(some)
