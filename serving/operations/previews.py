@@ -1,5 +1,6 @@
 """Builds a list under the current rules and under edited ones; nothing is stored or logged."""
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from models.lists.rules.layer.rule_layer import RuleLayer
@@ -40,8 +41,9 @@ class Previews:
         """
         if edited is not None:
             await self._changes.check(edited)
-        current = await self._answer(request, item, self._rules.current.layer)
-        return Preview(current, None if edited is None else await self._answer(request, item, edited))
+        layers = [self._rules.current.layer, *(() if edited is None else (edited,))]
+        current, *others = await asyncio.gather(*(self._answer(request, item, layer) for layer in layers))
+        return Preview(current, next(iter(others), None))
 
     async def _answer(self, request: ListRequest, item: str | None, layer: RuleLayer) -> Answer:
         placement = self._changes.placements[request.placement]

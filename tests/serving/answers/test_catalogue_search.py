@@ -110,3 +110,10 @@ async def test_a_new_title_is_found_once_the_index_has_aged(
     stock.sales, stock.number = {"7": 99.0}, 2
     await renewed(search)
     assert await found(search, "milk") == ["7", "1", "3", "4"]
+
+
+@pytest.mark.anyio
+async def test_a_search_that_is_ready_builds_nothing_at_the_first_request(search: CatalogueSearch) -> None:
+    await search.ready()
+    assert search.renew() is None
+    assert await found(search, "milk") == ["3", "1", "4"]
