@@ -13,7 +13,7 @@ from models import columns
 from models.datasets.impression_labels import impressions
 from models.datasets.labels import LabelConfig, labels
 from models.datasets.time_splits import Cuts
-from models.features.expressions import Frame, no_cache
+from models.features.expressions import no_cache
 from models.features.tables.registry import TABLES, Build
 from models.features.tables.sequences import sequences
 from models.primitives.arrow_sql import texts
@@ -53,14 +53,13 @@ def parts(space: Workspace, known: ReferenceData, moments: Cuts, label: LabelCon
 
     Raises LabelError if the labels' horizon ends after the next cut.
     """
-    stretches, spans = [*pairwise(moments.all())], pairwise((0, *moments.all()))
-    for cut, end in stretches:
-        _labelled(space, cut, end, label)
+    spans = pairwise((0, *moments.all()))
+    labelled = {cut: _labelled(space, cut, end, label) for cut, end in pairwise(moments.all())}
     return {
         "interactions": [lambda space: space.with_keys(_INTERACTIONS)],
         **{name: [partial(_copied, rows=getattr(known, name))] for name in COPIED},
         **features(moments),
-        _LABELS: [partial(_labels, cut=cut, end=end, label=label) for cut, end in stretches],
+        _LABELS: [partial(_dated, rows=rows, moment=cut) for cut, rows in labelled.items()],
         "impressions": [partial(_impressions, start=start, cut=cut, label=label) for start, cut in spans],
     }
 
@@ -126,13 +125,10 @@ def _copied(_space: Workspace, rows: pa.Table) -> pa.RecordBatchReader:
     return rows.to_reader()
 
 
-def _labels(space: Workspace, cut: int, end: int, label: LabelConfig) -> pa.RecordBatchReader:
-    return _dated(space, _labelled(space, cut, end, label).to_native().sql_query(), cut)
-
-
-def _labelled(space: Workspace, cut: int, end: int, label: LabelConfig) -> Frame:
-    """Return the labels after a cut, as known at the next cut."""
-    return labels(space.events(), cut, label.until(end - cut), end)
+def _labelled(space: Workspace, cut: int, end: int, label: LabelConfig) -> str:
+    """Return the query of the labels after a cut, as known at the next cut."""
+    query: str = labels(space.events(), cut, label.until(end - cut), end).to_native().sql_query()
+    return query
 
 
 def _impressions(space: Workspace, start: int, cut: int, label: LabelConfig) -> pa.RecordBatchReader:
