@@ -10,11 +10,9 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-import schemathesis
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.types import ASGIApp
 
 from models.primitives.json_types import JsonObject
@@ -91,9 +89,13 @@ def test_every_body_has_an_example_that_is_accepted(served: tuple[ASGIApp, dict[
 def test_no_request_that_the_document_allows_or_forbids_ends_in_a_defect(
     served: tuple[ASGIApp, dict[str, str]], data: st.DataObject
 ) -> None:
+    # Imported here, for half a second that each process would spend before its first test.
+    from schemathesis import GenerationMode
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
     schema = _schema(served)
     one = data.draw(st.sampled_from([found.ok() for found in schema.get_all_operations()]))
-    mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
+    mode = data.draw(st.sampled_from(list(GenerationMode)))
     case = data.draw(one.as_strategy(generation_mode=mode))
     # Rules between fields, such as a highest price below the lowest, cannot be stated in a schema.
     answer = case.call(headers=served[1])
@@ -107,6 +109,8 @@ _SCHEMAS: dict[int, Any] = {}
 def _schema(served: tuple[ASGIApp, dict[str, str]]) -> Any:
     app, headers = served
     if id(app) not in _SCHEMAS:
+        import schemathesis
+
         _SCHEMAS[id(app)] = schemathesis.openapi.from_asgi("/openapi.json", app, headers=headers)
     return _SCHEMAS[id(app)]
 
