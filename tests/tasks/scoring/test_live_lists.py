@@ -209,3 +209,18 @@ def test_users_newer_than_the_model_get_the_list_of_their_clicks_and_traits(stag
         own = [(row.item_id, row.reason) for row in rows if row.user_key == user]
         assert len(own) == 20
         assert [(entry.item_id, entry.reason) for entry in live[user].entries] == own
+
+
+def test_the_clicks_of_a_user_newer_than_the_model_are_known_in_their_order(stage: Any, tmp_path: Path) -> None:
+    stage.promote("item_knn")
+    key = clicks(stage, tmp_path, "500009", "500003", "500007", "500003", userId="new")
+    score_placement.fn("home")
+
+    async def known() -> Any:
+        postgres = Postgres(str(os.environ["TAILORBIRD_DATABASE_URL"]), 1, 30.0)
+        try:
+            return await StoredUsers(postgres).known("home", key)
+        finally:
+            await postgres.close()
+
+    assert asyncio.run(known()).clicks == ("500009", "500003", "500007", "500003")
