@@ -110,7 +110,7 @@ def test_a_clock_that_is_years_ahead_has_not_the_last_word(installation: Install
 
 
 def test_a_refusal_counts_with_a_lake_of_a_version_without_consent(installation: Installation, tmp_path: Path) -> None:
-    words = {name: [name] for name in ("event_id", "payload_hash", "user_key", "batch_id")}
+    words = {name: [name] for name in ("event_id", "payload_hash", "event_type", "user_key", "batch_id")}
     moment = pa.array([datetime(2024, 5, 1, tzinfo=UTC)], pa.timestamp("us", tz="UTC"))
     installation.lake.append_events(pa.table(words | {"occurred_at": moment, "month": ["2024-05"]}), "old", 0)
     ingest(tmp_path, call(1, "identify", False))
