@@ -1,9 +1,9 @@
 # Start with `make demo`: it creates .venv on first use and turns real shopping data into recommendations.
 # PYTHON chooses the interpreter (3.11, 3.12 or 3.13); ARGS is passed to pytest and to `make lock`.
-# WORKERS is the number of processes of `make test`: four if memory allows, because the tests of services wait.
+# WORKERS is the number of processes of `make test`: three if memory allows, because the tests of services wait.
 PYTHON ?=
 ARGS ?=
-WORKERS ?= $(shell awk '/^MemAvailable/ {print ($$2 > 12000000) ? 4 : ($$2 > 9000000) ? 3 : 2}' /proc/meminfo 2>/dev/null || echo 2)
+WORKERS ?= $(shell awk '/^MemAvailable/ {print ($$2 > 9000000) ? 3 : 2}' /proc/meminfo 2>/dev/null || echo 2)
 # Byte code is kept: hundreds of processes import the same modules, and each would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin

@@ -34,7 +34,7 @@ def test_what_a_batch_knows_of_users_is_stored_as_codes_of_its_items(installatio
     assert [tuple(row) for row in rows] == [
         ("", [2], [], [], None),
         ("ann", [1], [], [], None),
-        ("joe", [0, 1, 2], [], [0, 2, 2], {"age": "30", "town": 'a "b"'}),
+        ("joe", [0, 1, 2], [], [2, 0, 2], {"age": "30", "town": 'a "b"'}),
     ]
 
 
