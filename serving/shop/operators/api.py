@@ -18,6 +18,8 @@ SECONDS: Final = 10.0
 _LAST: Final = 10
 _FOUND: Final = 8
 _MOST_TITLES: Final = 50
+DEEPEST: Final = 9_900
+"""The largest offset of a page of versions."""
 _Answer = TypeVar("_Answer")
 
 

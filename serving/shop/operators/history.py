@@ -9,11 +9,10 @@ from starlette.responses import RedirectResponse, Response
 
 from serving.shop.client.api import ApiDownError
 from serving.shop.operators.answers import NO_RULES, Change, StoredRules, Version, change
-from serving.shop.operators.api import OutdatedError, RefusedError
+from serving.shop.operators.api import DEEPEST, OutdatedError, RefusedError
 from serving.shop.operators.page import HOME, OperatorPage, signed_in
 
 _PAGE: Final = 20
-_DEEPEST: Final = 9_900
 PATH: Final = f"{HOME}/history"
 _DOWN: Final = "The recommender does not answer at the moment. Try again in a minute."
 _MEANWHILE: Final = "Another version was stored meanwhile. Look at it, then decide again."
@@ -68,7 +67,7 @@ def steps_of(stored: StoredRules) -> list[Change]:
 
 def _following(stored: StoredRules | None, offset: int, shown: int) -> int | None:
     """Return where the next page begins: the API gives fewer versions at once if they have many rules."""
-    is_last = stored is None or stored.is_last or offset + shown > _DEEPEST
+    is_last = stored is None or stored.is_last or offset + shown > DEEPEST
     return None if is_last else offset + shown
 
 

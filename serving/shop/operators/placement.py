@@ -10,7 +10,7 @@ from starlette.responses import Response
 from serving.shop.client.answers import Product
 from serving.shop.client.api import ApiDownError
 from serving.shop.operators.answers import NO_RULES, Change, Preview, StoredRules, Version, change
-from serving.shop.operators.api import Fault, RefusedError
+from serving.shop.operators.api import DEEPEST, Fault, RefusedError
 from serving.shop.operators.draft import Draft
 from serving.shop.operators.page import OperatorPage, signed_in
 from serving.shop.operators.reports import PlacementReport
@@ -22,7 +22,6 @@ DOWN = (
     "never stored twice."
 )
 _LONGEST_LIST = 50
-_DEEPEST = 9_900
 _FIELDS: Mapping[str, str] = {"item": "about", "value": "about", "kind": "about", "placement": "act"}
 """The fields of the form for members of a rule that are called otherwise."""
 
@@ -103,7 +102,7 @@ async def _compare(page: OperatorPage, view: View) -> None:
     base, current = view.draft.base, view.current
     if view.draft and base != current.version:
         # Another version may be stored while these are read.
-        before = (await page.api.rules(2, min(max(current.version - base, 0), _DEEPEST))).version(base)
+        before = (await page.api.rules(2, min(max(current.version - base, 0), DEEPEST))).version(base)
         view.others = change(before or current, current)
     view.draft = replace(view.draft, base=current.version)
 
