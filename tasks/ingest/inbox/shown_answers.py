@@ -12,12 +12,12 @@ from sqlalchemy import Connection
 from infra.database.bulk_copy import insert_new
 from infra.database.schema.serving_schema import served_answers
 from models import columns
+from models.datasets.impression_labels import IMPRESSION, SHOWN_AT
 from tasks.ingest.inbox.rows import ANSWERS, InboxRow
 
-IMPRESSION: Final = "impression"
 _SINGLE: Final = "impressions"
 """The kind of a row with one answer, which other programs write."""
-_ITEMS, _FIRST, _SESSION, _SHOWN_AT = "items", "first_position", "session_key", "shown_at"
+_ITEMS, _FIRST, _SESSION = "items", "first_position", "session_key"
 _ORIGIN: Final = {
     columns.RECOMMENDATION_ID: pa.string(),
     columns.PLACEMENT: pa.string(),
@@ -26,7 +26,7 @@ _ORIGIN: Final = {
     "variant": pa.string(),
     "propensity": pa.float64(),
     columns.SOURCE: pa.string(),
-    _SHOWN_AT: pa.string(),
+    SHOWN_AT: pa.string(),
 }
 """The columns of `served_answers`."""
 _FIELDS: Final = _ORIGIN | {
@@ -54,8 +54,8 @@ def answers_of(rows: Sequence[InboxRow]) -> pa.Table:
     sources = np.repeat(np.array([row.source for row in shown], object), sizes)
     received = pa.array(np.repeat(np.array([row.received_at for row in shown], object), sizes), _INSTANT)
     # A clock of a sender may be ahead of the database's.
-    shown_at = found[_SHOWN_AT].cast(_INSTANT)
-    found[_SHOWN_AT] = pc.if_else(pc.less(shown_at, received), shown_at, received)
+    shown_at = found[SHOWN_AT].cast(_INSTANT)
+    found[SHOWN_AT] = pc.if_else(pc.less(shown_at, received), shown_at, received)
     found[_MESSAGE] = pc.binary_join_element_wise(pa.array(sources, pa.string()), found[columns.RECOMMENDATION_ID], ":")
     found[SUBJECT] = pc.coalesce(found[columns.USER_KEY], found[_SESSION])
     return pa.table(found)
@@ -70,7 +70,7 @@ def _alone(row: InboxRow) -> Mapping[str, Sequence[Any]]:
         columns.USER_KEY: row.user_key,
         _SESSION: row.session_key,
         columns.CONSENT: row.consent,
-        _SHOWN_AT: row.received_at.isoformat(),
+        SHOWN_AT: row.received_at.isoformat(),
     }
     return {name: [own.get(name)] for name in _FIELDS}
 
@@ -95,8 +95,8 @@ def impressions(answers: pa.Table, schema: pa.Schema) -> pa.Table:
         columns.SESSION_ID: own[_SESSION],
         columns.ITEM_ID: item,
         columns.EVENT_TYPE: pa.repeat(IMPRESSION, len(item)),
-        columns.OCCURRED_AT: own[_SHOWN_AT],
-        columns.RECEIVED_AT: own[_SHOWN_AT],
+        columns.OCCURRED_AT: own[SHOWN_AT],
+        columns.RECEIVED_AT: own[SHOWN_AT],
         columns.PLACEMENT: own[columns.PLACEMENT],
         columns.POSITION: position,
         columns.RECOMMENDATION_ID: own[columns.RECOMMENDATION_ID],

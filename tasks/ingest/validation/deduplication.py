@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from infra.lake.delta_lake import Lake
 from models import columns
+from models.datasets.impression_labels import IMPRESSION
 from models.primitives.arrow_sql import query, texts
 
 ID_HASH: Final = "id_hash"
@@ -17,7 +18,7 @@ ID_HASH: Final = "id_hash"
 _LOWER: Final = 12
 """The bits that tell the impressions of an answer apart."""
 _ANSWER: Final = f"""
-    CASE WHEN {columns.EVENT_TYPE} = 'impression' THEN split_part({columns.EVENT_ID}, '#', 1)
+    CASE WHEN {columns.EVENT_TYPE} = '{IMPRESSION}' THEN split_part({columns.EVENT_ID}, '#', 1)
     ELSE {columns.EVENT_ID} END"""
 ID_HASHED: Final = f"""
     ((hash({_ANSWER}) >> {_LOWER}) << {_LOWER}) | (hash({columns.EVENT_ID}) & {2**_LOWER - 1}::UBIGINT)"""
