@@ -1,4 +1,4 @@
-"""Finds the two own items that speak most for a listed one, in the order in which the user came to them."""
+"""Finds the two own items that are most like a listed one, in the order in which the user came to them."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple

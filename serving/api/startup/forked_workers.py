@@ -1,5 +1,4 @@
-"""Runs several workers as copies of one process, which has imported everything and loaded the champion and
-the catalogue before.
+"""Runs several workers as copies of one process, which has loaded what they share (`loaded_once`).
 
 They start in a moment, and share the memory of the champion. A copy is safe as long as the process has no thread and no
 connection: the event loop, the connections and the threads of a worker are opened by the worker itself.

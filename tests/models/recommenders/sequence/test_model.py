@@ -21,7 +21,7 @@ QUICK = Config(dimensions=16, blocks=1, length=6, epochs=60, dropout=0.0, learni
 
 @pytest.fixture(scope="module")
 def circle(small) -> TrainingData:
-    """Users who walk a circle of items, half of them backwards: only the order tells what comes next."""
+    """Users who walk a circle of items, half of them backwards: only the order shows what comes next."""
     rows = []
     for start in range(STEPS):
         for name, way in (("on", 1), ("back", -1)):
