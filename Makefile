@@ -98,7 +98,7 @@ bench: $(READY)
 lock:
 	@test -x $(BIN)/uv || $(MAKE) setup
 	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 $(ARGS) \
-		--extra demo --extra duckdb --extra serverless --extra traces --group dev --group setup --generate-hashes \
+		--extra demo --extra duckdb --extra serverless --extra stream --extra traces --group dev --group setup --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
 env:
