@@ -27,8 +27,8 @@ RULE_VERSIONS: Final = """
     USING (batch_id)
 """
 ANSWERS: Final = """
-    SELECT placement, source, count(*) AS answers FROM served_answers
-    WHERE shown_at > now() - interval '1 day' GROUP BY placement, source
+    SELECT placement, source, sum(answers)::bigint AS answers FROM answer_counts
+    WHERE since > now() - interval '1 day' GROUP BY placement, source
 """
 ALERTS: Final = """
     SELECT created_at AS at, 'drift' AS kind, 'version ' || model_version AS subject,

@@ -32,7 +32,7 @@ class PlacementReport:
     rules_version: int = 0
     """The version of the rules of operators when the lists were made."""
     answers: dict[str, int] = field(default_factory=dict)
-    """Logged answers of the last 24 hours by source."""
+    """Logged answers of the last 24 hours by source, in whole steps of five minutes."""
     page: str | None = None
     """The page of the model version in MLflow; of the champion without published lists."""
 

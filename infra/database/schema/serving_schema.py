@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Computed,
+    DateTime,
     Float,
     Identity,
     Index,
@@ -89,6 +90,17 @@ served_answers = Table(
     moment("shown_at", now=True),
     Index("ix_served_answers_shown_at", "shown_at"),
     comment="The origin of each logged answer. The items and their positions are impressions in the lake.",
+)
+
+answer_counts = Table(
+    "answer_counts",
+    metadata,
+    Column("since", DateTime(timezone=True), primary_key=True, comment="When the five minutes began."),
+    Column("placement", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("answers", BigInteger, nullable=False),
+    comment="How many answers were shown in each five minutes of the last two days, by placement and source. A trigger "
+    "of served_answers counts each one once.",
 )
 
 api_keys = Table(

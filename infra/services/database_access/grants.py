@@ -76,7 +76,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
         INGEST: WRITE,
     },
     "public.session_profiles": {SERVING: WRITE, INGEST: "SELECT DELETE"},
-    "public.served_answers": {SERVING: READ, INGEST: WRITE},
+    "public.served_answers": {INGEST: WRITE},
+    "public.answer_counts": {SERVING: READ, INGEST: WRITE},
     "public.alembic_version": _NO_ROLE,
     # The API adds versions and changes none.
     "public.operator_rules": {SERVING: "SELECT INSERT"},

@@ -18,6 +18,7 @@ _OUTDATED: Final = (
         OR EXISTS (SELECT FROM suppressions WHERE user_key = profile.subject)
         OR EXISTS (SELECT FROM users WHERE user_key = profile.subject AND NOT consent)""",
     "DELETE FROM served_answers WHERE shown_at < now() - interval '90 days'",
+    "DELETE FROM answer_counts WHERE since < now() - interval '2 days'",
 )
 
 
@@ -33,6 +34,6 @@ def refuse_rows(connection: Connection, batch_id: str) -> None:
 
 
 def remove_outdated(connection: Connection) -> None:
-    """Delete moved rows, expired profiles, and answers that were shown long ago."""
+    """Delete moved rows, expired profiles, and answers and counts of long ago."""
     for statement in _OUTDATED:
         connection.execute(text(statement))

@@ -94,6 +94,23 @@ def test_answers_that_wait_are_single_rows_before_they_had_a_group_and_single_ro
     assert tuple(second)[:7] == ("r2", "impressions", None, "phone", 2, True, "b1")
 
 
+def test_answers_from_before_they_were_counted_are_counted(migrated: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "infra.database:migrations")
+    answers = (
+        "INSERT INTO served_answers (recommendation_id, placement, source, shown_at) SELECT 'r' || n, "
+        "CASE WHEN n < 5 THEN 'home' ELSE 'mail' END, 'table', now() - n * interval '7 hours' "
+        "FROM generate_series(1, 10) AS n"
+    )
+    with migrated.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0027")
+        connection.execute(text(answers))
+        command.upgrade(config, "head")
+        counts = "SELECT placement, sum(answers) FROM answer_counts GROUP BY placement ORDER BY placement"
+        assert connection.execute(text(counts)).all() == [("home", 4), ("mail", 2)]
+
+
 def test_columns_of_items_say_what_is_stock_and_what_is_merchandise(migrated: Engine) -> None:
     comments = {column["name"]: column["comment"] for column in inspect(migrated).get_columns("items")}
     assert "in_stock" in comments["available"]

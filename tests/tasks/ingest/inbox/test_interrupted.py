@@ -66,6 +66,7 @@ def test_nothing_is_lost_or_doubled(api: Api) -> None:
     assert len(ids) == counts["accepted"]
     assert api.rows("SELECT count(*) FROM event_inbox WHERE moved_at IS NULL")[0][0] == 0
     assert api.rows("SELECT count(*) FROM served_answers")[0][0] == 2
+    assert api.rows("SELECT sum(answers) FROM answer_counts")[0][0] == 2
 
 
 def some_message(api: Api, number: int, rng: random.Random) -> Message:

@@ -120,12 +120,18 @@ def test_many_answers_of_one_row_become_what_rows_of_one_answer_become(api: Api)
     ]
     assert origins[0].shown_at == at
     assert origins[2].shown_at < at + timedelta(hours=2)  # a clock that is ahead
+    counted = "SELECT since, placement, source, answers FROM answer_counts ORDER BY since, placement"
+    first = at.replace(minute=at.minute // 5 * 5, second=0, microsecond=0)
+    counts = [tuple(row) for row in api.rows(counted)]
+    assert counts[:2] == [(first, "home", "table", 1), (first, "mail", "live", 1)]
+    assert [row[1:] for row in counts[2:]] == [("home", "popular", 1)]
     assert api.ledger() | {"routed": 1} == {
         "read": 5, "accepted": 3, "quarantined": 0, "duplicate": 0, "suppressed": 0, "routed": 1,
     }  # fmt: skip
     api.send(together)
     api.move()
     assert len(api.lake()) == api.ledger()["duplicate"] == 3
+    assert [tuple(row) for row in api.rows(counted)] == counts
 
 
 def test_rows_of_single_answers_move_too(api: Api) -> None:
@@ -223,8 +229,9 @@ def test_moved_rows_expired_profiles_and_old_answers_are_deleted(api: Api) -> No
     api.rows("UPDATE event_inbox SET moved_at = now() - interval '2 days'")
     api.rows("UPDATE session_profiles SET expires_at = now() - interval '1 second'")
     api.rows("UPDATE served_answers SET shown_at = now() - interval '91 days'")
+    api.rows("UPDATE answer_counts SET since = now() - interval '3 days'")
     api.move()
-    for table in ("event_inbox", "session_profiles", "served_answers"):
+    for table in ("event_inbox", "session_profiles", "served_answers", "answer_counts"):
         assert api.rows(f"SELECT * FROM {table}") == [], table
 
 
