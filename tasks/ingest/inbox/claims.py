@@ -23,18 +23,21 @@ MOST_BYTES: Final = 32 * 1024**2
 _WAITING: Final = """
     SELECT source, sum(messages) AS messages, extract(epoch FROM now() - min(received_at))::float AS age
     FROM event_inbox WHERE batch_id IS NULL AND kind = ANY(:kinds) GROUP BY source ORDER BY source"""
+# Rows that another process claims now are skipped, and the rows behind them are claimed in their place. The order of
+# batches needs not be that of rows: what messages state counts by its time, in whichever batch it is.
 _CLAIM: Final = """
-    WITH numbered AS MATERIALIZED (
-        SELECT inbox_id, sum(messages) OVER (ORDER BY inbox_id) - messages AS messages_before FROM event_inbox
+    WITH numbered AS (
+        SELECT sum(messages) OVER (ORDER BY inbox_id) - messages AS messages_before FROM event_inbox
         WHERE batch_id IS NULL AND source = :source AND kind = ANY(:kinds) ORDER BY inbox_id LIMIT :most
-    ), waiting AS MATERIALIZED (
-        SELECT inbox_id, octet_length(payload::text) AS bytes FROM event_inbox
-        WHERE batch_id IS NULL AND inbox_id IN (SELECT inbox_id FROM numbered WHERE messages_before < :most)
-        ORDER BY inbox_id FOR UPDATE SKIP LOCKED
+    ), free AS MATERIALIZED (
+        SELECT inbox_id, messages, octet_length(payload::text) AS bytes FROM event_inbox
+        WHERE batch_id IS NULL AND source = :source AND kind = ANY(:kinds) ORDER BY inbox_id
+        LIMIT (SELECT count(*) FROM numbered WHERE messages_before < :most) FOR UPDATE SKIP LOCKED
     ), fitting AS (
         SELECT inbox_id FROM (
-            SELECT inbox_id, sum(bytes) OVER (ORDER BY inbox_id) - bytes AS bytes_before FROM waiting) AS summed
-        WHERE bytes_before < :most_bytes
+            SELECT inbox_id, sum(bytes) OVER before AS bytes_before, sum(messages) OVER before AS messages_before
+            FROM free WINDOW before AS (ORDER BY inbox_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS summed
+        WHERE coalesce(bytes_before, 0) < :most_bytes AND coalesce(messages_before, 0) < :most
     ), chosen AS (SELECT min(inbox_id) || '_' || max(inbox_id) AS name FROM fitting)
     UPDATE event_inbox SET batch_id = :prefix || chosen.name || '-inbox' FROM fitting, chosen
     WHERE event_inbox.inbox_id = fitting.inbox_id

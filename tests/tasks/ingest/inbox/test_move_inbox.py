@@ -161,6 +161,22 @@ def test_a_batch_has_a_limit_of_messages_and_chunks_of_whole_rows(api: Api, monk
     assert api.rows("SELECT max(chunk) FROM ingest_chunks") == [(1,)]
 
 
+def test_rows_behind_those_that_another_process_claims_now_are_claimed(api: Api) -> None:
+    groups = [[ShownAnswer(f"r{row}-{n}", "home", ("cup",), "table", 1) for n in range(3)] for row in range(3)]
+    api.send(*map(message_of, groups), *(api.act("ann", "cup", consent=True) for _ in range(5)))
+    engine = api.here.engine
+    with engine.begin() as first, engine.begin() as second, engine.begin() as third:
+        claimed = [claims.claim(one, "events", claims.Due(), most=5) for one in (first, second, third)]
+        sizes = [
+            one.execute(text("SELECT sum(messages) FROM event_inbox WHERE batch_id = :name"), {"name": batch.batch_id})
+            for one, (batch,) in zip((first, second, third), claimed, strict=True)
+        ]
+        # Two rows of three answers; the third one with an act; two more acts, because a batch has two rows by then.
+        assert [size.scalar_one() for size in sizes] == [6, 4, 2]
+    api.move()
+    assert api.ledger()["read"] == 14
+
+
 def test_updates_change_items_and_hidden_ones_cannot_be_bought(api: Api) -> None:
     api.send(
         api.item("cup", price=2.5, in_stock=False, hidden=True), api.item("new", title="New", attributes={"a": "b"})
