@@ -23,7 +23,7 @@ from tasks.ingest.events.chunk_writer import Intake
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.tabular_chunks import consent_updates
 from tasks.ingest.inbox.rows import InboxRow
-from tasks.ingest.inbox.shown_answers import SUBJECT, answers_of, impressions
+from tasks.ingest.inbox.shown_answers import SHOWN, SUBJECT, impressions
 from tasks.ingest.validation.deduplication import hashes
 from tasks.ingest.validation.event_enrichment import KEY_HASH, add_fingerprints
 from tasks.ingest.validation.row_triage import USER_CODE
@@ -39,14 +39,18 @@ _SCHEMA: Final = pa.schema(
 )
 
 
-def read_chunks(rows: Sequence[InboxRow], _intake: Intake) -> Iterator[tuple[EventChunk, int]]:
-    """Yield the chunks of a batch's rows, each with its number of rows; always the same ones."""
-    first = 0
+def read_chunks(rows: Sequence[InboxRow], answers: pa.Table, _intake: Intake) -> Iterator[tuple[EventChunk, int]]:
+    """Yield the chunks of a batch's rows, each with its number of rows; always the same ones.
+
+    `answers` are those of the rows, as `answers_of` returns them.
+    """
+    first = answer = 0
     for start, end in borders([row.messages for row in rows], CHUNK_ROWS):
         part = rows[start:end]
-        chunk = _chunk(part, first)
+        shown = sum(row.messages for row in part if row.kind in SHOWN)
+        chunk = _chunk(part, answers.slice(answer, shown), first)
         yield chunk, len(part)
-        first += chunk.read
+        first, answer = first + chunk.read, answer + shown
 
 
 def borders(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
@@ -59,9 +63,8 @@ def borders(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
             start, size = end, 0
 
 
-def _chunk(rows: Sequence[InboxRow], first: int) -> EventChunk:
+def _chunk(rows: Sequence[InboxRow], answers: pa.Table, first: int) -> EventChunk:
     """Return messages as a chunk. An answer to nobody in particular is no event, and so is routed."""
-    answers = answers_of(rows)
     acts = pa.Table.from_pylist([_act(row) for row in rows if row.kind == "event"], _SCHEMA)
     events = pa.concat_tables([acts, impressions(answers, _SCHEMA)])
     table, users = prepared(events, np.arange(first, first + len(events)))

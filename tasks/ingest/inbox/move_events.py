@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+import pyarrow as pa
+
 from infra.installation import Installation
 from models.ingest.source_config import SourceMapping
 from tasks.ingest import ledger
@@ -22,7 +24,7 @@ def move_calls(installation: Installation, batch: ledger.Batch) -> None:
     """Ingest the calls of a batch as `move_events` does."""
     mapping = call_mapping(installation.settings, batch.source)
 
-    def reader(rows: Sequence[InboxRow]) -> ChunkReader:
+    def reader(rows: Sequence[InboxRow], _answers: pa.Table) -> ChunkReader:
         return partial(call_chunks.read_chunks, rows, mapping)
 
     _move(installation, replace(batch, consent=mapping.consent_note), mapping, reader)
@@ -34,26 +36,27 @@ def move_events(installation: Installation, batch: ledger.Batch) -> None:
     Raises BatchRefusedError for a batch that was refused, whose rows stay in the inbox, and LockHeldError if another
     process moves it now.
     """
-    _move(installation, batch, inbox_mapping(batch.source), lambda rows: partial(read_chunks, rows))
+    _move(installation, batch, inbox_mapping(batch.source), lambda rows, answers: partial(read_chunks, rows, answers))
 
 
 def _move(
     installation: Installation,
     batch: ledger.Batch,
     mapping: SourceMapping,
-    reader: Callable[[Sequence[InboxRow]], ChunkReader],
+    reader: Callable[[Sequence[InboxRow], pa.Table], ChunkReader],
 ) -> None:
     with installation.engine.connect() as connection:
         rows = claimed_rows(connection, batch.batch_id, installation.key)
         committed = ledger.statuses(connection, [batch.batch_id]).get(batch.batch_id) == ledger.COMMITTED
+    answers = answers_of(rows)
     if not committed:
         try:
-            ingest_batch(installation, mapping, batch, reader(rows), len(rows))
+            ingest_batch(installation, mapping, batch, reader(rows, answers), len(rows))
         except BatchRefusedError:
             with installation.engine.begin() as connection:
                 refuse_rows(connection, batch.batch_id)
             raise
     with installation.engine.begin() as connection:
         repeat_late_exclusions(connection, rows)
-        store_origins(connection, answers_of(rows))
+        store_origins(connection, answers)
         finish_batch(connection, batch.batch_id)

@@ -17,6 +17,8 @@ from tasks.ingest.inbox.rows import ANSWERS, InboxRow
 
 _SINGLE: Final = "impressions"
 """The kind of a row with one answer, which other programs write."""
+SHOWN: Final = (ANSWERS, _SINGLE)
+"""The kinds of rows with answers."""
 _ITEMS, _FIRST, _SESSION = "items", "first_position", "session_key"
 _ORIGIN: Final = {
     columns.RECOMMENDATION_ID: pa.string(),
@@ -44,7 +46,7 @@ _INSTANT: Final = pa.timestamp("us", tz="UTC")
 
 def answers_of(rows: Sequence[InboxRow]) -> pa.Table:
     """Return the answers among the rows, in order, with their `message` (source and id) and their `subject`."""
-    shown = [row for row in rows if row.kind in (ANSWERS, _SINGLE)]
+    shown = [row for row in rows if row.kind in SHOWN]
     groups = [row.payload if row.kind == ANSWERS else _alone(row) for row in shown]
     found = {
         name: pa.array(list(chain.from_iterable(group[name] for group in groups)), kind)
