@@ -13,6 +13,7 @@ import orjson
 from models.columns import RECOMMENDATION_ID
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
+from models.primitives.time import read_moment
 
 Kind = Literal["event", "item", "user", "impressions", "answers", "call"]
 """What a message states. `answers` are many answers that were shown; other programs send one, as `impressions`."""
@@ -95,8 +96,9 @@ class Message:
     def effects(self) -> Effects:
         """Return what counts at once."""
         is_act = self.kind == "event" and self.payload["event_type"] in ACTS
+        at = read_moment(self.payload.get("occurred_at")) if is_act else None
         return Effects(
-            self.received_at,
+            at or self.received_at,
             (self.payload["item_id"],) if is_act else (),
             bool(self.consent),
             self.consent if self.kind == "user" and self.user_key else None,

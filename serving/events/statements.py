@@ -28,38 +28,47 @@ EXCLUDE: Final = """
     SELECT user_key, kind, value FROM unnest($1::text[], $2::text[], $3::text[]) AS hidden (user_key, kind, value)
     WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = hidden.user_key)
     ON CONFLICT DO NOTHING"""
-# An agreement in the message, or one that is stored; a refusal or a suppression outweighs both.
+# The newest clicks by their own times, in whatever order they arrive.
+_MERGED: Final = f"""
+    SELECT array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place) FROM (
+        SELECT item, at, place FROM (
+            SELECT item, coalesce(at, profile.updated_at) AS at, place
+            FROM unnest(profile.items, profile.occurred_at) WITH ORDINALITY AS own (item, at, place)
+            WHERE profile.expires_at > now()
+            UNION ALL SELECT item, at, {LONGEST_PROFILE} + place
+            FROM unnest(excluded.items, excluded.occurred_at) WITH ORDINALITY AS new (item, at, place)) AS clicks
+        ORDER BY at DESC, place DESC LIMIT {LONGEST_PROFILE}) AS latest"""
+_MERGE: Final = f"""
+    ON CONFLICT (subject) DO UPDATE SET updated_at = now(), (items, occurred_at) = ({_MERGED}),
+        expires_at = greatest(profile.expires_at, excluded.expires_at)"""
+# An agreement in the message, or one that is stored; a refusal or a suppression outweighs both. What is older than a
+# profile lives is late, and no sign of what a visitor wants now.
 PROFILE: Final = f"""
-    INSERT INTO session_profiles AS profile (subject, items, updated_at, expires_at)
-    SELECT subject, ARRAY(SELECT jsonb_array_elements_text(items::jsonb)), now(), now() + $4::interval
-    FROM unnest($1::text[], $2::text[], $3::boolean[]) AS acted (subject, items, agrees)
-    WHERE (agrees OR EXISTS (SELECT FROM users WHERE user_key = subject AND consent))
+    INSERT INTO session_profiles AS profile (subject, items, occurred_at, updated_at, expires_at)
+    SELECT subject, array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place), now(), max(at) + $5::interval
+    FROM (
+        SELECT subject, agrees, item, least(to_timestamp(at), now()) AS at, place
+        FROM unnest($1::text[], $2::text[], $3::float8[], $4::boolean[])
+            WITH ORDINALITY AS one (subject, item, at, agrees, place)) AS acted
+    WHERE at > now() - $5::interval
+        AND (agrees OR EXISTS (SELECT FROM users WHERE user_key = subject AND consent))
         AND NOT EXISTS (SELECT FROM users WHERE user_key = subject AND NOT consent)
         AND NOT EXISTS (SELECT FROM suppressions WHERE user_key = subject)
-    ON CONFLICT (subject) DO UPDATE SET updated_at = excluded.updated_at, expires_at = excluded.expires_at,
-        items = CASE WHEN profile.expires_at <= now() THEN excluded.items
-            ELSE (profile.items || excluded.items)[
-                greatest(1, cardinality(profile.items) + cardinality(excluded.items) - {LONGEST_PROFILE - 1}):]
-            END"""
+    GROUP BY subject ORDER BY subject {_MERGE}"""
 # The clicks before a login become those of the user, and no longer those of the device, which others may share.
 JOIN: Final = f"""
     WITH owners AS (SELECT * FROM unnest($1::text[], $2::text[]) AS owner (device, user_key)), moved AS (
         DELETE FROM session_profiles AS profile USING owners WHERE profile.subject = owners.device
-        RETURNING owners.user_key, profile.items, profile.updated_at, profile.expires_at
+        RETURNING owners.user_key, profile.items, profile.occurred_at, profile.updated_at, profile.expires_at
+    ), clicks AS (
+        SELECT user_key, expires_at, item, coalesce(at, updated_at) AS at, place
+        FROM moved, unnest(items, moved.occurred_at) WITH ORDINALITY AS one (item, at, place)
     )
-    INSERT INTO session_profiles AS profile (subject, items, updated_at, expires_at)
-    SELECT user_key, ARRAY(SELECT item FROM moved AS own, unnest(own.items) WITH ORDINALITY AS one (item, place)
-            WHERE own.user_key = moved.user_key ORDER BY own.updated_at, place),
-        now(), max(expires_at)
-    FROM moved WHERE expires_at > now()
-        AND NOT EXISTS (SELECT FROM users WHERE users.user_key = moved.user_key AND NOT consent)
-        AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = moved.user_key)
-    GROUP BY user_key ORDER BY user_key
-    ON CONFLICT (subject) DO UPDATE SET updated_at = now(),
-        expires_at = greatest(profile.expires_at, excluded.expires_at),
-        items = CASE WHEN profile.expires_at <= now() THEN excluded.items
-            ELSE (profile.items || excluded.items)[
-                greatest(1, cardinality(profile.items) + cardinality(excluded.items) - {LONGEST_PROFILE - 1}):]
-            END"""
+    INSERT INTO session_profiles AS profile (subject, items, occurred_at, updated_at, expires_at)
+    SELECT user_key, array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place), now(), max(expires_at)
+    FROM clicks WHERE expires_at > now()
+        AND NOT EXISTS (SELECT FROM users WHERE users.user_key = clicks.user_key AND NOT consent)
+        AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = clicks.user_key)
+    GROUP BY user_key ORDER BY user_key {_MERGE}"""
 LATEST_ITEMS: Final = """
     SELECT items FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now() ORDER BY updated_at"""

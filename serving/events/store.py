@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from operator import itemgetter
 from typing import Final
 
 import asyncpg
-import orjson
 
 from serving.events import statements
 from serving.events.message import Effects, Message, Receipt, RefusedMessageError
@@ -114,16 +114,19 @@ async def _extend_profiles(
     connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects, owners: dict[str, str]
 ) -> None:
     """Add the items of events to the profiles of their visitors."""
-    items: dict[str, list[str]] = {}
+    clicks: dict[str, list[tuple[str, float]]] = {}
     agreed: set[str] = set()
     for one in messages:
         stated = effects[one.name]
         if stated.acted_on and one.subject and one.consent is not False:
             subject = owners.get(one.subject, one.subject)
-            items.setdefault(subject, []).extend(stated.acted_on)
+            at = stated.stated_at.timestamp()
+            clicks.setdefault(subject, []).extend((item, at) for item in stated.acted_on)
             agreed |= {subject} if stated.agrees else set()
-    if items:
-        subjects = sorted(items)
-        written = [orjson.dumps(items[key][-statements.LONGEST_PROFILE :]).decode() for key in subjects]
-        agrees = [key in agreed for key in subjects]
-        await connection.execute(statements.PROFILE, subjects, written, agrees, PROFILE_LIFETIME)
+    rows = [
+        (subject, item, at, subject in agreed)
+        for subject, own in clicks.items()
+        for item, at in sorted(own, key=itemgetter(1))[-statements.LONGEST_PROFILE :]
+    ]
+    if rows:
+        await connection.execute(statements.PROFILE, *map(list, zip(*rows, strict=True)), PROFILE_LIFETIME)

@@ -71,6 +71,13 @@ session_profiles = Table(
     metadata,
     Column("subject", Text, primary_key=True, comment="The user_key, or the key of a device without a known user."),
     Column("items", ARRAY(Text), nullable=False),
+    Column(
+        "occurred_at",
+        ARRAY(DateTime(timezone=True)),
+        nullable=False,
+        server_default="{}",
+        comment="The time of each item; items without one are as old as the last change.",
+    ),
     moment("updated_at", now=True),
     moment("expires_at", now=True),
     Index("ix_session_profiles_expires_at", "expires_at"),
@@ -142,4 +149,35 @@ batch_users = Table(
     comment="What a batch knew of single users from the lake, as codes of batch_items: hidden and due items, and "
     "the clicks and traits of users newer than the model. The row without a user_key holds the items that were "
     "hidden from everybody.",
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("letter_id", BigInteger, Identity(), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False, comment="What is wrong, in a sentence without values."),
+    Column("message_id", Text, comment="The broker's own id of the message, if it had one."),
+    Column("encoding", Text, nullable=False, server_default=""),
+    Column("body", LargeBinary, nullable=False, comment="What the sender wrote, with raw ids."),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the broker's id and the body."),
+    Column("times", Integer, nullable=False, server_default="1", comment="How often it was delivered."),
+    moment("first_at", now=True),
+    moment("last_at", now=True),
+    moment("replayed_at", comment="When it was stored after all."),
+    UniqueConstraint("source", "reason", "digest"),
+    CheckConstraint("reason IN ('malformed', 'id_conflict', 'poison', 'broker')", name="ck_dead_letters_reason"),
+    schema="identity",
+    comment="Messages of brokers that could not be stored, as their senders wrote them.",
+)
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("lag", BigInteger, nullable=False, comment="Messages that wait in the broker."),
+    moment("seen_at", now=True),
+    comment="Queues that consumers read, as the last consumer saw them.",
 )

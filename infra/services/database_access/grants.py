@@ -81,6 +81,12 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.alembic_version": _NO_ROLE,
     # The API adds versions and changes none.
     "public.operator_rules": {SERVING: "SELECT INSERT"},
+    # Consumers add dead letters and find those that came before; only the operator reads what they hold.
+    "identity.dead_letters": {
+        SERVING: "INSERT SELECT(letter_id) SELECT(source) SELECT(reason) SELECT(digest) SELECT(times) SELECT(first_at) "
+        "SELECT(replayed_at) UPDATE(times) UPDATE(last_at) UPDATE(replayed_at)"
+    },
+    "public.streams": {SERVING: "SELECT INSERT UPDATE"},
     # The API compares hashes, and records when a key was last used.
     "public.api_keys": {SERVING: "SELECT UPDATE(last_used_at)"},
 }

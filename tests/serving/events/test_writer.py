@@ -2,10 +2,10 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from serving.events.clock import DatabaseClock
-from serving.events.message import RefusedMessageError
+from serving.events.message import Message, RefusedMessageError
 from serving.events.messages import (
     Feedback,
     ItemChange,
@@ -164,3 +164,29 @@ def test_a_message_from_the_future_counts_as_of_now(inbox: InboxDatabase) -> Non
     ahead = replace(click(1), received_at=DatabaseClock(timedelta(days=3)).now())
     inbox.run(lambda writer: writer.write(ahead))
     assert inbox.rows("SELECT received_at <= now() FROM event_inbox") == [(True,)]
+
+
+def test_profiles_are_in_order_of_time_whatever_the_order_of_arrival(inbox: InboxDatabase) -> None:
+    now = datetime.now(UTC)
+
+    def act(number: int, minutes: float, user: str = "ann") -> Message:
+        acted = Feedback("click", f"item {minutes:g}", now - timedelta(minutes=minutes))
+        return feedback_message(acted, Sender(1, user, consent=True), f"m{number}")
+
+    async def work(writer: EventWriter) -> None:
+        await writer.write(act(1, 3), act(2, 5))
+        await writer.write(act(3, 4))
+        await writer.write(act(4, 1))
+        await writer.write(act(5, 2), act(6, 25 * 60), act(7, -60))
+        expected = [f"item {minutes}" for minutes in (5, 4, 3, 2, 1, -60)]
+        assert list(await latest_items(writer.pool, "ann", None)) == expected
+        many = [act(number, number - 100, "bob") for number in range(101, 171)]
+        for one in reversed(many):
+            await writer.write(one)
+        assert await latest_items(writer.pool, "bob", None) == tuple(f"item {age}" for age in range(50, 0, -1))
+        await writer.write(act(8, 26 * 60, "eve"))
+
+    inbox.run(work)
+    (row,) = inbox.rows("SELECT expires_at > now() + interval '23 hours' FROM session_profiles WHERE subject = 'ann'")
+    assert row[0]
+    assert inbox.rows("SELECT FROM session_profiles WHERE subject = 'eve'") == []
