@@ -4,15 +4,13 @@ Run as `python -m benchmarks.ablation`.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.complete_journey import journey
-from benchmarks.results import publish
+from benchmarks.results import gained, publish
 from models.datasets.dataset import Dataset
-from models.evaluation.comparison.paired import gain
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import NEW
 from models.evaluation.offline import Evaluation, evaluate
@@ -48,16 +46,11 @@ def main() -> None:
                 figures[f"{dropped or 'nothing'}: {items}{METRIC}"] = value
                 cells += [
                     f"{value:.4f}",
-                    _with_interval(gain(evaluation, whole, items + METRIC, SEED)) if dropped else "",
+                    gained(evaluation, whole, items + METRIC, SEED) if dropped else "",
                 ]
             table.add_row(dropped or "nothing left out", *cells)
     Console().print(table)
     publish("ablation", figures, SEED)
-
-
-def _with_interval(difference: Any) -> str:
-    value, low, high = difference
-    return f"{value:+.4f} ({low:+.4f}, {high:+.4f})"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.configuration.version import git_commit
+from models.evaluation.comparison.paired import gain
+from models.evaluation.offline import Evaluation
 
 FOLDER = Path("var/benchmarks")
 
@@ -27,6 +29,15 @@ def peak_mb() -> float:
         most = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(most.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def gained(one: Evaluation, other: Evaluation, metric: str, seed: int) -> str:
+    """Return the gain over another model with its interval, user by user; empty if they cannot be compared."""
+    difference = gain(one, other, metric, seed)
+    if difference is None:
+        return ""
+    value, low, high = difference
+    return f"{value:+.4f} ({low:+.4f}, {high:+.4f})"
 
 
 def publish(name: str, figures: Mapping[str, float], seed: int) -> None:

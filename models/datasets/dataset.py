@@ -21,6 +21,8 @@ from models.primitives.time import DAY
 
 USER_TAGS: Final = ("recency_days", "frequency", "monetary")
 """Features that become tags of a user besides the traits; the tags of an item are its category and brand."""
+ACTS: Final = "sequences"
+"""The table of the latest events of each user, whatever their type."""
 _ITEM_TAGS: Final = (columns.CATEGORY, columns.BRAND)
 
 
@@ -61,6 +63,13 @@ class Dataset:
     def traits(self, cut: int) -> pa.Table:
         """Return `user_key` and the traits known at a moment (epoch s), one row per user."""
         return as_known(self.users, columns.USER_KEY, self.user_history, cut)
+
+    def acts(self, cut: int) -> pa.Table | None:
+        """Return the latest events of each user (`models.features.tables.sequences`) as stored for a cut.
+
+        None for other moments, and for data sets that store no such table.
+        """
+        return self.stored(ACTS, cut) if ACTS in self.manifest.get("rows", {}) else None
 
     def catalogue(self, cut: int) -> pa.Table:
         """Return the items as they were known at a moment (epoch s)."""

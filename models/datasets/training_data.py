@@ -33,6 +33,9 @@ class Origin(Protocol):
     def features(self, cut: int) -> FeatureTables:
         """Return the features at this moment."""
 
+    def acts(self, cut: int) -> pa.Table | None:
+        """Return the latest events of each user as stored for this cut; None if the data set stores none for it."""
+
     def before(self, cut: int, days: int) -> int:
         """Return a moment before the cut to learn from: the data set's latest one, else `days` before the cut."""
 

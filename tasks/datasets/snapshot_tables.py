@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from infra.installation import Installation
 from models import columns
+from models.datasets.dataset import ACTS
 from models.datasets.impression_labels import impressions
 from models.datasets.labels import LabelConfig, labels
 from models.datasets.time_splits import Cuts
@@ -28,7 +29,7 @@ _PARALLEL_TABLES: Final = 2
 _LABELS: Final = "labels"
 COPIED: Final = ("users", "items", "aliases", "batches", "item_history", "user_history")
 BUILDS: Final[dict[str, Build]] = {name: table.build for name, table in TABLES.items()} | {
-    "sequences": lambda events, _items, now, materialize=no_cache: sequences(events, now)  # noqa: ARG005 -- the signature of `Build`
+    ACTS: lambda events, _items, now, materialize=no_cache: sequences(events, now)  # noqa: ARG005 -- the signature of `Build`
 }
 """The features of each cut, by the name of their table."""
 _INTERACTIONS: Final = f"""

@@ -142,6 +142,9 @@ class _Part:
     def features(self, cut: int) -> FeatureTables:
         return self.whole.features(cut)
 
+    def acts(self, cut: int) -> pa.Table | None:
+        return self.whole.acts(cut)
+
     def before(self, cut: int, days: int) -> int:
         return self.whole.before(cut, days)
 

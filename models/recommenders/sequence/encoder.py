@@ -26,6 +26,7 @@ class Encoder:
         inputs = {
             "events": np.nan_to_num(vectors[padded.items]),
             "gaps": padded.gaps,
+            "kinds": padded.kinds,
             "positions": np.arange(length),
             "mask": np.triu(np.full((length, length), _HIDDEN), 1),
             "last": np.column_stack([np.arange(m), padded.counts - 1]),

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from models.primitives.csr import entries
 from models.primitives.state import State
+from models.recommenders.sequence.kinds import PURCHASE, VIEW, acts_of
 
 if TYPE_CHECKING:
     from models.datasets.cold_start import InOrder
@@ -27,34 +28,49 @@ class Padded(NamedTuple):
     """[m, length]"""
     gaps: NDArray[np.int64]
     """[m, length]"""
+    kinds: NDArray[np.int64]
     counts: NDArray[np.int64]
     """[m] events of each row, at least 1."""
 
 
 class Ordered(NamedTuple):
-    """n events by user and time; those of the same moment are a basket, by item."""
+    """n events by user and time; those of the same moment are a basket, by kind and item."""
 
     user: NDArray[np.int32]
     item: NDArray[np.int32]
     occurred_at: NDArray[np.int64]
     gap: NDArray[np.uint8]
     """The class of the time to the user's next event, of the last one to the cut."""
+    kind: NDArray[np.uint8]
+    """Its position in `KINDS`."""
 
     @classmethod
     def of(cls, data: "TrainingData", time_gaps: bool = True) -> Self:
-        """Return all events of the data; without `time_gaps` all classes are 0."""
-        order = np.lexsort((data.item, data.occurred_at, data.user))
-        user, at = data.user[order], data.occurred_at[order]
+        """Return the purchases of the data, and the other acts that their data set stores for the cut.
+
+        Without `time_gaps` all classes are 0.
+        """
+        acts, bought = acts_of(data), np.full(len(data.user), PURCHASE, dtype=np.uint8)
+        kind, at = np.concatenate([bought, acts.kind]), np.concatenate([data.occurred_at, acts.occurred_at])
+        user, item = np.concatenate([data.user, acts.user]), np.concatenate([data.item, acts.item])
+        order = np.lexsort((item, kind, at, user))
+        user, item, at, kind = user[order], item[order], at[order], kind[order]
         later = np.append(at[1:], data.cut)
         later[np.append(np.diff(user) != 0, True)] = data.cut
         gap = gap_class(later - at)
-        return cls(user, data.item[order], at, gap if time_gaps else np.zeros_like(gap))
+        return cls(user, item, at, gap if time_gaps else np.zeros_like(gap), kind)
 
     @property
     def starts_basket(self) -> NDArray[np.bool_]:
         """[n] whether an event is the first one of its user and moment."""
         first: NDArray[np.bool_] = (np.diff(self.user, prepend=-1) != 0) | (np.diff(self.occurred_at, prepend=0) != 0)
         return first
+
+    @property
+    def bought(self) -> NDArray[np.bool_]:
+        """[n] whether an event is a purchase."""
+        purchases: NDArray[np.bool_] = self.kind == PURCHASE
+        return purchases
 
 
 def gap_class(seconds: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -70,6 +86,8 @@ class Histories:
     items: NDArray[np.int32]
     gaps: NDArray[np.uint8]
     """The class of the time from each event to the next one, of the last one to the moment of the lists."""
+    kinds: NDArray[np.uint8]
+    """Positions in `KINDS`."""
     ends: NDArray[np.int64]
     """[n + 1] the events of user u are at ends[u]:ends[u + 1]."""
 
@@ -80,16 +98,17 @@ class Histories:
         from_end = np.cumsum(counts)[events.user] - np.arange(len(events.user))
         kept = from_end <= length
         ends = np.concatenate([[0], np.cumsum(np.minimum(counts, length))])
-        return cls(events.item[kept], events.gap[kept], ends)
+        return cls(events.item[kept], events.gap[kept], events.kind[kept], ends)
 
     @classmethod
     def of_clicks(cls, clicks: "InOrder", length: int, usual_gap: int) -> Self:
-        """Return the last `length` clicks of each new user, whose times are unknown: all gaps are usual ones."""
+        """Return the last `length` clicks of each new user as views at usual gaps, because their times are unknown."""
         counts = np.diff(clicks.ends)
         from_end = np.repeat(clicks.ends[1:], counts) - np.arange(len(clicks.items))
         items = clicks.items[from_end <= length]
         ends = np.concatenate([[0], np.cumsum(np.minimum(counts, length))])
-        return cls(items.astype(np.int32), np.full(len(items), usual_gap, dtype=np.uint8), ends)
+        gaps, kinds = (np.full(len(items), value, dtype=np.uint8) for value in (usual_gap, VIEW))
+        return cls(items.astype(np.int32), gaps, kinds, ends)
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -100,9 +119,11 @@ class Histories:
         """Return the histories of users with events."""
         found, counts = entries(self.ends, users), self.counts[users]
         place = found.at - self.ends[users][found.row]
-        items, gaps = (np.zeros((len(users), int(counts.max(initial=0))), dtype=np.int64) for _ in range(2))
+        shape = (len(users), int(counts.max(initial=0)))
+        items, gaps, kinds = (np.zeros(shape, dtype=np.int64) for _ in range(3))
         items[found.row, place], gaps[found.row, place] = self.items[found.at], self.gaps[found.at]
-        return Padded(items, gaps, counts)
+        kinds[found.row, place] = self.kinds[found.at]
+        return Padded(items, gaps, kinds, counts)
 
     def matrix(self, n_items: int) -> sparse.csr_array:
         """Return the items of each user: boolean CSR, users x items."""
@@ -112,9 +133,11 @@ class Histories:
 
     def state(self) -> State:
         """Return its arrays."""
-        return {f"history.{name}": getattr(self, name) for name in ("items", "gaps", "ends")}
+        return {f"history.{name}": getattr(self, name) for name in ("items", "gaps", "kinds", "ends")}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored histories."""
-        return cls(*(state[f"history.{name}"] for name in ("items", "gaps", "ends")))
+        """Return the stored histories; bundles from before there were kinds hold purchases."""
+        items, gaps, ends = (state[f"history.{name}"] for name in ("items", "gaps", "ends"))
+        kinds = state.get("history.kinds")
+        return cls(items, gaps, np.full(len(items), PURCHASE, dtype=np.uint8) if kinds is None else kinds, ends)

@@ -12,6 +12,7 @@ from models.columns import TITLE
 from models.datasets.cold_start import ExtendedItems
 from models.errors import TailorbirdError
 from models.primitives.state import State
+from models.primitives.vocabulary import NO_INDEX, index_of
 from models.recommenders.explanations.item import shortened, titles_of
 from models.recommenders.lightfm.tag_factors import TagFactors
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
@@ -19,6 +20,8 @@ from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.encoder import Encoder
 from models.recommenders.sequence.histories import Histories, Ordered
 from models.recommenders.sequence.reasons import nearest_two, sentences
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
+from models.retrieval.exact_top_k import products
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,8 +72,6 @@ class SequenceModel:
     """The class of the usual time between two baskets, for clicks whose time is unknown."""
     curve: NDArray[np.float32]
     """[epochs, 2] loss and NDCG on the validation of each pass over the data."""
-    clicked: bool = False
-    """Whether the histories are clicks rather than purchases."""
 
     @classmethod
     def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:
@@ -121,13 +122,29 @@ class SequenceModel:
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return products of the vectors; -inf for strangers, users without events and items without a vector."""
-        scores: NDArray[np.float32] = self.queries(users) @ self.item_vectors.T
-        return np.nan_to_num(scores, copy=False, nan=-np.inf)
+        return _products(self.queries(users), self.item_vectors)
+
+    def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
+        """Return the n best items of each user in the scope."""
+        vectors = self._scoped.prepared(scope.items, lambda items: self.item_vectors[items])
+        return best_by_scores(lambda some: _products(self.queries(some), vectors), users, scope, n)
+
+    @cached_property
+    def _scoped(self) -> ScopeMemory:
+        """The vectors of a scope's items."""
+        return ScopeMemory()
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Return [n] the scores of pairs."""
+        different, row = np.unique(users, return_inverse=True)
+        queries = self.queries(different)
+        known = np.isfinite(queries[:, 0])[row]
+        scores = products(queries, self.item_vectors, np.where(known, row, NO_INDEX), items)
+        return np.where(np.isnan(scores), np.float32(-np.inf), scores)
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """Return the two own items whose vectors are nearest to that of the listed one, in the user's order."""
-        nearest = nearest_two(self.histories, self.item_vectors, users, items, in_one_visit=self.clicked)
-        return sentences(self.titles, nearest, self.clicked)
+        return sentences(self.titles, nearest_two(self.histories, self.item_vectors, users, items))
 
     @cached_property
     def history(self) -> Any:
@@ -139,10 +156,31 @@ class SequenceModel:
         """[n_items, d] vectors whose cosines compare items."""
         return self.item_vectors
 
+    def moved_to(self, data: "TrainingData") -> Self:
+        """Return the same network for the users, items and histories of later data, without training.
+
+        New items have the vectors of their tags.
+        """
+        tags = index_of(self.tags.rules.names, data.item_tag_names)
+        tagged = data.item_tags[:, np.flatnonzero(tags >= 0)]
+        vectors: NDArray[np.float32] = tagged @ self.tags.factors[tags[tags >= 0]]
+        vectors[np.diff(tagged.indptr) == 0] = np.nan
+        own = index_of(self.items, data.items)
+        vectors[own >= 0] = self.item_vectors[own[own >= 0]]
+        events = Ordered.of(data, self.config.time_gaps)
+        return replace(
+            self,
+            users=data.users,
+            items=data.items,
+            titles=shortened(data.item_titles),
+            item_vectors=vectors,
+            histories=Histories.of(events, len(data.users), self.config.length),
+        )
+
     def with_users(self, users: "NewUsers") -> Self:
         """Return the model of users with their clicks, in order, as histories; traits are not used."""
         clicks = Histories.of_clicks(users.in_order(), self.config.length, self.usual_gap)
-        return replace(self, users=users.keys, histories=clicks, clicked=True)
+        return replace(self, users=users.keys, histories=clicks)
 
     def with_items(self, catalogue: "pa.Table") -> Self:
         """Return the model with new items as the sums of their tags' vectors."""
@@ -182,3 +220,9 @@ class SequenceModel:
 
 
 _ARRAYS: Final = ("users", "items", "titles", "item_vectors", "curve")
+
+
+def _products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the scores; -inf for rows and columns without a vector."""
+    scores: NDArray[np.float32] = queries @ vectors.T
+    return np.nan_to_num(scores, copy=False, nan=-np.inf)

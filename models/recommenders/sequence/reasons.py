@@ -10,6 +10,7 @@ from models.recommenders.explanations.item import unit
 from models.recommenders.explanations.sentences import NONE as NO_REASON
 from models.recommenders.explanations.sentences import because, because_of_both
 from models.recommenders.sequence.histories import Histories
+from models.recommenders.sequence.kinds import PURCHASE
 
 NONE: Final = -1
 
@@ -20,27 +21,25 @@ class Evidence(NamedTuple):
     earlier: NDArray[np.int32]
     later: NDArray[np.int32]
     """The item of the later event, or the only one."""
+    bought: NDArray[np.bool_]
+    """Whether both are purchases; else neither is."""
 
 
 def nearest_two(
-    histories: Histories,
-    vectors: NDArray[np.float32],
-    users: NDArray[np.int32],
-    items: NDArray[np.int32],
-    *,
-    in_one_visit: bool,
+    histories: Histories, vectors: NDArray[np.float32], users: NDArray[np.int32], items: NDArray[np.int32]
 ) -> Evidence:
     """Return the two items with the greatest cosines above zero, but never the listed one.
 
-    Events within an hour count as one moment, which has no order, unless the histories are `in_one_visit`.
+    They are purchases, or other acts of a user without purchases. Purchases within an hour have no order.
     """
-    evidence = Evidence(*(np.full(len(items), NONE, dtype=np.int32) for _ in range(2)))
+    none = np.full(len(items), NONE, dtype=np.int32)
+    evidence = Evidence(none, none.copy(), np.zeros(len(items), dtype=bool))
     order = np.argsort(users, kind="stable")
     for pairs in np.split(order, np.flatnonzero(np.diff(users[order])) + 1):
         user = int(users[pairs[0]]) if len(pairs) else NONE
         if user == NONE or not histories.counts[user]:
             continue
-        own, moment = _latest(histories, user, in_one_visit)
+        own, moment, evidence.bought[pairs] = _latest(histories, user)
         cosines = (unit(vectors[own]) @ np.nan_to_num(vectors[items[pairs]]).T).T
         cosines[items[pairs][:, None] == own] = 0
         best, second = _greatest_two(cosines)
@@ -52,28 +51,34 @@ def nearest_two(
     return evidence
 
 
-def sentences(titles: NDArray[np.str_], evidence: Evidence, clicked: bool) -> list[str]:
+def sentences(titles: NDArray[np.str_], evidence: Evidence) -> list[str]:
     """Return one sentence per pair."""
-    return list(_sentences(titles, evidence, clicked))
+    return list(_sentences(titles, evidence))
 
 
-def _sentences(titles: NDArray[np.str_], evidence: Evidence, clicked: bool) -> Iterator[str]:
-    for earlier, later in zip(*(part.tolist() for part in evidence), strict=True):
+def _sentences(titles: NDArray[np.str_], evidence: Evidence) -> Iterator[str]:
+    for earlier, later, bought in zip(*(part.tolist() for part in evidence), strict=True):
         if later == NONE:
             yield NO_REASON
         elif earlier == NONE:
-            yield because(str(titles[later]), clicked)
+            yield because(str(titles[later]), not bought)
         else:
-            yield because_of_both(str(titles[earlier]), str(titles[later]), clicked)
+            yield because_of_both(str(titles[earlier]), str(titles[later]), not bought)
 
 
-def _latest(histories: Histories, user: int, in_one_visit: bool) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the different items of a user by their latest events, the oldest first, and the moments of these."""
+def _latest(histories: Histories, user: int) -> tuple[NDArray[np.int32], NDArray[np.int64], bool]:
+    """Return the different items of a user by their latest events, the oldest first, and the moments of these.
+
+    The third value states whether they are purchases.
+    """
     rows = slice(histories.ends[user], histories.ends[user + 1])
-    items, steps = histories.items[rows], histories.gaps[rows] > 0
-    moment = np.arange(len(items)) if in_one_visit else np.cumsum(steps) - steps
+    items, steps, bought = histories.items[rows], histories.gaps[rows] > 0, histories.kinds[rows] == PURCHASE
+    has_bought = bool(bought.any())
+    moment = np.cumsum(steps) - steps if has_bought else np.arange(len(items))
+    used = bought if has_bought else ~bought
+    items, moment = items[used], moment[used]
     last = np.sort(len(items) - 1 - np.unique(items[::-1], return_index=True)[1])
-    return items[last], moment[last]
+    return items[last], moment[last], has_bought
 
 
 def _greatest_two(cosines: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

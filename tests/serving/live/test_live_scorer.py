@@ -25,6 +25,7 @@ from serving.model.sources import BundleFolder
 from serving.stores.catalogue import Catalogue, Item
 from serving.stores.standing import NOBODY, Standing
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
+from tests.models.trainable import NEEDS_TORCH, TRAINABLE
 from tests.serving.bundle_folders import write_bundle
 from tests.serving.operator_rules import layer_of, pin
 
@@ -52,11 +53,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Model
         patch.delenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", raising=False)
         write_bundle(root / "als")
         write_bundle(root / "item_knn", "item_knn", users=60)
+        more = ["sequence"] if "sequence" in TRAINABLE else []
+        for kind in more:
+            write_bundle(root / kind, kind, users=60)
         patch.setattr(socket.socket, "connect", refuse)
         holders = {
             "two_stage": ModelHolder(BundleFolder(FOLDER / "format_3")),
             "als": ModelHolder(BundleFolder(root / "als")),
-            "item_knn": ModelHolder(BundleFolder(root / "item_knn")),
+            **{kind: ModelHolder(BundleFolder(root / kind)) for kind in ("item_knn", *more)},
         }
         for holder in holders.values():
             assert holder.open() is not None, holder.last_failure
@@ -91,6 +95,15 @@ def test_two_items_of_the_session_change_the_answer(scorer: LiveListScorer, visi
     assert not {"i02", "i05"} & {*fruit}
     assert not {"i22", "i25"} & {*tools}
     assert sum("i20" <= item < "i40" for item in tools) > sum("i20" <= item < "i40" for item in fruit)
+
+
+@NEEDS_TORCH
+def test_the_sequence_model_reads_the_clicks_of_a_session(models: dict[str, ModelHolder]) -> None:
+    scorer = LiveListScorer(models["sequence"], SHELVES)
+    session = Visitor(None, "device")
+    fruit, tools = (ask(scorer, session, context=tuple(f"i{kind + n:02}" for n in (2, 5, 7))) for kind in (0, 20))
+    assert sum("i20" <= item < "i40" for item in tools) > sum("i20" <= item < "i40" for item in fruit)
+    scorer.close()
 
 
 def test_lists_differ_between_users_and_continue_on_the_next_page(scorer: LiveListScorer) -> None:

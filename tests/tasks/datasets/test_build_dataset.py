@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ from models.datasets.labels import LabelError
 from models.errors import TailorbirdError
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from models.features.in_memory import feature_tables
+from models.recommenders.sequence.kinds import acts_of
 from tasks.datasets.build_dataset import NoEventsError, build_dataset, split_by
 from tasks.datasets.load_dataset import manifest_of, newest_version, open_dataset, stored_manifest
 from tasks.datasets.rebuild_dataset import rebuild_dataset
@@ -79,6 +81,19 @@ def test_a_feature_knows_only_what_came_before_its_cut(stage: Any) -> None:
     row = features.filter(pc.equal(features["user_key"], key)).to_pylist()[0]
     assert row["frequency"] == len(set(before["session_id"].to_pylist()))
     assert row["monetary"] == pytest.approx(pc.sum(before["value"]).as_py())
+
+
+def test_the_latest_events_of_each_user_are_known_at_the_cuts_with_their_types(stage: Any) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    cut = dataset.cuts.test_from
+    acts = dataset.acts(cut)
+    assert acts is not None
+    assert pc.max(acts["occurred_at"]).as_py() < cut
+    assert set(acts["event_type"].to_pylist()) == {"purchase"}
+    assert acts_of(dataset.training_data(cut)).kind.tolist() == []
+    assert dataset.acts(cut - 1) is None
+    earlier_format = replace(dataset, manifest={**dataset.manifest, "rows": {"interactions": 1}})
+    assert earlier_format.acts(cut) is None
 
 
 def test_the_same_events_make_the_same_data_set_once(stage: Any) -> None:

@@ -17,15 +17,19 @@ from models.recommenders.sequence.training.network import Block, Network
 _OPSET: Final = 18
 _FORMAT: Final = 10
 """The version of the file format, which ONNX Runtime reads since 1.18."""
-_TRANSFORMER_INPUTS: Final = ("events", "gaps", "positions", "mask", "last")
-_GRU_INPUTS: Final = ("events", "gaps", "last")
+_TRANSFORMER_INPUTS: Final = ("positions", "mask")
 
 
 def exported(network: Network, config: Config) -> bytes:
-    """Return the bytes of a graph with the inputs and the output of `encoder`."""
+    """Return the bytes of a graph with the inputs and the output of `encoder`.
+
+    The head of the next kinds is left out: nothing that makes lists reads it.
+    """
     graph = _Graph()
     scaled = graph.node("Mul", "events", graph.constant(np.float32(config.dimensions**0.5)))
     hidden = graph.node("Add", scaled, graph.node("Gather", graph.weight(network.gaps()), "gaps"))
+    if network.kinds is not None:
+        hidden = graph.node("Add", hidden, graph.node("Gather", graph.weight(network.kinds.weight), "kinds"))
     if network.is_transformer:
         places = graph.node("Gather", graph.weight(network.positions.weight), "positions")
         hidden = graph.node("Add", hidden, places)
@@ -35,7 +39,8 @@ def exported(network: Network, config: Config) -> bytes:
     if network.gru is not None:
         hidden = _gru(graph, hidden, network.gru)
     graph.node("GatherND", _norm(graph, hidden, network.after), "last", output="encoded")
-    names = _TRANSFORMER_INPUTS if network.is_transformer else _GRU_INPUTS
+    names = ["events", "gaps", *(_TRANSFORMER_INPUTS if network.is_transformer else ()), "last"]
+    names += ["kinds"] if network.kinds is not None else []
     return graph.file([_input(name, config.dimensions) for name in names], config.dimensions)
 
 
@@ -79,6 +84,7 @@ def _input(name: str, width: int) -> onnx.ValueInfoProto:
     shapes = {
         "events": ["m", "length", width],
         "gaps": ["m", "length"],
+        "kinds": ["m", "length"],
         "positions": ["length"],
         "mask": ["length", "length"],
         "last": ["m", 2],

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _STEEPEST: Final = 5.0
 """The norm to which gradients are cut."""
+_ALONE: Final = Lock()
+"""Held by the only training of the process: the random numbers of PyTorch belong to all its threads."""
 
 
 class Learned(NamedTuple):
@@ -52,9 +55,10 @@ def learn(data: "TrainingData", events: Ordered, config: Config, seed: int, watc
             seed,
             Windows.of(rest, shape[0], config.length),
             validation,
-            Loss(config, np.bincount(rest.item, minlength=shape[1])),
+            Loss(config, np.bincount(rest.item[rest.bought], minlength=shape[1])),
             Learner(
-                ItemVectors(shape[1], _tag_table(data), data.item_tags.shape[1], config.dimensions), Network(config)
+                ItemVectors(shape[1], _tag_table(data), data.item_tags.shape[1], config.dimensions),
+                Network(config, with_kinds=not events.bought.all()),
             ),
         )
         best, curve = training.run(watch)
@@ -107,16 +111,16 @@ class _Training:
 @contextmanager
 def _reproducible(threads: int, seed: int) -> Iterator[None]:
     """Fix threads, algorithms and random numbers in the block; others in the process keep theirs."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    try:
-        with torch.random.fork_rng(devices=[]):
+    with _ALONE, torch.random.fork_rng(devices=[]):
+        before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+        try:
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(True)
             torch.manual_seed(seed)
             yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        finally:
+            torch.set_num_threads(before[0])
+            torch.use_deterministic_algorithms(before[1])
 
 
 def _tag_table(data: "TrainingData") -> Tensor:

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import GAPS
+from models.recommenders.sequence.kinds import KINDS
 
 _SPREAD: Final = 0.02
 """The standard deviation of vectors at the start."""
@@ -63,10 +64,13 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Turns the vectors of events into one vector after each event, which predicts the next item."""
+    """Turns the vectors of events into one vector after each event, which predicts the next purchase.
 
-    def __init__(self, config: Config) -> None:
-        """Make a network at its start."""
+    A second head predicts the kind of the next event from the same vector. Only training uses it.
+    """
+
+    def __init__(self, config: Config, with_kinds: bool = False) -> None:
+        """Make a network at its start; without kinds all events are purchases."""
         super().__init__()
         width = config.dimensions
         self.is_transformer, self.dropout = config.network == "transformer", config.dropout
@@ -76,6 +80,10 @@ class Network(nn.Module):
         self.after = nn.LayerNorm(width)
         for table in (self.longer, self.positions):
             nn.init.normal_(table.weight, std=_SPREAD)
+        self.kinds = nn.Embedding(len(KINDS), width) if with_kinds else None
+        self.next_kind = nn.Linear(width, len(KINDS)) if with_kinds else None
+        if self.kinds is not None:
+            nn.init.normal_(self.kinds.weight, std=_SPREAD)
 
     def gaps(self) -> Tensor:
         """Return [GAPS, d] the vectors of the classes of times: each differs from the one before by what it learned.
@@ -84,9 +92,11 @@ class Network(nn.Module):
         """
         return self.longer.weight.cumsum(dim=0)
 
-    def forward(self, events: Tensor, gaps: Tensor) -> Tensor:
-        """Return [m, length, d] from the vectors of events, and the classes of the times to the next ones."""
+    def forward(self, events: Tensor, gaps: Tensor, kinds: Tensor) -> Tensor:
+        """Return [m, length, d] from the vectors of events, the classes of times to the next ones, and the kinds."""
         hidden = events * events.shape[-1] ** 0.5 + functional.embedding(gaps, self.gaps())
+        if self.kinds is not None:
+            hidden = hidden + self.kinds(kinds)
         if self.is_transformer:
             hidden = hidden + self.positions.weight[: events.shape[1]]
         hidden = functional.dropout(hidden, self.dropout, self.training)
@@ -106,7 +116,7 @@ class Learner(nn.Module):
         super().__init__()
         self.vectors, self.network = vectors, network
 
-    def forward(self, items: Tensor, gaps: Tensor) -> Tensor:
+    def forward(self, items: Tensor, gaps: Tensor, kinds: Tensor) -> Tensor:
         """Return [m, length, d] from the items of histories."""
-        encoded: Tensor = self.network(self.vectors(items), gaps)
+        encoded: Tensor = self.network(self.vectors(items), gaps, kinds)
         return encoded

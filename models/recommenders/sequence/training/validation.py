@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.evaluation.metrics.ranking import accuracy
+from models.primitives.time import DAY
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Histories, Ordered
 from models.recommenders.sequence.training.network import Learner
@@ -35,18 +36,22 @@ class Validation:
     ) -> tuple[Self, Ordered]:
         """Draw the users, and return the validation and the events to learn from; `shape` is users x items."""
         basket = np.cumsum(events.starts_basket)
-        latest = np.zeros(shape[0], dtype=np.int64)
-        np.maximum.at(latest, events.user, basket)
-        in_latest = basket == latest[events.user]
-        earlier = np.bincount(events.user[~in_latest], minlength=shape[0])
-        able = np.flatnonzero(earlier > 0)
+        latest, moment = (np.zeros(shape[0], dtype=np.int64) for _ in range(2))
+        for last, column in ((latest, basket), (moment, events.occurred_at)):
+            np.maximum.at(last, events.user[events.bought], column[events.bought])
+        in_latest = events.bought & (basket == latest[events.user])
+        # The way to a purchase shows it; lists are made before.
+        on_the_way = ~events.bought & (events.occurred_at > moment[events.user] - DAY)
+        earlier = np.bincount(events.user[~in_latest & ~on_the_way], minlength=shape[0])
+        able = np.flatnonzero((earlier > 0) & (latest > 0))
         drawn = min(config.validation_users, int(_LARGEST_SHARE * len(able)))
         users = np.sort(random.choice(able, size=drawn, replace=False))
-        held = in_latest & np.isin(events.user, users)
+        of_them = np.isin(events.user, users)
+        held = in_latest & of_them
         row = np.searchsorted(users, events.user[held])
         ones = np.ones(len(row), dtype=bool)
         targets = sparse.csr_array((ones, (row, events.item[held])), shape=(len(users), shape[1]))
-        rest = Ordered(*(column[~held] for column in events))
+        rest = Ordered(*(column[~(held | on_the_way & of_them)] for column in events))
         return cls(users, Histories.of(rest, shape[0], config.length), targets), rest
 
     def ndcg(self, learner: Learner) -> float:
@@ -64,5 +69,5 @@ class Validation:
 
     def _encoded(self, learner: Learner, block: NDArray[np.int64]) -> torch.Tensor:
         padded = self.histories.padded(self.users[block])
-        encoded: torch.Tensor = learner(torch.from_numpy(padded.items), torch.from_numpy(padded.gaps))
+        encoded: torch.Tensor = learner(*map(torch.from_numpy, (padded.items, padded.gaps, padded.kinds)))
         return encoded[torch.arange(len(block)), torch.from_numpy(padded.counts - 1)]

@@ -24,17 +24,22 @@ class Batch(NamedTuple):
     items: NDArray[np.int64]
     """[m, length]"""
     gaps: NDArray[np.int64]
+    kinds: NDArray[np.int64]
     targets: NDArray[np.int64]
-    """The next item at each place; IGNORED after the end."""
+    """The item of the next purchase at each place; IGNORED after the end."""
+    next_kinds: NDArray[np.int64]
+    """The kind of the next event at each place; 0 after the end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Every event but a user's first is the target of one window; windows of long histories follow each other."""
+    """Every event before a user's last purchase is read once; windows of long histories follow each other."""
 
     events: Ordered
     basket: NDArray[np.int64]
     """[n] number of each event's basket."""
+    bought_next: NDArray[np.int64]
+    """[n] the first purchase after each event; not that of the same user after the user's last one."""
     first: NDArray[np.int64]
     """[w] the first event of each window."""
     count: NDArray[np.int64]
@@ -43,19 +48,25 @@ class Windows:
     @classmethod
     def of(cls, events: Ordered, n_users: int, length: int) -> Self:
         """Return the windows of at most `length` events; the oldest window of a user may be shorter."""
-        targets = np.maximum(np.bincount(events.user, minlength=n_users) - 1, 0)
+        start = np.searchsorted(events.user, np.arange(n_users))
+        last = start.copy()
+        bought = np.flatnonzero(events.bought)
+        last[events.user[bought]] = bought  # of several values the last one stays
+        targets = last - start
         windows = -(-targets // length)
         user = np.repeat(np.arange(n_users), windows)
         before_end = np.arange(len(user)) - np.repeat(np.cumsum(windows) - windows, windows)
         end = targets[user] - before_end * length
-        start = np.searchsorted(events.user, user)
         first = np.maximum(end - length, 0)
-        return cls(events, np.cumsum(events.starts_basket), start + first, end - first)
+        after = np.searchsorted(bought, np.arange(len(events.user)), side="right")
+        bought_next = np.append(bought, len(events.user))[after]
+        return cls(events, np.cumsum(events.starts_basket), bought_next, start[user] + first, end - first)
 
     def batches(self, config: Config, random: np.random.Generator) -> Iterator[Batch]:
-        """Yield every window once, in random order and with the items of each basket in random order."""
+        """Yield every window once, in random order and with equal events of each basket in random order."""
         size = max(1, min(config.batch, len(self.first) // _STEPS))
-        item = self.events.item[np.lexsort((random.random(len(self.basket)), self.basket))].astype(np.int64)
+        shuffled = np.lexsort((random.random(len(self.basket)), self.events.kind, self.basket))
+        item = self.events.item[shuffled].astype(np.int64)
         order = random.permutation(len(self.first))
         parts: list[NDArray[np.int64]] = []
         for pool in np.split(order, range(_POOL * size, len(order), _POOL * size)):
@@ -69,8 +80,6 @@ class Windows:
         place = np.arange(int(count.max()))
         inside = place < count
         at = np.where(inside, first + place, first)
-        return Batch(
-            np.where(inside, item[at], 0),
-            np.where(inside, self.events.gap[at], 0).astype(np.int64),
-            np.where(inside, item[at + 1], IGNORED),
-        )
+        columns = ((item, at), (self.events.gap, at), (self.events.kind, at), (self.events.kind, at + 1))
+        items, gaps, kinds, next_kinds = (np.where(inside, column[to], 0).astype(np.int64) for column, to in columns)
+        return Batch(items, gaps, kinds, np.where(inside, item[self.bought_next[at]], IGNORED), next_kinds)

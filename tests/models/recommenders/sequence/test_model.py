@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from models.datasets.cold_start import NewUsers
+from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.errors import TailorbirdError
 from models.recommenders.explanations.sentences import parse
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.model import SequenceModel, TrainingExtraMissingError
+from tests.models.conftest import CUT, CUTS, DAY, Shop
 from tests.models.trainable import NEEDS_TORCH
 
 STEPS = 12
@@ -95,3 +98,39 @@ def test_without_pytorch_the_error_names_what_to_install(small, monkeypatch: pyt
 def test_settings_that_cannot_be_are_refused(small, settings: dict[str, str], words: str) -> None:
     with pytest.raises(TailorbirdError, match=words):
         SequenceModel.fit(small([("a", "x", 1, "1")]), replace(Config(), **settings), 1)
+
+
+@NEEDS_TORCH
+def test_the_network_serves_later_data_with_new_items_by_their_tags(shop: Shop) -> None:
+    late, moment = ["i05", "i06"], 150 * DAY
+    rows = shop.interactions
+    early = pc.and_(pc.is_in(rows["item_id"], pa.array(late)), pc.less(rows["occurred_at"], moment))
+    untagged = pc.equal(shop.items["item_id"], "i06")
+    items = shop.items
+    for name in ("category", "brand"):
+        values = pc.if_else(untagged, pa.scalar(None, pa.string()), items[name])
+        items = items.set_column(items.column_names.index(name), name, values)
+    dataset = Dataset(CUTS, rows.filter(pc.invert(early)), shop.users, items)
+    before, after = dataset.training_data(moment), dataset.training_data(CUT)
+    model = SequenceModel.fit(before, replace(QUICK, epochs=2, length=60), 1)
+    moved = model.moved_to(after)
+    assert sorted({*after.items.tolist()} - {*before.items.tolist()}) == late
+    known = np.isin(after.items, before.items)
+    np.testing.assert_array_equal(moved.item_vectors[known], model.item_vectors)
+    scores = moved.scores(np.arange(len(after.users), dtype=np.int32))
+    assert np.isfinite(scores[:, after.items != "i06"]).all()
+    assert np.isinf(scores[:, after.items == "i06"]).all()
+    np.testing.assert_array_equal(moved.history.toarray(), after.history().toarray())
+
+
+@NEEDS_TORCH
+def test_items_that_are_bought_in_turns_are_recommended_again(small) -> None:
+    rows = []
+    for user in range(24):
+        turns = [f"i{(user + week % 2) % 8}" for week in range(7 + user // 8)]
+        rows += [(f"u{user:02}", item, 50 + 5 * week, str(week)) for week, item in enumerate(turns)]
+    data = small(rows)
+    model = SequenceModel.fit(data, QUICK, 1)
+    best = model.scores(np.arange(24, dtype=np.int32)).argmax(axis=1)
+    expected = [f"i{(user + (7 + user // 8) % 2) % 8}" for user in range(24)]
+    assert np.mean(data.items[best] == expected) > 0.8

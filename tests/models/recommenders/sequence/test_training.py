@@ -85,11 +85,12 @@ def test_training_ends_when_the_validation_no_longer_improves_and_keeps_the_best
     np.testing.assert_array_equal(model.curve[:, 1], np.array(values, np.float32))
 
 
+@pytest.mark.parametrize("with_kinds", [False, True])
 @pytest.mark.parametrize("network", ["transformer", "gru"])
-def test_the_exported_network_is_the_trained_one_for_every_length(network: str) -> None:
+def test_the_exported_network_is_the_trained_one_for_every_length(network: str, with_kinds: bool) -> None:
     config = replace(SMALL, network=network)
     torch.manual_seed(3)
-    trained = Network(config).eval()
+    trained = Network(config, with_kinds).eval()
     for weights in trained.parameters():
         torch.nn.init.normal_(weights, std=0.5)
     content = exported(trained, config)
@@ -97,22 +98,23 @@ def test_the_exported_network_is_the_trained_one_for_every_length(network: str) 
     encoder, random = Encoder(np.frombuffer(content, np.uint8)), np.random.default_rng(1)
     vectors = random.normal(size=(30, 8)).astype(np.float32)
     for counts in ([1], [12, 3, 12, 1], [5, 6]):
-        items, gaps = (random.integers(most, size=(len(counts), max(counts))) for most in (30, 16))
-        encoded = encoder(vectors, Padded(items, gaps, np.array(counts)))
+        items, gaps, kinds = (random.integers(most, size=(len(counts), max(counts))) for most in (30, 16, 3))
+        encoded = encoder(vectors, Padded(items, gaps, kinds, np.array(counts)))
         with torch.inference_mode():
-            expected = trained(torch.from_numpy(vectors[items]), torch.from_numpy(gaps)).numpy()
+            expected = trained(*map(torch.from_numpy, (vectors[items], gaps, kinds))).numpy()
         last = expected[np.arange(len(counts)), np.array(counts) - 1]
         np.testing.assert_allclose(encoded, last, atol=1e-4)
 
 
-def losses(config: Config, events_per_item: np.ndarray, rounds: int) -> float:
+def losses(config: Config, events_per_item: np.ndarray, rounds: int, with_kinds: bool = False) -> float:
     """Return the mean loss of a random network over several draws of wrong items."""
     torch.manual_seed(2)
     n_items = len(events_per_item)
     vectors = ItemVectors(n_items, torch.empty((n_items, 0), dtype=torch.int64), 0, config.dimensions)
     torch.nn.init.normal_(vectors.own.weight, std=0.1)
-    learner, loss = Learner(vectors, Network(config)).eval(), Loss(config, events_per_item)
-    batch = Batch(np.arange(6).reshape(2, 3), np.zeros((2, 3), np.int64), np.array([[1, 2, 3], [4, 5, IGNORED]]))
+    learner, loss = Learner(vectors, Network(config, with_kinds)).eval(), Loss(config, events_per_item)
+    zeros = np.zeros((2, 3), np.int64)
+    batch = Batch(np.arange(6).reshape(2, 3), zeros, zeros, np.array([[1, 2, 3], [4, 5, IGNORED]]), zeros)
     random = np.random.default_rng(4)
     with torch.inference_mode():
         return float(np.mean([loss.of(learner, batch, random).item() for _ in range(rounds)]))
@@ -130,3 +132,15 @@ def test_a_calibrated_loss_without_calibration_is_the_usual_one_and_forgives_mor
     popular = np.ones(40)
     plain, calibrated = (losses(replace(SMALL, loss="gbce", negatives=10, calibration=t), popular, 50) for t in (0, 1))
     assert calibrated < plain
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled"])
+def test_the_second_head_counts_by_its_weight_and_without_other_kinds_not_at_all(loss: str) -> None:
+    popular = np.ones(40)
+    plain, half, whole = (
+        losses(replace(SMALL, loss=loss, kind_weight=weight), popular, 1, with_kinds=True) for weight in (0, 0.5, 1)
+    )
+    assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-4)
+    assert 0.5 < whole - plain < 2  # about log 3
+    none, weighted = (losses(replace(SMALL, loss=loss, kind_weight=weight), popular, 1) for weight in (0, 1))
+    assert weighted == none

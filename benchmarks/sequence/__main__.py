@@ -22,6 +22,7 @@ from models.recommenders.epochs import Epoch
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.encoder import Encoder
 from models.recommenders.sequence.histories import GAPS, Padded
+from models.recommenders.sequence.kinds import KINDS
 from models.recommenders.sequence.model import SequenceModel
 
 SEED: Final = 7
@@ -78,14 +79,15 @@ def onnx_difference(config: Config) -> float:
     from models.recommenders.sequence.training.network import Network
 
     torch.manual_seed(SEED)
-    network, random = Network(config).eval(), np.random.default_rng(SEED)
+    network, random = Network(config, with_kinds=True).eval(), np.random.default_rng(SEED)
     vectors: NDArray[np.float32] = random.normal(size=(ITEMS, config.dimensions)).astype(np.float32)
-    items, gaps = (random.integers(most, size=(256, config.length)) for most in (ITEMS, GAPS))
+    items, gaps, kinds = (random.integers(most, size=(256, config.length)) for most in (ITEMS, GAPS, len(KINDS)))
     counts = random.integers(1, config.length + 1, size=256)
     with torch.inference_mode():
-        trained = network(torch.from_numpy(vectors[items]), torch.from_numpy(gaps)).numpy()[range(256), counts - 1]
+        encoded = network(*map(torch.from_numpy, (vectors[items], gaps, kinds))).numpy()
     graph = np.frombuffer(exported(network, config), dtype=np.uint8)
-    return float(np.abs(Encoder(graph)(vectors, Padded(items, gaps, counts)) - trained).max())
+    last = encoded[range(256), counts - 1]
+    return float(np.abs(Encoder(graph)(vectors, Padded(items, gaps, kinds, counts)) - last).max())
 
 
 def main() -> None:
