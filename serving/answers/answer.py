@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import orjson
+
 Source = Literal["live", "cache", "table", "last_good", "segment", "popular"]
 """The part of the fallback chain that an answer comes from."""
 
@@ -46,7 +48,8 @@ class RankedItem(NamedTuple):
 class Answer:
     """A ranked list with its origin."""
 
-    items: tuple[RankedItem, ...]
+    item_ids: tuple[str, ...]
+    """Best first."""
     placement: str
     source: Source
     model_version: int | None = None
@@ -58,4 +61,13 @@ class Answer:
     personal: bool = False
     """Whether the list depends on the visitor; such answers need consent at the time of each request."""
     items_json: bytes = b"[]"
-    """`items` as a JSON array of objects with the fields of `RankedItem`, serialised once for all requests."""
+    """The items as a JSON array of objects with the fields of `RankedItem`, serialised once for all requests."""
+
+    @property
+    def items(self) -> tuple[RankedItem, ...]:
+        """Return the items as objects.
+
+        They are made when they are read: thousands of answers stay in memory, and garbage collections, for which all
+        requests wait, would look at each object.
+        """
+        return tuple(RankedItem(**item) for item in orjson.loads(self.items_json))

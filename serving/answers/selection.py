@@ -6,7 +6,7 @@ from typing import Final
 
 from orjson import dumps as _dumps
 
-from serving.answers.answer import Answer, Entry, Listing, RankedItem, Source
+from serving.answers.answer import Answer, Entry, Listing, Source
 from serving.answers.request import Filters
 from serving.stores.catalogue import Catalogue, Item
 from serving.stores.standing import Standing
@@ -82,16 +82,12 @@ def page(
     personal: bool,
 ) -> Answer:
     """Return the answer with these entries; ranks count from the first page."""
-    items = tuple(
-        RankedItem(item[0], rank, entry[1], entry[2], item[1], item[2], item[3], item[4], item[5])
-        for rank, (entry, item) in enumerate(shown, offset + 1)
-    )
     texts = [
         b'%b,"rank":%d,"score":%b,"reason":%b}' % (catalogue.shown_json(item), rank, _dumps(entry[1]), _dumps(entry[2]))
         for rank, (entry, item) in enumerate(shown, offset + 1)
     ]
     return Answer(
-        items=items,
+        item_ids=tuple(item.item_id for _, item in shown),
         placement=placement,
         source=source,
         model_version=listing.model_version,

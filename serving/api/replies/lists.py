@@ -15,7 +15,7 @@ def list_reply(call: Call, answer: Answer, seen_by: Visitor, query: ListQuery, k
     """Return an answer with the link to its next page. `path` is a template with `{}` for the id."""
     shown_as = shown(call, answer, seen_by, query.consent, query.offset)
     following = query.offset + k
-    if len(answer.items) < k or following > DEEPEST:
+    if len(answer.item_ids) < k or following > DEEPEST:
         return Reply(body(answer, shown_as))
     target = f"{path.format(quote(call.value, safe=''))}?{query.rest}{'&' if query.rest else ''}offset={following}"
     headers: Headers = ((b"link", f'<{target}>; rel="next"'.encode()),)
@@ -40,7 +40,7 @@ def shown(call: Call, answer: Answer, seen_by: Visitor, consent: bool | None, of
         ShownAnswer(
             name,
             answer.placement,
-            [item.item_id for item in answer.items],
+            answer.item_ids,
             answer.source,
             call.state.pseudonyms.key_version,
             seen_by.user_key,

@@ -14,8 +14,10 @@ from serving.stores.standing import NOBODY
 
 _SECONDS: Final = 5.0
 """A server starts after this time in any case."""
-_YOUNG: Final = 10_000
-"""Objects after which the youngest are collected."""
+_YOUNG: Final = 1_000
+"""Objects after which the youngest are collected: few enough for a pause of a millisecond."""
+_OLDER: Final = 200
+"""Collections of the youngest before older objects are looked at, too: answers in memory, mostly."""
 _TURN_SECONDS: Final = 0.001
 """A thread that scores a list leaves the interpreter to the event loop after this time: other answers wait for it."""
 
@@ -37,5 +39,5 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-    gc.set_threshold(_YOUNG, 20, 50)
+    gc.set_threshold(_YOUNG, _OLDER, 50)
     sys.setswitchinterval(_TURN_SECONDS)

@@ -21,12 +21,12 @@ def answer(letters: int) -> Answer:
 
 
 def test_what_was_used_last_stays_within_a_number_of_bytes() -> None:
-    remembered = RememberedAnswers(NoConsentChanges(), 60, most_bytes=20_000)
+    remembered = RememberedAnswers(NoConsentChanges(), 60, most_bytes=14_400)
     for number in range(50):
         remembered.remember(number, answer(400), NOW, None, 0.0)
         assert remembered.fresh(0, NOW) is not None
     assert [number for number in range(50) if remembered.fresh(number, NOW)] == [0, *range(41, 50)]
-    remembered.remember("long", answer(400), NOW, None, 0.0, letters=17_000)
+    remembered.remember("long", answer(400), NOW, None, 0.0, letters=12_000)
     assert [key for key in (0, 48, 49, "long") if remembered.fresh(key, NOW)] == ["long"]
     for _ in range(50):  # the same key again takes the place of its earlier answer
         remembered.remember("long", answer(400), NOW, None, 0.0)

@@ -1,8 +1,10 @@
+import gc
+
 import numpy as np
 import orjson
 import pytest
 
-from serving.answers.answer import Entry, Listing
+from serving.answers.answer import Answer, Entry, Listing
 from serving.answers.request import Filters
 from serving.answers.selection import Selection, page
 from serving.stores.catalogue import Catalogue, Item
@@ -87,6 +89,14 @@ def test_a_page_has_ranks_and_titles_and_its_items_as_json() -> None:
         (3, "unpriced", "Title unpriced"),
     ]
     assert orjson.loads(answer.items_json) == [one._asdict() for one in answer.items]
+    assert answer.item_ids == ("milk", "unpriced")
+
+
+def test_garbage_collections_look_at_no_item_of_an_answer_in_memory() -> None:
+    shown = Selection.of(NOBODY, Filters()).visible(EVERYTHING, CATALOGUE, 3)
+    answer = page(shown, 0, EVERYTHING, "table", "home", CATALOGUE, degraded=False, personal=True)
+    gc.collect()
+    assert [one for one in gc.get_referents(answer) if gc.is_tracked(one)] == [Answer]
 
 
 def test_attributes_follow_the_order_of_a_model() -> None:

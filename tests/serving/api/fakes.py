@@ -32,7 +32,7 @@ def answer(items: Sequence[str], placement: str = "home", first: int = 1) -> Ans
         RankedItem(item, rank, 1 / rank, "Bought by many", f"Title of {item}", f"https://shop.example/{rank}")
         for rank, item in enumerate(items, first)
     )
-    return Answer(ranked, placement, "cache", 3, 12, items_json=orjson.dumps([item._asdict() for item in ranked]))
+    return Answer(tuple(items), placement, "cache", 3, 12, items_json=orjson.dumps([item._asdict() for item in ranked]))
 
 
 @dataclass

@@ -55,7 +55,7 @@ async def test_each_answer_is_logged_as_it_was_shown(shop: Shop) -> None:
     answer = read(await shop.client.get("/v1/users/7/recommendations?k=2&offset=4&session=s&consent=true"))
     (shown,) = shop.events.shown
     assert shown.recommendation_id == answer.recommendation_id
-    assert (shown.items, shown.first_position) == (["item-5", "item-6"], 5)
+    assert (shown.items, shown.first_position) == (("item-5", "item-6"), 5)
     assert (shown.user_key, shown.session_key, shown.consent) == (of("7"), of("s"), True)
     assert (shown.batch_id, shown.model_version, shown.source, shown.placement) == (12, 3, "cache", "home")
 

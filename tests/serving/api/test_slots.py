@@ -2,6 +2,7 @@
 
 from html.parser import HTMLParser
 
+import orjson
 import pytest
 
 from serving.answers.answer import Answer, RankedItem
@@ -33,7 +34,8 @@ class Tags(HTMLParser):
 
 def shown(**fields: object) -> Tags:
     values: dict[str, object] = {"item_id": "1", "rank": 1, "score": 1.0, "reason": ""} | fields
-    return Tags(fragment(Answer((RankedItem(**values),), "home", "table"), "0f"))  # type: ignore[arg-type]
+    item = RankedItem(**values)  # type: ignore[arg-type]
+    return Tags(fragment(Answer((item.item_id,), "home", "table", items_json=orjson.dumps([item._asdict()])), "0f"))
 
 
 async def test_texts_of_the_catalogue_are_never_markup() -> None:
