@@ -3,6 +3,7 @@
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
@@ -123,11 +124,14 @@ def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
 
 
 def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
-    """Return the command of the reconciler. It polls often, so MLflow's client need not retry a call for minutes."""
-    more = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-    return _client(
-        settings, endpoints, "reconciler", "flows reconcile --watch", _CODE, more, settings_in_use.described(settings)
-    )
+    """Return the command of the reconciler. It polls often, so MLflow's client need not retry a call for minutes.
+
+    It has one thread for computations, unless the shell states a number: answers of the API wait for a processor while
+    the move of messages uses all of them.
+    """
+    more, described = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}, settings_in_use.described(settings)
+    command = _client(settings, endpoints, "reconciler", "flows reconcile --watch", _CODE, more, described)
+    return replace(command, taken_over={"OMP_NUM_THREADS": "1"} | dict(command.taken_over))
 
 
 def _client(

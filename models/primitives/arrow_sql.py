@@ -28,12 +28,14 @@ def engine() -> "duckdb.DuckDBPyConnection":
     """Return the empty in-memory database of the process: opening one takes 30 ms, a cursor almost nothing.
 
     Register tables and create temporary ones on a cursor: no other cursor sees them. Times are in UTC on every
-    machine: a time as text, and its hash, must not depend on the local zone.
+    machine: a time as text, and its hash, must not depend on the local zone. It has as many threads as Arrow, which
+    the environment limits.
     """
     import duckdb  # on first use: a server of a bundle needs none
 
     connection = duckdb.connect()
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute(f"SET GLOBAL threads = {pa.cpu_count()}")
     return connection
 
 

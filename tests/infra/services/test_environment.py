@@ -159,6 +159,14 @@ def test_a_server_gets_its_own_settings_and_the_way_out_and_no_other_secret(tmp_
     assert set(SECRETS) & set(service_environment.of_postgres()) == {"TZ"}
 
 
+def test_the_reconciler_computes_in_one_thread_unless_the_shell_states_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [environment(client)["OMP_NUM_THREADS"] for client in clients(given(tmp_path))] == ["2", "2"]
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert [environment(client).get("OMP_NUM_THREADS") for client in clients(given(tmp_path))] == [None, "1"]
+
+
 def test_clients_get_what_opens_the_lake_but_neither_mail_nor_git(tmp_path: Path) -> None:
     absent = {"SMTP_PASSWORD", "GITHUB_TOKEN", "PREFECT__FLOW_RUN_ID", "PREFECT_SERVER_LOGGING_LEVEL", "FOO_WORD"}
     for command in clients(given(tmp_path)):

@@ -18,6 +18,21 @@ print(result["text"][0], pc.strftime(result["moment"], "%H")[0])
 """
 
 
+PRINT_THREADS = """
+from models.primitives.arrow_sql import engine
+
+print(engine().sql("SELECT current_setting('threads')").fetchall()[0][0])
+"""
+
+
+def test_a_statement_has_as_many_threads_as_the_environment_allows() -> None:
+    command = [sys.executable, "-c", PRINT_THREADS]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "1"
+
+
 def test_a_statement_sees_the_tables_by_the_names_given() -> None:
     rows, others = pa.table({"a": [1, 2]}), pa.table({"a": [2, 3]})
     assert query("SELECT a FROM rows JOIN others USING (a)", rows=rows, others=others)["a"].to_pylist() == [2]
