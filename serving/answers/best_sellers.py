@@ -131,6 +131,11 @@ class BestSellers:
         return lists
 
     @property
+    def digest(self) -> str:
+        """Return the digest of the champion."""
+        return self.model.bundle.digest
+
+    @property
     def sales(self) -> dict[str, float]:
         """Return the sales of each item."""
         bundle = self.model.bundle

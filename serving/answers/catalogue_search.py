@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,9 @@ class FoundItem:
 class Stock(Protocol):
     """The newest catalogue, and the sales of its items."""
 
-    number: int
-    """Changes with the sales."""
+    @property
+    def digest(self) -> str:
+        """Return what changes with the sales: the digest of the champion."""
 
     @property
     def catalogue(self) -> Catalogue:
@@ -62,58 +63,81 @@ class Stock(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class TitleIndex:
-    """The words of all titles. Items are known by their rank among all items, best sellers first."""
+class TitleWords:
+    """The words of all titles of a catalogue. Items are known by their place among all ids, which are sorted."""
 
-    made_from: tuple[int, int]
-    """The generation of the catalogue, and the number of the best sellers."""
+    generation: int
+    """Of the catalogue."""
     names: Sequence[str]
-    """Item ids by rank."""
+    """Item ids by place."""
     words: Sequence[str]
     """All words of titles, sorted."""
-    ranks: Mapping[str, NDArray[np.int32]]
-    """By word, the ranks of the items with this word in their title, ascending."""
+    places: Mapping[str, NDArray[np.int32]]
+    """By word, the places of the items with this word in their title, ascending."""
 
     @classmethod
-    def of(cls, stock: Stock) -> "TitleIndex":
-        """Return the index of the present catalogue; items without sales come last, by id."""
-        catalogue, sales, number = stock.catalogue, stock.sales, stock.number
-        names = sorted(catalogue.by_id, key=lambda name: (-sales.get(name, 0.0), name))
+    def of(cls, catalogue: Catalogue) -> Self:
+        """Return the words of a catalogue."""
+        names = sorted(catalogue.by_id)
         of_title: dict[str, list[int]] = {}
-        for rank, name in enumerate(names):
-            of_title.setdefault(catalogue.by_id[name].title or "", []).append(rank)
+        for place, name in enumerate(names):
+            of_title.setdefault(catalogue.by_id[name].title or "", []).append(place)
         found: dict[str, list[int]] = {}
-        for title, ranks in of_title.items():
+        for title, places in of_title.items():
             for word in set(words_of(title)):
-                found.setdefault(word, []).extend(ranks)
-        arrays = {word: np.unique(np.array(ranks, dtype=np.int32)) for word, ranks in found.items()}
-        return cls((catalogue.generation, number), names, sorted(arrays), arrays)
+                found.setdefault(word, []).extend(places)
+        arrays = {word: np.unique(np.array(places, dtype=np.int32)) for word, places in found.items()}
+        return cls(catalogue.generation, names, sorted(arrays), arrays)
+
+    def beginning_with(self, beginning: str) -> NDArray[np.int32]:
+        """Return the places of items with a word that begins so, ascending."""
+        first, last = bisect_left(self.words, beginning), bisect_left(self.words, beginning + _LAST)
+        parts = [self.places[word] for word in self.words[first:last]]
+        return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class TitleIndex:
+    """The words of all titles, and the order of their items: best sellers first."""
+
+    digest: str
+    """Of the champion that knows the sales."""
+    titles: TitleWords
+    names: Sequence[str]
+    """Item ids by rank."""
+    ranks: NDArray[np.int32]
+    """[n] the rank of each item by its place."""
+
+    @classmethod
+    def of(cls, titles: TitleWords, sales: Mapping[str, float], digest: str) -> Self:
+        """Return the index by the sales that a champion knows; items without sales come last, by id."""
+        sold = np.array([sales.get(name, 0.0) for name in titles.names])
+        order = np.argsort(-sold, kind="stable")
+        ranks = np.empty(len(order), dtype=np.int32)
+        ranks[order] = np.arange(len(order))
+        return cls(digest, titles, [titles.names[place] for place in order.tolist()], ranks)
 
     def matches(self, text: str) -> Iterable[str]:
         """Return the ids of the items whose titles hold the beginnings of all words, best sellers first."""
         given = words_of(text)[:_MOST_WORDS]
         if not given:
             return () if text.strip() else self.names
-        both = self._beginning_with(given[0])
+        both = self.titles.beginning_with(given[0])
         for word in given[1:]:
-            both = np.intersect1d(both, self._beginning_with(word), assume_unique=True)
-        return map(self.names.__getitem__, both.tolist())
-
-    def _beginning_with(self, beginning: str) -> NDArray[np.int32]:
-        first, last = bisect_left(self.words, beginning), bisect_left(self.words, beginning + _LAST)
-        parts = [self.ranks[word] for word in self.words[first:last]]
-        return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int32)
+            both = np.intersect1d(both, self.titles.beginning_with(word), assume_unique=True)
+        return map(self.names.__getitem__, np.sort(self.ranks[both]).tolist())
 
 
-_EMPTY: Final = TitleIndex((0, 0), (), (), {})
+_NO_TITLES: Final = TitleWords(0, (), (), {})
+_EMPTY: Final = TitleIndex("", _NO_TITLES, (), np.empty(0, dtype=np.int32))
 
 
 class CatalogueSearch:
     """Answers requests for items from memory."""
 
-    def __init__(self, stock: Stock) -> None:
-        """Search this catalogue."""
-        self._stock, self._index = stock, _EMPTY
+    def __init__(self, stock: Stock, known: TitleWords | None = None) -> None:
+        """Search this catalogue. `known` words are used until it changes."""
+        self._stock, self._titles, self._index = stock, known or _NO_TITLES, _EMPTY
         self._built_at = -_SPACING_SECONDS
         self._building: asyncio.Task[None] | None = None
 
@@ -139,7 +163,8 @@ class CatalogueSearch:
 
         Requests go on with the earlier index meanwhile: building takes a moment.
         """
-        is_old = self._index.made_from != (self._stock.catalogue.generation, self._stock.number)
+        made_from = self._index.titles.generation, self._index.digest
+        is_old = made_from != (self._stock.catalogue.generation, self._stock.digest)
         aged = monotonic() - self._built_at > _SPACING_SECONDS
         if self._building is None and is_old and (aged or not self._index.names):
             self._building = asyncio.create_task(self._build())
@@ -147,9 +172,15 @@ class CatalogueSearch:
 
     async def _build(self) -> None:
         try:
-            self._index = await asyncio.to_thread(TitleIndex.of, self._stock)
+            self._index = await asyncio.to_thread(self._built)
         finally:
             self._built_at, self._building = monotonic(), None
+
+    def _built(self) -> TitleIndex:
+        stock = self._stock
+        if self._titles.generation != stock.catalogue.generation:
+            self._titles = TitleWords.of(stock.catalogue)
+        return TitleIndex.of(self._titles, stock.sales, stock.digest)
 
 
 def words_of(text: str) -> list[str]:

@@ -30,7 +30,7 @@ from serving.answers.stages import (
     without_hidden,
 )
 from serving.answers.stored_answers import StoredAnswers
-from serving.answers.upkeep import Upkeep
+from serving.answers.upkeep import Prebuilt, Upkeep
 from serving.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
 from serving.stores.rules.layered_placements import LayeredPlacements
@@ -45,6 +45,7 @@ _MOST_BASKET_ITEMS: Final = 20
 _PREVIEW_SECONDS: Final = 2.0
 """The time that live lists of previews have: nothing is prepared for them."""
 _NO_VISITOR: Final = Visitor()
+_NOTHING_BUILT: Final = Prebuilt()
 
 
 class AnswerService:
@@ -57,6 +58,7 @@ class AnswerService:
         stores: "Stores | None" = None,
         live: LiveScorer | None = None,
         cache_seconds: float = 60.0,
+        prebuilt: Prebuilt = _NOTHING_BUILT,
     ) -> None:
         """Answer from these parts. Without stores, a bundle alone answers; without a live scorer, no list is live."""
         self._count_answer, self._live_seconds = _counted, LIVE_SECONDS
@@ -65,8 +67,8 @@ class AnswerService:
         self._stores, self._live = stores, live
         self._stored = StoredAnswers(stores)
         self._hidden = HiddenItems()
-        self.upkeep = Upkeep(models, laid, stores)
-        self._catalogue_search = CatalogueSearch(self.upkeep)
+        self.upkeep = Upkeep(models, laid, stores, prebuilt.best)
+        self._catalogue_search = CatalogueSearch(self.upkeep, prebuilt.titles)
         self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
         self._connect_stages()
 
@@ -229,7 +231,7 @@ class AnswerService:
             if listing is None:
                 continue
             answer = self._made(search, stage.source, listing)
-            if answer.items or self._is_complete(search, stage.source, listing):
+            if answer.item_ids or self._is_complete(search, stage.source, listing):
                 break
         return self._kept(search, answer or self._made(search, "popular", Listing(())))
 

@@ -5,11 +5,13 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.best_sellers import BestSellers
+from serving.answers.catalogue_search import TitleWords
 from serving.answers.interfaces import LoadedModel, Models
 from serving.stores.catalogue import Catalogue
 from serving.stores.rules.layered_placements import LayeredPlacements
@@ -24,16 +26,31 @@ _EMPTY: Final = Catalogue.of({}, 0.0)
 _log: Final = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Prebuilt:
+    """Parts that a server builds once for its workers. They count as long as what they were built from is the same."""
+
+    best: BestSellers | None = None
+    """Under the placements of the file; rules of operators count from the first answer on."""
+    titles: TitleWords | None = None
+
+
 class Upkeep:
     """The best sellers, of the newest champion that was built."""
 
-    def __init__(self, models: Models, placements: LayeredPlacements, stores: "Stores | None") -> None:
-        """Follow these models, these placements and this catalogue."""
+    def __init__(
+        self,
+        models: Models,
+        placements: LayeredPlacements,
+        stores: "Stores | None",
+        known: BestSellers | None = None,
+    ) -> None:
+        """Follow these models, these placements and this catalogue, after `known` best sellers."""
         self._models, self._placements, self._stores = models, placements, stores
         self._built_under: Mapping[str, Placement] | None = None
         self._of_bundle: tuple[LoadedModel, Catalogue] | None = None
         self._built_at = 0.0
-        self.best: BestSellers | None = None
+        self.best = known
         self.number = 0
         """Counts how often best sellers were built."""
 
@@ -48,6 +65,11 @@ class Upkeep:
     def sales(self) -> dict[str, float]:
         """Return the sales of each item that the champion knows; empty before the first one."""
         return {} if self.best is None else self.best.sales
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of the champion of the sales; empty before the first one."""
+        return "" if self.best is None else self.best.digest
 
     @property
     def ready(self) -> bool:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
+from serving.live.catalogue import ModelCatalogue
 from serving.live.live_scorer import LiveListScorer
 from serving.live.visitor_facts import StoredUsers
 from serving.model.holder import ModelHolder
@@ -18,9 +19,14 @@ _POLL_SECONDS: Final = 0.05
 
 @asynccontextmanager
 async def live_scorer(
-    models: ModelHolder, placements: Mapping[str, Placement], stores: "Stores | None" = None
+    models: ModelHolder,
+    placements: Mapping[str, Placement],
+    stores: "Stores | None" = None,
+    known: ModelCatalogue | None = None,
 ) -> AsyncIterator[LiveListScorer]:
     """Yield the live scorer; the champion follows promotions meanwhile. Without stores, the bundle alone answers.
+
+    A `known` catalogue that is aligned with its model is not aligned again.
 
     Enter it before `stores.running()`, because listeners have to be there before the first change arrives.
     """
@@ -37,7 +43,12 @@ async def live_scorer(
     clicks = SessionClicks(stores.requests, stores.background)
     catalogue = stores.catalogue
     scorer = LiveListScorer(
-        models, placements, lambda: catalogue.current if catalogue.read else None, StoredUsers(stores.requests), clicks
+        models,
+        placements,
+        lambda: catalogue.current if catalogue.read else None,
+        StoredUsers(stores.requests),
+        clicks,
+        known=known,
     )
     models.start()
     warming = asyncio.create_task(_warm(scorer, stores))

@@ -19,6 +19,8 @@ CurrentCatalogue = Callable[[], Catalogue | None]
 class ModelCatalogue:
     """The attributes of a model's items at one moment of the catalogue."""
 
+    made_from: tuple[str, int]
+    """The digest of the model, and the generation of the catalogue: 0 without one."""
     attributes: ItemAttributes
     """`available` is whether the item can be bought; ages are not known."""
     titles: NDArray[np.str_]
@@ -30,10 +32,11 @@ class ModelCatalogue:
     def of(cls, model: LoadedModel, catalogue: Catalogue | None) -> Self:
         """Return the attributes in order of the model's items. Without a catalogue the bundle states them."""
         if catalogue is None:
-            return cls(_of_bundle(model), _titles_of(model), frozenset())
+            return cls((model.digest, 0), _of_bundle(model), _titles_of(model), frozenset())
         known = [catalogue.by_id.get(item) for item in model.items.tolist()]
         titles = np.array([(item.title or "") if item else "" for item in known], dtype=np.str_)
-        return cls(catalogue.attributes_of_model(model.items), titles, _not_for_sale(catalogue))
+        attributes = catalogue.attributes_of_model(model.items)
+        return cls((model.digest, catalogue.generation), attributes, titles, _not_for_sale(catalogue))
 
 
 def _not_for_sale(catalogue: Catalogue) -> frozenset[str]:

@@ -16,7 +16,7 @@ from models.recommenders.explanations.sentences import NONE
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.live.catalogue import CurrentCatalogue
+from serving.live.catalogue import CurrentCatalogue, ModelCatalogue
 from serving.live.live_lists import VisitorState, ranked_items, visitor_list
 from serving.live.prepared_rules import Prepared, RuleCache
 from serving.live.related_lists import items_that_go_with, similar_items
@@ -55,13 +55,17 @@ class LiveListScorer:
         clicks: RecentClicks | None = None,
         threads: int = THREADS,
         waiting: int = WAITING,
+        known: ModelCatalogue | None = None,
     ) -> None:
-        """Without catalogue, users and clicks, the bundle alone answers."""
+        """Without catalogue, users and clicks, the bundle alone answers.
+
+        A `known` catalogue that is aligned with its model is not aligned again.
+        """
         self._models, self._placements = models, placements
         self._prepared_under: Mapping[str, Placement] | None = None
         """The placements that are prepared, if the own ones are not kept."""
         self._catalogue, self._users = catalogue or _no_catalogue, users or NoUserFacts()
-        self._clicks, self._rules = clicks or NoClicks(), RuleCache()
+        self._clicks, self._rules = clicks or NoClicks(), RuleCache(known)
         self._threads = ThreadPoolExecutor(threads, "live", initializer=_use_one_processor)
         self._limit, self._running = threads + waiting, 0
         self._withheld: dict[str, tuple[frozenset[str], float]] = {}

@@ -99,9 +99,9 @@ class RuleCache:
     operators count at once: the first request after their change prepares the placement, and others wait for it.
     """
 
-    def __init__(self) -> None:
-        """Start without prepared placements."""
-        self._catalogues: OrderedDict[tuple[str, int], ModelCatalogue] = OrderedDict()
+    def __init__(self, known: ModelCatalogue | None = None) -> None:
+        """Start without prepared placements. A `known` catalogue is not aligned with its model again."""
+        self._catalogues = OrderedDict({} if known is None else {known.made_from: known})
         self._prepared: OrderedDict[tuple[str, int], tuple[_Inputs, Prepared]] = OrderedDict()
         self._compiling: set[tuple[str, int]] = set()
         self._lock, self._first = Lock(), Lock()

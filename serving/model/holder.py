@@ -170,6 +170,8 @@ def _identity(candidate: Candidate) -> tuple[str, int | None]:
 def _opened(candidate: Candidate, before: LoadedModel | None) -> LoadedModel:
     """Return the model of a bundle; the loaded one is used again for a promotion of the same bundle."""
     if before is not None and before.digest == candidate.digest:
+        if (before.model_version, before.promotion_id) == (candidate.model_version, candidate.promotion_id):
+            return before  # the same object, so that what was built from it counts
         return LoadedModel(before.bundle, before.evidence, candidate.model_version, candidate.promotion_id)
     bundle: Bundle = candidate.open()
     check(bundle)

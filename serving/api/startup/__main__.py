@@ -3,15 +3,16 @@
 import argparse
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Final
-
-from uvicorn import Config, Server
-from uvicorn.config import STARTUP_FAILURE
 
 from models.errors import TailorbirdError
 from serving.api.gate.workers import prepare, share_metrics_of
 from serving.http import API_PROTOCOL
 
+_SERVER: Final = ("uvicorn", "serving.api.startup.installation")
+"""What a server needs that does not load a champion."""
 _LAST_SECONDS: Final = 10
 """The time for requests in flight after SIGTERM."""
 
@@ -34,11 +35,19 @@ def main() -> None:
 
 def _serve(host: str, port: int, workers: int) -> None:
     from infra.configuration.settings import load
-    from serving.api.startup import forked_workers
-    from serving.api.startup.installation import of_installation
     from serving.api.startup.loaded_once import Shared, load_once
 
-    shared = load_once(load()) if workers > 1 else Shared()
+    with ThreadPoolExecutor(1) as pool:
+        importing = [pool.submit(import_module, name) for name in _SERVER]  # while arrays are decompressed
+        shared = load_once(load()) if workers > 1 else Shared()
+        for one in importing:
+            one.result()
+    from uvicorn import Config, Server
+    from uvicorn.config import STARTUP_FAILURE
+
+    from serving.api.startup import forked_workers
+    from serving.api.startup.installation import of_installation
+
     config = Config(
         lambda: of_installation(shared),
         factory=True,

@@ -22,8 +22,7 @@ _FORK: Final = multiprocessing.get_context("fork")
 
 def run(config: Config) -> None:
     """Serve with the workers of a configuration until a signal arrives; a worker that dies is replaced."""
-    gc.collect()
-    gc.freeze()  # no worker writes to the pages of what is loaded already
+    gc.freeze()  # no worker writes to the pages of what is loaded already, of which a few megabytes are garbage
     multiprocess.get_subprocess = partial(_forked, OpenConnections(_FORK))  # type: ignore[attr-defined]
     _Workers(config, [config.bind_socket()]).run()
 

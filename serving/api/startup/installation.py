@@ -89,14 +89,14 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
     )
     opening = asyncio.create_task(asyncio.to_thread(models.open))  # while the stores read the catalogue
     async with (
-        live_scorer(models, placements, stores) as live,
+        live_scorer(models, placements, stores, shared.aligned) as live,
         _keys(settings, state.keyring, place, stores),
         stores.running(),
         _events(settings, place) as (writer, impressions),
         _calls(place) as calls,
     ):
         await opening
-        answers = AnswerService(models, placements, stores, live, settings.cache_seconds)
+        answers = AnswerService(models, placements, stores, live, settings.cache_seconds, shared.prebuilt)
         await warm(live, state.placements)
         async with answers.running(), counting(writer, calls):
             intake = CallIntake(Collector.of(collect_mapping(settings, "collector"), state.pseudonyms), calls)

@@ -1,15 +1,21 @@
 """Loads once what all workers of a server share: the champion, and the catalogue aligned with it."""
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.services.database_access.logins import address
 from models.primitives.threads import limit_this_thread
 from models.ranking.xgboost_library import xgboost
+from serving.answers.best_sellers import BestSellers
+from serving.answers.catalogue_search import TitleWords
+from serving.answers.upkeep import Prebuilt
+from serving.live.catalogue import ModelCatalogue
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
 from serving.model.promotions import NewestPromotion
@@ -18,6 +24,7 @@ from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
 from serving.stores.database.errors import PostgresDownError
 from serving.stores.database.postgres import Postgres
 
+_LOG: Final = logging.getLogger(__name__)
 _SECONDS: Final = 5.0
 """The time for a statement; without the catalogue each worker reads it."""
 
@@ -28,6 +35,9 @@ class Shared:
 
     model: LoadedModel | None = None
     catalogue: KnownCatalogue | None = None
+    aligned: ModelCatalogue | None = None
+    """The catalogue in the order of the model's items."""
+    prebuilt: Prebuilt = field(default_factory=Prebuilt)
 
 
 def load_once(settings: Settings) -> Shared:
@@ -36,15 +46,25 @@ def load_once(settings: Settings) -> Shared:
     limit_this_thread()  # after the import of all libraries that would start threads of their own
     place = address(settings, "serving")
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(lambda: asyncio.run(_catalogue(place)))  # while arrays are decompressed
+        reading = pool.submit(lambda: _with_words(asyncio.run(_catalogue(place))))  # while arrays are decompressed
         database = engine(place)
         models = ModelHolder(NewestPromotion(database), ChampionCopy(settings.var / COPY_FOLDER))
         models.refresh()
         database.dispose()
-        model, catalogue = models.current(), reading.result()
-    if model is not None and catalogue is not None:
-        catalogue.catalogue.attributes_of_model(model.items)
-    return Shared(model, catalogue)
+        model, (catalogue, titles) = models.current(), reading.result()
+    if model is None or catalogue is None:
+        return Shared(model, catalogue, prebuilt=Prebuilt(titles=titles))
+    placements, aligned = configured(settings), ModelCatalogue.of(model, catalogue.catalogue)
+    try:
+        best = BestSellers.build(model, catalogue.catalogue, placements)
+    except Exception:
+        _LOG.exception("Best sellers could not be built; each worker tries it again.")
+        best = None
+    return Shared(model, catalogue, aligned, Prebuilt(best, titles))
+
+
+def _with_words(known: KnownCatalogue | None) -> tuple[KnownCatalogue | None, TitleWords | None]:
+    return known, None if known is None else TitleWords.of(known.catalogue)
 
 
 async def _catalogue(place: str) -> KnownCatalogue | None:

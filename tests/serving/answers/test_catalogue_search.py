@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch
+from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, TitleWords
 from serving.answers.request import Filters
 from serving.stores.catalogue import Catalogue, Item
 
@@ -30,7 +30,7 @@ class Stock:
 
     catalogue: Catalogue
     sales: dict[str, float] = field(default_factory=lambda: dict(SALES))
-    number: int = 1
+    digest: str = "1"
 
     def change(self, name: str, **values: object) -> None:
         self.catalogue = Catalogue.of(self.catalogue.by_id | {name: replace_item(self.catalogue, name, values)}, 0.0)
@@ -107,7 +107,7 @@ async def test_a_new_title_is_found_once_the_index_has_aged(
     monkeypatch.setattr("serving.answers.catalogue_search._SPACING_SECONDS", -1.0)
     await renewed(search)
     assert await found(search, "oat") == ["7"]
-    stock.sales, stock.number = {"7": 99.0}, 2
+    stock.sales, stock.digest = {"7": 99.0}, "2"
     await renewed(search)
     assert await found(search, "milk") == ["7", "1", "3", "4"]
 
@@ -117,3 +117,16 @@ async def test_a_search_that_is_ready_builds_nothing_at_the_first_request(search
     await search.ready()
     assert search.renew() is None
     assert await found(search, "milk") == ["3", "1", "4"]
+
+
+@pytest.mark.anyio
+async def test_words_that_were_found_before_are_used_until_the_catalogue_changes(stock: Stock) -> None:
+    words = TitleWords.of(stock.catalogue)
+    search = CatalogueSearch(stock, replace(words, words=["milk"], places={"milk": words.places["milk"][:2]}))
+    await search.ready()
+    assert await found(search, "milk") == ["3", "1"]
+    assert await found(search, "tea") == []
+    stock.change("7", title="Oat milk")
+    search = CatalogueSearch(stock, words)
+    await search.ready()
+    assert await found(search, "milk") == ["3", "1", "4", "7"]

@@ -17,6 +17,7 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
+from serving.live.catalogue import ModelCatalogue
 from serving.live.live_scorer import LiveListScorer
 from serving.live.prepared_rules import Prepared, RuleCache
 from serving.live.visitor_facts import NO_FACTS, BatchFacts, batch_facts
@@ -226,6 +227,17 @@ def test_the_rules_of_old_catalogues_do_not_stay_in_memory(models: dict[str, Mod
         made.append(weakref.ref(rules.prepared(model, now, "home", placement, length, NO_FACTS)))
     gc.collect()
     assert [one() is not None for one in made] == [False] * 6 + [True] * 4
+    rules.close()
+
+
+def test_a_catalogue_that_is_aligned_with_the_model_is_not_aligned_again(models: dict[str, ModelHolder]) -> None:
+    model, now = models["als"].current(), Batch.goods
+    assert model is not None
+    known = ModelCatalogue.of(model, now)
+    rules = RuleCache(known)
+    assert rules.prepared(model, now, "home", SHELVES["home"], 10, NO_FACTS).catalogue is known
+    later = Catalogue.of(now.by_id, 0.0)
+    assert rules.prepared(model, later, "home", SHELVES["home"], 20, NO_FACTS).catalogue is not known
     rules.close()
 
 

@@ -88,13 +88,16 @@ def test_a_promotion_replaces_the_champion_and_the_same_one_again_does_not(folde
 
 
 def test_a_worker_uses_the_model_that_its_server_loaded_unless_another_one_was_promoted_since(folders: Path) -> None:
-    source = Listed(folders / "first")
+    source, again = Listed(folders / "first"), Listed(folders / "first")
+    again.promote(folders / "first", 2)
     known = ModelHolder(source).open()
     assert known is not None
     shutil.rmtree(folders / "first")  # nothing is read again
     opened = ModelHolder(source, known=known).open()
-    assert opened is not None
-    assert opened.bundle is known.bundle
+    assert opened is known  # what was built from it counts
+    promoted_again = ModelHolder(again, known=known).open()
+    assert promoted_again is not None
+    assert (promoted_again.bundle is known.bundle, promoted_again.promotion_id) == (True, 2)
     source.promote(folders / "second", 2)
     later = ModelHolder(source, known=known).open()
     assert later is not None
