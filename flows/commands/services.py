@@ -116,6 +116,21 @@ def recommend(user: str, placement: str = "home", as_json: Json = False) -> None
     print(json.dumps(rows)) if as_json else recommendations.print_user_list(user, rows, why, _note(placement))
 
 
+@app.command()
+def export(
+    placement: Annotated[str, typer.Argument(help="The placement, such as email.")],
+    to: Annotated[Path, typer.Option(help="The file, which ends with .csv or .parquet.")],
+    as_json: Json = False,
+) -> None:
+    """Write a placement's published lists into a file, by your own ids, for e-mail tools and others.
+
+    Users without consent and items that are not sold now are left out.
+    """
+    from serving.queries.export_lists import export_lists
+
+    running.finish("export", export_lists(running.database("serving"), placement, to), as_json)
+
+
 @app.command("goes-with")
 def goes_with(
     items: Annotated[list[str], typer.Argument(help="A product, or all products of a basket.")],
