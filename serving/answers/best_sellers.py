@@ -167,9 +167,9 @@ def _trending(model: LoadedModel, attributes: ItemAttributes) -> Listing:
 
 
 def _newest(model: LoadedModel, catalogue: Catalogue) -> Listing:
-    known = set(model.bundle.model.items.tolist())
-    sold = map(catalogue.by_id.__getitem__, catalogue.sold)
-    new = (item for item in sold if isfinite(item.available_from) or item.item_id not in known)
+    by_id, sold = catalogue.by_id, catalogue.sold
+    dated = {name for name, item in by_id.items() if isfinite(item.available_from)}
+    new = map(by_id.__getitem__, sold.difference(model.bundle.model.items.tolist()) | (sold & dated))
     latest = nsmallest(DEPTH, new, key=lambda item: (-item.available_from, item.item_id))
     return Listing(tuple(Entry(item.item_id, 0.0, NONE) for item in latest), model.model_version)
 

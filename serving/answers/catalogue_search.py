@@ -86,7 +86,7 @@ class TitleWords:
         for title, places in of_title.items():
             for word in set(words_of(title)):
                 found.setdefault(word, []).extend(places)
-        arrays = {word: np.unique(np.array(places, dtype=np.int32)) for word, places in found.items()}
+        arrays = {word: np.array(sorted(places), dtype=np.int32) for word, places in found.items()}
         return cls(catalogue.generation, names, sorted(arrays), arrays)
 
     def beginning_with(self, beginning: str) -> NDArray[np.int32]:
@@ -185,6 +185,8 @@ class CatalogueSearch:
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text in the form in which they are compared: without case and accents."""
+    if text.isascii():
+        return _WORD.findall(text.lower())
     plain = unicodedata.normalize("NFKD", text).casefold()
     return _WORD.findall("".join(letter for letter in plain if not unicodedata.combining(letter)))
 

@@ -4,23 +4,27 @@ import gc
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX: Final = "tailorbird-metrics-"
+_TURN_SECONDS: Final = 0.0001
 
 
 def prepare() -> None:
     """Prepare this process for its start, before it imports NumPy.
 
     Each product of matrices gets one thread, unless the environment states a number: the products of one list are
-    small, so several threads would wait for each other longer than they compute. Nothing is collected before `settle`:
-    what a start loads stays, and collections would take a fifth of its time.
+    small, so several threads would wait for each other longer than they compute. Until `settle` nothing is collected:
+    what a start loads stays, and collections would take a fifth of its time. Until then, too, threads take turns often:
+    one that decompresses arrays needs the interpreter for a moment after each piece, while others import modules.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     gc.disable()
+    sys.setswitchinterval(_TURN_SECONDS)
 
 
 def share_metrics() -> None:

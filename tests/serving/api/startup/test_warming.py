@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from serving.api.gate.workers import prepare
 from serving.api.startup.warming import settle
 
 
@@ -35,3 +36,17 @@ def test_collections_look_at_few_objects_and_at_none_that_was_there_before() -> 
     assert len(kept) == 20_000
     assert len(looks) >= 10
     assert max(looks) < 3_000
+
+
+@pytest.mark.usefixtures("unsettled")
+def test_until_the_first_request_nothing_is_collected_and_threads_take_turns_most_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    usual = sys.getswitchinterval()
+    prepare()
+    assert not gc.isenabled()
+    during = sys.getswitchinterval()
+    settle()
+    assert gc.isenabled()
+    assert during < sys.getswitchinterval() < usual
