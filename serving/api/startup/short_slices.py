@@ -25,9 +25,18 @@ def take_short_slices() -> None:
     Nothing changes elsewhere than on Linux, or under a policy that somebody chose for this process. A refusal, such as
     that of a container, changes nothing either.
     """
+    _take(_SLICE)
+
+
+def take_usual_slices() -> None:
+    """Give this thread slices as long as those of other processes."""
+    _take(0)
+
+
+def _take(nanoseconds: int) -> None:
     number = _NUMBERS.get(platform.machine()) if platform.system() == "Linux" else None
     if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
-    wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, niceness, 0, _SLICE, 0, 0)
+    wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, niceness, 0, nanoseconds, 0, 0)
     ctypes.CDLL(None).syscall(number, 0, wanted, 0)

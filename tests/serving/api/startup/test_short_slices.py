@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving.api.startup.short_slices import take_short_slices
+from serving.api.startup.short_slices import take_short_slices, take_usual_slices
 
 GETATTR = {"x86_64": 315, "aarch64": 275}
 
@@ -41,6 +41,16 @@ def test_a_thread_gets_short_slices_and_hands_them_on_and_others_keep_theirs() -
     assert before == own > after == inherited
     assert niceness == same
     assert present_slice() == own
+
+
+def test_a_thread_gets_its_usual_slices_back() -> None:
+    def there_and_back() -> int:
+        take_short_slices()
+        take_usual_slices()
+        return present_slice()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(there_and_back).result() == present_slice()
 
 
 @pytest.mark.parametrize("machine", ["riscv64", ""])
