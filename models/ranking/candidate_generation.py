@@ -17,6 +17,8 @@ from models.recommenders.baselines.most_popular import MostPopular, popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
 from models.recommenders.protocols import Recommender
+from models.recommenders.sequence import config as sequence
+from models.recommenders.sequence.model import SequenceModel
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope
 
 if TYPE_CHECKING:
@@ -36,10 +38,36 @@ class Retriever(Recommender, Protocol):
         """Return [n] the scores of pairs."""
 
 
+class Movable(Retriever, Protocol):
+    """A retriever that learns slowly, and serves later moments without learning again."""
+
+    def moved_to(self, data: "TrainingData") -> Self:
+        """Return the model of the users and items of later data."""
+
+
 RETRIEVERS: Final[Mapping[str, type[Retriever]]] = {
-    model.kind: model for model in (OwnFrequency, ImplicitALS, ContentBased, MostPopular)
+    model.kind: model for model in (OwnFrequency, ImplicitALS, ContentBased, MostPopular, SequenceModel)
 }
 """The models that can be retrievers, by kind."""
+
+
+NO_MODELS: Final[Mapping[str, Movable]] = {}
+_SETTINGS: Final[Mapping[str, Any]] = {
+    SequenceModel.kind: sequence.Config(
+        blocks=1, batch=16, learning_rate=0.004, epochs=5, negatives=300, negative_exponent=1.0
+    )
+}
+"""Settings of retrievers that are not the model's defaults."""
+
+
+def fitted_retriever(kind: str, data: "TrainingData", seed: int) -> Any:
+    """Return a retriever that has learned from the data."""
+    return RETRIEVERS[kind].fit(data, settings_of(kind), seed)
+
+
+def settings_of(kind: str) -> Any:
+    """Return the settings of a retriever."""
+    return _SETTINGS.get(kind) or RETRIEVERS[kind].config_type()
 
 
 class ScoredCandidates(NamedTuple):
@@ -72,10 +100,23 @@ class Candidates:
     """Positions of the items among which new items are sought, ascending."""
 
     @classmethod
-    def fit(cls, data: "TrainingData", kinds: tuple[str, ...], per_retriever: int, n_recent: int, seed: int) -> Self:
-        """Fit each retriever with its default settings, and find the `n_recent` best sellers of recent days."""
-        models = {kind: RETRIEVERS[kind] for kind in kinds}
-        fitted = {kind: model.fit(data, model.config_type(), seed) for kind, model in models.items()}
+    def fit(
+        cls,
+        data: "TrainingData",
+        kinds: tuple[str, ...],
+        per_retriever: int,
+        n_recent: int,
+        seed: int,
+        earlier: Mapping[str, Movable] = NO_MODELS,
+    ) -> Self:
+        """Fit each retriever, and find the `n_recent` best sellers of recent days.
+
+        Settings are the default ones. Models learned `earlier` are moved to the data instead.
+        """
+        fitted = {
+            kind: earlier[kind].moved_to(data) if kind in earlier else fitted_retriever(kind, data, seed)
+            for kind in kinds
+        }
         sold = np.argsort(-popularity(data), kind="stable")[:n_recent]
         return cls(fitted, per_retriever, data.history(), np.sort(sold))
 
@@ -123,9 +164,8 @@ class Candidates:
         cls, state: Mapping[str, np.ndarray[Any, Any]], kinds: tuple[str, ...], per_retriever: int, n_items: int
     ) -> Self:
         """Return the candidates of that state."""
-        models = {kind: RETRIEVERS[kind] for kind in kinds}
         retrievers = {
-            kind: model.from_state(model.config_type(), part_of(f"{kind}.", state)) for kind, model in models.items()
+            kind: RETRIEVERS[kind].from_state(settings_of(kind), part_of(f"{kind}.", state)) for kind in kinds
         }
         indices, indptr = state["history.indices"], state["history.indptr"]
         bought = np.ones(len(indices), dtype=bool)

@@ -1,6 +1,6 @@
 """Builds a ranker's training examples: candidates at an earlier moment, labelled by the purchases after it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
@@ -13,7 +13,14 @@ from models.errors import NoHistoryError
 from models.primitives.threads import thread_pool
 from models.primitives.time import DAY
 from models.ranking.candidate_features import RankerRows
-from models.ranking.candidate_generation import Candidates, ScoredCandidates
+from models.ranking.candidate_generation import (
+    NO_MODELS,
+    RETRIEVERS,
+    Candidates,
+    Movable,
+    ScoredCandidates,
+    fitted_retriever,
+)
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
@@ -72,7 +79,20 @@ class RankingExamples(NamedTuple):
         return cls(*(np.empty(shape, dtype=np.float32) for shape in ((0, features), 0, 0)))
 
 
-def build_examples(data: "TrainingData", stages: TwoStageConfig, seed: int) -> RankingExamples:
+class Earlier(NamedTuple):
+    """Retrievers that learned before the first window, and when."""
+
+    until: int | None
+    models: Mapping[str, Movable]
+
+
+RowsOf = Callable[["TrainingData"], RankerRows]
+"""Returns the features at the cut of the data."""
+
+
+def build_examples(
+    data: "TrainingData", stages: TwoStageConfig, seed: int, rows_of: RowsOf = RankerRows.of
+) -> RankingExamples:
     """Return candidates at some moments before the cut, for a sample of the users who bought from each to the next.
 
     The first moment is the data set's previous cut, and so on (`Dataset.before`), `label_windows` in all. All but the
@@ -80,8 +100,10 @@ def build_examples(data: "TrainingData", stages: TwoStageConfig, seed: int) -> R
     """
     assert data.origin is not None
     moments = _moments(data, data.origin, stages)
+    earlier = _learned_before(data.origin, moments[-1], stages, seed)
     with ThreadPoolExecutor(_AT_ONCE if len(data.user) <= _FEW else 1) as pool:
-        windows = list(pool.map(partial(_known_window, data.origin, stages, seed), moments[1:], moments[:-1]))
+        known = partial(_known_window, data.origin, stages, seed, rows_of, earlier)
+        windows = list(pool.map(known, moments[1:], moments[:-1]))
     if not sum(len(window.labels) for window in windows):
         raise NoHistoryError("Nobody bought anything in the days to learn from: ingest more data or cut later.")
     return _joined(windows)
@@ -96,11 +118,16 @@ def _moments(data: "TrainingData", origin: "Origin", stages: TwoStageConfig) -> 
     return moments
 
 
-def _known_window(origin: "Origin", stages: TwoStageConfig, seed: int, moment: int, later: int) -> RankingExamples:
-    return origin.once((moment, later, stages, seed), partial(_window, origin, moment, later, stages, seed))
+def _known_window(
+    origin: "Origin", stages: TwoStageConfig, seed: int, rows_of: RowsOf, earlier: Earlier, moment: int, later: int
+) -> RankingExamples:
+    key = (moment, later, stages, seed, rows_of, earlier.until)
+    return origin.once(key, partial(_window, origin, moment, later, stages, seed, rows_of, earlier))
 
 
-def _window(origin: "Origin", moment: int, later: int, stages: TwoStageConfig, seed: int) -> RankingExamples:
+def _window(
+    origin: "Origin", moment: int, later: int, stages: TwoStageConfig, seed: int, rows_of: RowsOf, earlier: Earlier
+) -> RankingExamples:
     """Return the candidates at one moment, labelled by the purchases between it and the later one."""
     past, random = origin.training_data(moment), np.random.default_rng(seed)
     bought = origin.holdout(past, later)
@@ -108,9 +135,11 @@ def _window(origin: "Origin", moment: int, later: int, stages: TwoStageConfig, s
     most = max(1, stages.train_users // stages.label_windows)
     if len(buyers) > most:
         buyers = buyers[np.sort(random.choice(len(buyers), most, replace=False))]
-    (candidates, features), n = fit_retrieval(past, stages, seed, cache=False), len(past.items)
+    candidates, features = _known_retrieval(past, stages, seed, rows_of, earlier, store=False)
+    n = len(past.items)
     bought_pairs = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
-    parts = [RankingExamples.none(len(RankerRows.names(stages.retrievers)))]
+    nobody = buyers[:0]
+    parts = [RankingExamples.none(features.build(nobody, candidates.find(nobody)).shape[1])]
     for users, pairs in _candidates_of(candidates, buyers):
         labels = np.isin(users[pairs.row].astype(np.int64) * n + pairs.item, bought_pairs)
         sampled = np.flatnonzero(labels | (random.random(len(labels)) < stages.negatives))
@@ -138,16 +167,34 @@ def _by_first_purchase(data: "TrainingData", users: NDArray[np.int32]) -> NDArra
 
 
 def fit_retrieval(
-    data: "TrainingData", stages: TwoStageConfig, seed: int, cache: bool = True
+    data: "TrainingData", stages: TwoStageConfig, seed: int, rows_of: RowsOf = RankerRows.of
 ) -> tuple[Candidates, RankerRows]:
     """Return the candidates and their features at the cut; a later fit reuses them for its examples."""
     assert data.origin is not None
+    earlier = _learned_before(data.origin, _moments(data, data.origin, stages)[-1], stages, seed)
+    return _known_retrieval(data, stages, seed, rows_of, earlier)
+
+
+def _known_retrieval(
+    data: "TrainingData", stages: TwoStageConfig, seed: int, rows_of: RowsOf, earlier: Earlier, store: bool = True
+) -> tuple[Candidates, RankerRows]:
+    assert data.origin is not None
 
     def work() -> tuple[Candidates, RankerRows]:
-        fitted = Candidates.fit(data, stages.retrievers, stages.per_retriever, stages.shelf, seed)
-        return fitted, RankerRows.of(data)
+        sizes = stages.per_retriever, stages.shelf
+        return Candidates.fit(data, stages.retrievers, *sizes, seed, earlier.models), rows_of(data)
 
-    return data.origin.once((data.cut, stages, seed), work, cache)
+    return data.origin.once((data.cut, stages, seed, rows_of, earlier.until), work, store)
+
+
+def _learned_before(origin: "Origin", moment: int, stages: TwoStageConfig, seed: int) -> Earlier:
+    """Return the retrievers that learn only once, before all windows: their scores mean the same in each of them."""
+    kinds = [kind for kind in stages.retrievers if hasattr(RETRIEVERS[kind], "moved_to")]
+    if not kinds:
+        return Earlier(None, NO_MODELS)
+    past = origin.training_data(moment)
+    work = {kind: partial(fitted_retriever, kind, past, seed) for kind in kinds}
+    return Earlier(moment, {kind: origin.once((kind, moment, seed), fit) for kind, fit in work.items()})
 
 
 def _joined(parts: list[RankingExamples]) -> RankingExamples:

@@ -15,7 +15,7 @@ from models.ranking.candidate_features import RankerRows
 from models.ranking.candidate_generation import Candidates
 from models.ranking.ensemble import BlendedRanker
 from models.ranking.logistic import Logistic
-from models.ranking.training_examples import TwoStageConfig, build_examples, fit_retrieval
+from models.ranking.training_examples import RowsOf, TwoStageConfig, build_examples, fit_retrieval
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.item import nearest_own, reasons_of, shortened, titles_of
 from models.recommenders.explanations.sentences import NONE as NO_REASON
@@ -55,6 +55,7 @@ class TwoStage:
     config_type: ClassVar[type[Any]] = Config
     space: ClassVar[Mapping[str, Parameter]] = BlendedRanker.space
     learner: ClassVar[type[Any]] = BlendedRanker
+    rows_of: ClassVar[RowsOf] = RankerRows.of
     probabilities: ClassVar[bool] = True
     """Evaluation measures its scores as probabilities too."""
 
@@ -75,12 +76,12 @@ class TwoStage:
         if data.origin is None:
             raise NoHistoryError(f"{cls.kind} learns from how things stood before: give it data of a data set.")
         stages = TwoStageConfig.of(config)
-        learned = build_examples(data, stages, seed)
+        learned = build_examples(data, stages, seed, cls.rows_of)
         return cls(
             config,
             data.users,
             data.items,
-            *fit_retrieval(data, stages, seed),
+            *fit_retrieval(data, stages, seed, rows_of=cls.rows_of),
             cls.learner.fit(*learned, config, seed),
             shortened(data.item_titles),
         )

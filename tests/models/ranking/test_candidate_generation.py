@@ -1,13 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
 
+from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.ranking.candidate_generation import RETRIEVERS, Candidates
+from models.ranking.training_examples import TwoStageConfig, build_examples, fit_retrieval
 from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.recommenders.sequence.model import SequenceModel
 from tests.models.reference_ranking import top_k
+from tests.models.trainable import NEEDS_TORCH, TRAINABLE, quick_config
 
-KINDS = tuple(RETRIEVERS)
+KINDS = tuple(kind for kind in RETRIEVERS if kind in TRAINABLE)
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +71,27 @@ def test_a_restored_first_stage_names_the_same(candidates: Candidates, data: Tra
     users = np.arange(len(data.users), dtype=np.int32)
     for one, other in zip(again.find(users), candidates.find(users), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@NEEDS_TORCH
+def test_a_retriever_that_learns_slowly_learns_once_before_all_windows(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(data.origin, Dataset)
+    learned: list[int] = []
+
+    def fit(_kind: str, past: TrainingData, _seed: int) -> SequenceModel:
+        learned.append(past.cut)
+        return SequenceModel.fit(past, quick_config("sequence"), 0)
+
+    monkeypatch.setattr("models.ranking.training_examples.fitted_retriever", fit)
+    known = replace(data, origin=replace(data.origin))
+    stages = TwoStageConfig(retrievers=("own_frequency", "sequence"), label_windows=2)
+    build_examples(known, stages, seed=0)
+    candidates, _ = fit_retrieval(known, stages, seed=0)
+    first = data.origin.before(data.origin.before(data.cut, 31), 31)
+    assert learned == [first]
+    moved = candidates.retrievers["sequence"]
+    assert isinstance(moved, SequenceModel)
+    np.testing.assert_array_equal(moved.users, data.users)
+    np.testing.assert_array_equal(moved.history.toarray(), data.history().toarray())

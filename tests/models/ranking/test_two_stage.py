@@ -12,6 +12,7 @@ from models.datasets.training_data import TrainingData
 from models.errors import NoHistoryError
 from models.evaluation.offline import evaluate
 from models.ranking.candidate_features import RankerRows
+from models.ranking.candidate_generation import ScoredCandidates
 from models.ranking.training_examples import TwoStageConfig, build_examples
 from models.ranking.two_stage import Config, LogisticRegression, TwoStage
 from models.recommenders.baselines.most_popular import MostPopular
@@ -88,6 +89,21 @@ def test_what_a_window_teaches_is_worked_out_once(data: TrainingData) -> None:
     known = set(dataset._cached)
     build_examples(whole, TwoStageConfig(), seed=0)
     assert {key[0] for key in set(dataset._cached) - known} == {CUTS["test_from"]}
+
+
+class WiderRows(RankerRows):
+    """The features, and one that is the same everywhere."""
+
+    def build(self, users: np.ndarray, pairs: ScoredCandidates) -> np.ndarray:
+        rows = super().build(users, pairs)
+        return np.column_stack([rows, np.ones(len(rows), dtype=np.float32)])
+
+
+def test_examples_may_have_more_features_and_are_kept_apart_from_the_usual_ones(data: TrainingData) -> None:
+    wider = build_examples(data, TwoStageConfig(), 0, WiderRows.of)
+    usual = build_examples(data, TwoStageConfig(), 0)
+    np.testing.assert_array_equal(wider.rows[:, :-1], usual.rows)
+    assert (wider.rows[:, -1] == 1).all()
 
 
 def test_candidates_that_stand_for_others_count_for_them(data: TrainingData) -> None:
