@@ -10,13 +10,22 @@ from mlflow import MlflowClient
 from sqlalchemy import delete
 
 from infra.configuration.settings import Settings
+from infra.database.schema.schema import search_results
 from infra.database.schema.training_schema import trained_bundles
+from infra.registry.client import Registry
 from infra.services import endpoints
 from infra.services.http_client import basic_auth, request_json
 from models.evaluation.metrics.mlflow_names import mlflow_name
 from models.primitives.json_types import JsonObject
 from serving.terminal import screen
+from tasks.datasets.load_dataset import newest_version
+from tasks.promotion.recorded_bundles import recorded_all
+from tasks.promotion.verified_evaluations import evaluations_of
+from tasks.review.choose_candidate import judge_candidate
 from tasks.review.compared_models import announce_compared
+from tasks.tuning.best_settings import store
+from tasks.tuning.search_model import searchable
+from tests.models.trainable import NEEDS_TORCH
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -27,7 +36,9 @@ MODELS = ("most_popular", "own_frequency", "logistic_regression")
 PLOTS = {"ndcg_spread", "overfit_check", "confusion_matrix", "residuals", "roc_curve"}
 PLOTS |= {"precision_recall", "calibration", "feature_importance"}
 CURVE = "learning_curve.png"
-"""Models that are fitted fast enough."""
+"""Models that are fitted fast enough have one."""
+QUICK_SEQUENCE = {"dimensions": 8, "blocks": 1, "epochs": 2, "negatives": 50, "loss": "sampled", "validation_users": 20}
+"""Settings with which the sequence model is fitted fast."""
 FILES = {"per_user.parquet", "summary.json", "reranked.json", "tables.csv", "feature_importance.csv"}
 
 
@@ -151,3 +162,27 @@ def test_a_run_that_training_did_not_record_is_trained_again(
         connection.execute(delete(trained_bundles).where(trained_bundles.c.run_id == first))
     [second] = stocked.json("train", "--model", "most_popular")["runs"]
     assert second != first
+
+
+@NEEDS_TORCH
+def test_the_sequence_model_is_trained_with_searched_settings_and_judged_like_any_other(
+    stocked: Shop, live: Installation, client: MlflowClient
+) -> None:
+    searchable(["sequence"])
+    found = {"dataset_version": newest_version(), "model": "sequence", "study": "sequence", "config": QUICK_SEQUENCE}
+    store(live, {**found, "ndcg_10": 0.1, "trials": 1, "run_id": "1", "drift": None})
+    result = stocked.json("train", "--model", "most_popular", "--model", "sequence")
+    with live.engine.begin() as connection:
+        connection.execute(delete(search_results).where(search_results.c.model == "sequence"))
+    assert [row["model"] for row in result["ladder"]] == ["most_popular", "sequence"]
+    recorded = recorded_all(live.engine, result["runs"])
+    evaluations = evaluations_of(live.engine, Registry(live.endpoints.mlflow_tracking_uri), recorded)
+    run_id = result["runs"][1]
+    assert judge_candidate(run_id, None, evaluations, {key: one.kind for key, one in recorded.items()}).checks
+    run = client.get_run(run_id).data
+    assert {name: run.params[name] for name in QUICK_SEQUENCE} == {
+        name: str(value) for name, value in QUICK_SEQUENCE.items()
+    }
+    curves = [name for name in run.metrics if name.startswith("epochs/") and name.endswith("_loss")]
+    assert len(curves) >= 2  # up to the test weeks, and on all data
+    assert {len(client.get_metric_history(run_id, name)) for name in curves} == {QUICK_SEQUENCE["epochs"]}
