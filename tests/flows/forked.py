@@ -16,11 +16,12 @@ import sys
 import threading
 import time
 import traceback
+from base64 import b64decode
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NoReturn, Self
+from typing import Final, NoReturn, Self
 
 from flows.__main__ import main
 from flows.commands import running
@@ -37,6 +38,12 @@ _LATE = (
     *("prefect.flow_engine", "prefect.task_engine", "prefect.utilities.visualization", "fairlearn.metrics"),
 )
 """Modules that tasks import when they need them."""
+PICTURES: Final = "DRAWN_PICTURES"
+"""The variable of commands that draw their figures; the others leave them blank."""
+_BLANK: Final = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
+)
+"""A picture of one point."""
 
 
 class Commands:
@@ -111,12 +118,14 @@ class Command:
 
 
 def _serve(channel: socket.socket, runs: socket.socket) -> None:
+    gc.disable()  # imports leave little garbage
     running.export()  # Prefect reads its settings when it is imported
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     for name in [*(f"flows.{path.stem}" for path in sorted(_FLOWS.glob("[a-z]*.py"))), *_LATE]:
         import_module(name)
     xgboost()
     gc.freeze()  # what is there is shared with the commands: looking for garbage would copy it
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         if runs in select.select([channel, runs], [], [])[0]:
@@ -147,6 +156,8 @@ def _watch(request: dict[str, object], out: int, err: int, answer: int) -> None:
         os.chdir(str(request["folder"]))
         os.environ.clear()
         os.environ.update(request["environment"])  # type: ignore[arg-type]
+        if PICTURES not in os.environ:
+            _leave_figures_blank()
         if request["arguments"] is None:
             os.umask(request["umask"])  # type: ignore[arg-type]
             _run(_flow_run)
@@ -163,6 +174,17 @@ def _watch(request: dict[str, object], out: int, err: int, answer: int) -> None:
     os.write(answer, str(code).encode())
     os.read(answer, 1)  # until the test lets it go: the process id cannot become another process's before
     os._exit(0)
+
+
+def _leave_figures_blank() -> None:
+    """Write each figure as one point: drawing is a quarter of a flow's work, and most tests look at no picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    def blank(_of: object, path: str | Path, **_options: object) -> None:
+        Path(path).write_bytes(_BLANK)
+
+    Figure.savefig = FigureCanvasAgg.print_png = blank  # type: ignore[method-assign, assignment]
 
 
 def _flow_run() -> None:

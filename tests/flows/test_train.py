@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from tasks.review.choose_candidate import judge_candidate
 from tasks.review.compared_models import announce_compared
 from tasks.tuning.best_settings import store
 from tasks.tuning.search_model import searchable
+from tests.flows.forked import PICTURES
 from tests.models.trainable import NEEDS_TORCH
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ FILES = {"per_user.parquet", "summary.json", "reranked.json", "tables.csv", "fea
 @pytest.fixture(scope="module")
 def trained(stocked: Shop) -> JsonObject:
     options = [part for kind in MODELS for part in ("--model", kind)]
-    result: JsonObject = stocked.json("train", *options)
+    result: JsonObject = json.loads(stocked.run("train", *options, "--json", **{PICTURES: "drawn"}))
     return result
 
 

@@ -50,10 +50,12 @@ def _server() -> subprocess.Popen[str]:
 
 
 def _serve() -> None:
+    gc.disable()  # imports leave little garbage
     import_module("tasks")
     for name in _IMPORTED:
         import_module(name)
     gc.freeze()  # what is there is shared with the programs: looking for garbage would copy it
+    gc.enable()
     for line in sys.stdin:
         sys.stdout.flush()
         child = os.fork()
