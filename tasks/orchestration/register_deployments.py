@@ -3,6 +3,7 @@
 `prefect deploy --all` does the same with twice the requests. Files with anything that is unknown here are left to it.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -48,6 +49,7 @@ class _Steps:
 
 def main(file: Path) -> None:
     """Register all deployments of a file; print the page of each."""
+    gc.disable()  # the process ends in seconds, and most of its work is imports, which leave little garbage
     content = yaml.safe_load(file.read_text())
     if not _is_known(content):
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
