@@ -139,16 +139,16 @@ def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, A
 
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    context = gx.get_context(mode="ephemeral")
-    # Each new asset writes the context's whole configuration as YAML into memory: a fifth of a small validation's time.
-    context._save_project_config = lambda: None
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    source = context.data_sources.add_pandas("batch")
-    results = []
-    for suite, frame in suites:
-        definition = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
-        batch = definition.get_batch(batch_parameters={"dataframe": frame})
-        with cached_configurations():
+    with cached_configurations():
+        context = gx.get_context(mode="ephemeral")
+        # Each new asset writes the context's whole configuration as YAML into memory: a fifth of a validation's time.
+        context._save_project_config = lambda: None
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        source = context.data_sources.add_pandas("batch")
+        results = []
+        for suite, frame in suites:
+            definition = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
+            batch = definition.get_batch(batch_parameters={"dataframe": frame})
             results.append(batch.validate(suite, result_format=dict(result_format)))
     return results
 
