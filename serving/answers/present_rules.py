@@ -1,6 +1,6 @@
 """Brings lists that were made earlier under the present rules of operators."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from models.lists.rules.layer.layered_placement import pins
@@ -15,6 +15,8 @@ from serving.stores.rules.layered_placements import LayeredPlacements
 
 RulesOfBatch = Callable[[int], RuleLayer | None]
 """Returns the rules that a batch was made under; None for a batch that this process does not know yet."""
+PresentBest = Callable[[], Awaitable[BestSellers | None]]
+"""Returns the best sellers under the present rules; None before any model is loaded."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class PresentRules:
         placements: LayeredPlacements,
         of_batch: RulesOfBatch,
         catalogue: Callable[[], Catalogue],
-        best: Callable[[], BestSellers | None],
+        best: PresentBest,
     ) -> None:
         """Take the rules of batches, the present catalogue and the present best sellers from these."""
         self._placements, self._of_batch, self._catalogue, self._best = placements, of_batch, catalogue, best
@@ -100,7 +102,7 @@ class PresentRules:
 
     async def _insertable(self, search: Search, items: frozenset[str]) -> frozenset[str]:
         """Return the pinned items that the visitor may have, by the placement's rules and by earlier events."""
-        name, best = search.request.placement, self._best()
+        name, best = search.request.placement, await self._best()
         if self._placements[name].policy == "repurchase":
             return frozenset()  # only what is due is shown
         allowed = None if best is None else best.narrowed.get(name)

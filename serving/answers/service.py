@@ -72,10 +72,10 @@ class AnswerService:
         self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
         self._connect_stages()
 
-    async def under(self, placements: LayeredPlacements, live: LiveScorer) -> "AnswerService":
+    def under(self, placements: LayeredPlacements, live: LiveScorer) -> "AnswerService":
         """Return a service of the same visitors under other placements. It counts and remembers nothing."""
         other = copy(self)
-        other.placements, other._live, other.upkeep = placements, live, await self.upkeep.under(placements)
+        other.placements, other._live, other.upkeep = placements, live, self.upkeep.under(placements)
         other._count_answer, other._live_seconds = _uncounted, _PREVIEW_SECONDS
         other._remembered = RememberedAnswers(self._stored.changes, 0.0)
         other._connect_stages()
@@ -83,7 +83,7 @@ class AnswerService:
 
     def _connect_stages(self) -> None:
         """Let the stages of the chain use the present parts."""
-        best, places = (lambda: self.upkeep.best), self.placements
+        best, places = self.upkeep.present, self.placements
         self._present = present = PresentRules(places, self._rules_of_batch, lambda: self._catalogue, best)
         self._stages: tuple[Stage, ...] = (
             *(AskedLive(), Table(present), OtherLive(self._count), LastGood(self._remembered, present)),
@@ -153,7 +153,7 @@ class AnswerService:
     async def popular(self, request: ListRequest) -> Answer:
         """Return the best sellers of a placement."""
         search = await self._search(("popular", request), request, None)
-        listing = await Popular(lambda: self.upkeep.best).find(search)
+        listing = await Popular(self.upkeep.present).find(search)
         return self._answer(search, "popular", listing or Listing(()))
 
     async def trending(self, request: ListRequest) -> Answer:

@@ -8,7 +8,7 @@ from typing import Protocol
 from serving.answers.answer import Entry, Listing, Source
 from serving.answers.best_sellers import EVERYBODY, BestSellers
 from serving.answers.interfaces import LiveUnavailableError
-from serving.answers.present_rules import PresentRules
+from serving.answers.present_rules import PresentBest, PresentRules
 from serving.answers.remembered_answers import RememberedAnswers
 from serving.answers.search import Search
 
@@ -100,13 +100,13 @@ class Segment:
 
     source: Source = "segment"
 
-    def __init__(self, best: Callable[[], BestSellers | None]) -> None:
+    def __init__(self, best: PresentBest) -> None:
         """Take the present lists from `best`."""
         self._best = best
 
     async def find(self, search: Search) -> Listing | None:
         """Return them for a user whose segment is known."""
-        best, user_key = self._best(), search.request.visitor.user_key
+        best, user_key = await self._best(), search.request.visitor.user_key
         if best is None or user_key is None or not search.personal:
             return None
         segment = best.segment_of(user_key)
@@ -118,13 +118,13 @@ class Popular:
 
     source: Source = "popular"
 
-    def __init__(self, best: Callable[[], BestSellers | None]) -> None:
+    def __init__(self, best: PresentBest) -> None:
         """Take the present lists from `best`."""
         self._best = best
 
     async def find(self, search: Search) -> Listing | None:
         """Return them; before any model is loaded there are none."""
-        best = self._best()
+        best = await self._best()
         if best is None:
             return Listing((), degraded=True)
         return await best_sellers(best, search, EVERYBODY)

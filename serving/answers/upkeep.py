@@ -50,6 +50,8 @@ class Upkeep:
         self._built_under: Mapping[str, Placement] | None = None
         self._of_bundle: tuple[LoadedModel, Catalogue] | None = None
         self._built_at = 0.0
+        self._edited: Mapping[str, Placement] | None = None
+        """The placements for which nothing was built yet."""
         self.best = known
         self.number = 0
         """Counts how often best sellers were built."""
@@ -76,12 +78,20 @@ class Upkeep:
         """Return whether a model and its best sellers are in memory."""
         return self.best is not None
 
-    async def under(self, placements: LayeredPlacements) -> "Upkeep":
+    def under(self, placements: LayeredPlacements) -> "Upkeep":
         """Return the same best sellers under other placements; nothing keeps them current."""
         other = copy(self)
-        if self.best is not None:
-            other.best = await asyncio.to_thread(self.best.under, placements.snapshot)
+        other._edited = placements.snapshot
         return other
+
+    async def present(self) -> BestSellers | None:
+        """Return the best sellers. Under other placements, the first list that needs them waits until they are built.
+
+        Most lists of a preview need none.
+        """
+        if self._edited is not None and self.best is not None:
+            self.best, self._edited = await asyncio.to_thread(self.best.under, self._edited), None
+        return self.best
 
     async def refresh(self) -> None:
         """Build the best sellers again if the champion, the catalogue or a rule of operators is another one."""

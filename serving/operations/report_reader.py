@@ -77,9 +77,8 @@ class ReportReader:
         return await asyncio.to_thread(read)
 
     def _placement_reports(self, connection: Connection) -> list[PlacementReport]:
-        pages, champion = self._pages(), connection.execute(text(statements.CHAMPION)).mappings().first()
-        version = None if champion is None else champion["model_version"]
-        rows = judged(live_lists(connection), self._settings, version)
+        pages, version = self._pages(), connection.execute(text(statements.CHAMPION_VERSION)).scalar()
+        rows = judged(live_lists(connection, counts_users=False), self._settings, version)
         versions: dict[str, int] = dict(connection.execute(text(statements.RULE_VERSIONS)).tuples().all())
         layer, now = current_rules(connection).layer, database_now(connection)
         answers: dict[str, dict[str, int]] = {}

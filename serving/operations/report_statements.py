@@ -18,6 +18,7 @@ CHAMPION: Final = """
     FROM promotions AS promotion LEFT JOIN reviews AS review USING (model_version)
     ORDER BY promotion.promotion_id DESC LIMIT 1
 """
+CHAMPION_VERSION: Final = "SELECT model_version FROM promotions ORDER BY promotion_id DESC LIMIT 1"
 CHALLENGER: Final = """
     SELECT model_version, dataset_version, gate, groups, passed, decision, reviewer, reason, requested_at, expires_at
     FROM reviews WHERE passed AND decision IS NULL ORDER BY review_id DESC LIMIT 1

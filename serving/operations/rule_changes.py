@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Engine
 
 from infra.database.rule_versions import add_version, current_rules, rule_version, rule_versions
 from models.lists.rules.layer.conflicts import Conflict, conflicts
 from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.layer.rule_version import RuleVersion, attributed
+from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attributed
 from models.lists.rules.layer.validation import faults
 from models.lists.rules.placement_config import Placement
 from serving.answers.interfaces import Models
@@ -22,6 +22,13 @@ from serving.stores.rules.rule_reader import RuleReader
 
 MOST_RULES: Final = 2_000
 """The rules of all versions on a page: four versions of the largest size, or many of usual ones."""
+
+
+class History(NamedTuple):
+    """The current version, and a page of all versions."""
+
+    current: RuleVersion
+    versions: list[RuleVersion]
 
 
 class RuleChanges:
@@ -43,9 +50,9 @@ class RuleChanges:
         """Return the current version, as the database has it."""
         return await asyncio.to_thread(self._current)
 
-    async def versions(self, most: int, offset: int) -> list[RuleVersion]:
+    async def history(self, most: int, offset: int) -> History:
         """Return versions, the latest first: at least one, then as many as have `MOST_RULES` rules together."""
-        return await asyncio.to_thread(self._versions, most, offset)
+        return await asyncio.to_thread(self._history, most, offset)
 
     async def save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
         """Store a layer as the version after `before`; it counts in this process at once.
@@ -63,8 +70,7 @@ class RuleChanges:
 
     async def check(self, layer: RuleLayer) -> None:
         """Raise RefusedLayerError for a layer that could not be stored."""
-        before = await self.current()
-        await asyncio.to_thread(self._check, layer, before.layer)
+        await asyncio.to_thread(self._check, layer, self._reader.current.layer)
 
     async def conflicts(self, layer: RuleLayer) -> list[Conflict]:
         """Return the conflicts of a layer with the placements file."""
@@ -80,9 +86,12 @@ class RuleChanges:
         with self._database.connect() as connection:
             return current_rules(connection)
 
-    def _versions(self, most: int, offset: int) -> list[RuleVersion]:
+    def _history(self, most: int, offset: int) -> History:
         with self._database.connect() as connection:
-            return rule_versions(connection, most, offset, MOST_RULES)
+            versions = rule_versions(connection, most, offset, MOST_RULES)
+            if offset:
+                return History(current_rules(connection), versions)
+            return History(versions[0] if versions else NO_VERSION, versions)
 
     def _save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
         current = self._current()

@@ -86,10 +86,14 @@ _LISTS = """
 """
 
 
-def live_lists(connection: Connection) -> list[PlacementRow]:
-    """Return the live lists of each placement."""
+def live_lists(connection: Connection, *, counts_users: bool = True) -> list[PlacementRow]:
+    """Return the live lists of each placement.
+
+    Without `counts_users`, users are counted only if the state of a placement that a person rolled back needs it.
+    """
     rows = [dict(row) for row in connection.execute(text(_LISTS)).mappings()]
-    users = users_with_consent(connection) if rows else 0
+    needed = any(counts_users or row["moved_by"] for row in rows)
+    users = users_with_consent(connection) if needed else None
     for row in rows:
         row |= {name: row[name].isoformat() for name in ("published_at", "checked_at")}
         row["hours"] = round(float(row["hours"]), 2)

@@ -40,8 +40,7 @@ async def rules(call: Call) -> Reply:
     query = _PARSER.parse(call.query)
     own = operators(call)
     with answered():
-        current = await own.changes.current()
-        versions = await own.changes.versions(page_size(query), query.offset)
+        current, versions = await own.changes.history(page_size(query), query.offset)
         found = await _conflicts(own, current.layer)
     is_last = not versions or versions[-1].version == 1
     following, headers = (None, ()) if is_last else page_from("/v1/rules", query, query.offset + len(versions))

@@ -169,7 +169,11 @@ def test_boosts_are_prepared_once_for_all_lists_of_a_batch() -> None:
 
     then = RuleLayer(boosts=Boosts([boost("item-22", 2.0), boost("item-21", 0.5)]))
     catalogue = Catalogue.of_model(np.array(ITEMS), np.ones(len(ITEMS), dtype=bool))
-    rules = PresentRules(LayeredPlacements(PLACEMENTS), lambda _: then, lambda: catalogue, lambda: None)
+
+    async def best() -> None:
+        """Return that no model is loaded."""
+
+    rules = PresentRules(LayeredPlacements(PLACEMENTS), lambda _: then, lambda: catalogue, best)
     listing = Listing(tuple(Entry(name, score, "x") for name, score in zip(TABLE, (0.9, 0.8, 0.7), strict=True)), 1, 7)
 
     async def scenario() -> None:

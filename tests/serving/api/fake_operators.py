@@ -18,6 +18,7 @@ from serving.operations.reports import (
     VersionReport,
 )
 from serving.operations.requests import Author, OutdatedVersionError, Paging, UnknownVersionError
+from serving.operations.rule_changes import History
 
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
 MLFLOW, REPORT, DOCS = (f"http://pages.example/{name}" for name in ("mlflow", "report", "docs"))
@@ -31,11 +32,9 @@ class MemoryRules:
     """The versions of a page, as the limit of rules bounds them."""
     stored: list[RuleVersion] = field(default_factory=lambda: [NO_VERSION])
 
-    async def current(self) -> RuleVersion:
-        return self.stored[-1]
-
-    async def versions(self, most: int, offset: int) -> list[RuleVersion]:
-        return self.stored[:0:-1][offset : offset + min(most, self.most_versions)]
+    async def history(self, most: int, offset: int) -> History:
+        versions = self.stored[:0:-1][offset : offset + min(most, self.most_versions)]
+        return History(self.stored[-1], versions)
 
     async def save(self, layer: RuleLayer, before: int, author: Author) -> RuleVersion:
         if before != self.stored[-1].version:

@@ -95,7 +95,8 @@ def test_a_stored_version_counts_in_the_next_answer_and_an_undo_in_the_one_after
         assert ids(await opened.service.recommend(HOME)) == TABLE
         again = await opened.changes.undo(2, None, ANNA)
         assert again.layer == LAYER
-        versions = await opened.changes.versions(2, 0)
+        current, versions = await opened.changes.history(2, 0)
+        assert current == again
         assert [(one.version, one.author, one.restores) for one in versions] == [(3, "anna", 1), (2, "bob", 0)]
 
     run(stocked, scenario)
@@ -109,11 +110,12 @@ def test_a_page_of_versions_is_bounded_by_their_rules(stocked: tuple[str, Engine
     async def scenario(opened: Office) -> None:
         pages: list[list[int]] = []
         while not pages or pages[-1][-1] > 1:
-            versions = await opened.changes.versions(200, sum(map(len, pages)))
+            current, versions = await opened.changes.history(200, sum(map(len, pages)))
+            assert current.version == 7
             pages.append([one.version for one in versions])
         assert pages == [[7, 6, 5, 4], [3, 2, 1]]
-        assert [one.version for one in await opened.changes.versions(2, 0)] == [7, 6]
-        assert await opened.changes.versions(2, 7) == []
+        assert [one.version for one in (await opened.changes.history(2, 0)).versions] == [7, 6]
+        assert (await opened.changes.history(2, 7)).versions == []
 
     run(stocked, scenario)
 
