@@ -16,6 +16,7 @@ ACTS: Final[Mapping[str, str]] = {
     "boost": "Boost it, or show it less",
 }
 _FACTOR: Final = re.compile(r"[0-9]{1,9}([.,][0-9]{1,9})?")
+_PLACE: Final = re.compile("[1-9][0-9]{0,2}|1000")
 _ABOUT: Final = {"item", "category", "brand"}
 
 
@@ -81,8 +82,8 @@ class Typed:
 
     def _number(self, errors: dict[str, str]) -> float | None:
         if self.act == "pin":
-            if self.place.isascii() and self.place.isdigit() and 1 <= int(self.place[:5]) <= 1000:
-                return float(self.place[:5])
+            if _PLACE.fullmatch(self.place):
+                return float(self.place)
             errors["place"] = "A place is a whole number from 1."
         if self.act == "boost":
             if _FACTOR.fullmatch(self.factor):

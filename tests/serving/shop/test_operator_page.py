@@ -320,6 +320,8 @@ def test_a_draft_keeps_its_changes_in_a_signed_field_and_is_limited() -> None:
         ({"about": "brand:A", "act": "hide"}, "about"),
         ({"act": "delete"}, "act"),
         ({"place": "0"}, "place"),
+        ({"place": "000010"}, "place"),
+        ({"place": "1001"}, "place"),
         ({"place": "\N{ARABIC-INDIC DIGIT ONE}"}, "place"),
         ({"act": "boost", "factor": "much"}, "factor"),
         ({"act": "boost", "factor": "inf"}, "factor"),
