@@ -348,6 +348,7 @@ def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(v
     assert "A place is a whole number" in page.inner_text("main")
     page.get_by_label("Place (for a pin)").fill("1")
     visitor.press("Add to the draft")
+    page.get_by_label("Why the rules change").fill(HOSTILE)
     page.get_by_label("User, by the id").fill(HOUSEHOLD)
     visitor.press("Preview")
     before, after = (previewed(page, f"Under the {name}") for name in ("current rules", "draft"))
@@ -357,7 +358,7 @@ def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(v
     assert page.get_by_role("region", name="Under the draft").locator(".change").first.is_visible()
     found += faults()
     assert _visitor(visitor.shop, page.context).reloaded()[FOR_EVERYBODY][0] != "i08"
-    page.get_by_label("Why the rules change").fill(HOSTILE)
+    assert page.get_by_label("Why the rules change").input_value() == HOSTILE
     visitor.press("Save")
     assert "Version 1 of the rules is stored" in page.get_by_role("status").inner_text()
     assert page.get_by_role("cell", name="Pin “Item i08” (item i08) to place 1", exact=True).is_visible()
