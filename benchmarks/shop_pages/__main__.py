@@ -7,6 +7,7 @@ last byte. The load comes from the same processors. `p99_ms_page` is the 99th pe
 
 `first_ms_…` is the very first page of its kind, and `first_home_ms` the largest of the first pages of each visitor.
 With `--restart` all services are stopped and started before, so that these are the first pages after `tailorbird up`.
+With `--answers N` that many answers of the last day are stored meanwhile, under the source `benchmark`.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from benchmarks.serve.constant_rate import Latency, latency
 from benchmarks.serve.load import Load, LoadError
 from benchmarks.serve.servers import Ready, free_port, running
 from benchmarks.serve.traffic import traffic
+from benchmarks.shop_pages.answers import more_answers
 from benchmarks.shop_pages.operators import operator_pages
 from benchmarks.shop_pages.visitors import HOME, cookies_of, visitor_pages
 from infra.configuration.settings import Settings
@@ -41,13 +43,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=4, help="of each page and visitor; twice as many for operators")
     parser.add_argument("--rate", type=float, default=10, help="pages a second")
     parser.add_argument("--operator-rate", type=float, default=2, help="pages of operators a second")
+    parser.add_argument("--answers", type=int, default=0, help="answers that are stored meanwhile, and removed again")
     parser.add_argument("--restart", action="store_true", help="stop and start all services before")
     given = parser.parse_args()
     settings = load_settings()
     try:
         if given.restart:
             _restart(settings)
-        figures = _measured(settings, given.seconds, {"rate": given.rate, "operator_rate": given.operator_rate})
+        with more_answers(current().engine, given.answers):
+            rates = {"rate": given.rate, "operator_rate": given.operator_rate}
+            figures = {"answers": float(given.answers)} | _measured(settings, given.seconds, rates)
     except ServicesDownError as error:
         sys.exit(f"{error} The benchmark needs the installation of `make demo`.")
     except (TailorbirdError, LoadError) as error:
