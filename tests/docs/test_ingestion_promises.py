@@ -90,7 +90,7 @@
   test_what_an_expression_may_not_hold_is_refused_with_what_to_do
 - `choose` (`tests/models/ingest/tabular/test_duplicate_rows.py`)
   test_each_column_is_chosen_by_the_mapping
-- `not_merchandise` (`tests/models/ingest/tabular/test_transform.py`)
+- `not_merchandise` (`tests/models/ingest/tabular/test_transform_catalogue.py`)
   test_what_is_no_merchandise_is_marked_by_id_pattern_price_attribute_or_category
 - suspects (`tests/tasks/ingest/test_one_table.py`)
   test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it
