@@ -1,16 +1,15 @@
 """Compute feature tables in memory from purchases, for moments that a data set does not store."""
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, NamedTuple
+from itertools import chain
+from typing import Final
 
 import duckdb
 import narwhals as nw
 import pyarrow as pa
 
 from models.columns import PURCHASE, REFUNDED_AT
-from models.features.expressions import Frame
-from models.features.moments import MOMENT, moved
+from models.features.planned_queries import TEMPORARY, Queries, columns_of, plan
 from models.features.tables.registry import TABLES, FeatureTables
 from models.primitives.arrow_sql import engine, executed
 
@@ -22,45 +21,27 @@ _INPUT_TABLES: Final = (
 )
 
 
-class _Statements(NamedTuple):
-    """The statements that compute the tables of the registry, in their order."""
-
-    intermediate: tuple[str, ...]
-    tables: tuple[str, ...]
-
-
 def feature_tables(purchases: pa.Table, items: pa.Table, now: int) -> FeatureTables:
     """Return the tables of the registry at `now` (epoch s), from purchases and the catalogue alone.
 
     Features of views and carts have the values of a shop without any.
     """
-    statements = _statements(purchases.schema, items.schema)
+    plans = [queries.at(now) for queries in _plans(purchases.schema, items.schema)]
     with engine().cursor() as connection:
         _load(connection, purchases, items)
-        for statement in statements.intermediate:
-            connection.execute(moved(statement, now))
-        results = (executed(connection, moved(table, now), len(purchases)) for table in statements.tables)
+        for name, query in dict(chain.from_iterable(queries.stored for queries in plans)).items():
+            connection.execute(f'CREATE TEMP TABLE "{name}" AS {query}')
+        results = (executed(connection, queries.table, len(purchases)) for queries in plans)
         return FeatureTables(*(result.to_arrow_table() for result in results))
 
 
 @lru_cache(maxsize=32)
-def _statements(purchases: pa.Schema, items: pa.Schema) -> _Statements:
-    """Return the statements for tables of these columns at `MOMENT`: building them takes a quarter of a second."""
+def _plans(purchases: pa.Schema, items: pa.Schema) -> tuple[Queries, ...]:
+    """Return the plans of the tables of the registry, in their order, for tables of these columns."""
     with engine().cursor() as connection:
         _load(connection, purchases.empty_table(), items.empty_table())
-        stored: dict[str, str] = {}
-
-        def materialize(frame: Callable[[], Frame], name: str) -> Frame:
-            if name not in stored:
-                statement = f'CREATE TEMP TABLE "{name}" AS {frame().to_native().sql_query()}'
-                connection.execute(statement)
-                stored[name] = statement
-            return nw.from_native(connection.table(f'"{name}"'))
-
-        events, catalogue = (nw.from_native(connection.table(name)) for name in ("events", "items"))
-        tables = (table.build(events, catalogue, MOMENT, materialize) for table in TABLES.values())
-        queries = tuple(rows.to_native().sql_query() for rows in tables)
-        return _Statements(tuple(stored.values()), queries)
+        columns = [columns_of(nw.from_native(connection.table(name))) for name in ("events", "items")]
+    return tuple(plan(table.build, *columns, catalogue="items", schema=TEMPORARY) for table in TABLES.values())
 
 
 def _load(connection: duckdb.DuckDBPyConnection, purchases: pa.Table, items: pa.Table) -> None:

@@ -24,11 +24,12 @@ from models.datasets.impression_labels import IMPRESSION
 from models.features.expressions import Frame
 from models.primitives.arrow_sql import executed, texts
 from models.primitives.known_attributes import as_known
-from tasks.datasets.feature_queries import catalogue_at
 from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import ReferenceData
 from tasks.lake.refunds import NO_REFUNDS, Refunds, match_refunds
 
+CACHED: Final = "cached"
+"""The schema of frames that are read more than once."""
 _GOODS: Final = f"""
     CREATE TABLE goods AS
     SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code
@@ -60,6 +61,11 @@ _CODE_TABLES: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
 _KEY_TYPE: Final = pa.dictionary(pa.int32(), pa.string())
 _BATCH_ROWS: Final = 100_000
 _SCRATCH: Final = "features-"
+
+
+def catalogue_at(moment: int) -> str:
+    """Return the name of the stored catalogue as known at a moment (epoch s)."""
+    return f"catalogue {moment}"
 
 
 @dataclass(frozen=True)
@@ -116,9 +122,9 @@ class Workspace:
         """Store the rows of a query under a name on the first call; later calls read them."""
         with self._locks[name]:
             if name not in self._cached:
-                self.connection.execute(f'CREATE TABLE cached."{name}" AS {query()}')
+                self.connection.execute(f'CREATE TABLE {CACHED}."{name}" AS {query()}')
                 self._cached.add(name)
-        return nw.from_native(self.connection.table(f'cached."{name}"'))
+        return nw.from_native(self.connection.table(f'{CACHED}."{name}"'))
 
     def with_keys(self, query: str) -> pa.RecordBatchReader:
         """Return a stream of the rows of a query, with user keys and item ids in place of their codes.
@@ -157,7 +163,7 @@ def workspace(installation: Installation, known: ReferenceData, files: list[str]
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # it is never opened again
-        connection.execute("ATTACH ':memory:' AS cached")
+        connection.execute(f"ATTACH ':memory:' AS {CACHED}")
         refunds = _load_events(connection, known, files)
         names = {key: _names(connection, table, key) for key, table in _CODE_TABLES.items()}
         size, shown = connection.execute(_COUNTS).fetchall()[0]

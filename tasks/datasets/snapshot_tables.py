@@ -15,11 +15,12 @@ from models.datasets.impression_labels import impressions
 from models.datasets.labels import LabelConfig, labels
 from models.datasets.time_splits import Cuts
 from models.features.expressions import no_cache
+from models.features.moments import MOMENT
+from models.features.planned_queries import columns_of, plan
 from models.features.tables.registry import TABLES, Build
 from models.features.tables.sequences import sequences
 from models.primitives.arrow_sql import texts
-from tasks.datasets.event_workspace import Workspace
-from tasks.datasets.feature_queries import columns_of, plan
+from tasks.datasets.event_workspace import CACHED, Workspace, catalogue_at
 from tasks.lake.reference_data import ReferenceData
 
 TablePart = Callable[[Workspace], pa.RecordBatchReader]
@@ -111,7 +112,8 @@ def features(moments: Cuts) -> dict[str, list[TablePart]]:
 
 def _built(space: Workspace, build: Build, moment: int) -> pa.RecordBatchReader:
     events, items = columns_of(space.events()), columns_of(space.items(moment))
-    queries = plan(build, events, items, dated=space.dated).at(moment)
+    catalogue = f'{CACHED}."{catalogue_at(MOMENT)}"' if space.dated else "item_attributes"
+    queries = plan(build, events, items, catalogue, CACHED).at(moment)
     for name, query in queries.stored:
         space.cached(partial(str, query), name)
     return _dated(space, queries.table, moment)

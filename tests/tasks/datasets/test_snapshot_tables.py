@@ -1,12 +1,22 @@
 from typing import Any
 
 import duckdb
+import narwhals as nw
 import pyarrow as pa
 import pytest
 
 from infra.installation import Installation
+from models.datasets.impression_labels import impressions
+from models.datasets.labels import LabelConfig
+from models.features.planned_queries import columns_of
 from tasks.datasets.event_workspace import Workspace
-from tasks.datasets.snapshot_tables import TablePart, write
+from tasks.datasets.snapshot_tables import NO_IMPRESSIONS, TablePart, write
+
+EVENTS = """
+    user_key INTEGER, item_id INTEGER, event_type VARCHAR, occurred_at BIGINT, session_id VARCHAR, quantity DOUBLE,
+    value DOUBLE, recommendation_id VARCHAR, placement VARCHAR, position INTEGER, rating DOUBLE, received_at BIGINT,
+    refunded_at BIGINT
+"""
 
 
 def saying(number: int) -> TablePart:
@@ -51,3 +61,10 @@ def test_after_a_part_that_fails_no_further_work_begins(installation: Installati
     with pytest.raises(ValueError, match="no room"):
         written(installation, {"some": [failing, *(noted(number) for number in range(20))]})
     assert not begun
+
+
+def test_a_shop_without_impressions_has_the_table_of_one_with_them() -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE events ({EVENTS})")
+        some = impressions(nw.from_native(connection.table("events")), 0, 86_400, LabelConfig())
+        assert columns_of(nw.from_native(connection.sql(NO_IMPRESSIONS))) == columns_of(some)

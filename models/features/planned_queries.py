@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import duckdb
 import narwhals as nw
@@ -12,6 +12,8 @@ from models.features.moments import MOMENT, moved
 
 Columns = tuple[tuple[str, str], ...]
 """The names and types of the columns of a table."""
+TEMPORARY: Final = "temp"
+"""The schema of temporary tables."""
 
 
 class Queries(NamedTuple):
@@ -27,11 +29,6 @@ class Queries(NamedTuple):
         return self._replace(stored=stored, table=moved(self.table, moment))
 
 
-def catalogue_at(moment: int) -> str:
-    """Return the name of the stored catalogue as known at a moment."""
-    return f"catalogue {moment}"
-
-
 def columns_of(frame: Frame) -> Columns:
     """Return the columns of a frame of DuckDB."""
     relation: duckdb.DuckDBPyRelation = frame.to_native()
@@ -39,15 +36,15 @@ def columns_of(frame: Frame) -> Columns:
 
 
 @cache
-def plan(build: Callable[..., Frame], events: Columns, items: Columns, *, dated: bool) -> Queries:
+def plan(build: Callable[..., Frame], events: Columns, items: Columns, catalogue: str, schema: str) -> Queries:
     """Return the queries of a feature table for the columns of `events` and `items`; `at` gives those for a moment.
 
-    `dated` states that the catalogue depends on the moment, so it is stored as `catalogue_at` names it.
+    They read the items from the table `catalogue`, and the frames that they read more than once from `schema`.
     """
-    catalogue = f'cached."{catalogue_at(MOMENT)}"' if dated else "item_attributes"
     stored: dict[str, str] = {}
     with duckdb.connect() as connection:
-        connection.execute("ATTACH ':memory:' AS cached")
+        if schema != TEMPORARY:
+            connection.execute(f"ATTACH ':memory:' AS {schema}")
         for name, columns in (("events", events), (catalogue, items)):
             fields = ", ".join(f'"{column}" {kind}' for column, kind in columns)
             connection.execute(f"CREATE TABLE {name} ({fields})")
@@ -55,9 +52,9 @@ def plan(build: Callable[..., Frame], events: Columns, items: Columns, *, dated:
         def store(frame: Callable[[], Frame], name: str) -> Frame:
             if name not in stored:
                 query = frame().to_native().sql_query()
-                connection.execute(f'CREATE TABLE cached."{name}" AS {query}')
+                connection.execute(f'CREATE {"TEMP " * (schema == TEMPORARY)}TABLE {schema}."{name}" AS {query}')
                 stored[name] = query
-            return nw.from_native(connection.table(f'cached."{name}"'))
+            return nw.from_native(connection.table(f'{schema}."{name}"'))
 
         rows, goods = (nw.from_native(connection.table(name)) for name in ("events", catalogue))
         table = build(rows, goods, MOMENT, store).to_native().sql_query()
