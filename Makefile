@@ -87,6 +87,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.models --beside-load
 	$(BIN)/python -m benchmarks.ablation
+	$(BIN)/python -m benchmarks.offers
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.gate
 	$(BIN)/python -m benchmarks.score

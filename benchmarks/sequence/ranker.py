@@ -77,8 +77,8 @@ def main() -> None:
     parser.add_argument("--weeks", choices=("validation", "test"), default="validation")
     weeks, figures = parser.parse_args().weeks, dict[str, float]()
     with journey() as dataset:
-        Console(width=120).print(measured(dataset, weeks, figures))
-    publish("sequence_ranker", figures, SEED)
+        Console(width=140).print(measured(dataset, weeks, figures))
+    publish(f"sequence_ranker_{weeks}", figures, SEED)
 
 
 if __name__ == "__main__":
