@@ -50,8 +50,9 @@ ITEMS: Final = f"""
     FROM promotions, now, stores WHERE promotions.week BETWEEN now.week - 4 AND now.week GROUP BY product_id
 """
 _STORES: Final = """
-    SELECT household_id, mode(store_id) AS store_id FROM transactions
-    WHERE epoch(transaction_timestamp) BETWEEN $moment - 90 * 86400 AND $moment - 1 GROUP BY household_id
+    SELECT household_id, store_id FROM transactions
+    WHERE epoch(transaction_timestamp) BETWEEN $moment - 90 * 86400 AND $moment - 1 GROUP BY household_id, store_id
+    QUALIFY row_number() OVER (PARTITION BY household_id ORDER BY count(*) DESC, store_id) = 1
 """
 _IN_STORE: Final = f"""
     WITH now AS ({_WEEK})
@@ -184,7 +185,7 @@ def measured(dataset: Dataset) -> Table:
 def main() -> None:
     """Measure, and write the figures to var/benchmarks/offers.json."""
     with journey() as dataset:
-        Console().print(measured(dataset))
+        Console(width=140).print(measured(dataset))
 
 
 if __name__ == "__main__":
