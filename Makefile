@@ -18,7 +18,7 @@ help:
 	@echo "make demo    set up and run everything on real shopping data"
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"
-	@echo "make faults  kill ingests, publishing, searches, retraining, promotions and PostgreSQL at any moment; stop, pause and"
+	@echo "make faults  kill ingests, consumers, publishing, searches, retraining, promotions and PostgreSQL at any moment; stop, pause and"
 	@echo "             fill what the API depends on, and send it ten times its traffic; fill disks (needs root),"
 	@echo "             set clocks (needs Debian's package faketime), race decisions,"
 	@echo "             and try many random examples instead of a few"
@@ -71,6 +71,7 @@ faults: $(READY)
 	$(BIN)/pytest $(STORMS)/test_publish_storm.py -q -s --kills $(PUBLISH_KILLS) --seed $(SEED) $(ARGS)
 	$(BIN)/pytest $(STORMS)/test_disk_storm.py $(STORMS)/test_database_clock_storm.py -q -s -m "" --seed $(SEED) $(ARGS)
 	$(BIN)/pytest $(STORMS)/running -q -s -m "" --seed $(SEED) $(ARGS)
+	$(BIN)/pytest tests/faults/streams -q -s -m "" --seed $(SEED) $(ARGS)
 	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_review_mishaps.py tests/flows/test_demo.py \
 		tests/faults/test_up_at_once.py -q -m "" $(ARGS)
 	$(BIN)/pytest tests/flows/test_retrain_requests.py tests/tasks tests/serving/api -q -m faults $(ARGS)
@@ -93,6 +94,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.score
 	$(BIN)/python -m benchmarks.drift
 	$(BIN)/python -m benchmarks.foreign_shop
+	$(BIN)/python -m benchmarks.stream
 
 # The lock has only names, versions and hashes: each machine configures its own package index.
 # Versions stay unless pyproject.toml requires others; `make lock ARGS=--upgrade` takes the newest.

@@ -22,6 +22,7 @@ from flows.commands import (
     services,
     settings,
     storefront,
+    streams,
 )
 from flows.commands.running import print_message
 from infra.private_files.permissions import PRIVATE
@@ -55,6 +56,8 @@ app.add_typer(reviewing.back, name="rollback")
 app.add_typer(lake.app, name="lake")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(keys.app, name="keys")
+app.add_typer(streams.app)
+app.add_typer(streams.dead_letters, name="dead-letters")
 
 
 def _print_version(requested: bool) -> None:

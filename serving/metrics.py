@@ -43,6 +43,10 @@ CONSENT_DENIED: Final = _counter("consent_denied_total", "Requests for which con
 EVENTS: Final = _counter("events_total", "Messages of applications, and logged answers.", "kind", "outcome")
 """Kinds: `message`, `impressions` and `call` (of Segment's libraries). Outcomes: `accepted`, `spooled`, `duplicate`,
 `refused`, `dropped` (of calls: not durable, so that the library sends them again) and `sampled_out`."""
+STREAM_MESSAGES: Final = _counter("stream_messages_total", "Messages of brokers by what became of them.", "outcome")
+"""Outcomes: `stored`, `duplicate`, and the reasons of dead letters."""
+STREAM_LAG: Final = _gauge("stream_lag_messages", "Messages that wait in the broker.", "queue")
+DEAD_LETTERS: Final = _gauge("dead_letters", "Messages that wait for a person, of all consumers.", "reason")
 _MODEL: Final = "tailorbird_model_info"
 MODEL_INFO: Final = _gauge("model_info", "1 for the loaded champion; earlier ones are left out.", "version", "digest")
 RELOAD_FAILURES: Final = _counter("model_reload_failures_total", "Champions that were refused, by reason.", "reason")

@@ -77,6 +77,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
             file = super()._split_scope(nodeid)
             if Path(file).name in _WITH_THE_STORED_INSTALLATION:
                 return "the stored installation"
+            if Path(file).parent.name == "stream":
+                return "the broker"
             return "the running shop" if _shares_the_shop(Path(file)) else file
 
     return Scheduling(config, log)

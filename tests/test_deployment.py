@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 CONTAINERS = ROOT / "infra" / "deploy" / "containers"
 COMPOSE: JsonObject = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, JsonObject] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if name not in ("postgres", "redis")}
+OURS = {name: service for name, service in SERVICES.items() if name not in ("postgres", "redis", "rabbitmq")}
 DOCKERFILE = (ROOT / "infra" / "deploy" / "Dockerfile").read_text()
 REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
 LIBPQ = {"PGPASSWORD"}
@@ -84,13 +84,18 @@ def flow_files() -> set[str]:
 
 def test_the_services_are_the_ones_that_up_starts_and_a_deploy_before_the_worker() -> None:
     assert set(SERVICES) == {
-        *("postgres", "redis", "prefect", "mlflow", "docs", "api", "deploy", "worker", "reconciler")
+        *("postgres", "redis", "prefect", "mlflow", "docs", "api", "deploy", "worker", "reconciler"),
+        *("rabbitmq", "consumer"),
+    }
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["streams"]} == {
+        "rabbitmq",
+        "consumer",
     }
     assert SERVICES["worker"]["depends_on"]["deploy"]["condition"] == "service_completed_successfully"
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_service_but_postgres_and_redis_runs_our_image(name: str) -> None:
+def test_every_service_but_databases_and_brokers_runs_our_image(name: str) -> None:
     assert OURS[name]["build"] == {"context": ".", "dockerfile": "infra/deploy/Dockerfile"}
     assert OURS[name]["image"] == "tailorbird"
 

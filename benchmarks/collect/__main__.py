@@ -72,7 +72,7 @@ def _measured(installation: Installation, var: Path, events: int, number: int) -
         "single_p99_ms": alone.p99_ms(),
         "one_insert_per_s": plain.per_second,
         "ratio_one_insert": alone.per_second / plain.per_second,
-        **_arrived(installation, expected),
+        **arrived(installation, expected),
     }
 
 
@@ -87,7 +87,7 @@ def _send(
     return asyncio.run(send(server.address, path, key, bodies, connections, rate))
 
 
-def _arrived(installation: Installation, expected: int) -> dict[str, float]:
+def arrived(installation: Installation, expected: int) -> dict[str, float]:
     """Move the inbox, and count the events of the lake and of the ledger."""
     with installation.engine.begin() as connection:
         connection.execute(text("DELETE FROM event_inbox WHERE source = 'plain'"))

@@ -26,7 +26,16 @@ _COMMANDS: Final = {"rollback": "rollback model"}
 """The commands of flows with another name."""
 _MAY_BE_IDLE: Final = ("monitor", "audit")
 """Scheduled steps that do not fail if they have nothing to do."""
-_FINAL_RESULTS: Final = ("ledger_entry", "compact", "audit", "drift", "rollback", "undo_preview", "dismissed", "export")
+_FINAL_RESULTS: Final = (
+    "ledger_entry",
+    "compact",
+    "audit",
+    "drift",
+    "rollback",
+    "undo_preview",
+    "dismissed",
+    "dead_letter",
+)
 """Results without a next command, or that name it themselves."""
 _WITH_SITUATION: Final = ("review", "retrain", "decision")
 """Results that end with the situation of the installation."""

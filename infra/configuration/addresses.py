@@ -23,6 +23,7 @@ _ENCODE: Final = (
 )
 _DATABASE_FORM: Final = "Write it as postgresql://user:password@host:5432/database."
 _REDIS_FORM: Final = "Write it as redis://:password@host:6379/0, or rediss:// for TLS."
+_BROKER_FORM: Final = "Write it as amqp://user:password@host:5672/, or amqps:// for TLS."
 _NUMBER: Final = re.compile(r"/?\d{0,5}")
 """The path of a Redis address: the number of a database."""
 _WEB_FORM: Final = "Write it as http://host:port/path or https://user:password@host/path."
@@ -90,9 +91,18 @@ def redis(value: str, variable: str = "TAILORBIRD_REDIS_URL") -> str:
     return value
 
 
+def broker(value: str, variable: str = "TAILORBIRD_STREAM_URL") -> str:
+    """Check the address of a message broker. Raises AddressRefusedError."""
+    scheme, _, place, _ = _parts(value, variable, _BROKER_FORM)
+    if scheme not in {"amqp", "amqps"} or not place or not _PLACE.fullmatch(place):
+        raise AddressRefusedError(f"{variable} cannot be read. {_BROKER_FORM} {_ENCODE}")
+    return value
+
+
 READERS: Final[Mapping[str, Callable[[str, str], object]]] = {
     "database_url": database,
     "redis_url": redis,
+    "stream_url": broker,
     **dict.fromkeys(("prefect_api_url", "mlflow_tracking_uri", "prefect_page", "mlflow_page"), web),
     **dict.fromkeys(("docs_url", "webhook_url", "metrics_url"), web),
     **dict.fromkeys(("lake", "bundles"), store),

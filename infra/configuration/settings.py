@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     """The age in seconds at which acts and impressions of the inbox move into the lake; updates move at once."""
     inbox_rows: int = Field(default=20_000, ge=1, le=1_000_000)
     """The number of acts and impressions that move into the lake without waiting for that age."""
+    stream_url: SecretStr | None = Field(default=None, examples=["amqp://tailorbird:PASSWORD@broker.example/"])
+    """The message broker that `tailorbird consume` reads events from."""
+    stream_lag: int = Field(default=10_000, ge=1, le=1_000_000_000)
+    """The number of messages that wait in the broker above which an alert is sent."""
     redis_url: SecretStr | None = Field(default=None, examples=["redis://:PASSWORD@redis.example:6379/0"])
     """The Redis that the processes of the API share as a cache; without it each has its own."""
     cache_seconds: float = Field(default=60, gt=0, le=3600)

@@ -69,6 +69,7 @@ _EVENTS: Final = (
     ("gate-refused", "the gate refused a challenger", events.GATE_REFUSED),
     ("version-altered", "a registered version was altered", events.ALTERED_VERSION),
     ("audit", "an audit is beyond its margin", events.AUDIT),
+    ("stream-behind", "a stream is behind or has dead letters", events.STREAM),
     ("retrain-given-up", "a retraining was given up", events.GIVEN_UP),
 )
 

@@ -18,6 +18,7 @@ STALE_LISTS: Final = "tailorbird.lists.stale"
 GATE_REFUSED: Final = "tailorbird.gate.refused"
 AUDIT: Final = "tailorbird.audit.beyond_margin"
 ALTERED_VERSION: Final = "tailorbird.version.altered"
+STREAM: Final = "tailorbird.stream.behind"
 GIVEN_UP: Final = "tailorbird.retrain.given_up"
 
 

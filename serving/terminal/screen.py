@@ -237,6 +237,11 @@ _TABLE_LAYOUTS = {
         "API keys",
         ("key_id", "name", "scopes", "requests_per_second", "state", "last_used_at", "expires_at", "revoked_at"),
     ),
+    "dead_letters": (
+        "Dead letters",
+        ("letter_id", "source", "reason", "detail", "times", "first_at", "replayed_at"),
+    ),
+    "replayed_letters": ("Replayed letters", ("letter_id", "source", "outcome")),
     "keys": ("Keys", ("kind", "generation", "fingerprint", "state", "since", "actor", "reason")),
     "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
     "schedules": (

@@ -25,6 +25,7 @@ from tasks.reconciler.restart_retrain import restart_retrain
 from tasks.reconciler.stale_lists import alert_stale_lists
 from tasks.reconciler.start_calibration import start_calibration
 from tasks.reconciler.start_scoring import start_scoring
+from tasks.reconciler.streams import alert_streams
 
 
 def watch(every: float, stop: Event | None = None) -> None:
@@ -104,6 +105,7 @@ _PERIODIC_STEPS: Final = tuple(
         restart_retrain,
         alert_stale_lists,
         alert_slow_serving,
+        alert_streams,
         check_registered_versions,
     )
 )

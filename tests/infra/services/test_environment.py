@@ -116,6 +116,8 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "user_traits": "age",
         "inbox_seconds": 14.0,
         "inbox_rows": 15,
+        "stream_url": "amqp://me:queue-word@broker.example/",
+        "stream_lag": 17,
         "redis_url": "redis://:word@redis.example:6379/0",
         "cache_seconds": 16.0,
         "docs_port": 0,

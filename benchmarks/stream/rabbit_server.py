@@ -1,4 +1,4 @@
-"""A RabbitMQ node of the tests' own, on loopback with its own folder, cookie and port mapper. Faults happen to it."""
+"""Runs a RabbitMQ node on loopback with its own folder, cookie and port mapper; tests let faults happen to it."""
 
 import os
 import shutil
@@ -38,6 +38,8 @@ class RabbitServer:
         self.port, self._distribution, self._mapper_port = _free_ports(3)
         self._node: subprocess.Popen[bytes] | None = None
         self._mapper: subprocess.Popen[bytes] | None = None
+        self._log = folder / "node.log"
+        self._log.touch()
         (folder / "enabled_plugins").write_text("[].\n")
         (folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.local = 127.0.0.1:{self.port}\nlog.console = true\nlog.file = false\n"
@@ -67,20 +69,25 @@ class RabbitServer:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1",
         }
         if self._mapper is None:
-            self._mapper = subprocess.Popen(["epmd", "-relaxed_command_check"], env=environment)  # noqa: S607
-        with (self.folder / "node.log").open("ab") as log:
+            command = ["epmd", "-relaxed_command_check"]
+            self._mapper = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            self._wait(self._mapper, self._mapper_port, b"")  # else the node starts another one, which stays behind
+        with self._log.open("ab") as log:
             self._node = subprocess.Popen(
                 [str(SERVER)], env=environment, stdout=log, stderr=log, start_new_session=True, cwd="/"
             )
+        self._wait(self._node, self.port, _GREETING)
+
+    def _wait(self, process: "subprocess.Popen[bytes]", port: int, greeting: bytes) -> None:
+        """Wait until a port is open, and answers a greeting if there is one."""
         deadline = time.monotonic() + _SECONDS
-        while time.monotonic() < deadline and self._node.poll() is None:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
-                connection.settimeout(5)
-                connection.sendall(_GREETING)
-                if connection.recv(1):
+        while time.monotonic() < deadline and process.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(greeting)
+                if not greeting or connection.recv(1):
                     return
             time.sleep(0.05)
-        raise AssertionError(f"RabbitMQ does not start: {(self.folder / 'node.log').read_text()[-2000:]}")
+        raise AssertionError(f"RabbitMQ does not start: {self._log.read_text()[-2000:]}")
 
     def kill(self) -> None:
         """Kill the node, as a power failure does."""

@@ -1,0 +1,104 @@
+"""Measures a consumer on a RabbitMQ and a PostgreSQL of its own: every acknowledged event is durable there.
+
+Run as `python -m benchmarks.stream`. A queue is filled with 40,000 messages of one event each, a tenth of them twice,
+and one consumer empties it. Then the inbox moves into the lake, and every event is counted there. Broker, database and
+consumer share the processors of this machine. It needs Debian's package rabbitmq-server.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import aio_pika
+import psutil
+from sqlalchemy import TextClause, text
+
+from benchmarks.collect.__main__ import arrived
+from benchmarks.collect.load import singles
+from benchmarks.installation import installed
+from benchmarks.results import FOLDER, publish
+from benchmarks.stream.rabbit_server import RabbitServer
+from infra.installation import Installation, current
+
+SEED: Final = 7
+_QUEUE: Final = "benchmark"
+_POLL_SECONDS: Final = 0.05
+_LONGEST_SECONDS: Final = 300
+_STORED: Final = text("SELECT count(*) FROM event_inbox")
+_READY: Final = text("SELECT count(*) FROM streams")
+
+
+def main() -> None:
+    """Measure, and store the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=40_000)
+    given = parser.parse_args()
+    var = Path("var/benchmarks/stream").absolute()
+    shutil.rmtree(var, ignore_errors=True)
+    (var / "rabbit").mkdir(parents=True)
+    server, broker = installed(var), RabbitServer(var / "rabbit")
+    try:
+        broker.start()
+        publish("stream", _measured(current(), broker, given.events), SEED)
+    finally:
+        broker.stop()
+        server.destroy()
+        shutil.rmtree(var, ignore_errors=True)
+
+
+def _measured(installation: Installation, broker: RabbitServer, events: int) -> dict[str, float]:
+    bodies = singles("event", events)
+    consumer = _consumer(broker)
+    _wait(installation, _READY, 1)
+    consumer.terminate()
+    consumer.wait()
+    asyncio.run(_filled(broker, [*bodies, *bodies[::10]]))
+    consumer = _consumer(broker)
+    _wait(installation, _STORED, 1)
+    began = time.perf_counter()
+    first = _count(installation, _STORED)
+    _wait(installation, _STORED, events)
+    seconds = time.perf_counter() - began
+    peak = psutil.Process(consumer.pid).memory_info().rss / 2**20
+    consumer.terminate()
+    consumer.wait()
+    figures = {"events_per_s": (events - first) / seconds, "consumer_mb": peak}
+    return {**figures, **arrived(installation, events)}
+
+
+def _consumer(broker: RabbitServer) -> "subprocess.Popen[bytes]":
+    words = ["consume", broker.url, "--queue", _QUEUE, "--source", "benchmark"]
+    return subprocess.Popen([sys.executable, "-m", "flows", *words], env=os.environ.copy())
+
+
+async def _filled(broker: RabbitServer, bodies: Sequence[bytes]) -> None:
+    async with await aio_pika.connect(broker.url) as connection:
+        exchange = (await connection.channel()).default_exchange
+        for start in range(0, len(bodies), 1_000):
+            part = [aio_pika.Message(body, delivery_mode=2) for body in bodies[start : start + 1_000]]
+            await asyncio.gather(*(exchange.publish(message, _QUEUE) for message in part))
+
+
+def _wait(installation: Installation, counted: TextClause, least: int) -> None:
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    while _count(installation, counted) < least:
+        if time.monotonic() > deadline:
+            raise TimeoutError("The consumer is too slow.")
+        time.sleep(_POLL_SECONDS)
+
+
+def _count(installation: Installation, counted: TextClause) -> int:
+    with installation.engine.connect() as connection:
+        return int(connection.execute(counted).scalar_one())
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    main()

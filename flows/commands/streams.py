@@ -1,0 +1,107 @@
+"""Commands of streams: consume a message broker, and look at what could not be stored."""
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands import running
+from flows.commands.running import Json
+
+if TYPE_CHECKING:
+    from serving.queries.dead_letters import StoredLetter
+    from serving.stream.replay import Replayed
+
+app = running.group()
+dead_letters = running.group("Messages of brokers that could not be stored: malformed ones, conflicts of ids, poison.")
+Source = Annotated[str | None, typer.Option(help="Only letters of this source.")]
+Reason = Annotated[str | None, typer.Option(help="Only malformed, id_conflict, poison or broker.")]
+
+
+@app.command()
+def consume(
+    url: Annotated[
+        str | None,
+        typer.Argument(help="The broker, such as amqp://user:password@host/; by default the setting stream_url."),
+    ] = None,
+    queue: Annotated[
+        str, typer.Option(help="The queue; a quorum queue is made if it is missing.")
+    ] = "tailorbird.events",
+    source: Annotated[str, typer.Option(help="The source of the messages in the ledger.")] = "stream",
+    metrics_port: Annotated[
+        int, typer.Option(help="A port for Prometheus metrics on this machine; 0 for none.", min=0, max=65535)
+    ] = 0,
+) -> None:
+    """Store the events of a message broker, each once, until Ctrl-C. Any number of consumers share a queue.
+
+    Messages are calls of Segment's specification as JSON, single or as `batch`. Other users of this machine can see
+    an address on the command line; the setting stream_url hides its password.
+    """
+    from infra.configuration.settings import load
+    from models.errors import TailorbirdError
+    from serving.stream.consumer import ConsumerConfig, run
+
+    settings = load()
+    given = url or (settings.stream_url and settings.stream_url.get_secret_value())
+    if not given:
+        raise TailorbirdError("Name the broker, such as amqp://guest:guest@127.0.0.1/, or set stream_url.")
+    running.database("serving")  # compares the keys of this host with those of the database
+    running.print_message(f"Events of the queue {queue} are stored as source {source}; Ctrl-C ends it.")
+    run(settings, ConsumerConfig(given, queue, source, metrics_port))
+
+
+@dead_letters.command("list")
+def show_all(
+    source: Source = None,
+    reason: Reason = None,
+    replayed: Annotated[bool, typer.Option("--replayed", help="Also those that were stored after all.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the messages that wait for a person, without what they hold."""
+    from serving.queries.dead_letters import Selection, letter_rows
+
+    rows = letter_rows(running.database("operator"), Selection(source, reason, replayed=replayed))
+    running.print_rows("dead_letters", rows, as_json)
+
+
+@dead_letters.command()
+def show(
+    letter: Annotated[int, typer.Argument(help="The number of the letter, as `list` shows it.")], as_json: Json = False
+) -> None:
+    """Show a message as its sender wrote it. It may hold ids of users."""
+    from serving.queries.dead_letters import whole_letter
+
+    running.finish("dead_letter", whole_letter(running.database("operator"), letter), as_json)
+
+
+@dead_letters.command()
+def replay(
+    letters: Annotated[list[int] | None, typer.Argument(help="Numbers of letters; by default all.")] = None,
+    source: Source = None,
+    reason: Reason = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Store messages after all, with their own ids. What still cannot be stored stays a dead letter."""
+    from serving.queries.dead_letters import Selection, letters_to_replay
+
+    chosen = Selection(source, reason, tuple(letters or ()))
+    found = letters_to_replay(running.database("operator"), chosen)
+    done = asyncio.run(_replayed(found, dry_run)) if found else []
+    if as_json:
+        print(json.dumps(done))
+    else:
+        running.print_rows("replayed_letters", done, as_json=False)
+        if dry_run:
+            running.print_message("Nothing was stored: this was a dry run.")
+
+
+async def _replayed(letters: "list[StoredLetter]", dry_run: bool) -> "list[Replayed]":
+    from infra.configuration.settings import load
+    from serving.stream.consumer import reader_of, settling
+    from serving.stream.replay import replay
+
+    settings = load()
+    async with settling(settings, letters[0].source) as settlement:
+        return await replay(settlement.pool, letters, lambda source: reader_of(settings, source), dry_run=dry_run)

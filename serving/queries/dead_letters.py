@@ -1,0 +1,99 @@
+"""Reads messages of brokers that could not be stored."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypedDict, cast
+
+from sqlalchemy import Engine, text
+
+from models.errors import TailorbirdError
+
+_CHOSEN: Final = """
+    FROM identity.dead_letters
+    WHERE (:replayed OR replayed_at IS NULL) AND (CAST(:source AS text) IS NULL OR source = :source)
+        AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+        AND (CAST(:ids AS bigint[]) IS NULL OR letter_id = ANY(:ids)) ORDER BY letter_id"""
+_ROWS: Final = f"SELECT letter_id, source, reason, detail, times, first_at, last_at, replayed_at {_CHOSEN}"
+_LETTERS: Final = f"SELECT letter_id, source, message_id, encoding, body, first_at {_CHOSEN}"
+_ONE: Final = "SELECT * FROM identity.dead_letters WHERE letter_id = :letter_id"
+
+
+class NoSuchLetterError(TailorbirdError):
+    """There is no dead letter with this number."""
+
+
+class LetterRow(TypedDict):
+    """A dead letter without what it holds."""
+
+    letter_id: int
+    source: str
+    reason: str
+    detail: str
+    times: int
+    first_at: datetime
+    last_at: datetime
+    replayed_at: datetime | None
+
+
+class WholeLetter(LetterRow):
+    """A dead letter with what its sender wrote."""
+
+    message_id: str | None
+    encoding: str
+    body: str
+
+
+@dataclass(frozen=True)
+class StoredLetter:
+    """What a replay reads of a letter."""
+
+    letter_id: int
+    source: str
+    message_id: str | None
+    encoding: str
+    body: bytes
+    first_at: datetime
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which letters are wanted."""
+
+    source: str | None = None
+    reason: str | None = None
+    ids: tuple[int, ...] = ()
+    replayed: bool = False
+    """Whether letters count, too, that were stored after all."""
+
+
+def letter_rows(engine: Engine, selection: Selection) -> list[LetterRow]:
+    """Return the chosen letters, the oldest first."""
+    with engine.connect() as connection:
+        rows = connection.execute(text(_ROWS), _values(selection)).mappings()
+        return [cast(LetterRow, dict(row)) for row in rows]
+
+
+def letters_to_replay(engine: Engine, selection: Selection) -> list[StoredLetter]:
+    """Return the chosen letters with their bodies, the oldest first. Raises NoSuchLetterError."""
+    with engine.connect() as connection:
+        rows = connection.execute(text(_LETTERS), _values(selection)).mappings()
+        found = [StoredLetter(**{**row, "body": bytes(row["body"])}) for row in rows]
+    missing = set(selection.ids) - {one.letter_id for one in found}
+    if missing:
+        raise NoSuchLetterError(f"No dead letter waits with the number {min(missing)}. `dead-letters list` shows all.")
+    return found
+
+
+def whole_letter(engine: Engine, letter_id: int) -> WholeLetter:
+    """Return a letter with its body as text. Raises NoSuchLetterError."""
+    with engine.connect() as connection:
+        row = connection.execute(text(_ONE), {"letter_id": letter_id}).mappings().first()
+    if row is None:
+        raise NoSuchLetterError(f"There is no dead letter {letter_id}. `dead-letters list` shows all.")
+    shown = {name: value for name, value in row.items() if name != "digest"}
+    return cast(WholeLetter, {**shown, "body": bytes(row["body"]).decode(errors="replace")})
+
+
+def _values(selection: Selection) -> dict[str, object]:
+    ids = list(selection.ids) or None
+    return {"source": selection.source, "reason": selection.reason, "ids": ids, "replayed": selection.replayed}

@@ -1,0 +1,128 @@
+"""Runs a consumer until a signal arrives: connects it with the broker, the database and the mapping."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+from prometheus_client import start_http_server
+
+from infra.configuration import addresses
+from infra.configuration.collect_mapping import collect_mapping
+from infra.configuration.settings import Settings
+from infra.keys.credentials import permanent_secret
+from infra.keys.fingerprints import PSEUDONYM
+from infra.services.database_access.logins import address
+from models.errors import TailorbirdError
+from serving import metrics
+from serving.api.requests.pseudonyms import Pseudonyms
+from serving.collector.collector import Collector
+from serving.stores.database.connection_options import connection_options
+from serving.stream.message_reader import MessageReader
+from serving.stream.pauses import Pauses
+from serving.stream.settlement import Settlement
+from serving.stream.settlement_queue import SettlementQueue
+from serving.stream.watch import Watch
+
+_LOG: Final = logging.getLogger(__name__)
+QUEUE: Final = "tailorbird.events"
+SOURCE: Final = "stream"
+_CONNECTIONS: Final = 4
+
+
+class ExtraMissingError(TailorbirdError):
+    """The packages of consumers are not installed."""
+
+
+@dataclass(frozen=True)
+class ConsumerConfig:
+    """What to consume, and as what."""
+
+    url: str
+    queue: str = QUEUE
+    source: str = SOURCE
+    """The source of the messages in the ledger: ids are unique in it."""
+    metrics_port: int = 0
+    """The port of Prometheus metrics on loopback; 0 opens none."""
+
+
+def run(settings: Settings, config: ConsumerConfig) -> None:
+    """Consume until SIGTERM or Ctrl-C. Raises AddressRefusedError, ExtraMissingError and BrokerRefusedError."""
+    addresses.broker(config.url, "The address of the broker")
+    try:
+        import faststream.rabbit  # noqa: F401
+    except ImportError:
+        raise ExtraMissingError("A consumer needs the extra `stream`: pip install 'tailorbird[stream]'.") from None
+    if config.metrics_port:
+        start_http_server(config.metrics_port, "127.0.0.1", metrics.REGISTRY)
+    asyncio.run(_until_a_signal(settings, config))
+
+
+async def _until_a_signal(settings: Settings, config: ConsumerConfig) -> None:
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with settling(settings, config.source) as settlement:
+        await consume(settlement, config, ended)
+
+
+@asynccontextmanager
+async def settling(settings: Settings, source: str) -> AsyncIterator[Settlement]:
+    """Open the settlement of a source."""
+    options = connection_options(address(settings, "serving"))
+    pool = await asyncpg.create_pool(**options, min_size=0, max_size=_CONNECTIONS)
+    try:
+        yield Settlement(pool, reader_of(settings, source))
+    finally:
+        pool.terminate()
+
+
+def reader_of(settings: Settings, source: str) -> MessageReader:
+    """Return the reader of a source's messages. Raises MappingError for a mapping that cannot be used."""
+    keys = Pseudonyms(permanent_secret(settings, PSEUDONYM))
+    return MessageReader(Collector.of(collect_mapping(settings, source), keys), source)
+
+
+async def consume(settlement: Settlement, config: ConsumerConfig, ended: asyncio.Event) -> None:
+    """Consume until `ended`. A broker that is down at the start is waited for. Raises BrokerRefusedError."""
+    from serving.stream.rabbit import BrokerDownError, RabbitStream
+
+    queue, pauses = SettlementQueue(settlement), Pauses()
+    settler = asyncio.create_task(queue.run())
+    settler.add_done_callback(lambda _: ended.set())  # a defect must not leave a consumer that stores nothing
+    try:
+        while not ended.is_set():
+            stream = RabbitStream(config.url, config.queue, queue)
+            try:
+                async with stream.running():
+                    await _watched(Watch(settlement, config.queue, stream.lag), ended)
+            except BrokerDownError as error:
+                if not pauses.failures:
+                    _LOG.warning("%s The consumer waits for it.", error)
+                await _wait(ended, pauses.next())
+    finally:
+        settler.cancel()
+        (result,) = await asyncio.gather(settler, return_exceptions=True)
+    if isinstance(result, Exception):
+        raise result
+
+
+async def _watched(watch: Watch, ended: asyncio.Event) -> None:
+    task = asyncio.create_task(watch.run())
+    await ended.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    watch.show_counts()
+
+
+async def _wait(ended: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until `ended`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,152 @@
+"""Binds a consumer to RabbitMQ: a quorum queue, and a dead-letter exchange for what the broker gives up."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import aiormq.exceptions
+from aio_pika import IncomingMessage
+from faststream import AckPolicy
+from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
+
+from models.errors import TailorbirdError
+from serving.events.clock import CLOCK
+from serving.stream.delivery import DeadLetter, Delivery
+from serving.stream.settlement_queue import SettlementQueue
+
+_LOG: Final = logging.getLogger(__name__)
+for _library in ("aio_pika", "aiormq"):  # each attempt to connect would be a line
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
+PREFETCH: Final = 1_000
+"""The messages that one consumer holds at most."""
+_DELIVERY_LIMIT: Final = 20
+"""The broker gives a message up after so many deliveries, of which a lost connection is one. Ours are fewer."""
+_RECONNECT_SECONDS: Final = 1.0
+_LOST: Final = (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError)
+"""Errors of an acknowledgement after the connection was lost: the message comes again."""
+
+
+_NO_ENTRY: Final = (
+    aiormq.exceptions.AuthenticationError,
+    aiormq.exceptions.ProbableAuthenticationError,
+    aiormq.exceptions.ConnectionNotAllowed,
+    aiormq.exceptions.InvalidFrameError,  # what the client makes of a virtual host that does not exist
+)
+"""Errors of a connection that the broker refuses."""
+
+
+class BrokerRefusedError(TailorbirdError):
+    """The broker refuses the login or the queue."""
+
+
+class BrokerDownError(TailorbirdError):
+    """The broker cannot be reached."""
+
+
+def main_queue(name: str) -> RabbitQueue:
+    """Return the queue that programs publish to."""
+    arguments: Any = {
+        "x-delivery-limit": _DELIVERY_LIMIT,
+        "x-dead-letter-exchange": dead_name(name),
+        # A message leaves this queue only after the other one has it.
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+    return RabbitQueue(name, queue_type=QueueType.QUORUM, durable=True, arguments=arguments)
+
+
+def dead_queue(name: str) -> RabbitQueue:
+    """Return the queue of what the broker gave up; it gives nothing up itself."""
+    arguments: Any = {"x-delivery-limit": -1}
+    return RabbitQueue(dead_name(name), queue_type=QueueType.QUORUM, durable=True, arguments=arguments)
+
+
+def dead_exchange(name: str) -> RabbitExchange:
+    """Return the exchange between the two queues."""
+    return RabbitExchange(dead_name(name), type=ExchangeType.FANOUT, durable=True)
+
+
+def dead_name(name: str) -> str:
+    """Return the name of the exchange and the queue of what the broker gave up."""
+    return f"{name}.dead"
+
+
+class RabbitStream:
+    """A consumer of one queue."""
+
+    def __init__(self, url: str, name: str, queue: SettlementQueue, prefetch: int = PREFETCH) -> None:
+        """Prepare; `running` connects."""
+        self.name, self._queue = name, queue
+        self._broker = RabbitBroker(
+            url,
+            fail_fast=True,
+            reconnect_interval=_RECONNECT_SECONDS,
+            logger=None,
+            apply_types=False,
+            decoder=_undecoded,
+            graceful_timeout=10.0,
+        )
+        options: dict[str, Any] = {"ack_policy": AckPolicy.MANUAL, "no_reply": True}
+        # The dead letters first, so that no message is given up while nobody holds it.
+        self._broker.subscriber(dead_queue(name), dead_exchange(name), channel=Channel(prefetch), **options)(self._keep)
+        self._broker.subscriber(main_queue(name), channel=Channel(prefetch), **options)(self._take)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Consume meanwhile. At the end, messages that are not durable go back to the broker.
+
+        Raises BrokerDownError and BrokerRefusedError.
+        """
+        try:
+            await self._broker.start()
+        except _NO_ENTRY:
+            raise BrokerRefusedError(
+                "RabbitMQ refuses the login. Correct user, password and virtual host in the address."
+            ) from None
+        except aiormq.exceptions.ChannelPreconditionFailed as error:
+            raise BrokerRefusedError(
+                f"RabbitMQ has a queue {self.name} of another kind: {error}. Choose another with --queue, or delete it."
+            ) from None
+        except (aiormq.exceptions.AMQPError, OSError) as error:
+            raise BrokerDownError(f"RabbitMQ cannot be reached: {type(error).__name__}.") from error
+        try:
+            yield
+        finally:
+            await self._broker.stop()
+
+    async def lag(self) -> int:
+        """Return the number of messages that wait in the broker. Raises BrokerDownError."""
+        try:
+            connection = await self._broker.connect()
+            async with connection.channel() as channel:
+                queue = await channel.declare_queue(self.name, passive=True)
+                return queue.declaration_result.message_count or 0
+        except (*_LOST, TimeoutError) as error:
+            raise BrokerDownError(f"RabbitMQ cannot be reached: {type(error).__name__}.") from error
+
+    async def _take(self, message: RabbitMessage) -> None:
+        await self._queue.settle(_delivery(message.raw_message))
+        await _acknowledge(message)
+
+    async def _keep(self, message: RabbitMessage) -> None:
+        deaths: Any = message.raw_message.headers.get("x-death") or [{}]
+        detail = f"RabbitMQ gave the message up: {deaths[0].get('reason', 'unknown')}."
+        await self._queue.keep(DeadLetter(_delivery(message.raw_message), "broker", detail))
+        await _acknowledge(message)
+
+
+async def _acknowledge(message: RabbitMessage) -> None:
+    try:
+        await message.ack()
+    except _LOST as error:
+        _LOG.debug("An acknowledgement was lost with the connection (%s); the message comes again.", error)
+
+
+def _delivery(message: IncomingMessage) -> Delivery:
+    return Delivery(message.body, CLOCK.now(), message.message_id, message.content_encoding or "")
+
+
+async def _undecoded(message: RabbitMessage) -> RabbitMessage:
+    """Return the message itself: its body is read where what is unreadable becomes a dead letter."""
+    return message

@@ -1,0 +1,206 @@
+"""Messages of RabbitMQ reach the lake once, whatever is restarted, cut and killed on their way."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy.exc import SQLAlchemyError
+
+from benchmarks.stream.rabbit_server import RabbitServer, is_installed
+from infra.database.engine import engine
+from infra.installation import current
+from infra.services.embedded_postgres import EmbeddedPostgres
+from tests.faults.streams.proxy import Proxy
+from tests.serving.stream.clicks import click
+from tests.serving.stream.publishing import publish, waiting
+from tests.tasks.ingest.inbox.api import Api
+from tests.tasks.ingest.inbox.restartable import installed, restartable
+
+QUEUE = "storm"
+SECONDS = 240
+pytest.importorskip("faststream", reason="the extra `stream` is not installed")
+
+
+@pytest.fixture(scope="module")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    if not is_installed():
+        pytest.skip("rabbitmq-server is not installed")
+    server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgres_of_storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    with restartable(tmp_path_factory.mktemp("restarted")) as made:
+        yield made
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--seed"))
+
+
+class Consumers:
+    """Two consumers, each started again when it dies. With a small `share` one dies before an acknowledgement."""
+
+    def __init__(self, url: str, queue: str, log: Path, share: float, seed: int) -> None:
+        self._command = [sys.executable, "-m", "tests.serving.stream.consumer_process", url, queue, str(share)]
+        self._log, self._seed = log, seed
+        self.running: list[subprocess.Popen[bytes]] = []
+        self.started = 0
+        self._ended = threading.Event()
+        self._keeper = threading.Thread(target=self._keep)
+
+    def __enter__(self) -> "Consumers":
+        self.running = [self._start() for _ in range(2)]
+        self._keeper.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._keeper.join()
+        for one in self.running:
+            one.kill()
+            one.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.started += 1
+        with self._log.open("ab") as log:
+            return subprocess.Popen([*self._command, f"{self._seed}-{self.started}"], stdout=log, stderr=log)
+
+    def _keep(self) -> None:
+        while not self._ended.wait(0.1):
+            self.running = [one if one.poll() is None else self._start() for one in self.running]
+
+
+@contextmanager
+def without(server: EmbeddedPostgres, how: signal.Signals) -> Iterator[None]:
+    """Stop PostgreSQL meanwhile; SIGQUIT is a crash."""
+    found = server.running()
+    assert found is not None
+    main = psutil.Process(found.pid)
+    port = int(server.url().rpartition(":")[2].partition("/")[0])
+    os.kill(main.pid, how)
+    main.wait(30)
+    yield
+    server.start(preferred_port=port)
+
+
+def killed(rabbit: RabbitServer) -> None:
+    """Kill the broker, and start it again with its messages."""
+    rabbit.kill()
+    rabbit.start()
+
+
+def everything(seed: int, number: int) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    """Sound messages, repeated ones, and those that can only be dead letters, in a random order."""
+    chance = random.Random(seed)  # noqa: S311
+    sound = [
+        click(one, ("cup", "pan")[one % 2], f"user {one % 50}", minutes=chance.choice((0, 1, 30, 600, 9000)))
+        for one in range(number)
+    ]
+    bad = [b'{"broken": %d' % one for one in range(number // 100)]
+    conflicts = [click(one, "another", f"user {one % 50}") for one in range(0, number, 100)]
+    return sound, bad, conflicts
+
+
+def storm(rabbit: RabbitServer, server: EmbeddedPostgres, var: Path, seed: int, number: int) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    sound, bad, conflicts = everything(seed, number)
+    bodies = [*sound, *chance.choices(sound, k=number // 5), *bad, *chance.choices(bad, k=len(bad))]
+    chance.shuffle(bodies)
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        url = installed(server, var, patch)
+        stack.callback(lambda: engine(url).dispose())
+        api = Api(current())
+        api.rows(
+            "INSERT INTO items (item_id, attributes, available, batch_id) "
+            "VALUES ('cup', '{}', true, 'b'), ('pan', '{}', true, 'b')"
+        )
+        queue = f"{QUEUE}-{seed}"
+        proxy = Proxy(rabbit.port)
+        stack.callback(proxy.close)
+        address = f"amqp://guest:guest@127.0.0.1:{proxy.port}/"
+        consumers = stack.enter_context(Consumers(address, queue, var.with_suffix(".log"), 3 / number, seed))
+        until(lambda: bool(api.rows("SELECT FROM streams")))
+        deeds: list[Callable[[], None]] = [
+            lambda: killed(rabbit),
+            proxy.cut,
+            lambda: restarted(server, chance),
+            lambda: consumers.running[0].kill(),
+        ]
+        chance.shuffle(deeds)
+        for first, deed in enumerate(deeds):
+            asyncio.run(published(rabbit, queue, bodies[first :: len(deeds)]))
+            time.sleep(chance.random())  # the moment of the fault is random
+            deed()
+        until(lambda: _settled(api, number, len(bad)))
+        asyncio.run(published(rabbit, queue, conflicts))
+        until(lambda: _settled(api, number, len(bad) + len(conflicts)))
+        until(lambda: asyncio.run(waiting(rabbit, queue)) == 0)
+        check(api, number, bad, conflicts)
+
+
+async def published(rabbit: RabbitServer, queue: str, bodies: list[bytes]) -> None:
+    for first in range(0, len(bodies), 500):
+        await publish(rabbit, queue, bodies[first : first + 500])
+
+
+def restarted(server: EmbeddedPostgres, chance: random.Random) -> None:
+    with without(server, chance.choice((signal.SIGINT, signal.SIGQUIT))):
+        time.sleep(chance.random())
+
+
+def _settled(api: Api, number: int, letters: int) -> bool:
+    rows = api.rows(
+        "SELECT (SELECT count(*) FROM event_inbox) AS stored, (SELECT count(*) FROM identity.dead_letters) AS letters"
+    )
+    return (rows[0].stored, rows[0].letters) == (number, letters)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        with suppress(SQLAlchemyError, OSError):
+            if holds():
+                return
+        time.sleep(0.2)
+    raise AssertionError("it took too long")
+
+
+def check(api: Api, number: int, bad: list[bytes], conflicts: list[bytes]) -> None:
+    """Every effect happened once, and the ledger is exact."""
+    rows = api.rows("SELECT reason, body FROM identity.dead_letters")
+    kept = sorted((row.reason, bytes(row.body)) for row in rows)
+    expected = sorted([("malformed", one) for one in bad] + [("id_conflict", one) for one in conflicts])
+    assert kept == expected
+    api.move()
+    assert sorted(row["event_id"] for row in api.lake()) == sorted(f"bus:m{one}" for one in range(number))
+    ledger = api.ledger()
+    assert ledger == {**dict.fromkeys(ledger, 0), "read": number, "accepted": number}, api.state()
+
+
+def test_a_short_storm(rabbit: RabbitServer, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int) -> None:
+    storm(rabbit, postgres_of_storm, tmp_path / "var", seed, 1_000)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("nth", range(20))
+def test_ten_thousand_messages(
+    rabbit: RabbitServer, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int, nth: int
+) -> None:
+    storm(rabbit, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)

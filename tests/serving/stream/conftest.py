@@ -1,0 +1,31 @@
+"""A RabbitMQ node for the session, and settlements in a database that a test can take away."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.stream.rabbit_server import RabbitServer, is_installed
+from infra.services.embedded_postgres import EmbeddedPostgres
+from tests.serving.events.inbox_database import InboxDatabase
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """Start a node; a test that stops it starts it again."""
+    pytest.importorskip("faststream", reason="the extra `stream` is not installed")
+    if not is_installed():
+        pytest.skip("rabbitmq-server is not installed")
+    server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def inbox(database: str, postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[InboxDatabase]:
+    made = InboxDatabase(database, postgres, tmp_path / "spool")
+    yield made
+    made.come_back()

@@ -1,0 +1,85 @@
+"""Messages of a real RabbitMQ reach the inbox once, and what cannot reaches the dead letters."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from benchmarks.stream.rabbit_server import RabbitServer
+from serving import metrics
+from tests.serving.events.inbox_database import InboxDatabase
+from tests.serving.stream.clicks import click, letters
+from tests.serving.stream.publishing import consuming, publish, waiting
+
+aio_pika: Any = pytest.importorskip("aio_pika")
+
+
+def test_two_consumers_store_repeated_shuffled_and_late_messages_once(
+    rabbit: RabbitServer, inbox: InboxDatabase
+) -> None:
+    clicks = [click(number, user=f"user {number % 9}", minutes=number % 4000) for number in range(400)]
+    bad = [b"{", click(1, "another"), b"[]"]
+    bodies = clicks + clicks[::3] + bad
+    random.Random(1).shuffle(bodies)  # noqa: S311
+
+    def all_arrived() -> bool:
+        return len(inbox.ids()) == len(clicks) and len(letters(inbox)) == len(bad)
+
+    async def work() -> None:
+        queue = "shared"
+        await consuming(rabbit, inbox, queue, lambda: bool(inbox.rows("SELECT FROM streams")))
+        await publish(rabbit, queue, bodies)
+        both = [asyncio.create_task(consuming(rabbit, inbox, queue, all_arrived)) for _ in range(2)]
+        await asyncio.gather(*both)
+        assert await waiting(rabbit, queue) == 0
+
+    asyncio.run(work())
+    kinds = [reason for reason, _, _ in letters(inbox)]
+    assert kinds == ["id_conflict", "malformed", "malformed"]
+    conflict = letters(inbox)[0][2]
+    assert conflict in (clicks[1], click(1, "another"))
+    assert inbox.rows("SELECT queue, source, lag FROM streams") == [("shared", "bus", 0)]
+    shown = metrics.exposition().decode()
+    assert 'tailorbird_stream_lag_messages{queue="shared"} 0.0' in shown
+    assert 'tailorbird_stream_messages_total{outcome="stored"}' in shown
+
+
+def test_a_message_comes_again_until_it_is_acknowledged_and_counts_once(
+    rabbit: RabbitServer, inbox: InboxDatabase
+) -> None:
+    async def work() -> None:
+        queue = "again"
+        await consuming(rabbit, inbox, queue, lambda: bool(inbox.rows("SELECT FROM streams")))
+        await publish(rabbit, queue, [click(1), click(2)])
+        async with await aio_pika.connect(rabbit.url) as killed:  # a consumer that ends before it acknowledges
+            held = await (await killed.channel()).declare_queue(queue, passive=True)
+            assert await held.get() is not None
+        await consuming(rabbit, inbox, queue, lambda: len(inbox.ids()) == 2)
+        await publish(rabbit, queue, [click(1)])
+        async with await aio_pika.connect(rabbit.url) as connection:
+            exchange = await (await connection.channel()).get_exchange(f"{queue}.dead")
+            await exchange.publish(aio_pika.Message(b"given up"), "")
+        await consuming(rabbit, inbox, queue, lambda: [one[0] for one in letters(inbox)] == ["broker"])
+        assert await waiting(rabbit, queue) == await waiting(rabbit, f"{queue}.dead") == 0
+
+    asyncio.run(work())
+    assert inbox.ids() == ["m1", "m2"]
+
+
+def test_what_the_broker_delivered_too_often_is_kept(rabbit: RabbitServer, inbox: InboxDatabase) -> None:
+    async def work() -> None:
+        queue = "limited"
+        await consuming(rabbit, inbox, queue, lambda: bool(inbox.rows("SELECT FROM streams")))
+        await publish(rabbit, queue, [b"kills its consumer"])
+        async with await aio_pika.connect(rabbit.url) as connection:
+            held = await (await connection.channel()).declare_queue(queue, passive=True)
+            while (message := await held.get(fail=False)) is not None or await waiting(rabbit, f"{queue}.dead") == 0:
+                if message is not None:
+                    await message.nack(requeue=True)
+        await consuming(rabbit, inbox, queue, lambda: bool(letters(inbox)))
+
+    asyncio.run(work())
+    assert letters(inbox) == [("broker", 1, b"kills its consumer")]
+    (detail,) = inbox.rows("SELECT detail FROM identity.dead_letters")[0]
+    assert detail == "RabbitMQ gave the message up: delivery_limit."

@@ -1,0 +1,150 @@
+"""A delivery is stored, known, or a dead letter: together with its effects, and once."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import pytest
+
+from serving.stream.delivery import MOST_ATTEMPTS, Delivery
+from serving.stream.settlement import Settlement
+from serving.stream.settlement_queue import SettlementQueue
+from tests.serving.events.inbox_database import InboxDatabase
+from tests.serving.stream.clicks import AGREED, KEYS, click, delivery, letters, settlement_of
+
+REFUSES = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON event_inbox FOR EACH ROW WHEN (NEW.message_id LIKE 'poison%')
+    EXECUTE FUNCTION refuse()"""
+
+
+def settled(inbox: InboxDatabase, work: Callable[[Settlement], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with settlement_of(inbox) as settlement:
+            await work(settlement)
+
+    asyncio.run(run())
+
+
+def profile(inbox: InboxDatabase, user: str) -> list[str]:
+    rows = inbox.rows("SELECT items FROM session_profiles WHERE subject = :key", key=KEYS.of(user))
+    return list(rows[0]._mapping["items"]) if rows else []
+
+
+def test_deliveries_have_one_effect_in_whatever_order_and_however_often_they_come(inbox: InboxDatabase) -> None:
+    async def work(settlement: Settlement) -> None:
+        first, second, late = click(1, "cup", minutes=2), click(2, "pan", minutes=1), click(3, "old", minutes=3000)
+        assert await settlement.settle([delivery(second), delivery(first), delivery(second), delivery(late)]) == []
+        assert await settlement.settle([delivery(first), delivery(late)]) == []
+        assert settlement.counts == {"stored": 3, "duplicate": 3}
+
+    settled(inbox, work)
+    assert sorted(inbox.ids()) == ["m1", "m2", "m3"]
+    assert profile(inbox, "ann") == ["cup", "pan"]
+    assert inbox.rows("SELECT DISTINCT source, kind FROM event_inbox") == [("bus", "call")]
+    assert inbox.rows("SELECT user_id FROM identity.users") == [("ann",)]
+    assert letters(inbox) == []
+
+
+def test_an_id_with_another_content_is_a_dead_letter_beside_what_is_stored(inbox: InboxDatabase) -> None:
+    async def work(settlement: Settlement) -> None:
+        await settlement.settle([delivery(click(1)), delivery(click(1, "pan")), delivery(click(2))])
+        await settlement.settle([delivery(click(1, "pan"))])
+        assert settlement.counts == {"stored": 2, "id_conflict": 2}
+
+    settled(inbox, work)
+    assert letters(inbox) == [("id_conflict", 2, click(1, "pan"))]
+    assert inbox.ids() == ["m1", "m2"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b'{"batch": 5}', b'{"type": "shout", "userId": "ann"}', b"{}"),
+        click(1, pad="x" * 40_000),
+        click(1, properties=json.loads("[" * 400 + "]" * 400)),
+        json.dumps({"batch": [json.loads(click(1)), 5]}).encode(),
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_call_is_a_dead_letter_at_once(inbox: InboxDatabase, body: bytes) -> None:
+    async def work(settlement: Settlement) -> None:
+        assert await settlement.settle([delivery(body, message_id="a\0b"), delivery(click(7))]) == []
+
+    settled(inbox, work)
+    assert letters(inbox) == [("malformed", 1, body)]
+    assert inbox.ids() == ["m7"]
+    (detail,) = inbox.rows("SELECT detail FROM identity.dead_letters")[0]
+    assert not any(value in detail for value in ("shout", "m1", "xx", "Product"))
+
+
+def test_batches_gzip_and_ids_of_the_broker_are_read(inbox: InboxDatabase) -> None:
+    nameless = json.dumps({"type": "track", "event": "Product Clicked", "userId": "bob", "context": AGREED}).encode()
+    batch = json.dumps({"batch": [json.loads(click(number)) for number in (1, 2)]}).encode()
+
+    async def work(settlement: Settlement) -> None:
+        given = [delivery(gzip.compress(batch), encoding="gzip"), delivery(nameless, message_id="from-the-broker")]
+        assert await settlement.settle(given) == []
+
+    settled(inbox, work)
+    assert inbox.ids() == ["m1", "m2", "from-the-broker"]
+
+
+def test_a_message_that_postgres_refuses_is_poison_after_five_attempts_and_holds_up_no_other(
+    inbox: InboxDatabase,
+) -> None:
+    inbox.rows(REFUSES)
+    poison = click(0, messageId="poison")
+    attempts = []
+
+    async def work(settlement: Settlement) -> None:
+        given = [delivery(click(1)), delivery(poison), delivery(click(2)), delivery(click(3))]
+        failed: list[Delivery] = await settlement.settle(given)
+        assert inbox.ids() == ["m1", "m2", "m3"]
+        while failed:
+            attempts.append(failed[0].attempts)
+            assert letters(inbox) == []
+            failed = await settlement.settle(failed)
+
+    settled(inbox, work)
+    assert attempts == [*range(1, MOST_ATTEMPTS)]
+    assert letters(inbox) == [("poison", 1, poison)]
+
+
+def test_what_fails_together_with_its_acknowledgement_has_no_effect_at_all(inbox: InboxDatabase) -> None:
+    async def fail(_: asyncpg.Connection) -> None:
+        raise ConnectionError
+
+    async def work(settlement: Settlement) -> None:
+        with pytest.raises(ConnectionError):
+            await settlement.settle([delivery(click(1)), delivery(b"{")], fail)
+        assert not settlement.counts
+
+    settled(inbox, work)
+    assert inbox.ids() == []
+    assert letters(inbox) == []
+    assert profile(inbox, "ann") == []
+
+
+def test_a_queue_waits_for_the_database_and_tries_poison_again_beside_the_others(inbox: InboxDatabase) -> None:
+    inbox.rows(REFUSES)
+
+    async def work(settlement: Settlement) -> None:
+        queue = SettlementQueue(settlement)
+        running = asyncio.create_task(queue.run())
+        inbox.go_away()
+        waiting = [asyncio.create_task(queue.settle(delivery(click(number)))) for number in range(20)]
+        bad = asyncio.create_task(queue.settle(delivery(click(0, messageId="poison"))))
+        done, _ = await asyncio.wait(waiting, timeout=0.5)
+        assert not done
+        inbox.come_back()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*waiting, bad)
+        running.cancel()
+
+    settled(inbox, work)
+    assert len(inbox.ids()) == 20
+    assert [reason for reason, _, _ in letters(inbox)] == ["poison"]
