@@ -17,6 +17,7 @@ app = running.group()
 dead_letters = running.group("Messages of brokers that could not be stored: malformed ones, conflicts of ids, poison.")
 Source = Annotated[str | None, typer.Option(help="Only letters of this source.")]
 Reason = Annotated[str | None, typer.Option(help="Only malformed, id_conflict, poison or broker.")]
+_LARGEST = 2**53
 
 
 @app.command()
@@ -67,7 +68,8 @@ def show_all(
 
 @dead_letters.command()
 def show(
-    letter: Annotated[int, typer.Argument(help="The number of the letter, as `list` shows it.")], as_json: Json = False
+    letter: Annotated[int, typer.Argument(min=1, max=_LARGEST, help="The number of the letter, as `list` shows it.")],
+    as_json: Json = False,
 ) -> None:
     """Show a message as its sender wrote it. It may hold ids of users."""
     from serving.queries.dead_letters import whole_letter
@@ -77,7 +79,9 @@ def show(
 
 @dead_letters.command()
 def replay(
-    letters: Annotated[list[int] | None, typer.Argument(help="Numbers of letters; by default all.")] = None,
+    letters: Annotated[
+        list[int] | None, typer.Argument(min=1, max=_LARGEST, help="Numbers of letters; by default all.")
+    ] = None,
     source: Source = None,
     reason: Reason = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False,
