@@ -23,7 +23,7 @@ from serving.api.requests.pseudonyms import Pseudonyms
 from serving.collector.collector import Collector
 from serving.stores.database.connection_options import connection_options
 from serving.stream.message_reader import MessageReader
-from serving.stream.pauses import Pauses
+from serving.stream.pauses import Pauses, wait
 from serving.stream.settlement import Settlement
 from serving.stream.settlement_queue import SettlementQueue
 from serving.stream.watch import Watch
@@ -99,30 +99,13 @@ async def consume(settlement: Settlement, config: ConsumerConfig, ended: asyncio
             stream = RabbitStream(config.url, config.queue, queue)
             try:
                 async with stream.running():
-                    await _watched(Watch(settlement, config.queue, stream.lag), ended)
+                    await Watch(settlement, config.queue, stream.lag).run(ended)
             except BrokerDownError as error:
                 if not pauses.failures:
                     _LOG.warning("%s The consumer waits for it.", error)
-                await _wait(ended, pauses.next())
+                await wait(ended, pauses.next())
     finally:
         settler.cancel()
         (result,) = await asyncio.gather(settler, return_exceptions=True)
     if isinstance(result, Exception):
         raise result
-
-
-async def _watched(watch: Watch, ended: asyncio.Event) -> None:
-    task = asyncio.create_task(watch.run())
-    await ended.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    watch.show_counts()
-
-
-async def _wait(ended: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until `ended`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await ended.wait()
-    except TimeoutError:
-        return

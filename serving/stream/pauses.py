@@ -1,5 +1,6 @@
-"""Computes how long to wait before another attempt."""
+"""Computes how long to wait before another attempt, and waits."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,3 +22,12 @@ class Pauses:
     def reset(self) -> None:
         """Start again with short pauses, after a success."""
         self.failures = 0
+
+
+async def wait(ended: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until `ended`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        return

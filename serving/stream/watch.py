@@ -9,6 +9,7 @@ from typing import Final
 from serving import metrics
 from serving.stream.dead_letters import open_letters
 from serving.stream.delivery import Reason
+from serving.stream.pauses import wait
 from serving.stream.settlement import Settlement
 
 _LOG: Final = logging.getLogger(__name__)
@@ -27,15 +28,19 @@ class Watch:
         self._settlement, self._queue, self._lag = settlement, queue, lag
         self._shown: Counter[str] = Counter()
 
-    async def run(self) -> None:
-        """Look until cancelled. An outage is left to those who store messages."""
-        while True:
+    async def run(self, ended: asyncio.Event) -> None:
+        """Look until `ended`. An outage is left to those who store messages.
+
+        Nobody cancels it: the client of RabbitMQ may lose a cancellation.
+        """
+        while not ended.is_set():
             try:
                 async with asyncio.timeout(_EVERY):
                     await self.look()
             except Exception as error:
                 _LOG.debug("The lag of %s is not known: %s.", self._queue, type(error).__name__)
-            await asyncio.sleep(_EVERY)
+            await wait(ended, _EVERY)
+        self.show_counts()
 
     async def look(self) -> None:
         """Show the present state. Raises the error of an outage."""
