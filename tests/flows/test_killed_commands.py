@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from infra.prefect_api.client import login_headers
 from infra.services import endpoints
 from infra.services.http_client import request_json
 from infra.supervisor import startup
-from infra.supervisor.running_commands import records
+from infra.supervisor.running_commands import records, watch
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -49,8 +51,11 @@ def test_the_run_of_a_killed_command_is_marked_as_crashed_by_the_next_command(sh
 def test_a_command_that_down_ends_is_named_before_and_over_after_and_says_what_to_run(shop: Shop) -> None:
     with shop.begin("ingest", "complete_journey", str(shop.data)) as command:
         run = with_a_run(shop)
+        os.kill(run.pid, signal.SIGSTOP)  # an ingest of known files may end before it looks for the request
         assert any("`tailorbird ingest complete_journey" in line for line in startup.under_way(Settings(var=shop.var)))
         run.request_end()
+        time.sleep(watch.EVERY)
+        os.kill(run.pid, signal.SIGCONT)
         code, out, err = command.ended()
     assert (code, out) == (1, "")
     assert err.splitlines() == [

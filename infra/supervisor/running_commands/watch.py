@@ -15,13 +15,13 @@ from infra.supervisor.launcher import TITLES
 from infra.supervisor.probes import probe
 from infra.supervisor.running_commands.records import RunningCommand
 
-_EVERY: Final = 1.0
+EVERY: Final = 1.0
 """Seconds between two checks."""
 PATIENCE: Final = 20.0
 """Seconds that an own service may be gone: `up` may be restarting it."""
 _GRACE: Final = 8.0
 """Seconds in which the command should end by itself."""
-LONGEST_END: Final = _GRACE + 3 * _EVERY
+LONGEST_END: Final = _GRACE + 3 * EVERY
 """Seconds within which a command ends after a request."""
 _SIGNAL: Final = signal.SIGUSR1
 _AGAIN: Final = "Nothing is lost: run `tailorbird up`, then the same command again."
@@ -53,7 +53,7 @@ class Watch(threading.Thread):
     def run(self) -> None:
         """Check until the work is done, or end the command."""
         gone = Absence(self._missing, PATIENCE)
-        while not self._over.wait(_EVERY):
+        while not self._over.wait(EVERY):
             reason = "`tailorbird down` stops the services" if self._command.has_to_end else gone.reason()
             if reason and not self._over.is_set():
                 self._end(reason)
