@@ -5,8 +5,9 @@ at the end `mlflow models serve` of the same champion. `live` is the question th
 list, scored now; `context` adds a basket of two items. Keys, limits, impressions and metrics are switched on. Each way
 is warmed up and saturated; then latency is measured at a constant rate of half of that, from the moment at which each
 request was due, once the impressions of the saturation have moved into the lake. The load comes from another process on
-the same processors, so all figures are of this machine under its own load: compare shares, not rates. A server starts
-when its process does, and is ready with its first live answer.
+the same processors, so all figures are of this machine under its own load: compare shares, not rates, and latencies
+with those of Starlette (`p99_ms_hello`). A server starts when its process does, and is ready with its first live
+answer.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def _measured(seconds: int, workers: int) -> Figures:
 
 def _hello(seconds: int, workers: int) -> Figures:
     with _served("hello", uvicorn("benchmarks.serve.hello:app", port := free_port(), workers), port) as server:
-        return {"rps_hello": saturation(Load(server.address, ["/"]), seconds)}
+        return _measured_both("hello", Load(server.address, ["/"], meant=b"hello"), seconds)
 
 
 def _api(sent: Traffic, seconds: int, workers: int) -> Figures:
