@@ -92,7 +92,7 @@ async def load(page: OperatorPage, view: View) -> None:
         await _compare(page, view)
         named = [*view.draft.added, *view.own_rules, *(view.others.removed if view.others else ())]
         items = dict.fromkeys(rule.subject for rule in named if rule.about == "item")
-        view.titles = {one.item_id: one.title for one in await page.api.products(list(items))}
+        view.titles |= {one.item_id: one.title for one in await page.api.products(list(items))}
     except (ApiDownError, RefusedError):
         down(view)
 

@@ -1,5 +1,6 @@
 """The steps of an edit: search, add, remove, take back, preview and save. Only the last one stores anything."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -94,9 +95,8 @@ def _endpoint(step: _Step) -> Callable[..., Awaitable[Response]]:
         fields = await page.form()
         draft = _draft(page, fields)
         view = View(page.request.path_params["name"], draft, Typed.of(fields))
-        await load(page, view)
+        await asyncio.gather(load(page, view), find(page, view))
         if view.stored is not None:
-            await find(page, view)
             stored = await step(page, view, fields)
             if stored is not None:
                 return RedirectResponse(f"{HOME}/placements/{quote(view.name, safe='')}?saved={stored}", 303)
