@@ -44,6 +44,10 @@ class RecordingServer(LoopbackServer):
         """Return status and body; by default an empty response."""
         return 204, None
 
+    def installed(self, installation: Installation) -> Installation:
+        """Return an installation whose Prefect is this server."""
+        return replace(installation, endpoints=replace(installation.endpoints, prefect_api_url=f"{self.url}/api"))
+
     def events(self) -> list[JsonObject]:
         """Return the events that were emitted to Prefect."""
         return [event for path, payload in self.received if path.endswith("/events") for event in payload]
@@ -65,10 +69,6 @@ class Prefect(RecordingServer):
     def answer(self, path: str, payload: Any) -> tuple[int, Any]:
         response = self.response(path, payload)
         return 404 if response is None else 200, response
-
-    def installed(self, installation: Installation) -> Installation:
-        """Return an installation whose Prefect is this server."""
-        return replace(installation, endpoints=replace(installation.endpoints, prefect_api_url=f"{self.url}/api"))
 
 
 class _Desk(BaseHTTPRequestHandler):

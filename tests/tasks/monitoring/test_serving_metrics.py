@@ -65,8 +65,7 @@ def recorder() -> Iterator[RecordingServer]:
 def installation(installation: Installation, serving: Serving, recorder: RecordingServer) -> Installation:
     """An installation that reads that server's metrics, with a recording Prefect server."""
     settings = installation.settings.model_copy(update={"metrics_url": serving.url})
-    endpoints = replace(installation.endpoints, prefect_api_url=f"{recorder.url}/api")
-    return replace(installation, settings=settings, endpoints=endpoints)
+    return recorder.installed(replace(installation, settings=settings))
 
 
 def check_metrics(installation: Installation, metrics_state: MetricsState) -> str | None:

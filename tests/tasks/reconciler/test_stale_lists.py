@@ -22,8 +22,7 @@ def recorder() -> Iterator[RecordingServer]:
 
 @pytest.fixture
 def installation(installation: Installation, recorder: RecordingServer) -> Installation:
-    endpoints = replace(installation.endpoints, prefect_api_url=f"{recorder.url}/api")
-    return replace(installation, endpoints=endpoints)
+    return recorder.installed(installation)
 
 
 def age(installation: Installation, hours: int) -> None:

@@ -1,7 +1,6 @@
 """A queue that is behind or silent, and new dead letters, cause one alert, sent to a Prefect that records requests."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,8 +25,7 @@ def recorder() -> Iterator[RecordingServer]:
 
 @pytest.fixture
 def installation(installation: Installation, recorder: RecordingServer) -> Installation:
-    endpoints = replace(installation.endpoints, prefect_api_url=f"{recorder.url}/api")
-    return replace(installation, endpoints=endpoints)
+    return recorder.installed(installation)
 
 
 def do(installation: Installation, statement: str, **values: Any) -> None:
