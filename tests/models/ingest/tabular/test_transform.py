@@ -8,7 +8,7 @@ import pytest
 
 from models.ingest.normalisation import Spelling
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import EventsMapping, ItemsMapping
+from models.ingest.tabular.config import EventsMapping
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS, unreadable_profile
 from models.ingest.tabular.values import UnreadableColumnError, words
 from models.primitives.json_types import JsonObject
@@ -22,15 +22,6 @@ EVENTS = EventsMapping(
     occurred_at="at",
     quantity="pieces",
     constants={"event_type": "purchase", "currency": "USD"},
-)
-ITEMS = ItemsMapping(
-    file="f",
-    item_id="id",
-    title=["name", "size"],
-    sentence_case=True,
-    category=["top", "middle"],
-    attributes=["size"],
-    not_merchandise=["FUEL", "MISC|COUPON"],
 )
 
 
@@ -239,7 +230,6 @@ def test_a_column_that_cannot_be_read_is_named() -> None:
 
 def test_only_needed_columns_are_read_and_each_once() -> None:
     assert transform.needed(EVENTS) == ["basket", "product", "who", "at", "pieces"]
-    assert transform.needed(ITEMS) == ["id", "name", "size", "top", "middle"]
 
 
 @pytest.mark.parametrize(("time_format", "kind"), [("timestamp", "time"), ("epoch_ms", "number"), ("%d.%m.%Y", "any")])

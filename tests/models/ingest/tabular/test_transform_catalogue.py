@@ -75,6 +75,10 @@ def test_attributes_may_be_computed_under_a_name() -> None:
     assert (item["category"], item["price"]) == ("food", 2.0)
 
 
+def test_only_needed_columns_of_items_are_read_and_each_once() -> None:
+    assert transform.needed(ITEMS) == ["id", "name", "size", "top", "middle"]
+
+
 def test_titles_are_written_as_people_write_them() -> None:
     assert items(goods(), ITEMS)["title"].to_pylist() == ["Ice cream, 1 l"]
 
