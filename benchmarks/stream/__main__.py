@@ -24,7 +24,7 @@ from benchmarks.collect.__main__ import arrived
 from benchmarks.collect.load import singles
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, publish
-from benchmarks.stream.rabbit_server import RabbitServer
+from benchmarks.stream.rabbit_server import RabbitServer, rabbit_server
 from infra.installation import Installation, current
 
 SEED: Final = 7
@@ -43,12 +43,11 @@ def main() -> None:
     var = Path("var/benchmarks/stream").absolute()
     shutil.rmtree(var, ignore_errors=True)
     (var / "rabbit").mkdir(parents=True)
-    server, broker = installed(var), RabbitServer(var / "rabbit")
+    server = installed(var)
     try:
-        broker.start()
-        publish("stream", _measured(current(), broker, given.events), SEED)
+        with rabbit_server(var / "rabbit") as broker:
+            publish("stream", _measured(current(), broker, given.events), SEED)
     finally:
-        broker.stop()
         server.destroy()
         shutil.rmtree(var, ignore_errors=True)
 

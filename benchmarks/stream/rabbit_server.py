@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SERVER = next(iter(sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))), None)
@@ -104,3 +105,14 @@ class RabbitServer:
             self._mapper.kill()
             self._mapper.wait()
             self._mapper = None
+
+
+@contextmanager
+def rabbit_server(folder: Path) -> Iterator[RabbitServer]:
+    """Run a node whose files are in a folder; a block that ends it starts it again."""
+    server = RabbitServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from benchmarks.stream.rabbit_server import RabbitServer, is_installed
+from benchmarks.stream.rabbit_server import RabbitServer, is_installed, rabbit_server
 from infra.database.engine import engine
 from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
@@ -35,12 +35,8 @@ pytest.importorskip("faststream", reason="the extra `stream` is not installed")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     if not is_installed():
         pytest.skip("rabbitmq-server is not installed")
-    server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
-    try:
-        server.start()
+    with rabbit_server(tmp_path_factory.mktemp("rabbit")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

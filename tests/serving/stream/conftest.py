@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.stream.rabbit_server import RabbitServer, is_installed
+from benchmarks.stream.rabbit_server import RabbitServer, is_installed, rabbit_server
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.serving.events.inbox_database import InboxDatabase
 
@@ -16,12 +16,8 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     pytest.importorskip("faststream", reason="the extra `stream` is not installed")
     if not is_installed():
         pytest.skip("rabbitmq-server is not installed")
-    server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
-    try:
-        server.start()
+    with rabbit_server(tmp_path_factory.mktemp("rabbit")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
