@@ -34,6 +34,8 @@ class ItemAttributes:
     """[n]"""
     _groups: dict[int, NDArray[np.int32]] = field(default_factory=dict, repr=False)
     """The numbers of categories by depth, and those of brands at 0: they take long, and do not depend on stock."""
+    _distinct_paths: list[tuple[list[str], NDArray[np.int32]]] = field(default_factory=list, repr=False)
+    """Empty, or what `_paths` returns."""
 
     def allowed(self, rules: Rules) -> NDArray[np.bool_]:
         """Return [n] which items lists under these rules may hold."""
@@ -66,9 +68,9 @@ class ItemAttributes:
 
     def below(self, path: str) -> NDArray[np.bool_]:
         """Return [n] which items have this category, or one below it."""
-        inside = np.strings.startswith(self.category, path + CATEGORY_SEPARATOR)
-        below: NDArray[np.bool_] = inside | (self.category == path)
-        return below
+        paths, number = self._paths()
+        below = [known == path or known.startswith(path + CATEGORY_SEPARATOR) for known in paths]
+        return np.array(below, dtype=bool)[number]
 
     def categories(self, levels: int) -> NDArray[np.int32]:
         """Return [n] a number per item, equal if the first `levels` of the paths are equal.
@@ -80,10 +82,18 @@ class ItemAttributes:
             known = self._groups[levels] = self._numbered_categories(levels)
         return known
 
+    def _paths(self) -> tuple[list[str], NDArray[np.int32]]:
+        """Return the paths of all items, each once, and [n] the position of each item's."""
+        if not self._distinct_paths:
+            paths: list[str] = self.category.tolist()
+            place = {path: number for number, path in enumerate(dict.fromkeys(paths))}
+            self._distinct_paths.append((list(place), np.array([place[path] for path in paths], dtype=np.int32)))
+        return self._distinct_paths[0]
+
     def _numbered_categories(self, levels: int) -> NDArray[np.int32]:
-        paths: list[str] = self.category.tolist()
-        cut = {path: CATEGORY_SEPARATOR.join(path.split(CATEGORY_SEPARATOR)[:levels]) for path in set(paths)}
-        group = _groups(np.array([cut[path] for path in paths], dtype=np.str_))
+        paths, number = self._paths()
+        cut = [CATEGORY_SEPARATOR.join(path.split(CATEGORY_SEPARATOR)[:levels]) for path in paths]
+        group = _groups(np.array(cut, dtype=np.str_))[number]
         large = np.flatnonzero(np.bincount(group[group >= 0]) > NEARLY_ALL * len(group))
         return np.where(np.isin(group, large), NO_GROUP, group).astype(np.int32)
 
