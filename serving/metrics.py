@@ -45,6 +45,8 @@ EVENTS: Final = _counter("events_total", "Messages of applications, and logged a
 `refused`, `dropped` (of calls: not durable, so that the library sends them again) and `sampled_out`."""
 STREAM_MESSAGES: Final = _counter("stream_messages_total", "Messages of brokers by what became of them.", "outcome")
 """Outcomes: `stored`, `duplicate`, and the reasons of dead letters."""
+RESCORED: Final = _counter("rescored_users_total", "Users whose live lists consumers scored again.", "outcome")
+"""Outcomes: `scored`, and `failed` after five attempts."""
 STREAM_LAG: Final = _gauge("stream_lag_messages", "Messages that wait in the broker.", "queue")
 DEAD_LETTERS: Final = _gauge("dead_letters", "Messages that wait for a person, of all consumers.", "reason")
 _MODEL: Final = "tailorbird_model_info"

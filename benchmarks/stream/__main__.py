@@ -3,6 +3,9 @@
 Run as `python -m benchmarks.stream`. A queue is filled with 40,000 messages of one event each, a tenth of them twice,
 and one consumer empties it. Then the inbox moves into the lake, and every event is counted there. Broker, database and
 consumer share the processors of this machine. It needs Debian's package rabbitmq-server.
+
+Then shelves are measured on the installation of the settings, such as the one of `make demo`: its champion scores the
+lists of 1,000 users again, and a fifth of the events at half of the saturation is of users whose shelf is live.
 """
 
 import argparse
@@ -19,13 +22,17 @@ from typing import Final
 import aio_pika
 import psutil
 from sqlalchemy import TextClause, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks.collect.__main__ import arrived
 from benchmarks.collect.load import singles
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, publish
 from benchmarks.stream.rabbit_server import RabbitServer, rabbit_server
+from benchmarks.stream.shelves import QUEUE, SOURCE, live_placements, measured, shelves
 from infra.installation import Installation, current
+from infra.outages import explain
+from models.errors import TailorbirdError
 
 SEED: Final = 7
 _QUEUE: Final = "benchmark"
@@ -40,13 +47,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=40_000)
     given = parser.parse_args()
-    var = Path("var/benchmarks/stream").absolute()
+    var, variables = Path("var/benchmarks/stream").absolute(), os.environ.copy()
     shutil.rmtree(var, ignore_errors=True)
     (var / "rabbit").mkdir(parents=True)
     server = installed(var)
     try:
         with rabbit_server(var / "rabbit") as broker:
-            publish("stream", _measured(current(), broker, given.events), SEED)
+            figures = _measured(current(), broker, given.events)
+            os.environ.clear()
+            os.environ.update(variables)
+            current.cache_clear()
+            publish("stream", figures | _of_shelves(current(), broker, var, figures["events_per_s"]), SEED)
     finally:
         server.destroy()
         shutil.rmtree(var, ignore_errors=True)
@@ -72,8 +83,26 @@ def _measured(installation: Installation, broker: RabbitServer, events: int) -> 
     return {**figures, **arrived(installation, events)}
 
 
-def _consumer(broker: RabbitServer) -> "subprocess.Popen[bytes]":
-    words = ["consume", broker.url, "--queue", _QUEUE, "--source", "benchmark"]
+def _of_shelves(here: Installation, broker: RabbitServer, var: Path, events_per_s: float) -> dict[str, float]:
+    """Measure shelves while the services of the installation run; without them there are no figures."""
+    os.environ["TAILORBIRD_PLACEMENTS"] = str(live_placements(var))
+    try:
+        with shelves(here.engine) as shop:
+            consumer = _consumer(broker, QUEUE, SOURCE)
+            try:
+                _wait(here, text(f"SELECT count(*) FROM streams WHERE queue = '{QUEUE}'"), 1)
+                figures = asyncio.run(measured(broker, shop, events_per_s))
+                return {**figures, "shelves_consumer_mb": psutil.Process(consumer.pid).memory_info().rss / 2**20}
+            finally:
+                consumer.terminate()
+                consumer.wait()
+    except (TailorbirdError, SQLAlchemyError) as error:
+        print(f"Shelves were not measured: {explain(error) or error}")
+        return {}
+
+
+def _consumer(broker: RabbitServer, queue: str = _QUEUE, source: str = "benchmark") -> "subprocess.Popen[bytes]":
+    words = ["consume", broker.url, "--queue", queue, "--source", source]
     return subprocess.Popen([sys.executable, "-m", "flows", *words], env=os.environ.copy())
 
 

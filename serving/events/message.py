@@ -15,8 +15,9 @@ from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment
 
-Kind = Literal["event", "item", "user", "impressions", "answers", "call"]
-"""What a message states. `answers` are many answers that were shown; other programs send one, as `impressions`."""
+Kind = Literal["event", "item", "user", "impressions", "answers", "call", "score"]
+"""What a message states. `answers` are many answers that were shown; other programs send one, as `impressions`.
+`score` asks for lists of a segment."""
 Receipt = Literal["stored", "spooled", "duplicate", "conflict"]
 """What became of a message: durable in Postgres, durable on disk, known already, or refused because the same id came
 with another content."""

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
 from serving.live.catalogue import ModelCatalogue
 from serving.live.live_scorer import LiveListScorer
-from serving.live.visitor_facts import StoredUsers
+from serving.live.visitor_facts import RecentClicks, StoredUsers
 from serving.model.holder import ModelHolder
 
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ async def live_scorer(
     placements: Mapping[str, Placement],
     stores: "Stores | None" = None,
     known: ModelCatalogue | None = None,
+    clicks: RecentClicks | None = None,
 ) -> AsyncIterator[LiveListScorer]:
     """Yield the live scorer; the champion follows promotions meanwhile. Without stores, the bundle alone answers.
 
-    A `known` catalogue that is aligned with its model is not aligned again.
+    A `known` catalogue that is aligned with its model is not aligned again. By default it follows who clicked lately.
 
     Enter it before `stores.running()`, because listeners have to be there before the first change arrives.
     """
@@ -40,20 +41,20 @@ async def live_scorer(
     from serving.live.session_clicks import SessionClicks
 
     stores.changes.on("promotions", models.notify)
-    clicks = SessionClicks(stores.requests, stores.background)
+    followed = SessionClicks(stores.requests, stores.background) if clicks is None else None
     catalogue = stores.catalogue
     scorer = LiveListScorer(
         models,
         placements,
         lambda: catalogue.current if catalogue.read else None,
         StoredUsers(stores.requests),
-        clicks,
+        clicks or followed,
         known=known,
     )
     models.start()
     warming = asyncio.create_task(_warm(scorer, stores))
     try:
-        async with clicks.running(stores.changes):
+        async with nullcontext() if followed is None else followed.running(stores.changes):
             yield scorer
     finally:
         warming.cancel()

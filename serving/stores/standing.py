@@ -21,10 +21,11 @@ NOBODY: Final = Standing(known=False, consented=False)
 
 
 class Listed(NamedTuple):
-    """One subject's list of the live batch, and the standing of the user at that moment."""
+    """One subject's published list, and the standing of the user at that moment."""
 
     standing: Standing
     batch_id: int | None
+    """None for a list that a consumer scored after an event: it was made under the present rules."""
     model_version: int | None
     entries: tuple[tuple[str, float, str], ...] | None
     """Item, score and reason, best first; None if there is no list for the subject."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,8 @@ from serving.collector.collector import Collector
 from serving.stores.database.connection_options import connection_options
 from serving.stream.message_reader import MessageReader
 from serving.stream.pauses import Pauses, wait
+from serving.stream.rescoring.opened import opened
+from serving.stream.rescoring.updates import Publisher
 from serving.stream.settlement import Settlement
 from serving.stream.settlement_queue import SettlementQueue
 from serving.stream.watch import Watch
@@ -66,7 +68,8 @@ async def _until_a_signal(settings: Settings, config: ConsumerConfig) -> None:
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    async with settling(settings, config.source) as settlement:
+    async with settling(settings, config.source) as settlement, opened(settings, settlement.pool) as rescoring:
+        settlement.rescoring = rescoring
         await consume(settlement, config, ended)
 
 
@@ -98,7 +101,7 @@ async def consume(settlement: Settlement, config: ConsumerConfig, ended: asyncio
         while not ended.is_set():
             stream = RabbitStream(config.url, config.queue, queue)
             try:
-                async with stream.running():
+                async with stream.running(), _rescoring(settlement, stream):
                     await Watch(settlement, config.queue, stream.lag).run(ended)
             except BrokerDownError as error:
                 if not pauses.failures:
@@ -109,3 +112,7 @@ async def consume(settlement: Settlement, config: ConsumerConfig, ended: asyncio
         (result,) = await asyncio.gather(settler, return_exceptions=True)
     if isinstance(result, Exception):
         raise result
+
+
+def _rescoring(settlement: Settlement, publisher: Publisher) -> AbstractAsyncContextManager[None]:
+    return nullcontext() if settlement.rescoring is None else settlement.rescoring.running(publisher)

@@ -1,7 +1,8 @@
 """Binds a consumer to RabbitMQ: a quorum queue, and a dead-letter exchange for what the broker gives up."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, Ra
 from models.errors import TailorbirdError
 from serving.events.clock import CLOCK
 from serving.stream.delivery import DeadLetter, Delivery
+from serving.stream.rescoring.updates import EVENT, EXCHANGE, Update
 from serving.stream.settlement_queue import SettlementQueue
 
 _LOG: Final = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ _LOST: Final = (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError)
 """Errors of an acknowledgement after the connection was lost: the message comes again."""
 
 
+_UPDATES: Final = RabbitExchange(EXCHANGE, type=ExchangeType.TOPIC, durable=True)
 _NO_ENTRY: Final = (
     aiormq.exceptions.AuthenticationError,
     aiormq.exceptions.ProbableAuthenticationError,
@@ -100,6 +103,7 @@ class RabbitStream:
         """
         try:
             await self._broker.start()
+            await self._broker.declare_exchange(_UPDATES)
         except _NO_ENTRY:
             raise BrokerRefusedError(
                 "RabbitMQ refuses the login. Correct user, password and virtual host in the address."
@@ -124,6 +128,24 @@ class RabbitStream:
                 return queue.declaration_result.message_count or 0
         except (*_LOST, TimeoutError) as error:
             raise BrokerDownError(f"RabbitMQ cannot be reached: {type(error).__name__}.") from error
+
+    async def publish(self, updates: Sequence[Update]) -> None:
+        """Return when the broker has confirmed all messages. Raises BrokerDownError."""
+        try:
+            await asyncio.gather(*map(self._publish, updates))
+        except (*_LOST, TimeoutError) as error:
+            raise BrokerDownError(f"RabbitMQ took no update: {type(error).__name__}.") from error
+
+    async def _publish(self, update: Update) -> None:
+        await self._broker.publish(
+            update.body,
+            exchange=_UPDATES,
+            routing_key=f"{EVENT}.{update.placement}",
+            mandatory=False,  # a shop without such a tool binds no queue
+            persist=True,
+            content_type="application/json",
+            message_type=EVENT,
+        )
 
     async def _take(self, message: RabbitMessage) -> None:
         await self._queue.settle(_delivery(message.raw_message))

@@ -15,6 +15,7 @@ from serving.events.store import INVALID, store
 from serving.stream.dead_letters import keep
 from serving.stream.delivery import MOST_ATTEMPTS, DeadLetter, Delivery
 from serving.stream.message_reader import MessageReader
+from serving.stream.rescoring.rescoring import Rescoring
 
 _CONFLICT: Final = "The same id came before with another content."
 _Also = Callable[[asyncpg.Connection], Awaitable[None]]
@@ -37,6 +38,8 @@ class Settlement:
     reader: MessageReader
     counts: Counter[str] = field(default_factory=Counter)
     """Messages by receipt, and dead letters by reason, since the start."""
+    rescoring: Rescoring | None = None
+    """Scores live lists again after messages, if there are any."""
 
     async def settle(self, deliveries: Sequence[Delivery], also: _Also | None = None) -> list[Delivery]:
         """Settle deliveries; returns those that failed for a reason of their own, to be settled again later.
@@ -90,12 +93,17 @@ class Settlement:
         async with connection.transaction():
             messages = [(message, part) for part in parts for message in part.messages]
             receipts = await store(connection, [message for message, _ in messages]) if messages else []
+            if self.rescoring is not None:
+                new = (message for (message, _), receipt in zip(messages, receipts, strict=True) if receipt == "stored")
+                await self.rescoring.ask(connection, [*new])
             letters = [part.letter for part in parts if part.letter]
             settled = zip(messages, receipts, strict=True)
             letters += _conflicts(part for (_, part), receipt in settled if receipt == "conflict")
             await keep(connection, self.reader.source, letters)
             if also is not None:
                 await also(connection)
+        if self.rescoring is not None:
+            self.rescoring.wake()
         self._count(receipts, letters)
 
     def _count(self, receipts: Sequence[Receipt], letters: Sequence[DeadLetter]) -> None:

@@ -31,6 +31,8 @@ _COLUMNS: Final = (
     _Keys("exclusions", "user_key"),
     _Keys("segments", "user_key"),
     _Keys("session_profiles", "subject"),
+    _Keys("rescoring_requests", "user_key"),
+    _Keys("live_recommendations", "user_key"),
     _Keys("event_inbox", "user_key", _PRESENT),
     _Keys("event_inbox", "session_key", _PRESENT),
     _Keys("ingest_updates", "key", "kind NOT LIKE 'item%'"),

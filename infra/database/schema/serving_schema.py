@@ -53,7 +53,9 @@ event_inbox = Table(
         comment="How many messages the row counts as: each answer that was shown is one.",
     ),
     UniqueConstraint("source", "message_id"),
-    CheckConstraint("kind IN ('event', 'item', 'user', 'impressions', 'call', 'answers')", name="ck_event_inbox_kind"),
+    CheckConstraint(
+        "kind IN ('event', 'item', 'user', 'impressions', 'call', 'answers', 'score')", name="ck_event_inbox_kind"
+    ),
     Index("ix_event_inbox_waiting", "source", "kind", "inbox_id", postgresql_where=text("batch_id IS NULL")),
     Index(
         "ix_event_inbox_claimed",
@@ -180,4 +182,38 @@ streams = Table(
     Column("lag", BigInteger, nullable=False, comment="Messages that wait in the broker."),
     moment("seen_at", now=True),
     comment="Queues that consumers read, as the last consumer saw them.",
+)
+
+rescoring_requests = Table(
+    "rescoring_requests",
+    metadata,
+    Column("user_key", Text, primary_key=True),
+    moment("occurred_at", comment="The time of the newest event that the lists are to follow."),
+    Column("version", Integer, nullable=False, server_default="1", comment="Grows with each event of the user."),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    moment("due_at", now=True, comment="When a consumer may take it."),
+    Column(
+        "bulk", Boolean, nullable=False, server_default="false", comment="Of a segment: events of users come first."
+    ),
+    Index("ix_rescoring_requests_due_at", "bulk", "due_at"),
+    comment="Users whose live lists consumers have to score again, one row each. It commits with the user's events.",
+)
+
+live_recommendations = Table(
+    "live_recommendations",
+    metadata,
+    Column("placement", Text, primary_key=True),
+    Column("user_key", Text, primary_key=True),
+    Column("batch_id", BigInteger, nullable=False, comment="The batch in whose place the list is shown."),
+    Column("model_version", Integer, nullable=False),
+    Column("rules_version", Integer, nullable=False),
+    Column("items", ARRAY(Text), nullable=False),
+    Column("scores", ARRAY(REAL), nullable=False),
+    Column("reasons", ARRAY(Text), nullable=False),
+    moment("occurred_at", comment="The time of the newest event that the list follows."),
+    moment("scored_at", now=True),
+    moment("expires_at"),
+    Index("ix_live_recommendations_expires_at", "expires_at"),
+    comment="Lists of placements with live = true, scored again after an event. A list counts while its batch, the "
+    "champion and the version of operators' rules are the present ones, and until it expires.",
 )

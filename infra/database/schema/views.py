@@ -33,18 +33,52 @@ _SOLD: Final = """
 """
 # Stock and dates can change after the lists were built.
 
+_COUNTS: Final = """live.expires_at > now()
+  AND live.model_version = (SELECT champion.model_version FROM promotions AS champion
+                            ORDER BY champion.promotion_id DESC LIMIT 1)
+  AND live.rules_version = (SELECT coalesce(max(rules.version), 0) FROM operator_rules AS rules)"""
+_NO_LIVE_LIST: Final = f"""
+  AND NOT EXISTS (SELECT FROM live_recommendations AS live WHERE live.placement = placement.placement
+                  AND live.user_key = list.subject AND live.batch_id = placement.batch_id AND {_COUNTS})
+"""
+_LIVE_COLUMNS: Final = """entry.rank::int AS rank, entry.item_id, item.title, item.category, item.brand, item.price,
+       item.currency, entry.score, entry.reason, live.model_version, live.batch_id, item.url, item.image,
+       'live' AS source"""
+_LIVE_LISTS: Final = """
+FROM placements AS placement
+JOIN live_recommendations AS live ON live.placement = placement.placement AND live.batch_id = placement.batch_id
+JOIN users ON users.user_key = live.user_key AND users.consent
+"""
+_LIVE_ENTRIES: Final = f"""
+CROSS JOIN LATERAL unnest(live.items, live.scores, live.reasons) WITH ORDINALITY
+     AS entry (item_id, score, reason, rank)
+LEFT JOIN items AS item ON item.item_id = entry.item_id
+WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = live.user_key) AND {_COUNTS}
+"""
+
+# A union as the whole query of a view would let conditions of readers see hidden rows, in spite of its barrier.
 LIST_VIEWS: Final = {
     "current_recommendations": f"""
-SELECT placement.placement, list.subject AS user_key, {_COLUMNS}
-{_LISTS} {_CONSENT} {_ENTRIES} {_USERS} {_SOLD}
+SELECT * FROM (
+SELECT placement.placement, list.subject AS user_key, {_COLUMNS}, 'batch' AS source
+{_LISTS} {_CONSENT} {_ENTRIES} {_USERS} {_SOLD} {_NO_LIVE_LIST}
+UNION ALL
+SELECT live.placement, live.user_key, {_LIVE_COLUMNS}
+{_LIVE_LISTS} {_LIVE_ENTRIES} {_SOLD}) AS lists
 """,
     "current_item_recommendations": f"""
 SELECT placement.placement, list.subject AS for_item_id, {_COLUMNS}
 {_LISTS} {_ENTRIES} WHERE batch.subject_kind = 'item' {_SOLD}
 """,
     "recommendations_by_user_id": f"""
-SELECT identities.user_id, placement.placement, list.subject AS user_key, {_COLUMNS}
+SELECT * FROM (
+SELECT identities.user_id, placement.placement, list.subject AS user_key, {_COLUMNS}, 'batch' AS source
 {_LISTS} JOIN identity.users AS identities ON identities.user_key = list.subject {_CONSENT} {_ENTRIES} {_USERS} {_SOLD}
+{_NO_LIVE_LIST}
+UNION ALL
+SELECT identities.user_id, live.placement, live.user_key, {_LIVE_COLUMNS}
+{_LIVE_LISTS} JOIN identity.users AS identities ON identities.user_key = live.user_key {_LIVE_ENTRIES} {_SOLD}
+) AS lists
 """,
 }
 """The query of each view, by its name."""

@@ -84,9 +84,13 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     # Consumers add dead letters and find those that came before; only the operator reads what they hold.
     "identity.dead_letters": {
         SERVING: "INSERT SELECT(letter_id) SELECT(source) SELECT(reason) SELECT(digest) SELECT(times) SELECT(first_at) "
-        "SELECT(replayed_at) UPDATE(times) UPDATE(last_at) UPDATE(replayed_at)"
+        "SELECT(replayed_at) UPDATE(times) UPDATE(last_at) UPDATE(replayed_at)",
+        INGEST: "SELECT(last_at) SELECT(replayed_at) DELETE",
     },
     "public.streams": {SERVING: "SELECT INSERT UPDATE"},
+    "public.rescoring_requests": {SERVING: WRITE, INGEST: "SELECT DELETE"},
+    # Consumers write lists with the function `keep_live_lists`, and the API reads them with `served_lists`.
+    "public.live_recommendations": {INGEST: "SELECT DELETE"},
     # The API compares hashes, and records when a key was last used.
     "public.api_keys": {SERVING: "SELECT UPDATE(last_used_at)"},
 }
@@ -115,6 +119,7 @@ FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
     "public.state_consent(text, boolean, timestamptz, text)": ("serving",),
     "public.known_of_user(text,text)": ("serving",),
     "public.served_lists(text[], text[])": ("serving",),
+    "public.keep_live_lists(jsonb)": ("serving",),
 }
 SCHEMAS: Final[Mapping[str, tuple[Role, ...]]] = {
     "public": ROLES,

@@ -15,13 +15,14 @@ FIRST: Final = (_STATEMENT, [""], [""])
 _MOST: Final = 64
 """Lists per statement."""
 
+_SMALL: Final = 1e-3
 Key = tuple[str, str]
 """Placement and subject."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredList:
-    """The live list of one subject, as codes of its batch, and the standing of the user."""
+    """The published list of one subject, as codes of its batch, and the standing of the user."""
 
     standing: Standing
     batch_id: int | None
@@ -33,6 +34,17 @@ class StoredList:
     reasons: Sequence[int]
     read_at: float
     """When the statement began, in epoch seconds of the database's clock."""
+    live: "ScoredList | None" = None
+    """The list that was scored after an event, which counts in place of that of the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredList:
+    """A list that a consumer stored, under the present rules."""
+
+    model_version: int
+    entries: tuple[tuple[str, float, str], ...]
+    """Item, score and reason, best first."""
 
 
 class PublishedLists:
@@ -94,4 +106,15 @@ def _stored_list(row: Any) -> StoredList:
         row["scores"] or (),
         row["reasons"] or (),
         row["read_at"],
+        None if row["live_items"] is None else ScoredList(row["live_model_version"], _live_entries(row)),
     )
+
+
+def _live_entries(row: Any) -> tuple[tuple[str, float, str], ...]:
+    scores = map(rounded, row["live_scores"])
+    return tuple(zip(row["live_items"], scores, row["live_reasons"], strict=True))
+
+
+def rounded(score: float) -> float:
+    """Return a 32-bit number without the digits that it does not have."""
+    return round(score, 7) if abs(score) > _SMALL else score

@@ -10,13 +10,12 @@ from serving.stores.cache.keys import cache_key
 from serving.stores.cache.shared_loads import Loaded, SharedLoads
 from serving.stores.lists.batch_codes import BatchCodes
 from serving.stores.lists.live_batches import LiveBatches
-from serving.stores.lists.published_lists import PublishedLists
+from serving.stores.lists.published_lists import PublishedLists, rounded
 from serving.stores.standing import ChangedMeanwhileError, Listed, Standing
 from serving.stores.user_changes import ConsentChanges
 
 _ATTEMPTS: Final = 4
 _PAUSE_SECONDS: Final = 0.01
-_SMALL: Final = 1e-3
 
 
 class UserLists:
@@ -64,21 +63,21 @@ class UserLists:
     async def _load(self, loaded: list[Listed], placement: str, subject: str, live: int | None) -> Loaded:
         """Return the list as bytes for others, and add it to `loaded`."""
         stored = await self._lists.read(placement, subject)
+        if stored.live is not None:  # not kept: it counts under the rules and until the moment that the database knows
+            newer = stored.live
+            listed = Listed(stored.standing, None, newer.model_version, newer.entries, stored.read_at)
+            loaded.append(listed)
+            return Loaded(_encoded(listed), keep=False)
         entries = None
         if stored.items is not None and stored.batch_id is not None:
             ids, reasons = await self._codes.resolve(stored.batch_id, stored.items, stored.reasons)
-            scores = map(_rounded, stored.scores)
+            scores = map(rounded, stored.scores)
             entries = tuple(entry for entry in zip(ids, scores, reasons, strict=True) if entry[0])
         listed = Listed(stored.standing, stored.batch_id, stored.model_version, entries, stored.read_at)
         loaded.append(listed)
         # A new user, and a batch that was just published, are to be seen by the next request.
         keep = stored.batch_id == live and (stored.standing.known or entries is not None)
         return Loaded(_encoded(listed), keep)
-
-
-def _rounded(score: float) -> float:
-    """Return a 32-bit number without the digits that it does not have."""
-    return round(score, 7) if abs(score) > _SMALL else score
 
 
 def _encoded(listed: Listed) -> bytes:

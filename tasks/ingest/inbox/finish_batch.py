@@ -17,6 +17,13 @@ _OUTDATED: Final = (
     DELETE FROM session_profiles AS profile WHERE expires_at < now()
         OR EXISTS (SELECT FROM suppressions WHERE user_key = profile.subject)
         OR EXISTS (SELECT FROM users WHERE user_key = profile.subject AND NOT consent)""",
+    """
+    DELETE FROM live_recommendations AS list WHERE expires_at < now()
+        OR NOT EXISTS (SELECT FROM users WHERE user_key = list.user_key AND consent)
+        OR EXISTS (SELECT FROM suppressions WHERE user_key = list.user_key)""",
+    """
+    DELETE FROM identity.dead_letters
+    WHERE replayed_at < now() - interval '7 days' OR last_at < now() - interval '90 days'""",
     "DELETE FROM served_answers WHERE shown_at < now() - interval '90 days'",
     "DELETE FROM answer_counts WHERE since < now() - interval '2 days'",
 )
@@ -34,6 +41,6 @@ def refuse_rows(connection: Connection, batch_id: str) -> None:
 
 
 def remove_outdated(connection: Connection) -> None:
-    """Delete moved rows, expired profiles, and answers and counts of long ago."""
+    """Delete moved rows, expired profiles, lists and dead letters, and answers and counts of long ago."""
     for statement in _OUTDATED:
         connection.execute(text(statement))

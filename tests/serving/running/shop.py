@@ -32,7 +32,8 @@ _COUNTED: Final = """
     CREATE FUNCTION served_lists(wanted_placements text[], wanted_subjects text[])
     RETURNS TABLE (
         nth bigint, consent boolean, suppressed boolean, excluded text[], batch_id bigint, model_version integer,
-        items integer[], scores real[], reasons integer[], read_at double precision
+        items integer[], scores real[], reasons integer[], read_at double precision,
+        live_items text[], live_scores real[], live_reasons text[], live_model_version integer
     ) LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
         INSERT INTO test_reads SELECT unnest(wanted_subjects);
         SELECT pg_sleep(seconds) FROM test_delay;

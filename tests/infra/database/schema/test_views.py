@@ -41,7 +41,7 @@ def reader(database: str) -> Iterator[Connection]:
 
 def lists_read(plan: dict[str, Any]) -> float:
     """Rows of `recommendations` that a plan has gone through."""
-    here = plan["Actual Rows"] * plan["Actual Loops"] if plan.get("Alias", "").startswith("shelf_") else 0
+    here = plan["Actual Rows"] * plan["Actual Loops"] if plan.get("Alias", "").startswith("list_") else 0
     return float(here + plan.get("Rows Removed by Filter", 0) + sum(map(lists_read, plan.get("Plans", []))))
 
 

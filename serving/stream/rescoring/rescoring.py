@@ -1,0 +1,117 @@
+"""Scores lists again while a broker is connected: takes users who wait, stores their lists, and publishes them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from serving.answers.interfaces import LiveUnavailableError
+from serving.events.message import Message
+from serving.metrics import RESCORED
+from serving.stores.database.errors import PostgresDownError
+from serving.stream.pauses import Pauses, wait
+from serving.stream.rescoring import requests
+from serving.stream.rescoring.list_scorer import ListScorer, LiveList
+from serving.stream.rescoring.live_lists import keep
+from serving.stream.rescoring.requests import Request
+from serving.stream.rescoring.updates import Publisher
+
+_LOG: Final = logging.getLogger(__name__)
+_GROUP: Final = 16
+"""Users of one round."""
+_PATIENCE: Final = 10.0
+"""Seconds for one round: less than others wait before they take its users."""
+_POLL: Final = 1.0
+"""Seconds until the requests of other consumers, which may have been killed, are looked for."""
+_PAUSE: Final = 0.1
+_MOST_ATTEMPTS: Final = 5
+_OUTAGE: Final = (LiveUnavailableError, PostgresDownError)
+
+
+@dataclass
+class Rescoring:
+    """Scores the live lists of users. Its failures concern no event: these are stored before."""
+
+    pool: asyncpg.Pool
+    scorer: ListScorer
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ask(self, connection: asyncpg.Connection, messages: Sequence[Message]) -> None:
+        """Ask for new lists of the users of messages, in the transaction that stores these."""
+        try:
+            async with connection.transaction():
+                await requests.ask(connection, messages)
+        except asyncpg.PostgresError as error:
+            if not connection.is_closed():
+                _LOG.warning("Lists are not scored again after some events: %s.", type(error).__name__)
+
+    def wake(self) -> None:
+        """Look for requests now: a transaction with some was committed."""
+        self._wake.set()
+
+    @asynccontextmanager
+    async def running(self, publisher: Publisher) -> AsyncIterator[None]:
+        """Score lists meanwhile. It is not cancelled: the client of RabbitMQ may lose a cancellation."""
+        ended = asyncio.Event()
+        task = asyncio.create_task(self._run(publisher, ended))
+        try:
+            yield
+        finally:
+            ended.set()
+            self._wake.set()
+            await asyncio.wait({task}, timeout=_PATIENCE)
+
+    async def _run(self, publisher: Publisher, ended: asyncio.Event) -> None:
+        pauses = Pauses()
+        while not ended.is_set():
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    worked = await self.round(publisher)
+            except Exception as error:  # whatever it is: the users wait, and events are stored meanwhile
+                if not pauses.failures:
+                    _LOG.warning("Lists wait to be scored again: %s: %s", type(error).__name__, error)
+                await wait(ended, pauses.next())
+                continue
+            pauses.reset()
+            if not worked:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL):
+                        await self._wake.wait()
+                        await wait(ended, _PAUSE)
+
+    async def round(self, publisher: Publisher) -> int:
+        """Score the lists of users who wait; returns their number. Raises the error of an outage."""
+        taken = await requests.take(self.pool, _GROUP)
+        hopeless = [one for one in taken if one.attempts > _MOST_ATTEMPTS]
+        hopeful = [one for one in taken if one.attempts <= _MOST_ATTEMPTS]
+        try:
+            done, lists = await self._scored(hopeful)
+            await publisher.publish(await keep(self.pool, lists))
+            if await requests.finish(self.pool, [*done, *hopeless]):
+                self.wake()
+        except Exception:
+            with suppress(Exception):  # a database that is down: the requests are taken again after a while
+                await requests.give_back(self.pool, hopeful)
+            raise
+        RESCORED.labels("scored").inc(len(done))
+        RESCORED.labels("failed").inc(len(hopeless))
+        return len(taken)
+
+    async def _scored(self, taken: Sequence[Request]) -> tuple[list[Request], list[LiveList]]:
+        """Return the requests that were scored, and their lists. A request that fails alone is taken again later."""
+        results = await asyncio.gather(*map(self.scorer.lists_of, taken), return_exceptions=True)
+        done, lists = [], []
+        for one, result in zip(taken, results, strict=True):
+            if isinstance(result, _OUTAGE):
+                raise result
+            if isinstance(result, BaseException):
+                _LOG.error("The lists of a user cannot be scored (attempt %d).", one.attempts, exc_info=result)
+                continue
+            done.append(one)
+            lists += result
+        return done, lists

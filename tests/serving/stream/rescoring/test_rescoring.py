@@ -1,0 +1,169 @@
+"""After an event the live lists of its user are scored again: stored, shown, and published."""
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.stores.database.postgres import Postgres
+from serving.stores.lists.published_lists import PublishedLists
+from serving.stream.rescoring.rescoring import Rescoring
+from serving.stream.settlement import Settlement
+from tests.published import published, shelf
+from tests.serving.operator_rules import pin, store
+from tests.serving.stream.clicks import click, delivery
+from tests.serving.stream.rescoring.conftest import LiveShop
+
+PAGE = Path(__file__).parents[4] / "docs" / "streams.md"
+
+
+def test_clicks_of_one_user_are_one_list_which_readers_and_the_api_see(shop: LiveShop) -> None:
+    before = shop.shelf()
+
+    async def work(settlement: Settlement, rescoring: Rescoring) -> None:
+        first, second = shop.items[:2]
+        for number, item in enumerate((first, second, first)):
+            await settlement.settle([delivery(click(number, item, minutes=3 - number))])
+        shop.due()
+        assert await rescoring.round(shop.broker) == 1
+        postgres = Postgres(shop.here.engine.url.set(drivername="postgresql").render_as_string(False), 1, 30.0)
+        stored = await PublishedLists(postgres).read("home", shop.key("ann"))
+        await postgres.close()
+        assert stored.live is not None
+        assert [item for item, _, _ in stored.live.entries] == [item for item, _ in shop.shelf()]
+
+    shop.run(work)
+    assert [source for _, source in before] == ["batch"] * 3
+    assert [source for _, source in shop.shelf()] == ["live"] * 5
+    assert not {item for item, _ in shop.shelf()} & {*shop.items[:2]}
+    assert [source for _, source in shop.shelf("bob")] == ["batch"] * 3
+    assert shop.rows("SELECT FROM rescoring_requests") == []
+    (update,) = shop.broker.taken
+    named = {name: update[name] for name in ("event", "user_id", "placement", "model_version")}
+    assert named == {"event": "recommendation.updated", "user_id": "ann", "placement": "home", "model_version": 3}
+    assert [(one["item_id"], "live") for one in update["items"]] == shop.shelf()
+    [example] = re.findall(r"^```json\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert list(json.loads(example)) == list(update)
+    assert {*json.loads(example)["items"][0]} < {*update["items"][0]}
+    assert [one["rank"] for one in update["items"]] == [1, 2, 3, 4, 5]
+    assert all(one["reason"] for one in update["items"])
+    assert datetime.fromisoformat(update["occurred_at"]) < datetime.fromisoformat(update["scored_at"])
+
+
+def test_a_user_without_consent_gets_no_list_and_a_withdrawal_deletes_it(shop: LiveShop) -> None:
+    silent: dict[str, Any] = {"context": {}}
+    refusal = {"type": "identify", "messageId": "no", "userId": "ann"}
+    refusal |= {"context": {"consent": {"categoryPreferences": {"Personalization": False}}}}
+
+    async def work(settlement: Settlement, rescoring: Rescoring) -> None:
+        clicks = [click(1, shop.items[0], "eve", **silent), click(2, shop.items[0], "nobody", **silent)]
+        await settlement.settle([*map(delivery, clicks)])
+        assert shop.rows("SELECT FROM rescoring_requests") == []
+        await settlement.settle([delivery(click(3, shop.items[0]))])
+        shop.due()
+        await rescoring.round(shop.broker)
+        await settlement.settle([delivery(click(4, shop.items[1]))])
+        await settlement.settle([delivery(json.dumps(refusal).encode())])
+        shop.due()
+        assert await rescoring.round(shop.broker) == 0
+
+    shop.run(work)
+    assert shop.rows("SELECT FROM live_recommendations") == []
+    assert len(shop.broker.taken) == 1
+    assert shop.shelf() == []
+
+
+def test_a_list_is_published_after_an_outage_of_the_broker(shop: LiveShop) -> None:
+    async def work(settlement: Settlement, rescoring: Rescoring) -> None:
+        await settlement.settle([delivery(click(1, shop.items[0]))])
+        shop.due()
+        shop.broker.down = True
+        with pytest.raises(ConnectionError):
+            await rescoring.round(shop.broker)
+        assert shop.rows("SELECT attempts FROM rescoring_requests") == [(0,)]
+        shop.broker.down = False
+        await rescoring.round(shop.broker)
+
+    shop.run(work)
+    assert [one["user_id"] for one in shop.broker.taken] == ["ann"]
+    assert shop.rows("SELECT FROM rescoring_requests") == []
+
+
+def test_an_event_during_the_scoring_leads_to_another_list(shop: LiveShop) -> None:
+    async def work(settlement: Settlement, rescoring: Rescoring) -> None:
+        class Clicking(type(shop.broker)):  # type: ignore[misc]
+            """A broker during whose work another click arrives."""
+
+            async def publish(self, _: Any) -> None:
+                await settlement.settle([delivery(click(2, shop.items[1], minutes=1))])
+
+        await settlement.settle([delivery(click(1, shop.items[0], minutes=2))])
+        shop.due()
+        await rescoring.round(Clicking())
+        shop.due()
+        assert await rescoring.round(shop.broker) == 1
+
+    shop.run(work)
+    assert shop.items[1] not in [item for item, _ in shop.shelf()]
+    assert shop.rows("SELECT FROM rescoring_requests") == []
+
+
+def test_a_list_of_an_older_event_replaces_none_of_a_newer_one(shop: LiveShop) -> None:
+    def keep(item: str, at: str) -> list[Any]:
+        batch = shop.rows("SELECT batch_id FROM placements")[0].batch_id
+        one = {"placement": "home", "user_key": shop.key("ann"), "batch_id": batch, "model_version": 3}
+        one |= {"rules_version": 0, "items": [item], "scores": [1.0], "reasons": ["x"], "occurred_at": at}
+        one["expires_at"] = "2999-01-01"
+        return shop.rows("SELECT user_id FROM keep_live_lists(CAST(:lists AS jsonb))", lists=json.dumps([one]))
+
+    first, second, third = shop.items[:3]
+    assert keep(first, "2026-11-01 10:00Z") == [("ann",)]
+    assert keep(second, "2026-11-01 09:00Z") == []
+    assert shop.shelf() == [(first, "live")]
+    assert keep(third, "2026-11-01 11:00Z") == [("ann",)]
+    assert shop.shelf() == [(third, "live")]
+
+
+_PROMOTED = """
+    INSERT INTO promotions (model_version, kind, dataset_version, metrics, actor, reason, previous_promotion_id, bundle,
+        digest)
+    SELECT 4, kind, dataset_version, metrics, actor, reason, promotion_id, bundle, digest FROM promotions"""
+_PRESENT = """
+    UPDATE live_recommendations AS list SET expires_at = now() + interval '1 hour', model_version = 3,
+        rules_version = (SELECT coalesce(max(version), 0) FROM operator_rules)"""
+
+
+def test_a_list_counts_until_what_it_was_made_from_changes(shop: LiveShop) -> None:
+    async def work(settlement: Settlement, rescoring: Rescoring) -> None:
+        await settlement.settle([delivery(click(1, shop.items[0]))])
+        shop.due()
+        await rescoring.round(shop.broker)
+
+    shop.run(work)
+    lists = {shop.key("ann"): [(shop.items[4], 1.0, "x")]}
+    for change in (
+        lambda: shop.rows("UPDATE live_recommendations SET expires_at = now()"),
+        lambda: store(shop.here.engine, pin(shop.items[3], 1, "home")),
+        lambda: published(shop.here.engine, lists, shelf("later", k=1)),
+    ):
+        shop.rows(_PRESENT)
+        assert {source for _, source in shop.shelf()} == {"live"}
+        change()
+        assert {source for _, source in shop.shelf()} == {"batch"}
+    shop.rows(f"{_PRESENT}, batch_id = (SELECT batch_id FROM placements)")
+    assert {source for _, source in shop.shelf()} == {"live"}
+    shop.rows(_PROMOTED)
+    assert shop.shelf() == [(shop.items[4], "batch")]
+
+
+def test_a_failure_of_rescoring_holds_back_no_event(shop: LiveShop) -> None:
+    async def work(settlement: Settlement, _: Rescoring) -> None:
+        shop.rows("ALTER TABLE rescoring_requests RENAME TO gone")
+        assert await settlement.settle([delivery(click(1, shop.items[0])), delivery(click(2, shop.items[1]))]) == []
+        assert settlement.counts == {"stored": 2}
+
+    shop.run(work)
+    assert len(shop.rows("SELECT FROM event_inbox")) == 2
