@@ -8,16 +8,20 @@ from tasks.orchestration.table_columns import Row
 from tasks.scoring.reads.champion_bundle import one_bundle
 from tasks.scoring.report_batches import report_batches
 from tasks.scoring.score_placement import placements_to_score, score_placement
+from tasks.scoring.segment_requests import request_segment
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.score))
-def score(placements: list[str] | None = None, k: int | None = None) -> list[Row]:
+def score(placements: list[str] | None = None, k: int | None = None, segment: str | None = None) -> list[Row]:
     """Make the lists of placements with the champion, and publish each placement completely or not at all.
 
     Args:
         placements: The placements; by default all.
         k: The length of the lists; by default that of each placement.
+        segment: Instead, ask consumers to score the live lists of this segment's users again.
     """
+    if segment is not None:
+        return [{**request_segment(segment)}]
     names = placements_to_score(placements)
     with one_bundle(), shared_reads():
         # A refused placement does not stop the others.

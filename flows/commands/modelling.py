@@ -225,14 +225,23 @@ def score(
     k: Annotated[
         int | None, typer.Option(min=1, max=1000, help="The length of the lists; by default as configured.")
     ] = None,
+    segment: Annotated[
+        str | None, typer.Option(help="Instead, let consumers of streams score the live lists of this segment's users.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make the lists of placements with the champion, and publish each placement completely or not at all."""
     from infra.configuration.placements import one
     from infra.configuration.settings import load
+    from models.errors import TailorbirdError
     from serving.queries.freshness import unconfigured, unconfigured_line
 
     settings = load()
+    if segment is not None:
+        if placement or k:
+            raise TailorbirdError("A segment is scored for all live placements: leave out the placement and --k.")
+        running.finish("segment_request", running.flow("score", "mlflow")(segment=segment)[0], as_json)
+        return
     for name in placement or ():
         one(settings, name)  # refuse unknown placements before anything is opened
     batches = running.flow("score", "mlflow")(placement or None, k)

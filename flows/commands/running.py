@@ -35,6 +35,7 @@ _FINAL_RESULTS: Final = (
     "undo_preview",
     "dismissed",
     "dead_letter",
+    "segment_request",
 )
 """Results without a next command, or that name it themselves."""
 _WITH_SITUATION: Final = ("review", "retrain", "decision")

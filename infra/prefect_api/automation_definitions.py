@@ -1,4 +1,4 @@
-"""Defines Prefect's automations: start a retraining, send alerts, and mark dead runs as crashed."""
+"""Defines Prefect's automations: start a retraining, score a segment, send alerts, and mark dead runs as crashed."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -83,6 +83,16 @@ def retrain_on_drift(deployment_id: str) -> ActionDefinition:
     description = "Starts a run for a new retrain request. The reconciler starts the runs that this automation misses."
     definition = Definition("retrain", "retrain when drift is detected", description, _reactive(events.DRIFT))
     return ActionDefinition(definition, action | {"parameters": {"request": request}})
+
+
+def score_segment_on_message(deployment_id: str) -> ActionDefinition:
+    """Return the automation that starts `score` for a segment when a message of a broker asks for it."""
+    segment = {"__prefect_kind": "jinja", "template": "{{ event.payload.segment }}"}
+    description = "Starts a run when a message of a broker names a segment: consumers score its live lists again."
+    trigger = _reactive(events.SEGMENT)
+    definition = Definition("score-segment", "score a segment when a message asks for it", description, trigger)
+    action = {"type": "run-deployment", "source": "selected", "deployment_id": deployment_id}
+    return ActionDefinition(definition, action | {"parameters": {"segment": segment}})
 
 
 def reap_dead_runs(flows: list[str]) -> ActionDefinition:

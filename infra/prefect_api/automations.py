@@ -13,6 +13,7 @@ from infra.prefect_api.automation_definitions import (
     alerts,
     reap_dead_runs,
     retrain_on_drift,
+    score_segment_on_message,
 )
 from infra.prefect_api.client import PAGE, PrefectClient
 from infra.prefect_api.deployments import POOL
@@ -76,6 +77,8 @@ def _requests(client: PrefectClient, endpoints: Endpoints, settings: Settings) -
     deployed = {row["name"]: row["id"] for row in client.find("/deployments", query)}
     if "retrain" in deployed:
         yield _action_request(retrain_on_drift(deployed["retrain"]))
+    if "score" in deployed:
+        yield _action_request(score_segment_on_message(deployed["score"]))
     if deployed:
         yield _action_request(reap_dead_runs(sorted(deployed)))
     block_ids = blocks(settings, client)

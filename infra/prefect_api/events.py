@@ -19,6 +19,7 @@ GATE_REFUSED: Final = "tailorbird.gate.refused"
 AUDIT: Final = "tailorbird.audit.beyond_margin"
 ALTERED_VERSION: Final = "tailorbird.version.altered"
 STREAM: Final = "tailorbird.stream.behind"
+SEGMENT: Final = "tailorbird.segment.requested"
 GIVEN_UP: Final = "tailorbird.retrain.given_up"
 
 

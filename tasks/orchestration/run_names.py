@@ -73,6 +73,8 @@ def decide(parameters: Parameters) -> str:
 
 def score(parameters: Parameters) -> str:
     """Return a name such as `score home`."""
+    if parameters.get("segment"):
+        return f"score the segment {parameters['segment']}"
     return f"score {listed(parameters.get('placements')) or 'all placements'}"
 
 

@@ -22,6 +22,7 @@ from tasks.reconciler.check_registered_versions import check_registered_versions
 from tasks.reconciler.inbox_mover import start_inbox_mover
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
 from tasks.reconciler.restart_retrain import restart_retrain
+from tasks.reconciler.segment_messages import announce_segments
 from tasks.reconciler.stale_lists import alert_stale_lists
 from tasks.reconciler.start_calibration import start_calibration
 from tasks.reconciler.start_scoring import start_scoring
@@ -106,6 +107,7 @@ _PERIODIC_STEPS: Final = tuple(
         alert_stale_lists,
         alert_slow_serving,
         alert_streams,
+        announce_segments,
         check_registered_versions,
     )
 )

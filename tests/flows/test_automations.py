@@ -112,7 +112,8 @@ def test_up_makes_each_automation_once_and_those_without_an_address_say_what_to_
     shop: Shop, services: Endpoints
 ) -> None:
     before = automations(services)
-    assert {"retrain", "dead-runs", "drift", "run-failed", "run-late", "retrain-given-up"} <= set(before)
+    expected = {"retrain", "dead-runs", "score-segment", "drift", "run-failed", "run-late", "retrain-given-up"}
+    assert expected <= set(before)
     assert all(row["name"].startswith("Tailorbird: ") and row["enabled"] for row in before.values())
     assert before["drift"]["actions"] == [{"type": "do-nothing"}]
     assert "TAILORBIRD_ALERTS" in before["drift"]["description"]
@@ -182,6 +183,18 @@ def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_is_no_longer_the_l
     assert (last.id, flow_runs.state_of(last)) == (run["id"], flow_runs.RUNNING)
     flow_runs.mark_crashed(services, run["id"], "Its process is gone.")
     assert flow_runs.state_of(flow_runs.find_run(services, run["id"])) == "CRASHED"
+
+
+def test_a_message_about_a_segment_starts_a_run_that_scores_it(services: Endpoints) -> None:
+    segment = f"a segment {time.time()}"
+    events.emit(services, events.SEGMENT, "tailorbird.message.1", {"segment": segment})
+
+    def started() -> Any:
+        last = flow_runs.latest_run(services, "score")
+        return last if last is not None and last.parameters == {"segment": segment} else None
+
+    run = wait_for(started, 60)
+    prefect(services, "DELETE", f"/flow_runs/{run.id}")
 
 
 def test_alerts_that_cannot_be_sent_are_refused_before_anything_is_changed(shop: Shop, services: Endpoints) -> None:

@@ -93,6 +93,18 @@ def test_batches_gzip_and_ids_of_the_broker_are_read(inbox: InboxDatabase) -> No
     assert inbox.ids() == ["m1", "m2", "from-the-broker"]
 
 
+def test_a_message_that_asks_for_a_segment_waits_for_the_reconciler_once(inbox: InboxDatabase) -> None:
+    asked = {"type": "score", "messageId": "s1", "segment": "Regulars"}
+    bodies = [json.dumps(one).encode() for one in (asked, asked, {**asked, "segment": "Guests"}, {"type": "score"})]
+
+    async def work(settlement: Settlement) -> None:
+        assert await settlement.settle([*map(delivery, bodies)]) == []
+
+    settled(inbox, work)
+    assert inbox.rows("SELECT kind, payload FROM event_inbox") == [("score", {"segment": "Regulars"})]
+    assert letters(inbox) == [("id_conflict", 1, bodies[2]), ("malformed", 1, bodies[3])]
+
+
 def test_a_message_that_postgres_refuses_is_poison_after_five_attempts_and_holds_up_no_other(
     inbox: InboxDatabase,
 ) -> None:
