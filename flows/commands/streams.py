@@ -78,6 +78,24 @@ def show(
 
 
 @dead_letters.command()
+def dismiss(
+    letters: Annotated[list[int] | None, typer.Argument(min=1, max=_LARGEST, help="Numbers of letters.")] = None,
+    user: Annotated[str | None, typer.Option(help="All letters that name this raw id, such as for an erasure.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Delete messages for good, by their numbers or for one user. What was stored meanwhile stays stored."""
+    from models.errors import TailorbirdError
+    from serving.queries.dead_letters import dismiss as delete
+    from serving.queries.dead_letters import letters_naming
+
+    if not letters and not user:
+        raise TailorbirdError("Name letters by their numbers, or a user with --user.")
+    database = running.database("operator")
+    gone = delete(database, [*(letters or ()), *(letters_naming(database, user) if user else ())])
+    print(json.dumps(gone)) if as_json else running.print_message(f"{len(gone)} dead letters were deleted.")
+
+
+@dead_letters.command()
 def replay(
     letters: Annotated[
         list[int] | None, typer.Argument(min=1, max=_LARGEST, help="Numbers of letters; by default all.")

@@ -1,5 +1,9 @@
-"""Reads messages of brokers that could not be stored."""
+"""Reads and deletes messages of brokers that could not be stored."""
 
+import json
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypedDict, cast
@@ -7,6 +11,7 @@ from typing import Final, TypedDict, cast
 from sqlalchemy import Engine, text
 
 from models.errors import TailorbirdError
+from serving.collector.bodies import UnusableBodyError, unpacked
 
 _CHOSEN: Final = """
     FROM identity.dead_letters
@@ -15,6 +20,10 @@ _CHOSEN: Final = """
         AND (CAST(:ids AS bigint[]) IS NULL OR letter_id = ANY(:ids)) ORDER BY letter_id"""
 _ROWS: Final = f"SELECT letter_id, source, reason, detail, times, first_at, last_at, replayed_at {_CHOSEN}"
 _LETTERS: Final = f"SELECT letter_id, source, message_id, encoding, body, first_at {_CHOSEN}"
+_DELETE: Final = "DELETE FROM identity.dead_letters WHERE letter_id = ANY(:ids) RETURNING letter_id"
+_BODIES: Final = "SELECT letter_id, encoding, body FROM identity.dead_letters ORDER BY letter_id"
+_PART: Final = 100
+"""Letters in memory at once."""
 _ONE: Final = "SELECT * FROM identity.dead_letters WHERE letter_id = :letter_id"
 
 
@@ -92,6 +101,30 @@ def whole_letter(engine: Engine, letter_id: int) -> WholeLetter:
         raise NoSuchLetterError(f"There is no dead letter {letter_id}. `dead-letters list` shows all.")
     shown = {name: value for name, value in row.items() if name != "digest"}
     return cast(WholeLetter, {**shown, "body": bytes(row["body"]).decode(errors="replace")})
+
+
+def dismiss(engine: Engine, ids: Sequence[int]) -> list[int]:
+    """Delete letters; returns their numbers. Raises NoSuchLetterError, and then deletes none."""
+    with engine.begin() as connection:
+        gone = set(connection.execute(text(_DELETE), {"ids": list(ids)}).scalars())
+        if missing := set(ids) - gone:
+            raise NoSuchLetterError(f"There is no dead letter {min(missing)}. `dead-letters list` shows all.")
+    return sorted(gone)
+
+
+def letters_naming(engine: Engine, user_id: str) -> list[int]:
+    """Return the numbers of all letters that hold a raw id of a user as a word, also of replayed ones."""
+    written = "|".join(re.escape(one) for one in sorted({user_id, json.dumps(user_id)[1:-1]}))
+    word = re.compile(rf"(?<!\w)(?:{written})(?!\w)")
+    with engine.connect() as connection:
+        rows = connection.execution_options(yield_per=_PART).execute(text(_BODIES))
+        return [row.letter_id for row in rows if word.search(_readable(bytes(row.body), row.encoding))]
+
+
+def _readable(body: bytes, encoding: str) -> str:
+    with suppress(UnusableBodyError):  # it may be a letter because of that
+        body = unpacked(body, encoding.lower().encode())
+    return body.decode(errors="replace")
 
 
 def _values(selection: Selection) -> dict[str, object]:

@@ -1,13 +1,16 @@
 """Commands of streams: mistakes are sentences, and letters are listed, shown and replayed."""
 
+import gzip
 import json
 import subprocess
 import sys
 
+import pytest
 from sqlalchemy import text
 
 from benchmarks.stream.rabbit_server import RabbitServer
 from infra.installation import Installation
+from serving.queries.dead_letters import NoSuchLetterError, dismiss, letters_naming
 from tests.serving.stream.clicks import click
 
 
@@ -48,3 +51,28 @@ def test_letters_are_listed_shown_and_replayed(installation: Installation) -> No
     gone = tailorbird("dead-letters", "replay", number)
     assert gone.returncode == 1
     assert f"No dead letter waits with the number {number}." in gone.stderr
+    nothing = tailorbird("dead-letters", "dismiss")
+    assert (nothing.returncode, "Name letters by their numbers" in nothing.stderr) == (1, True)
+    assert json.loads(tailorbird("dead-letters", "dismiss", "--user", "ann", "--json").stdout) == [int(number)]
+
+
+def test_letters_of_a_user_are_found_packed_or_broken_and_those_of_others_are_not(installation: Installation) -> None:
+    of_user = (click(1, user="Zoë"), b"lost: Zo\xc3\xab, cup")
+    packed = gzip.compress(of_user[0])
+    others = click(3, user="Zoëlle"), b"Zo"
+    rows = [(body, "") for body in (*of_user, *others)] + [(packed, "gzip"), (of_user[0], "gzip")]
+    with installation.engine.begin() as connection:
+        for number, (body, encoding) in enumerate(rows):
+            values = {"body": body, "encoding": encoding, "digest": str(number).encode()}
+            connection.execute(
+                text(
+                    "INSERT INTO identity.dead_letters (source, reason, detail, body, encoding, digest) "
+                    "VALUES ('bus', 'malformed', 'No JSON.', :body, :encoding, :digest)"
+                ),
+                values,
+            )
+    assert letters_naming(installation.engine, "Zoë") == [1, 2, 5, 6]
+    with pytest.raises(NoSuchLetterError, match="There is no dead letter 99"):
+        dismiss(installation.engine, [1, 99])
+    assert dismiss(installation.engine, [1, 2]) == [1, 2]
+    assert letters_naming(installation.engine, "Zoë") == [5, 6]
