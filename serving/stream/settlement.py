@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -15,7 +15,9 @@ from serving.events.store import INVALID, store
 from serving.stream.dead_letters import keep
 from serving.stream.delivery import MOST_ATTEMPTS, DeadLetter, Delivery
 from serving.stream.message_reader import MessageReader
-from serving.stream.rescoring.rescoring import Rescoring
+
+if TYPE_CHECKING:
+    from serving.stream.rescoring.rescoring import Rescoring
 
 _CONFLICT: Final = "The same id came before with another content."
 _Also = Callable[[asyncpg.Connection], Awaitable[None]]
@@ -38,7 +40,7 @@ class Settlement:
     reader: MessageReader
     counts: Counter[str] = field(default_factory=Counter)
     """Messages by receipt, and dead letters by reason, since the start."""
-    rescoring: Rescoring | None = None
+    rescoring: "Rescoring | None" = None
     """Scores live lists again after messages, if there are any."""
 
     async def settle(self, deliveries: Sequence[Delivery], also: _Also | None = None) -> list[Delivery]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -11,26 +11,31 @@ from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.services.database_access.logins import address
-from serving.live.assembly import live_scorer
-from serving.model.holder import ModelHolder
-from serving.model.promotions import NewestPromotion
-from serving.stores.lists.published_lists import PublishedLists
-from serving.stores.rules.layered_placements import LayeredPlacements
-from serving.stores.stores import Stores
-from serving.stream.rescoring.list_scorer import ListScorer, StoredClicks
-from serving.stream.rescoring.rescoring import Rescoring
+
+if TYPE_CHECKING:
+    from serving.stream.rescoring.rescoring import Rescoring
 
 _SECONDS: Final = 5.0
 """The time for a statement: nobody waits for an answer."""
 
 
 @asynccontextmanager
-async def opened(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Rescoring | None]:
+async def opened(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator["Rescoring | None"]:
     """Yield the rescoring of the placements with live lists; None if there are none."""
     live = {name: one for name, one in configured(settings).items() if one.live}
     if not live:
         yield None
         return
+    # A consumer without live placements does without models, and their memory.
+    from serving.live.assembly import live_scorer
+    from serving.model.holder import ModelHolder
+    from serving.model.promotions import NewestPromotion
+    from serving.stores.lists.published_lists import PublishedLists
+    from serving.stores.rules.layered_placements import LayeredPlacements
+    from serving.stores.stores import Stores
+    from serving.stream.rescoring.list_scorer import ListScorer, StoredClicks
+    from serving.stream.rescoring.rescoring import Rescoring
+
     place = address(settings, "serving")
     database, stores = engine(place), Stores(place, request_seconds=_SECONDS)
     placements = LayeredPlacements(live, stores.rules)

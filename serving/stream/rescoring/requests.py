@@ -10,7 +10,7 @@ import asyncpg
 from serving.events.message import Message
 from serving.events.store import PROFILE_LIFETIME
 
-_PAUSE: Final = timedelta(milliseconds=100)
+PAUSE: Final = timedelta(milliseconds=100)
 """Events of a user within this time are one request."""
 _LEASE: Final = timedelta(seconds=15)
 """A request that was taken for so long is taken again: its consumer was killed."""
@@ -67,7 +67,7 @@ async def ask(connection: asyncpg.Connection, messages: Sequence[Message]) -> No
         if one.user_key and one.consent is not False and (one.effects.acted_on or one.effects.joins_device)
     ]
     if acted:
-        await connection.execute(_ASK, *map(list, zip(*acted, strict=True)), _PAUSE, PROFILE_LIFETIME)
+        await connection.execute(_ASK, *map(list, zip(*acted, strict=True)), PAUSE, PROFILE_LIFETIME)
 
 
 async def take(pool: asyncpg.Pool, most: int) -> list[Request]:
@@ -77,7 +77,7 @@ async def take(pool: asyncpg.Pool, most: int) -> list[Request]:
 
 async def finish(pool: asyncpg.Pool, requests: Sequence[Request]) -> int:
     """Remove requests; returns how many stay because of newer events."""
-    return len(await pool.fetch(_FINISH, *_names(requests), _PAUSE)) if requests else 0
+    return len(await pool.fetch(_FINISH, *_names(requests), PAUSE)) if requests else 0
 
 
 async def give_back(pool: asyncpg.Pool, requests: Sequence[Request]) -> None:

@@ -17,7 +17,7 @@ from serving.stream.pauses import Pauses, wait
 from serving.stream.rescoring import requests
 from serving.stream.rescoring.list_scorer import ListScorer, LiveList
 from serving.stream.rescoring.live_lists import keep
-from serving.stream.rescoring.requests import Request
+from serving.stream.rescoring.requests import PAUSE, Request
 from serving.stream.rescoring.updates import Publisher
 
 _LOG: Final = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ _PATIENCE: Final = 10.0
 """Seconds for one round: less than others wait before they take its users."""
 _POLL: Final = 1.0
 """Seconds until the requests of other consumers, which may have been killed, are looked for."""
-_PAUSE: Final = 0.1
 _MOST_ATTEMPTS: Final = 5
 _OUTAGE: Final = (LiveUnavailableError, PostgresDownError)
 
@@ -50,8 +49,8 @@ class Rescoring:
                 _LOG.warning("Lists are not scored again after some events: %s.", type(error).__name__)
 
     def wake(self) -> None:
-        """Look for requests now: a transaction with some was committed."""
-        self._wake.set()
+        """Look for requests as soon as they are due: a transaction with some was committed."""
+        asyncio.get_running_loop().call_later(PAUSE.total_seconds(), self._wake.set)
 
     @asynccontextmanager
     async def running(self, publisher: Publisher) -> AsyncIterator[None]:
@@ -79,10 +78,7 @@ class Rescoring:
                 continue
             pauses.reset()
             if not worked:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_POLL):
-                        await self._wake.wait()
-                        await wait(ended, _PAUSE)
+                await wait(self._wake, _POLL)
 
     async def round(self, publisher: Publisher) -> int:
         """Score the lists of users who wait; returns their number. Raises the error of an outage."""

@@ -10,6 +10,7 @@ import pytest
 
 from serving.stores.database.postgres import Postgres
 from serving.stores.lists.published_lists import PublishedLists
+from serving.stream.rescoring.requests import take
 from serving.stream.rescoring.rescoring import Rescoring
 from serving.stream.settlement import Settlement
 from tests.published import published, shelf
@@ -90,6 +91,22 @@ def test_a_list_is_published_after_an_outage_of_the_broker(shop: LiveShop) -> No
     shop.run(work)
     assert [one["user_id"] for one in shop.broker.taken] == ["ann"]
     assert shop.rows("SELECT FROM rescoring_requests") == []
+
+
+def test_what_a_killed_consumer_took_is_scored_by_another_one(shop: LiveShop) -> None:
+    async def work(settlement: Settlement, rescoring: Rescoring) -> None:
+        clicks = [click(number, shop.items[0], user) for number, user in enumerate(("ann", "bob"))]
+        await settlement.settle([*map(delivery, clicks)])
+        shop.due()
+        killed = await take(settlement.pool, 1)
+        assert len(killed) == 1
+        assert await rescoring.round(shop.broker) == 1
+        assert await rescoring.round(shop.broker) == 0
+        shop.due()  # the lease of the killed one is over
+        assert await rescoring.round(shop.broker) == 1
+
+    shop.run(work)
+    assert sorted(one["user_id"] for one in shop.broker.taken) == ["ann", "bob"]
 
 
 def test_an_event_during_the_scoring_leads_to_another_list(shop: LiveShop) -> None:
