@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from benchmarks.stream.rabbit_server import RabbitServer
+from flows.commands import streams
 from infra.installation import Installation
+from models.errors import TailorbirdError
 from serving.queries.dead_letters import NoSuchLetterError, dismiss, letters_naming
 from tests.serving.stream.clicks import click
 
@@ -31,7 +33,9 @@ def test_a_password_or_address_that_is_wrong_is_a_sentence(rabbit: RabbitServer,
     assert (nameless.returncode, "or set stream_url" in nameless.stderr) == (1, True)
 
 
-def test_letters_are_listed_shown_and_replayed(installation: Installation) -> None:
+def test_letters_are_listed_shown_replayed_and_dismissed(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
     with installation.engine.begin() as connection:
         connection.execute(
             text(
@@ -51,9 +55,10 @@ def test_letters_are_listed_shown_and_replayed(installation: Installation) -> No
     gone = tailorbird("dead-letters", "replay", number)
     assert gone.returncode == 1
     assert f"No dead letter waits with the number {number}." in gone.stderr
-    nothing = tailorbird("dead-letters", "dismiss")
-    assert (nothing.returncode, "Name letters by their numbers" in nothing.stderr) == (1, True)
-    assert json.loads(tailorbird("dead-letters", "dismiss", "--user", "ann", "--json").stdout) == [int(number)]
+    with pytest.raises(TailorbirdError, match="Name letters by their numbers, or a user with --user"):
+        streams.dismiss()
+    streams.dismiss(user="ann", as_json=True)
+    assert json.loads(capsys.readouterr().out) == [int(number)]
 
 
 def test_letters_of_a_user_are_found_packed_or_broken_and_those_of_others_are_not(installation: Installation) -> None:
