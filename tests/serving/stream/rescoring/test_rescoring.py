@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from serving.stores.database.postgres import Postgres
-from serving.stores.lists.published_lists import PublishedLists
+from serving.stores.stores import Stores
 from serving.stream.rescoring.requests import take
 from serving.stream.rescoring.rescoring import Rescoring
 from serving.stream.settlement import Settlement
 from tests.published import published, shelf
+from tests.serving.made_up_shop import until
 from tests.serving.operator_rules import pin, store
 from tests.serving.stream.clicks import click, delivery
 from tests.serving.stream.rescoring.conftest import LiveShop
@@ -23,18 +23,25 @@ PAGE = Path(__file__).parents[4] / "docs" / "streams.md"
 
 def test_clicks_of_one_user_are_one_list_which_readers_and_the_api_see(shop: LiveShop) -> None:
     before = shop.shelf()
+    address = shop.here.engine.url.render_as_string(hide_password=False)
+
+    async def following(stores: Stores) -> bool:
+        entries = (await stores.lists.of_user("home", shop.key("ann"))).entries
+        return [item for item, _, _ in entries or ()] == [item for item, _ in shop.shelf()]
 
     async def work(settlement: Settlement, rescoring: Rescoring) -> None:
+        stores = Stores(address, request_seconds=5.0)
+        async with stores.running():
+            await clicked_and_scored(settlement, rescoring, stores)
+
+    async def clicked_and_scored(settlement: Settlement, rescoring: Rescoring, stores: Stores) -> None:
+        assert await following(stores)  # in the cache of this API from now on
         first, second = shop.items[:2]
         for number, item in enumerate((first, second, first)):
             await settlement.settle([delivery(click(number, item, minutes=3 - number))])
         shop.due()
         assert await rescoring.round(shop.broker) == 1
-        postgres = Postgres(shop.here.engine.url.set(drivername="postgresql").render_as_string(False), 1, 30.0)
-        stored = await PublishedLists(postgres).read("home", shop.key("ann"))
-        await postgres.close()
-        assert stored.live is not None
-        assert [item for item, _, _ in stored.live.entries] == [item for item, _ in shop.shelf()]
+        await until(lambda: following(stores))
 
     shop.run(work)
     assert [source for _, source in before] == ["batch"] * 3
