@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.primitives.csr import entries
+from models.primitives.distinct import distinct
 from models.primitives.state import State, part_of, under
 from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.als import ImplicitALS
@@ -124,7 +125,7 @@ class Candidates:
         """Return the union of the retrievers' candidates; none for strangers. Memory is bounded by m x candidates."""
         n, scope = self.history.shape[1], self._new_items(users)
         pairs = [model.top_candidates(users, scope, self.per_retriever) for model in self.retrievers.values()]
-        row, item = np.divmod(np.unique(np.concatenate([one.row * n + one.item for one in pairs])), n)
+        row, item = np.divmod(distinct(np.concatenate([one.row * n + one.item for one in pairs])), n)
         scores = np.column_stack([model.pair_scores(users[row], item) for model in self.retrievers.values()])
         scores[np.isinf(scores)] = np.nan
         return ScoredCandidates(row, item, scores)

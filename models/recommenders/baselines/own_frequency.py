@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.datasets.interaction_matrix import decay
 from models.primitives.csr import entries
+from models.primitives.distinct import distinct
 from models.primitives.pair_table import Lookup
 from models.primitives.state import State
 from models.primitives.time import DAY
@@ -155,5 +156,5 @@ def _days(data: "TrainingData", entry: NDArray[np.intp], n: int) -> NDArray[np.i
     day = data.occurred_at // DAY
     day -= day.min(initial=0)
     width = int(day.max(initial=0)) + 1
-    pairs = np.unique(entry.astype(np.int64) * width + day)
+    pairs = distinct(entry.astype(np.int64) * width + day)
     return np.bincount(pairs // width, minlength=n).astype(np.int32)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.primitives.distinct import distinct
 from models.primitives.time import DAY
 from models.recommenders.explanations.sentences import CUSTOMERS, POPULAR_DAYS, popular
 
@@ -18,7 +19,7 @@ def recent_buyers(data: "TrainingData") -> NDArray[np.int32]:
     """Return [n_items] the different users who bought each item in the days before the cut that `popular` names."""
     late = data.occurred_at >= data.cut - POPULAR_DAYS * DAY
     width = max(1, len(data.users))
-    pairs = np.unique(data.item[late].astype(np.int64) * width + data.user[late])
+    pairs = distinct(data.item[late].astype(np.int64) * width + data.user[late])
     counted: NDArray[np.int32] = np.bincount(pairs // width, minlength=len(data.items)).astype(np.int32)
     return counted
 

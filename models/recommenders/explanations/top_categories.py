@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
 from models.primitives.csr import places
+from models.primitives.distinct import distinct
 from models.primitives.time import DAY
 from models.recommenders.explanations.sentences import CATEGORY_DAYS, LARGEST_SHARE
 
@@ -92,7 +93,7 @@ def _pairs(
     pairs, entry = np.unique(pair, return_inverse=True)
     low = int(value.min(initial=0))
     span = int(value.max(initial=0)) - low + 1
-    different = np.unique(entry * span + (value[has_category] - low)) // span
+    different = distinct(entry * span + (value[has_category] - low)) // span
     pair_user, pair_category = np.divmod(pairs, width)
     return pair_user, pair_category, np.bincount(different, minlength=len(pairs))
 

@@ -95,7 +95,7 @@ class Intake:
         users = pa.concat_tables([rows.select([columns.USER_KEY, KEY_HASH]) for rows in tables])
         hashed = users[KEY_HASH].to_numpy()
         unmet = ~self.met.contains(hashed)
-        self.met.add(np.unique(hashed[unmet]))
+        self.met.add(hashed[unmet])
         keys = users[columns.USER_KEY].filter(pa.array(unmet))
         with self.installation.engine.connect() as connection:
             answers = consent.answers_of(connection, keys, self.batch.batch_id)
@@ -224,7 +224,7 @@ class Intake:
         """Return the users whom this run names for the first time."""
         hashed = users[KEY_HASH].to_numpy()
         unknown = ~self.introduced.contains(hashed)
-        self.introduced.add(np.unique(hashed[unknown]))
+        self.introduced.add(hashed[unknown])
         new = users.filter(pa.array(unknown)).select([columns.USER_ID, columns.USER_KEY])
         return new.append_column(columns.BATCH_ID, pa.repeat(self.batch.batch_id, len(new)))
 

@@ -12,6 +12,7 @@ from infra.lake.delta_lake import Lake
 from models import columns
 from models.datasets.impression_labels import IMPRESSION
 from models.primitives.arrow_sql import query, texts
+from models.primitives.distinct import distinct
 
 ID_HASH: Final = "id_hash"
 """A hash of the event id, which is valid only in this process; impressions of one answer share its upper bits."""
@@ -49,10 +50,10 @@ class HashSet:
         return contained
 
     def add(self, hashes: Hashes) -> None:
-        """Add hashes to the set."""
+        """Add hashes to the set; they may repeat."""
         if not len(hashes):
             return
-        self._layers.append(np.sort(hashes))
+        self._layers.append(distinct(hashes))
         while len(self._layers) > 1 and 2 * len(self._layers[-1]) > len(self._layers[-2]):
             merged = np.concatenate([self._layers.pop(-2), self._layers.pop()])
             merged.sort(kind="stable")  # merges the sorted layers
@@ -77,7 +78,7 @@ def _stored_hashes(lake: Lake) -> HashSet:
     if cached is None or 2 * len(cached.files & paths) < len(cached.files):  # compacted since
         cached = _CACHE[lake.root] = _FileHashes()
     if new := sorted(paths - cached.files):
-        cached.hashes.add(np.unique(hashes(f"read_parquet({texts(new)})", _ANSWER) >> np.uint64(_LOWER)))
+        cached.hashes.add(hashes(f"read_parquet({texts(new)})", _ANSWER) >> np.uint64(_LOWER))
         cached.files |= paths
     return cached.hashes
 
@@ -121,7 +122,7 @@ class KnownIds:
 
     def add(self, stored: Hashes) -> None:
         """Add each `ID_HASH` of rows that were stored."""
-        self._own.add(np.unique(stored >> np.uint64(_LOWER)))
+        self._own.add(stored >> np.uint64(_LOWER))
 
 
 def hashes(source: str, name: str, **tables: pa.Table) -> Hashes:
