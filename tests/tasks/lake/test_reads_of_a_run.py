@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,16 @@ def _record_open(name: str, arguments: tuple[Any, ...]) -> None:
         _listening[-1][Path(str(arguments[0])).name] += 1
 
 
-sys.addaudithook(_record_open)  # a hook cannot be removed; it records in these tests only
+@cache
+def _add_hook() -> None:
+    """Add the hook, once. It cannot be removed, and slows down every process that has it."""
+    sys.addaudithook(_record_open)
 
 
 @contextmanager
 def opened_files() -> Iterator[Counter[str]]:
     """How often each file name was opened within the block."""
+    _add_hook()
     _listening.append(Counter())
     try:
         yield _listening[-1]
