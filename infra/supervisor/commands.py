@@ -21,6 +21,7 @@ HOST = "127.0.0.1"
 _LOGINS = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
 _PYTHON = (sys.executable, "-m")
 _CODE = Path(__file__).resolve().parents[2]
+_PREFECT = (sys.executable, "-P", str(_CODE / "infra" / "prefect_api" / "server_program.py"))
 _RARE_LOOPS = {
     f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60" for name in ("PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER")
 }
@@ -32,7 +33,7 @@ def prefect_command(settings: Settings, database: URL, port: int) -> Command:
     """Return the command of the Prefect server. PGPASSWORD keeps the password out of the address, which it may log."""
     return Command(
         mark=mark(settings, "prefect"),
-        arguments=[*_PYTHON, *f"prefect server start --host {HOST} --port {port}".split()],
+        arguments=[*_PREFECT, *f"start --host {HOST} --port {port}".split()],
         log=log(settings, "prefect"),
         environment=QUIET
         | {
