@@ -18,7 +18,7 @@ from models.recommenders.protocols import FoldsInUsers
 from serving.answers.answer import Entry
 from serving.answers.request import Filters
 from serving.live.context import RelatedItems, blended
-from serving.live.one_visitor import own_scores
+from serving.live.one_visitor import NOTHING_AHEAD, Ahead, own_scores
 from serving.live.prepared_rules import Prepared
 from serving.live.visitor_facts import NO_FACTS, BatchFacts
 
@@ -51,9 +51,9 @@ class VisitorState:
         return tuple(dict.fromkeys((*self.clicks, *self.context)))
 
 
-def visitor_list(prepared: Prepared, visitor: VisitorState) -> tuple[Entry, ...]:
+def visitor_list(prepared: Prepared, visitor: VisitorState, ahead: Ahead = NOTHING_AHEAD) -> tuple[Entry, ...]:
     """Return the visitor's list under the placement's rules, best first."""
-    return _built(prepared, visitor, prepared.narrowed(visitor.filters))
+    return _built(prepared, visitor, prepared.narrowed(visitor.filters), ahead=ahead)
 
 
 def ranked_items(prepared: Prepared, visitor: VisitorState, items: tuple[str, ...]) -> tuple[Entry, ...]:
@@ -70,7 +70,11 @@ def ranked_items(prepared: Prepared, visitor: VisitorState, items: tuple[str, ..
 
 
 def _built(
-    prepared: Prepared, visitor: VisitorState, rules: CompiledRules, keep: NDArray[np.bool_] | None = None
+    prepared: Prepared,
+    visitor: VisitorState,
+    rules: CompiledRules,
+    keep: NDArray[np.bool_] | None = None,
+    ahead: Ahead = NOTHING_AHEAD,
 ) -> tuple[Entry, ...]:
     builder = prepared.builder if rules is prepared.rules else prepared.builder.changed(rules=rules)
     hidden = _hidden(prepared, visitor, keep)
@@ -81,7 +85,7 @@ def _built(
         context = prepared.positions(visitor.latest)
         if len(context):
             related = RelatedItems.of(prepared.model.evidence, context)
-            own = own_scores(cascade.models, visitor.key, usable)
+            own = own_scores(cascade.models, visitor.key, usable, ahead)
             titles = prepared.catalogue.titles
             first = blended(visitor.key, prepared.model.items, usable, own, related, titles)
             cascade = ModelCascade((first, *cascade.models))

@@ -1,7 +1,7 @@
 """Answers what no batch can: anonymous visitors, new users, baskets, clicks, and placements that ask for it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.live.catalogue import CurrentCatalogue, ModelCatalogue
 from serving.live.live_lists import VisitorState, ranked_items, visitor_list
+from serving.live.one_visitor import NOTHING_AHEAD, ranked_ahead
 from serving.live.prepared_rules import Prepared, RuleCache
 from serving.live.related_lists import items_that_go_with, similar_items
 from serving.live.visitor_facts import NO_FACTS, BatchFacts, NoClicks, NoUserFacts, RecentClicks, UserFacts
@@ -125,6 +126,31 @@ class LiveListScorer:
             return _listing(prepared, built, inputs, request)
 
         return await self._run(build)
+
+    async def recommend_all(self, asked: Sequence[tuple[ListRequest, Standing]]) -> list[Listing | None]:
+        """Return the lists of several users for one placement: the champion ranks them together, in one thread."""
+        placement = self._placements[asked[0][0].placement]
+        found = await asyncio.gather(*(self._inputs(request.placement, request) for request, _ in asked))
+        usable = [
+            (request, standing, inputs)
+            for (request, standing), inputs in zip(asked, found, strict=True)
+            if inputs is not None and not (inputs.degraded and _needs_batch(placement))
+        ]
+
+        def build() -> dict[ListRequest, Listing]:
+            lists, ahead, model = {}, NOTHING_AHEAD, None
+            for request, standing, inputs in usable:
+                if inputs.model is not model:  # a promotion may arrive meanwhile
+                    model = inputs.model
+                    keys = [one.visitor.user_key or "" for one, _, known in usable if known.clicks or one.context]
+                    ahead = ranked_ahead(model.bundle.model, keys)
+                prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
+                built = visitor_list(prepared, _state(request, inputs, standing), ahead)
+                lists[request] = _listing(prepared, built, inputs, request)
+            return lists
+
+        lists = await self._run(build)
+        return [lists.get(request) for request, _ in asked]
 
     async def similar(self, item: str, request: ListRequest, standing: Standing) -> Listing | None:
         """Return items that are similar to an item."""

@@ -1,20 +1,23 @@
 """Scores a user's lists of live placements as the API does: its scorer, its rules, and what may be shown now."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from models.lists.rules.layer.rule_version import RuleVersion
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Answer
-from serving.answers.interfaces import LiveScorer, LiveUnavailableError
+from serving.answers.answer import Answer, Listing
+from serving.answers.interfaces import LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, Visitor
 from serving.answers.selection import Selection, page
 from serving.events.profiles import latest_items
 from serving.events.store import PROFILE_LIFETIME
+from serving.live.live_scorer import LiveListScorer
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.database.postgres import Postgres
-from serving.stores.lists.published_lists import PublishedLists
+from serving.stores.lists.published_lists import PublishedLists, StoredList
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import RuleReader
 from serving.stream.rescoring.requests import Request
@@ -56,7 +59,7 @@ class ListScorer:
     def __init__(
         self,
         placements: LayeredPlacements,
-        scorer: LiveScorer,
+        scorer: LiveListScorer,
         lists: PublishedLists,
         catalogue: CatalogueReader,
         rules: RuleReader,
@@ -65,22 +68,42 @@ class ListScorer:
         self._placements, self._scorer, self._lists = placements, scorer, lists
         self._catalogue, self._rules = catalogue, rules
 
-    async def lists_of(self, request: Request) -> list[LiveList]:
-        """Return the user's lists: none without consent, or before a placement is published.
+    async def lists_of(self, requests: Sequence[Request]) -> list[LiveList]:
+        """Return the lists of users: none without consent, or before a placement is published.
 
         Raises PostgresDownError and LiveUnavailableError during an outage, and without a champion.
         """
         placements: Mapping[str, Placement] = self._placements.snapshot
-        made = [await self._list_of(request, name, one) for name, one in placements.items()]
-        return [one for one in made if one is not None]
+        return [one for name, placement in placements.items() for one in await self._of(requests, name, placement)]
 
-    async def _list_of(self, request: Request, name: str, placement: Placement) -> LiveList | None:
-        stored, version = await self._lists.read(name, request.user_key), self._rules.current
-        if not stored.standing.consented or stored.batch_id is None:
-            return None
-        asked = ListRequest(name, Visitor(request.user_key), placement.k)
-        listing = await self._scorer.recommend(asked, stored.standing)
-        if listing is None or listing.degraded or listing.model_version is None:
+    async def _of(self, requests: Sequence[Request], name: str, placement: Placement) -> list[LiveList]:
+        version = self._rules.current
+        stored = await asyncio.gather(*(self._lists.read(name, one.user_key) for one in requests))
+        read = [
+            (request, one)
+            for request, one in zip(requests, stored, strict=True)
+            if one.standing.consented and one.batch_id is not None
+        ]
+        if not read:
+            return []
+        asked = [(ListRequest(name, Visitor(one.user_key), placement.k), list_.standing) for one, list_ in read]
+        listings = await self._scorer.recommend_all(asked)
+        return [
+            self._made(request, name, placement, one, listing, version)
+            for (request, one), listing in zip(read, listings, strict=True)
+        ]
+
+    def _made(
+        self,
+        request: Request,
+        name: str,
+        placement: Placement,
+        stored: StoredList,
+        listing: Listing | None,
+        version: RuleVersion,
+    ) -> LiveList:
+        """Return what may be shown of a list now."""
+        if listing is None or listing.degraded or listing.model_version is None or stored.batch_id is None:
             raise LiveUnavailableError("The list cannot be scored now.")
         now, catalogue = self._rules.now(), self._catalogue.current
         selection = Selection.of(stored.standing, _NO_FILTERS, self._placements.layer(name).hidden)

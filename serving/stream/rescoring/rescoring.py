@@ -100,14 +100,13 @@ class Rescoring:
 
     async def _scored(self, taken: Sequence[Request]) -> tuple[list[Request], list[LiveList]]:
         """Return the requests that were scored, and their lists. A request that fails alone is taken again later."""
-        results = await asyncio.gather(*map(self.scorer.lists_of, taken), return_exceptions=True)
-        done, lists = [], []
-        for one, result in zip(taken, results, strict=True):
-            if isinstance(result, _OUTAGE):
-                raise result
-            if isinstance(result, BaseException):
-                _LOG.error("The lists of a user cannot be scored (attempt %d).", one.attempts, exc_info=result)
-                continue
-            done.append(one)
-            lists += result
-        return done, lists
+        try:
+            return [*taken], await self.scorer.lists_of(taken)
+        except _OUTAGE:
+            raise
+        except Exception:
+            if len(taken) == 1:
+                _LOG.exception("The lists of a user cannot be scored (attempt %d).", taken[0].attempts)
+                return [], []
+        alone = [await self._scored([one]) for one in taken]
+        return [one for done, _ in alone for one in done], [one for _, lists in alone for one in lists]

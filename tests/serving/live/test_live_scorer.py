@@ -113,6 +113,18 @@ def test_lists_differ_between_users_and_continue_on_the_next_page(scorer: LiveLi
     assert ask(scorer, Visitor("u000"), offset=5)[:10] == first
 
 
+def test_lists_that_are_ranked_together_are_those_of_each_user_alone(scorer: LiveListScorer) -> None:
+    users = [Visitor(name) for name in ("u003", "stranger", "u000", "u001", "u002")]
+    asked = [(ListRequest("home", one, 10, context=("i02", "i25")), NOBODY) for one in users[:4]]
+    asked.append((ListRequest("home", users[4], 10), Standing(known=True, consented=True, excluded=("item:i03",))))
+    alone = [asyncio.run(scorer.recommend(*one)) for one in asked]
+    together = asyncio.run(scorer.recommend_all(asked))
+    assert all(alone)
+    assert [ids(one) for one in together] == [ids(one) for one in alone]
+    scores = [[entry.score for one in lists if one for entry in one.entries] for lists in (together, alone)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
 def test_filters_and_exclusions_leave_items_out_and_others_take_their_places(scorer: LiveListScorer) -> None:
     first = ask(scorer, Visitor("u000"))
     standing = Standing(known=True, consented=True, excluded=(f"item:{first[0]}", "item:unheard"))
