@@ -55,10 +55,10 @@ RETRIEVERS: Final[Mapping[str, type[Retriever]]] = {
 NO_MODELS: Final[Mapping[str, Movable]] = {}
 _SETTINGS: Final[Mapping[str, Any]] = {
     SequenceModel.kind: sequence.Config(
-        blocks=1, batch=16, learning_rate=0.004, epochs=5, negatives=300, negative_exponent=1.0
+        blocks=1, batch=16, learning_rate=0.004, epochs=5, negatives=300, negative_exponent=1.0, repeats=False
     )
 }
-"""Settings of retrievers that are not the model's defaults."""
+"""Settings of retrievers that are not the model's defaults. The ranker has features of own items."""
 
 
 def fitted_retriever(kind: str, data: "TrainingData", seed: int) -> Any:

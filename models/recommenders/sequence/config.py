@@ -21,6 +21,8 @@ class Config:
     """Latest events of a user that the network reads."""
     time_gaps: bool = True
     """Whether the network reads the time from each event to the next one."""
+    repeats: bool = True
+    """Whether scores of own items depend on when and how often the user bought them."""
     dropout: float = 0.2
     """Share of the values that training leaves out."""
     loss: str = "auto"

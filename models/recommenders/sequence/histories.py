@@ -60,6 +60,12 @@ class Ordered(NamedTuple):
         gap = gap_class(later - at)
         return cls(user, item, at, gap if time_gaps else np.zeros_like(gap), kind)
 
+    def of_users(self, users: NDArray[np.int64]) -> Self:
+        """Return the events of some users, in ascending order, numbered by their places among them."""
+        own = np.isin(self.user, users)
+        place = np.searchsorted(users, self.user[own]).astype(np.int32)
+        return type(self)(place, self.item[own], self.occurred_at[own], self.gap[own], self.kind[own])
+
     @property
     def starts_basket(self) -> NDArray[np.bool_]:
         """[n] whether an event is the first one of its user and moment."""

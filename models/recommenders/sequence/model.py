@@ -16,10 +16,12 @@ from models.primitives.vocabulary import NO_INDEX, index_of
 from models.recommenders.explanations.item import shortened, titles_of
 from models.recommenders.lightfm.tag_factors import TagFactors
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
+from models.recommenders.sequence.bonuses import Bonuses
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.encoder import Encoder
 from models.recommenders.sequence.histories import Histories, Ordered
 from models.recommenders.sequence.reasons import nearest_two, sentences
+from models.recommenders.sequence.repeats import OwnItems, Repeats
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
 from models.retrieval.exact_top_k import products
 
@@ -40,7 +42,7 @@ class TrainingExtraMissingError(TailorbirdError):
 
 @dataclass(frozen=True)
 class SequenceModel:
-    """Scores items by their products with a vector of the user's history.
+    """Scores items by their products with a vector of the user's history, and own items by when they were bought too.
 
     A transformer with pre-norm and causal attention (SASRec, Kang and McAuley 2018) or a GRU (GRU4Rec, Hidasi et al.
     2016) makes the vector. The vectors of items are the network's inputs too, and sums of their own and their tags'.
@@ -52,6 +54,8 @@ class SequenceModel:
         "network": Choice(("transformer", "gru")),
         "dimensions": Choice((32, 64, 128)),
         "blocks": Integer(1, 3),
+        "length": Choice((50, 100, 200)),
+        "batch": Choice((8, 16, 32, 64, 128)),
         "dropout": Float(0, 0.5),
         "loss": Choice(("auto", "sampled", "gbce")),
         "negatives": Integer(100, 4_000, log=True),
@@ -67,6 +71,8 @@ class SequenceModel:
     """[n_items, d]; NaN for new items without a known tag."""
     encoder: Encoder
     histories: Histories
+    repeats: Repeats
+    bonuses: Bonuses
     tags: TagFactors
     usual_gap: int
     """The class of the usual time between two baskets, for clicks whose time is unknown."""
@@ -101,45 +107,60 @@ class SequenceModel:
             item_vectors=learned.item_vectors,
             encoder=Encoder(learned.graph),
             histories=Histories.of(events, len(data.users), config.length),
+            repeats=learned.repeats,
+            bonuses=_bonuses(learned.repeats, events, data),
             tags=TagFactors.of(data.item_tag_rules, learned.tag_vectors, biases, 1),
             usual_gap=int(np.median(between)) if len(between) else 0,
             curve=learned.curve,
         )
 
-    def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+    def encoded(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return [m, d] the vectors of the users' histories; NaN for strangers and for users without events."""
-        queries = np.full((len(users), self.item_vectors.shape[1]), np.nan, dtype=np.float32)
+        vectors = np.full((len(users), self.item_vectors.shape[1]), np.nan, dtype=np.float32)
         known = np.flatnonzero(users >= 0)
         known = known[self.histories.counts[users[known]] > 0]
         different, place = np.unique(users[known], return_inverse=True)
-        encoded = np.empty((len(different), queries.shape[1]), dtype=np.float32)
+        encoded = np.empty((len(different), vectors.shape[1]), dtype=np.float32)
         by_length = np.argsort(self.histories.counts[different], kind="stable")
         for block in np.split(by_length, range(_BLOCK, len(by_length), _BLOCK)):
             if len(block):
                 encoded[block] = self.encoder(self.item_vectors, self.histories.padded(different[block]))
-        queries[known] = encoded[place]
-        return queries
+        vectors[known] = encoded[place]
+        return vectors
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Return products of the vectors; -inf for strangers, users without events and items without a vector."""
-        return _products(self.queries(users), self.item_vectors)
+        """Return products of the vectors, more for own items; -inf for strangers, users without events and items
+        without a vector.
+        """
+        return self.bonuses.added(users, _products(self.encoded(users), self.item_vectors))
 
     def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
         """Return the n best items of each user in the scope."""
-        vectors = self._scoped.prepared(scope.items, lambda items: self.item_vectors[items])
-        return best_by_scores(lambda some: _products(self.queries(some), vectors), users, scope, n)
+        vectors, places = self._scoped.prepared(scope.items, self._of_scope)
+
+        def scores(some: NDArray[np.int32]) -> NDArray[np.float32]:
+            return self.bonuses.added(some, _products(self.encoded(some), vectors), places)
+
+        return best_by_scores(scores, users, scope, n)
+
+    def _of_scope(self, items: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the vectors of items, and the place of each item of the model among them."""
+        places = np.full(len(self.items), NO_INDEX, dtype=np.int64)
+        places[items] = np.arange(len(items))
+        return self.item_vectors[items], places
 
     @cached_property
     def _scoped(self) -> ScopeMemory:
-        """The vectors of a scope's items."""
+        """The vectors of a scope's items, and their places."""
         return ScopeMemory()
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return [n] the scores of pairs."""
         different, row = np.unique(users, return_inverse=True)
-        queries = self.queries(different)
-        known = np.isfinite(queries[:, 0])[row]
-        scores = products(queries, self.item_vectors, np.where(known, row, NO_INDEX), items)
+        encoded = self.encoded(different)
+        known = np.isfinite(encoded[:, 0])[row]
+        scores = products(encoded, self.item_vectors, np.where(known, row, NO_INDEX), items)
+        scores = self.bonuses.added_to_pairs(different, row, items, scores)
         return np.where(np.isnan(scores), np.float32(-np.inf), scores)
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
@@ -175,12 +196,14 @@ class SequenceModel:
             titles=shortened(data.item_titles),
             item_vectors=vectors,
             histories=Histories.of(events, len(data.users), self.config.length),
+            bonuses=_bonuses(self.repeats, events, data),
         )
 
     def with_users(self, users: "NewUsers") -> Self:
         """Return the model of users with their clicks, in order, as histories; traits are not used."""
         clicks = Histories.of_clicks(users.in_order(), self.config.length, self.usual_gap)
-        return replace(self, users=users.keys, histories=clicks)
+        none = Bonuses.none(len(users.keys), len(self.items))
+        return replace(self, users=users.keys, histories=clicks, bonuses=none)
 
     def with_items(self, catalogue: "pa.Table") -> Self:
         """Return the model with new items as the sums of their tags' vectors."""
@@ -194,17 +217,21 @@ class SequenceModel:
             titles=longer.joined(self.titles.astype(np.result_type(self.titles, titles)), titles),
             item_vectors=longer.joined(self.item_vectors, vectors),
             histories=replace(self.histories, items=known),
+            bonuses=self.bonuses.renumbered(longer.known, len(longer.items)),
         )
 
     def state(self) -> State:
         """Return all arrays, the network as the bytes of its ONNX file."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {"network": self.encoder.graph, "usual_gap": np.array(self.usual_gap)}
-        return arrays | self.histories.state() | self.tags.state("item_tags")
+        return (
+            arrays | self.repeats.state() | self.bonuses.state() | self.histories.state() | self.tags.state("item_tags")
+        )
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Return the stored model."""
+        repeats = Repeats.from_state(state)
         return cls(
             config=config,
             users=state["users"],
@@ -214,12 +241,19 @@ class SequenceModel:
             curve=state["curve"],
             encoder=Encoder(state["network"]),
             histories=Histories.from_state(state),
+            repeats=repeats,
+            bonuses=Bonuses.from_state(state, len(state["users"]), len(state["items"]), repeats.kept),
             tags=TagFactors.from_state("item_tags", state, state["item_vectors"].shape[1]),
             usual_gap=int(state["usual_gap"]),
         )
 
 
 _ARRAYS: Final = ("users", "items", "titles", "item_vectors", "curve")
+
+
+def _bonuses(repeats: Repeats, events: Ordered, data: "TrainingData") -> Bonuses:
+    own = OwnItems.of(events, np.full(len(data.users), data.cut), len(data.items))
+    return Bonuses(repeats.bonuses(own, (len(data.users), len(data.items))), repeats.kept)
 
 
 def _products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,10 +16,12 @@ from models.primitives.csr import places
 from models.recommenders.epochs import Epoch, EpochWatch
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Ordered
+from models.recommenders.sequence.repeats import Repeats
 from models.recommenders.sequence.training.checkpoint import Progress
 from models.recommenders.sequence.training.graph import exported
 from models.recommenders.sequence.training.losses import Loss
 from models.recommenders.sequence.training.network import ItemVectors, Learner, Network
+from models.recommenders.sequence.training.repeats import learned_repeats
 from models.recommenders.sequence.training.validation import Validation
 from models.recommenders.sequence.training.windows import IGNORED, Windows
 
@@ -41,6 +43,7 @@ class Learned(NamedTuple):
     """[n_tags, d]"""
     graph: NDArray[np.uint8]
     """The network as the bytes of an ONNX file."""
+    repeats: Repeats
     curve: NDArray[np.float32]
     """[epochs, 2] loss and NDCG on the validation."""
 
@@ -63,7 +66,8 @@ def learn(data: "TrainingData", events: Ordered, config: Config, seed: int, watc
         )
         best, curve = training.run(watch)
         training.learner.load_state_dict(best)
-        return _learned(training.learner.eval(), config, curve)
+        repeats = learned_repeats(validation.baskets(training.learner, rest)) if config.repeats else Repeats.none()
+        return _learned(training.learner.eval(), config, repeats, curve)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +137,7 @@ def _tag_table(data: "TrainingData") -> Tensor:
     return torch.from_numpy(table)
 
 
-def _learned(learner: Learner, config: Config, curve: list[tuple[float, float]]) -> Learned:
+def _learned(learner: Learner, config: Config, repeats: Repeats, curve: list[tuple[float, float]]) -> Learned:
     with torch.inference_mode():
         vectors = learner.vectors.all().numpy().copy()
         tags = learner.vectors.of_tags.weight[:-1].numpy().copy()
@@ -143,5 +147,6 @@ def _learned(learner: Learner, config: Config, curve: list[tuple[float, float]])
         vectors,
         tags,
         np.frombuffer(exported(learner.network, config), dtype=np.uint8),
+        repeats,
         np.array(curve, dtype=np.float32).reshape(-1, 2),
     )

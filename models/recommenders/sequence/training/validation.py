@@ -12,11 +12,15 @@ from models.evaluation.metrics.ranking import accuracy
 from models.primitives.time import DAY
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Histories, Ordered
+from models.recommenders.sequence.repeats import OwnItems
 from models.recommenders.sequence.training.network import Learner
+from models.recommenders.sequence.training.repeats import FACTORS, Baskets
 
 _K: Final = 10
 _BLOCK: Final = 256
 _LARGEST_SHARE: Final = 0.2
+_BASKETS: Final = 1_000
+"""Most baskets that repeats are learned from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,8 @@ class Validation:
     """Of all users."""
     targets: sparse.csr_array
     """Boolean CSR, `users` x items."""
+    moments: NDArray[np.int64]
+    """[n] the time of each basket (epoch s)."""
 
     @classmethod
     def split(
@@ -52,7 +58,7 @@ class Validation:
         ones = np.ones(len(row), dtype=bool)
         targets = sparse.csr_array((ones, (row, events.item[held])), shape=(len(users), shape[1]))
         rest = Ordered(*(column[~(held | on_the_way & of_them)] for column in events))
-        return cls(users, Histories.of(rest, shape[0], config.length), targets), rest
+        return cls(users, Histories.of(rest, shape[0], config.length), targets, moment[users]), rest
 
     def ndcg(self, learner: Learner) -> float:
         """Return the mean over the users; NaN without any."""
@@ -66,6 +72,32 @@ class Validation:
             best = [(self._encoded(learner, block) @ vectors).topk(min(_K, len(vectors.T))).indices for block in blocks]
         figures = accuracy(torch.cat(best).numpy().astype(np.int32), self.targets[np.concatenate(blocks)])
         return float(figures["ndcg"].mean())
+
+    def baskets(self, learner: Learner, rest: Ordered) -> Baskets:
+        """Return some of the baskets, with the network's scores; `rest` is what it learned from."""
+        some = np.arange(len(self.users))[:: -(-len(self.users) // _BASKETS) or 1]
+        users, bought = self.users[some], self.targets[some]
+        n_items = bought.shape[1]
+        own = OwnItems.of(rest.of_users(users), self.moments[some], n_items)
+        target = bought.tocoo()
+        code = own.user * n_items + own.item
+        wanted = target.row.astype(np.int64) * n_items + target.col
+        place = np.minimum(np.searchsorted(code, wanted), max(0, len(code) - 1))
+        pair = np.where(code[place] == wanted, place, -1) if len(code) else np.full(len(wanted), -1)
+        own_scores, scores = np.empty(len(code)), np.empty(len(wanted))
+        norms = torch.empty(len(FACTORS), len(users), dtype=torch.float64)
+        learner.eval()
+        with torch.inference_mode():
+            vectors = learner.vectors.all().T
+            for start in range(0, len(users), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                every = self._encoded(learner, some[block]) @ vectors
+                for row, factor in enumerate(FACTORS):
+                    norms[row, block] = (factor * every).logsumexp(dim=1).double()
+                for user, item, values in ((own.user, own.item, own_scores), (target.row, target.col, scores)):
+                    inside = (user >= start) & (user < start + _BLOCK)
+                    values[inside] = every.numpy()[user[inside] - start, item[inside]]
+        return Baskets(own, torch.from_numpy(own_scores), target.row, pair, torch.from_numpy(scores), norms)
 
     def _encoded(self, learner: Learner, block: NDArray[np.int64]) -> torch.Tensor:
         padded = self.histories.padded(self.users[block])

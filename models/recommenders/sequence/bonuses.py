@@ -1,0 +1,77 @@
+"""What own items have in addition to the scores of the network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.primitives.csr import entries
+from models.primitives.pair_table import Lookup
+from models.primitives.state import State
+from models.primitives.vocabulary import NO_INDEX
+
+_PARTS: Final = ("data", "indices", "indptr")
+
+
+@dataclass(frozen=True, eq=False)
+class Bonuses:
+    """One for each own item of each user."""
+
+    of_own: sparse.csr_array
+    """float32 CSR, users x items."""
+    kept: float = 1.0
+    """The share of the network's score of an own item that counts."""
+
+    @classmethod
+    def none(cls, n_users: int, n_items: int) -> Self:
+        """Return those of users without own items."""
+        return cls(sparse.csr_array((n_users, n_items), dtype=np.float32))
+
+    def added(
+        self, users: NDArray[np.int32], scores: NDArray[np.float32], column_of: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Add them to scores of users (-1: strangers) and return these.
+
+        The columns are all items, or those with a column in `column_of` [n_items]; NO_INDEX for the others.
+        """
+        own = entries(self.of_own.indptr, users)
+        item = self.of_own.indices[own.at]
+        column = item if column_of is None else column_of[item]
+        known = column != NO_INDEX
+        place = own.row[known], column[known]
+        scores[place] = self.kept * scores[place] + self.of_own.data[own.at[known]]
+        return scores
+
+    def added_to_pairs(
+        self,
+        users: NDArray[np.int32],
+        row: NDArray[np.int64],
+        items: NDArray[np.integer[Any]],
+        scores: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Return [n] the scores of items for the users at these rows with theirs."""
+        own, width = entries(self.of_own.indptr, users), self.of_own.shape[1]
+        codes = own.row * width + self.of_own.indices[own.at]
+        bonus = Lookup(width, codes, self.of_own.data[own.at, None]).find(row, items)[:, 0]
+        return np.where(np.isnan(bonus), scores, np.float32(self.kept) * scores + bonus)
+
+    def renumbered(self, places: NDArray[np.integer[Any]], n_items: int) -> Self:
+        """Return them for a longer catalogue, in which the items have these ascending places."""
+        items = places[self.of_own.indices].astype(np.int32)
+        shape = (self.of_own.shape[0], n_items)
+        return type(self)(sparse.csr_array((self.of_own.data, items, self.of_own.indptr), shape=shape), self.kept)
+
+    def state(self) -> State:
+        """Return their arrays."""
+        return {f"bonuses.{name}": getattr(self.of_own, name) for name in _PARTS}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]], n_users: int, n_items: int, kept: float) -> Self:
+        """Return the stored ones; bundles from before there were any have none."""
+        if f"bonuses.{_PARTS[0]}" not in state:
+            return cls.none(n_users, n_items)
+        parts = tuple(state[f"bonuses.{name}"] for name in _PARTS)
+        return cls(sparse.csr_array(parts, shape=(n_users, n_items)), kept)

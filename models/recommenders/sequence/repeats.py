@@ -1,0 +1,88 @@
+"""How much more likely a user buys an own item again, by when and how often the user bought it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.primitives.state import State
+from models.primitives.time import DAY
+from models.recommenders.sequence.histories import GAPS, Ordered, gap_class
+
+DUE: Final = 8
+"""Classes of the time since the last purchase by the usual time between two: 0 is for items bought on one day."""
+
+
+class OwnItems(NamedTuple):
+    """The different items that users bought; n pairs of user and item, in order."""
+
+    user: NDArray[np.int64]
+    item: NDArray[np.int64]
+    due: NDArray[np.int64]
+    """[n] the class of the time since the last purchase."""
+    entry: NDArray[np.int64]
+    """[e] the pair of each purchase."""
+    age: NDArray[np.int64]
+    """[e] the class of the time from each purchase to the moment."""
+
+    @classmethod
+    def of(cls, events: Ordered, moments: NDArray[np.int64], n_items: int) -> Self:
+        """Return the items that the users [n_users] bought before their moments (epoch s)."""
+        known = events.bought & (events.occurred_at < moments[events.user])
+        user, at, moment = events.user[known], events.occurred_at[known], moments[events.user[known]]
+        pairs, first, entry = np.unique(
+            user.astype(np.int64) * n_items + events.item[known], return_index=True, return_inverse=True
+        )
+        last = np.zeros(len(pairs), dtype=np.int64)
+        last[entry] = np.arange(len(entry))  # of several values the last one stays
+        days = np.bincount(entry, minlength=len(pairs))
+        usual = np.maximum(DAY, (at[last] - at[first]) / np.maximum(1, days - 1))
+        ratio = np.log2(np.maximum(moment[last] - at[last], 1) / usual)
+        due = np.where(days > 1, np.clip(np.floor(ratio + DUE / 2), 1, DUE - 1), 0)
+        owner, item = np.divmod(pairs, n_items)
+        return cls(owner, item, due.astype(np.int64), entry, gap_class(moment - at).astype(np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Repeats:
+    """The likelihood of an own item is the product of `due`, the network's to the power `kept`, and its purchases:
+    `least` plus the sum of `ages` over them.
+    """
+
+    kept: float
+    least: float
+    ages: NDArray[np.float32]
+    """[GAPS] the weight of a purchase, by the class of its age."""
+    due: NDArray[np.float32]
+    """[DUE] a factor, by the class of the time since the last purchase."""
+    scale: float
+    """What a logarithm of a likelihood is worth in scores."""
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return that own items are as likely as new ones."""
+        return cls(1.0, 1.0, np.zeros(GAPS, dtype=np.float32), np.ones(DUE, dtype=np.float32), 1.0)
+
+    def bonuses(self, own: OwnItems, shape: tuple[int, int]) -> sparse.csr_array:
+        """Return what to add to the scores of own items: float32 CSR, users x items."""
+        weight = self.least + np.bincount(own.entry, self.ages[own.age], minlength=len(own.item))
+        values = self.scale * np.log(np.maximum(weight * self.due[own.due], np.finfo(np.float32).tiny))
+        return sparse.csr_array((values.astype(np.float32), (own.user, own.item)), shape=shape)
+
+    def state(self) -> State:
+        """Return its arrays."""
+        return {f"repeats.{name}": np.asarray(getattr(self, name)) for name in _PARTS}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Return the stored ones; bundles from before there were any have none."""
+        if "repeats.ages" not in state:
+            return cls.none()
+        kept, least, scale = (float(state[f"repeats.{name}"]) for name in ("kept", "least", "scale"))
+        return cls(kept, least, state["repeats.ages"], state["repeats.due"], scale)
+
+
+_PARTS: Final = ("kept", "least", "ages", "due", "scale")
