@@ -1,7 +1,8 @@
 """Measures the accuracy of the models on a file of interactions, over the whole catalogue, without known items.
 
 Settings are chosen on a validation split within the given minutes. The models are then fitted on everything before the
-test. Each step of each model runs in a process of its own, which shows its peak memory. Run as
+test, and the last named one is compared with the others, user by user. Each step of each model runs in a process of
+its own, which shows its peak memory. Run as
 `python -m benchmarks.accuracy --path FILE --layout sequences`, with lines `user item` or `user item item …` in order,
 or `python -m benchmarks.accuracy --path TRAIN --test TEST --layout pairs`, where a file may be a SciPy matrix (.npz).
 """
@@ -15,14 +16,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.accuracy.splits import split
-from benchmarks.accuracy.tuning import measured, search
+from benchmarks.accuracy.splits import SEED, split
+from benchmarks.accuracy.tuning import OF_USERS, measured, search
 from benchmarks.results import machine, peak_mb
 from models import catalog
 from models.errors import TailorbirdError
+from models.evaluation.metrics.bootstrap import interval
 from models.primitives.json_types import JsonObject
 
 MODELS: Final = ("most_popular", "als", "item_knn", "graph_filter")
@@ -58,7 +62,7 @@ def _run(options: argparse.Namespace, kind: str, step: str, *more: str) -> JsonO
 def _compare(options: argparse.Namespace) -> list[JsonObject]:
     console = Console()
     catalogued = [kind for kind in options.models if catalog.model_type(kind).space]
-    rows = []
+    rows, of_users = [], dict[str, NDArray[np.float64]]()
     for kind in options.models:
         minutes = options.minutes / max(1, len(catalogued))
         settings = _run(options, kind, "search", "--minutes", str(minutes))
@@ -70,7 +74,14 @@ def _compare(options: argparse.Namespace) -> list[JsonObject]:
             f"{kind}: {settings['value']:.4f} on the validation, best of {settings['trials']}: {chosen}", soft_wrap=True
         )
         figures = _run(options, kind, "measure", "--settings", json.dumps(settings["settings"]))
+        of_users[kind] = np.array(figures.pop(OF_USERS))
         rows.append({"model": kind, **figures, "settings": settings["settings"]})
+    _show(rows, f"accuracy on {options.path.name}, {machine()}")
+    last = options.models[-1]
+    for kind in options.models[:-1]:
+        gain = of_users[last] - of_users[kind]
+        low, high = interval(gain, SEED)
+        console.print(f"NDCG@10 of {last} over {kind}: {gain.mean():+.4f} ({low:+.4f} to {high:+.4f}, user by user)")
     return rows
 
 
@@ -115,7 +126,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stdout if options.step else sys.stderr,
         )
         return 1
-    _show(rows, f"accuracy on {options.path.name}, {machine()}")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

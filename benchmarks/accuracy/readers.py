@@ -71,7 +71,7 @@ def _matrix(path: Path) -> Interactions:
 def _lines(path: Path) -> Interactions:
     user: list[str] = []
     item: list[str] = []
-    for number, line in enumerate(_text(path), start=1):
+    for number, line in enumerate(lines(path), start=1):
         name, *items = line.split() or [""]
         if name and not items:
             raise BadFileError(f"{path}, line {number}: a user without an item; lines are `user item item …`.")
@@ -80,7 +80,8 @@ def _lines(path: Path) -> Interactions:
     return Interactions(np.array(user, dtype=np.str_), np.array(item, dtype=np.str_))
 
 
-def _text(path: Path) -> Iterator[str]:
+def lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file, plain or gzip."""
     with path.open("rb") as file:
         zipped = file.read(2) == _GZIP
     with gzip.open(path, "rt", encoding="utf-8") if zipped else path.open(encoding="utf-8") as file:

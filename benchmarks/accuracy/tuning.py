@@ -3,28 +3,28 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from benchmarks.accuracy.splits import SEED, Layout, Split, sample
 from models import catalog
 from models.evaluation.metrics.ranking import accuracy
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.scored_users import lists_of_scores
+from models.primitives.json_types import JsonObject
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
 from tasks.tuning.optuna_adapter import distributions
-
-if TYPE_CHECKING:
-    from scipy import sparse
 
 METRIC: Final[dict[Layout, str]] = {"sequences": "ndcg_10", "pairs": "ndcg_20"}
 """The metric that a search maximises."""
 USERS: Final = 6_000
 """Users that a setting is evaluated on, drawn by seed."""
 TRIALS: Final = 80
+OF_USERS: Final = "ndcg_10_of_users"
 
 _CHUNK: Final = 256
 
@@ -55,6 +55,9 @@ STARTS: Final[dict[Layout, dict[str, list[Settings]]]] = {
     },
 }
 """Sensible settings of each model, where a search begins; other settings keep their defaults."""
+LONG: Final[dict[str, Settings]] = {"sequence": {"length": 100, "batch": 16}}
+"""Those that come first if users have had `MANY` items in the mean."""
+MANY: Final = 30
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedS
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
-    for start in starts(kind, layout):
+    is_long = len(split.data.user) >= MANY * len(split.data.users)
+    for start in starts(kind, layout, is_long):
         study.enqueue_trial(start, skip_if_exists=True)
     end = time.monotonic() + 60 * minutes
     for _ in range(TRIALS if model.space else 1):
@@ -89,39 +93,44 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedS
     return SearchedSettings(study.best_params, study.best_value, len(tried))
 
 
-def starts(kind: str, layout: Layout) -> list[Settings]:
+def starts(kind: str, layout: Layout, is_long: bool = False) -> list[Settings]:
     """Return complete settings of the model's space to begin with; the defaults come last."""
     default = {
         name: value for name, value in asdict(catalog.config(kind)).items() if name in catalog.model_type(kind).space
     }
-    return [default | start for start in STARTS[layout].get(kind, [])] + [default]
+    first = [LONG[kind]] if is_long and kind in LONG else []
+    return [default | start for start in (*first, *STARTS[layout].get(kind, []), {})]
 
 
 def figures(model: Recommender, split: Split) -> dict[str, float]:
     """Return hit rate, recall and NDCG at 10 and 20 over all new items of a user; popular items fill up."""
+    return {name: float(values.mean()) for name, values in of_users(model, split).items()}
+
+
+def of_users(model: Recommender, split: Split) -> dict[str, NDArray[np.float64]]:
+    """Return the same figures of each user with targets."""
     users = np.flatnonzero(np.diff(split.targets.indptr)).astype(np.int32)
     history = split.data.history()
     popular = popularity(split.data)
     rules = CompiledRules.unrestricted(20, len(popular))
-    ranked = [
+    lists = [
         lists_of_scores(model.scores(chunk), rules, popular, history[chunk]).items
         for chunk in np.array_split(users, -(-len(users) // _CHUNK))
     ]
-    return _averages(np.concatenate(ranked), split.targets[users])
-
-
-def _averages(ranked: Any, targets: "sparse.csr_array") -> dict[str, float]:
-    metrics: dict[str, float] = {}
+    ranked, targets = np.concatenate(lists), split.targets[users]
+    metrics: dict[str, NDArray[np.float64]] = {}
     for k in (10, 20):
-        measured = accuracy(ranked[:, :k], targets)
+        values = accuracy(ranked[:, :k], targets)
         names = {"hr": "hit_rate", "recall": "recall", "ndcg": "ndcg"}
-        metrics |= {f"{short}_{k}": float(measured[name].mean()) for short, name in names.items()}
+        metrics |= {f"{short}_{k}": values[name] for short, name in names.items()}
     return metrics
 
 
-def measured(kind: str, settings: Mapping[str, Any], split: Split) -> dict[str, float]:
-    """Fit on everything before the test; return the seconds and the metrics."""
+def measured(kind: str, settings: Mapping[str, Any], split: Split) -> JsonObject:
+    """Fit on everything before the test; return the seconds, the metrics, and the NDCG@10 of each user."""
     started = time.perf_counter()
     model = catalog.model_type(kind).fit(split.data, catalog.config(kind, settings), SEED)
     seconds = time.perf_counter() - started
-    return figures(model, split) | {"fit_s": seconds}
+    values = of_users(model, split)
+    means = {name: float(some.mean()) for name, some in values.items()}
+    return means | {"fit_s": seconds, OF_USERS: values["ndcg_10"].tolist()}

@@ -67,7 +67,14 @@ def test_the_command_writes_a_row_for_each_model(circle: Path, capsys: pytest.Ca
     assert [row["model"] for row in rows] == ["most_popular", "item_knn"]
     assert rows[1].keys() >= {"hr_10", "ndcg_10", "recall_20", "ndcg_20", "fit_s", "peak_mb", "settings"}
     assert all(0 <= row["ndcg_10"] <= row["hr_10"] <= 1 < row["peak_mb"] for row in rows)
-    assert "half_life_days=1.8" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "half_life_days=1.8" in shown
+    gain = rows[1]["ndcg_10"] - rows[0]["ndcg_10"]
+    assert f"NDCG@10 of item_knn over most_popular: {gain:+.4f} (" in shown
+
+
+def test_users_with_many_items_begin_with_a_long_history() -> None:
+    assert [start["length"] for start in starts("sequence", "sequences", is_long=True)] == [100, 50, 50]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,128 @@
+"""Measures models on events with times: what users do in the last days, items that they had before and new ones.
+
+The whole catalogue is ranked. Settings are chosen on the same number of days before, first some that suit, then
+suggestions of Optuna for `--minutes`, shared by the models. Each model is then compared with the named one, user by
+user. Run as `python -m benchmarks.accuracy.over_time --path FILE` with lines `user item time` (epoch seconds or ISO
+dates), or with `--journey` on the Complete Journey with the types of its products as items.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import optuna
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.accuracy.splits import SEED
+from benchmarks.accuracy.timed import journey_rows, read_timed, timed_dataset
+from benchmarks.results import gained, machine
+from models import catalog
+from models.datasets.dataset import Dataset
+from models.errors import TailorbirdError
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.user_averages import NEW
+from models.evaluation.offline import Evaluation, evaluate
+from models.primitives.json_types import JsonObject
+from models.recommenders.baselines.most_popular import popularity
+from tasks.tuning.optuna_adapter import distributions
+
+MODELS: Final = ("most_popular", "item_knn", "graph_filter", "own_frequency", "own_and_popular", "sequence")
+TRIALS: Final = 60
+STARTS: Final[dict[str, list[JsonObject]]] = {
+    "item_knn": [{"half_life_days": days, "memory_days": 3650.0} for days in (60.0, 180.0)],
+    "graph_filter": [{"half_life_days": 180.0, "memory_days": 3650.0, "components": n} for n in (64, 256)],
+    "own_frequency": [{"half_life_days": days, "due_exponent": due} for days in (60.0, 180.0) for due in (0.0, 0.3)],
+    "own_and_popular": [{"half_life_days": days} for days in (60.0, 180.0)],
+    "sequence": [{"blocks": 1, "learning_rate": 0.002, "loss": "sampled", "negatives": 300, "length": 100, "batch": 8}],
+}
+"""Sensible settings of each model, where a search begins; other settings keep their defaults."""
+FIXED: Final[dict[str, JsonObject]] = {"sequence": {"epochs": 6, "patience": 2}}
+"""Settings outside of the search space, for two cores."""
+
+
+def measured(kind: str, settings: JsonObject, dataset: Dataset, cut: int, end: int, brief: bool) -> Evaluation:
+    """Fit on everything before the cut, and measure on the days from it to the end."""
+    data = dataset.training_data(cut)
+    config = catalog.config(kind, FIXED.get(kind, {}) | settings)
+    model = catalog.model_type(kind).fit(data, config, SEED)
+    return evaluate(model, data, dataset.holdout(data, end), popularity(data), brief=brief)
+
+
+def chosen(kind: str, dataset: Dataset, minutes: float) -> tuple[JsonObject, float, int]:
+    """Return the settings that are best on the validation, their NDCG@10, and the number of trials."""
+    space = catalog.model_type(kind).space
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
+    defaults = {name: value for name, value in asdict(catalog.config(kind)).items() if name in space}
+    starts = [defaults | start for start in STARTS.get(kind, [])] or [defaults]
+    for start in starts if kind == "sequence" else [*starts, defaults]:
+        study.enqueue_trial(start, skip_if_exists=True)
+    end = time.monotonic() + 60 * minutes
+    for number in range(TRIALS if space else 1):
+        if number >= len(starts) and time.monotonic() >= end:
+            break
+        trial = study.ask(distributions(space))
+        cuts = dataset.cuts
+        evaluation = measured(kind, trial.params, dataset, cuts.validation_from, cuts.test_from, brief=True)
+        study.tell(trial, evaluation.summary[METRIC])
+    return study.best_params, study.best_value, len(study.trials)
+
+
+def compared(dataset: Dataset, options: argparse.Namespace) -> list[JsonObject]:
+    """Choose the settings of each model and measure it on the test days; print and return the rows."""
+    console, cuts, evaluations, rows = Console(), dataset.cuts, dict[str, Evaluation](), []
+    for kind in options.models:
+        settings, value, trials = chosen(kind, dataset, options.minutes / len(options.models))
+        shown = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items())
+        console.print(f"{kind}: {value:.4f} on the validation, best of {trials}: {shown}", soft_wrap=True)
+        evaluations[kind] = measured(kind, settings, dataset, cuts.test_from, cuts.as_of, brief=False)
+    subject = evaluations[options.models[-1]]
+    table = Table(title=f"{options.models[-1]} against each other model", title_justify="left")
+    for name in ("model", "NDCG@10", "gain over it (95 %)", "new items", "gain over it (95 %)"):
+        table.add_column(name, no_wrap=True)
+    for kind, evaluation in evaluations.items():
+        row: JsonObject = {"model": kind}
+        for metric in (METRIC, NEW + METRIC):
+            row[metric] = evaluation.summary[metric]
+            row[f"gain_{metric}"] = "" if evaluation is subject else gained(subject, evaluation, metric, SEED)
+        rows.append(row)
+        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else value for value in row.values()))
+    Console(width=max(Console().width, 120)).print(table)
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare the last model with the others."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--path", type=Path, help="lines `user item time`, plain or gzip")
+    source.add_argument("--journey", action="store_true", help="the Complete Journey, types of products as items")
+    parser.add_argument("--days", type=int, default=28, help="length of the test, and of the validation before it")
+    parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS), help="names by comma")
+    parser.add_argument("--minutes", type=float, default=10, help="for choosing settings, shared by the models")
+    parser.add_argument("--json", type=Path, help="where to write the rows")
+    options = parser.parse_args(arguments)
+    try:
+        for kind in options.models:
+            catalog.model_type(kind)
+        dataset = timed_dataset(
+            journey_rows("product_type") if options.journey else read_timed(options.path), options.days
+        )
+        rows = compared(dataset, options)
+    except (TailorbirdError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    print(f"measured on {machine()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
