@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 CONTAINERS = ROOT / "infra" / "deploy" / "containers"
 COMPOSE: JsonObject = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, JsonObject] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if name not in ("postgres", "redis", "rabbitmq")}
+OURS = {name: service for name, service in SERVICES.items() if name not in ("postgres", "redis", "rabbitmq", "kafka")}
 DOCKERFILE = (ROOT / "infra" / "deploy" / "Dockerfile").read_text()
 REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
 LIBPQ = {"PGPASSWORD"}
@@ -85,12 +85,11 @@ def flow_files() -> set[str]:
 def test_the_services_are_the_ones_that_up_starts_and_a_deploy_before_the_worker() -> None:
     assert set(SERVICES) == {
         *("postgres", "redis", "prefect", "mlflow", "docs", "api", "deploy", "worker", "reconciler"),
-        *("rabbitmq", "consumer"),
+        *("rabbitmq", "consumer", "kafka", "kafka-consumer"),
     }
-    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["streams"]} == {
-        "rabbitmq",
-        "consumer",
-    }
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    streams, kafka = ["streams"], ["kafka"]
+    assert profiles == {"rabbitmq": streams, "consumer": streams, "kafka": kafka, "kafka-consumer": kafka}
     assert SERVICES["worker"]["depends_on"]["deploy"]["condition"] == "service_completed_successfully"
 
 

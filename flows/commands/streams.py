@@ -24,32 +24,39 @@ _LARGEST = 2**53
 def consume(
     url: Annotated[
         str | None,
-        typer.Argument(help="The broker, such as amqp://user:password@host/; by default the setting stream_url."),
+        typer.Argument(
+            help="The broker: amqp://user:password@host/ or kafka://host:9092/topic; by default the setting stream_url."
+        ),
     ] = None,
     queue: Annotated[
-        str, typer.Option(help="The queue; a quorum queue is made if it is missing.")
-    ] = "tailorbird.events",
+        str | None,
+        typer.Option(
+            help="The queue of RabbitMQ, made if it is missing, or the topic.", show_default="tailorbird.events"
+        ),
+    ] = None,
     source: Annotated[str, typer.Option(help="The source of the messages in the ledger.")] = "stream",
     metrics_port: Annotated[
         int, typer.Option(help="A port for Prometheus metrics on this machine; 0 for none.", min=0, max=65535)
     ] = 0,
 ) -> None:
-    """Store the events of a message broker, each once, until Ctrl-C. Any number of consumers share a queue.
+    """Store the events of a message broker, each once, until Ctrl-C. Any number of consumers share a queue or topic.
 
     Messages are calls of Segment's specification as JSON, single or as `batch`. Other users of this machine can see
     an address on the command line; the setting stream_url hides its password.
     """
     from infra.configuration.settings import load
     from models.errors import TailorbirdError
+    from serving.stream.brokers import queue_of
     from serving.stream.consumer import ConsumerConfig, run
 
     settings = load()
     given = url or (settings.stream_url and settings.stream_url.get_secret_value())
     if not given:
         raise TailorbirdError("Name the broker, such as amqp://guest:guest@127.0.0.1/, or set stream_url.")
+    name = queue_of(given, queue)
     running.database("serving")  # compares the keys of this host with those of the database
-    running.print_message(f"Events of the queue {queue} are stored as source {source}; Ctrl-C ends it.")
-    run(settings, ConsumerConfig(given, queue, source, metrics_port))
+    running.print_message(f"Events of the queue {name} are stored as source {source}; Ctrl-C ends it.")
+    run(settings, ConsumerConfig(given, name, source, metrics_port))
 
 
 @dead_letters.command("list")

@@ -23,7 +23,11 @@ _ENCODE: Final = (
 )
 _DATABASE_FORM: Final = "Write it as postgresql://user:password@host:5432/database."
 _REDIS_FORM: Final = "Write it as redis://:password@host:6379/0, or rediss:// for TLS."
-_BROKER_FORM: Final = "Write it as amqp://user:password@host:5672/, or amqps:// for TLS."
+KAFKA: Final = ("kafka", "kafkas")
+_BROKER_FORM: Final = (
+    "Write it as amqp://user:password@host:5672/ or kafka://host:9092/topic; amqps:// and kafkas:// use TLS."
+)
+_TOPIC: Final = re.compile(r"/?|/[\w.-]{1,249}", re.ASCII)
 _NUMBER: Final = re.compile(r"/?\d{0,5}")
 """The path of a Redis address: the number of a database."""
 _WEB_FORM: Final = "Write it as http://host:port/path or https://user:password@host/path."
@@ -93,8 +97,12 @@ def redis(value: str, variable: str = "TAILORBIRD_REDIS_URL") -> str:
 
 def broker(value: str, variable: str = "TAILORBIRD_STREAM_URL") -> str:
     """Check the address of a message broker. Raises AddressRefusedError."""
-    scheme, _, place, _ = _parts(value, variable, _BROKER_FORM)
-    if scheme not in {"amqp", "amqps"} or not place or not _PLACE.fullmatch(place):
+    scheme, _, place, path = _parts(value, variable, _BROKER_FORM)
+    if scheme in KAFKA:
+        places, usable = place.split(","), bool(_TOPIC.fullmatch(path))
+    else:
+        places, usable = [place], scheme in {"amqp", "amqps"}
+    if not usable or not all(one and _PLACE.fullmatch(one) for one in places):
         raise AddressRefusedError(f"{variable} cannot be read. {_BROKER_FORM} {_ENCODE}")
     return value
 

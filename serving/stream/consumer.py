@@ -22,6 +22,7 @@ from serving import metrics
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.collector.collector import Collector
 from serving.stores.database.connection_options import connection_options
+from serving.stream.brokers import QUEUE, BrokerDownError, Stream, is_kafka
 from serving.stream.message_reader import MessageReader
 from serving.stream.pauses import Pauses, wait
 from serving.stream.rescoring.opened import opened
@@ -31,7 +32,6 @@ from serving.stream.settlement_queue import SettlementQueue
 from serving.stream.watch import Watch
 
 _LOG: Final = logging.getLogger(__name__)
-QUEUE: Final = "tailorbird.events"
 SOURCE: Final = "stream"
 _CONNECTIONS: Final = 4
 
@@ -56,7 +56,7 @@ def run(settings: Settings, config: ConsumerConfig) -> None:
     """Consume until SIGTERM or Ctrl-C. Raises AddressRefusedError, ExtraMissingError and BrokerRefusedError."""
     addresses.broker(config.url, "The address of the broker")
     try:
-        import faststream.rabbit  # noqa: F401
+        import faststream  # noqa: F401
     except ImportError:
         raise ExtraMissingError("A consumer needs the extra `stream`: pip install 'tailorbird[stream]'.") from None
     if config.metrics_port:
@@ -92,14 +92,12 @@ def reader_of(settings: Settings, source: str) -> MessageReader:
 
 async def consume(settlement: Settlement, config: ConsumerConfig, ended: asyncio.Event) -> None:
     """Consume until `ended`. A broker that is down at the start is waited for. Raises BrokerRefusedError."""
-    from serving.stream.rabbit import BrokerDownError, RabbitStream
-
     queue, pauses = SettlementQueue(settlement), Pauses()
     settler = asyncio.create_task(queue.run())
     settler.add_done_callback(lambda _: ended.set())  # a defect must not leave a consumer that stores nothing
     try:
         while not ended.is_set():
-            stream = RabbitStream(config.url, config.queue, queue)
+            stream = _stream(settlement, config, queue)
             try:
                 async with stream.running(), _rescoring(settlement, stream):
                     await Watch(settlement, config.queue, stream.lag).run(ended)
@@ -116,3 +114,13 @@ async def consume(settlement: Settlement, config: ConsumerConfig, ended: asyncio
 
 def _rescoring(settlement: Settlement, publisher: Publisher) -> AbstractAsyncContextManager[None]:
     return nullcontext() if settlement.rescoring is None else settlement.rescoring.running(publisher)
+
+
+def _stream(settlement: Settlement, config: ConsumerConfig, queue: SettlementQueue) -> Stream:
+    if is_kafka(config.url):
+        from serving.stream.kafka import KafkaStream
+
+        return KafkaStream(config.url, config.queue, settlement)
+    from serving.stream.rabbit import RabbitStream
+
+    return RabbitStream(config.url, config.queue, queue)

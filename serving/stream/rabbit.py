@@ -11,8 +11,8 @@ from aio_pika import IncomingMessage
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
-from models.errors import TailorbirdError
 from serving.events.clock import CLOCK
+from serving.stream.brokers import BrokerDownError, BrokerRefusedError
 from serving.stream.delivery import DeadLetter, Delivery
 from serving.stream.rescoring.updates import EVENT, EXCHANGE, Update
 from serving.stream.settlement_queue import SettlementQueue
@@ -37,14 +37,6 @@ _NO_ENTRY: Final = (
     aiormq.exceptions.InvalidFrameError,  # what the client makes of a virtual host that does not exist
 )
 """Errors of a connection that the broker refuses."""
-
-
-class BrokerRefusedError(TailorbirdError):
-    """The broker refuses the login or the queue."""
-
-
-class BrokerDownError(TailorbirdError):
-    """The broker cannot be reached."""
 
 
 def main_queue(name: str) -> RabbitQueue:

@@ -46,13 +46,14 @@ class Settlement:
     async def settle(self, deliveries: Sequence[Delivery], also: _Also | None = None) -> list[Delivery]:
         """Settle deliveries; returns those that failed for a reason of their own, to be settled again later.
 
-        `also` runs in the last transaction. Raises the error of an outage: then nothing of that transaction counts.
+        `also` runs in the last transaction, unless a delivery failed. Raises the error of an outage: then nothing of
+        that transaction counts.
         """
         await CLOCK.compare(self.pool)
         failed: list[Delivery] = []
         parts = [part for one in deliveries if (part := self._read(one, failed)) is not None]
         async with self.pool.acquire() as connection:
-            return failed + await self._store(connection, parts, also)
+            return failed + await self._store(connection, parts, None if failed else also)
 
     async def give_up(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters of messages that the broker gave up."""
@@ -82,7 +83,7 @@ class Settlement:
             if len(parts) > 1:
                 half = len(parts) // 2
                 first = await self._store(connection, parts[:half], None)
-                return first + await self._store(connection, parts[half:], also)
+                return first + await self._store(connection, parts[half:], None if first else also)
             if not parts or parts[0].letter is not None:
                 raise
             again = replace(parts[0].delivery, attempts=parts[0].delivery.attempts + 1)

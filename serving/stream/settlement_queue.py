@@ -13,7 +13,7 @@ from serving.stream.pauses import Pauses
 from serving.stream.settlement import Settlement
 
 _LOG: Final = logging.getLogger(__name__)
-_PATIENCE: Final = 30.0
+PATIENCE: Final = 30.0
 """Seconds for one group; after that PostgreSQL counts as down."""
 
 
@@ -43,7 +43,7 @@ class SettlementQueue:
         pauses = Pauses()
         while True:
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(PATIENCE):
                     return await self.settlement.give_up([letter])
             except Exception as error:  # as below
                 _LOG.warning("A dead letter waits for the database, which failed with %s.", type(error).__name__)
@@ -64,7 +64,7 @@ class SettlementQueue:
     async def _is_settled(self, group: Sequence[_Waiting], pauses: Pauses) -> bool:
         """Settle a group; returns False during an outage."""
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 failed = await self.settlement.settle([one.delivery for one in group])
         except Exception as error:  # asyncpg has no class for all outages
             if not pauses.failures:

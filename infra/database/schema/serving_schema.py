@@ -217,3 +217,14 @@ live_recommendations = Table(
     comment="Lists of placements with live = true, scored again after an event. A list counts while its batch, the "
     "champion and the version of operators' rules are the present ones, and until it expires.",
 )
+
+stream_offsets = Table(
+    "stream_offsets",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("next_offset", BigInteger, nullable=False, comment="All messages before it are stored."),
+    moment("stored_at", now=True),
+    comment="How far the topics of Kafka are stored. The broker's own offsets follow.",
+)

@@ -91,6 +91,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.rescoring_requests": {SERVING: WRITE, INGEST: "SELECT DELETE"},
     # Consumers write lists with the function `keep_live_lists`, and the API reads them with `served_lists`.
     "public.live_recommendations": {INGEST: "SELECT DELETE"},
+    "public.stream_offsets": {SERVING: "SELECT INSERT UPDATE"},
     # The API compares hashes, and records when a key was last used.
     "public.api_keys": {SERVING: "SELECT UPDATE(last_used_at)"},
 }

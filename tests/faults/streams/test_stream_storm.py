@@ -1,6 +1,5 @@
-"""Messages of RabbitMQ reach the lake once, whatever is restarted, cut and killed on their way."""
+"""Messages of RabbitMQ and Kafka reach the lake once, whatever is restarted, cut and killed on their way."""
 
-import asyncio
 import os
 import random
 import signal
@@ -10,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -20,15 +20,15 @@ from benchmarks.stream.rabbit_server import RabbitServer, is_installed, rabbit_s
 from infra.database.engine import engine
 from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
-from tests.faults.streams.proxy import Proxy
-from tests.serving.stream.clicks import click
-from tests.serving.stream.publishing import publish, waiting
+from tests.serving.stream.clicks import REFUSES, click
 from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.ingest.inbox.restartable import installed, restartable
 
+pytest.importorskip("faststream", reason="the extra `stream` is not installed")
+from tests.faults.streams.buses import Bus, kafka_bus, rabbit_bus
+
 QUEUE = "storm"
 SECONDS = 240
-pytest.importorskip("faststream", reason="the extra `stream` is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -96,29 +96,36 @@ def without(server: EmbeddedPostgres, how: signal.Signals) -> Iterator[None]:
     server.start(preferred_port=port)
 
 
-def killed(rabbit: RabbitServer) -> None:
-    """Kill the broker, and start it again with its messages."""
-    rabbit.kill()
-    rabbit.start()
+@dataclass(frozen=True)
+class Messages:
+    """Sound messages, some of them repeated, and those that can only be dead letters."""
+
+    number: int
+    bodies: list[bytes]
+    letters: list[tuple[str, bytes]]
+    conflicts: list[tuple[str, bytes]]
+    """Dead letters too, once the sound ones are stored."""
 
 
-def everything(seed: int, number: int) -> tuple[list[bytes], list[bytes], list[bytes]]:
-    """Sound messages, repeated ones, and those that can only be dead letters, in a random order."""
-    chance = random.Random(seed)  # noqa: S311
+def messages(number: int, chance: random.Random, *, counts_repeats: bool) -> Messages:
     sound = [
         click(one, ("cup", "pan")[one % 2], f"user {one % 50}", minutes=chance.choice((0, 1, 30, 600, 9000)))
         for one in range(number)
     ]
     bad = [b'{"broken": %d' % one for one in range(number // 100)]
+    repeats = chance.choices(bad, k=len(bad))
+    poison = [click(one, messageId=f"poison {one}") for one in range(2)]
     conflicts = [click(one, "another", f"user {one % 50}") for one in range(0, number, 100)]
-    return sound, bad, conflicts
-
-
-def storm(rabbit: RabbitServer, server: EmbeddedPostgres, var: Path, seed: int, number: int) -> None:
-    chance = random.Random(seed)  # noqa: S311
-    sound, bad, conflicts = everything(seed, number)
-    bodies = [*sound, *chance.choices(sound, k=number // 5), *bad, *chance.choices(bad, k=len(bad))]
+    bodies = [*sound, *chance.choices(sound, k=number // 5), *bad, *repeats, *poison]
     chance.shuffle(bodies)
+    malformed = bad + repeats if counts_repeats else bad
+    letters = [("malformed", one) for one in malformed] + [("poison", one) for one in poison]
+    return Messages(number, bodies, letters, [("id_conflict", one) for one in conflicts])
+
+
+def storm(bus: Bus, server: EmbeddedPostgres, var: Path, seed: int, number: int) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    sent = messages(number, chance, counts_repeats=bus.counts_repeats)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         url = installed(server, var, patch)
         stack.callback(lambda: engine(url).dispose())
@@ -127,33 +134,25 @@ def storm(rabbit: RabbitServer, server: EmbeddedPostgres, var: Path, seed: int, 
             "INSERT INTO items (item_id, attributes, available, batch_id) "
             "VALUES ('cup', '{}', true, 'b'), ('pan', '{}', true, 'b')"
         )
-        queue = f"{QUEUE}-{seed}"
-        proxy = Proxy(rabbit.port)
-        stack.callback(proxy.close)
-        address = f"amqp://guest:guest@127.0.0.1:{proxy.port}/"
-        consumers = stack.enter_context(Consumers(address, queue, var.with_suffix(".log"), 3 / number, seed))
+        api.rows(REFUSES)
+        share = bus.deadly_share(number)
+        consumers = stack.enter_context(Consumers(bus.url, bus.queue, var.with_suffix(".log"), share, seed))
         until(lambda: bool(api.rows("SELECT FROM streams")))
         deeds: list[Callable[[], None]] = [
-            lambda: killed(rabbit),
-            proxy.cut,
+            *bus.faults(chance),
             lambda: restarted(server, chance),
             lambda: consumers.running[0].kill(),
         ]
         chance.shuffle(deeds)
         for first, deed in enumerate(deeds):
-            asyncio.run(published(rabbit, queue, bodies[first :: len(deeds)]))
+            bus.publish(sent.bodies[first :: len(deeds)])
             time.sleep(chance.random())  # the moment of the fault is random
             deed()
-        until(lambda: _settled(api, number, len(bad)))
-        asyncio.run(published(rabbit, queue, conflicts))
-        until(lambda: _settled(api, number, len(bad) + len(conflicts)))
-        until(lambda: asyncio.run(waiting(rabbit, queue)) == 0)
-        check(api, number, bad, conflicts)
-
-
-async def published(rabbit: RabbitServer, queue: str, bodies: list[bytes]) -> None:
-    for first in range(0, len(bodies), 500):
-        await publish(rabbit, queue, bodies[first : first + 500])
+        until(lambda: _settled(api, number, len(sent.letters)))
+        bus.publish([body for _, body in sent.conflicts])
+        until(lambda: _settled(api, number, len(sent.letters) + len(sent.conflicts)))
+        until(bus.is_done)
+        check(api, sent)
 
 
 def restarted(server: EmbeddedPostgres, chance: random.Random) -> None:
@@ -178,25 +177,41 @@ def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("it took too long")
 
 
-def check(api: Api, number: int, bad: list[bytes], conflicts: list[bytes]) -> None:
+def check(api: Api, sent: Messages) -> None:
     """Every effect happened once, and the ledger is exact."""
     rows = api.rows("SELECT reason, body FROM identity.dead_letters")
-    kept = sorted((row.reason, bytes(row.body)) for row in rows)
-    expected = sorted([("malformed", one) for one in bad] + [("id_conflict", one) for one in conflicts])
-    assert kept == expected
+    assert sorted((row.reason, bytes(row.body)) for row in rows) == sorted(sent.letters + sent.conflicts)
     api.move()
-    assert sorted(row["event_id"] for row in api.lake()) == sorted(f"bus:m{one}" for one in range(number))
+    assert sorted(row["event_id"] for row in api.lake()) == sorted(f"bus:m{one}" for one in range(sent.number))
     ledger = api.ledger()
-    assert ledger == {**dict.fromkeys(ledger, 0), "read": number, "accepted": number}, api.state()
+    assert ledger == {**dict.fromkeys(ledger, 0), "read": sent.number, "accepted": sent.number}, api.state()
 
 
-def test_a_short_storm(rabbit: RabbitServer, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int) -> None:
-    storm(rabbit, postgres_of_storm, tmp_path / "var", seed, 1_000)
+def test_a_short_storm_of_rabbitmq(
+    rabbit: RabbitServer, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int
+) -> None:
+    with rabbit_bus(rabbit, f"{QUEUE}-{seed}") as bus:
+        storm(bus, postgres_of_storm, tmp_path / "var", seed, 1_000)
+
+
+def test_a_short_storm_of_kafka(postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int) -> None:
+    with kafka_bus(tmp_path) as bus:
+        storm(bus, postgres_of_storm, tmp_path / "var", seed, 1_000)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("nth", range(20))
-def test_ten_thousand_messages(
+def test_ten_thousand_messages_of_rabbitmq(
     rabbit: RabbitServer, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int, nth: int
 ) -> None:
-    storm(rabbit, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
+    with rabbit_bus(rabbit, f"{QUEUE}-{1_000 * seed + nth}") as bus:
+        storm(bus, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("nth", range(20))
+def test_ten_thousand_messages_of_kafka(
+    postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int, nth: int
+) -> None:
+    with kafka_bus(tmp_path) as bus:
+        storm(bus, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)

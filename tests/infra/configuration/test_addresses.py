@@ -147,6 +147,23 @@ def test_an_address_of_something_else_is_refused_with_the_right_form(value: str)
     assert "hidden" not in str(no.value)
 
 
+@pytest.mark.parametrize(
+    "value", ["amqp://u:p@h:5672/shop", "kafka://h", "kafka://h:9092/shop.events", "kafkas://u:p@h:9092,i:9092/shop"]
+)
+def test_an_address_of_a_broker_names_one_host_or_those_of_a_kafka(value: str) -> None:
+    assert addresses.broker(value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["amqp://", "amqp://h:i/", "kafka://u:hidden@/t", "kafka://h,/t", "kafka://h/hidden/t", "kafka://h/t?hidden"],
+)
+def test_another_address_of_a_broker_is_refused_with_the_right_form(value: str) -> None:
+    with pytest.raises(AddressRefusedError, match=r"Write it as amqp://.* or kafka://host:9092/topic") as no:
+        addresses.broker(value)
+    assert "hidden" not in str(no.value)
+
+
 def test_redacting_keeps_all_but_the_login() -> None:
     text = "API request to http://me:hid/den@host:5000/api failed; see s3://bucket/me@x and abfss://box@account/y"
     assert addresses.redact(text) == text.replace("me:hid/den", "***")

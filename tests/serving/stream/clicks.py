@@ -20,6 +20,12 @@ from tests.serving.events.inbox_database import InboxDatabase
 KEYS = Pseudonyms(PSEUDONYM_KEY)
 AGREED = {"consent": {"categoryPreferences": {"Personalization": True}}}
 NOW = datetime.now(UTC)
+REFUSES = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON event_inbox FOR EACH ROW WHEN (NEW.message_id LIKE 'poison%')
+    EXECUTE FUNCTION refuse()"""
+"""Lets PostgreSQL refuse messages whose id begins with `poison`."""
 
 
 def click(number: int, item: str = "cup", user: str = "ann", minutes: float = 0, **stated: Any) -> bytes:

@@ -1,13 +1,17 @@
-"""A RabbitMQ node for the session, and settlements in a database that a test can take away."""
+"""A RabbitMQ node and a Kafka for the session, and settlements in a database that a test can take away."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.stream.rabbit_server import RabbitServer, is_installed, rabbit_server
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.serving.events.inbox_database import InboxDatabase
+
+if TYPE_CHECKING:
+    from tests.serving.stream.kafka_broker import KafkaBroker
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +22,16 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
         pytest.skip("rabbitmq-server is not installed")
     with rabbit_server(tmp_path_factory.mktemp("rabbit")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator["KafkaBroker"]:
+    pytest.importorskip("aiokafka", reason="the extra `stream` is not installed")
+    from tests.serving.stream.kafka_broker import kafka_broker, shorten_sessions
+
+    with kafka_broker(tmp_path_factory.mktemp("kafka")) as broker:
+        shorten_sessions()
+        yield broker
 
 
 @pytest.fixture

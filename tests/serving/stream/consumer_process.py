@@ -4,24 +4,36 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from infra.configuration.settings import load
-from serving.stream import rabbit
+from serving.stream.brokers import is_kafka
 from serving.stream.consumer import ConsumerConfig, run
-
-_ACKNOWLEDGE = rabbit._acknowledge
 
 
 def main() -> None:
     url, queue, share, seed = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4]
     chance = random.Random(seed)  # noqa: S311
 
-    async def acknowledge(message: rabbit.RabbitMessage) -> None:
-        if chance.random() < share:
-            os.kill(os.getpid(), signal.SIGKILL)
-        await _ACKNOWLEDGE(message)
+    def deadly(acknowledge: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def acknowledge_or_die(*given: Any) -> None:
+            if chance.random() < share:
+                os.kill(os.getpid(), signal.SIGKILL)
+            await acknowledge(*given)
 
-    rabbit._acknowledge = acknowledge
+        return acknowledge_or_die
+
+    if is_kafka(url):
+        from serving.stream import kafka
+        from tests.serving.stream.kafka_broker import shorten_sessions
+
+        shorten_sessions()
+        kafka._commit = deadly(kafka._commit)  # type: ignore[assignment]
+    else:
+        from serving.stream import rabbit
+
+        rabbit._acknowledge = deadly(rabbit._acknowledge)  # type: ignore[assignment]
     run(load(), ConsumerConfig(url, queue, "bus"))
 
 

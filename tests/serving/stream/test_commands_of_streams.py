@@ -29,6 +29,8 @@ def test_a_password_or_address_that_is_wrong_is_a_sentence(rabbit: RabbitServer,
     unknown = tailorbird("consume", "nats://127.0.0.1/")
     assert unknown.returncode == 1
     assert "Write it as amqp://" in unknown.stderr
+    pathless = tailorbird("consume", "kafka://127.0.0.1:9092/two/topics")
+    assert (pathless.returncode, "kafka://host:9092/topic" in pathless.stderr) == (1, True)
     nameless = tailorbird("consume")
     assert (nameless.returncode, "or set stream_url" in nameless.stderr) == (1, True)
 

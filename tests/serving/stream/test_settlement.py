@@ -12,13 +12,7 @@ from serving.stream.delivery import MOST_ATTEMPTS, Delivery
 from serving.stream.settlement import Settlement
 from serving.stream.settlement_queue import SettlementQueue
 from tests.serving.events.inbox_database import InboxDatabase
-from tests.serving.stream.clicks import AGREED, KEYS, click, delivery, letters, settlement_of
-
-REFUSES = """
-    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'; END $$;
-    CREATE TRIGGER refuse BEFORE INSERT ON event_inbox FOR EACH ROW WHEN (NEW.message_id LIKE 'poison%')
-    EXECUTE FUNCTION refuse()"""
+from tests.serving.stream.clicks import AGREED, KEYS, REFUSES, click, delivery, letters, settlement_of
 
 
 def settled(inbox: InboxDatabase, work: Callable[[Settlement], Awaitable[None]]) -> None:

@@ -1,17 +1,18 @@
-"""The blocks of docs/streams.md lead from an empty queue to a changed shelf."""
+"""The blocks of docs/streams.md lead from an empty queue or topic to a changed shelf."""
 
 import ast
 import asyncio
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -21,10 +22,13 @@ from infra.installation import Installation
 from tests.docs.shown import commands_of
 from tests.published import published
 from tests.tasks.ingest.inbox.api import Api
-from tests.tasks.ingest.inbox.collecting import collecting
+from tests.tasks.ingest.inbox.collecting import Collecting, collecting
+
+if TYPE_CHECKING:
+    from tests.serving.stream.kafka_broker import KafkaBroker
 
 PAGE = Path(__file__).parents[3] / "docs" / "streams.md"
-PROGRAM, FOLLOWER = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+PROGRAM, KAFKA_PROGRAM, FOLLOWER = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 SHELF = "/v1/users/1/recommendations?k=3"
 
 
@@ -57,46 +61,73 @@ async def bound(server: RabbitServer) -> None:
         await queue.bind(await channel.get_exchange("tailorbird.recommendations"), "recommendation.updated.#")
 
 
-def test_the_page_leads_from_an_empty_queue_to_a_changed_shelf(
-    rabbit: RabbitServer, installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def consumed(
+    place: tuple[str, str], installation: Installation, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Collecting, Callable[[], Any]]]:
+    """A shop with a live placement whose events the command of the page consumes meanwhile, and its shelf."""
+    variable, address = place
     assert SHELF in PAGE.read_text()
-    monkeypatch.setenv("BROKER", rabbit.url)
-    (tmp_path / "placements.toml").write_text("[home]\nk = 5\nlive = true\n")
-    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(tmp_path / "placements.toml"))
-    shown = list(commands_of(PAGE))
-    consume = next(command for command in shown if command.startswith("consume"))
-    words = shlex.split(consume.replace("$BROKER", rabbit.url))
-    followed, follower = tmp_path / "followed", None
-    with collecting(installation, tmp_path, stock=agreed) as shop:
+    monkeypatch.setenv(variable, address)
+    (folder / "placements.toml").write_text("[home]\nk = 5\nlive = true\n")
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(folder / "placements.toml"))
+    [command] = [one for one in commands_of(PAGE) if one.startswith("consume") and f"${variable}" in one]
+    words = shlex.split(command.replace(f"${variable}", address))
+    with collecting(installation, folder, stock=agreed) as shop:
 
-        def shelf() -> dict[str, Any]:
+        def shelf() -> Any:
             key = {"Authorization": f"Bearer {shop.read_key}"}
-            found: dict[str, Any] = httpx.get(shop.server.address + SHELF, headers=key).raise_for_status().json()
-            return found
+            return httpx.get(shop.server.address + SHELF, headers=key).raise_for_status().json()
 
-        clicked = shop.champion_items[0]
         consumer = subprocess.Popen([sys.executable, "-m", "flows", *words], env=dict(os.environ))
         try:
             eventually(lambda: bool(shop.api.rows("SELECT FROM streams")))
-            before = shelf()
-            asyncio.run(bound(rabbit))
-            with followed.open("w") as printed:
-                follower = subprocess.Popen([sys.executable, "-uc", FOLLOWER], stdout=printed)
-            exec(PROGRAM.replace("995242", clicked), {})  # noqa: S102 -- the block of the page
-            eventually(lambda: shelf()["items"] != before["items"])
-            assert shelf()["source"] == "live"
-            eventually(lambda: followed.read_text().endswith("\n"))
-            user, placement, items = followed.read_text().split("\n")[0].split(maxsplit=2)
-            assert (user, placement) == ("1", "home")
-            stored = shop.api.rows("SELECT item_id, source FROM recommendations_by_user_id ORDER BY rank")
-            assert [(item, "live") for item in ast.literal_eval(items)] == stored
+            yield shop, shelf
         finally:
-            if follower is not None:
-                follower.kill()
-                follower.wait()
             consumer.terminate()
             assert consumer.wait(30) == 0
         shop.api.move()
         (event,) = [row for row in shop.api.lake() if row["source"] == "stream"]  # the others are impressions
-        assert (event["event_id"], event["item_id"]) == ("stream:bus-1", clicked)
+        assert (event["event_id"].split("-")[0], event["item_id"]) == ("stream:bus", shop.champion_items[0])
+
+
+def is_stored(shop: Collecting, items: list[str]) -> bool:
+    stored = shop.api.rows("SELECT item_id, source FROM recommendations_by_user_id ORDER BY rank")
+    return [(item, "live") for item in items] == stored
+
+
+def run_block(program: str, shop: Collecting, shelf: Callable[[], Any]) -> None:
+    """Run a program of the page; the shelf changes."""
+    before = shelf()
+    exec(program.replace("995242", shop.champion_items[0]), {})  # noqa: S102 -- the block of the page
+    eventually(lambda: shelf()["items"] != before["items"])
+    assert shelf()["source"] == "live"
+
+
+def test_the_page_leads_from_an_empty_queue_to_a_changed_shelf(
+    rabbit: RabbitServer, installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = tmp_path / "followed"
+    with consumed(("BROKER", rabbit.url), installation, tmp_path, monkeypatch) as (shop, shelf):
+        asyncio.run(bound(rabbit))
+        with followed.open("w") as printed:
+            follower = subprocess.Popen([sys.executable, "-uc", FOLLOWER], stdout=printed)
+        try:
+            run_block(PROGRAM, shop, shelf)
+            eventually(lambda: followed.read_text().endswith("\n"))
+        finally:
+            follower.kill()
+            follower.wait()
+        user, placement, items = followed.read_text().split("\n")[0].split(maxsplit=2)
+        assert (user, placement) == ("1", "home")
+        assert is_stored(shop, ast.literal_eval(items))
+
+
+def test_the_page_leads_from_an_empty_topic_to_a_changed_shelf(
+    kafka: "KafkaBroker", installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with consumed(("KAFKA", kafka.servers), installation, tmp_path, monkeypatch) as (shop, shelf):
+        run_block(KAFKA_PROGRAM, shop, shelf)
+        update = json.loads(asyncio.run(kafka.first_of("tailorbird.recommendations", b"1")))
+        assert (update["event"], update["user_id"], update["placement"]) == ("recommendation.updated", "1", "home")
+        assert is_stored(shop, [item["item_id"] for item in update["items"]])
