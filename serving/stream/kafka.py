@@ -19,11 +19,10 @@ from serving.events.clock import CLOCK
 from serving.events.store import GROUP
 from serving.stream.brokers import BrokerDownError
 from serving.stream.delivery import Delivery
-from serving.stream.offsets import following, stored_offsets
+from serving.stream.offsets import following, settle_whole, stored_offsets
 from serving.stream.pauses import Pauses
 from serving.stream.rescoring.updates import EVENT, EXCHANGE, Update
 from serving.stream.settlement import Settlement
-from serving.stream.whole_groups import settle_whole
 
 _LOG: Final = logging.getLogger(__name__)
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each attempt to connect would be a line
