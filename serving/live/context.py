@@ -84,8 +84,10 @@ def blended(
 ) -> OneVisitor:
     """Return the visitor's items by the sum of reciprocal ranks: of the own scores, and of each kind of evidence."""
     of_own = _NOTHING if own is None else _reciprocal_ranks(own.item, own.score, _OWN)
-    positions = np.arange(len(items))
-    of_kinds = [_reciprocal_ranks(positions, total * usable, _RELATED, 0) for total in related.totals(len(items))]
+    totals = [total * usable for total in related.totals(len(items))]
+    # The fewer are sorted, the better: most items have nothing in common with the context.
+    positive = [np.flatnonzero(total > 0) for total in totals]
+    of_kinds = [_reciprocal_ranks(at, total[at], _RELATED) for at, total in zip(positive, totals, strict=True)]
     listed, place = np.unique(np.concatenate([of_own[0], *(one[0] for one in of_kinds)]), return_inverse=True)
     own_part, context_part = np.split(place, [len(of_own[0])])
     by_own = np.bincount(own_part, of_own[1], minlength=len(listed))
@@ -110,10 +112,8 @@ _Ranked = tuple[NDArray[np.int64], NDArray[np.float64]]
 _NOTHING: Final[_Ranked] = (np.empty(0, dtype=np.int64), np.empty(0))
 
 
-def _reciprocal_ranks(
-    items: NDArray[np.int64], score: NDArray[np.float32], most: int, above: float = -np.inf
-) -> _Ranked:
-    """Return the best items with a score `above`, and their reciprocal ranks; equal scores are ranked by position."""
+def _reciprocal_ranks(items: NDArray[np.int64], score: NDArray[np.float32], most: int) -> _Ranked:
+    """Return the best items and their reciprocal ranks; equal scores are ranked by position."""
     best = best_scores(np.ascontiguousarray(score[None]), most)
-    listed = items[best.places[best.scores > above]]
+    listed = items[best.places[best.scores > -np.inf]]
     return listed, 1 / (RECIPROCAL + 1 + np.arange(len(listed)))

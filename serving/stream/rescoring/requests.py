@@ -10,7 +10,7 @@ import asyncpg
 from serving.events.message import Message
 from serving.events.store import PROFILE_LIFETIME
 
-PAUSE: Final = timedelta(milliseconds=100)
+PAUSE: Final = timedelta(milliseconds=50)
 """Events of a user within this time are one request."""
 _LEASE: Final = timedelta(seconds=15)
 """A request that was taken for so long is taken again: its consumer was killed."""
