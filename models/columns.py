@@ -78,6 +78,8 @@ EVENT_TYPES: Final = (
 )
 """All event types that the lake may hold."""
 
+CHANGING: Final = (TITLE, CATEGORY, BRAND, PRICE)
+"""The columns of an item whose history is stored."""
 CATEGORY_SEPARATOR: Final = "|"
 """Separates the levels of a category path, most general first."""
 

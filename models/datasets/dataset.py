@@ -11,12 +11,12 @@ from scipy import sparse
 
 from models import columns
 from models.datasets.holdout import targets
+from models.datasets.known_attributes import NO_HISTORY, as_known
 from models.datasets.time_splits import Cuts
 from models.datasets.training_data import T, TrainingData, build, item_ids
 from models.features.in_memory import feature_tables
 from models.features.tables.registry import TABLES, FeatureTables
 from models.primitives.arrow_sql import query
-from models.primitives.known_attributes import NO_HISTORY, as_known
 from models.primitives.time import DAY
 
 USER_TAGS: Final = ("recency_days", "frequency", "monetary")
@@ -40,7 +40,7 @@ class Dataset:
     items: pa.Table
     item_history: pa.Table = field(default_factory=lambda: NO_HISTORY)
     user_history: pa.Table = field(default_factory=lambda: NO_HISTORY)
-    """Values that changed, as `models.primitives.known_attributes.as_known` reads them."""
+    """Values that changed, as `models.datasets.known_attributes.as_known` reads them."""
     stored: Callable[[str, int], pa.Table | None] = _not_stored
     """Returns a feature table, by its name in `TABLES`, as stored for a cut; None for other moments."""
     _opened: dict[tuple[str, int], pa.Table] = field(default_factory=dict, init=False)

@@ -21,9 +21,9 @@ import pyarrow as pa
 from infra.installation import Installation
 from models import columns
 from models.datasets.impression_labels import IMPRESSION
+from models.datasets.known_attributes import as_known
 from models.features.expressions import Frame
 from models.primitives.arrow_sql import executed, texts
-from models.primitives.known_attributes import as_known
 from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import ReferenceData
 from tasks.lake.refunds import NO_REFUNDS, Refunds, match_refunds

@@ -23,7 +23,7 @@ from infra.database.bulk_copy import read_table
 from infra.database.schema.schema import aliases, ingest_batches, item_history, items, suppressions, user_history, users
 from infra.installation import Installation
 from models import columns
-from models.primitives.known_attributes import BEGINNING, NAME, NO_HISTORY, SINCE, VALUE
+from models.datasets.known_attributes import BEGINNING, NAME, NO_HISTORY, SINCE, VALUE
 from tasks.ingest.ledger import COMMITTED
 
 _ITEMS = {
@@ -45,7 +45,7 @@ class ReferenceData:
     """`batch_id` and `started_at` of the committed ones."""
     item_history: pa.Table
     user_history: pa.Table
-    """Values that changed, as `models.primitives.known_attributes.as_known` reads them."""
+    """Values that changed, as `models.datasets.known_attributes.as_known` reads them."""
 
     def register(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Register the tables that an `EventQuery` joins to find the events that count."""

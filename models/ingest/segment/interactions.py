@@ -9,7 +9,6 @@ from models.ingest import placeholder_ids as placeholders
 from models.ingest.segment.sql_values import finite, word
 from models.ingest.traffic.traffic_filter import LONGEST_ID
 from models.primitives.arrow_sql import Query, texts
-from models.primitives.known_attributes import CHANGING
 
 ITEM_ATTRIBUTES: Final = ("sku", "variant", "url", "image_url", "coupon")
 _ORDER: Final = ("order_id", "orderId", "checkout_id", "cart_id")
@@ -117,15 +116,15 @@ def item_changes(query: Query, entries: pa.Table) -> pa.Table:
     read = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
     raw = ", ".join(f"{value} AS {name}" for name, value in (read | {columns.PRICE: "price"}).items())
     words = ", ".join(f"max({word(name)}) AS {name}" for name in read)
-    names = ", ".join(CHANGING)
+    names = ", ".join(columns.CHANGING)
     current = ", ".join(
         f"CASE WHEN occurred_at >= max(occurred_at) FILTER (WHERE {name} IS NOT NULL) OVER times THEN {name} END "
         f"AS {name}"
-        for name in CHANGING
+        for name in columns.CHANGING
     )
     starts = ", ".join(
         f"CASE WHEN {name} IS DISTINCT FROM lag({name} IGNORE NULLS) OVER times THEN {name} END AS {name}"
-        for name in CHANGING
+        for name in columns.CHANGING
     )
     return query(
         f"""
@@ -150,7 +149,7 @@ def item_changes(query: Query, entries: pa.Table) -> pa.Table:
             SELECT item_id, nullif(known_at, {_NEVER}) AS known_at, {starts} FROM newest
             WINDOW times AS (PARTITION BY item_id ORDER BY known_at, occurred_at)
         )
-        SELECT * FROM starts WHERE coalesce({", ".join(f"{name}::VARCHAR" for name in CHANGING)}) IS NOT NULL
+        SELECT * FROM starts WHERE coalesce({", ".join(f"{name}::VARCHAR" for name in columns.CHANGING)}) IS NOT NULL
         ORDER BY item_id, known_at NULLS FIRST
         """,
         entries=entries,

@@ -11,7 +11,6 @@ from models.ingest.tabular.duplicate_rows import LATEST, UPDATED_AT, own_values
 from models.ingest.tabular.mapping_keys.table import TableMapping
 from models.primitives.arrow_sql import query
 from models.primitives.arrow_types import ArrowColumn
-from models.primitives.known_attributes import CHANGING
 
 MOMENT: Final = "moment"
 _NAME, _VALUE, _ROW = "name", "value", "row"
@@ -33,7 +32,9 @@ def dated(part: TableMapping) -> list[str]:
     """
     if not isinstance(part, ItemsMapping) or not part.updated_at:
         return []
-    return [name for name in CHANGING if getattr(part, name) and part.choices.get(name, LATEST) in (LATEST, "last")]
+    return [
+        name for name in columns.CHANGING if getattr(part, name) and part.choices.get(name, LATEST) in (LATEST, "last")
+    ]
 
 
 def statements(rows: pa.Table, names: Sequence[str], numbers: ArrowColumn) -> pa.Table:

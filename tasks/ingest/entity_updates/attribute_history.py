@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from sqlalchemy import Connection, text
 
-from models.primitives.known_attributes import CHANGING
+from models.columns import CHANGING
 
 Entity = Literal["item", "user"]
 

@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from models import columns
 from models.primitives.json_types import JsonObject
-from models.primitives.known_attributes import CHANGING
 from tasks.ingest.entity_updates.apply import ITEM_HISTORY, Update
 from tasks.ingest.entity_updates.item_update_cache import NEVER
 
@@ -22,10 +21,10 @@ class ItemChanges:
     def updates(self, rows: pa.Table) -> Iterator[Update]:
         """Yield the changes in a chunk's rows (of `ParsedLines.item_changes`), one update per item."""
         changes_of: dict[str, list[JsonObject]] = {}
-        values = (rows[name].to_pylist() for name in CHANGING)
+        values = (rows[name].to_pylist() for name in columns.CHANGING)
         moments = rows["known_at"].to_pylist()
         for item, moment, *stated in zip(rows[columns.ITEM_ID].to_pylist(), moments, *values, strict=True):
-            for name, value in zip(CHANGING, stated, strict=True):
+            for name, value in zip(columns.CHANGING, stated, strict=True):
                 if value is not None and self._is_news((item, name), moment or NEVER, value):
                     since = moment.isoformat() if moment else None
                     changes_of.setdefault(item, []).append({"name": name, "since": since, "value": str(value)})

@@ -10,7 +10,6 @@ from models import columns
 from models.ingest import placeholder_ids
 from models.ingest.traffic.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
-from models.primitives.known_attributes import CHANGING
 from tasks.ingest.entity_updates.apply import CONSENT, ITEM, ITEM_HISTORY, TRAITS, USER_HISTORY, Update
 from tasks.ingest.entity_updates.last_write_wins import WITHIN
 from tasks.ingest.inbox.rows import InboxRow
@@ -118,7 +117,7 @@ def _item_updates(item: str, values: _Dated) -> Iterable[Update]:
     attributes = {name.removeprefix(WITHIN): value for name, (_, value) in values.items() if name.startswith(WITHIN)}
     times = {name: at for name, (at, _) in values.items()}
     yield Update(ITEM, item, {**own, columns.ATTRIBUTES: attributes}, None, times)
-    changes = [_change(name, *values[name]) for name in CHANGING if name in values]
+    changes = [_change(name, *values[name]) for name in columns.CHANGING if name in values]
     if changes:
         yield Update(ITEM_HISTORY, item, {"changes": changes}, None)
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
-from models.primitives.known_attributes import BEGINNING, as_known
+from models.datasets.known_attributes import BEGINNING, as_known
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.lake.reference_data import read_reference_data

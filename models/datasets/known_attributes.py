@@ -4,11 +4,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from models import columns
 from models.primitives.arrow_sql import query
 
-CHANGING: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE)
-"""The columns of an item whose history is stored."""
 NAME: Final = "name"
 SINCE: Final = "since"
 VALUE: Final = "value"

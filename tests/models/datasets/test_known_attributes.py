@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from models.primitives.known_attributes import BEGINNING, NO_HISTORY, as_known
+from models.datasets.known_attributes import BEGINNING, NO_HISTORY, as_known
 
 ITEMS = pa.table(
     {"item_id": ["cup", "jug"], "category": ["new", "same"], "price": [3.0, None], "available": [False, True]}
