@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.accuracy.readers import read
 from benchmarks.accuracy.splits import SEED, Split, leave_one_out, sample
-from benchmarks.accuracy.tuning import USERS, starts
+from benchmarks.accuracy.tuning import USERS, has_long_histories, starts
 from models import catalog
 from models.evaluation.metrics.bootstrap import interval
 from models.evaluation.metrics.ranking import accuracy
@@ -69,7 +69,8 @@ def ndcg(split: Split, blends: Iterable[Blend]) -> dict[Blend, NDArray[np.float6
 
 
 def _fitted(kind: str, split: Split) -> Recommender:
-    return catalog.model_type(kind).fit(split.data, catalog.config(kind, starts(kind, "sequences")[0]), SEED)
+    settings = starts(kind, "sequences", has_long_histories(split))[0]
+    return catalog.model_type(kind).fit(split.data, catalog.config(kind, settings), SEED)
 
 
 def main() -> None:

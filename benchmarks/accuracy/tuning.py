@@ -79,8 +79,7 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedS
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
-    is_long = len(split.data.user) >= MANY * len(split.data.users)
-    for start in starts(kind, layout, is_long):
+    for start in starts(kind, layout, has_long_histories(split)):
         study.enqueue_trial(start, skip_if_exists=True)
     end = time.monotonic() + 60 * minutes
     for _ in range(TRIALS if model.space else 1):
@@ -91,6 +90,11 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedS
             break
     tried = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     return SearchedSettings(study.best_params, study.best_value, len(tried))
+
+
+def has_long_histories(split: Split) -> bool:
+    """Return whether users have had `MANY` items in the mean."""
+    return len(split.data.user) >= MANY * len(split.data.users)
 
 
 def starts(kind: str, layout: Layout, is_long: bool = False) -> list[Settings]:

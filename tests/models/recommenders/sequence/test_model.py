@@ -54,6 +54,19 @@ def test_the_next_item_follows_from_the_order(walked: SequenceModel, circle: Tra
 
 
 @NEEDS_TORCH
+def test_an_item_that_a_user_buys_again_and_again_comes_first(small) -> None:
+    data = small([(f"u{user:02}", f"i{user:02}", day, str(day)) for user in range(40) for day in (20, 40, 60, 80)])
+    users = np.arange(40, dtype=np.int32)
+    apart, without = (
+        SequenceModel.fit(data, replace(QUICK, epochs=1, validation_users=9, repeats=repeats), 1)
+        for repeats in (True, False)
+    )
+    assert (apart.scores(users).argmax(axis=1) == users).all()
+    assert not (without.scores(users).argmax(axis=1) == users).all()
+    np.testing.assert_allclose(apart.pair_scores(users, users), np.diag(apart.scores(users)), rtol=1e-5)
+
+
+@NEEDS_TORCH
 def test_three_clicks_of_a_visitor_show_which_way_to_go(walked: SequenceModel) -> None:
     assert [next_of(walked, [3, 4, 5]), next_of(walked, [5, 4, 3])] == [6, 2]
 
