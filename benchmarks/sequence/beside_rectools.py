@@ -19,15 +19,13 @@ from models.recommenders.sequence.model import SequenceModel
 _NEEDS: Final = ("rectools[torch]==0.19.0",)
 _HOME: Final = FOLDER.absolute() / "rectools-sasrec"
 _SCRIPT: Final = Path(__file__).with_name("rectools_baseline.py")
-_LONGEST: Final = 100
-"""Most epochs of RecTools."""
 
 
 def beside_rectools(split: Split, config: Config, seed: int) -> dict[str, float]:
     """Return the processor seconds of both, and how many times as long RecTools takes to reach the same NDCG@10.
 
-    Nothing is returned if RecTools cannot be installed. If it never gets there, its seconds are those of all epochs,
-    so the figure is a lower bound, and its NDCG@10 shows that.
+    Nothing is returned if RecTools cannot be installed. If its NDCG@10 stops rising below that, the figure is a lower
+    bound, as its best NDCG@10 shows.
     """
     python = _environment()
     if python is None:
@@ -45,8 +43,8 @@ def beside_rectools(split: Split, config: Config, seed: int) -> dict[str, float]
         "dropout_rate": config.dropout, "session_max_len": config.length, "lr": config.learning_rate,
         "batch_size": config.batch, "seed": seed,
     }  # fmt: skip
-    command = [str(python), str(_SCRIPT), str(file), str(reached), str(_LONGEST), json.dumps(settings)]
-    alone = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [str(python), str(_SCRIPT), str(file), str(reached), str(config.patience), json.dumps(settings)]
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=alone)
     curve = json.loads(done.stdout.splitlines()[-1])
     seconds = curve[-1][0]
