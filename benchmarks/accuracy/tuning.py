@@ -55,7 +55,11 @@ STARTS: Final[dict[Layout, dict[str, list[Settings]]]] = {
     },
 }
 """Sensible settings of each model, where a search begins; other settings keep their defaults."""
-LONG: Final[dict[str, Settings]] = {"sequence": {"length": 100, "batch": 16}}
+LONG: Final[dict[str, Settings]] = {
+    "sequence": {
+        "network": "gru", "blocks": 1, "length": 200, "batch": 8, "learning_rate": 0.002, "dropout": 0.3,
+    }
+}  # fmt: skip
 """Those that come first if users have had `MANY` items in the mean."""
 MANY: Final = 30
 

@@ -41,7 +41,7 @@ def without_tags(data: TrainingData) -> TrainingData:
 def main() -> None:
     """Measure, and write the figures to var/benchmarks/sequence_inputs.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", type=int, default=6, help="the share of the households: one of so many")
+    parser.add_argument("--every", type=int, default=3, help="the share of the households: one of so many")
     every = parser.parse_args().every
     dataset = timed_dataset(journey_rows("product_id", every), DAYS, journey_products())
     cuts = dataset.cuts

@@ -74,7 +74,7 @@ def test_the_command_writes_a_row_for_each_model(circle: Path, capsys: pytest.Ca
 
 
 def test_users_with_many_items_begin_with_a_long_history() -> None:
-    assert [start["length"] for start in starts("sequence", "sequences", is_long=True)] == [100, 50, 50]
+    assert [start["length"] for start in starts("sequence", "sequences", is_long=True)] == [200, 50, 50]
 
 
 @pytest.mark.parametrize(
