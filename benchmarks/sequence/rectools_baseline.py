@@ -40,7 +40,8 @@ def main() -> None:
 
     torch.manual_seed(int(settings.pop("seed")))
     model = SASRecModel(**settings, loss="softmax", get_trainer_func=trainer, verbose=0)
-    curve, spent, best = [], 0.0, 0
+    curve: list[tuple[float, float]] = []
+    spent, best = 0.0, 0
     while len(curve) - best < patience:
         began = time.process_time()
         model.fit_partial(dataset, min_epochs=1, max_epochs=1)
