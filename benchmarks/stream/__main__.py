@@ -53,11 +53,11 @@ def main() -> None:
     server = installed(var)
     try:
         with rabbit_server(var / "rabbit") as broker:
-            figures = _measured(current(), broker, given.events)
+            stored = _measured(current(), broker, given.events)
             os.environ.clear()
             os.environ.update(variables)
             current.cache_clear()
-            publish("stream", figures | _of_shelves(current(), broker, var, figures["events_per_s"]), SEED)
+            publish("stream", stored | _of_shelves(broker, var), SEED)
     finally:
         server.destroy()
         shutil.rmtree(var, ignore_errors=True)
@@ -83,15 +83,16 @@ def _measured(installation: Installation, broker: RabbitServer, events: int) -> 
     return {**figures, **arrived(installation, events)}
 
 
-def _of_shelves(here: Installation, broker: RabbitServer, var: Path, events_per_s: float) -> dict[str, float]:
+def _of_shelves(broker: RabbitServer, var: Path) -> dict[str, float]:
     """Measure shelves while the services of the installation run; without them there are no figures."""
     os.environ["TAILORBIRD_PLACEMENTS"] = str(live_placements(var))
     try:
+        here = current()
         with shelves(here.engine) as shop:
             consumer = _consumer(broker, QUEUE, SOURCE)
             try:
                 _wait(here, text(f"SELECT count(*) FROM streams WHERE queue = '{QUEUE}'"), 1)
-                figures = asyncio.run(measured(broker, shop, events_per_s))
+                figures = asyncio.run(measured(broker, shop))
                 return {**figures, "shelves_consumer_mb": psutil.Process(consumer.pid).memory_info().rss / 2**20}
             finally:
                 consumer.terminate()

@@ -23,7 +23,6 @@ from models.errors import TailorbirdError
 
 SOURCE: Final = "benchmark of streams"
 QUEUE: Final = "benchmark-shelves"
-_LIVE_SHARE: Final = 0.2
 _SECONDS: Final = 20
 _POLL_SECONDS: Final = 0.02
 _PATIENCE: Final = 120
@@ -33,7 +32,10 @@ _USERS: Final = text(
     "ORDER BY user_id LIMIT 1000"
 )
 _ITEMS: Final = text("SELECT DISTINCT item_id FROM current_recommendations WHERE placement = 'home' LIMIT 300")
-_SHELVES: Final = text("SELECT user_key, occurred_at FROM live_recommendations WHERE placement = 'home'")
+_SHELVES: Final = text(
+    "SELECT user_key, occurred_at FROM live_recommendations WHERE placement = 'home' "
+    "AND scored_at > now() - interval '3 seconds'"
+)
 _TRACES: Final = (
     "DELETE FROM event_inbox WHERE source = :source",
     "DELETE FROM rescoring_requests WHERE user_key = ANY (:keys)",
@@ -107,11 +109,11 @@ def live_placements(folder: Path) -> Path:
     return file
 
 
-async def measured(broker: RabbitServer, shop: Shelves, events_per_s: float) -> dict[str, float]:
+async def measured(broker: RabbitServer, shop: Shelves) -> dict[str, float]:
     """Return how many users are scored again per second, and how long shelves take at half of the saturation.
 
-    A fifth of the events are of users whose shelf is live. Each of those asks for a rescoring, so that a consumer is
-    saturated by five times as many events as it scores users, or by as many as it stores.
+    A fifth of the events are of users whose shelf is live, each of another one. Saturation is the rate at which a full
+    queue of such events is stored and followed by all shelves.
     """
     async with await aio_pika.connect(broker.url) as connection:
         exchange = (await connection.channel()).default_exchange
@@ -122,7 +124,12 @@ async def measured(broker: RabbitServer, shop: Shelves, events_per_s: float) -> 
         await asyncio.gather(*(exchange.publish(shop.click(user), QUEUE) for user in shop.keys))
         await _all_follow(shop)
         rescored = len(shop.keys) / (time.perf_counter() - began)
-        rate = min(events_per_s, rescored / _LIVE_SHARE) / 2
+        users = [*shop.keys]
+        began = time.perf_counter()
+        mixed = [shop.click(users[at // 5] if at % 5 == 0 else None) for at in range(len(users) * 5)]
+        await asyncio.gather(*(exchange.publish(message, QUEUE) for message in mixed))
+        await _all_follow(shop)
+        rate = len(mixed) / (time.perf_counter() - began) / 2
         shop.latencies.clear()
         looking = asyncio.create_task(_look(shop))
         await _publish(exchange, shop, rate)
