@@ -81,7 +81,8 @@ def _compare(options: argparse.Namespace) -> list[JsonObject]:
     for kind in options.models[:-1]:
         gain = of_users[last] - of_users[kind]
         low, high = interval(gain, SEED)
-        console.print(f"NDCG@10 of {last} over {kind}: {gain.mean():+.4f} ({low:+.4f} to {high:+.4f}, user by user)")
+        gained = f"{gain.mean():+.4f} ({low:+.4f} to {high:+.4f}, user by user)"
+        console.print(f"NDCG@10 of {last} over {kind}: {gained}", soft_wrap=True)
     return rows
 
 
