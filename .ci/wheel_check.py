@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 ROOMS = ("flows", "serving", "tasks", "expectations", "infra", "models")
 OURS = {*ROOMS, "tests", "benchmarks"}
 NOT_SHIPPED = ("infra/deploy/Dockerfile", "infra/deploy/setup.sh", "infra/deploy/containers/")
-OF_EXTRAS = {"torch", "onnx", "aiormq"}
-"""Packages of extras, which are not installed here: only training and the consumer of RabbitMQ import them."""
+OF_EXTRAS = {"torch", "onnx", "aiormq", "aiokafka"}
+"""Packages of extras, which are not installed here: only training and the consumers of brokers import them."""
 
 
 def main() -> int:
