@@ -92,9 +92,14 @@ def run_of(installation: Installation, run_id: str | None) -> JsonObject:
 
 
 def table_of(installation: Installation, run_id: str) -> JsonObject:
+    """Return the table of a run, which shows it after it has ended its request."""
     chosen = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": ["retraining"]}}}
-    [request] = prefect(installation, "POST", "/artifacts/filter", chosen)
-    return dict(request)
+    deadline = time.monotonic() + 60
+    while not (found := prefect(installation, "POST", "/artifacts/filter", chosen)):
+        assert time.monotonic() < deadline, run_id
+        time.sleep(0.1)
+    [table] = found
+    return dict(table)
 
 
 def test_of_two_detections_at_once_one_run_retrains_and_names_each_step_and_the_other_ends_at_once(
