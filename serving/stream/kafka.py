@@ -113,7 +113,7 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc]  # without t
             raise BrokerDownError(f"Kafka took no update: {type(error).__name__}.") from error
 
     async def on_partitions_revoked(self, revoked: "set[TopicPartition]") -> None:  # noqa: ARG002 -- all of them
-        """Let the messages in work become durable, or give them up: whoever gets the partitions gets them again."""
+        """Let the messages in work become durable, or give them up: the partitions' next consumer gets them again."""
         await self._finish()
 
     async def on_partitions_assigned(self, assigned: "set[TopicPartition]") -> None:

@@ -10,10 +10,11 @@ from scipy import sparse
 
 from models.primitives.csr import entries
 from models.primitives.pair_table import Lookup
+from models.primitives.sparse_state import parts, whole
 from models.primitives.state import State
 from models.primitives.vocabulary import NO_INDEX
 
-_PARTS: Final = ("data", "indices", "indptr")
+_NAME: Final = "bonuses"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +67,11 @@ class Bonuses:
 
     def state(self) -> State:
         """Return their arrays."""
-        return {f"bonuses.{name}": getattr(self.of_own, name) for name in _PARTS}
+        return parts(_NAME, self.of_own)
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]], n_users: int, n_items: int, kept: float) -> Self:
         """Return the stored ones; bundles from before there were any have none."""
-        if f"bonuses.{_PARTS[0]}" not in state:
+        if f"{_NAME}.data" not in state:
             return cls.none(n_users, n_items)
-        parts = tuple(state[f"bonuses.{name}"] for name in _PARTS)
-        return cls(sparse.csr_array(parts, shape=(n_users, n_items)), kept)
+        return cls(whole(_NAME, state, (n_users, n_items)), kept)
