@@ -31,7 +31,7 @@ from serving.answers.stages import (
 )
 from serving.answers.stored_answers import StoredAnswers
 from serving.answers.upkeep import Prebuilt, Upkeep
-from serving.metrics import ANSWERS, DEGRADED
+from serving.http.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
 from serving.stores.rules.layered_placements import LayeredPlacements
 

@@ -11,7 +11,7 @@ from models.recommenders.item_based.bought_together import fit_of_lists
 from serving.answers.answer import Entry, Listing
 from serving.answers.request import Visitor
 from serving.answers.search import Search
-from serving.metrics import CONSENT_DENIED
+from serving.http.metrics import CONSENT_DENIED
 from serving.stores.database.errors import PostgresDownError
 from serving.stores.standing import ChangedMeanwhileError, Listed, Standing
 from serving.stores.user_changes import ConsentChanges, NoConsentChanges

@@ -18,9 +18,9 @@ from infra.keys.credentials import permanent_secret
 from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from models.errors import TailorbirdError
-from serving import metrics
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.collector.collector import Collector
+from serving.http import metrics
 from serving.stores.database.connection_options import connection_options
 from serving.stream.brokers import QUEUE, BrokerDownError, Stream, is_kafka
 from serving.stream.message_reader import MessageReader

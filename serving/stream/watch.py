@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from serving import metrics
+from serving.http import metrics
 from serving.stream.dead_letters import open_letters
 from serving.stream.delivery import Reason
 from serving.stream.pauses import wait

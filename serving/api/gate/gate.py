@@ -7,7 +7,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.keys.api_keys import ApiKey
 from infra.keys.api_keys import Scope as KeyScope
-from serving import metrics
 from serving.api.gate import body as bodies
 from serving.api.gate import cors
 from serving.api.gate.call import CALL, Call, Headers, Incoming, Reply
@@ -18,6 +17,7 @@ from serving.api.gate.routes import Operation, RouteTable
 from serving.api.replies import problems
 from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.api.requests.ids import RefusedIdError, decoded_id
+from serving.http import metrics
 from serving.http.half_closing import IS_LAST
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from serving import metrics
+from serving.http import metrics
 from serving.model.holder import ReloadFailure
 from serving.model.loaded_model import LoadedModel
 

@@ -6,10 +6,10 @@ import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from serving import metrics
 from serving.api.gate.call import Call, Reply
 from serving.api.gate.hot_routes import add_hot_route
 from serving.api.gate.routes import OPEN
+from serving.http import metrics
 
 router = APIRouter(tags=["health"])
 _EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"

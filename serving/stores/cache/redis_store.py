@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
-from serving.metrics import CACHE_REQUESTS
+from serving.http.metrics import CACHE_REQUESTS
 from serving.stores.cache.store import MISSING, REDIS_SECONDS, CacheEntry, CacheStore
 from serving.stores.circuit_breaker import CircuitBreaker
 

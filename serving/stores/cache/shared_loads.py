@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final, NamedTuple
 
-from serving.metrics import CACHE_REQUESTS
+from serving.http.metrics import CACHE_REQUESTS
 from serving.stores.cache.store import CacheEntry, CacheStore
 
 _LOAD_SECONDS: Final = struct.Struct("<f")

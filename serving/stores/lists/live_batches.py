@@ -9,7 +9,7 @@ import orjson
 
 from models.lists.rules.layer.json_form import layer_from_json
 from models.lists.rules.layer.rule_layer import RuleLayer
-from serving.metrics import BATCH_AGE
+from serving.http.metrics import BATCH_AGE
 from serving.stores.database.postgres import Postgres
 from serving.stores.lists.batch_codes import BatchCodes
 

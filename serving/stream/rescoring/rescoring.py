@@ -11,7 +11,7 @@ import asyncpg
 
 from serving.answers.interfaces import LiveUnavailableError
 from serving.events.message import Message
-from serving.metrics import RESCORED
+from serving.http.metrics import RESCORED
 from serving.stores.database.errors import PostgresDownError
 from serving.stream.pauses import Pauses, wait
 from serving.stream.rescoring import requests

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving import metrics
+from serving.http import metrics
 from serving.stream.consumer import ConsumerConfig, consume
 from serving.stream.settlement import Settlement
 from tests.serving.events.inbox_database import InboxDatabase, until

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.stream.rabbit_server import RabbitServer
-from serving import metrics
+from serving.http import metrics
 from tests.serving.events.inbox_database import InboxDatabase
 from tests.serving.stream.clicks import click, letters
 from tests.serving.stream.publishing import consuming, publish, waiting

@@ -8,7 +8,7 @@ import pytest
 
 LOADED = """
 import sys
-from serving import metrics
+from serving.http import metrics
 
 for version in sys.argv[1:]:
     metrics.show_model(version, f"digest-{version}")
