@@ -16,7 +16,7 @@ from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.item_selector import Selector
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import Rules
-from models.primitives.vocabulary import NO_INDEX, position_of
+from models.primitives.vocabulary import NO_INDEX, index_of, position_of
 from models.recommenders.baselines.segment_popular import ALL_USERS
 from models.recommenders.explanations.recent_buyers import popular_reasons
 from models.recommenders.explanations.sentences import CUSTOMERS, NONE
@@ -65,15 +65,18 @@ class BestSellers:
         best.segment_of("")  # sorts the users now: the event loop must not
         return best.under(placements)
 
-    def under(self, placements: Mapping[str, Placement]) -> Self:
-        """Return the lists of other placements; those of a placement that is the same are not built again."""
+    def under(self, placements: Mapping[str, Placement], user_key: str | None = None) -> Self:
+        """Return the lists of other placements; those of a placement that is the same are not built again.
+
+        With a `user_key`, which is empty for visitors without an account, only the lists for that user are built.
+        """
         changed = {name: one for name, one in placements.items() if self.placements.get(name) != one}
         rules = {
             name: CompiledRules.of(placement.model_copy(update={"k": max(DEPTH, placement.k)}), self.attributes)
             for name, placement in changed.items()
         }
         lists = {
-            name: self._listings(rules[name], with_segments=placement.subject == "user")
+            name: self._listings(rules[name], self._segments(placement, user_key))
             for name, placement in changed.items()
             if placement.policy != "repurchase"
         }
@@ -105,7 +108,7 @@ class BestSellers:
         rules = self.rules[placement]
         allowed = rules.allowed & selected(self.attributes, filters)
         narrowed = replace(rules, k=k, allowed=allowed, promoted_places=(), pins=())
-        return self._listings(narrowed, with_segments=bool(segment)).get(segment)
+        return self._listings(narrowed, np.array([segment])).get(segment)
 
     def within(self, placement: str, listing: Listing) -> Listing:
         """Return the entries of a list that a placement may show."""
@@ -114,13 +117,19 @@ class BestSellers:
             return listing
         return replace(listing, entries=tuple(entry for entry in listing.entries if entry.item_id in allowed))
 
-    def _listings(self, rules: CompiledRules, *, with_segments: bool) -> dict[str, Listing]:
-        """Return the best sellers of everybody and of each segment, as batches build them for users without a score."""
+    def _segments(self, placement: Placement, user_key: str | None) -> NDArray[np.str_]:
+        """Return the segments with lists of their own, EVERYBODY first; only those of a user if one is given."""
+        segments = self.model.bundle.segments
+        if segments is None or placement.subject != "user":
+            return _ONE
+        return segments.names if user_key is None else np.array(sorted({EVERYBODY, self.segment_of(user_key)}))
+
+    def _listings(self, rules: CompiledRules, keys: NDArray[np.str_]) -> dict[str, Listing]:
+        """Return the best sellers of these segments, as batches build them for users without a score."""
         builder, model = self.builder.changed(rules=rules), self.model
-        keys, segments = _ONE, model.bundle.segments
-        if with_segments and segments is not None and len(segments.names) > 1:
-            keys = segments.names
-            by_segment = replace(segments, users=keys, segment=np.arange(len(keys), dtype=np.int32))
+        segments = model.bundle.segments
+        if segments is not None and keys.tolist() != [EVERYBODY]:
+            by_segment = replace(segments, users=keys, segment=index_of(segments.names, keys))
             builder = builder.changed(cascade=ModelCascade((by_segment,)))
         lists: dict[str, Listing] = {}
         for part in builder.build(keys):

@@ -72,10 +72,11 @@ class AnswerService:
         self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
         self._connect_stages()
 
-    def under(self, placements: LayeredPlacements, live: LiveScorer) -> "AnswerService":
-        """Return a service of the same visitors under other placements. It counts and remembers nothing."""
+    def under(self, placements: LayeredPlacements, live: LiveScorer, visitor: Visitor) -> "AnswerService":
+        """Return a service of one visitor under other placements. It counts and remembers nothing."""
         other = copy(self)
-        other.placements, other._live, other.upkeep = placements, live, self.upkeep.under(placements)
+        other.placements, other._live = placements, live
+        other.upkeep = self.upkeep.under(placements, visitor.user_key or "")
         other._count_answer, other._live_seconds = _uncounted, _PREVIEW_SECONDS
         other._remembered = RememberedAnswers(self._stored.changes, 0.0)
         other._connect_stages()

@@ -50,8 +50,8 @@ class Upkeep:
         self._built_under: Mapping[str, Placement] | None = None
         self._of_bundle: tuple[LoadedModel, Catalogue] | None = None
         self._built_at = 0.0
-        self._edited: Mapping[str, Placement] | None = None
-        """The placements for which nothing was built yet."""
+        self._edited: tuple[Mapping[str, Placement], str] | None = None
+        """The placements for which nothing was built yet, and the key of their only user."""
         self.best = known
         self.number = 0
         """Counts how often best sellers were built."""
@@ -78,10 +78,10 @@ class Upkeep:
         """Return whether a model and its best sellers are in memory."""
         return self.best is not None
 
-    def under(self, placements: LayeredPlacements) -> "Upkeep":
-        """Return the same best sellers under other placements; nothing keeps them current."""
+    def under(self, placements: LayeredPlacements, user_key: str) -> "Upkeep":
+        """Return the same best sellers for one user under other placements; nothing keeps them current."""
         other = copy(self)
-        other._edited = placements.snapshot
+        other._edited = placements.snapshot, user_key
         return other
 
     async def present(self) -> BestSellers | None:
@@ -90,7 +90,7 @@ class Upkeep:
         Most lists of a preview need none.
         """
         if self._edited is not None and self.best is not None:
-            self.best, self._edited = await asyncio.to_thread(self.best.under, self._edited), None
+            self.best, self._edited = await asyncio.to_thread(self.best.under, *self._edited), None
         return self.best
 
     async def refresh(self) -> None:

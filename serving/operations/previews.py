@@ -49,7 +49,7 @@ class Previews:
         placement = self._changes.placements[request.placement]
         rules = FixedRules(replace(NO_VERSION, layer=layer), self._rules.now())
         placements = LayeredPlacements({request.placement: placement}, rules)
-        service = self._answers.under(placements, self._live.under(placements))
+        service = self._answers.under(placements, self._live.under(placements), request.visitor)
         if item is None:
             return await service.recommend(request)
         if placement.method == "similarity":

@@ -88,3 +88,10 @@ def test_under_other_rules_only_the_changed_placement_is_built() -> None:
     assert first(other.under(PLACEMENTS).listing("home")) == first(BEST.listing("home"))
     hiding = BEST.under({"home": Placement(rules=Rules(exclude_items=["item-00"]))})
     assert (hiding.placements.keys(), "item-00" in hiding.narrowed["home"]) == ({"home"}, False)
+
+
+def test_for_one_user_the_same_lists_are_built_and_no_others() -> None:
+    pinned = {"home": Placement(k=10, rules=Rules(pin=[Pin(item="item-07", place=1)]))}
+    everything = BEST.under(pinned).lists["home"]
+    assert BEST.under(pinned, BOB).lists["home"] == {name: everything[name] for name in ("", "group_1")}
+    assert BEST.under(pinned, "").lists["home"] == {"": everything[""]}
