@@ -1,6 +1,6 @@
 """Best sellers of each placement and segment, trending and new items: the answers that need nothing but memory."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from math import isfinite
@@ -52,7 +52,7 @@ class BestSellers:
     """The rules of each placement, with lists of `DEPTH`."""
     lists: Mapping[str, Mapping[str, Listing]] = field(default_factory=dict)
     """By placement, then by segment."""
-    narrowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    narrowed: Mapping[str, Container[str]] = field(default_factory=dict)
     """The items that each placement may show; without placements whose rules leave out no item of the catalogue."""
 
     @classmethod
@@ -183,7 +183,7 @@ def _newest(model: LoadedModel, catalogue: Catalogue) -> Listing:
     return Listing(tuple(Entry(item.item_id, 0.0, NONE) for item in latest), model.model_version)
 
 
-def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict[str, frozenset[str]]:
+def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict[str, Container[str]]:
     rules = {name: placement.rules for name, placement in placements.items()}
     narrowing = {name: own for name, own in rules.items() if own.include or own.exclude or own.exclude_items}
     if not narrowing:
@@ -194,10 +194,21 @@ def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict
     return {name: made[keys[name]] for name in narrowing}
 
 
-def _left(catalogue: Catalogue, rules: Rules) -> frozenset[str]:
+@dataclass(frozen=True, slots=True)
+class _SoldExcept:
+    """The items for sale without a few. A set of all others would take milliseconds, also to garbage collections."""
+
+    sold: frozenset[str]
+    hidden: frozenset[str]
+
+    def __contains__(self, item_id: object) -> bool:
+        return item_id in self.sold and item_id not in self.hidden
+
+
+def _left(catalogue: Catalogue, rules: Rules) -> Container[str]:
     """Return the items for sale that rules do not leave out."""
     if not (rules.include or rules.exclude):  # operators hide single items
-        return catalogue.sold.difference(rules.exclude_items)
+        return _SoldExcept(catalogue.sold, frozenset(rules.exclude_items))
     everything = catalogue.attributes()
     return frozenset(everything.items[everything.allowed(rules)].tolist())
 

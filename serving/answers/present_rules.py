@@ -106,7 +106,7 @@ class PresentRules:
         if self._placements[name].policy == "repurchase":
             return frozenset()  # only what is due is shown
         allowed = None if best is None else best.narrowed.get(name)
-        shown = items if allowed is None else items & allowed
+        shown = items if allowed is None else frozenset(item for item in items if item in allowed)
         if search.hides is None or not shown:
             return shown
         hidden = await search.hides(search.request)

@@ -18,7 +18,7 @@ from models.recommenders.protocols import FoldsInUsers
 from serving.answers.answer import Entry
 from serving.answers.request import Filters
 from serving.live.context import RelatedItems, blended
-from serving.live.one_visitor import NOTHING_AHEAD, Ahead, own_scores
+from serving.live.one_visitor import own_scores
 from serving.live.prepared_rules import Prepared
 from serving.live.visitor_facts import NO_FACTS, BatchFacts
 
@@ -51,9 +51,9 @@ class VisitorState:
         return tuple(dict.fromkeys((*self.clicks, *self.context)))
 
 
-def visitor_list(prepared: Prepared, visitor: VisitorState, ahead: Ahead = NOTHING_AHEAD) -> tuple[Entry, ...]:
+def visitor_list(prepared: Prepared, visitor: VisitorState) -> tuple[Entry, ...]:
     """Return the visitor's list under the placement's rules, best first."""
-    return _built(prepared, visitor, prepared.narrowed(visitor.filters), ahead=ahead)
+    return _built(prepared, visitor, prepared.narrowed(visitor.filters))
 
 
 def ranked_items(prepared: Prepared, visitor: VisitorState, items: tuple[str, ...]) -> tuple[Entry, ...]:
@@ -74,7 +74,6 @@ def _built(
     visitor: VisitorState,
     rules: CompiledRules,
     keep: NDArray[np.bool_] | None = None,
-    ahead: Ahead = NOTHING_AHEAD,
 ) -> tuple[Entry, ...]:
     builder = prepared.builder if rules is prepared.rules else prepared.builder.changed(rules=rules)
     hidden = _hidden(prepared, visitor, keep)
@@ -85,7 +84,7 @@ def _built(
         context = prepared.positions(visitor.latest)
         if len(context):
             related = RelatedItems.of(prepared.model.evidence, context)
-            own = own_scores(cascade.models, visitor.key, usable, ahead)
+            own = own_scores(cascade.models, visitor.key, usable, prepared.model.ranked)
             titles = prepared.catalogue.titles
             first = blended(visitor.key, prepared.model.items, usable, own, related, titles)
             cascade = ModelCascade((first, *cascade.models))

@@ -18,7 +18,6 @@ from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.live.catalogue import CurrentCatalogue, ModelCatalogue
 from serving.live.live_lists import VisitorState, ranked_items, visitor_list
-from serving.live.one_visitor import NOTHING_AHEAD, ranked_ahead
 from serving.live.prepared_rules import Prepared, RuleCache
 from serving.live.related_lists import items_that_go_with, similar_items
 from serving.live.visitor_facts import NO_FACTS, BatchFacts, NoClicks, NoUserFacts, RecentClicks, UserFacts
@@ -138,14 +137,13 @@ class LiveListScorer:
         ]
 
         def build() -> dict[ListRequest, Listing]:
-            lists, ahead, model = {}, NOTHING_AHEAD, None
+            lists = {}
+            for model in {inputs.model for _, _, inputs in usable}:  # a promotion may arrive meanwhile
+                keys = [one.visitor.user_key or "" for one, _, known in usable if known.clicks or one.context]
+                model.ranked.rank(keys)
             for request, standing, inputs in usable:
-                if inputs.model is not model:  # a promotion may arrive meanwhile
-                    model = inputs.model
-                    keys = [one.visitor.user_key or "" for one, _, known in usable if known.clicks or one.context]
-                    ahead = ranked_ahead(model.bundle.model, keys)
                 prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
-                built = visitor_list(prepared, _state(request, inputs, standing), ahead)
+                built = visitor_list(prepared, _state(request, inputs, standing))
                 lists[request] = _listing(prepared, built, inputs, request)
             return lists
 

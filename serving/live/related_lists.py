@@ -66,7 +66,7 @@ def items_that_go_with(prepared: Prepared, visitor: VisitorState, basket: tuple[
 def _liked(prepared: Prepared, visitor: VisitorState) -> NDArray[np.float32]:
     """Return [n] the user's own scores; -inf without one."""
     liked = np.full(len(prepared.model.items), -np.inf, dtype=np.float32)
-    own = own_scores(prepared.builder.cascade.models, visitor.key, prepared.rules.allowed)
+    own = own_scores(prepared.builder.cascade.models, visitor.key, prepared.rules.allowed, prepared.model.ranked)
     if own is not None:
         liked[own.item] = own.score
     return liked

@@ -1,12 +1,14 @@
 """A verified champion in memory, with what live lists need of it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.bundles.bundle import Bundle
 from models.recommenders.item_based.item_evidence import ItemEvidence
+from serving.model.ranked_users import RankedUsers
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,3 +36,8 @@ class LoadedModel:
     def items(self) -> NDArray[np.str_]:
         """[n] ids of the items that the model knows, sorted."""
         return self.bundle.model.items
+
+    @cached_property
+    def ranked(self) -> RankedUsers:
+        """The candidates of users who were asked for."""
+        return RankedUsers(self.bundle.model)
