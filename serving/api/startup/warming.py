@@ -34,9 +34,9 @@ async def warm(live: LiveScorer, placements: Mapping[str, Placement]) -> None:
 def settle() -> None:
     """Bound how long answers wait for garbage collections, and for threads that score lists.
 
-    What is loaded stays: a collection would look at all of it, for a hundred milliseconds.
+    What is loaded stays: a collection would look at all of it, for hundreds of milliseconds. So none comes before,
+    and a few megabytes of garbage stay too.
     """
-    gc.collect()
     gc.freeze()
     gc.enable()
     gc.set_threshold(_YOUNG, _OLDER, 50)
