@@ -11,11 +11,11 @@ _COUNTS = """
     SELECT coalesce(sum(messages) FILTER (WHERE moved_at IS NULL), 0) AS waiting,
         coalesce(sum(messages) FILTER (WHERE outcome = 'refused'), 0) AS refused,
         extract(epoch FROM now() - min(received_at) FILTER (WHERE moved_at IS NULL))::float AS oldest_seconds
-    FROM event_inbox WHERE moved_at IS NULL OR outcome = 'refused'"""
+    FROM event_inbox WHERE (moved_at IS NULL OR outcome = 'refused') AND kind <> 'score'"""
 
 
 class InboxState(TypedDict):
-    """The messages of applications that are in no batch yet."""
+    """The messages of applications that are in no batch yet. Requests for lists of segments never are in one."""
 
     waiting: int
     oldest_seconds: float | None

@@ -29,6 +29,15 @@ def test_waiting_and_refused_rows_are_counted(database: str) -> None:
     assert 60 <= state["oldest_seconds"] < 120
 
 
+def test_requests_for_lists_are_no_events_that_wait(database: str) -> None:
+    asked = "VALUES ('bus', 'spring-1', 'score', 1, '{\"segment\": \"Regulars\"}', now() - interval '1 hour')"
+    with engine(database).begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO event_inbox (source, message_id, kind, key_version, payload, received_at) {asked}")
+        )
+        assert inbox_state(connection) == {"waiting": 0, "oldest_seconds": None, "refused": 0}
+
+
 def test_messages_on_disk_and_dropped_ones_are_counted(tmp_path: Path) -> None:
     assert spool_counts(tmp_path) == {"messages": 0, "dropped": 0, "refused": 0}
     spool = Spool(tmp_path / FOLDER, 500)
