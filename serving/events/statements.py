@@ -71,4 +71,5 @@ JOIN: Final = f"""
         AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = clicks.user_key)
     GROUP BY user_key ORDER BY user_key {_MERGE}"""
 LATEST_ITEMS: Final = """
-    SELECT items FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now() ORDER BY updated_at"""
+    SELECT subject, items FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now()
+    ORDER BY updated_at"""

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from serving.answers.request import Visitor
 from serving.stores.database.errors import PostgresDownError
+from serving.stores.database.shared_reads import SharedReads
 
 if TYPE_CHECKING:
     from serving.stores.database.postgres import Postgres
 
-QUERY: Final = "SELECT batch_id, user_key, hidden, due, clicks, traits FROM known_of_user($1, $2)"
-"""The rows of a placement's live batch about everybody (without a user_key) and about one user."""
+_QUERY: Final = """
+    SELECT nth, batch_id, known.user_key, hidden, due, clicks, traits
+    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (placement, user_key, nth),
+        known_of_user(wanted.placement, wanted.user_key) AS known"""
+"""For each request, the rows of a placement's live batch about everybody (without a user_key) and about one user."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ NO_FACTS: Final = BatchFacts()
 
 
 def batch_facts(rows: Sequence[Any]) -> BatchFacts:
-    """Return the facts in rows of `QUERY`."""
+    """Return the facts in rows about one user."""
     everybody = next((row for row in rows if not row["user_key"]), None)
     if everybody is None:
         return NO_FACTS
@@ -77,13 +81,21 @@ class StoredUsers:
     def __init__(self, postgres: "Postgres") -> None:
         """Read through these connections."""
         self._postgres = postgres
+        self._facts = SharedReads(self._read, postgres.size)
 
     async def known(self, placement: str, user_key: str | None) -> BatchFacts | None:
         """Return the facts; None if the database does not answer in time."""
         try:
-            return batch_facts(await self._postgres.fetch(QUERY, placement, user_key))
+            return await self._facts.get((placement, user_key))
         except PostgresDownError:
             return None
+
+    async def _read(self, keys: Sequence[tuple[str, str | None]]) -> list[BatchFacts]:
+        rows = await self._postgres.fetch(_QUERY, *map(list, zip(*keys, strict=True)))
+        by_key: list[list[Any]] = [[] for _ in keys]
+        for row in rows:
+            by_key[row["nth"] - 1].append(row)
+        return [*map(batch_facts, by_key)]
 
 
 class NoUserFacts:

@@ -1,20 +1,17 @@
 """Reads published lists: each statement reads the lists of all requests that wait at that moment."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 from serving.stores.database.postgres import Postgres
+from serving.stores.database.shared_reads import SharedReads
 from serving.stores.standing import NOBODY, Standing
 
 _STATEMENT: Final = "SELECT * FROM served_lists($1, $2)"
 FIRST: Final = (_STATEMENT, [""], [""])
 """Lets a new connection plan the statement."""
-_MOST: Final = 64
-"""Lists per statement."""
-
 _SMALL: Final = 1e-3
 Key = tuple[str, str]
 """Placement and subject."""
@@ -53,44 +50,15 @@ class PublishedLists:
     def __init__(self, postgres: Postgres) -> None:
         """Read through these connections, at most half of them at a time."""
         self._postgres = postgres
-        self._free = max(1, postgres.size // 2)
-        self._waiting: dict[Key, list[asyncio.Future[StoredList]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._lists = SharedReads(self._read, postgres.size)
 
     async def read(self, placement: str, subject: str) -> StoredList:
         """Return the live list of a subject. Raises PostgresDownError."""
-        future: asyncio.Future[StoredList] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault((placement, subject), []).append(future)
-        self._start()
-        return await future
+        return await self._lists.get((placement, subject))
 
-    def _start(self) -> None:
-        if self._free and self._waiting:
-            self._free -= 1
-            task = asyncio.create_task(self._read_waiting())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _read_waiting(self) -> None:
-        """Read what waits, until nothing waits."""
-        try:
-            while self._waiting:
-                keys = list(self._waiting)[:_MOST]
-                futures = [self._waiting.pop(key) for key in keys]
-                try:
-                    rows = await self._postgres.fetch(_STATEMENT, *map(list, zip(*keys, strict=True)))
-                    lists = [(row["nth"] - 1, _stored_list(row)) for row in rows]
-                except Exception as error:  # whatever it is: a request would wait for ever
-                    for future in chain.from_iterable(futures):
-                        if not future.done():
-                            future.set_exception(error)
-                    continue
-                for place, stored in lists:
-                    for future in futures[place]:
-                        if not future.done():  # its request may be gone
-                            future.set_result(stored)
-        finally:
-            self._free += 1
+    async def _read(self, keys: Sequence[Key]) -> list[StoredList]:
+        rows = await self._postgres.fetch(_STATEMENT, *map(list, zip(*keys, strict=True)))
+        return [_stored_list(row) for row in sorted(rows, key=itemgetter("nth"))]
 
 
 def _stored_list(row: Any) -> StoredList:

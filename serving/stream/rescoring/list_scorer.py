@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from models.lists.rules.layer.rule_version import RuleVersion
@@ -12,11 +13,12 @@ from serving.answers.answer import Answer, Listing
 from serving.answers.interfaces import LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, Visitor
 from serving.answers.selection import Selection, page
-from serving.events.profiles import latest_items
+from serving.events.profiles import latest_items_of_all
 from serving.events.store import PROFILE_LIFETIME
 from serving.live.live_scorer import LiveListScorer
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.database.postgres import Postgres
+from serving.stores.database.shared_reads import SharedReads
 from serving.stores.lists.published_lists import PublishedLists, StoredList
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import RuleReader
@@ -42,7 +44,7 @@ class StoredClicks:
 
     def __init__(self, postgres: Postgres) -> None:
         """Read through these connections."""
-        self._postgres = postgres
+        self._items = SharedReads(partial(latest_items_of_all, postgres), postgres.size)
 
     def maybe(self, visitor: Visitor) -> bool:  # noqa: ARG002
         """Return True: it is read."""
@@ -50,7 +52,7 @@ class StoredClicks:
 
     async def items(self, visitor: Visitor) -> tuple[str, ...]:
         """Return the clicked items, the latest last. Raises PostgresDownError."""
-        return await latest_items(self._postgres, visitor.user_key, visitor.session_key)
+        return await self._items.get((visitor.user_key, visitor.session_key))
 
 
 class ListScorer:

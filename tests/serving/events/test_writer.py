@@ -15,7 +15,7 @@ from serving.events.messages import (
     item_message,
     user_message,
 )
-from serving.events.profiles import latest_items
+from serving.events.profiles import latest_items, latest_items_of_all
 from serving.events.writer import EventWriter
 from tests.serving.events.inbox_database import InboxDatabase, click
 
@@ -128,6 +128,17 @@ def test_profiles_hold_the_latest_items_of_visitors_with_consent(inbox: InboxDat
         assert found[-3:] == ("item 58", "item 59", "item 55")
         assert len(found) == 49
         assert await latest_items(writer.pool, "unknown", None) == ()
+
+    inbox.run(work)
+
+
+def test_profiles_of_several_visitors_are_read_together(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        await writer.write(click(1, item="pan", user_key=None, session_key="device", consent=True))
+        await writer.write(click(2, item="cup", user_key="ann"))
+        asked = [("ann", None), (None, None), ("unknown", "device"), ("ann", "device")]
+        found = await latest_items_of_all(writer.pool, asked)
+        assert found == [("cup",), (), ("pan",), ("pan", "cup")]
 
     inbox.run(work)
 

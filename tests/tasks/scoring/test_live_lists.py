@@ -22,7 +22,7 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Listing
 from serving.answers.request import ListRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
-from serving.live.visitor_facts import StoredUsers
+from serving.live.visitor_facts import NO_FACTS, StoredUsers
 from serving.model.holder import ModelHolder
 from serving.model.promotions import NewestPromotion
 from serving.stores.catalogue_reader import CatalogueReader
@@ -223,8 +223,13 @@ def test_the_clicks_of_a_user_newer_than_the_model_are_known_in_their_order(stag
     async def known() -> Any:
         postgres = Postgres(str(os.environ["TAILORBIRD_DATABASE_URL"]), 1, 30.0)
         try:
-            return await StoredUsers(postgres).known("home", key)
+            users = StoredUsers(postgres)
+            asked = (("home", None), ("home", key), ("nowhere", key))
+            return await asyncio.gather(*(users.known(*one) for one in asked))
         finally:
             await postgres.close()
 
-    assert asyncio.run(known()).clicks == ("500009", "500003", "500007", "500003")
+    everybody, new, nowhere = asyncio.run(known())
+    assert new.clicks == ("500009", "500003", "500007", "500003")
+    assert (everybody.batch_id, everybody.clicks) == (new.batch_id, ())
+    assert nowhere == NO_FACTS

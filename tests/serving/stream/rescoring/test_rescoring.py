@@ -84,6 +84,20 @@ def test_a_user_without_consent_gets_no_list_and_a_withdrawal_deletes_it(shop: L
     assert shop.shelf() == []
 
 
+def test_users_of_one_round_each_get_the_list_of_their_own_clicks(shop: LiveShop) -> None:
+    clicked = {"ann": shop.items[0], "bob": shop.items[1]}
+
+    async def work(settlement: Settlement, rescoring: Rescoring) -> None:
+        await settlement.settle([delivery(click(at, item, user)) for at, (user, item) in enumerate(clicked.items())])
+        shop.due()
+        assert await rescoring.round(shop.broker) == 2
+
+    shop.run(work)
+    lists = {one["user_id"]: [item["item_id"] for item in one["items"]] for one in shop.broker.taken}
+    assert all(item not in lists[user] for user, item in clicked.items())
+    assert lists["ann"] != lists["bob"]
+
+
 def test_a_list_is_published_after_an_outage_of_the_broker(shop: LiveShop) -> None:
     async def work(settlement: Settlement, rescoring: Rescoring) -> None:
         await settlement.settle([delivery(click(1, shop.items[0]))])
