@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.csr import entries, stored_columns
+from models.primitives.csr import stored_columns
 from models.recommenders.explanations.item import unit
 from models.recommenders.explanations.sentences import TOGETHER
 from models.recommenders.protocols import Recommender
@@ -83,7 +83,7 @@ class ItemEvidence:
     def cosines(self, items: NDArray[np.int32]) -> NDArray[np.float32] | None:
         """Return [m, n_items] cosines of words, or of factors for models without words; 0 without evidence."""
         if self.words is not None:
-            cosines = np.empty((len(items), self.words.shape[0]), dtype=np.float32)
+            cosines: NDArray[np.float32] = np.empty((len(items), self.words.shape[0]), dtype=np.float32)
             for row, item in enumerate(items.tolist()):
                 cosines[row] = self._cosines_of(item)
         elif self._units is not None:
@@ -96,10 +96,12 @@ class ItemEvidence:
     def _cosines_of(self, item: int) -> NDArray[np.float64]:
         """Return [n_items] the products of an item's words with those of all items that share any."""
         own = slice(self.words.indptr[item], self.words.indptr[item + 1])
-        by_word, columns = self._by_word, self.words.indices[own]
-        found = entries(by_word.indptr, columns)
-        weights = by_word.data[found.at] * self.words.data[own][found.row]
-        return np.asarray(np.bincount(by_word.indices[found.at], weights, self.words.shape[0]), dtype=np.float64)
+        by_word, products = self._by_word, np.zeros(self.words.shape[0])
+        # Word by word: an index of all entries at once would take several times as long.
+        for word, weight in zip(self.words.indices[own].tolist(), self.words.data[own], strict=True):
+            others = slice(by_word.indptr[word], by_word.indptr[word + 1])
+            products[by_word.indices[others]] += by_word.data[others] * weight
+        return products
 
     def together(self, item: int) -> Together | None:
         """Return the logarithms of an item's lifts above 1; None without purchases."""
