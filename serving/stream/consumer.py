@@ -1,14 +1,15 @@
 """Runs a consumer until a signal arrives: connects it with the broker, the database and the mapping."""
 
 import asyncio
+import gc
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
 from prometheus_client import start_http_server
 
 from infra.configuration import addresses
@@ -21,7 +22,7 @@ from models.errors import TailorbirdError
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.collector.collector import Collector
 from serving.http import metrics
-from serving.stores.database.connection_options import connection_options
+from serving.stores.database.pools import pool_of
 from serving.stream.brokers import QUEUE, BrokerDownError, Stream, is_kafka
 from serving.stream.message_reader import MessageReader
 from serving.stream.pauses import Pauses, wait
@@ -33,7 +34,8 @@ from serving.stream.watch import Watch
 
 _LOG: Final = logging.getLogger(__name__)
 SOURCE: Final = "stream"
-_CONNECTIONS: Final = 4
+_TURN_SECONDS: Final = 0.001
+"""A thread that scores lists leaves the interpreter to the event loop after this time."""
 
 
 class ExtraMissingError(TailorbirdError):
@@ -68,16 +70,23 @@ async def _until_a_signal(settings: Settings, config: ConsumerConfig) -> None:
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    async with settling(settings, config.source) as settlement, opened(settings, settlement.pool) as rescoring:
+    async with settling(settings, config.source) as settlement, opened(settings) as rescoring:
         settlement.rescoring = rescoring
+        _bound_pauses()
         await consume(settlement, config, ended)
+
+
+def _bound_pauses() -> None:
+    """Bound how long messages wait for garbage collections, which would look at all that is loaded, and for scoring."""
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(_TURN_SECONDS)
 
 
 @asynccontextmanager
 async def settling(settings: Settings, source: str) -> AsyncIterator[Settlement]:
     """Open the settlement of a source."""
-    options = connection_options(address(settings, "serving"))
-    pool = await asyncpg.create_pool(**options, min_size=0, max_size=_CONNECTIONS)
+    pool = await pool_of(address(settings, "serving"))
     try:
         yield Settlement(pool, reader_of(settings, source))
     finally:

@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.services.database_access.logins import address
+from serving.stores.database.pools import pool_of
 
 if TYPE_CHECKING:
     from serving.stream.rescoring.rescoring import Rescoring
@@ -20,7 +19,7 @@ _SECONDS: Final = 5.0
 
 
 @asynccontextmanager
-async def opened(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator["Rescoring | None"]:
+async def opened(settings: Settings) -> AsyncIterator["Rescoring | None"]:
     """Yield the rescoring of the placements with live lists; None if there are none."""
     live = {name: one for name, one in configured(settings).items() if one.live}
     if not live:
@@ -44,4 +43,9 @@ async def opened(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator["Resco
     async with live_scorer(models, placements, stores, clicks=clicks) as scorer, stores.running():
         await asyncio.to_thread(models.open)
         lists = PublishedLists(stores.requests)
-        yield Rescoring(pool, ListScorer(placements, scorer, lists, stores.catalogue, stores.rules))
+        # A list that a crash undoes comes again: so does the request for it, whose end commits later.
+        pool = await pool_of(place, durable=False)
+        try:
+            yield Rescoring(pool, ListScorer(placements, scorer, lists, stores.catalogue, stores.rules))
+        finally:
+            pool.terminate()

@@ -67,7 +67,7 @@ class LiveShop:
 
     @asynccontextmanager
     async def consumer(self) -> AsyncIterator[tuple[Settlement, Rescoring]]:
-        async with settling(self.settings, "bus") as settlement, opened(self.settings, settlement.pool) as rescoring:
+        async with settling(self.settings, "bus") as settlement, opened(self.settings) as rescoring:
             assert rescoring is not None
             settlement.rescoring = rescoring
             yield settlement, rescoring
