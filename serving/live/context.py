@@ -31,8 +31,7 @@ class RelatedItems:
     """[m]"""
     together: tuple[Together, ...]
     """[m] of each item of the context; empty for a model without purchases."""
-    cosines: NDArray[np.float32] | None
-    """[m, n_items]"""
+    evidence: ItemEvidence
 
     @classmethod
     def of(cls, evidence: ItemEvidence, context: NDArray[np.int32]) -> "RelatedItems":
@@ -40,7 +39,7 @@ class RelatedItems:
         latest = context[-ITEMS:]
         weights = (_OLDER ** np.arange(len(latest))[::-1]).astype(np.float32)
         together = [evidence.together(item) for item in latest.tolist()]
-        return cls(latest, weights, tuple(one for one in together if one is not None), evidence.cosines(latest))
+        return cls(latest, weights, tuple(one for one in together if one is not None), evidence)
 
     def totals(self, n_items: int) -> list[NDArray[np.float32]]:
         """Return, for each kind of evidence, [n_items] the weighted sum over the context."""
@@ -50,15 +49,15 @@ class RelatedItems:
             for weight, one in zip(self.weights, self.together, strict=True):
                 total[one.items] += one.logarithms * weight
             kinds.append(total)
-        if self.cosines is not None:
-            kinds.append(self.weights @ self.cosines)
-        return kinds
+        cosines = self.evidence.summed_cosines(self.context, self.weights)
+        return kinds if cosines is None else [*kinds, cosines]
 
     def source_of(self, items: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return [c] the context's item that speaks most for each item."""
         strength = np.zeros((len(self.context), len(items)), dtype=np.float32)
         kinds = [np.stack([_among(one, items) for one in self.together])] if self.together else []
-        kinds += [] if self.cosines is None else [self.cosines[:, items]]
+        cosines = self.evidence.cosines_between(self.context, items)
+        kinds += [] if cosines is None else [cosines]
         for kind in kinds:
             part = kind * self.weights[:, None]
             strength += part / np.maximum(part.max(initial=0), np.finfo(np.float32).tiny)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.csr import stored_columns
+from models.primitives.csr import entries, stored_columns
 from models.recommenders.explanations.item import unit
 from models.recommenders.explanations.sentences import TOGETHER
 from models.recommenders.protocols import Recommender
@@ -82,23 +82,47 @@ class ItemEvidence:
 
     def cosines(self, items: NDArray[np.int32]) -> NDArray[np.float32] | None:
         """Return [m, n_items] cosines of words, or of factors for models without words; 0 without evidence."""
-        if self.words is not None:
-            cosines: NDArray[np.float32] = np.empty((len(items), self.words.shape[0]), dtype=np.float32)
-            for row, item in enumerate(items.tolist()):
-                cosines[row] = self._cosines_of(item)
-        elif self._units is not None:
-            cosines = self._units[items] @ self._units.T
-        else:
-            return None
+        if self.words is None:
+            return self.cosines_between(items, np.arange(0 if self.vectors is None else len(self.vectors)))
+        cosines: NDArray[np.float32] = np.empty((len(items), self.words.shape[0]), dtype=np.float32)
+        for row, item in enumerate(items.tolist()):
+            own = slice(self.words.indptr[item], self.words.indptr[item + 1])
+            cosines[row] = self._products(self.words.indices[own], self.words.data[own])
         cosines[np.arange(len(items)), items] = 0
         return np.maximum(cosines, 0, out=cosines)
 
-    def _cosines_of(self, item: int) -> NDArray[np.float64]:
-        """Return [n_items] the products of an item's words with those of all items that share any."""
-        own = slice(self.words.indptr[item], self.words.indptr[item + 1])
+    def cosines_between(self, items: NDArray[np.int32], others: NDArray[Any]) -> NDArray[np.float32] | None:
+        """Return [m, c] the same cosines with some items only."""
+        return None if self.words is None and self._units is None else self._between(items, others)
+
+    def _between(self, items: NDArray[np.int32], others: NDArray[Any]) -> NDArray[np.float32]:
+        if self.words is not None:
+            cosines: Any = (self.words[items] @ self.words[others].T).toarray()
+        else:
+            assert self._units is not None
+            cosines = self._units[items] @ self._units[others].T
+        cosines[items[:, None] == others] = 0
+        positive: NDArray[np.float32] = np.maximum(cosines, 0, dtype=np.float32)
+        return positive
+
+    def summed_cosines(self, items: NDArray[np.int32], weights: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return [n_items] the sum of the same cosines over different items, with weights [m]."""
+        if self.words is None:
+            cosines = self.cosines(items)
+            return None if cosines is None else weights @ cosines
+        own = entries(self.words.indptr, items)
+        # Most words are those of several items, and the frequent ones take most of the time.
+        words, place = np.unique(self.words.indices[own.at], return_inverse=True)
+        summed = np.bincount(place, self.words.data[own.at] * weights[own.row])
+        totals = self._products(words, summed).astype(np.float32)
+        totals[items] = weights @ self._between(items, items)  # none with itself
+        return totals
+
+    def _products(self, words: NDArray[np.int32], weights: NDArray[Any]) -> NDArray[np.float64]:
+        """Return [n_items] the products of the weights of some words with those of all items that share any."""
         by_word, products = self._by_word, np.zeros(self.words.shape[0])
         # Word by word: an index of all entries at once would take several times as long.
-        for word, weight in zip(self.words.indices[own].tolist(), self.words.data[own], strict=True):
+        for word, weight in zip(words.tolist(), weights, strict=True):
             others = slice(by_word.indptr[word], by_word.indptr[word + 1])
             products[by_word.indices[others]] += by_word.data[others] * weight
         return products

@@ -57,9 +57,21 @@ def test_without_words_items_are_similar_by_their_factors(data: TrainingData) ->
     assert cosines[0, 0] == pytest.approx(max(0.0, float(factors[3] @ factors[0])), abs=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "settings"), [("content_based", {}), ("als", {"factors": 8})])
+def test_cosines_of_a_few_items_and_their_sum_are_those_of_all(
+    data: TrainingData, kind: str, settings: dict[str, Any]
+) -> None:
+    found, weights = evidence(data, kind, **settings), np.array([0.8, 1.0], dtype=np.float32)
+    cosines, few = found.cosines(ITEMS), np.array([3, 7, 25, 30])
+    assert cosines is not None
+    assert found.cosines_between(ITEMS, few) == pytest.approx(cosines[:, few], abs=1e-6)
+    assert found.summed_cosines(ITEMS, weights) == pytest.approx(weights @ cosines, abs=1e-6)
+
+
 def test_best_sellers_know_nothing_of_items_together(data: TrainingData) -> None:
     found = evidence(data, "most_popular")
     assert (found.lifts(ITEMS), found.cosines(ITEMS)) == (None, None)
+    assert found.summed_cosines(ITEMS, np.ones(2, dtype=np.float32)) is None
 
 
 def test_what_is_bought_together_is_remembered_by_logarithms_of_lifts(data: TrainingData) -> None:
