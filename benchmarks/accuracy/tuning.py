@@ -55,6 +55,8 @@ STARTS: Final[dict[Layout, dict[str, list[Settings]]]] = {
     },
 }
 """Sensible settings of each model, where a search begins; other settings keep their defaults."""
+AS_STEPS: Final[dict[str, Settings]] = {"sequence": {"horizon_days": 0.0}}
+"""Defaults where a day is one step back, or there are no times."""
 LONG: Final[dict[str, Settings]] = {
     "sequence": {
         "network": "gru", "blocks": 1, "length": 200, "batch": 8, "learning_rate": 0.002, "dropout": 0.3,
@@ -106,6 +108,7 @@ def starts(kind: str, layout: Layout, is_long: bool = False) -> list[Settings]:
     default = {
         name: value for name, value in asdict(catalog.config(kind)).items() if name in catalog.model_type(kind).space
     }
+    default |= AS_STEPS.get(kind, {})
     first = [LONG[kind]] if is_long and kind in LONG else []
     return [default | start for start in (*first, *STARTS[layout].get(kind, []), {})]
 

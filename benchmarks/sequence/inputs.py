@@ -27,7 +27,14 @@ from models.recommenders.sequence.model import SequenceModel
 SEED: Final = 7
 DAYS: Final = 28
 CONFIG: Final = Config(
-    blocks=1, batch=16, learning_rate=0.004, epochs=5, negatives=300, negative_exponent=1.0, repeats=False
+    blocks=1,
+    batch=16,
+    learning_rate=0.004,
+    epochs=5,
+    negatives=300,
+    negative_exponent=1.0,
+    repeats=False,
+    horizon_days=0.0,
 )
 """The settings that the retriever of `two_stage` has."""
 

@@ -65,7 +65,7 @@ def main() -> None:
     targets, popular = dataset.holdout(data, end), popularity(data)
 
     def measured(acts: bool, weight: float) -> Evaluation:
-        config = replace(Config(), blocks=1, learning_rate=0.003, kind_weight=weight, repeats=False)
+        config = replace(Config(), blocks=1, learning_rate=0.003, kind_weight=weight, repeats=False, horizon_days=0.0)
         known = data if acts else replace(data, origin=None)
         return evaluate(SequenceModel.fit(known, config, SEED), data, targets, popular)
 

@@ -55,7 +55,14 @@ RETRIEVERS: Final[Mapping[str, type[Retriever]]] = {
 NO_MODELS: Final[Mapping[str, Movable]] = {}
 _SETTINGS: Final[Mapping[str, Any]] = {
     SequenceModel.kind: sequence.Config(
-        blocks=1, batch=16, learning_rate=0.004, epochs=5, negatives=300, negative_exponent=1.0, repeats=False
+        blocks=1,
+        batch=16,
+        learning_rate=0.004,
+        epochs=5,
+        negatives=300,
+        negative_exponent=1.0,
+        repeats=False,
+        horizon_days=0.0,
     )
 }
 """Settings of retrievers that are not the model's defaults. The ranker has features of own items."""

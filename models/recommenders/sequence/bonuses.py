@@ -1,4 +1,4 @@
-"""What own items have in addition to the scores of the network."""
+"""What the purchases of own items score, beside the network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from models.primitives.pair_table import Lookup
 from models.primitives.sparse_state import parts, whole
 from models.primitives.state import State
 from models.primitives.vocabulary import NO_INDEX
+from models.recommenders.sequence.repeats import Repeats
 
 _NAME: Final = "bonuses"
 
@@ -23,18 +24,18 @@ class Bonuses:
 
     of_own: sparse.csr_array
     """float32 CSR, users x items."""
-    kept: float = 1.0
-    """The share of the network's score of an own item that counts."""
+    repeats: Repeats
+    """Joins them with the network's scores."""
 
     @classmethod
     def none(cls, n_users: int, n_items: int) -> Self:
         """Return those of users without own items."""
-        return cls(sparse.csr_array((n_users, n_items), dtype=np.float32))
+        return cls(sparse.csr_array((n_users, n_items), dtype=np.float32), Repeats.none())
 
     def added(
         self, users: NDArray[np.int32], scores: NDArray[np.float32], column_of: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Add them to scores of users (-1: strangers) and return these.
+        """Join them to scores of users (-1: strangers) and return these.
 
         The columns are all items, or those with a column in `column_of` [n_items]; NO_INDEX for the others.
         """
@@ -43,7 +44,7 @@ class Bonuses:
         column = item if column_of is None else column_of[item]
         known = column != NO_INDEX
         place = own.row[known], column[known]
-        scores[place] = self.kept * scores[place] + self.of_own.data[own.at[known]]
+        scores[place] = self.repeats.joined(scores[place], self.of_own.data[own.at[known]])
         return scores
 
     def added_to_pairs(
@@ -57,21 +58,23 @@ class Bonuses:
         own, width = entries(self.of_own.indptr, users), self.of_own.shape[1]
         codes = own.row * width + self.of_own.indices[own.at]
         bonus = Lookup(width, codes, self.of_own.data[own.at, None]).find(row, items)[:, 0]
-        return np.where(np.isnan(bonus), scores, np.float32(self.kept) * scores + bonus)
+        return np.where(np.isnan(bonus), scores, self.repeats.joined(scores, bonus))
 
     def renumbered(self, places: NDArray[np.integer[Any]], n_items: int) -> Self:
         """Return them for a longer catalogue, in which the items have these ascending places."""
         items = places[self.of_own.indices].astype(np.int32)
         shape = (self.of_own.shape[0], n_items)
-        return type(self)(sparse.csr_array((self.of_own.data, items, self.of_own.indptr), shape=shape), self.kept)
+        return type(self)(sparse.csr_array((self.of_own.data, items, self.of_own.indptr), shape=shape), self.repeats)
 
     def state(self) -> State:
         """Return their arrays."""
         return parts(_NAME, self.of_own)
 
     @classmethod
-    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]], n_users: int, n_items: int, kept: float) -> Self:
+    def from_state(
+        cls, state: Mapping[str, np.ndarray[Any, Any]], n_users: int, n_items: int, repeats: Repeats
+    ) -> Self:
         """Return the stored ones; bundles from before there were any have none."""
         if f"{_NAME}.data" not in state:
             return cls.none(n_users, n_items)
-        return cls(whole(_NAME, state, (n_users, n_items)), kept)
+        return cls(whole(_NAME, state, (n_users, n_items)), repeats)

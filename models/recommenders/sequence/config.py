@@ -21,6 +21,8 @@ class Config:
     """Latest events of a user that the network reads."""
     time_gaps: bool = True
     """Whether the network reads the time from each event to the next one."""
+    horizon_days: float = 28.0
+    """Days whose purchases are predicted, as in lists for four weeks; 0: the next purchase, and the next basket."""
     repeats: bool = True
     """Whether scores of own items depend on when and how often the user bought them."""
     dropout: float = 0.2
@@ -46,7 +48,7 @@ class Config:
     patience: int = 5
     """Passes without a better NDCG on the validation after which training ends."""
     validation_users: int = 4_000
-    """Most users whose last basket chooses the best pass; at most a fifth of the users."""
+    """Most users whose last purchases choose the best pass; at most a fifth of the users."""
     threads: int = 1
     """Threads of training. Another number gives a slightly different model."""
 

@@ -55,6 +55,7 @@ class SequenceModel:
         "dimensions": Choice((32, 64, 128)),
         "blocks": Integer(1, 3),
         "length": Choice((50, 100, 200)),
+        "horizon_days": Choice((0.0, 7.0, 28.0)),
         "batch": Choice((8, 16, 32, 64, 128)),
         "dropout": Float(0, 0.5),
         "loss": Choice(("auto", "sampled", "gbce")),
@@ -242,7 +243,7 @@ class SequenceModel:
             encoder=Encoder(state["network"]),
             histories=Histories.from_state(state),
             repeats=repeats,
-            bonuses=Bonuses.from_state(state, len(state["users"]), len(state["items"]), repeats.kept),
+            bonuses=Bonuses.from_state(state, len(state["users"]), len(state["items"]), repeats),
             tags=TagFactors.from_state("item_tags", state, state["item_vectors"].shape[1]),
             usual_gap=int(state["usual_gap"]),
         )
@@ -253,7 +254,7 @@ _ARRAYS: Final = ("users", "items", "titles", "item_vectors", "curve")
 
 def _bonuses(repeats: Repeats, events: Ordered, data: "TrainingData") -> Bonuses:
     own = OwnItems.of(events, np.full(len(data.users), data.cut), len(data.items))
-    return Bonuses(repeats.bonuses(own, (len(data.users), len(data.items))), repeats.kept)
+    return Bonuses(repeats.bonuses(own, (len(data.users), len(data.items))), repeats)
 
 
 def _products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -48,41 +48,54 @@ class OwnItems(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Repeats:
-    """The likelihood of an own item is the product of `due`, the network's to the power `kept`, and its purchases:
-    `least` plus the sum of `ages` over them.
+    """The rate at which a user buys an own item is `least` times the network's, plus what its purchases add: the sum of
+    `ages` over them, times `due`.
     """
 
-    kept: float
     least: float
-    ages: NDArray[np.float32]
+    ages: NDArray[np.float64]
     """[GAPS] the weight of a purchase, by the class of its age."""
-    due: NDArray[np.float32]
+    due: NDArray[np.float64]
     """[DUE] a factor, by the class of the time since the last purchase."""
     scale: float
-    """What a logarithm of a likelihood is worth in scores."""
+    """What a logarithm of a rate is worth in scores."""
+    kept: float | None = None
+    """In earlier bundles: the rate is the network's to this power, times `due`, times (`least` plus all `ages`)."""
 
     @classmethod
     def none(cls) -> Self:
         """Return that own items are as likely as new ones."""
-        return cls(1.0, 1.0, np.zeros(GAPS, dtype=np.float32), np.ones(DUE, dtype=np.float32), 1.0)
+        return cls(1.0, np.zeros(GAPS), np.ones(DUE), 1.0)
 
     def bonuses(self, own: OwnItems, shape: tuple[int, int]) -> sparse.csr_array:
-        """Return what to add to the scores of own items: float32 CSR, users x items."""
-        weight = self.least + np.bincount(own.entry, self.ages[own.age], minlength=len(own.item))
+        """Return what the purchases of own items alone score: float32 CSR, users x items."""
+        least = 0.0 if self.kept is None else self.least
+        weight = least + np.bincount(own.entry, self.ages[own.age], minlength=len(own.item))
         values = self.scale * np.log(np.maximum(weight * self.due[own.due], np.finfo(np.float32).tiny))
         return sparse.csr_array((values.astype(np.float32), (own.user, own.item)), shape=shape)
 
+    def joined(self, scores: NDArray[np.float32], bonuses: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the scores of own items from those of the network and the bonuses; no number stays none."""
+        if self.kept is not None:
+            return np.float32(self.kept) * scores + bonuses
+        scale = np.float32(self.scale)
+        with np.errstate(invalid="ignore"):
+            rates = np.logaddexp(scores / scale + np.float32(np.log(self.least)), bonuses / scale)
+        return np.where(np.isfinite(scores), scale * rates, scores)
+
     def state(self) -> State:
         """Return its arrays."""
-        return {f"repeats.{name}": np.asarray(getattr(self, name)) for name in _PARTS}
+        parts = _PARTS if self.kept is None else (*_PARTS, "kept")
+        return {f"repeats.{name}": np.asarray(getattr(self, name)) for name in parts}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Return the stored ones; bundles from before there were any have none."""
         if "repeats.ages" not in state:
             return cls.none()
-        kept, least, scale = (float(state[f"repeats.{name}"]) for name in ("kept", "least", "scale"))
-        return cls(kept, least, state["repeats.ages"], state["repeats.due"], scale)
+        least, scale = (float(state[f"repeats.{name}"]) for name in ("least", "scale"))
+        kept = float(state["repeats.kept"]) if "repeats.kept" in state else None
+        return cls(least, state["repeats.ages"], state["repeats.due"], scale, kept)
 
 
-_PARTS: Final = ("kept", "least", "ages", "due", "scale")
+_PARTS: Final = ("least", "ages", "due", "scale")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.primitives.csr import places
+from models.primitives.time import DAY
 from models.recommenders.epochs import Epoch, EpochWatch
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Ordered
@@ -51,12 +52,12 @@ class Learned(NamedTuple):
 def learn(data: "TrainingData", events: Ordered, config: Config, seed: int, watch: EpochWatch | None) -> Learned:
     """Train on the events; the same events, config and seed give the same bytes, also from a checkpoint on."""
     shape = (len(data.users), len(data.items))
-    validation, rest = Validation.split(events, shape, config, np.random.default_rng(seed))
+    validation, rest = Validation.split(events, shape, data.cut, config, np.random.default_rng(seed))
     with _reproducible(config.threads, seed):
         training = _Training(
             config,
             seed,
-            Windows.of(rest, shape[0], config.length),
+            Windows.of(rest, shape[0], config.length, int(config.horizon_days * DAY)),
             validation,
             Loss(config, np.bincount(rest.item[rest.bought], minlength=shape[1])),
             Learner(

@@ -1,5 +1,6 @@
-"""Learns how much more likely users buy own items again, from the held-out baskets of the validation."""
+"""Learns at which rate users buy own items again, from the held-out purchases of the validation."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -17,14 +18,19 @@ FACTORS: Final = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 _STIFFNESS: Final = 1.0
 """How strongly neighbouring classes are held together."""
 _SHRINKAGE: Final = 0.01
-_STEPS: Final = 60
+_STEPS: Final = 80
+_LARGEST: Final = 10.0
+"""The largest logarithm of a rate: a search for weights may try any."""
+_LEAST: Final = 1e-30
+_START: Final = -1.0
+"""The weights of purchases at the start."""
 _PARTS: Final = (1, 1, GAPS, DUE)
-"""The weights: `kept` of `Repeats`, and the logarithms of the others."""
+"""The logarithms of the weights: of the network for new and for own items, and `ages` and `due` of `Repeats`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Baskets:
-    """The held-out baskets of m users, the users' own items before them, and the network's scores at that moment."""
+    """The held-out purchases of m users, the users' own items before them, and the network's scores at that moment."""
 
     own: OwnItems
     """Users are numbered by their place among the m."""
@@ -40,32 +46,34 @@ class Baskets:
     """[factors, m] the logarithm of the sum of the exponentials of all scores, times each factor."""
 
     @cached_property
-    def again(self) -> Tensor:
-        """The places in `own` of the items that were bought again."""
-        return torch.from_numpy(self.pair[self.pair >= 0])
+    def again(self) -> NDArray[np.bool_]:
+        """[t] whether the item was bought again."""
+        return self.pair >= 0
 
     def loss(self, weights: Tensor, place: int) -> Tensor:
-        """Return the negative logarithm of the likelihood of the baskets, with the priors of the weights."""
-        kept, least, ages, dues = weights.split(_PARTS)
-        entry, age, due, owner, user = map(
-            torch.from_numpy, (self.own.entry, self.own.age, self.own.due, self.own.user, self.user)
-        )
-        sums = least.exp() + weights.new_zeros(len(due)).index_add(0, entry, ages.exp()[age])
-        scores, norms = FACTORS[place] * self.own_scores, self.norms[place]
-        logs = sums.log() + dues[due] + (kept - 1) * scores
-        more = (scores - norms[owner]).exp() * logs.expm1()
-        norms = norms + weights.new_zeros(len(norms)).index_add(0, owner, more).clamp(min=-0.999).log1p()
-        likely = FACTORS[place] * self.scores.sum() + logs[self.again].sum() - norms[user].sum()
+        """Return the negative logarithm of the likelihood, with the priors of the weights.
+
+        Purchases come at random at their rates: an item is bought with the probability 1 - exp(-rate).
+        """
+        new, again, ages, dues = weights.split(_PARTS)
+        entry, age, due = map(torch.from_numpy, (self.own.entry, self.own.age, self.own.due))
+        highest, own = self.norms[place].max(), FACTORS[place] * self.own_scores
+        of_purchases = weights.new_zeros(len(due)).index_add(0, entry, ages.exp()[age]).log() + dues[due]
+        own_rates = torch.logaddexp(again + own - highest, of_purchases).clamp(max=_LARGEST).exp()
+        of_others = ((self.norms[place] - highest).exp().sum() - (own - highest).exp().sum()).clamp(min=0)
+        new_rates = (new + FACTORS[place] * self.scores[~self.again] - highest).exp()
+        bought = torch.cat([own_rates[self.pair[self.again]], new_rates]).clamp(min=_LEAST)
+        likely = (bought + (-torch.expm1(-bought)).log()).sum() - own_rates.sum() - new.exp().sum() * of_others
         rough = ages.diff().square().sum() + dues[1:].diff().square().sum()
-        return _STIFFNESS * rough + _SHRINKAGE * weights[1:].square().sum() - likely
+        return _STIFFNESS * rough + _SHRINKAGE * weights[2:].square().sum() - likely
 
 
 def learned_repeats(baskets: Baskets) -> Repeats:
-    """Return the weights that make the baskets most likely; none if nobody has a basket."""
+    """Return the weights that make the purchases most likely; none if nobody has any."""
     best, chosen = np.inf, Repeats.none()
     for place, factor in enumerate(FACTORS if len(baskets.user) else ()):
-        weights = torch.zeros(sum(_PARTS), dtype=torch.float64)
-        weights[0] = 1
+        weights = torch.full((sum(_PARTS),), _START, dtype=torch.float64)
+        weights[:2] = _first_rate(baskets.norms[place], len(baskets.user))
         weights.requires_grad_()
         optimizer = torch.optim.LBFGS([weights], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
@@ -79,11 +87,16 @@ def learned_repeats(baskets: Baskets) -> Repeats:
         with torch.inference_mode():
             value = float(baskets.loss(weights, place))
         if value < best:
-            best, chosen = value, _repeats(weights.detach(), factor)
+            best, chosen = value, _repeats(weights.detach(), factor, float(baskets.norms[place].max()))
     return chosen
 
 
-def _repeats(weights: Tensor, factor: float) -> Repeats:
-    kept, logarithms = float(weights[0]), weights[1:].exp().float()
-    least, ages, due = logarithms.split(_PARTS[1:])
-    return Repeats(kept, float(least), ages.numpy(), due.numpy(), 1 / factor)
+def _first_rate(norms: Tensor, bought: int) -> float:
+    """Return the weight with which the network alone would expect so many purchases."""
+    return math.log(bought) - float((norms - norms.max()).exp().sum().log())
+
+
+def _repeats(weights: Tensor, factor: float, highest: float) -> Repeats:
+    new, again, ages, due = weights.split(_PARTS)
+    of_purchases = (ages - new + highest).exp()
+    return Repeats(float((again - new).exp()), of_purchases.numpy(), due.exp().numpy(), 1 / factor)

@@ -1,4 +1,4 @@
-"""Holds out the last baskets of some users, and measures NDCG@10 on them over the whole catalogue."""
+"""Holds out the last purchases of some users, and measures NDCG@10 on them over the whole catalogue."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -11,7 +11,7 @@ from scipy import sparse
 from models.evaluation.metrics.ranking import accuracy
 from models.primitives.time import DAY
 from models.recommenders.sequence.config import Config
-from models.recommenders.sequence.histories import Histories, Ordered
+from models.recommenders.sequence.histories import Histories, Ordered, gap_class
 from models.recommenders.sequence.repeats import OwnItems
 from models.recommenders.sequence.training.network import Learner
 from models.recommenders.sequence.training.repeats import FACTORS, Baskets
@@ -20,12 +20,14 @@ _K: Final = 10
 _BLOCK: Final = 256
 _LARGEST_SHARE: Final = 0.2
 _BASKETS: Final = 1_000
-"""Most baskets that repeats are learned from."""
+"""Most users that repeats are learned from."""
+_FEWEST: Final = 100
+"""Fewest users with purchases before and in the last days; below, last baskets are more than these."""
 
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Users, their histories before the last basket, and that basket."""
+    """Users, their histories before a moment, and what they bought from then on."""
 
     users: NDArray[np.int64]
     """Sorted; they may be none."""
@@ -34,18 +36,15 @@ class Validation:
     targets: sparse.csr_array
     """Boolean CSR, `users` x items."""
     moments: NDArray[np.int64]
-    """[n] the time of each basket (epoch s)."""
+    """[n] the time from which purchases are held out (epoch s)."""
 
     @classmethod
     def split(
-        cls, events: Ordered, shape: tuple[int, int], config: Config, random: np.random.Generator
+        cls, events: Ordered, shape: tuple[int, int], cut: int, config: Config, random: np.random.Generator
     ) -> tuple[Self, Ordered]:
         """Draw the users, and return the validation and the events to learn from; `shape` is users x items."""
-        basket = np.cumsum(events.starts_basket)
-        latest, moment = (np.zeros(shape[0], dtype=np.int64) for _ in range(2))
-        for last, column in ((latest, basket), (moment, events.occurred_at)):
-            np.maximum.at(last, events.user[events.bought], column[events.bought])
-        in_latest = events.bought & (basket == latest[events.user])
+        moment, in_latest = _held(events, shape[0], cut, config)
+        latest = np.bincount(events.user[in_latest], minlength=shape[0])
         # The way to a purchase shows it; lists are made before.
         on_the_way = ~events.bought & (events.occurred_at > moment[events.user] - DAY)
         earlier = np.bincount(events.user[~in_latest & ~on_the_way], minlength=shape[0])
@@ -57,7 +56,12 @@ class Validation:
         row = np.searchsorted(users, events.user[held])
         ones = np.ones(len(row), dtype=bool)
         targets = sparse.csr_array((ones, (row, events.item[held])), shape=(len(users), shape[1]))
-        rest = Ordered(*(column[~(held | on_the_way & of_them)] for column in events))
+        kept = ~(held | on_the_way & of_them)
+        user, item, at, gap = (events.user[kept], events.item[kept], events.occurred_at[kept], events.gap[kept])
+        if config.time_gaps:
+            last = of_them[kept] & (np.diff(user, append=-1) != 0)
+            gap[last] = gap_class(moment[user[last]] - at[last])
+        rest = Ordered(user, item, at, gap, events.kind[kept])
         return cls(users, Histories.of(rest, shape[0], config.length), targets, moment[users]), rest
 
     def ndcg(self, learner: Learner) -> float:
@@ -103,3 +107,18 @@ class Validation:
         padded = self.histories.padded(self.users[block])
         encoded: torch.Tensor = learner(*map(torch.from_numpy, (padded.items, padded.gaps, padded.kinds)))
         return encoded[torch.arange(len(block)), torch.from_numpy(padded.counts - 1)]
+
+
+def _held(events: Ordered, n_users: int, cut: int, config: Config) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the moment of each user, and the purchases to predict there: of the last days, or the last basket."""
+    if config.horizon_days:
+        moments = np.full(n_users, cut - int(config.horizon_days * DAY))
+        since = events.occurred_at >= moments[events.user]
+        both = np.intersect1d(events.user[events.bought & since], events.user[events.bought & ~since])
+        if len(both) >= _FEWEST:
+            return moments, events.bought & since
+    moments, last = (np.zeros(n_users, dtype=np.int64) for _ in range(2))
+    basket = np.cumsum(events.starts_basket)
+    for values, column in ((moments, events.occurred_at), (last, basket)):
+        np.maximum.at(values, events.user[events.bought], column[events.bought])
+    return moments, events.bought & (basket == last[events.user])

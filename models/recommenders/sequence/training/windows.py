@@ -38,15 +38,19 @@ class Windows:
     events: Ordered
     basket: NDArray[np.int64]
     """[n] number of each event's basket."""
-    bought_next: NDArray[np.int64]
-    """[n] the first purchase after each event; not that of the same user after the user's last one."""
+    bought: NDArray[np.int64]
+    """[p] the events that are purchases."""
+    earliest: NDArray[np.int64]
+    """[n] the place in `bought` of the first purchase after each event; not of the same user after the last one."""
+    latest: NDArray[np.int64]
+    """[n] that of the last one to draw from, up to the horizon after the first."""
     first: NDArray[np.int64]
     """[w] the first event of each window."""
     count: NDArray[np.int64]
     """[w] its events; the target of its last one comes after it."""
 
     @classmethod
-    def of(cls, events: Ordered, n_users: int, length: int) -> Self:
+    def of(cls, events: Ordered, n_users: int, length: int, horizon: int = 0) -> Self:
         """Return the windows of at most `length` events; the oldest window of a user may be shorter."""
         start = np.searchsorted(events.user, np.arange(n_users))
         last = start.copy()
@@ -59,8 +63,8 @@ class Windows:
         end = targets[user] - before_end * length
         first = np.maximum(end - length, 0)
         after = np.searchsorted(bought, np.arange(len(events.user)), side="right")
-        bought_next = np.append(bought, len(events.user))[after]
-        return cls(events, np.cumsum(events.starts_basket), bought_next, start[user] + first, end - first)
+        latest = _within(events, bought, after, horizon) if horizon else after
+        return cls(events, np.cumsum(events.starts_basket), bought, after, latest, start[user] + first, end - first)
 
     def batches(self, config: Config, random: np.random.Generator) -> Iterator[Batch]:
         """Yield every window once, in random order and with equal events of each basket in random order."""
@@ -73,13 +77,24 @@ class Windows:
             by_length = pool[np.argsort(self.count[pool], kind="stable")]
             parts += np.split(by_length, range(size, len(by_length), size))
         for place in random.permutation(len(parts)).tolist():
-            yield self._batch(item, parts[place])
+            yield self._batch(item, parts[place], random)
 
-    def _batch(self, item: NDArray[np.int64], windows: NDArray[np.int64]) -> Batch:
+    def _batch(self, item: NDArray[np.int64], windows: NDArray[np.int64], random: np.random.Generator) -> Batch:
         first, count = self.first[windows, None], self.count[windows, None]
         place = np.arange(int(count.max()))
         inside = place < count
         at = np.where(inside, first + place, first)
         columns = ((item, at), (self.events.gap, at), (self.events.kind, at), (self.events.kind, at + 1))
         items, gaps, kinds, next_kinds = (np.where(inside, column[to], 0).astype(np.int64) for column, to in columns)
-        return Batch(items, gaps, kinds, np.where(inside, item[self.bought_next[at]], IGNORED), next_kinds)
+        target = self.earliest[at]
+        if (more := self.latest[at] - target).any():
+            target = target + (random.random(at.shape) * (more + 1)).astype(np.int64)
+        return Batch(items, gaps, kinds, np.where(inside, item[self.bought[target]], IGNORED), next_kinds)
+
+
+def _within(events: Ordered, bought: NDArray[np.int64], earliest: NDArray[np.int64], horizon: int) -> NDArray[np.int64]:
+    """Return the places of the same users' last purchases up to `horizon` seconds after these."""
+    at = events.occurred_at - events.occurred_at.min(initial=0)
+    code = (events.user.astype(np.int64) * (int(at.max(initial=0)) + horizon + 1) + at)[bought]
+    until = np.searchsorted(code, code + horizon, side="right") - 1
+    return np.append(until, len(code))[earliest]

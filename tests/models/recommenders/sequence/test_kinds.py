@@ -25,7 +25,9 @@ if not MISSING:
 Act = tuple[str, str, str, float]
 """User, item, type and day of an event."""
 NOTHING = pa.table({})
-QUICK = Config(dimensions=16, blocks=1, length=8, epochs=80, dropout=0.0, learning_rate=0.01, validation_users=0)
+QUICK = Config(
+    dimensions=16, blocks=1, length=8, epochs=80, dropout=0.0, learning_rate=0.01, validation_users=0, horizon_days=0.0
+)
 
 
 def with_acts(data: TrainingData, acts: list[Act], manifest: dict[str, object] | None = None) -> TrainingData:
@@ -93,7 +95,7 @@ def test_the_way_to_a_purchase_is_not_shown_before_it_is_predicted(small: Callab
     acts = [(name, item, "view", day) for name in "abcde" for item, day in (("saw", 15), ("cup", 19.9), ("tea", 21))]
     data = with_acts(small([*rows, ("f", "saw", 5, "1")]), acts)
     config = Config(validation_users=1)
-    validation, rest = Validation.split(Ordered.of(data), (6, 3), config, np.random.default_rng(1))
+    validation, rest = Validation.split(Ordered.of(data), (6, 3), data.cut, config, np.random.default_rng(1))
     (user,) = validation.users.tolist()
     assert data.items[validation.targets.indices].tolist() == ["cup"]
     own = rest.user == user

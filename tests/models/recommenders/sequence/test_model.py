@@ -19,7 +19,9 @@ from tests.models.conftest import CUT, CUTS, DAY, Shop
 from tests.models.trainable import NEEDS_TORCH
 
 STEPS = 12
-QUICK = Config(dimensions=16, blocks=1, length=6, epochs=60, dropout=0.0, learning_rate=0.01, validation_users=0)
+QUICK = Config(
+    dimensions=16, blocks=1, length=6, epochs=60, dropout=0.0, learning_rate=0.01, validation_users=0, horizon_days=0.0
+)
 
 
 @pytest.fixture(scope="module")

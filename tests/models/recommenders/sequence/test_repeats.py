@@ -29,18 +29,37 @@ def test_a_moment_hides_later_purchases(small) -> None:
     assert early.item.tolist() == [0]
 
 
-def test_a_bonus_is_the_logarithm_of_the_weights_of_all_purchases(small) -> None:
+def test_the_rate_of_an_own_item_is_part_of_the_network_s_and_what_its_purchases_add(small) -> None:
     data = small(ROWS)
-    repeats = Repeats(0.5, 0.5, np.full(GAPS, 2, dtype=np.float32), np.full(DUE, 3, dtype=np.float32), 2.0)
-    bonuses = repeats.bonuses(own_items(data), (2, 3)).toarray()
-    np.testing.assert_allclose(bonuses[0, :2], 2 * np.log([13.5, 7.5]), rtol=1e-6)
-    assert bonuses[1].tolist()[:2] == [0, 0]
-    assert not Repeats.none().bonuses(own_items(data), (2, 3)).toarray().any()
+    repeats = Repeats(0.5, np.full(GAPS, 2.0), np.full(DUE, 3.0), 2.0)
+    bonuses = Bonuses(repeats.bonuses(own_items(data), (2, 3)), repeats)
+    users, ones = np.arange(2, dtype=np.int32), np.ones((2, 3), dtype=np.float32)
+    expected = 2 * np.log(0.5 * np.exp(0.5) + np.array([12, 6]))
+    np.testing.assert_allclose(bonuses.added(users, ones.copy())[0, :2], expected, rtol=1e-6)
+    none = Repeats.none()
+    untouched = Bonuses(none.bonuses(own_items(data), (2, 3)), none).added(users, ones.copy())
+    np.testing.assert_array_equal(untouched, ones)
+
+
+def test_a_score_that_is_no_number_stays_none() -> None:
+    repeats = Repeats(0.5, np.full(GAPS, 2.0), np.full(DUE, 3.0), 2.0)
+    scores = np.array([-np.inf, np.nan], dtype=np.float32)
+    np.testing.assert_array_equal(repeats.joined(scores, np.ones(2, dtype=np.float32)), scores)
+
+
+def test_bundles_of_earlier_versions_keep_their_scores(small) -> None:
+    data = small(ROWS)
+    weights = {"kept": 0.5, "least": 0.5, "ages": np.full(GAPS, 2.0), "due": np.full(DUE, 3.0), "scale": 2.0}
+    repeats = Repeats.from_state({f"repeats.{name}": np.asarray(value) for name, value in weights.items()})
+    bonuses = Bonuses(repeats.bonuses(own_items(data), (2, 3)), repeats)
+    scores = bonuses.added(np.arange(2, dtype=np.int32), np.ones((2, 3), dtype=np.float32))
+    np.testing.assert_allclose(scores[0, :2], 0.5 + 2 * np.log([13.5, 7.5]), rtol=1e-6)
+    assert set(repeats.state()) == {f"repeats.{name}" for name in weights}
 
 
 def test_bonuses_are_the_same_for_rows_and_pairs_and_a_longer_catalogue(small) -> None:
-    repeats = Repeats(0.5, 1.0, np.arange(1, GAPS + 1, dtype=np.float32), np.ones(DUE, dtype=np.float32), 1.0)
-    bonuses = Bonuses(repeats.bonuses(own_items(small(ROWS)), (2, 3)), repeats.kept)
+    repeats = Repeats(0.5, np.arange(1.0, GAPS + 1), np.ones(DUE), 1.0)
+    bonuses = Bonuses(repeats.bonuses(own_items(small(ROWS)), (2, 3)), repeats)
     users = np.array([1, -1, 0], dtype=np.int32)
     rows = bonuses.added(users, np.ones((3, 3), dtype=np.float32))
     assert (rows[1] == 1).all()
@@ -52,7 +71,7 @@ def test_bonuses_are_the_same_for_rows_and_pairs_and_a_longer_catalogue(small) -
     np.testing.assert_array_equal(scoped[:, 0], rows[:, 1])
 
 
-def test_what_users_buy_again_is_learned_from_baskets() -> None:
+def test_what_users_buy_again_is_learned_from_held_out_purchases() -> None:
     torch = pytest.importorskip("torch")
     from models.recommenders.sequence.training.repeats import FACTORS, Baskets, learned_repeats
 
@@ -62,5 +81,6 @@ def test_what_users_buy_again_is_learned_from_baskets() -> None:
     again = Baskets(own, scores, np.arange(users), np.arange(users), scores, norms.double())
     new = Baskets(own, scores, np.arange(users), np.full(users, -1), scores, norms.double())
     likely, unlikely = (learned_repeats(baskets) for baskets in (again, new))
-    assert (likely.least + likely.ages[5]) * likely.due[0] > 10
-    assert (unlikely.least + unlikely.ages[5]) * unlikely.due[0] < 0.2
+    assert all(np.isfinite(values).all() for values in (*likely.state().values(), *unlikely.state().values()))
+    assert likely.least + likely.ages[5] * likely.due[0] > 10
+    assert unlikely.least + unlikely.ages[5] * unlikely.due[0] < 0.2

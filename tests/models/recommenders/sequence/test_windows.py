@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from models.primitives.time import DAY
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Ordered
 from models.recommenders.sequence.training.windows import IGNORED, Batch, Windows
@@ -9,8 +10,8 @@ from models.recommenders.sequence.training.windows import IGNORED, Batch, Window
 CONFIG = Config(batch=3)
 
 
-def batches(data, length: int, seed: int = 1) -> list[Batch]:
-    windows = Windows.of(Ordered.of(data), len(data.users), length)
+def batches(data, length: int, seed: int = 1, horizon: int = 0) -> list[Batch]:
+    windows = Windows.of(Ordered.of(data), len(data.users), length, horizon)
     return list(windows.batches(CONFIG, np.random.default_rng(seed)))
 
 
@@ -44,6 +45,17 @@ def test_the_items_of_a_basket_come_in_random_order_and_baskets_in_theirs(small)
         assert [at // 4 for at in history] == [0] * 4 + [1] * 4 + [2] * 4
         seen.add(tuple(history))
     assert len(seen) > 4
+
+
+def test_with_a_horizon_a_target_is_any_purchase_up_to_it_after_the_next_one(small) -> None:
+    data = small([(user, f"{day:02}", day, str(day)) for user in "ab" for day in range(9)])
+    ahead = set()
+    for seed in range(12):
+        for batch in batches(data, 4, seed, 2 * DAY):
+            inside = batch.targets != IGNORED
+            assert (batch.targets[inside] < 9).all()
+            ahead |= set((batch.targets - batch.items)[inside].tolist())
+    assert ahead == {1, 2, 3}
 
 
 def test_batches_depend_on_the_seed_alone(small) -> None:
