@@ -39,10 +39,13 @@ STARTS: Final[dict[str, list[JsonObject]]] = {
     "graph_filter": [{"half_life_days": 180.0, "memory_days": 3650.0, "components": n} for n in (64, 256)],
     "own_frequency": [{"half_life_days": days, "due_exponent": due} for days in (60.0, 180.0) for due in (0.0, 0.3)],
     "own_and_popular": [{"half_life_days": days} for days in (60.0, 180.0)],
-    "sequence": [{"blocks": 1, "learning_rate": 0.002, "loss": "sampled", "negatives": 300, "length": 100, "batch": 8}],
+    "sequence": [
+        {"dimensions": 128, "blocks": 1, "length": 100}
+        | {"learning_rate": 0.002, "batch": 8, "loss": "sampled", "negatives": 300}
+    ],
 }
 """Sensible settings of each model, where a search begins; other settings keep their defaults."""
-FIXED: Final[dict[str, JsonObject]] = {"sequence": {"epochs": 6, "patience": 2}}
+FIXED: Final[dict[str, JsonObject]] = {"sequence": {"epochs": 8, "patience": 2}}
 """Settings outside of the search space, for two cores."""
 
 
