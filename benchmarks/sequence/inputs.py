@@ -20,22 +20,14 @@ from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import NEW
 from models.evaluation.offline import Evaluation, evaluate
 from models.features.encoding.tags import Tags
+from models.ranking.candidate_generation import SETTINGS
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.model import SequenceModel
 
 SEED: Final = 7
 DAYS: Final = 28
-CONFIG: Final = Config(
-    blocks=1,
-    batch=16,
-    learning_rate=0.004,
-    epochs=5,
-    negatives=300,
-    negative_exponent=1.0,
-    repeats=False,
-    horizon_days=0.0,
-)
+CONFIG: Final[Config] = SETTINGS[SequenceModel.kind]
 """The settings that the retriever of `two_stage` has."""
 
 

@@ -53,7 +53,7 @@ RETRIEVERS: Final[Mapping[str, type[Retriever]]] = {
 
 
 NO_MODELS: Final[Mapping[str, Movable]] = {}
-_SETTINGS: Final[Mapping[str, Any]] = {
+SETTINGS: Final[Mapping[str, Any]] = {
     SequenceModel.kind: sequence.Config(
         blocks=1,
         batch=16,
@@ -75,7 +75,7 @@ def fitted_retriever(kind: str, data: "TrainingData", seed: int) -> Any:
 
 def settings_of(kind: str) -> Any:
     """Return the settings of a retriever."""
-    return _SETTINGS.get(kind) or RETRIEVERS[kind].config_type()
+    return SETTINGS.get(kind) or RETRIEVERS[kind].config_type()
 
 
 class ScoredCandidates(NamedTuple):

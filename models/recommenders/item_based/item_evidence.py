@@ -82,12 +82,15 @@ class ItemEvidence:
 
     def cosines(self, items: NDArray[np.int32]) -> NDArray[np.float32] | None:
         """Return [m, n_items] cosines of words, or of factors for models without words; 0 without evidence."""
-        if self.words is None:
-            return self.cosines_between(items, np.arange(0 if self.vectors is None else len(self.vectors)))
-        cosines: NDArray[np.float32] = np.empty((len(items), self.words.shape[0]), dtype=np.float32)
-        for row, item in enumerate(items.tolist()):
-            own = slice(self.words.indptr[item], self.words.indptr[item + 1])
-            cosines[row] = self._products(self.words.indices[own], self.words.data[own])
+        if self.words is not None:
+            cosines: NDArray[np.float32] = np.empty((len(items), self.words.shape[0]), dtype=np.float32)
+            for row, item in enumerate(items.tolist()):
+                own = slice(self.words.indptr[item], self.words.indptr[item + 1])
+                cosines[row] = self._products(self.words.indices[own], self.words.data[own])
+        elif self._units is not None:
+            cosines = self._units[items] @ self._units.T
+        else:
+            return None
         cosines[np.arange(len(items)), items] = 0
         return np.maximum(cosines, 0, out=cosines)
 
@@ -121,7 +124,7 @@ class ItemEvidence:
     def _products(self, words: NDArray[np.int32], weights: NDArray[Any]) -> NDArray[np.float64]:
         """Return [n_items] the products of the weights of some words with those of all items that share any."""
         by_word, products = self._by_word, np.zeros(self.words.shape[0])
-        # Word by word: an index of all entries at once would take several times as long.
+        # Word by word: an index of all entries at once would take longer.
         for word, weight in zip(words.tolist(), weights, strict=True):
             others = slice(by_word.indptr[word], by_word.indptr[word + 1])
             products[by_word.indices[others]] += by_word.data[others] * weight
