@@ -4,16 +4,15 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from io import BufferedReader, BytesIO
+from io import BufferedReader
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.bundles.arrays import NoArraysError, read_arrays, write_arrays
 from infra.bundles.manifest import (
     FILES,
     FORMAT,
@@ -52,8 +51,6 @@ __all__ = [
 
 _SEGMENTS = "segments."
 _ARRAYS = ("arrays.npz", "fallback.npz")
-_AT_ONCE = 2
-"""Arrays that are decompressed at the same time."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +87,11 @@ def write(
     items, and `buyers` [n_items] to 0. `beside` holds the text of further files by name, which are signed too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_arrays(folder / "arrays.npz", model.state())
+    write_arrays(folder / "arrays.npz", model.state())
     offered = np.ones(len(model.items), dtype=np.bool_) if available is None else available
     bought = np.zeros(len(model.items), dtype=np.int32) if buyers is None else buyers
     segment_state: Arrays = {} if segments is None else under(_SEGMENTS, segments.state())
-    _write_arrays(folder / "fallback.npz", {"scores": fallback, "available": offered, "buyers": bought} | segment_state)
+    write_arrays(folder / "fallback.npz", {"scores": fallback, "available": offered, "buyers": bought} | segment_state)
     (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
     others = beside or {}
     for name, text in others.items():
@@ -150,27 +147,10 @@ def _copy(source: Path, files: Mapping[str, BufferedReader], target: Path) -> No
                 shutil.copyfileobj(file, copy)
 
 
-def _write_arrays(path: Path, arrays: Arrays) -> None:
-    """Write an .npz archive with the lowest compression: a tenth larger than by NumPy, but much faster."""
-    with ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
-            file = BytesIO()
-            np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
-            member = ZipInfo(f"{name}.npy")  # without the time, so that equal arrays give equal files
-            archive.writestr(member, file.getbuffer(), ZIP_DEFLATED, compresslevel=1)
-
-
 def _arrays(folder: Path, files: Mapping[str, BufferedReader], name: str) -> Arrays:
     try:
-        with np.load(files[name], allow_pickle=False) as archive, ThreadPoolExecutor(_AT_ONCE) as pool:
-            # Other threads run while one is decompressed.
-            members: dict[str, object] = dict(zip(archive, pool.map(archive.__getitem__, archive), strict=True))
-    except (ValueError, BadZipFile):
-        members = {"all of it": None}
-    # NumPy returns members that are not arrays as bytes.
-    arrays = {member: value for member, value in members.items() if isinstance(value, np.ndarray)}
-    if others := sorted(members.keys() - arrays.keys()):
+        return read_arrays(files[name])
+    except NoArraysError as error:
         raise BundleRefusedError(
-            f"{folder / name} holds something else than arrays: {', '.join(others)}. It was not opened."
-        )
-    return arrays
+            f"{folder / name} holds something else than arrays: {error}. It was not opened."
+        ) from None
