@@ -4,15 +4,17 @@ import asyncio
 import re
 import unicodedata
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from time import monotonic
 from typing import Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.primitives.distinct import distinct
 from serving.answers.request import Filters
 from serving.answers.selection import Selection
 from serving.stores.catalogue import Catalogue, Item
@@ -22,6 +24,8 @@ _MOST_WORDS: Final = 8
 _SPACING_SECONDS: Final = 30.0
 """New titles are found after this time at the latest; stock and prices count at once."""
 _WORD: Final = re.compile(r"\w+")
+_END: Final = "\n"
+_WORD_OR_END: Final = re.compile(r"\w+|\n")
 _LAST: Final = chr(0x10FFFF)
 
 
@@ -78,16 +82,22 @@ class TitleWords:
     @classmethod
     def of(cls, catalogue: Catalogue) -> Self:
         """Return the words of a catalogue."""
-        names = sorted(catalogue.by_id)
-        of_title: dict[str, list[int]] = {}
-        for place, name in enumerate(names):
-            of_title.setdefault(catalogue.by_id[name].title or "", []).append(place)
-        found: dict[str, list[int]] = {}
-        for title, places in of_title.items():
-            for word in set(words_of(title)):
-                found.setdefault(word, []).extend(places)
-        arrays = {word: np.array(sorted(places), dtype=np.int32) for word, places in found.items()}
-        return cls(catalogue.generation, names, sorted(arrays), arrays)
+        ids, titles = list(catalogue.by_id), catalogue.titles
+        order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+        words, word, title = _words_of_titles(titles.texts)
+        # Each pair of a word and a title becomes pairs of the word and the places of the title, as one number each.
+        number, n = titles.number[order], max(1, len(ids))
+        size = np.bincount(number, minlength=len(titles.texts))
+        of_title = np.argsort(number, kind="stable").astype(np.int32)
+        at = np.repeat((np.cumsum(size)[title] - np.cumsum(size[title])).astype(np.int32), size[title])
+        at += np.arange(len(at), dtype=np.int32)
+        pairs = np.repeat(word * n, size[title])
+        pairs += of_title[at]
+        pairs.sort()
+        ends = np.searchsorted(pairs, np.arange(len(words) + 1) * n).tolist()
+        places = (pairs % n).astype(np.int32)
+        of_word = {one: places[first:last] for one, first, last in zip(words, ends[:-1], ends[1:], strict=True)}
+        return cls(catalogue.generation, sorted(ids), sorted(words), of_word)
 
     def beginning_with(self, beginning: str) -> NDArray[np.int32]:
         """Return the places of items with a word that begins so, ascending."""
@@ -185,10 +195,25 @@ class CatalogueSearch:
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text in the form in which they are compared: without case and accents."""
+    return _WORD.findall(_plain(text))
+
+
+def _plain(text: str) -> str:
     if text.isascii():
-        return _WORD.findall(text.lower())
+        return text.lower()
     plain = unicodedata.normalize("NFKD", text).casefold()
-    return _WORD.findall("".join(letter for letter in plain if not unicodedata.combining(letter)))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
+
+
+def _words_of_titles(titles: Sequence[str]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """Return all words, and the pairs of a word and a title with it, by their places: all are read as one text."""
+    found = _WORD_OR_END.findall("".join([_plain(title).replace(_END, " ") + _END for title in titles]))
+    numbers = defaultdict[str, int](count().__next__, {_END: -1})
+    word = np.fromiter(map(numbers.__getitem__, found), dtype=np.int64, count=len(found))
+    title = np.cumsum(word < 0)
+    del numbers[_END]
+    pairs = distinct((title * len(numbers) + word)[word >= 0])
+    return list(numbers), pairs % max(1, len(numbers)), pairs // max(1, len(numbers))
 
 
 def _page(index: TitleIndex, catalogue: Catalogue, query: CatalogueQuery) -> tuple[FoundItem, ...]:

@@ -33,18 +33,17 @@ class ModelCatalogue:
         """Return the attributes in order of the model's items. Without a catalogue the bundle states them."""
         if catalogue is None:
             return cls((model.digest, 0), _of_bundle(model), _titles_of(model), frozenset())
-        known = [catalogue.by_id.get(item) for item in model.items.tolist()]
-        titles = np.array([(item.title or "") if item else "" for item in known], dtype=np.str_)
         attributes = catalogue.attributes_of_model(model.items)
+        titles = catalogue.titles_of_model(model.items)
         return cls((model.digest, catalogue.generation), attributes, titles, _not_for_sale(catalogue))
 
 
 def _not_for_sale(catalogue: Catalogue) -> frozenset[str]:
     """Return the titles that no item for sale has."""
-    by_id, sold = catalogue.by_id, catalogue.sold
-    hidden = {item.title for name, item in by_id.items() if name not in sold and item.title}
-    offered = {by_id[name].title for name in sold} if hidden else set()
-    return frozenset(title for title in hidden - offered if title)
+    titles = catalogue.titles
+    hidden = np.ones(len(titles.texts), dtype=bool)
+    hidden[titles.number[catalogue.offered]] = False
+    return frozenset(titles.texts[number] for number in np.flatnonzero(hidden).tolist()) - {""}
 
 
 def _of_bundle(model: LoadedModel) -> ItemAttributes:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.item_attributes import ItemAttributes
+from serving.stores.repeated_texts import RepeatedTexts
 
 _GENERATIONS: Final = count(1)
 _ALWAYS: Final = (-np.inf, np.inf)
@@ -48,10 +49,6 @@ class Item(NamedTuple):
         return self.category == path or self.category.startswith(path + CATEGORY_SEPARATOR)
 
 
-_UNKNOWN: Final = Item("", None, None, None, None, None, "", "", False, False, *_ALWAYS)
-"""Stands for an item that the catalogue lacks."""
-
-
 @dataclass(frozen=True, eq=False)
 class Catalogue:
     """All items at one moment. A changed catalogue is a new object with a higher generation."""
@@ -64,8 +61,8 @@ class Catalogue:
     generation: int = field(default_factory=lambda: next(_GENERATIONS))
     _shown: dict[str, bytes] = field(default_factory=dict, repr=False)
     """JSON of the items that were shown, as far as it is the same in all answers."""
-    _of_model: dict[int, ItemAttributes] = field(default_factory=dict, repr=False)
-    """The attributes of a model's items, by the address of the array, which they hold."""
+    _of_model: "dict[int, _ModelItems]" = field(default_factory=dict, repr=False)
+    """What is known of a model's items, by the address of the array, which their attributes hold."""
 
     @classmethod
     def of(cls, items: dict[str, Item], moment: float) -> Self:
@@ -127,36 +124,68 @@ class Catalogue:
         return frozenset(found)
 
     @cached_property
+    def titles(self) -> RepeatedTexts:
+        """The titles in the order of `by_id`."""
+        return RepeatedTexts.of([item.title for item in self.by_id.values()])
+
+    @cached_property
+    def offered(self) -> NDArray[np.bool_]:
+        """Whether each item can be bought, in the order of `by_id`."""
+        return np.fromiter(map(self.sold.__contains__, self.by_id), dtype=np.bool_, count=len(self.by_id))
+
+    @cached_property
     def _attributes(self) -> ItemAttributes:
-        return self._attributes_of(self.items)
+        return self._attributes_of(self.items, self._rows(self.items))
 
     def attributes(self, items: NDArray[np.str_] | None = None) -> ItemAttributes:
         """Return the attributes of these items, or of all; an item that the catalogue lacks is not available.
 
         It takes tens of milliseconds for a hundred thousand items, so the event loop must not call it.
         """
-        return self._attributes if items is None else self._attributes_of(items)
-
-    def _attributes_of(self, items: NDArray[np.str_]) -> ItemAttributes:
-        names: list[str] = items.tolist()
-        rows = [self.by_id.get(name, _UNKNOWN) for name in names]
-        return ItemAttributes(
-            items=items,
-            category=np.array([item.category for item in rows], dtype=np.str_),
-            brand=np.array([item.brand for item in rows], dtype=np.str_),
-            price=np.array([item.price for item in rows], dtype=np.float64),  # None becomes NaN
-            age_days=np.full(len(rows), np.nan),
-            available=np.array([name in self.sold for name in names], dtype=np.bool_),
-        )
+        if items is None:
+            return self._attributes
+        some = replace(self, by_id={name: item for name in items.tolist() if (item := self.by_id.get(name))})
+        return some._attributes_of(items, some._rows(items))
 
     def attributes_of_model(self, items: NDArray[np.str_]) -> ItemAttributes:
         """Return the attributes of a model's items, which several parts of a server need."""
+        return self._items_of_model(items).attributes
+
+    def titles_of_model(self, items: NDArray[np.str_]) -> NDArray[np.str_]:
+        """Return the titles of a model's items; empty ones if they are unknown."""
+        return self._items_of_model(items).titles
+
+    def _items_of_model(self, items: NDArray[np.str_]) -> "_ModelItems":
         known = self._of_model.get(id(items))
         if known is None:
-            known = self.attributes(items)
+            rows = self._rows(items)
+            known = _ModelItems(self._attributes_of(items, rows), self.titles.of_rows(rows))
             self._of_model.clear()  # those of an earlier model
             self._of_model[id(items)] = known
         return known
+
+    def _attributes_of(self, items: NDArray[np.str_], rows: NDArray[np.int64]) -> ItemAttributes:
+        all_items = self.by_id.values()
+        return ItemAttributes(
+            items=items,
+            category=RepeatedTexts.of([item.category for item in all_items]).of_rows(rows),
+            brand=RepeatedTexts.of([item.brand for item in all_items]).of_rows(rows),
+            price=np.array([*(item.price for item in all_items), None], dtype=np.float64)[rows],  # None becomes NaN
+            age_days=np.full(len(rows), np.nan),
+            available=np.append(self.offered, False)[rows],
+        )
+
+    def _rows(self, items: NDArray[np.str_]) -> NDArray[np.int64]:
+        """Return the places of these items in the order of `by_id`, and -1 for items that the catalogue lacks."""
+        row = dict(zip(self.by_id, range(len(self.by_id)), strict=True))
+        return np.array([row.get(name, -1) for name in items.tolist()], dtype=np.int64)
+
+
+class _ModelItems(NamedTuple):
+    """What the catalogue knows of a model's items."""
+
+    attributes: ItemAttributes
+    titles: NDArray[np.str_]
 
 
 def items_of(rows: Sequence[Any]) -> dict[str, Item]:

@@ -130,3 +130,20 @@ async def test_words_that_were_found_before_are_used_until_the_catalogue_changes
     search = CatalogueSearch(stock, words)
     await search.ready()
     assert await found(search, "milk") == ["3", "1", "4", "7"]
+
+
+@pytest.mark.anyio
+async def test_items_of_one_title_and_titles_of_several_lines_are_found(stock: Stock, search: CatalogueSearch) -> None:
+    stock.change("7", title="Fluid milk, white only")
+    stock.change("8", title="Green\ntea")
+    await search.ready()
+    assert await found(search, "fluid white") == ["1", "7"]
+    assert await found(search, "tea") == ["6", "8"]
+    assert await found(search, "green tea") == ["8"]
+
+
+@pytest.mark.anyio
+async def test_an_empty_catalogue_has_no_words(stock: Stock, search: CatalogueSearch) -> None:
+    stock.catalogue = Catalogue.of({}, 0.0)
+    await search.ready()
+    assert await found(search, "milk") == []
