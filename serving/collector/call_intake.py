@@ -1,12 +1,15 @@
 """Stores calls: an answer waits until they are durable."""
 
-from dataclasses import dataclass
-from typing import Protocol
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from serving.collector.bodies import SentCalls
-from serving.collector.collector import Collector
 from serving.events.clock import CLOCK
 from serving.events.message import Message, Receipt
+
+if TYPE_CHECKING:
+    from serving.collector.collector import Collector
 
 
 class Writes(Protocol):
@@ -16,15 +19,18 @@ class Writes(Protocol):
         """Return when all messages are durable."""
 
 
-@dataclass(frozen=True)
 class CallIntake:
     """Takes calls of Segment's libraries."""
 
-    collector: Collector
-    writer: Writes
+    def __init__(self, open_collector: "Callable[[], Collector]", writer: Writes) -> None:
+        """Open the collector with the first call: it needs Arrow, and many servers never collect."""
+        self._open, self._writer = open_collector, writer
+        self._collector: Collector | None = None
 
     async def take(self, sent: SentCalls, source: str) -> None:
         """Return when all calls are durable. Raises SpoolFullError and RefusedMessageError as `EventWriter.write`."""
-        messages = self.collector.messages(sent, source, CLOCK.now())
+        if self._collector is None:
+            self._collector = await asyncio.to_thread(self._open)
+        messages = self._collector.messages(sent, source, CLOCK.now())
         if messages:
-            await self.writer.write(*messages)
+            await self._writer.write(*messages)

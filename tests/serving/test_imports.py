@@ -31,6 +31,14 @@ def test_what_answers_is_loaded_without_what_is_heavy(module: str) -> None:
     assert not HEAVY & loaded
 
 
+def test_an_api_starts_without_what_only_collected_calls_and_documents_need() -> None:
+    modules = "serving.api.startup.loaded_once, serving.api.startup.installation"
+    done, loaded = run(f"from serving.api.gate.workers import prepare; prepare(); import {modules}")
+    assert done.returncode == 0, done.stderr
+    assert {"fastapi", "scipy", "asyncpg"} <= loaded
+    assert not (HEAVY | {"pyarrow", "duckdb", "unittest", "charset_normalizer"}) & loaded
+
+
 def test_what_mlflow_serves_needs_mlflow_as_little_as_prefect() -> None:
     done, loaded = run("import serving.pyfunc")
     assert done.returncode == 0, done.stderr

@@ -5,13 +5,12 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
-from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.settings import Settings, load
 from infra.database.engine import Engine, engine
 from infra.keys import trust
@@ -33,7 +32,6 @@ from serving.api.startup.loaded_once import Shared
 from serving.api.startup.warming import settle, warm
 from serving.api.state import Operators, Parts, State
 from serving.collector.call_intake import CallIntake
-from serving.collector.collector import Collector
 from serving.events.impressions import ImpressionLog
 from serving.events.spool import FOLDER, NoSpool, Spool
 from serving.events.writer import EventWriter
@@ -50,6 +48,9 @@ from serving.stores.refresher import Refresher
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import FILE as RULES_FILE
 from serving.stores.stores import Stores
+
+if TYPE_CHECKING:
+    from serving.collector.collector import Collector
 
 _LOG: Final = logging.getLogger(__name__)
 _KEY_SECONDS: Final = 0.5
@@ -99,7 +100,10 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
         answers = AnswerService(models, placements, stores, live, settings.cache_seconds, shared.prebuilt)
         await warm(live, state.placements)
         async with answers.running(), counting(writer, calls):
-            intake = CallIntake(Collector.of(collect_mapping(settings, "collector"), state.pseudonyms), calls)
+            open_collector = partial(_collector, settings, state.pseudonyms)
+            if settings.collect_mapping:
+                open_collector()  # so that a mapping with faults stops the start
+            intake = CallIntake(open_collector, calls)
             ready = partial(_readiness, models, answers)
             changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current, models)
             operators = Operators(
@@ -167,6 +171,13 @@ async def _calls(place: str) -> AsyncIterator[EventWriter]:
     finally:
         await writer.close()
         pool.terminate()
+
+
+def _collector(settings: Settings, pseudonyms: Pseudonyms) -> "Collector":
+    from infra.configuration.collect_mapping import collect_mapping
+    from serving.collector.collector import Collector
+
+    return Collector.of(collect_mapping(settings, "collector"), pseudonyms)
 
 
 def _readiness(models: ModelHolder, answers: AnswerService) -> dict[str, bool]:

@@ -132,7 +132,7 @@ def state_of(
     pseudonyms, settings = Pseudonyms(PSEUDONYM_KEY), Settings()
     state = State(Keyring(keys, rate), pseudonyms, configured(settings), traits=("age_band",))
     stored = events or FakeEvents()
-    intake = CallIntake(Collector.of(collect_mapping(settings, "collector"), pseudonyms), stored)
+    intake = CallIntake(lambda: Collector.of(collect_mapping(settings, "collector"), pseudonyms), stored)
     ready = {"model": True, "fallback": True}
     answering = answers or FakeAnswers()
     operators = Operators(MemoryRules(), MemoryPreviews(answering), MemoryReports())
