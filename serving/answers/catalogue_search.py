@@ -138,16 +138,15 @@ class TitleIndex:
         return map(self.names.__getitem__, np.sort(self.ranks[both]).tolist())
 
 
-_NO_TITLES: Final = TitleWords(0, (), (), {})
-_EMPTY: Final = TitleIndex("", _NO_TITLES, (), np.empty(0, dtype=np.int32))
+_EMPTY: Final = TitleIndex("", TitleWords(0, (), (), {}), (), np.empty(0, dtype=np.int32))
 
 
 class CatalogueSearch:
     """Answers requests for items from memory."""
 
-    def __init__(self, stock: Stock, known: TitleWords | None = None) -> None:
-        """Search this catalogue. `known` words are used until it changes."""
-        self._stock, self._titles, self._index = stock, known or _NO_TITLES, _EMPTY
+    def __init__(self, stock: Stock, known: TitleIndex | None = None) -> None:
+        """Search this catalogue. A `known` index is used until the catalogue or the champion changes."""
+        self._stock, self._index = stock, known or _EMPTY
         self._built_at = -_SPACING_SECONDS
         self._building: asyncio.Task[None] | None = None
 
@@ -187,10 +186,10 @@ class CatalogueSearch:
             self._built_at, self._building = monotonic(), None
 
     def _built(self) -> TitleIndex:
-        stock = self._stock
-        if self._titles.generation != stock.catalogue.generation:
-            self._titles = TitleWords.of(stock.catalogue)
-        return TitleIndex.of(self._titles, stock.sales, stock.digest)
+        stock, titles = self._stock, self._index.titles
+        if titles.generation != stock.catalogue.generation:
+            titles = TitleWords.of(stock.catalogue)
+        return TitleIndex.of(titles, stock.sales, stock.digest)
 
 
 def words_of(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.best_sellers import BestSellers
-from serving.answers.catalogue_search import TitleWords
+from serving.answers.catalogue_search import TitleIndex
 from serving.answers.interfaces import LoadedModel, Models
 from serving.stores.catalogue import Catalogue
 from serving.stores.rules.layered_placements import LayeredPlacements
@@ -32,7 +32,7 @@ class Prebuilt:
 
     best: BestSellers | None = None
     """Under the placements of the file; rules of operators count from the first answer on."""
-    titles: TitleWords | None = None
+    titles: TitleIndex | None = None
 
 
 class Upkeep:

@@ -143,11 +143,12 @@ class ModelHolder:
         except Exception:  # a signed bundle that this version cannot read
             _LOG.exception("The bundle %s cannot be read.", candidate.folder)
             return self._fail(candidate, "unreadable", f"{candidate.folder} cannot be read; train again.")
+        is_copied = loaded is self._known  # by the process that loaded it
         self._current, self._loaded = loaded, _identity(candidate)
         self._tried = self.last_failure = self._known = None
         if self._on_loaded is not None:
             self._on_loaded(loaded)
-        if self._copy is not None and candidate.folder.parent != self._copy.folder:
+        if self._copy is not None and not is_copied and candidate.folder.parent != self._copy.folder:
             problem = try_copy(self._copy, candidate, loaded.digest)
             if problem:
                 _LOG.warning(problem)

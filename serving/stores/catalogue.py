@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
-from math import isfinite
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.item_attributes import ItemAttributes
+from models.primitives.distinct import distinct
 from serving.stores.repeated_texts import RepeatedTexts
 
 _GENERATIONS: Final = count(1)
@@ -58,6 +58,8 @@ class Catalogue:
     """The items that can be bought at the moment of this catalogue."""
     moment: float
     """In epoch seconds."""
+    dates: NDArray[np.float64]
+    """The moments at which the sale of an item begins or ends, ascending."""
     generation: int = field(default_factory=lambda: next(_GENERATIONS))
     _shown: dict[str, bytes] = field(default_factory=dict, repr=False)
     """JSON of the items that were shown, as far as it is the same in all answers."""
@@ -67,7 +69,8 @@ class Catalogue:
     @classmethod
     def of(cls, items: dict[str, Item], moment: float) -> Self:
         """Return the catalogue of these items at a moment in epoch seconds."""
-        return cls(items, frozenset(name for name, item in items.items() if item.sold_at(moment)), moment)
+        sold = frozenset(name for name, item in items.items() if item.sold_at(moment))
+        return cls(items, sold, moment, _dates(items))
 
     @classmethod
     def of_model(cls, items: NDArray[np.str_], available: NDArray[np.bool_]) -> Self:
@@ -89,20 +92,13 @@ class Catalogue:
 
     def at(self, moment: float) -> "Catalogue":
         """Return the catalogue at a later moment: the same object if the same items can be bought."""
-        before, after = np.searchsorted(self._dates, (self.moment, moment), side="right").tolist()
+        before, after = np.searchsorted(self.dates, (self.moment, moment), side="right").tolist()
         if before == after:
             return self
         sold = frozenset(name for name, item in self.by_id.items() if item.sold_at(moment))
         if sold == self.sold:
             return self
         return replace(self, sold=sold, moment=moment, generation=next(_GENERATIONS), _of_model={})
-
-    @cached_property
-    def _dates(self) -> NDArray[np.float64]:
-        """The moments at which the sale of an item begins or ends, ascending."""
-        offered = (item for item in self.by_id.values() if item.merchandise and item.in_stock)
-        dates = {date for item in offered for date in item[-2:] if isfinite(date)}
-        return np.array(sorted(dates), dtype=np.float64)
 
     @cached_property
     def items(self) -> NDArray[np.str_]:
@@ -186,6 +182,12 @@ class _ModelItems(NamedTuple):
 
     attributes: ItemAttributes
     titles: NDArray[np.str_]
+
+
+def _dates(items: dict[str, Item]) -> NDArray[np.float64]:
+    offered = [item[-2:] for item in items.values() if item.merchandise and item.in_stock]
+    moments = np.array(offered, dtype=np.float64).ravel()
+    return distinct(moments[np.isfinite(moments)])
 
 
 def items_of(rows: Sequence[Any]) -> dict[str, Item]:

@@ -13,7 +13,7 @@ from infra.services.database_access.logins import address
 from models.primitives.threads import limit_this_thread
 from models.ranking.xgboost_library import xgboost
 from serving.answers.best_sellers import BestSellers
-from serving.answers.catalogue_search import TitleWords
+from serving.answers.catalogue_search import TitleIndex, TitleWords
 from serving.answers.upkeep import Prebuilt
 from serving.live.catalogue import ModelCatalogue
 from serving.model.holder import ModelHolder
@@ -51,16 +51,16 @@ def load_once(settings: Settings) -> Shared:
         models = ModelHolder(NewestPromotion(database), ChampionCopy(settings.var / COPY_FOLDER))
         models.refresh()
         database.dispose()
-        model, (catalogue, titles) = models.current(), reading.result()
-    if model is None or catalogue is None:
-        return Shared(model, catalogue, prebuilt=Prebuilt(titles=titles))
+        model, (catalogue, words) = models.current(), reading.result()
+    if model is None or catalogue is None or words is None:
+        return Shared(model, catalogue)
     placements, aligned = configured(settings), ModelCatalogue.of(model, catalogue.catalogue)
     try:
         best = BestSellers.build(model, catalogue.catalogue, placements)
     except Exception:
         _LOG.exception("Best sellers could not be built; each worker tries it again.")
-        best = None
-    return Shared(model, catalogue, aligned, Prebuilt(best, titles))
+        return Shared(model, catalogue, aligned)
+    return Shared(model, catalogue, aligned, Prebuilt(best, TitleIndex.of(words, best.sales, best.digest)))
 
 
 def _with_words(known: KnownCatalogue | None) -> tuple[KnownCatalogue | None, TitleWords | None]:

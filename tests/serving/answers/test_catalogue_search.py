@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, TitleWords
+from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, TitleIndex, TitleWords
 from serving.answers.request import Filters
 from serving.stores.catalogue import Catalogue, Item
 
@@ -120,14 +120,16 @@ async def test_a_search_that_is_ready_builds_nothing_at_the_first_request(search
 
 
 @pytest.mark.anyio
-async def test_words_that_were_found_before_are_used_until_the_catalogue_changes(stock: Stock) -> None:
+async def test_an_index_that_was_built_before_is_used_until_the_catalogue_changes(stock: Stock) -> None:
     words = TitleWords.of(stock.catalogue)
-    search = CatalogueSearch(stock, replace(words, words=["milk"], places={"milk": words.places["milk"][:2]}))
-    await search.ready()
+    some = replace(words, words=["milk"], places={"milk": words.places["milk"][:2]})
+    search = CatalogueSearch(stock, TitleIndex.of(some, stock.sales, stock.digest))
+    assert search.renew() is None
     assert await found(search, "milk") == ["3", "1"]
     assert await found(search, "tea") == []
+    index = TitleIndex.of(words, stock.sales, stock.digest)
     stock.change("7", title="Oat milk")
-    search = CatalogueSearch(stock, words)
+    search = CatalogueSearch(stock, index)
     await search.ready()
     assert await found(search, "milk") == ["3", "1", "4", "7"]
 

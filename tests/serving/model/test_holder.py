@@ -93,8 +93,10 @@ def test_a_worker_uses_the_model_that_its_server_loaded_unless_another_one_was_p
     known = ModelHolder(source).open()
     assert known is not None
     shutil.rmtree(folders / "first")  # nothing is read again
-    opened = ModelHolder(source, known=known).open()
+    copy = ChampionCopy(folders / "copy")
+    opened = ModelHolder(source, copy, known=known).open()
     assert opened is known  # what was built from it counts
+    assert copy.newest() is None, "the server copied it"
     promoted_again = ModelHolder(again, known=known).open()
     assert promoted_again is not None
     assert (promoted_again.bundle is known.bundle, promoted_again.promotion_id) == (True, 2)
