@@ -3,7 +3,6 @@
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
-from math import isfinite
 from typing import Final, Self, TypeVar
 
 import numpy as np
@@ -176,11 +175,11 @@ def _trending(model: LoadedModel, attributes: ItemAttributes) -> Listing:
 
 
 def _newest(model: LoadedModel, catalogue: Catalogue) -> Listing:
-    by_id, sold = catalogue.by_id, catalogue.sold
-    dated = {name for name, item in by_id.items() if isfinite(item.available_from)}
-    new = map(by_id.__getitem__, sold.difference(model.bundle.model.items.tolist()) | (sold & dated))
-    latest = nsmallest(DEPTH, new, key=lambda item: (-item.available_from, item.item_id))
-    return Listing(tuple(Entry(item.item_id, 0.0, NONE) for item in latest), model.model_version)
+    names, begins = list(catalogue.by_id), catalogue.times.begins
+    new = catalogue.unknown_to_model(model.bundle.model.items) | np.isfinite(begins)
+    rows = np.flatnonzero(new & catalogue.offered).tolist()
+    latest = nsmallest(DEPTH, zip((-begins[rows]).tolist(), map(names.__getitem__, rows), strict=True))
+    return Listing(tuple(Entry(name, 0.0, NONE) for _, name in latest), model.model_version)
 
 
 def _narrowed(catalogue: Catalogue, placements: Mapping[str, Placement]) -> dict[str, Container[str]]:

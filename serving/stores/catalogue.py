@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import count
+from itertools import compress, count
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.item_attributes import ItemAttributes
-from models.primitives.distinct import distinct
 from serving.stores.repeated_texts import RepeatedTexts
+from serving.stores.sale_times import SaleTimes
 
 _GENERATIONS: Final = count(1)
 _ALWAYS: Final = (-np.inf, np.inf)
@@ -40,10 +40,6 @@ class Item(NamedTuple):
     """Epoch seconds; -inf without a beginning."""
     available_until: float
 
-    def sold_at(self, moment: float) -> bool:
-        """Return whether the item can be bought at a moment in epoch seconds."""
-        return self.merchandise and self.in_stock and self.available_from <= moment < self.available_until
-
     def below(self, path: str) -> bool:
         """Return whether the item has this category, or one below it."""
         return self.category == path or self.category.startswith(path + CATEGORY_SEPARATOR)
@@ -58,8 +54,8 @@ class Catalogue:
     """The items that can be bought at the moment of this catalogue."""
     moment: float
     """In epoch seconds."""
-    dates: NDArray[np.float64]
-    """The moments at which the sale of an item begins or ends, ascending."""
+    times: SaleTimes
+    """When each item can be bought, in the order of `by_id`."""
     generation: int = field(default_factory=lambda: next(_GENERATIONS))
     _shown: dict[str, bytes] = field(default_factory=dict, repr=False)
     """JSON of the items that were shown, as far as it is the same in all answers."""
@@ -69,8 +65,8 @@ class Catalogue:
     @classmethod
     def of(cls, items: dict[str, Item], moment: float) -> Self:
         """Return the catalogue of these items at a moment in epoch seconds."""
-        sold = frozenset(name for name, item in items.items() if item.sold_at(moment))
-        return cls(items, sold, moment, _dates(items))
+        times = SaleTimes.of(items.values())
+        return cls(items, _sold(items, times, moment), moment, times)
 
     @classmethod
     def of_model(cls, items: NDArray[np.str_], available: NDArray[np.bool_]) -> Self:
@@ -92,10 +88,9 @@ class Catalogue:
 
     def at(self, moment: float) -> "Catalogue":
         """Return the catalogue at a later moment: the same object if the same items can be bought."""
-        before, after = np.searchsorted(self.dates, (self.moment, moment), side="right").tolist()
-        if before == after:
+        if not self.times.differ(self.moment, moment):
             return self
-        sold = frozenset(name for name, item in self.by_id.items() if item.sold_at(moment))
+        sold = _sold(self.by_id, self.times, moment)
         if sold == self.sold:
             return self
         return replace(self, sold=sold, moment=moment, generation=next(_GENERATIONS), _of_model={})
@@ -127,7 +122,7 @@ class Catalogue:
     @cached_property
     def offered(self) -> NDArray[np.bool_]:
         """Whether each item can be bought, in the order of `by_id`."""
-        return np.fromiter(map(self.sold.__contains__, self.by_id), dtype=np.bool_, count=len(self.by_id))
+        return self.times.sold_at(self.moment)
 
     @cached_property
     def _attributes(self) -> ItemAttributes:
@@ -140,7 +135,8 @@ class Catalogue:
         """
         if items is None:
             return self._attributes
-        some = replace(self, by_id={name: item for name in items.tolist() if (item := self.by_id.get(name))})
+        found = {name: item for name in items.tolist() if (item := self.by_id.get(name))}
+        some = replace(self, by_id=found, times=SaleTimes.of(found.values()))
         return some._attributes_of(items, some._rows(items))
 
     def attributes_of_model(self, items: NDArray[np.str_]) -> ItemAttributes:
@@ -151,11 +147,17 @@ class Catalogue:
         """Return the titles of a model's items; empty ones if they are unknown."""
         return self._items_of_model(items).titles
 
+    def unknown_to_model(self, items: NDArray[np.str_]) -> NDArray[np.bool_]:
+        """Return whether a model lacks each item, in the order of `by_id`."""
+        unknown = np.ones(len(self.by_id) + 1, dtype=bool)
+        unknown[self._items_of_model(items).rows] = False
+        return unknown[:-1]
+
     def _items_of_model(self, items: NDArray[np.str_]) -> "_ModelItems":
         known = self._of_model.get(id(items))
         if known is None:
             rows = self._rows(items)
-            known = _ModelItems(self._attributes_of(items, rows), self.titles.of_rows(rows))
+            known = _ModelItems(rows, self._attributes_of(items, rows), self.titles.of_rows(rows))
             self._of_model.clear()  # those of an earlier model
             self._of_model[id(items)] = known
         return known
@@ -180,14 +182,14 @@ class Catalogue:
 class _ModelItems(NamedTuple):
     """What the catalogue knows of a model's items."""
 
+    rows: NDArray[np.int64]
+    """[n] their places in the order of `by_id`; -1 for unknown ones."""
     attributes: ItemAttributes
     titles: NDArray[np.str_]
 
 
-def _dates(items: dict[str, Item]) -> NDArray[np.float64]:
-    offered = [item[-2:] for item in items.values() if item.merchandise and item.in_stock]
-    moments = np.array(offered, dtype=np.float64).ravel()
-    return distinct(moments[np.isfinite(moments)])
+def _sold(items: dict[str, Item], times: SaleTimes, moment: float) -> frozenset[str]:
+    return frozenset(compress(items, times.sold_at(moment).tolist()))
 
 
 def items_of(rows: Sequence[Any]) -> dict[str, Item]:
