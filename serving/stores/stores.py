@@ -1,9 +1,10 @@
 """Opens all stores of a process, and keeps them current."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from serving.stores.cache.memory_store import MemoryStore
@@ -12,7 +13,7 @@ from serving.stores.cache.store import REDIS_SECONDS, CacheStore
 from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
 from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
-from serving.stores.lists.batch_codes import BatchCodes
+from serving.stores.lists.batch_codes import BatchCodes, CodeTexts
 from serving.stores.lists.live_batches import LiveBatches
 from serving.stores.lists.published_lists import FIRST, PublishedLists
 from serving.stores.lists.user_lists import UserLists
@@ -43,15 +44,16 @@ class Stores:
         redis_seconds: float = REDIS_SECONDS,
         rules_copy: Path | None = None,
         catalogue: KnownCatalogue | None = None,
+        codes: Mapping[int, CodeTexts] = MappingProxyType({}),
     ) -> None:
         """Prepare; `running` opens connections. `connections` are those for requests, which wait `request_seconds`.
 
-        Of a `catalogue` that was read before, only changes are read.
+        Of a `catalogue` that was read before, only changes are read, and of live batches those without `codes`.
         """
         self.requests = Postgres(database_url, connections, request_seconds, FIRST)
         self.background = Postgres(database_url, 2, _BACKGROUND_SECONDS)
         self.changes = Changes(database_url, heartbeat_timeout)
-        self.codes = BatchCodes(self.requests, self.background)
+        self.codes = BatchCodes(self.requests, self.background, codes)
         self.live = LiveBatches(self.background, self.codes)
         self.catalogue = CatalogueReader(self.background, catalogue)
         self.rules = RuleReader(self.background, rules_copy)

@@ -79,7 +79,14 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
     await asyncio.to_thread(_compare, database, settings)
     redis = None if settings.redis_url is None else settings.redis_url.get_secret_value()
     rules_copy = settings.var / RULES_FILE
-    stores = Stores(place, redis, settings.cache_seconds, rules_copy=rules_copy, catalogue=shared.catalogue)
+    stores = Stores(
+        place,
+        redis,
+        settings.cache_seconds,
+        rules_copy=rules_copy,
+        catalogue=shared.catalogue,
+        codes=shared.codes,
+    )
     placements = LayeredPlacements(state.placements, stores.rules)
     models = ModelHolder(
         NewestPromotion(database),

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,10 +24,12 @@ from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
 from serving.stores.database.errors import PostgresDownError
 from serving.stores.database.postgres import Postgres
+from serving.stores.lists.batch_codes import BatchCodes, CodeTexts
 
 _LOG: Final = logging.getLogger(__name__)
 _SECONDS: Final = 5.0
 """The time for a statement; without the catalogue each worker reads it."""
+_LIVE: Final = "SELECT DISTINCT batch_id FROM placements WHERE batch_id IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Shared:
     aligned: ModelCatalogue | None = None
     """The catalogue in the order of the model's items."""
     prebuilt: Prebuilt = field(default_factory=Prebuilt)
+    codes: Mapping[int, CodeTexts] = field(default_factory=dict)
+    """The texts of the codes of live batches."""
 
 
 def load_once(settings: Settings) -> Shared:
@@ -46,34 +51,37 @@ def load_once(settings: Settings) -> Shared:
     limit_this_thread()  # after the import of all libraries that would start threads of their own
     place = address(settings, "serving")
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(lambda: _with_words(asyncio.run(_catalogue(place))))  # while arrays are decompressed
+        reading = pool.submit(_read, place)  # while arrays are decompressed
         database = engine(place)
         models = ModelHolder(NewestPromotion(database), ChampionCopy(settings.var / COPY_FOLDER))
         models.refresh()
         database.dispose()
-        model, (catalogue, words) = models.current(), reading.result()
+        model, (catalogue, words, codes) = models.current(), reading.result()
     if model is None or catalogue is None or words is None:
-        return Shared(model, catalogue)
+        return Shared(model, catalogue, codes=codes)
     placements, aligned = configured(settings), ModelCatalogue.of(model, catalogue.catalogue)
     try:
         best = BestSellers.build(model, catalogue.catalogue, placements)
     except Exception:
         _LOG.exception("Best sellers could not be built; each worker tries it again.")
-        return Shared(model, catalogue, aligned)
-    return Shared(model, catalogue, aligned, Prebuilt(best, TitleIndex.of(words, best.sales, best.digest)))
+        return Shared(model, catalogue, aligned, codes=codes)
+    return Shared(model, catalogue, aligned, Prebuilt(best, TitleIndex.of(words, best.sales, best.digest)), codes)
 
 
-def _with_words(known: KnownCatalogue | None) -> tuple[KnownCatalogue | None, TitleWords | None]:
-    return known, None if known is None else TitleWords.of(known.catalogue)
+def _read(place: str) -> tuple[KnownCatalogue | None, TitleWords | None, Mapping[int, CodeTexts]]:
+    known, codes = asyncio.run(_stored(place))
+    return known, None if known is None else TitleWords.of(known.catalogue), codes
 
 
-async def _catalogue(place: str) -> KnownCatalogue | None:
+async def _stored(place: str) -> tuple[KnownCatalogue | None, Mapping[int, CodeTexts]]:
+    """Return the catalogue, and the texts of the codes of live batches, as far as the database answers."""
     postgres = Postgres(place, 1, _SECONDS)
-    reader = CatalogueReader(postgres)
+    reader, codes = CatalogueReader(postgres), BatchCodes(postgres, postgres)
     try:
         await reader.refresh()
+        await codes.load(row[0] for row in await postgres.fetch(_LIVE))
     except PostgresDownError:
-        return None
+        return reader.known if reader.read else None, codes.known
     finally:
         await postgres.close()
-    return reader.known
+    return reader.known, codes.known

@@ -1,14 +1,21 @@
 """Resolves the codes of published lists: item ids and reasons, kept in memory for the live batches."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from serving.stores.database.postgres import Postgres
 
-_ALL_ITEMS: Final = "SELECT item_code, item_id FROM batch_items WHERE batch_id = $1 LIMIT 1000000"
-_ALL_REASONS: Final = "SELECT reason_code, reason FROM batch_reasons WHERE batch_id = $1 LIMIT 50000"
+_ALL: Final = "SELECT coalesce(array_agg(code), '{{}}'), coalesce(array_agg(text), '{{}}') FROM ({}) AS codes"
+# One row of two arrays is decoded in half the time of as many rows.
+_ALL_ITEMS: Final = _ALL.format(
+    "SELECT item_code AS code, item_id AS text FROM batch_items WHERE batch_id = $1 LIMIT 1000000"
+)
+_ALL_REASONS: Final = _ALL.format(
+    "SELECT reason_code AS code, reason AS text FROM batch_reasons WHERE batch_id = $1 LIMIT 50000"
+)
 _ITEMS: Final = "SELECT item_code, item_id FROM batch_items WHERE batch_id = $1 AND item_code = ANY ($2)"
 _REASONS: Final = "SELECT reason_code, reason FROM batch_reasons WHERE batch_id = $1 AND reason_code = ANY ($2)"
 _MOST_REASONS: Final = 100_000
@@ -16,7 +23,9 @@ _MOST_REASONS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Codes:
+class CodeTexts:
+    """The texts of the codes of one batch."""
+
     items: dict[int, str] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
 
@@ -24,10 +33,20 @@ class _Codes:
 class BatchCodes:
     """The texts of the codes of each live batch."""
 
-    def __init__(self, requests: Postgres, background: Postgres) -> None:
-        """Read missing codes through the connections for requests, and whole batches in the background."""
+    def __init__(
+        self, requests: Postgres, background: Postgres, known: Mapping[int, CodeTexts] = MappingProxyType({})
+    ) -> None:
+        """Read missing codes through the connections for requests, and whole batches in the background.
+
+        `known` batches are in memory already.
+        """
         self._requests, self._background = requests, background
-        self._batches: dict[int, _Codes] = {}
+        self._batches = dict(known)
+
+    @property
+    def known(self) -> Mapping[int, CodeTexts]:
+        """Return the texts of all batches in memory."""
+        return self._batches
 
     async def load(self, batch_ids: Iterable[int]) -> None:
         """Load the texts of these batches once, and drop those of all others. Raises PostgresDownError."""
@@ -36,13 +55,13 @@ class BatchCodes:
             items, reasons = await asyncio.gather(
                 self._background.fetch(_ALL_ITEMS, batch_id), self._background.fetch(_ALL_REASONS, batch_id)
             )
-            self._batches[batch_id] = _Codes({row[0]: row[1] for row in items}, {row[0]: row[1] for row in reasons})
+            self._batches[batch_id] = CodeTexts(_by_code(items), _by_code(reasons))
         for batch_id in self._batches.keys() - live:
             del self._batches[batch_id]
 
     async def resolve(self, batch_id: int, items: Sequence[int], reasons: Sequence[int]) -> tuple[list[str], list[str]]:
         """Return the item ids and the reasons of a list's codes. Raises PostgresDownError."""
-        codes = self._batches.get(batch_id) or _Codes()
+        codes = self._batches.get(batch_id) or CodeTexts()
         ids, texts = codes.items, codes.reasons
         if missing := [code for code in items if code not in ids]:
             ids |= {row[0]: row[1] for row in await self._requests.fetch(_ITEMS, batch_id, missing)}
@@ -52,3 +71,8 @@ class BatchCodes:
                 missing = list(reasons)
             texts |= {row[0]: row[1] for row in await self._requests.fetch(_REASONS, batch_id, missing)}
         return [ids.get(code, "") for code in items], [texts.get(code, "") for code in reasons]
+
+
+def _by_code(rows: Sequence[Sequence[Any]]) -> dict[int, str]:
+    codes, texts = rows[0]
+    return dict(zip(codes, texts, strict=True))

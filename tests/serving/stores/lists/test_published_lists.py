@@ -116,7 +116,12 @@ def test_codes_are_resolved_also_for_a_batch_that_is_not_in_memory(url: str) -> 
         assert live.by_placement["home"].batch_id == stored.batch_id
         postgres.statements = 0
         assert await codes.resolve(stored.batch_id, stored.items, stored.reasons) == expected
+        of_worker = BatchCodes(postgres, postgres, codes.known)
+        await of_worker.load([stored.batch_id])
+        assert await of_worker.resolve(stored.batch_id, stored.items, stored.reasons) == expected
         assert postgres.statements == 0
+        await of_worker.load([0])
+        assert dict(of_worker.known[0].items) == {}, "no batch has this number"
         await asyncio.to_thread(published, engine_of(url), {ANN: LIST}, shelf("next", k=3))
         await live.refresh()
         assert stored.batch_id not in codes._batches
