@@ -56,6 +56,7 @@ class SequenceModel:
         "blocks": Integer(1, 3),
         "length": Choice((50, 100, 200)),
         "horizon_days": Choice((0.0, 7.0, 28.0)),
+        "averaged": Choice((False, True)),
         "batch": Choice((8, 16, 32, 64, 128)),
         "dropout": Float(0, 0.5),
         "loss": Choice(("auto", "sampled", "gbce")),

@@ -18,6 +18,7 @@ from models.recommenders.epochs import Epoch, EpochWatch
 from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Ordered
 from models.recommenders.sequence.repeats import Repeats
+from models.recommenders.sequence.training.average import AveragedWeights
 from models.recommenders.sequence.training.checkpoint import Progress
 from models.recommenders.sequence.training.graph import exported
 from models.recommenders.sequence.training.losses import Loss
@@ -83,21 +84,21 @@ class _Training:
     learner: Learner
 
     def run(self, watch: EpochWatch | None) -> tuple[dict[str, Tensor], list[tuple[float, float]]]:
-        """Return the best weights, and loss and NDCG of each epoch."""
+        """Return the best averaged weights, and loss and NDCG of each epoch."""
         optimizer = torch.optim.Adam(
             self.learner.parameters(), self.config.learning_rate, betas=(0.9, 0.98), fused=True
         )
-        progress = Progress.begun(self.learner, optimizer, watch.checkpoint() if watch else None)
+        progress = Progress.begun(self.learner, optimizer, self.config, watch.checkpoint() if watch else None)
         while not progress.is_over(self.config) and len(self.windows.first):
             number = len(progress.curve) + 1
-            loss = self._epoch(optimizer, number)
-            ndcg = self.validation.ndcg(self.learner)
+            loss = self._epoch(optimizer, number, progress.average)
+            ndcg = self.validation.ndcg(progress.average.learner)
             progress.note(loss, ndcg)
             if watch:
                 watch.ended(Epoch(number, self.config.epochs, loss, ndcg), progress.checkpoint)
         return progress.best, progress.curve
 
-    def _epoch(self, optimizer: torch.optim.Optimizer, number: int) -> float:
+    def _epoch(self, optimizer: torch.optim.Optimizer, number: int, average: AveragedWeights) -> float:
         random = np.random.default_rng((self.seed, number))
         torch.manual_seed(int(random.integers(2**62)))
         self.learner.train()
@@ -108,6 +109,7 @@ class _Training:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.learner.parameters(), _STEEPEST)
             optimizer.step()
+            average.add(self.learner)
             targets = int((batch.targets != IGNORED).sum())
             total, seen = total + loss.item() * targets, seen + targets
         return total / seen

@@ -19,6 +19,7 @@ from tests.models.trainable import MISSING, NEEDS_TORCH
 if not MISSING:
     import torch
 
+    from models.recommenders.sequence.training.average import AveragedWeights
     from models.recommenders.sequence.training.graph import exported
     from models.recommenders.sequence.training.losses import Loss
     from models.recommenders.sequence.training.network import ItemVectors, Learner, Network
@@ -83,6 +84,21 @@ def test_training_ends_when_the_validation_no_longer_improves_and_keeps_the_best
     assert int(np.argmax(values)) == len(values) - 3
     assert values[-3] > values[0]
     np.testing.assert_array_equal(model.curve[:, 1], np.array(values, np.float32))
+
+
+@pytest.mark.parametrize(("averaged", "expected"), [(True, 1000 * 3 / 4), (False, 1000)])
+def test_weights_are_averages_over_the_latest_third_of_the_steps_unless_that_is_turned_off(
+    averaged: bool, expected: float
+) -> None:
+    config = replace(SMALL, averaged=averaged)
+    learner = Learner(ItemVectors(3, torch.empty((3, 0), dtype=torch.int64), 0, 8), Network(config))
+    average = AveragedWeights(learner, config)
+    for step in range(1, 1001):
+        for weights in learner.parameters():
+            torch.nn.init.constant_(weights, step)
+        average.add(learner)
+    for weights in average.learner.parameters():
+        assert weights.min().item() == pytest.approx(weights.max().item()) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("with_kinds", [False, True])
