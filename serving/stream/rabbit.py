@@ -104,7 +104,10 @@ class RabbitStream:
             raise BrokerRefusedError(
                 f"RabbitMQ has a queue {self.name} of another kind: {error}. Choose another with --queue, or delete it."
             ) from None
-        except (aiormq.exceptions.AMQPError, OSError) as error:
+        except Exception as error:
+            # The client ends calls that wait on a lost connection with an error of no class of its own.
+            if type(error) is not Exception and not isinstance(error, (*_LOST, OSError)):
+                raise
             raise BrokerDownError(f"RabbitMQ cannot be reached: {type(error).__name__}.") from error
         try:
             yield

@@ -13,6 +13,8 @@ from tests.serving.stream.clicks import click, letters
 from tests.serving.stream.publishing import consuming, publish, waiting
 
 aio_pika: Any = pytest.importorskip("aio_pika")
+from serving.stream.brokers import BrokerDownError  # noqa: E402
+from serving.stream.rabbit import RabbitStream  # noqa: E402
 
 
 def test_two_consumers_store_repeated_shuffled_and_late_messages_once(
@@ -65,6 +67,21 @@ def test_a_message_comes_again_until_it_is_acknowledged_and_counts_once(
 
     asyncio.run(work())
     assert inbox.ids() == ["m1", "m2"]
+
+
+@pytest.mark.parametrize("error", [Exception(), RuntimeError("closed"), TimeoutError(), ConnectionResetError()])
+def test_a_connection_that_is_lost_during_the_start_is_waited_for(error: Exception) -> None:
+    async def lost(*_: object) -> None:
+        raise error
+
+    async def work() -> None:
+        stream = RabbitStream("amqp://127.0.0.1:9/", "lost", None)  # type: ignore[arg-type]
+        stream._broker.start = lost  # type: ignore[method-assign]
+        with pytest.raises(BrokerDownError, match=type(error).__name__):
+            async with stream.running():
+                pass
+
+    asyncio.run(work())
 
 
 def test_what_the_broker_delivered_too_often_is_kept(rabbit: RabbitServer, inbox: InboxDatabase) -> None:
