@@ -1,7 +1,6 @@
 """The average of the weights over the latest steps: better than the weights of any one of them."""
 
 import copy
-import math
 from typing import Final
 
 import torch
@@ -17,14 +16,15 @@ class AveragedWeights:
     """A moving average whose reach grows with the number of steps (Karras et al. 2024)."""
 
     def __init__(self, learner: Learner, config: Config) -> None:
-        """Begin before the first step; without averaging only the last step counts."""
-        self.learner, self.steps = copy.deepcopy(learner), 0
-        self._power = _POWER if config.averaged else math.inf
+        """Begin before the first step; without averaging, `learner` itself is the average."""
+        self.learner, self.steps = copy.deepcopy(learner) if config.averaged else learner, 0
         self._averages = list(self.learner.parameters())
 
     def add(self, learner: Learner) -> None:
         """Count the weights after one more step."""
+        if learner is self.learner:
+            return
         self.steps += 1
-        share = 1 - (1 - 1 / self.steps) ** self._power
+        share = 1 - (1 - 1 / self.steps) ** _POWER
         with torch.no_grad():
             torch._foreach_lerp_(self._averages, list(learner.parameters()), share)
