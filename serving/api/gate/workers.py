@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from models.primitives.scipy_library import import_sparse_matrices
 from serving.http.fastapi_library import import_fastapi
+from serving.http.scipy_library import import_sparse_matrices
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX: Final = "tailorbird-metrics-"

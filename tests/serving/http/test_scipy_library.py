@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import sys
-from models.primitives.scipy_library import import_sparse_matrices
+from serving.http.scipy_library import import_sparse_matrices
 
 import_sparse_matrices()
 assert "scipy.sparse" in sys.modules
