@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import aiormq.exceptions
@@ -93,6 +93,14 @@ class RabbitStream:
 
         Raises BrokerDownError and BrokerRefusedError.
         """
+        with _losses("cannot be reached"):
+            await self._start()
+        try:
+            yield
+        finally:
+            await self._broker.stop()
+
+    async def _start(self) -> None:
         try:
             await self._broker.start()
             await self._broker.declare_exchange(_UPDATES)
@@ -104,32 +112,19 @@ class RabbitStream:
             raise BrokerRefusedError(
                 f"RabbitMQ has a queue {self.name} of another kind: {error}. Choose another with --queue, or delete it."
             ) from None
-        except Exception as error:
-            # The client ends calls that wait on a lost connection with an error of no class of its own.
-            if type(error) is not Exception and not isinstance(error, (*_LOST, OSError)):
-                raise
-            raise BrokerDownError(f"RabbitMQ cannot be reached: {type(error).__name__}.") from error
-        try:
-            yield
-        finally:
-            await self._broker.stop()
 
     async def lag(self) -> int:
         """Return the number of messages that wait in the broker. Raises BrokerDownError."""
-        try:
+        with _losses("cannot be reached"):
             connection = await self._broker.connect()
             async with connection.channel() as channel:
                 queue = await channel.declare_queue(self.name, passive=True)
                 return queue.declaration_result.message_count or 0
-        except (*_LOST, TimeoutError) as error:
-            raise BrokerDownError(f"RabbitMQ cannot be reached: {type(error).__name__}.") from error
 
     async def publish(self, updates: Sequence[Update]) -> None:
         """Return when the broker has confirmed all messages. Raises BrokerDownError."""
-        try:
+        with _losses("took no update"):
             await asyncio.gather(*map(self._publish, updates))
-        except (*_LOST, TimeoutError) as error:
-            raise BrokerDownError(f"RabbitMQ took no update: {type(error).__name__}.") from error
 
     async def _publish(self, update: Update) -> None:
         await self._broker.publish(
@@ -151,6 +146,18 @@ class RabbitStream:
         detail = f"RabbitMQ gave the message up: {deaths[0].get('reason', 'unknown')}."
         await self._queue.keep(DeadLetter(_delivery(message.raw_message), "broker", detail))
         await _acknowledge(message)
+
+
+@contextmanager
+def _losses(outcome: str) -> Iterator[None]:
+    """Raise BrokerDownError for a connection that was lost."""
+    try:
+        yield
+    except Exception as error:
+        # The client ends calls that wait on a lost connection with an error of no class of its own.
+        if type(error) is not Exception and not isinstance(error, (*_LOST, OSError)):
+            raise
+        raise BrokerDownError(f"RabbitMQ {outcome}: {type(error).__name__}.") from error
 
 
 async def _acknowledge(message: RabbitMessage) -> None:
