@@ -93,12 +93,13 @@ class RabbitStream:
 
         Raises BrokerDownError and BrokerRefusedError.
         """
-        with _losses("cannot be reached"):
-            await self._start()
         try:
+            with _losses("cannot be reached"):
+                await self._start()
             yield
         finally:
-            await self._broker.stop()
+            with _losses("was lost before the end"):
+                await self._broker.stop()
 
     async def _start(self) -> None:
         try:

@@ -84,6 +84,23 @@ def test_a_connection_that_is_lost_during_the_start_is_waited_for(error: Excepti
     asyncio.run(work())
 
 
+def test_a_start_that_fails_leaves_no_connection_that_takes_messages(rabbit: RabbitServer) -> None:
+    async def lost(*_: object) -> None:
+        raise KeyError
+
+    async def work() -> None:
+        stream = RabbitStream(rabbit.url, "left", None)  # type: ignore[arg-type]
+        stream._broker.declare_exchange = lost  # type: ignore[assignment]
+        with pytest.raises(KeyError):
+            async with stream.running():
+                pass
+        async with await aio_pika.connect(rabbit.url) as connection:
+            queue = await (await connection.channel()).declare_queue("left", passive=True)
+            assert queue.declaration_result.consumer_count == 0
+
+    asyncio.run(work())
+
+
 def test_what_the_broker_delivered_too_often_is_kept(rabbit: RabbitServer, inbox: InboxDatabase) -> None:
     async def work() -> None:
         queue = "limited"
