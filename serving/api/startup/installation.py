@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
@@ -29,12 +28,10 @@ from serving.api.health.counted import counting, model_loaded, reload_failed
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.startup.initial_state import state_of
 from serving.api.startup.loaded_once import Shared
+from serving.api.startup.message_writers import call_writer, event_writer
 from serving.api.startup.warming import settle, warm
 from serving.api.state import Operators, Parts, State
 from serving.collector.call_intake import CallIntake
-from serving.events.impressions import ImpressionLog
-from serving.events.spool import FOLDER, NoSpool, Spool
-from serving.events.writer import EventWriter
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.promotions import NewestPromotion
@@ -42,7 +39,6 @@ from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.operations.previews import Previews
 from serving.operations.report_reader import ReportReader
 from serving.operations.rule_changes import RuleChanges
-from serving.stores.database.connection_options import connection_options
 from serving.stores.database.postgres import Postgres
 from serving.stores.refresher import Refresher
 from serving.stores.rules.layered_placements import LayeredPlacements
@@ -51,12 +47,11 @@ from serving.stores.stores import Stores
 
 if TYPE_CHECKING:
     from serving.collector.collector import Collector
+    from serving.events.writer import EventWriter
 
 _LOG: Final = logging.getLogger(__name__)
 _KEY_SECONDS: Final = 0.5
 """A revoked key is refused within this time, also if no notification arrives."""
-_WRITERS: Final = 2
-_MEGABYTE: Final = 2**20
 
 
 def of_installation(shared: Shared | None = None) -> ASGIApp:
@@ -77,51 +72,46 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
     place = address(settings, "serving")
     database = engine(place)
     await asyncio.to_thread(_compare, database, settings)
-    redis = None if settings.redis_url is None else settings.redis_url.get_secret_value()
-    rules_copy = settings.var / RULES_FILE
-    stores = Stores(
-        place,
-        redis,
-        settings.cache_seconds,
-        rules_copy=rules_copy,
-        catalogue=shared.catalogue,
-        codes=shared.codes,
-    )
+    stores = _stores(settings, place, shared)
     placements = LayeredPlacements(state.placements, stores.rules)
-    models = ModelHolder(
+    models = _models(settings, database, shared)
+    opening = asyncio.create_task(asyncio.to_thread(models.open))  # while the stores read the catalogue
+    async with (
+        live_scorer(models, placements, stores, shared.aligned) as live,
+        _keys(settings, state.keyring, place, stores),
+        stores.running(),
+        event_writer(settings, place) as (writer, impressions),
+        call_writer(place) as calls,
+    ):
+        await opening
+        answers = AnswerService(models, placements, stores, live, settings.cache_seconds, shared.prebuilt)
+        await warm(live, state.placements)
+        async with answers.running(), counting(writer, calls):
+            intake = _intake(settings, state.pseudonyms, calls)
+            ready = partial(_readiness, models, answers)
+            changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current, models)
+            previews = Previews(answers, live, stores.rules, changes)
+            operators = Operators(changes, previews, ReportReader(database, settings, state.placements))
+            state.parts = Parts(answers, writer, impressions, ready, intake, operators)
+            settle()
+            with drained(state):
+                yield
+
+
+def _stores(settings: Settings, place: str, shared: Shared) -> Stores:
+    redis = None if settings.redis_url is None else settings.redis_url.get_secret_value()
+    copy = settings.var / RULES_FILE
+    return Stores(place, redis, settings.cache_seconds, rules_copy=copy, catalogue=shared.catalogue, codes=shared.codes)
+
+
+def _models(settings: Settings, database: Engine, shared: Shared) -> ModelHolder:
+    return ModelHolder(
         NewestPromotion(database),
         ChampionCopy(settings.var / COPY_FOLDER),
         known=shared.model,
         on_loaded=model_loaded,
         on_failure=reload_failed,
     )
-    opening = asyncio.create_task(asyncio.to_thread(models.open))  # while the stores read the catalogue
-    async with (
-        live_scorer(models, placements, stores, shared.aligned) as live,
-        _keys(settings, state.keyring, place, stores),
-        stores.running(),
-        _events(settings, place) as (writer, impressions),
-        _calls(place) as calls,
-    ):
-        await opening
-        answers = AnswerService(models, placements, stores, live, settings.cache_seconds, shared.prebuilt)
-        await warm(live, state.placements)
-        async with answers.running(), counting(writer, calls):
-            open_collector = partial(_collector, settings, state.pseudonyms)
-            if settings.collect_mapping:
-                open_collector()  # so that a mapping with faults stops the start
-            intake = CallIntake(open_collector, calls)
-            ready = partial(_readiness, models, answers)
-            changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current, models)
-            operators = Operators(
-                changes,
-                Previews(answers, live, stores.rules, changes),
-                ReportReader(database, settings, state.placements),
-            )
-            state.parts = Parts(answers, writer, impressions, ready, intake, operators)
-            settle()
-            with drained(state):
-                yield
 
 
 def _compare(database: Engine, settings: Settings) -> None:
@@ -151,33 +141,11 @@ async def _keys(settings: Settings, keyring: Keyring, place: str, stores: Stores
         await database.close()
 
 
-@asynccontextmanager
-async def _events(settings: Settings, place: str) -> AsyncIterator[tuple[EventWriter, ImpressionLog]]:
-    """Open the writer of messages; at the end everything that waits becomes durable."""
-    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_WRITERS)
-    writer = EventWriter(pool, Spool(settings.var / FOLDER, settings.spool_mb * _MEGABYTE))
-    impressions = ImpressionLog(writer, settings.impressions_share)
-    await writer.start()
-    await impressions.start()
-    try:
-        yield writer, impressions
-    finally:
-        await impressions.close()
-        await writer.close()
-        pool.terminate()
-
-
-@asynccontextmanager
-async def _calls(place: str) -> AsyncIterator[EventWriter]:
-    """Open the writer of calls, which are never on disk: their senders repeat them."""
-    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_WRITERS)
-    writer = EventWriter(pool, NoSpool())
-    await writer.start()
-    try:
-        yield writer
-    finally:
-        await writer.close()
-        pool.terminate()
+def _intake(settings: Settings, pseudonyms: Pseudonyms, calls: "EventWriter") -> CallIntake:
+    open_collector = partial(_collector, settings, pseudonyms)
+    if settings.collect_mapping:
+        open_collector()  # so that a mapping with faults stops the start
+    return CallIntake(open_collector, calls)
 
 
 def _collector(settings: Settings, pseudonyms: Pseudonyms) -> "Collector":
