@@ -87,11 +87,11 @@
 - values that cannot be computed are null (`tests/models/ingest/expressions/test_syntax_tree.py`)
   test_a_text_that_is_no_number_is_null
 - no files, settings, other rows (`tests/models/ingest/expressions/test_syntax_tree.py`)
-  test_what_an_expression_may_not_hold_is_refused_with_what_to_do
+  test_an_invalid_expression_is_refused_with_what_to_do
 - `choose` (`tests/models/ingest/tabular/test_duplicate_rows.py`)
   test_each_column_is_chosen_by_the_mapping
 - `not_merchandise` (`tests/models/ingest/tabular/test_transform_catalogue.py`)
-  test_what_is_no_merchandise_is_marked_by_id_pattern_price_attribute_or_category
+  test_items_that_are_no_merchandise_are_marked_by_id_pattern_price_attribute_or_category
 - suspects (`tests/tasks/ingest/test_one_table.py`)
   test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it
 - a raised limit, then a replay (`tests/tasks/ingest/test_one_table.py`)

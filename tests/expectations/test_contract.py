@@ -30,7 +30,7 @@ def test_the_columns_of_a_file_without_names_are_values_and_are_not_repeated() -
     assert "ann" not in message
 
 
-def test_what_is_written_in_text_is_read_value_by_value() -> None:
+def test_columns_of_text_are_read_value_by_value() -> None:
     result: dict[str, Kind] = {"when": "untyped", "amount": "untyped", "who": "untyped"}
     check("sales.csv", result, 3, REQUIRED)
     check("sales.parquet", result | {"when": "text", "amount": "text"}, 3, REQUIRED)

@@ -97,7 +97,7 @@ def test_a_table_without_rows_and_one_without_features_are_counted_too() -> None
         ("user_key", ["a", None, "a", "b"], "keyless_user_features"),
     ],
 )
-def test_what_breaks_a_promise_is_found(column: str, values: list[Any], figure: str) -> None:
+def test_a_broken_promise_is_found_by_its_figure(column: str, values: list[Any], figure: str) -> None:
     assert broken(figures(counted(replaced(column, values))), bounds(SMALL)) == {figure}
 
 
@@ -238,7 +238,7 @@ def test_nobody_learned_from_is_nothing_to_compare() -> None:
     assert figures({}, [Group("age", "old", 5, 0)])["group_ratio age=old"] is None
 
 
-def test_what_users_write_is_no_markup_in_the_name_of_a_figure() -> None:
+def test_texts_of_users_are_no_markup_in_the_name_of_a_figure() -> None:
     hostile = [Group("<b>", "<script>${x}</script>" + "y" * 500, 5, 5)]
     (size, _) = figures({}, hostile)
     assert not set(size) & set("<>${}/")

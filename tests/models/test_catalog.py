@@ -55,7 +55,7 @@ def test_scores_are_float32_and_one_row_per_user_asked(model: Recommender) -> No
     np.testing.assert_allclose(scores[0], scores[2], rtol=1e-5)
 
 
-def test_scores_are_never_nan_or_plus_infinity_and_say_something_of_every_user(model: Recommender) -> None:
+def test_scores_are_never_nan_or_plus_infinity_and_finite_somewhere_for_every_user(model: Recommender) -> None:
     scores = model.scores(everybody(model))
     assert not np.isnan(scores).any()
     assert (scores < np.inf).all()
@@ -102,7 +102,7 @@ def test_a_stored_model_answers_as_before(model: Recommender) -> None:
     assert again.reasons(users, items) == model.reasons(users, items)
 
 
-def test_what_names_users_is_called_so_since_they_get_other_keys_when_these_are_rotated(model: Recommender) -> None:
+def test_arrays_of_user_keys_are_named_users_so_that_a_rotation_finds_them(model: Recommender) -> None:
     people = set(model.users.tolist())
     words = {name: array for name, array in model.state().items() if np.asarray(array).dtype.kind == "U"}
     naming = {name for name, array in words.items() if people & set(array.tolist())}

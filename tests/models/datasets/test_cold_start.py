@@ -154,7 +154,7 @@ def test_clicks_and_demographics_count_together(models: dict[str, Recommender]) 
 
 
 @pytest.mark.parametrize("kind", FOLDING)
-def test_clicks_on_unknown_items_and_of_unknown_users_say_nothing(kind: str, models: dict[str, Recommender]) -> None:
+def test_clicks_on_unknown_items_and_of_unknown_users_give_no_score(kind: str, models: dict[str, Recommender]) -> None:
     clicks = {"user_key": ["n", "somebody"], "item_id": ["nowhere", "i01"]}
     new = models[kind].with_users(newcomers(models[kind], {"user_key": ["n"]}, clicks))
     assert (scores_of(new) == -np.inf).all()

@@ -201,7 +201,7 @@ def test_a_nameless_purchase_counts_once_for_the_latest_and_then_the_first_by_na
     assert {rec: label for (_, _, rec, _), label in labelled.items()} == {"old": 0, "r1": 1, "r2": 0, "unclicked": 0}
 
 
-def test_what_cannot_be_joined_is_no_negative(engine: Engine) -> None:
+def test_an_impression_that_cannot_be_joined_is_no_negative(engine: Engine) -> None:
     rows = [shown("ann", "tea", CUT, rec=None), event("ann", "tea", "click", CUT + 1)]
     assert answers(impressions(engine(rows), CUT, CUT + DAY, LabelConfig())) == {}
 

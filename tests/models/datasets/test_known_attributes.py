@@ -30,7 +30,7 @@ def test_each_value_counts_from_the_moment_on_after_it_was_known() -> None:
     assert [then[cut]["available"] for cut in then] == [True, True, True, False]
 
 
-def test_what_never_changed_is_as_it_is() -> None:
+def test_attributes_that_never_changed_are_as_they_are() -> None:
     assert as_known(ITEMS, "item_id", CHANGED, 5).schema == ITEMS.schema
     assert as_known(ITEMS, "item_id", CHANGED, 5).to_pylist()[1] == ITEMS.to_pylist()[1]
     assert as_known(ITEMS, "item_id", NO_HISTORY, 5) is ITEMS

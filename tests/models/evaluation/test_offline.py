@@ -62,7 +62,7 @@ def test_new_items_are_measured_without_what_the_user_had(data, targets, popular
     assert evaluation.summary["new_fallback_share"] == 1
 
 
-def test_every_mean_stands_inside_its_interval_and_a_search_is_told_no_more_than_accuracy(
+def test_every_mean_stands_inside_its_interval_and_a_search_gets_no_more_than_accuracy(
     data, targets, popularity, evaluations
 ) -> None:
     summary = evaluations["own_frequency"].summary
@@ -165,7 +165,7 @@ def test_no_targets_give_an_empty_evaluation(data, targets, popularity) -> None:
     assert np.isnan(evaluation.summary["ndcg_at_5"])
 
 
-def test_what_was_shown_is_kept_by_item_id_with_the_share_that_the_fallback_filled(data, targets, popularity) -> None:
+def test_shown_lists_are_kept_by_item_id_with_the_share_that_the_fallback_filled(data, targets, popularity) -> None:
     oracle = Oracle(data.users, data.items, targets.toarray())
     shown = evaluate(oracle, data, targets, popularity, k=5).per_user
     targets = targets.toarray()[np.flatnonzero(targets.sum(axis=1))]

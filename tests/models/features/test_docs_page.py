@@ -6,7 +6,7 @@ from models.features.tables.registry import TABLES
 DOCS = Path(__file__).parents[3] / "docs" / "features.md"
 
 
-def test_the_page_is_what_the_definitions_say() -> None:
+def test_the_page_is_made_of_the_definitions() -> None:
     command = "run `python -m models.features.docs_page > docs/features.md`"
     assert DOCS.read_text(encoding="utf-8") == document(), command
 

@@ -19,7 +19,7 @@ def test_a_purchase_without_a_session_is_a_basket_of_its_moment(answer: Any) -> 
     assert [row["_basket"] for row in answer(lambda rows, _, now: purchases(rows, now), events, [], NOW)] == ["7", "s"]
 
 
-def test_what_is_halved_is_whole_now(answer: Any) -> None:
+def test_a_decayed_weight_is_whole_now(answer: Any) -> None:
     day = 86_400
     events = [("ann", "milk", "view", moment) for moment in (0, 7 * day, 14 * day)]
     build = lambda rows, _, now: rows.select(exponential_decay(now, "occurred_at", 7).alias("weight"))  # noqa: E731

@@ -1,7 +1,7 @@
 from models.gate.compared_models import compared_sentences
 
 
-def test_a_review_says_what_it_compares_what_it_trains_and_what_it_leaves_out() -> None:
+def test_a_review_states_what_it_compares_what_it_trains_and_what_it_leaves_out() -> None:
     ranking = {"most_popular": True, "als": False, "two_stage": False}
     assert compared_sentences("v1", ranking, 3, ["item_knn"]) == (
         "Compared on v1: most_popular (trained already); als, two_stage (trained now); the champion, version 3. Left "

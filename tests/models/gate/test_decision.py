@@ -117,7 +117,7 @@ def with_new(values: np.ndarray, new: np.ndarray) -> Evaluation:
     return Evaluation(made.per_user.append_column(f"new_{METRIC}", pa.array(new, from_pandas=True)), made.summary)
 
 
-def test_what_is_gained_by_repeats_alone_does_not_excuse_a_loss_on_new_items() -> None:
+def test_a_gain_by_repeats_alone_does_not_excuse_a_loss_on_new_items() -> None:
     random, some = np.random.default_rng(0), np.arange(USERS) % 2 == 0
     champion = with_new(random.normal(0.3, 0.1, USERS), np.where(some, random.normal(0.10, 0.02, USERS), np.nan))
     worse = with_new(random.normal(0.4, 0.1, USERS), np.where(some, random.normal(0.08, 0.02, USERS), np.nan))
@@ -261,7 +261,7 @@ def test_the_stored_figures_of_a_champion_come_before_those_on_the_same_weeks() 
     assert failed(gate) == ["shows items evenly"]
 
 
-def test_what_cannot_be_asked_is_not_asked_with_its_reason_and_refuses_nothing() -> None:
+def test_a_check_that_does_not_apply_states_its_reason_and_refuses_nothing() -> None:
     better, old = around(0.4, 1), around(0.35, 3)
     better.summary.pop("overfit_gap")
     champion = Evaluation(old.per_user.select(["user_key", METRIC]), old.summary)

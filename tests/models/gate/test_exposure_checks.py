@@ -108,7 +108,7 @@ def lists(**shown: list[str] | None) -> Evaluation:
     return Evaluation(pa.table(columns), {})
 
 
-def test_what_two_lists_share_is_counted_user_by_user() -> None:
+def test_the_overlap_of_two_lists_is_counted_user_by_user() -> None:
     one = lists(a=["i1", "i2", "i3"], b=["i1"], c=["i9"], d=["i1"])
     other = lists(d=["i2"], c=[], b=["i1"], a=["i3", "i4"])
     np.testing.assert_allclose(list_overlap(one, other), [0.5, 1.0, np.nan, 0.0])

@@ -7,7 +7,7 @@ from models.gate.fairness_checks import UNKNOWN, demographics, groups_of, result
 from models.gate.thresholds import GateThresholds
 
 
-def test_people_are_grouped_by_the_traits_that_tell_them_apart() -> None:
+def test_people_are_grouped_by_the_traits_that_differ() -> None:
     users = pa.table(
         {
             "user_key": ["a", "b", "c", "d"],

@@ -84,7 +84,7 @@ A list of 20 takes 1.3000 (1.2500 to 1.5000) ms of one thread, made as batch sco
 """
 
 
-def test_a_card_says_first_what_was_found_then_what_the_version_is_and_is_not() -> None:
+def test_a_card_states_first_what_was_found_then_what_the_version_is_and_is_not() -> None:
     text = card(SUBJECT).replace("\u2003", "")
     assert text.startswith(GOLDEN)
     assert "\n- For the 120 people with fewer than 5 baskets NDCG@10 is 0.1000, for all users 0.4393.\n" in text
@@ -93,7 +93,7 @@ def test_a_card_says_first_what_was_found_then_what_the_version_is_and_is_not() 
     assert end.endswith("\n\nSee [the training run](http://mlflow/#/run).")
 
 
-def test_what_the_gate_refused_comes_first_with_its_sentence() -> None:
+def test_a_check_that_the_gate_refused_comes_first_with_its_sentence() -> None:
     text = card(replace(SUBJECT, gate=GateResult(False, (*CHECKS, FAILED), GROUPS)))
     assert text.startswith("Version 3 was refused by the gate; it does not pass: covers the catalogue.\n")
     assert (
@@ -102,7 +102,7 @@ def test_what_the_gate_refused_comes_first_with_its_sentence() -> None:
     )
 
 
-def test_a_group_that_is_served_worse_is_told() -> None:
+def test_a_group_that_is_served_worse_is_named() -> None:
     worse = replace(GROUPS[1], high=-0.005, passed=False)
     assert "**Served worse: 1.** The worst off is age 19-24" in card(
         replace(SUBJECT, gate=GateResult(False, CHECKS, (GROUPS[0], worse)))
@@ -150,7 +150,7 @@ def test_a_card_is_no_longer_than_mlflow_keeps_and_loses_no_way_to_decide(senten
     assert text.endswith("See [the training run](http://mlflow/#/run).")
 
 
-def test_every_kind_says_what_it_does_in_a_sentence() -> None:
+def test_every_kind_explains_itself_in_a_sentence() -> None:
     assert about("own_frequency").startswith("Repeat purchases: ")
 
 

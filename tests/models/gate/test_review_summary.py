@@ -56,7 +56,7 @@ def test_alone_it_stands_for_itself() -> None:
     assert without_reference.gains() == {}
 
 
-def test_a_version_of_a_baselines_kind_is_told_from_the_baseline() -> None:
+def test_a_version_of_a_baselines_kind_is_distinguished_from_the_baseline() -> None:
     result = replace(reviewed(), run_id="r3")
     assert result.candidate is GATE_RESULT["r3"]
     assert list(result.compared) == [THIS, "most_popular"]
@@ -78,7 +78,7 @@ def test_gains_over_baselines_have_their_intervals(baseline: str) -> None:
 
 
 @pytest.mark.parametrize("values", [np.full(300, np.nan), np.empty(0)])
-def test_a_broken_version_is_told_as_far_as_it_can_be(values: np.ndarray) -> None:
+def test_a_broken_version_is_reported_as_far_as_it_can_be(values: np.ndarray) -> None:
     keys = [f"u{number:03}" for number in range(len(values))]
     table = pa.table({"user_key": keys, "baskets": [7] * len(values), "ndcg_at_10": pa.array(values, pa.float64())})
     damaged = Evaluation(table, {"ndcg_at_10": float("nan"), "nan_scores": 12.0})

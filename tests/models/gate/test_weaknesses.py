@@ -13,21 +13,21 @@ def sentences(gate: GateResult = GATE, **more: float) -> str:
     return "\n".join(weaknesses(FIGURES | more, gate))
 
 
-def test_people_with_little_history_are_told_with_their_own_figure() -> None:
+def test_people_with_little_history_are_named_with_their_own_figure() -> None:
     text = sentences(cold_users=120.0, cold_ndcg_at_10=0.1138)
     assert "For the 120 people with fewer than 5 baskets NDCG@10 is 0.1138, for all users 0.4000." in text
     assert "anecdote" not in text
     assert "anecdote" in sentences(cold_users=12.0, cold_ndcg_at_10=0.1138)
 
 
-def test_what_nobody_was_there_for_is_not_passed_over() -> None:
+def test_groups_without_users_are_not_passed_over() -> None:
     text = sentences()
     assert "to measure it on" in text
     assert "Newcomers were not measured" in text
     assert "How single groups are served is not known." in text
 
 
-def test_news_and_rare_items_are_told() -> None:
+def test_newcomers_and_rare_items_are_named() -> None:
     text = sentences(newcomer_users=30.0, newcomer_ndcg_at_10=0.21)
     assert "For the 30 newcomers, who have no earlier purchase, NDCG@10 is 0.2100." in text
     assert "NDCG@10 is 0.0500. Most of its hits are items bought before." in text
@@ -35,7 +35,7 @@ def test_news_and_rare_items_are_told() -> None:
     assert "is not known" in sentences(new_ndcg_at_10=float("nan"))
 
 
-def test_broken_scores_and_filled_places_are_told_when_there_are_any() -> None:
+def test_broken_scores_and_filled_places_are_named_when_there_are_any() -> None:
     assert "are NaN" not in sentences(nan_scores=0.0, fallback_share=0.0)
     assert "filled with" not in sentences(nan_scores=0.0, fallback_share=0.0)
     assert "Broken: 1,204 of its scores are NaN." in sentences(nan_scores=1204.0)
@@ -48,7 +48,7 @@ def test_groups_that_are_too_small_are_named_and_soon_only_counted() -> None:
     assert "6 groups are too small to be judged: age 20s (2), age 30s (3), age 40s (4), age 50s (5) and 2 more." in text
 
 
-def test_what_no_figure_knows_is_always_said() -> None:
+def test_a_limit_of_all_figures_is_always_stated() -> None:
     assert weaknesses(FIGURES, GATE)[-1].startswith("Intervals cover the choice of users, not the choice of weeks.")
 
 

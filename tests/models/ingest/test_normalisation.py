@@ -61,7 +61,7 @@ def test_each_level_of_a_category_is_spelt_by_itself() -> None:
 
 
 @pytest.mark.parametrize("normalise", [brands, categories, currencies])
-def test_what_is_spelt_right_comes_back_untouched(normalise: Any) -> None:
+def test_correct_spellings_come_back_untouched(normalise: Any) -> None:
     for text in (texts("USD", None, "USD"), texts(), texts(None), pa.chunked_array([texts("EUR"), texts("USD")])):
         result, count = normalise(text, {"Taler": "EUR"})
         assert result is text

@@ -12,7 +12,7 @@ def mapping(**keys: Any) -> SegmentMapping:
     return parse({"kind": "segment", **keys}, "mine")
 
 
-def test_a_mapping_need_say_nothing_and_asks_for_consent() -> None:
+def test_a_mapping_need_state_nothing_and_asks_for_consent() -> None:
     defaults = mapping()
     assert (defaults.name, defaults.consent, defaults.start, defaults.end) == ("mine", "opt-in", None, None)
     assert defaults.consent_note == "opt-in: only events whose user agreed are taken"

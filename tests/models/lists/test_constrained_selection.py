@@ -262,7 +262,7 @@ def test_only_lists_that_are_not_certain_look_deeper_and_no_deeper_than_they_mus
     assert shelf.asked == [(list(range(40)), 11), ([3], 44), ([3], 176), ([3], 704)]
 
 
-def test_of_many_users_under_caps_a_few_tell_how_deep_the_others_have_to_look() -> None:
+def test_a_sample_of_users_under_caps_decides_the_depth_for_the_others() -> None:
     m, n = 2000, 5000
     scores = np.random.default_rng(0).random((m, n), dtype=np.float32)
     scores[:, :500] += 1

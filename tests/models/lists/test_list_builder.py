@@ -53,7 +53,7 @@ def crowd(data: TrainingData, *strangers: str) -> Any:
     return np.sort(np.array([*data.users.tolist(), *strangers]))
 
 
-def test_of_each_user_the_first_who_has_anything_to_say_speaks(own: OwnFrequency, data: TrainingData) -> None:
+def test_the_first_model_with_scores_for_a_user_serves_that_user(own: OwnFrequency, data: TrainingData) -> None:
     second = MostPopular.fit(data, MostPopular.config_type(), 0)
     knows = replace(second, users=np.array(["stranger one"]))
     result = by_key(asking(data, own, knows).build(crowd(data, "stranger one", "stranger two")))
@@ -97,7 +97,7 @@ def test_cheaper_ways_of_asking_give_the_same_lists(own: OwnFrequency, data: Tra
         assert by_key(asking(data, way).build(crowd(data, "stranger"))) == plain
 
 
-def test_what_is_hidden_from_one_user_is_hidden_from_nobody_else(own: OwnFrequency, data: TrainingData) -> None:
+def test_an_item_that_is_hidden_from_one_user_is_hidden_from_nobody_else(own: OwnFrequency, data: TrainingData) -> None:
     made, keys = asking(data, own), crowd(data)
     before = by_key(made.build(keys))
     hide = np.zeros((len(keys), len(data.items)), dtype=bool)
@@ -109,7 +109,7 @@ def test_what_is_hidden_from_one_user_is_hidden_from_nobody_else(own: OwnFrequen
 
 
 @pytest.mark.parametrize("kind", [OwnFrequency, ImplicitALS, MostPopular])
-def test_again_lists_what_is_due_and_nothing_else_and_says_why_lists_are_short(data: TrainingData, kind: Any) -> None:
+def test_repurchase_lists_due_items_only_and_states_why_lists_are_short(data: TrainingData, kind: Any) -> None:
     keys = crowd(data, "stranger")
     due = np.zeros((len(keys), len(data.items)), dtype=bool)
     due[keys == "u003"] = data.history().toarray()[3]
@@ -123,7 +123,7 @@ def test_again_lists_what_is_due_and_nothing_else_and_says_why_lists_are_short(d
     assert {len(entries[0]) for key, entries in result.items() if key not in ("u003", "stranger")} == {0}
 
 
-def test_what_is_due_and_unknown_to_the_model_comes_last_and_nobody_has_picked_it(
+def test_due_items_that_are_unknown_to_the_model_come_last_and_are_nobodys_pick(
     own: OwnFrequency, data: TrainingData
 ) -> None:
     keys, bought = np.array(["stranger", "u003"]), data.history().toarray()[3]
@@ -150,7 +150,7 @@ def test_a_pin_that_is_not_due_is_picked_by_the_shop_with_a_score_that_is_a_numb
     assert by_key(made.build(np.array(["u001"]), None, empty)) == {"u001": ([44], [0.0], [PICKED], DUE)}
 
 
-def test_lists_that_rules_leave_short_say_so(own: OwnFrequency, data: TrainingData) -> None:
+def test_lists_that_rules_leave_short_have_that_reason(own: OwnFrequency, data: TrainingData) -> None:
     few = np.arange(len(data.items)) < 5
     result = by_key(ListBuilder(ModelCascade((own,)), popularity(data), CompiledRules.plain(K, few)).build(crowd(data)))
     assert {(len(entries[0]), entries[3]) for entries in result.values()} == {(5, RULES)}

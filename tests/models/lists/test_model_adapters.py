@@ -60,7 +60,7 @@ def test_candidates_are_the_same_in_pairs_in_vectors_and_in_rows_of_scores(
 
 
 @pytest.mark.parametrize("way", [Plain, InPairs])
-def test_who_can_name_only_what_may_not_be_shown_has_nothing_to_say(
+def test_a_model_whose_items_may_all_not_be_shown_serves_no_list(
     own: OwnFrequency, data: TrainingData, way: Way
 ) -> None:
     allowed = ~np.isin(np.arange(len(data.items)), data.item[data.user == USERS[1]])
@@ -86,7 +86,7 @@ def test_nobody_names_nothing_but_what_is_due_by_the_fallback(data: TrainingData
     assert result.items[0].tolist() == [7, 5, 2, -1, -1, -1]
 
 
-def test_a_speaker_in_pairs_without_anything_to_say_is_no_error(own: OwnFrequency, data: TrainingData) -> None:
+def test_a_model_in_pairs_without_any_score_is_no_error(own: OwnFrequency, data: TrainingData) -> None:
     empty = np.zeros(len(data.items), dtype=bool)
     due = sparse.csr_array((4, len(data.items)), dtype=bool)
     strangers = np.full(4, -1, np.int32)

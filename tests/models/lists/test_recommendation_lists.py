@@ -52,7 +52,7 @@ def test_sound_lists_break_nothing_and_every_check_is_counted() -> None:
         ("reasons", (1, 1), -1, {"unexplained": [0, 1, 0]}),
     ],
 )
-def test_what_is_wrong_is_counted_in_its_list(
+def test_violations_are_counted_in_their_list(
     column: str, at: tuple[int, int], value: Any, found: dict[str, list[int]]
 ) -> None:
     assert violations(with_one(column, at, value)) == found

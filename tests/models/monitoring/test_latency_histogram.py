@@ -19,7 +19,7 @@ def test_a_quantile_lies_within_its_bucket_as_if_answers_were_spread_evenly() ->
     assert isnan(RequestCounts().quantile(0.99))
 
 
-def test_what_came_between_two_looks_is_counted_and_a_restart_begins_anew() -> None:
+def test_requests_between_two_looks_are_counted_and_a_restart_begins_at_zero() -> None:
     later = RequestCounts({0.1: 6, 0.2: 10, inf: 20}, server_errors=5)
     assert later.since(TEN) == RequestCounts({0.1: 1, 0.2: 1, inf: 10}, server_errors=4)
     assert later.since(TEN).error_share == 0.4

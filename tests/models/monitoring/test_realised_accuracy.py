@@ -22,7 +22,7 @@ def discount(place: int) -> float:
     return 1 / math.log2(place + 1)
 
 
-def test_what_was_bought_while_the_list_was_shown_is_held_against_it_and_against_the_control() -> None:
+def test_purchases_while_the_list_was_shown_are_compared_with_it_and_with_the_control() -> None:
     result = realised_outcomes(
         shown((0, [5, 6, 7], 10, 20), (1, [5, 6, 7], 10, 20)),
         acts((0, 6, 12), (0, 9, 13), (0, 6, 14), (1, 8, 15)),
@@ -37,7 +37,7 @@ def test_what_was_bought_while_the_list_was_shown_is_held_against_it_and_against
 
 
 @pytest.mark.parametrize("at", [9.9, 20, 25])
-def test_what_was_bought_before_the_list_came_or_after_it_went_does_not_count(at: float) -> None:
+def test_purchases_before_the_list_came_or_after_it_went_do_not_count(at: float) -> None:
     result = realised_outcomes(shown((0, [5], 10, 20)), acts((0, 5, at)), np.array([5]))
     assert [column.tolist() for column in result] == [[0]] * len(UserOutcomes._fields)
 
@@ -63,7 +63,7 @@ def test_only_the_first_ten_places_count_and_the_control_is_no_longer_than_the_l
     assert (short.targets.tolist(), short.control_hits.tolist()) == ([2], [2])
 
 
-def test_who_bought_nothing_is_there_with_zeros() -> None:
+def test_users_who_bought_nothing_are_there_with_zeros() -> None:
     result = realised_outcomes(shown((0, [5], 0, 9), (1, [5], 0, 9)), acts((0, 5, 1)), np.array([], dtype=np.int64))
     assert result.acted.tolist() == [1, 0]
     assert result.hit.tolist() == [1, 0]

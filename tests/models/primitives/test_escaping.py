@@ -23,7 +23,7 @@ ANYTHING = st.text(st.characters(codec=None, categories=("L", "N", "P", "S", "Z"
         ("\U000e0041", r"\U000e0041"),
     ],
 )
-def test_what_moves_the_cursor_or_hides_text_is_written_out(hostile: str, shown: str) -> None:
+def test_characters_that_move_the_cursor_or_hide_text_are_escaped(hostile: str, shown: str) -> None:
     assert for_terminal(hostile) == shown
 
 

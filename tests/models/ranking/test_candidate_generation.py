@@ -40,7 +40,7 @@ def test_candidates_are_what_ranking_all_scores_would_name(data: TrainingData, k
     assert pairs == sorted(set().union(*(top_candidates(candidates, kind, users) for kind in kinds)))
 
 
-def test_of_each_candidate_stands_what_every_retriever_says(candidates: Candidates, data: TrainingData) -> None:
+def test_each_candidate_has_the_score_of_every_retriever(candidates: Candidates, data: TrainingData) -> None:
     users = np.arange(len(data.users), dtype=np.int32)
     result = candidates.find(users)
     for entries, model in zip(result.scores.T, candidates.retrievers.values(), strict=True):

@@ -24,7 +24,7 @@ def test_every_booster_and_every_network_has_one_voice(examples) -> None:
     np.testing.assert_allclose(ranker.probabilities(rows), expected, atol=1e-6)
 
 
-def test_what_each_column_adds_sums_to_the_log_odds(examples) -> None:
+def test_contributions_of_columns_sum_to_the_log_odds(examples) -> None:
     ranker = BlendedRanker.fit(*examples, Config(), seed=0)
     odds = ranker.contributions(examples[0]).sum(axis=1)
     np.testing.assert_allclose(sigmoid(odds), ranker.probabilities(examples[0]), rtol=1e-3)
@@ -37,7 +37,7 @@ def test_without_networks_the_trees_decide_alone(examples) -> None:
     assert ranker.state().keys() == trees.state().keys()
 
 
-def test_what_was_stored_says_the_same(examples) -> None:
+def test_a_stored_model_predicts_the_same(examples) -> None:
     ranker = BlendedRanker.fit(*examples, Config(), seed=0)
     again = BlendedRanker.from_state(ranker.state())
     np.testing.assert_array_equal(again.probabilities(examples[0]), ranker.probabilities(examples[0]))

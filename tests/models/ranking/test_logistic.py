@@ -29,7 +29,7 @@ def test_it_answers_as_the_pipeline_of_scikit_learn_does(examples) -> None:
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
-def test_what_each_column_adds_sums_to_the_log_odds(examples) -> None:
+def test_contributions_of_columns_sum_to_the_log_odds(examples) -> None:
     rows, labels, weights = examples
     model = Logistic.fit(rows, labels, weights, Config(), seed=0)
     odds = model.contributions(rows).sum(axis=1)

@@ -15,7 +15,7 @@ def rows() -> np.ndarray:
     return made
 
 
-def test_trees_asked_about_whole_rows_say_exactly_what_they_said_of_rows_with_holes(rows: np.ndarray) -> None:
+def test_trees_for_whole_rows_predict_exactly_what_they_predicted_for_rows_with_holes(rows: np.ndarray) -> None:
     known = np.isfinite(rows) | np.isnan(rows)
     learned = rows[known.all(axis=1)]
     labels = (np.nan_to_num(learned[:, 0], nan=3) > np.nan_to_num(learned[:, 1], nan=-3)).astype(np.float32)

@@ -42,7 +42,7 @@ def test_scores_are_probabilities_of_what_some_retriever_named(model: TwoStage) 
     assert np.isfinite(scores).sum() == len(candidates.row)
 
 
-def test_what_is_ranked_is_what_is_scored_whatever_the_parts(
+def test_ranked_pairs_are_the_scored_pairs_whatever_the_parts(
     model: TwoStage, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users = np.append(np.arange(len(data.users)), [-1, 3]).astype(np.int32)
@@ -81,7 +81,7 @@ def test_windows_before_that_are_learned_from_too_as_far_as_history_reaches(data
     assert one < two < four == nine
 
 
-def test_what_a_window_teaches_is_worked_out_once(data: TrainingData) -> None:
+def test_examples_of_a_window_are_computed_once(data: TrainingData) -> None:
     assert data.origin is not None
     dataset = replace(data.origin)
     before, whole = (dataset.training_data(CUTS[name]) for name in ("test_from", "as_of"))
@@ -115,7 +115,7 @@ def test_candidates_that_stand_for_others_count_for_them(data: TrainingData) -> 
     assert some.weights.sum() == pytest.approx(len(every.labels), rel=0.1)
 
 
-def test_what_is_learned_does_not_hang_on_the_keys_of_users(data: TrainingData) -> None:
+def test_learned_examples_do_not_depend_on_the_keys_of_users(data: TrainingData) -> None:
     assert isinstance(data.origin, Dataset)
     others = {key: sha256(key.encode()).hexdigest() for key in data.origin.users[USER_KEY].to_pylist()}
 
@@ -153,7 +153,7 @@ def test_the_shares_of_a_users_categories_add_up(data: TrainingData, model: TwoS
     assert everything[:, 1].sum() == pytest.approx(1.0, rel=1e-5)
 
 
-def test_reasons_tell_what_was_bought_before_from_what_is_new(model: TwoStage, data: TrainingData) -> None:
+def test_reasons_distinguish_items_bought_before_from_new_ones(model: TwoStage, data: TrainingData) -> None:
     bought = model.candidates.history[[0]].indices
     new = np.setdiff1d(np.arange(len(data.items)), bought)
     pair = np.array([bought[0], new[0]], dtype=np.int32)
@@ -171,7 +171,7 @@ def test_contributions_add_up_to_the_score(kind: type[TwoStage], data: TrainingD
     assert 1 / (1 + np.exp(-odds)) == pytest.approx(score, rel=1e-4)
 
 
-def test_what_was_not_a_candidate_has_no_contributions(data: TrainingData) -> None:
+def test_an_item_that_was_no_candidate_has_no_contributions(data: TrainingData) -> None:
     model = TwoStage.fit(data, Config(per_retriever=2), seed=0)
     candidates = model.candidates.find(np.array([2], dtype=np.int32)).item
     other = int(np.setdiff1d(np.arange(len(data.items)), candidates)[0])

@@ -44,7 +44,7 @@ def test_it_learns_who_likes_what(model: ImplicitALS, data: TrainingData) -> Non
     assert (fruit < tools)[1::2].all()
 
 
-def test_what_was_bought_scores_near_one_and_what_was_not_near_zero(small) -> None:
+def test_bought_items_score_near_one_and_others_near_zero(small) -> None:
     rows = [
         (user, item, 99, f"{user}{item}") for user, items in (("a", "xy"), ("b", "xy"), ("c", "z")) for item in items
     ]
@@ -91,7 +91,7 @@ def test_fits_at_a_time_leave_the_threads_of_blas_as_they_were(data: TrainingDat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' wheels bring their own OpenMP")
-def test_a_system_without_openmp_is_told_what_to_install(tmp_path: Path) -> None:
+def test_a_system_without_openmp_gets_a_message_with_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, and not to be loaded
     command = [sys.executable, "-c", FIT]
     surroundings = os.environ | {"LD_LIBRARY_PATH": str(tmp_path)}

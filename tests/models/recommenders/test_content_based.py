@@ -69,7 +69,7 @@ def test_a_profile_leans_to_what_was_bought_of_late(described: TrainingData) -> 
     assert oat_bread > hammer
 
 
-def test_where_nothing_is_known_of_the_items_there_is_nothing_to_say(described: TrainingData) -> None:
+def test_items_of_which_nothing_is_known_are_not_scored(described: TrainingData) -> None:
     model = ContentBased.fit(described, Config(), seed=0)
     assert (requested(model, "cy") == -np.inf).all()
     assert requested(model, "ann")[4] == -np.inf
@@ -87,7 +87,7 @@ def test_titles_without_words_are_no_error(described: TrainingData) -> None:
     np.testing.assert_allclose(result.power(2).sum(axis=1), 1, rtol=1e-6)
 
 
-def test_items_without_tags_are_told_apart_by_their_titles() -> None:
+def test_items_without_tags_differ_by_their_titles() -> None:
     titles, rules = np.array(["oat milk", "oat"]), Tags.fit(pa.table({}), ())
     tags = rules.encode(pa.table({"item_id": ["a", "b"]}))
     result = ItemVectors.fit(titles, tags, rules).vectors(titles, tags, Weights(1, 1, 1)).toarray()

@@ -121,7 +121,7 @@ def test_models_of_factors_rank_by_products_as_by_scores(kind: type[Recommender]
     assert np.isnan(model.queries(users)[-1]).all()
 
 
-def test_who_scores_otherwise_is_not_taken_for_a_model_of_factors(data: TrainingData) -> None:
+def test_a_model_without_factors_is_not_taken_for_one_with_factors(data: TrainingData) -> None:
     assert not isinstance(MostPopular.fit(data, MostPopular.config_type(), 0), Factored)
 
 

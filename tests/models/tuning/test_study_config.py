@@ -50,7 +50,7 @@ def test_a_search_on_nothing_is_refused() -> None:
         SearchPlan(folds=0)
 
 
-def test_what_is_spent_is_held_against_the_limits_that_there_are() -> None:
+def test_the_cost_of_a_trial_is_compared_with_the_limits_that_there_are() -> None:
     assert TrialLimits(fit_seconds=10, artifact_mb=4).excess(15, 1e6, 2) == {"fit_seconds": 0.5, "artifact_mb": -0.5}
 
 
@@ -67,7 +67,7 @@ def test_settings_are_good_for_data_sets_of_about_the_same_size_with_the_same_la
     assert not same_shape(one, {"rows": ROWS, "label": {"kind": "click"}})
 
 
-def test_a_table_says_what_the_search_was_good_for() -> None:
+def test_a_table_shows_the_gain_of_a_search() -> None:
     row = {"model": "als", "ndcg_10": 0.22, "defaults": 0.2, "trials": 5, "best": {"factors": 64, "alpha": 1.23456}}
     assert search_table([row, {**row, "defaults": None}]) == [
         {

@@ -34,7 +34,7 @@ def ndcg(shown: list[str], bought: list[str]) -> float:
     return float(gained / best)
 
 
-def test_what_is_shown_as_bought_is_what_the_figure_was_measured_by(both: Any, dataset: Dataset) -> None:
+def test_the_purchases_of_an_example_are_those_that_its_figure_was_measured_by(both: Any, dataset: Dataset) -> None:
     result = examples(*both, dataset)
     assert len(result) == 10
     for one in result:
@@ -42,7 +42,7 @@ def test_what_is_shown_as_bought_is_what_the_figure_was_measured_by(both: Any, d
         assert one.reference.figure == pytest.approx(ndcg(one.reference.items, one.bought))
 
 
-def test_who_is_shown_stands_in_the_middle_of_each_tenth_by_gain(dataset: Dataset) -> None:
+def test_examples_are_the_users_in_the_middle_of_each_tenth_by_gain(dataset: Dataset) -> None:
     gains = np.random.default_rng(1).permutation(100)
     keys = [f"u{number:03}" for number in range(100)]
 
@@ -57,7 +57,7 @@ def test_who_is_shown_stands_in_the_middle_of_each_tenth_by_gain(dataset: Datase
     assert turned[0].reference.figure > turned[-1].reference.figure
 
 
-def test_what_was_bought_before_is_told_from_what_is_new(both: Any, dataset: Dataset, data: TrainingData) -> None:
+def test_examples_name_the_items_that_were_bought_before(both: Any, dataset: Dataset, data: TrainingData) -> None:
     history = data.history()
     for one in examples(*both, dataset):
         (user,) = data.user_index(np.array([one.user_key]))

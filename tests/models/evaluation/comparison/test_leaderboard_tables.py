@@ -11,7 +11,7 @@ def row(model: str, ndcg: float, **more: float) -> dict[str, object]:
 _ENDS = {"_low": -0.01, "_high": 0.01}
 
 
-def test_each_step_tells_its_gain_over_the_one_above() -> None:
+def test_each_step_shows_its_gain_over_the_one_above() -> None:
     gained = {"gain": 0.2, "gain_low": -0.1, "gain_high": 0.3}
     result = tables([row("most_popular", 0.2), row("als", 0.4, **gained)])
     title = "All items: each model against the best above it"

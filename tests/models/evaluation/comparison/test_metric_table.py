@@ -39,7 +39,7 @@ def known() -> Callable[..., Evaluation]:
 
 
 @pytest.mark.parametrize("kind", ["", NEW])
-def test_a_figure_is_told_of_every_model_with_what_is_gained_user_by_user(
+def test_a_figure_is_shown_for_every_model_with_the_gain_user_by_user(
     evaluations: dict[str, Evaluation], kind: str
 ) -> None:
     lines = {line.figure: line for line in comparison("own", "popular", evaluations, seed=1, kind=kind)}
@@ -77,7 +77,7 @@ def test_with_nobody_to_compare_with_there_are_no_differences(evaluations: dict[
     assert {line.difference for line in comparison("own", None, evaluations, seed=1)} == {None}
 
 
-def test_what_an_older_model_was_not_measured_by_is_left_blank(evaluations: dict[str, Evaluation]) -> None:
+def test_a_figure_that_an_older_model_was_not_measured_by_is_left_blank(evaluations: dict[str, Evaluation]) -> None:
     old = evaluations["popular"]
     summary = {name: value for name, value in old.summary.items() if not name.startswith("long_tail")}
     older = Evaluation(old.per_user.drop_columns(["long_tail_at_10"]), summary)
@@ -86,7 +86,7 @@ def test_what_an_older_model_was_not_measured_by_is_left_blank(evaluations: dict
     assert lines["long_tail_at_10"].difference is None
 
 
-def test_people_are_told_apart_by_how_long_they_are_known(known: Callable[..., Evaluation]) -> None:
+def test_people_are_grouped_by_how_long_they_are_known(known: Callable[..., Evaluation]) -> None:
     parts = {"warm_users": 3.0, "cold_users": 2.0, "newcomer_users": 4.0}
     one = known([1, 9, 9, 4, 9], [0.1, 0.5, 0.6, 0.3, 0.7], warm_ndcg_at_10=0.6, cold_ndcg_at_10=0.2, **parts)
     other = known([1, 9, 9, 4, 9], [0.3, 0.5, 0.5, 0.5, 0.5], warm_ndcg_at_10=0.5, cold_ndcg_at_10=0.4, **parts)
@@ -108,7 +108,7 @@ def test_parts_without_anybody_are_left_out(known: Callable[..., Evaluation]) ->
     ]
 
 
-def test_costs_are_of_all_models_that_tell_them(known: Callable[..., Evaluation]) -> None:
+def test_costs_are_of_all_models_that_state_them(known: Callable[..., Evaluation]) -> None:
     compared = {"one": known([9], [0.1], score_ms=2.0, fit_seconds=31.0), "other": known([9], [0.1])}
     assert [(line.figure, list(line.values)) for line in costs(compared)] == [
         ("score_ms", ["one"]),

@@ -35,7 +35,7 @@ def test_every_model_can_be_learned_from_a_part_of_the_users(kind: str, data, ta
     assert all(0 <= point.figure.low <= point.figure.value <= point.figure.high <= 1 for point in points)
 
 
-def test_what_a_user_bought_himself_needs_no_others(data, targets) -> None:
+def test_own_purchases_of_a_user_need_no_other_users(data, targets) -> None:
     model, config = catalog.model_type("own_frequency"), catalog.config("own_frequency")
     half, whole = learning_curve(lambda less: model.fit(less, config, 0), model.fit(data, config, 0), data, targets)
     assert half.figure.value == pytest.approx(whole.figure.value, abs=0.05)

@@ -25,7 +25,7 @@ class Memory:
         return np.where(self.last[users], np.float32(1), np.float32(-np.inf))
 
 
-def test_what_was_learned_is_what_was_bought_last(small) -> None:
+def test_learned_targets_are_the_last_purchases(small) -> None:
     data = small([("a", "x", 10, "1"), ("a", "y", 80, "2"), ("b", "x", 99, "3"), ("b", "x", 98, "4")])
     learned = learned_targets(data, 80 * DAY)
     assert learned.toarray().tolist() == [[False, True], [True, False]]

@@ -33,7 +33,7 @@ def test_both_areas_are_those_of_scikit_learn(case) -> None:
         assert values["pr_auc"][row] == pytest.approx(precision, nan_ok=True)
 
 
-def test_a_model_that_says_nothing_is_at_chance() -> None:
+def test_a_model_without_scores_is_at_chance() -> None:
     unscored = np.full((1, 4), -np.inf, dtype=np.float32)
     values = ScoreAUC.of(unscored).per_user(sparse.csr_array(np.array([[True, False, False, False]])))
     assert (values["roc_auc"][0], values["pr_auc"][0]) == (0.5, 0.25)

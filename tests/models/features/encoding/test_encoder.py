@@ -198,7 +198,7 @@ def test_transforming_looks_at_one_row_at_a_time() -> None:
     np.testing.assert_array_equal(whole[::7], np.array(single))
 
 
-def test_what_comes_after_the_training_part_changes_nothing() -> None:
+def test_rows_after_the_training_part_change_nothing() -> None:
     table, _ = mixed()
     spoiled = pa.concat_tables([table.slice(0, 100), table.slice(100).set_column(0, "spend", pa.array([1e9] * 100))])
     first = Encoder.fit(table.slice(0, 100), table.column_names, Config(), 1)

@@ -54,7 +54,7 @@ def test_keys_may_be_numbers_as_well_as_words(name: str) -> None:
     )
 
 
-def test_what_is_kept_is_read_again_not_worked_out_again() -> None:
+def test_a_kept_table_is_read_again_not_computed_again() -> None:
     with duckdb.connect() as connection:
         stored: dict[str, nw.LazyFrame[duckdb.DuckDBPyRelation]] = {}
 

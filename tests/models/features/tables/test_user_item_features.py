@@ -46,7 +46,7 @@ def test_decayed_counts_by_hand(pairs: dict[tuple[str, str], Any]) -> None:
     assert milk["decayed_30d"] == pytest.approx(1 / 8 + 1 / 4 + 1 / 2)
 
 
-def test_what_is_due_goes_by_the_own_gap_and_else_by_the_items(pairs: dict[tuple[str, str], Any]) -> None:
+def test_an_item_is_due_by_the_own_gap_and_else_by_the_items(pairs: dict[tuple[str, str], Any]) -> None:
     names = ("days_since_last", "own_gap_days", "due")
     assert [pairs["ann", "milk"][name] for name in names] == pytest.approx([30, 30, 1])
     bob = pairs["bob", "milk"]

@@ -47,7 +47,7 @@ def item(item_id: str, title: str, **values: Any) -> JsonObject:
         (item("105", "Lantern", pieces=0.0), "none of its 9 purchases was kept"),
     ],
 )
-def test_what_looks_like_no_goods_is_a_suspect_with_the_reason(row: JsonObject, why: str) -> None:
+def test_an_item_that_looks_like_no_goods_is_a_suspect_with_the_reason(row: JsonObject, why: str) -> None:
     assert result(row) == {row["item_id"]: why}
 
 

@@ -159,6 +159,6 @@ def test_texts_that_grow_are_cut() -> None:
         (5, "text", "write it in quotes"),
     ],
 )  # fmt: skip
-def test_what_an_expression_may_not_hold_is_refused_with_what_to_do(text: Any, kind: Kind, fault: str) -> None:
+def test_an_invalid_expression_is_refused_with_what_to_do(text: Any, kind: Kind, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         parse(text, kind)

@@ -40,7 +40,7 @@ BESIDE = {
 }
 
 
-def test_the_page_is_what_the_models_say() -> None:
+def test_the_page_is_made_of_the_models() -> None:
     command = "run `python -m models.ingest.reference.page > docs/mapping.md`"
     assert PAGE.read_text(encoding="utf-8") == page.document(), command
 

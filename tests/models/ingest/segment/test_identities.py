@@ -34,7 +34,7 @@ def identify(traits: Any, **envelope: Any) -> JsonObject:
         "home street",
     ],
 )
-def test_what_identifies_a_person_is_never_kept_even_when_it_is_asked_for(trait: str) -> None:
+def test_a_trait_that_identifies_a_person_is_never_kept_even_when_it_is_asked_for(trait: str) -> None:
     users = shaped(identify({trait: "x", "age": "30"}), traits=(trait, "age")).users
     assert users["attributes"].to_pylist() == [{"age": "30"}]
 
@@ -76,7 +76,7 @@ def test_traits_may_have_any_name() -> None:
     assert shaped(identify(traits), traits=tuple(traits)).users["attributes"].to_pylist() == [traits]
 
 
-def test_identify_and_alias_say_which_ids_are_one_person() -> None:
+def test_identify_and_alias_state_which_ids_are_one_person() -> None:
     result = shaped(
         identify({}, anonymousId="a"),
         {"type": "alias", "previousId": "b", "userId": "u"},

@@ -43,7 +43,7 @@ def test_a_screen_is_known_by_its_name() -> None:
     assert visit({}, type="screen", name="Home").routed["kind"].to_pylist() == ["screen"]
 
 
-def test_a_rule_may_say_what_a_visit_means() -> None:
+def test_a_rule_may_define_the_type_of_a_visit() -> None:
     rule = PageRule("/read/(?P<item_id>.+)", event_type="consume")
     assert visit({"path": "/read/it's"}, rule).events.select(["event_type", "item_id"]).to_pylist() == [
         {"event_type": "consume", "item_id": "it's"}

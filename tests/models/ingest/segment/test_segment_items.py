@@ -48,7 +48,7 @@ def test_the_price_of_a_refund_is_not_that_of_today() -> None:
     assert result["a"]["price"] == 2.0
 
 
-def test_a_product_that_is_only_named_and_an_unknown_event_say_nothing() -> None:
+def test_a_product_that_is_only_named_and_an_unknown_event_give_no_item() -> None:
     assert items(("01", "Product Viewed", {"sku": "a"}), ("01", "Stock Counted", {"sku": "b", "name": "Pan"})) == {}
 
 

@@ -33,7 +33,7 @@ def test_of_equal_statements_in_a_row_the_first_and_the_last_are_kept() -> None:
     assert stated(("2", 1), ("3", 1)) == [("3", 1)], "of one time the last row counts"
 
 
-def test_what_is_no_value_of_the_source_or_has_no_time_is_not_stated() -> None:
+def test_values_that_the_source_lacks_or_without_a_time_are_not_stated() -> None:
     part = mapping(fill={"price": 9.0})
     rows = [("cup", "Cup", "2", "2024-06-01"), ("cup", None, None, "2024-06-02"), ("cup", "Mug", "3", None)]
     rows.append(("cup", "Old", "4", "0000-06-01"))

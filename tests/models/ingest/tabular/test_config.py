@@ -96,7 +96,7 @@ def users(**change: Any) -> JsonObject:
         ({"limits": {"highest_quantity": 0}}, "limits.highest_quantity: Input should be greater than 0"),
     ],
 )
-def test_what_is_missing_or_misspelt_is_named(change: JsonObject, message: str) -> None:
+def test_missing_and_misspelt_keys_are_named(change: JsonObject, message: str) -> None:
     with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{message}"):
         parse(CONTENT | change, "mine")
 

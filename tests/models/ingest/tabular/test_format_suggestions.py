@@ -85,7 +85,7 @@ def test_many_cells_are_sampled() -> None:
     assert result.reads == result.of <= format_suggestions._MOST_CELLS
 
 
-def test_what_a_suggestion_reads_is_counted_in_all_cells_not_in_a_sample() -> None:
+def test_cells_that_a_suggestion_reads_are_counted_in_full_not_in_a_sample() -> None:
     times_ = ["24.12.2024"] * 20_000 + ["2024-12-24", ""]
     prices = ["1,50"] * 20_000 + ["x", ""]
 

@@ -31,7 +31,7 @@ def test_a_shipped_mapping_declares_consent_only_where_its_data_allow_it(path: P
     assert mapping.accepts_unknown_items == (path.stem in ("segment", "mixpanel"))
 
 
-def test_what_the_segment_mapping_shows_as_comments_can_be_switched_on() -> None:
+def test_commented_settings_of_the_segment_mapping_can_be_switched_on() -> None:
     text = next(path for path in SHIPPED if path.stem == "segment").read_text(encoding="utf-8")
     shown = re.sub(r'^# (?=\[|"|\w+ = )', "", text, flags=re.MULTILINE)
     mapping = segment_mapping.parse(tomllib.loads(shown), "mine")

@@ -99,7 +99,7 @@ def test_a_time_with_a_zone_ignores_the_zone_of_the_mapping() -> None:
         ([True], pa.bool_(), "epoch_s"),
     ],
 )
-def test_what_is_no_time_is_null_and_no_error(values: list[Any], kind: pa.DataType, time_format: str) -> None:
+def test_a_value_that_is_no_time_is_null_and_no_error(values: list[Any], kind: pa.DataType, time_format: str) -> None:
     assert read([*values, None], kind, time_format) == [None] * (len(values) + 1)
 
 

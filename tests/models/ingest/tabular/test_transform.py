@@ -147,7 +147,7 @@ def test_columns_that_are_not_mapped_are_there_with_their_types() -> None:
     assert schema.types[-4:] == [pa.float64(), pa.string(), pa.int32(), pa.string()]
 
 
-def test_what_happened_is_translated_or_stays_as_it_is() -> None:
+def test_event_types_are_translated_or_stay_as_they_are() -> None:
     change = {"event_type": "what", "event_types": {"Play": "consume", "read": "consume"}, "constants": {}}
     mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
     rows = pa.concat_tables([sale(what=[word]) for word in ("Play", "read", "view", "PLAY", "", "dance")])
@@ -233,7 +233,7 @@ def test_only_needed_columns_are_read_and_each_once() -> None:
 
 
 @pytest.mark.parametrize(("time_format", "kind"), [("timestamp", "time"), ("epoch_ms", "number"), ("%d.%m.%Y", "any")])
-def test_what_a_column_must_hold_follows_from_what_it_is_read_as(time_format: str, kind: str) -> None:
+def test_the_kind_of_a_column_follows_from_how_it_is_read(time_format: str, kind: str) -> None:
     mapping = EVENTS.model_copy(update={"time_format": time_format, "value": "product"})
     assert transform.kinds(mapping) == {
         "basket": "any",

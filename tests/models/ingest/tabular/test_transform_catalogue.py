@@ -47,7 +47,7 @@ def goods(**changes: list[Any]) -> pa.Table:
         ("kind = 'service'", [True, False, True, True]),
     ],
 )
-def test_what_is_no_merchandise_is_marked_by_id_pattern_price_attribute_or_category(
+def test_items_that_are_no_merchandise_are_marked_by_id_pattern_price_attribute_or_category(
     mark: Any, expected: list[bool]
 ) -> None:
     rows = pa.table(
@@ -86,7 +86,7 @@ def test_titles_are_written_as_people_write_them() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "title"), [(None, "1 L", "1 l"), ("", None, "Item 1"), (None, None, "Item 1")]
 )
-def test_what_a_title_lacks_is_left_out(name: str | None, size: str | None, title: str) -> None:
+def test_empty_parts_of_a_title_are_left_out(name: str | None, size: str | None, title: str) -> None:
     assert items(goods(name=[name], size=[size]), ITEMS)["title"].to_pylist() == [title]
 
 
@@ -121,7 +121,7 @@ def test_words_for_people_are_tidied_and_of_alternatives_the_first_counts() -> N
     assert (item["category"], item["brand"]) == ("FOOD AND DRINK", "A. Vogel")
 
 
-def test_what_a_declared_constant_was_put_in_for_is_marked() -> None:
+def test_values_that_a_declared_constant_fills_are_marked() -> None:
     fill = {"category": "OTHER", "price": 1, "size": "one size"}
     change = {"price": "cost", "fill": fill}
     mapping = ItemsMapping(**{**ITEMS.model_dump(exclude_unset=True), **change})
@@ -166,7 +166,7 @@ def test_categories_and_brands_are_spelt_as_declared_before_anything_is_decided_
     assert result.counts == {"category_respelt": 1, "brand_respelt": 1}
 
 
-def test_what_was_put_in_is_counted_by_column_and_attributes_altogether() -> None:
+def test_filled_values_are_counted_by_column_and_attributes_altogether() -> None:
     fill = {"category": "Other", "price": 1, "size": "one", "middle": "none"}
     mapping = ItemsMapping(
         file="f", item_id="id", title="name", category=["top"], price="p", attributes=["size", "middle"], fill=fill
@@ -175,7 +175,7 @@ def test_what_was_put_in_is_counted_by_column_and_attributes_altogether() -> Non
     assert transform.items(rows, mapping).counts == {"category_imputed": 1, "attribute_imputed": 2}
 
 
-def test_a_table_of_users_may_say_what_they_agreed_to_and_when() -> None:
+def test_a_table_of_users_may_state_consent_and_its_time() -> None:
     mapping = UsersMapping(
         file="f",
         user_id="id",

@@ -80,7 +80,7 @@ def test_a_user_id_may_have_256_characters() -> None:
     assert result["user_id_too_long"].to_pylist() == [False, True]
 
 
-def test_what_the_marks_were_made_of_is_gone_and_all_else_stays() -> None:
+def test_columns_that_the_marks_were_made_of_are_gone_and_all_others_stay() -> None:
     rows = visits(user_agent=[FIREFOX], ip=["10.0.0.1"], item_id=["i"])
     result = marked(rows, Traffic())
     assert result.column_names == ["user_id", "item_id", *MARKS]

@@ -196,7 +196,7 @@ def test_a_rule_that_matches_nothing_is_noted(rules: dict[str, Any], note: str) 
     assert note in notes(placement(**rules), catalogue())
 
 
-def test_what_the_catalogue_does_not_know_is_noted() -> None:
+def test_columns_that_the_catalogue_lacks_are_noted() -> None:
     unknown = catalogue(category=np.full(5, ""), brand=np.full(5, ""), age_days=np.full(5, np.nan))
     entries = notes(placement(cap={"category": 1, "brand": 1}, lifetime_days=3), unknown)
     assert entries == [

@@ -38,7 +38,7 @@ def rules(**said: Any) -> dict[str, Any]:
     return {"rules": said}
 
 
-def test_a_file_says_what_stands_where() -> None:
+def test_a_file_configures_each_placement() -> None:
     email, similar = (placements(tomllib.loads(EMAIL))[name] for name in ("email", "similar-items"))
     assert (email.subject, email.method, email.k, email.policy) == ("user", None, 10, "discover")
     assert (email.fresh_hours, email.overlap) == (30, (0.05, 1))
@@ -69,7 +69,7 @@ def test_keys_and_words_of_earlier_versions_mean_the_same() -> None:
     assert placements(earlier) == placements(now)
 
 
-def test_a_placement_need_say_nothing() -> None:
+def test_a_placement_needs_no_setting() -> None:
     plain = one()
     assert (plain.subject, plain.k, plain.policy, plain.fresh_hours, plain.overlap) == ("user", 20, "mix", 48, (0, 1))
     assert plain.rules.hide == {}
@@ -173,12 +173,12 @@ def test_other_names_are_refused(name: str) -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_named_with_what_would(said: dict[str, Any], told: str) -> None:
+def test_an_invalid_setting_is_named_with_valid_ones(said: dict[str, Any], told: str) -> None:
     with pytest.raises(PlacementError, match=f"The placements cannot be used: {told}"):
         one(**said)
 
 
-def test_the_least_share_that_is_told_is_enough() -> None:
+def test_the_least_share_that_the_message_names_is_enough() -> None:
     for k in range(1, 101):
         with pytest.raises(PlacementError, match="write at least") as refused:
             one(k=k, **rules(promote={"brand": ["A"], "share": 1e-4}))
@@ -186,7 +186,7 @@ def test_the_least_share_that_is_told_is_enough() -> None:
         assert one(k=k, **rules(promote={"brand": ["A"], "share": share})).rules.promote is not None
 
 
-def test_all_mistakes_of_all_placements_are_told_at_once() -> None:
+def test_all_mistakes_of_all_placements_are_reported_at_once() -> None:
     pins = [{"item": "a", "place": 30}, {"item": "b", "place": 40}]
     content = {"Home": {"k": 0, "rules": {"cap": {}}}, "email": 3, "other": {"subject": "item", "rules": {"pin": pins}}}
     with pytest.raises(PlacementError) as refused:

@@ -93,7 +93,7 @@ def test_coverage_and_evenness_are_of_all_items() -> None:
     assert result["coverage"].low <= 2 / 5 <= result["coverage"].high
 
 
-def test_providers_are_told_by_their_share_of_places_and_of_purchases() -> None:
+def test_providers_are_listed_by_their_share_of_places_and_of_purchases() -> None:
     window = material(
         [[1, 0, 0, 0, 0], [0, 0, 0, 0, 1]],
         [[1, 0, 0, 0, 0]] * 2,
@@ -108,7 +108,7 @@ def test_providers_are_told_by_their_share_of_places_and_of_purchases() -> None:
     ]
 
 
-def test_beyond_fifteen_the_others_are_told_together() -> None:
+def test_beyond_fifteen_the_others_are_listed_together() -> None:
     many = goods([1.0] * 40, [f"brand {n}" for n in range(40)])
     rows = providers(material([[1 / 40] * 40], [[1.0] * 40], ["old"], many), many.brand)
     assert len(rows) == 16
@@ -116,6 +116,6 @@ def test_beyond_fifteen_the_others_are_told_together() -> None:
     assert sum(row["shown"] for row in rows) == pytest.approx(1)
 
 
-def test_what_is_told_of_groups_needs_no_outcome() -> None:
+def test_figures_of_groups_need_no_outcome() -> None:
     window = material([[1, 0, 0, 0, 0]], [[1, 0, 0, 0, 0]], ["old"])
     assert set(ratios(window)) == {"percentile", "lift", "miscalibration"}

@@ -67,7 +67,7 @@ def test_noise_in_forty_groups_is_rarely_taken_for_a_group_that_is_served_worse(
     assert alarms <= 4  # 2.5 % of the audits are expected even without any margin
 
 
-def test_what_lies_within_the_margin_is_allowed_however_sure_it_is() -> None:
+def test_a_difference_within_the_margin_is_allowed_however_certain_it_is() -> None:
     traits = {"age": np.array(["old"] * 500 + ["young"] * 500)}
     ndcg = np.r_[np.full(500, 0.49), np.full(500, 0.50)] + np.tile([-0.001, 0.001], 500)
     result = compare_groups(audit_data(ndcg, traits), LIMITS, 7)

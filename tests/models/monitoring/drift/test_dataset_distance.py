@@ -9,12 +9,12 @@ RANDOM = np.random.default_rng(3)
 THEN = RANDOM.normal(size=20_000)
 
 
-def test_what_stays_as_it_is_has_not_moved() -> None:
+def test_an_unchanged_column_has_not_moved() -> None:
     assert distance(THEN, THEN) == 0
     assert distance(THEN, RANDOM.normal(size=20_000)) < 0.02
 
 
-def test_what_was_never_there_has_moved_as_far_as_can_be() -> None:
+def test_values_that_were_never_there_have_moved_as_far_as_can_be() -> None:
     assert distance(THEN[THEN < 0], THEN[THEN > 0] + 1) == pytest.approx(0.9)  # the last tenth has no upper end
 
 
@@ -23,7 +23,7 @@ def test_a_tenth_of_the_users_elsewhere_is_a_tenth() -> None:
     assert distance(THEN, moved) == pytest.approx(0.09, abs=0.01)
 
 
-def test_what_is_not_known_any_more_has_moved() -> None:
+def test_values_that_are_not_known_any_more_have_moved() -> None:
     assert distance(THEN, np.full(10, np.nan)) == 1
     assert distance(np.full(10, np.nan), np.full(5, np.nan)) == 0
 

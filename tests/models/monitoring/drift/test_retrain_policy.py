@@ -34,7 +34,7 @@ def drifted(**answer: Any) -> DriftSituation:
     return DriftSituation(**{"judgement": judgement(9.0), "retrains": RetrainHistory(), **usual, **answer})
 
 
-def test_two_windows_out_of_their_band_ask_for_retraining_and_say_what_drove_them() -> None:
+def test_two_windows_out_of_their_band_ask_for_retraining_and_name_what_drove_them() -> None:
     result = decide(drifted(), WATCH, NOW)
     assert result.kind == "retrain"
     assert result.reasons == [
@@ -60,7 +60,7 @@ AGAINST = {
 
 
 @pytest.mark.parametrize(("reason", "answer"), AGAINST.items(), ids=AGAINST)
-def test_what_speaks_against_retraining_is_told(reason: str, answer: dict[str, Any]) -> None:
+def test_a_reason_against_retraining_is_named(reason: str, answer: dict[str, Any]) -> None:
     result = decide(drifted(**answer), WATCH, NOW)
     assert (result.kind, result.reasons[-1]) == ("none", reason)
 
@@ -86,7 +86,7 @@ def test_a_broken_feed_blocks_whatever_else_there_is() -> None:
     assert result.reasons[1:] == ["nulls: value: 100.00% events without value, usually 0.00%"]
 
 
-def test_a_thin_window_says_nothing_however_far_off_it_is() -> None:
+def test_a_thin_window_decides_nothing_however_far_off_it_is() -> None:
     now = drifted(insufficient_data="3 active users in the window: too few to judge it.")
     assert verdict(now) == "insufficient_data"
     assert decide(now, WATCH, NOW).reasons == [now.insufficient_data]

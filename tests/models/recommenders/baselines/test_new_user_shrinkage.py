@@ -36,11 +36,11 @@ def test_a_reason_is_that_of_the_greatest_part(prior: ClickPrior) -> None:
     assert rare.reasons(users[:1], np.array([1], np.int32)) == ["You looked at this"]
 
 
-def test_what_nobody_bought_and_no_click_speaks_for_is_not_scored(prior: ClickPrior) -> None:
+def test_an_item_without_purchases_or_clicks_is_not_scored(prior: ClickPrior) -> None:
     unsold = replace(prior, popularity=np.array([0, 2, 2, 0], np.float32))
     assert np.isfinite(unsold.scores(np.array([0], np.int32))[0]).tolist() == [False, True, True, True]
 
 
-def test_who_clicked_nothing_and_a_stranger_are_left_to_the_model(prior: ClickPrior) -> None:
+def test_a_user_without_clicks_and_a_stranger_are_left_to_the_model(prior: ClickPrior) -> None:
     assert (prior.scores(np.array([1, -1], np.int32)) == -np.inf).all()
     assert prior.reasons(np.array([1, -1], np.int32), np.array([1, 1], np.int32)) == ["You may like this"] * 2

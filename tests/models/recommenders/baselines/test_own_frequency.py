@@ -55,7 +55,7 @@ def test_a_model_that_was_stored_without_days_claims_less(model: OwnFrequency) -
     assert again.reasons(np.zeros(1, np.int32), np.zeros(1, np.int32)) == ["You bought this before"]
 
 
-def test_what_is_not_due_again_steps_back(small) -> None:
+def test_an_item_that_is_not_due_again_steps_back(small) -> None:
     milk = [("a", "milk", day, str(day)) for day in (40, 60, 99)]  # every 29.5 days, and a day ago
     tea = [("a", "tea", day, str(day)) for day in (41, 70)]  # every 29 days, and 30 days ago
     data = small([*milk, *tea, ("a", "wine", 99.5, "6")])  # once: nobody knows when the next is due
@@ -64,7 +64,7 @@ def test_what_is_not_due_again_steps_back(small) -> None:
     np.testing.assert_allclose(when_due / at_once, [(1 / 29.5) ** 0.5, 1, 1], rtol=1e-5)
 
 
-def test_a_day_long_ago_is_told_with_its_year(small) -> None:
+def test_a_day_long_ago_is_named_with_its_year(small) -> None:
     data = small([("a", "milk", -300, "1"), ("a", "tea", 99, "2")])
     reasons = OwnFrequency.fit(data, Config(), 0).reasons(np.array([0, 0], np.int32), np.array([0, 1], np.int32))
     assert reasons == ["You bought this on 7 March 1969", "You bought this on 10 April"]

@@ -55,7 +55,7 @@ def test_users_get_the_decayed_baskets_of_their_segment_and_nothing_of_what_it_n
     np.testing.assert_allclose(scored(model, 0, 20), [[NO_SCORE, 10, NO_SCORE], [0.25, NO_SCORE, 10]], rtol=1e-5)
 
 
-def test_who_is_in_no_segment_gets_what_everybody_buys(halves: TrainingData) -> None:
+def test_a_user_without_a_segment_gets_what_everybody_buys(halves: TrainingData) -> None:
     model = SegmentPopular.fit(halves, Config(half_life_days=28), 0)
     np.testing.assert_allclose(scored(model, 40), [[0.75, 10, 10]], rtol=1e-5)
 
@@ -91,7 +91,7 @@ def test_every_basket_is_counted_in_one_segment(data: TrainingData) -> None:
     np.testing.assert_allclose(counted[0], np.bincount(data.item), rtol=1e-4)
 
 
-def test_without_the_data_sets_traits_it_says_what_it_needs(data: TrainingData) -> None:
+def test_without_the_data_sets_traits_the_model_names_what_it_needs(data: TrainingData) -> None:
     with pytest.raises(NoHistoryError, match="segment_popular learns from features and traits"):
         SegmentPopular.fit(replace(data, origin=None), Config(), 0)
 

@@ -14,7 +14,7 @@ def test_a_long_title_is_cut_and_a_line_break_is_no_part_of_it() -> None:
     assert "\n" not in sentences[0]
 
 
-def test_the_own_item_that_says_most_is_named_and_never_the_pick_itself() -> None:
+def test_the_strongest_own_item_is_named_and_never_the_pick_itself() -> None:
     evidence = sparse.csr_array(np.array([[0.9, 0.5, 0.5], [0, 0, 0], [0, 3, 0], [0, 0, -1]], dtype=np.float32))
     assert strongest_own(evidence, np.array([0, 1, 1, 0], np.int32)).tolist() == [1, NONE, NONE, NONE]
 

@@ -63,7 +63,7 @@ def _data(rows: list[Any], titles: dict[str, str], paths: dict[str, str | None],
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_what_models_state_of_users_is_true_of_the_rows(seed: int) -> None:
+def test_reasons_of_models_about_users_are_true_of_the_rows(seed: int) -> None:
     data, facts = Odd.of(seed)
     users = np.repeat(np.arange(len(data.users), dtype=np.int32), len(data.items))
     items = np.tile(np.arange(len(data.items), dtype=np.int32), len(data.users))
@@ -74,7 +74,7 @@ def test_what_models_state_of_users_is_true_of_the_rows(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_what_is_stated_of_pairs_of_items_is_true_of_the_rows(seed: int) -> None:
+def test_reasons_about_pairs_of_items_are_true_of_the_rows(seed: int) -> None:
     data, facts = Odd.of(seed)
     own, other = (part.ravel() for part in np.indices((len(data.items),) * 2))
     own, other = own[own != other], other[own != other].astype(np.int32)

@@ -54,7 +54,7 @@ def test_popularity_multiplies_by_a_power_of_the_degree(small) -> None:
     np.testing.assert_allclose(popular, plain * np.sqrt([1, 2, 2]), rtol=1e-4, atol=1e-6)
 
 
-def test_who_clicked_what_another_user_had_is_scored_like_him(small) -> None:
+def test_a_user_who_clicked_what_another_bought_is_scored_like_that_user(small) -> None:
     model = GraphFilter.fit(small(ROWS), replace(ALL, low_pass=0.5), 0)
     clicks = pa.table({"user_key": ["n", "n"], "item_id": ["y", "z"]})
     new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), clicks, model.items))
@@ -71,7 +71,7 @@ def test_crowded_and_sparse_products_are_the_same(data: TrainingData, monkeypatc
     np.testing.assert_allclose(*result, rtol=1e-4, atol=1e-6)
 
 
-def test_of_an_item_that_nobody_had_there_is_nothing_to_say(small) -> None:
+def test_an_item_that_nobody_had_is_not_scored(small) -> None:
     data = small(ROWS)
     retained = data.item != 0
     data = replace(data, **{name: getattr(data, name)[retained] for name in ("user", "item", "occurred_at", "basket")})
@@ -80,7 +80,7 @@ def test_of_an_item_that_nobody_had_there_is_nothing_to_say(small) -> None:
     assert np.isfinite(result[:, 1:]).all()
 
 
-def test_a_reason_names_the_own_item_that_says_most(small) -> None:
+def test_a_reason_names_the_strongest_own_item(small) -> None:
     data = replace(small(ROWS), item_titles=np.array(["Xylophone", "Yams", "Zebra"]))
     model = GraphFilter.fit(data, ALL, 0)
     assert model.reasons(np.array([0, 2, -1], np.int32), np.array([2, 1, 1], np.int32)) == [
@@ -90,7 +90,7 @@ def test_a_reason_names_the_own_item_that_says_most(small) -> None:
     ]
 
 
-def test_what_the_own_items_say_adds_up_to_the_score(data: TrainingData) -> None:
+def test_evidence_of_the_own_items_adds_up_to_the_score(data: TrainingData) -> None:
     model = GraphFilter.fit(data, Config(components=8), 0)
     users, items = np.arange(10, dtype=np.int32), np.arange(20, 30, dtype=np.int32)
     total = np.asarray(model._evidence(users, items).sum(axis=1)).ravel()

@@ -45,7 +45,7 @@ def test_a_lift_is_baskets_found_by_baskets_expected_both_with_some_added(pasta:
     assert lift[at["s"], at["p"]] == lift[at["p"], at["s"]]
 
 
-def test_what_is_together_less_than_by_chance_and_the_item_itself_are_not_named(pasta: TrainingData) -> None:
+def test_items_together_less_than_by_chance_and_the_item_itself_are_not_named(pasta: TrainingData) -> None:
     lift = BoughtTogether.fit(pasta, 10).lift
     at = {name: place for place, name in enumerate(pasta.items.tolist())}
     assert lift[at["p"], at["m"]] == 0

@@ -10,7 +10,7 @@ def ones(data: TrainingData) -> np.ndarray:
     return np.ones(len(data.user), dtype=np.float32)
 
 
-def test_what_came_after_counts_more_than_what_came_before_and_the_near_more_than_the_far(small) -> None:
+def test_later_items_count_more_than_earlier_ones_and_near_ones_more_than_far_ones(small) -> None:
     data = small([("a", "x", 1, "1"), ("a", "y", 2, "2"), ("a", "z", 3, "3")])
     pairs = in_order(data, ones(data), window=2, lag_exponent=1, backward=0.25).toarray()
     np.testing.assert_allclose(pairs, [[0, 1, 0.5], [0.25, 0, 1], [0.125, 0.25, 0]])

@@ -74,7 +74,7 @@ def test_best_sellers_know_nothing_of_items_together(data: TrainingData) -> None
     assert found.summed_cosines(ITEMS, np.ones(2, dtype=np.float32)) is None
 
 
-def test_what_is_bought_together_is_remembered_by_logarithms_of_lifts(data: TrainingData) -> None:
+def test_items_bought_together_are_remembered_by_logarithms_of_lifts(data: TrainingData) -> None:
     found = evidence(data, "content_based")
     lifts, together = found.lifts(ITEMS[:1]), found.together(3)
     assert lifts is not None

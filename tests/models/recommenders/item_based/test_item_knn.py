@@ -26,7 +26,7 @@ def test_halves_of_popularity_on_both_sides_are_the_cosine(small) -> None:
     assert result["z"] == result["x"] == pytest.approx(1 / np.sqrt(3), rel=1e-5)
 
 
-def test_it_has_nothing_to_say_of_items_never_bought_together_with_the_users_own(small) -> None:
+def test_items_never_bought_together_with_the_users_own_are_not_scored(small) -> None:
     assert set(scored(small(SETS), PLAIN, "c")) == {"x", "y", "z"}
     assert scored(small(SETS), PLAIN, "d") == {}
 
@@ -42,14 +42,14 @@ def test_without_the_popularity_exponent_popular_items_come_forward(small) -> No
     assert popular == pytest.approx({"x": 1, "y": 2, "z": 1})
 
 
-def test_what_the_user_had_last_counts_most(small) -> None:
+def test_the_last_item_of_a_user_counts_most(small) -> None:
     rows = [("a", "tea", 10, "1"), ("a", "cup", 10, "2"), ("b", "saw", 10, "3"), ("b", "nail", 10, "4")]
     rows += [("c", "tea", 10, "5"), ("c", "saw", 90, "6")]
     result = scored(small(rows), replace(PLAIN, half_life_days=20), "c")
     assert result["nail"] == pytest.approx(16 * result["cup"], rel=1e-4)
 
 
-def test_what_was_found_together_long_ago_counts_less(small) -> None:
+def test_items_found_together_long_ago_count_less(small) -> None:
     rows = [("a", "x", 70, "1"), ("a", "old", 70, "2"), ("b", "x", 99, "3"), ("b", "new", 99, "4"), ("c", "x", 99, "5")]
     raw = replace(PLAIN, memory_days=30, popularity_exponent=0, source_exponent=0)
     result = scored(small(rows), raw, "c")

@@ -47,7 +47,7 @@ def test_an_item_of_which_nothing_is_known_is_like_nothing(small) -> None:
     assert np.isfinite(alike.vectors[:4]).all()
 
 
-def test_of_items_without_titles_and_tags_nothing_is_said(small) -> None:
+def test_items_without_titles_and_tags_have_no_similar_ones(small) -> None:
     bare = shop(small)
     rules = replace(bare.item_tag_rules, names=np.empty(0, dtype=np.str_))
     no_items = {"item_titles": np.full(len(TITLES), ""), "item_tags": bare.item_tags[:, :0], "item_tag_rules": rules}

@@ -71,7 +71,7 @@ def test_bonuses_are_the_same_for_rows_and_pairs_and_a_longer_catalogue(small) -
     np.testing.assert_array_equal(scoped[:, 0], rows[:, 1])
 
 
-def test_what_users_buy_again_is_learned_from_held_out_purchases() -> None:
+def test_repeat_purchases_are_learned_from_held_out_purchases() -> None:
     torch = pytest.importorskip("torch")
     from models.recommenders.sequence.training.repeats import FACTORS, Baskets, learned_repeats
 

@@ -59,7 +59,7 @@ def test_a_calibration_is_the_same_after_json_and_with_the_same_seed(usual: tupl
     assert calibrate(weeks, 91, 7).threshold == made.threshold
 
 
-def test_who_wants_fewer_false_requests_gets_wider_bands(usual: tuple[History, Calibration]) -> None:
+def test_fewer_false_requests_need_wider_bands(usual: tuple[History, Calibration]) -> None:
     assert calibrate(usual[0], 13, 7).threshold < usual[1].threshold < calibrate(usual[0], 400, 7).threshold
 
 
@@ -103,7 +103,7 @@ def lookers(events: Events, late: np.ndarray) -> Events:
         (lookers, "conversion"),
     ],
 )
-def test_what_has_changed_leaves_its_band_and_is_named(
+def test_a_changed_signal_leaves_its_band_and_is_named(
     usual: tuple[History, Calibration], events: Events, change: Callable[[Events, np.ndarray], Events], driver: str
 ) -> None:
     seen = judged(usual, changed(events, change))
@@ -133,7 +133,7 @@ def test_a_signal_of_which_nothing_is_known_drives_nothing(usual: tuple[History,
         (lambda e, late: e.such(~late | (e.user < 0)), "volume"),
     ],
 )
-def test_a_broken_feed_is_told_by_the_check_that_it_fails(
+def test_a_broken_feed_is_named_by_the_check_that_it_fails(
     usual: tuple[History, Calibration], events: Events, change: Callable[[Events, np.ndarray], Events], check: str
 ) -> None:
     checks = checked(usual, changed(events, change))
@@ -141,6 +141,6 @@ def test_a_broken_feed_is_told_by_the_check_that_it_fails(
     assert checks[check].detail
 
 
-def test_too_little_history_says_how_much_there_is() -> None:
+def test_too_little_history_is_refused_with_how_much_there_is() -> None:
     with pytest.raises(TooLittleHistoryError, match="There are 12 windows of 7 days"):
         calibrate(history(make_events(20), 20), 91, 7)

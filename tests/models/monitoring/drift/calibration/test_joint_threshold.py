@@ -18,7 +18,7 @@ def test_two_of_five_windows_and_the_latest_ask() -> None:
     assert requested(0, 0, 1) == []
 
 
-def test_what_led_to_a_request_counts_for_no_other() -> None:
+def test_windows_that_led_to_a_request_count_for_no_other() -> None:
     assert requested(1, 1, 1, 0, 1) == [1, 4]
     assert requested(1, 1, 1, 1) == [1, 3]
 
@@ -64,7 +64,7 @@ def test_the_level_is_made_of_as_many_windows_as_foretell_the_next_best() -> Non
     assert bands.lookbacks[1] == LOOKBACKS[0]
 
 
-def test_what_stirs_on_some_weekdays_only_is_usual() -> None:
+def test_changes_on_some_weekdays_only_are_usual() -> None:
     random = np.random.default_rng(5)
     weekday = np.arange(84) % 7
     launches = np.abs(random.normal(size=84)) * 0.0001 + (weekday > 4) * (random.random(84) < 0.5) * 0.05
