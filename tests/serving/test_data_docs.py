@@ -95,7 +95,7 @@ def test_a_batch_has_its_page(site: Site) -> None:
     assert site.get("/b1")[0] == 307
 
 
-def test_a_page_that_is_kept_no_more_says_so(site: Site) -> None:
+def test_a_page_that_is_kept_no_more_is_answered_with_the_reason(site: Site) -> None:
     status, text = site.get("/long-gone/")
     assert status == 404
     assert "The pages of the newest 20 batches are kept" in text

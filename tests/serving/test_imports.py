@@ -25,7 +25,7 @@ def run(program: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
 
 
 @pytest.mark.parametrize("module", ["serving.queries.user_recommendations", "serving.queries.status", "flows.__main__"])
-def test_what_answers_is_loaded_without_what_is_heavy(module: str) -> None:
+def test_modules_that_answer_are_loaded_without_heavy_libraries(module: str) -> None:
     done, loaded = run(f"import {module}")
     assert done.returncode == 0, done.stderr
     assert not HEAVY & loaded
@@ -39,13 +39,13 @@ def test_an_api_starts_without_what_only_collected_calls_and_documents_need() ->
     assert not (HEAVY | {"pyarrow", "duckdb", "unittest", "charset_normalizer"}) & loaded
 
 
-def test_what_mlflow_serves_needs_mlflow_as_little_as_prefect() -> None:
+def test_the_model_that_mlflow_serves_needs_mlflow_as_little_as_prefect() -> None:
     done, loaded = run("import serving.pyfunc")
     assert done.returncode == 0, done.stderr
     assert not (HEAVY - {"pandas"}) & loaded
 
 
-def test_the_status_is_told_without_what_is_heavy(installation: Installation) -> None:
+def test_the_status_is_printed_without_heavy_libraries(installation: Installation) -> None:
     done, loaded = run(COMMAND.format(arguments=["tailorbird", "status", "--json"]))
     imported = json.loads(done.stdout)
     assert imported["services"] == {"postgres": True, "prefect": False, "mlflow": False, "docs": False, "api": False}
@@ -55,7 +55,7 @@ def test_the_status_is_told_without_what_is_heavy(installation: Installation) ->
     assert installation.endpoints.database_url not in done.stdout + done.stderr
 
 
-def test_recommendations_are_told_without_what_is_heavy_and_a_mistake_without_a_traceback(
+def test_recommendations_are_printed_without_heavy_libraries_and_a_mistake_without_a_traceback(
     installation: Installation,
 ) -> None:
     done, loaded = run(COMMAND.format(arguments=["tailorbird", "recommend", "nobody", "--json"]))

@@ -93,7 +93,7 @@ def test_each_row_has_its_own_length_placement_and_exclusions(model: LoadedModel
     assert list(result["placement"].unique()) == ["home", "basket"]
 
 
-def test_what_was_not_available_is_on_no_list(model: LoadedModel) -> None:
+def test_an_item_that_was_not_available_is_on_no_list(model: LoadedModel) -> None:
     result = items(model, user="u001", k=1000)
     assert len(result) == len(set(result)) == len(model.builder.items) - 1
     assert GONE not in result
@@ -128,7 +128,7 @@ def test_a_host_without_the_key_of_pseudonyms_answers_by_user_key_only(folder: P
         ({"user": 7}, "as text; it is 7"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_in_words(model: LoadedModel, wrong: dict[str, Any], told: str) -> None:
+def test_an_invalid_question_is_refused_in_words(model: LoadedModel, wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(QuestionRefusedError, match=told):
         items(model, **({"user": "u001"} | wrong))
 

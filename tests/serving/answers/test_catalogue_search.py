@@ -82,7 +82,7 @@ async def test_pages_follow_each_other_and_without_words_all_items_match(search:
 
 
 @pytest.mark.anyio
-async def test_what_is_sold_out_is_found_by_its_id_only(search: CatalogueSearch, stock: Stock) -> None:
+async def test_an_item_that_is_sold_out_is_found_by_its_id_only(search: CatalogueSearch, stock: Stock) -> None:
     await found(search)
     stock.change("1", in_stock=False)
     assert await found(search, "milk") == ["3", "4"]

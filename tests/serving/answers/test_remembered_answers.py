@@ -20,7 +20,7 @@ def answer(letters: int) -> Answer:
     return Answer((), "home", "table", items_json=b"x" * letters)
 
 
-def test_what_was_used_last_stays_within_a_number_of_bytes() -> None:
+def test_the_last_used_answers_stay_within_a_number_of_bytes() -> None:
     remembered = RememberedAnswers(NoConsentChanges(), 60, most_bytes=14_400)
     for number in range(50):
         remembered.remember(number, answer(400), NOW, None, 0.0)

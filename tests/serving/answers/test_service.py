@@ -134,7 +134,7 @@ def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> 
     run(stocked, scenario, live=scorer)
 
 
-def test_best_sellers_leave_out_what_the_rules_hide_and_say_if_that_is_unknown(stocked: tuple[str, Engine]) -> None:
+def test_best_sellers_leave_out_what_the_rules_hide_and_report_if_that_is_unknown(stocked: tuple[str, Engine]) -> None:
     scorer = Scorer()
     scorer.overloaded = True
 

@@ -46,7 +46,7 @@ async def test_a_search_needs_a_key_that_may_read(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("query", ["q=", "q=%00", "q=a&q=b", "words=tea", "item=", "q=" + "a" * 257])
-async def test_what_is_no_search_is_refused(shop: Shop, query: str) -> None:
+async def test_an_invalid_search_is_refused(shop: Shop, query: str) -> None:
     answer = await shop.client.get(f"/v1/items?{query}")
     assert answer.status_code == 422
     assert shop.answers.searches == []

@@ -94,7 +94,7 @@ async def test_a_body_that_is_no_json_is_a_problem_and_no_crash(shop: Shop, cont
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_what_cannot_be_made_durable_is_refused_and_not_lost_in_silence(shop: Shop) -> None:
+async def test_feedback_that_cannot_be_made_durable_is_refused_and_not_lost_in_silence(shop: Shop) -> None:
     body = {"kind": "click", "item_id": "a", "user": "7", "message_id": "m"}
     shop.events.error = SpoolFullError("full")
     full = await shop.client.post("/v1/feedback", json=body)

@@ -194,7 +194,7 @@ class Batch:
         return self.facts_of
 
 
-def test_what_the_batch_hides_and_what_is_not_on_sale_is_in_no_list(models: dict[str, ModelHolder]) -> None:
+def test_items_that_the_batch_hides_or_that_are_not_on_sale_are_in_no_list(models: dict[str, ModelHolder]) -> None:
     known = Batch()
     scorer = LiveListScorer(models["als"], SHELVES, lambda: known.goods, known)
     shown = ask(scorer, Visitor("u000"), placement="news")
@@ -216,7 +216,7 @@ def test_without_the_batch_only_lists_that_do_not_need_it_are_built(models: dict
     scorer.close()
 
 
-def test_what_the_rules_hide_is_known_for_lists_of_others_and_partly_without_the_database(
+def test_items_that_the_rules_hide_are_known_for_other_lists_and_partly_without_the_database(
     models: dict[str, ModelHolder],
 ) -> None:
     known = Batch()

@@ -66,7 +66,7 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
     return [row["item_id"] for row in rows]
 
 
-def test_what_goes_best_with_a_product_comes_first_with_title_and_price(store: Engine) -> None:
+def test_the_item_that_goes_best_with_a_product_comes_first_with_title_and_price(store: Engine) -> None:
     recommended = basket_recommendations(store, ["tea"])
     assert names(recommended) == ["milk", "cups", "jam"]
     assert recommended[0] == {
@@ -81,7 +81,7 @@ def test_what_goes_best_with_a_product_comes_first_with_title_and_price(store: E
     assert names(basket_recommendations(store, ["tea"], k=2)) == ["milk", "cups"]
 
 
-def test_what_goes_with_all_of_a_basket_beats_what_goes_with_one_of_it_and_nothing_of_it_comes_back(
+def test_items_that_go_with_all_of_a_basket_come_first_and_nothing_of_it_comes_back(
     store: Engine,
 ) -> None:
     assert names(basket_recommendations(store, ["tea", "bread"])) == ["jam", "butter", "milk", "cups"]
@@ -112,7 +112,7 @@ def test_of_who_withdrew_consent_or_left_nothing_is_made_use_of(
     assert names(basket_recommendations(store, ["tea"], "ann")) == ["milk", "cups", "jam"]
 
 
-def test_what_nobody_knows_is_said_by_name(store: Engine, installation: Installation) -> None:
+def test_unknown_items_and_users_are_refused_by_name(store: Engine, installation: Installation) -> None:
     with pytest.raises(UnknownProductError, match="No catalogue names sand, wind"):
         basket_recommendations(store, ["sand", "tea", "wind"])
     with pytest.raises(NoChampionError):

@@ -68,7 +68,7 @@ def test_lists_are_read_by_the_reader(role: Roles) -> None:
     assert basket_recommendations(role(READER), ["i"]) == []
 
 
-def test_what_needs_consent_or_the_champion_is_answered_to_serving(role: Roles) -> None:
+def test_queries_that_need_consent_or_the_champion_are_answered_to_serving(role: Roles) -> None:
     require_user(role(SERVING), "raw")
     with pytest.raises(UnknownUserError):
         require_user(role(SERVING), "nobody")

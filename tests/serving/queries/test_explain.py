@@ -63,7 +63,7 @@ def ranked(model: LogisticRegression) -> list[str]:
     return [str(model.items[place]) for place in np.argsort(-scores) if np.isfinite(scores[place])]
 
 
-def test_an_item_on_the_list_is_told_with_its_place_reason_and_contributions(shop: Engine, model) -> None:
+def test_an_item_on_the_list_is_explained_by_its_place_reason_and_contributions(shop: Engine, model) -> None:
     best = ranked(model)[0]
     explained = explain(shop, "raw u000", best)
     assert (explained["why"], explained["rank"], explained["reason"]) == ("Place 1 of 2.", 1, "why")
@@ -71,7 +71,7 @@ def test_an_item_on_the_list_is_told_with_its_place_reason_and_contributions(sho
     assert 1 / (1 + np.exp(-sum(explained["contributions"].values()))) == pytest.approx(score, rel=1e-4)
 
 
-def test_an_item_below_the_lists_end_is_told_its_place_among_what_is_available(shop: Engine, model) -> None:
+def test_an_item_below_the_lists_end_is_explained_by_its_place_among_available_items(shop: Engine, model) -> None:
     order = ranked(model)
     explained = explain(shop, "raw u000", order[4])
     assert explained["why"] == "It would stand at place 5, and the list has 2."
@@ -115,14 +115,14 @@ def test_places_are_those_of_the_published_list_where_an_item_sold_out(
     assert "Not shown, as the item cannot be bought now: place 1." in capsys.readouterr().out
 
 
-def test_what_is_no_candidate_or_unknown_to_the_model_is_said_to_be_so(shop: Engine, model) -> None:
+def test_an_item_that_is_no_candidate_or_unknown_to_the_model_is_explained_as_such(shop: Engine, model) -> None:
     other = next(name for name in model.items.tolist() if name not in ranked(model))
     assert "not among the candidates" in explain(shop, "raw u000", other)["why"]
     assert "does not know the item" in explain(shop, "raw u000", "new")["why"]
     assert "was not trained on this user" in explain(shop, "raw newcomer", ranked(model)[4])["why"]
 
 
-def test_an_item_that_a_rule_keeps_off_is_told_with_the_rule(
+def test_an_item_that_a_rule_keeps_off_is_explained_by_the_rule(
     shop: Engine, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, later = ranked(model)[0], ranked(model)[4]
@@ -151,7 +151,7 @@ def test_whoever_withdrew_or_was_erased_has_no_list_and_is_not_explained(shop: E
         assert explained["contributions"] == {}
 
 
-def test_what_does_not_exist_is_refused_by_name(shop: Engine, model) -> None:
+def test_users_items_and_placements_that_do_not_exist_are_refused_by_name(shop: Engine, model) -> None:
     with pytest.raises(UnknownUserError, match="'nobody' was ever ingested"):
         explain(shop, "nobody", ranked(model)[0])
     with pytest.raises(UnknownItemError, match="No catalogue names an item 'nothing'"):

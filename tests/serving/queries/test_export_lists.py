@@ -63,7 +63,9 @@ def test_lists_about_items_name_the_item_that_they_are_for(filled: Engine, tmp_p
     ]
 
 
-def test_what_cannot_be_written_is_a_sentence_and_leaves_no_file(filled: Engine, tmp_path: Path) -> None:
+def test_an_export_that_cannot_be_written_is_refused_in_a_sentence_and_leaves_no_file(
+    filled: Engine, tmp_path: Path
+) -> None:
     with pytest.raises(ExportRefusedError, match=r"ends neither with \.csv nor with \.parquet"):
         export_lists(filled, "email", tmp_path / "email.txt")
     with pytest.raises(ExportRefusedError, match="nowhere has no published lists"):

@@ -21,7 +21,7 @@ def shown(placement: str, hours: float) -> dict[str, Any]:
     return {"placement": placement, "batch_id": 1, "hours": hours}
 
 
-def test_lists_are_fresh_for_as_long_as_their_placement_says(settings: Settings) -> None:
+def test_lists_are_fresh_for_as_long_as_their_placement_allows(settings: Settings) -> None:
     placements = judged([shown("home", 24), shown("email", 1.6)], settings)
     assert [row["state"] for row in placements] == [
         FRESH,
@@ -40,7 +40,7 @@ def test_lists_of_another_version_than_the_champion_are_not_fresh(settings: Sett
     ]
 
 
-def test_lists_that_were_rolled_back_to_say_how_many_users_have_none(settings: Settings) -> None:
+def test_lists_that_were_rolled_back_to_show_how_many_users_have_none(settings: Settings) -> None:
     back = shown("home", 1) | {"moved_by": "ann", "lists": 20, "users": 1400}
     whole = shown("email", 1) | {"moved_by": "ann", "lists": 1400, "users": 1400}
     assert [row["state"] for row in judged([back, whole], settings)[:2]] == [
@@ -49,19 +49,19 @@ def test_lists_that_were_rolled_back_to_say_how_many_users_have_none(settings: S
     ]
 
 
-def test_lists_of_a_placement_that_was_taken_out_of_the_file_are_told_apart(settings: Settings) -> None:
+def test_lists_of_a_placement_that_was_taken_out_of_the_file_have_a_state_of_their_own(settings: Settings) -> None:
     (old, *missing) = judged([shown("old", 1)], settings)
     assert old["state"] == "no longer configured; its last lists stay"
     assert [(row["placement"], row["state"]) for row in missing] == [(n, NEVER) for n in ("home", "email", "new")]
 
 
-def test_a_file_that_cannot_be_used_is_told(settings: Settings) -> None:
+def test_a_file_that_cannot_be_used_is_reported(settings: Settings) -> None:
     Path(settings.placements).write_text("[home]\nfresh_hours = 0\n")
     with pytest.raises(PlacementError, match=r"home\.fresh_hours"):
         judged([], settings)
 
 
-def test_the_rest_of_the_status_is_told_all_the_same(
+def test_the_rest_of_the_status_is_shown_all_the_same(
     settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(settings.placements).write_text("[home]\nfresh_hours = 0\n")

@@ -53,7 +53,7 @@ def test_settings_state_beside_a_pin_that_the_champion_does_not_have_its_item(
     assert "The pins were not compared with the champion: " in capsys.readouterr().out
 
 
-def test_settings_say_that_there_are_no_rules(shop: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_state_that_there_are_no_rules(shop: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     rules = placement_rules.PlacementRules(FILE, layer_over(shop, FILE))
     placement_rules.show(rules)
     assert capsys.readouterr().out.endswith("Rules of operators: none\n")

@@ -117,7 +117,7 @@ def test_files_of_one_source_that_were_cut_short_are_one_line_and_their_ingest_c
     assert "Next: tailorbird ingest /sklep.toml '/rok/zamowienia*.csv'" in lines
 
 
-def test_a_shelf_says_everything_about_each_recommendation(filled: Engine) -> None:
+def test_a_list_shows_everything_about_each_recommendation(filled: Engine) -> None:
     batch_id = status(filled)["batch"]["id"]
     first = {"rank": 1, "item_id": "i1", "title": "Item 1", "score": 2.5, "reason": "why"}
     second = {"rank": 2, "item_id": "i0", "title": "Item 0", "score": 1.5, "reason": "so"}
@@ -138,7 +138,7 @@ def test_a_known_user_without_a_list_has_an_empty_shelf(filled: Engine) -> None:
         insert(suppressions).values(user_key="key", reason="asked for it"),
     ],
 )
-def test_who_withdrew_consent_is_shown_nothing_from_the_next_request_on(filled: Engine, withdrawal: Any) -> None:
+def test_a_user_who_withdrew_consent_is_shown_nothing_from_the_next_request_on(filled: Engine, withdrawal: Any) -> None:
     assert user_list(filled, "raw")
     with filled.begin() as connection:
         connection.execute(withdrawal)

@@ -155,7 +155,7 @@ async def test_a_refusal_that_is_lost_at_the_end_is_counted(
     assert "2 calls are lost (2 so far; answers about consent: 1): the shop ends." in caplog.text
 
 
-async def test_what_still_waits_at_the_end_is_sent() -> None:
+async def test_calls_that_still_wait_at_the_end_are_sent() -> None:
     receiver = Receiver()
     async with queue_to(receiver).running() as _:
         pass

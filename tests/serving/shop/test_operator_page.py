@@ -205,7 +205,7 @@ def test_nothing_is_stored_before_it_is_saved_and_changes_can_be_taken_back(desk
     assert "version 1" in desk.open(HOME)
 
 
-def test_what_another_person_stored_meanwhile_is_shown_and_the_draft_is_kept(desk: Desk) -> None:
+def test_rules_that_another_person_stored_meanwhile_are_shown_and_the_draft_is_kept(desk: Desk) -> None:
     desk.open(HOME)
     desk.add()
     draft = desk.hidden("draft")

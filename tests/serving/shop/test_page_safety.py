@@ -100,7 +100,7 @@ def test_hostile_titles_and_searches_are_text(storefront: Storefront) -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/products/" + "x" * 257, 404), ("/nothing", 404), ("/basket/add", 405)])
-def test_what_is_not_there_has_a_page_of_its_own(storefront: Storefront, path: str, status: int) -> None:
+def test_a_missing_page_is_answered_with_a_page_of_its_own(storefront: Storefront, path: str, status: int) -> None:
     assert "To the first page" in storefront.get(path, status)
 
 

@@ -155,7 +155,7 @@ def test_a_withdrawal_while_the_recommender_is_down_states_that_it_follows(store
     assert storefront.events.messages[-1].consent is False
 
 
-def test_what_a_visitor_hides_is_on_no_shelf_and_the_recommender_knows(storefront: Storefront) -> None:
+def test_an_item_that_a_visitor_hides_is_on_no_shelf_and_the_recommender_knows(storefront: Storefront) -> None:
     storefront.agree()
     listed = {"list": "0f8f", "placement": "home", "back": "/"}
     assert storefront.post("/not-interested", pick="2 item-2", **listed).headers["location"] == "/"

@@ -101,7 +101,7 @@ def test_a_start_that_fails_leaves_no_connection_that_takes_messages(rabbit: Rab
     asyncio.run(work())
 
 
-def test_what_the_broker_delivered_too_often_is_kept(rabbit: RabbitServer, inbox: InboxDatabase) -> None:
+def test_a_message_that_the_broker_delivered_too_often_is_kept(rabbit: RabbitServer, inbox: InboxDatabase) -> None:
     async def work() -> None:
         queue = "limited"
         await consuming(rabbit, inbox, queue, lambda: bool(inbox.rows("SELECT FROM streams")))

@@ -64,7 +64,7 @@ def test_an_id_with_another_content_is_a_dead_letter_beside_what_is_stored(inbox
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_call_is_a_dead_letter_at_once(inbox: InboxDatabase, body: bytes) -> None:
+def test_a_message_that_is_no_call_is_a_dead_letter_at_once(inbox: InboxDatabase, body: bytes) -> None:
     async def work(settlement: Settlement) -> None:
         assert await settlement.settle([delivery(body, message_id="a\0b"), delivery(click(7))]) == []
 
@@ -120,7 +120,7 @@ def test_a_message_that_postgres_refuses_is_poison_after_five_attempts_and_holds
     assert letters(inbox) == [("poison", 1, poison)]
 
 
-def test_what_fails_together_with_its_acknowledgement_has_no_effect_at_all(inbox: InboxDatabase) -> None:
+def test_a_message_whose_acknowledgement_fails_has_no_effect_at_all(inbox: InboxDatabase) -> None:
     async def fail(_: asyncpg.Connection) -> None:
         raise ConnectionError
 

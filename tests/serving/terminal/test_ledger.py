@@ -63,7 +63,7 @@ def test_an_empty_ledger_names_the_next_command(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.usefixtures("narrow")
-def test_rows_that_wait_and_broken_rules_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_that_wait_are_counted_apart_from_broken_rules(capsys: pytest.CaptureFixture[str]) -> None:
     names = {name: BATCH[name] for name in ("batch_id", "source", "dataset", "file")}
     screen.print_table("quarantine", [{**names, "rows": 2, "rules": {"item_id_missing": 2, "value_not_positive": 1}}])
     shown = capsys.readouterr().out
@@ -72,7 +72,7 @@ def test_rows_that_wait_and_broken_rules_are_told_apart(capsys: pytest.CaptureFi
     assert "item_id_missing: 2" in shown
 
 
-def test_what_a_row_states_is_shown_one_value_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_of_a_row_are_shown_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     payload = {"event_id": "o2", "quantity": 0.0, "rating": None, "payload_hash": "5f1d"}
     screen.print_table("rows", [{"row_number": 3, "rule_ids": ["quantity_not_positive"], "payload": payload}])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
@@ -106,7 +106,7 @@ def test_a_batch_shows_its_changes_and_rows_by_rule_when_read_and_now(capsys: py
     assert "1 row of this batch waits in quarantine now" in " ".join(shown.split())
 
 
-def test_a_batch_that_was_undone_before_says_so_in_the_ledger(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_that_was_undone_before_is_marked_in_the_ledger(capsys: pytest.CaptureFixture[str]) -> None:
     change = {"at": datetime(2026, 3, 2, 9, 5, tzinfo=UTC), "action": "undo", "actor": "ann", "reason": "a wrong file"}
     screen.print_table("ledger_batches", [BATCH | {"detail": None, "changes": [change]}])
     assert "Undone on 2026-03-02 09:05 by ann: a wrong file" in capsys.readouterr().out
@@ -131,7 +131,7 @@ def test_an_undo_names_what_was_made_from_it(capsys: pytest.CaptureFixture[str])
         assert words in shown
 
 
-def test_an_undo_that_changes_nothing_says_so_and_asks_for_no_work(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_undo_that_changes_nothing_reports_it_and_asks_for_no_work(capsys: pytest.CaptureFixture[str]) -> None:
     counts = dict.fromkeys(("events_removed", "items_removed", "items_changed", "users_removed", "users_changed"), 0)
     counts |= {"events_kept": 5, "quarantined_removed": 0, "refusals_kept": 0}
     report = {"batches": [BATCH | counts], "datasets": [], "champion": None, "placements": []}

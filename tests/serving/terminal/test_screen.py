@@ -116,7 +116,7 @@ def test_a_value_of_megabytes_is_cut(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize("runs", [True, False])
-def test_the_status_says_when_nothing_starts_by_itself(runs: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_status_warns_when_schedules_do_not_start(runs: bool, capsys: pytest.CaptureFixture[str]) -> None:
     services = {"postgres": True, "worker": runs, "reconciler": True}
     screen.status({"services": services, "placements": []} | dict.fromkeys(("ledger", "champion", "challenger")))
     out = capsys.readouterr().out
@@ -157,7 +157,7 @@ def test_a_table_loses_no_value_and_breaks_no_word_however_narrow_the_terminal_i
 @pytest.mark.parametrize(
     ("user", "words"), [(None, "by its fit, the best first"), ("ann", "the preferences of ann alike")]
 )
-def test_what_goes_with_an_item_says_what_its_order_is_by(
+def test_basket_recommendations_name_what_they_are_ordered_by(
     user: str | None, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recommendations.print_basket_recommendations([{"rank": 1, "item_id": "cup", "title": "Cup", "fit": 0.5}], user)

@@ -134,7 +134,7 @@ async def test_an_impossible_preview_is_refused(shop: Shop, body: Any, status: i
     assert place is None or answer.json()["faults"][0]["place"] == place
 
 
-async def test_a_server_without_a_database_says_that_it_stores_no_rules(shop: Shop) -> None:
+async def test_a_server_without_a_database_answers_that_it_stores_no_rules(shop: Shop) -> None:
     shop.state.parts = replace(shop.state.parts, operators=None)
     for path in PATHS:
         assert (await shop.client.get(f"/v1/{path}")).status_code == 501, path

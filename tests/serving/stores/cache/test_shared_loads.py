@@ -113,7 +113,7 @@ def test_an_old_value_outlives_errors_of_its_renewal() -> None:
     run(scenario)
 
 
-def test_what_must_not_be_kept_is_loaded_each_time() -> None:
+def test_a_value_that_must_not_be_kept_is_loaded_each_time() -> None:
     async def scenario() -> None:
         loads, source = SharedLoads(MemoryStore()), Source(keep=False)
         assert [await loads.get("key", source) for _ in range(2)] == [b"value 1", b"value 2"]

@@ -38,7 +38,7 @@ def test_a_rule_ends_at_its_moment() -> None:
     assert placements["home"] == FILE["home"]
 
 
-def test_what_a_new_version_leaves_as_it_was_stays_the_same_object() -> None:
+def test_a_placement_that_a_new_version_leaves_as_it_was_stays_the_same_object() -> None:
     rules = Rules()
     placements = LayeredPlacements(FILE, rules)
     assert placements["home"] is FILE["home"]

@@ -114,7 +114,7 @@ def test_a_list_is_published_after_an_outage_of_the_broker(shop: LiveShop) -> No
     assert shop.rows("SELECT FROM rescoring_requests") == []
 
 
-def test_what_a_killed_consumer_took_is_scored_by_another_one(shop: LiveShop) -> None:
+def test_a_user_that_a_killed_consumer_took_is_scored_by_another_one(shop: LiveShop) -> None:
     async def work(settlement: Settlement, rescoring: Rescoring) -> None:
         clicks = [click(number, shop.items[0], user) for number, user in enumerate(("ann", "bob"))]
         await settlement.settle([*map(delivery, clicks)])
