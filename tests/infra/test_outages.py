@@ -107,7 +107,7 @@ def test_an_error_of_postgres_is_recognised_by_its_code(database: str, code: str
 
 
 @pytest.mark.parametrize("wrong", ["user", "password", "database"])
-def test_a_refused_login_is_told_from_a_server_that_is_away(database: str, wrong: str) -> None:
+def test_a_refused_login_is_distinguished_from_a_server_that_is_away(database: str, wrong: str) -> None:
     place = make_url(database)
     mistakes = {
         "user": place.set(username="nobody"),
@@ -171,7 +171,7 @@ def test_nothing_of_a_server_that_knows_no_answer_is_an_outage(refusing: Callabl
         (errno.ECONNREFUSED, "A server cannot be reached"),
     ],
 )
-def test_what_the_system_refuses_is_recognised_in_the_words_of_every_library(number: int, cause: str) -> None:
+def test_an_error_of_the_system_is_recognised_in_the_words_of_every_library(number: int, cause: str) -> None:
     words = f"{os.strerror(number)} (os error {number})"
     errors = [OSError(number, os.strerror(number), "/lake/x")]
     if number != errno.ECONNREFUSED:
@@ -194,7 +194,7 @@ def test_a_lake_that_cannot_be_read_is_an_outage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", ["403 Forbidden: AccessDenied", "error sending request"])
-def test_an_object_store_that_refuses_is_told_from_one_that_is_away(words: str) -> None:
+def test_an_object_store_that_refuses_is_distinguished_from_one_that_is_away(words: str) -> None:
     reason = str(explain(OSError(f"Generic S3 error: Error performing GET: {words}")))
     assert ("refuses access" in reason) == ("403" in words)
     assert ("cannot be reached" in reason) == ("403" not in words)

@@ -41,7 +41,7 @@ def test_arrays_of_all_shapes_and_types_come_back_as_they_were(tmp_path: Path) -
         assert found[name].flags.f_contiguous == array.flags.f_contiguous
 
 
-def test_what_numpy_wrote_is_read_too(tmp_path: Path) -> None:
+def test_a_file_that_numpy_wrote_is_read_too(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", items=np.arange(7))
     assert read(tmp_path / "a.npz")["items"].tolist() == list(range(7))
 

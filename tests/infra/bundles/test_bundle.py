@@ -36,7 +36,7 @@ def test_a_model_comes_back_as_it_was(folder: Path) -> None:
     assert loaded.available.tolist() == [True, True, True]
 
 
-def test_the_manifest_says_all_that_the_model_comes_from_and_lists_every_other_file(folder: Path) -> None:
+def test_the_manifest_states_the_origin_of_the_model_and_lists_every_other_file(folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST).read_bytes())
     assert {path.name for path in folder.iterdir()} == {*manifest["files"], MANIFEST, SIGNATURE}
     assert manifest["files"] == {name: sha256(folder / name) for name in (*FILES, "MLmodel")}
@@ -50,7 +50,7 @@ def test_the_manifest_says_all_that_the_model_comes_from_and_lists_every_other_f
     assert {"python", "numpy", "tailorbird"} <= manifest["libraries"].keys()
 
 
-def test_what_was_not_available_is_remembered(tmp_path: Path, own_var: Path) -> None:
+def test_a_bundle_remembers_which_items_were_not_available(tmp_path: Path, own_var: Path) -> None:
     bundles.write(tmp_path / "b", model(), FALLBACK, ORIGIN, available=np.array([True, False, True]))
     assert bundles.load(tmp_path / "b").available.tolist() == [True, False, True]
     assert own_var.is_dir()
@@ -80,7 +80,9 @@ def test_a_kept_bundle_has_its_digest_for_a_name_and_is_kept_once(folder: Path, 
     assert {path.name for path in target.iterdir()} == {path.name for path in folder.iterdir()}
 
 
-def test_what_mlflow_leaves_in_a_folder_it_downloads_is_neither_refused_nor_kept(folder: Path, tmp_path: Path) -> None:
+def test_files_that_mlflow_leaves_in_a_downloaded_folder_are_neither_refused_nor_kept(
+    folder: Path, tmp_path: Path
+) -> None:
     (folder / "registered_model_meta").write_text("model_name: tailorbird\nmodel_version: '1'\n")
     target, digest = bundles.store_bundle(folder, tmp_path / "bundles")
     assert not (target / "registered_model_meta").exists()

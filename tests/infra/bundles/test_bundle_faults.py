@@ -209,7 +209,7 @@ def test_a_folder_in_a_bundle_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_a_manifest_that_is_made_anew_for_other_files_has_no_signature_of_ours(
+def test_a_manifest_that_was_remade_for_other_files_has_no_signature_of_ours(
     folder: Path, tmp_path: Path, name: str
 ) -> None:
     (folder / name).write_bytes(b"something else")
@@ -233,7 +233,7 @@ def test_a_bundle_of_another_installation_is_opened_once_its_key_is_trusted(
 
 
 @pytest.mark.parametrize("content", ['{"format": 3', "", "[]", "null", '{"format": 3}', '{"files": 7}', "\x00\x01"])
-def test_a_manifest_that_says_nothing_useful_is_refused_whoever_signed_it(folder: Path, content: str) -> None:
+def test_a_manifest_without_useful_content_is_refused_whoever_signed_it(folder: Path, content: str) -> None:
     (folder / MANIFEST).write_text(content)
     (folder / SIGNATURE).write_bytes(sign(load(), content.encode()))
     with pytest.raises(BundleRefusedError, match="is no manifest; train the model again"):

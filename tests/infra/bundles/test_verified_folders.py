@@ -8,7 +8,7 @@ from infra.bundles.bundle import BundleRefusedError
 from infra.bundles.verified_folders import verified_folder
 
 
-def test_what_is_no_bundle_is_refused_without_advice_about_its_rights(tmp_path: Path) -> None:
+def test_a_path_that_is_no_bundle_is_refused_without_advice_about_its_rights(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     for place in (Path("/dev/null"), tmp_path, tmp_path / "gone"):
         with pytest.raises(BundleRefusedError) as refusal:

@@ -35,7 +35,7 @@ def test_a_file_in_ones_home_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(configured(Settings(placements="~/own.toml"))) == ["basket"]
 
 
-def test_a_file_that_is_not_there_or_cannot_be_read_says_what_to_mend(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_or_cannot_be_read_is_reported_with_what_to_correct(tmp_path: Path) -> None:
     with pytest.raises(PlacementError, match=r"There is no file .*gone\.toml. Correct TAILORBIRD_PLACEMENTS"):
         configured(Settings(placements=str(tmp_path / "gone.toml")))
     with pytest.raises(PlacementError, match=r"own\.toml are not valid TOML: .*line 2"):
@@ -44,7 +44,7 @@ def test_a_file_that_is_not_there_or_cannot_be_read_says_what_to_mend(tmp_path: 
         configured(of(tmp_path, b"[home]\nrules.cap = { brand = \xff }"))
 
 
-def test_a_fault_is_told_by_its_place(tmp_path: Path) -> None:
+def test_a_fault_is_named_by_its_place(tmp_path: Path) -> None:
     settings = of(tmp_path, "[home]\nk = 0\n[home.rules]\nboost = [{ brand = ['A'], by = -1 }]\nhide = { buy = 3 }\n")
     with pytest.raises(PlacementError) as error:
         configured(settings)

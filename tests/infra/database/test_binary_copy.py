@@ -53,7 +53,7 @@ def test_every_number_and_word_arrives_as_it_was(store: Engine) -> None:
         assert row.short == (given.short[at] or None)
 
 
-def test_what_goes_wrong_while_pieces_are_made_is_told_as_it_is_and_nothing_is_stored(store: Engine) -> None:
+def test_an_error_while_pieces_are_made_is_raised_as_it_is_and_nothing_is_stored(store: Engine) -> None:
     def pieces() -> Iterator[bytes]:
         yield from encoded(7, lists(["a"], [2], [""], 2))
         raise TailorbirdError("no more items")

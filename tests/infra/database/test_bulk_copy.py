@@ -46,7 +46,7 @@ def test_hostile_text_comes_back_from_arrays_too(connection: Connection) -> None
     assert rows == lists
 
 
-def test_a_row_that_is_there_is_replaced_but_for_what_is_said_otherwise(connection: Connection) -> None:
+def test_an_existing_row_is_replaced_but_for_columns_with_an_own_rule(connection: Connection) -> None:
     names = ("id", "price", "note")
     assert upsert(connection, GOODS, names, [("a", 1, "first"), ("b", 2, None)]) == 2
     connection.commit()
@@ -74,7 +74,7 @@ def test_an_empty_text_and_none_at_all_are_two_things(connection: Connection) ->
     assert connection.execute(text("SELECT note FROM goods ORDER BY id")).scalars().all() == ["", None]
 
 
-def test_what_was_copied_goes_with_its_transaction(connection: Connection, empty_database: str) -> None:
+def test_copied_rows_go_with_their_transaction(connection: Connection, empty_database: str) -> None:
     copy(connection, "goods", ("id",), [("lost",)])
     connection.rollback()
     with engine(empty_database).connect() as other:

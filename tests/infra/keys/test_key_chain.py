@@ -31,7 +31,7 @@ def test_a_secret_that_no_rotation_made_is_one_key(secret: str) -> None:
     assert pseudonym("ann", secret.encode()) == hashed("ann", secret)
 
 
-def test_what_was_added_since_a_fingerprint_is_known() -> None:
+def test_secrets_added_since_a_fingerprint_are_known() -> None:
     two = extended(FIRST, SECOND)
     earlier = [fingerprint(PSEUDONYM, secret) for secret in (FIRST, two, CHAIN)]
     assert [remaining(CHAIN, one) for one in (None, *earlier)] == [[SECOND, THIRD], [SECOND, THIRD], [THIRD], []]

@@ -32,7 +32,7 @@ def test_a_key_of_the_standard_is_believed_where_it_is_named(monkeypatch: pytest
     verify(load(), b"", bytes.fromhex(OF_EMPTY_MESSAGE))
 
 
-def test_what_was_signed_here_is_believed_and_nothing_near_it() -> None:
+def test_content_that_was_signed_here_is_trusted_and_nothing_near_it() -> None:
     content = b"a manifest"
     signature = sign(load(), content)
     verify(load(), content, signature)
@@ -67,7 +67,7 @@ def test_several_keys_are_trusted_while_they_are_rotated(tmp_path: Path, monkeyp
         verify(load(), b"x", sign(Settings(var=tmp_path / "strange"), b"x"))
 
 
-def test_a_key_that_is_none_is_told_by_its_name_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_key_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_SECRET_SIGNING_KEY", "hidden")
     with pytest.raises(SigningKeyError, match="64 hex digits: correct or unset TAILORBIRD_SECRET_SIGNING_KEY") as error:
         sign(load(), b"x")

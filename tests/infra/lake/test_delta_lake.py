@@ -87,7 +87,7 @@ def test_a_repeat_of_a_chunk_does_not_double_its_rows(lake: Lake) -> None:
     assert lake.committed_chunk("b") == 1
 
 
-def test_a_version_goes_on_saying_what_it_said(lake: Lake) -> None:
+def test_a_version_keeps_its_content(lake: Lake) -> None:
     lake.append_events(events("b", "e1"), "b", 0)
     table = lake.events()
     assert table is not None
@@ -199,7 +199,7 @@ def test_files_of_versions_that_a_data_set_names_stay_and_the_others_go(tmp_path
     assert on_disk(lake) == {Path(file) for file in lake.event_files()}
 
 
-def test_what_is_younger_than_the_days_to_keep_stays_readable_also_when_its_files_are_old(tmp_path: Path) -> None:
+def test_versions_younger_than_the_days_to_keep_stay_readable_also_when_their_files_are_old(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path)
     made_old(lake, 60)
     before = rows(lake)
@@ -223,7 +223,9 @@ def test_commits_of_writers_whose_clock_was_wrong_are_as_old_as_their_place_amon
 
 
 @pytest.mark.parametrize("days", [-30, 30])
-def test_the_database_tells_what_is_young_whatever_the_clock_of_this_machine_says(tmp_path: Path, days: int) -> None:
+def test_the_database_decides_which_versions_are_young_whatever_the_clock_of_this_machine(
+    tmp_path: Path, days: int
+) -> None:
     lake = lake_of_chunks(tmp_path)
     made_old(lake, 60 + days)  # as the database has it: two months ago
     before = rows(lake, 5)
@@ -231,7 +233,7 @@ def test_the_database_tells_what_is_young_whatever_the_clock_of_this_machine_say
     assert (deleted, rows(lake, 5)) == (0, before)
 
 
-def test_what_a_killed_writer_left_goes_once_it_is_old_enough_to_be_nobodys(tmp_path: Path) -> None:
+def test_a_file_that_a_killed_writer_left_goes_once_it_is_old_enough_to_be_nobodys(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path, 1)
     orphan = next(iter(on_disk(lake))).with_name("part-orphan.parquet")
     orphan.write_bytes(b"half a file")

@@ -59,7 +59,7 @@ def test_a_file_that_is_there_stays(folder: Path) -> None:
     assert (folder / "tailorbird.toml").read_text() == "# mine\n"
 
 
-def test_it_is_written_where_the_variable_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_template_is_written_to_the_path_of_the_variable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_SETTINGS", "shop.toml")
     assert settings_template.write() == folder / "shop.toml"
     assert load().settings_file == folder / "shop.toml"

@@ -20,5 +20,5 @@ RUN: dict[str, Any] = {"name": "monitor", "start_time": "2026-11-28T02:38:11Z", 
         ({}, "a person in Prefect"),
     ],
 )
-def test_a_run_says_since_when_it_runs_and_who_started_it(run: dict[str, Any], starter: str) -> None:
+def test_a_run_is_described_by_its_start_and_who_started_it(run: dict[str, Any], starter: str) -> None:
     assert describe(FlowRun.from_json(RUN | run)) == f"monitor (since 2026-11-28 02:38 UTC, started by {starter})"

@@ -13,12 +13,12 @@ def settings_of(text: str) -> Settings:
     return Settings(alerts=SecretStr(text))
 
 
-def test_without_any_nobody_is_told() -> None:
+def test_without_addresses_nobody_is_notified() -> None:
     assert addresses(settings_of("")) == []
     assert addresses(settings_of(" ")) == []
 
 
-def test_several_are_told_apart_though_one_has_several_recipients() -> None:
+def test_several_addresses_are_separated_though_one_has_several_recipients() -> None:
     mail = "mailto://user:password@smtp.example?to=ops@example.com,dev@example.com"
     entries = addresses(settings_of(f"block:slack-webhook/ops, {SLACK},{mail}, json://127.0.0.1:8080/alerts"))
     assert entries == ["block:slack-webhook/ops", SLACK, mail, "json://127.0.0.1:8080/alerts"]
@@ -28,7 +28,7 @@ def test_several_are_told_apart_though_one_has_several_recipients() -> None:
     "wrong",
     ["https://shop.example/hunter2", "hunter2", "hunter2://x", "block:hunter2", "block:A b/hunter2", "mailto://"],
 )
-def test_what_no_alert_can_be_sent_to_is_refused_by_its_place_and_not_repeated(wrong: str) -> None:
+def test_an_address_that_takes_no_alert_is_refused_by_its_place_and_not_repeated(wrong: str) -> None:
     with pytest.raises(AlertsRefusedError, match=r"entry 2 cannot be read. Write a block") as refusal:
         addresses(settings_of(f"{SLACK},{wrong}" if "://" in wrong or "block" in wrong else f"{SLACK},block:{wrong}"))
     assert "hunter2" not in str(refusal.value)

@@ -69,7 +69,7 @@ def test_a_lake_that_a_link_in_var_leads_to_is_closed_too(tmp_path: Path) -> Non
     assert open_entries(tmp_path / "disk" / "events") == []
 
 
-def test_what_was_gone_through_is_not_looked_at_again_unless_somebody_has_opened_it(tmp_path: Path) -> None:
+def test_a_repaired_folder_is_not_looked_at_again_unless_somebody_has_opened_it(tmp_path: Path) -> None:
     settings = old_installation(tmp_path)
     permissions.repair(settings)
     log = settings.var / "log" / "worker.log"

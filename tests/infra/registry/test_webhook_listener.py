@@ -70,7 +70,7 @@ def test_any_other_call_is_refused_and_wakes_nobody(address: str, wake: Event, h
     assert not wake.is_set()
 
 
-def test_it_says_that_it_is_well_and_knows_no_other_page(address: str) -> None:
+def test_the_listener_reports_that_it_is_well_and_knows_no_other_page(address: str) -> None:
     assert call(f"{address}/health", "") == 200
     assert call(f"{address}/", "") == 404
     assert call(f"{address}/other", **signed()) == 404

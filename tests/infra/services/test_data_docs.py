@@ -42,7 +42,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["b3", "b2"]
 
 
-def test_what_a_killed_run_left_behind_goes_with_the_next_page_and_is_never_shown(tmp_path: Path) -> None:
+def test_files_that_a_killed_run_left_behind_go_with_the_next_page_and_are_never_shown(tmp_path: Path) -> None:
     publish(tmp_path, "b1")
     leftover = pages_folder(tmp_path) / ".incoming-left" / "new"
     leftover.mkdir(parents=True)
@@ -64,7 +64,7 @@ def test_a_page_that_another_run_writes_stays_though_the_clock_was_set_meanwhile
     assert sorted(names(tmp_path)) == ["b1", "b2"]
 
 
-def test_a_page_that_says_nothing_of_itself_is_left_out(tmp_path: Path) -> None:
+def test_a_page_that_does_not_describe_itself_is_left_out(tmp_path: Path) -> None:
     for folder, text in (("a", "{"), ("b", "{}"), ("c", '["x"]')):
         (pages_folder(tmp_path) / folder).mkdir(parents=True)
         (pages_folder(tmp_path) / folder / "about.json").write_text(text)

@@ -49,7 +49,7 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-def test_what_was_committed_survives_stop_and_start(server: EmbeddedPostgres) -> None:
+def test_committed_rows_survive_stop_and_start(server: EmbeddedPostgres) -> None:
     server.start()
     query(server.url(), "CREATE TABLE before_a_stop AS SELECT 7 AS seven")
     assert server.stop()
@@ -58,7 +58,7 @@ def test_what_was_committed_survives_stop_and_start(server: EmbeddedPostgres) ->
     assert query(server.url(), "SELECT seven FROM before_a_stop") == [(7,)]
 
 
-def test_on_a_full_disk_a_start_says_what_to_do_and_what_was_committed_is_there_afterwards(
+def test_on_a_full_disk_a_start_explains_what_to_do_and_committed_rows_are_there_afterwards(
     own_server: EmbeddedPostgres,
 ) -> None:
     own_server.start()
@@ -74,7 +74,7 @@ def test_on_a_full_disk_a_start_says_what_to_do_and_what_was_committed_is_there_
         own_server.stop()
 
 
-def test_what_was_committed_survives_a_kill(server: EmbeddedPostgres) -> None:
+def test_committed_rows_survive_a_kill(server: EmbeddedPostgres) -> None:
     running = server.start()
     query(server.url(), "CREATE TABLE before_a_kill AS SELECT 7 AS seven")
     os.kill(running.pid, signal.SIGKILL)

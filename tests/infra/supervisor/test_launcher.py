@@ -64,7 +64,7 @@ def run(settings: Settings, thieves: int, *, leaves: bool = False, **changes: An
     return race
 
 
-def test_a_server_that_lost_its_port_takes_the_next_and_says_so(settings: Settings) -> None:
+def test_a_server_that_lost_its_port_takes_the_next_and_reports_it(settings: Settings) -> None:
     race = run(settings, thieves=2)
     service = state_file.load(settings.var)["docs"]
     assert service.alive

@@ -129,7 +129,7 @@ def test_a_server_of_ours_that_listens_and_stays_silent_is_named(
     probes.ensure(settings, ["mlflow"])
 
 
-def test_a_worker_or_reconciler_that_ended_is_told_from_one_that_runs(
+def test_a_worker_or_reconciler_that_ended_is_distinguished_from_one_that_runs(
     settings: Settings, serve: Serve, tmp_path: Path
 ) -> None:
     assert probes.running_clients(settings) == {}, "another host may run them"
@@ -137,7 +137,7 @@ def test_a_worker_or_reconciler_that_ended_is_told_from_one_that_runs(
     assert probes.running_clients(settings) == {"worker": False, "reconciler": True}
 
 
-def test_what_was_never_started_is_named_at_once(settings: Settings) -> None:
+def test_services_that_were_never_started_are_named_at_once(settings: Settings) -> None:
     with pytest.raises(ServicesDownError, match=r"prefect, mlflow\. .*Prefect does not run; MLflow does not"):
         probes.ensure(settings, NEEDED)
 

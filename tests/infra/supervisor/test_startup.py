@@ -192,7 +192,7 @@ def test_every_deployment_is_there_with_its_docstring(place: Place, running: End
     assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in results])
 
 
-def test_a_second_up_says_that_it_is_running_and_is_quick(place: Place, running: Endpoints) -> None:
+def test_a_second_up_reports_that_everything_is_running_and_is_quick(place: Place, running: Endpoints) -> None:
     before, began = place.pids(), time.process_time()
     assert place.up() == running
     assert time.process_time() - began < 0.5
@@ -305,7 +305,7 @@ def test_a_taken_port_that_was_asked_for_is_refused_and_what_runs_goes_on(place:
 
 
 @pytest.mark.usefixtures("running")
-def test_a_second_up_at_the_same_time_says_so_and_waits(place: Place) -> None:
+def test_a_second_up_at_the_same_time_reports_the_first_and_waits(place: Place) -> None:
     with state_file.locked(place.settings.var, print):
         other = threading.Thread(target=place.up)
         other.start()
@@ -461,7 +461,7 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
     assert not any("is gone" in line or "Registering the flows" in line for line in place.lines)
 
 
-def test_a_changed_flow_and_the_flow_of_a_demo_are_told_to_prefect_and_nothing_else_happens(
+def test_a_changed_flow_and_the_flow_of_a_demo_are_registered_and_nothing_else_happens(
     place: Place, running: Endpoints
 ) -> None:
     before = place.pids()

@@ -18,7 +18,7 @@ def migrated(database: str) -> Engine:
     return engine(database)
 
 
-def test_a_migrated_database_is_what_the_tables_say(migrated: Engine) -> None:
+def test_a_migrated_database_equals_the_declared_tables(migrated: Engine) -> None:
     options = {"include_schemas": True, "compare_type": True, "compare_server_default": True}
     with migrated.connect() as connection:
         context = MigrationContext.configure(connection, opts=options)
@@ -111,7 +111,7 @@ def test_answers_from_before_they_were_counted_are_counted(migrated: Engine) -> 
         assert connection.execute(text(counts)).all() == [("home", 4), ("mail", 2)]
 
 
-def test_columns_of_items_say_what_is_stock_and_what_is_merchandise(migrated: Engine) -> None:
+def test_comments_of_item_columns_explain_stock_and_merchandise(migrated: Engine) -> None:
     comments = {column["name"]: column["comment"] for column in inspect(migrated).get_columns("items")}
     assert "in_stock" in comments["available"]
     assert "Empty means unknown" in comments["in_stock"]

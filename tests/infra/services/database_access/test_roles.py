@@ -41,7 +41,7 @@ def test_each_role_enters_its_own_database_only(admin: URL) -> None:
     run(blue, "CREATE SCHEMA own")
 
 
-def test_a_role_whose_password_was_made_anew_gets_the_new_one(admin: URL) -> None:
+def test_a_role_whose_password_was_replaced_gets_the_new_one(admin: URL) -> None:
     roles.give_own_database(admin, "green", "first")
     run(roles.give_own_database(admin, "green", "second"), "SELECT 1")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
@@ -55,7 +55,7 @@ def test_on_a_given_server_a_database_is_created_if_the_role_may(admin: URL) -> 
     assert roles.share_server(given, "prefect") == created
 
 
-def test_on_a_given_server_a_role_that_may_not_is_told_the_sql_to_run(admin: URL) -> None:
+def test_on_a_given_server_a_role_without_the_right_gets_the_sql_to_run(admin: URL) -> None:
     given = role(admin, "guest", "NOCREATEDB")
     with pytest.raises(DatabaseRefusedError, match='CREATE DATABASE "mlflow" OWNER "guest";') as refusal:
         roles.share_server(given, "mlflow")

@@ -38,7 +38,9 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) ->
     return process
 
 
-def test_a_command_that_is_asked_to_end_says_why_once_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_is_asked_to_end_prints_the_reason_once_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process = started(tmp_path, monkeypatch, "60", "postgres")
     records.running(tmp_path)[0].request_end()
     out, err = process.communicate(timeout=30)
