@@ -107,11 +107,11 @@
 - the page of a batch, the newest 20 (`tests/tasks/quality/test_data_docs.py`)
   test_only_the_newest_pages_are_kept
 - schedules (`tests/flows/test_schedules.py`)
-  test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it
+  test_a_schedule_states_its_next_run_and_the_same_name_again_replaces_it
 - missed slots (`tests/flows/test_schedules.py`)
   test_of_the_slots_that_nobody_worked_on_one_is_run
 - PostgreSQL goes away (`tests/faults/test_interrupted.py`)
-  test_a_run_that_loses_its_database_stops_says_so_and_goes_on_when_it_is_asked_again
+  test_a_run_that_loses_its_database_stops_reports_it_and_goes_on_when_repeated
 - a killed run is settled by any ingest (`tests/tasks/ingest/events/test_event_batch.py`)
   test_what_another_run_left_half_done_keeps_nothing_out
 - compaction changes no row (`tests/tasks/lake/test_compact_lake.py`)

@@ -135,7 +135,7 @@ def test_a_lake_that_fails_in_the_middle_is_made_good_by_the_next_run(
     assert len({event for event, _ in lake(installation)}) == len(lake(installation)) == 16
 
 
-def test_a_refusal_that_the_lake_knows_and_postgres_does_not_is_told_by_the_next_run(
+def test_a_refusal_that_the_lake_knows_and_postgres_does_not_is_reported_by_the_next_run(
     installation: Installation, write: Callable[..., str]
 ) -> None:
     file = write("a", *half_bad(12))
@@ -152,7 +152,7 @@ def test_a_refusal_that_the_lake_knows_and_postgres_does_not_is_told_by_the_next
     assert [row["status"] for row in rows(installation, ingest_batches)] == ["refused"]
 
 
-def test_who_agreed_before_a_run_was_cut_short_has_not_agreed_for_the_rest_of_it(
+def test_consent_before_a_run_was_cut_short_does_not_hold_for_the_rest_of_it(
     installation: Installation, write: Callable[..., str]
 ) -> None:
     """Without a crash an event that says nothing of consent looks at what was known before the file."""
@@ -170,7 +170,7 @@ def test_who_agreed_before_a_run_was_cut_short_has_not_agreed_for_the_rest_of_it
 
 
 @pytest.mark.parametrize("cut", [None, 2, 3])
-def test_what_was_said_last_of_an_item_stays_though_it_was_said_before(
+def test_the_last_title_of_an_item_stays_though_it_had_the_same_before(
     installation: Installation, write: Callable[..., str], cut: int | None
 ) -> None:
     """It is stored once, and counts from when it was said the last time."""
@@ -187,7 +187,7 @@ def test_what_was_said_last_of_an_item_stays_though_it_was_said_before(
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
-def test_what_a_file_repeats_is_newer_than_what_another_says_in_between(
+def test_a_title_that_a_file_repeats_is_newer_than_one_of_another_file_in_between(
     installation: Installation, write: Callable[..., str], order: str
 ) -> None:
     days = {"a": [(5, "Cup"), (9, "Cup")], "b": [(7, "Mug")]}
@@ -238,7 +238,7 @@ CONNECTIONS = {
 
 
 @pytest.mark.parametrize("lost", CONNECTIONS)
-def test_a_run_that_loses_its_database_stops_says_so_and_goes_on_when_it_is_asked_again(
+def test_a_run_that_loses_its_database_stops_reports_it_and_goes_on_when_repeated(
     installation: Installation, write: Callable[..., str], lost: str
 ) -> None:
     """Also when only its lock is lost: another run may be at work by then."""

@@ -82,7 +82,7 @@ def test_lists_of_data_of_the_past_are_audited_without_outcomes(
     assert "household-" not in page(live, report["page"], tmp_path)
 
 
-def test_what_came_of_lists_that_were_shown_is_in_sql_in_mlflow_in_prefect_and_in_the_terminal(
+def test_outcomes_of_shown_lists_are_in_sql_in_mlflow_in_prefect_and_in_the_terminal(
     stocked: Shop, live: Installation, shown: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown("2017-12-10")
@@ -147,7 +147,7 @@ def event_of(installation: Installation, audit_id: int) -> Any:
 
 
 @pytest.mark.usefixtures("shown")
-def test_before_anything_was_shown_there_it_says_so(stocked: Shop, live: Installation) -> None:
+def test_an_audit_of_a_placement_that_showed_nothing_reports_it(stocked: Shop, live: Installation) -> None:
     write(live, "UPDATE publication_periods SET published_at = 'infinity' WHERE placement = 'email'")
     report = audit_lists.fn("email", 28)
     assert report["status"] == "nothing to audit"
@@ -156,7 +156,7 @@ def test_before_anything_was_shown_there_it_says_so(stocked: Shop, live: Install
 
 
 @pytest.mark.usefixtures("live")
-def test_what_cannot_be_audited_is_refused_in_words(stocked: Shop) -> None:
+def test_an_impossible_audit_is_refused_in_words(stocked: Shop) -> None:
     with pytest.raises(TailorbirdError, match="about items"):
         audit_lists.fn("similar-items", 28)
     with pytest.raises(TailorbirdError, match="There is no placement 'attic'"):

@@ -108,7 +108,7 @@ def wait_for(seen: Callable[[], Any], seconds: float = 30) -> Any:
     return rows
 
 
-def test_up_makes_each_automation_once_and_those_without_an_address_say_what_to_do(
+def test_up_makes_each_automation_once_and_those_without_an_address_explain_what_to_do(
     shop: Shop, services: Endpoints
 ) -> None:
     before = automations(services)
@@ -122,7 +122,7 @@ def test_up_makes_each_automation_once_and_those_without_an_address_say_what_to_
     assert automations(services) == before
 
 
-def test_what_a_person_switched_off_stays_off_and_what_is_no_longer_defined_goes(
+def test_an_automation_that_a_person_switched_off_stays_off_and_an_undefined_one_goes(
     shop: Shop, services: Endpoints
 ) -> None:
     before = automations(services)
@@ -163,7 +163,7 @@ def test_every_alert_arrives_in_words_with_a_link(
     assert all("mailto://" not in log.read_text() for log in (shop.var / "log").glob("*.log"))
 
 
-def test_a_run_that_fails_is_told_with_its_page(receiver: RecordingServer, services: Endpoints) -> None:
+def test_a_failed_run_is_reported_with_its_page(receiver: RecordingServer, services: Endpoints) -> None:
     assert deployments.start_run(services, "score", f"a test {time.time()}", {"placements": ["nowhere"]})
     alert = wait_for(lambda: next((alert for _, alert in receiver.received if FAILED in alert["title"]), None), 60)
     last = flow_runs.latest_run(services, "score")
@@ -205,7 +205,7 @@ def test_alerts_that_cannot_be_sent_are_refused_before_anything_is_changed(shop:
     assert automations(services) == before
 
 
-def test_a_run_that_does_not_say_any_more_that_it_lives_is_marked_as_crashed(shop: Shop, services: Endpoints) -> None:
+def test_a_run_without_further_heartbeats_is_marked_as_crashed(shop: Shop, services: Endpoints) -> None:
     dead = automations(services)["dead-runs"]
     names = ("name", "description", "actions", "enabled")
     soon = {name: dead[name] for name in names} | {"trigger": {**dead["trigger"], "within": 10}}

@@ -49,7 +49,7 @@ def test_an_accepted_shop_ends_with_0_and_the_command_that_comes_next(folder: Pa
     assert list(folder.iterdir()) == []
 
 
-def test_a_refused_shop_ends_with_1_and_json_says_why(type_here: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_refused_shop_ends_with_1_and_json_names_the_reason(type_here: Callable[..., Result], tmp_path: Path) -> None:
     mapping = shop(tmp_path / "shop", (order(n, pieces="-1") for n in range(60)))
 
     done = type_here("check", mapping, str(tmp_path / "shop"), "--json")

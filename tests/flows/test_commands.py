@@ -22,7 +22,7 @@ from tests.fuzz.commands import run
         (["segment", "export/"], "Start the services with: tailorbird up"),
     ],
 )
-def test_a_mistake_in_what_to_ingest_is_told_at_once(
+def test_a_mistake_in_what_to_ingest_is_reported_at_once(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path))
@@ -31,7 +31,7 @@ def test_a_mistake_in_what_to_ingest_is_told_at_once(
     assert "Traceback" not in ended.err
 
 
-def test_what_to_ingest_is_looked_at_before_prefect_is_imported() -> None:
+def test_arguments_of_an_ingest_are_checked_before_prefect_is_imported() -> None:
     """Prefect reads its server's address when it is imported. Too early, and the run uses a server of its own."""
     preview = "from flows.commands.ingestion import _request as r; r('complete_journey', ['s3://a/b'], {})"
     command = [sys.executable, "-c", f"import sys; {preview}; print('prefect' in sys.modules)"]

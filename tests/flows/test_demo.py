@@ -72,7 +72,7 @@ def test_every_household_that_shopped_lately_has_twenty_distinct_products(stocke
     assert set(map(tuple, served.values())) == {("20", "1", "20", "t")}
 
 
-def test_the_shelf_of_one_household_says_where_it_comes_from(stocked: Shop) -> None:
+def test_the_list_of_one_household_states_its_model_and_batch(stocked: Shop) -> None:
     rows = stocked.json("recommend", "household-0001")
     status = stocked.json("status")
     assert [row["rank"] for row in rows] == list(range(1, 21))

@@ -44,7 +44,7 @@ def test_a_form_without_any_model_is_not_sent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_page_of_a_deployment_says_what_a_run_does(name: str) -> None:
+def test_the_page_of_a_deployment_explains_what_a_run_does(name: str) -> None:
     message = getattr(import_module(f"flows.{name}"), name).description
     assert message
     assert len(message.splitlines()[0]) > 20

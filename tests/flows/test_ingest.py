@@ -84,7 +84,7 @@ def test_several_files_of_a_part_are_several_batches_in_the_window_that_is_asked
     assert {line["source"] for line in lines} == {"visits"}
 
 
-def test_a_part_without_a_file_is_skipped_and_that_is_said(shop: Shop, tmp_path: Path) -> None:
+def test_a_part_without_a_file_is_skipped_and_reported(shop: Shop, tmp_path: Path) -> None:
     mapping = tables(tmp_path)
     with shop.begin("ingest", mapping, f"{tmp_path}/visits-1.csv", "--json") as command:
         code, out, err = command.ended()

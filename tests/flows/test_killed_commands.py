@@ -48,7 +48,7 @@ def test_the_run_of_a_killed_command_is_marked_as_crashed_by_the_next_command(sh
     assert list((shop.var / records.FOLDER).iterdir()) == []
 
 
-def test_a_command_that_down_ends_is_named_before_and_over_after_and_says_what_to_run(shop: Shop) -> None:
+def test_a_command_that_down_ends_is_named_before_and_over_after_and_prints_what_to_run(shop: Shop) -> None:
     with shop.begin("ingest", "complete_journey", str(shop.data)) as command:
         run = with_a_run(shop)
         os.kill(run.pid, signal.SIGSTOP)  # an ingest of known files may end before it looks for the request

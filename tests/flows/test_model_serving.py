@@ -129,7 +129,7 @@ def test_the_registered_version_has_a_schema_and_is_loaded_by_mlflow(stocked: Sh
     assert [column["name"] for column in outputs.to_dict()] == list(rows.columns)
 
 
-def test_what_was_promoted_is_verified_and_named_so_that_it_can_be_served_from_there(stocked: Shop) -> None:
+def test_the_promoted_bundle_is_verified_and_its_folder_named_for_serving(stocked: Shop) -> None:
     folder = Path(stocked.run("verify").strip())
     assert folder.parent == stocked.var / "bundles"
     (folder / "strange").touch()

@@ -214,7 +214,7 @@ def test_readers_state_that_a_placement_is_no_longer_configured_and_of_when_its_
     )
 
 
-def test_a_user_without_a_list_is_told_why(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_without_a_list_gets_the_reason(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     STATES["champion"](installation.engine)
     published(installation.engine, {"key": [("i", 1.0, "why")]}, shelf(version=1, k=1))
     with installation.engine.begin() as connection:

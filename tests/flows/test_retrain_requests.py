@@ -192,7 +192,9 @@ def kill_run(shop: Shop, run_id: str) -> None:
     assert ended
 
 
-def test_a_command_that_comes_while_a_run_works_says_which_and_trains_nothing(ready: Shop, quick: Installation) -> None:
+def test_a_command_that_comes_while_a_run_works_names_the_run_and_trains_nothing(
+    ready: Shop, quick: Installation
+) -> None:
     request_id = open_request(quick)
     emit_drift(quick, request_id)
     request = until(quick, request_id, lambda request: request.status == "running", 30)
@@ -209,7 +211,7 @@ def test_a_command_that_comes_while_a_run_works_says_which_and_trains_nothing(re
     assert "was superseded" in ended["message"]
 
 
-def test_nothing_is_learned_from_a_feed_that_is_known_to_be_broken_unless_told_to(
+def test_nothing_is_learned_from_a_feed_known_to_be_broken_unless_an_option_asks_for_it(
     ready: Shop, quick: Installation
 ) -> None:
     write(quick, BROKEN_FEED)

@@ -43,7 +43,7 @@ def test_a_version_that_waits_is_the_challenger(desk: Desk) -> None:
     assert remaining.days == 7
 
 
-def test_a_yes_by_command_makes_it_the_champion_and_says_who_and_why(stocked: Shop, desk: Desk) -> None:
+def test_an_approval_by_command_makes_it_the_champion_and_records_who_and_why(stocked: Shop, desk: Desk) -> None:
     before, version = desk.champion(), desk.ask()
     result = stocked.json("decide", str(version), "--approve", "--reason", "steadier", "--reviewer", "ann")
     assert (result["decision"], result["champion"]) == ("approved", version)
@@ -66,7 +66,7 @@ def test_a_no_by_command_leaves_the_champion_and_is_not_changed_by_a_later_yes(s
         desk.decide(version)
 
 
-def test_the_running_reconciler_hears_a_tag_within_a_minute(desk: Desk) -> None:
+def test_the_running_reconciler_applies_a_tag_within_a_minute(desk: Desk) -> None:
     version = desk.ask()
     desk.tag(version, reviewer="cleo", reason="seen on the page", review="approved")
     assert within(60, lambda: desk.champion()["model_version"] == version)
@@ -77,7 +77,7 @@ def test_the_running_reconciler_hears_a_tag_within_a_minute(desk: Desk) -> None:
     assert desk.champion()["actor"] == "cleo"
 
 
-def test_a_tag_says_no_too_and_an_alias_of_that_name_says_the_same(desk: Desk) -> None:
+def test_a_tag_can_reject_too_and_an_alias_of_that_name_does_the_same(desk: Desk) -> None:
     first, second = desk.ask(), desk.ask()
     desk.tag(first, review="rejected")
     desk.registry.set_alias("rejected", second)
@@ -158,7 +158,7 @@ def test_an_alias_that_was_taken_away_comes_back(desk: Desk) -> None:
     stands(desk, before)
 
 
-def test_what_nobody_decides_is_rejected_at_its_deadline(desk: Desk) -> None:
+def test_a_review_that_nobody_decides_is_rejected_at_its_deadline(desk: Desk) -> None:
     version = desk.ask()
     desk.write(f"UPDATE reviews SET expires_at = now() - interval '1 second' WHERE model_version = {version}")
     with pytest.raises(DecisionRefusedError, match="was rejected by nobody"):

@@ -79,7 +79,7 @@ def test_a_champion_that_was_deleted_in_mlflow_answers_and_is_compared_with_all_
     assert "was put back" in desk.registry.version(other).tags["review_note"]
 
 
-def test_a_version_whose_model_is_lost_is_told_so_and_others_are_heard_all_the_same(desk: Desk) -> None:
+def test_a_version_whose_model_is_lost_gets_a_note_and_others_are_decided_all_the_same(desk: Desk) -> None:
     before = desk.champion()["model_version"]
     without_files, other = desk.ask(without_model(desk)), desk.ask()
     desk.tag(without_files, review="approved")
@@ -103,7 +103,7 @@ def test_while_reviews_are_switched_off_an_alias_moved_to_an_earlier_champion_is
     assert desk.champion()["model_version"] == version
 
 
-def test_what_a_person_wrote_on_a_version_stays_below_the_note(desk: Desk) -> None:
+def test_a_persons_description_of_a_version_stays_below_the_note(desk: Desk) -> None:
     version = desk.version()
     desk.registry.describe(version, "Trained by hand.\n\nSee the wiki.")
     for _ in range(2):
@@ -115,7 +115,7 @@ def test_what_a_person_wrote_on_a_version_stays_below_the_note(desk: Desk) -> No
     assert others == ["Trained by hand.", "See the wiki."]
 
 
-def test_two_who_hear_the_same_alias_at_once_do_not_say_that_it_was_put_back(desk: Desk) -> None:
+def test_two_reconcilers_that_see_the_same_alias_at_once_do_not_note_that_it_was_put_back(desk: Desk) -> None:
     first, second = desk.ask(), desk.version()
     desk.decide(first)
     desk.decide(desk.ask(second))
@@ -127,7 +127,7 @@ def test_two_who_hear_the_same_alias_at_once_do_not_say_that_it_was_put_back(des
         assert "review_note" not in desk.registry.version(moved).tags
 
 
-def test_a_note_goes_when_what_it_tells_of_is_over(desk: Desk) -> None:
+def test_a_note_goes_when_its_reason_is_over(desk: Desk) -> None:
     version = desk.ask(passed=False)
     desk.tag(version, review="approved")
     reconcile_once()
@@ -136,7 +136,7 @@ def test_a_note_goes_when_what_it_tells_of_is_over(desk: Desk) -> None:
     assert "review_note" not in desk.registry.version(version).tags
 
 
-def test_a_tag_that_is_set_while_the_report_is_made_is_heard(desk: Desk) -> None:
+def test_a_tag_that_is_set_while_the_report_is_made_is_applied(desk: Desk) -> None:
     version = desk.ask()
     review = desk.review(version)
     desk.tag(version, review="rejected", reviewer="ann")
@@ -145,7 +145,7 @@ def test_a_tag_that_is_set_while_the_report_is_made_is_heard(desk: Desk) -> None
     assert (desk.review(version)["decision"], desk.review(version)["reviewer"]) == ("rejected", "ann")
 
 
-def test_what_expired_can_be_asked_about_again(desk: Desk) -> None:
+def test_an_expired_review_can_be_requested_again(desk: Desk) -> None:
     version = desk.ask()
     expire_now(desk, version)
     with pytest.raises(DecisionRefusedError, match=r"was rejected by nobody.*Next: `tailorbird review` asks again"):
@@ -159,7 +159,7 @@ def test_what_expired_can_be_asked_about_again(desk: Desk) -> None:
     assert desk.champion()["model_version"] == version
 
 
-def test_an_alias_that_says_yes_is_taken_away_only_from_the_version_that_it_is_on(desk: Desk) -> None:
+def test_an_approving_alias_is_taken_away_only_from_the_version_that_it_is_on(desk: Desk) -> None:
     approved, other = desk.ask(), desk.version()
     desk.decide(approved)
     desk.registry.set_alias("approved", other)
@@ -168,7 +168,7 @@ def test_an_alias_that_says_yes_is_taken_away_only_from_the_version_that_it_is_o
     desk.registry.drop_alias("approved")
 
 
-def test_a_webhook_that_mlflow_refuses_and_a_taken_port_keep_nothing_from_being_heard(
+def test_a_webhook_that_mlflow_refuses_and_a_taken_port_keep_no_tag_from_being_applied(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     version = desk.ask()

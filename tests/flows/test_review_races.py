@@ -64,7 +64,7 @@ def settled(desk: Desk) -> JsonObject:
     return champion
 
 
-def test_of_two_versions_approved_at_once_one_is_promoted_and_the_other_is_told(desk: Desk) -> None:
+def test_of_two_versions_approved_at_once_one_is_promoted_and_the_other_refused(desk: Desk) -> None:
     one, other = desk.version(), desk.version()
     won = set()
     for _ in range(ROUNDS):
@@ -159,7 +159,7 @@ def test_mlflows_webhook_wakes_at_once_when_a_tag_is_set(desk: Desk) -> None:
         server.server_close()
 
 
-def test_two_who_set_the_same_tag_at_once_are_both_heard(desk: Desk) -> None:
+def test_two_people_can_set_the_same_tag_at_once(desk: Desk) -> None:
     version = desk.version()
     for number in range(ROUNDS):
         tag = {f"word-{number}": "said"}

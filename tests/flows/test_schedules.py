@@ -57,7 +57,7 @@ def test_every_installation_compacts_its_lake_once_a_week() -> None:
 
 
 @pytest.mark.usefixtures("services")
-def test_every_installation_makes_its_lists_anew_every_night() -> None:
+def test_every_installation_renews_its_lists_every_night() -> None:
     row = of(NIGHTLY)
     assert (row.deployment, row.cron, row.zone, row.active) == ("score", "30 4 * * *", "UTC", True)
 
@@ -92,7 +92,7 @@ def test_the_planned_retrain_is_known_until_its_schedule_is_paused() -> None:
 
 
 @pytest.mark.usefixtures("services")
-def test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it() -> None:
+def test_a_schedule_states_its_next_run_and_the_same_name_again_replaces_it() -> None:
     schedules.set_schedule("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
     row = of("nightly")
     assert row.parameters == GIVEN
@@ -153,7 +153,7 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
         (("ingest", WEEKLY, "0 3 * * *"), "is a schedule of compact"),
     ],
 )
-def test_what_cannot_be_a_schedule_is_refused_and_nothing_is_kept(arguments: tuple[Any, ...], message: str) -> None:
+def test_an_impossible_schedule_is_refused_and_nothing_is_kept(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ScheduleRefusedError, match=message):
         schedules.set_schedule(*arguments)
     assert [row.slug for row in schedules.list_schedules()] == OURS

@@ -152,7 +152,7 @@ def test_a_search_ends_with_its_time(stocked: Shop) -> None:
     assert "no setting was measured on all folds in the time there was" in output
 
 
-def test_a_search_that_cannot_begin_says_why(stocked: Shop) -> None:
+def test_a_search_that_cannot_begin_names_the_reason(stocked: Shop) -> None:
     output = stocked.run("search", "--model", "als", "--dataset", "nope", code=1)
     assert "There is no data set 'nope'" in output
     assert "Traceback" not in output

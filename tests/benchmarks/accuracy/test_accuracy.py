@@ -32,7 +32,7 @@ def test_a_model_of_order_foresees_the_next_item_and_popularity_does_not(circle:
     assert measured("most_popular", {}, split)["ndcg_10"] < 0.8
 
 
-def test_what_a_user_has_had_is_masked(circle: Path) -> None:
+def test_items_that_a_user_has_had_are_masked(circle: Path) -> None:
     data = leave_one_out(read(circle), "test").data
     model = catalog.model_type("most_popular").fit(data, catalog.config("most_popular"), 0)
     assert figures(model, Split(data, data.history()))["hr_20"] == 0

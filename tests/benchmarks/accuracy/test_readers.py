@@ -18,7 +18,7 @@ def test_a_line_holds_a_user_and_one_item_or_many(tmp_path: Path) -> None:
     assert rows.item.tolist() == ["x", "y", "z", "y"]
 
 
-def test_gzip_is_told_by_content_and_not_by_name(tmp_path: Path) -> None:
+def test_gzip_is_recognised_by_content_and_not_by_name(tmp_path: Path) -> None:
     file = tmp_path / "rows.txt"
     file.write_bytes(gzip.compress(b"a x\na y\n"))
     assert read(file).item.tolist() == ["x", "y"]
@@ -42,7 +42,7 @@ def test_the_rows_and_columns_of_a_matrix_are_named_by_number(tmp_path: Path) ->
         ("rows.npz", b"PK no archive", "cannot be read"),
     ],
 )
-def test_what_is_no_file_of_interactions_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_file_without_interactions_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadFileError, match=message):
         read(tmp_path / name)

@@ -30,7 +30,7 @@ def latest(dataset: Dataset) -> int:
     return int(pc.max(rows.filter(own)["occurred_at"]).as_py())
 
 
-def test_who_is_cut_down_keeps_his_last_one_to_four_baskets_and_all_that_came_later(dataset: Dataset) -> None:
+def test_a_user_who_is_cut_down_keeps_the_last_one_to_four_baskets_and_all_later_ones(dataset: Dataset) -> None:
     held = np.array(["u003", "u007", "u011"])
     less = cut_down(dataset, held, CUT)
     was, now = baskets(dataset.interactions, before=True), baskets(less.interactions, before=True)
@@ -71,7 +71,7 @@ def test_ways_are_held_against_the_first_one() -> None:
     assert figures["a_title.best sellers.ndcg_at_10"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
 
 
-def test_of_items_that_a_model_does_not_know_it_says_nothing(dataset: Dataset) -> None:
+def test_a_model_scores_no_item_that_it_does_not_know(dataset: Dataset) -> None:
     model = MostPopular.fit(dataset.training_data(CUT), MostPopular.config_type(), 0)
     result = of_items(model, np.array([0], np.int32), np.array(["i01", "nowhere"]))
     assert result[0].tolist() == [model.popularity[1], -np.inf]

@@ -49,7 +49,7 @@ def test_a_day_is_the_same_whenever_it_is_asked_for(shop: Shop) -> None:
     assert len(first.at) != len(other.at)
 
 
-def test_shifts_change_what_they_say(shifted: Callable[[str], tuple[Events, Events]]) -> None:
+def test_shifts_change_what_their_names_state(shifted: Callable[[str], tuple[Events, Events]]) -> None:
     plain, moved = shifted("popularity_reshuffled_100")
     assert np.mean(plain.item == moved.item) < 0.01
     assert len(np.unique(plain.item)) == len(np.unique(moved.item))  # as uneven as before
@@ -87,7 +87,7 @@ def _users(day: Events, mask: np.ndarray) -> int:
     return len(np.unique(day.user[mask]))
 
 
-def test_tables_say_what_is_new_and_what_was_clicked(shop: Shop) -> None:
+def test_tables_mark_new_items_and_clicks(shop: Shop) -> None:
     stream, random = Stream(shop, 1, KNOWN), np.random.default_rng(0)
     tables = Tables.against(stream.whole(KNOWN), goods(shop))
     day = stream.day(DAY_OF_SHIFT, SHIFTS["new_items_40"], DAY_OF_SHIFT)

@@ -17,7 +17,7 @@ def test_its_speed_is_a_number() -> None:
     assert two_stage_users_per_s(items=400, users=60, candidates=60, dims=8) > 0
 
 
-def test_what_it_learns_and_ranks_is_the_same_to_the_last_digit_on_any_number_of_threads() -> None:
+def test_weights_and_ranks_are_the_same_to_the_last_digit_on_any_number_of_threads() -> None:
     def result(threads: int, items: int = 1000) -> tuple[list[bytes], list[bytes]]:
         with threadpool_limits(threads, "openmp"):
             model = two_stage(items, 300, 32, 10, seed=0)

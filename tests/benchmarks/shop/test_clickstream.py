@@ -33,7 +33,7 @@ def test_the_same_seed_gives_the_same_tables_and_another_seed_others() -> None:
     assert not any(table.equals(same) for table, same in zip(one, other, strict=True))
 
 
-def test_clicks_come_as_often_as_the_truth_says(truth: pd.DataFrame) -> None:
+def test_clicks_come_as_often_as_the_true_probability_states(truth: pd.DataFrame) -> None:
     tenth = pd.qcut(truth.click_probability, 10, labels=False)
     values = truth.groupby(tenth)[["click_probability", "clicked"]].mean()
     count = truth.groupby(tenth).size()
@@ -72,7 +72,7 @@ def test_propensities_are_those_of_the_lists_that_were_shown(events: pd.DataFram
     assert (1 / late.propensity).sum() / lists / LENGTH == pytest.approx(sold, rel=0.05)
 
 
-def test_what_follows_a_click_carries_its_list_and_comes_later(events: pd.DataFrame) -> None:
+def test_events_that_follow_a_click_carry_its_list_and_come_later(events: pd.DataFrame) -> None:
     key, listed = ["recommendation_id", "item_id"], events[events.recommendation_id.notna()]
     at = {kind: rows.set_index(key).occurred_at for kind, rows in listed.groupby("event_type")}
     for before, after, rate in (

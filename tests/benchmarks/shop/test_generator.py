@@ -159,7 +159,7 @@ def test_days_and_hours_differ(made: Files) -> None:
     assert hours[20] > 5 * hours[3]
 
 
-def test_who_somebody_is_goes_with_what_they_like(made: Files) -> None:
+def test_traits_of_users_go_with_their_purchases(made: Files) -> None:
     children = made.purchases.category.str.startswith("Kids|").groupby(made.purchases.age_group).mean()
     prices = made.purchases.price.groupby(made.purchases.age_group).mean()
     assert children["35-44"] > 1.5 * children["16-24"]

@@ -74,7 +74,7 @@ def test_a_kept_batch_whose_tables_went_in_a_run_that_was_killed_is_none_to_go_b
     publisher.settle(oldest)
 
 
-def test_what_a_run_publishes_that_has_lost_its_lock_is_not_made_anew_by_the_one_that_got_it(
+def test_a_batch_of_a_run_that_lost_its_lock_is_not_repeated_by_the_run_that_got_it(
     publisher: Publisher,
 ) -> None:
     number = publisher.new()
