@@ -306,7 +306,7 @@ def test_every_entry_point_is_a_flow_with_the_parameters_that_the_deployment_nam
         assert set(deployment.get("parameters") or {}) <= known, deployment["name"]
 
 
-def test_every_deployment_says_on_its_page_what_it_does() -> None:
+def test_every_deployment_explains_on_its_page_what_it_does() -> None:
     for deployment in deployments():
         file, name = deployment["entrypoint"].split(":")
         assert deployment.get("description") or ast.get_docstring(flow_functions(ROOT / file)[name])

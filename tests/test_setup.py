@@ -38,7 +38,7 @@ def test_another_python_is_taken_when_python3_is_not_supported(tmp_path: Path) -
     assert check(tmp_path, python3=TOO_NEW, python3_12=NEEDS_NOTHING).returncode == 0
 
 
-def test_without_a_supported_python_it_says_which_ones_are(tmp_path: Path) -> None:
+def test_a_setup_without_a_supported_python_names_the_supported_ones(tmp_path: Path) -> None:
     refused = check(tmp_path, python3=TOO_NEW)
     assert refused.returncode == 1
     assert "needs Python 3.11, 3.12 or 3.13" in refused.stderr

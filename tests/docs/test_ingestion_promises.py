@@ -7,7 +7,7 @@
 - each id once (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_every_row_is_accounted_for_and_every_accepted_event_is_in_the_lake_once
 - late (`tests/tasks/ingest/events/test_event_batch.py`)
-  test_what_comes_after_newer_events_of_its_source_is_marked_as_late
+  test_events_that_come_after_newer_ones_of_their_source_are_marked_as_late
 - duplicate: good rows (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_rows_that_came_in_another_file_are_duplicates
 - duplicate: bad rows (`tests/tasks/ingest/quarantine/test_store_rows.py`)
@@ -49,7 +49,7 @@
 - addresses (`tests/tasks/sources/test_ingest_from_a_bucket.py`)
   test_an_export_in_a_bucket_comes_in_as_from_a_folder
 - traits before the first event (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
-  test_who_tells_traits_before_the_first_event_is_known
+  test_a_user_who_states_traits_before_the_first_event_is_known
 - ids through many steps, circles (`tests/tasks/lake/test_reference_data.py`)
   test_each_device_is_whose_it_is_in_the_end
 - consent of the categories that matter (`tests/models/ingest/segment/test_parse.py`)
@@ -69,7 +69,7 @@
 - the files of each part (`tests/tasks/sources/test_file_matching.py`)
   test_files_and_patterns_go_to_the_part_that_their_name_fits
 - ids stay text (`tests/tasks/ingest/events/test_ingest_mappings.py`)
-  test_what_was_exported_for_amazon_personalize_comes_in
+  test_an_export_for_amazon_personalize_comes_in
 - events without an id (`tests/models/ingest/tabular/test_transform.py`)
   test_an_event_without_an_id_gets_one_from_its_content
 - `event_id_prefix` (`tests/models/ingest/tabular/test_transform.py`)
@@ -93,7 +93,7 @@
 - `not_merchandise` (`tests/models/ingest/tabular/test_transform_catalogue.py`)
   test_items_that_are_no_merchandise_are_marked_by_id_pattern_price_attribute_or_category
 - suspects (`tests/tasks/ingest/test_one_table.py`)
-  test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it
+  test_an_item_that_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it
 - a raised limit, then a replay (`tests/tasks/ingest/test_one_table.py`)
   test_a_replay_takes_rows_in_that_a_raised_limit_lets_pass
 - payloads are for owner and operator (`tests/serving/queries/test_database_roles.py`)
@@ -103,7 +103,7 @@
 - a replay reads by the mapping of now (`tests/tasks/ingest/events/test_event_batch.py`)
   test_a_replay_reads_quarantined_rows_by_the_fixed_mapping
 - a replay adds up (`tests/tasks/ingest/quarantine/test_replay_rows.py`)
-  test_what_keeps_the_rules_now_moves_and_the_ledger_adds_up
+  test_rows_that_keep_the_rules_now_move_and_the_ledger_adds_up
 - the page of a batch, the newest 20 (`tests/tasks/quality/test_data_docs.py`)
   test_only_the_newest_pages_are_kept
 - schedules (`tests/flows/test_schedules.py`)
@@ -113,7 +113,7 @@
 - PostgreSQL goes away (`tests/faults/test_interrupted.py`)
   test_a_run_that_loses_its_database_stops_reports_it_and_goes_on_when_repeated
 - a killed run is settled by any ingest (`tests/tasks/ingest/events/test_event_batch.py`)
-  test_what_another_run_left_half_done_keeps_nothing_out
+  test_a_batch_that_another_run_left_half_done_keeps_nothing_out
 - compaction changes no row (`tests/tasks/lake/test_compact_lake.py`)
   test_a_data_set_of_a_compacted_lake_has_the_same_content
 """
@@ -229,7 +229,7 @@ def test_a_table_is_taken_again_after_another_file_of_its_own_source(installatio
     assert titles(installation) == {"cup": "Cup"}
 
 
-def test_a_table_that_says_nothing_new_makes_no_batch(installation: Installation, team: Team) -> None:
+def test_a_table_without_news_makes_no_batch(installation: Installation, team: Team) -> None:
     first = team.items("shop", {"cup": "Cup"})
     team.items("supplier", {"pan": "Pan"})
     team.users("crm", {"ann": "gold"})
@@ -240,9 +240,7 @@ def test_a_table_that_says_nothing_new_makes_no_batch(installation: Installation
     assert batches(installation) == 3
 
 
-def test_what_is_not_merchandise_stays_so_when_another_source_does_not_say(
-    installation: Installation, team: Team
-) -> None:
+def test_a_mark_as_no_merchandise_stays_when_another_source_has_none(installation: Installation, team: Team) -> None:
     marked = 'category = ["kind"]\nnot_merchandise = ["FUEL"]\n'
     mapping = team.mapping("shop", _CATALOGUE.replace('fill = { category = "Goods" }\n', marked))
 
@@ -273,7 +271,7 @@ constants = { event_type = "purchase" }
 
 
 @pytest.mark.parametrize("policy", ["accept", "quarantine"])
-def test_what_counts_of_services_is_the_same_whichever_file_comes_first(
+def test_counts_without_services_are_the_same_whichever_file_comes_first(
     installation: Installation, team: Team, policy: str
 ) -> None:
     """Known postage is routed, unknown postage is stored or quarantined; it counts in neither case."""

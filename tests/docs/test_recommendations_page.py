@@ -95,7 +95,7 @@ def test_the_ten_best_of_a_user_come_with_titles_and_prices(answers: dict[str, l
     assert [row["title"] for row in about(answers, "items.available")] == ["Bananas", "Milk"]
 
 
-def test_what_is_sold_out_or_no_merchandise_cannot_be_bought(answers: dict[str, list[Any]]) -> None:
+def test_items_that_are_sold_out_or_no_merchandise_cannot_be_bought(answers: dict[str, list[Any]]) -> None:
     assert [row["title"] for row in about(answers, "in_stock IS NOT FALSE")] == ["Bananas", "Milk"]
 
 
@@ -108,7 +108,7 @@ def test_an_email_tool_gets_one_row_a_user(answers: dict[str, list[Any]]) -> Non
     assert rows[1]["products"][0] == {"id": "995242", "title": "Milk", "price": 1.5, "why": "so"}
 
 
-def test_an_item_has_a_list_and_short_lists_say_why(answers: dict[str, list[Any]]) -> None:
+def test_an_item_has_a_list_and_short_lists_have_a_reason(answers: dict[str, list[Any]]) -> None:
     assert [row["item_id"] for row in about(answers, "for_item_id")] == ["995242", "7"]
     assert [tuple(row.values()) for row in about(answers, "lists.shortfall_reason")] == [("nothing more", 2)]
 

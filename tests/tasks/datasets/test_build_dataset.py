@@ -163,7 +163,7 @@ def test_training_data_and_what_happened_next_do_not_overlap(stage: Any) -> None
 
 @pytest.mark.usefixtures("installation")
 @pytest.mark.parametrize("ingested", [False, True])
-def test_before_anything_was_accepted_it_says_what_to_do(shop: Any, ingested: bool) -> None:
+def test_a_build_before_anything_was_accepted_names_the_next_command(shop: Any, ingested: bool) -> None:
     if ingested:
         with pytest.raises(TailorbirdError):
             ingest_events.fn("complete_journey", shop.events_file)
@@ -230,7 +230,7 @@ def test_everybody_is_in_a_segment_that_sql_can_ask_for(stage: Any) -> None:
     assert {row["rfm"] for row in rows} <= {row["segment"] for row in described if row["kind"] == "rfm"}
 
 
-def test_labels_tell_what_was_bought_between_one_cut_and_the_next(stage: Any) -> None:
+def test_labels_are_the_purchases_between_one_cut_and_the_next(stage: Any) -> None:
     version, cuts = stage.manifest["version"], open_dataset(stage.manifest["version"]).cuts.all()
     labelled = stage.here.lake.read_dataset(version, "labels").to_pylist()
     bought = stage.here.lake.read_dataset(version, "interactions").to_pylist()

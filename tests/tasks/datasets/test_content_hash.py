@@ -35,7 +35,7 @@ def test_numbers_that_change_places_are_seen() -> None:
     assert digest(doubles.format(turned), "name") != digest(doubles.format(ROWS), "name")
 
 
-def test_what_sums_lose_in_their_last_digits_does_not_matter_where_rows_have_keys() -> None:
+def test_rounding_errors_of_sums_do_not_matter_where_rows_have_keys() -> None:
     doubles = "(SELECT name, x::DOUBLE * {} AS x FROM " + ROWS + ")"
     assert digest(doubles.format("1"), "name") == digest(doubles.format("(1 + 1e-14)"), "name")
 

@@ -7,7 +7,7 @@ import duckdb
 from tasks.datasets.event_workspace import Workspace
 
 
-def test_what_several_threads_ask_for_at_once_is_worked_out_once() -> None:
+def test_a_table_that_several_threads_ask_for_at_once_is_computed_once() -> None:
     together, worked_out = Barrier(3), []
 
     def read_count(name: str) -> Any:

@@ -138,7 +138,7 @@ def test_the_mapping_chooses_which_of_several_rows_of_an_item_counts(installatio
     assert (item.title, item.price) == ("CAKESTAND", 1.25)
 
 
-def test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it(
+def test_an_item_that_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it(
     installation: Installation, export: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mapping = str(export / "shop.toml")

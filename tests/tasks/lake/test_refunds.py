@@ -236,7 +236,7 @@ purchases_or_refunds = some.one_of(
 
 
 @given(rows=some.lists(purchases_or_refunds, min_size=2, max_size=9))
-def test_at_every_moment_a_purchase_stands_as_the_events_known_by_then_say(tmp_path: Path, rows: Any) -> None:
+def test_at_every_moment_a_purchase_counts_as_the_events_known_by_then_state(tmp_path: Path, rows: Any) -> None:
     events = {f"{n:03}": event for n, event in enumerate(rows)}
     states = matched(tmp_path, events)[1]
     for moment in sorted({event.known + 1 for event in events.values()}):

@@ -84,14 +84,14 @@ def test_other_acts_can_count_instead(shop: Installation) -> None:
     assert (result["ann"]["targets"], result["ann"]["hits"]) == (1, 1)
 
 
-def test_who_withdrew_consent_is_left_out(shop: Installation) -> None:
+def test_a_user_who_withdrew_consent_is_left_out(shop: Installation) -> None:
     show(shop, 10, "pot", "tin")
     with shop.engine.begin() as connection:
         connection.execute(update(users).where(users.c.user_key == key(shop, "ann")).values(consent=False))
     assert by_name(shop, realised_accuracy(shop, at(10), at(18))).keys() == {"bob", "cleo"}
 
 
-def test_before_anything_was_shown_there_is_nothing_to_say(shop: Installation) -> None:
+def test_accuracy_before_anything_was_shown_is_unknown(shop: Installation) -> None:
     show(shop, 10, "pot", placement="basket")
     assert realised_accuracy(shop, at(10), at(18)) is None
     show(shop, 18, "pot")

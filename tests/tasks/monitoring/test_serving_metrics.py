@@ -73,7 +73,7 @@ def check_metrics(installation: Installation, metrics_state: MetricsState) -> st
     return alert_slow_serving(installation, metrics_state)
 
 
-def test_quick_answers_are_no_news_and_slow_ones_are_told_once_an_hour(
+def test_quick_answers_are_no_news_and_slow_ones_are_reported_once_an_hour(
     installation: Installation, serving: Serving, recorder: RecordingServer
 ) -> None:
     metrics_state = MetricsState()
@@ -98,7 +98,7 @@ def test_quick_answers_are_no_news_and_slow_ones_are_told_once_an_hour(
     assert len(recorder.events()) == 2
 
 
-def test_errors_are_told_by_their_share_and_few_requests_are_not_judged(
+def test_errors_are_reported_by_their_share_and_few_requests_are_not_judged(
     installation: Installation, serving: Serving
 ) -> None:
     metrics_state = MetricsState()
@@ -111,7 +111,7 @@ def test_errors_are_told_by_their_share_and_few_requests_are_not_judged(
     assert "5.0% of the answers are errors (1.0% are allowed)" in answer
 
 
-def test_requests_that_were_shed_are_told_apart_from_errors(installation: Installation, serving: Serving) -> None:
+def test_requests_that_were_shed_are_distinguished_from_errors(installation: Installation, serving: Serving) -> None:
     metrics_state = MetricsState()
     check_metrics(installation, metrics_state)
     serving.answer(0.02, 950)
@@ -180,7 +180,7 @@ def test_the_figures_of_now_are_those_of_all_servers_that_answer(installation: I
     assert 10 < result.p99_ms <= 25
 
 
-def test_while_prefect_is_away_it_is_told_again_until_it_was_heard(
+def test_an_alert_is_repeated_until_prefect_has_received_it(
     installation: Installation, recorder: RecordingServer
 ) -> None:
     settings = installation.settings.model_copy(update={"metrics_url": "http://127.0.0.1:9/metrics"})

@@ -25,7 +25,7 @@ def failing(error: Exception) -> None:
 @pytest.mark.parametrize(
     "error", [ValueError(SECRET), KeyError(SECRET), UnicodeDecodeError("utf-8", b"ann@", 0, 1, "x")]
 )
-def test_a_defect_is_told_by_kind_and_place_alone(error: Exception) -> None:
+def test_a_defect_is_reported_by_kind_and_place_alone(error: Exception) -> None:
     with pytest.raises(DefectError) as raised:
         failing(error)
     shown = "".join(traceback.format_exception(raised.value))

@@ -55,7 +55,7 @@ def test_outside_of_a_run_nothing_is_shown(installation: Installation) -> None:
     show_links({VERSION: "http://127.0.0.1:9"}, "version 3")
 
 
-def test_links_are_told_in_one_line_in_an_order_of_their_own() -> None:
+def test_links_are_listed_in_one_line_in_an_order_of_their_own() -> None:
     text = markdown({SEARCH: "http://m/s", PREFECT_RUN: "http://p/r"})
     assert text == "See [the Prefect run](http://p/r), [the search of its settings](http://m/s)."
     assert markdown({}) == ""

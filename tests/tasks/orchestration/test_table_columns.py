@@ -19,7 +19,7 @@ def test_a_row_without_a_column_has_an_empty_cell() -> None:
     assert list(first) == list(second)
 
 
-def test_groups_that_are_too_small_are_not_said_to_have_passed() -> None:
+def test_groups_that_are_too_small_are_not_shown_as_passed() -> None:
     groups = [{"trait": "age", "judged": False, "passed": True}, {"trait": "age", "judged": True, "passed": False}]
     assert [row["outcome"] for row in in_order(judged(groups), GROUPS)] == ["too few people to judge", "worse"]
 

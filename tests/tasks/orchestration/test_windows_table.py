@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from tasks.orchestration.windows_table import windows_table
 
 
-def test_a_run_that_has_nothing_to_judge_says_why() -> None:
+def test_a_run_that_has_nothing_to_judge_names_the_reason() -> None:
     _, [row] = windows_table({"reports": [], "note": "Nobody was promoted yet."}, "")
     assert row == {"verdict": "nothing to judge", "reasons": "Nobody was promoted yet."}
 
@@ -20,6 +20,6 @@ def test_the_latest_window_comes_first() -> None:
     assert [row["window"] for row in rows] == ["2026-01-08 to 2026-01-15", "2026-01-01 to 2026-01-08"]
 
 
-def test_what_a_person_accepts_is_the_verdict() -> None:
+def test_acceptance_by_a_person_is_the_verdict() -> None:
     _, [row] = windows_table({"reports": [], "note": ""}, "a sale")
     assert row["verdict"] == "accepted"

@@ -106,7 +106,7 @@ def test_after_two_rollbacks_any_later_champion_can_be_promoted_again(shop: Shop
     assert shop.version() == SECOND
 
 
-def test_a_yes_to_the_champion_changes_nothing_and_says_that_its_reason_is_not_recorded(shop: Shop) -> None:
+def test_an_approval_of_the_champion_changes_nothing_and_reports_that_its_reason_is_not_recorded(shop: Shop) -> None:
     before = shop.rows()
     again = decide_review.fn(SECOND, True, "bob", "me too")
     assert (again["reason"], again["champion"]) == ("better", SECOND)
@@ -115,7 +115,7 @@ def test_a_yes_to_the_champion_changes_nothing_and_says_that_its_reason_is_not_r
     assert shop.rows() == before
 
 
-def test_what_refuses_a_promotion_refuses_another_one(shop: Shop) -> None:
+def test_reasons_that_refuse_a_promotion_refuse_another_one(shop: Shop) -> None:
     shop.roll_back()
     here, before = shop.here, shop.rows()
     never = replace(here, settings=here.settings.model_copy(update={"review": "never"}))

@@ -68,7 +68,7 @@ def test_an_open_request_is_renewed_and_a_decided_one_stays(installation: Instal
     assert review_of(installation, 3)["decision"] == REJECTED
 
 
-def test_what_nobody_decided_in_time_is_asked_anew(installation: Installation) -> None:
+def test_a_request_that_nobody_decided_in_time_is_renewed(installation: Installation) -> None:
     request_review(installation, 3)
     with installation.engine.begin() as connection:
         connection.execute(text("UPDATE reviews SET expires_at = now() - interval '1 hour'"))
@@ -77,7 +77,7 @@ def test_what_nobody_decided_in_time_is_asked_anew(installation: Installation) -
     assert [again[name] for name in ("decision", "reviewer", "reason", "via", "decided_at")] == [None] * 5
 
 
-def test_of_two_who_decide_at_once_the_second_is_told(installation: Installation) -> None:
+def test_the_second_of_two_decisions_at_once_is_refused(installation: Installation) -> None:
     review = request_review(installation, 3)
     with installation.engine.begin() as connection:
         close(connection, review, NO)
@@ -88,7 +88,7 @@ def test_of_two_who_decide_at_once_the_second_is_told(installation: Installation
     assert (decided["via"], decided["overridden"]) == ("command", False)
 
 
-def test_who_decides_about_a_request_that_was_renewed_meanwhile_is_told(installation: Installation) -> None:
+def test_a_decision_about_a_request_that_was_renewed_meanwhile_is_refused(installation: Installation) -> None:
     seen = request_review(installation, 3)
     request_review(installation, 3, passed=False)
     with pytest.raises(DecisionRefusedError, match="reviewed again"), installation.engine.begin() as late:

@@ -54,7 +54,7 @@ def test_a_page_needs_no_script_and_nothing_from_elsewhere(installation: Install
     assert not re.search(r"<script|<link|<img|https?:|\{%|\{\{", text)
 
 
-def test_what_a_file_holds_does_not_run_and_does_not_fill_the_page(installation: Installation) -> None:
+def test_texts_of_a_file_do_not_run_and_do_not_fill_the_page(installation: Installation) -> None:
     text = page(installation, "<i>odd</i>", HOSTILE)
     assert "script" not in text
     assert "<i>odd" not in text

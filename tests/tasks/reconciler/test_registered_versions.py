@@ -282,7 +282,7 @@ def test_figures_of_a_promotion_are_those_that_training_measured_whatever_mlflow
         assert connection.execute(select(promotions.c.metrics)).scalar_one() == {"ndcg_at_10": 0.25}
 
 
-def test_what_is_told_of_a_version_comes_from_its_signed_manifest_not_from_tags(
+def test_facts_about_a_version_come_from_its_signed_manifest_not_from_tags(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAILORBIRD_MLFLOW_PAGE", shop.here.endpoints.mlflow_page)
@@ -296,7 +296,7 @@ def test_what_is_told_of_a_version_comes_from_its_signed_manifest_not_from_tags(
     assert set(of_version(shop.here, shop.registry, shop.number, shop.run_id, "v1")) == {VERSION, TRAINING}
 
 
-def test_what_mlflow_does_not_give_is_refused_and_a_server_that_is_gone_is_an_outage(
+def test_a_model_that_mlflow_lacks_is_refused_and_a_server_that_is_gone_is_an_outage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -331,7 +331,7 @@ def test_a_version_that_mlflow_loads_from_elsewhere_is_refused(shop: Shop) -> No
     assert (known["decision"], shop.promoted()) == (None, [])
 
 
-def test_what_is_promoted_is_named_by_its_signed_manifest(shop: Shop) -> None:
+def test_a_promoted_version_is_named_by_its_signed_manifest(shop: Shop) -> None:
     MlflowClient(shop.registry.tracking_uri).set_tag(shop.run_id, "kind", "als")
     promote(shop.here, shop.registry, review_of(shop.here, shop.number), YES)
     with shop.here.engine.connect() as connection:

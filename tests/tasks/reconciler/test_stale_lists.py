@@ -30,9 +30,7 @@ def age(installation: Installation, hours: int) -> None:
         connection.execute(text(f"UPDATE placements SET checked_at = now() - interval '{hours} hours'"))
 
 
-def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(
-    installation: Installation, recorder: RecordingServer
-) -> None:
+def test_lists_older_than_their_hours_are_reported_once(installation: Installation, recorder: RecordingServer) -> None:
     throttle = AlertThrottle()
     assert alert_stale_lists(installation, throttle) is None
     published(installation.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
@@ -52,7 +50,7 @@ def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(
     assert alert_stale_lists(installation, throttle) is not None
 
 
-def test_what_prefect_did_not_hear_is_told_at_the_next_look(
+def test_an_alert_that_prefect_did_not_receive_is_repeated_at_the_next_look(
     installation: Installation, recorder: RecordingServer
 ) -> None:
     throttle = AlertThrottle()

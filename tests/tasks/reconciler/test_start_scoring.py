@@ -185,7 +185,7 @@ def test_lists_that_somebody_took_back_are_left_as_they_are(installation: Instal
     assert prefect.runs == []
 
 
-def test_lists_that_were_taken_back_before_the_promotion_are_made_anew(
+def test_lists_that_were_taken_back_before_the_promotion_are_made_again(
     installation: Installation, prefect: Desk
 ) -> None:
     show(installation.engine, 1, *ALL)

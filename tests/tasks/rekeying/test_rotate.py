@@ -96,7 +96,7 @@ def without_ids(folder: Path, *more: str) -> str:
     return str(folder / "interactions.csv")
 
 
-def test_events_whose_ids_are_made_of_what_they_say_are_known_again(installation: Installation, tmp_path: Path) -> None:
+def test_events_whose_ids_are_made_of_their_content_are_known_again(installation: Installation, tmp_path: Path) -> None:
     first = ingest_events.fn("personalize", without_ids(tmp_path / "first"), _CHOSEN)
     rotate(installation)
     more = without_ids(tmp_path / "more", "u9,i1,View,1600000000,1")

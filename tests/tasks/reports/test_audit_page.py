@@ -60,7 +60,7 @@ def test_names_out_of_data_stay_text_and_the_page_asks_nobody(page: AuditPage) -
     assert all(address.startswith("data:") for address in parser.fetched)
 
 
-def test_without_outcomes_it_says_so_and_shows_what_needs_none(tmp_path: Path) -> None:
+def test_a_page_without_outcomes_states_that_and_shows_what_needs_none(tmp_path: Path) -> None:
     text = render(page_of(run_audit(audit_data(outcome=False), GateThresholds(), 7), tmp_path))
     assert "neither accuracy nor any group can be judged" in text
     assert text.count("data:image/png;base64,") == 3

@@ -94,14 +94,14 @@ def test_the_verdict_stands_on_top_then_what_to_do(page: Page) -> None:
     assert "override" in refused
 
 
-def test_checks_are_told_with_value_interval_and_limit_what_failed_first(page: Page) -> None:
+def test_checks_are_listed_with_value_interval_and_limit_failed_ones_first(page: Page) -> None:
     text = plain(render(page))
     assert "✗ no group worse by age -0.0106 -0.0276 to -0.0071 -0.0265 The worst off is 65+." in text
     assert "✓ has figures 900 900 ndcg_at_10 is a number" in text
     assert text.index("✗ no group") < text.index("✓ has figures")
 
 
-def test_what_could_not_be_measured_says_so(page: Page) -> None:
+def test_values_that_could_not_be_measured_are_marked(page: Page) -> None:
     unmeasured = Check(
         "better than the champion", float("nan"), 0.0, Outcome.REFUSED, "the champion was not measured on all."
     )
@@ -126,7 +126,7 @@ def test_figures_stand_beside_the_reference_with_the_difference(page: Page) -> N
     assert "Items that are new to the person" not in text
 
 
-def test_groups_are_drawn_and_told(page: Page) -> None:
+def test_groups_are_drawn_and_listed(page: Page) -> None:
     text = plain(render(page))
     assert "✓ age 65+ 1,200 0.4000 0.4100 +0.0100 -0.0100 to +0.0300" in text
     assert "✗ age 19-24 80" in text
@@ -158,7 +158,7 @@ def test_with_nobody_to_compare_with_the_page_is_whole_all_the_same(page: Page) 
     assert "▲ +" not in text
 
 
-def test_plots_are_inside_the_page_and_their_absence_is_told(page: Page) -> None:
+def test_plots_are_inside_the_page_and_their_absence_is_stated(page: Page) -> None:
     text = render(page)
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
     assert len(pictures) == 2
@@ -175,7 +175,7 @@ def test_the_page_asks_nobody_for_anything(page: Page) -> None:
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in text
 
 
-def test_what_data_and_people_call_things_is_text_and_nothing_else(page: Page, tmp_path: Path) -> None:
+def test_names_in_data_and_from_people_are_text_and_nothing_else(page: Page, tmp_path: Path) -> None:
     group = replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)
     plot_groups([group], HOSTILE, tmp_path / "hostile.png")
     example = replace(EXAMPLE, user_key="<script>x", candidate=ExampleList([HOSTILE], 0.1), bought=[HOSTILE])

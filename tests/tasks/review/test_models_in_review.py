@@ -79,7 +79,7 @@ def test_a_renewal_is_held_against_the_exposure_of_the_promotion() -> None:
     ).passed  # promoted before figures were stored
 
 
-def test_a_review_of_a_version_that_was_approved_says_what_became_of_it() -> None:
+def test_a_review_of_a_version_that_was_approved_states_what_became_of_it() -> None:
     approved = {"decision": "approved", "rolled_back": None, "reference_promotion_id": 1}
     holder = {"promotion_id": 3, "model_version": 4}
     assert _status(approved | {"rolled_back": 2}, holder, "manual") == "approved before, and rolled back since"

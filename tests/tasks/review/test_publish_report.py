@@ -13,7 +13,7 @@ def dataset() -> Dataset:
     return Dataset(CUTS, *make_shop(seed=1))
 
 
-def test_a_version_says_what_it_has_learned_from_and_was_measured_on(dataset: Dataset) -> None:
+def test_a_version_states_what_it_has_learned_from_and_was_measured_on(dataset: Dataset) -> None:
     described = material(dataset, "v1", Evaluation(pa.table({"user_key": ["u000", "u001"]}), {}))
     assert (described.users, described.items, described.measured) == (60, 45, 2)
     assert described.began // DAY == 20

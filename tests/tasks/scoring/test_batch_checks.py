@@ -115,7 +115,7 @@ def test_the_same_user_twice_is_no_batch(store: Installation) -> None:
     assert tables(store.engine) == {before["batch_id"]}
 
 
-def test_a_short_list_that_says_why_is_sound(store: Installation) -> None:
+def test_a_short_list_with_a_reason_is_sound(store: Installation) -> None:
     def shorter(made: Lists) -> Lists:
         made.items[7, 2:], made.reasons[7, 2:], made.short[7] = -1, -1, "nothing more"
         return made
@@ -128,7 +128,7 @@ def test_a_short_list_that_says_why_is_sound(store: Installation) -> None:
 @pytest.mark.parametrize(
     ("overlap", "first", "fits"), [((0.5, 1), 2, False), ((0, 0.5), 0, False), ((0.3, 0.4), 2, True)]
 )
-def test_lists_change_no_more_and_no_less_than_the_placement_says(
+def test_lists_change_no_more_and_no_less_than_the_placement_allows(
     store: Installation, overlap: tuple[float, float], first: int, fits: bool
 ) -> None:
     before = publishing(store, "before", overlap=overlap)
@@ -145,7 +145,7 @@ def test_lists_change_no_more_and_no_less_than_the_placement_says(
         assert batch_state.live_batch(connection, "home") == before["batch_id"]
 
 
-def test_a_refused_batch_can_be_made_again_once_it_is_mended(store: Installation) -> None:
+def test_a_refused_batch_can_be_made_again_once_it_is_fixed(store: Installation) -> None:
     with pytest.raises(BatchUnsoundError):
         publishing(store, "run", BROKEN["gaps"])
     batch = publishing(store, "run")
@@ -160,7 +160,7 @@ def test_a_refused_batch_can_be_made_again_once_it_is_mended(store: Installation
         ("unstored", "DELETE FROM {table} WHERE subject = 'u03'"),
     ],
 )
-def test_what_is_stored_is_what_was_looked_at(store: Installation, promise: str, harm: str) -> None:
+def test_stored_lists_are_those_that_were_checked(store: Installation, promise: str, harm: str) -> None:
     entries = {key: [("i1", 2.0, "a"), ("i2", 1.0, "b"), ("i3", 0.5, "a")] for key in KEYS.tolist()}
     claim, statistics = loaded(store.engine, entries, shelf()), ListStatistics(np.ones(3, dtype=bool))
     statistics.observe(coded(entries, 3)[0])

@@ -193,7 +193,7 @@ def test_an_older_run_cannot_put_its_lists_over_newer_ones(store: Engine) -> Non
         insert(suppressions).values(user_key="u7", reason="asked for it"),
     ],
 )
-def test_who_withdraws_a_second_before_publication_is_not_in_the_batch(store: Engine, withdrawal: Any) -> None:
+def test_a_user_who_withdraws_a_second_before_publication_is_not_in_the_batch(store: Engine, withdrawal: Any) -> None:
     own_claim = loaded(store, LISTS, shelf("run"))
     with store.begin() as connection:
         connection.execute(withdrawal)
@@ -206,7 +206,7 @@ def test_who_withdraws_a_second_before_publication_is_not_in_the_batch(store: En
     assert row["users"] == USERS - 1
 
 
-def test_who_left_is_taken_out_of_a_kept_batch_before_it_is_shown_again(store: Engine) -> None:
+def test_a_user_who_left_is_taken_out_of_a_kept_batch_before_it_is_shown_again(store: Engine) -> None:
     first, _ = show(store, 0), show(store, 1)
     with store.begin() as connection:
         connection.execute(update(users).where(users.c.user_key == "u7").values(consent=False))
@@ -256,7 +256,7 @@ def test_the_next_run_starts_over_what_a_killed_one_left(store: Engine, until: s
 
 
 @pytest.mark.parametrize("until", ["staged", "attached", "detaching"])
-def test_what_a_killed_run_left_is_swept_up_and_gives_its_disk_back(store: Engine, until: str) -> None:
+def test_tables_that_a_killed_run_left_are_swept_up_and_give_their_disk_back(store: Engine, until: str) -> None:
     live_one, before = show(store, 0), bytes_of_lists(store)
     if until == "staged":
         with store.begin() as connection:
@@ -284,7 +284,7 @@ def _interrupt_a_detach(store: Engine, batch_id: int) -> None:
             connection.execute(text("RESET statement_timeout"))
 
 
-def test_a_database_that_goes_while_a_batch_is_dropped_is_told_of(store: Engine) -> None:
+def test_a_database_that_goes_while_a_batch_is_dropped_is_an_error(store: Engine) -> None:
     batch_id = loaded(store, LISTS, shelf("to be dropped")).batch_id
     end = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%DETACH%CONCURRENTLY'")
     with store.connect() as reader, ThreadPoolExecutor() as pool:
@@ -333,7 +333,7 @@ def test_a_batch_that_somebody_begins_while_it_is_swept_is_no_stranger(store: En
     assert begun[0] in tables(store)
 
 
-def test_a_kept_batch_that_is_being_made_anew_is_none_to_go_back_to(
+def test_a_kept_batch_that_is_being_made_again_is_none_to_go_back_to(
     store: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "_PATIENCE", "300ms")

@@ -26,7 +26,7 @@ def users() -> BatchUsers:
     return BatchUsers.of(KEYS, hidden, None, new, np.array([False, False, True]))
 
 
-def test_what_a_batch_knows_of_users_is_stored_as_codes_of_its_items(installation: Any) -> None:
+def test_facts_of_a_batch_about_users_are_stored_as_codes_of_its_items(installation: Any) -> None:
     claim = loaded(installation.engine, {"ann": [("a", 1.0, "why")]}, shelf())
     with installation.engine.begin() as connection:
         partitions.write_users(connection, claim.batch_id, users())

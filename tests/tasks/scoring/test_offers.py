@@ -105,7 +105,7 @@ def test_a_later_catalogue_replaces_stock_and_dates(installation: Installation, 
     assert result["c"]["available_until"] is None
 
 
-def test_a_catalogue_that_says_nothing_of_stock_leaves_it(installation: Installation, ingest: Any) -> None:
+def test_a_catalogue_without_stock_leaves_it(installation: Installation, ingest: Any) -> None:
     ingest()
     unscored = "\n".join(line for line in MAPPING.splitlines() if not line.startswith(("available", "url")))
     ingest(ROWS.replace("Ice", "Cream"), unscored)

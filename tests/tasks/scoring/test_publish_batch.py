@@ -53,7 +53,7 @@ def seen(here: Installation) -> list[tuple[str, str]]:
         return [tuple(row) for row in connection.execute(SHOWN)]
 
 
-def test_who_withdraws_consent_or_leaves_while_lists_are_made_is_not_in_the_batch(here: Installation) -> None:
+def test_a_user_who_withdraws_consent_or_leaves_while_lists_are_made_is_not_in_the_batch(here: Installation) -> None:
     def leave() -> None:
         with here.engine.begin() as connection:
             connection.execute(update(users).where(users.c.user_key == "cleo").values(consent=False))
@@ -66,7 +66,7 @@ def test_who_withdraws_consent_or_leaves_while_lists_are_made_is_not_in_the_batc
     assert stored == ["bob", "dan"]
 
 
-def test_what_is_live_is_not_made_again(here: Installation) -> None:
+def test_a_live_batch_is_not_made_again(here: Installation) -> None:
     first = publish_lists(here, work("one"), "home")
 
     def never() -> None:

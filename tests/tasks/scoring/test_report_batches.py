@@ -13,7 +13,7 @@ def batch(placement: str) -> dict[str, Any]:
     return entries | {"status": "published", "summary": {}}
 
 
-def test_all_refusals_are_told_at_once_and_what_is_shown_all_the_same() -> None:
+def test_all_refusals_are_reported_at_once_with_the_placements_that_are_shown() -> None:
     made = [batch("home"), TailorbirdError("Email is odd."), batch("buy-again"), TailorbirdError("Items are few.")]
     with pytest.raises(TailorbirdError, match=r"Email is odd\. Items are few\. Placements .*: home, buy-again\."):
         report_batches(made)

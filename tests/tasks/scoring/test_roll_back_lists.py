@@ -53,7 +53,7 @@ def test_the_lists_before_are_shown_again_and_it_is_written_down(store: Engine) 
     assert (row["previous_batch_id"], row["moved_by"]) == (second, "ann: the new ones are odd")
 
 
-def test_who_left_or_withdrew_consent_is_not_in_the_lists_that_come_back(store: Engine) -> None:
+def test_a_user_who_left_or_withdrew_consent_is_not_in_the_lists_that_come_back(store: Engine) -> None:
     first = show(store, "old")
     show(store, "new")
     with store.begin() as connection:
@@ -69,7 +69,7 @@ def test_who_left_or_withdrew_consent_is_not_in_the_lists_that_come_back(store: 
     assert seen(store) == [("cleo", "old")]
 
 
-def test_it_goes_back_as_far_as_batches_are_kept_and_then_says_so(store: Engine) -> None:
+def test_a_rollback_goes_as_far_as_batches_are_kept_and_is_refused_then(store: Engine) -> None:
     batches = [show(store, run) for run in ("a", "b", "c", "d")]
     batch_state.retire(store, "home")
     assert [back()["batch_id"], back()["batch_id"]] == [batches[2], batches[1]]
@@ -86,7 +86,7 @@ def test_before_is_what_readers_saw_before_though_its_batch_was_made_later(store
     assert {item for _, item in seen(store)} == {"b"}
 
 
-def test_what_was_taken_back_once_is_not_gone_back_to(store: Engine) -> None:
+def test_a_batch_that_was_taken_back_once_is_not_gone_back_to(store: Engine) -> None:
     first = show(store, "old")
     bad = show(store, "bad")
     back()
@@ -98,7 +98,7 @@ def test_what_was_taken_back_once_is_not_gone_back_to(store: Engine) -> None:
     assert back()["batch_id"] == first
 
 
-def test_what_was_taken_back_and_made_again_is_as_good_as_any(store: Engine) -> None:
+def test_a_batch_that_was_taken_back_and_made_again_is_as_good_as_any(store: Engine) -> None:
     show(store, "old")
     show(store, "once bad")
     back()

@@ -23,7 +23,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return placing(tmp_path, monkeypatch)
 
 
-def test_what_was_bought_is_not_discovered(stage: Any, place: Place) -> None:
+def test_items_that_were_bought_are_not_discovered(stage: Any, place: Place) -> None:
     stage.promote()
     place('[home]\nk = 20\npolicy = "discover"')
     score_placement.fn()
@@ -35,7 +35,7 @@ def test_what_was_bought_is_not_discovered(stage: Any, place: Place) -> None:
 
 
 @pytest.mark.parametrize("kind", ["own_frequency", "most_popular", "als", "item_knn"])
-def test_again_shows_all_that_is_due_and_nothing_else_and_short_lists_say_why(
+def test_repurchase_shows_all_that_is_due_and_nothing_else_and_short_lists_state_why(
     stage: Any, place: Place, kind: str
 ) -> None:
     stage.promote(kind)
@@ -47,7 +47,7 @@ def test_again_shows_all_that_is_due_and_nothing_else_and_short_lists_say_why(
     assert batch["summary"]["short"] == {DUE: 30}
 
 
-def test_rules_that_leave_too_little_make_short_lists_that_say_so(stage: Any, place: Place) -> None:
+def test_rules_that_leave_too_little_make_short_lists_with_that_reason(stage: Any, place: Place) -> None:
     stage.promote()
     place("[home]\nk = 30\nrules.cap = { brand = 9 }")
     assert score_placement.fn()["summary"]["short"] == {RULES: 30}
@@ -93,7 +93,7 @@ def test_a_boost_moves_items_up_for_those_who_would_have_had_them_lower(stage: A
     assert sum(entry.brand == "Private" for entries in lists(stage).values() for entry in entries) > before
 
 
-def test_what_single_users_do_not_want_to_see_is_kept_from_them_alone(stage: Any, place: Place) -> None:
+def test_items_that_single_users_do_not_want_to_see_are_kept_from_them_alone(stage: Any, place: Place) -> None:
     stage.promote()
     place("[home]\nk = 20")
     score_placement.fn()
@@ -145,7 +145,7 @@ def test_pins_stand_on_lists_about_items_and_on_those_of_what_is_due(stage: Any,
     assert {parse(entry.reason).kind for entries in shown.values() for entry in entries} == {"picked", "together"}  # type: ignore[union-attr]
 
 
-def test_a_boost_does_not_change_how_often_things_are_said_to_be_bought_together(stage: Any, place: Place) -> None:
+def test_a_boost_does_not_change_how_often_items_are_shown_as_bought_together(stage: Any, place: Place) -> None:
     stage.promote()
     pairs = '[pairs]\nsubject = "item"\nmethod = "co_purchase"\nk = 12'
     place(pairs)
@@ -195,7 +195,7 @@ def test_an_unknown_placement_is_refused_with_the_names_there_are(stage: Any) ->
     assert placements_to_score(None) == names.split(", ")
 
 
-def test_rules_that_match_nothing_are_told_with_the_batch(stage: Any, place: Place) -> None:
+def test_a_batch_reports_rules_that_match_nothing(stage: Any, place: Place) -> None:
     stage.promote()
     place('[home]\nk = 5\nrules.exclude = { brand = ["Nobody"] }')
     assert score_placement.fn()["summary"]["notes"] == ["rules.exclude.brand: no item has 'Nobody'", *LEFT]
@@ -204,7 +204,7 @@ def test_rules_that_match_nothing_are_told_with_the_batch(stage: Any, place: Pla
 LEFT = ["rules.exclude: no item fits it"]
 
 
-def test_a_summary_says_what_was_kept_from_before_and_by_segment(stage: Any, place: Place) -> None:
+def test_a_summary_shows_what_was_kept_from_before_and_by_segment(stage: Any, place: Place) -> None:
     stage.promote()
     place("[home]\nk = 10")
     assert score_placement.fn()["summary"]["kept_from_before"] is None
@@ -215,7 +215,7 @@ def test_a_summary_says_what_was_kept_from_before_and_by_segment(stage: Any, pla
     assert all(row["full"] == row["lists"] for row in summary["segments"])
 
 
-def test_what_was_bought_lately_is_hidden_for_so_long(stage: Any, place: Place) -> None:
+def test_items_that_were_bought_lately_are_hidden_for_so_long(stage: Any, place: Place) -> None:
     stage.promote()
     place("[home]\nk = 20\nrules.hide = { purchase = 60 }")
     score_placement.fn()

@@ -76,7 +76,7 @@ def test_lists_that_are_shown_again_do_not_take_the_place_of_their_first_time(st
     assert seen(store, 10, 0)["u1"] == [(["cup"], 9, 6), (["tea"], 6, 3), (["cup"], 3, 0)]
 
 
-def test_who_has_no_list_in_the_next_batch_is_shown_nothing_from_then_on(store: Engine) -> None:
+def test_a_user_without_a_list_in_the_next_batch_is_shown_nothing_from_then_on(store: Engine) -> None:
     show(store, lists("cup"), 9, "one")
     show(store, lists("tea", names=["u1"]), 6, "two")
     assert seen(store, 10, 0)["u0"] == [(["cup"], 9, 6)]
@@ -107,7 +107,7 @@ def test_the_same_few_people_are_followed_from_batch_to_batch(store: Engine, mon
         assert set(connection.execute(text(hashes)).scalars()) == result.keys()
 
 
-def test_who_left_is_not_read_any_more_and_forgotten_at_the_next_publishing(store: Engine) -> None:
+def test_a_user_who_left_is_not_read_any_more_and_forgotten_at_the_next_publishing(store: Engine) -> None:
     show(store, lists("cup"), 9, "one")
     with store.begin() as connection:
         connection.execute(insert(suppressions).values(user_key="u2", reason="left"))
@@ -118,7 +118,7 @@ def test_who_left_is_not_read_any_more_and_forgotten_at_the_next_publishing(stor
         assert set(connection.execute(select(kept.c.subject)).scalars()) == {"u0", "u1", "u3", "u5"}
 
 
-def test_who_left_while_lists_were_made_was_shown_nothing(store: Engine) -> None:
+def test_a_user_who_left_while_lists_were_made_was_shown_nothing(store: Engine) -> None:
     with store.begin() as connection:
         connection.execute(insert(suppressions).values(user_key="u2", reason="left"))
     show(store, lists("cup"), 9)
@@ -126,7 +126,7 @@ def test_who_left_while_lists_were_made_was_shown_nothing(store: Engine) -> None
         assert "u2" not in set(connection.execute(select(kept.c.subject)).scalars())
 
 
-def test_what_was_replaced_half_a_year_ago_is_forgotten_and_what_is_still_shown_never(store: Engine) -> None:
+def test_lists_replaced_half_a_year_ago_are_forgotten_and_those_still_shown_never(store: Engine) -> None:
     show(store, lists("cup"), 400, "one")
     show(store, lists("tea"), 182, "two")
     show(store, lists("jug"), 178, "three")

@@ -55,7 +55,7 @@ def test_the_same_again_publishes_nothing_new(stage: Any) -> None:
         assert len(connection.execute(select(recommendation_batches)).all()) == 2
 
 
-def test_who_left_or_withdrew_consent_gets_no_list_from_then_on(stage: Any) -> None:
+def test_a_user_who_left_or_withdrew_consent_gets_no_list_from_then_on(stage: Any) -> None:
     stage.promote()
     score_placement.fn(k=5)
     remaining, withdrew = key_of(stage, 0), key_of(stage, 1)
@@ -122,7 +122,7 @@ def best(scorer: Any) -> set[str]:
     return set(scorer.items[result].tolist())
 
 
-def test_a_newcomer_gets_what_suits_his_clicks_where_the_champion_can_tell(stage: Any, tmp_path: Path) -> None:
+def test_a_newcomer_gets_items_that_suit_the_clicks_if_the_champion_can_score_them(stage: Any, tmp_path: Path) -> None:
     bundle = bundles.load(stage.promote("als"))
     ann = clicks(stage, tmp_path, "500006", "500007", "500006")
     score_placement.fn(k=5)
@@ -159,7 +159,7 @@ def test_a_newcomers_next_click_makes_another_batch_and_the_same_again_none(stag
     assert score_placement.fn(k=5)["batch_id"] != first
 
 
-def test_what_is_no_longer_available_is_no_longer_shown(stage: Any) -> None:
+def test_an_item_that_is_no_longer_available_is_no_longer_shown(stage: Any) -> None:
     stage.promote()
     score_placement.fn(k=5)
     gone = next(iter(shown(stage)[key_of(stage, 0)]))
@@ -192,7 +192,7 @@ def test_more_items_than_there_are_cannot_be_asked_for(stage: Any) -> None:
 
 
 @pytest.mark.usefixtures("stage")
-def test_without_a_champion_it_says_what_to_do() -> None:
+def test_scoring_without_a_champion_names_the_next_command() -> None:
     with pytest.raises(TailorbirdError, match=r"^No model is trained on data set v\S+ yet. Next: `tailorbird train`"):
         score_placement.fn()
 
@@ -217,7 +217,7 @@ def test_a_shopper_is_served_by_raw_id_with_titles_and_reasons(stage: Any) -> No
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
 
 
-def test_without_anybody_who_agreed_that_is_told(stage: Any) -> None:
+def test_scoring_without_anybody_who_agreed_is_refused(stage: Any) -> None:
     stage.promote()
     with stage.here.engine.begin() as connection:
         connection.execute(update(users).values(consent=False))

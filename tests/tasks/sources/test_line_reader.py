@@ -48,7 +48,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-def test_chunks_say_how_much_of_the_stored_file_was_read(tmp_path: Path, name: str) -> None:
+def test_chunks_state_how_much_of_the_stored_file_was_read(tmp_path: Path, name: str) -> None:
     path, content = tmp_path / name, b"".join(b'{"number": %d}\n' % number for number in range(200_000))
     path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     read = [int(rows.schema.metadata[line_reader.READ]) for rows in line_reader.chunks(path, 100_000)]

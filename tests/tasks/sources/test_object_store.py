@@ -68,7 +68,7 @@ def test_a_large_object_comes_a_block_at_a_time_and_states_how_far_it_is(
         ("http://example.org/a.csv", r"Files at http:// cannot be read.*s3://, gs://, abfs://, abfss://"),
     ],
 )
-def test_what_is_not_there_is_reported(s3: Put, address: str, message: str) -> None:
+def test_missing_objects_are_reported(s3: Put, address: str, message: str) -> None:
     s3("notes/a.txt")
     with pytest.raises(TailorbirdError, match=message):
         find([address], LINES)
@@ -174,7 +174,7 @@ def test_a_store_that_stops_in_the_middle_leaves_nothing_behind(
     assert not list((tmp_path / "fetched").iterdir())
 
 
-def test_what_is_wrong_with_a_copy_is_reported_of_the_object(s3: Put, tmp_path: Path) -> None:
+def test_a_fault_of_a_copy_is_reported_of_the_object(s3: Put, tmp_path: Path) -> None:
     address = s3("a.parquet", b"no parquet at all")
     with pytest.raises(TailorbirdError) as refusal, fetched(address, tmp_path) as path:
         table_files.column_kinds(path)

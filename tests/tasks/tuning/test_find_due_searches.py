@@ -42,7 +42,7 @@ def test_settings_of_another_data_set_serve_when_it_has_the_same_shape(stage: An
     assert own["config"] == {"alpha": 4.0}
 
 
-def test_what_was_never_searched_or_long_ago_is_due(stage: Any) -> None:
+def test_a_model_that_was_never_searched_or_long_ago_is_due(stage: Any) -> None:
     version = stage.manifest["version"]
     other(stage, "alike")
     datasets = stage.here.settings.var / "lake" / "datasets"
@@ -52,7 +52,7 @@ def test_what_was_never_searched_or_long_ago_is_due(stage: Any) -> None:
     assert "20 days old" in find_due_searches.fn(version, ["als"], max_age_days=10)["als"]
 
 
-def test_the_outcome_of_a_search_says_what_training_uses(stage: Any) -> None:
+def test_the_outcome_of_a_search_states_what_training_uses(stage: Any) -> None:
     version = stage.manifest["version"]
     searched(stage, version)
     other(stage, "alike")

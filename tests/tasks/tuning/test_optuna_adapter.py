@@ -37,7 +37,7 @@ def test_the_next_setting_follows_from_seed_and_place_alone(method: Method) -> N
 
 
 @pytest.mark.parametrize("kind", catalog.CATALOG)
-def test_what_a_model_says_may_be_searched_is_a_setting_it_takes(kind: str) -> None:
+def test_the_search_space_of_a_model_has_settings_that_it_takes(kind: str) -> None:
     settings = optuna.create_study().ask(distributions(catalog.model_type(kind).space)).params
     assert settings.items() <= asdict(catalog.config(kind, settings)).items()
 

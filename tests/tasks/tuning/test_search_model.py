@@ -11,7 +11,7 @@ from tasks.tuning.search_model import successful_searches
 LATE, FAILED = OutOfTimeError("The search of als found no settings: time"), SearchError("The search of als failed")
 
 
-def test_a_model_that_ran_out_of_time_is_told_beside_what_others_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_ran_out_of_time_is_reported_beside_what_others_found(capsys: pytest.CaptureFixture[str]) -> None:
     states: list[State[Any]] = [Completed(data={"model": "item_knn"}), Failed(data=LATE)]
     assert successful_searches(states) == [{"model": "item_knn"}]
     assert str(LATE) in capsys.readouterr().err

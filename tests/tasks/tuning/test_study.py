@@ -133,14 +133,14 @@ def test_a_trial_that_a_server_interrupts_is_not_counted_against_it(installation
     assert len(study.tried()) == 1
 
 
-def test_what_optuna_cannot_store_is_no_outage() -> None:
+def test_an_error_of_optunas_storage_alone_is_no_outage() -> None:
     error = StorageInternalError("no")
     assert outages.explain(error) is None
     error.__cause__ = OperationalError("select", {}, Exception("gone"))
     assert "database went away" in str(outages.explain(error))
 
 
-def test_what_one_worker_tries_no_other_gets(installation: Installation) -> None:
+def test_settings_that_one_worker_tries_no_other_gets(installation: Installation) -> None:
     plan, budget = SearchPlan("grid"), Budget(trials=None, minutes=1)
     study = opened(installation, plan, points=13)
     with ThreadPoolExecutor(3) as pool:
@@ -168,7 +168,7 @@ def test_a_search_without_a_better_setting_for_long_ends(installation: Installat
     assert step(study, budget) == DONE
 
 
-def test_what_costs_too_much_is_no_better_setting(installation: Installation) -> None:
+def test_a_setting_that_costs_too_much_is_no_better_one(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=100, patience=3)
     for excess, reached in ((1, 9.0), (-1, 0.1), (-1, 0.2), (-1, 0.3), (-1, 0.4)):
         with study.next_assignment(budget) as assignment:
@@ -178,7 +178,7 @@ def test_what_costs_too_much_is_no_better_setting(installation: Installation) ->
     assert isinstance(step(study, budget), dict)
 
 
-def test_a_search_in_which_everything_fails_gives_up_and_says_why(installation: Installation) -> None:
+def test_a_search_in_which_everything_fails_gives_up_and_names_the_reason(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=100)
     for _ in range(5):
         with study.next_assignment(budget) as assignment:
@@ -191,7 +191,7 @@ def test_a_search_in_which_everything_fails_gives_up_and_says_why(installation: 
     assert isinstance(step(opened(installation), budget), dict)  # what failed may be mended by now
 
 
-def test_what_costs_more_than_it_may_is_not_the_best(installation: Installation) -> None:
+def test_a_setting_that_costs_more_than_it_may_is_not_the_best(installation: Installation) -> None:
     study, budget = opened(installation, SearchPlan(limits=TrialLimits(fit_seconds=1))), Budget(trials=2)
     for excess, reached in ((0.5, 0.9), (-0.5, 0.3)):
         with study.next_assignment(budget) as assignment:

@@ -28,7 +28,7 @@ class RecordingDataset(Dataset):
         return super().once(key, messages, keep)
 
 
-def test_what_all_settings_share_is_worked_out_before_a_fit_is_timed(stage: Any) -> None:
+def test_work_that_all_settings_share_is_done_before_a_fit_is_timed(stage: Any) -> None:
     answers, opened = StringIO(), open_dataset(stage.manifest["version"])
     given = {one.name: getattr(opened, one.name) for one in fields(Dataset) if one.init}
     request = {"kind": "two_stage", "settings": {}, "seed": 7, "folds": 1, "fold": 0, "warm": True}

@@ -44,7 +44,7 @@ def hired(stage: Any, plan: SearchPlan, budget: Budget) -> Worker:
     )
 
 
-def test_what_was_measured_is_kept_while_mlflow_is_away(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measurements_are_kept_while_mlflow_is_away(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_RETRY", 0.01)
     one = hired(stage, SearchPlan(folds=1), Budget(trials=3))
     one.run(1)

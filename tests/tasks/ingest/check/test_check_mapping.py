@@ -220,7 +220,7 @@ def test_nothing_is_written_beside_the_files_and_nothing_has_to_run(
         ({"order": "o1", "sku": "001", "customer": "c1", "day": "01.03.2024"}, "many_duplicates"),
     ],
 )
-def test_what_looks_wrong_is_pointed_out(change: dict[str, str], guess: str, tmp_path: Path) -> None:
+def test_values_that_look_wrong_are_pointed_out(change: dict[str, str], guess: str, tmp_path: Path) -> None:
     rows = [order(n, **{name: text.format(n=n % 28 + 1) for name, text in change.items()}) for n in range(100)]
     assert guess in guesses(checked(tmp_path, rows))
 
@@ -311,7 +311,7 @@ def test_events_that_all_refuse_are_never_declared_to_agree(tmp_path: Path) -> N
     assert "given" not in result["next"]
 
 
-def test_what_would_refuse_the_file_is_reported_before_any_user_agreed(tmp_path: Path) -> None:
+def test_rules_that_would_refuse_the_file_are_reported_before_any_user_agreed(tmp_path: Path) -> None:
     mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
 
     result = checked(tmp_path, (order(n, pieces="0") for n in range(100)), mapping)

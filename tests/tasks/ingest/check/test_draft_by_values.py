@@ -37,7 +37,7 @@ def test_a_price_does_not_identify_a_row_and_an_unreadable_one_has_its_own_rule(
     assert set(broken) <= {"id_conflict"}
 
 
-def test_variants_of_an_item_tell_the_lines_of_an_order_apart(tmp_path: Path) -> None:
+def test_variants_of_an_item_distinguish_the_lines_of_an_order(tmp_path: Path) -> None:
     file = order_lines(tmp_path, 2, ",variant_size", " cm")
     events = tomllib.loads(draft_mapping([str(file)], "shop").text)["events"]
     assert events["event_id"] == ["order_no", "variant_size"]

@@ -219,7 +219,7 @@ def test_a_mapping_that_is_there_stays(tmp_path: Path) -> None:
     assert (tmp_path / "shop.toml").read_text() == "mine"
 
 
-def test_what_the_check_announced_comes_in(installation: Installation, tmp_path: Path) -> None:
+def test_rows_that_the_check_announced_come_in(installation: Installation, tmp_path: Path) -> None:
     assert installation.engine
     text, files = drafted("german", tmp_path)
     mapping = str(tmp_path / "shop.toml")

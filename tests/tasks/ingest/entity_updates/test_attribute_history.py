@@ -85,7 +85,7 @@ def test_traits_of_a_table_count_likewise(installation: Installation, mapping: s
 
 
 @pytest.mark.parametrize("files", [1, 2, 5])
-def test_what_calls_say_counts_from_their_time_on(installation: Installation, tmp_path: Path, files: int) -> None:
+def test_attributes_in_calls_count_from_their_time_on(installation: Installation, tmp_path: Path, files: int) -> None:
     calls: list[Call] = [
         viewed(1, name="Cup", category="food", price=2.0),
         viewed(3, name="Cup", category="food", price=3.0),

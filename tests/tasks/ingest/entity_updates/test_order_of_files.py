@@ -118,7 +118,7 @@ def forget_all(installation: Installation) -> None:
     shutil.rmtree(installation.settings.lake, ignore_errors=True)
 
 
-def test_who_tells_traits_before_the_first_event_is_known(installation: Installation, tmp_path: Path) -> None:
+def test_a_user_who_states_traits_before_the_first_event_is_known(installation: Installation, tmp_path: Path) -> None:
     ingest(tmp_path, identified(2, plan="gold"), identified(2, None, "bob", plan="red"), identified(2, user="guest"))
     result = everything(installation)
     ann = pseudonym("ann", installation.key)

@@ -84,7 +84,7 @@ def test_of_who_refused_a_table_of_users_stores_no_traits(installation: Installa
 
 
 @pytest.mark.parametrize("table_first", [True, False])
-def test_who_agreed_by_an_event_after_the_refusal_in_a_table_agrees(
+def test_consent_by_an_event_after_the_refusal_in_a_table_counts(
     installation: Installation, tmp_path: Path, table_first: bool
 ) -> None:
     mapping, path = _catalogue(tmp_path), tmp_path / "u.csv"

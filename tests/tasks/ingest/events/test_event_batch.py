@@ -95,7 +95,9 @@ def test_only_events_of_the_window_are_taken_and_the_others_are_counted_as_route
     assert counted(desk.ingest("a", lines)) == {"read": 30, "accepted": 20, "duplicate": 10, "late": 9}
 
 
-def test_what_comes_after_newer_events_of_its_source_is_marked_as_late(installation: Installation, desk: Desk) -> None:
+def test_events_that_come_after_newer_ones_of_their_source_are_marked_as_late(
+    installation: Installation, desk: Desk
+) -> None:
     assert counted(desk.ingest("a", sound(10))) == {"read": 10, "accepted": 10}
     # A day before the newest is usual for a daily export.
     assert counted(desk.ingest("b", [*sound(11), *sound(8)])) == {"read": 20, "accepted": 20, "late": 10}
@@ -116,7 +118,7 @@ def cut_short(installation: Installation, desk: Desk, name: str, lines: Sequence
     return batch.batch_id
 
 
-def test_what_another_run_left_half_done_keeps_nothing_out(installation: Installation, desk: Desk) -> None:
+def test_a_batch_that_another_run_left_half_done_keeps_nothing_out(installation: Installation, desk: Desk) -> None:
     """Or, if that batch were refused in the end, the events that both have would be lost."""
     remaining = cut_short(installation, desk, "a", sound(1))
     assert counted(desk.ingest("b", [*sound(1), *sound(2)])) == {"read": 20, "accepted": 20}

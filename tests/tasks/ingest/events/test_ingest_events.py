@@ -297,7 +297,7 @@ def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 
 
-def test_who_only_bought_what_nobody_shops_for_is_known_and_who_came_outside_the_window_is_not(
+def test_a_user_with_purchases_of_services_only_is_known_and_one_outside_the_window_is_not(
     installation: Installation, shop: Any
 ) -> None:
     ingest_items.fn("complete_journey", shop.items_file)

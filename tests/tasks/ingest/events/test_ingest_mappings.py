@@ -103,7 +103,7 @@ def lake(installation: Installation) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("place", ["personalize"], indirect=True)
-def test_what_was_exported_for_amazon_personalize_comes_in(installation: Installation, place: Path) -> None:
+def test_an_export_for_amazon_personalize_comes_in(installation: Installation, place: Path) -> None:
     mapping = "personalize"
     declared = {"consent": "given", "consent_note": "by contract"}
     assert ledger_of(ingest_items.fn(mapping, file_of(place, mapping, "items"), declared)) == {
@@ -172,7 +172,7 @@ def test_a_column_that_is_not_there_is_reported_and_one_that_is_optional_is_not(
     assert installation.lake.event_files() == []
 
 
-def test_who_agrees_by_an_event_is_learned_from_though_their_file_of_users_states_nothing(
+def test_consent_by_an_event_counts_though_the_file_of_users_states_nothing(
     installation: Installation, tmp_path: Path
 ) -> None:
     (tmp_path / "users.csv").write_text("user_id\nana\nben\n")

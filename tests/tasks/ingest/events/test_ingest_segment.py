@@ -92,7 +92,7 @@ def test_every_call_of_the_golden_file_is_accounted_for_and_comes_in_once(
     assert lake(installation) == stored
 
 
-def test_plain_and_packed_files_say_the_same(installation: Installation, tmp_path: Path) -> None:
+def test_plain_and_packed_files_hold_the_same(installation: Installation, tmp_path: Path) -> None:
     plain = write(tmp_path / "a.jsonl", viewed(1), bought(2, "o1", "cup", "pan"))
     packed = tmp_path / "a.jsonl.gz"
     packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
@@ -145,7 +145,7 @@ def test_of_who_is_suppressed_nothing_is_stored(installation: Installation, tmp_
     assert not [*rows(installation, users), *rows(installation, identities), *rows(installation, aliases)]
 
 
-def test_lines_that_say_nothing_wait_in_quarantine_with_their_place(installation: Installation, tmp_path: Path) -> None:
+def test_unreadable_lines_wait_in_quarantine_with_their_place(installation: Installation, tmp_path: Path) -> None:
     good = [viewed(n) for n in range(20)]
     path = write(tmp_path / "a.jsonl", *good[:10], b'{"broken": ', b"\xff\xfe", *good[10:])
     entry = ingest_segment.fn("segment", path)
@@ -190,7 +190,7 @@ def test_over_many_chunks_rows_are_numbered_through(
     assert [row["payload"]["line"] for row in rows(installation, quarantine)] == list(range(1, 61, 10))
 
 
-def test_what_was_refunded_or_bought_before_the_user_was_known_is_learned_rightly(
+def test_refunds_and_purchases_before_the_user_was_known_are_learned_rightly(
     installation: Installation, tmp_path: Path
 ) -> None:
     device = {"userId": None, "anonymousId": "phone"}

@@ -66,7 +66,7 @@ def states(api: Api, user: str) -> Any:
 
 
 @pytest.mark.parametrize("late", [hides, states])
-def test_what_a_process_from_before_the_rotation_hides_is_hidden_from_the_same_person(
+def test_an_item_hidden_by_a_process_from_before_the_rotation_is_hidden_from_the_same_person(
     api: Api, late: Callable[[Api, str], Any]
 ) -> None:
     api.send(api.act("ann", "cup", consent=True))

@@ -47,7 +47,7 @@ def test_without_a_change_nothing_moves(installation: Installation, entry: dict[
 
 
 @pytest.mark.parametrize("fixed", ["the catalogue", "the policy"])
-def test_what_keeps_the_rules_now_moves_and_the_ledger_adds_up(
+def test_rows_that_keep_the_rules_now_move_and_the_ledger_adds_up(
     installation: Installation, entry: dict[str, Any], fixed: str
 ) -> None:
     if fixed == "the catalogue":

@@ -81,7 +81,7 @@ _FILE = some.lists(_CALL, min_size=1, max_size=6)
 
 @FEW
 @given(undone=_FILE, stored=_FILE, earlier=some.booleans())
-def test_what_is_left_is_what_the_other_file_alone_brings(
+def test_remaining_rows_are_those_that_the_other_file_alone_brings(
     installation: Installation, tmp_path: Path, undone: Sequence[Call], stored: Sequence[Call], earlier: bool
 ) -> None:
     """Events, items, users, devices, histories, quarantine and counts, whichever of the files came first."""
@@ -240,7 +240,7 @@ def test_a_source_is_undone_as_a_whole(installation: Installation, tmp_path: Pat
     ],
 )
 @pytest.mark.usefixtures("installation")
-def test_what_cannot_be_undone_is_refused_with_a_reason(
+def test_an_impossible_undo_is_refused_with_a_reason(
     batches: list[str],
     source: str | None,
     message: str,

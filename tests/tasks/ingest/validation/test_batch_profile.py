@@ -21,7 +21,7 @@ def test_unwanted_traffic_is_counted_by_rule_but_is_no_fault_of_the_data() -> No
     assert result == {"rules": {"robot": 2, "value_not_positive": 2, "internal_traffic": 1}, "faulty": 2}
 
 
-def test_of_unreadable_lines_a_batch_tells_what_is_wrong_with_them() -> None:
+def test_unreadable_lines_of_a_batch_are_counted_by_what_is_wrong_with_them() -> None:
     lines = pa.table({row_triage.RULES: pa.array([["unreadable"]] * 3), "reason": ["not_json", "not_utf8", "not_json"]})
     rows = pa.table({row_triage.RULES: pa.array([["robot"]])})
     profiles = [batch_profile.of_quarantined(rows, lines), batch_profile.of_quarantined(lines.slice(0, 1))]
@@ -50,6 +50,6 @@ def test_figures_are_shares_of_what_they_are_about() -> None:
     assert result == pytest.approx(expected)
 
 
-def test_of_no_rows_there_is_nothing_to_tell() -> None:
+def test_a_batch_without_rows_has_no_figures() -> None:
     result = batch_profile.figures([], NOW)
     assert (result["rows"], result["quarantined_share"], result["days"], result["hours_old"]) == (0, 0.0, None, None)

@@ -43,7 +43,7 @@ def test_an_empty_lake_holds_nothing(lake: Lake) -> None:
     assert len(known.matching(rows("a", "b"))) == 0
 
 
-def test_what_the_lake_held_before_is_found_with_its_hash(lake: Lake) -> None:
+def test_events_that_the_lake_held_before_are_found_with_their_hash(lake: Lake) -> None:
     store(lake, 0, "a", "b")
     known = KnownIds(lake)
     assert requested(known, rows("b", "c")) == [True, False]
@@ -56,7 +56,7 @@ def test_an_id_is_found_in_whatever_month_it_was_used(lake: Lake) -> None:
     assert matches["event_id"].to_pylist() == ["a"]
 
 
-def test_what_was_added_since_is_found_however_often_something_was_added(lake: Lake) -> None:
+def test_ids_that_were_added_since_are_found_however_often_some_were_added(lake: Lake) -> None:
     known = KnownIds(lake)
     for chunk in range(17):
         added = store(lake, chunk, f"a{chunk}", f"b{chunk}")

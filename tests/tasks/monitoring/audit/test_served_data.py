@@ -73,7 +73,7 @@ def test_a_list_counts_for_as_long_as_it_was_shown(store: Installation) -> None:
     assert window.versions == [4, 5]
 
 
-def test_what_is_not_sold_any_more_is_looked_at_only_where_it_was_shown(store: Installation) -> None:
+def test_an_item_that_is_not_sold_any_more_is_audited_only_where_it_was_shown(store: Installation) -> None:
     with store.engine.begin() as connection:
         connection.execute(update(items).where(items.c.item_id.in_(["pan", "tin"])).values(available=False))
     show(store, at(10), "cup", "tin")
@@ -88,12 +88,12 @@ def test_lists_that_came_after_all_events_have_no_outcome_and_are_looked_at_all_
     assert window.data.users == 1
 
 
-def test_where_nothing_was_shown_it_says_so(store: Installation) -> None:
+def test_an_audit_without_shown_lists_names_the_reason(store: Installation) -> None:
     with pytest.raises(NoAuditDataError, match=r"No lists of 'home' were shown in the last 28 days|Next: `tailorbird"):
         read_audit_window(store, "home", 28)
 
 
-def test_where_nobody_has_bought_anything_it_says_so(installation: Installation, tmp_path: Path) -> None:
+def test_an_audit_without_purchases_names_the_reason(installation: Installation, tmp_path: Path) -> None:
     ingest_segment.fn("segment", write(tmp_path / "a", viewed(1, "cup", **on(2)), viewed(2, "pan", **on(12))))
     published(installation.engine, {pseudonym("ann", installation.key): [("cup", 1.0, "why")]})
     with pytest.raises(NoAuditDataError, match="Nobody had bought anything"):

@@ -72,9 +72,7 @@ def test_a_file_that_lacks_a_column_it_has_to_have_blocks_until_a_sound_one_come
     assert (report["verdict"], report["decision"]) == ("stable", "none")
 
 
-def test_who_gets_alerts_hears_of_a_break_also_before_the_week_is_over(
-    weekly: Weekly, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_feed_is_alerted_also_before_the_week_is_over(weekly: Weekly, monkeypatch: pytest.MonkeyPatch) -> None:
     with RecordingServer() as prefect:
         monkeypatch.setenv("PREFECT_API_URL", f"{prefect.url}/api")
         current.cache_clear()

@@ -14,7 +14,7 @@ from tasks.monitoring.drift.detect_drift import detect_drift
 from tests.tasks.weeks import CUT, KNOWN, Week, Weekly, events
 
 
-def test_a_steady_week_calls_for_nothing_and_says_why(weekly: Weekly) -> None:
+def test_a_steady_week_calls_for_nothing_and_names_the_reason(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN)))
     [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"], report["window_from"]) == ("stable", "none", CUT)
@@ -64,14 +64,14 @@ def test_weeks_that_come_late_are_judged_in_their_order_and_the_newest_decides(w
     assert reports[2]["reasons"][-1] == "3 of the last 3 windows left their band, the latest among them."
 
 
-def test_a_week_of_few_people_says_nothing(weekly: Weekly) -> None:
+def test_a_week_of_few_people_decides_nothing(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN, people=25, visits=24.0)))
     [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"]) == ("insufficient_data", "none")
     assert report["reasons"] == ["25 active users in the window: too few to judge it."]
 
 
-def test_what_is_seen_now_can_be_made_usual_and_it_is_kept_who_said_so(weekly: Weekly) -> None:
+def test_the_present_range_can_be_made_usual_and_its_author_is_recorded(weekly: Weekly) -> None:
     drifted = [Week(number, shuffled=True) for number in range(KNOWN, KNOWN + 9)]
     weekly.ingest(events(*drifted[:8]))
     assert [report["verdict"] for report in detect_drift.fn()["reports"]] == ["drifted"] * 8
@@ -85,7 +85,9 @@ def test_what_is_seen_now_can_be_made_usual_and_it_is_kept_who_said_so(weekly: W
     assert (report["calibration_id"], report["verdict"]) == (second.calibration_id, "stable")
 
 
-def test_too_little_history_is_told_with_how_much_is_needed(weekly: Weekly, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_history_is_reported_with_how_much_is_needed(
+    weekly: Weekly, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with weekly.here.engine.begin() as connection:
         connection.execute(drift_calibrations.delete())
     monkeypatch.setenv("TAILORBIRD_MONITOR", '{"window_days": 28}')

@@ -104,7 +104,7 @@ def test_a_claim_counts_up_the_fence_and_names_the_run(engine: Engine) -> None:
     assert claim(engine, own.request.request_id, "run-2") is None
 
 
-def test_who_was_silent_loses_the_request_and_writes_nothing_more(engine: Engine) -> None:
+def test_a_run_that_was_silent_loses_the_request_and_writes_nothing_more(engine: Engine) -> None:
     request_id = new_request(engine)
     lost = claim(engine, request_id, "run-1")
     assert lost is not None
@@ -128,7 +128,7 @@ def test_who_was_silent_loses_the_request_and_writes_nothing_more(engine: Engine
 
 
 @pytest.mark.parametrize("status", ["done", "failed"])
-def test_what_is_over_is_not_claimed_again(engine: Engine, status: str) -> None:
+def test_a_request_that_is_over_is_not_claimed_again(engine: Engine, status: str) -> None:
     own = claim(engine, new_request(engine), None)
     assert own is not None
     finish(own, status, "over")
@@ -159,7 +159,7 @@ def test_the_renewal_of_who_lost_a_request_leaves_it_to_the_other(engine: Engine
     assert state(engine, request_id).leased_until == taken.request.leased_until
 
 
-def test_what_nobody_works_on_is_found_when_it_has_waited(engine: Engine) -> None:
+def test_a_request_that_nobody_works_on_is_found_when_it_has_waited(engine: Engine) -> None:
     request_id = new_request(engine)
     with engine.begin() as connection:
         assert requests.abandoned_request(connection, 20) is None
@@ -181,7 +181,7 @@ def test_what_nobody_works_on_is_found_when_it_has_waited(engine: Engine) -> Non
     assert state(engine, request_id).outcome == "given up"
 
 
-def test_the_books_tell_how_many_were_asked_for_and_how_they_ended(engine: Engine) -> None:
+def test_requests_are_counted_and_listed_with_their_outcome(engine: Engine) -> None:
     began = datetime.now(UTC) - timedelta(minutes=1)
     for outcome in (ReviewOutcome.CHAMPION_KEPT, ReviewOutcome.REFUSED, ReviewOutcome.PROMOTED):
         own = claim(engine, new_request(engine), None)
