@@ -6,7 +6,7 @@ from typing import Final
 
 from models.errors import TailorbirdError
 from models.ingest.draft import items_and_users_parts
-from models.ingest.draft.events import events_part
+from models.ingest.draft.events.part import events_part
 from models.ingest.draft.joins import links
 from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.parts import Part, open_part

@@ -1,0 +1,1 @@
+"""The part of a mapping that reads events."""

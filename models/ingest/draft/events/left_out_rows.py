@@ -1,0 +1,89 @@
+"""Leaves out rows without a user or item, orders that are no sale, and unknown event types."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from models.ingest.draft.event_words import event_type_of, is_no_sale
+from models.ingest.draft.mapping_text import column as sql
+from models.ingest.draft.mapping_text import text
+from models.ingest.draft.parts import Part
+from models.ingest.draft.roles import GUESTS, Choice
+from models.ingest.draft.samples import Column
+from models.ingest.placeholder_ids import ITEMS
+
+_MOST_STATES: Final = 20
+
+
+def leave_out_rows(part: Part, user: Choice, item: Choice, kinds: Column | None) -> None:
+    """Add the condition `where` of such rows, with a comment on each reason."""
+    conditions = []
+    for name, subject, placeholders in ((user.column, "a user", GUESTS), (item.column, "an item", ITEMS)):
+        if part.sample.columns[name].filled < 1:
+            conditions.append(f"{sql(name)} is not null")
+            part.comments.append(f"Rows without {subject} ({name}) are left out.")
+        if unknown := sorted(word for word in part.sample.columns[name].values if word in placeholders):
+            conditions.append(f"not {sql(name)} in ({', '.join(map(text, unknown))})")
+            part.comments.append(f"Rows where {name} is {', '.join(unknown)}, a placeholder, are left out.")
+    states = None if kinds else _states(part, {user.column, item.column})
+    if states and states.sure:
+        conditions.append(states.condition)
+        part.comments.append(f"Orders with these states ({states.column}) are left out: {', '.join(states.closed)}.")
+        part.used.add(states.column)
+    conditions += _known_types(part, kinds) if kinds else []
+    if conditions:
+        part.add("where", " and ".join(conditions))
+    if states and not states.sure:
+        instead = " in place of the line above" if conditions else ""
+        part.suggest("where", " and ".join([*conditions, states.condition]), f"{states.doubt}{instead}")
+
+
+@dataclass(frozen=True)
+class _States:
+    """A column of states of orders, and those that are no sale."""
+
+    column: str
+    closed: list[str]
+    doubt: str = ""
+    """The uncertainty as a comment; empty if there is none."""
+
+    @property
+    def sure(self) -> bool:
+        return not self.doubt
+
+    @property
+    def condition(self) -> str:
+        name = sql(self.column)
+        return f"({name} is null or not lower({name}) in ({', '.join(map(text, self.closed))}))"
+
+
+def _states(part: Part, taken: set[str]) -> _States | None:
+    """Return the column of states: sure by name and words, uncertain by either; None without one."""
+    by_name = part.sample.candidates("status")
+    others = [one for one in part.sample.columns.values() if one.name not in taken and one not in by_name]
+    for one in [*by_name, *(one for one in others if 1 < len(one.values) <= _MOST_STATES)]:
+        if closed := sorted({word.lower() for word in one.values if is_no_sale(word)}):
+            doubt = (
+                "" if one in by_name else f"uncertain: leave out {', '.join(closed)} ({one.name}), if that is no sale,"
+            )
+            return _States(one.name, closed, doubt)
+    for one in by_name:
+        if 1 < len(one.values) <= _MOST_STATES and not one.is_number:
+            words = sorted(one.values, key=one.stated.to_pylist().count)
+            doubt = f"uncertain: name the states of {one.name} that are no sale, such as cancelled,"
+            return _States(one.name, [words[0].lower()], doubt)
+    return None
+
+
+def _known_types(part: Part, kinds: Column) -> list[str]:
+    """Return the condition that leaves out unknown event types, by the shorter list."""
+    unknown = sorted(word for word in kinds.values if event_type_of(word) is None)
+    known = sorted(kinds.values.difference(unknown))
+    if not unknown:
+        return []
+    part.comments.append(
+        f"Left out until you decide, since no event type is known for these words of {kinds.name}: "
+        f"{', '.join(map(repr, unknown))}. Add those that are events to `event_types`, and take them out of `where`."
+    )
+    if len(unknown) <= len(known):
+        return [f"not {sql(kinds.name)} in ({', '.join(map(text, unknown))})"]
+    return [f"{sql(kinds.name)} in ({', '.join(map(text, known))})"]
