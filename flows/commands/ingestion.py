@@ -123,13 +123,13 @@ def quarantine_show(
 ) -> None:
     """Show the rows of a batch in quarantine, and the rules that they broke."""
     from serving.queries import ledger
-    from serving.terminal import ledger as ledger_screen
+    from serving.terminal.ledger import quarantine as quarantine_screen
 
     database = running.database("operator")
     running.print_rows("rows", ledger.quarantined_rows(database, batch, rule, limit), as_json)
     correction = None if as_json else ledger.correction(database, batch)
     if correction:
-        ledger_screen.correction(correction, brief=True)
+        quarantine_screen.correction(correction, brief=True)
 
 
 @quarantine.command("replay")
@@ -143,14 +143,14 @@ def quarantine_replay(
     Rows of items and users are read from their file again.
     """
     from serving.queries import ledger
-    from serving.terminal import ledger as ledger_screen
+    from serving.terminal.ledger import quarantine as quarantine_screen
 
     replay, database = running.flow("replay"), running.database("serving")
     before = ledger.waiting(database, batch)
     entry = replay(batch, accept_unknown_items)
     moved = before - ledger.waiting(database, batch)
     if not as_json:
-        ledger_screen.replayed(moved, before, batch, entry["dataset"])
+        quarantine_screen.replayed(moved, before, batch, entry["dataset"])
     stored = entry["batch_id"] != batch and entry["status"] != "unchanged"
     if as_json or moved or stored:
         running.finish("ledger", [entry], as_json)

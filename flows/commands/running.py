@@ -225,10 +225,10 @@ def print_next_step(*, brief: bool = False) -> None:
     """Print the situation, unless it was just shown (`brief`), and the next command."""
     from infra.configuration.settings import load
     from infra.overview.situation import step
-    from serving.terminal import screen
+    from serving.terminal import status
 
     with contextlib.suppress(Exception):  # the work is done and shown: a failed hint must not fail it
-        screen.next_step(step(database("serving"), load()), brief=brief)
+        status.print_next_step(step(database("serving"), load()), brief=brief)
 
 
 def minutes_left(context: typer.Context, minutes: float) -> float:

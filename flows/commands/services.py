@@ -79,7 +79,7 @@ def status(as_json: Json = False) -> None:
     from infra.supervisor.startup import reachable, under_way
     from models.errors import TailorbirdError
     from serving.queries.inbox import spool_counts
-    from serving.terminal import screen
+    from serving.terminal.status import print_status
 
     services, mistake = reachable(load()), None
     report: JsonObject = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements", "next"))
@@ -98,7 +98,7 @@ def status(as_json: Json = False) -> None:
     report["spool"] = spool_counts(load().var)
     report["services"] = services | running_clients(load())
     report["running"], report["outdated"] = under_way(load()) if services["postgres"] else [], outdated(load())
-    print(json.dumps(report)) if as_json else screen.status(report)
+    print(json.dumps(report)) if as_json else print_status(report)
     if mistake:
         raise mistake
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from infra.database.engine import engine
 from serving.events.spool import FOLDER, Spool, SpoolFullError
 from serving.queries.inbox import inbox_state, spool_counts
-from serving.terminal import screen
+from serving.terminal.status import print_status
 from tests.serving.events.inbox_database import click
 
 ROWS = """
@@ -51,7 +51,7 @@ def test_status_shows_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
     parts = dict.fromkeys(("ledger", "champion", "challenger"))
     waiting = {"waiting": 3, "oldest_seconds": 12.4, "refused": 1}
     spool = {"messages": 5, "dropped": 2, "refused": 0}
-    screen.status({"services": {"postgres": True}, "placements": [], "inbox": waiting, "spool": spool, **parts})
+    print_status({"services": {"postgres": True}, "placements": [], "inbox": waiting, "spool": spool, **parts})
     shown = capsys.readouterr()
     text_shown = shown.out + shown.err
     for words in (

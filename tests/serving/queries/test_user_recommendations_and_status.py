@@ -15,7 +15,7 @@ from infra.overview.situation import step
 from serving.queries import user_recommendations
 from serving.queries.status import status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
-from serving.terminal import screen
+from serving.terminal.status import print_status
 from tasks.scoring import batch_state
 from tests.published import published
 
@@ -91,7 +91,7 @@ def test_a_status_counts_the_rows_that_wait_and_names_the_batches_that_were_cut_
     active = {batch["batch_id"]: batch["active"] for batch in report["unfinished"]}
     assert active == {"killed": False, "under way": True, "half": False}
 
-    screen.status(report | {"services": {"postgres": True}, "placements": []})
+    print_status(report | {"services": {"postgres": True}, "placements": []})
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 row waits in quarantine now: tailorbird quarantine list" in shown
     assert "cut short: the ingest of 1 file of s: may.csv" in shown
@@ -109,7 +109,7 @@ def test_files_of_one_source_that_were_cut_short_are_one_line_and_their_ingest_c
     with filled.begin() as connection:
         connection.execute(insert(ingest_batches), [line | row for row in rows])
     report = status(filled) | {"services": {"postgres": True}, "placements": []}
-    screen.status(report | {"next": asdict(step(filled, Settings()))})
+    print_status(report | {"next": asdict(step(filled, Settings()))})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     names = "zamowienia_00.csv, zamowienia_01.csv, zamowienia_02.csv and 14 more"

@@ -8,6 +8,7 @@ import pytest
 
 from models.recommenders.kinds import DEFAULTS
 from serving.terminal import recommendations, screen
+from serving.terminal.status import print_status
 
 HOSTILE = "Milk [/2L] [red]x[/red] :smile: \x1b]0;pwned\x07\x1b[2J\r\b\x9b1m\u202eevil\u2066 [link=http://evil]a[/link]"
 SHOWN = (
@@ -49,7 +50,7 @@ PRODUCED = {
         }
         | {"contributions": {HOSTILE: 0.5} | dict.fromkeys(map(str, range(20)), 0.1)}
     ),
-    "status": lambda: screen.status(
+    "status": lambda: print_status(
         {"services": {"postgres": True, HOSTILE: False}, "ledger": {HOSTILE: HOSTILE}, "champion": None}
         | {"challenger": None, "placements": [LISTS | {"state": HOSTILE, "lists": 1, "moved_by": HOSTILE}]}
     ),
@@ -118,7 +119,7 @@ def test_a_value_of_megabytes_is_cut(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize("runs", [True, False])
 def test_the_status_warns_when_schedules_do_not_start(runs: bool, capsys: pytest.CaptureFixture[str]) -> None:
     services = {"postgres": True, "worker": runs, "reconciler": True}
-    screen.status({"services": services, "placements": []} | dict.fromkeys(("ledger", "champion", "challenger")))
+    print_status({"services": services, "placements": []} | dict.fromkeys(("ledger", "champion", "challenger")))
     out = capsys.readouterr().out
     assert f"worker: {'runs' if runs else 'does not run'}\n" in out
     assert ("Schedules and requests do not start now. Run `tailorbird up`" in out) == (not runs)
@@ -126,7 +127,7 @@ def test_the_status_warns_when_schedules_do_not_start(runs: bool, capsys: pytest
 
 def test_the_status_names_runs_outdated_settings_and_users_without_a_list(capsys: pytest.CaptureFixture[str]) -> None:
     home = {"placement": "home", "batch_id": 3, "model_version": 2, "lists": 20, "users": 30, "moved_by": None}
-    screen.status(
+    print_status(
         {"services": {"postgres": True}, "placements": [home | {"state": "fresh"}]}
         | {"running": ["retrain (since 2026-01-01 04:30 UTC)"], "outdated": {"reconciler": ["placements", "k"]}}
         | dict.fromkeys(("ledger", "champion", "challenger"))

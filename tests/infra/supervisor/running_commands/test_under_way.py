@@ -24,7 +24,7 @@ time.sleep(60)
 def test_every_next_line_waits_for_a_command_that_does_the_same_work(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from serving.terminal import screen
+    from serving.terminal.status import print_next_step
 
     arguments = installation.engine, installation.settings
     assert step(*arguments).stage is Stage.EMPTY
@@ -35,7 +35,7 @@ def test_every_next_line_waits_for_a_command_that_does_the_same_work(
         [work] = under_way(installation.settings)
         assert (work.flow, f"process {process.pid}" in work.description) == ("ingest", True)
         advice = step(*arguments)
-        screen.next_step(advice, brief=True)
+        print_next_step(advice, brief=True)
         refusal = why_not("score", *arguments)
         process.kill()
     assert advice.stage is Stage.UNDER_WAY

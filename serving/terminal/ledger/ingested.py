@@ -7,8 +7,8 @@ from models.columns import LEDGER
 from models.ingest.check.file_names import some_names
 from models.ingest.check.odd_price_advice import OddBatch, odd_prices
 from models.monitoring.guidance.correction import Correction
-from serving.terminal import ledger
 from serving.terminal.console import line, table
+from serving.terminal.ledger.quarantine import correction
 
 _LEDGER = ("dataset", *LEDGER, "status")
 
@@ -30,7 +30,7 @@ def print_ingested(batches: Iterable[Mapping[str, Any]]) -> None:
         line(f"{some_names(files)}: {remark}", "yellow")
     for row in rows:
         if row.get("correction"):
-            ledger.correction(Correction(**row["correction"]))
+            correction(Correction(**row["correction"]))
         _currencies(row.get("currencies"))
         _suspects(row)
 

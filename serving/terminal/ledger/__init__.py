@@ -1,0 +1,1 @@
+"""Screens of the ledger and the quarantine."""
