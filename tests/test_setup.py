@@ -50,7 +50,7 @@ def test_a_python_asked_for_that_does_not_fit_is_refused_not_replaced(tmp_path: 
     assert "PYTHON=python3.14" in refused.stderr
 
 
-def test_where_lightfm_is_compiled_a_missing_compiler_is_named_before_anything_starts(tmp_path: Path) -> None:
+def test_a_missing_compiler_is_named_before_anything_starts_if_lightfm_is_compiled(tmp_path: Path) -> None:
     refused = check(tmp_path, python3=COMPILES)
     assert refused.returncode == 1
     assert "apt-get install gcc" in refused.stderr
@@ -63,7 +63,7 @@ def test_any_of_the_usual_compilers_will_do(tmp_path: Path) -> None:
     assert "compiled with clang" in accepted.stdout
 
 
-def test_where_lightfm_is_compiled_missing_headers_are_named(tmp_path: Path) -> None:
+def test_missing_headers_are_named_if_lightfm_is_compiled(tmp_path: Path) -> None:
     refused = check(tmp_path, python3=SUPPORTED.format(facts="0 0 gcc"), gcc=TOO_NEW)
     assert refused.returncode == 1
     assert "Python.h" in refused.stderr

@@ -38,7 +38,7 @@ def _ours(way: str, folder: Path) -> None:
 
     if way == "parquet":
         ingest_items.fn("complete_journey", str(folder / "products.parquet"))
-    great_expectations()  # its import takes seconds and says nothing about rows
+    great_expectations()  # its import takes seconds and is not about rows
     started = time.perf_counter()
     if way == "parquet":
         entry = ingest_events.fn("complete_journey", str(folder / "transactions.parquet"))

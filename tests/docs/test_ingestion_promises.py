@@ -55,7 +55,7 @@
 - consent of the categories that matter (`tests/models/ingest/segment/test_parse.py`)
   test_consent_depends_on_the_configured_categories
 - only the refusal of users who only refused (`tests/tasks/ingest/events/test_segment_updates.py`)
-  test_of_who_never_agreed_only_the_refusal_is_kept
+  test_only_the_refusal_of_a_user_who_never_agreed_is_kept
 - calls that carry no consent (`tests/tasks/ingest/events/test_ingest_segment.py`)
   test_without_consent_no_event_is_stored_and_the_last_answer_counts
 - robots, internal traffic, placeholders (`tests/tasks/ingest/events/test_event_batch.py`)
@@ -65,7 +65,7 @@
 - cleaning is counted (`tests/tasks/ingest/events/test_event_batch.py`)
   test_corrections_and_the_origin_of_a_batch_are_recorded
 - no traits of users who refused (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
-  test_of_who_refused_a_table_of_users_stores_no_traits
+  test_a_table_of_users_stores_no_traits_of_one_who_refused
 - the files of each part (`tests/tasks/sources/test_file_matching.py`)
   test_files_and_patterns_go_to_the_part_that_their_name_fits
 - ids stay text (`tests/tasks/ingest/events/test_ingest_mappings.py`)

@@ -113,7 +113,7 @@ def call(number: int, moment: int, quiet: bool) -> dict[str, Any] | bytes:
 
 
 def calls(first: int, many: int, quiet: bool = False) -> list[dict[str, Any] | bytes]:
-    # A permutation that is the same every time, so that files that overlap say the same.
+    # A permutation that is the same every time, so that files that overlap hold the same.
     return [call(number, number * 1_009 % 7_001, quiet) for number in range(first, first + many)]
 
 

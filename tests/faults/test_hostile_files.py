@@ -152,7 +152,7 @@ def test_any_csv_file(
 
 
 def texts(values: list[bytes]) -> pa.Array:
-    """A column that says that it is text, whatever it holds."""
+    """A column of the declared type text, whatever it holds."""
     return pa.Array.from_buffers(pa.string(), len(values), pa.array(values, pa.binary()).buffers())
 
 

@@ -88,7 +88,7 @@ def ingest(file: str) -> dict[str, int]:
 STEPS = {
     "chunk 1 in PostgreSQL": ("ingest_chunks", "CHECK (chunk < 1)"),
     "chunk 3 in PostgreSQL": ("ingest_chunks", "CHECK (chunk < 3)"),
-    "what was said of users and items": ("items", "CHECK (item_id <> 'pan')"),
+    "statements about users and items": ("items", "CHECK (item_id <> 'pan')"),
     "the closing of the batch": ("ingest_batches", "CHECK (status <> 'committed')"),
 }
 
@@ -155,7 +155,7 @@ def test_a_refusal_that_the_lake_knows_and_postgres_does_not_is_reported_by_the_
 def test_consent_before_a_run_was_cut_short_does_not_hold_for_the_rest_of_it(
     installation: Installation, write: Callable[..., str]
 ) -> None:
-    """Without a crash an event that says nothing of consent looks at what was known before the file."""
+    """Without a crash an event without consent uses what was known before the file."""
     without_consent = [viewed(n, context={}) for n in range(8, 12)]
     file = write("a", *[viewed(n) for n in range(8)], *without_consent)
     run(installation, "ALTER TABLE ingest_chunks ADD CONSTRAINT stumble CHECK (chunk < 2)")
@@ -173,7 +173,7 @@ def test_consent_before_a_run_was_cut_short_does_not_hold_for_the_rest_of_it(
 def test_the_last_title_of_an_item_stays_though_it_had_the_same_before(
     installation: Installation, write: Callable[..., str], cut: int | None
 ) -> None:
-    """It is stored once, and counts from when it was said the last time."""
+    """It is stored once, and counts from when it was stated the last time."""
     titles = [(5, "Cup"), (9, "Cup"), (7, "Old cup"), (8, "Cup")]
     file = write("a", *[viewed(4 * n + m, day, name=name) for n, (day, name) in enumerate(titles) for m in range(4)])
     if cut is not None:
@@ -254,7 +254,7 @@ def test_a_run_that_loses_its_database_stops_reports_it_and_goes_on_when_repeate
     assert len({event for event, _ in lake(installation)}) == len(lake(installation)) == 16
 
 
-def test_whoever_lost_the_lock_cannot_bring_in_a_chunk_that_others_bring_by_now(
+def test_a_run_that_lost_the_lock_cannot_bring_in_a_chunk_that_others_bring_by_now(
     installation: Installation, write: Callable[..., str]
 ) -> None:
     """Its last write to the lake was under way when the database came back and the next run began."""

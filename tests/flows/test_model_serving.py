@@ -94,7 +94,7 @@ def test_mlflow_serves_the_list_that_is_published(stocked: Shop, address: str) -
     assert [row["item_id"] for row in request_lists(address, {"user": key})] == [row["item_id"] for row in expected]
 
 
-def test_several_are_asked_at_once_each_for_a_list_of_his_own(stocked: Shop, address: str) -> None:
+def test_several_users_get_a_list_each_from_one_request(stocked: Shop, address: str) -> None:
     one, two = published(stocked, "household-0001"), published(stocked, "household-0002")
     question = [
         {"user": "household-0001", "k": 3, "placement": "home", "exclude": [one[0]]},

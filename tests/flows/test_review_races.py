@@ -1,6 +1,6 @@
 """Two decisions at once, on the real servers: one wins, the other gets an error, the alias follows. And kills.
 
-REVIEW_ROUNDS says how often; `make faults` does it a hundred times.
+REVIEW_ROUNDS sets how often; `make faults` does it a hundred times.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def request_again(desk: Desk, *versions: int) -> None:
     """Request decisions about versions again, as if none had been made."""
     desk.write(f"DELETE FROM reviews WHERE model_version IN ({', '.join(map(str, versions))})")
     for version in versions:
-        desk.registry.untag_version(version, "review")  # the running reconciler would hear it
+        desk.registry.untag_version(version, "review")  # the running reconciler would apply it
         desk.ask(version)
 
 
@@ -162,6 +162,6 @@ def test_mlflows_webhook_wakes_at_once_when_a_tag_is_set(desk: Desk) -> None:
 def test_two_people_can_set_the_same_tag_at_once(desk: Desk) -> None:
     version = desk.version()
     for number in range(ROUNDS):
-        tag = {f"word-{number}": "said"}
+        tag = {f"word-{number}": "value"}
         messages = at_once(lambda t=tag: desk.tag(version, **t), lambda t=tag: desk.tag(version, **t))
         assert messages == [None, None]

@@ -1,4 +1,4 @@
-"""Speakers that offer what a cheaper way of asking needs, beside what every speaker says."""
+"""Models with a cheaper interface beside the one that every scoring model has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from models.lists.model_cascade import ScoringModel
 
 @dataclass(frozen=True)
 class Plain:
-    """Only what every speaker has to say, of whoever it is made of."""
+    """A model with only the interface that every scoring model has."""
 
     of: ScoringModel
 
@@ -32,7 +32,7 @@ class Plain:
 
 
 class InPairs(Plain):
-    """Names the pairs it has anything to say about."""
+    """A model that also ranks the pairs that it scores."""
 
     def ranked(self, users: NDArray[np.int32]) -> tuple[Any, Any, Any]:
         scores = self.of.scores(users)
@@ -41,7 +41,7 @@ class InPairs(Plain):
 
 
 class InCodes(Plain):
-    """Says its reasons as codes of sentences."""
+    """A model that also gives its reasons as codes of sentences."""
 
     def reason_codes(
         self, users: NDArray[np.int32], items: NDArray[np.int32]

@@ -130,7 +130,7 @@ def test_fitting_leaves_the_data_alone(kind: str, data: TrainingData) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_search_space_speaks_of_settings_and_holds_their_defaults(kind: str) -> None:
+def test_the_search_space_names_settings_and_holds_their_defaults(kind: str) -> None:
     default = asdict(catalog.config(kind))
     for name, parameter in CATALOG[kind].space.items():
         if isinstance(parameter, Choice):

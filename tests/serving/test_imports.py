@@ -18,7 +18,7 @@ COMMAND = "import sys; sys.argv = {arguments!r}; import flows.__main__ as line; 
 
 
 def run(program: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
-    """Run it, and say which packages were loaded at the end."""
+    """Run it, and list which packages were loaded at the end."""
     command = [sys.executable, "-c", AFTER.format(program=program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done, set(json.loads(done.stderr.rpartition("LOADED ")[2]))

@@ -76,7 +76,7 @@ def test_a_list_is_a_row_an_item_with_the_user_as_asked_and_the_run_it_comes_fro
     assert result["reason"].str.len().min() > 0
 
 
-def test_a_user_is_known_by_his_own_id_and_by_his_key(model: LoadedModel) -> None:
+def test_a_user_is_known_by_the_own_id_and_by_the_key(model: LoadedModel) -> None:
     key = pseudonym("u001", KEY.encode())
     by_key = ask(model, user=[key], k=[5])
     assert set(by_key["user"]) == {key}
@@ -99,13 +99,13 @@ def test_an_item_that_was_not_available_is_on_no_list(model: LoadedModel) -> Non
     assert GONE not in result
 
 
-def test_whom_the_model_does_not_know_gets_what_is_popular_and_what_it_does_not_know_is_ignored(
+def test_an_unknown_user_gets_popular_items_and_an_unknown_item_is_ignored(
     model: LoadedModel,
 ) -> None:
     popular = ask(model, user=["nobody", "ab" * 32], k=[5, 5])
     assert {parse(reason).kind for reason in popular["reason"]} == {"popular"}  # type: ignore[union-attr]
     assert list(popular["item_id"][:5]) == list(popular["item_id"][5:])
-    assert items(model, user="nobody", k=5, exclude=["never heard of"]) == list(popular["item_id"][:5])
+    assert items(model, user="nobody", k=5, exclude=["no such item"]) == list(popular["item_id"][:5])
 
 
 def test_a_host_without_the_key_of_pseudonyms_answers_by_user_key_only(folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_host_without_the_key_of_pseudonyms_answers_by_user_key_only(folder: P
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "fault"),
     [
         ({"k": 0}, "at least 1; it is 0"),
         ({"k": -3}, "at least 1; it is -3"),
@@ -128,8 +128,8 @@ def test_a_host_without_the_key_of_pseudonyms_answers_by_user_key_only(folder: P
         ({"user": 7}, "as text; it is 7"),
     ],
 )
-def test_an_invalid_question_is_refused_in_words(model: LoadedModel, wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(QuestionRefusedError, match=told):
+def test_an_invalid_question_is_refused_in_words(model: LoadedModel, wrong: dict[str, Any], fault: str) -> None:
+    with pytest.raises(QuestionRefusedError, match=fault):
         items(model, **({"user": "u001"} | wrong))
 
 

@@ -52,7 +52,7 @@ def items_of(shown: dict[str, list[Entry]]) -> dict[str, set[str]]:
 
 
 def why_short(stage: Any) -> dict[str, str | None]:
-    """What is said of the length of each list at home."""
+    """The reason why each list at home is short, None if it is not."""
     live = "SELECT subject, shortfall_reason FROM recommendations JOIN placements USING (batch_id)"
     asked = text(f"{live} WHERE placements.placement = 'home'")
     with stage.here.engine.connect() as connection:

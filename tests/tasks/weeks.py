@@ -141,7 +141,7 @@ def _week(week: Week) -> pa.Table:
 
 
 def end(number: int) -> pa.Table:
-    """Somebody looks at something, as the first of a week: it tells that the one before is over."""
+    """Somebody looks at something, as the first of a week: then the one before is over."""
     seen = {"id": f"over-{number}", "person": "person-0", "visit": f"over-{number}", "product": "product-0"}
     seen |= {"at": (FIRST + number * 604_800).astype("datetime64[us]").item(), "what": "view"}
     return pa.Table.from_pylist([seen], schema=_week(Week(0)).schema)

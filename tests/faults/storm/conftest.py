@@ -98,7 +98,7 @@ TABLES = {
 
 
 class Run:
-    """A process that does one job, and what it said in the end."""
+    """A process that does one job, and its result."""
 
     def __init__(self, context: Any, job: str, program: str, outcome: Path) -> None:
         self.job, self._outcome, self.since = job, outcome, time.monotonic()
@@ -203,7 +203,7 @@ class Site:
         }
 
     def check_ledger(self) -> None:
-        """Every batch adds up, its chunks too, and it has as many events in the lake as it says."""
+        """Every batch adds up, its chunks too, and it has as many events in the lake as it states."""
         stored = Counter(self.events()["batch_id"].to_pylist())
         sums = ", ".join(
             f"coalesce((SELECT sum({n}) FROM ingest_chunks c WHERE c.batch_id = b.batch_id), 0) AS {n}_sum"

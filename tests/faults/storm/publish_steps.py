@@ -55,7 +55,7 @@ def publish_run(number: int, step: str | None, outcome: str) -> None:
 
 
 def work(number: int, stop: Stop) -> Work:
-    """Lists that nothing but the number of their run tells apart."""
+    """Lists that differ by the number of their run only."""
     users = np.array([f"u{user:03}" for user in range(USERS)])
     items = np.array([f"i{item}" for item in range(ITEMS)])
 

@@ -206,7 +206,7 @@ def test_versions_younger_than_the_days_to_keep_stay_readable_also_when_their_fi
     table = lake.events()
     assert table is not None
     table.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 0 hours"})
-    for _ in range(2):  # the second time the log does not say any more that the old files were part of the table
+    for _ in range(2):  # the second time the log does not state any more that the old files were part of the table
         assert compacted(lake, datetime.now(UTC), 7, []).files_deleted == 0
     assert rows(lake, 5) == before
 

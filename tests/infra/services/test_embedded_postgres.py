@@ -90,7 +90,7 @@ def test_a_second_start_finds_the_running_server(server: EmbeddedPostgres) -> No
     assert again.pid == first.pid
 
 
-def test_it_speaks_utf_8_sorts_the_same_everywhere_and_keeps_utc(server: EmbeddedPostgres) -> None:
+def test_a_new_server_uses_utf_8_sorts_the_same_everywhere_and_keeps_utc(server: EmbeddedPostgres) -> None:
     server.start()
     shown = [query(server.url(), f"SHOW {name}")[0][0] for name in ("server_encoding", "timezone", "listen_addresses")]
     assert shown == ["UTF8", "UTC", "127.0.0.1"]

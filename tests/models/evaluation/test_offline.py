@@ -149,7 +149,7 @@ def test_an_older_champion_is_asked_by_key(data, targets, popularity, evaluation
     assert again.per_user.equals(evaluations["own_frequency"].per_user)
 
 
-def test_a_champion_that_never_met_a_user_falls_back_for_him(data, targets, popularity) -> None:
+def test_a_champion_falls_back_for_a_user_whom_it_never_met(data, targets, popularity) -> None:
     model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
     strangers = replace(model, users=np.char.add(model.users, "x"))
     evaluation = evaluate(strangers, data, targets, popularity, k=5)

@@ -6,8 +6,8 @@ The lists hold what was seen to give equal results on both (narwhals 2.29, DuckD
   dt.timestamp, convert_time_zone, casts from integers to datetimes, nested over, replace_strict without a default,
   first and last with order_by, n_unique in over, total_seconds, top_k;
 - differ silently: dt.weekday (Sunday is 7 or 0), str.split (a regular expression on Spark), ordinal ranks and mode on
-  ties. Times are integers of epoch seconds for that reason, and a rank says its method;
-- costs more than it says: unique, which DuckDB is given as a window over all rows. A group_by does the same.
+  ties. Times are integers of epoch seconds for that reason, and a rank names its method;
+- costs more than its name suggests: unique, which DuckDB is given as a window over all rows. A group_by does the same.
 """
 
 import ast

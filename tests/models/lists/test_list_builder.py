@@ -1,4 +1,4 @@
-"""From who speaks of a user to the user's list."""
+"""From the model that scores a user to the user's list."""
 
 from dataclasses import replace
 from typing import Any

@@ -119,7 +119,7 @@ def test_reasons_in_codes_are_the_reasons_in_words(
     assert words[0] == scorer.reasons(np.repeat(USERS[:1], 6), chosen.items[0])
 
 
-def test_without_a_speaker_everything_was_filled_up(data: TrainingData) -> None:
+def test_without_a_model_everything_was_filled_up(data: TrainingData) -> None:
     chosen = requested(None, every_second(data))[1]
     codes, texts = reasons_of(None, USERS, chosen, filled(data))
     assert (texts, set(codes.ravel().tolist())) == ([PICKED, "Filled up"], {-1})

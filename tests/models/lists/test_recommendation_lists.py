@@ -9,7 +9,7 @@ ALLOWED = np.array([True, True, True, True, False])
 
 
 def three(**changed: Any) -> Lists:
-    """Three sound lists of up to three; the last is shorter and says why."""
+    """Three sound lists of up to three; the last is shorter and has a reason."""
     entries: dict[str, Any] = {
         "rows": np.arange(3),
         "subjects": np.array(["ann", "bob", "cleo"]),

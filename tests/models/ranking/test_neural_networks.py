@@ -7,7 +7,7 @@ from models.ranking.neural_networks import Config, Networks
 
 @pytest.fixture(scope="module")
 def examples() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether a point lies in two of the four quarters: no straight line tells them apart."""
+    """Whether a point lies in two of the four quarters: no straight line separates them."""
     rows = np.random.default_rng(5).normal(size=(6000, 2)).astype(np.float32)
     return rows, (rows[:, 0] * rows[:, 1] > 0).astype(np.float32), np.ones(6000, dtype=np.float32)
 

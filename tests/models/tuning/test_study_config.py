@@ -18,7 +18,7 @@ def test_the_best_is_the_most_accurate_and_of_equals_the_first() -> None:
     assert SearchPlan().best([(0.1,), (0.3,), (0.3,), (0.2,)]) == 1
 
 
-def test_where_coverage_is_asked_for_a_hundredth_of_the_accuracy_is_given_for_it() -> None:
+def test_coverage_that_is_asked_for_may_cost_a_hundredth_of_the_accuracy() -> None:
     plan = SearchPlan(coverage=True)
     assert plan.best([(0.3, 0.1), (0.298, 0.2), (0.296, 0.9)]) == 1
     assert plan.objectives == ("ndcg_at_10", "coverage_at_10")

@@ -93,14 +93,14 @@ def test_a_product_without_lists_goes_with_nothing(store: Engine) -> None:
     assert basket_recommendations(store, ["cups"]) == []
 
 
-def test_for_a_user_what_he_likes_moves_up(store: Engine, installation: Installation) -> None:
+def test_items_that_a_user_likes_move_up_for_that_user(store: Engine, installation: Installation) -> None:
     promote(installation, {"cups": 9, "jam": 5})
     assert names(basket_recommendations(store, ["tea"], "ann")) == ["cups", "milk", "jam"]
     assert names(basket_recommendations(store, ["tea"])) == ["milk", "cups", "jam"]
 
 
 @pytest.mark.parametrize("how", ["withdrew", "left"])
-def test_of_who_withdrew_consent_or_left_nothing_is_made_use_of(
+def test_data_of_a_user_who_withdrew_consent_or_left_are_not_used(
     store: Engine, installation: Installation, how: str
 ) -> None:
     promote(installation, {"cups": 9, "jam": 5})

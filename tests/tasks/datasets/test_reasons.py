@@ -100,9 +100,9 @@ def test_a_false_reason_is_found(stage: Stage) -> None:
     (user, item), days = next((pair, days) for pair, days in facts.days.items() if len(days) > 1)
     true = f"You bought this on {len(days)} days, last on {days[-1].day} {days[-1]:%B}"
     true += f" {days[-1].year}" if (facts.cut.date() - days[-1]).days >= 300 else ""
-    said = [true, true.replace("on ", "on 1", 1), "You buy this about every day", "Because you bought nothing"]
-    false = recounted([Place(user, "", item, reason) for reason in said], facts)[1]
-    assert [place.reason for place in false] == said[1:]
+    reasons = [true, true.replace("on ", "on 1", 1), "You buy this about every day", "Because you bought nothing"]
+    false = recounted([Place(user, "", item, reason) for reason in reasons], facts)[1]
+    assert [place.reason for place in false] == reasons[1:]
 
 
 MAPPING = """

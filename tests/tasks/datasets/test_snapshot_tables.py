@@ -19,7 +19,7 @@ EVENTS = """
 """
 
 
-def saying(number: int) -> TablePart:
+def part_with(number: int) -> TablePart:
     return lambda _space: pa.table({"number": [number]}).to_reader()
 
 
@@ -29,7 +29,11 @@ def written(installation: Installation, tables: dict[str, list[TablePart]]) -> l
 
 
 def test_all_tables_of_a_cut_come_before_those_of_the_next_and_keep_every_part(installation: Installation) -> None:
-    tables = {"some": [saying(1)], "more": [saying(2), saying(3), saying(4)], "others": [saying(5), saying(6)]}
+    tables = {
+        "some": [part_with(1)],
+        "more": [part_with(2), part_with(3), part_with(4)],
+        "others": [part_with(5), part_with(6)],
+    }
     assert written(installation, tables) == ["some", "more", "others", "more", "others", "more"]
     read = installation.lake.read_dataset
     assert {name: sorted(read("v1", name)["number"].to_pylist()) for name in tables} == {
@@ -41,7 +45,7 @@ def test_all_tables_of_a_cut_come_before_those_of_the_next_and_keep_every_part(i
 
 def test_a_second_run_replaces_what_the_first_has_left(installation: Installation) -> None:
     for numbers in ((1, 2), (3, 4)):
-        written(installation, {"some": [saying(number) for number in numbers]})
+        written(installation, {"some": [part_with(number) for number in numbers]})
     assert sorted(installation.lake.read_dataset("v1", "some")["number"].to_pylist()) == [3, 4]
 
 
@@ -54,7 +58,7 @@ def test_after_a_part_that_fails_no_further_work_begins(installation: Installati
     def noted(number: int) -> TablePart:
         def part(space: Workspace) -> Any:
             begun.append(number)
-            return saying(number)(space)
+            return part_with(number)(space)
 
         return part
 

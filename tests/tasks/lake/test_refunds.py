@@ -138,7 +138,7 @@ def test_a_refund_of_fewer_pieces_leaves_the_rest_and_one_of_more_goes_on(tmp_pa
     assert remaining(tmp_path, bought(1, 5, "a"), refunded(3, 2, "a")) == [0.6]
 
 
-def test_where_not_all_pieces_are_known_a_refund_takes_one_purchase_back(tmp_path: Path) -> None:
+def test_a_refund_without_all_pieces_known_takes_one_purchase_back(tmp_path: Path) -> None:
     assert remaining(tmp_path, bought(1, 5), bought(2, 4), refunded(3)) == [1, 0]
     assert remaining(tmp_path, bought(1, 5), bought(2), refunded(3, 1)) == [1, 0]
 

@@ -35,7 +35,7 @@ Row = list[str]
 
 @dataclass
 class Trial:
-    """An installation that takes broken files in, and everything that it says meanwhile."""
+    """An installation that takes broken files in, and everything that it prints meanwhile."""
 
     here: Installation
     folder: Path

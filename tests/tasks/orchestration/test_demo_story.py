@@ -1,4 +1,4 @@
-"""The page that tells what a run from the files to the lists came to."""
+"""The page about the results of a run from the files to the lists."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Names of runs say what they do, and to what."""
+"""Names of runs state what they do, and to what."""
 
 from prefect import flow
 

@@ -145,7 +145,7 @@ def measured(folder: Path, ndcg: float) -> str:
 class Bare(RecordingServer):
     """An MLflow server that knows every run, and has none of the artifacts that it is asked for."""
 
-    def answer(self, path: str, _said: Any) -> tuple[int, Any]:
+    def answer(self, path: str, _payload: Any) -> tuple[int, Any]:
         if "/runs/get" in path:
             info = {"run_id": RUN, "artifact_uri": f"mlflow-artifacts:/1/{RUN}/artifacts", "status": "FINISHED"}
             return 200, {"run": {"info": info, "data": {}}}

@@ -201,7 +201,7 @@ def test_lists_that_were_taken_back_before_the_promotion_are_made_again(
     assert prefect.runs[0]["parameters"] == {"placements": ALL}
 
 
-def test_whoever_just_promoted_has_time_to_score(installation: Installation, prefect: Desk) -> None:
+def test_a_person_who_just_promoted_has_time_to_score(installation: Installation, prefect: Desk) -> None:
     promote(installation, 1, minutes=0.1)
     assert start_scoring(installation) is None
     assert prefect.runs == []

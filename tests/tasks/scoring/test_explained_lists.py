@@ -69,7 +69,7 @@ def _opened_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Recount:
-    """What the raw events, the published lists and the model say of one user."""
+    """What the raw events, the published lists and the model hold about one user."""
 
     def __init__(self, stage: Any, key: str, bundle: Path) -> None:
         self.stage, self.key = stage, key

@@ -1,4 +1,4 @@
-"""What is told of a scoring run, whatever became of its placements."""
+"""The report of a scoring run, whatever became of its placements."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ def store(installation: Installation) -> Engine:
 
 
 def show(store: Engine, run: str, version: int = 1, about: str = "user", placement: str = "home") -> int:
-    """Lists of one item, by which the run can be told."""
+    """Lists of one item, which is named like the run."""
     return published(store, {key: [(run, 1.0, "a")] for key in KEYS}, shelf(run, placement, version, 1, about))
 
 
@@ -90,7 +90,7 @@ def test_a_batch_that_was_taken_back_once_is_not_gone_back_to(store: Engine) -> 
     first = show(store, "old")
     bad = show(store, "bad")
     back()
-    show(store, "mended")
+    show(store, "fixed")
     with store.connect() as connection:
         row = connection.execute(select(placements)).mappings().one()
         assert batch_state.batch_row(connection, bad)["detail"] == "taken back by ann: the new ones are odd"

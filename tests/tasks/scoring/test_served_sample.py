@@ -37,7 +37,7 @@ def lists(*items: str, names: list[str] = NAMES) -> dict[str, Entries]:
 
 
 def show(store: Engine, shown: dict[str, Entries], ago: float, run: str = "run", **about: Any) -> int:
-    """Publish lists, and say that it was so many days ago."""
+    """Publish lists, and date that so many days back."""
     batch_id = published(store, shown, shelf(run, k=2, **about))
     put_back(store, day(ago))
     return batch_id

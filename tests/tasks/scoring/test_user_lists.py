@@ -74,7 +74,7 @@ def joins(stage: Any, key: str, **traits: str) -> None:
 
 
 def clicks(stage: Any, folder: Path, *products: str, **entries: Any) -> str:
-    """Products that somebody views by a Segment call each; returns his key."""
+    """Products that somebody views by a Segment call each; returns the user's key."""
     calls = [viewed(number, product, **entries) for number, product in enumerate(products)]
     ingest_segment.fn("segment", write(folder / "-".join(products), *calls))
     return pseudonym(str(entries.get("userId", "ann")), stage.here.key)
@@ -98,7 +98,7 @@ def test_a_stranger_with_consent_gets_what_is_popular(stage: Any) -> None:
     assert kinds(stage, "new here") <= {"popular", "none"}
 
 
-def test_a_stranger_with_traits_gets_the_best_sellers_of_his_segment(stage: Any) -> None:
+def test_a_stranger_with_traits_gets_the_best_sellers_of_the_segment(stage: Any) -> None:
     bundle = stage.promote()
     joins(stage, "new here", age="age 1", income="income 2")
     score_placement.fn(k=5)
@@ -110,7 +110,7 @@ def test_a_stranger_with_traits_gets_the_best_sellers_of_his_segment(stage: Any)
 
 
 def new_in(bundle: bundles.Bundle, key: str, *clicked: str) -> tuple[Any, NewUsers]:
-    """A champion's model with a newcomer, as it is to speak of him."""
+    """A champion's model with a newcomer, as it is to score them."""
     rows = pa.table({"user_key": [key] * len(clicked), "item_id": list(clicked)})
     new = NewUsers.of(pa.table({"user_key": [key]}), rows, bundle.model.items)
     model: Any = bundle.model
@@ -132,7 +132,7 @@ def test_a_newcomer_gets_items_that_suit_the_clicks_if_the_champion_can_score_th
 
 
 @pytest.mark.parametrize("kind", ["item_knn", "content_based"])
-def test_where_clicks_are_all_a_champion_knows_they_count_beside_what_everybody_buys(
+def test_clicks_count_beside_best_sellers_if_they_are_all_that_a_champion_knows(
     stage: Any, kind: str, tmp_path: Path
 ) -> None:
     bundle = bundles.load(stage.promote(kind))
@@ -142,7 +142,7 @@ def test_where_clicks_are_all_a_champion_knows_they_count_beside_what_everybody_
     assert shown(stage)[ann] == best(ClickPrior(model, new.events, bundle.fallback)) != best(model)
 
 
-def test_clicks_on_a_device_that_turned_out_to_be_his_count(stage: Any, tmp_path: Path) -> None:
+def test_clicks_on_a_device_that_turned_out_to_be_the_users_count(stage: Any, tmp_path: Path) -> None:
     stage.promote("als")
     clicks(stage, tmp_path, "500006", userId=None, anonymousId="phone")
     ingest_segment.fn("segment", write(tmp_path / "who", call(9, "identify", anonymousId="phone", traits={})))

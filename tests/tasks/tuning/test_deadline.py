@@ -1,4 +1,4 @@
-"""Minutes of a search with a clock that moves only when the test says so."""
+"""Minutes of a search with a clock that moves only when the test moves it."""
 
 from dataclasses import dataclass
 

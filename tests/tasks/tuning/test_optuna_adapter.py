@@ -18,7 +18,7 @@ def trial_settings(method: Method, tried: int, seed: int = 7) -> dict[str, Any]:
     return params
 
 
-def test_each_setting_is_asked_for_as_the_space_speaks_of_it() -> None:
+def test_each_setting_is_asked_for_as_the_space_defines_it() -> None:
     trial = optuna.create_study().ask(distributions(SPACE))
     assert trial.params.keys() == SPACE.keys()
     assert trial.distributions == {

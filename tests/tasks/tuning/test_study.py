@@ -188,7 +188,7 @@ def test_a_search_in_which_everything_fails_gives_up_and_names_the_reason(instal
     assert step(study, budget) == DONE
     with pytest.raises(SearchError, match="found no settings: ValueError: too cold"):
         study.best()
-    assert isinstance(step(opened(installation), budget), dict)  # what failed may be mended by now
+    assert isinstance(step(opened(installation), budget), dict)  # the failure may be fixed by now
 
 
 def test_a_setting_that_costs_more_than_it_may_is_not_the_best(installation: Installation) -> None:

@@ -64,7 +64,7 @@ def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_a
     assert one.study.tried()[0].params == {"factors": 32}
 
 
-def test_where_coverage_is_asked_for_every_setting_is_measured_for_both(
+def test_every_setting_is_measured_for_both_if_coverage_is_asked_for(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "_RETRY", 0.01)

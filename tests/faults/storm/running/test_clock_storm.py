@@ -104,7 +104,7 @@ def test_commands_whose_clock_jumps_lose_nothing_and_call_nothing_late(
 def done(shop: Displaced, storm: Storm, *arguments: str) -> str:
     """Run a command to its end; returns what it prints.
 
-    libpq keeps its limits of time by the clock, and a jump may end them: then the command says so, and is repeated.
+    libpq keeps its limits of time by the clock, and a jump may end them: then the command reports it, and is repeated.
     """
     for _ in range(TRIES):
         with shop.begin(*arguments) as command:

@@ -1,4 +1,4 @@
-"""What readers' views cost, whoever else has lists."""
+"""The cost of readers' views, however many others have lists."""
 
 import re
 from collections.abc import Iterator

@@ -333,7 +333,7 @@ def test_two_ups_at_once_both_succeed(place: Place) -> None:
 
 @pytest.fixture
 def given(admin: URL, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
-    """An installation with a role of somebody's server, which may do what the test's parameter says."""
+    """An installation with a role of somebody's server, which may do what the test's parameter allows."""
     name = f"shop{next(NUMBERS)}"
     run(admin, f"CREATE ROLE {name} LOGIN {getattr(request, 'param', '')} PASSWORD 'p@ss/word'")
     run(admin, f"CREATE DATABASE {name} OWNER {name}")

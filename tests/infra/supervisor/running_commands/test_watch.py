@@ -1,4 +1,4 @@
-"""A command whose services stop ends soon, and says why once."""
+"""A command whose services stop ends soon, and prints the reason once."""
 
 import subprocess
 import sys

@@ -49,7 +49,7 @@ def test_a_model_that_knows_nobody_new_shows_what_is_popular(measured) -> None:
     assert own.summary["fallback_share"] == 1
 
 
-def test_a_model_that_folds_users_in_speaks_of_those_with_traits(measured) -> None:
+def test_a_model_that_folds_users_in_scores_those_with_traits(measured) -> None:
     result = measured("lightfm_hybrid")
     assert result.summary["fallback_share"] == pytest.approx(1 / 3)
 

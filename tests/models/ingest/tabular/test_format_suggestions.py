@@ -1,4 +1,4 @@
-"""Suggestions say which settings of a mapping read how many cells, and quote no cell."""
+"""Suggestions state which settings of a mapping read how many cells, and quote no cell."""
 
 import tomllib
 

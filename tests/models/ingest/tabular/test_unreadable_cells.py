@@ -24,7 +24,7 @@ def test_numbers_dates_and_signs_are_shown_as_they_are_written(cell: str) -> Non
         ("x" * 60, "a" * 40 + "…"),
     ],
 )
-def test_of_what_may_be_a_person_only_the_shape_is_shown(cell: str, shape: str) -> None:
+def test_a_value_that_may_be_a_person_is_shown_by_its_shape_only(cell: str, shape: str) -> None:
     assert shown(cell) == shape
 
 

@@ -1,4 +1,4 @@
-"""The letters of a language tell in which one-byte encoding a text is."""
+"""The letters of a language decide in which one-byte encoding a text is."""
 # ruff: noqa: RUF001 -- these letters are meant
 
 import pytest

@@ -30,12 +30,12 @@ method = "similarity"
 """
 
 
-def one(**said: Any) -> Placement:
-    return placements({"home": said})["home"]
+def one(**settings: Any) -> Placement:
+    return placements({"home": settings})["home"]
 
 
-def rules(**said: Any) -> dict[str, Any]:
-    return {"rules": said}
+def rules(**settings: Any) -> dict[str, Any]:
+    return {"rules": settings}
 
 
 def test_a_file_configures_each_placement() -> None:
@@ -94,7 +94,7 @@ def test_other_names_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("settings", "fault"),
     [
         ({"subject": "shop"}, "home.subject: Input should be 'user' or 'item'"),
         (
@@ -173,9 +173,9 @@ def test_other_names_are_refused(name: str) -> None:
         ),
     ],
 )
-def test_an_invalid_setting_is_named_with_valid_ones(said: dict[str, Any], told: str) -> None:
-    with pytest.raises(PlacementError, match=f"The placements cannot be used: {told}"):
-        one(**said)
+def test_an_invalid_setting_is_named_with_valid_ones(settings: dict[str, Any], fault: str) -> None:
+    with pytest.raises(PlacementError, match=f"The placements cannot be used: {fault}"):
+        one(**settings)
 
 
 def test_the_least_share_that_the_message_names_is_enough() -> None:

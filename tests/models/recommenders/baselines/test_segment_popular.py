@@ -34,7 +34,7 @@ def halves() -> TrainingData:
         }
     )
     home = [{"a": "flat", "b": "house", "c": None}[user[0]] for user in users]
-    # Who has not bought before the cut is in no segment, and his traits shape none.
+    # A user without purchases before the cut is in no segment, and their traits shape none.
     people = pa.table({"user_key": [*users, "never"], "home": [*home, "boat"]})
     names = ["bell", "lamp", "rake"]
     items = pa.table({"item_id": names, "title": names, "category": names, "brand": names, "price": [1.0] * 3})
@@ -67,7 +67,7 @@ def test_a_reason_counts_customers_and_names_no_segment(halves: TrainingData) ->
     assert reasons == [f"Bought by {len(lately)} customers in the last 28 days"] * 3
 
 
-def test_a_newcomer_gets_the_best_sellers_of_those_with_his_traits(halves: TrainingData) -> None:
+def test_a_newcomer_gets_the_best_sellers_of_users_with_the_same_traits(halves: TrainingData) -> None:
     model = SegmentPopular.fit(halves, Config(half_life_days=28), 0)
     traits = pa.table({"user_key": ["n1", "n2", "n3"], "home": ["house", None, "boat"]})
     new = model.with_users(NewUsers.of(traits, pa.table({"user_key": [], "item_id": []}, _TEXT), model.items))

@@ -15,7 +15,7 @@ PLAIN = Config(half_life_days=FOREVER, memory_days=FOREVER, shrinkage=0, user_ex
 
 
 def scored(data: TrainingData, config: Config, user: str) -> dict[str, float]:
-    """The items that the model has something to say of."""
+    """The items that the model scores."""
     scores = ItemKNN.fit(data, config, 0).scores(data.user_index(np.array([user])))[0]
     return {str(item): float(score) for item, score in zip(data.items, scores, strict=True) if score > -np.inf}
 
@@ -89,7 +89,7 @@ def test_a_reason_names_the_own_item_that_adds_most(small) -> None:
     ]
 
 
-def test_a_newcomers_clicks_count_like_what_he_had_and_twice_as_much_when_clicked_twice(small) -> None:
+def test_clicks_of_a_newcomer_count_like_purchases_and_twice_as_much_when_repeated(small) -> None:
     model = ItemKNN.fit(small(SETS), PLAIN, 0)
     clicks = pa.table({"user_key": ["n", "n", "n"], "item_id": ["z", "y", "y"]})
     new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), clicks, model.items))

@@ -59,7 +59,7 @@ def test_a_file_with_wrong_prices_is_named_with_its_undo_and_no_line_is_offered_
         bring(tmp_path, month, None)
     wrong = bring(tmp_path, "3", 1.0)
     [line] = find_suspects.fn(mapping, [wrong])
-    assert [row["item_id"] for row in line["suspects"]] == ["20"], "the title tells of postage alone"
+    assert [row["item_id"] for row in line["suspects"]] == ["20"], "only the title names postage"
     assert line["suspects_mark"] == "not_merchandise = \"item in ('20')\""
     screen.result("ledger", [line])
     shown = " ".join(capsys.readouterr().out.split())

@@ -123,7 +123,7 @@ def test_a_call_that_comes_late_counts_once_it_is_there_and_never_over_a_newer_o
     assert item(installation, june(7))["brand"] == "c"
 
 
-def test_of_who_refuses_no_history_is_kept(installation: Installation, tmp_path: Path) -> None:
+def test_no_history_of_a_user_who_refuses_is_kept(installation: Installation, tmp_path: Path) -> None:
     message = [call(day, "identify", True, "ann", traits={"plan": plan}) for day, plan in ((1, "red"), (2, "gold"))]
     ingest(tmp_path, viewed(1), *message)
     assert len(read_reference_data(installation).user_history) == 2

@@ -141,7 +141,7 @@ def test_users_without_an_answer_are_accepted_by_the_policy(
     assert known == ({ann: {"plan": "gold"}, bob: {}} if welcome else {bob: {}})
 
 
-def test_of_who_was_erased_no_traits_are_kept(installation: Installation, tmp_path: Path) -> None:
+def test_no_traits_of_an_erased_user_are_kept(installation: Installation, tmp_path: Path) -> None:
     with installation.engine.begin() as connection:
         gone = {"user_key": pseudonym("ann", installation.key), "reason": "left"}
         connection.execute(suppressions.insert().values(gone))

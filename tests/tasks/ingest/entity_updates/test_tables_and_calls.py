@@ -70,7 +70,7 @@ def test_a_catalogue_replaces_what_it_mentions_whenever_older_calls_come_in(
     assert cup.attributes == {"colour": "blue", "sku": "C-1"}
 
 
-def test_of_who_refused_a_table_of_users_stores_no_traits(installation: Installation, tmp_path: Path) -> None:
+def test_a_table_of_users_stores_no_traits_of_one_who_refused(installation: Installation, tmp_path: Path) -> None:
     mapping, path = _catalogue(tmp_path), tmp_path / "u.csv"
     ingest(tmp_path, call(2, "page", False, "bob"), call(2, "page", True, "cleo"))
     path.write_text(

@@ -135,7 +135,7 @@ def test_without_consent_no_event_is_stored_and_the_last_answer_counts(
     assert stated == {pseudonym("ann", installation.key): True, pseudonym("cleo", installation.key): False}
 
 
-def test_of_who_is_suppressed_nothing_is_stored(installation: Installation, tmp_path: Path) -> None:
+def test_nothing_of_a_suppressed_user_is_stored(installation: Installation, tmp_path: Path) -> None:
     key = pseudonym("ann", installation.key)
     with installation.engine.begin() as connection:
         connection.execute(suppressions.insert().values(user_key=key, reason="left"))
@@ -249,7 +249,7 @@ def test_an_answer_by_a_call_that_is_no_interaction_counts(
     assert (ann["consent"], ann["consent_at"].minute) == (False, 2)
 
 
-def test_of_who_refused_no_device_is_kept(installation: Installation, tmp_path: Path) -> None:
+def test_no_device_of_a_user_who_refused_is_kept(installation: Installation, tmp_path: Path) -> None:
     refusal = call(2, "identify", userId="bob", anonymousId="phone", context=REFUSED)
     ingest_segment.fn("segment", write(tmp_path / "a.jsonl", viewed(1), refusal))
     assert rows(installation, aliases) == []

@@ -64,7 +64,7 @@ def test_in_one_file_the_later_answer_stays_wherever_it_stands(installation: Ins
     assert known == {pseudonym("ann", installation.key): True, pseudonym("bob", installation.key): False}
 
 
-def test_of_who_never_agreed_only_the_refusal_is_kept(installation: Installation, tmp_path: Path) -> None:
+def test_only_the_refusal_of_a_user_who_never_agreed_is_kept(installation: Installation, tmp_path: Path) -> None:
     stated = [viewed(1, False), call(2, "identify", False, traits={"plan": "gold"})]
     assert ingest(tmp_path, *stated)["suppressed"] == 1
     [ann] = everything(installation)["users"]

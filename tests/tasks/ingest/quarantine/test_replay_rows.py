@@ -79,7 +79,7 @@ def test_a_replay_cut_short_after_the_lake_is_finished_by_the_next(
     assert len(set(lake(installation))) == len(lake(installation)) == once["accepted"]
 
 
-def test_of_who_withdrew_consent_nothing_moves(installation: Installation, entry: dict[str, Any]) -> None:
+def test_no_row_of_a_user_who_withdrew_consent_moves(installation: Installation, entry: dict[str, Any]) -> None:
     name_products(installation)
     with installation.engine.begin() as connection:
         connection.execute(update(users).values(consent=False))
