@@ -1,4 +1,4 @@
-"""Tests that pages, messages, forms and help texts contain no words that only this project uses."""
+"""Tests that pages, messages, help texts and names of tests contain no words that only this project uses."""
 
 import ast
 import re
@@ -18,6 +18,10 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 PRIVATE_ON_PAGES = re.compile(
     rf"{PRIVATE.pattern}|\b(said|whoever|he|his|him)\b|(^|[.:;] +)(Of|Where|Whom|For) (who|whom|what|which)\b",
     re.MULTILINE,
+)
+PRIVATE_IN_NAMES = re.compile(
+    r"^test_(of_)?(what|where|who|whoever|whom)_"
+    r"|_(said|says?|saying|told|tells?|heard?|hears|anew|mend(s|ed)?|lest|spoken|speaks|he|his|him)(_|$)"
 )
 CODE = re.compile(r"^```.*?^```$|`[^`]*`|\"[^\"\n]*\"", re.MULTILINE | re.DOTALL)
 
@@ -54,5 +58,17 @@ def test_pages_have_no_private_words(page: Path) -> None:
     violations = [
         f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]!r}"
         for match in PRIVATE_ON_PAGES.finditer(text)
+    ]
+    assert violations == []
+
+
+def test_names_of_tests_have_things_or_actors_as_subjects_and_no_private_words() -> None:
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    assert files
+    violations = [
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in files
+        for name in re.findall(r"^ *(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+        if PRIVATE_IN_NAMES.search(name)
     ]
     assert violations == []
