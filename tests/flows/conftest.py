@@ -248,6 +248,7 @@ def signed_in_browser(browser: Browser, shop: Shop) -> Iterator[BrowserContext]:
     """Return windows of a person who is signed in to Prefect; they share the cache of its pages."""
     login = str(endpoints.endpoints(Settings(var=shop.var)).prefect_login)
     context = browser.new_context(viewport={"width": 1400, "height": 1500})
+    context.set_default_navigation_timeout(60_000)  # pages of Prefect load slowly beside two other workers
     context.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
     yield context
     context.close()

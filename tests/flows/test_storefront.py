@@ -46,7 +46,7 @@ def test_the_command_opens_a_shop_with_the_lists_of_the_installation_until_it_is
             pages = {path: httpx.get(f"http://127.0.0.1:{port}{path}").text for path in PAGES}
         time.sleep(0.05)
     assert 'class="shelf"' in pages["/"]
-    assert "Household household-0001" in pages["/sign-in"]
+    assert "Household household-0001" in pages["/sign-in"], pages["/sign-in"]
     assert "Sign in as an operator" in pages["/operator/sign-in"]
     assert pages["/search"].count("data-item=") == 24
     is_started_by_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
