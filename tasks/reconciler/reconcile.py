@@ -1,6 +1,8 @@
 """Polls MLflow and Postgres: applies decisions made in MLflow, and starts the work that killed runs left undone."""
 
+import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from threading import Event
 from typing import Final
@@ -54,8 +56,12 @@ def _compare_keys(installation: Installation) -> None:
 
 
 def _print(text: str) -> None:
-    """Print for a terminal or a log. Names and reasons are escaped, because every user of MLflow can set them."""
-    print(for_terminal(text, allowed="\n"), flush=True)
+    """Print for a terminal, or with the time for a log.
+
+    Names and reasons are escaped, because every user of MLflow can set them.
+    """
+    time = [] if sys.stdout.isatty() else [f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC |"]
+    print(*time, for_terminal(text, allowed="\n"), flush=True)
 
 
 def _problems(*steps: Callable[[], None]) -> list[str]:
