@@ -32,10 +32,10 @@ SINCE: Final = """(users.refused_at IS NULL
 """SQL: whether the time `at` is after the user's last refusal."""
 # The keys as one text, because PostgreSQL needs far longer to read a long list of parameters.
 _ANSWERS_OF: Final = text("""
-    SELECT users.user_key, consent, identities.user_key IS NOT NULL
+    SELECT users.user_key, consent, identities.user_key IS NOT NULL, NOT consent AND consent_at IS NULL
     FROM users LEFT JOIN identity.users AS identities USING (user_key)
     WHERE users.user_key = ANY(CAST(:keys AS text[])) AND (NOT consent OR batch_id <> :batch_id)""")
-_KINDS: Final = {"user_key": pa.string(), "agreed": pa.bool_(), "introduced": pa.bool_()}
+_KINDS: Final = {"user_key": pa.string(), "agreed": pa.bool_(), "introduced": pa.bool_(), "unanswered": pa.bool_()}
 _WITHDRAW: Final = (
     f"""
     UPDATE users SET (attributes, field_timestamps) = (
@@ -61,6 +61,8 @@ class Answers:
     refused: pa.Array
     introduced: pa.Array
     """Users who agreed and whose raw id is stored."""
+    unanswered: pa.Array
+    """Those of `refused` who never answered."""
 
 
 def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> Answers:
@@ -71,7 +73,7 @@ def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> 
     statement = _ANSWERS_OF.bindparams(keys=array(pc.drop_null(pc.unique(keys))), batch_id=batch_id)
     rows = read_table(connection, statement, _KINDS)
     agreed = rows["agreed"]
-    masks = (agreed, pc.invert(agreed), pc.and_(agreed, rows["introduced"]))
+    masks = (agreed, pc.invert(agreed), pc.and_(agreed, rows["introduced"]), rows["unanswered"])
     return Answers(*(rows["user_key"].filter(mask).combine_chunks() for mask in masks))
 
 

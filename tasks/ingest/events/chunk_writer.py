@@ -61,6 +61,8 @@ class Intake:
     refused: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     agreed: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     """Users met so far, by their answers before this batch."""
+    unanswered: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    """Those of `refused` who never answered."""
     met: HashSet = field(default_factory=HashSet)
     introduced: HashSet = field(default_factory=HashSet)
     """Users whose raw ids are stored."""
@@ -87,7 +89,10 @@ class Intake:
         late = pc.invert(_before(events, self.mapping.end, otherwise=True))
         outside = _mask(early) | _mask(late)
         known_users = self._known(chunk.users)
-        return ClassifiedChunk(events, self._suppressed_events(chunk), _mask(non_merchandise), outside, known_users)
+        unanswered = ~known_users | _mask(pc.is_in(chunk.users[columns.USER_KEY], value_set=self.unanswered))
+        return ClassifiedChunk(
+            events, self._suppressed_events(chunk), _mask(non_merchandise), outside, known_users, unanswered
+        )
 
     def load_answers(self, chunk: EventChunk) -> None:
         """Read the answers about consent of the users whom no earlier chunk names."""
@@ -101,6 +106,7 @@ class Intake:
             answers = consent.answers_of(connection, keys, self.batch.batch_id)
         self.refused = pa.concat_arrays([self.refused, answers.refused])
         self.agreed = pa.concat_arrays([self.agreed, answers.agreed])
+        self.unanswered = pa.concat_arrays([self.unanswered, answers.unanswered])
         self.refused_before.update(answers.refused.to_pylist())
         self.introduced.add(hashed[_mask(pc.is_in(users[columns.USER_KEY], value_set=answers.introduced))])
 
@@ -183,7 +189,7 @@ class Intake:
         if self.has_earlier_users and isinstance(self.mapping, Mapping):
             suppressed = classified.suppressed
             dropped = suppressed if self.mapping.consent == "opt-in" else np.zeros(len(suppressed), bool)
-            profile["people"] = unknown_users.count_users(classified.known_users, classified.events, dropped)
+            profile["people"] = unknown_users.count_users(classified, dropped)
         return profile
 
     def record(self, connection: Connection, chunks: Sequence[PreparedChunk]) -> list[ChunkProfile]:

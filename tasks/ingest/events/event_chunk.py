@@ -58,6 +58,8 @@ class ClassifiedChunk:
     """Events that occurred outside the requested time window."""
     known_users: row_triage.Mask
     """Which users of the chunk are known from earlier batches."""
+    unanswered_users: row_triage.Mask
+    """Which users of the chunk never answered about consent."""
 
     @property
     def routed(self) -> row_triage.Mask:

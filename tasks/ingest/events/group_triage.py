@@ -57,6 +57,7 @@ def triage(
             non_merchandise=classified.non_merchandise[start:end],
             outside_window=classified.outside_window[start:end],
             known_users=classified.known_users[users],
+            unanswered_users=classified.unanswered_users[users],
         )
         counts = row_triage.counted(one.suppressed, one.routed, **own)
         chunk = replace(chunks[place], events=events, users=names, updates=lambda _: ())

@@ -83,6 +83,14 @@ def test_customers_who_refused_are_distinguished_from_users_who_never_answered(f
     assert line["detail"] == "5 suppressed rows are of users whose answer about consent is not known."
 
 
+def test_an_empty_answer_in_the_file_of_users_is_no_refusal(folder: Path) -> None:
+    (folder / "more.csv").write_text("user,agreed,town\nbob0,,Ulm\nbob1,no,Ulm\nbob2,yes,Ulm\n")
+    ingest_users.fn(str(folder / "shop.toml"), str(folder / "more.csv"))
+    line = ingest(folder, "a", STRANGERS[:4])
+    assert (line["accepted"], line["suppressed"]) == (1, 3)
+    assert line["detail"] == "2 suppressed rows are of users whose answer about consent is not known."
+
+
 def test_some_new_users_and_the_first_file_of_all_raise_no_question(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "shop.toml").write_text(_MAPPING.replace('"opt-in"', '"given"\nconsent_note = "by the terms"'))
     (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"cup{n},Cup {n}\n" for n in range(30)))
