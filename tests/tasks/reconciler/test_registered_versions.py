@@ -1,38 +1,29 @@
 """Registered versions that somebody with write access to MLflow altered, on every way that opens or promotes them."""
 
-import json
-import math
-import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy import select, text
 
 from flows.commands import services
-from infra.bundles import bundle as bundles
 from infra.bundles.bundle import BundleRefusedError
 from infra.bundles.verified_folders import SharedFolderError
-from infra.configuration.settings import load
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.outages import explain
 from infra.prefect_api import events
 from infra.registry.client import MODEL_PATH, NAME, Registry
-from infra.registry.mlmodel_files import mlflow_files
 from infra.registry.registered_bundles import downloaded_model, signed_manifest
-from infra.registry.verified_models import verified_version
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.datasets.dataset import Dataset
 from models.errors import TailorbirdError
@@ -43,14 +34,11 @@ from models.recommenders.baselines.own_frequency import OwnFrequency
 from tasks.orchestration.page_links import TRAINING, VERSION, of_version
 from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.promote import promote
-from tasks.promotion.recorded_bundles import TrainedBundle, record, recorded_all
+from tasks.promotion.recorded_bundles import TrainedBundle, recorded_all
 from tasks.promotion.review_requests import Decision, request, review_of
 from tasks.promotion.verified_evaluations import (
     EVALUATION_PATH,
-    PER_USER,
-    SUMMARY,
     AlteredEvaluationError,
-    evaluation_digest,
     evaluation_of,
 )
 from tasks.reconciler.check_registered_versions import ALTERED, INTEGRITY, Checks, check_registered_versions
@@ -59,6 +47,7 @@ from tasks.review.register_version import register_version
 from tests.conftest import fresh_database
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.recording_server import RecordingServer
+from tests.tasks.reconciler.altered_versions import ATTACKS, Shop, measured, swapped, trained
 
 RUN = "a" * 32
 YES = Decision(True, "ann", "fine", "command")
@@ -72,31 +61,6 @@ def mlflow_database(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("mlflow"))  # where such a store keeps artifacts
         yield from fresh_database(postgres, mlflow_tables)
-
-
-@dataclass(frozen=True)
-class Shop:
-    """Version `number` waits for a decision, and the signed bundle of another run is at hand."""
-
-    here: Installation
-    registry: Registry
-    number: int
-    run_id: str
-    digest: str
-    artifact: Path
-    other: Path
-
-    @property
-    def address(self) -> str:
-        return f"models:/{NAME}/{self.number}"
-
-    def copied(self, to: Path | None = None, digest: str | None = None, model: str = "") -> Path:
-        """The verified copy of the version, or of another `model`."""
-        return verified_version(load(), self.registry, model or self.address, to, digest)
-
-    def promoted(self) -> list[str]:
-        with self.here.engine.connect() as connection:
-            return list(connection.execute(select(promotions.c.kind)).scalars())
 
 
 @pytest.fixture
@@ -122,26 +86,6 @@ def shop(installation: Installation, mlflow_database: str, tmp_path: Path, recor
     return Shop(here, registry, number, run_id, digest, artifact, tmp_path / "other" / MODEL_PATH)
 
 
-def trained(here: Installation, registry: Registry, folder: Path, model: Any, popular: Any) -> tuple[str, str]:
-    """A run with its model in MLflow, recorded as training does."""
-    run_id = registry.start_run(model.kind, "a key", {}, {"kind": model.kind})
-    origin = bundles.Origin("v1", 7, run_id)
-    digest = bundles.write(folder / MODEL_PATH, model, popular, origin, beside=mlflow_files(run_id))
-    figures = measured(folder / EVALUATION_PATH, 0.25)
-    registry.log_folder(run_id, folder)
-    registry.finish_run(run_id)
-    record(here.engine, TrainedBundle(run_id, "a key", model.kind, "v1", digest, figures))
-    return run_id, digest
-
-
-def measured(folder: Path, ndcg: float) -> str:
-    """Write what training measures; returns its digest."""
-    folder.mkdir(exist_ok=True)
-    pq.write_table(pa.table({"user_key": ["u1"]}), folder / PER_USER)
-    (folder / SUMMARY).write_text(json.dumps({"ndcg_at_10": ndcg, "score_ms": math.nan}))
-    return evaluation_digest(folder)
-
-
 class Bare(RecordingServer):
     """An MLflow server that knows every run, and has none of the artifacts that it is asked for."""
 
@@ -150,57 +94,6 @@ class Bare(RecordingServer):
             info = {"run_id": RUN, "artifact_uri": f"mlflow-artifacts:/1/{RUN}/artifacts", "status": "FINISHED"}
             return 200, {"run": {"info": info, "data": {}}}
         return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no"}
-
-
-class Bomb:
-    """Leaves a file when it is unpickled, and answers like a model."""
-
-    def __init__(self, sentinel: Path) -> None:
-        self.sentinel = sentinel
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return (Path.write_text, (self.sentinel, "it ran"))
-
-
-def pickled(shop: Shop, sentinel: Path) -> None:
-    """`MLmodel` names the loader of MLflow that unpickles a file beside it."""
-    (shop.artifact / "model.pkl").write_bytes(pickle.dumps(Bomb(sentinel)))
-    text = (shop.artifact / "MLmodel").read_text()
-    text = text.replace("loader_module: serving.pyfunc", "loader_module: mlflow.sklearn\n    model_path: model.pkl")
-    (shop.artifact / "MLmodel").write_text(f"{text}\n")
-
-
-def with_code(shop: Shop, sentinel: Path) -> None:
-    """`MLmodel` names a folder of code, whose module loads the model."""
-    (shop.artifact / "code").mkdir()
-    (shop.artifact / "code" / "strange_loader.py").write_text(
-        f"from pathlib import Path\nPath({str(sentinel)!r}).write_text('it ran')\n"
-    )
-    text = (shop.artifact / "MLmodel").read_text()
-    (shop.artifact / "MLmodel").write_text(
-        text.replace("loader_module: serving.pyfunc", "code: code\n    loader_module: strange_loader")
-    )
-
-
-def swapped(shop: Shop, _sentinel: Path) -> None:
-    """Another run's bundle, with a sound signature of ours."""
-    shutil.rmtree(shop.artifact)
-    shutil.copytree(shop.other, shop.artifact)
-
-
-def linked(shop: Shop, sentinel: Path) -> None:
-    """A file is elsewhere, and a link leads to it."""
-    arrays = shop.artifact / "arrays.npz"
-    arrays.rename(sentinel.with_name("elsewhere.npz"))
-    arrays.symlink_to(sentinel.with_name("elsewhere.npz"))
-
-
-ATTACKS: dict[str, Callable[[Shop, Path], None]] = {
-    "pickle": pickled,
-    "code": with_code,
-    "swap": swapped,
-    "link": linked,
-}
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
