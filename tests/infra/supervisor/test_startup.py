@@ -1,9 +1,7 @@
 """Real servers, started once. A test begins with an `up` if the test before left something stopped or changed."""
 
-import os
 import re
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -13,15 +11,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg2
 import pytest
-from sqlalchemy import URL
 
 from infra.configuration.settings import Settings
 from infra.keys.credentials import FOLDER, stored_secret, variable
@@ -29,31 +24,22 @@ from infra.keys.fingerprints import KEYS
 from infra.overview import settings_shown
 from infra.services import state_file
 from infra.services.database_access.grants import ROLES
-from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.http_client import basic_auth, request_json
-from infra.services.processes import Command
-from infra.supervisor import commands, startup
+from infra.supervisor import startup
 from infra.supervisor.running_commands.under_way import under_way
 from infra.supervisor.startup import Endpoints, ServicesDownError
-from tests.killed_services import kill_services
-from tests.memory import postgres_in_memory
-from tests.small_prefect import SMALL_PREFECT
+from tests.infra.supervisor.started_place import (
+    FLOW,
+    FLOWS,
+    NO_ADDRESSES,
+    ROOT,
+    Place,
+    begin,
+    prefect,
+    started_place,
+    wait_for,
+)
 
-ROOT = Path(__file__).resolve().parents[3]
-FLOWS = re.findall(r"flows/(\w+)\.py", (ROOT / "prefect.yaml").read_text())
-FLOW = '''
-import os, time
-from prefect import flow
-
-from infra.configuration.settings import load
-
-@flow
-def {name}(seconds: float = 0.0) -> None:
-    """Pretends to {name}."""
-    print("ran {name} in", os.getcwd(), "for", os.environ["TAILORBIRD_VAR"], flush=True)
-    print("{name} used the placements in", load().placements or "no file", flush=True)
-    time.sleep(seconds)
-'''
 COMMAND = """
 import sys, time
 from infra.supervisor.running_commands import current
@@ -63,109 +49,18 @@ def begin(var):
     current.begin(Settings(var=var), ["postgres"], lambda line: print(line, file=sys.stderr, flush=True))
     time.sleep(60)
 """
-NO_ADDRESSES: dict[str, Any] = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
 DEMO = "/deployments/name/demo/demo"
-
-
-@dataclass
-class Place:
-    """An installation in a temporary folder, with dummy flows, and the output of its `up`."""
-
-    settings: Settings
-    lines: list[str] = field(default_factory=list)
-    first: list[str] = field(default_factory=list)
-    running: Endpoints | None = None
-    """The addresses if the last command was an `up` with these settings."""
-
-    def up(self, *, demo: bool = False, **changes: Any) -> Endpoints:
-        self.lines.clear()
-        self.running = None
-        result = startup.start(self.settings.model_copy(update=changes), self.lines.append, demo=demo)
-        self.running = None if changes or demo else result
-        return result
-
-    def down(self) -> None:
-        self.lines.clear()
-        self.running = None
-        startup.stop(self.settings, self.lines.append)
-
-    def pids(self) -> dict[str, int | None]:
-        known = state_file.load(self.settings.var)
-        return {name: service.running.pid if service.running else None for name, service in known.items()}
-
-    def kill(self, name: str) -> None:
-        self.running = None
-        running = state_file.load(self.settings.var)[name].running
-        assert running is not None
-        os.kill(running.pid, signal.SIGKILL)
-        while running.alive:
-            time.sleep(0.01)
-
-
-@contextmanager
-def port_stolen_from_mlflow() -> Iterator[None]:
-    """Another program takes the port that MLflow was to have, in the last moment."""
-    command, stack = commands.mlflow_command, ExitStack()
-    stolen: list[int] = []
-
-    def late(settings: Settings, database: URL, port: int) -> Command:
-        if not stolen:
-            stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            stolen.append(port)
-        return command(settings, database, port)
-
-    with pytest.MonkeyPatch.context() as patch, stack:
-        patch.setattr(commands, "mlflow_command", late)
-        yield
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    home = tmp_path_factory.mktemp("home")
-    shutil.copy(ROOT / "prefect.yaml", home)
-    (home / "flows").mkdir()
-    for name in FLOWS:
-        (home / "flows" / f"{name}.py").write_text(FLOW.format(name=name))
-    place = Place(Settings(var=home / "var", home=home, **NO_ADDRESSES))
-    with ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in SMALL_PREFECT.items():
-            patch.setenv(name, value)
-        for port in (4200, 4210, 5000, 8000):  # somebody else's, unless they are taken already
-            try:
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-        stack.enter_context(postgres_in_memory(place.settings.var))
-        stack.callback(EmbeddedPostgres(place.settings.var).destroy)
-        stack.callback(kill_services, place.settings.var)
-        with port_stolen_from_mlflow():
-            place.up()
-        place.first = list(place.lines)
+    with started_place(tmp_path_factory.mktemp("home")) as place:
         yield place
 
 
 @pytest.fixture
 def running(place: Place) -> Endpoints:
     return place.running or place.up()
-
-
-def prefect(endpoints: Endpoints, method: str, path: str, body: Any = None) -> Any:
-    headers = {"Authorization": basic_auth(endpoints.environment["PREFECT_API_AUTH_STRING"])}
-    return request_json(method, endpoints.prefect_api_url + path, headers, body)
-
-
-def begin(endpoints: Endpoints, name: str, seconds: float = 0) -> str:
-    deployment = prefect(endpoints, "GET", f"/deployments/name/{name}/{name}")
-    run = {"parameters": {"seconds": seconds}, "state": {"type": "SCHEDULED"}}
-    return str(prefect(endpoints, "POST", f"/deployments/{deployment['id']}/create_flow_run", run)["id"])
-
-
-def wait_for(endpoints: Endpoints, run: str, expected: str) -> None:
-    deadline = time.monotonic() + 120
-    while (seen := prefect(endpoints, "GET", f"/flow_runs/{run}")["state"]["type"]) != expected:
-        assert time.monotonic() < deadline, f"the run is still {seen}"
-        time.sleep(0.2)
 
 
 def test_ports_taken_by_others_are_passed_over_and_named(place: Place, running: Endpoints) -> None:
