@@ -92,7 +92,7 @@ ROLES: Final = MappingProxyType(
         ),
         "line": (
             rf"(line|position|row|lineitem|pos|zeile|({_ORDER})_item|order_line|event|transaction){_ID}",
-            "line|pos",
+            "line|pos|position",
         ),
         "variant": (
             rf"(({_ITEM})_?)?(variant|variation|size|groesse|taille|talla|colou?r|farbe|couleur|option)({_ID}|_name)?",

@@ -15,6 +15,8 @@ from models.ingest.draft.roles import Choice
 from models.ingest.draft.samples import Column, Sample
 
 _SHOWN: Final = ("placement", "position", "recommendation_id")
+_SHOWN_WITH_ORDERS: Final = ("placement", "recommendation_id")
+"""In a table of orders, a position is the number of a line."""
 _FEW: Final = 0.02
 
 
@@ -37,7 +39,8 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     _add_time(part, times)
     _add_type_and_rating(part, found, kinds, settings)
     add_currency(part, found.total or found.price or found.guess, settings.get("currency_signs", ()))
-    for role in _SHOWN:
+    is_order = found.sold and not kinds
+    for role in _SHOWN_WITH_ORDERS if is_order else _SHOWN:
         part.first(role, [one for one in sample.candidates(role) if one.name not in part.used and one.filled > 0])
     return part
 

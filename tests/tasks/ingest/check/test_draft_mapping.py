@@ -203,6 +203,19 @@ def test_a_table_that_joins_nothing_is_a_part_to_complete(tmp_path: Path) -> Non
     assert "items" not in result.parts
 
 
+@pytest.mark.parametrize("refunds", [False, True])
+def test_a_position_in_an_order_identifies_its_line_and_is_no_place_on_a_list(tmp_path: Path, refunds: bool) -> None:
+    rows = [
+        f"{n // 2};{n % 2 + 1};K{n // 2 % 40};A{n // 2 % 9};{n % 28 + 1:02}.03.2025;{n % 3 + 1}" for n in range(400)
+    ]
+    rows += [f"{n};1;K{n % 40};A{n % 9};29.03.2025;-1" for n in range(0, 200, 5) if refunds]
+    header = "Bestellnummer;Position;Kundennummer;Artikelnummer;Datum;Menge"
+    (tmp_path / "zeilen.csv").write_text("\n".join([header, *rows]))
+    events = tomllib.loads(draft_mapping([str(tmp_path / "zeilen.csv")], "shop").text)["events"]
+    assert "position" not in events
+    assert events.get("event_id") == (None if refunds else ["Bestellnummer", "Position"])
+
+
 def test_french_names_are_known(tmp_path: Path) -> None:
     rows = [f"CMD{n};{n % 28 + 1:02}/03/2024;CL{n % 40};A{n % 9};2;9,50 €;Livrée" for n in range(200)]
     header = "N° commande;Date de commande;Réf. client;Réf. article;Qté;Prix unitaire TTC;Statut"
