@@ -6,7 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 from prefect import task
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from infra.database.bulk_copy import read_table
 from infra.database.schema.schema import ingest_batches
@@ -46,6 +46,11 @@ _PRICES: Final = f"""
     FROM read_parquet({{files}}) SEMI JOIN odd USING (item_id) JOIN came USING (batch_id)
     WHERE {_PRICED} GROUP BY 1, 2, 3
 """
+_STATED: Final = text("""
+    SELECT key FROM ingest_statements
+    JOIN ingest_applications USING (application_id) JOIN ingest_batches USING (batch_id)
+    WHERE kind = 'item_table' AND key = ANY(:ids) AND source = :source
+""")
 _NONE: Final = """
     SELECT NULL::VARCHAR AS item_id, 0 AS bought, 0.0 AS pieces, NULL::DOUBLE AS lowest, NULL::DOUBLE AS highest
     WHERE false
@@ -75,10 +80,13 @@ def find_suspects(
         added["odd_prices"] = prices
         show("odd-prices", f"{odd_prices(prices)} {batch or ''}", odd[:MOST])
         rows = [row for row in rows if row not in odd]
+    source = read(mapping, overrides)
+    part = source.items if isinstance(source, Mapping) else None
+    if part:
+        stated = _stated(current(), fresh[-1]["source"], [row[columns.ITEM_ID] for row in rows])
+        rows = [row for row in rows if row[columns.ITEM_ID] in stated]
     if rows:
-        source = read(mapping, overrides)
-        ids = [row[columns.ITEM_ID] for row in rows[:MOST]]
-        mark = mark_for(ids, source.items) if isinstance(source, Mapping) and source.items else None
+        mark = mark_for([row[columns.ITEM_ID] for row in rows[:MOST]], part) if part else None
         show("suspects", title(len(rows), mark), rows[:MOST])
         added |= LedgerEntry(suspects=rows[:MOST], suspects_found=len(rows), suspects_mark=mark)
     return [line | added if line is fresh[-1] else line for line in ledger]
@@ -89,6 +97,12 @@ def title(count: int, mark: str | None) -> str:
     shown = f", the clearest {MOST}" if count > MOST else ""
     advice = f" Those that are none are never recommended once the mapping has: {mark}" if mark else ""
     return f"{count:,} items may be no goods{shown}.{advice}"
+
+
+def _stated(installation: Installation, source: str, ids: list[str]) -> set[str]:
+    """Return which of these items are in the source's own catalogue: its mapping cannot mark others."""
+    with installation.engine.connect() as connection:
+        return set(connection.execute(_STATED, {"source": source, "ids": ids}).scalars())
 
 
 def _read(installation: Installation) -> pa.Table:

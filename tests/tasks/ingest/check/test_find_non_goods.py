@@ -43,6 +43,22 @@ def bring(folder: Path, name: str, price: float | None) -> dict[str, Any]:
     return line | {"file": str(file)}
 
 
+def test_a_mapping_is_offered_no_line_for_the_items_of_another_source(
+    installation: Installation,  # noqa: ARG001
+    tmp_path: Path,
+) -> None:
+    lines = {}
+    for shop in ("books", "games"):
+        (tmp_path / shop).mkdir()
+        (tmp_path / shop / f"{shop}.toml").write_text(f'name = "{shop}"\n' + MAPPING)
+        catalogue = tmp_path / shop / "items.csv"
+        catalogue.write_text(f"item,title\n{shop}-1,Lantern\n{shop}-2,Postage\n")
+        line = ingest_items.fn(str(tmp_path / shop / f"{shop}.toml"), str(catalogue))
+        [lines[shop]] = find_suspects.fn(str(tmp_path / shop / f"{shop}.toml"), [line | {"file": str(catalogue)}])
+    assert [row["item_id"] for row in lines["games"]["suspects"]] == ["games-2"]
+    assert lines["games"]["suspects_mark"] == "not_merchandise = \"item in ('games-2')\""
+
+
 def test_a_file_with_wrong_prices_is_named_with_its_undo_and_no_line_is_offered_to_paste(
     installation: Installation,  # noqa: ARG001
     tmp_path: Path,
