@@ -83,7 +83,7 @@ def _volume(now: Floats, usual: Floats) -> FeedCheck:
     logs = np.log(np.maximum(before, 1))
     level, reach = float(np.exp(logs.mean())), _FAR * float(logs.std(ddof=1)) if len(logs) > 1 else 0.0
     low, high = level * min(_LESS, np.exp(-reach)), level * max(_MORE, np.exp(reach))
-    return within("volume", count, float(low), float(high), f"{count:,.0f} events, usually {level:,.0f}")
+    return within("volume", count, float(low), float(high), f"{count:,.0f} events, usually {before.mean():,.0f}")
 
 
 def _nulls(now: Sums, usual: Sums) -> list[FeedCheck]:
