@@ -40,7 +40,7 @@ STARTS: Final[dict[str, list[JsonObject]]] = {
     "own_frequency": [{"half_life_days": days, "due_exponent": due} for days in (60.0, 180.0) for due in (0.0, 0.3)],
     "own_and_popular": [{"half_life_days": days} for days in (60.0, 180.0)],
     "sequence": [
-        {"dimensions": 128, "blocks": 1, "length": 100, "averaged": True}
+        {"dimensions": 128, "blocks": 1, "length": 100}
         | {"learning_rate": 0.002, "batch": 8, "loss": "sampled", "negatives": 300}
     ],
 }

@@ -63,6 +63,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
         negative_exponent=1.0,
         repeats=False,
         horizon_days=0.0,
+        averaged=False,
     )
 }
 """Settings of retrievers that are not the model's defaults. The ranker has features of own items."""

@@ -41,7 +41,7 @@ class Config:
     """Weight of the second head, which predicts the kind of the next event; it needs events besides purchases."""
     learning_rate: float = 0.001
     """The step size of Adam."""
-    averaged: bool = False
+    averaged: bool = True
     """Whether weights are averages, mostly of the latest third of the steps, rather than those of the last step."""
     batch: int = 128
     """Histories per step; small data are split into at least 16 steps."""
