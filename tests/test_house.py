@@ -132,6 +132,7 @@ DATED_FOR_PEOPLE = (
         "infra/supervisor/running_commands/records.py",
         "serving/api/gate/request_log.py",
     ),
+    "tasks/reconciler/reconcile.py",
     "tasks/tuning/worker.py",
 )
 UNCONNECTED = "tasks/ingest/check/unconnected.py"
