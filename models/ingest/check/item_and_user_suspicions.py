@@ -1,6 +1,6 @@
-"""Find suspicious items and users: ids with several rows, and empty titles. Arrow in."""
+"""Find suspicious items and users: ids with several rows or spellings, and empty titles. Arrow in."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -8,11 +8,17 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.ingest.check.suspicions import Suspicion
+from models.ingest.draft.mapping_text import column as sql
+from models.ingest.draft.mapping_text import toml
+from models.ingest.expressions.value_sources import Source
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
 from models.primitives.arrow_sql import query
+from models.primitives.arrow_types import ArrowColumn
 
 _MOST_EXAMPLES: Final = 3
 _LINES: Final = 2
+_SOME: Final = 0.001
+"""Users whose ids differ from another id only in their spelling: a smaller share may be a coincidence."""
 
 
 def several_rows(
@@ -50,3 +56,23 @@ def empty_titles(rows: pa.Table) -> Iterable[Suspicion]:
         some = ", ".join(map(repr, empty[columns.TITLE][:_MOST_EXAMPLES].to_pylist()))
         message = f"{len(empty):,} of {len(rows):,} items have no title. Lists show them as {some}."
         yield Suspicion("items_without_title", message)
+
+
+def user_ids_of_several_spellings(ids: ArrowColumn, user: Sequence[Source]) -> Iterable[Suspicion]:
+    """Yield a guess if user ids differ from others only in spaces around them or in case; `user` has their columns."""
+    different = pc.unique(pc.drop_null(ids))
+    trimmed = pc.utf8_trim_whitespace(different)
+    known = len(different)
+    repeated = known - len(pc.unique(pc.utf8_lower(trimmed)))
+    if repeated <= _SOME * known:
+        return
+    by_spaces = known - len(pc.unique(trimmed)) == repeated
+    how, expression = ("spaces around them", "trim({})") if by_spaces else ("case or spaces", "lower(trim({}))")
+    fixed = [{"expr": expression.format(sql(one) if isinstance(one, str) else one.text)} for one in user]
+    message = (
+        f"{repeated:,} of {known:,} user ids differ from another one only in {how}, and count as other users. "
+        "If they are the same users, write their ids alike in each part of the mapping."
+    )
+    yield Suspicion(
+        "user_ids_of_several_spellings", message, f"user_id = {toml(fixed[0] if len(fixed) == 1 else fixed)}"
+    )

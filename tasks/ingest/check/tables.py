@@ -23,6 +23,7 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.ingest.tabular.unreadable_cells import cells_of, merge_unreadable
 from models.ingest.tabular.values import words
+from models.primitives.arrow_types import ArrowColumn
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
 from tasks.ingest.check.encodings import doubtful_encoding
@@ -102,7 +103,7 @@ def _of_events(
     if context.whole_catalogue and len(context.items):
         yield from suspicions.unknown_items(events, context.items, cast(Source, part.item_id), listed(part.event_id))
     yield from _of_consent(rows, part)
-    yield from suspicions.addresses_as_ids(chunk.users[columns.USER_ID])
+    yield from _of_user_ids(chunk.users[columns.USER_ID], part)
     yield from suspicions.negative_quantities(events)
     yield from suspicions.unit_prices_as_values(events)
     conflicts = sum(rule["rows"] for rule in table.broken if rule["rule"] == row_triage.CONFLICT)
@@ -121,6 +122,11 @@ def _of_constant_type(table: TableFindings, path: Path, part: EventsMapping, row
 def _of_consent(rows: pa.Table, part: EventsMapping | UsersMapping) -> Iterator[Suspicion]:
     if isinstance(part.consent, str):
         yield from answer_suspicions.unread_consent(part.consent, words(rows, part.consent), part.consent_words)
+
+
+def _of_user_ids(ids: ArrowColumn, part: EventsMapping | UsersMapping) -> Iterator[Suspicion]:
+    yield from suspicions.addresses_as_ids(ids)
+    yield from item_and_user_suspicions.user_ids_of_several_spellings(ids, listed(part.user_id))
 
 
 def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Mapping, context: CheckContext) -> None:
@@ -197,4 +203,4 @@ def _add_users(table: TableFindings, rows: pa.Table, names: pa.Table, mapping: M
         context.refused = pa.concat_arrays([context.refused, keys.filter(pc.invert(answers))])
     ids = dict(zip(names[columns.USER_KEY].to_pylist(), names[columns.USER_ID].to_pylist(), strict=True))
     table.examples = findings.records(rows, [ids.get(key) for key in keys.slice(0, findings.EXAMPLES).to_pylist()])
-    table.suspicions += suspicions.addresses_as_ids(names[columns.USER_ID])
+    table.suspicions += _of_user_ids(names[columns.USER_ID], part_of(mapping, "users"))
