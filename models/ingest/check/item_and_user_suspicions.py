@@ -8,8 +8,7 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.ingest.check.suspicions import Suspicion
-from models.ingest.draft.mapping_text import column as sql
-from models.ingest.draft.mapping_text import toml
+from models.ingest.draft.mapping_text import source_text, toml
 from models.ingest.expressions.value_sources import Source
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
 from models.primitives.arrow_sql import query
@@ -67,8 +66,8 @@ def user_ids_of_several_spellings(ids: ArrowColumn, user: Sequence[Source]) -> I
     if repeated <= _SOME * known:
         return
     by_spaces = known - len(pc.unique(trimmed)) == repeated
-    how, expression = ("spaces around them", "trim({})") if by_spaces else ("case or spaces", "lower(trim({}))")
-    fixed = [{"expr": expression.format(sql(one) if isinstance(one, str) else one.text)} for one in user]
+    how, spelling = ("spaces around them", "trim({})") if by_spaces else ("case or spaces", "lower(trim({}))")
+    fixed = [{"expr": spelling.format(source_text(one))} for one in user]
     message = (
         f"{repeated:,} of {known:,} user ids differ from another one only in {how}, and count as other users. "
         "If they are the same users, write their ids alike in each part of the mapping."

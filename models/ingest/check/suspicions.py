@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.ingest.draft.event_words import event_type_of, event_words, possible_event_words
-from models.ingest.draft.mapping_text import column as sql
-from models.ingest.draft.mapping_text import key, toml
+from models.ingest.draft.mapping_text import key, source_text, toml
 from models.ingest.draft.samples import Sample
 from models.ingest.expressions.value_sources import Source
 from models.ingest.tabular.timestamps import instants
@@ -120,7 +119,7 @@ def _spelling_fix(
     best = max(known, key=lambda fix: known[fix], default=None)
     if best is None or known[best] <= _known(ids, catalogue):
         return ""
-    fixed = {"expr": best.format(sql(item) if isinstance(item, str) else item.text)}
+    fixed = {"expr": best.format(source_text(item))}
     lines = [f"item_id = {toml(fixed)}"]
     if item in event:
         parts = [fixed if one == item else one if isinstance(one, str) else {"expr": one.text} for one in event]

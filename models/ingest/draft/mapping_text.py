@@ -5,6 +5,7 @@ import re
 from functools import cache
 from typing import Any
 
+from models.ingest.expressions.syntax_tree import Expression
 from models.primitives.arrow_sql import query
 
 
@@ -28,6 +29,11 @@ def column(name: str) -> str:
     """Return the name of a column as an expression writes it."""
     plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name.lower() not in _reserved()
     return name if plain else '"' + name.replace('"', '""') + '"'
+
+
+def source_text(source: str | Expression) -> str:
+    """Return a column or an expression as part of another expression."""
+    return column(source) if isinstance(source, str) else source.text
 
 
 def text(value: str) -> str:

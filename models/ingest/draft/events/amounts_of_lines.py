@@ -55,6 +55,7 @@ def _parsed(one: Column, settings: Settings) -> pa.Array:
 
 
 def lowest(one: Column, settings: Settings) -> float:
+    """Return the lowest number of a column; 0 for a column without numbers."""
     return pc.min(_parsed(one, settings)).as_py() or 0.0
 
 
