@@ -23,9 +23,13 @@ _PYTHON = (sys.executable, "-m")
 _CODE = Path(__file__).resolve().parents[2]
 _PREFECT = (sys.executable, "-P", str(_CODE / "infra" / "prefect_api" / "server_program.py"))
 _RARE_LOOPS = {
-    f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60" for name in ("PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER")
-}
-"""Loops of the Prefect server that find nothing here, because no flow pauses and no worker is managed remotely."""
+    f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60"
+    for name in ("PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER", "REPOSSESSOR", "CANCELLATION_CLEANUP", "FOREMAN")
+} | {"PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "30", "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT15S"}
+"""Loops of the Prefect server that find little here: no flow pauses, and alerts wait for minutes.
+
+By default, each runs every 5 to 20 seconds, which takes more than half of the processor time of an idle server.
+"""
 _BOUNDED = ("--http", "serving.http.bounded_http:BoundedProtocol")
 
 
