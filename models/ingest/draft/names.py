@@ -190,9 +190,14 @@ _SPELLED: Final = str.maketrans(
 """Letters that are spelled with other letters, and letters without a decomposition."""
 
 
+_TYPE: Final = re.compile(r":(token|float)(_seq)?$")
+"""The type of a column after its name, as RecBole's files have it."""
+
+
 def plain(name: str) -> str:
     """Return a name of a column in lower case, with one underscore between its words."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower().translate(_SPELLED).replace("#", " number ")
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _TYPE.sub("", name.strip()))
+    apart = words.lower().translate(_SPELLED).replace("#", " number ")
     bare = "".join(one for one in normalize("NFKD", apart) if not combining(one))
     return re.sub(r"[^a-z0-9]+", "_", bare).strip("_")
 

@@ -43,6 +43,8 @@ _FORMATS: Final = (
 )
 _YEARS: Final = (1900, 2199)
 """A format that reads years outside this range does not fit."""
+_COUNTED_YEARS: Final = (1995, 2199)
+"""The same for seconds and parts of them since 1970: any small number is a time soon after 1970."""
 _MOST_FURTHER: Final = 3
 """The largest number of formats that are added to the present ones."""
 _SAMPLE_CELLS: Final = 40
@@ -212,9 +214,8 @@ def _plausible(cells: pa.ChunkedArray, time_format: str) -> int:
     if not len(cells):
         return 0
     micros = pc.cast(instants(cells, [time_format], "UTC"), pa.int64())
-    first, last = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in _YEARS)
-    if time_format in EPOCHS:  # any small number is a time soon after 1970
-        first = 10**15
+    years = _COUNTED_YEARS if time_format in EPOCHS else _YEARS
+    first, last = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in years)
     inside = pc.and_(pc.greater_equal(micros, first), pc.less(micros, last))
     return int(pc.sum(inside).as_py() or 0)
 

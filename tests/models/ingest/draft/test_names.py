@@ -25,6 +25,13 @@ def test_the_columns_of_orders_are_known(language: str) -> None:
     assert unknown == []
 
 
+@pytest.mark.parametrize(
+    ("name", "role"), [("user_id:token", "user"), ("item_id:token", "item"), ("timestamp:float", "time")]
+)
+def test_a_type_after_the_name_as_in_files_of_recbole_does_not_hide_the_column(name: str, role: str) -> None:
+    assert rank(name, role) == rank(name.partition(":")[0], role) is not None
+
+
 @pytest.mark.parametrize("name", ["Imię i nazwisko", "Nom", "Cognome", "Apellidos", "Jméno", "Efternamn", "Ulica"])
 def test_names_and_addresses_of_people_are_personal(name: str) -> None:
     assert PERSONAL.search(plain(name))
