@@ -15,6 +15,11 @@ _EXCEL: Final = ("an Excel workbook", "Export each sheet that you need to CSV")
 _ARCHIVE: Final = ("an archive", "Unpack it, and give the files in it")
 _IMAGE: Final = ("an image", "Give a CSV or Parquet file")
 _GZIP: Final = ("compressed with gzip", "Let its name end with .csv.gz")
+_JSON: Final = (
+    "JSON",
+    "Write it as a table first, such as with DuckDB: COPY (SELECT * FROM 'a.jsonl') TO 'a.parquet'. Exports of Segment "
+    "and Mixpanel need none: `tailorbird check segment a.jsonl`",
+)
 _PARQUET: Final = b"PAR1"
 _KINDS: Final = (
     (_PARQUET, ("a Parquet file", "Let its name end with .parquet")),
@@ -70,13 +75,15 @@ def refuse_binary(path: Path) -> None:
 def refuse_no_parquet(path: Path) -> None:
     """Raise TailorbirdError with advice if a file that should be Parquet is of another kind."""
     with path.open("rb") as file:
-        if file.read(len(_PARQUET)) == _PARQUET:
-            return
-    kind, advice = (
-        ("empty", "Export it again")
-        if not path.stat().st_size
-        else binary_kind(path) or ("a text", "Let its name end with .csv if it is CSV")
-    )
+        head = file.read(_HEAD)
+    if head.startswith(_PARQUET):
+        return
+    if not head:
+        kind, advice = "empty", "Export it again"
+    elif head.lstrip().startswith((b"{", b"[")):
+        kind, advice = _JSON
+    else:
+        kind, advice = binary_kind(path) or ("a text", "Let its name end with .csv if it is CSV")
     raise TailorbirdError(f"{path} cannot be read: it is {kind}, and no Parquet file. {advice}. Nothing was stored.")
 
 

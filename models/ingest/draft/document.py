@@ -1,5 +1,6 @@
 """Write a first mapping for some tables, with uncertain guesses as comments."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,9 +17,11 @@ from models.ingest.draft.roles import (
     Kind,
     chosen,
     ids_of,
+    items_of,
     joined,
     times_of,
     unique_ids,
+    users_of,
 )
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.draft.table_kinds import Events, find_events, kind_by_ids, likely_kind, split_orders
@@ -31,6 +34,9 @@ _ADVICE: Final = {
     "items": "is another table of items. Write a mapping of its own for it",
     "users": "is another table of users. Write a mapping of its own for it",
 }
+_NO_NAMES: Final = "begins with a row, not with names of columns. Write a line of names above it"
+_NO_TIMES: Final = "has no column of times, which events need. Add the time of each row, or its day"
+_NUMBER: Final = r"[-+]?\d+([.,]\d+)?"
 _TO_JOIN: Final = (
     "may have the events, but nothing shows which columns name users and items. Complete its part, or begin again with "
     "the files of items and users beside it"
@@ -71,18 +77,20 @@ def draft(
     parts = _parts(by_kind, events, tables)
     read = {file for part in parts for file in part.sample.files}
     names = [part.name for part in parts]
-    open_tables = [one for kind, one in kinds if kind == "unknown" and len(one.columns) > 1]
+    undecided = [one for kind, one in kinds if kind == "unknown"]
+    reasons = {one.files: reason for one in undecided if (reason := _lacking(one))}
+    open_tables = [one for one in undecided if len(one.columns) > 1 and one.files not in reasons]
     proposed = [(free, one) for one in open_tables if (free := _free_name(one, names))]
     skeletons = [_skeleton(free, one) for free, one in proposed]
-    unjoined = {one.files for free, one in proposed if free == "events"}
+    reasons |= {one.files: _TO_JOIN for free, one in proposed if free == "events"}
     unused = [
-        f"{', '.join(one.files)} {_TO_JOIN if one.files in unjoined else _ADVICE[kind]}."
+        f"{', '.join(one.files)} {reasons.get(one.files, _ADVICE[kind])}."
         for kind, one in kinds
         if not read.intersection(one.files)
     ]
     if not parts and not skeletons:
         raise TailorbirdError(
-            f"No mapping can be guessed: {' '.join(unused)} Write one by hand: docs/mapping.md has all keys."
+            f"No mapping can be guessed: {' '.join(unused)} Or write a mapping by hand: docs/mapping.md has all keys."
         )
     limits = {key: value for part in parts for key, value in part.limits.items()}
     head = [
@@ -95,6 +103,13 @@ def draft(
     ]
     text = "\n\n".join(["\n".join(head), *(part.text().rstrip() for part in parts), *skeletons]) + "\n"
     return Draft(text, tuple(names), tuple(unused))
+
+
+def _lacking(sample: Sample) -> str:
+    """Return what an undecided table lacks for any part of a mapping; empty if a person can complete one."""
+    if any(re.fullmatch(_NUMBER, name.strip()) for name in sample.columns):
+        return _NO_NAMES
+    return _NO_TIMES if users_of(sample) and items_of(sample) and not times_of(sample) else ""
 
 
 def _parts(by_kind: dict[Kind, Sample], events: Events | None, tables: Sequence[Sample]) -> list[Part]:

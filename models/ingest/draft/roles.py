@@ -50,7 +50,7 @@ def kind_of(sample: Sample) -> Kind:
         return "lines"
     if user and not item:
         headers = [one for one in order if one.distinct > UNIQUE and one.name not in {u.name for u in user}]
-        if headers and user[0].distinct < UNIQUE:
+        if headers and (time or user[0].distinct < UNIQUE):
             return "orders"
         several = time or _is_sale(sample) or user[0].distinct < _HALF
         return "unknown" if several and not _one_row_each(user) else "users"

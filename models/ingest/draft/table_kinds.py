@@ -51,7 +51,7 @@ def split_orders(tables: Sequence[Sample]) -> list[tuple[Sample, Kind]]:
     pairs: list[tuple[Sample, Kind]] = []
     for lines in tables:
         finest = max(links(lines, tables), key=lambda one: len(one.column.values), default=None)
-        if finest and times_of(finest.table) and _is_order_head(finest) and _lacks_time(lines, finest):
+        if finest and times_of(finest.table) and (_needs_user(lines, finest) or _needs_time(lines, finest)):
             pairs += [(lines, "lines"), (finest.table, "orders")]
     return pairs
 
@@ -90,6 +90,16 @@ def likely_kind(sample: Sample) -> Kind:
         return "events"
     personal = sum(bool(PERSONAL.search(plain(name))) for name in sample.columns)
     return "users" if personal > _HINT and not any(map(is_decimal, sample.columns.values())) else "items"
+
+
+def _needs_user(lines: Sample, link: Link) -> bool:
+    """Return whether only the other table, of orders by its names, has users."""
+    return kind_of(link.table) == "orders" and not users_of(lines)
+
+
+def _needs_time(lines: Sample, link: Link) -> bool:
+    """Return whether the other table has orders, and the rows have no time of their own."""
+    return _is_order_head(link) and _lacks_time(lines, link)
 
 
 def _is_order_head(link: Link) -> bool:

@@ -85,6 +85,12 @@ def test_a_text_with_another_ending_is_to_be_named_csv(tmp_path: Path) -> None:
         draft_mapping([str(tmp_path / "items.dat")], "shop")
 
 
+def test_lines_of_json_are_to_be_written_as_a_table(tmp_path: Path) -> None:
+    (tmp_path / "reviews.jsonl").write_text('{"asin": "B1", "overall": 5.0}\n')
+    with pytest.raises(TailorbirdError, match=r"it is JSON, and no Parquet file\. Write it as a table first"):
+        draft_mapping([str(tmp_path / "reviews.jsonl")], "shop")
+
+
 @pytest.mark.parametrize("name", ["tuotteet.txt", "tuotteet.TSV", "tuotteet.tab", "tuotteet.txt.gz"])
 def test_texts_of_other_endings_are_read_as_csv(name: str, tmp_path: Path) -> None:
     content = ("sku\tname\n" + "".join(f"{n}\tKuppi {n}\n" for n in range(30))).encode("utf-16")

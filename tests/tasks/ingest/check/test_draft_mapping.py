@@ -138,6 +138,29 @@ def test_orders_apart_from_their_lines_are_to_be_joined_first(tmp_path: Path) ->
     assert "order_items.csv has order lines without a user or a time" in str(refused.value)
 
 
+def test_orders_are_no_users_even_if_each_has_a_customer_of_its_own(tmp_path: Path) -> None:
+    orders = [f"o{n},c{n},2024-03-{n % 28 + 1:02} 10:00:00,delivered" for n in range(200)]
+    lines = [f"o{n % 200},{n // 200 + 1},p{n % 40},2024-04-{n % 28 + 1:02} 09:00:00,9.50" for n in range(260)]
+    (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,purchased_at,order_status", *orders]))
+    header = "order_id,order_item_id,product_id,shipping_limit_date,price"
+    (tmp_path / "order_items.csv").write_text("\n".join([header, *lines]))
+    with pytest.raises(TailorbirdError, match=r"order_items\.csv has order lines without a user or a time"):
+        draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "order_items.csv")], "shop")
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("user_id,book_id,rating", "has no column of times, which events need"),
+        ("196,b242,3", "begins with a row, not with names of columns"),
+    ],
+)
+def test_the_reason_why_a_table_cannot_be_read_is_named(header: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("\n".join([header, *(f"{n % 9},b{n % 7},{n % 5}" for n in range(60))]))
+    with pytest.raises(TailorbirdError, match=reason):
+        draft_mapping([str(tmp_path / "ratings.csv")], "shop")
+
+
 def test_files_with_the_same_columns_are_one_part(tmp_path: Path) -> None:
     for year in (2023, 2024):
         rows = [f"u{n % 5},i{n % 7},{year}-03-{n % 28 + 1:02},3" for n in range(60)]
