@@ -45,7 +45,7 @@ def amounts_by_cells(
     """
     free = [one for one in sample.columns.values() if one.name not in taken and one.is_number]
     pieces = [quantity] if quantity else []
-    pieces = pieces or [one for one in free if _is_pieces(one) and not (order and _counts_lines(order, one))]
+    pieces = pieces or [one for one in free if is_pieces(one) and not (order and _counts_lines(order, one))]
     money = [one for one in free if is_decimal(one) and one not in pieces]
     amounts = {"quantity": pieces[0]} if len(pieces) == 1 else {}
     if len(money) == 1:
@@ -54,7 +54,8 @@ def amounts_by_cells(
     return amounts | {"price": products[0][0], "total": products[0][1]} if len(products) == 1 else amounts
 
 
-def _is_pieces(one: Column) -> bool:
+def is_pieces(one: Column) -> bool:
+    """Return whether a column has small whole numbers, of which many are 1, as quantities are."""
     return (
         len(one.values) > 1
         and one.share(_WHOLE) >= 1 - (1 - _DEPENDENT) / 2

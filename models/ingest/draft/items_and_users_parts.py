@@ -96,12 +96,14 @@ def _varied(sample: Sample, taken: set[str]) -> Column | None:
 
 
 def _categories(part: Part, taken: set[str]) -> None:
-    """Add one column with a path, or several as levels, the ones with the fewest values first."""
+    """Add one column with a path, or several as levels, the ones with the fewest values first.
+
+    A category that stands in for the title is a category as well.
+    """
     columns = [one for one in part.sample.candidates("category") if one.name not in taken and not one.is_number]
-    columns = columns or [one for one in part.sample.columns.values() if _share_with(one, _PATHS[0]) > _SEVERAL]
-    columns = [
-        one for one in columns if len(one.values) > 1 and one.filled > _SEVERAL / 3 and one.name not in part.used
-    ]
+    free = [one for one in part.sample.columns.values() if one.name not in part.used]
+    columns = columns or [one for one in free if _share_with(one, _PATHS[0]) > _SEVERAL]
+    columns = [one for one in columns if len(one.values) > 1 and one.filled > _SEVERAL / 3]
     if not columns:
         return
     paths = [(one, sign) for one in columns for sign in _PATHS if _share_with(one, sign) > _SEVERAL]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.ingest.draft.amounts import amounts_by_cells, order_by_cells
+from models.ingest.draft.amounts import amounts_by_cells, is_pieces, order_by_cells
 from models.ingest.draft.joins import is_decimal
 from models.ingest.draft.names import MONEY, plain
 from models.ingest.draft.parts import Part
@@ -37,7 +37,7 @@ class LineColumns:
     @property
     def sold(self) -> bool:
         """Return whether rows are sales."""
-        return bool(self.order or self.price or self.total)
+        return bool(self.order or self.quantity or self.price or self.total)
 
 
 def line_columns(part: Part, user: Choice, item: Choice, times: Sequence[Column]) -> LineColumns:
@@ -49,6 +49,9 @@ def line_columns(part: Part, user: Choice, item: Choice, times: Sequence[Column]
     order = next(iter([*orders, *sessions]), order_by_cells(sample, user, item, times) if unnamed else None)
     taken |= {order.name} if order else set()
     numbers = {role: _numbers(sample, role, taken) for role in _NUMERIC}
+    if not numbers["quantity"]:  # an amount may be of pieces
+        numbers["quantity"] = list(filter(is_pieces, numbers["total"]))
+        numbers["total"] = [one for one in numbers["total"] if one not in numbers["quantity"]]
     if unnamed:
         numbers |= _by_cells(part, taken, order, numbers)
     numbers["total"] = [one for one in numbers["total"] if not (order and is_per_order(sample, order.name, one.name))]

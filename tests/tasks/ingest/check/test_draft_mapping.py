@@ -148,6 +148,22 @@ def test_orders_are_no_users_even_if_each_has_a_customer_of_its_own(tmp_path: Pa
         draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "order_items.csv")], "shop")
 
 
+def test_an_amount_of_pieces_is_the_quantity(tmp_path: Path) -> None:
+    rows = [f"2024-03-{n % 28 + 1:02},c{n % 9},p{n % 7},{n % 4 + 1},{n % 50 + 20}" for n in range(90)]
+    (tmp_path / "sales.csv").write_text("\n".join(["TRANSACTION_DT,CUSTOMER_ID,PRODUCT_ID,AMOUNT,SALES_PRICE", *rows]))
+    events = tomllib.loads(draft_mapping([str(tmp_path)], "shop").text)["events"]
+    assert (events["quantity"], events.get("value")) == ("AMOUNT", None)
+    assert events["constants"] == {"event_type": "purchase"}
+
+
+def test_a_category_that_stands_in_for_the_title_is_the_category_too(tmp_path: Path) -> None:
+    (tmp_path / "products.csv").write_text(
+        "\n".join(["product_id,product_category_name,weight_g", *(f"p{n},group {n % 5},{n * 10}" for n in range(60))])
+    )
+    items = tomllib.loads(draft_mapping([str(tmp_path)], "shop").text)["items"]
+    assert (items["title"], items["category"]) == ("product_category_name", ["product_category_name"])
+
+
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
