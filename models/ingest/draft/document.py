@@ -34,7 +34,7 @@ _ADVICE: Final = {
     "items": "is another table of items. Write a mapping of its own for it",
     "users": "is another table of users. Write a mapping of its own for it",
 }
-_NO_NAMES: Final = "begins with a row, not with names of columns. Write a line of names above it"
+_NO_NAMES: Final = "seems to begin with a row in place of names of columns. Write a line of names above it"
 _NO_TIMES: Final = "has no column of times, which events need. Add the time of each row, or its day"
 _NUMBER: Final = r"[-+]?\d+([.,]\d+)?"
 _TO_JOIN: Final = (

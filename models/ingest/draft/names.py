@@ -188,8 +188,6 @@ _SPELLED: Final = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "o", "ł": "l", "đ": "d", "\N{LATIN SMALL LETTER DOTLESS I}": "i"}
 )
 """Letters that are spelled with other letters, and letters without a decomposition."""
-
-
 _TYPE: Final = re.compile(r":(token|float)(_seq)?$")
 """The type of a column after its name, as RecBole's files have it."""
 

@@ -168,7 +168,7 @@ def test_a_category_that_stands_in_for_the_title_is_the_category_too(tmp_path: P
     ("header", "reason"),
     [
         ("user_id,book_id,rating", "has no column of times, which events need"),
-        ("196,b242,3", "begins with a row, not with names of columns"),
+        ("196,b242,3", "seems to begin with a row in place of names of columns"),
     ],
 )
 def test_the_reason_why_a_table_cannot_be_read_is_named(header: str, reason: str, tmp_path: Path) -> None:
