@@ -20,6 +20,8 @@ _JSON: Final = (
     "Write it as a table first, such as with DuckDB: COPY (SELECT * FROM 'a.jsonl') TO 'a.parquet'. Exports of Segment "
     "and Mixpanel need none: `tailorbird check segment a.jsonl`",
 )
+_EMPTY: Final = ("empty", "Export it again")
+_TEXT: Final = ("a text", "Let its name end with .csv if it is CSV")
 _PARQUET: Final = b"PAR1"
 _KINDS: Final = (
     (_PARQUET, ("a Parquet file", "Let its name end with .parquet")),
@@ -41,10 +43,17 @@ _KINDS: Final = (
 def binary_kind(path: Path) -> tuple[str, str] | None:
     """Return the kind of a file that is not text, with advice; None for texts and unreadable files."""
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
+        return _binary_kind(path, _head(path))
     except OSError:
         return None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD)
+
+
+def _binary_kind(path: Path, head: bytes) -> tuple[str, str] | None:
     if head.startswith(b"PK\x03\x04"):
         return _zipped(path)
     for beginning, kind in _KINDS:
@@ -74,17 +83,17 @@ def refuse_binary(path: Path) -> None:
 
 def refuse_no_parquet(path: Path) -> None:
     """Raise TailorbirdError with advice if a file that should be Parquet is of another kind."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
+    head = _head(path)
     if head.startswith(_PARQUET):
         return
-    if not head:
-        kind, advice = "empty", "Export it again"
-    elif head.lstrip().startswith((b"{", b"[")):
-        kind, advice = _JSON
-    else:
-        kind, advice = binary_kind(path) or ("a text", "Let its name end with .csv if it is CSV")
+    kind, advice = _binary_kind(path, head) or _text_kind(head)
     raise TailorbirdError(f"{path} cannot be read: it is {kind}, and no Parquet file. {advice}. Nothing was stored.")
+
+
+def _text_kind(head: bytes) -> tuple[str, str]:
+    if not head:
+        return _EMPTY
+    return _JSON if head.lstrip().startswith((b"{", b"[")) else _TEXT
 
 
 def _zipped(path: Path) -> tuple[str, str]:
