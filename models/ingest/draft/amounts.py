@@ -55,7 +55,7 @@ def amounts_by_cells(
 
 
 def is_pieces(one: Column) -> bool:
-    """Return whether a column has small whole numbers, of which many are 1, as quantities are."""
+    """Return whether a column has small whole numbers, and many ones, as quantities do."""
     return (
         len(one.values) > 1
         and one.share(_WHOLE) >= 1 - (1 - _DEPENDENT) / 2

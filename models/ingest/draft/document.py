@@ -106,7 +106,7 @@ def draft(
 
 
 def _lacking(sample: Sample) -> str:
-    """Return what an undecided table lacks for any part of a mapping; empty if a person can complete one."""
+    """Return the advice for an undecided table without names or times; empty if a person can complete a part for it."""
     if any(re.fullmatch(_NUMBER, name.strip()) for name in sample.columns):
         return _NO_NAMES
     return _NO_TIMES if users_of(sample) and items_of(sample) and not times_of(sample) else ""

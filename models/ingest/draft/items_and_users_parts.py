@@ -49,8 +49,9 @@ def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
     if not titles and own_table and (varied := _varied(sample, taken)):
         part.column("title", Choice(varied.name), "uncertain: texts that differ in almost all rows")
     elif not titles:
-        levels = [one for one in sample.candidates("category") if one.name not in taken and not one.is_number]
-        fallback = max(levels, key=lambda one: len(one.values), default=sample.columns[item.column])
+        fallback = max(
+            _category_columns(sample, taken), key=lambda one: len(one.values), default=sample.columns[item.column]
+        )
         part.column("title", Choice(fallback.name), "uncertain: no column looks like a title")
     part.first("title", titles)
     _categories(part, taken)
@@ -95,12 +96,17 @@ def _varied(sample: Sample, taken: set[str]) -> Column | None:
     return next((one for one in texts if one.share("^https?://") < _SEVERAL), None)
 
 
+def _category_columns(sample: Sample, taken: set[str]) -> list[Column]:
+    """Return the columns that may be categories, by their names."""
+    return [one for one in sample.candidates("category") if one.name not in taken and not one.is_number]
+
+
 def _categories(part: Part, taken: set[str]) -> None:
     """Add one column with a path, or several as levels, the ones with the fewest values first.
 
     A category that stands in for the title is a category as well.
     """
-    columns = [one for one in part.sample.candidates("category") if one.name not in taken and not one.is_number]
+    columns = _category_columns(part.sample, taken)
     free = [one for one in part.sample.columns.values() if one.name not in part.used]
     columns = columns or [one for one in free if _share_with(one, _PATHS[0]) > _SEVERAL]
     columns = [one for one in columns if len(one.values) > 1 and one.filled > _SEVERAL / 3]
