@@ -2,14 +2,14 @@
 
 import sys
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from flows.commands import running
 from flows.commands.reviewing import Actor
 from flows.commands.running import Json, print_message
-from infra.keys.api_keys import COLLECT, SCOPES, Scope, fault_of
+from infra.keys.api_keys import COLLECT, SCOPES, KeyKind, Scope, fault_of
 
 app = running.group()
 _USE = "Send it as `Authorization: Bearer KEY`"
@@ -32,6 +32,13 @@ def create(
     rate: Annotated[
         float | None, typer.Option(help="Requests per second; by default as in the settings.", min=0.01, max=1_000_000)
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Who holds the key: page (everybody can read it; its users are claims) or server. By default page for "
+            "collect, else server."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Create a key for a caller of the API. It is shown once: only its hash is stored."""
@@ -39,9 +46,10 @@ def create(
 
     if not name.strip() or not name.isprintable():
         raise typer.BadParameter("write which application uses the key")
-    if fault := fault_of(name.strip(), scope):
+    if fault := fault_of(name.strip(), scope, kind):
         raise typer.BadParameter(fault)
-    new = NewKey(name.strip(), _scopes(scope), rate, None if days is None else timedelta(days=days))
+    lifetime = None if days is None else timedelta(days=days)
+    new = NewKey(name.strip(), _scopes(scope), rate, lifetime, cast("KeyKind | None", kind))
     _print_new(create_key(running.database("operator"), new, actor), as_json)
 
 

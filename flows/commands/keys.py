@@ -27,6 +27,15 @@ def show(as_json: Json = False) -> None:
     running.print_rows("keys", list_keys(running.database("owner")), as_json)
 
 
+@app.command()
+def identity() -> None:
+    """Show the secret with which your server signs the users of its pages (docs/collector.md)."""
+    from infra.configuration.settings import load
+    from infra.keys.credentials import IDENTITY, secret
+
+    print(secret(load(), IDENTITY))
+
+
 @rotate.command()
 def signing(reason: Reason, actor: Actor, as_json: Json = False) -> None:
     """Sign new bundles with a new key. Bundles of the earlier key stay trusted until you retire it."""

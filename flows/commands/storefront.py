@@ -22,6 +22,7 @@ _KEYS: Final[tuple[tuple[str, list["Scope"]], ...]] = (
     ("shop", ["collect"]),
     ("operator page", ["admin"]),
 )
+"""The shop sends events from its server, which knows who has signed in."""
 
 
 @app.command()
@@ -100,7 +101,7 @@ def new_keys(database: "Engine", actor: str) -> Iterator[tuple[str, str, str]]:
     """Yield keys for the API, for the collector, and for the operator page, which are revoked at the end."""
     from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
 
-    made = [create_key(database, NewKey(name, scopes), actor) for name, scopes in _KEYS]
+    made = [create_key(database, NewKey(name, scopes, kind="server"), actor) for name, scopes in _KEYS]
     try:
         yield str(made[0]["key"]), str(made[1]["key"]), str(made[2]["key"])
     finally:

@@ -138,6 +138,10 @@ class Settings(BaseSettings):
     collect_mapping: str = Field(default="", examples=["my_pages.toml"])
     """The mapping file of kind `segment` for the events of Segment's libraries; by default, Segment's specification,
     the events of users who agreed, and the traits in `user_traits`."""
+    identity: Literal["claimed", "signed"] = "claimed"
+    """What a page key may state of a user: a claim, which is marked, or nothing without a signature of your server."""
+    train_on_claims: bool = True
+    """Whether data sets contain the events that only a page, without a signature, states of a user."""
     user_traits: str = Field(default="", examples=["age,income"])
     """The traits of users that the API accepts, separated by commas; never e-mail, name, phone or address."""
     inbox_seconds: float = Field(default=300, ge=0, le=86_400)

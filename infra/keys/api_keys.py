@@ -12,7 +12,9 @@ Scope = Literal["read", "write", "admin", "collect"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 """Read lists; write feedback, items and users; both, and everything that is added for operators; send events."""
 COLLECT: Final = "collect"
-"""The scope of a key that may stand in a page: it may only send events, and its name is their source."""
+"""The scope of a key that may only send events; its name is their source."""
+KeyKind = Literal["page", "server"]
+"""Who holds a key: everybody, because it stands in a page or an application, or a server alone."""
 STANDALONE: Final = "standalone"
 """The id of a key that no database records."""
 METRICS_KEY: Final = "metrics-key"
@@ -43,6 +45,7 @@ class ApiKey:
     secret_hash: bytes
     requests_per_second: float | None = None
     """None: the limit in the settings of the API."""
+    kind: KeyKind = "server"
     valid_until: float | None = None
     """The end by the monotonic clock of this process; None for a key that does not expire."""
 
@@ -68,12 +71,19 @@ def id_of(key: str) -> str:
     return match[1] if match else STANDALONE
 
 
-def fault_of(name: str, scopes: Collection[str]) -> str | None:
-    """Return why a new key may not have this name and these scopes, or None."""
+def kind_of(scopes: Collection[str]) -> KeyKind:
+    """Return the kind that a key with these scopes has by default: one that only sends events may be in a page."""
+    return "page" if COLLECT in scopes else "server"
+
+
+def fault_of(name: str, scopes: Collection[str], kind: str | None = None) -> str | None:
+    """Return why a new key may not have this name, these scopes and this kind, or None."""
+    if kind not in (None, *get_args(KeyKind)):
+        return f"there is no kind {kind}; there are {', '.join(get_args(KeyKind))}"
     if COLLECT not in scopes:
-        return None
+        return "everybody can read the key of a page, so it has the scope collect alone" if kind == "page" else None
     if len(scopes) > 1:
-        return "a key with the scope collect can be read in a page, so it has no other scope: create two keys"
+        return "a key with the scope collect only sends events, so it has no other scope: create two keys"
     if not _SOURCE.fullmatch(name) or name == "api":
         return "the name is the source of the events: use up to 64 letters, digits, dots, dashes and underscores"
     return None

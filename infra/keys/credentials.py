@@ -8,6 +8,8 @@ from infra.configuration.settings import Settings
 from models.errors import TailorbirdError
 
 FOLDER = "secrets"
+IDENTITY = "identity-secret"
+"""The secret with which the shop's server signs the users of its pages."""
 INSTALLATION_ID = "installation-id"
 """The file in `var` with the random id of the installation. Keys may be created only while it is missing."""
 

@@ -1,6 +1,7 @@
-"""Computes user keys: a keyed hash replaces the raw user id after ingestion.
+"""Computes the keys of users and devices: a keyed hash replaces the raw id after ingestion.
 
-Each key of the chain hashes the output of the key before it, so a rotation needs no raw id.
+Each key of the chain hashes the output of the key before it, so a rotation needs no raw id. Users and devices with the
+same id have different keys.
 """
 
 import hashlib
@@ -9,7 +10,8 @@ from functools import reduce
 from typing import Final
 
 import pyarrow as pa
-from sqlalchemy import Connection, func, select
+import pyarrow.compute as pc
+from sqlalchemy import Connection, func, select, text
 
 from infra.database.bulk_copy import insert_new
 from infra.database.schema.schema import identities
@@ -28,25 +30,36 @@ def pseudonym(user_id: str, key: bytes) -> str:
     return key_chain.hashed(user_id, key_chain.keys(key.decode()))
 
 
-def pseudonyms(user_ids: pa.Array, key: bytes) -> pa.Array:
-    """Return the user keys of raw ids, null for null: the same HMAC, of many ids computed by DuckDB on all cores."""
-    return rekeyed(user_ids, key_chain.keys(key.decode()))
+def pseudonyms(user_ids: pa.Array, key: bytes, domain: bytes = b"") -> pa.Array:
+    """Return the keys of raw ids of a domain, null for null: the same HMAC, of many ids by DuckDB on all cores."""
+    return rekeyed(user_ids, key_chain.keys(key.decode()), domain)
 
 
-def rekeyed(names: pa.Array, added: Sequence[str]) -> pa.Array:
-    """Hash stored user keys with the `added` keys of the chain, null for null."""
+def pseudonyms_of(ids: pa.Array, is_device: pa.Array, key: bytes) -> pa.Array:
+    """Return the keys of raw ids, each of a user or, where `is_device` is true, of a device."""
+    if not pc.any(is_device).as_py():
+        return pseudonyms(ids, key)
+    devices = pc.if_else(is_device, ids, pa.scalar(None, ids.type))
+    users = pc.if_else(is_device, pa.scalar(None, ids.type), ids)
+    return pc.coalesce(pseudonyms(users, key), pseudonyms(devices, key, key_chain.DEVICE))
+
+
+def rekeyed(names: pa.Array, added: Sequence[str], domain: bytes = b"") -> pa.Array:
+    """Hash ids of a domain, or stored keys, with the `added` keys of the chain, null for null."""
     if len(names) < _MANY:
-        hashed = [None if name is None else key_chain.hashed(name, added) for name in names.to_pylist()]
+        hashed = [None if name is None else key_chain.hashed(name, added, domain) for name in names.to_pylist()]
         return pa.array(hashed, pa.string())
-    return reduce(_all_hashed, added, names.cast(pa.string()))
+    names = names.cast(pa.string())
+    return reduce(_all_hashed, added[1:], _all_hashed(names, added[0], domain)) if added else names
 
 
-def _all_hashed(names: pa.Array, key: str) -> pa.Array:
+def _all_hashed(names: pa.Array, key: str, domain: bytes = b"") -> pa.Array:
     secret = key.encode()
     block = (secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()).ljust(_BLOCK, b"\0")
     # The key is a value in a table: an error could repeat the statement.
     pads = {
-        name: pa.array([bytes(byte ^ mask for byte in block)]) for name, mask in (("inside", 0x36), ("around", 0x5C))
+        name: pa.array([bytes(byte ^ mask for byte in block) + added])
+        for name, mask, added in (("inside", 0x36, domain), ("around", 0x5C, b""))
     }
     statement = "SELECT sha256(around || unhex(sha256(inside || encode(id)))) AS key FROM ids CROSS JOIN pads"
     hashed = query(statement, ids=pa.table({"id": names}), pads=pa.table(pads))
@@ -63,6 +76,14 @@ def remember(connection: Connection, names: pa.Table, version: int = 1) -> None:
     if len(names):
         rows = names.select(["user_key", "user_id"])
         insert_new(connection, identities, rows.append_column("key_version", pa.repeat(version, len(rows))))
+
+
+def forget_without_consent(connection: Connection, keys: Sequence[str] | None = None) -> int:
+    """Delete the raw ids of users who do not agree, of these `keys` or of all; returns how many."""
+    statement = """
+        DELETE FROM identity.users AS known WHERE (CAST(:keys AS text[]) IS NULL OR user_key = ANY(:keys))
+            AND NOT EXISTS (SELECT FROM users WHERE users.user_key = known.user_key AND consent)"""
+    return connection.execute(text(statement), {"keys": keys}).rowcount
 
 
 def user_key_of(connection: Connection, user_id: str) -> str | None:

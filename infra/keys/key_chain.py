@@ -9,6 +9,8 @@ from infra.keys.fingerprints import PSEUDONYM, fingerprint
 
 _SEPARATOR: Final = ","
 _ADDED: Final = re.compile(r"[0-9a-f]{64}")
+DEVICE: Final = b"\xff"
+"""Precedes the id of a device in the first link: no text in UTF-8 begins so, and no user has the key of a device."""
 
 
 def keys(secret: str) -> list[str]:
@@ -17,10 +19,10 @@ def keys(secret: str) -> list[str]:
     return [first, *added] if all(map(_ADDED.fullmatch, added)) else [secret]
 
 
-def hashed(name: str, keys_of_chain: Iterable[str]) -> str:
-    """Return a user id or key after these keys have hashed it in turn (HMAC-SHA-256): 64 hex digits."""
+def hashed(name: str, keys_of_chain: Iterable[str], domain: bytes = b"") -> str:
+    """Return an id of a `domain`, or a key, after these keys have hashed it in turn (HMAC-SHA-256): 64 hex digits."""
     for key in keys_of_chain:
-        name = hmac.digest(key.encode(), name.encode(), "sha256").hex()
+        name, domain = hmac.digest(key.encode(), domain + name.encode(), "sha256").hex(), b""
     return name
 
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Row, case, func, insert, select, update
 
 from infra.database.schema.serving_schema import api_keys
-from infra.keys.api_keys import Scope, create_secret, hash_of
+from infra.keys.api_keys import KeyKind, Scope, create_secret, hash_of, kind_of
 from models.errors import TailorbirdError
 
 _LISTED: Final = (
-    *(api_keys.c.key_id, api_keys.c.name, api_keys.c.scopes, api_keys.c.requests_per_second),
+    *(api_keys.c.key_id, api_keys.c.name, api_keys.c.scopes, api_keys.c.kind, api_keys.c.requests_per_second),
     *(api_keys.c.created_by, api_keys.c.created_at, api_keys.c.last_used_at, api_keys.c.expires_at),
     *(api_keys.c.revoked_at, api_keys.c.revoked_by),
 )
@@ -33,6 +33,8 @@ class NewKey:
     scopes: Sequence[Scope]
     requests_per_second: float | None = None
     valid_for: timedelta | None = None
+    kind: KeyKind | None = None
+    """None: by its scopes."""
 
 
 def create_key(engine: Engine, new: NewKey, actor: str) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def list_keys(engine: Engine) -> list[dict[str, Any]]:
 
 
 def rotate_key(engine: Engine, key_id: str, overlap: timedelta, actor: str) -> dict[str, Any]:
-    """Record a successor with the same name, scopes and limits; the old key expires after `overlap`.
+    """Record a successor with the same name, scopes, kind and limits; the old key expires after `overlap`.
 
     Raises ApiKeyUnknownError.
     """
@@ -58,7 +60,7 @@ def rotate_key(engine: Engine, key_id: str, overlap: timedelta, actor: str) -> d
         end = func.least(func.now() + overlap, api_keys.c.expires_at)
         connection.execute(update(api_keys).where(api_keys.c.key_id == key_id).values(expires_at=end))
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
-        return _insert(connection, NewKey(old.name, old.scopes, old.requests_per_second, lifetime), actor)
+        return _insert(connection, NewKey(old.name, old.scopes, old.requests_per_second, lifetime, old.kind), actor)
 
 
 def revoke_key(engine: Engine, key_id: str, actor: str) -> None:
@@ -75,13 +77,14 @@ def _insert(connection: Connection, new: NewKey, actor: str) -> dict[str, Any]:
         "key_id": key_id,
         "name": new.name,
         "scopes": list(new.scopes),
+        "kind": new.kind or kind_of(new.scopes),
         "secret_hash": hash_of(key),
         "requests_per_second": new.requests_per_second,
         "created_by": actor,
         "expires_at": None if new.valid_for is None else func.now() + new.valid_for,
     }
     row = connection.execute(insert(api_keys).values(values).returning(*_LISTED)).mappings().one()
-    shown = ("key_id", "name", "scopes", "requests_per_second", "expires_at")
+    shown = ("key_id", "name", "scopes", "kind", "requests_per_second", "expires_at")
     return {**{name: row[name] for name in shown}, "key": key}
 
 

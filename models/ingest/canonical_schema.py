@@ -10,7 +10,9 @@ from models import columns
 ROW_NUMBER: Final = "row_number"
 """The number of the line that a row comes from; the reader of the file numbers the lines."""
 ANONYMOUS_ID: Final = "anonymous_id"
-"""A device or browser whose user is not known yet."""
+"""A device or browser, or an earlier id of a user."""
+IS_DEVICE: Final = "is_device"
+"""Whether the id is that of a device or browser: a user with the same id is somebody else."""
 KIND: Final = "kind"
 REASON: Final = "reason"
 SHA256: Final = "sha256"
@@ -24,7 +26,7 @@ EVENTS: Final = pa.schema(
         (ROW_NUMBER, pa.int64()),
         (columns.EVENT_ID, _TEXT),
         (columns.USER_ID, _TEXT),
-        (ANONYMOUS_ID, _TEXT),
+        (IS_DEVICE, pa.bool_()),
         (columns.SESSION_ID, _TEXT),
         (columns.ITEM_ID, _TEXT),
         (columns.EVENT_TYPE, _TEXT),
@@ -43,11 +45,17 @@ EVENTS: Final = pa.schema(
     ]
 )
 ALIASES: Final = pa.schema(
-    [(ROW_NUMBER, pa.int64()), (ANONYMOUS_ID, _TEXT), (columns.USER_ID, _TEXT), (columns.OCCURRED_AT, _INSTANT)]
+    [
+        *((ROW_NUMBER, pa.int64()), (ANONYMOUS_ID, _TEXT), (IS_DEVICE, pa.bool_())),
+        *((columns.USER_ID, _TEXT), (columns.OCCURRED_AT, _INSTANT)),
+    ]
 )
 ROUTED: Final = pa.schema([(ROW_NUMBER, pa.int64()), (KIND, _TEXT)])
 ANSWERS: Final = pa.schema(
-    [(ROW_NUMBER, pa.int64()), (columns.USER_ID, _TEXT), (columns.OCCURRED_AT, _INSTANT), (columns.CONSENT, pa.bool_())]
+    [
+        *((ROW_NUMBER, pa.int64()), (columns.USER_ID, _TEXT), (IS_DEVICE, pa.bool_())),
+        *((columns.OCCURRED_AT, _INSTANT), (columns.CONSENT, pa.bool_())),
+    ]
 )
 UNREADABLE: Final = pa.schema([(ROW_NUMBER, pa.int64()), (REASON, _TEXT), (SHA256, _TEXT)])
 
@@ -60,14 +68,15 @@ class ParsedLines:
     """
 
     events: pa.Table
-    """Interactions as in `EVENTS`, with raw ids. A missing item, user or time is null."""
+    """Interactions as in `EVENTS`, with raw ids of users, or of devices of unknown users. A missing item, user or
+    time is null."""
     items: pa.Table
     """Catalogue updates, one row per item: the latest value of each column, null without one; the time of the latest
     value, and its line. `said_at` has the time of each value if they differ."""
     users: pa.Table
-    """Raw `user_id` and `anonymous_id`, time, consent, and `attributes`: the traits on the allow-list."""
+    """Raw `user_id`, time, consent, and `attributes`: the traits on the allow-list."""
     aliases: pa.Table
-    """Pairs of an `anonymous_id` and the `user_id` that it belongs to."""
+    """Pairs of an `anonymous_id` and the `user_id` that it belongs to. `is_device` is about the first one."""
     answers: pa.Table
     """Consent from calls that are no interaction, such as a change that a consent tool reports."""
     routed: pa.Table

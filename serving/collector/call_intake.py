@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from infra.keys.api_keys import KeyKind
 from serving.collector.bodies import SentCalls
 from serving.events.clock import CLOCK
 from serving.events.message import Message, Receipt
@@ -27,10 +28,10 @@ class CallIntake:
         self._open, self._writer = open_collector, writer
         self._collector: Collector | None = None
 
-    async def take(self, sent: SentCalls, source: str) -> None:
+    async def take(self, sent: SentCalls, source: str, kind: KeyKind) -> None:
         """Return when all calls are durable. Raises SpoolFullError and RefusedMessageError as `EventWriter.write`."""
         if self._collector is None:
             self._collector = await asyncio.to_thread(self._open)
-        messages = self._collector.messages(sent, source, CLOCK.now())
+        messages = self._collector.messages(sent, source, CLOCK.now(), kind)
         if messages:
             await self._writer.write(*messages)

@@ -1,23 +1,24 @@
 """Makes messages of calls: with pseudonyms and marks in place of ids, addresses and user agents."""
 
 import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
+from infra.keys.api_keys import KeyKind
+from models import columns
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.segment.sent_clock import SENT_AT, occurred_at
-from models.ingest.segment.single_calls import FAULT, FOUND_MARKS, CallReader, SingleCall, word
+from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING, CallReader, SingleCall, word
 from models.ingest.traffic.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, SentCalls
 from serving.collector.call_message import CallMessage
 from serving.collector.traffic_marks import TrafficMarks
 from serving.events.message import ACTS, Effects
-
-_JOINS: Final = frozenset(("identify", "alias"))
 
 
 class Pseudonyms(Protocol):
@@ -27,8 +28,28 @@ class Pseudonyms(Protocol):
     def key_version(self) -> int:
         """Return the number of keys in the chain."""
 
-    def of(self, name: str) -> str:
-        """Return the key of a user or device."""
+    def of(self, user: str) -> str:
+        """Return the key of a user."""
+
+    def of_device(self, device: str) -> str:
+        """Return the key of a device."""
+
+
+class Signatures(NamedTuple):
+    """Confirms the users that pages name, by the secret of the shop's server."""
+
+    secret: str = ""
+    required: bool = False
+    """Whether a page names nobody without a signature."""
+
+    def confirm(self, user_id: str, signature: str | None) -> bool:
+        """Return whether a signature is the HMAC-SHA-256 of the id in hexadecimal digits, by the secret."""
+        expected = hmac.digest(self.secret.encode(), user_id.encode(), "sha256").hex()
+        return bool(self.secret and signature) and hmac.compare_digest(expected.encode(), (signature or "").encode())
+
+
+UNSIGNED: Final = Signatures()
+"""No secret is known, so that every user of a page is a claim."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +62,10 @@ class Collector:
     placeholders: frozenset[str]
     assumes_consent: bool
     """Whether the mapping takes the events of users without an answer."""
+    signatures: Signatures
 
     @classmethod
-    def of(cls, mapping: SegmentMapping, pseudonyms: Pseudonyms) -> "Collector":
+    def of(cls, mapping: SegmentMapping, pseudonyms: Pseudonyms, signatures: Signatures = UNSIGNED) -> "Collector":
         """Return the collector of a mapping."""
         return cls(
             pseudonyms,
@@ -51,29 +73,50 @@ class Collector:
             TrafficMarks(mapping.traffic),
             frozenset(mapping.placeholders),
             mapping.consent != "opt-in",
+            signatures,
         )
 
-    def messages(self, sent: SentCalls, source: str, received_at: datetime) -> list[CallMessage]:
-        """Return one message per call. A call that cannot be read becomes a fault, which the ledger counts."""
+    def messages(
+        self, sent: SentCalls, source: str, received_at: datetime, kind: KeyKind = "server"
+    ) -> list[CallMessage]:
+        """Return one message per call, by a key of this kind.
+
+        A call that cannot be read becomes a fault, which the ledger counts.
+        """
         made = []
         for call in sent.calls:
             fault = _fault_of(call)
             if fault is None:
-                made.append(self._message(_with_context(call, sent.context), sent.sent_at, source, received_at))
+                read = self.reader.read(_with_context(call, sent.context))
+                sent_at = sent.sent_at or call.get(SENT_AT)
+                made.append(self._message(self._vouched(read, kind), sent_at, source, received_at))
             else:
                 made.append(self._faulty(call, fault, source, received_at))
         return made
 
-    def _message(self, call: JsonObject, sent_at: Any, source: str, received_at: datetime) -> CallMessage:
-        read = self.reader.read(call)
+    def _vouched(self, read: SingleCall, kind: KeyKind) -> tuple[SingleCall, str]:
+        """Return a call, and who states its user; without the user where a signature is required and missing."""
+        if kind == "server":
+            return read, columns.SERVER
+        if read.user_id is None:
+            return read, columns.PAGE
+        if self.signatures.confirm(read.user_id, read.user_hash):
+            return read, columns.SIGNED
+        return (read._replace(user_id=None), columns.PAGE) if self.signatures.required else (read, columns.CLAIM)
+
+    def _message(
+        self, vouched: tuple[SingleCall, str], sent_at: Any, source: str, received_at: datetime
+    ) -> CallMessage:
+        read, authority = vouched
         payload, user_id = read.payload, read.user_id
-        if isinstance(sent_at or call.get(SENT_AT), str):
-            payload[SENT_AT] = sent_at or call[SENT_AT]
+        if isinstance(sent_at, str):
+            payload[SENT_AT] = sent_at
         marks = self.marks.of(read)
         if marks:
             payload[FOUND_MARKS] = marks
         user_key = user_id and self.pseudonyms.of(user_id)
-        device_key = read.device_id and self.pseudonyms.of(read.device_id)
+        device_key = read.device_id and self.pseudonyms.of_device(read.device_id)
+        earlier_key = read.device_id and self.pseudonyms.of(read.device_id)
         is_person = all(map(self._is_person, filter(None, (user_id, read.device_id))))
         return CallMessage(
             read.message_id or _id_of([user_key, device_key, {**payload, SENT_AT: None}]),
@@ -86,10 +129,14 @@ class Collector:
             read.consent,
             user_id if is_person else None,
             source,
-            at_once=self._effects(read, received_at) if is_person and not marks else Effects(received_at),
+            authority,
+            earlier_key,
+            at_once=Effects(received_at)
+            if marks or not is_person
+            else self._effects(read, received_at, _joined(read, authority, device_key, earlier_key)),
         )
 
-    def _effects(self, read: SingleCall, received_at: datetime) -> Effects:
+    def _effects(self, read: SingleCall, received_at: datetime, joined: tuple[str, ...]) -> Effects:
         moment = occurred_at(read.payload, received_at)
         is_act, consent = read.interaction.event_type in ACTS, read.consent
         return Effects(
@@ -98,7 +145,7 @@ class Collector:
             self.assumes_consent or bool(consent),
             # As for files: an agreement counts for good if the call states nothing else.
             consent if consent is False or not read.interaction.event_type else None,
-            read.kind in _JOINS,
+            joined,
         )
 
     def _faulty(self, call: Any, fault: str, source: str, received_at: datetime) -> CallMessage:
@@ -110,6 +157,14 @@ class Collector:
 
     def _is_person(self, name: str) -> bool:
         return name not in self.placeholders and len(name) <= LONGEST_ID
+
+
+def _joined(read: SingleCall, authority: str, *keys: str | None) -> tuple[str, ...]:
+    """Return the keys that a call makes the user's: of its device, and by a server's alias of an earlier user id."""
+    if read.kind not in JOINING:
+        return ()
+    number = 2 if read.kind == ALIAS and authority == columns.SERVER else 1
+    return tuple(key for key in keys[:number] if key)
 
 
 def _with_context(call: JsonObject, shared: JsonObject) -> JsonObject:

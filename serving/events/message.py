@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 
 import orjson
 
-from models.columns import RECOMMENDATION_ID
+from models.columns import CLAIM, PAGE, RECOMMENDATION_ID, SERVER
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment
@@ -44,8 +44,8 @@ class Effects:
     """Whether the profile may be stored for a visitor whose answer is unknown."""
     answer: bool | None = None
     """An answer about consent; None if there is none."""
-    joins_device: bool = False
-    """Whether the clicks of the device are the user's from now on."""
+    joined: tuple[str, ...] = ()
+    """The keys of devices and earlier ids whose clicks are the user's from now on."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class Message:
     user_id: str | None = None
     """The caller's own id of the user. It goes to `identity.users` and to no other place."""
     source: str = SOURCE
+    authority: str = SERVER
+    """Who states the user: one of the values of `columns.AUTHORITY`."""
+    earlier_key: str | None = None
+    """The key that the device's id has as the id of a user."""
 
     @cached_property
     def body(self) -> str:
@@ -120,6 +124,11 @@ class Message:
         """Return the key of the user, or of the device of an unknown user."""
         return self.user_key or self.session_key
 
+    @property
+    def speaker(self) -> str | None:
+        """Return the key whose answers and traits the message can state: of a user whom a page claims, the device."""
+        return self.session_key if self.authority == CLAIM else self.subject
+
     def to_json(self) -> bytes:
         """Return the message as one line of JSON."""
         fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__}
@@ -129,6 +138,8 @@ class Message:
     def from_json(cls, line: bytes) -> Self:
         """Return the message of `to_json`."""
         fields: dict[str, Any] = orjson.loads(line)
+        if "authority" not in fields and fields["kind"] == "call":  # of an earlier version, perhaps of a page
+            fields["authority"] = CLAIM if fields.get("user_key") else PAGE
         return cls(**fields | {"received_at": datetime.fromisoformat(fields["received_at"])})
 
 

@@ -29,6 +29,8 @@ class Sender:
     """The caller's own id of the user."""
     consent: bool | None = None
     """The consent that the message states; None if it states none."""
+    earlier_key: str | None = None
+    """The key that the id of the session has as the id of a user."""
 
 
 @dataclass(frozen=True)
@@ -118,4 +120,5 @@ def _message(kind: str, payload: JsonObject, sender: Sender, message_id: str) ->
         sender.session_key,
         sender.consent,
         sender.user_id,
+        earlier_key=sender.earlier_key,
     )

@@ -6,20 +6,38 @@ LONGEST_PROFILE: Final = 50
 """The items that a session profile holds."""
 INSERT: Final = """
     INSERT INTO event_inbox
-        (source, message_id, kind, user_key, session_key, key_version, consent, payload, digest, received_at)
-    SELECT source, message_id, kind, user_key, session_key, key_version, consent, payload::jsonb, digest,
-        least(received_at, now())
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::boolean[], $8::text[],
-        $9::bytea[], $10::timestamptz[])
-        AS message (source, message_id, kind, user_key, session_key, key_version, consent, payload, digest, received_at)
+        (source, message_id, kind, user_key, session_key, earlier_key, key_version, authority, consent, payload, digest,
+        received_at)
+    SELECT source, message_id, kind, user_key, session_key, earlier_key, key_version, authority, consent,
+        payload::jsonb, digest, least(received_at, now())
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[],
+        $9::boolean[], $10::text[], $11::bytea[], $12::timestamptz[])
+        AS message (source, message_id, kind, user_key, session_key, earlier_key, key_version, authority, consent,
+            payload, digest, received_at)
     ON CONFLICT (source, message_id) DO NOTHING
     RETURNING source, message_id"""
 DIGESTS: Final = """
     SELECT source, message_id, digest FROM event_inbox
     JOIN unnest($1::text[], $2::text[]) AS message (source, message_id) USING (source, message_id)"""
+# The raw id of somebody who never agreed is stored nowhere.
 REMEMBER: Final = """
     SELECT identity.remember_user(user_key, user_id, key_version)
-    FROM unnest($1::text[], $2::text[], $3::int[]) AS known (user_key, user_id, key_version)"""
+    FROM unnest($1::text[], $2::text[], $3::int[], $4::boolean[]) AS known (user_key, user_id, key_version, agrees)
+    WHERE agrees OR EXISTS (SELECT FROM users WHERE users.user_key = known.user_key AND consent)"""
+LOCK_DEVICES: Final = """
+    SELECT pg_advisory_xact_lock(hashtextextended(device, 0)) FROM unnest($1::text[]) AS device ORDER BY device"""
+# The first page that names the user of a device is the one that counts; a signature outranks a claim. The move into
+# the lake repeats this statement (`tasks/ingest/entity_updates/apply.py`).
+OWN: Final = """
+    INSERT INTO aliases AS known (anonymous_key, user_key, occurred_at, batch_id, claimed)
+    SELECT device, stated.user_key, least(at, now()), '', claims
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::boolean[]) AS stated (device, user_key, at, claims)
+    WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = stated.user_key)
+        AND NOT EXISTS (SELECT FROM users WHERE users.user_key = stated.user_key AND NOT consent)
+        AND NOT EXISTS (SELECT FROM aliases AS other WHERE other.anonymous_key = stated.device
+            AND other.user_key <> stated.user_key AND (claims OR NOT other.claimed))
+    ON CONFLICT (anonymous_key, user_key) DO UPDATE SET claimed = known.claimed AND excluded.claimed
+    WHERE known.claimed AND NOT excluded.claimed"""
 CONSENT: Final = """
     SELECT state_consent(user_key, agrees, least(at, now()), origin)
     FROM unnest($1::text[], $2::boolean[], $3::timestamptz[], $4::text[]) AS answer (user_key, agrees, at, origin)"""
@@ -39,37 +57,49 @@ _MERGED: Final = f"""
             FROM unnest(excluded.items, excluded.occurred_at) WITH ORDINALITY AS new (item, at, place)) AS clicks
         ORDER BY at DESC, place DESC LIMIT {LONGEST_PROFILE}) AS latest"""
 _MERGE: Final = f"""
-    ON CONFLICT (subject) DO UPDATE SET updated_at = now(), (items, occurred_at) = ({_MERGED}),
+    ON CONFLICT (subject, claimed) DO UPDATE SET updated_at = now(), (items, occurred_at) = ({_MERGED}),
         expires_at = greatest(profile.expires_at, excluded.expires_at)"""
 # An agreement in the message, or one that is stored; a refusal or a suppression outweighs both. What is older than a
 # profile lives is late, and no sign of what a visitor wants now.
 PROFILE: Final = f"""
-    INSERT INTO session_profiles AS profile (subject, items, occurred_at, updated_at, expires_at)
-    SELECT subject, array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place), now(), max(at) + $5::interval
+    INSERT INTO session_profiles AS profile (subject, claimed, items, occurred_at, updated_at, expires_at)
+    SELECT subject, claimed, array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place), now(),
+        max(at) + $6::interval
     FROM (
-        SELECT subject, agrees, item, least(to_timestamp(at), now()) AS at, place
-        FROM unnest($1::text[], $2::text[], $3::float8[], $4::boolean[])
-            WITH ORDINALITY AS one (subject, item, at, agrees, place)) AS acted
-    WHERE at > now() - $5::interval
+        SELECT subject, claimed, agrees, item, least(to_timestamp(at), now()) AS at, place
+        FROM unnest($1::text[], $2::boolean[], $3::text[], $4::float8[], $5::boolean[])
+            WITH ORDINALITY AS one (subject, claimed, item, at, agrees, place)) AS acted
+    WHERE at > now() - $6::interval
         AND (agrees OR EXISTS (SELECT FROM users WHERE user_key = subject AND consent))
         AND NOT EXISTS (SELECT FROM users WHERE user_key = subject AND NOT consent)
         AND NOT EXISTS (SELECT FROM suppressions WHERE user_key = subject)
-    GROUP BY subject ORDER BY subject {_MERGE}"""
-# The clicks before a login become those of the user, and no longer those of the device, which others may share.
+    GROUP BY subject, claimed ORDER BY subject, claimed {_MERGE}"""
+# The clicks before a login become those of the user, and no longer those of the device, which others may share. A page
+# moves only those of its own device.
 JOIN: Final = f"""
-    WITH owners AS (SELECT * FROM unnest($1::text[], $2::text[]) AS owner (device, user_key)), moved AS (
+    WITH owners AS (
+        SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::boolean[])
+            AS owner (device, user_key, of_page, claimed)
+        WHERE NOT of_page OR EXISTS (
+            SELECT FROM aliases WHERE anonymous_key = device AND aliases.user_key = owner.user_key
+        ) AND NOT EXISTS (
+            SELECT FROM aliases AS other WHERE other.anonymous_key = device AND other.user_key <> owner.user_key
+                AND owner.claimed AND NOT other.claimed)
+    ), moved AS (
         DELETE FROM session_profiles AS profile USING owners WHERE profile.subject = owners.device
-        RETURNING owners.user_key, profile.items, profile.occurred_at, profile.updated_at, profile.expires_at
+        RETURNING owners.user_key, profile.claimed OR owners.claimed AS claimed, profile.items, profile.occurred_at,
+            profile.updated_at, profile.expires_at
     ), clicks AS (
-        SELECT user_key, expires_at, item, coalesce(at, updated_at) AS at, place
+        SELECT user_key, claimed, expires_at, item, coalesce(at, updated_at) AS at, place
         FROM moved, unnest(items, moved.occurred_at) WITH ORDINALITY AS one (item, at, place)
     )
-    INSERT INTO session_profiles AS profile (subject, items, occurred_at, updated_at, expires_at)
-    SELECT user_key, array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place), now(), max(expires_at)
+    INSERT INTO session_profiles AS profile (subject, claimed, items, occurred_at, updated_at, expires_at)
+    SELECT user_key, claimed, array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place), now(),
+        max(expires_at)
     FROM clicks WHERE expires_at > now()
         AND NOT EXISTS (SELECT FROM users WHERE users.user_key = clicks.user_key AND NOT consent)
         AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = clicks.user_key)
-    GROUP BY user_key ORDER BY user_key {_MERGE}"""
+    GROUP BY user_key, claimed ORDER BY user_key, claimed {_MERGE}"""
 LATEST_ITEMS: Final = """
     SELECT subject, items FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now()
     ORDER BY updated_at"""

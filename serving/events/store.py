@@ -7,6 +7,7 @@ from typing import Final
 
 import asyncpg
 
+from models.columns import CLAIM, SERVER, SIGNED
 from serving.events import statements
 from serving.events.message import Effects, Message, Receipt, RefusedMessageError
 
@@ -15,6 +16,10 @@ GROUP: Final = 500
 INVALID: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, RefusedMessageError)
 """Errors that a message causes, and not an outage."""
 PROFILE_LIFETIME: Final = timedelta(hours=24)
+_STORED: Final = (
+    *("source", "message_id", "kind", "user_key", "session_key", "earlier_key", "key_version", "authority", "consent"),
+    *("body", "digest", "received_at"),
+)
 _Effects = dict[tuple[str, str], Effects]
 
 
@@ -23,11 +28,12 @@ async def store(connection: asyncpg.Connection, messages: Sequence[Message]) -> 
     async with connection.transaction():
         added = await _insert(connection, messages)
         fresh = list(added.values())
-        await _remember(connection, fresh)
         effects = {one.name: one.effects for one in fresh}
         await _state_consent(connection, fresh, effects)
+        await _remember(connection, fresh, effects)
         await _exclude(connection, fresh)
-        await _extend_profiles(connection, fresh, effects, await _join_devices(connection, fresh, effects))
+        await _extend_profiles(connection, fresh, effects)
+        await _join_devices(connection, fresh, effects)
     repeated = [one for one in messages if added.get(one.name) is not one]
     digests = await _digests(connection, repeated) if repeated else {}
     return [_receipt(one, added, digests) for one in messages]
@@ -38,8 +44,8 @@ def _receipt(
 ) -> Receipt:
     if added.get(message.name) is message:
         return "stored"
-    # A row that is gone by now was moved: then the ledger decides by the event's id.
-    return "duplicate" if digests.get(message.name, message.digest) == message.digest else "conflict"
+    # A row that is gone by now was moved, and one without a digest is of an earlier version: then the ledger decides.
+    return "duplicate" if digests.get(message.name) in (None, message.digest) else "conflict"
 
 
 async def _insert(connection: asyncpg.Connection, messages: Sequence[Message]) -> dict[tuple[str, str], Message]:
@@ -48,8 +54,7 @@ async def _insert(connection: asyncpg.Connection, messages: Sequence[Message]) -
     for one in messages:
         first.setdefault(one.name, one)
     chosen = list(first.values())
-    names = ("source", "message_id", "kind", "user_key", "session_key", "key_version", "consent", "body", "digest")
-    values = [[getattr(one, name) for one in chosen] for name in (*names, "received_at")]
+    values = [[getattr(one, name) for one in chosen] for name in _STORED]
     rows = await connection.fetch(statements.INSERT, *values)
     return {(row["source"], row["message_id"]): first[row["source"], row["message_id"]] for row in rows}
 
@@ -60,22 +65,25 @@ async def _digests(connection: asyncpg.Connection, messages: Sequence[Message]) 
     return {(row["source"], row["message_id"]): row["digest"] for row in rows}
 
 
-async def _remember(connection: asyncpg.Connection, messages: Sequence[Message]) -> None:
-    """Store the raw ids of users who do not refuse."""
-    known = {one.user_key: one for one in messages if one.user_key and one.user_id and one.consent is not False}
+async def _remember(connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects) -> None:
+    """Store the raw ids of users who agree now, or did before."""
+    known: dict[str, tuple[Message, bool]] = {}
+    for one in messages:
+        if one.user_key and one.user_id and one.consent is not False:
+            agreed = effects[one.name].agrees or (one.user_key in known and known[one.user_key][1])
+            known[one.user_key] = one, agreed
     if known:
-        chosen = [known[key] for key in sorted(known)]
-        values = [[getattr(one, name) for one in chosen] for name in ("user_key", "user_id", "key_version")]
-        await connection.execute(statements.REMEMBER, *values)
+        rows = [(key, one.user_id, one.key_version, agreed) for key, (one, agreed) in sorted(known.items())]
+        await connection.execute(statements.REMEMBER, *map(list, zip(*rows, strict=True)))
 
 
 async def _state_consent(connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects) -> None:
     """Apply answers about consent, which count from this transaction on."""
     stated = [(one, effects[one.name]) for one in messages]
     answers = [
-        (one.subject, effect.answer, effect.stated_at, one.source)
+        (one.speaker, effect.answer, effect.stated_at, one.source)
         for one, effect in stated
-        if one.subject and effect.answer is not None
+        if one.speaker and effect.answer is not None
     ]
     if answers:
         answers.sort(key=lambda answer: (answer[0] or "", answer[2]))
@@ -94,38 +102,46 @@ async def _exclude(connection: asyncpg.Connection, messages: Sequence[Message]) 
         await connection.execute(statements.EXCLUDE, *map(list, zip(*sorted(hidden), strict=True)))
 
 
-async def _join_devices(
-    connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects
-) -> dict[str, str]:
-    """Move the profiles of devices to the users who own them now; returns the user of each device."""
-    joining = [one for one in messages if effects[one.name].joins_device and one.consent is not False]
-    owners = {
-        one.session_key: one.user_key
-        for one in joining
-        if one.user_key and one.session_key and one.user_key != one.session_key
-    }
-    if owners:
-        devices = sorted(owners)
-        await connection.execute(statements.JOIN, devices, [owners[device] for device in devices])
-    return owners
+async def _join_devices(connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects) -> None:
+    """Move the profiles of devices to the users who own them now."""
+    owners: dict[str, Message] = {}
+    for one in messages:
+        for device in effects[one.name].joined:
+            if one.user_key and one.user_key != device and one.consent is not False:
+                first = owners.get(device)
+                # By pages the first owner stays, and a signature outranks a claim.
+                if first is None or one.authority == SERVER or (first.authority, one.authority) == (CLAIM, SIGNED):
+                    owners[device] = one
+    if not owners:
+        return
+    ordered = sorted(owners.items())
+    by_page = [
+        (device, one.user_key, one.received_at, one.authority == CLAIM)
+        for device, one in ordered
+        if one.authority != SERVER
+    ]
+    if by_page:
+        devices, *values = map(list, zip(*by_page, strict=True))
+        await connection.execute(statements.LOCK_DEVICES, devices)
+        await connection.execute(statements.OWN, devices, *values)
+    moves = [(device, one.user_key, one.authority != SERVER, one.authority == CLAIM) for device, one in ordered]
+    await connection.execute(statements.JOIN, *map(list, zip(*moves, strict=True)))
 
 
-async def _extend_profiles(
-    connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects, owners: dict[str, str]
-) -> None:
+async def _extend_profiles(connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects) -> None:
     """Add the items of events to the profiles of their visitors."""
-    clicks: dict[str, list[tuple[str, float]]] = {}
+    clicks: dict[tuple[str, bool], list[tuple[str, float]]] = {}
     agreed: set[str] = set()
     for one in messages:
         stated = effects[one.name]
         if stated.acted_on and one.subject and one.consent is not False:
-            subject = owners.get(one.subject, one.subject)
             at = stated.stated_at.timestamp()
-            clicks.setdefault(subject, []).extend((item, at) for item in stated.acted_on)
-            agreed |= {subject} if stated.agrees else set()
+            own = clicks.setdefault((one.subject, one.authority == CLAIM), [])
+            own.extend((item, at) for item in stated.acted_on)
+            agreed |= {one.subject} if stated.agrees else set()
     rows = [
-        (subject, item, at, subject in agreed)
-        for subject, own in clicks.items()
+        (subject, claimed, item, at, subject in agreed)
+        for (subject, claimed), own in clicks.items()
         for item, at in sorted(own, key=itemgetter(1))[-statements.LONGEST_PROFILE :]
     ]
     if rows:

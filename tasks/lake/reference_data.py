@@ -98,10 +98,14 @@ def _items(connection: Connection) -> pa.Table:
 
 
 def _aliases(connection: Connection) -> pa.Table:
-    """Return the user of each device or earlier id: the latest owner counts, and owners are followed to the end."""
+    """Return the user of each device or earlier id: the latest owner counts, one that is no claim first.
+
+    Owners are followed to the end.
+    """
     entry, never = aliases.c, cast("-infinity", DateTime(timezone=True))
-    latest = (entry.anonymous_key, func.coalesce(entry.occurred_at, never), entry.user_key)
-    owners = {device: owner for device, _, owner in connection.execute(select(*latest).order_by(*latest))}
+    latest = (entry.anonymous_key, entry.claimed.desc(), func.coalesce(entry.occurred_at, never), entry.user_key)
+    rows = select(entry.anonymous_key, entry.user_key).order_by(*latest)
+    owners = {row.anonymous_key: row.user_key for row in connection.execute(rows)}
     users = {device: user for device, user in sorted(_resolved(owners).items()) if device != user}
     return pa.table(
         {"device": pa.array(list(users), pa.string()), "known": pa.array(list(users.values()), pa.string())}

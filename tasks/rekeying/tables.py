@@ -35,6 +35,7 @@ _COLUMNS: Final = (
     _Keys("live_recommendations", "user_key"),
     _Keys("event_inbox", "user_key", _PRESENT),
     _Keys("event_inbox", "session_key", _PRESENT),
+    _Keys("event_inbox", "earlier_key", _PRESENT),
     _Keys("ingest_updates", "key", "kind NOT LIKE 'item%'"),
     _Keys("ingest_statements", "key", "kind NOT LIKE 'item%'"),
 )

@@ -111,6 +111,8 @@ def _history(name: str, key: str) -> Table:
 item_history = _history("item_history", "item_id")
 user_history = _history("user_history", "user_key")
 
+CLAIMED: Final = "Whether only a page states that it is this user's, without a signature of the shop's server."
+
 aliases = Table(
     "aliases",
     metadata,
@@ -118,7 +120,9 @@ aliases = Table(
     Column("user_key", Text, primary_key=True),
     moment("occurred_at"),
     Column("batch_id", Text, nullable=False),
-    comment="The user of each device; the latest row counts. Data sets add a device's events to its user.",
+    Column("claimed", Boolean, nullable=False, server_default="false", comment=CLAIMED),
+    comment="The user of each device: the latest row that is no claim, else the claim. Data sets add a device's events "
+    "to its user.",
 )
 
 suppressions = Table(

@@ -22,8 +22,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from infra.database.schema.monitoring_schema import metadata as metadata
-from infra.database.schema.schema import moment
+from infra.database.schema.schema import CLAIMED, moment
 
+EARLIER_KEY = (
+    "The key that the device's id has as the id of a user, and had before devices got keys of their own. It finds "
+    "events that come again, and earlier ids of users."
+)
+AUTHORITY = (
+    "Who states the user: server (a server's key), signed (a page, with the server's signature), claim (a page without "
+    "it), or page (a page that names none)."
+)
 event_inbox = Table(
     "event_inbox",
     metadata,
@@ -33,7 +41,9 @@ event_inbox = Table(
     Column("kind", Text, nullable=False),
     Column("user_key", Text),
     Column("session_key", Text),
+    Column("earlier_key", Text, comment=EARLIER_KEY),
     Column("key_version", Integer, nullable=False),
+    Column("authority", Text, nullable=False, server_default="server", comment=AUTHORITY),
     Column("consent", Boolean),
     Column("payload", JSONB, nullable=False),
     Column("digest", LargeBinary, comment="SHA-256 of the message's statements; empty for impressions."),
@@ -56,6 +66,7 @@ event_inbox = Table(
     CheckConstraint(
         "kind IN ('event', 'item', 'user', 'impressions', 'call', 'answers', 'score')", name="ck_event_inbox_kind"
     ),
+    CheckConstraint("authority IN ('server', 'signed', 'page', 'claim')", name="ck_event_inbox_authority"),
     Index("ix_event_inbox_waiting", "source", "kind", "inbox_id", postgresql_where=text("batch_id IS NULL")),
     Index(
         "ix_event_inbox_claimed",
@@ -72,6 +83,7 @@ session_profiles = Table(
     "session_profiles",
     metadata,
     Column("subject", Text, primary_key=True, comment="The user_key, or the key of a device without a known user."),
+    Column("claimed", Boolean, primary_key=True, server_default="false", comment=CLAIMED),
     Column("items", ARRAY(Text), nullable=False),
     Column(
         "occurred_at",
@@ -118,6 +130,7 @@ api_keys = Table(
     Column("key_id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("scopes", ARRAY(Text), nullable=False),
+    Column("kind", Text, nullable=False, comment="page: everybody can read the key. server: only its holder."),
     Column("secret_hash", LargeBinary, nullable=False, comment="SHA-256 of the whole key, which is random."),
     Column("requests_per_second", REAL, comment="Empty: the limit in the settings of the API."),
     Column("created_by", Text, nullable=False),
@@ -129,6 +142,7 @@ api_keys = Table(
     CheckConstraint(
         "scopes <@ ARRAY['read', 'write', 'admin', 'collect'] AND cardinality(scopes) > 0", name="ck_api_keys_scopes"
     ),
+    CheckConstraint("kind = 'server' OR kind = 'page' AND scopes = ARRAY['collect']", name="ck_api_keys_kind"),
     comment="Keys of the callers of the API, one row per key. The key itself is stored nowhere.",
 )
 

@@ -28,7 +28,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.suppressions": {SERVING: READ, INGEST: READ},
     # Every process compares its keys and its `var` with these.
     "public.installation_fingerprints": dict.fromkeys((READER, SERVING, INGEST), READ),
-    "public.aliases": {INGEST: WRITE},
+    # The first page that names the user of a device counts from the receipt of its call.
+    "public.aliases": {SERVING: "SELECT INSERT UPDATE(claimed)", INGEST: WRITE},
     "public.item_history": {INGEST: "SELECT INSERT UPDATE"},
     "public.user_history": {INGEST: WRITE},
     "public.ingest_batches": {SERVING: READ, INGEST: WRITE},

@@ -20,7 +20,8 @@ def aliases(query: Query, read: pa.Table) -> pa.Table:
     """Return pairs of a device or an earlier id and the user that it belongs to, each once.
 
     `$merge` does not state which of its two ids is the user: it is the one that no library generated, otherwise the
-    first.
+    first. Only `$device_id` is surely a device. Every other id may be one of a device or of a user, and both are that
+    user's.
     """
     swapped = f"{_is_device('first_id')} AND NOT {_is_device('second_id')}"
     rows = query(
@@ -35,13 +36,17 @@ def aliases(query: Query, read: pa.Table) -> pa.Table:
                 {bare(f"CASE WHEN {swapped} THEN second_id ELSE first_id END")}
             FROM read WHERE event = '$merge'
             UNION ALL
-            SELECT row_number, occurred_at, anonymous_id, known_id FROM read WHERE kind <> 'alias'
-            UNION ALL
             -- A merge replaces the distinct id of earlier events.
             SELECT row_number, occurred_at, original_id, distinct_id FROM read WHERE kind <> 'alias'
+        ), merged AS (SELECT * FROM pairs WHERE anonymous_id <> user_id), joined AS (
+            SELECT row_number, occurred_at, anonymous_id, false AS is_device, user_id FROM merged
+            UNION ALL SELECT row_number, occurred_at, anonymous_id, true, user_id FROM merged
+            UNION ALL SELECT row_number, occurred_at, user_id, true, user_id FROM merged
+            UNION ALL SELECT row_number, occurred_at, anonymous_id, true, known_id FROM read
+            WHERE kind <> 'alias' AND anonymous_id IS NOT NULL AND known_id IS NOT NULL
         )
-        SELECT min(row_number) AS row_number, anonymous_id, user_id, max(occurred_at) AS occurred_at FROM pairs
-        WHERE anonymous_id <> user_id GROUP BY anonymous_id, user_id ORDER BY row_number, anonymous_id
+        SELECT min(row_number) AS row_number, anonymous_id, is_device, user_id, max(occurred_at) AS occurred_at
+        FROM joined GROUP BY anonymous_id, is_device, user_id ORDER BY row_number, anonymous_id, is_device
         """,
         read=read.filter(read["fault"].is_null()),
     )

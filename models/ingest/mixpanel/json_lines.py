@@ -113,6 +113,7 @@ def _statement(reading: Reading) -> str:
     )
     SELECT row_number, fault, CASE WHEN fault IS NOT NULL THEN sha256(raw) END AS sha256, {kind} AS kind, event,
         coalesce(known_id, anonymous_id) AS user_id, known_id, anonymous_id,
+        known_id IS NULL AND anonymous_id IS NOT NULL AS is_device,
         {bare(word(own("distinct_id")))} AS distinct_id, {bare("original")} AS original_id,
         {bare(word(own("$identified_id")))} AS identified_id, {bare(word(own("$anon_id")))} AS anon_id,
         {bare(word(own("alias")))} AS alias_id, {word(own("$distinct_ids/0"))} AS first_id,

@@ -34,7 +34,7 @@ def users(query: Query, people: pa.Table, traits: Sequence[str]) -> pa.Table:
     values = f"list_transform(json_extract(traits, {pointers(names)}), lambda value: {_VALUE})" if names else "[]"
     rows = query(
         f"""
-        SELECT row_number, user_id, anonymous_id, occurred_at, consent, {values}::VARCHAR[] AS trait_values
+        SELECT row_number, user_id, is_device, occurred_at, consent, {values}::VARCHAR[] AS trait_values
         FROM people WHERE kind = 'identify' AND user_id IS NOT NULL ORDER BY row_number
         """,
         people=people,
@@ -50,14 +50,21 @@ def _elements(values: pa.ListArray, place: int) -> pa.Array:
 
 
 def aliases(query: Query, people: pa.Table) -> pa.Table:
-    """Return pairs of an anonymous or earlier id and the user that it belongs to."""
+    """Return pairs of a device or earlier id and the user that it belongs to.
+
+    An alias does not state whether the previous id is that of a device or of a user, so both are pairs.
+    """
     rows = query(
         """
-        SELECT row_number, CASE WHEN kind = 'alias' THEN coalesce(previous_id, anonymous_id) ELSE anonymous_id END
-            AS anonymous_id, known_id AS user_id, occurred_at
-        FROM people WHERE kind IN ('identify', 'alias') ORDER BY row_number
+        WITH pairs AS (
+            SELECT row_number, CASE WHEN kind = 'alias' THEN coalesce(previous_id, anonymous_id) ELSE anonymous_id END
+                AS anonymous_id, true AS is_device, known_id AS user_id, occurred_at
+            FROM people WHERE kind IN ('identify', 'alias')
+            UNION ALL SELECT row_number, previous_id, false, known_id, occurred_at FROM people WHERE kind = 'alias'
+        )
+        SELECT * FROM pairs WHERE anonymous_id IS NOT NULL AND user_id IS NOT NULL
+            AND (is_device OR anonymous_id <> user_id) ORDER BY row_number, is_device
         """,
         people=people,
     )
-    joined = pc.fill_null(pc.not_equal(rows["anonymous_id"], rows["user_id"]), False)
-    return rows.filter(joined).cast(ALIASES)
+    return rows.cast(ALIASES)

@@ -47,7 +47,7 @@ def entries(query: Query, lines: pa.Table) -> pa.Table:
             FROM products
         )
         SELECT row_number, entry,
-            message_id || CASE WHEN entries > 1 THEN '#' || entry ELSE '' END AS event_id, user_id, anonymous_id,
+            message_id || CASE WHEN entries > 1 THEN '#' || entry ELSE '' END AS event_id, user_id, is_device,
             CASE WHEN {ordered} THEN coalesce({order}, {visit}) ELSE coalesce({visit}, {order}) END AS session_id,
             coalesce({by_id}, CASE WHEN {whole} THEN '{columns.WHOLE_ORDER}' END) AS item_id,
             event_type, occurred_at, received_at,

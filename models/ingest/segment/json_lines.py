@@ -103,6 +103,7 @@ def _statement(rule: PageRule | None, meanings: Mapping[str, Meaning], categorie
     )
     SELECT row_number, fault, CASE WHEN fault IS NOT NULL THEN sha256(raw) END AS sha256, {kind} AS kind,
         coalesce(known_id, anonymous_id) AS user_id, known_id, anonymous_id,
+        known_id IS NULL AND anonymous_id IS NOT NULL AS is_device,
         {word("message.previousId")} AS previous_id,
         coalesce({word("message.messageId")}, CASE WHEN fault IS NULL THEN 'sha256:' || left(sha256(raw), 32) END)
             AS message_id,

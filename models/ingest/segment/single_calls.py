@@ -17,6 +17,9 @@ from models.ingest.segment.page_rules import PageRule
 from models.ingest.traffic.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
 
+ALIAS: Final = "alias"
+JOINING: Final = frozenset(("identify", ALIAS))
+"""The types of calls that state whose a device is."""
 FAULT, FOUND_MARKS = "fault", "marks"
 """Members of the payload in the inbox: of a call that cannot be read, and of one that no customer made."""
 _PROPERTIES: Final = (*BLOCK, *EVENT_MEMBERS, "path")
@@ -46,6 +49,8 @@ class SingleCall(NamedTuple):
     user_id: str | None
     device_id: str | None
     """The anonymous id, or the earlier id of an alias."""
+    user_hash: str | None
+    """The signature of the user's id by the shop's server."""
     consent: bool | None
     interaction: Interaction
     """Without an event type for a call that is no interaction."""
@@ -88,13 +93,14 @@ class CallReader:
             kept["consent"] = {"categoryPreferences": answers}
         if kept:
             payload["context"] = kept
-        device = word(call.get("previousId")) if kind == "alias" else None
+        device = word(call.get("previousId")) if kind == ALIAS else None
         known = kind in TYPES
         return SingleCall(
             kind if known else "",
             word(call.get("messageId")),
             word(call.get("userId")),
             device or word(call.get("anonymousId")),
+            word(context.get("userHash")),
             all(value is True or value == "true" for value in answers.values()) if answers else None,
             self._interaction(kind, payload) if known else _NO_INTERACTION,
             word(context.get("userAgent")),

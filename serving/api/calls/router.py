@@ -42,7 +42,7 @@ def _endpoint(kind: str | None) -> Handler:
         try:
             document = parsed(unpacked(body, incoming.head.content_encoding.lower()))
             key = key or incoming.admit(_basic(document.get("writeKey")), COLLECT)
-            await intake.take(calls_of(document, kind), key.name)
+            await intake.take(calls_of(document, kind), key.name, key.kind)
         except (UnusableBodyError, RefusedMessageError) as error:
             raise ProblemError(unusable(error)) from None
         except SpoolFullError:

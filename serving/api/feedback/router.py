@@ -48,6 +48,8 @@ def _hide(state: State, body: FeedbackBody) -> None:
 
 def _message(state: State, body: FeedbackBody) -> Message:
     pseudonyms = state.pseudonyms
-    user_key, session_key = (None if name is None else pseudonyms.of(name) for name in (body.user, body.session))
-    sender = Sender(pseudonyms.key_version, user_key, session_key, body.user, body.consent)
+    acting = visitor(state, body.user, body.session, None)
+    earlier_key = None if body.session is None else pseudonyms.of(body.session)
+    keys = acting.user_key, acting.session_key, body.user, body.consent, earlier_key
+    sender = Sender(pseudonyms.key_version, *keys)
     return feedback_message(act_of(body), sender, body.message_id or new_message_id())

@@ -20,7 +20,9 @@ def visitor(state: State, user: str | None, session: str | None, consent: bool |
     if consent is False:
         return Visitor()
     pseudonyms = state.pseudonyms
-    return Visitor(None if user is None else pseudonyms.of(user), None if session is None else pseudonyms.of(session))
+    return Visitor(
+        None if user is None else pseudonyms.of(user), None if session is None else pseudonyms.of_device(session)
+    )
 
 
 def list_request(state: State, query: ListQuery, user: str | None, kind: Kind) -> ListRequest:

@@ -14,7 +14,7 @@ from infra.configuration.settings import Settings, load
 from infra.database.engine import Engine, engine
 from infra.keys import trust
 from infra.keys.api_keys import METRICS_KEY, STANDALONE, ApiKey, all_scopes, hash_of
-from infra.keys.credentials import permanent_secret, secret
+from infra.keys.credentials import IDENTITY, permanent_secret, secret
 from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from serving.answers.service import AnswerService
@@ -150,9 +150,10 @@ def _intake(settings: Settings, pseudonyms: Pseudonyms, calls: "EventWriter") ->
 
 def _collector(settings: Settings, pseudonyms: Pseudonyms) -> "Collector":
     from infra.configuration.collect_mapping import collect_mapping
-    from serving.collector.collector import Collector
+    from serving.collector.collector import Collector, Signatures
 
-    return Collector.of(collect_mapping(settings, "collector"), pseudonyms)
+    signatures = Signatures(secret(settings, IDENTITY), settings.identity == "signed")
+    return Collector.of(collect_mapping(settings, "collector"), pseudonyms, signatures)
 
 
 def _readiness(models: ModelHolder, answers: AnswerService) -> dict[str, bool]:

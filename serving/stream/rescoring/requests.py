@@ -64,7 +64,7 @@ async def ask(connection: asyncpg.Connection, messages: Sequence[Message]) -> No
     acted = [
         (one.user_key, one.effects.stated_at)
         for one in messages
-        if one.user_key and one.consent is not False and (one.effects.acted_on or one.effects.joins_device)
+        if one.user_key and one.consent is not False and (one.effects.acted_on or one.effects.joined)
     ]
     if acted:
         await connection.execute(_ASK, *map(list, zip(*acted, strict=True)), PAUSE, PROFILE_LIFETIME)

@@ -85,14 +85,21 @@ _STATEMENTS: Final = {
         UPDATE users SET attributes = {later.values(*_TRAITS, only=consent.SINCE)},
             field_timestamps = {later.times("users.field_timestamps", "entry.field_timestamps", only=consent.SINCE)}
         FROM ({_UPDATES}) AS entry WHERE users.user_key = entry.key AND users.consent""",
+    # By a page, a device that has a user keeps that user, unless only a claim says so and now a signature.
     DEVICE: f"""
-        INSERT INTO aliases (anonymous_key, user_key, occurred_at, batch_id)
-        SELECT key, payload->>'user_key', observed_at, batch_id FROM ({_UPDATES}) AS entry
-        WHERE NOT EXISTS (SELECT FROM users WHERE users.user_key = entry.payload->>'user_key'
-            AND users.refused_at IS NOT NULL
-            AND (NOT users.consent OR coalesce(entry.observed_at, '-infinity') <= users.refused_at))
-        ON CONFLICT (anonymous_key, user_key) DO UPDATE SET
-            occurred_at = greatest(aliases.occurred_at, excluded.occurred_at), batch_id = excluded.batch_id""",
+        INSERT INTO aliases (anonymous_key, user_key, occurred_at, batch_id, claimed)
+        SELECT key, owner, observed_at, batch_id, authority IS NOT DISTINCT FROM 'claim' FROM (
+            SELECT *, payload->>'user_key' AS owner, payload->>'authority' AS authority
+            FROM ({_UPDATES}) AS entry) AS device
+        WHERE NOT EXISTS (SELECT FROM users WHERE users.user_key = device.owner AND users.refused_at IS NOT NULL
+                AND (NOT users.consent OR coalesce(device.observed_at, '-infinity') <= users.refused_at))
+            AND NOT (coalesce(authority IN ('claim', 'signed'), false) AND EXISTS (
+                SELECT FROM aliases AS known WHERE known.anonymous_key = device.key AND known.user_key <> device.owner
+                AND (device.authority = 'claim' OR NOT known.claimed)))
+        ON CONFLICT (anonymous_key, user_key) DO UPDATE SET batch_id = excluded.batch_id,
+            occurred_at = CASE WHEN excluded.claimed THEN aliases.occurred_at WHEN aliases.claimed
+                THEN excluded.occurred_at ELSE greatest(aliases.occurred_at, excluded.occurred_at) END,
+            claimed = aliases.claimed AND excluded.claimed""",
 }
 """In this order: traits are stored for users who agree by then, and devices for users who have not refused."""
 

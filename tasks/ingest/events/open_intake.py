@@ -12,6 +12,7 @@ from infra.database.clock import database_now
 from infra.database.schema.schema import items, suppressions, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonyms
+from infra.keys.key_chain import DEVICE
 from models.ingest import placeholder_ids
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
@@ -24,7 +25,8 @@ from tasks.ingest.validation.deduplication import KnownIds
 
 def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
     """Return the row rules of a source. They compare pseudonyms, so placeholder ids become pseudonyms, too."""
-    placeholders = pseudonyms(pa.array(mapping.placeholders, pa.string()), key).to_pylist()
+    ids = pa.array(mapping.placeholders, pa.string())
+    placeholders = [*pseudonyms(ids, key).to_pylist(), *pseudonyms(ids, key, DEVICE).to_pylist()]
     required = mapping.events.required if isinstance(mapping, Mapping) and mapping.events else ()
     return event_rules.rules(placeholders, placeholder_ids.ITEMS, mapping.limits, required)
 

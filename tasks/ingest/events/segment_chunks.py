@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.keys.identity import pseudonyms
+from infra.keys.identity import pseudonyms_of
 from models import columns
 from models.ingest import canonical_schema
 from models.ingest.canonical_schema import ParsedLines
@@ -58,7 +58,8 @@ def without_placeholders(lines: ParsedLines, placeholders: list[str]) -> ParsedL
 
 def _trait_users(lines: ParsedLines, key: bytes) -> pa.Table:
     """Return the users who state traits, with their consent to that; a user may occur twice."""
-    rows, users = pseudonymise(lines.users.select([columns.USER_ID, columns.CONSENT]), key)
+    stated = lines.users.select([columns.USER_ID, canonical_schema.IS_DEVICE, columns.CONSENT])
+    rows, users = pseudonymise(stated, key)
     return users.take(rows[row_triage.USER_CODE]).append_column(columns.CONSENT, rows[columns.CONSENT])
 
 
@@ -84,7 +85,7 @@ def read_chunks(
     placeholders = no_people(mapping)
     for rows, last in _with_last(line_reader.chunks(path, size)):
         lines = without_placeholders(mapping.parse_lines(rows), placeholders)
-        raw = lines.events.drop_columns([canonical_schema.ROW_NUMBER, canonical_schema.ANONYMOUS_ID])
+        raw = lines.events.drop_columns([canonical_schema.ROW_NUMBER])
         events, users = prepare_events(raw, mapping, key, np.arange(first, first + len(raw)))
         chunk = EventChunk(
             events,
@@ -93,7 +94,7 @@ def read_chunks(
             pc.unique(lines.items[columns.ITEM_ID]).cast(pa.string()),
             len(lines.routed),
             _unreadable(lines, rows, name, first + len(events)),
-            partial(entity_updates, lines, partial(pseudonyms, key=key), catalogue, changes, last),
+            partial(entity_updates, lines, partial(pseudonyms_of, key=key), catalogue, changes, last),
             lines.cleaned,
         )
         read = int(rows.schema.metadata[line_reader.READ])

@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest import canonical_schema
-from models.ingest.canonical_schema import ParsedLines
+from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE, ParsedLines
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, TRAITS, USER_HISTORY, Update
@@ -18,8 +17,8 @@ from tasks.ingest.entity_updates.item_changes import ItemChanges
 from tasks.ingest.entity_updates.item_update_cache import NEVER, ItemUpdateCache
 from tasks.ingest.events.chunk_writer import Intake
 
-Keyed = Callable[[pa.Array], pa.Array]
-"""Returns the user keys of the ids of lines."""
+Keyed = Callable[[pa.Array, pa.Array], pa.Array]
+"""Returns the keys of the ids of lines, each of a user or, where the second array is true, of a device."""
 _SOURCE: Final = "context.consent of the user's latest event"
 
 
@@ -53,20 +52,20 @@ def _consents(lines: ParsedLines, keyed: Keyed, intake: Intake) -> Iterator[Upda
     """
     answers = query(
         """
-        SELECT user_id, max_by(consent, (moment, NOT consent)) AS consent, max(moment) AS moment,
+        SELECT user_id, is_device, max_by(consent, (moment, NOT consent)) AS consent, max(moment) AS moment,
             max(moment) FILTER (WHERE NOT consent) AS refused_at, bool_or(explicit) AS explicit
         FROM (
-            SELECT user_id, consent, explicit,
+            SELECT user_id, is_device, consent, explicit,
                 least(coalesce(occurred_at, CASE WHEN NOT consent THEN now() END), now()) AS moment
-            FROM (SELECT user_id, consent, occurred_at, false AS explicit FROM events
-                  UNION ALL SELECT user_id, consent, occurred_at, consent AS explicit FROM answers)
+            FROM (SELECT *, false AS explicit FROM events
+                  UNION ALL BY NAME SELECT *, consent AS explicit FROM answers)
             WHERE consent IS NOT NULL AND user_id IS NOT NULL AND (occurred_at IS NOT NULL OR NOT consent)
-        ) GROUP BY 1
+        ) GROUP BY ALL
         """,
-        events=lines.events.select([columns.USER_ID, columns.CONSENT, columns.OCCURRED_AT]),
+        events=lines.events.select([columns.USER_ID, IS_DEVICE, columns.CONSENT, columns.OCCURRED_AT]),
         answers=lines.answers,
     )
-    keys = keyed(answers[columns.USER_ID].combine_chunks())
+    keys = _keys(answers, columns.USER_ID, keyed)
     intake.refused_before.update(keys.filter(pc.is_valid(answers["refused_at"]).combine_chunks()).to_pylist())
     refused_before = pc.is_in(keys, value_set=pa.array(intake.refused_before, pa.string()))
     news = np.flatnonzero(pc.or_(answers["explicit"].combine_chunks(), refused_before))
@@ -78,7 +77,7 @@ def _consents(lines: ParsedLines, keyed: Keyed, intake: Intake) -> Iterator[Upda
 
 def _traits(lines: ParsedLines, keyed: Keyed) -> Iterator[Update]:
     """Yield one update per user: the latest value of each trait, from calls without a refusal."""
-    keys = keyed(lines.users[columns.USER_ID].combine_chunks()).to_pylist()
+    keys = _keys(lines.users, columns.USER_ID, keyed).to_pylist()
     latest: dict[str, dict[str, tuple[datetime, str]]] = {}
     history: dict[str, dict[str, list[tuple[datetime, str]]]] = {}
     values = (lines.users[name].to_pylist() for name in (columns.ATTRIBUTES, columns.OCCURRED_AT, columns.CONSENT))
@@ -107,16 +106,32 @@ def _changes(stated: list[tuple[datetime, str]]) -> list[tuple[datetime, str]]:
 
 
 def _devices(lines: ParsedLines, keyed: Keyed) -> list[Update]:
-    """Return the owner of each device, by its last call."""
-    names = (canonical_schema.ANONYMOUS_ID, columns.USER_ID)
-    devices, owners = (keyed(lines.aliases[name].combine_chunks()).to_pylist() for name in names)
+    """Return the owner of each device: by the first call of a page, or else by the last one of a server or a file."""
+    devices = _keys(lines.aliases, ANONYMOUS_ID, keyed).to_pylist()
+    owners = _keys(lines.aliases.drop_columns([IS_DEVICE]), columns.USER_ID, keyed).to_pylist()
+    names = lines.aliases.column_names
+    authority = lines.aliases[columns.AUTHORITY].to_pylist() if columns.AUTHORITY in names else [None] * len(devices)
     moments = lines.aliases[columns.OCCURRED_AT].to_pylist()
-    ordered = sorted(zip(devices, owners, moments, strict=True), key=_time_and_owner)
-    last = {device: Update(DEVICE, device, {columns.USER_KEY: owner}, at) for device, owner, at in ordered}
-    return list(last.values())
+    stated = sorted(zip(devices, owners, moments, authority, strict=True), key=_time_and_owner)
+    by_authority = {name: [one for one in stated if one[-1] == name] for name in (columns.CLAIM, columns.SIGNED)}
+    others = [one for one in stated if one[-1] not in by_authority]
+    # The last one of a device counts: claims give way to signed calls, and the first of each kind stays.
+    ordered = [*by_authority[columns.CLAIM][::-1], *by_authority[columns.SIGNED][::-1], *others]
+    return list(
+        {
+            device: Update(DEVICE, device, _present({columns.USER_KEY: owner, columns.AUTHORITY: authority}), at)
+            for device, owner, at, authority in ordered
+        }.values()
+    )
 
 
-def _time_and_owner(entry: tuple[str, str, datetime | None]) -> tuple[datetime, str]:
+def _keys(rows: pa.Table, name: str, keyed: Keyed) -> pa.Array:
+    """Return the keys of a column of ids; without the column `is_device`, all are of users."""
+    is_device = rows[IS_DEVICE].combine_chunks() if IS_DEVICE in rows.column_names else pa.repeat(False, len(rows))
+    return keyed(rows[name].combine_chunks(), is_device)
+
+
+def _time_and_owner(entry: tuple[str, str, datetime | None, str | None]) -> tuple[datetime, str]:
     """Return the sort key of a device's owner: undated calls come first, and the greater owner is the last."""
     return _or_never(entry[2]), entry[1]
 

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.keys.identity import pseudonyms
+from infra.keys.key_chain import DEVICE
 from models import columns
-from models.ingest.canonical_schema import ANONYMOUS_ID, REASON, ROW_NUMBER, ParsedLines
+from models.ingest.canonical_schema import ALIASES, ANONYMOUS_ID, IS_DEVICE, REASON, ROW_NUMBER, ParsedLines
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.segment.sent_clock import occurred_at
-from models.ingest.segment.single_calls import FAULT, FOUND_MARKS
+from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING
 from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.item_changes import ItemChanges
@@ -29,6 +30,7 @@ from tasks.ingest.events.segment_updates import entity_updates
 from tasks.ingest.inbox.event_chunks import borders, prepared, users_of
 from tasks.ingest.inbox.rows import InboxRow
 from tasks.ingest.validation import row_triage
+from tasks.ingest.validation.event_enrichment import EARLIER_USER
 
 CHUNK_ROWS: Final = 50_000
 """Calls and products of calls in a chunk, which are in memory together."""
@@ -38,11 +40,14 @@ def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intak
     """Yield the chunks of a batch's calls, each with its number of calls; always the same ones."""
     catalogue, changes, first = ItemUpdateCache(), ItemChanges(), 0
     # The inbox holds pseudonyms, so that words for an unknown user are pseudonyms, too.
-    placeholders = pseudonyms(pa.array(no_people(mapping), pa.string()), intake.installation.key).to_pylist()
+    nobody, key = pa.array(no_people(mapping), pa.string()), intake.installation.key
+    placeholders = [*pseudonyms(nobody, key).to_pylist(), *pseudonyms(nobody, key, DEVICE).to_pylist()]
     for start, end in borders(list(map(_size, rows)), CHUNK_ROWS):
         part = rows[start:end]
-        lines = _undescribed(without_placeholders(mapping.parse_lines(_lines(part)), placeholders), intake.catalogue)
+        parsed = replace(mapping.parse_lines(_lines(part)), aliases=_aliases(part))
+        lines = _undescribed(without_placeholders(parsed, placeholders), intake.catalogue)
         events, users = _events(part, lines, first)
+        lines = _without_claims(part, lines)
         last = end == len(rows)
         chunk = EventChunk(
             events,
@@ -81,18 +86,60 @@ def _written(call: JsonObject) -> bytes:
 
 def _call(row: InboxRow) -> JsonObject:
     at = occurred_at(row.payload, row.received_at)
-    is_alias = str(row.payload.get("type")).lower() == "alias"
     return {
         **{name: value for name, value in row.payload.items() if name != FOUND_MARKS},
         "messageId": f"{row.source}:{row.message_id}",
         "userId": row.user_key,
-        "previousId" if is_alias else "anonymousId": row.session_key,
+        "anonymousId": row.session_key,
         "timestamp": at.isoformat() if isinstance(at, datetime) else at,
         "receivedAt": row.received_at.isoformat(),
     }
 
 
-def _as_keys(ids: pa.Array) -> pa.Array:
+def _aliases(rows: Sequence[InboxRow]) -> pa.Table:
+    """Return the devices of users. By a server's key an alias joins two users, too.
+
+    What a page states counts from its receipt: the clock of a visitor could be set to any time.
+    """
+    joined = []
+    for place, row in enumerate(rows):
+        kind = str(row.payload.get("type")).lower()
+        if kind in JOINING and row.user_key and FAULT not in row.payload:
+            of_server = row.authority == columns.SERVER
+            at = occurred_at(row.payload, row.received_at) if of_server else row.received_at
+            own = {ROW_NUMBER: place, columns.USER_ID: row.user_key, columns.AUTHORITY: row.authority}
+            own[columns.OCCURRED_AT] = at if isinstance(at, datetime) else None
+            joined.append(own | {ANONYMOUS_ID: row.session_key, IS_DEVICE: True})
+            if of_server and kind == ALIAS and row.earlier_key != row.user_key:
+                joined.append(own | {ANONYMOUS_ID: row.earlier_key, IS_DEVICE: False})
+    named = [one for one in joined if one[ANONYMOUS_ID]]
+    return pa.Table.from_pylist(named, ALIASES.append(pa.field(columns.AUTHORITY, pa.string())))
+
+
+def _without_claims(rows: Sequence[InboxRow], lines: ParsedLines) -> ParsedLines:
+    """Return lines whose traits and answers about consent are those of the device where a page claims to know the user.
+
+    Otherwise everybody with the key of a page could change them.
+    """
+
+    def of_device(table: pa.Table) -> pa.Table:
+        users = zip(table[ROW_NUMBER].to_pylist(), table[columns.USER_ID].to_pylist(), strict=True)
+        own = [rows[place].session_key if rows[place].authority == columns.CLAIM else user for place, user in users]
+        replaced = {columns.USER_ID: pa.array(own, pa.string()), IS_DEVICE: pa.repeat(False, len(own))}
+        for name, values in replaced.items():  # keys of devices differ from those of users
+            table = table.set_column(table.column_names.index(name), name, values)
+        return table
+
+    users = of_device(lines.users)
+    return replace(
+        lines,
+        events=of_device(lines.events),
+        users=users.filter(pc.is_valid(users[columns.USER_ID])),
+        answers=of_device(lines.answers),
+    )
+
+
+def _as_keys(ids: pa.Array, _is_device: pa.Array) -> pa.Array:
     return ids.cast(pa.string())
 
 
@@ -108,15 +155,18 @@ def _undescribed(lines: ParsedLines, catalogue: pa.Array) -> ParsedLines:
 def _events(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> tuple[pa.Table, pa.Table]:
     found = [rows[place].payload.get(FOUND_MARKS, ()) for place in lines.events[ROW_NUMBER].to_pylist()]
     marks = {mark: pa.array([mark in own for own in found], pa.bool_()) for mark in MARKS}
-    unneeded = [ROW_NUMBER, ANONYMOUS_ID, columns.USER_AGENT, columns.IP]
-    events = lines.events.drop_columns(unneeded)
+    own = [rows[place] for place in lines.events[ROW_NUMBER].to_pylist()]
+    earlier = [None if row.user_key else row.earlier_key for row in own]
+    events = lines.events.drop_columns([ROW_NUMBER, IS_DEVICE, columns.USER_AGENT, columns.IP])
     names = [columns.USER_KEY if name == columns.USER_ID else name for name in events.column_names]
-    return prepared(events.rename_columns(names), np.arange(first, first + len(events)), marks)
+    events = events.rename_columns(names).append_column(EARLIER_USER, pa.array(earlier, pa.string()))
+    events = events.append_column(columns.AUTHORITY, pa.array([row.authority for row in own], pa.string()))
+    return prepared(events, np.arange(first, first + len(events)), marks)
 
 
 def _trait_users(lines: ParsedLines) -> pa.Table:
     """Return the users who state traits, with their consent to that; a user may occur twice."""
-    users = users_of(_as_keys(lines.users[columns.USER_ID].combine_chunks()))
+    users = users_of(lines.users[columns.USER_ID].combine_chunks().cast(pa.string()))
     return users.append_column(columns.CONSENT, lines.users[columns.CONSENT])
 
 

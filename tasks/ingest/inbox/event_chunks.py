@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models import columns
-from models.ingest.canonical_schema import EVENTS
+from models.ingest.canonical_schema import EVENTS, IS_DEVICE, ROW_NUMBER
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS
 from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.arrow_types import ArrowColumn
@@ -25,7 +25,12 @@ from tasks.ingest.events.tabular_chunks import consent_updates
 from tasks.ingest.inbox.rows import InboxRow
 from tasks.ingest.inbox.shown_answers import SHOWN, SUBJECT, impressions
 from tasks.ingest.validation.deduplication import hashes
-from tasks.ingest.validation.event_enrichment import KEY_HASH, add_fingerprints
+from tasks.ingest.validation.event_enrichment import (
+    EARLIER_SESSION,
+    EARLIER_USER,
+    KEY_HASH,
+    add_fingerprints,
+)
 from tasks.ingest.validation.row_triage import USER_CODE
 
 CHUNK_ROWS: Final = 5_000
@@ -33,9 +38,10 @@ CHUNK_ROWS: Final = 5_000
 _TEXTS: Final = (columns.ITEM_ID, columns.EVENT_TYPE, columns.CURRENCY, columns.PLACEMENT, columns.RECOMMENDATION_ID)
 _NUMBERS: Final = (columns.QUANTITY, columns.VALUE, columns.RATING)
 _MOST_POSITION: Final = 2**31 - 1
-_LEFT_OUT: Final = (columns.USER_ID, "anonymous_id", "row_number", columns.USER_AGENT, columns.IP)
+_LEFT_OUT: Final = (columns.USER_ID, IS_DEVICE, ROW_NUMBER, columns.USER_AGENT, columns.IP)
+_KEYS: Final = (columns.USER_KEY, EARLIER_USER, EARLIER_SESSION, columns.AUTHORITY)
 _SCHEMA: Final = pa.schema(
-    [(columns.USER_KEY, pa.string()), *((one.name, one.type) for one in EVENTS if one.name not in _LEFT_OUT)]
+    [*((name, pa.string()) for name in _KEYS), *((one.name, one.type) for one in EVENTS if one.name not in _LEFT_OUT)]
 )
 
 
@@ -78,6 +84,9 @@ def _act(row: InboxRow) -> JsonObject:
         columns.EVENT_ID: f"{row.source}:{row.message_id}",
         columns.USER_KEY: row.subject,
         columns.SESSION_ID: row.session_key,
+        EARLIER_USER: None if row.user_key else row.earlier_key,
+        EARLIER_SESSION: row.earlier_key,
+        columns.AUTHORITY: row.authority,
         columns.RECEIVED_AT: row.received_at,
         columns.CONSENT: row.consent,
     }

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, text
 _SHOWN: Final = "DELETE FROM event_inbox WHERE batch_id = :batch_id AND kind IN ('answers', 'impressions')"
 # The digest alone finds a message that comes again.
 _MOVED: Final = """
-    UPDATE event_inbox SET moved_at = now(), outcome = 'moved', payload = '{}', user_key = NULL, session_key = NULL
+    UPDATE event_inbox SET moved_at = now(), outcome = 'moved', payload = '{}', user_key = NULL, session_key = NULL,
+        earlier_key = NULL
     WHERE batch_id = :batch_id AND moved_at IS NULL"""
 _REFUSED: Final = """
     UPDATE event_inbox SET moved_at = now(), outcome = 'refused' WHERE batch_id = :batch_id AND moved_at IS NULL"""

@@ -16,7 +16,8 @@ from models.primitives.json_types import JsonObject
 ANSWERS: Final = "answers"
 """The kind of a row with many answers that were shown: its payload has a column of values for each field."""
 _ROWS: Final = """
-    SELECT source, message_id, kind, user_key, session_key, key_version, consent, payload, received_at
+    SELECT source, message_id, kind, user_key, session_key, earlier_key, key_version, authority, consent, payload,
+        received_at
     FROM event_inbox WHERE batch_id = :batch_id ORDER BY inbox_id"""
 
 
@@ -29,7 +30,10 @@ class InboxRow:
     kind: str
     user_key: str | None
     session_key: str | None
+    earlier_key: str | None
+    """The key that the id of the session or device has as the id of a user."""
     key_version: int
+    authority: str
     consent: bool | None
     payload: JsonObject
     received_at: datetime
@@ -58,8 +62,8 @@ def _rekeyed(row: InboxRow, added: Sequence[str]) -> InboxRow:
     if row.kind == ANSWERS:
         keys = {name: _rekeyed_all(row.payload[name], added) for name in (columns.USER_KEY, "session_key")}
         return replace(row, payload=row.payload | keys)
-    user, session = _rekeyed_all([row.user_key, row.session_key], added)
-    return replace(row, user_key=user, session_key=session, earlier_subject=row.subject)
+    user, session, earlier = _rekeyed_all([row.user_key, row.session_key, row.earlier_key], added)
+    return replace(row, user_key=user, session_key=session, earlier_key=earlier, earlier_subject=row.subject)
 
 
 def _rekeyed_all(keys: Sequence[str | None], added: Sequence[str]) -> list[str | None]:

@@ -28,10 +28,12 @@ REASON: Final = "reason"
 SUGGESTIONS: Final = "suggestions"
 """The settings that would read the unreadable cells of a row."""
 USER_CODE: Final = "user_code"
+EARLIER_HASH: Final = "earlier_hash"
+"""The hash of the same event of a device before devices got keys of their own; null for other events."""
 SAMPLE_ROWS: Final = 20_000
 """About how many rows of a batch its suite validates."""
 HELPERS: Final = (
-    *(ROW, ID_HASH, USER_CODE, event_rules.IN_CATALOGUE, event_rules.OCCURRED_S, event_rules.AHEAD_S),
+    *(ROW, ID_HASH, USER_CODE, EARLIER_HASH, event_rules.IN_CATALOGUE, event_rules.OCCURRED_S, event_rules.AHEAD_S),
     *(KEYS, CELLS),
 )
 """Columns that rules need and that are not stored."""
@@ -121,10 +123,13 @@ def _repeats(rows: pa.Table, known: pa.Table) -> tuple[Mask, Mask]:
             SELECT event_id, arg_min(payload_hash, {ROW}) AS hash, min({ROW}) AS row FROM rows GROUP BY 1
         ), stored AS (SELECT event_id, any_value(payload_hash) AS hash FROM known GROUP BY 1)
         SELECT stored.hash IS NOT NULL OR rows.{ROW} > first.row AS repeated,
-               coalesce(stored.hash, first.hash) <> rows.payload_hash AS conflicting
+            coalesce(stored.hash, first.hash) NOT IN (rows.payload_hash, coalesce({EARLIER_HASH}, rows.payload_hash))
+                AS conflicting
         FROM rows JOIN first USING (event_id) LEFT JOIN stored USING (event_id) ORDER BY rows.{ROW}
     """
-    result = query(statement, rows=rows.select([columns.EVENT_ID, columns.PAYLOAD_HASH, ROW]), known=known)
+    result = query(
+        statement, rows=rows.select([columns.EVENT_ID, columns.PAYLOAD_HASH, EARLIER_HASH, ROW]), known=known
+    )
     conflicting = result["conflicting"].to_numpy()
     return result["repeated"].to_numpy() & ~conflicting, conflicting
 

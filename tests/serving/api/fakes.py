@@ -25,6 +25,8 @@ from serving.stores.catalogue import Item
 from tests.serving.api.fake_operators import MemoryPreviews, MemoryReports, MemoryRules
 
 PSEUDONYM_KEY = "5e" * 32
+of = Pseudonyms(PSEUDONYM_KEY).of
+of_device = Pseudonyms(PSEUDONYM_KEY).of_device
 
 
 def answer(items: Sequence[str], placement: str = "home", first: int = 1) -> Answer:

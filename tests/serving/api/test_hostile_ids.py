@@ -9,7 +9,7 @@ from serving.answers.request import Visitor
 from serving.api.gate.request_log import RequestLog
 from serving.api.requests.ids import RefusedIdError, checked_id, decoded_id
 from tests.serving.api.conftest import Shop
-from tests.serving.api.test_updates import of
+from tests.serving.api.fakes import of, of_device
 
 pytestmark = pytest.mark.anyio
 EXACT = (
@@ -28,7 +28,7 @@ async def test_an_unusual_id_is_used_exactly_everywhere(shop: Shop, hostile: str
     answer = await shop.client.get(f"/v1/users/{encoded}/recommendations?k=1&session={encoded}&context={encoded}")
     assert answer.status_code == 200, answer.text
     (request,) = shop.answers.requests
-    assert request.visitor == Visitor(of(hostile), of(hostile))
+    assert request.visitor == Visitor(of(hostile), of_device(hostile))
     assert request.context == (hostile,)
     following = await shop.client.get(answer.json()["next"])
     assert following.status_code == 200

@@ -3,17 +3,12 @@
 import httpx
 import pytest
 
-from infra.keys.identity import pseudonym
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.api.replies.protocol import BatchedLists, RecommendationList
 from tests.serving.api.conftest import Shop
-from tests.serving.api.fakes import PSEUDONYM_KEY
+from tests.serving.api.fakes import of, of_device
 
 pytestmark = pytest.mark.anyio
-
-
-def of(name: str) -> str:
-    return pseudonym(name, PSEUDONYM_KEY.encode())
 
 
 def read(answer: httpx.Response) -> RecommendationList:
@@ -35,7 +30,9 @@ async def test_all_parameters_reach_the_service(shop: Shop) -> None:
     )
     read(await shop.client.get(f"/v1/users/7/recommendations?{query}"))
     filters = Filters(("A|B",), ("X Y",), 1.5, 9.0, ("q", "r"))
-    assert shop.answers.requests == [ListRequest("email", Visitor(of("7"), of("s 1")), 3, 6, ("a", "b/c"), filters)]
+    assert shop.answers.requests == [
+        ListRequest("email", Visitor(of("7"), of_device("s 1")), 3, 6, ("a", "b/c"), filters)
+    ]
 
 
 async def test_pages_follow_each_other_without_gaps(shop: Shop) -> None:
@@ -56,7 +53,7 @@ async def test_each_answer_is_logged_as_it_was_shown(shop: Shop) -> None:
     (shown,) = shop.events.shown
     assert shown.recommendation_id == answer.recommendation_id
     assert (shown.items, shown.first_position) == (("item-5", "item-6"), 5)
-    assert (shown.user_key, shown.session_key, shown.consent) == (of("7"), of("s"), True)
+    assert (shown.user_key, shown.session_key, shown.consent) == (of("7"), of_device("s"), True)
     assert (shown.batch_id, shown.model_version, shown.source, shown.placement) == (12, 3, "cache", "home")
 
 
@@ -68,7 +65,7 @@ async def test_a_visitor_who_refuses_gets_an_answer_that_depends_on_no_person(sh
 
 async def test_a_visitor_without_an_account_is_known_by_session_and_context(shop: Shop) -> None:
     read(await shop.client.get("/v1/recommendations?session=s&context=x"))
-    assert shop.answers.requests == [ListRequest("home", Visitor(None, of("s")), 20, 0, ("x",))]
+    assert shop.answers.requests == [ListRequest("home", Visitor(None, of_device("s")), 20, 0, ("x",))]
 
 
 @pytest.mark.parametrize(("kind", "placement"), [("similar", "similar-items"), ("goes-with", "goes-well-with")])

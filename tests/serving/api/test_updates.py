@@ -2,19 +2,14 @@
 
 import pytest
 
-from infra.keys.identity import pseudonym
 from models.primitives.json_types import JsonObject
 from serving.answers.request import Visitor
 from serving.events.message import RefusedMessageError
 from serving.events.spool import SpoolFullError
 from tests.serving.api.conftest import Shop
-from tests.serving.api.fakes import PSEUDONYM_KEY
+from tests.serving.api.fakes import of
 
 pytestmark = pytest.mark.anyio
-
-
-def of(name: str) -> str:
-    return pseudonym(name, PSEUDONYM_KEY.encode())
 
 
 async def test_feedback_becomes_one_message_with_pseudonyms(shop: Shop) -> None:
@@ -23,7 +18,8 @@ async def test_feedback_becomes_one_message_with_pseudonyms(shop: Shop) -> None:
     answer = await shop.client.post("/v1/feedback", json=body)
     assert (answer.status_code, answer.json()) == (202, {"message_id": "m-1", "status": "stored"})
     (message,) = shop.events.messages
-    assert (message.kind, message.user_key, message.session_key, message.user_id) == ("event", of("7"), of("s"), "7")
+    assert (message.kind, message.user_key, message.session_key) == ("event", of("7"), of_device("s"))
+    assert (message.earlier_key, message.user_id) == (of("s"), "7")
     assert message.payload["occurred_at"] == "2026-11-29T09:00:00+00:00"
     assert "7" not in message.payload.values()
 

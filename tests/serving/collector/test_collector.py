@@ -39,7 +39,7 @@ def message(call: Any, sent_at: Any = None, made: Collector | None = None, **con
 def test_a_call_has_pseudonyms_its_source_and_no_raw_id_but_the_users() -> None:
     found = message(click(messageId="m", anonymousId="device", context=YES))
     assert (found.message_id, found.kind, found.source, found.consent) == ("m", "call", "web", True)
-    assert (found.user_key, found.session_key, found.user_id) == (KEYS.of("ann"), KEYS.of("device"), "ann")
+    assert (found.user_key, found.session_key, found.user_id) == (KEYS.of("ann"), KEYS.of_device("device"), "ann")
     assert "ann" not in found.body
     assert "device" not in found.body
     assert found.effects.acted_on == ("cup",)
@@ -119,7 +119,8 @@ def test_a_refusal_counts_at_once_and_an_agreement_if_the_call_states_nothing_el
     identified = {"type": "identify", "userId": "ann", "context": YES, "timestamp": "2026-11-29T10:00:00Z"}
     effects = message(identified, "2026-11-29T11:00:00Z").effects
     assert (effects.answer, effects.stated_at) == (True, RECEIVED - timedelta(hours=1))
-    assert effects.joins_device
+    assert effects.joined == ()
+    assert message(identified | {"anonymousId": "d"}).effects.joined == (KEYS.of_device("d"),)
 
 
 def test_without_a_known_answer_the_mapping_decides_whether_clicks_count() -> None:

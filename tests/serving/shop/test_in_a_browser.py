@@ -89,7 +89,8 @@ class Shop:
 def shop(api: Collecting) -> Iterator[Shop]:
     engine = api.api.here.engine
     scopes: dict[str, list[Scope]] = {"s": ["read", "write"], "c": ["collect"], "o": ["admin"]}
-    *keys, admin = (str(create_key(engine, NewKey(name, wanted), "ann")["key"]) for name, wanted in scopes.items())
+    made = (create_key(engine, NewKey(name, wanted, kind="server"), "ann") for name, wanted in scopes.items())
+    *keys, admin = (str(one["key"]) for one in made)
     operators = OperatorConfig(admin, PASSWORD)
     config = ShopConfig(api.server.address, *keys, b"secret", (HOUSEHOLD,), budget_seconds=5.0, operators=operators)
     with socket.socket() as listening:

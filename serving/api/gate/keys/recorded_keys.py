@@ -8,11 +8,11 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from infra.keys.api_keys import ApiKey, all_scopes
+from infra.keys.api_keys import ApiKey, all_scopes, kind_of
 from serving.api.gate.keys.keyring import Keyring
 
 _VALID: Final = """
-    SELECT key_id, name, scopes, secret_hash, requests_per_second,
+    SELECT key_id, name, scopes, kind, secret_hash, requests_per_second,
         extract(epoch FROM expires_at - now())::float8 AS seconds_left
     FROM api_keys
     WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"""
@@ -83,6 +83,7 @@ def _keys(rows: Sequence[dict[str, Any]], workers: int) -> list[ApiKey]:
             all_scopes(row["scopes"]),
             row["secret_hash"],
             None if row["requests_per_second"] is None else row["requests_per_second"] / workers,
+            row.get("kind") or kind_of(row["scopes"]),  # a copy of an earlier version has no kinds
             None if row["seconds_left"] is None else monotonic() + row["seconds_left"],
         )
         for row in rows

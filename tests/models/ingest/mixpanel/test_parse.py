@@ -46,7 +46,14 @@ def ids(*lines: JsonObject) -> list[str]:
 
 
 def pairs(*lines: JsonObject) -> list[tuple[str, str]]:
-    return [(row["anonymous_id"], row["user_id"]) for row in parsed(*lines).aliases.to_pylist()]
+    """The ids of one person: of each, as a device and as a user, unless it is surely a device."""
+    return [(row["anonymous_id"], row["user_id"]) for row in _joined(*lines) if row["anonymous_id"] != row["user_id"]]
+
+
+def _joined(*lines: JsonObject) -> list[JsonObject]:
+    rows: list[JsonObject] = parsed(*lines).aliases.to_pylist()
+    either = {row["anonymous_id"] for row in rows if not row["is_device"]}
+    return [row for row in rows if not row["is_device"] or row["anonymous_id"] not in either]
 
 
 def plain(value: Any) -> Any:
@@ -122,7 +129,7 @@ def test_the_longest_insert_id_counts() -> None:
 def test_the_user_id_comes_before_the_device_and_joins_it() -> None:
     simplified = event(distinct_id="ann", **{"$user_id": "ann", "$device_id": DEVICE})
     (row,) = rows(simplified)
-    assert (row["user_id"], row["anonymous_id"]) == ("ann", DEVICE)
+    assert (row["user_id"], row["is_device"]) == ("ann", False)
     assert pairs(simplified, simplified) == [(DEVICE, "ann")]
     assert pairs(event(distinct_id=f"$device:{DEVICE}", **{"$device_id": DEVICE})) == []
 

@@ -85,8 +85,11 @@ def test_identify_and_alias_state_which_ids_are_one_person() -> None:
         {"type": "identify", "anonymousId": "d"},
         {"type": "track", "event": "Product Viewed", "userId": "u", "anonymousId": "e"},
     )
-    joined = [(row["row_number"], row["anonymous_id"], row["user_id"]) for row in result.aliases.to_pylist()]
-    assert joined == [(0, "a", "u"), (1, "b", "u"), (2, "c", "u")]
+    names = ("row_number", "anonymous_id", "is_device", "user_id")
+    joined = [tuple(row[name] for name in names) for row in result.aliases.to_pylist()]
+    assert joined == [
+        *((0, "a", True, "u"), (1, "b", False, "u"), (1, "b", True, "u"), (2, "c", True, "u"), (3, "u", True, "u")),
+    ]
     assert result.users["user_id"].to_pylist() == ["u", "d"]
     assert result.routed["kind"].to_pylist() == ["identify", "alias", "alias", "alias", "identify"]
 

@@ -95,24 +95,22 @@ def test_a_line_without_an_id_gets_the_same_one_each_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("envelope", "user", "anonymous"),
+    ("envelope", "user", "is_device"),
     [
-        ({"anonymousId": "a"}, "u", "a"),
-        ({"userId": None, "anonymousId": "a"}, "a", "a"),
-        ({"userId": " ", "anonymousId": "a"}, "a", "a"),
-        ({"userId": 97980}, "97980", None),
-        ({"userId": 123456789012345678901234567890}, "123456789012345678901234567890", None),
-        ({"userId": {"id": 1}, "anonymousId": ["a"]}, None, None),
-        ({"userId": "[vip] 7"}, "[vip] 7", None),
-        ({"userId": "a\0b"}, "a\N{REPLACEMENT CHARACTER}b", None),
-        ({"userId": "🦜"}, "🦜", None),
+        ({"anonymousId": "a"}, "u", False),
+        ({"userId": None, "anonymousId": "a"}, "a", True),
+        ({"userId": " ", "anonymousId": "a"}, "a", True),
+        ({"userId": 97980}, "97980", False),
+        ({"userId": 123456789012345678901234567890}, "123456789012345678901234567890", False),
+        ({"userId": {"id": 1}, "anonymousId": ["a"]}, None, False),
+        ({"userId": "[vip] 7"}, "[vip] 7", False),
+        ({"userId": "a\0b"}, "a\N{REPLACEMENT CHARACTER}b", False),
+        ({"userId": "🦜"}, "🦜", False),
     ],
 )
-def test_a_person_is_the_user_or_else_the_anonymous_id(
-    envelope: JsonObject, user: str | None, anonymous: str | None
-) -> None:
+def test_a_person_is_the_user_or_else_the_anonymous_id(envelope: JsonObject, user: str | None, is_device: bool) -> None:
     row = one(track("Product Viewed", {"sku": "a"}, **envelope))
-    assert (row["user_id"], row["anonymous_id"]) == (user, anonymous)
+    assert (row["user_id"], row["is_device"]) == (user, is_device)
 
 
 @pytest.mark.parametrize(

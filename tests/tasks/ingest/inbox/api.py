@@ -11,12 +11,13 @@ from sqlalchemy import text
 
 from infra.configuration.collect_mapping import collect_mapping
 from infra.installation import Installation
+from infra.keys.api_keys import KeyKind
 from infra.keys.identity import pseudonym
 from models.primitives.json_types import JsonObject
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.collector.bodies import SentCalls
 from serving.collector.call_message import CallMessage
-from serving.collector.collector import Collector
+from serving.collector.collector import UNSIGNED, Collector, Signatures
 from serving.events.message import Message, Receipt
 from serving.events.messages import (
     Feedback,
@@ -45,6 +46,9 @@ class Api:
     def key(self, user_id: str) -> str:
         return pseudonym(user_id, self.here.key)
 
+    def device(self, device_id: str) -> str:
+        return Pseudonyms(self.here.key.decode()).of_device(device_id)
+
     def send(self, *messages: Message) -> list[Receipt]:
         async def sent() -> list[Receipt]:
             url = self.here.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -57,8 +61,9 @@ class Api:
         return asyncio.run(sent())
 
     def sender(self, user: str | None, session: str | None = None, consent: bool | None = None) -> Sender:
-        user_key, session_key = (None if name is None else self.key(name) for name in (user, session))
-        return Sender(1, user_key, session_key, user, consent)
+        user_key, earlier_key = (None if name is None else self.key(name) for name in (user, session))
+        session_key = None if session is None else self.device(session)
+        return Sender(1, user_key, session_key, user, consent, earlier_key)
 
     def act(self, user: str | None, item: str, kind: str = "click", **stated: Any) -> Message:
         who = {name: stated.pop(name) for name in ("session", "consent") if name in stated}
@@ -86,11 +91,20 @@ class Api:
         self.number += 1
         return f"m{self.number}"
 
-    def calls(self, *calls: Any, source: str = "web", sent_at: str | None = None, **at: datetime) -> list[CallMessage]:
+    def calls(
+        self,
+        *calls: Any,
+        source: str = "web",
+        sent_at: str | None = None,
+        kind: KeyKind = "server",
+        signatures: Signatures = UNSIGNED,
+        **at: datetime,
+    ) -> list[CallMessage]:
         """Calls of Segment's libraries as the collector makes messages of them."""
         pseudonyms = Pseudonyms(self.here.key.decode())
-        collector = Collector.of(collect_mapping(self.here.settings, source), pseudonyms)
-        return collector.messages(SentCalls(list(calls), sent_at, {}), source, at.get("received_at", datetime.now(UTC)))
+        collector = Collector.of(collect_mapping(self.here.settings, source), pseudonyms, signatures)
+        received_at = at.get("received_at", datetime.now(UTC))
+        return collector.messages(SentCalls(list(calls), sent_at, {}), source, received_at, kind)
 
     def move(self) -> list[str]:
         """Move all that waits."""

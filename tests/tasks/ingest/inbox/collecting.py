@@ -40,6 +40,9 @@ class Collecting:
     api: Api
     server: ServerProcess
     write_key: str
+    """The key of pages."""
+    server_key: str
+    """A server's key with the same source."""
     read_key: str
     champion_items: Sequence[str]
     variables: Mapping[str, str]
@@ -50,7 +53,7 @@ class Collecting:
         """The official library for Python."""
         given = {"gzip": True, "upload_interval": 0.05, "upload_size": 100, "timeout": 10} | options
         host = self.server.address
-        return Client(self.write_key, host=host, on_error=lambda error, _: self.errors.append(error), **given)
+        return Client(self.server_key, host=host, on_error=lambda error, _: self.errors.append(error), **given)
 
     @contextmanager
     def killed(self) -> Iterator[None]:
@@ -155,17 +158,15 @@ def collecting(
     installation: Installation, folder: Path, origins: str = "", stock: Callable[[Api], None] | None = None
 ) -> Iterator[Collecting]:
     """Start the API of an installation with a champion, and a key for pages; `stock` completes the catalogue before."""
-    key, reader = (
-        str(create_key(installation.engine, NewKey(name, [scope]), "ann")["key"])
-        for name, scope in (("web", "collect"), ("shop", "read"))
-    )
+    new = NewKey("web", ["collect"]), NewKey("web", ["collect"], kind="server"), NewKey("shop", ["read"])
+    key, server_key, reader = (str(create_key(installation.engine, one, "ann")["key"]) for one in new)
     sold = _promote(installation, folder / "bundle")
     if stock is not None:
         stock(Api(installation))
     variables = {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_API_ORIGINS": origins}
     with ExitStack() as more:
         server = more.enter_context(serving(_APPLICATION, variables, folder / "log"))
-        yield Collecting(Api(installation), server, key, reader, sold, variables, more)
+        yield Collecting(Api(installation), server, key, server_key, reader, sold, variables, more)
 
 
 def _promote(installation: Installation, folder: Path) -> list[str]:

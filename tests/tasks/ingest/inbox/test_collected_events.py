@@ -221,7 +221,7 @@ def test_node_and_a_browser_send_clicks_alone_and_in_batches_which_are_joined_at
         }}"""
     )
     api = collector.api
-    names = {api.key(name): name for name in (device, "browser user", "browser user 2")}
+    names = {api.key(name): name for name in ("browser user", "browser user 2")} | {api.device(device): device}
 
     def profiles() -> dict[str, list[str]]:
         rows = api.rows("SELECT subject, items FROM session_profiles")
@@ -242,7 +242,7 @@ def test_node_and_a_browser_send_clicks_alone_and_in_batches_which_are_joined_at
     assert of(arrived, "browser") == ["browser-1", "browser-2"]
     assert of(arrived, "batched") == ["batched-0", "batched-1", "batched-2"]
     owners = {tuple(row) for row in api.rows("SELECT anonymous_key, user_key FROM aliases")}
-    assert (api.key(device), api.key("browser user")) in owners
+    assert (api.device(device), api.key("browser user")) in owners
 
 
 def test_a_page_of_another_origin_sends_nothing(

@@ -94,8 +94,8 @@ def test_many_answers_of_one_row_become_what_rows_of_one_answer_become(api: Api)
     at = datetime.now(UTC) - timedelta(hours=1)
     about = {"batch_id": 7, "model_version": 3, "variant": "b", "propensity": 0.25, "shown_at": at}
     answers = [
-        ShownAnswer("r1", "home", ("cup", "pan"), "table", 1, api.key("ann"), api.key("phone"), 4, **about),  # type: ignore[arg-type]
-        ShownAnswer("r2", "mail", ("pan",), "live", 1, None, api.key("phone"), consent=True, shown_at=at),
+        ShownAnswer("r1", "home", ("cup", "pan"), "table", 1, api.key("ann"), api.device("phone"), 4, **about),  # type: ignore[arg-type]
+        ShownAnswer("r2", "mail", ("pan",), "live", 1, None, api.device("phone"), consent=True, shown_at=at),
         ShownAnswer("r3", "home", ("cup",), "popular", 1, shown_at=at + timedelta(hours=2)),
     ]
     together = message_of(answers)
@@ -103,7 +103,7 @@ def test_many_answers_of_one_row_become_what_rows_of_one_answer_become(api: Api)
     assert api.rows("SELECT messages FROM event_inbox WHERE kind = 'answers'") == [(3,)]
     api.move()
     names = ("event_id", "user_key", "session_id", "item_id", "placement", "position", "recommendation_id", "consent")
-    ann, phone = api.key("ann"), api.key("phone")
+    ann, phone = api.key("ann"), api.device("phone")
     assert [tuple(row[name] for name in names) for row in api.lake()] == [
         ("api:r1#4", ann, phone, "cup", "home", 4, "r1", None),
         ("api:r1#5", ann, phone, "pan", "home", 5, "r1", None),
@@ -216,8 +216,8 @@ def test_a_user_who_agrees_keeps_allowed_traits_and_one_who_refuses_loses_them(a
 def test_a_known_user_who_acts_on_a_device_owns_it(api: Api) -> None:
     api.send(api.act(None, "cup", session="phone", consent=True), api.act("ann", "pan", session="phone", consent=True))
     api.move()
-    assert {row["user_key"] for row in api.lake()} == {api.key("ann"), api.key("phone")}
-    assert api.rows("SELECT anonymous_key, user_key FROM aliases") == [(api.key("phone"), api.key("ann"))]
+    assert {row["user_key"] for row in api.lake()} == {api.key("ann"), api.device("phone")}
+    assert api.rows("SELECT anonymous_key, user_key FROM aliases") == [(api.device("phone"), api.key("ann"))]
     assert api.rows("SELECT user_id FROM identity.users") == [("ann",)]
 
 

@@ -14,7 +14,7 @@ from tests.tasks.rekeying.stores import started
 
 
 def test_waiting_messages_and_profiles_get_the_new_keys(api: Api) -> None:
-    old, old_device = api.key("ann"), api.key("phone")
+    old, old_device = api.key("ann"), api.device("phone")
     api.send(api.act("bob", "cup", consent=True))
     api.move()
     api.send(api.act("ann", "cup", consent=True, session="phone"))
@@ -24,10 +24,10 @@ def test_waiting_messages_and_profiles_get_the_new_keys(api: Api) -> None:
     new = pseudonym("ann", here.key)
     assert new != old
     waiting = api.rows("SELECT user_key, session_key, key_version FROM event_inbox WHERE moved_at IS NULL")
-    assert waiting == [(new, pseudonym("phone", here.key), 2)]
+    api.here = here
+    assert waiting == [(new, api.device("phone"), 2)]
     assert api.rows("SELECT subject FROM session_profiles WHERE subject = :new", new=new)
     api.send(late)
-    api.here = here
     api.move()
     assert {row["item_id"]: row["user_key"] for row in api.lake() if row["user_key"] == new} == {"cup": new, "pan": new}
     assert len(api.lake()) == 3
@@ -39,18 +39,18 @@ def test_answers_that_wait_or_come_late_get_the_new_keys(api: Api) -> None:
     api.send(api.act("ann", "cup", consent=True))
     api.move()
     old = api.key("ann")
-    api.send(api.shown("ann", "r1", "cup", session_key=api.key("phone")), api.shown(None, "r2", "cup"))
+    api.send(api.shown("ann", "r1", "cup", session_key=api.device("phone")), api.shown(None, "r2", "cup"))
     late = api.shown("ann", "r3", "pan")
     rotate_pseudonym_key(api.here.engine, api.here.settings, "ann", "it leaked")
     here = started()
     new = pseudonym("ann", here.key)
+    api.here = here
     waiting = api.rows(
         "SELECT payload -> 'user_key', payload -> 'session_key', key_version FROM event_inbox "
         "WHERE kind = 'answers' ORDER BY inbox_id"
     )
-    assert waiting == [([new], [pseudonym("phone", here.key)], 2), ([None], [None], 2)]
+    assert waiting == [([new], [api.device("phone")], 2), ([None], [None], 2)]
     api.send(late)
-    api.here = here
     api.move()
     shown = [row for row in api.lake() if row["event_type"] == "impression"]
     assert [(row["recommendation_id"], row["user_key"]) for row in shown] == [("r1", new), ("r3", new)]

@@ -15,7 +15,7 @@ KEY = b"key"
 def raw(**values: Any) -> pa.Table:
     row = {"event_id": "e1", "user_id": "ann", "item_id": "ice", "event_type": "view", "value": 2.5}
     row |= {"occurred_at": datetime(2017, 5, 1, tzinfo=UTC)} | values
-    return pa.Table.from_pylist([row], EVENTS).drop_columns(["row_number", "anonymous_id"])
+    return pa.Table.from_pylist([row], EVENTS).drop_columns(["row_number", "is_device"])
 
 
 def ready(identified: bool = True, **values: Any) -> dict[str, Any]:
