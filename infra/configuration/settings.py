@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     the events of users who agreed, and the traits in `user_traits`."""
     identity: Literal["claimed", "signed"] = "claimed"
     """What a page key may state of a user: a claim, which is marked, or nothing without a signature of your server."""
-    train_on_claims: bool = True
+    train_on_claims: Literal["yes", "no"] = "yes"
     """Whether data sets contain the events that only a page, without a signature, states of a user."""
     user_traits: str = Field(default="", examples=["age,income"])
     """The traits of users that the API accepts, separated by commas; never e-mail, name, phone or address."""

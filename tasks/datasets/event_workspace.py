@@ -171,7 +171,7 @@ def workspace(installation: Installation, known: ReferenceData, files: list[str]
 
 
 def _load_events(connection: duckdb.DuckDBPyConnection, known: ReferenceData, files: list[str]) -> Refunds:
-    known.register(connection)
+    known.register(connection, files)
     connection.register("users", known.users)
     connection.register("catalogue", known.items)
     connection.execute(

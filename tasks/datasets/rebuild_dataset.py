@@ -105,4 +105,5 @@ def _known_then(installation: Installation, version: str) -> tuple[ReferenceData
         for name, rows in tables.items()
         if name in ("users", "user_history")
     }
-    return ReferenceData(**(tables | filtered)), len(tables["users"]) - len(filtered["users"])
+    known = ReferenceData(**(tables | filtered), claims=installation.settings.train_on_claims == "yes")
+    return known, len(tables["users"]) - len(filtered["users"])

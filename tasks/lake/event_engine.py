@@ -79,5 +79,5 @@ def event_engine(installation: Installation, reference: ReferenceData | None = N
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute(f"SET temp_directory = {texts([str(installation.settings.var / 'spill')])[1:-1]}")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        reference.register(connection)
+        reference.register(connection, files)
         yield EventEngine(connection, files)

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
 
 from models import columns
+from tasks.lake.unconfirmed_orders import EVENTS
 
-_EVENTS: Final = """
-    read_parquet($files, union_by_name = true) AS event
+_EVENTS: Final = f"""
+    {EVENTS}($files) AS event
     ANTI JOIN non_merchandise ON non_merchandise.item_id = event.item_id
     JOIN batches USING (batch_id) LEFT JOIN aliases ON aliases.device = event.user_key"""
 # Lakes of the first version wrote the time of ingestion if the source had stated none.

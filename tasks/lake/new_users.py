@@ -51,6 +51,6 @@ def _clicks(installation: Installation, reference: ReferenceData, users: pa.Tabl
         return _NO_CLICKS
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{installation.settings.memory}'")
-        reference.register(connection)
+        reference.register(connection, files)
         connection.register("new_users", users)
         return connection.sql(_CLICKS, params={"files": files, "interest": _INTEREST}).to_arrow_table()

@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     select,
     text,
+    true,
 )
 
 from infra.database.bulk_copy import read_table
@@ -25,6 +26,7 @@ from infra.installation import Installation
 from models import columns
 from models.datasets.known_attributes import BEGINNING, NAME, NO_HISTORY, SINCE, VALUE
 from tasks.ingest.ledger import COMMITTED
+from tasks.lake.unconfirmed_orders import define_events
 
 _ITEMS = {
     **dict.fromkeys((columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND), pa.string()),
@@ -46,9 +48,12 @@ class ReferenceData:
     item_history: pa.Table
     user_history: pa.Table
     """Values that changed, as `models.datasets.known_attributes.as_known` reads them."""
+    claims: bool = True
+    """Whether events count that a page states of a user without a signature."""
 
-    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Register the tables that an `EventQuery` joins to find the events that count."""
+    def register(self, connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+        """Define what an `EventQuery` joins to find the events of the lake's files that count."""
+        define_events(connection, files, claims=self.claims)
         non_merchandise = self.items.filter(pc.invert(self.items[columns.AVAILABLE])).select([columns.ITEM_ID])
         for name, rows in (("aliases", self.aliases), ("batches", self.batches), ("non_merchandise", non_merchandise)):
             connection.register(name, rows)
@@ -56,14 +61,16 @@ class ReferenceData:
 
 def read_reference_data(installation: Installation, *, history: bool = True) -> ReferenceData:
     """Return the current reference data; `history` adds earlier values, which only data sets need."""
+    claims = installation.settings.train_on_claims == "yes"
     with installation.engine.connect() as connection:
-        now = _users(connection), _items(connection), _aliases(connection), _batches(connection)
+        now = _users(connection), _items(connection), _aliases(connection, claims=claims), _batches(connection)
         if not history:
-            return ReferenceData(*now, NO_HISTORY, NO_HISTORY)
+            return ReferenceData(*now, NO_HISTORY, NO_HISTORY, claims)
         return ReferenceData(
             *now,
             _history(connection, item_history.c.item_id),
             _history(connection, user_history.c.user_key, user_history.c.user_key.in_(_agreed())),
+            claims,
         )
 
 
@@ -97,14 +104,14 @@ def _items(connection: Connection) -> pa.Table:
     return read_table(connection, rows, _ITEMS)
 
 
-def _aliases(connection: Connection) -> pa.Table:
+def _aliases(connection: Connection, *, claims: bool) -> pa.Table:
     """Return the user of each device or earlier id: the latest owner counts, one that is no claim first.
 
     Owners are followed to the end.
     """
     entry, never = aliases.c, cast("-infinity", DateTime(timezone=True))
     latest = (entry.anonymous_key, entry.claimed.desc(), func.coalesce(entry.occurred_at, never), entry.user_key)
-    rows = select(entry.anonymous_key, entry.user_key).order_by(*latest)
+    rows = select(entry.anonymous_key, entry.user_key).where(true() if claims else ~entry.claimed).order_by(*latest)
     owners = {row.anonymous_key: row.user_key for row in connection.execute(rows)}
     users = {device: user for device, user in sorted(_resolved(owners).items()) if device != user}
     return pa.table(

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from infra.database.bulk_copy import array, read_table
 from infra.installation import Installation
+from models import columns
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger_records import Agreement
 from tasks.ingest.undo import statements
@@ -104,9 +105,9 @@ def agreed_after(
     statement = f"""
         WITH events AS (
             SELECT user_key, occurred_at, consent, batch_id FROM (
-                SELECT NULL::BOOLEAN AS consent WHERE false UNION ALL BY NAME
-                SELECT * FROM read_parquet({texts(paths)}, union_by_name = true)  -- earlier versions: without consent
-            )
+                SELECT NULL::BOOLEAN AS consent, NULL::VARCHAR AS {columns.AUTHORITY} WHERE false UNION ALL BY NAME
+                SELECT * FROM read_parquet({texts(paths)}, union_by_name = true)  -- earlier versions: without them
+            ) WHERE {columns.AUTHORITY} IS DISTINCT FROM '{columns.CLAIM}'
         )
         SELECT user_key, refused_at, max(occurred_at) AS agreed_at FROM events
         JOIN refused USING (user_key) WHERE events.consent AND events.occurred_at > refused.refused_at

@@ -125,6 +125,9 @@ class Intake:
             return mask
 
         suppressed = events_of(pc.is_in(keys, value_set=self.suppressed))
+        # A page without a signature cannot agree in place of a user who refused.
+        is_claim = _mask(pc.equal(chunk.events[columns.AUTHORITY], columns.CLAIM))
+        suppressed |= is_claim & events_of(pc.is_in(keys, value_set=self.refused))
         if not refused.null_count:
             return suppressed | _mask(refused)
         if self.mapping.consent == "opt-in":

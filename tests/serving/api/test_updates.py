@@ -7,7 +7,7 @@ from serving.answers.request import Visitor
 from serving.events.message import RefusedMessageError
 from serving.events.spool import SpoolFullError
 from tests.serving.api.conftest import Shop
-from tests.serving.api.fakes import of
+from tests.serving.api.fakes import of, of_device
 
 pytestmark = pytest.mark.anyio
 

@@ -16,11 +16,14 @@ from hypothesis import strategies as some
 from models.columns import PURCHASE, REFUND, WHOLE_ORDER
 from tasks.lake import event_query
 from tasks.lake.refunds import Refunds, match_refunds
+from tasks.lake.unconfirmed_orders import define_events
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
 SCHEMA = pa.schema(
     {
-        **dict.fromkeys(("event_id", "user_key", "item_id", "event_type", "session_id", "batch_id"), pa.string()),
+        **dict.fromkeys(
+            ("event_id", "user_key", "item_id", "event_type", "session_id", "batch_id", "source"), pa.string()
+        ),
         "quantity": pa.float64(),
         **dict.fromkeys(("occurred_at", "received_at"), pa.timestamp("us", tz="UTC")),
     }
@@ -71,6 +74,7 @@ def lake(folder: Path, events: dict[str, Event]) -> Iterator[tuple[Any, str]]:
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file)
     batch = {"batch_id": ["b"], "started_at": pa.array([START + timedelta(days=9)], pa.timestamp("us", tz="UTC"))}
     with duckdb.connect() as connection:
+        define_events(connection, [str(file)])
         connection.register("batches", pa.table(batch))
         connection.register("non_merchandise", pa.schema({"item_id": pa.string()}).empty_table())
         connection.register("aliases", pa.schema({"device": pa.string(), "known": pa.string()}).empty_table())

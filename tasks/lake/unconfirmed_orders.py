@@ -1,0 +1,100 @@
+"""Finds purchases that only fresh visitors of pages state, beyond a share of an item's buyers.
+
+Everybody can send purchases with the key of a page, by as many new devices as they like. Such purchases count up to a
+limit; the others wait until the key of a server, a signature or a file states the same order.
+"""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import duckdb
+
+from models import columns
+
+EVENTS: Final = "lake_events"
+"""The macro of the events of files, without those that do not count."""
+_WAITING: Final = "unconfirmed_orders"
+_SHARE: Final = 0.05
+_LEAST: Final = 3
+"""Fresh buyers of an item by one key within an hour who count: a share of its buyers, and at least so many."""
+_DAYS: Final = 28
+"""The days of an item's buyers, and those for which a visitor is fresh."""
+_OF_PAGES: Final = f"authority IN ('{columns.PAGE}', '{columns.CLAIM}')"
+# Lakes of earlier versions lack the column.
+_ALL: Final = f"""(SELECT NULL::VARCHAR AS {columns.AUTHORITY} WHERE false
+    UNION ALL BY NAME SELECT * FROM read_parquet($files, union_by_name = true))"""
+_PURCHASES: Final = f"event_type = '{columns.PURCHASE}'"
+_STATED: Final = f"""
+    CREATE OR REPLACE TEMP TABLE page_purchases AS
+    SELECT event_id, user_key, item_id, source, session_id, received_at FROM {_ALL}
+    WHERE {_PURCHASES} AND {_OF_PAGES}"""
+_FRESH: Final = f"""
+    CREATE OR REPLACE TEMP TABLE fresh_buyers AS
+    SELECT source, item_id, user_key, min(received_at) AS bought_at FROM page_purchases JOIN (
+        SELECT user_key, min(received_at) AS first_at FROM read_parquet($files, union_by_name = true)
+        WHERE user_key IN (SELECT user_key FROM page_purchases) GROUP BY user_key) AS visitor USING (user_key)
+    GROUP BY ALL HAVING min(received_at) < any_value(first_at) + INTERVAL {_DAYS} DAY"""
+_SURPLUS: Final = f"""
+    CREATE OR REPLACE TABLE {_WAITING} AS
+    WITH placed AS (
+        SELECT *, date_trunc('hour', bought_at) AS hour,
+            row_number() OVER (PARTITION BY source, item_id ORDER BY bought_at, user_key) - count(*) OVER (
+                PARTITION BY source, item_id ORDER BY bought_at
+                RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL 1 HOUR PRECEDING) AS place
+        FROM fresh_buyers
+    ), crowded AS (SELECT * FROM placed WHERE place > {_LEAST}), regular AS (
+        SELECT wanted.item_id, wanted.hour, count(DISTINCT event.user_key) AS buyers
+        FROM (SELECT DISTINCT item_id, hour FROM crowded) AS wanted JOIN {_ALL} AS event ON event.{_PURCHASES}
+            AND event.item_id = wanted.item_id AND event.occurred_at < wanted.hour
+            AND event.occurred_at >= wanted.hour - INTERVAL {_DAYS} DAY
+        ANTI JOIN fresh_buyers ON fresh_buyers.user_key = event.user_key AND fresh_buyers.item_id = event.item_id
+        GROUP BY ALL
+    ), surplus AS (
+        SELECT crowded.* FROM crowded LEFT JOIN regular USING (item_id, hour)
+        WHERE place > greatest({_LEAST}, {_SHARE} * coalesce(regular.buyers, 0))
+    )
+    SELECT event_id, page.item_id, page.source, page.received_at, page.user_key FROM page_purchases AS page
+    JOIN surplus ON surplus.source = page.source AND surplus.item_id = page.item_id
+        AND surplus.user_key = page.user_key
+    ANTI JOIN (SELECT session_id, item_id FROM {_ALL} WHERE {_PURCHASES} AND NOT coalesce({_OF_PAGES}, false)) AS known
+        ON known.session_id = page.session_id AND known.item_id = page.item_id"""
+
+
+class Waiting(NamedTuple):
+    """Purchases of an item that wait for a confirmation."""
+
+    item_id: str
+    source: str
+    """The name of the key."""
+    buyers: int
+
+
+def define_events(connection: duckdb.DuckDBPyConnection, files: list[str], *, claims: bool = True) -> None:
+    """Define the macro `lake_events(files)`: the events of the lake's files that count.
+
+    Without `claims`, the events that pages state of users without a signature are left out.
+    """
+    connection.execute(_STATED, {"files": files})
+    left_out = ""
+    if connection.execute("SELECT count(*) FROM page_purchases").fetchall()[0][0]:
+        for statement in (_FRESH, _SURPLUS):
+            connection.execute(statement, {"files": files})
+        left_out = f"ANTI JOIN {_WAITING} ON {_WAITING}.event_id = event.event_id"
+    if not claims:
+        left_out += f" WHERE event.{columns.AUTHORITY} IS DISTINCT FROM '{columns.CLAIM}'"
+    # Without either, no query has to read the ids of all events.
+    events = _ALL.replace("$files", "files") if left_out else "read_parquet(files, union_by_name = true)"
+    connection.execute(
+        f"CREATE OR REPLACE MACRO {EVENTS}(files) AS TABLE SELECT event.* FROM {events} AS event {left_out}"
+    )
+
+
+def waiting_since(connection: duckdb.DuckDBPyConnection, moment: datetime) -> list[Waiting]:
+    """Return the items whose purchases since a moment wait, after `define_events`; the item with most of them first."""
+    known = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [_WAITING]).fetchall()[0][0]
+    if not known:
+        return []
+    statement = f"""
+        SELECT item_id, source, count(DISTINCT user_key) AS buyers FROM {_WAITING} WHERE received_at >= ?
+        GROUP BY ALL ORDER BY buyers DESC, item_id"""
+    return [Waiting(*row) for row in connection.execute(statement, [moment]).fetchall()]
