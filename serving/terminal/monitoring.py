@@ -25,7 +25,7 @@ def print_drift(value: Mapping[str, Any]) -> None:
         return
     length, until = usual["window_days"], usual["reference_to"][:10]
     if not windows:
-        line(f"Nothing to judge yet: the newest event is not {length} days later than {until}.")
+        line(f"Nothing to judge yet: the first {length} whole days (UTC) since {until} are not over.")
         return
     line(
         f"Usual is what {usual['windows']} windows of {length} days up to {until} were like ({usual['reason']}). "

@@ -85,7 +85,7 @@ def judge(
     `others` are readings of signals that are not computed from the window's events.
     """
     now = values(history.sums(window, history.cut), history.usual(history.cut))
-    level, scale = calibration.bands.of(history.weekday(window), window - history.cut)
+    level, scale = calibration.bands.of(history.weekday(window), history.age(window))
     deviations = (now - level) / scale
     far = oriented(deviations)
     readings = []

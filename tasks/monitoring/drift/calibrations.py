@@ -21,8 +21,13 @@ class StoredCalibration:
     promotion_id: int
     model_version: int
     calibration: Calibration
-    cut: int
-    """Epoch seconds at which the first window after the calibration begins."""
+    reference_to: int
+    """Epoch seconds at which the windows of the calibration end."""
+
+    @property
+    def cut(self) -> int:
+        """Epoch seconds at which the first window after the calibration begins."""
+        return self.reference_to + self.calibration.skipped_days * DAY
 
     def window(self, number: int) -> tuple[int, int]:
         """Return when a window after the cut begins and ends, in epoch seconds."""
@@ -51,7 +56,7 @@ def store_calibration(
         "window_days": calibration.window_days,
         "windows": calibration.windows,
         "reference_from": moment(history.start),
-        "reference_to": moment(history.span(history.cut)[0]),
+        "reference_to": moment(history.span(history.cut - 1)[1]),
         "calibration": calibration.as_dict(),
         "made_by": made_by,
         "reason": reason,
@@ -67,4 +72,4 @@ def moment(seconds: float) -> datetime:
 def _stored(row: RowMapping) -> StoredCalibration:
     calibration = Calibration.from_dict(row["calibration"])
     ids: dict[str, int] = {name: row[name] for name in ("calibration_id", "promotion_id", "model_version")}
-    return StoredCalibration(**ids, calibration=calibration, cut=int(row["reference_to"].timestamp()))
+    return StoredCalibration(**ids, calibration=calibration, reference_to=int(row["reference_to"].timestamp()))

@@ -8,6 +8,7 @@ from infra.installation import Installation, current
 from infra.locks.advisory_locks import locked
 from models.errors import TailorbirdError
 from models.monitoring.drift.calibration.calibrate import TooLittleHistoryError
+from models.monitoring.drift.signals.event_columns import DAY
 from tasks.monitoring.drift import calibrations
 from tasks.monitoring.drift.calibrations import StoredCalibration, calibration_of
 from tasks.monitoring.drift.emit_events import emit_feed_alert
@@ -61,12 +62,12 @@ def _calibrated(
     """Return the champion's calibration, and whether it was made now."""
     with installation.engine.connect() as connection:
         stored = calibration_of(connection, champion["promotion_id"])
-    if stored and not accept:
+    if stored and not accept and stored.cut % DAY == 0:
         return stored, False
     cut, by, why = training_cut(installation, champion), "tailorbird", "a new champion"
-    if stored and accept:
-        cut = stored.window(stored.complete(reader.span[1]))[0]
-        by, why = accepted_by, accept
+    if stored:
+        cut = stored.window(stored.complete(reader.span[1]) if accept else 0)[0]
+        by, why = (accepted_by, accept) if accept else ("tailorbird", "windows are whole days now")
     calibration, history = calibrate_before(installation, reader, cut)
     with installation.engine.begin() as connection:
         return calibrations.store_calibration(connection, champion, calibration, history, by, why), True
@@ -85,7 +86,8 @@ def _evaluate_new_windows(
         emit_feed_alert(installation, ledger)
         return []
     end, calibration = stored.window(numbers[-1])[1], stored.calibration
-    history, sample = load_history(installation, reader, stored.cut, calibration.window_days, end, calibration.edges)
+    length, edges, skipped = calibration.window_days, calibration.edges, calibration.skipped_days
+    history, sample = load_history(installation, reader, stored.reference_to, length, end, edges, skipped_days=skipped)
     reports = []
     for number in numbers:
         last_one = number == numbers[-1]

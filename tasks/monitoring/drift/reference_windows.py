@@ -19,22 +19,35 @@ def training_cut(installation: Installation, holder: Champion) -> int:
 
 
 def calibrate_before(installation: Installation, reader: EventReader, cut: int) -> tuple[Calibration, History]:
-    """Calibrate the bands with the windows before a cut. Raises TooLittleHistoryError."""
-    config, days = installation.settings.monitor, _days(reader, cut)
-    length = config.window_days or choose_length(days, reader.active(cut), config.least_users)
+    """Calibrate the bands with the whole days before a cut. Raises TooLittleHistoryError.
+
+    The last window ends at the last midnight before the cut, because windows that begin at the time of day of the last
+    event touch one date more than their days.
+    """
+    midnight = cut // DAY * DAY
+    config, days = installation.settings.monitor, _days(reader, midnight)
+    length = config.window_days or choose_length(days, reader.active(midnight), config.least_users)
     ensure_enough_history(days, length)
-    history, _ = load_history(installation, reader, cut, length, cut)
+    history, _ = load_history(installation, reader, midnight, length, midnight, skipped_days=int(cut > midnight))
     return calibrate(history, config.days_between_false_retrains / length, _SEED), history
 
 
 def load_history(
-    installation: Installation, reader: EventReader, cut: int, length: int, end: int, edges: Edges | None = None
+    installation: Installation,
+    reader: EventReader,
+    reference_to: int,
+    length: int,
+    end: int,
+    edges: Edges | None = None,
+    *,
+    skipped_days: int,
 ) -> tuple[History, EventSample]:
     """Return the windows used for calibration and those after the cut up to `end`, of `length` days each."""
-    before = windows_used(_days(reader, cut), length)
-    start = cut - before * length * DAY
+    before = windows_used(_days(reader, reference_to), length)
+    start = reference_to - before * length * DAY
     sample = reader.read(start, end, installation.settings.monitor.sampled_events)
-    return History(sample.events, sample.item_table, start, length, before, len(sample.users), edges or {}), sample
+    shape = start, length, before, len(sample.users), edges or {}, skipped_days
+    return History(sample.events, sample.item_table, *shape), sample
 
 
 def _days(reader: EventReader, cut: int) -> int:

@@ -31,7 +31,7 @@ class Bands:
     ages: Ints
     """[n_ages] ages of the champion in windows, rising."""
 
-    def of(self, weekday: int, age: int) -> tuple[Floats, Floats]:
+    def of(self, weekday: int, age: float) -> tuple[Floats, Floats]:
         """Return level and scale [n] for an age of the champion, interpolated; greater ages count as the greatest."""
         age = min(age, int(self.ages[-1]))
         above = int(np.searchsorted(self.ages, age))

@@ -49,6 +49,7 @@ class CalibrationJson(TypedDict):
     bands: _BandsJson
     edges: Edges
     past: dict[str, list[float | None]]
+    skipped_days: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Calibration:
     edges: Edges
     past: Mapping[str, list[float | None]]
     """By signal, its values in the windows of the calibration, for plots."""
+    skipped_days: int = 0
+    """Days between the calibration's windows and the first one after them."""
 
     def as_dict(self) -> CalibrationJson:
         """Return plain values that JSON can hold."""
@@ -86,6 +89,7 @@ class Calibration:
             bands=bands,
             edges=self.edges,
             past=dict(self.past),
+            skipped_days=self.skipped_days,
         )
 
     @classmethod
@@ -102,6 +106,7 @@ class Calibration:
             Bands(level, scale, np.array(bands["looked_back"]), np.array(bands["ages"])),
             stored["edges"],
             stored["past"],
+            stored.get("skipped_days", 0),
         )
 
 
@@ -127,7 +132,8 @@ def calibrate(history: History, windows_between: float, seed: int) -> Calibratio
     bands = replace(bands, scale=np.where(counted, np.maximum(bands.scale, least), np.nan))
     high, often = joint_threshold(draws, bands, least, len(windows), windows_between, seed)
     past = {name: json_lists(table[:, 0, place]) for place, name in enumerate(NAMES)}
-    return Calibration(history.window_days, len(windows), windows_between, high, often, bands, history.edges, past)
+    fitted = bands, history.edges, past, history.skipped_days
+    return Calibration(history.window_days, len(windows), windows_between, high, often, *fitted)
 
 
 def _by_age(history: History, window: int) -> Floats:

@@ -46,7 +46,7 @@ def ages(window_days: int) -> list[int]:
 
 @dataclass
 class History:
-    """Consecutive windows 0 … n - 1; the champion was trained before window `cut`."""
+    """Consecutive windows 0 … n - 1 of whole days; the champion was trained before window `cut`."""
 
     events: Events
     item_table: ItemTable
@@ -58,6 +58,8 @@ class History:
     n_users: int
     edges: Edges = field(default_factory=dict)
     """Bin edges of a calibration; by default computed here."""
+    skipped_days: int = 0
+    """Days between the windows before the cut and those after it: the day in which the training data end, or none."""
     _base: dict[int, Floats] = field(default_factory=dict)
     _counts: dict[int, Ints] = field(default_factory=dict)
     _tastes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
@@ -70,8 +72,13 @@ class History:
 
     def span(self, window: int) -> tuple[int, int]:
         """Return the begin and the end of a window."""
-        begin = self.start + window * self.window_days * DAY
+        skipped = self.skipped_days if window >= self.cut else 0
+        begin = self.start + (window * self.window_days + skipped) * DAY
         return begin, begin + self.window_days * DAY
+
+    def age(self, window: int) -> float:
+        """Return the age of the champion in windows, at the begin of a window after the cut."""
+        return window - self.cut + self.skipped_days / self.window_days
 
     def weekday(self, window: int) -> int:
         """Return the weekday of a window; 0 for windows of whole weeks."""
@@ -127,7 +134,7 @@ class History:
         return range(max(0, end - windows_before(self.window_days)), end)
 
     def _before(self, window: int, end: int) -> Reference:
-        cut = self.span(max(end, window - windows_before(self.window_days)))[0]
+        cut = self.span(max(end, window - windows_before(self.window_days)) - 1)[1]
         decile, taste = self._known(end)
         return Reference(cut, decile, self._anchor, taste, self._log_prices)
 

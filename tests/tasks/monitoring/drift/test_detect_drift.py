@@ -1,15 +1,20 @@
 """Tests drift detection on weeks of a simulated shop after its champion's cut, without Prefect and MLflow."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Barrier
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from infra.database.schema.monitoring_schema import drift_calibrations, drift_reports, retrain_requests
+from infra.database.schema.schema import promotions
 from infra.installation import Installation, current
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.datasets.load_dataset import stored_manifest
 from tasks.monitoring.drift.detect_drift import detect_drift
 from tests.tasks.weeks import CUT, KNOWN, Week, Weekly, events
 
@@ -83,6 +88,42 @@ def test_the_present_range_can_be_made_usual_and_its_author_is_recorded(weekly: 
     weekly.ingest(events(drifted[8]))
     [report] = detect_drift.fn()["reports"]
     assert (report["calibration_id"], report["verdict"]) == (second.calibration_id, "stable")
+
+
+def until_noon(table: pa.Table, day: datetime) -> pa.Table:
+    return table.filter(pc.less(table["at"], pa.scalar((day + timedelta(hours=12)).replace(tzinfo=None))))
+
+
+def test_windows_are_whole_days_though_the_training_data_end_at_noon(weekly: Weekly) -> None:
+    weekly.ingest(until_noon(events(Week(KNOWN)), CUT + timedelta(days=5)))  # up to noon of a Saturday
+    build_dataset.fn(split_by())
+    manifest = stored_manifest(weekly.here)
+    assert manifest is not None
+    with weekly.here.engine.begin() as connection:
+        connection.execute(drift_calibrations.delete())
+        connection.execute(promotions.update().values(dataset_version=manifest["version"]))
+    assert detect_drift.fn() == {"reports": [], "note": ""}
+    saturday, sunday = CUT + timedelta(days=5), CUT + timedelta(days=6)
+    assert weekly.rows(drift_calibrations)[-1].reference_to == saturday
+    weekly.ingest(until_noon(events(Week(KNOWN), Week(KNOWN + 1)), sunday + timedelta(days=6)))
+    assert detect_drift.fn()["reports"] == []  # the seventh day is not over
+    weekly.ingest(events(Week(KNOWN + 1)))
+    [report] = detect_drift.fn()["reports"]
+    assert (report["window_from"], report["window_to"]) == (sunday, sunday + timedelta(days=7))
+    days = next(check for check in report["feed"] if check["check"] == "days")
+    assert (days["value"], days["low"], report["verdict"]) == (7, 7, "stable")
+
+
+def test_a_calibration_of_windows_that_begin_at_noon_is_made_again(weekly: Weekly) -> None:
+    table, noon = drift_calibrations, CUT - timedelta(hours=12)
+    with weekly.here.engine.begin() as connection:
+        old = table.c.calibration.op("-")(text("'skipped_days'"))
+        connection.execute(table.update().values(reference_to=noon, calibration=old))
+    weekly.ingest(events(Week(KNOWN)))
+    [report] = detect_drift.fn()["reports"]
+    assert (report["window_from"], report["verdict"]) == (CUT, "stable")
+    assert [row.reference_to for row in weekly.rows(table)] == [noon, CUT - timedelta(days=1)]
+    assert detect_drift.fn()["reports"] == []
 
 
 def test_too_little_history_is_reported_with_how_much_is_needed(

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from models.monitoring.drift.calibration.windows import windows_before
+from models.monitoring.drift.calibration.windows import History, windows_before
 from models.monitoring.drift.signals.count_layout import Sums
 from models.monitoring.drift.signals.event_columns import DAY, KIND, MISSING_CODE, Events, gaps
 from models.monitoring.drift.signals.signal_table import NAMES, SIGNALS, values
-from tests.models.monitoring.drift.shop import START, USERS, history, make_events
+from tests.models.monitoring.drift.shop import START, USERS, goods, history, make_events
 
 WEEKS = 14
 
@@ -24,6 +24,17 @@ def test_windows_hold_the_events_of_their_days(events: Events) -> None:
         assert len(at) == USERS * 6
         assert (at >= begin).all()
         assert (at < end).all()
+
+
+def test_the_day_in_which_the_training_data_end_belongs_to_no_window_and_is_no_news(events: Events) -> None:
+    monday, tuesday = START + 10 * 7 * DAY, START + 10 * 7 * DAY + DAY
+    weeks = History(events, goods(), START, 7, 10, USERS, skipped_days=1)
+    assert [weeks.span(window) for window in (9, 10)] == [(monday - 7 * DAY, monday), (tuesday, tuesday + 7 * DAY)]
+    assert [weeks.age(window) for window in (10, 13)] == [1 / 7, 3 + 1 / 7]
+    users = np.unique(weeks.cut_out(10).user)
+    since = [np.where(events.user < 30, moment, events.user_since) for moment in (monday, monday - 1)]
+    new = [History(events._replace(user_since=one), goods(), START, 7, 10, USERS, skipped_days=1) for one in since]
+    assert [weeks.sums(10, 10)["new users"] for weeks in new] == [(users < 30).sum(), 0]
 
 
 def test_four_weeks_and_at_least_four_windows_are_what_one_is_held_against() -> None:
