@@ -87,7 +87,7 @@ def _stored_in_mlflow(
         registry.active_run(name, f"drift report {report['report_id']}", {}, tags) as run_id,
     ):
         folder = Path(scratch)
-        page = _page(installation, window, known, folder)
+        page = build_page(installation, window, known, folder)
         (folder / _FILE).write_text(render(page))
         registry.log_folder(run_id, folder)
         signals = {key_of(s["signal"]).replace("-", "_"): s["value"] for s in report["signals"]}
@@ -96,7 +96,8 @@ def _stored_in_mlflow(
     return registry.artifact_page(run_id, _FILE)
 
 
-def _page(installation: Installation, window: Window, known: Sequence[DriftReport], folder: Path) -> DriftPage:
+def build_page(installation: Installation, window: Window, known: Sequence[DriftReport], folder: Path) -> DriftPage:
+    """Return the page of the last report, and draw its plots into a folder."""
     report, history = known[-1], window.history
     now, usual = history.sums(window.place, history.cut), history.usual(history.cut)
     moved = distributions(report["drivers"], now, usual, history.edges)

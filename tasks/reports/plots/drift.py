@@ -19,10 +19,15 @@ Report = Mapping[str, Any]
 
 
 def plot_signals(past: Mapping[str, Sequence[float | None]], reports: Sequence[Report], path: Path) -> None:
-    """Plot each signal with its band, in the calibration windows and since; values outside the band are red."""
+    """Plot each signal with its band, in the calibration windows and since; values outside the band are red.
+
+    A signal that never had a value is left out. A window without events may have no values at all.
+    """
     plt = pyplot()
-    signals = [one["signal"] for one in reports[-1]["signals"] if one["value"] is not None]
-    rows = -(-len(signals) // _COLUMNS)
+    names = (one["signal"] for one in reports[-1]["signals"])
+    values = {name: (*past.get(name, ()), *(_entry(report, name).get("value") for report in reports)) for name in names}
+    signals = [name for name, known in values.items() if any(value is not None for value in known)]
+    rows = max(1, -(-len(signals) // _COLUMNS))
     size = (4 * _COLUMNS, 2.1 * rows)
     figure, axes = plt.subplots(rows, _COLUMNS, figsize=size, layout="constrained", squeeze=False)
     for place, axis in enumerate(axes.flat):
