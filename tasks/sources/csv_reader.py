@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, TextIO
 
@@ -28,7 +29,7 @@ from tasks.sources.file_kinds import refuse_binary
 from tasks.sources.locations import SEPARATED
 from tasks.sources.misfit_lines import MOST_SHARE, MisfitQueue, MisfitSummary
 
-_BLOCK_BYTES: Final = 8 << 20
+BLOCK_BYTES: Final = 8 << 20
 """The size of a parsed block; no row may be longer."""
 _ESCAPED: Final = "surrogateescape"
 _FAULTS: Final = (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError, zlib.error, standard.Error, UnicodeError)
@@ -46,7 +47,7 @@ class Csv:
 
 
 PLAIN: Final = Csv()
-MOST_COLUMNS: Final = 10_000
+_MOST_COLUMNS: Final = 10_000
 _SAMPLE_SIZE: Final = 1 << 20
 """The number of characters from which a separator is guessed."""
 _MARK_BYTES: Final = 4
@@ -69,7 +70,7 @@ def header(path: Path, csv: Csv) -> list[str]:
     refuse_binary(path)
     try:
         with text(path, csv) as file:
-            standard.field_size_limit(_BLOCK_BYTES)
+            standard.field_size_limit(BLOCK_BYTES)
             names = next(filter(None, standard.reader(file, delimiter=csv.separator, strict=True)), [])
             "".join(names).encode()
     except UnicodeEncodeError:
@@ -78,8 +79,7 @@ def header(path: Path, csv: Csv) -> list[str]:
         _refuse(path, described(error))
     if not names:
         _refuse(path, "it is empty; its first line has to name the columns")
-    if len(names) > MOST_COLUMNS:
-        _refuse(path, f"its first line names {len(names):,} columns, and a table has {MOST_COLUMNS:,} at most")
+    refuse_many_columns(path, len(names))
     places = dict(zip(reversed(names), range(len(names), 0, -1), strict=True))
     for place, name in enumerate(names, 1):
         if places[name] != place:
@@ -89,6 +89,12 @@ def header(path: Path, csv: Csv) -> list[str]:
                 f"its columns {places[name]} and {place} have the same name in the first line{title_hint(path, csv)}",
             )
     return names
+
+
+def refuse_many_columns(path: Path, count: int) -> None:
+    """Raise TailorbirdError if a file has more columns than a table may have."""
+    if count > _MOST_COLUMNS:
+        _refuse(path, f"it has {count:,} columns, and a table has {_MOST_COLUMNS:,} at most")
 
 
 def row_count(path: Path, csv: Csv, columns: Collection[str] | None = None, tolerated: float = 0.0) -> int:
@@ -146,7 +152,7 @@ def batches(
             # One thread, because only then an error has the number of its row.
             read_options=arrow.ReadOptions(
                 use_threads=False,
-                block_size=_BLOCK_BYTES,
+                block_size=BLOCK_BYTES,
                 encoding=_ARROWS.get(known := encoding_of(path, csv), known),
                 skip_rows=csv.skip,
             ),
@@ -188,7 +194,7 @@ def _detected(path: Path, _changed: int, _size: int) -> str:
     """Return the detected encoding. An unreadable file counts as UTF-8, and reading it reports the error."""
     try:
         with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
-            return detected(iter(partial(file.read, _BLOCK_BYTES), b""))
+            return detected(iter(partial(file.read, BLOCK_BYTES), b""))
     except _FAULTS:
         return UTF_8
 
@@ -215,11 +221,28 @@ def text(path: Path, csv: Csv) -> TextIO:
     file: TextIO = opener(encoding=name, errors=errors, newline="")
     try:
         for _ in range(csv.skip):
-            file.readline(_BLOCK_BYTES)
+            file.readline(BLOCK_BYTES)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def first_lines(path: Path, csv: Csv, count: int) -> list[int]:
+    """Return the lines on which the first rows of a file begin, as an editor numbers them."""
+    starts, line = [], csv.skip + 1
+    try:
+        with text(path, csv) as file:
+            reader = standard.reader(file, delimiter=csv.separator)
+            for row in islice(reader, 2 * count + 2):
+                if row:
+                    starts.append(line)
+                line = csv.skip + reader.line_num + 1
+                if len(starts) > count:
+                    break
+    except _FAULTS as error:
+        _refuse(path, f"line {line}: {described(error)}")
+    return starts[1:]
 
 
 class _Strict(NamedTuple):
@@ -238,7 +261,7 @@ def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
     width = len(header(path, csv))
     count, line, offset = -1, csv.skip + 1, None
     breaks, misfits = (array("q"), array("q")), MisfitSummary(width)
-    standard.field_size_limit(_BLOCK_BYTES)
+    standard.field_size_limit(BLOCK_BYTES)
     try:
         with text(path, csv) as file:
             reader = standard.reader(file, delimiter=csv.separator, strict=True)

@@ -12,6 +12,7 @@ _SIGNS: Final = (
     (r"Expected (\d+) columns, got (\d+)", r"it has \2 values, and the first line names \1 columns"),
     (r"[Ii]nvalid UTF-?8|codec can't", "a value is not UTF-8"),
     (r"conversion error to double", "a value is not a number"),
+    (r"field larger than field limit", "a value is longer than 8 MiB"),
     (r"block boundaries", "a row is longer than 8 MiB"),
     (r"Empty CSV file", "it is empty"),
     (r"not a gzip|incorrect header check|Not a gzipped", "it is not compressed with gzip, as its name says"),
@@ -37,12 +38,12 @@ def described(error: Exception, names: list[str] | None = None, line_of: Callabl
 
 
 def _kind(error: Exception, text: str) -> str:
-    if isinstance(error, csv.Error):  # describes the text around the separator in general, without a value
-        return text
     for sign, kind in _SIGNS:
         match = re.search(sign, text)
         if match:
             return match.expand(kind)
+    if isinstance(error, csv.Error):  # describes the text around the separator in general, without a value
+        return text
     if isinstance(error, OSError) and error.strerror and error.errno:
         return error.strerror
     return f"it cannot be parsed ({type(error).__name__})"

@@ -17,7 +17,7 @@ from models.ingest.tabular.unreadable_cells import UnreadableCells, unreadable_p
 from models.ingest.text_files import encodings
 from models.primitives.json_types import JsonObject
 from tasks.sources import csv_reader
-from tasks.sources.csv_reader import MOST_COLUMNS, PLAIN, Csv, is_csv
+from tasks.sources.csv_reader import PLAIN, Csv, is_csv
 from tasks.sources.csv_reader import csv_of as csv_of
 from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_no_parquet
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 250_000
 _BUFFER_BYTES = 1 << 20
+_PLAIN_TYPES: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 class RowNumbering(NamedTuple):
@@ -92,9 +93,7 @@ def _open(path: Path) -> "ds.Dataset":
         dataset = ds.dataset(path, format="parquet")
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from None
-    if len(dataset.schema) > MOST_COLUMNS:
-        fault = f"it has {len(dataset.schema):,} columns, and a table has {MOST_COLUMNS:,} at most"
-        raise TailorbirdError(f"{path} cannot be read: {fault}. Nothing was stored.")
+    csv_reader.refuse_many_columns(path, len(dataset.schema))
     return dataset
 
 
@@ -105,7 +104,7 @@ def _kind(kind: pa.DataType) -> Kind:
         return "time"
     if pa.types.is_nested(kind):
         return "nested"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
         return "text"
     if pa.types.is_null(kind):  # pandas writes a column without values like this
         return "untyped"
@@ -139,9 +138,15 @@ def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv, misfits: M
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             for batch in file.iter_batches(size, columns=list(columns)):
                 batch.validate(full=True)  # only this finds text that is not UTF-8
-                yield batch
+                yield _without_views(batch)
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from None
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return views of texts and bytes as plain ones, because Arrow filters no views."""
+    fields = [field.with_type(_PLAIN_TYPES.get(field.type, field.type)) for field in batch.schema]
+    return batch if [field.type for field in fields] == batch.schema.types else batch.cast(pa.schema(fields))
 
 
 class Chunk(NamedTuple):

@@ -27,8 +27,12 @@ class Column:
 
     @cached_property
     def texts(self) -> pa.Array:
-        """Return the cells as trimmed texts, null if they are empty."""
-        texts = pc.utf8_trim_whitespace(_whole(self.cells).cast(pa.string())).combine_chunks()
+        """Return the cells as trimmed texts, null if they are empty or have no text, such as bytes."""
+        try:
+            cells = _whole(self.cells).cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return pa.nulls(len(self.cells), pa.string())
+        texts = pc.utf8_trim_whitespace(cells).combine_chunks()
         return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
 
     @cached_property

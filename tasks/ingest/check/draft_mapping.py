@@ -23,7 +23,7 @@ from models.ingest.draft.samples import Sample
 from models.ingest.tabular import config as tables
 from models.ingest.text_files.header_lines import lines_above_header
 from models.ingest.text_files.likely_encodings import guessed
-from tasks.sources.csv_reader import is_csv
+from tasks.sources.csv_reader import BLOCK_BYTES, is_csv, refuse_many_columns
 from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
 from tasks.sources.locations import TABLES, fetched, find
@@ -81,6 +81,7 @@ def _sample(file: str, room: Path) -> Sample:
 
 def _parquet_sample(path: Path) -> Sample:
     with pq.ParquetFile(path) as file:
+        refuse_many_columns(path, len(file.schema_arrow))
         batches = list(islice(file.iter_batches(_HEAD_ROWS), 1))
     rows = pa.Table.from_batches(batches, batches[0].schema if batches else None)
     plain = [field.name for field in rows.schema if not pa.types.is_nested(field.type)]
@@ -96,6 +97,7 @@ def _plain(rows: pa.Table) -> pa.Table:
 
 
 def _csv_sample(path: Path) -> Sample:
+    standard.field_size_limit(BLOCK_BYTES)
     text, encoding, note = _decoded(_head(path))
     beginning = list(islice(StringIO(text, newline=""), _SNIFFED_LINES))
     separator = _separator(beginning)
@@ -106,6 +108,7 @@ def _csv_sample(path: Path) -> Sample:
         raise TailorbirdError(
             f"{path} is empty: its first line has to name the columns. Fix the file, or leave it out."
         )
+    refuse_many_columns(path, len(names))
     if len(set(names)) < len(names):
         raise TailorbirdError(f"{path} names a column twice in line {above + 1}. Fix the file, or leave it out.")
     lines = (row for row in islice(reader, _MOST_ROWS) if len(row) == len(names))

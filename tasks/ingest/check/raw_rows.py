@@ -1,11 +1,9 @@
 """Locates rows of a file and returns their cells as they are written."""
 
-import csv as standard
-from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from expectations import events as event_rules
 from models import columns
@@ -44,7 +42,7 @@ class RawRows:
         self._rows, self._used = chunk.rows, used_columns(part)
         self._numbers = chunk.numbers
         count = len(chunk.rows) + len(chunk.misfits)
-        self._lines = line_numbers(path, table_files.csv_of(part), count) if csv_reader.is_csv(path) else None
+        self._lines = csv_reader.first_lines(path, table_files.csv_of(part), count) if csv_reader.is_csv(path) else None
 
     def locate(self, number: int, column: str) -> RowPlace:
         """Return where row `number` is, and the cells that a rule on `column` concerns."""
@@ -55,25 +53,15 @@ class RawRows:
         if at == len(self._numbers) or self._numbers[at] != number:
             return place
         names = self._used.get(_KEYS_OF_COLUMNS.get(column, column), [])
-        cells = {name: self._rows[name][at].as_py() for name in names}
-        place["cells"] = {name: _shown(value) for name, value in cells.items()}
+        place["cells"] = {name: _shown(self._rows[name][at]) for name in names}
         return place
 
 
-def _shown(value: object) -> str | None:
+def _shown(cell: pa.Scalar) -> str | None:
+    try:
+        value = cell.as_py()
+    except (OverflowError, ValueError):  # a time beyond the years of Python
+        value = cell.cast(pa.string()).as_py()
     if isinstance(value, float) and value.is_integer():
         return f"{value:.0f}"
     return None if value is None else str(value)[:_LONGEST_CELL]
-
-
-def line_numbers(path: Path, csv: csv_reader.Csv, count: int) -> Sequence[int]:
-    """Return the lines on which the first rows of a CSV file begin, as an editor numbers them."""
-    with csv_reader.text(path, csv) as file:
-        reader, starts, line = standard.reader(file, delimiter=csv.separator), [], csv.skip + 1
-        for row in islice(reader, 2 * count + 2):
-            if row:
-                starts.append(line)
-            line = csv.skip + reader.line_num + 1
-            if len(starts) > count:
-                break
-    return starts[1:]
