@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
-_PLACE: Final = re.compile(r"(?:[\w.~,-]*|\[[0-9A-Fa-f:.%]+\])(?::\d{1,5})?")
+_PORT: Final = r"(?:6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[0-5]?\d{1,4})"
+_PLACE: Final = re.compile(rf"(?:[\w.~,-]*|\[[0-9A-Fa-f:.%]+\])(?::{_PORT})?")
 """Host and port."""
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\\[\]]|%(?![0-9A-Fa-f]{2})")
 _LOGIN: Final = re.compile(r"//[^\s/@:]*:[^\s\"'<>]*@")

@@ -35,5 +35,9 @@ def is_kafka(url: str) -> bool:
 
 
 def queue_of(url: str, given: str | None) -> str:
-    """Return the name of the queue or topic: as given, else as the address of a Kafka has it, else the usual one."""
+    """Return the name of the queue or topic: as given, else as the address of a Kafka has it, else the usual one.
+
+    Raises AddressRefusedError.
+    """
+    addresses.broker(url, "The address of the broker")
     return given or (is_kafka(url) and urlsplit(url).path.strip("/")) or QUEUE

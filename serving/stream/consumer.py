@@ -12,7 +12,6 @@ from typing import Final
 
 from prometheus_client import start_http_server
 
-from infra.configuration import addresses
 from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.settings import Settings
 from infra.keys.credentials import permanent_secret
@@ -55,8 +54,7 @@ class ConsumerConfig:
 
 
 def run(settings: Settings, config: ConsumerConfig) -> None:
-    """Consume until SIGTERM or Ctrl-C. Raises AddressRefusedError, ExtraMissingError and BrokerRefusedError."""
-    addresses.broker(config.url, "The address of the broker")
+    """Consume until SIGTERM or Ctrl-C. Raises ExtraMissingError and BrokerRefusedError."""
     try:
         import faststream  # noqa: F401
     except ImportError:

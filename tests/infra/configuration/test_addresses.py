@@ -5,6 +5,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -156,12 +157,40 @@ def test_an_address_of_a_broker_names_one_host_or_those_of_a_kafka(value: str) -
 
 @pytest.mark.parametrize(
     "value",
-    ["amqp://", "amqp://h:i/", "kafka://u:hidden@/t", "kafka://h,/t", "kafka://h/hidden/t", "kafka://h/t?hidden"],
+    [
+        "amqp://",
+        "amqp://h:i/",
+        "amqp://h:65536/",
+        "kafka://h:99999/t",
+        "kafka://[::1/t",
+        "kafka://u:hidden@/t",
+        "kafka://h,/t",
+        "kafka://h/hidden/t",
+        "kafka://h/t?hidden",
+    ],
 )
 def test_another_address_of_a_broker_is_refused_with_the_right_form(value: str) -> None:
     with pytest.raises(AddressRefusedError, match=r"Write it as amqp://.* or kafka://host:9092/topic") as no:
         addresses.broker(value)
     assert "hidden" not in str(no.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "form"),
+    [
+        ("stream_url", "amqp://h:{}/"),
+        ("stream_url", "kafka://h:{}/t"),
+        ("redis_url", "redis://h:{}/0"),
+        ("prefect_page", "http://h:{}/"),
+        ("database_url", "postgresql://h:{}/shop"),
+    ],
+)
+@given(port=st.integers(0, 99_999))
+@example(port=65_535)
+@example(port=65_536)
+def test_a_port_is_at_most_65535(setting: str, form: str, port: int) -> None:
+    with nullcontext() if port <= 65_535 else pytest.raises(AddressRefusedError, match="Write it as"):
+        addresses.READERS[setting](form.format(port), "It")
 
 
 def test_redacting_keeps_all_but_the_login() -> None:

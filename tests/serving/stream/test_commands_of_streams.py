@@ -31,6 +31,9 @@ def test_a_password_or_address_that_is_wrong_is_a_sentence(rabbit: RabbitServer,
     assert "Write it as amqp://" in unknown.stderr
     pathless = tailorbird("consume", "kafka://127.0.0.1:9092/two/topics")
     assert (pathless.returncode, "kafka://host:9092/topic" in pathless.stderr) == (1, True)
+    for place in ("host:99999", "[::1"):
+        unreadable = tailorbird("consume", f"kafka://{place}/x")
+        assert (unreadable.returncode, "kafka://host:9092/topic" in unreadable.stderr) == (1, True)
     nameless = tailorbird("consume")
     assert (nameless.returncode, "or set stream_url" in nameless.stderr) == (1, True)
 
