@@ -36,11 +36,11 @@ def print_status(report: Mapping[str, Any]) -> None:
     _summary("ledger", report["ledger"])
     _unfinished_work(report)
     _inbox(report.get("inbox") or {}, report.get("spool") or {})
-    for name in ("champion", "challenger"):
-        _summary(name, report[name])
+    _summary("champion", report["champion"])
     if report["champion"]:
         figures = report["champion"]["metrics"]
         line("  " + ", ".join(f"{label} {formatted(figures.get(name))}" for name, label in _FIGURES.items()))
+    _summary("challenger", report["challenger"])
     for placement in report["placements"]:
         line(_placement(placement))
     for run in report.get("running") or ():

@@ -81,6 +81,8 @@ class LedgerEntry:
     accepted: int
     quarantined: int
     duplicate: int
+    suppressed: int
+    routed: int
     detail: str | None
     page: str | None
 

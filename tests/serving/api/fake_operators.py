@@ -77,7 +77,7 @@ class MemoryReports:
         return ChampionReport(VersionReport(3, "v1", "als", {"ndcg_10": 0.1}, page=MLFLOW), None)
 
     async def ledger(self, part: Paging) -> list[LedgerEntry]:
-        entry = LedgerEntry("b", "shop", "events", "committed", "a.csv", NOW, None, 9, 8, 1, 0, 0, 0, 0, None, DOCS)
+        entry = LedgerEntry("b", "shop", "events", "committed", "a.csv", NOW, None, 17, 8, 1, 2, 3, 3, 0, None, DOCS)
         return [entry] * part.most
 
     async def drift(self, part: Paging) -> list[DriftWindow]:

@@ -133,6 +133,16 @@ def test_a_name_is_needed_and_signing_out_ends_the_session(storefront: Storefron
     assert "Sign in as an operator" in desk.open("/operator")
 
 
+def test_the_counts_of_a_batch_add_up_to_the_rows_that_were_read(desk: Desk) -> None:
+    section = desk.open("/operator").partition('<h2 id="ledger">')[2].partition("</section>")[0]
+    names = re.findall(r'<th scope="col" class="number">(\w+)</th>', section)
+    rows = [re.findall(r'<td class="number">(?:<a[^>]*>)?(\d+)', row) for row in section.split("<tr>")[2:]]
+    assert names == ["Read", "Accepted", "Quarantined", "Duplicate", "Suppressed", "Routed"]
+    assert rows
+    for read, *others in rows:
+        assert int(read) == sum(map(int, others)) == 17
+
+
 @pytest.mark.parametrize("path", ["sign-out", "history/undo", "placements/home/add", "placements/home/save"])
 def test_a_form_of_another_site_changes_nothing(desk: Desk, path: str) -> None:
     desk.open(HOME)
@@ -160,7 +170,7 @@ def test_each_number_of_the_reports_links_to_its_page(desk: Desk) -> None:
     links = set(re.findall(r'<a href="(http[^"]+)" rel="noreferrer">([^<]+)</a>', desk.open("/operator")))
     assert links >= {(MLFLOW, number) for number in ("12", "3", "30", "5", "0.1000", "Version 3")}
     assert links >= {(REPORT, "stable"), (REPORT, "1.25 of 3.00")}
-    assert links >= {(DOCS, number) for number in ("9", "8", "1", "0")}
+    assert links >= {(DOCS, number) for number in ("17", "8", "1", "2", "3")}
     text = re.sub(r"<a [^>]*>[^<]*</a>|<time [^>]*>[^<]*</time>", "", desk.page)
     assert not re.search(r">\s*\d[\d.]*\s*<", text.partition("<main")[2])
 

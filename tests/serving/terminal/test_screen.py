@@ -125,6 +125,17 @@ def test_the_status_warns_when_schedules_do_not_start(runs: bool, capsys: pytest
     assert ("Schedules and requests do not start now. Run `tailorbird up`" in out) == (not runs)
 
 
+def test_the_status_prints_figures_under_the_version_that_has_them(capsys: pytest.CaptureFixture[str]) -> None:
+    champion = {"name": "two_stage", "version": 1, "metrics": {"ndcg_at_10": 0.25}}
+    challenger = {"version": 2, "requested_at": "2026-01-01T04:30:00+00:00"}
+    report = {"services": {"postgres": True}, "placements": [], "ledger": None}
+    print_status(report | {"champion": champion, "challenger": challenger})
+    first, figures, second = capsys.readouterr().out.splitlines()[-3:]
+    assert first.startswith("champion: name two_stage, version 1")
+    assert figures.startswith("  NDCG@10 0.25")
+    assert second.startswith("challenger: version 2, asked 2026-01-01 04:30 UTC")
+
+
 def test_the_status_names_runs_outdated_settings_and_users_without_a_list(capsys: pytest.CaptureFixture[str]) -> None:
     home = {"placement": "home", "batch_id": 3, "model_version": 2, "lists": 20, "users": 30, "moved_by": None}
     print_status(
