@@ -32,13 +32,21 @@ _DATASET: Final = text("""
 """)
 _TRAINED: Final = text("SELECT count(DISTINCT kind) FROM trained_bundles WHERE dataset_version = :version")
 _SEARCHED: Final = text("SELECT EXISTS (SELECT FROM search_results WHERE dataset_version = :version)")
-_NEWER: Final = text("""
-    SELECT coalesce(sum(least(entry.accepted, coalesce(replayed.rows, entry.accepted))), 0)
+_INTERACTIONS: Final = """
+    SELECT entry.batch_id, entry.started_at, entry.finished_at, entry.accepted - coalesce(shown.rows, 0) AS rows
     FROM ingest_batches AS entry LEFT JOIN (
+        SELECT batch_id, sum((profile->>'impressions')::bigint) AS rows FROM ingest_chunks GROUP BY batch_id
+    ) AS shown USING (batch_id)
+    WHERE entry.status = 'committed' AND entry.dataset <> ALL(:reference)
+"""
+_EVENTS: Final = text(f"SELECT coalesce(sum(rows), 0) FROM ({_INTERACTIONS})")
+_NEWER: Final = text(f"""
+    SELECT coalesce(sum(least(entry.rows, coalesce(replayed.rows, entry.rows))), 0)
+    FROM ({_INTERACTIONS}) AS entry LEFT JOIN (
         SELECT batch_id, count(*) AS rows FROM quarantine WHERE outcome = 'replayed' AND replayed_at > :built_at
         GROUP BY batch_id
     ) AS replayed ON replayed.batch_id = entry.batch_id AND entry.started_at < :built_at
-    WHERE entry.status = 'committed' AND entry.dataset <> ALL(:reference) AND entry.finished_at > :built_at
+    WHERE entry.finished_at > :built_at
 """)
 _NEWEST_VERSION: Final = text("""
     SELECT promotion_id, model_version, dataset_version, overridden
@@ -108,15 +116,14 @@ def why_not(command: str, engine: Engine, settings: Settings) -> str | None:
 
 
 def _ingested(connection: Connection) -> tuple[int, int]:
-    """Return the number of committed batches and of their accepted events."""
-    entry = ingest_batches.c
-    events = func.coalesce(func.sum(entry.accepted).filter(entry.dataset.not_in(_REFERENCE)), 0)
-    row = connection.execute(select(func.count(), events).where(entry.status == COMMITTED)).one()
-    return int(row[0]), int(row[1])
+    """Return the number of committed batches and of their accepted events, without impressions."""
+    batches = select(func.count()).where(ingest_batches.c.status == COMMITTED)
+    events = connection.execute(_EVENTS, {"reference": list(_REFERENCE)}).scalar_one()
+    return connection.execute(batches).scalar_one(), int(events)
 
 
 def _newer(connection: Connection, built_at: datetime) -> int:
-    """Return the number of events accepted since a data set was built, including those from quarantine."""
+    """Return the number of interactions since a data set was built, including those from quarantine."""
     return int(connection.execute(_NEWER, {"built_at": built_at, "reference": list(_REFERENCE)}).scalar_one())
 
 

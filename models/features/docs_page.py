@@ -142,7 +142,7 @@ or taken from a model's own factors. If neither exists, the values are hashed.
 
 The definition of a data set is its name: the version of the events, the catalogue and the users of that moment, the
 split, the labels, the features. `tailorbird features --rebuild NAME` computes an old one again and compares the digests
-of all tables. They are equal until a user is erased or withdraws consent; then the command names the tables that
+of all tables. They are equal until a user is suppressed or withdraws consent; then the command names the tables that
 differ.
 """
 

@@ -82,7 +82,7 @@ def basket_recommendations(
 
 
 def _consented_key(connection: Connection, user_id: str) -> str | None:
-    """Return the user's key; None without consent, or for an erased user."""
+    """Return the user's key; None without consent, or if the user is suppressed."""
     key = require_user_key(connection, user_id)
     return key if connection.execute(_CONSENTED, {"key": key}).first() is not None else None
 

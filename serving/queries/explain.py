@@ -35,7 +35,7 @@ from models.recommenders.protocols import Explains, Recommender
 from serving.queries.missing_lists import NoListsError as NoListsError
 from serving.queries.missing_lists import require_published
 from serving.queries.operator_rules import PlacementRules, rules_of
-from serving.queries.user_recommendations import ListRow, require_user_key, user_list
+from serving.queries.user_recommendations import NO_CONSENT, ListRow, require_user_key, user_list
 from serving.terminal.absence import Case, Lookups, absence_words, listed_words
 
 _SAME_SCORE: Final = 1e-3
@@ -215,7 +215,7 @@ def _absence(context: _Context, rows: Sequence[ListRow], lookups: Callable[[], L
     """Return why the item is not on the list: the first matching rule, in the order of application."""
     user, item = context.positions
     if not context.consented:
-        return "No list is made for this user: there is no consent, or the user was erased."
+        return NO_CONSENT
     if context.unsold:
         return context.unsold
     if context.item in context.by_operators.then.hidden:

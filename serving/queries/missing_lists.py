@@ -12,7 +12,7 @@ from models.lists.rules.placement_config import PlacementError
 from models.monitoring.guidance.next_step import Stage
 from serving.queries.freshness import unconfigured_note
 from serving.queries.list_counts import lacking_words, users_with_consent
-from serving.queries.user_recommendations import require_user_key
+from serving.queries.user_recommendations import NO_CONSENT, require_user_key
 
 _SUBJECT: Final = text("""
     SELECT batch.subject_kind FROM placements JOIN recommendation_batches AS batch USING (batch_id)
@@ -61,7 +61,7 @@ def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) 
         live = connection.execute(_LIVE, {"placement": placement}).mappings().one()
         lacking = lacking_words({"lists": live["lists"], "users": users_with_consent(connection)})
     if not consented:
-        return "No list is made for this user: there is no consent, or the user was erased."
+        return NO_CONSENT
     new_lists = unconfigured_note(engine, settings, placement) or f"Next: `tailorbird score {placement}`."
     if live["moved_by"]:
         back = f"{live['moved_by']} took the lists of {placement} back to batch {live['batch_id']}"

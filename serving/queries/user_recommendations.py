@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, text
 from infra.keys.identity import user_key_of
 from models.errors import TailorbirdError
 
+NO_CONSENT: Final = "No list is made for this user: consent is missing or was refused, or the user is suppressed."
 _USER_LIST: Final = text(
     "SELECT rank, item_id, title, score, reason, url, image, model_version, batch_id FROM recommendations_by_user_id "
     "WHERE placement = :placement AND user_id = :user_id ORDER BY rank"

@@ -37,7 +37,7 @@ class RebuiltDataset(TypedDict):
     differs: list[str]
     """Tables with other content."""
     users_left: int
-    """Users who were erased, suppressed or have withdrawn consent since."""
+    """Users who were suppressed or have withdrawn consent since."""
 
 
 @task(description="Build an old data set again and compare it with the stored one.")
@@ -45,7 +45,7 @@ class RebuiltDataset(TypedDict):
 def rebuild_dataset(version: str) -> RebuiltDataset:
     """Compute a data set again without storing it, and compare it with the stored one.
 
-    Users who were erased, suppressed or have withdrawn consent since are left out, so the content then differs.
+    Users who were suppressed or have withdrawn consent since are left out, so the content then differs.
     """
     installation = current()
     manifest = manifest_of(installation, version)

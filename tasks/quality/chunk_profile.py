@@ -40,6 +40,8 @@ class ChunkProfile(TypedDict, total=False):
     cleaned: Counts
     """Values that were respelled or filled in."""
     late: int
+    impressions: int
+    """Accepted impressions, which no model learns from."""
     min: str | None
     """The time of the first accepted event."""
     max: str | None

@@ -228,6 +228,6 @@ def test_a_user_without_a_list_gets_the_reason(installation: Installation, capsy
     services.recommend("late")
     assert "ann took the lists of home back to batch 1. This user has no list there" in capsys.readouterr().out
     services.recommend("gone")
-    assert "there is no consent, or the user was erased" in capsys.readouterr().out
+    assert "consent is missing or was refused, or the user is suppressed" in capsys.readouterr().out
     with pytest.raises(TailorbirdError, match="Nobody with the id 'stranger'"):
         services.recommend("stranger")

@@ -78,7 +78,7 @@ def _before_events(now: Situation) -> Step:
     if not now.batches:
         return Step(Stage.EMPTY, "Nothing is ingested yet.", "tailorbird ingest MAPPING PATH…")
     also = "`tailorbird ledger` shows what became of the rows so far."
-    return Step(Stage.NO_EVENTS, "No events are accepted yet.", "tailorbird ingest MAPPING PATH…", also)
+    return Step(Stage.NO_EVENTS, "No interactions are accepted yet.", "tailorbird ingest MAPPING PATH…", also)
 
 
 def _without_undone(now: Situation) -> Step | None:
@@ -173,7 +173,7 @@ def _learn_again(now: Situation, answers: str) -> Step:
 
 
 def _events(now: Situation) -> str:
-    return "1 event" if now.new_events == 1 else f"{now.new_events:,} events"
+    return "1 interaction" if now.new_events == 1 else f"{now.new_events:,} interactions"
 
 
 def _retrain(stage: Stage, situation: str, also: str = "") -> Step:

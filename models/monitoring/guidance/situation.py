@@ -32,11 +32,11 @@ class Situation:
     batches: int = 0
     """Committed batches of any kind."""
     events: int = 0
-    """Accepted events of these batches."""
+    """Accepted events of these batches, without impressions: no model learns from them."""
     dataset: str | None = None
     """The newest data set."""
     new_events: int = 0
-    """Events that were accepted after it was built."""
+    """Events, without impressions, that were accepted after it was built."""
     trained: int = 0
     """Number of models trained on the data set."""
     searched: bool = False

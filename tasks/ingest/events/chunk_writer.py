@@ -183,6 +183,7 @@ class Intake:
             **batch_profile.time_span(accepted),
             "cleaned": chunk.cleaned,
             "late": int(pc.sum(accepted[LATE]).as_py() or 0),
+            "impressions": batch_profile.impressions(accepted),
         }
         if chunk.unread:
             profile["unread"] = chunk.unread

@@ -34,7 +34,7 @@ from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo import events as undo_events
-from tasks.ingest.validation import row_triage
+from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
 from tasks.orchestration.defects import without_values
 from tasks.quality.chunk_profile import with_counts
@@ -167,8 +167,9 @@ def _replay(intake: Intake) -> None:
     counts = triaged.counts | {"read": 0, "quarantined": -len(passed)}
     counts |= {"accepted": counts["accepted"] + stored, "duplicate": counts["duplicate"] - stored}
     with installation.engine.begin() as connection:
-        late = int(pc.sum(accepted[LATE]).as_py() or 0)
-        ledger.record_chunk(connection, batch_id, chunk, counts, with_counts({"late": late}, counts))
+        late, impressions = int(pc.sum(accepted[LATE]).as_py() or 0), batch_profile.impressions(accepted)
+        profile = with_counts({"late": late, "impressions": impressions}, counts)
+        ledger.record_chunk(connection, batch_id, chunk, counts, profile)
         apply.stage(connection, batch_id, chunk, intake.item_updates(passed))
         apply.apply(connection, batch_id)
         replayed = (quarantine.c.batch_id == batch_id, quarantine.c.row_number.in_(_numbers(passed).to_pylist()))

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
+from models.datasets.impression_labels import IMPRESSION
 from tasks.ingest.validation import row_triage
 from tasks.quality.chunk_profile import ChunkProfile, Counts
 
@@ -57,6 +58,11 @@ def time_span(rows: pa.Table) -> ChunkProfile:
     span = pc.min_max(rows[columns.OCCURRED_AT]).as_py()
     first, last = span["min"], span["max"]
     return {"min": first.isoformat() if first else None, "max": last.isoformat() if last else None}
+
+
+def impressions(rows: pa.Table) -> int:
+    """Return how many of these events are impressions."""
+    return int(pc.sum(pc.equal(rows[columns.EVENT_TYPE], IMPRESSION)).as_py() or 0)
 
 
 def total(counts: Iterable[Mapping[str, int]]) -> Counts:

@@ -141,13 +141,13 @@ def test_an_item_that_a_rule_keeps_off_is_explained_by_the_rule(
     assert explain(shop, "raw u000", first)["why"].startswith("An action of the user keeps it off")
 
 
-def test_a_user_who_withdrew_or_was_erased_has_no_list_and_is_not_explained(shop: Engine, model) -> None:
+def test_a_user_who_withdrew_or_is_suppressed_has_no_list_and_is_not_explained(shop: Engine, model) -> None:
     with shop.begin() as connection:
         connection.execute(update(users).where(users.c.user_key == "u000").values(consent=False))
         connection.execute(insert(suppressions).values(user_key="u001", reason="erasure"))
     for user in ("raw u000", "raw u001"):
         explained = explain(shop, user, ranked(model)[0])
-        assert explained["why"].startswith("No list is made for this user")
+        assert explained["why"].endswith("consent is missing or was refused, or the user is suppressed.")
         assert explained["contributions"] == {}
 
 

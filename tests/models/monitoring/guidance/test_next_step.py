@@ -139,7 +139,7 @@ def test_a_version_that_waits_beside_a_champion_names_who_answers() -> None:
 
 def test_a_few_newer_events_are_named_with_the_planned_retrain_or_with_what_makes_one_due() -> None:
     few = replace(LIVE, events=32_498, new_events=25)
-    fresh = "Version 3 is the champion, and all lists are fresh. 25 events came in since the newest data set, "
+    fresh = "Version 3 is the champion, and all lists are fresh. 25 interactions came in since the newest data set, "
     planned = next_step(replace(few, next_retrain="Sunday 2026-11-15 05:30 UTC"))
     assert planned.situation == (
         f"{fresh}0.08 % of all; the scheduled retrain of Sunday 2026-11-15 05:30 UTC takes them in."

@@ -11,11 +11,13 @@ from sqlalchemy.exc import DBAPIError
 from infra.database.schema.ledger_schema import ingest_applications, ingest_repeats, ingest_statements
 from infra.database.schema.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, users
 from infra.installation import Installation
+from infra.overview.situation import read
 from tasks.ingest.events import file_groups
 from tasks.ingest.events import ingest_event_files as steps
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.dismiss_rows import dismiss
+from tasks.ingest.quarantine.replay_rows import replay_quarantine
 
 MAPPING = """
 consent = "given"
@@ -90,6 +92,29 @@ MIXED: dict[str, Rows] = {
     "d": [*rows(3, 20), *rows(3, 20)],
     "e": rows(1, 5, first=30),
 }
+
+
+def test_impressions_are_in_the_ledger_and_are_no_reason_to_retrain(installation: Installation, shop: Shop) -> None:
+    def shown(day: int, count: int) -> list[str]:
+        return [line.replace(",view,", ",impression,").replace("T10", "T09") for line in rows(day, count, first=30)]
+
+    def interactions() -> tuple[int, int]:
+        now = read(installation.engine, installation.settings)
+        return now.events, now.new_events
+
+    shop.ingest(a=[*rows(1, 10), *shown(1, 20)])
+    with installation.engine.begin() as connection:
+        connection.execute(text("INSERT INTO datasets (version, manifest, created_at) VALUES ('d1', '{}', now())"))
+    assert interactions() == (10, 0)
+    result = shop.ingest(b=shown(2, 25), c=[*rows(3, 25), *shown(3, 5), BAD.format(3), BAD.format(4)])
+    assert [line["accepted"] for line in result["lines"]] == [25, 30]
+    assert interactions() == (35, 25)
+    waiting = "UPDATE quarantine SET payload = payload || '{\"value\": 3}'"
+    with installation.engine.begin() as connection:
+        connection.execute(text(f"{waiting} || jsonb_build_object('event_type', 'impression') WHERE row_number = 31"))
+        connection.execute(text(f"{waiting} WHERE row_number <> 31"))
+    assert replay_quarantine.fn(result["lines"][1]["batch_id"])["accepted"] == 32
+    assert interactions() == (36, 26)
 
 
 @pytest.mark.usefixtures("pages")
