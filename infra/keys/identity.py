@@ -79,10 +79,14 @@ def remember(connection: Connection, names: pa.Table, version: int = 1) -> None:
 
 
 def forget_without_consent(connection: Connection, keys: Sequence[str] | None = None) -> int:
-    """Delete the raw ids of users who do not agree, of these `keys` or of all; returns how many."""
+    """Delete the raw ids of users who do not agree, of these `keys` or of all; returns how many.
+
+    The answer of a user may be in a message that waits.
+    """
     statement = """
         DELETE FROM identity.users AS known WHERE (CAST(:keys AS text[]) IS NULL OR user_key = ANY(:keys))
-            AND NOT EXISTS (SELECT FROM users WHERE users.user_key = known.user_key AND consent)"""
+            AND NOT EXISTS (SELECT FROM users WHERE users.user_key = known.user_key AND consent)
+            AND NOT EXISTS (SELECT FROM event_inbox WHERE event_inbox.user_key = known.user_key AND moved_at IS NULL)"""
     return connection.execute(text(statement), {"keys": keys}).rowcount
 
 

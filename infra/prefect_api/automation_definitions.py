@@ -70,6 +70,7 @@ _EVENTS: Final = (
     ("version-altered", "a registered version was altered", events.ALTERED_VERSION),
     ("audit", "an audit is beyond its margin", events.AUDIT),
     ("stream-behind", "a stream is behind or has dead letters", events.STREAM),
+    ("orders-unconfirmed", "fresh visitors of a page buy an item unusually often", events.UNCONFIRMED_ORDERS),
     ("retrain-given-up", "a retraining was given up", events.GIVEN_UP),
 )
 

@@ -20,6 +20,7 @@ AUDIT: Final = "tailorbird.audit.beyond_margin"
 ALTERED_VERSION: Final = "tailorbird.version.altered"
 STREAM: Final = "tailorbird.stream.behind"
 SEGMENT: Final = "tailorbird.segment.requested"
+UNCONFIRMED_ORDERS: Final = "tailorbird.orders.unconfirmed"
 GIVEN_UP: Final = "tailorbird.retrain.given_up"
 
 

@@ -10,12 +10,14 @@ from typing import Final
 from infra.installation import Installation, current
 from infra.keys import trust
 from infra.keys.credentials import secret
+from infra.keys.identity import forget_without_consent
 from infra.outages import explain
 from infra.prefect_api import events
 from infra.registry.client import Registry
 from infra.registry.webhook_listener import listen
 from models.primitives.escaping import for_terminal
 from tasks.monitoring.serving_metrics import alert_slow_serving
+from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.orchestration.killed_commands import mark_killed_commands
 from tasks.promotion.champion import sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
@@ -29,6 +31,9 @@ from tasks.reconciler.stale_lists import alert_stale_lists
 from tasks.reconciler.start_calibration import start_calibration
 from tasks.reconciler.start_scoring import start_scoring
 from tasks.reconciler.streams import alert_streams
+
+_DAY: Final = 86_400
+_DAILY: Final = AlertThrottle()
 
 
 def watch(every: float, stop: Event | None = None) -> None:
@@ -103,6 +108,16 @@ def _print_result(step: Callable[[Installation], str | None]) -> None:
         _print(line)
 
 
+def delete_unneeded_ids(installation: Installation) -> str | None:
+    """Delete the raw ids of users who do not agree, or no longer, once a day."""
+    if _DAILY.recently_sent("raw ids", _DAY):
+        return None
+    with installation.engine.begin() as connection:
+        count = forget_without_consent(connection)
+    _DAILY.mark_sent("raw ids")
+    return f"Deleted the raw ids of {count} users without consent." if count else None
+
+
 _PERIODIC_STEPS: Final = tuple(
     partial(_print_result, step)
     for step in (
@@ -115,6 +130,7 @@ _PERIODIC_STEPS: Final = tuple(
         alert_streams,
         announce_segments,
         check_registered_versions,
+        delete_unneeded_ids,
     )
 )
 """The steps of every round after the decisions."""

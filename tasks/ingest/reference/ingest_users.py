@@ -18,7 +18,7 @@ from infra.database.bulk_copy import upsert
 from infra.database.clock import database_now
 from infra.database.schema.schema import users
 from infra.installation import Installation, current
-from infra.keys.identity import key_version, remember
+from infra.keys.identity import forget_without_consent, key_version, remember
 from models import columns
 from models.ingest.normalisation import Cleaned
 from models.ingest.tabular.config import Mapping
@@ -76,6 +76,7 @@ def store_users(installation: Installation, tables: Mapping, batch: ledger.Batch
         stored = identities.filter(pc.is_in(identities["user_key"], rows["user_key"].combine_chunks()))
         remember(connection, stored, key_version(installation.key))
         _store(installation, connection, rows, tables, batch_id)
+        forget_without_consent(connection, rows["user_key"].to_pylist())
 
     reference = ReferenceFile(installation, tables, "users", batch, columns.USER_KEY, shape, store)
     return ingest_reference(reference, path)

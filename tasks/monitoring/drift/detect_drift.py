@@ -11,7 +11,7 @@ from models.monitoring.drift.calibration.calibrate import TooLittleHistoryError
 from models.monitoring.drift.signals.event_columns import DAY
 from tasks.monitoring.drift import calibrations
 from tasks.monitoring.drift.calibrations import StoredCalibration, calibration_of
-from tasks.monitoring.drift.emit_events import emit_feed_alert
+from tasks.monitoring.drift.emit_events import emit_feed_alert, emit_waiting_orders
 from tasks.monitoring.drift.evaluate_window import evaluate_window
 from tasks.monitoring.drift.event_sample import EventReader, open_event_reader
 from tasks.monitoring.drift.ledger_health import check_ledger
@@ -48,6 +48,7 @@ def detect_drift(accept: str = "", accepted_by: str = "") -> DriftRun:
     try:
         champion = require_champion(installation)
         with locked(installation.engine, _LOCK, wait=True), open_event_reader(installation) as reader:
+            emit_waiting_orders(installation, reader.waiting_orders(reader.span[1] - DAY))
             stored, calibrated_now = _calibrated(installation, reader, champion, accept, accepted_by)
             reports = [] if calibrated_now and accept else _evaluate_new_windows(installation, reader, stored)
             return {"reports": reports, "note": ""}

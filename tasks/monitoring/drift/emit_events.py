@@ -6,6 +6,7 @@ from infra.installation import Installation
 from infra.prefect_api import events
 from models.monitoring.drift.feed_health import FeedCheck
 from models.monitoring.drift.retrain_policy import INVALID_FEED
+from tasks.lake.unconfirmed_orders import Waiting
 from tasks.monitoring.drift.reports import DriftReport
 from tasks.orchestration.run_artifacts import flow_run_page
 
@@ -25,6 +26,19 @@ def emit_report_events(installation: Installation, report: DriftReport) -> None:
     if signals and report["verdict"] != INVALID_FEED:
         message = f"{' and '.join(signals)} of the lists that people had: below the usual range."
         events.try_emit(installation.endpoints, events.LOW_ACCURACY, page, payload | {"reason": message})
+
+
+def emit_waiting_orders(installation: Installation, waiting: Sequence[Waiting]) -> None:
+    """Alert about items that fresh visitors of pages bought unusually often."""
+    if waiting:
+        most = waiting[0]
+        others = f", and {len(waiting) - 1} other items were bought so" if len(waiting) > 1 else ""
+        reason = (
+            f"In the last day {most.buyers} purchases of item {most.item_id} by fresh visitors of the key "
+            f"{most.source} exceed what counts{others}. They wait until a server's key or a file states the orders."
+        )
+        payload = {"reason": reason, "page": flow_run_page(installation)}
+        events.try_emit(installation.endpoints, events.UNCONFIRMED_ORDERS, "tailorbird.orders", payload)
 
 
 def emit_feed_alert(installation: Installation, checks: Sequence[FeedCheck]) -> None:

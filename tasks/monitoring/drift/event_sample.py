@@ -6,6 +6,7 @@ Users are sampled with all their events, never single events, because the events
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from models.primitives.vocabulary import words
 from tasks.lake.event_engine import EventEngine, event_engine
 from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import read_reference_data
+from tasks.lake.unconfirmed_orders import Waiting, waiting_since
 
 _PARTS: Final = 10_000
 _COUNTED_DAYS: Final = 56
@@ -96,6 +98,10 @@ class EventReader:
         """The times of the first and the newest event in epoch seconds; 0 without events."""
         first, last = self._query_row(_SPAN)
         return int(first or 0), int(last or 0)
+
+    def waiting_orders(self, since: int) -> list[Waiting]:
+        """Return the items with purchases since a moment (epoch s) that only fresh visitors of pages state."""
+        return waiting_since(self._connection, datetime.fromtimestamp(since, UTC))
 
     def active(self, cut: int) -> dict[int, float]:
         """Return the mean number of active users in the windows right before a cut, by window length in days."""

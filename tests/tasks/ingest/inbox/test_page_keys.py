@@ -2,16 +2,24 @@
 
 import hmac
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count, zip_longest
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.primitives.json_types import JsonObject
 from serving.collector.collector import Signatures
+from tasks.lake.prior_purchases import prior_purchases
 from tasks.lake.reference_data import read_reference_data
+from tasks.lake.unconfirmed_orders import Waiting
+from tasks.monitoring.drift.emit_events import emit_waiting_orders
+from tasks.monitoring.drift.event_sample import open_event_reader
+from tasks.reconciler import reconcile
+from tests.recording_server import RecordingServer
 from tests.tasks.ingest.inbox.api import Api
 
 YES = {"consent": {"categoryPreferences": {"Personalization": True}}}
@@ -115,3 +123,139 @@ def test_nothing_that_a_page_sends_moves_changes_or_deletes_what_is_another_user
     api.move()
     assert state_of(api, names, claims=claims) == before
     assert lake_of(api, names, claims=claims) == rows
+
+
+def profiles(api: Api, *subjects: str) -> list[tuple[bool, list[str]]]:
+    rows = api.rows(
+        "SELECT claimed, items FROM session_profiles WHERE subject = ANY(:keys) ORDER BY 1", keys=[*subjects]
+    )
+    return [(row.claimed, list(row._mapping["items"])) for row in rows]
+
+
+def identify(user: str, device: str, **more: Any) -> JsonObject:
+    return {"type": "identify", "userId": user, "anonymousId": device, "context": YES, **more}
+
+
+def by_page(api: Api, *calls: JsonObject, signatures: Signatures = CLAIMED) -> None:
+    api.send(*api.calls(*calls, kind="page", signatures=signatures))
+
+
+def test_a_user_is_no_device_of_another_one_and_no_session_reads_their_clicks(api: Api) -> None:
+    api.send(*api.calls(clicked(userId="17")))
+    by_page(api, identify("evil", "17"), {"type": "alias", "userId": "evil", "previousId": "17", "context": YES})
+    api.move()
+    assert profiles(api, api.key("17")) == [(False, ["cup"])]
+    assert profiles(api, api.key("evil"), api.device("17")) == []
+    assert read_reference_data(api.here).aliases.to_pylist() == [{"device": api.device("17"), "known": api.key("evil")}]
+
+
+def test_a_device_keeps_the_first_user_that_a_page_names_and_a_signature_outranks_a_claim(api: Api) -> None:
+    old = {"timestamp": "2001-01-01T00:00:00Z"}
+    by_page(api, clicked(anonymousId="phone"), identify("ann", "phone"))
+    by_page(api, identify("evil", "phone", **old), identify("evil", "phone", timestamp="2999-01-01T00:00:00Z"))
+    assert profiles(api, api.key("ann")) == [(True, ["cup"])]
+    by_page(api, clicked("pan", anonymousId="phone"))
+    bob = identify("bob", "phone", context=YES | {"userHash": signature("bob")})
+    by_page(api, bob)
+    by_page(api, identify("ann", "phone"), identify("eve", "phone", context=YES | {"userHash": signature("eve")}))
+    assert profiles(api, api.key("bob")) == [(False, ["pan"])]
+    assert profiles(api, api.key("evil"), api.key("eve")) == []
+    for _ in range(2):  # at the receipt and after the move
+        owners = {row["device"]: row["known"] for row in read_reference_data(api.here).aliases.to_pylist()}
+        assert owners == {api.device("phone"): api.key("bob")}
+        api.move()
+    api.send(*api.calls(identify("cid", "phone")))  # of a server, by time
+    api.move()
+    owners = {row["device"]: row["known"] for row in read_reference_data(api.here).aliases.to_pylist()}
+    assert owners == {api.device("phone"): api.key("cid")}
+
+
+def test_a_claim_is_marked_and_states_neither_consent_nor_traits_of_its_user(api: Api) -> None:
+    by_page(api, identify("ann", "phone", traits={"plan": "pro"}), clicked(userId="ann", anonymousId="phone"))
+    by_page(api, clicked(anonymousId="tablet"))
+    signed = YES | {"userHash": signature("bob")}
+    by_page(api, clicked(userId="bob") | {"context": signed}, clicked(userId="cid") | {"context": signed})
+    api.move()
+    authority = {row["user_key"]: row["authority"] for row in api.lake()}
+    claims = {api.key(name): "claim" for name in ("ann", "cid")}
+    assert authority == claims | {api.device("tablet"): "page", api.key("bob"): "signed"}
+    refusal = identify("ann", "phone") | {"context": NO}
+    by_page(api, refusal, identify("bob", "laptop") | {"context": NO | {"userHash": signature("bob")}})
+    answers = dict(tuple(row) for row in api.rows("SELECT user_key, consent FROM users"))
+    assert (answers[api.key("ann")], answers[api.device("phone")], answers[api.key("bob")]) == (True, False, False)
+    assert "userHash" not in str(api.rows("SELECT payload FROM event_inbox"))
+
+
+def test_a_claim_agrees_for_nobody_who_refused(api: Api) -> None:
+    api.send(*api.calls(identify("ann", "phone") | {"context": NO}))
+    by_page(api, clicked(userId="ann"), identify("ann", "tablet"))
+    api.move()
+    assert [row for row in api.lake() if row["user_key"] == api.key("ann")] == []
+    assert [row.consent for row in api.rows("SELECT consent FROM users WHERE user_key = :key", key=api.key("ann"))] == [
+        False
+    ]
+    assert profiles(api, api.key("ann")) == []
+
+
+def test_an_event_stored_under_the_earlier_key_of_its_device_is_a_duplicate(api: Api) -> None:
+    at = "2026-11-29T10:00:00Z"
+    calls = [
+        clicked(anonymousId="phone", messageId="m-1", timestamp=at),
+        clicked(userId="ann", messageId="m-2", timestamp=at),
+    ]
+    earlier = [replace(message, session_key=message.earlier_key, earlier_key=None) for message in api.calls(*calls)]
+    api.send(*earlier)
+    api.move()
+    assert {row["user_key"] for row in api.lake()} == {api.key("phone"), api.key("ann")}
+    api.rows("UPDATE event_inbox SET digest = NULL")  # as the migration does
+    assert set(api.send(*api.calls(*calls))) == {"duplicate"}
+    api.rows("DELETE FROM event_inbox")
+    api.send(*api.calls(*calls))
+    other = calls[0] | {"properties": {"product_id": "pan"}}
+    api.move()
+    assert (api.ledger()["duplicate"], api.ledger()["quarantined"]) == (2, 0)
+    api.rows("DELETE FROM event_inbox")
+    api.send(*api.calls(other))
+    api.move()
+    assert api.ledger()["quarantined"] == 1
+
+
+def known_ids(api: Api) -> set[str]:
+    return {row.user_id for row in api.rows("SELECT user_id FROM identity.users")}
+
+
+def forgotten(api: Api) -> set[str]:
+    """The raw ids that are left by the next day."""
+    reconcile._DAILY.reset("raw ids")
+    reconcile.delete_unneeded_ids(api.here)
+    return known_ids(api)
+
+
+def test_the_raw_id_of_somebody_who_never_agreed_is_stored_nowhere(api: Api) -> None:
+    unanswered = clicked(userId="ann") | {"context": {}}
+    api.send(*api.calls(unanswered), api.act("bob", "cup"), api.user("cid", age="30"))
+    assert known_ids(api) == set()
+    api.send(*api.calls(identify("ann", "phone")), api.act("bob", "cup", consent=True))
+    assert known_ids(api) == {"ann", "bob"}
+    api.send(api.act("bob", "pan"))
+    api.rows("INSERT INTO identity.users VALUES ('k', 'earlier', 1)")
+    api.send(*api.calls(identify("ann", "phone") | {"context": NO}))
+    assert forgotten(api) == {"ann", "bob"}, "their messages wait"
+    api.move()
+    assert forgotten(api) == {"bob"}
+
+
+def test_a_jump_of_fresh_buyers_is_held_back_and_an_alert(api: Api) -> None:
+    order = {"event": "Order Completed", "properties": {"order_id": "o", "products": [{"product_id": "cup"}]}}
+    by_page(api, *(clicked(anonymousId=f"device {number}") | order for number in range(40)))
+    api.move()
+    with RecordingServer() as server, open_event_reader(api.here) as reader:
+        waiting = reader.waiting_orders(0)
+        emit_waiting_orders(server.installed(api.here), waiting)
+        (event,) = server.events()
+    assert waiting == [Waiting("cup", "web", 37)]
+    assert event["event"] == "tailorbird.orders.unconfirmed"
+    assert "37 purchases of item cup by fresh visitors of the key web" in event["payload"]["reason"]
+    ids = np.array(["cup", "pan"])
+    known = read_reference_data(api.here)
+    assert prior_purchases(api.here, known, np.array([""]), ids, 1e11).buyers.tolist() == [3, 0]
