@@ -62,8 +62,9 @@ ROLES: Final = MappingProxyType(
             rf"({_PLACES})_(e_?mail)|e_?mail(_address|_adresse)?(_({_PLACES}))?|({_USER})_e_?mail|mail",
             rf"{_REF}({_USER})s?|({_USER})_unique{_ID}",
             rf"\w*_?({_USER})_?\w*{_ID}",
-            "device_id|anonymous_id|cookie(_id)?|uid|user_pseudo_id|username|user_name",
+            "uid|username|user_name",
         ),
+        "device": ("device_id|anonymous_id|anon_id|cookie(_id)?|user_pseudo_id|visitor_cookie|browser_id",),
         "item": (
             rf"({_ITEM}|art){_ID}",
             rf"(lineitem|line_item|item|product|variant|artikel)_(sku|{_ITEM}){_ID}?",

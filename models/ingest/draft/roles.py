@@ -67,8 +67,13 @@ def unique_ids(sample: Sample) -> list[Column]:
 
 def users_of(sample: Sample) -> list[Column]:
     """Return the columns that may name the user of a row."""
-    users = [one for one in sample.candidates("user") if may_be_id(one)]
+    users = [one for one in sample.candidates("user") if may_be_id(one)] or devices_of(sample)
     return sorted(users, key=lambda one: _real_user_share(one) < JOINS)
+
+
+def devices_of(sample: Sample) -> list[Column]:
+    """Return the columns that may name the device of a row."""
+    return [one for one in sample.candidates("device") if may_be_id(one)]
 
 
 def items_of(sample: Sample) -> list[Column]:

@@ -40,6 +40,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "events": {
             **_PART,
             "user_id": 'user_id = "CustomerID"',
+            "device_id": 'device_id = "anonymous_id"',
             "item_id": 'item_id = "StockCode"',
             "consent": 'consent = "marketing_consent"',
             "consent_words": 'consent_words = ["ja"]',

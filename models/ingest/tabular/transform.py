@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.ingest import normalisation
+from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE
 from models.ingest.expressions.evaluation import computed, matching
 from models.ingest.expressions.value_sources import Source, attribute_of
 from models.ingest.normalisation import Cleaned, Counts, Spelling, nonzero_counts
@@ -64,7 +65,8 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _NO_SYNO
     """Return canonical events with the raw `user_id`; the caller adds pseudonyms, batch and hash.
 
     The columns are the same for every mapping, except `consent`, `received_at`, `user_agent` and `ip`, which exist if
-    the mapping names them. Without an event id in the mapping, `event_id` is null, and `identified` makes it.
+    the mapping names them, and `is_device` and `anonymous_id`, if it names a device. Without an event id in the
+    mapping, `event_id` is null, and `identified` makes it.
     """
     read = _reader(rows, mapping)
     rows = read.rows
@@ -72,9 +74,10 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _NO_SYNO
     moments = read.moment(columns.OCCURRED_AT, mapping.occurred_at)
     assumed = read.zone_assumed
     numbers, counts = _amounts(read, mapping, spelling)
+    user, device = identifier(rows, mapping.user_id), identifier(rows, mapping.device_id)
     table: Columns = {
         columns.EVENT_ID: pc.binary_join_element_wise(mapping.event_id_prefix, identifier(rows, mapping.event_id), ""),
-        columns.USER_ID: identifier(rows, mapping.user_id),
+        columns.USER_ID: pc.coalesce(user, device),
         columns.SESSION_ID: identifier(rows, mapping.session_id),
         columns.ITEM_ID: identifier(rows, mapping.item_id),
         columns.EVENT_TYPE: _constant(mapping.constants.get("event_type"), rows) if kind is None else kind,
@@ -85,6 +88,8 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _NO_SYNO
         columns.POSITION: read.place(columns.POSITION, mapping.position),
         columns.RECOMMENDATION_ID: optional_words(rows, mapping.recommendation_id),
     }
+    if mapping.device_id:
+        table |= {IS_DEVICE: pc.and_(pc.is_null(user), pc.is_valid(device)), ANONYMOUS_ID: device}
     if mapping.consent:
         table[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
     if mapping.received_at:

@@ -1,6 +1,6 @@
 """Reads a table of events as chunks of a batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -9,11 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from expectations import contract
+from infra.keys.identity import pseudonyms
+from infra.keys.key_chain import DEVICE
 from models import columns
+from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE
 from models.ingest.tabular import transform
 from models.ingest.tabular.config import EventsMapping, Mapping
 from models.primitives.arrow_sql import query
 from tasks.ingest.batch_identity import part_of
+from tasks.ingest.entity_updates import apply
 from tasks.ingest.entity_updates.apply import CONSENT, Update
 from tasks.ingest.events.chunk_writer import Intake
 from tasks.ingest.events.event_chunk import EventChunk
@@ -38,17 +42,43 @@ def shape_chunk(
     selected = transform.selected(rows.rows, part)
     positions = rows.numbers[np.flatnonzero(selected)]
     key, cleaned = intake.installation.key, transform.events(rows.rows.filter(selected), part, mapping.spelling)
-    events, users = prepare(cleaned.rows, mapping, key, positions, identified=part.event_id is not None)
+    stated, owners = _owners(cleaned.rows, key)
+    events, users = prepare(stated, mapping, key, positions, identified=part.event_id is not None)
     return EventChunk(
         events,
         users,
         routed=len(rows.rows) - len(events),
         unreadable=quarantined_lines(rows.misfits, numbering, key),
-        updates=partial(consent_updates, events),
+        updates=partial(_updates, events, owners),
         cleaned=cleaned.counts,
         unread=numbering.describe_unreadable(cleaned.unread, events, positions),
         numbering=numbering,
     )
+
+
+def _owners(rows: pa.Table, key: bytes) -> tuple[pa.Table, list[Update]]:
+    """Return the rows without the devices of users, and the latest user of each of these devices."""
+    if ANONYMOUS_ID not in rows.column_names:
+        return rows, []
+    statement = f"""
+        SELECT {ANONYMOUS_ID} AS device, max_by(user_id, (coalesce(occurred_at, '-infinity'), user_id)) AS user_id,
+            max(occurred_at) AS at FROM rows WHERE device IS NOT NULL AND user_id IS NOT NULL AND NOT {IS_DEVICE}
+        GROUP BY device ORDER BY device"""
+    named = rows.select([ANONYMOUS_ID, IS_DEVICE, columns.USER_ID, columns.OCCURRED_AT])
+    owned = query(statement, rows=named)
+    devices = pseudonyms(owned["device"].combine_chunks(), key, DEVICE).to_pylist()
+    users = pseudonyms(owned[columns.USER_ID].combine_chunks(), key).to_pylist()
+    stated = zip(devices, users, owned["at"].to_pylist(), strict=True)
+    return rows.drop_columns([ANONYMOUS_ID]), [
+        Update(apply.DEVICE, device, {columns.USER_KEY: user}, at) for device, user, at in stated
+    ]
+
+
+def _updates(events: pa.Table, owners: Sequence[Update], intake: Intake) -> Iterator[Update]:
+    """Yield agreements after a refusal, and the owners of devices."""
+    yield from consent_updates(events, intake)
+    suppressed = set(intake.suppressed.to_pylist())
+    yield from (one for one in owners if not {one.key, one.payload[columns.USER_KEY]} & suppressed)
 
 
 def consent_updates(events: pa.Table, intake: Intake) -> Iterator[Update]:

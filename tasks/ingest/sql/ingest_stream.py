@@ -63,7 +63,7 @@ def ingest_stream(
                 stream.keys,
                 transform.needed(part),
                 part.optional,
-                part.direct_columns(part.mandatory),
+                part.direct_columns(part.needed),
             )
         with installation.engine.connect() as connection:
             latest = positions.latest(connection, mapping.name, stream.dataset, key)

@@ -14,11 +14,14 @@ from models.ingest.placeholder_ids import ITEMS
 _MOST_STATES: Final = 20
 
 
-def leave_out_rows(part: Part, user: Choice, item: Choice, kinds: Column | None) -> None:
-    """Add the condition `where` of such rows, with a comment on each reason."""
+def leave_out_rows(part: Part, user: Choice, item: Choice, kinds: Column | None, *, has_device: bool) -> None:
+    """Add the condition `where` of such rows, with a comment on each reason.
+
+    A row without a user counts if it `has_device`.
+    """
     conditions = []
     for name, subject, placeholders in ((user.column, "a user", GUESTS), (item.column, "an item", ITEMS)):
-        if part.sample.columns[name].filled < 1:
+        if part.sample.columns[name].filled < 1 and not (has_device and name == user.column):
             conditions.append(f"{sql(name)} is not null")
             part.comments.append(f"Rows without {subject} ({name}) are left out.")
         if unknown := sorted(word for word in part.sample.columns[name].values if word in placeholders):

@@ -10,8 +10,9 @@ from models.ingest.draft.events.event_id import add_event_id
 from models.ingest.draft.events.event_type import add_event_type, suggest_event_words
 from models.ingest.draft.events.left_out_rows import leave_out_rows
 from models.ingest.draft.events.likely_columns import LineColumns, likely_rating, line_columns
+from models.ingest.draft.names import rank
 from models.ingest.draft.parts import Part, Settings, number_settings, open_part, time_settings
-from models.ingest.draft.roles import Choice
+from models.ingest.draft.roles import Choice, devices_of
 from models.ingest.draft.samples import Column, Sample
 
 _SHOWN: Final = ("placement", "position", "recommendation_id")
@@ -29,10 +30,14 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     for key, value in settings.items():
         part.add(key, value, doubt)
     kinds = event_words(sample, found.taken)
-    leave_out_rows(part, user, item, kinds)
+    devices = [one for one in devices_of(sample) if one.name != user.column]
+    leave_out_rows(part, user, item, kinds, has_device=bool(devices))
     identity = [user.column, item.column, times[0].name, *([kinds.name] if kinds else [])]
     add_event_id(part, found.order, identity, found.quantity)
     part.column("user_id", user)
+    part.first("device_id", devices, "the visitor of rows without a user")
+    if rank(user.column, "device") is not None:
+        part.suggest("device_id", user.column, "add it if your pages send this id as their anonymousId")
     part.column("item_id", item)
     if found.order:
         part.column("session_id", Choice(found.order.name))

@@ -19,7 +19,7 @@ class EventsMapping(TableMapping):
     """The sources of the columns of an event. `constants` fill columns that the source lacks."""
 
     texts = (
-        *("event_id", "user_id", "item_id", "session_id", "occurred_at", "received_at"),
+        *("event_id", "user_id", "device_id", "item_id", "session_id", "occurred_at", "received_at"),
         *("event_type", "currency", "placement", "recommendation_id", "consent", "user_agent", "ip"),
     )
     numbers = ("quantity", "value", "rating", "position")
@@ -34,6 +34,8 @@ class EventsMapping(TableMapping):
     numbers."""
     user_id: Sources
     """The user, by the id of your own systems; several columns are joined by a hyphen."""
+    device_id: Sources | None = None
+    """The device or browser: the visitor of rows without a user. Rows with both state whose device it is."""
     item_id: Sources
     """The item, by the id of the catalogue."""
     session_id: Sources | None = None
@@ -80,6 +82,11 @@ class EventsMapping(TableMapping):
     """Constants for empty values of `quantity`, `value` or `currency`; the number of replaced values is counted."""
     required: list[Literal["quantity", "value", "currency", "rating", "session_id"]] = Field([])
     """Keys that every event needs: rows with an empty value in one of them wait in quarantine."""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Return the keys whose columns every file must have: with a device, none of a user."""
+        return tuple(key for key in self.mandatory if not (key == "user_id" and self.device_id))
 
     @model_validator(mode="after")
     def _required_keys_are_read(self) -> Self:

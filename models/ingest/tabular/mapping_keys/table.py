@@ -79,6 +79,11 @@ class TableMapping(BaseModel):
         # Each part declares it at its own position, because the names of batches depend on the order of keys.
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """Return the keys whose columns every file must have."""
+        return self.mandatory
+
+    @property
     def time_formats(self) -> list[str]:
         """Return the time formats in the order in which they are tried."""
         return [self.time_format] if isinstance(self.time_format, str) else self.time_format
@@ -120,7 +125,7 @@ class TableMapping(BaseModel):
     @model_validator(mode="after")
     def _optional_columns_are_used_and_not_mandatory(self) -> Self:
         for column in self.optional:
-            if column in self.direct_columns(self.mandatory):
+            if column in self.direct_columns(self.needed):
                 raise ValueError(f"the column {column!r} is needed in every row and cannot be optional")
             if column not in self.read:
                 raise ValueError(f"optional names {column!r}, which no other key of this part reads")

@@ -156,6 +156,18 @@ def test_an_amount_of_pieces_is_the_quantity(tmp_path: Path) -> None:
     assert events["constants"] == {"event_type": "purchase"}
 
 
+def test_a_column_of_devices_is_no_column_of_users(tmp_path: Path) -> None:
+    rows = [f"{'' if n % 3 else f'u{n % 5}'},d{n % 11},i{n % 7},2024-03-{n % 28 + 1:02},view" for n in range(99)]
+    (tmp_path / "clicks.csv").write_text("\n".join(["customer_id,anonymous_id,item_id,time,event", *rows]))
+    events = tomllib.loads(draft_mapping([str(tmp_path)], "shop").text)["events"]
+    assert (events["user_id"], events["device_id"], events.get("where")) == ("customer_id", "anonymous_id", None)
+    bare = [row.partition(",")[2] for row in rows]
+    (tmp_path / "clicks.csv").write_text("\n".join(["device_id,item_id,time,event", *bare]))
+    text = draft_mapping([str(tmp_path)], "shop").text
+    assert tomllib.loads(text)["events"]["user_id"] == "device_id"
+    assert '# device_id = "device_id"  # add it if your pages send this id as their anonymousId' in text
+
+
 def test_a_category_that_stands_in_for_the_title_is_the_category_too(tmp_path: Path) -> None:
     (tmp_path / "products.csv").write_text(
         "\n".join(["product_id,product_category_name,weight_g", *(f"p{n},group {n % 5},{n * 10}" for n in range(60))])

@@ -24,6 +24,7 @@ from infra.database.schema.schema import (
     users,
 )
 from infra.installation import Installation
+from infra.keys import key_chain
 from infra.keys.identity import pseudonym
 from models.datasets.known_purchases import known_before
 from models.errors import TailorbirdError
@@ -175,9 +176,8 @@ def test_identify_adds_traits_and_joins_a_device_to_its_user(installation: Insta
     (ann,) = rows(installation, users)
     assert ann["attributes"] == {"plan": "silver", "gender": "f"}
     (device,) = rows(installation, aliases)
-    assert (device["anonymous_key"], device["user_key"]) == tuple(
-        pseudonym(name, installation.key) for name in ("phone", "ann")
-    )
+    phone = key_chain.hashed("phone", key_chain.keys(installation.key.decode()), key_chain.DEVICE)
+    assert (device["anonymous_key"], device["user_key"]) == (phone, pseudonym("ann", installation.key))
 
 
 def test_over_many_chunks_rows_are_numbered_through(
