@@ -119,22 +119,31 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
 
 
 def store_bundle(source: Path, root: Path, digest: str | None = None) -> tuple[Path, str]:
-    """Copy a verified bundle to `root/<digest>` in one step; an existing copy stays. Return the copy and its digest.
+    """Copy a verified bundle to `root/<digest>`, unless a sound copy is there. Return the copy and its digest.
 
-    `digest` is that of the expected manifest. Only its owner can read the copy. Raises BundleRefusedError.
+    A damaged copy is replaced. `digest` is that of the expected manifest. Only its owner can read the copy. Raises
+    BundleRefusedError.
     """
     manifest = read_signed(source, digest)
     target = root / manifest.digest
-    if not target.exists():
+    if not _is_sound(target, manifest.digest):
         with verified(source, manifest.digest) as bundle:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with staged(root) as staging:
+            with staged(root) as staging, staged(root) as damaged:
                 _copy(source, bundle.files, staging)
                 verify(staging, manifest.digest)  # the source may have changed since
+                with suppress(OSError):  # there is no copy yet
+                    target.replace(damaged / target.name)
                 with suppress(OSError):  # another process stored the same bundle first
                     staging.replace(target)
-    verify(target, manifest.digest)
+        verify(target, manifest.digest)
     return target, manifest.digest
+
+
+def _is_sound(folder: Path, digest: str) -> bool:
+    with suppress(BundleRefusedError):
+        return verify(folder, digest).digest == digest
+    return False
 
 
 def _copy(source: Path, files: Mapping[str, BufferedReader], target: Path) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Final
 
@@ -58,7 +59,7 @@ class ModelHolder:
         self._current: LoadedModel | None = None
         self._known = known
         self._loaded: tuple[str, int | None] | None = None
-        self._tried: tuple[tuple[str, int | None], float] | None = None
+        self._tried: tuple[Path, tuple[str, int | None], float] | None = None
         self._wake, self._stopped, self._loading = Event(), False, Lock()
         self._thread: Thread | None = None
         self.failures = 0
@@ -127,8 +128,8 @@ class ModelHolder:
     def _failed_lately(self, candidate: Candidate) -> bool:
         if self._tried is None:
             return False
-        tried, at = self._tried
-        return tried == _identity(candidate) and time.monotonic() - at < RETRY_SECONDS
+        folder, tried, at = self._tried  # the copy of a sound bundle may be damaged
+        return (folder, tried) == (candidate.folder, _identity(candidate)) and time.monotonic() - at < RETRY_SECONDS
 
     def _load(self, candidate: Candidate) -> bool:
         """Verify, open, check and warm a bundle, then make it the champion in one assignment."""
@@ -155,7 +156,7 @@ class ModelHolder:
         return True
 
     def _fail(self, candidate: Candidate, reason: str, detail: str) -> bool:
-        self._tried = _identity(candidate), time.monotonic()
+        self._tried = candidate.folder, _identity(candidate), time.monotonic()
         self.failures += 1
         self.last_failure = ReloadFailure(reason, detail, candidate.model_version)
         _LOG.error("The champion was not replaced: %s", detail)

@@ -59,7 +59,7 @@ class ChampionCopy:
         try:
             record = json.loads((self.folder / _RECORD).read_text())
             digest, version, promotion = (record[name] for name in ("digest", "model_version", "promotion_id"))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         folder = self.folder / str(digest)
         return Candidate(lambda: load(folder, str(digest)), str(digest), folder, version, promotion)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +97,29 @@ def test_a_damaged_bundle_is_not_kept(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "bundles").exists()
 
 
-def test_a_kept_bundle_that_was_damaged_is_not_taken_for_the_sound_one(folder: Path, tmp_path: Path) -> None:
-    target, _ = bundles.store_bundle(folder, tmp_path / "bundles")
-    (target / "config.json").write_text("{}")
-    with pytest.raises(bundles.BundleRefusedError, match=r"config\.json does not match"):
-        bundles.store_bundle(folder, tmp_path / "bundles")
+@pytest.mark.parametrize("damage", ["changed", "lost a file", "no folder", "a further file"])
+def test_a_kept_bundle_that_was_damaged_is_replaced_by_a_sound_one_and_by_no_other(
+    folder: Path, tmp_path: Path, damage: str
+) -> None:
+    root = tmp_path / "bundles"
+    target, digest = bundles.store_bundle(folder, root)
+    if damage == "changed":
+        (target / "config.json").write_text("{}")
+    elif damage == "lost a file":
+        (target / "arrays.npz").unlink()
+    elif damage == "no folder":
+        shutil.rmtree(target)
+        target.write_text("a file")
+    else:
+        (target / "code.py").write_text("raise SystemExit")
+    shutil.copytree(folder, tmp_path / "bad")
+    (tmp_path / "bad" / "config.json").write_text("{}")
+    for source in (tmp_path / "bad", target):
+        with pytest.raises(bundles.BundleRefusedError):
+            bundles.store_bundle(source, root)
+    assert bundles.store_bundle(folder, root) == (target, digest)
+    assert bundles.load(target, digest).digest == digest
+    assert [entry.name for entry in root.iterdir()] == [digest]
 
 
 @pytest.mark.usefixtures("own_var")

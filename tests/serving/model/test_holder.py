@@ -158,6 +158,25 @@ def test_a_start_without_the_source_or_with_a_broken_champion_uses_the_copy(fold
     assert (opened.model_version, broken.failures) == (1, 1)
 
 
+@pytest.mark.parametrize("part", ["arrays.npz", "champion.json"])
+def test_a_damaged_copy_is_replaced_as_soon_as_the_original_is_read(folders: Path, part: str) -> None:
+    copy, source = ChampionCopy(folders / "copy"), Listed(folders / "first")
+    assert ModelHolder(source, copy).open() is not None
+    newest, original = copy.newest(), source.candidate
+    assert newest is not None
+    if part == "champion.json":
+        (copy.folder / part).write_text("[]")
+    else:
+        damaged(newest.folder)
+    source.candidate = None
+    holder = ModelHolder(source, copy)
+    assert holder.open() is None
+    source.candidate = original
+    assert holder.refresh(), "it did not wait because of the copy"
+    source.candidate = None
+    assert ModelHolder(source, copy).open() is not None
+
+
 def test_only_the_last_two_champions_are_kept(folders: Path) -> None:
     copy, source = ChampionCopy(folders / "copy"), Listed()
     holder = ModelHolder(source, copy)
