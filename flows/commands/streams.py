@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from serving.stream.replay import Replayed
 
 app = running.group()
-dead_letters = running.group("Messages of brokers that could not be stored: malformed ones, conflicts of ids, poison.")
+dead_letters = running.group(
+    "Messages of brokers that could not be stored: malformed or too large, conflicts of ids, poison."
+)
 Source = Annotated[str | None, typer.Option(help="Only letters of this source.")]
-Reason = Annotated[str | None, typer.Option(help="Only malformed, id_conflict, poison or broker.")]
+Reason = Annotated[str | None, typer.Option(help="Only malformed, too_large, id_conflict, poison or broker.")]
 _LARGEST = 2**53
 
 

@@ -19,7 +19,7 @@ _CHOSEN: Final = """
         AND (CAST(:reason AS text) IS NULL OR reason = :reason)
         AND (CAST(:ids AS bigint[]) IS NULL OR letter_id = ANY(:ids)) ORDER BY letter_id"""
 _ROWS: Final = f"SELECT letter_id, source, reason, detail, times, first_at, last_at, replayed_at {_CHOSEN}"
-_LETTERS: Final = f"SELECT letter_id, source, message_id, encoding, body, first_at {_CHOSEN}"
+_LETTERS: Final = f"SELECT letter_id, source, reason, message_id, encoding, body, first_at {_CHOSEN}"
 _DELETE: Final = "DELETE FROM identity.dead_letters WHERE letter_id = ANY(:ids) RETURNING letter_id"
 _BODIES: Final = "SELECT letter_id, encoding, body FROM identity.dead_letters ORDER BY letter_id"
 _PART: Final = 100
@@ -58,6 +58,7 @@ class StoredLetter:
 
     letter_id: int
     source: str
+    reason: str
     message_id: str | None
     encoding: str
     body: bytes

@@ -42,7 +42,8 @@ async def open_letters(connection: asyncpg.Connection) -> dict[str, int]:
 
 def digest_of(delivery: Delivery) -> bytes:
     """Return the hash that recognises a delivery that comes again."""
-    return hashlib.sha256((delivery.message_id or "").encode(errors="replace") + b"\0" + delivery.body).digest()
+    content = delivery.cut.encode() or delivery.body
+    return hashlib.sha256((delivery.message_id or "").encode(errors="replace") + b"\0" + content).digest()
 
 
 def _text(value: str | None) -> str | None:

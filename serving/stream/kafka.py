@@ -15,10 +15,9 @@ from faststream.exceptions import FastStreamException
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext
 
-from serving.events.clock import CLOCK
 from serving.events.store import GROUP
 from serving.stream.brokers import BrokerDownError
-from serving.stream.delivery import Delivery
+from serving.stream.delivery import Delivery, received
 from serving.stream.offsets import following, settle_whole, stored_offsets
 from serving.stream.pauses import Pauses
 from serving.stream.rescoring.updates import EVENT, EXCHANGE, Update
@@ -35,6 +34,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "session_timeout_ms": 10_000,
     "heartbeat_interval_ms": 1_000,
     "rebalance_timeout_ms": 30_000,
+    "fetch_max_bytes": 4 * 1024 * 1024,
 }
 _METADATA_MS: Final = 30_000
 """New topics and partitions are found within this time."""
@@ -178,7 +178,7 @@ def _delivery(record: "ConsumerRecord[Any, Any]") -> Delivery:
     headers = dict(record.headers)
     encoding = (headers.get("content-encoding") or b"").decode(errors="replace")
     name = f"{record.topic}-{record.partition}-{record.offset}-{record.timestamp}"
-    return Delivery(record.value or b"", CLOCK.now(), name, encoding)
+    return received(record.value or b"", name, encoding)
 
 
 def _security(place: SplitResult) -> BaseSecurity:

@@ -10,7 +10,6 @@ import asyncpg
 from serving.stream.delivery import Delivery
 from serving.stream.pauses import Pauses
 from serving.stream.settlement import Settlement
-from serving.stream.settlement_queue import PATIENCE
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord, TopicPartition
@@ -46,8 +45,7 @@ async def settle_whole(
     pauses, pending = Pauses(), list(deliveries)
     while pending:
         try:
-            async with asyncio.timeout(PATIENCE):
-                pending = await settlement.settle(pending, also)
+            pending = await settlement.settle(pending, also)
         except Exception as error:  # asyncpg has no class for all outages
             if not pauses.failures:
                 _LOG.warning("The database failed with %s: messages wait in the broker.", type(error).__name__)

@@ -4,24 +4,23 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context
 from typing import Any, Final
 
 import aiormq.exceptions
 from aio_pika import IncomingMessage
+from aiormq.abc import AbstractChannel
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
-from serving.events.clock import CLOCK
 from serving.stream.brokers import BrokerDownError, BrokerRefusedError
-from serving.stream.delivery import DeadLetter, Delivery
+from serving.stream.delivery import DeadLetter, Delivery, received
 from serving.stream.rescoring.updates import EVENT, EXCHANGE, Update
-from serving.stream.settlement_queue import SettlementQueue
+from serving.stream.settlement_queue import GROUP, SettlementQueue
 
 _LOG: Final = logging.getLogger(__name__)
 for _library in ("aio_pika", "aiormq"):  # each attempt to connect would be a line
     logging.getLogger(_library).setLevel(logging.CRITICAL)
-PREFETCH: Final = 1_000
-"""The messages that one consumer holds at most."""
 _DELIVERY_LIMIT: Final = 20
 """The broker gives a message up after so many deliveries, of which a lost connection is one. Ours are fewer."""
 _RECONNECT_SECONDS: Final = 1.0
@@ -70,9 +69,10 @@ def dead_name(name: str) -> str:
 class RabbitStream:
     """A consumer of one queue."""
 
-    def __init__(self, url: str, name: str, queue: SettlementQueue, prefetch: int = PREFETCH) -> None:
+    def __init__(self, url: str, name: str, queue: SettlementQueue) -> None:
         """Prepare; `running` connects."""
         self.name, self._queue = name, queue
+        self._cut: set[asyncio.Task[None]] = set()
         self._broker = RabbitBroker(
             url,
             fail_fast=True,
@@ -84,8 +84,8 @@ class RabbitStream:
         )
         options: dict[str, Any] = {"ack_policy": AckPolicy.MANUAL, "no_reply": True}
         # The dead letters first, so that no message is given up while nobody holds it.
-        self._broker.subscriber(dead_queue(name), dead_exchange(name), channel=Channel(prefetch), **options)(self._keep)
-        self._broker.subscriber(main_queue(name), channel=Channel(prefetch), **options)(self._take)
+        self._broker.subscriber(dead_queue(name), dead_exchange(name), channel=Channel(GROUP), **options)(self._keep)
+        self._broker.subscriber(main_queue(name), channel=Channel(GROUP), **options)(self._take)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -139,14 +139,29 @@ class RabbitStream:
         )
 
     async def _take(self, message: RabbitMessage) -> None:
-        await self._queue.settle(_delivery(message.raw_message))
-        await _acknowledge(message)
+        raw = message.raw_message
+        delivery = _delivery(raw)
+        if not delivery.cut:
+            return await self._settle(delivery, raw.channel, raw.delivery_tag)
+        # The client holds the whole body until this returns, and so does the context of this call. Cycles hold the
+        # message even longer.
+        raw.body = message.body = b""
+        task = asyncio.create_task(self._settle(delivery, raw.channel, raw.delivery_tag), context=Context())
+        self._cut.add(task)
+        return task.add_done_callback(self._cut.discard, context=Context())
+
+    async def _settle(self, delivery: Delivery, channel: AbstractChannel, tag: int | None) -> None:
+        await self._queue.settle(delivery)
+        await _acknowledge(channel, tag)
 
     async def _keep(self, message: RabbitMessage) -> None:
-        deaths: Any = message.raw_message.headers.get("x-death") or [{}]
+        raw, delivery = message.raw_message, _delivery(message.raw_message)
+        if delivery.cut:
+            return await self._take(message)
+        deaths: Any = raw.headers.get("x-death") or [{}]
         detail = f"RabbitMQ gave the message up: {deaths[0].get('reason', 'unknown')}."
-        await self._queue.keep(DeadLetter(_delivery(message.raw_message), "broker", detail))
-        await _acknowledge(message)
+        await self._queue.keep(DeadLetter(delivery, "broker", detail))
+        return await _acknowledge(raw.channel, raw.delivery_tag)
 
 
 @contextmanager
@@ -161,15 +176,15 @@ def _losses(outcome: str) -> Iterator[None]:
         raise BrokerDownError(f"RabbitMQ {outcome}: {type(error).__name__}.") from error
 
 
-async def _acknowledge(message: RabbitMessage) -> None:
+async def _acknowledge(channel: AbstractChannel, tag: int | None) -> None:
     try:
-        await message.ack()
+        await channel.basic_ack(tag or 0)
     except _LOST as error:
         _LOG.debug("An acknowledgement was lost with the connection (%s); the message comes again.", error)
 
 
 def _delivery(message: IncomingMessage) -> Delivery:
-    return Delivery(message.body, CLOCK.now(), message.message_id, message.content_encoding or "")
+    return received(message.body, message.message_id, message.content_encoding or "")
 
 
 async def _undecoded(message: RabbitMessage) -> RabbitMessage:

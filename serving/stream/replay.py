@@ -13,7 +13,7 @@ from serving.stream.dead_letters import mark_replayed
 from serving.stream.delivery import Delivery
 from serving.stream.message_reader import MessageReader
 
-Outcome = Literal["stored", "duplicate", "id_conflict", "malformed", "refused"]
+Outcome = Literal["stored", "duplicate", "id_conflict", "malformed", "refused", "too_large"]
 _GOOD: Final[tuple[Outcome, ...]] = ("stored", "duplicate")
 
 
@@ -48,6 +48,8 @@ async def replay(
 async def _replay(
     connection: asyncpg.Connection, letter: StoredLetter, reader: MessageReader, dry_run: bool
 ) -> Outcome:
+    if letter.reason == "too_large":  # only its head is there
+        return "too_large"
     outcome: Outcome = "refused"
     try:
         messages = reader.read(Delivery(letter.body, letter.first_at, letter.message_id, letter.encoding))

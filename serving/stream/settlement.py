@@ -1,7 +1,9 @@
 """Settles deliveries: one transaction stores their messages, what counts at once, and dead letters."""
 
+import asyncio
+import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +21,11 @@ from serving.stream.message_reader import MessageReader
 if TYPE_CHECKING:
     from serving.stream.rescoring.rescoring import Rescoring
 
+_LOG: Final = logging.getLogger(__name__)
+PATIENCE: Final = 30.0
+"""Seconds for one transaction."""
+_GROUP_BYTES: Final = 4 * 1024 * 1024
+"""The bytes of the messages of one transaction, of which the last message may be beyond it."""
 _CONFLICT: Final = "The same id came before with another content."
 _Also = Callable[[asyncpg.Connection], Awaitable[None]]
 
@@ -30,6 +37,11 @@ class _Part:
     delivery: Delivery
     messages: Sequence[CallMessage] = ()
     letter: DeadLetter | None = None
+
+    @property
+    def size(self) -> int:
+        """Return its bytes in memory."""
+        return len(self.delivery.body) + sum(len(one.body) for one in self.messages)
 
 
 @dataclass
@@ -47,21 +59,34 @@ class Settlement:
         """Settle deliveries; returns those that failed for a reason of their own, to be settled again later.
 
         `also` runs in the last transaction, unless a delivery failed. Raises the error of an outage: then nothing of
-        that transaction counts.
+        that transaction counts, and those before it are known when they come again.
         """
-        await CLOCK.compare(self.pool)
         failed: list[Delivery] = []
-        parts = [part for one in deliveries if (part := self._read(one, failed)) is not None]
-        async with self.pool.acquire() as connection:
-            return failed + await self._store(connection, parts, None if failed else also)
+        for parts, is_last in self._groups(deliveries, failed):
+            failed += await self._store(parts, also if is_last and not failed else None)
+        return failed
 
     async def give_up(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters of messages that the broker gave up."""
-        async with self.pool.acquire() as connection:
-            await self._store(connection, [_Part(one.delivery, letter=one) for one in letters], None)
+        await self._store([_Part(one.delivery, letter=one) for one in letters], None)
+
+    def _groups(self, deliveries: Sequence[Delivery], failed: list[Delivery]) -> Iterator[tuple[list[_Part], bool]]:
+        """Read deliveries; yield the parts of each transaction, and whether it is the last one."""
+        parts: list[_Part] = []
+        size = 0
+        for left, one in zip(range(len(deliveries) - 1, -1, -1), deliveries, strict=True):
+            part = self._read(one, failed)
+            if part is not None:
+                parts.append(part)
+                size += part.size
+            if not left or size > _GROUP_BYTES:
+                yield parts, not left
+                parts, size = [], 0
 
     def _read(self, delivery: Delivery, failed: list[Delivery]) -> _Part | None:
         """Return the part of a delivery; None if it failed and is to be read again."""
+        if delivery.cut:
+            return _Part(delivery, letter=DeadLetter(delivery, "too_large", delivery.cut))
         try:
             return _Part(delivery, self.reader.read(delivery))
         except (UnusableBodyError, RefusedMessageError) as error:
@@ -73,33 +98,42 @@ class Settlement:
             failed.append(again)
             return None
 
-    async def _store(
-        self, connection: asyncpg.Connection, parts: Sequence[_Part], also: _Also | None
-    ) -> list[Delivery]:
-        """Store parts together; if PostgreSQL refuses one of them, in halves until that one is alone."""
+    async def _store(self, parts: Sequence[_Part], also: _Also | None) -> list[Delivery]:
+        """Store parts together; if PostgreSQL refuses one of them or needs too long, in halves.
+
+        A part that is refused alone fails. Raises the error of an outage, as which a part counts that needs too long.
+        """
+        timer = asyncio.timeout(PATIENCE)
         try:
-            await self._commit(connection, parts, also)
-        except INVALID as error:
+            async with timer:
+                await self._commit(parts, also)
+        except (*INVALID, TimeoutError) as error:
+            is_refused = isinstance(error, INVALID)
+            if not is_refused and not timer.expired():
+                raise  # no connection
             if len(parts) > 1:
+                if not is_refused:
+                    _LOG.warning("%d messages took more than %.0f s: they are stored in halves.", len(parts), PATIENCE)
                 half = len(parts) // 2
-                first = await self._store(connection, parts[:half], None)
-                return first + await self._store(connection, parts[half:], None if first else also)
-            if not parts or parts[0].letter is not None:
+                first = await self._store(parts[:half], None)
+                return first + await self._store(parts[half:], None if first else also)
+            if not is_refused or not parts or parts[0].letter is not None:
                 raise
             again = replace(parts[0].delivery, attempts=parts[0].delivery.attempts + 1)
             if again.attempts < MOST_ATTEMPTS:
                 return [again]
-            await self._commit(connection, [_poison(again, error)], also)
+            return await self._store([_poison(again, error)], also)
         return []
 
-    async def _commit(self, connection: asyncpg.Connection, parts: Sequence[_Part], also: _Also | None) -> None:
-        async with connection.transaction():
-            messages = [(message, part) for part in parts for message in part.messages]
+    async def _commit(self, parts: Sequence[_Part], also: _Also | None) -> None:
+        await CLOCK.compare(self.pool)
+        messages = [(message, part) for part in parts for message in part.messages]
+        letters = [part.letter for part in parts if part.letter]
+        async with self.pool.acquire() as connection, connection.transaction():
             receipts = await store(connection, [message for message, _ in messages]) if messages else []
             if self.rescoring is not None:
                 new = (message for (message, _), receipt in zip(messages, receipts, strict=True) if receipt == "stored")
                 await self.rescoring.ask(connection, [*new])
-            letters = [part.letter for part in parts if part.letter]
             settled = zip(messages, receipts, strict=True)
             letters += _conflicts(part for (_, part), receipt in settled if receipt == "conflict")
             await keep(connection, self.reader.source, letters)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from serving.events.store import GROUP
 from serving.stream.delivery import DeadLetter, Delivery
 from serving.stream.pauses import Pauses
 from serving.stream.settlement import Settlement
 
 _LOG: Final = logging.getLogger(__name__)
-PATIENCE: Final = 30.0
-"""Seconds for one group; after that PostgreSQL counts as down."""
+GROUP: Final = 50
+"""The most messages in work, which bounds their memory. The broker gives no more at once."""
 _GATHER: Final = 0.02
 """Seconds in which a group gathers: a transaction costs nearly the same for one message as for many."""
+_LOOKS: Final = 10
 
 
 @dataclass
@@ -45,8 +45,7 @@ class SettlementQueue:
         pauses = Pauses()
         while True:
             try:
-                async with asyncio.timeout(PATIENCE):
-                    return await self.settlement.give_up([letter])
+                return await self.settlement.give_up([letter])
             except Exception as error:  # as below
                 _LOG.warning("A dead letter waits for the database, which failed with %s.", type(error).__name__)
                 await asyncio.sleep(pauses.next())
@@ -58,8 +57,9 @@ class SettlementQueue:
             while not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            if len(self._waiting) < GROUP:
-                await asyncio.sleep(_GATHER)
+            for _ in range(_LOOKS):
+                if len(self._waiting) < GROUP:
+                    await asyncio.sleep(_GATHER / _LOOKS)
             group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
             while not await self._is_settled(group, pauses):
                 await asyncio.sleep(pauses.next())
@@ -68,8 +68,7 @@ class SettlementQueue:
     async def _is_settled(self, group: Sequence[_Waiting], pauses: Pauses) -> bool:
         """Settle a group; returns False during an outage."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                failed = await self.settlement.settle([one.delivery for one in group])
+            failed = await self.settlement.settle([one.delivery for one in group])
         except Exception as error:  # asyncpg has no class for all outages
             if not pauses.failures:
                 _LOG.warning("The database failed with %s: messages wait in the broker.", type(error).__name__)

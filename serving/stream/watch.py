@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, get_args
 
 from serving.http import metrics
 from serving.stream.dead_letters import open_letters
@@ -14,7 +14,7 @@ from serving.stream.settlement import Settlement
 
 _LOG: Final = logging.getLogger(__name__)
 _EVERY: Final = 5.0
-_REASONS: Final[tuple[Reason, ...]] = ("malformed", "id_conflict", "poison", "broker")
+_REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 _SEEN: Final = """
     INSERT INTO streams (queue, source, lag) VALUES ($1, $2, $3)
     ON CONFLICT (queue) DO UPDATE SET source = excluded.source, lag = excluded.lag, seen_at = now()"""

@@ -183,7 +183,9 @@ dead_letters = Table(
     moment("last_at", now=True),
     moment("replayed_at", comment="When it was stored after all."),
     UniqueConstraint("source", "reason", "digest"),
-    CheckConstraint("reason IN ('malformed', 'id_conflict', 'poison', 'broker')", name="ck_dead_letters_reason"),
+    CheckConstraint(
+        "reason IN ('malformed', 'too_large', 'id_conflict', 'poison', 'broker')", name="ck_dead_letters_reason"
+    ),
     schema="identity",
     comment="Messages of brokers that could not be stored, as their senders wrote them.",
 )

@@ -11,6 +11,7 @@ import pytest
 
 from serving.http import metrics
 from serving.stream.consumer import ConsumerConfig, consume
+from serving.stream.delivery import HEAD_BYTES
 from serving.stream.settlement import Settlement
 from tests.serving.events.inbox_database import InboxDatabase, until
 from tests.serving.stream.clicks import REFUSES, click, letters, settlement_of
@@ -115,6 +116,20 @@ def test_poison_is_a_dead_letter_and_no_offset_commits_before_it(kafka: KafkaBro
 
     asyncio.run(work())
     assert [reason for reason, _, _ in letters(inbox)] == ["poison"]
+
+
+def test_a_large_message_leaves_its_head_and_those_behind_it_are_stored(
+    kafka: KafkaBroker, inbox: InboxDatabase
+) -> None:
+    async def work() -> None:
+        topic = await kafka.topic()
+        await kafka.publish(topic, [b"x" * 700_000, click(1)], key=b"ann")
+        async with consuming(kafka, inbox, topic):
+            await eventually(lambda: inbox.ids() == ["m1"])
+        assert await committed(kafka, topic) == stored_offsets(inbox) == 2
+
+    asyncio.run(work())
+    assert letters(inbox) == [("too_large", 1, b"x" * HEAD_BYTES)]
 
 
 def test_messages_in_work_during_an_outage_are_given_up_when_their_partitions_move(

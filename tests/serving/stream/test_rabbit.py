@@ -14,6 +14,7 @@ from tests.serving.stream.publishing import consuming, publish, waiting
 
 aio_pika: Any = pytest.importorskip("aio_pika")
 from serving.stream.brokers import BrokerDownError  # noqa: E402
+from serving.stream.delivery import HEAD_BYTES  # noqa: E402
 from serving.stream.rabbit import RabbitStream  # noqa: E402
 
 
@@ -26,7 +27,8 @@ def test_two_consumers_store_repeated_shuffled_and_late_messages_once(
     random.Random(1).shuffle(bodies)  # noqa: S311
 
     def all_arrived() -> bool:
-        return len(inbox.ids()) == len(clicks) and len(letters(inbox)) == len(bad)
+        lags = [row.lag for row in inbox.rows("SELECT lag FROM streams")]
+        return (len(inbox.ids()), len(letters(inbox)), lags) == (len(clicks), len(bad), [0])
 
     async def work() -> None:
         queue = "shared"
@@ -99,6 +101,21 @@ def test_a_start_that_fails_leaves_no_connection_that_takes_messages(rabbit: Rab
             assert queue.declaration_result.consumer_count == 0
 
     asyncio.run(work())
+
+
+def test_large_messages_leave_their_heads_also_those_that_the_broker_gave_up(
+    rabbit: RabbitServer, inbox: InboxDatabase
+) -> None:
+    async def work() -> None:
+        queue = "heads"
+        await consuming(rabbit, inbox, queue, lambda: bool(inbox.rows("SELECT FROM streams")))
+        await publish(rabbit, queue, [b"1" * 600_000, click(1)])
+        await publish(rabbit, f"{queue}.dead", [b"2" * 600_000])
+        await consuming(rabbit, inbox, queue, lambda: len(letters(inbox)) == 2 and inbox.ids() == ["m1"])
+        assert await waiting(rabbit, queue) == await waiting(rabbit, f"{queue}.dead") == 0
+
+    asyncio.run(work())
+    assert sorted(letters(inbox)) == [("too_large", 1, b"1" * HEAD_BYTES), ("too_large", 1, b"2" * HEAD_BYTES)]
 
 
 def test_a_message_that_the_broker_delivered_too_often_is_kept(rabbit: RabbitServer, inbox: InboxDatabase) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from infra.database.engine import engine
 from serving.queries.dead_letters import NoSuchLetterError, Selection, letter_rows, letters_to_replay, whole_letter
-from serving.stream.delivery import DeadLetter
+from serving.stream.delivery import DeadLetter, received
 from serving.stream.replay import replay
 from serving.stream.settlement import Settlement
 from tests.serving.events.inbox_database import InboxDatabase
@@ -28,13 +28,14 @@ def replayed(inbox: InboxDatabase, selection: Selection = OPEN, *, dry_run: bool
 
 @pytest.fixture
 def kept(inbox: InboxDatabase) -> InboxDatabase:
-    """An inbox beside letters of every kind: 1 can be stored, 2 was stored meanwhile, 3 and 4 can never be."""
+    """An inbox beside letters of every kind: 1 can be stored, 2 was stored meanwhile, 3, 4 and 5 can never be."""
 
     async def work(settlement: Settlement) -> None:
         await settlement.settle([delivery(click(2)), delivery(click(3))])
         given_up = [click(1), click(2)]
         await settlement.give_up([DeadLetter(delivery(body), "broker", "Given up.") for body in given_up])
-        for one in (delivery(click(3, "pan")), delivery(b"{", message_id="m9")):
+        padded = received(click(5) + b" " * 600_000, None, "")  # its head alone is a sound call
+        for one in (delivery(click(3, "pan")), delivery(b"{", message_id="m9"), padded):
             await settlement.settle([one])
 
     async def run() -> None:
@@ -46,14 +47,14 @@ def kept(inbox: InboxDatabase) -> InboxDatabase:
 
 
 def test_a_replay_stores_what_can_be_stored_and_leaves_the_others(kept: InboxDatabase) -> None:
-    expected = {1: "stored", 2: "duplicate", 3: "id_conflict", 4: "malformed"}
+    expected = {1: "stored", 2: "duplicate", 3: "id_conflict", 4: "malformed", 5: "too_large"}
     assert replayed(kept, dry_run=True) == expected
     assert kept.ids() == ["m2", "m3"]
-    assert len(letter_rows(engine(kept.url), OPEN)) == 4
+    assert len(letter_rows(engine(kept.url), OPEN)) == 5
     assert replayed(kept) == expected
     assert kept.ids() == ["m2", "m3", "m1"]
-    assert replayed(kept) == {3: "id_conflict", 4: "malformed"}
-    assert [row["letter_id"] for row in letter_rows(engine(kept.url), Selection(replayed=True))] == [1, 2, 3, 4]
+    assert replayed(kept) == {3: "id_conflict", 4: "malformed", 5: "too_large"}
+    assert [row["letter_id"] for row in letter_rows(engine(kept.url), Selection(replayed=True))] == [1, 2, 3, 4, 5]
 
 
 def test_letters_are_chosen_by_source_reason_and_number(kept: InboxDatabase) -> None:
@@ -69,8 +70,8 @@ def test_a_letter_shows_what_its_sender_wrote(kept: InboxDatabase) -> None:
     shown = whole_letter(engine(kept.url), 4)
     assert (shown["reason"], shown["body"], shown["message_id"], shown["times"]) == ("malformed", "{", "m9", 1)
     assert shown["detail"] == "The body is no valid JSON."
-    with pytest.raises(NoSuchLetterError, match="There is no dead letter 5"):
-        whole_letter(engine(kept.url), 5)
+    with pytest.raises(NoSuchLetterError, match="There is no dead letter 6"):
+        whole_letter(engine(kept.url), 6)
 
 
 def test_a_letter_that_is_delivered_again_after_its_replay_waits_again(kept: InboxDatabase) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import gzip
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
 
-from serving.stream.delivery import MOST_ATTEMPTS, Delivery
+from serving.stream.delivery import HEAD_BYTES, MOST_ATTEMPTS, Delivery, received
 from serving.stream.settlement import Settlement
 from serving.stream.settlement_queue import SettlementQueue
 from tests.serving.events.inbox_database import InboxDatabase
@@ -133,6 +134,66 @@ def test_a_message_whose_acknowledgement_fails_has_no_effect_at_all(inbox: Inbox
     assert inbox.ids() == []
     assert letters(inbox) == []
     assert profile(inbox, "ann") == []
+
+
+def test_a_message_that_is_too_large_leaves_its_head_and_its_hash(inbox: InboxDatabase) -> None:
+    whole = click(1, pad="x" * 600_000)
+
+    async def work(settlement: Settlement) -> None:
+        cut = [received(whole, "one", ""), received(whole, "one", ""), received(whole[:-1], "one", "gzip")]
+        assert max(len(one.body) for one in cut) == HEAD_BYTES
+        assert await settlement.settle([*cut, delivery(click(2))]) == []
+        assert await settlement.settle([received(whole, "one", "")]) == []
+        assert settlement.counts == {"stored": 1, "too_large": 4}
+
+    settled(inbox, work)
+    assert inbox.ids() == ["m2"]
+    assert letters(inbox) == [("too_large", 2, whole[:HEAD_BYTES]), ("too_large", 1, whole[:HEAD_BYTES])]
+    (detail,) = inbox.rows("SELECT detail FROM identity.dead_letters ORDER BY letter_id")[0]
+    assert f"{len(whole):,} bytes" in detail
+    assert hashlib.sha256(whole).hexdigest() in detail
+    assert "cannot be replayed" in detail
+
+
+def test_groups_are_bounded_by_bytes_and_what_is_acknowledged_comes_with_the_last(
+    inbox: InboxDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = {"batch": [json.loads(click(number)) for number in range(8)]}
+    small = gzip.compress(json.dumps(batch).encode())
+    monkeypatch.setattr("serving.stream.settlement._GROUP_BYTES", 3 * len(small))
+    stored: list[int] = []
+
+    async def note(connection: asyncpg.Connection) -> None:
+        stored.append(await connection.fetchval("SELECT count(DISTINCT xmin::text) FROM event_inbox"))
+
+    async def work(settlement: Settlement) -> None:
+        given = [delivery(click(number)) for number in range(100, 110)]
+        assert await settlement.settle([delivery(small, encoding="gzip"), *given], note) == []
+
+    settled(inbox, work)
+    assert len(inbox.ids()) == 18
+    assert stored[0] > 1, "several transactions"
+    assert len(stored) == 1
+
+
+def test_a_group_that_takes_too_long_is_stored_in_parts_and_is_not_repeated(
+    inbox: InboxDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.rows("""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;
+        CREATE TRIGGER slow BEFORE INSERT ON event_inbox FOR EACH ROW EXECUTE FUNCTION slow()""")
+    monkeypatch.setattr("serving.stream.settlement.PATIENCE", 0.5)
+    acknowledged: list[int] = []
+
+    async def note(connection: asyncpg.Connection) -> None:
+        acknowledged.append(await connection.fetchval("SELECT count(*) FROM event_inbox"))
+
+    async def work(settlement: Settlement) -> None:
+        assert await settlement.settle([delivery(click(number)) for number in range(30)], note) == []
+        assert settlement.counts == {"stored": 30}
+
+    settled(inbox, work)
+    assert acknowledged == [30]
 
 
 def test_a_queue_waits_for_the_database_and_tries_poison_again_beside_the_others(inbox: InboxDatabase) -> None:
