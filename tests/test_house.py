@@ -130,6 +130,7 @@ DATED_FOR_PEOPLE = (
         "infra/registry/connection.py",
         "infra/registry/runs.py",
         "infra/supervisor/running_commands/records.py",
+        "infra/supervisor/supervisor.py",
         "serving/api/gate/request_log.py",
     ),
     "tasks/reconciler/reconcile.py",

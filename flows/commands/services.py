@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = running.group()
 
 Mapping = Annotated[str, typer.Option(help="A mapping that comes with Tailorbird, or the path of a .toml file.")]
+_LOOK_SECONDS = 5.0
 Location = Annotated[str | None, typer.Option(help="The folder of the files, if it is not that of the mapping.")]
 
 
@@ -46,13 +47,15 @@ def demo(
 def up(
     foreground: Annotated[bool, typer.Option(help="Stay in the foreground, and stop everything on Ctrl-C.")] = False,
 ) -> None:
-    """Start PostgreSQL, Prefect, MLflow, Data Docs, the API and a worker, on this machine only."""
+    """Start PostgreSQL, Prefect, MLflow, Data Docs, the API and a worker, on this machine only.
+
+    The supervisor starts each of them again that ends without `down`.
+    """
     from serving.terminal import screen
 
     screen.pages(running.start())
     running.print_next_step()
-    if foreground:
-        _wait()
+    if foreground and _wait():
         down(force=True)
 
 
@@ -247,11 +250,21 @@ def _lookups() -> "Lookups | None":
     return available_lookups()
 
 
-def _wait() -> None:
+def _wait() -> bool:
+    """Return True on a signal, and False after a `down` elsewhere; meanwhile start the supervisor again if it ends."""
     import signal
+    import time
+
+    from infra.configuration.settings import load
+    from infra.services import state_file
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        signal.pause()
+        while (known := state_file.load(load().var).get("supervisor")) and known.running is not None:
+            if not known.alive:
+                running.start()
+            time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         running.print_message("")
+        return True
+    return False

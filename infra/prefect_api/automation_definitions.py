@@ -72,6 +72,7 @@ _EVENTS: Final = (
     ("stream-behind", "a stream is behind or has dead letters", events.STREAM),
     ("orders-unconfirmed", "fresh visitors of a page buy an item unusually often", events.UNCONFIRMED_ORDERS),
     ("retrain-given-up", "a retraining was given up", events.GIVEN_UP),
+    ("service-restarted", "a service ends again and again", events.SERVICE),
 )
 
 

@@ -22,6 +22,7 @@ STREAM: Final = "tailorbird.stream.behind"
 SEGMENT: Final = "tailorbird.segment.requested"
 UNCONFIRMED_ORDERS: Final = "tailorbird.orders.unconfirmed"
 GIVEN_UP: Final = "tailorbird.retrain.given_up"
+SERVICE: Final = "tailorbird.service.restarted"
 
 
 def request_resource(request_id: int) -> str:

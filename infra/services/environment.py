@@ -93,6 +93,14 @@ def of_client(settings: Settings, *, own_prefect: bool, own_mlflow: bool) -> dic
     return taken | _taken(_further(settings))
 
 
+def of_supervisor(settings: Settings) -> dict[str, str]:
+    """Return the variables of all services, which the supervisor starts again; their settings are not included."""
+    services = (of_prefect(settings), of_mlflow(settings), of_data_docs(settings), of_api(settings))
+    clients = of_client(settings, own_prefect=False, own_mlflow=False)
+    known = {variable_of(name) for name in Settings.model_fields}
+    return {name: value for each in (*services, clients) for name, value in each.items() if name not in known}
+
+
 def of_settings(settings: Settings) -> dict[str, str]:
     """Return every non-empty setting by its variable, including passwords."""
     values = {variable_of(name): _written(getattr(settings, name)) for name in type(settings).model_fields}

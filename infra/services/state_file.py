@@ -41,6 +41,11 @@ def load(var: Path) -> dict[str, Service]:
         return {}
 
 
+def gone(var: Path) -> list[str]:
+    """Return the names of the services that ended without `down`."""
+    return [name for name, service in load(var).items() if service.running is not None and not service.alive]
+
+
 def store(var: Path, services: dict[str, Service]) -> None:
     """Replace the file in one step."""
     draft = var / f".services.{os.getpid()}.json"

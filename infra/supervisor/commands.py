@@ -139,6 +139,24 @@ def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
     return replace(command, taken_over={"OMP_NUM_THREADS": "1"} | dict(command.taken_over))
 
 
+def supervisor_command(settings: Settings) -> Command:
+    """Return the command of the process that starts services again, with the settings of this `up`."""
+    own = {
+        "TAILORBIRD_VAR": str(settings.var),
+        "TAILORBIRD_HOME": str(settings.home),
+        VARIABLE: str(settings.settings_file or NO_FILE),
+    }
+    return Command(
+        mark=mark(settings, "supervisor"),
+        arguments=[*_PYTHON, "infra.supervisor.supervisor"],
+        log=log(settings, "supervisor"),
+        folder=_CODE,
+        secrets=environment.overrides(settings) | own,
+        taken_over=environment.of_supervisor(settings),
+        reads=settings_in_use.described(settings),
+    )
+
+
 def _client(
     settings: Settings,
     endpoints: Endpoints,

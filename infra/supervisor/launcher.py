@@ -21,6 +21,7 @@ TITLES = {
     "api": "The API",
     "worker": "The worker",
     "reconciler": "The reconciler",
+    "supervisor": "The supervisor",
 }
 _PORTS = {"prefect": 4200, "docs": 4210, "mlflow": 5000, "api": 8000}
 _HEALTH = {"api": "/livez"}

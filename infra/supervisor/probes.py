@@ -23,7 +23,7 @@ from infra.supervisor.launcher import TITLES
 NEEDED = ("postgres", "prefect", "mlflow")
 """The services that every flow needs; the worker, the reconciler, Data Docs and the API may be missing."""
 
-CLIENTS = ("worker", "reconciler")
+CLIENTS = ("worker", "reconciler", "supervisor")
 """Processes without an address."""
 _QUICK, _PATIENT = 0.25, 2.0
 """Seconds that one probe may take."""
@@ -57,7 +57,7 @@ def reachable(settings: Settings) -> dict[str, bool]:
 
 
 def running_clients(settings: Settings) -> dict[str, bool]:
-    """Return whether the worker and the reconciler of this `var` run; without them no scheduled run starts."""
+    """Return whether the worker, the reconciler and the supervisor of this `var` run."""
     known = state_file.load(settings.var)
     return {name: known[name].alive for name in CLIENTS if name in known}
 

@@ -1,8 +1,11 @@
-"""Starts, finds and stops the services: PostgreSQL, MLflow, Prefect, the worker, the reconciler, Data Docs, the API."""
+"""Starts, finds and stops the services: PostgreSQL, MLflow, Prefect, Data Docs, the API, and the processes beside them.
+
+These are the worker, the reconciler, and the supervisor, which starts the others again.
+"""
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -40,7 +43,6 @@ from infra.services.endpoints import (
     prefect_login,
     serves_docs,
 )
-from infra.services.processes import Command
 from infra.services.state_file import Reporter, Service
 from infra.supervisor import commands as servers
 from infra.supervisor import probes
@@ -50,10 +52,24 @@ from infra.supervisor.running_commands import crashes, records, watch
 from infra.supervisor.running_commands import under_way as works
 from models.errors import TailorbirdError
 
-__all__ = ["NEEDED", "Endpoints", "ServicesDownError", "endpoints", "ensure", "export", "reachable", "start", "stop"]
+__all__ = [
+    "NEEDED",
+    "Endpoints",
+    "ServicesDownError",
+    "endpoints",
+    "ensure",
+    "export",
+    "reachable",
+    "restart",
+    "start",
+    "stop",
+]
 
 _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_command}
 """The commands of processes without an address."""
+_SERVERS = {"docs": servers.docs_command, "api": servers.api_command}
+"""The commands of servers without a database of their own."""
+_SUPERVISOR = "supervisor"
 
 
 def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoints:
@@ -74,12 +90,21 @@ def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoi
     return endpoints(settings)
 
 
+def restart(settings: Settings, name: str, report: Reporter) -> None:
+    """Start a service again that ended without `down`, unless an `up` or `down` has just dealt with it."""
+    with permissions.private_files(), state_file.locked(settings.var, report):
+        if name in state_file.gone(settings.var):
+            _Startup(settings, report, demo=False).restart(name)
+
+
 def stop(settings: Settings, report: Reporter) -> None:
-    """Stop commands first, then the worker and the reconciler, the servers, and PostgreSQL last."""
+    """Stop the supervisor and commands first, then the worker and the reconciler, the servers, and PostgreSQL last."""
+    first = _stop(settings, state_file.load(settings.var), _SUPERVISOR)  # it may hold the lock
     with permissions.private_files(), state_file.locked(settings.var, report):
         known = state_file.load(settings.var)
+        stopped = [first or _stop(settings, known, _SUPERVISOR)]
         _end_commands(settings)
-        stopped = [_stop(settings, known, name) for name in _CLIENTS]
+        stopped += [_stop(settings, known, name) for name in _CLIENTS]
         if "worker" in stopped:
             _report_killed(settings, known)
         with ThreadPoolExecutor() as pool:
@@ -146,19 +171,17 @@ class _Startup:
         if not starts_postgres:
             self._check_given()
         if self.settings.prefect_api_url is None:
-            own = self._own(admin, "prefect")
-            self.launcher.server("prefect", partial(servers.prefect_command, self.settings, own))
+            self._serve("prefect", admin)
         if self.settings.mlflow_tracking_uri is None:
-            own = self._own(admin, "mlflow")
-            self.launcher.server("mlflow", partial(servers.mlflow_command, self.settings, own))
-        self._optional("docs", serves_docs(self.settings), servers.docs_command)
+            self._serve("mlflow", admin)
+        self._optional("docs", serves_docs(self.settings))
         engine.migrate(url)
         ownership_checks.check_installation(engine.engine(url), self.settings)
         if self.demo:
             demo_installation.mark(engine.engine(url), self.settings.var)
         if role_rights.ensure(self.settings, admin, make_url(url), self.report):
             self.launcher.started.append("roles")
-        self._optional("api", self.settings.api_port != 0, servers.api_command)
+        self._optional("api", self.settings.api_port != 0)
         self.launcher.await_server("prefect")
         permissions.close(self.settings.var / "prefect")  # Prefect copies its pages with their installed modes
         for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
@@ -169,7 +192,26 @@ class _Startup:
         self.launcher.await_server("api")
         for name in _CLIENTS:
             self.launcher.await_client(name)
+        # Last, so that an earlier one waits for the lock until all is done, and ends.
+        self.launcher.client(_SUPERVISOR, servers.supervisor_command(self.settings))
         return bool(self.launcher.started)
+
+    def restart(self, name: str) -> None:
+        """Start one service again; all that need its address too, if it had to move to another port.
+
+        It does not wait for its answer: whatever ends meanwhile is found later, too.
+        """
+        before = self.launcher.known[name].address
+        if name in _CLIENTS:
+            self._clients(endpoints(self.given))
+        elif name in _SERVERS:
+            self.launcher.server(name, partial(_SERVERS[name], self.settings))
+        else:
+            admin = self._postgres()
+            if name != "postgres":
+                self._serve(name, admin)
+        if self.launcher.known[name].address != before:
+            self.run()
 
     def _check_given(self) -> None:
         for name in ("prefect", "mlflow"):
@@ -196,11 +238,16 @@ class _Startup:
             return roles.give_own_database(admin, name, secret(self.settings, name))
         return admin if name == DATABASE else roles.share_server(admin, name)
 
-    def _optional(self, name: str, enabled: bool, command: Callable[[Settings, int], Command]) -> None:
+    def _serve(self, name: str, admin: URL) -> None:
+        """Start Prefect or MLflow, with a database of its own."""
+        command = servers.prefect_command if name == "prefect" else servers.mlflow_command
+        self.launcher.server(name, partial(command, self.settings, self._own(admin, name)))
+
+    def _optional(self, name: str, enabled: bool) -> None:
         """Start the server of Data Docs or the API, or stop it if the settings disable it."""
         known = self.launcher.known
         if enabled:
-            self.launcher.server(name, partial(command, self.settings))
+            self.launcher.server(name, partial(_SERVERS[name], self.settings))
         elif _stop(self.settings, known, name):
             self.launcher.started.append(name)
             self.launcher.remember(name, replace(known[name], running=None))

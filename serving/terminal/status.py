@@ -19,20 +19,17 @@ _FIGURES = {
 _SERVER = ("reachable", "not reachable")
 _PROCESS = ("runs", "does not run")
 _STARTERS = ("worker", "reconciler")
+_PROCESSES = (*_STARTERS, "supervisor")
 _MOMENTS = {"requested_at": "asked", "expires_at": "expires"}
 
 
 def print_status(report: Mapping[str, Any]) -> None:
     """Print the state of the installation, one line per part."""
-    for name, up in report["services"].items():
-        running, stopped = _PROCESS if name in _STARTERS else _SERVER
-        line(f"{'●' if up else '○'} {name}: {running if up else stopped}")
+    _services(report["services"])
     if not report["services"]["postgres"]:
         _inbox({}, report.get("spool") or {})
         line("The rest is in PostgreSQL, which does not run. Next: tailorbird up")
         return
-    if not all(report["services"].get(name, True) for name in _STARTERS):
-        line("Schedules and requests do not start now. Run `tailorbird up`: it starts what is missing.")
     _summary("ledger", report["ledger"])
     _unfinished_work(report)
     _inbox(report.get("inbox") or {}, report.get("spool") or {})
@@ -49,6 +46,19 @@ def print_status(report: Mapping[str, Any]) -> None:
         line(f"The {process} uses other values of {', '.join(keys)} until the next `tailorbird up`.", "yellow")
     if report.get("next"):
         print_next_step(Step(**report["next"]))
+
+
+def _services(services: Mapping[str, bool]) -> None:
+    """Print which services answer or run, and what does not happen without those that do not."""
+    for name, up in services.items():
+        running, stopped = _PROCESS if name in _PROCESSES else _SERVER
+        line(f"{'●' if up else '○'} {name}: {running if up else stopped}")
+    if not services["postgres"]:
+        return
+    if not all(services.get(name, True) for name in _STARTERS):
+        line("Schedules and requests do not start now. Run `tailorbird up`: it starts what is missing.")
+    elif not services.get("supervisor", True):
+        line("Services that end do not start again. Run `tailorbird up`: it starts the supervisor.")
 
 
 def _inbox(inbox: Mapping[str, Any], spool: Mapping[str, Any]) -> None:

@@ -31,11 +31,11 @@ def environments(shop: Shop) -> dict[str, set[str]]:
 
 def test_no_service_knows_a_secret_of_the_shell_that_it_does_not_need(shop: Shop) -> None:
     variables = environments(shop)
-    assert set(variables) == {"postgres", "prefect", "mlflow", "docs", "api", "worker", "reconciler"}
+    assert set(variables) == {"postgres", "prefect", "mlflow", "docs", "api", "worker", "reconciler", "supervisor"}
     for name, of_service in variables.items():
         assert not {"SMTP_PASSWORD", "GITHUB_TOKEN"} & of_service, name
     stores = {name for name, of_service in variables.items() if "AWS_SECRET_ACCESS_KEY" in of_service}
-    assert stores == {"worker", "reconciler"}
+    assert stores == {"worker", "reconciler", "supervisor"}  # the last one starts the others again
     assert not [variable for variable in variables["postgres"] if "SECRET" in variable or "PASSWORD" in variable]
 
 

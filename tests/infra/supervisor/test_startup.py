@@ -160,10 +160,11 @@ def test_the_database_has_its_schema_and_the_other_two_are_closed_to_its_role(ru
 @pytest.mark.parametrize("name", ["mlflow", "postgres", "docs", "api"])
 def test_after_a_kill_up_restarts_only_that(place: Place, running: Endpoints, name: str) -> None:
     before = place.pids()
+    place.kill("supervisor")  # it would be first
     place.kill(name)
     assert place.up() == running
     assert any("is gone (a crash" in line for line in place.lines)
-    assert {key for key, pid in place.pids().items() if before[key] != pid} == {name}
+    assert {key for key, pid in place.pids().items() if before[key] != pid} == {name, "supervisor"}
     assert all(startup.reachable(place.settings).values())
     prefect(running, "GET", "/work_pools/tailorbird")
 
@@ -175,6 +176,7 @@ def test_the_worker_runs_flows_and_a_run_that_died_with_it_is_reported_and_does_
     wait_for(running, run, "RUNNING")
     assert any(" (since 20" in line for line in startup.under_way(place.settings))
     assert [work.flow for work in under_way(place.settings)] == ["train"]
+    place.kill("supervisor")
     place.kill("worker")
     place.up()
     assert prefect(running, "GET", f"/flow_runs/{run}")["state"]["type"] == "CRASHED"
@@ -257,7 +259,12 @@ def test_data_docs_end_when_others_serve_them_and_come_back_where_they_were(plac
     after = place.pids()
     assert after["docs"] is None
     # Links in alerts and reports lead there, so the clients have to know.
-    assert {name for name, pid in after.items() if before[name] != pid} == {"docs", "worker", "reconciler"}
+    assert {name for name, pid in after.items() if before[name] != pid} == {
+        "docs",
+        "worker",
+        "reconciler",
+        "supervisor",
+    }
     off = place.settings.model_copy(update={"docs_port": 0})
     assert startup.endpoints(off).docs_page == ""
     assert "docs" not in startup.reachable(off)
@@ -292,8 +299,9 @@ def test_given_services_are_used_and_only_data_docs_and_their_clients_are_starte
             "Starting the API",
             "Starting the worker",
             "Starting the reconciler",
+            "Starting the supervisor",
         ]
-        assert list(guest.pids()) == ["docs", "api", "worker", "reconciler"]
+        assert list(guest.pids()) == ["docs", "api", "worker", "reconciler", "supervisor"]
         assert results.database_url == running.database_url
         assert results.prefect_page == running.prefect_page
         assert results.prefect_login is results.mlflow_login is None
@@ -302,7 +310,7 @@ def test_given_services_are_used_and_only_data_docs_and_their_clients_are_starte
         assert guest.lines == ["Everything is already running"]
     finally:
         guest.down()
-    assert guest.lines == ["Stopped: The worker, The reconciler, The API, Data Docs"]
+    assert guest.lines == ["Stopped: The supervisor, The worker, The reconciler, The API, Data Docs"]
     assert all(startup.reachable(place.settings).values())
 
 
@@ -345,7 +353,8 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
         time.sleep(0.05)
     place.down()
     assert "so this command ends. Nothing is lost: run `tailorbird up`" in command.communicate()[1]
-    assert place.lines == ["Stopped: The worker, The reconciler, The API, Prefect, MLflow, Data Docs, PostgreSQL"]
+    order = "The supervisor, The worker, The reconciler, The API, Prefect, MLflow, Data Docs, PostgreSQL"
+    assert place.lines == [f"Stopped: {order}"]
     assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
     assert set(startup.reachable(place.settings).values()) == {False}
     with pytest.raises(ServicesDownError, match="tailorbird up"):
@@ -407,7 +416,7 @@ def test_a_run_of_the_worker_reads_the_settings_file_as_it_is_then_and_not_the_s
         "schedules.score-nightly": {"reconciler": "0 2 * * * UTC"},
     }
     own.up()
-    assert {name for name, pid in own.pids().items() if before[name] != pid} == {"reconciler", "api"}
+    assert {name for name, pid in own.pids().items() if before[name] != pid} == {"reconciler", "api", "supervisor"}
     assert [row for row in settings_shown.rows(own.settings) if row.running] == []
     assert nightly() == "30 4 * * *"
 

@@ -1,0 +1,89 @@
+"""A killed service is started again within ten seconds, whichever it is, and the others go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from infra.services import state_file
+from infra.supervisor import startup
+from tests.infra.supervisor.started_place import Place, prefect, started_place
+
+SECONDS = 10
+ALL = ("postgres", "prefect", "mlflow", "docs", "api", "worker", "reconciler")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with started_place(tmp_path_factory.mktemp("home")) as place:
+        yield place
+
+
+def until(holds: Callable[[], bool], seconds: float = SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_killed_service_runs_again_soon_and_no_other_was_touched(place: Place, name: str) -> None:
+    before = place.pids()
+    place.kill(name)
+    until(lambda: state_file.load(place.settings.var)[name].alive)
+    assert {key for key, pid in place.pids().items() if before[key] != pid} == {name}
+    until(lambda: all(startup.reachable(place.settings).values()), 60)
+
+
+def test_a_killed_supervisor_takes_nothing_down_and_the_next_up_starts_it_again(place: Place) -> None:
+    before = place.pids()
+    place.kill("supervisor")
+    assert all(state_file.load(place.settings.var)[name].alive for name in ALL)
+    assert all(startup.reachable(place.settings).values())
+    place.up()
+    assert "Starting the supervisor" in place.lines
+    assert {key for key, pid in place.pids().items() if before[key] != pid} == {"supervisor"}
+    place.up()
+    assert place.lines == ["Everything is already running"]
+
+
+def test_services_that_are_killed_together_all_come_back(place: Place) -> None:
+    for service in [state_file.load(place.settings.var)[name] for name in ALL]:
+        assert service.running is not None
+        os.kill(service.running.pid, signal.SIGKILL)
+    until(lambda: state_file.gone(place.settings.var) != [])
+    until(lambda: state_file.gone(place.settings.var) == [], 60)
+    until(lambda: all(startup.reachable(place.settings).values()), 60)
+    prefect(startup.endpoints(place.settings), "GET", "/work_pools/tailorbird")
+
+
+def test_after_down_nothing_comes_back(place: Place) -> None:
+    place.kill("api")  # which the supervisor may be starting at this moment
+    place.down()
+    assert place.lines[-1].startswith("Stopped: The supervisor, The worker")
+    time.sleep(5)
+    assert state_file.gone(place.settings.var) == []
+    assert set(startup.reachable(place.settings).values()) == {False}
+
+
+def test_up_in_the_foreground_starts_its_supervisor_again_and_stops_all_at_its_end(place: Place) -> None:
+    """As a systemd unit runs it."""
+    own = {"TAILORBIRD_VAR": str(place.settings.var), "TAILORBIRD_HOME": str(place.settings.home)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TAILORBIRD_")}
+    command = [sys.executable, "-m", "flows", "up", "--foreground"]
+    environment = inherited | own | {"TAILORBIRD_SETTINGS": "none"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as up:
+        try:
+            until(lambda: state_file.load(place.settings.var)["supervisor"].alive, 120)
+            place.kill("supervisor")
+            until(lambda: state_file.load(place.settings.var)["supervisor"].alive, 20)
+            until(lambda: all(startup.reachable(place.settings).values()), 60)
+        finally:
+            up.terminate()
+        assert up.wait(60) == 0
+    assert not any(service.alive for service in state_file.load(place.settings.var).values())
+    assert set(startup.reachable(place.settings).values()) == {False}
