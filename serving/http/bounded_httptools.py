@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -10,6 +11,10 @@ from serving.http.half_closing import IS_LAST, HalfClosingTransport
 
 LARGEST_HEAD: Final = 65_536
 """Bytes of path and headers; the application refuses smaller heads with an explanation."""
+_KEPT_URL: Final = 60_000
+"""Bytes of an address that the application sees: more than it takes, and few enough for the parser of addresses."""
+_TOO_LONG: Final = (414, "The path or the query is too long. Send many items in a body.")
+_TOO_LARGE: Final = (431, "The headers are larger than the server accepts.")
 SECONDS: Final = 10.0
 """The longest time that a new connection may take for its first request."""
 LAST_SECONDS: Final = 0.3
@@ -19,7 +24,7 @@ CONNECTIONS: Final = 4096
 
 
 class BoundedHttpToolsProtocol(HttpToolsProtocol):
-    """Closes connections whose head is too large or too slow, which uvicorn would wait for and keep in memory.
+    """Refuses heads that are too large or too slow, which uvicorn would wait for and keep in memory.
 
     All requests that were read are answered, also while the server stops.
     """
@@ -45,6 +50,10 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope[IS_LAST] = self._is_last_bound  # type: ignore[typeddict-unknown-key]
 
+    def on_url(self, url: bytes) -> None:
+        """Keep the beginning of the address: the application refuses a long one."""
+        super().on_url(url[: max(0, _KEPT_URL - len(self.url))])
+
     def on_headers_complete(self) -> None:
         """End the count: the application bounds bodies."""
         self._in_head = False
@@ -55,10 +64,19 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
         if self._is_read_out():
             return
         super().data_received(data)
-        if self._in_head:
+        if self._in_head and not self.transport.is_closing():
             self._size += len(data)
             if self._size > LARGEST_HEAD:
-                self.transport.abort()
+                self._refuse(*(_TOO_LARGE if len(self.url) < _KEPT_URL else _TOO_LONG))
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer for an incomplete head, unless earlier requests of the connection wait for answers."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"
+        self.transport.write(f"{head}content-length: {len(detail)}\r\nconnection: close\r\n\r\n{detail}".encode())
+        self.transport.close()
 
     def _is_last(self, scope: Mapping[str, Any]) -> bool:
         """Return whether no request behind this one was read."""

@@ -1,10 +1,10 @@
 """Models of feedback."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, model_validator
 
-from serving.api.requests.bodies import Amount, Body, Flag
+from serving.api.requests.bodies import Amount, Body, Flag, Moment
 from serving.api.requests.ids import Id
 from serving.api.requests.parameters import PLACEMENT_PATTERN
 from serving.events.messages import FEEDBACK, Feedback
@@ -19,14 +19,7 @@ def _known(kind: str) -> str:
     return kind
 
 
-def _text(moment: Any) -> Any:
-    if not isinstance(moment, str):
-        raise ValueError("write the time as text, such as 2026-11-29T10:00:00Z")
-    return moment
-
-
 Kind = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": _KINDS})]
-Moment = Annotated[AwareDatetime, BeforeValidator(_text)]
 _EXAMPLE: Final[dict[str, JsonValue]] = {
     "kind": "not_interested",
     "item_id": "995242",

@@ -72,3 +72,9 @@ def format_logs() -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn.error").addFilter(_names_no_path)
+
+
+def _names_no_path(record: logging.LogRecord) -> bool:
+    """Return whether a record of uvicorn is none of its lines about WebSockets, which hold the path."""
+    return "WebSocket %s" not in str(record.msg)

@@ -1,13 +1,12 @@
 """Models of requests about rules of operators."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from models.lists.rules.layer.rule_layer import BoostKind, HiddenItem, ItemBoost, PinnedItem, RuleLayer
 from models.lists.rules.layer.validation import HIGHEST_FACTOR, LOWEST_FACTOR, MOST_RULES
-from serving.api.requests.bodies import Body, ShortText
+from serving.api.requests.bodies import Body, Moment, ShortText
 from serving.api.requests.ids import Id
 from serving.api.requests.parameters import MOST_CONTEXT, MOST_ITEMS, PLACEMENT_PATTERN
 
@@ -19,21 +18,6 @@ _RULES: Final[dict[str, JsonValue]] = {
 LARGEST_VERSION: Final = 2**31 - 2
 
 
-def _written_out(value: Any) -> Any:
-    """Refuse moments as numbers: 20261224 would be a day of 1970."""
-    if value is not None and not isinstance(value, str | datetime):
-        raise ValueError("write a moment such as 2026-12-24T23:00:00Z")
-    return value
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("it is beyond the calendar") from None
-
-
-Until = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 Placed = Annotated[str, Field(pattern=PLACEMENT_PATTERN, description="The placement.")]
 Comment = Annotated[ShortText, Field(description="Why the rules change.")]
 Number = Annotated[int, Field(strict=True, ge=0, le=LARGEST_VERSION)]
@@ -46,7 +30,7 @@ class PinBody(Body):
     placement: Placed
     item: Id
     place: Annotated[int, Field(strict=True, ge=1, le=1000, description="From 1.")]
-    until: Until | None = Field(default=None, description=_END)
+    until: Moment | None = Field(default=None, description=_END)
 
 
 class HideBody(Body):
@@ -54,7 +38,7 @@ class HideBody(Body):
 
     item: Id
     placement: Placed | None = Field(default=None, description="Without it the item is hidden everywhere.")
-    until: Until | None = Field(default=None, description=_END)
+    until: Moment | None = Field(default=None, description=_END)
 
 
 class BoostBody(Body):
@@ -66,7 +50,7 @@ class BoostBody(Body):
     factor: Annotated[
         float, Field(strict=True, ge=LOWEST_FACTOR, le=HIGHEST_FACTOR, allow_inf_nan=False, description="1: no effect.")
     ]
-    until: Until | None = Field(default=None, description=_END)
+    until: Moment | None = Field(default=None, description=_END)
 
 
 class RulesBody(Body):

@@ -22,7 +22,8 @@ from tests.serving.bundle_folders import offer, promote, write_bundle
 KEY = "k" * 40
 
 
-def test_a_bundle_folder_is_enough(tmp_path: Path, own_var: Path) -> None:
+@pytest.mark.usefixtures("own_var")
+def test_a_bundle_folder_is_enough(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle")
     variables = {"TAILORBIRD_SECRET_API_KEY": KEY, "TAILORBIRD_BUNDLE": str(tmp_path / "bundle")}
     with serving("serving.api.app:standalone", variables, tmp_path / "log") as server:
@@ -37,8 +38,14 @@ def test_a_bundle_folder_is_enough(tmp_path: Path, own_var: Path) -> None:
         assert (refused.status_code, "stores nothing" in refused.text) == (501, True)
         assert 'tailorbird_answers_total{source="live"}' in client.get("/metrics").text
         assert httpx.get(f"{server.address}/v1/popular").status_code == 401
+        upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+        upgrade["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+        assert client.get(f"/v1/users/secret-user-77/recommendations?key={KEY}", headers=upgrade).status_code == 403
         assert server.terminate() == -signal.SIGTERM  # uvicorn raises it again after its end
-    assert own_var.exists() or KEY not in server.log.read_text()
+    log = server.log.read_text()
+    assert "Application startup complete" in log
+    assert KEY not in log
+    assert "secret-user" not in log
 
 
 def test_a_bundle_is_not_served_without_a_key(own_var: Path, monkeypatch: pytest.MonkeyPatch) -> None:

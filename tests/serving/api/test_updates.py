@@ -69,6 +69,8 @@ async def test_a_user_states_consent_traits_and_what_not_to_show(shop: Shop) -> 
         ({"kind": "click", "item_id": "a", "user": "7", "consent": "yes"}, "/consent"),
         ({"kind": "click", "item_id": "a", "user": "7", "occurred_at": "2026-11-29T10:00:00"}, "/occurred_at"),
         ({"kind": "click", "item_id": "a", "user": "7", "occurred_at": 17}, "/occurred_at"),
+        ({"kind": "click", "item_id": "a", "user": "7", "occurred_at": "0001-01-01T00:00:00+14:00"}, "/occurred_at"),
+        ({"kind": "click", "item_id": "a", "user": "7", "occurred_at": "9999-12-31T23:59:59-14:00"}, "/occurred_at"),
         ({"kind": "click", "item_id": "a", "user": "7", "value": -1}, "/value"),
         ({"kind": "click", "item_id": "a", "user": "7", "password": "hunter2"}, "/password"),
         ([], "/"),

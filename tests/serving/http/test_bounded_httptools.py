@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -20,8 +20,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def _app(_: Any, __: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+async def _app(scope: Any, _: Any, send: Any) -> None:
+    status = 414 if len(scope["query_string"]) > 32_768 else 200
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
 
@@ -39,20 +40,27 @@ async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Strea
         server.close()
 
 
-@pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nx-more: ", b"GET / HTTP/1.1\r\nx: y\r\nz: "])
-async def test_a_head_without_end_is_cut(start: bytes) -> None:
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [(b"GET /", 414), (b"GET / HTTP/1.1\r\nx-more: ", 431), (b"GET / HTTP/1.1\r\nx: y\r\nz: ", 431)],
+)
+async def test_a_head_without_end_is_refused_and_cut(start: bytes, status: int) -> None:
     async with connected() as (reader, writer):
         writer.write(start)
-        with pytest.raises((ConnectionError, EOFError)):
-            await _send_on(reader, writer)
+        for _ in range(200):
+            with suppress(ConnectionError):
+                writer.write(b"y" * (LARGEST_HEAD // 4))
+                await writer.drain()
+            await asyncio.sleep(0)
+        head, _, detail = (await reader.read()).partition(b"\r\n\r\n")
+        assert (head.split()[1], b"connection: close" in head, bool(detail)) == (b"%d" % status, True, True)
 
 
-async def _send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    for _ in range(200):
-        writer.write(b"y" * (LARGEST_HEAD // 4))
-        await writer.drain()
-        await asyncio.sleep(0)
-    await reader.readexactly(1)
+@pytest.mark.parametrize("size", [65_000, 65_536, 70_000, 1_000_000])
+async def test_the_application_or_the_protocol_answers_for_any_long_address(size: int) -> None:
+    async with connected() as (reader, writer):
+        writer.write(b"GET /?" + b"y" * size + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert (await reader.read()).split()[1] == b"414"
 
 
 async def test_requests_with_usual_heads_share_a_connection() -> None:
