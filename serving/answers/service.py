@@ -1,6 +1,6 @@
 """Answers requests for recommendations, whatever is down: the fallback chain, without HTTP."""
 
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
@@ -33,6 +33,7 @@ from serving.answers.stored_answers import StoredAnswers
 from serving.answers.upkeep import Prebuilt, Upkeep
 from serving.http.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
+from serving.stores.database.errors import PostgresDownError
 from serving.stores.rules.layered_placements import LayeredPlacements
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ _PREVIEW_SECONDS: Final = 2.0
 """The time that live lists of previews have: nothing is prepared for them."""
 _NO_VISITOR: Final = Visitor()
 _NOTHING_BUILT: Final = Prebuilt()
+# Changes that wait for the reconciler count, so that an item can be added and sold within a second.
+_UNKNOWN: Final = """
+    SELECT name FROM unnest($1::text[]) AS name
+    WHERE NOT EXISTS (SELECT FROM items WHERE item_id = name)
+    EXCEPT SELECT payload ->> 'item_id' FROM event_inbox WHERE source = 'api' AND kind = 'item' AND batch_id IS NULL
+    EXCEPT SELECT payload ->> 'item_id' FROM event_inbox
+    WHERE kind = 'item' AND batch_id IS NOT NULL AND moved_at IS NULL"""
 
 
 class AnswerService:
@@ -167,6 +175,16 @@ class AnswerService:
         best = self.upkeep.best
         return await self._general("newest", request, None if best is None else best.newest)
 
+    async def unknown_items(self, items: Collection[str]) -> frozenset[str]:
+        """Return those of the items that no catalogue and no waiting message has; none while that is not known."""
+        missing = [item for item in items if item not in self._catalogue.by_id]
+        if self._stores is None or not self._stores.catalogue.read or not missing:
+            return frozenset()
+        try:
+            return frozenset(row[0] for row in await self._stores.background.fetch(_UNKNOWN, missing))
+        except PostgresDownError:
+            return frozenset()
+
     async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
         """Return items of the catalogue."""
         return await self._catalogue_search.find(query)
@@ -182,12 +200,13 @@ class AnswerService:
     async def _about(
         self, key: tuple[Hashable, ...], items: tuple[str, ...], request: ListRequest, live: Live | None
     ) -> Answer:
-        """Return what goes with items: from their published lists, else live."""
+        """Return what goes with items: from their published lists, else live. About unknown items it is degraded."""
         request, whole_key = self._normal("about", request, *key)
         if (known := self._fresh(whole_key, request.placement)) is not None:
             return known
         search = await self._search(whole_key, request, live, items)
         search.asks_live = len(items) > 1
+        search.degraded = search.degraded or not any(map(self._catalogue.by_id.__contains__, items))
         search.load_table = partial(self._stored.lists_of_items, search, items[:_MOST_BASKET_ITEMS])
         return await self._found(search)
 

@@ -1,6 +1,6 @@
 """Holds what endpoints use: settings of the edge, and the parts that the start of the process opens."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, Protocol
@@ -53,6 +53,9 @@ class Answers(Protocol):
 
     async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
         """Return items of the catalogue."""
+
+    async def unknown_items(self, items: Collection[str]) -> frozenset[str]:
+        """Return those of the items that no catalogue and no waiting message has."""
 
     def hide(self, visitor: Visitor, item_id: str) -> None:
         """Hide an item from a visitor at once."""

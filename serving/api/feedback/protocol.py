@@ -1,25 +1,49 @@
 """Models of feedback."""
 
-from typing import Annotated, Final
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, model_validator
 
+from models.ingest import placeholder_ids
+from models.ingest.batch_limits import Limits
+from models.ingest.currencies import CODES
 from serving.api.requests.bodies import Amount, Body, Flag, Moment
 from serving.api.requests.ids import Id
 from serving.api.requests.parameters import PLACEMENT_PATTERN
+from serving.events.clock import CLOCK
 from serving.events.messages import FEEDBACK, Feedback
 
 MOST_MESSAGES = 500
 _KINDS = sorted(FEEDBACK.keys() - {"impression", "refund"})
+_LIMITS: Final = Limits()
+_NOBODY: Final = frozenset(placeholder_ids.PEOPLE)
+_FIRST: Final = datetime(1990, 1, 1, tzinfo=UTC)
+_AHEAD: Final = timedelta(days=1)
 
 
-def _known(kind: str) -> str:
-    if kind not in _KINDS:
-        raise ValueError(f"it is none of {', '.join(_KINDS)}")
-    return kind
+def _ensured(holds: Callable[[Any], bool], fault: str) -> AfterValidator:
+    """Return the check of a value by a rule of the lake."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(fault)
+        return value
+
+    return AfterValidator(check)
 
 
-Kind = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": _KINDS})]
+Kind = Annotated[
+    str, _ensured(_KINDS.__contains__, f"it is none of {', '.join(_KINDS)}"), Field(json_schema_extra={"enum": _KINDS})
+]
+Currency = Annotated[
+    str, Field(pattern="^[A-Z]{3}$"), _ensured(CODES.__contains__, "it is no currency code by ISO 4217, such as EUR")
+]
+ActMoment = Annotated[
+    Moment,
+    _ensured(lambda at: _FIRST <= at <= CLOCK.now() + _AHEAD, "it is before 1990, or more than a day from now"),
+]
 _EXAMPLE: Final[dict[str, JsonValue]] = {
     "kind": "not_interested",
     "item_id": "995242",
@@ -31,7 +55,10 @@ _EXAMPLE: Final[dict[str, JsonValue]] = {
 
 
 class FeedbackBody(Body):
-    """What a visitor did with an item. It needs a user or a session."""
+    """What a visitor did with an item. It needs a user or a session.
+
+    The bounds are those by which the event is accepted into the lake (`expectations.events`).
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -41,19 +68,21 @@ class FeedbackBody(Body):
     session: Id | None = None
     consent: Flag | None = Field(default=None, description="The visitor's consent, if your page asked for it.")
     message_id: Id | None = Field(default=None, description="Your id of this message, so that a repetition is one.")
-    occurred_at: Moment | None = Field(default=None, description="With a time zone; by default now.")
+    occurred_at: ActMoment | None = Field(default=None, description="With a time zone; by default now.")
     recommendation_id: Annotated[str, Field(pattern="^[A-Za-z0-9-]{1,64}$")] | None = None
     placement: Annotated[str, Field(pattern=PLACEMENT_PATTERN)] | None = None
     position: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
-    quantity: Amount | None = None
-    value: Amount | None = None
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
-    rating: Amount | None = None
+    quantity: Annotated[Amount, Field(gt=0, le=_LIMITS.highest_quantity)] | None = None
+    value: Annotated[Amount, Field(gt=0, le=_LIMITS.highest_value)] | None = None
+    currency: Currency | None = None
+    rating: Annotated[Amount, Field(le=1000)] | None = None
 
     @model_validator(mode="after")
     def _about_somebody(self) -> "FeedbackBody":
         if self.user is None and self.session is None:
             raise ValueError("it names neither a user nor a session")
+        if (self.user or self.session) in _NOBODY:
+            raise ValueError("the id of the user, or of the session without a user, is a word for nobody in particular")
         if self.kind == "rating" and self.rating is None:
             raise ValueError("a rating needs the field rating")
         return self

@@ -79,18 +79,18 @@ _WRITES = {SCOPE: "write", "parameters": path_parameters(_ITEM)}
 @router.put(_ITEM, response_model=Accepted, status_code=202, openapi_extra=_WRITES)
 async def put_item(update: ItemUpdate, request: Request) -> Response:
     """Add an item to the catalogue, or change its values."""
-    return await _update(update, call_of(request))
+    return await _update(update, call_of(request), adds=True)
 
 
 @router.patch(_ITEM, response_model=Accepted, status_code=202, openapi_extra=_WRITES)
 async def change_item(update: ItemUpdate, request: Request) -> Response:
-    """Change values of an item: price, stock, or whether it is hidden."""
+    """Change values of an item that the catalogue has: price, stock, or whether it is hidden."""
     return await _update(update, call_of(request))
 
 
 @router.patch("/v1/items", response_model=AcceptedMany, status_code=202, openapi_extra={SCOPE: "write"})
 async def change_items(updates: ItemUpdates, request: Request) -> Response:
-    """Change values of several items."""
+    """Change values of several items that the catalogue has. If it lacks one, nothing is stored."""
     call = call_of(request)
     version = call.state.pseudonyms.key_version
     messages = (
@@ -100,7 +100,7 @@ async def change_items(updates: ItemUpdates, request: Request) -> Response:
     return response(await accepted(call, *messages, many=True))
 
 
-async def _update(update: ItemUpdate, call: Call) -> Response:
+async def _update(update: ItemUpdate, call: Call, *, adds: bool = False) -> Response:
     version = call.state.pseudonyms.key_version
     message = item_message(item_change(call.value, update), version, update.message_id or new_message_id())
-    return response(await accepted(call, message))
+    return response(await accepted(call, message, adds=adds))

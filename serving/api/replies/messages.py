@@ -2,13 +2,17 @@
 
 import orjson
 
+from models.columns import ITEM_ID
+from models.ingest import placeholder_ids
 from serving.api.gate.call import Call, Reply
 from serving.api.gate.request_ids import recommendation_id
-from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError
+from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError, unknown_items
 from serving.events.message import Message, RefusedMessageError
 from serving.events.spool import SpoolFullError
 
 _ACCEPTED = 202
+_WORDS = frozenset(placeholder_ids.ITEMS)
+_NO_ITEM = "The item's id is a word for no item. Send the id that your catalogue has."
 
 
 def new_message_id() -> str:
@@ -16,8 +20,17 @@ def new_message_id() -> str:
     return recommendation_id()
 
 
-async def accepted(call: Call, *messages: Message, many: bool = False) -> Reply:
-    """Return the receipt when the messages are durable. Raises ProblemError."""
+async def accepted(call: Call, *messages: Message, many: bool = False, adds: bool = False) -> Reply:
+    """Return the receipt when the messages are durable. Raises ProblemError.
+
+    Without `adds` they may be about known items alone: an act on another item would not count.
+    """
+    items: list[str] = [one.payload.get(ITEM_ID, "") for one in messages]
+    if words := [Fault(f"message {place}", _NO_ITEM) for place, item in enumerate(items) if item in _WORDS]:
+        raise RefusedRequestError(words)
+    unknown = frozenset() if adds else await call.state.parts.answers.unknown_items(set(items) - {""})
+    if unknown:
+        raise ProblemError(unknown_items([place for place, item in enumerate(items) if item in unknown]))
     try:
         receipts = await call.state.parts.events.write(*messages)
     except RefusedMessageError as error:

@@ -125,6 +125,12 @@ def scope_missing(scope: str) -> Problem:
     return Problem(403, "scope-required", f"The path needs a key with the scope {scope}.")
 
 
+def unknown_items(places: Sequence[int]) -> Problem:
+    """Return the problem of messages about items that no catalogue has, by their places in the request."""
+    detail = "The catalogue has no such item, and nothing was stored. `PUT /v1/items/{item}` adds an item."
+    return Problem(404, "unknown-item", detail, [Fault(f"message {place}", "Unknown item.") for place in places])
+
+
 def wrong_method(allowed: Sequence[str]) -> Problem:
     """Return the problem of a path that has other methods."""
     methods = ", ".join(allowed)

@@ -37,7 +37,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 ShortText = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
-LongText = Annotated[str, Field(max_length=2000), AfterValidator(_plain)]
+LongText = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_plain)]
 Amount = Annotated[float, Field(strict=True, ge=0, le=1e12, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]

@@ -95,6 +95,37 @@ def test_each_source_answers_for_those_it_is_for(stocked: tuple[str, Engine]) ->
     run(stocked, scenario)
 
 
+def test_lists_about_an_item_that_no_catalogue_has_are_degraded(stocked: tuple[str, Engine]) -> None:
+    async def scenario(service: AnswerService) -> None:
+        for answer in (
+            await service.similar("nothing", request(None, placement="similar-items")),
+            await service.goes_with(("nothing", "nowhere"), request(None, placement="similar-items")),
+        ):
+            assert (answer.source, answer.degraded, len(answer.items)) == ("popular", True, 3)
+        both = await service.goes_with(("nothing", "item-05"), request(None, placement="similar-items"))
+        assert not both.degraded
+
+    run(stocked, scenario)
+
+
+def test_an_item_is_known_as_soon_as_its_message_is_stored(stocked: tuple[str, Engine]) -> None:
+    def put(item: str, batch: str | None, moved: str | None) -> None:
+        names = "source, message_id, kind, key_version, payload, batch_id, moved_at"
+        row = "'api', CAST(:item AS text), 'item', 1, jsonb_build_object('item_id', CAST(:item AS text)), :batch"
+        statement = f"INSERT INTO event_inbox ({names}) VALUES ({row}, CAST(:moved AS timestamptz))"
+        write(stocked[1], statement, item=item, batch=batch, moved=moved)
+
+    async def scenario(service: AnswerService) -> None:
+        asked = ["item-05", "waits", "moves", "gone", "nothing"]
+        assert await service.unknown_items(asked) == {"waits", "moves", "gone", "nothing"}
+        put("waits", None, None)
+        put("moves", "b", None)
+        put("gone", "b", "2026-01-01")
+        assert await service.unknown_items(asked) == {"gone", "nothing"}
+
+    run(stocked, scenario)
+
+
 def test_pages_and_filters_narrow_answers(stocked: tuple[str, Engine]) -> None:
     async def scenario(service: AnswerService) -> None:
         second = await service.recommend(request(k=2, offset=2))

@@ -1,7 +1,7 @@
 """A hand-written service from memory, and the state of a server around it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -49,6 +49,7 @@ class FakeAnswers:
     seconds: float = 0.0
     searches: list[CatalogueQuery] = field(default_factory=list)
     hidden: list[tuple[Visitor, str]] = field(default_factory=list)
+    unknown: frozenset[str] = frozenset()
     count: int = 0
     """Requests for lists."""
     _made: dict[tuple[str, int, int], Answer] = field(default_factory=dict)
@@ -93,6 +94,9 @@ class FakeAnswers:
             FoundItem(Item(name, f"Title of {name}", *none, "FOOD|TEA", "", True, True, -inf, inf), True)
             for name in names
         )
+
+    async def unknown_items(self, items: Collection[str]) -> frozenset[str]:
+        return self.unknown.intersection(items)
 
     def hide(self, visitor: Visitor, item_id: str) -> None:
         self.hidden.append((visitor, item_id))

@@ -85,7 +85,7 @@ def test_an_installation_answers_with_keys_of_its_database(installation: Install
             assert time.monotonic() - began < 5
         _replaces_a_worker_that_dies(server)
         _spreads_connections_evenly(server)
-        _takes_no_connection_while_a_request_is_in_flight(server, str(other["key"]))
+        _takes_no_connection_while_a_request_is_in_flight(server, str(other["key"]), found.items[0].item_id)
         assert server.process.wait(20) == 0
     log = server.log.read_text()
     assert str(key["key"]) not in log
@@ -122,8 +122,9 @@ def _open_connections(server: ServerProcess, port: int) -> list[int]:
     return [sum(one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED for one in own) for own in listed]
 
 
-def _takes_no_connection_while_a_request_is_in_flight(server: ServerProcess, key: str) -> None:
-    place, body = ("127.0.0.1", int(server.address.rpartition(":")[2])), b'{"kind":"click","item_id":"1","user":"7"}'
+def _takes_no_connection_while_a_request_is_in_flight(server: ServerProcess, key: str, item: str) -> None:
+    place = "127.0.0.1", int(server.address.rpartition(":")[2])
+    body = b'{"kind":"click","item_id":"%b","user":"7"}' % item.encode()
     head = f"POST /v1/feedback HTTP/1.1\r\nhost: shop\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n"
     with socket.create_connection(place, timeout=20) as client:
         client.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:9])

@@ -73,6 +73,17 @@ async def test_a_user_states_consent_traits_and_what_not_to_show(shop: Shop) -> 
         ({"kind": "click", "item_id": "a", "user": "7", "occurred_at": "9999-12-31T23:59:59-14:00"}, "/occurred_at"),
         ({"kind": "click", "item_id": "a", "user": "7", "value": -1}, "/value"),
         ({"kind": "click", "item_id": "a", "user": "7", "password": "hunter2"}, "/password"),
+        # The rules of the lake, which would put the event into quarantine later.
+        ({"kind": "click", "item_id": "undefined", "user": "7"}, "message 0"),
+        ({"kind": "click", "item_id": "a", "user": "guest"}, "/"),
+        ({"kind": "click", "item_id": "a", "session": "null"}, "/"),
+        ({"kind": "purchase", "item_id": "a", "user": "7", "quantity": 0}, "/quantity"),
+        ({"kind": "purchase", "item_id": "a", "user": "7", "quantity": 1001}, "/quantity"),
+        ({"kind": "purchase", "item_id": "a", "user": "7", "value": 0}, "/value"),
+        ({"kind": "purchase", "item_id": "a", "user": "7", "value": 1, "currency": "ZZZ"}, "/currency"),
+        ({"kind": "rating", "item_id": "a", "user": "7", "rating": 1001}, "/rating"),
+        ({"kind": "click", "item_id": "a", "user": "7", "occurred_at": "1989-12-31T23:59:59Z"}, "/occurred_at"),
+        ({"kind": "click", "item_id": "a", "user": "7", "occurred_at": "2999-01-01T00:00:00Z"}, "/occurred_at"),
         ([], "/"),
     ],
 )
@@ -111,3 +122,32 @@ async def test_links_of_an_item_lead_to_the_web(shop: Shop) -> None:
         assert (answer.status_code, answer.json()["faults"][0]["place"]) == (422, "/url")
     assert (await shop.client.put("/v1/items/a", json={"url": "https://shop.example/a"})).status_code == 202
     assert (await shop.client.patch("/v1/items/a", json={"message_id": "m"})).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["title", "category", "brand", "url", "image"])
+async def test_an_empty_value_of_an_item_is_refused_at_once(shop: Shop, name: str) -> None:
+    for method in ("PUT", "PATCH"):
+        answer = await shop.client.request(method, "/v1/items/a", json={name: ""})
+        assert (answer.status_code, answer.json()["faults"][0]["place"]) == (422, f"/{name}")
+    assert (await shop.client.put("/v1/items/a", json={"attributes": {"size": ""}})).status_code == 422
+    assert (await shop.client.put("/v1/items/undefined", json={"title": "T"})).status_code == 422
+    assert shop.events.messages == []
+
+
+async def test_messages_about_an_unknown_item_are_refused_and_only_a_put_adds_it(shop: Shop) -> None:
+    shop.answers.unknown = frozenset({"new"})
+    known, act = ({"kind": "click", "item_id": item, "user": "7"} for item in ("a", "new"))
+    change = {"item_id": "new", "in_stock": True}
+    for method, path, body, place in (
+        ("POST", "/v1/feedback", act, 0),
+        ("POST", "/v1/batch/feedback", {"messages": [known, act]}, 1),
+        ("PATCH", "/v1/items/new", {"in_stock": True}, 0),
+        ("PATCH", "/v1/items", {"items": [{**change, "item_id": "a"}, change]}, 1),
+    ):
+        answer = await shop.client.request(method, path, json=body)
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:tailorbird:problem:unknown-item")
+        assert answer.json()["faults"] == [{"place": f"message {place}", "detail": "Unknown item."}]
+        assert "PUT /v1/items" in answer.json()["detail"]
+    assert shop.events.messages == []
+    assert shop.answers.hidden == []
+    assert (await shop.client.put("/v1/items/new", json={"title": "T"})).status_code == 202
