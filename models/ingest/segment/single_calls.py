@@ -82,6 +82,8 @@ class CallReader:
         properties = call.get("properties")
         answers = self._answers(context)
         payload: JsonObject = {name: value for name in _SHORT if (value := _plain(call.get(name))) is not None}
+        if "timestamp" not in payload and (stated := _plain(call.get("originalTimestamp"))) is not None:
+            payload["timestamp"] = stated  # RudderStack's name
         if properties is not None:
             payload["properties"] = _reduced(properties)
         if kind == "identify" and isinstance(call.get("traits"), dict):

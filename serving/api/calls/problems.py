@@ -11,6 +11,7 @@ NOT_DURABLE: Final = Problem(
 ORIGIN_NOT_DECLARED: Final = Problem(
     403, "origin-not-declared", "The page's origin is not declared. Name it in the setting api_origins."
 )
+UNKNOWN_ENCODING: Final = Problem(415, "unsupported-encoding", "Send the body plain, or compressed by gzip.")
 
 
 def unusable(error: Exception) -> Problem:

@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter
 
 from infra.keys.api_keys import COLLECT
-from serving.api.calls.problems import NOT_DURABLE, ORIGIN_NOT_DECLARED, unusable
+from serving.api.calls.problems import NOT_DURABLE, ORIGIN_NOT_DECLARED, UNKNOWN_ENCODING, unusable
 from serving.api.gate.call import Call, Handler, Incoming, Reply
 from serving.api.gate.hot_routes import add_hot_route
 from serving.api.gate.routes import INCOMING
@@ -20,7 +20,6 @@ from serving.events.message import RefusedMessageError
 from serving.events.spool import SpoolFullError
 
 router = APIRouter(tags=["calls"])
-_TYPES: Final = (b"application/json", b"text/plain", b"")
 _ENCODINGS: Final = (b"", b"identity", b"gzip")
 _TAKEN: Final = Reply(b'{"success":true}')
 _KINDS: Final[Mapping[str, str | None]] = {
@@ -76,10 +75,9 @@ def _incoming(call: Call) -> Incoming:
 
 
 async def _body(incoming: Incoming) -> bytes:
-    head = incoming.head
-    kind = head.content_type.partition(b";")[0].strip().lower()
-    if kind not in _TYPES or head.content_encoding.lower() not in _ENCODINGS:
-        raise ProblemError(problems.NOT_JSON)
+    """Return the body, which is JSON whatever type its sender states: some libraries state that of a form."""
+    if incoming.head.content_encoding.lower() not in _ENCODINGS:
+        raise ProblemError(UNKNOWN_ENCODING)
     return await incoming.read(MOST_BYTES)
 
 

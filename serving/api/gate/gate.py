@@ -148,6 +148,8 @@ class Gate:
             raise ProblemError(problems.HEADERS_TOO_LARGE)
         match = self._table.match(raw_path)
         if match is None:
+            if other := problems.OTHER_LIBRARIES.get(raw_path.rstrip(b"/")):
+                raise ProblemError(other)
             self._check_any_key(head, request)
             raise ProblemError(problems.NO_ROUTE)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

@@ -74,6 +74,19 @@ def unknown_placement(known: Sequence[str]) -> ProblemError:
 
 
 NO_ROUTE: Final = Problem(404, "unknown-path", "There is no such path. /openapi.json describes all paths.")
+_MIXPANEL: Final = "Read Mixpanel's events and profiles with `tailorbird ingest mixpanel`, or send "
+_POSTHOG: Final = "This server takes no calls of PostHog's libraries. Send "
+_SEGMENT: Final = "live events by a library of Segment, with this server as its host: docs/collector.md."
+OTHER_LIBRARIES: Final[Mapping[bytes, Problem]] = {
+    **dict.fromkeys(
+        (b"/track", b"/engage", b"/groups", b"/import", b"/record"), Problem(404, "other-library", _MIXPANEL + _SEGMENT)
+    ),
+    **dict.fromkeys(
+        (b"/batch", b"/capture", b"/decide", b"/e", b"/flags", b"/i/v0/ai", b"/i/v0/e", b"/s"),
+        Problem(404, "other-library", _POSTHOG + _SEGMENT),
+    ),
+}
+"""What to do instead, by the paths to which these libraries send; they drop a call after 404."""
 NO_KEY: Final = Problem(
     401,
     "key-required",

@@ -66,6 +66,12 @@ def test_the_context_of_a_batch_counts_for_calls_that_state_none_of_their_own() 
     assert message(5, **YES).payload["fault"] == "not_an_object"
 
 
+def test_the_time_of_an_act_is_read_under_the_name_that_rudderstack_gives_it() -> None:
+    at = "2026-11-29T10:00:00Z"
+    assert message(click(originalTimestamp=at)).effects.stated_at == RECEIVED - timedelta(hours=2)
+    assert message(click(originalTimestamp=at, timestamp="2026-11-29T11:00:00Z")).payload["timestamp"][11:13] == "11"
+
+
 def nested(depth: int) -> Any:
     value: Any = []
     for _ in range(depth):

@@ -68,8 +68,34 @@ async def test_browsers_send_text_and_servers_gzip(shop: Shop, key: str) -> None
     answer = await post(shop, "/v1/batch", packed, **basic(key), **{"content-encoding": "gzip"})
     assert answer.status_code == 200
     assert len(shop.events.messages) == 2
-    for headers in ({"content-type": "application/xml"}, {"content-encoding": "br"}):
-        assert (await post(shop, "/v1/t", body, **headers)).status_code == 415
+    assert (await post(shop, "/v1/t", body, **{"content-encoding": "br"})).status_code == 415
+
+
+@pytest.mark.parametrize("stated", ["application/x-www-form-urlencoded", "application/octet-stream", "x", ""])
+async def test_json_is_read_whatever_its_content_type(shop: Shop, key: str, stated: str) -> None:
+    packed = gzip.compress(json.dumps({"batch": [CLICK]}).encode())
+    headers = {**basic(key), "content-encoding": "gzip", "content-type": stated}
+    assert (await shop.client.post("/v1/batch", content=packed, headers=headers)).status_code == 200
+    assert [one.message_id for one in shop.events.messages] == ["m"]
+    form = await post(shop, "/v1/batch", b"batch=x", **basic(key), **{"content-type": stated})
+    assert (form.status_code, form.json()["type"]) == (400, "urn:tailorbird:problem:unreadable-body")
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        *((path, "tailorbird ingest mixpanel") for path in ("/track", "/track/?verbose=1&ip=1", "/engage", "/groups/")),
+        *((path, "PostHog") for path in ("/batch/", "/capture", "/e/?compression=gzip-js", "/i/v0/e/", "/flags/?v=2")),
+    ],
+)
+async def test_other_live_libraries_are_answered_with_what_to_do_instead(shop: Shop, path: str, advice: str) -> None:
+    answer = await post(shop, path, {"token": "t"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:tailorbird:problem:other-library")
+    assert advice in answer.json()["detail"]
+    assert "library of Segment" in answer.json()["detail"]
+    assert (await shop.client.get(path.partition("?")[0])).status_code == 404
+    assert shop.events.messages == []
 
 
 async def test_only_pages_of_declared_origins_may_send(shop: Shop, key: str) -> None:

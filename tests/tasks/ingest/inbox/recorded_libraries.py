@@ -58,6 +58,12 @@ def _single(events: Sequence[JsonObject], _ending: str) -> str:
     return json.dumps({name: value for name, value in event.items() if name != "type"})
 
 
+def _original(events: Sequence[JsonObject], ending: str) -> str:
+    """A batch of RudderStack's library, whose calls have the time of the act under another name."""
+    renamed = ({"originalTimestamp" if name == "timestamp" else name: one[name] for name in one} for one in events)
+    return _document(list(renamed), ending)
+
+
 @dataclass(frozen=True)
 class Library:
     """How a library sends calls."""
@@ -184,6 +190,15 @@ LIBRARIES = (
         "analytics-php",
         headers={**_JSON, "User-Agent": "analytics-php/3.8.1", "Expect": "100-continue"},
         time=_seconds,
+        basic=True,
+        packed=True,
+    ),
+    Library(
+        "rudder-sdk-node",
+        "/v1/batch",
+        {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json, text/plain, */*"},
+        _original,
+        ending='"timestamp":"SENT","sentAt":"SENT"',
         basic=True,
         packed=True,
     ),
