@@ -48,12 +48,9 @@ _PREVIEW_SECONDS: Final = 2.0
 _NO_VISITOR: Final = Visitor()
 _NOTHING_BUILT: Final = Prebuilt()
 # Changes that wait for the reconciler count, so that an item can be added and sold within a second.
-_UNKNOWN: Final = """
-    SELECT name FROM unnest($1::text[]) AS name
-    WHERE NOT EXISTS (SELECT FROM items WHERE item_id = name)
-    EXCEPT SELECT payload ->> 'item_id' FROM event_inbox WHERE source = 'api' AND kind = 'item' AND batch_id IS NULL
-    EXCEPT SELECT payload ->> 'item_id' FROM event_inbox
-    WHERE kind = 'item' AND batch_id IS NOT NULL AND moved_at IS NULL"""
+UNKNOWN_ITEMS: Final = """
+    SELECT name FROM unnest($1::text[]) AS name WHERE NOT EXISTS (SELECT FROM items WHERE item_id = name)
+    EXCEPT SELECT waiting_items($1)"""
 
 
 class AnswerService:
@@ -181,7 +178,7 @@ class AnswerService:
         if self._stores is None or not self._stores.catalogue.read or not missing:
             return frozenset()
         try:
-            return frozenset(row[0] for row in await self._stores.background.fetch(_UNKNOWN, missing))
+            return frozenset(row[0] for row in await self._stores.background.fetch(UNKNOWN_ITEMS, missing))
         except PostgresDownError:
             return frozenset()
 

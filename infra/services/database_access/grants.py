@@ -122,6 +122,7 @@ FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {
     "public.known_of_user(text,text)": ("serving",),
     "public.served_lists(text[], text[])": ("serving",),
     "public.keep_live_lists(jsonb)": ("serving",),
+    "public.waiting_items(text[])": ("serving",),
 }
 SCHEMAS: Final[Mapping[str, tuple[Role, ...]]] = {
     "public": ROLES,
