@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     """How much the worker and the reconciler leave the processors to the API and others: 0 (not at all) to 19."""
     api_requests_per_second: float = Field(default=1000, gt=0, le=1_000_000)
     """The requests per second of a key without a limit of its own, in all workers together."""
+    api_page_calls: int = Field(default=1_000_000, ge=1, le=1_000_000_000_000)
+    """The calls per day of each page key. Above it only visitors of earlier days may send, and an alert is sent."""
+    api_page_mb: int = Field(default=2_000, ge=1, le=1_000_000_000)
+    """The megabytes per day of each page key, with the same effect."""
     api_concurrency: int = Field(default=128, ge=1, le=100_000)
     """The requests that one worker answers at the same time; more are refused with 503."""
     api_origins: str = Field(default="", pattern=_ORIGINS, examples=["https://shop.example"])

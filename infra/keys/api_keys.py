@@ -48,6 +48,8 @@ class ApiKey:
     kind: KeyKind = "server"
     valid_until: float | None = None
     """The end by the monotonic clock of this process; None for a key that does not expire."""
+    is_spent: bool = False
+    """Whether the daily quota of a page key is spent."""
 
     def is_valid(self, now: float) -> bool:
         """Return whether the key has not expired at a moment of the same clock."""

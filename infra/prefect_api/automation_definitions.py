@@ -71,6 +71,7 @@ _EVENTS: Final = (
     ("audit", "an audit is beyond its margin", events.AUDIT),
     ("stream-behind", "a stream is behind or has dead letters", events.STREAM),
     ("orders-unconfirmed", "fresh visitors of a page buy an item unusually often", events.UNCONFIRMED_ORDERS),
+    ("quota-spent", "the daily quota of a page key is spent", events.QUOTA),
     ("retrain-given-up", "a retraining was given up", events.GIVEN_UP),
     ("service-restarted", "a service ends again and again", events.SERVICE),
 )

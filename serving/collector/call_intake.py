@@ -1,10 +1,11 @@
 """Stores calls: an answer waits until they are durable."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from infra.keys.api_keys import KeyKind
+from infra.keys.api_keys import ApiKey
 from serving.collector.bodies import SentCalls
 from serving.events.clock import CLOCK
 from serving.events.message import Message, Receipt
@@ -19,6 +20,13 @@ class Writes(Protocol):
     async def write(self, *messages: Message) -> list[Receipt]:
         """Return when all messages are durable."""
 
+    async def any_is_new(self, visitors: Collection[str | None]) -> bool:
+        """Return whether any of the visitors was first seen today."""
+
+
+class QuotaSpentError(Exception):
+    """The daily quota of a page key is spent, and a visitor was not seen before today."""
+
 
 class CallIntake:
     """Takes calls of Segment's libraries."""
@@ -28,10 +36,15 @@ class CallIntake:
         self._open, self._writer = open_collector, writer
         self._collector: Collector | None = None
 
-    async def take(self, sent: SentCalls, source: str, kind: KeyKind) -> None:
-        """Return when all calls are durable. Raises SpoolFullError and RefusedMessageError as `EventWriter.write`."""
+    async def take(self, sent: SentCalls, key: ApiKey, size: int) -> None:
+        """Return when all calls, of so many bytes, are durable. Raises as `EventWriter.write`, and QuotaSpentError."""
         if self._collector is None:
             self._collector = await asyncio.to_thread(self._open)
-        messages = self._collector.messages(sent, source, CLOCK.now(), kind)
+        messages = self._collector.messages(sent, key.name, CLOCK.now(), key.kind)
+        if key.kind == "page" and messages:
+            if key.is_spent and await self._writer.any_is_new({one.speaker for one in messages}):
+                raise QuotaSpentError
+            charged = key.key_id, size // len(messages)
+            messages = [replace(one, charged=charged) for one in messages]
         if messages:
             await self._writer.write(*messages)

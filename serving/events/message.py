@@ -71,6 +71,8 @@ class Message:
     """Who states the user: one of the values of `columns.AUTHORITY`."""
     earlier_key: str | None = None
     """The key that the device's id has as the id of a user."""
+    charged: tuple[str, int] | None = None
+    """The page key whose daily quota pays for the message, and the bytes."""
 
     @cached_property
     def body(self) -> str:

@@ -20,6 +20,18 @@ DIGESTS: Final = """
     SELECT source, message_id, digest FROM event_inbox
     JOIN unnest($1::text[], $2::text[]) AS message (source, message_id) USING (source, message_id)"""
 # The raw id of somebody who never agreed is stored nowhere.
+# The last statement of a transaction, because it locks what all processes count.
+CHARGE: Final = """
+    INSERT INTO key_usage AS known (key_id, day, calls, bytes)
+    SELECT key_id, (now() AT TIME ZONE 'UTC')::date, count(*), sum(bytes)
+    FROM unnest($1::text[], $2::bigint[]) AS call (key_id, bytes) GROUP BY key_id ORDER BY key_id
+    ON CONFLICT (key_id, day) DO UPDATE
+        SET calls = known.calls + excluded.calls, bytes = known.bytes + excluded.bytes"""
+ANY_IS_NEW: Final = """
+    SELECT EXISTS (SELECT FROM unnest($1::text[]) AS visitor WHERE NOT EXISTS (
+            SELECT FROM users WHERE user_key = visitor AND first_seen_on < (now() AT TIME ZONE 'UTC')::date)
+        AND NOT EXISTS (SELECT FROM aliases WHERE anonymous_key = visitor
+            AND (occurred_at AT TIME ZONE 'UTC')::date < (now() AT TIME ZONE 'UTC')::date))"""
 REMEMBER: Final = """
     SELECT identity.remember_user(user_key, user_id, key_version)
     FROM unnest($1::text[], $2::text[], $3::int[], $4::boolean[]) AS known (user_key, user_id, key_version, agrees)

@@ -34,6 +34,8 @@ async def store(connection: asyncpg.Connection, messages: Sequence[Message]) -> 
         await _exclude(connection, fresh)
         await _extend_profiles(connection, fresh, effects)
         await _join_devices(connection, fresh, effects)
+        if charged := [one.charged for one in messages if one.charged]:
+            await connection.execute(statements.CHARGE, *map(list, zip(*charged, strict=True)))
     repeated = [one for one in messages if added.get(one.name) is not one]
     digests = await _digests(connection, repeated) if repeated else {}
     return [_receipt(one, added, digests) for one in messages]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +15,7 @@ from serving.events.counts import EventCounts
 from serving.events.message import Message, Receipt, RefusedMessageError, size_of
 from serving.events.replay import replay
 from serving.events.spool import Spool, SpoolFullError
+from serving.events.statements import ANY_IS_NEW
 from serving.events.store import GROUP, INVALID, store
 
 _LOG: Final = logging.getLogger(__name__)
@@ -85,6 +86,14 @@ class EventWriter:
         self._number_waiting += len(messages)
         self._wake.set()
         return await group.done
+
+    async def any_is_new(self, visitors: Collection[str | None]) -> bool:
+        """Return whether any of the visitors was first seen today. Raises SpoolFullError while the database is away."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return bool(await self.pool.fetchval(ANY_IS_NEW, list(visitors)))
+        except Exception as error:  # an outage; asyncpg has no class for all of them
+            raise SpoolFullError("The database does not answer. Send the message again later.") from error
 
     async def persist(self, messages: Sequence[Message], counter: Counter[str]) -> Sequence[Receipt]:
         """Store messages in Postgres, or in the spool while it is down; count them. Raises as `write` does."""

@@ -30,7 +30,7 @@ from tasks.reconciler.segment_messages import announce_segments
 from tasks.reconciler.stale_lists import alert_stale_lists
 from tasks.reconciler.start_calibration import start_calibration
 from tasks.reconciler.start_scoring import start_scoring
-from tasks.reconciler.streams import alert_streams
+from tasks.reconciler.streams import alert_spent_quotas, alert_streams
 
 _DAY: Final = 86_400
 _DAILY: Final = AlertThrottle()
@@ -128,6 +128,7 @@ _PERIODIC_STEPS: Final = tuple(
         alert_stale_lists,
         alert_slow_serving,
         alert_streams,
+        alert_spent_quotas,
         announce_segments,
         check_registered_versions,
         delete_unneeded_ids,

@@ -1,4 +1,4 @@
-"""Alerts about queues that are behind or that nobody consumes, and about new dead letters."""
+"""Alerts about queues that are behind or that nobody consumes, new dead letters, and spent quotas of page keys."""
 
 from typing import Final
 
@@ -21,16 +21,41 @@ _QUEUES: Final = f"""
 _LETTERS: Final = """
     SELECT source, count(*) AS number, max(letter_id) AS newest FROM identity.dead_letters
     WHERE replayed_at IS NULL GROUP BY source ORDER BY source"""
+_SPENT: Final = """
+    SELECT key_id, day, name, calls, bytes / 1e6 AS megabytes FROM key_usage JOIN api_keys USING (key_id)
+    WHERE day = (now() AT TIME ZONE 'UTC')::date AND (calls >= :calls OR bytes >= :megabytes * 1e6) ORDER BY key_id"""
 
 
 def alert_streams(installation: Installation, throttle: AlertThrottle = _THROTTLE) -> str | None:
     """Emit an event, at most once an hour, for each queue that is behind or silent, and for new dead letters."""
     with installation.engine.connect() as connection:
         problems = {**_of_queues(connection, installation.settings.stream_lag, throttle), **_of_letters(connection)}
-    new = {name: reason for name, reason in problems.items() if not throttle.recently_sent(name, _HOUR)}
+    return _emit(installation, events.STREAM, "tailorbird.stream", problems, throttle, _HOUR)
+
+
+def alert_spent_quotas(installation: Installation, throttle: AlertThrottle = _THROTTLE) -> str | None:
+    """Emit an event, once a day, for each page key whose daily quota is spent."""
+    calls, megabytes = installation.settings.api_page_calls, installation.settings.api_page_mb
+    with installation.engine.connect() as connection:
+        spent = connection.execute(text(_SPENT), {"calls": calls, "megabytes": megabytes}).all()
+    problems = {
+        f"{row.key_id}#{row.day}": f"Pages with the key {row.name} have sent {row.calls:,} calls and "
+        f"{row.megabytes:,.0f} MB today; {calls:,} and {megabytes:,} are allowed, and new visitors get 429 until "
+        "midnight UTC. For more customers raise api_page_calls or api_page_mb, else replace the key: "
+        f"`tailorbird keys rotate api {row.key_id}`."
+        for row in spent
+    }
+    return _emit(installation, events.QUOTA, "tailorbird.key", problems, throttle, 24 * _HOUR)
+
+
+def _emit(
+    installation: Installation, event: str, kind: str, problems: dict[str, str], throttle: AlertThrottle, seconds: float
+) -> str | None:
+    """Emit an event for each problem that was not sent lately; `#` ends the name of what it is about."""
+    new = {name: reason for name, reason in problems.items() if not throttle.recently_sent(name, seconds)}
     for name, reason in new.items():
         payload = {"reason": reason, "page": prefect_pages.deployments(installation.endpoints)}
-        if events.try_emit(installation.endpoints, events.STREAM, f"tailorbird.stream.{name.split('#')[0]}", payload):
+        if events.try_emit(installation.endpoints, event, f"{kind}.{name.split('#')[0]}", payload):
             throttle.mark_sent(name)
     return " ".join(new.values()) or None
 

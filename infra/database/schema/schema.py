@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Float,
     ForeignKey,
@@ -34,6 +35,9 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_name)s",
     }
 )
+
+
+TODAY: Final = text("(now() AT TIME ZONE 'UTC')::date")
 
 
 def moment(name: str, *, now: bool = False, comment: str | None = None) -> Column[object]:
@@ -91,6 +95,7 @@ users = Table(
     _field_timestamps(),
     moment("consent_at"),
     moment("refused_at"),
+    Column("first_seen_on", Date, nullable=False, server_default=TODAY, comment="The day in UTC."),
 )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Computed,
+    Date,
     DateTime,
     Float,
     Identity,
@@ -144,6 +145,16 @@ api_keys = Table(
     ),
     CheckConstraint("kind = 'server' OR kind = 'page' AND scopes = ARRAY['collect']", name="ck_api_keys_kind"),
     comment="Keys of the callers of the API, one row per key. The key itself is stored nowhere.",
+)
+
+key_usage = Table(
+    "key_usage",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("day", Date, primary_key=True, comment="In UTC."),
+    Column("calls", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    comment="What pages sent with each key, of all processes together. A spent quota keeps new visitors out.",
 )
 
 

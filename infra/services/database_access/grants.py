@@ -23,8 +23,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.exclusions": {SERVING: "SELECT INSERT"},
     "public.drift_calibrations": _SERVE,
     "public.drift_reports": _SERVE,
-    # Only the consent, no traits.
-    "public.users": {SERVING: "SELECT(user_key) SELECT(consent)", INGEST: WRITE},
+    # Only the consent and the first day, no traits.
+    "public.users": {SERVING: "SELECT(user_key) SELECT(consent) SELECT(first_seen_on)", INGEST: WRITE},
     "public.suppressions": {SERVING: READ, INGEST: READ},
     # Every process compares its keys and its `var` with these.
     "public.installation_fingerprints": dict.fromkeys((READER, SERVING, INGEST), READ),
@@ -93,6 +93,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     # Consumers write lists with the function `keep_live_lists`, and the API reads them with `served_lists`.
     "public.live_recommendations": {INGEST: "SELECT DELETE"},
     "public.stream_offsets": {SERVING: "SELECT INSERT UPDATE"},
+    "public.key_usage": {SERVING: "SELECT INSERT UPDATE"},
     # The API compares hashes, and records when a key was last used.
     "public.api_keys": {SERVING: "SELECT UPDATE(last_used_at)"},
 }

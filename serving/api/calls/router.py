@@ -8,14 +8,16 @@ import orjson
 from fastapi import APIRouter
 
 from infra.keys.api_keys import COLLECT
-from serving.api.calls.problems import NOT_DURABLE, ORIGIN_NOT_DECLARED, UNKNOWN_ENCODING, unusable
+from serving.api.calls.problems import NOT_DURABLE, ORIGIN_NOT_DECLARED, UNKNOWN_ENCODING, quota_spent, unusable
 from serving.api.gate.call import Call, Handler, Incoming, Reply
 from serving.api.gate.hot_routes import add_hot_route
 from serving.api.gate.routes import INCOMING
 from serving.api.replies import problems
 from serving.api.replies.problems import ProblemError
 from serving.collector.bodies import MOST_BYTES, UnusableBodyError, calls_of, parsed, unpacked
+from serving.collector.call_intake import QuotaSpentError
 from serving.collector.library_settings import library_settings
+from serving.events.clock import CLOCK
 from serving.events.message import RefusedMessageError
 from serving.events.spool import SpoolFullError
 
@@ -39,9 +41,15 @@ def _endpoint(kind: str | None) -> Handler:
         key = incoming.admit(given, COLLECT) if given else None
         body = await _body(incoming)
         try:
-            document = parsed(unpacked(body, incoming.head.content_encoding.lower()))
+            body = unpacked(body, incoming.head.content_encoding.lower())
+            document = parsed(body)
             key = key or incoming.admit(_basic(document.get("writeKey")), COLLECT)
-            await intake.take(calls_of(document, kind), key.name, key.kind)
+            sent = calls_of(document, kind)
+            if bucket := incoming.bucket():
+                bucket.charge(len(sent.calls) - 1)
+            await intake.take(sent, key, len(body))
+        except QuotaSpentError:
+            raise ProblemError(quota_spent(CLOCK.now())) from None
         except (UnusableBodyError, RefusedMessageError) as error:
             raise ProblemError(unusable(error)) from None
         except SpoolFullError:

@@ -28,6 +28,8 @@ class Incoming(NamedTuple):
     scheme: str
     admit: Callable[[bytes, "Scope"], "ApiKey"]
     """Returns the key of an Authorization header, if it has the scope. Raises ProblemError."""
+    bucket: Callable[[], "TokenBucket | None"]
+    """Returns what the admitted key may still send."""
 
 
 class Call(NamedTuple):

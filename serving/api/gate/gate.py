@@ -188,7 +188,7 @@ class Gate:
             _check_scope(key, needed)
             return key
 
-        return Incoming(head, read, scope["scheme"], admit)
+        return Incoming(head, read, scope["scheme"], admit, lambda: request.bucket)
 
     def _check_any_key(self, head: Head, request: _Request) -> ApiKey:
         return self._find_key(head.authorization, head.api_key, request)

@@ -31,6 +31,8 @@ async def accepted(call: Call, *messages: Message, many: bool = False, adds: boo
     unknown = frozenset() if adds else await call.state.parts.answers.unknown_items(set(items) - {""})
     if unknown:
         raise ProblemError(unknown_items([place for place, item in enumerate(items) if item in unknown]))
+    if call.bucket is not None:
+        call.bucket.charge(len(messages) - 1)
     try:
         receipts = await call.state.parts.events.write(*messages)
     except RefusedMessageError as error:

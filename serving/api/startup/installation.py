@@ -126,7 +126,8 @@ def _compare(database: Engine, settings: Settings) -> None:
 async def _keys(settings: Settings, keyring: Keyring, place: str, stores: Stores) -> AsyncIterator[None]:
     """Keep the keys current."""
     database = Postgres(place, 1, 2.0)
-    recorded = RecordedKeys(keyring, database, settings.var / FILE, settings.api_workers)
+    quota = settings.api_page_calls, settings.api_page_mb * 10**6
+    recorded = RecordedKeys(keyring, database, settings.var / FILE, settings.api_workers, quota)
     refresher = Refresher(recorded.refresh, _KEY_SECONDS)
     stores.changes.on("api_keys", refresher.wake)
     with suppress(Exception):  # the refresher tries again

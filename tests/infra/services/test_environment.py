@@ -106,6 +106,8 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "api_workers": 3,
         "batch_niceness": 4,
         "api_requests_per_second": 11.0,
+        "api_page_calls": 18,
+        "api_page_mb": 19,
         "api_concurrency": 12,
         "api_origins": "https://shop.example",
         "api_log": "all",

@@ -109,6 +109,8 @@ class FakeEvents:
     messages: list[Message] = field(default_factory=list)
     shown: list[ShownAnswer] = field(default_factory=list)
     receipt: Receipt = "stored"
+    earlier: frozenset[str] = frozenset()
+    """Visitors of earlier days."""
     error: Exception | None = None
 
     async def write(self, *messages: Message) -> list[Receipt]:
@@ -118,6 +120,9 @@ class FakeEvents:
             assert message.body  # a text that cannot be stored is refused here
         self.messages += messages
         return [self.receipt] * len(messages)
+
+    async def any_is_new(self, visitors: Collection[str | None]) -> bool:
+        return any(one not in self.earlier for one in visitors)
 
     def log(self, shown: ShownAnswer) -> None:
         self.shown.append(shown)

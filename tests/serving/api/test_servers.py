@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from infra.installation import Installation
+from infra.keys import key_chain
 from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
 from serving.api.replies.protocol import RecommendationList
 from serving.api.startup.standalone import NoApiKeyError, NoBundleError, of_bundle
@@ -65,7 +66,7 @@ def test_an_installation_answers_with_keys_of_its_database(installation: Install
     digest = write_bundle(tmp_path / "bundle")
     promote(engine, tmp_path / "bundle", digest, 3)
     offer(engine, tmp_path / "bundle", digest)
-    variables = {"TAILORBIRD_SETTINGS": "none"}
+    variables = {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_API_PAGE_CALLS": "5"}
     with installation_api(2, variables, tmp_path / "log") as server:
         client = httpx.Client(base_url=server.address, headers={"authorization": f"Bearer {key['key']}"})
         found = RecommendationList.model_validate_json(client.get("/v1/users/nobody/recommendations?k=5").content)
@@ -75,6 +76,11 @@ def test_an_installation_answers_with_keys_of_its_database(installation: Install
         with engine.connect() as connection:
             rows = connection.execute(text("SELECT kind, payload FROM event_inbox WHERE kind = 'event'")).all()
         assert [row.payload["item_id"] for row in rows] == [body["item_id"]]
+        unknown = client.post("/v1/feedback", json={**body, "item_id": "nothing"})
+        assert (unknown.status_code, unknown.json()["type"]) == (404, "urn:tailorbird:problem:unknown-item")
+        assert client.put("/v1/items/nothing", json={"title": "New"}).status_code == 202
+        assert client.post("/v1/feedback", json={**body, "item_id": "nothing"}).status_code == 202
+        _keeps_new_visitors_out_when_a_page_key_is_spent(server, installation)
         metrics = client.get("/metrics").text
         assert 'tailorbird_model_info{digest="' in metrics
         assert 'version="3"} 1.0' in metrics
@@ -90,6 +96,28 @@ def test_an_installation_answers_with_keys_of_its_database(installation: Install
     log = server.log.read_text()
     assert str(key["key"]) not in log
     assert "Traceback" not in log
+
+
+def _keeps_new_visitors_out_when_a_page_key_is_spent(server: ServerProcess, here: Installation) -> None:
+    key = create_key(here.engine, NewKey("web", ["collect"]), "ann")
+    device = key_chain.hashed("known", key_chain.keys(here.key.decode()), key_chain.DEVICE)
+    names, values = "anonymous_key, user_key, batch_id, occurred_at", f"'{device}', 'u', '', '2026-01-01'"
+    row = f"INSERT INTO aliases ({names}) VALUES ({values})"
+    with here.engine.begin() as connection:
+        connection.execute(text(row))
+
+    def status(visitor: str) -> int:
+        call = {"event": "Product Clicked", "anonymousId": visitor, "properties": {"product_id": "1"}}
+        return httpx.post(f"{server.address}/v1/t", json=call | {"writeKey": key["key"]}).status_code  # any worker
+
+    began = time.monotonic()
+    while status("new") == 401:  # the key is not known yet
+        assert time.monotonic() - began < 5
+    for _ in range(5):
+        assert status("known") == 200
+    time.sleep(1.5)
+    assert {status("new") for _ in range(8)} == {429}
+    assert {status("known") for _ in range(8)} == {200}
 
 
 def _replaces_a_worker_that_dies(server: ServerProcess) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from serving.events.clock import DatabaseClock
 from serving.events.message import Message, RefusedMessageError
 from serving.events.messages import (
@@ -16,6 +18,7 @@ from serving.events.messages import (
     user_message,
 )
 from serving.events.profiles import latest_items, latest_items_of_all
+from serving.events.spool import SpoolFullError
 from serving.events.writer import EventWriter
 from tests.serving.events.inbox_database import InboxDatabase, click
 
@@ -49,6 +52,47 @@ def test_callers_at_the_same_time_share_transactions(inbox: InboxDatabase) -> No
     transactions = inbox.rows("SELECT count(DISTINCT xmin::text) AS n, count(*) AS rows FROM event_inbox")[0]
     assert transactions.rows == 300
     assert transactions.n < 30
+
+
+def test_the_calls_of_page_keys_are_summed_over_all_processes(inbox: InboxDatabase) -> None:
+    async def work(writer: EventWriter) -> None:
+        async with inbox.writer() as other:
+            calls = [replace(click(number), charged=(f"key-{number % 3}", 100 + number)) for number in range(300)]
+            await asyncio.gather(*((writer, other)[number % 2].write(call) for number, call in enumerate(calls)))
+            await writer.write(calls[0], calls[0], click(300))  # repeated calls count, and others do not
+
+    inbox.run(work)
+    today, used = (
+        datetime.now(UTC).date(),
+        inbox.rows("SELECT day, key_id, calls, bytes FROM key_usage ORDER BY key_id"),
+    )
+    sizes = [[100 + number for number in range(300) if number % 3 == key] for key in range(3)]
+    sizes[0] += [100, 100]
+    assert used == [(today, f"key-{key}", len(own), sum(own)) for key, own in enumerate(sizes)]
+
+
+def test_visitors_are_known_from_an_earlier_day_by_their_first_agreement_or_their_first_user(
+    inbox: InboxDatabase,
+) -> None:
+    inbox.rows(
+        "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, first_seen_on) VALUES "
+        "('known', '{}', true, '', '', current_date - 2), ('today', '{}', true, '', '', DEFAULT)"
+    )
+    inbox.rows(
+        "INSERT INTO aliases (anonymous_key, user_key, batch_id, occurred_at) VALUES "
+        "('known device', 'u', '', now() - interval '2 days'), ('device of today', 'known', '', now())"
+    )
+
+    async def work(writer: EventWriter) -> None:
+        assert not await writer.any_is_new({"known", "known device"})
+        for new in ("today", "device of today", "nobody", None):
+            assert await writer.any_is_new({"known", new}), new
+        inbox.go_away()
+        with pytest.raises(SpoolFullError):
+            await writer.any_is_new({"known"})
+        inbox.come_back()
+
+    inbox.run(work)
 
 
 def test_an_unusable_text_is_refused_to_its_caller_alone(inbox: InboxDatabase) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Engine, text
 
@@ -16,6 +18,12 @@ from infra.overview.situation import step
 from infra.services.database_access import logins
 from infra.services.database_access.grants import OPERATOR, READER, SERVING, Role
 from models.lists.rules.layer.rule_layer import HiddenItem
+from serving.answers.service import UNKNOWN_ITEMS
+from serving.api.gate.keys.keyring import Keyring
+from serving.api.gate.keys.recorded_keys import RecordedKeys
+from serving.events.messages import ItemChange, item_message
+from serving.events.statements import ANY_IS_NEW
+from serving.events.store import store
 from serving.operations.report_reader import ReportReader
 from serving.operations.requests import Paging
 from serving.queries import ledger
@@ -26,10 +34,13 @@ from serving.queries.explain import explain
 from serving.queries.missing_lists import why_empty
 from serving.queries.status import status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
+from serving.stores.database.connection_options import connection_options
+from serving.stores.database.postgres import Postgres
 from tests.database_roles import create_roles
 from tests.published import published
 from tests.published import shelf as batch
-from tests.serving.operator_rules import store
+from tests.serving.events.inbox_database import click
+from tests.serving.operator_rules import store as store_rules
 
 Roles = Callable[[Role], Engine]
 PROMOTION = """
@@ -97,7 +108,7 @@ def test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator(rol
 
 def test_rules_and_reports_of_operators_are_those_of_the_serving_role(role: Roles, installation: Installation) -> None:
     served, everything = role(SERVING), Paging(5, 0)
-    assert store(served, HiddenItem(item="i")) == 1
+    assert store_rules(served, HiddenItem(item="i")) == 1
     reader = ReportReader(served, installation.settings, configured(installation.settings))
 
     async def read() -> list[Any]:
@@ -107,3 +118,28 @@ def test_rules_and_reports_of_operators_are_those_of_the_serving_role(role: Role
     placements, champion_report, *_ = asyncio.run(read())
     assert placements[0].operator_rules == ["item 'i' is hidden in all placements, by ann on 2026-11-29"]
     assert champion_report.champion.version == 1
+
+
+def test_the_api_finds_waiting_items_counts_the_use_of_keys_and_knows_visitors_by_the_serving_role(
+    role: Roles, installation: Installation
+) -> None:
+    put = item_message(ItemChange("waits", title="T"), 1, "m")
+    call = replace(click(1), charged=("key", 5))
+    settings = installation.settings
+
+    async def use() -> None:
+        address = logins.address(settings, SERVING)
+        pool = await asyncpg.create_pool(**connection_options(address), min_size=0, max_size=1)
+        async with pool.acquire() as connection:
+            await store(connection, [put, call])
+            assert {row[0] for row in await connection.fetch(UNKNOWN_ITEMS, ["i", "waits", "nothing"])} == {"nothing"}
+            assert await connection.fetchval(ANY_IS_NEW, ["k"])
+        postgres = Postgres(address, 1, 5.0)
+        await RecordedKeys(Keyring(), postgres, settings.var / "keys.json").refresh()
+        await postgres.close()
+        await pool.close()
+
+    role(SERVING)  # the roles exist
+    asyncio.run(use())
+    with role(OPERATOR).connect() as connection:
+        assert connection.execute(text("SELECT key_id, calls, bytes FROM key_usage")).all() == [("key", 1, 5)]

@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import text
 
 from infra.installation import Installation
+from infra.keys.recorded_api_keys import NewKey, create_key
 from infra.prefect_api import events
 from tasks.orchestration.alert_throttle import AlertThrottle
-from tasks.reconciler.streams import alert_streams
+from tasks.reconciler.streams import alert_spent_quotas, alert_streams
 from tests.recording_server import RecordingServer
 
 LETTER = """
@@ -66,3 +67,21 @@ def test_new_dead_letters_are_reported_until_they_are_replayed(installation: Ins
     assert (alert_streams(installation, throttle) or "").startswith("2 messages of bus")
     do(installation, "UPDATE identity.dead_letters SET replayed_at = now()")
     assert alert_streams(installation, AlertThrottle()) is None
+
+
+def test_a_spent_quota_of_a_page_key_is_reported_once_a_day(
+    installation: Installation, recorder: RecordingServer
+) -> None:
+    throttle, key = AlertThrottle(), create_key(installation.engine, NewKey("web", ["collect"]), "ann")
+    today = "(now() AT TIME ZONE 'UTC')::date"
+    do(installation, f"INSERT INTO key_usage VALUES (:key, {today}, 999999, 0)", key=key["key_id"])
+    assert alert_spent_quotas(installation, throttle) is None
+    do(installation, "UPDATE key_usage SET calls = 1000000")
+    reason = alert_spent_quotas(installation, throttle) or ""
+    assert reason.startswith("Pages with the key web have sent 1,000,000 calls and 0 MB today; 1,000,000 and 2,000")
+    assert f"tailorbird keys rotate api {key['key_id']}" in reason
+    assert alert_spent_quotas(installation, throttle) is None
+    do(installation, f"UPDATE key_usage SET day = {today} - 1")
+    assert alert_spent_quotas(installation, AlertThrottle()) is None
+    (event,) = recorder.events()
+    assert (event["event"], event["payload"]["reason"]) == (events.QUOTA, reason)

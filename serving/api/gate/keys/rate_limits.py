@@ -27,8 +27,8 @@ class TokenBucket:
         return True
 
     def charge(self, count: int) -> None:
-        """Take more requests after one was allowed; a debt delays the next ones, by a second at most."""
-        self._tokens = max(-self.burst, self._tokens - count)
+        """Take more requests after one was allowed; the debt delays the next ones until it is paid in full."""
+        self._tokens -= count
 
     def seconds_left(self) -> int:
         """Return the seconds until the next request is allowed, rounded up."""

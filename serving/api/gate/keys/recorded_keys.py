@@ -12,15 +12,20 @@ from infra.keys.api_keys import ApiKey, all_scopes, kind_of
 from serving.api.gate.keys.keyring import Keyring
 
 _VALID: Final = """
-    SELECT key_id, name, scopes, kind, secret_hash, requests_per_second,
-        extract(epoch FROM expires_at - now())::float8 AS seconds_left
-    FROM api_keys
+    SELECT key.key_id, name, scopes, kind, secret_hash, requests_per_second,
+        extract(epoch FROM expires_at - now())::float8 AS seconds_left,
+        coalesce(usage.calls >= $1 OR usage.bytes >= $2, false) AS is_spent
+    FROM api_keys AS key LEFT JOIN key_usage AS usage
+        ON usage.key_id = key.key_id AND usage.day = (now() AT TIME ZONE 'UTC')::date
     WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"""
 _USED: Final = """
     UPDATE api_keys SET last_used_at = now()
     WHERE key_id = ANY($1::text[]) AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"""
 FILE: Final = "serving/api_keys.json"
 """The copy within `var` of keys that do not expire: hashes of random texts, from which no key can be computed."""
+
+
+_UNLIMITED: Final = (2**62, 2**62)
 
 
 class Database(Protocol):
@@ -33,14 +38,17 @@ class Database(Protocol):
 class RecordedKeys:
     """Refreshes a keyring from the database."""
 
-    def __init__(self, keyring: Keyring, database: Database, copy: Path, workers: int = 1) -> None:
-        """`workers` share the limits of each key."""
+    def __init__(
+        self, keyring: Keyring, database: Database, copy: Path, workers: int = 1, quota: tuple[int, int] = _UNLIMITED
+    ) -> None:
+        """`workers` share the limits of each key; `quota` has the calls and bytes of a page key per day."""
         self._keyring, self._database, self._copy, self._workers = keyring, database, copy, workers
+        self._quota = quota
         self._read: list[dict[str, Any]] | None = None
 
     async def refresh(self) -> None:
         """Read all valid keys, and record which were used."""
-        rows = [dict(row) for row in await self._database.fetch(_VALID)]
+        rows = [dict(row) for row in await self._database.fetch(_VALID, *self._quota)]
         self._keyring.replace(_keys(rows, self._workers))
         # Only the database's clock decides when a key expires, so the copy holds keys without an end.
         kept = [row for row in rows if row["seconds_left"] is None]
@@ -85,6 +93,7 @@ def _keys(rows: Sequence[dict[str, Any]], workers: int) -> list[ApiKey]:
             None if row["requests_per_second"] is None else row["requests_per_second"] / workers,
             row.get("kind") or kind_of(row["scopes"]),  # a copy of an earlier version has no kinds
             None if row["seconds_left"] is None else monotonic() + row["seconds_left"],
+            row.get("is_spent", False),
         )
         for row in rows
     ]

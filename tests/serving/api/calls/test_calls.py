@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -194,3 +195,35 @@ async def test_one_unusable_call_does_not_cost_the_others(shop: Shop, key: str) 
 async def test_measurements_of_libraries_are_taken_and_dropped(shop: Shop) -> None:
     assert (await post(shop, "/v1/m", {"series": []}, origin=ORIGIN)).status_code == 200
     assert shop.events.messages == []
+
+
+async def test_each_call_is_charged_in_full(shop: Shop) -> None:
+    text, record = new_key("collect", rate=1)
+    shop.state.keyring = Keyring([record], 1e6)
+    batch = {"batch": [{**CLICK, "messageId": str(number)} for number in range(100)]}
+    assert (await post(shop, "/v1/batch", batch, **basic(text))).status_code == 200
+    refused = await post(shop, "/v1/t", CLICK, **basic(text))
+    assert (refused.status_code, int(refused.headers["retry-after"]) >= 99) == (429, True)
+    assert len(shop.events.messages) == 100
+
+
+async def test_a_spent_page_key_keeps_out_only_visitors_of_today(shop: Shop) -> None:
+    text, record = new_key("collect")
+    shop.events.earlier = frozenset({shop.state.pseudonyms.of_device("d")})
+
+    async def status(anonymous_id: str, **stated: str) -> int:
+        return (await post(shop, "/v1/t", {**CLICK, "anonymousId": anonymous_id, **stated}, **basic(text))).status_code
+
+    for kind, is_spent, expected in (
+        ("page", False, [200] * 3),
+        ("page", True, [200, 429, 429]),
+        ("server", True, [200] * 3),
+    ):
+        shop.state.keyring = Keyring([replace(record, kind=kind, is_spent=is_spent)], 1e6)
+        assert [await status("d"), await status("new"), await status("new", userId="d")] == expected, (kind, is_spent)
+    charged = [one.charged for one in shop.events.messages]
+    assert [one is not None and one[0] == record.key_id and one[1] > 100 for one in charged] == [True] * 4 + [False] * 3
+    shop.state.keyring = Keyring([replace(record, kind="page", is_spent=True)], 1e6)
+    refused = await post(shop, "/v1/t", CLICK, **basic(text))
+    assert refused.json()["type"] == "urn:tailorbird:problem:quota-spent"
+    assert 0 < int(refused.headers["retry-after"]) <= 86_400

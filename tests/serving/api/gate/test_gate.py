@@ -98,6 +98,14 @@ async def test_each_list_of_a_batch_counts(shop: Shop) -> None:
     first = await shop.client.post("/v1/batch/recommendations", json=batch, headers=headers)
     assert (first.status_code, first.headers["ratelimit"]) == (200, '"default";r=0;t=2')
     assert (await shop.client.get(LIST, headers=headers)).status_code == 429
+    slow, other = new_key("write", rate=2)
+    shop.state.keyring.replace([other])
+    headers = {"authorization": f"Bearer {slow}"}
+    acts = {"messages": [{"kind": "click", "item_id": "a", "user": f"u{number}"} for number in range(100)]}
+    for body, status in ((acts, 202), (acts, 429)):
+        answer = await shop.client.post("/v1/batch/feedback", json=body, headers=headers)
+        assert answer.status_code == status
+    assert int(answer.headers["retry-after"]) >= 49  # the debt is paid in full
 
 
 async def test_overload_is_shed_while_health_still_answers(shop: Shop) -> None:

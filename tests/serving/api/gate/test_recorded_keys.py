@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from infra.database.engine import engine
 from infra.keys.recorded_api_keys import NewKey, create_key, list_keys, revoke_key, rotate_key
@@ -69,3 +70,24 @@ async def test_a_damaged_copy_gives_no_key(tmp_path: Path) -> None:
         RecordedKeys(keyring, Away(), tmp_path / "keys.json").read_copy()
         assert keyring.find(b"Bearer x", b"") is None
     assert not Keyring().is_loaded
+
+
+async def test_the_use_of_all_processes_spends_the_daily_quota_of_a_key(database: str, tmp_path: Path) -> None:
+    opened, keyring, postgres = engine(database), Keyring(), Postgres(database, 1, 5)
+    made = create_key(opened, NewKey("web", ["collect"]), "ann")
+    recorded = RecordedKeys(keyring, postgres, tmp_path / "keys.json", quota=(100, 1000))
+
+    async def is_spent(day: str, calls: int, size: int) -> bool:
+        with opened.begin() as connection:
+            values = {"key": made["key_id"], "calls": calls, "bytes": size}
+            connection.execute(text("DELETE FROM key_usage"))
+            connection.execute(text(f"INSERT INTO key_usage VALUES (:key, {day}, :calls, :bytes)"), values)
+        await recorded.refresh()
+        found = keyring.find(f"Bearer {made['key']}".encode(), b"")
+        assert found is not None
+        return found[0].is_spent
+
+    today = "(now() AT TIME ZONE 'UTC')::date"
+    assert [await is_spent(today, *used) for used in ((99, 999), (100, 1), (1, 1000))] == [False, True, True]
+    assert not await is_spent(f"{today} - 1", 1000, 10_000)
+    await postgres.close()
