@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
+from math import inf
 from time import monotonic
 from typing import Final, Protocol, Self
 
@@ -151,11 +152,12 @@ class CatalogueSearch:
         self._building: asyncio.Task[None] | None = None
 
     async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
-        """Return a page of items. Items that are named are returned even if they cannot be bought now."""
+        """Return a page of items. Named ones are returned even if they cannot be bought now, unless it is never."""
         catalogue = self._stock.catalogue
         if query.items:
-            known = (catalogue.by_id.get(name) for name in dict.fromkeys(query.items))
-            return tuple(FoundItem(item, item.item_id in catalogue.sold) for item in known if item is not None)
+            known = (item for name in dict.fromkeys(query.items) if (item := catalogue.by_id.get(name)))
+            shown = (item for item in known if item.available_from < inf)
+            return tuple(FoundItem(item, item.item_id in catalogue.sold) for item in shown)
         building = self.renew()
         if building is not None and not self._index.names:
             await asyncio.shield(building)

@@ -5,6 +5,7 @@ from typing import NotRequired, TypedDict, cast
 from sqlalchemy import Connection, Engine, func, select, text
 
 from infra.database.schema.ledger_schema import COMMITTED
+from infra.database.schema.offers import unconfirmed
 from infra.database.schema.schema import LEDGER, ingest_batches, promotions, quarantine, recommendation_batches, reviews
 from infra.overview.unfinished import unfinished
 from models.ingest.check.file_names import file_name
@@ -55,6 +56,8 @@ class Status(TypedDict):
 
     ledger: dict[str, int]
     waiting: int
+    unconfirmed: int
+    """Items that only pages have named."""
     unfinished: list[UnfinishedRow]
     inbox: InboxState
     champion: ChampionRow | None
@@ -69,6 +72,7 @@ def status(engine: Engine, placement: str = "home") -> Status:
         return {
             "ledger": _ledger(connection),
             "waiting": _waiting(connection),
+            "unconfirmed": connection.execute(select(func.count()).where(unconfirmed())).scalar_one(),
             "unfinished": _unfinished(connection),
             "inbox": inbox_state(connection),
             "champion": _champion(connection),

@@ -84,6 +84,9 @@ def _unfinished_work(report: Mapping[str, Any]) -> None:
     """Print the rows in quarantine and the unfinished batches, with the next command."""
     if report.get("waiting"):
         line(f"  {counted(report['waiting'])} in quarantine now: tailorbird quarantine list")
+    if report.get("unconfirmed"):
+        confirmed = "a `tailorbird ingest` of a catalogue that has them confirms them"
+        line(f"  items that only pages have named: {report['unconfirmed']:,}, shown nowhere; {confirmed}", "yellow")
     cut_short: dict[str, list[str]] = {}
     for batch in report.get("unfinished") or ():
         name, undone = f"{batch['file']} ({batch['batch_id']})", batch["status"] == "undoing"

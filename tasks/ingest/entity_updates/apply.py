@@ -23,6 +23,8 @@ from tasks.ingest.undo import statements
 ITEM, TRAITS, CONSENT, DEVICE = "item", "traits", "consent", "device"
 ITEM_SEEN = "item_seen"
 """An item that events name, without other values."""
+UNCONFIRMED: Final[JsonObject] = {"available_from": "infinity"}
+"""Of an item that only pages name: its sale does not begin until a catalogue, a file or a server names it, too."""
 ITEM_HISTORY, USER_HISTORY = "item_history", "user_history"
 
 
@@ -50,7 +52,9 @@ ITEM_CHANGES: Final = {
     **{name: later.text_column("items", name) for name in ("title", "category", "brand", "currency", "url", "image")},
     "price": later.number_column("items", "price"),
     **{name: later.flag_column("items", name) for name in ("available", "in_stock")},
-    **{name: later.moment_column("items", name) for name in ("available_from", "available_until")},
+    "available_from": "CASE WHEN items.available_from = 'infinity' THEN excluded.available_from "
+    f"ELSE {later.moment_column('items', 'available_from')} END",
+    "available_until": later.moment_column("items", "available_until"),
     "attributes": later.values(*_ATTRIBUTES, within=later.WITHIN),
     "field_timestamps": later.times("items.field_timestamps", "excluded.field_timestamps"),
 }
@@ -64,8 +68,10 @@ _VALUES: Final = {
 }
 _STATEMENTS: Final = {
     ITEM_SEEN: f"""
-        INSERT INTO items (item_id, attributes, available, batch_id)
-        SELECT key, '{{}}', true, batch_id FROM ({_UPDATES}) AS entry ON CONFLICT (item_id) DO NOTHING""",
+        INSERT INTO items (item_id, attributes, available, batch_id, available_from)
+        SELECT key, '{{}}', true, batch_id, (payload->>'available_from')::timestamptz FROM ({_UPDATES}) AS entry
+        ON CONFLICT (item_id) DO UPDATE SET available_from = NULL
+        WHERE items.available_from = 'infinity' AND excluded.available_from IS NULL""",
     ITEM: f"""
         INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id,
             field_timestamps, url, image, in_stock, available_until)

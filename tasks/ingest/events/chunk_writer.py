@@ -23,7 +23,7 @@ from models.ingest.traffic.traffic_filter import MARKS
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply as updates
 from tasks.ingest.entity_updates import consent
-from tasks.ingest.entity_updates.apply import ITEM_SEEN, Update
+from tasks.ingest.entity_updates.apply import ITEM_SEEN, UNCONFIRMED, Update
 from tasks.ingest.events import unknown_users
 from tasks.ingest.events.event_chunk import ClassifiedChunk, EventChunk, PreparedChunk
 from tasks.ingest.quarantine.resolved_rows import mark_resolved, unmark_resolved
@@ -58,6 +58,8 @@ class Intake:
     rules: tuple[RowRule, ...]
     confirm: Callable[[], None] = lambda: None
     """Raises an error if another run may write to the lake by now."""
+    unconfirmed: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    """The items of the catalogue that only pages have named."""
     refused: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     agreed: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     """Users met so far, by their answers before this batch."""
@@ -264,7 +266,8 @@ class Intake:
         seen = {(self.batch.batch_id, item) for item in items.to_pylist() if item != columns.WHOLE_ORDER}
         seen -= self.seen_items
         self.seen_items |= seen
-        return [Update(ITEM_SEEN, item, {}, None) for _, item in sorted(seen)]
+        served = set().union(*map(_served_items, accepted))
+        return [Update(ITEM_SEEN, item, {} if item in served else UNCONFIRMED, None) for _, item in sorted(seen)]
 
     def for_lake(self, accepted: pa.Table) -> pa.Table:
         """Return accepted events with the columns of the lake: their source, batch and lateness are added."""
@@ -281,6 +284,14 @@ class Intake:
         for name, values in origin.items():
             rows = rows.append_column(name, values)
         return rows
+
+
+def _served_items(rows: pa.Table) -> list[str]:
+    """Return the items that files and servers name."""
+    if columns.AUTHORITY in rows.column_names:
+        rows = rows.filter(pc.equal(rows[columns.AUTHORITY], columns.SERVER))
+    items: list[str] = pc.unique(rows[columns.ITEM_ID]).to_pylist()
+    return items
 
 
 def _memorable_users(size: int, classified: ClassifiedChunk, triaged: row_triage.TriagedEvents) -> NDArray[np.int64]:

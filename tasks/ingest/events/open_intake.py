@@ -9,6 +9,7 @@ from expectations import events as event_rules
 from expectations.rules import RowRule
 from infra.database.bulk_copy import read_table
 from infra.database.clock import database_now
+from infra.database.schema.offers import unconfirmed
 from infra.database.schema.schema import items, suppressions, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonyms
@@ -49,6 +50,7 @@ def open_intake(
             mapping,
             batch,
             catalogue=keys(select(items.c.item_id)),
+            unconfirmed=keys(select(items.c.item_id).where(unconfirmed())),
             non_merchandise=keys(select(items.c.item_id).where(items.c.available.is_(False))),
             suppressed=keys(select(suppressions.c.user_key)),
             refused_before={key for key, _ in updates.refusals(connection, batch.batch_id)},

@@ -1,7 +1,7 @@
 """Makes chunks of a batch from calls, by the parser and the rules of Segment's files."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,7 @@ from models.ingest.segment.sent_clock import occurred_at
 from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING
 from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
+from tasks.ingest.entity_updates.apply import ITEM_SEEN, UNCONFIRMED, Update
 from tasks.ingest.entity_updates.item_changes import ItemChanges
 from tasks.ingest.entity_updates.item_update_cache import ItemUpdateCache
 from tasks.ingest.events.chunk_writer import Intake
@@ -45,7 +46,7 @@ def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intak
     for start, end in borders(list(map(_size, rows)), CHUNK_ROWS):
         part = rows[start:end]
         parsed = replace(mapping.parse_lines(_lines(part)), aliases=_aliases(part))
-        lines = _undescribed(without_placeholders(parsed, placeholders), intake.catalogue)
+        named, lines = _described_by_servers(part, without_placeholders(parsed, placeholders), mapping, intake)
         events, users = _events(part, lines, first)
         lines = _without_claims(part, lines)
         last = end == len(rows)
@@ -53,10 +54,10 @@ def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intak
             events,
             users,
             _trait_users(lines),
-            pc.unique(lines.items[columns.ITEM_ID]).cast(pa.string()),
+            named,
             len(lines.routed),
             _unreadable(part, lines, first + len(events)),
-            partial(entity_updates, lines, _as_keys, catalogue, changes, last),
+            partial(_updates, named.to_pylist(), partial(entity_updates, lines, _as_keys, catalogue, changes, last)),
             lines.cleaned,
         )
         yield chunk, len(part)
@@ -143,13 +144,30 @@ def _as_keys(ids: pa.Array, _is_device: pa.Array) -> pa.Array:
     return ids.cast(pa.string())
 
 
-def _undescribed(lines: ParsedLines, catalogue: pa.Array) -> ParsedLines:
-    """Leave out what calls state of items of the catalogue: everybody can read the key of a page."""
-    items, changes = (
-        table.filter(pc.invert(pc.is_in(table[columns.ITEM_ID], value_set=catalogue)))
-        for table in (lines.items, lines.item_changes)
-    )
-    return replace(lines, items=items, item_changes=changes)
+def _described_by_servers(
+    rows: Sequence[InboxRow], lines: ParsedLines, mapping: SegmentMapping, intake: Intake
+) -> tuple[pa.Array, ParsedLines]:
+    """Return the items that calls name and the catalogue lacks, and lines with what servers state of those.
+
+    Everybody can read the key of a page.
+    """
+
+    named = pc.unique(_without(lines.items, intake.catalogue)[columns.ITEM_ID]).cast(pa.string())
+    served = [row for row in rows if row.authority == columns.SERVER]
+    described = lines if len(served) == len(rows) else mapping.parse_lines(_lines(served))
+    known = intake.catalogue.filter(pc.invert(pc.is_in(intake.catalogue, value_set=intake.unconfirmed)))
+    items, changes = (_without(table, known) for table in (described.items, described.item_changes))
+    return named, replace(lines, items=items, item_changes=changes)
+
+
+def _without(table: pa.Table, known: pa.Array) -> pa.Table:
+    return table.filter(pc.invert(pc.is_in(table[columns.ITEM_ID], value_set=known)))
+
+
+def _updates(named: list[str], of_lines: Callable[[Intake], Iterator[Update]], intake: Intake) -> Iterator[Update]:
+    if not intake.mapping.accepts_unknown_items:  # otherwise events are enough
+        yield from (Update(ITEM_SEEN, item, UNCONFIRMED, None) for item in named)
+    yield from of_lines(intake)
 
 
 def _events(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> tuple[pa.Table, pa.Table]:

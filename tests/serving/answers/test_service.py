@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from serving.answers.answer import Entry, Listing
+from serving.answers.catalogue_search import CatalogueQuery
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
@@ -104,6 +105,32 @@ def test_lists_about_an_item_that_no_catalogue_has_are_degraded(stocked: tuple[s
             assert (answer.source, answer.degraded, len(answer.items)) == ("popular", True, 3)
         both = await service.goes_with(("nothing", "item-05"), request(None, placement="similar-items"))
         assert not both.degraded
+
+    run(stocked, scenario)
+
+
+def test_an_item_that_only_pages_have_named_is_shown_nowhere_until_it_is_described(stocked: tuple[str, Engine]) -> None:
+    names = "item_id, title, attributes, available, batch_id, available_from"
+    hidden = "('evil', 'Buy from me', '{}', true, '', 'infinity')"
+    write(stocked[1], f"INSERT INTO items ({names}) VALUES {hidden}")
+    write(stocked[1], "UPDATE items SET available_from = 'infinity' WHERE item_id = 'item-00'")
+
+    async def shown(service: AnswerService) -> list[set[str]]:
+        found = await service.find(CatalogueQuery(30, text="")), await service.find(CatalogueQuery(5, text="buy from"))
+        asked = await service.find(CatalogueQuery(5, items=("evil", "item-00")))
+        lists = await service.newest(request(None, k=30)), await service.trending(request(None, k=30))
+        more = await service.popular(request(None, k=30)), await service.recommend(request(k=30))
+        more += (await service.rank(RankRequest("home", Visitor(ANN), ("evil", "item-00", "item-01"))),)
+        items = ({one.item.item_id for one in part} for part in (*found, asked))
+        return [*items, *(set(ids(one)) for one in lists + more)]
+
+    async def scenario(service: AnswerService) -> None:
+        assert not {"evil", "item-00"} & set().union(*await shown(service))
+        assert await service.unknown_items(["evil"]) == set()  # its events count
+        write(stocked[1], "UPDATE items SET available_from = NULL WHERE item_id IN ('evil', 'item-00')")
+        await until(lambda: "evil" in service.upkeep.catalogue.sold)
+        await until(lambda: service.upkeep.best and service.upkeep.best.newest.entries, 15)
+        assert ids(await service.newest(request(None, k=30))) == ["evil"]
 
     run(stocked, scenario)
 

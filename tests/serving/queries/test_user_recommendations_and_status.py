@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ from sqlalchemy import Engine, func, insert, text, update
 
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
+from infra.database.schema.offers import why_not_sold
 from infra.database.schema.schema import ingest_batches, items, promotions, quarantine, reviews, suppressions, users
 from infra.keys.identity import remember
 from infra.locks import advisory_locks
@@ -58,7 +60,10 @@ def test_an_empty_installation_has_a_status(empty: Engine) -> None:
     zeros = dict.fromkeys(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), 0)
     none = dict.fromkeys(("champion", "challenger", "batch"))
     inbox = {"waiting": 0, "oldest_seconds": None, "refused": 0}
-    assert status(empty) == {"ledger": zeros, "waiting": 0, "unfinished": [], "placements": [], "inbox": inbox} | none
+    assert (
+        status(empty)
+        == {"ledger": zeros, "waiting": 0, "unconfirmed": 0, "unfinished": [], "placements": [], "inbox": inbox} | none
+    )
 
 
 def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled: Engine) -> None:
@@ -72,6 +77,20 @@ def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled
     assert status(filled, "basket")["batch"] is None
     [home] = report["placements"]
     assert (home["lists"], home["users"]) == (1, 2)
+
+
+def test_a_status_counts_items_that_only_pages_have_named_and_names_what_confirms_them(
+    filled: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with filled.begin() as connection:
+        connection.execute(text("UPDATE items SET available_from = 'infinity' WHERE item_id = 'i0'"))
+        hidden = connection.execute(text("SELECT * FROM items WHERE item_id = 'i0'")).mappings().one()
+        assert (why_not_sold(hidden, datetime.now(UTC)) or "").startswith("Only pages have named the item.")
+    report = status(filled)
+    assert report["unconfirmed"] == 1
+    print_status({**report, "services": {"postgres": True}})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "items that only pages have named: 1, shown nowhere; a `tailorbird ingest` of a catalogue" in said
 
 
 def test_a_status_counts_the_rows_that_wait_and_names_the_batches_that_were_cut_short(

@@ -1,6 +1,7 @@
 """Calls of Segment's libraries become events of the lake, by the rules of Segment's files."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,17 @@ import pytest
 from infra.installation import current
 from models.columns import LEDGER
 from models.primitives.json_types import JsonObject
+from serving.queries.status import status
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
+from tasks.ingest.undo.undo_batches import undo_batches
 from tests.tasks.ingest.inbox.api import Api
 
 YES = {"consent": {"categoryPreferences": {"Personalization": True}}}
 NO = {"consent": {"categoryPreferences": {"Personalization": False}}}
 NUMBERS = itertools.count()
+STATES = """
+    SELECT item_id, title, available_from IS NOT DISTINCT FROM 'infinity'::timestamptz FROM items
+    WHERE item_id IN ('cup', 'new') ORDER BY item_id"""
 
 
 def call(kind: str = "track", user: str | None = "ann", **stated: Any) -> JsonObject:
@@ -60,6 +66,44 @@ def test_calls_become_events_of_their_source_with_pseudonyms_and_times_of_the_se
     # Calls describe items that the catalogue lacks, and change none.
     described = api.rows("SELECT item_id, title, price FROM items WHERE item_id IN ('cup', 'new') ORDER BY item_id")
     assert [tuple(row) for row in described] == [("cup", "Cup", 3.0), ("new", "Forged", 0.01)]
+
+
+def test_an_item_that_only_pages_have_named_is_stored_without_their_words_until_a_server_describes_it(api: Api) -> None:
+    def named() -> dict[str, tuple[Any, ...]]:
+        return {row[0]: tuple(row[1:]) for row in api.rows(STATES)}
+
+    def viewed(**block: Any) -> JsonObject:
+        return call(event="Product Viewed", properties={"product_id": "new", "name": "Forged", **block})
+
+    api.send(*api.calls(viewed(), viewed(product_id="cup"), kind="page"))
+    api.move()
+    assert len(api.lake()) == 2  # the events count
+    assert named() == {"new": (None, True), "cup": ("Cup", False)}
+    api.send(*api.calls(viewed(name="Forged again"), kind="page"))
+    api.move()
+    assert named()["new"] == (None, True)
+    assert status(api.here.engine)["unconfirmed"] == 1
+    api.send(*api.calls(viewed(name="True"), kind="server"))
+    (batch,) = api.move()
+    assert named() == {"new": ("True", False), "cup": ("Cup", False)}
+    undo_batches([batch], None, "ann", "test")
+    assert named()["new"] == (None, True)
+    api.send(api.item("new", title="By the API"))
+    api.move()
+    assert named()["new"] == ("By the API", False)
+    assert status(api.here.engine)["unconfirmed"] == 0
+
+
+def test_pages_confirm_no_item_also_where_unknown_items_are_accepted(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "open.toml").write_text('name = "web"\nkind = "segment"\nunknown_items = "accept"\n')
+    settings = api.here.settings.model_copy(update={"collect_mapping": str(tmp_path / "open.toml")})
+    api.here = replace(api.here, settings=settings)
+    api.send(*api.calls(click("new"), kind="page"))
+    api.move()
+    assert api.rows(STATES)[-1] == ("new", None, True)
+    api.send(*api.calls(click("new"), kind="server"))
+    api.move()
+    assert api.rows(STATES)[-1] == ("new", None, False)
 
 
 def test_every_call_is_counted_once(api: Api) -> None:
