@@ -18,7 +18,7 @@ _LOGIN: Final = re.compile("//[^/,]*@")
 _SHORT: Final = 16
 _EXCLUDED: Final = frozenset({"exported_by"})
 _SHARED_WITH_API: Final = (
-    *("database_url", "bundles", "placements", "signing_public_key", "user_traits", "pass_environment"),
+    *("database_url", "bundles", "placements", "signing_public_key", "user_traits", "identity", "pass_environment"),
     *("redis_url", "cache_seconds", "impressions_share", "spool_mb", "collect_mapping"),
 )
 API_SETTINGS: Final = frozenset(

@@ -115,6 +115,8 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "impressions_share": 0.5,
         "spool_mb": 13,
         "collect_mapping": "/srv/pages.toml",
+        "identity": "signed",
+        "train_on_claims": "no",
         "user_traits": "age",
         "inbox_seconds": 14.0,
         "inbox_rows": 15,

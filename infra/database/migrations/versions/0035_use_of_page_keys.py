@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0035"
-down_revision = "0033"
+down_revision = "0034"
 
 # Serving may not read messages; this names the items among the given ones whose messages wait.
 _WAITING_ITEMS = """
