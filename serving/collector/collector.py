@@ -142,6 +142,7 @@ class Collector:
         return Effects(
             moment if isinstance(moment, datetime) else received_at,
             read.interaction.items if is_act else (),
+            read.interaction.event_type,
             self.assumes_consent or bool(consent),
             # As for files: an agreement counts for good if the call states nothing else.
             consent if consent is False or not read.interaction.event_type else None,

@@ -40,6 +40,8 @@ class Effects:
     stated_at: datetime
     acted_on: tuple[str, ...] = ()
     """The items that the session profile gets."""
+    kind: str | None = None
+    """The type of the event on them."""
     agrees: bool = False
     """Whether the profile may be stored for a visitor whose answer is unknown."""
     answer: bool | None = None
@@ -107,6 +109,7 @@ class Message:
         return Effects(
             at or self.received_at,
             (self.payload["item_id"],) if is_act else (),
+            self.payload["event_type"] if is_act else None,
             bool(self.consent),
             self.consent if self.kind == "user" and self.user_key else None,
         )

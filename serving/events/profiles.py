@@ -1,8 +1,10 @@
-"""Reads the items that a visitor clicked lately."""
+"""Reads the items that a visitor clicked or bought lately."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple, Protocol
 
+from models.columns import PURCHASE
 from serving.events import statements
 
 Subjects = tuple[str | None, str | None]
@@ -16,18 +18,33 @@ class Reads(Protocol):
         """Return the rows of a statement."""
 
 
-async def latest_items(reader: Reads, user_key: str | None, session_key: str | None) -> tuple[str, ...]:
-    """Return the items of a visitor's latest clicks, the latest last; empty without consent or clicks."""
+class LatestItems(NamedTuple):
+    """The items of a visitor's latest acts; empty without consent or acts."""
+
+    items: tuple[str, ...] = ()
+    """Each once, the latest last."""
+    bought: frozenset[str] = frozenset()
+    """Those among them with a purchase."""
+
+    @classmethod
+    def of(cls, acts: Sequence[tuple[str, str | None]]) -> "LatestItems":
+        """Return the items of acts, each with the type of its event, in order of time."""
+        items = tuple(dict.fromkeys(item for item, _ in reversed(acts)))[::-1]
+        return cls(items, frozenset(item for item, kind in acts if kind == PURCHASE))
+
+
+NO_ACTS: Final = LatestItems()
+
+
+async def latest_items(reader: Reads, user_key: str | None, session_key: str | None) -> LatestItems:
+    """Return the items of a visitor's latest acts."""
     return (await latest_items_of_all(reader, [(user_key, session_key)]))[0]
 
 
-async def latest_items_of_all(reader: Reads, visitors: Sequence[Subjects]) -> list[tuple[str, ...]]:
-    """Return for each visitor the items of the latest clicks."""
+async def latest_items_of_all(reader: Reads, visitors: Sequence[Subjects]) -> list[LatestItems]:
+    """Return for each visitor the items of the latest acts."""
     subjects = [key for keys in visitors for key in keys if key]
     rows = await reader.fetch(statements.LATEST_ITEMS, subjects) if subjects else ()
-    return [_distinct([item for row in rows if row["subject"] in keys for item in row["items"]]) for keys in visitors]
-
-
-def _distinct(clicked: list[str]) -> tuple[str, ...]:
-    """Return each item once, at its latest place."""
-    return tuple(dict.fromkeys(reversed(clicked)))[::-1]
+    # Profiles of earlier versions have no kinds.
+    acts = [(row["subject"], act) for row in rows for act in zip_longest(row["items"], row["kinds"])]
+    return [LatestItems.of([act for subject, act in acts if subject in keys]) for keys in visitors]

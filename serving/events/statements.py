@@ -2,8 +2,12 @@
 
 from typing import Final
 
+from models.columns import PURCHASE
+
 LONGEST_PROFILE: Final = 50
-"""The items that a session profile holds."""
+"""The items that a session profile holds, besides those that were bought."""
+MOST_PURCHASES: Final = 500
+"""The purchases that a session profile holds: clicks do not displace them, or bought items would be offered again."""
 INSERT: Final = """
     INSERT INTO event_inbox
         (source, message_id, kind, user_key, session_key, earlier_key, key_version, authority, consent, payload, digest,
@@ -58,30 +62,37 @@ EXCLUDE: Final = """
     SELECT user_key, kind, value FROM unnest($1::text[], $2::text[], $3::text[]) AS hidden (user_key, kind, value)
     WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = hidden.user_key)
     ON CONFLICT DO NOTHING"""
-# The newest clicks by their own times, in whatever order they arrive.
+_ARRAYS: Final = (
+    "array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place), array_agg(kind ORDER BY at, place)"
+)
+_BOUGHT: Final = f"kind IS NOT DISTINCT FROM '{PURCHASE}'"
+_KEPT: Final = f"age <= CASE WHEN {_BOUGHT} THEN {MOST_PURCHASES} ELSE {LONGEST_PROFILE} END"
+# The newest clicks and purchases by their own times, in whatever order they arrive.
 _MERGED: Final = f"""
-    SELECT array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place) FROM (
-        SELECT item, at, place FROM (
-            SELECT item, coalesce(at, profile.updated_at) AS at, place
-            FROM unnest(profile.items, profile.occurred_at) WITH ORDINALITY AS own (item, at, place)
+    SELECT {_ARRAYS} FROM (
+        SELECT *, row_number() OVER (PARTITION BY {_BOUGHT} ORDER BY at DESC, place DESC) AS age FROM (
+            SELECT item, coalesce(at, profile.updated_at) AS at, kind, place
+            FROM unnest(profile.items, profile.occurred_at, profile.kinds)
+                WITH ORDINALITY AS own (item, at, kind, place)
             WHERE profile.expires_at > now()
-            UNION ALL SELECT item, at, {LONGEST_PROFILE} + place
-            FROM unnest(excluded.items, excluded.occurred_at) WITH ORDINALITY AS new (item, at, place)) AS clicks
-        ORDER BY at DESC, place DESC LIMIT {LONGEST_PROFILE}) AS latest"""
+            UNION ALL SELECT item, at, kind, cardinality(profile.items) + place
+            FROM unnest(excluded.items, excluded.occurred_at, excluded.kinds)
+                WITH ORDINALITY AS new (item, at, kind, place)) AS acts) AS latest
+    WHERE {_KEPT}"""
 _MERGE: Final = f"""
-    ON CONFLICT (subject, claimed) DO UPDATE SET updated_at = now(), (items, occurred_at) = ({_MERGED}),
+    ON CONFLICT (subject, claimed) DO UPDATE SET updated_at = now(), (items, occurred_at, kinds) = ({_MERGED}),
         expires_at = greatest(profile.expires_at, excluded.expires_at)"""
 # An agreement in the message, or one that is stored; a refusal or a suppression outweighs both. What is older than a
 # profile lives is late, and no sign of what a visitor wants now.
 PROFILE: Final = f"""
-    INSERT INTO session_profiles AS profile (subject, claimed, items, occurred_at, updated_at, expires_at)
-    SELECT subject, claimed, array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place), now(),
-        max(at) + $6::interval
+    INSERT INTO session_profiles AS profile (subject, claimed, items, occurred_at, kinds, updated_at, expires_at)
+    SELECT subject, claimed, {_ARRAYS}, now(), max(at) + $7::interval
     FROM (
-        SELECT subject, claimed, agrees, item, least(to_timestamp(at), now()) AS at, place
-        FROM unnest($1::text[], $2::boolean[], $3::text[], $4::float8[], $5::boolean[])
-            WITH ORDINALITY AS one (subject, claimed, item, at, agrees, place)) AS acted
-    WHERE at > now() - $6::interval
+        SELECT subject, claimed, agrees, item, least(to_timestamp(at), now()) AS at, kind, place,
+            row_number() OVER (PARTITION BY subject, claimed, {_BOUGHT} ORDER BY at DESC, place DESC) AS age
+        FROM unnest($1::text[], $2::boolean[], $3::text[], $4::float8[], $5::text[], $6::boolean[])
+            WITH ORDINALITY AS one (subject, claimed, item, at, kind, agrees, place)) AS acted
+    WHERE {_KEPT} AND at > now() - $7::interval
         AND (agrees OR EXISTS (SELECT FROM users WHERE user_key = subject AND consent))
         AND NOT EXISTS (SELECT FROM users WHERE user_key = subject AND NOT consent)
         AND NOT EXISTS (SELECT FROM suppressions WHERE user_key = subject)
@@ -100,18 +111,17 @@ JOIN: Final = f"""
     ), moved AS (
         DELETE FROM session_profiles AS profile USING owners WHERE profile.subject = owners.device
         RETURNING owners.user_key, profile.claimed OR owners.claimed AS claimed, profile.items, profile.occurred_at,
-            profile.updated_at, profile.expires_at
+            profile.kinds, profile.updated_at, profile.expires_at
     ), clicks AS (
-        SELECT user_key, claimed, expires_at, item, coalesce(at, updated_at) AS at, place
-        FROM moved, unnest(items, moved.occurred_at) WITH ORDINALITY AS one (item, at, place)
+        SELECT user_key, claimed, expires_at, item, coalesce(at, updated_at) AS at, kind, place
+        FROM moved, unnest(items, moved.occurred_at, kinds) WITH ORDINALITY AS one (item, at, kind, place)
     )
-    INSERT INTO session_profiles AS profile (subject, claimed, items, occurred_at, updated_at, expires_at)
-    SELECT user_key, claimed, array_agg(item ORDER BY at, place), array_agg(at ORDER BY at, place), now(),
-        max(expires_at)
+    INSERT INTO session_profiles AS profile (subject, claimed, items, occurred_at, kinds, updated_at, expires_at)
+    SELECT user_key, claimed, {_ARRAYS}, now(), max(expires_at)
     FROM clicks WHERE expires_at > now()
         AND NOT EXISTS (SELECT FROM users WHERE users.user_key = clicks.user_key AND NOT consent)
         AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = clicks.user_key)
     GROUP BY user_key, claimed ORDER BY user_key, claimed {_MERGE}"""
 LATEST_ITEMS: Final = """
-    SELECT subject, items FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now()
+    SELECT subject, items, kinds FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now()
     ORDER BY updated_at"""

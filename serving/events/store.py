@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from operator import itemgetter
 from typing import Final
 
 import asyncpg
@@ -132,19 +131,15 @@ async def _join_devices(connection: asyncpg.Connection, messages: Sequence[Messa
 
 async def _extend_profiles(connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects) -> None:
     """Add the items of events to the profiles of their visitors."""
-    clicks: dict[tuple[str, bool], list[tuple[str, float]]] = {}
+    acts: dict[tuple[str, bool], list[tuple[str, float, str | None]]] = {}
     agreed: set[str] = set()
     for one in messages:
         stated = effects[one.name]
         if stated.acted_on and one.subject and one.consent is not False:
             at = stated.stated_at.timestamp()
-            own = clicks.setdefault((one.subject, one.authority == CLAIM), [])
-            own.extend((item, at) for item in stated.acted_on)
+            own = acts.setdefault((one.subject, one.authority == CLAIM), [])
+            own.extend((item, at, stated.kind) for item in stated.acted_on)
             agreed |= {one.subject} if stated.agrees else set()
-    rows = [
-        (subject, claimed, item, at, subject in agreed)
-        for (subject, claimed), own in clicks.items()
-        for item, at in sorted(own, key=itemgetter(1))[-statements.LONGEST_PROFILE :]
-    ]
+    rows = [(subject, claimed, *act, subject in agreed) for (subject, claimed), own in acts.items() for act in own]
     if rows:
         await connection.execute(statements.PROFILE, *map(list, zip(*rows, strict=True)), PROFILE_LIFETIME)

@@ -32,7 +32,7 @@ class ModelCatalogue:
     def of(cls, model: LoadedModel, catalogue: Catalogue | None) -> Self:
         """Return the attributes in order of the model's items. Without a catalogue the bundle states them."""
         if catalogue is None:
-            return cls((model.digest, 0), _of_bundle(model), _titles_of(model), frozenset())
+            return cls((model.digest, 0), _of_bundle(model), titles_of(model), frozenset())
         attributes = catalogue.attributes_of_model(model.items)
         titles = catalogue.titles_of_model(model.items)
         return cls((model.digest, catalogue.generation), attributes, titles, _not_for_sale(catalogue))
@@ -52,7 +52,7 @@ def _of_bundle(model: LoadedModel) -> ItemAttributes:
     return ItemAttributes(model.items, empty, empty, unknown, unknown, model.bundle.available)
 
 
-def _titles_of(model: LoadedModel) -> NDArray[np.str_]:
+def titles_of(model: LoadedModel) -> NDArray[np.str_]:
     """Return the titles that the model stores; empty ones if it stores none."""
     for part in (model.bundle.model, getattr(model.bundle.model, "why", None)):
         titles = getattr(part, "titles", None)

@@ -14,9 +14,12 @@ from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import NO_INDEX, position_of, positions_of
+from models.recommenders.explanations.sentences import PurchasedTitles
 from models.recommenders.protocols import FoldsInUsers
 from serving.answers.answer import Entry
 from serving.answers.request import Filters
+from serving.events.profiles import NO_ACTS, LatestItems
+from serving.live.catalogue import titles_of
 from serving.live.context import RelatedItems, blended
 from serving.live.one_visitor import own_scores
 from serving.live.prepared_rules import Prepared
@@ -36,8 +39,8 @@ class VisitorState:
     """The user's exclusions, each as `kind:value`."""
     context: tuple[str, ...] = ()
     """Items of the basket or recently viewed, the latest last: they are not recommended."""
-    clicks: tuple[str, ...] = ()
-    """Items that the visitor clicked since the batch, the latest last."""
+    acts: LatestItems = NO_ACTS
+    """Items that the visitor clicked or bought lately."""
     filters: Filters = field(default_factory=Filters)
 
     @property
@@ -48,7 +51,7 @@ class VisitorState:
     @property
     def latest(self) -> tuple[str, ...]:
         """The items that speak for others: clicks, and then the context."""
-        return tuple(dict.fromkeys((*self.clicks, *self.context)))
+        return tuple(dict.fromkeys((*self.acts.items, *self.context)))
 
 
 def visitor_list(prepared: Prepared, visitor: VisitorState) -> tuple[Entry, ...]:
@@ -92,8 +95,18 @@ def _built(
         builder = builder.changed(cascade=cascade)
     due = None
     if prepared.placement.policy == "repurchase":
-        due = _row(prepared.positions(visitor.batch.due), len(rules.allowed))
-    return entries(prepared, builder, visitor.key, _row(hidden, len(rules.allowed)) if len(hidden) else None, due)
+        since_bought = tuple(item for item in visitor.batch.due if item not in visitor.acts.bought)
+        due = _row(prepared.positions(since_bought), len(rules.allowed))
+    built = entries(prepared, builder, visitor.key, _row(hidden, len(rules.allowed)) if len(hidden) else None, due)
+    return _naming_purchases(prepared, visitor, built) if visitor.acts.bought else built
+
+
+def _naming_purchases(prepared: Prepared, visitor: VisitorState, built: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Return the entries with reasons that name what was bought as bought: models take every act for a click."""
+    bought = visitor.acts.bought
+    at = prepared.positions(tuple(bought))
+    titles = PurchasedTitles([*prepared.catalogue.titles[at].tolist(), *titles_of(prepared.model)[at].tolist()])
+    return tuple(one._replace(reason=titles.named(one.reason, one.item_id in bought)) for one in built)
 
 
 def entries(

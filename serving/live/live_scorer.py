@@ -16,6 +16,7 @@ from models.recommenders.explanations.sentences import NONE
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest, Visitor
+from serving.events.profiles import NO_ACTS, LatestItems
 from serving.live.catalogue import CurrentCatalogue, ModelCatalogue
 from serving.live.live_lists import VisitorState, ranked_items, visitor_list
 from serving.live.prepared_rules import Prepared, RuleCache
@@ -39,7 +40,7 @@ class _Inputs:
 
     model: LoadedModel
     batch: BatchFacts
-    clicks: tuple[str, ...]
+    latest: LatestItems
     degraded: bool
 
 
@@ -139,7 +140,7 @@ class LiveListScorer:
         def build() -> dict[ListRequest, Listing]:
             lists = {}
             for model in {inputs.model for _, _, inputs in usable}:  # a promotion may arrive meanwhile
-                keys = [one.visitor.user_key or "" for one, _, known in usable if known.clicks or one.context]
+                keys = [one.visitor.user_key or "" for one, _, known in usable if known.latest.items or one.context]
                 model.ranked.rank(keys)
             for request, standing, inputs in usable:
                 prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
@@ -194,15 +195,15 @@ class LiveListScorer:
         model = self._models.current()
         if model is None:
             return None
-        batch, clicks = await asyncio.gather(
+        batch, latest = await asyncio.gather(
             self._facts(placement, request.visitor.user_key), self._clicks.items(request.visitor)
         )
-        return _Inputs(model, batch or NO_FACTS, clicks, degraded=batch is None)
+        return _Inputs(model, batch or NO_FACTS, latest, degraded=batch is None)
 
     def _inputs_of_items(self) -> _Inputs | None:
         """Return the inputs of lists about items, which depend on no user."""
         model = self._models.current()
-        return None if model is None else _Inputs(model, NO_FACTS, (), degraded=False)
+        return None if model is None else _Inputs(model, NO_FACTS, NO_ACTS, degraded=False)
 
     async def _facts(self, placement: str, user_key: str | None) -> BatchFacts | None:
         batch = await self._users.known(placement, user_key)
@@ -244,12 +245,12 @@ def _needs_batch(placement: Placement) -> bool:
 
 def _state(request: ListRequest, inputs: _Inputs, standing: Standing) -> VisitorState:
     return VisitorState(
-        request.visitor.user_key, inputs.batch, standing.excluded, request.context, inputs.clicks, request.filters
+        request.visitor.user_key, inputs.batch, standing.excluded, request.context, inputs.latest, request.filters
     )
 
 
 def _listing(prepared: Prepared, built: tuple[Entry, ...], inputs: _Inputs, request: ListRequest) -> Listing:
-    personal = request.visitor.user_key is not None or bool(inputs.clicks)
+    personal = request.visitor.user_key is not None or bool(inputs.latest.items)
     shown = built[: request.offset + request.k]
     return Listing(shown, prepared.model.model_version, personal=personal, degraded=inputs.degraded)
 

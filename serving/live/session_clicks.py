@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final
 
 from serving.answers.request import Visitor
-from serving.events.profiles import latest_items
+from serving.events.profiles import NO_ACTS, LatestItems, latest_items
 from serving.stores.changes import Changes
 from serving.stores.database.errors import PostgresDownError
 from serving.stores.database.postgres import Postgres
@@ -62,13 +62,13 @@ class SessionClicks:
         """Return, without waiting, whether the visitor clicked lately."""
         return any(self._is_active(key) for key in (visitor.user_key, visitor.session_key))
 
-    async def items(self, visitor: Visitor) -> tuple[str, ...]:
-        """Return the clicked items, the latest last; none if they cannot be read in time."""
+    async def items(self, visitor: Visitor) -> LatestItems:
+        """Return the items of the latest acts; none if they cannot be read in time."""
         active = (key if self._is_active(key) else None for key in (visitor.user_key, visitor.session_key))
         try:
             return await latest_items(self._requests, *active)
         except PostgresDownError:
-            return ()
+            return NO_ACTS
 
     def _is_active(self, key: str | None) -> bool:
         until = None if key is None else self._until.get(key)

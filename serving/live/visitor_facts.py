@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from serving.answers.request import Visitor
+from serving.events.profiles import NO_ACTS, LatestItems
 from serving.stores.database.errors import PostgresDownError
 from serving.stores.database.shared_reads import SharedReads
 
@@ -71,8 +72,8 @@ class RecentClicks(Protocol):
     def maybe(self, visitor: Visitor) -> bool:
         """Return, without waiting, whether there may be any."""
 
-    async def items(self, visitor: Visitor) -> tuple[str, ...]:
-        """Return the clicked items, the latest last; none if they cannot be read in time."""
+    async def items(self, visitor: Visitor) -> LatestItems:
+        """Return the items of the latest acts; none if they cannot be read in time."""
 
 
 class StoredUsers:
@@ -113,6 +114,6 @@ class NoClicks:
         """Return that there are none."""
         return False
 
-    async def items(self, visitor: Visitor) -> tuple[str, ...]:  # noqa: ARG002
+    async def items(self, visitor: Visitor) -> LatestItems:  # noqa: ARG002
         """Return none."""
-        return ()
+        return NO_ACTS

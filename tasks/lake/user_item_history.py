@@ -17,16 +17,29 @@ from tasks.lake.shared_reads import shared_event_engine
 
 _BATCH_ROWS: Final = 1_000_000
 _DAY: Final = 86_400
+_FEWEST: Final = 3
+"""The users from which an item's own repurchase gap counts."""
 _EVENTS: Final = EventQuery().join_users("users").join_items("items").not_refunded()
 _PAIR: Final = 'users.code AS "user", items.code AS item'
 _BASKET: Final = "coalesce(event.session_id, event.occurred_at::VARCHAR)"
 _LAST, _FIRST = "epoch(max(event.occurred_at))", "epoch(min(event.occurred_at))"
-_DUE: Final = _EVENTS.where(of_type(columns.PURCHASE)).select(
-    _PAIR,
-    f"""GROUP BY 1, 2 HAVING count(DISTINCT {_BASKET}) = 1
-        OR $now - {_LAST} >= greatest({_DAY}, ({_LAST} - {_FIRST}) / (count(DISTINCT {_BASKET}) - 1))
-    ORDER BY 1, 2""",
-)
+_BOUGHT: Final = EventQuery().where(of_type(columns.PURCHASE)).not_refunded()
+_OWN_GAP: Final = f"({_LAST} - {_FIRST}) / nullif(count(DISTINCT {_BASKET}) - 1, 0)"
+# As the feature `repurchase_gap_days`: the median over users, so that frequent buyers count no more than others.
+_DUE: Final = f"""
+    WITH bought AS MATERIALIZED ({
+    _BOUGHT.select(
+        f"{EventQuery.USER} AS user_key, event.item_id, {_LAST} AS last_at, {_OWN_GAP} AS own_gap", "GROUP BY 1, 2"
+    )
+}), gaps AS (
+        SELECT item_id, median(own_gap) AS item_gap, count(own_gap) AS users FROM bought GROUP BY 1
+    )
+    SELECT users.code AS "user", items.code AS item
+    FROM bought JOIN users USING (user_key) JOIN items USING (item_id) JOIN gaps USING (item_id)
+    WHERE $now - last_at >= greatest({_DAY}, coalesce(
+        own_gap, CASE WHEN gaps.users >= {_FEWEST} THEN item_gap END, (SELECT median(own_gap) FROM bought), 0))
+    ORDER BY 1, 2
+"""
 _FIRST_SEEN: Final = EventQuery().select(f"event.item_id, {_FIRST} AS first_at", "GROUP BY 1")
 
 
@@ -59,8 +72,8 @@ def due(
 ) -> Any:
     """Return a boolean CSR, users x items: the items that a user bought and may need again.
 
-    An item is due after the mean time between the user's baskets with it, and at least a day. An item that was bought
-    once has no such time, and is due.
+    An item is due after the mean time between the user's baskets with it, and at least a day. For an item that the user
+    bought once, it is the median of these times over the users who bought it again; without enough of them, over all.
     """
     with shared_event_engine(installation, reference) as engine:
         if engine is None:

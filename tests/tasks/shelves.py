@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import duckdb
@@ -74,9 +75,23 @@ def purchases(stage: Any) -> dict[str, dict[str, list[Any]]]:
 def due_now(bought: dict[str, dict[str, list[Any]]]) -> dict[str, set[str]]:
     """What is due of it, worked out one user and item after the other."""
     now = max(moments[-1] for items in bought.values() for moments in items.values())
+    usual = {
+        (user, item): (moments[-1] - moments[0]) / (len(moments) - 1)
+        for user, items in bought.items()
+        for item, moments in items.items()
+        if len(moments) > 1
+    }
+    of_item: dict[str, list[timedelta]] = {}
+    for (_, item), gap in usual.items():
+        of_item.setdefault(item, []).append(gap)
+    of_shop = median(usual.values()) if usual else timedelta()
 
-    def is_due(moments: list[Any]) -> bool:
-        usual = (moments[-1] - moments[0]) / max(1, len(moments) - 1)
-        return len(moments) == 1 or now - moments[-1] >= max(timedelta(days=1), usual)
+    def is_due(user: str, item: str, last: Any) -> bool:
+        others = of_item.get(item, [])
+        gap = usual.get((user, item), median(others) if len(others) >= 3 else of_shop)
+        return bool(now - last >= max(timedelta(days=1), gap))
 
-    return {user: {item for item, moments in items.items() if is_due(moments)} for user, items in bought.items()}
+    return {
+        user: {item for item, moments in items.items() if is_due(user, item, moments[-1])}
+        for user, items in bought.items()
+    }

@@ -93,6 +93,7 @@ session_profiles = Table(
         server_default="{}",
         comment="The time of each item; items without one are as old as the last change.",
     ),
+    Column("kinds", ARRAY(Text), nullable=False, server_default="{}", comment="The type of the event on each item."),
     moment("updated_at", now=True),
     moment("expires_at", now=True),
     Index("ix_session_profiles_expires_at", "expires_at"),

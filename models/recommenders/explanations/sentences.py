@@ -116,6 +116,25 @@ def because_of_both(earlier: str, later: str, clicked: bool = False) -> str:
     return f"{VIEWED_ITEM if clicked else BOUGHT_ITEM}{THEN.join(both)}"
 
 
+class PurchasedTitles:
+    """The titles of items that a visitor bought lately, for the reasons of models that take every act for a look."""
+
+    def __init__(self, titles: Iterable[str]) -> None:
+        """Take the titles of these items."""
+        different = set(titles)
+        self._brief = {short(title, longest) for title in different for longest in (_LONGEST, _LONGEST_OF_TWO)}
+
+    def named(self, text: str, is_item: bool) -> str:
+        """Return a reason that names what was bought as bought; `is_item`: the listed item itself was bought."""
+        if text == VIEWED and is_item:
+            return DUE
+        reason = parse(text)
+        if reason is None or reason.kind not in ("looked_item", "looked_items"):
+            return text
+        own = [title for title in reason.parameters if title in self._brief]
+        return f"{BOUGHT_ITEM}{THEN.join(own)}" if own else text
+
+
 class ReasonsNaming:
     """The sentences that name one of some items as the user's own."""
 

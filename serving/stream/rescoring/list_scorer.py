@@ -13,7 +13,7 @@ from serving.answers.answer import Answer, Listing
 from serving.answers.interfaces import LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, Visitor
 from serving.answers.selection import Selection, page
-from serving.events.profiles import latest_items_of_all
+from serving.events.profiles import LatestItems, latest_items_of_all
 from serving.events.store import PROFILE_LIFETIME
 from serving.live.live_scorer import LiveListScorer
 from serving.stores.catalogue_reader import CatalogueReader
@@ -37,6 +37,8 @@ class LiveList:
     """The batch in whose place it is shown."""
     rules_version: int
     expires_at: datetime
+    counts: bool
+    """Whether it takes the place of the batch's list."""
 
 
 class StoredClicks:
@@ -50,8 +52,8 @@ class StoredClicks:
         """Return True: it is read."""
         return True
 
-    async def items(self, visitor: Visitor) -> tuple[str, ...]:
-        """Return the clicked items, the latest last. Raises PostgresDownError."""
+    async def items(self, visitor: Visitor) -> LatestItems:
+        """Return the items of the latest acts. Raises PostgresDownError."""
         return await self._items.get((visitor.user_key, visitor.session_key))
 
 
@@ -112,6 +114,7 @@ class ListScorer:
         shown = selection.visible(listing, catalogue, placement.k)
         answer = page(shown, 0, listing, "live", name, catalogue, degraded=False, personal=True)
         ends = (request.occurred_at + PROFILE_LIFETIME, version.layer.next_end(now))
-        # With nothing to show, the list of the batch counts.
-        until = min(one for one in ends if one is not None) if shown else now - timedelta(seconds=1)
-        return LiveList(request, answer, stored.batch_id, version.version, until)
+        # With nothing to show, the list of the batch counts, unless everything on it may have been bought since.
+        counts = bool(shown) or placement.policy == "repurchase"
+        until = min(one for one in ends if one is not None) if counts else now - timedelta(seconds=1)
+        return LiveList(request, answer, stored.batch_id, version.version, until, counts)

@@ -22,8 +22,7 @@ async def keep(pool: asyncpg.Pool, lists: Sequence[LiveList]) -> list[Update]:
         return []
     rows = await pool.fetch(_KEEP, orjson.dumps([_stored(one) for one in lists]).decode())
     ids = {(row["placement"], row["user_key"]): row["user_id"] for row in rows}
-    shown = [one for one in lists if one.answer.item_ids]
-    names = ((one, ids.get((one.answer.placement, one.request.user_key))) for one in shown)
+    names = ((one, ids.get((one.answer.placement, one.request.user_key))) for one in lists if one.counts)
     return [_update(one, user_id) for one, user_id in names if user_id is not None]
 
 

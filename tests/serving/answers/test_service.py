@@ -21,6 +21,7 @@ from tests.serving.made_up_shop import (
     BOB,
     EVE,
     ITEMS,
+    LIST,
     NEW,
     PLACEMENTS,
     Holder,
@@ -190,6 +191,18 @@ def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> 
         assert (ranked.source, ids(ranked)) == ("table", ["item-22", "item-00", "item-01"])
 
     run(stocked, scenario, live=scorer)
+
+
+def test_a_published_list_does_not_return_what_a_live_one_no_longer_has_due(stocked: tuple[str, Engine]) -> None:
+    published(stocked[1], {ANN: LIST}, shelf("again", "again", k=3))
+
+    async def scenario(service: AnswerService) -> None:
+        assert ids(await service.recommend(request(placement="again"))) == ["item-20", "item-21", "item-22"]
+        nothing = await service.recommend(request(placement="again", context=tuple(ITEMS)))
+        assert (nothing.source, nothing.degraded, ids(nothing)) == ("live", False, [])
+        assert ids(await service.recommend(request(context=(*ITEMS[:20], *ITEMS[23:])))) != []
+
+    run(stocked, scenario, live=Scorer())
 
 
 def test_best_sellers_leave_out_what_the_rules_hide_and_report_if_that_is_unknown(stocked: tuple[str, Engine]) -> None:

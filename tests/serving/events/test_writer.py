@@ -3,9 +3,11 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from serving.events import statements
 from serving.events.clock import DatabaseClock
 from serving.events.message import Message, RefusedMessageError
 from serving.events.messages import (
@@ -128,12 +130,12 @@ def test_withdrawn_consent_counts_before_the_receipt(inbox: InboxDatabase) -> No
 
     async def work(writer: EventWriter) -> None:
         await writer.write(click(1, user_key="ann", consent=None))
-        assert await latest_items(writer.pool, "ann", None) == ("cup",)
+        assert (await latest_items(writer.pool, "ann", None)).items == ("cup",)
         no = user_message(UserChange({"age": "40"}), Sender(1, "ann", consent=False), "m2", ["age"])
         assert await writer.write(no) == ["stored"]
-        assert await latest_items(writer.pool, "ann", None) == ()
+        assert (await latest_items(writer.pool, "ann", None)).items == ()
         await writer.write(click(3, user_key="ann", consent=True))
-        assert await latest_items(writer.pool, "ann", None) == ()
+        assert (await latest_items(writer.pool, "ann", None)).items == ()
 
     inbox.run(work)
     assert inbox.rows("SELECT consent, attributes, refused_at = consent_at FROM users") == [(False, {}, True)]
@@ -168,10 +170,34 @@ def test_profiles_hold_the_latest_items_of_visitors_with_consent(inbox: InboxDat
             await writer.write(click(number, item=f"item {number}", **device))
         await writer.write(click(100, item="item 55", **device))
         await writer.write(click(101, user_key="unknown", consent=None))
-        found = await latest_items(writer.pool, None, "device")
+        found = (await latest_items(writer.pool, None, "device")).items
         assert found[-3:] == ("item 58", "item 59", "item 55")
         assert len(found) == 49
-        assert await latest_items(writer.pool, "unknown", None) == ()
+        assert (await latest_items(writer.pool, "unknown", None)).items == ()
+
+    inbox.run(work)
+
+
+def test_purchases_are_known_as_such_and_no_number_of_clicks_displaces_them(inbox: InboxDatabase) -> None:
+    def act(number: int, kind: str, item: str, **sender: Any) -> Message:
+        return feedback_message(Feedback(kind, item), Sender(1, consent=True, **sender), f"m{number}")
+
+    async def work(writer: EventWriter) -> None:
+        device: dict[str, Any] = {"session_key": "device"}
+        await writer.write(act(0, "click", "cup", **device), act(1, "purchase", "cup", **device))
+        await writer.write(*(act(number, "view", f"item {number}", **device) for number in range(2, 80)))
+        for number in range(80, 120):
+            await writer.write(act(number, "click", f"item {number}", **device))
+        await writer.write(act(120, "purchase", "pan", **device), act(121, "click", "pan", **device))
+        read = await latest_items(writer.pool, None, "device")
+        assert read.bought == {"cup", "pan"}
+        assert (len(read.items), read.items[0], read.items[-1]) == (51, "cup", "pan")
+        await writer.pool.execute(statements.JOIN, ["device"], ["ann"], [False], [False])
+        assert await latest_items(writer.pool, "ann", None) == read
+        inbox.rows("UPDATE session_profiles SET kinds = '{}'")  # of an earlier version
+        assert await latest_items(writer.pool, "ann", None) == read._replace(bought=frozenset())
+        await writer.write(act(122, "purchase", "pot", user_key="ann"))
+        assert (await latest_items(writer.pool, "ann", None)).bought == {"pot"}
 
     inbox.run(work)
 
@@ -182,7 +208,7 @@ def test_profiles_of_several_visitors_are_read_together(inbox: InboxDatabase) ->
         await writer.write(click(2, item="cup", user_key="ann"))
         asked = [("ann", None), (None, None), ("unknown", "device"), ("ann", "device")]
         found = await latest_items_of_all(writer.pool, asked)
-        assert found == [("cup",), (), ("pan",), ("pan", "cup")]
+        assert [one.items for one in found] == [("cup",), (), ("pan",), ("pan", "cup")]
 
     inbox.run(work)
 
@@ -191,9 +217,9 @@ def test_a_profile_that_expired_is_not_read_and_starts_again(inbox: InboxDatabas
     async def work(writer: EventWriter) -> None:
         await writer.write(click(1, user_key="ann"))
         inbox.rows("UPDATE session_profiles SET expires_at = now() - interval '1 second'")
-        assert await latest_items(writer.pool, "ann", None) == ()
+        assert (await latest_items(writer.pool, "ann", None)).items == ()
         await writer.write(click(2, item="pan", user_key="ann"))
-        assert await latest_items(writer.pool, "ann", None) == ("pan",)
+        assert (await latest_items(writer.pool, "ann", None)).items == ("pan",)
 
     inbox.run(work)
 
@@ -234,11 +260,11 @@ def test_profiles_are_in_order_of_time_whatever_the_order_of_arrival(inbox: Inbo
         await writer.write(act(4, 1))
         await writer.write(act(5, 2), act(6, 25 * 60), act(7, -60))
         expected = [f"item {minutes}" for minutes in (5, 4, 3, 2, 1, -60)]
-        assert list(await latest_items(writer.pool, "ann", None)) == expected
+        assert list((await latest_items(writer.pool, "ann", None)).items) == expected
         many = [act(number, number - 100, "bob") for number in range(101, 171)]
         for one in reversed(many):
             await writer.write(one)
-        assert await latest_items(writer.pool, "bob", None) == tuple(f"item {age}" for age in range(50, 0, -1))
+        assert (await latest_items(writer.pool, "bob", None)).items == tuple(f"item {age}" for age in range(50, 0, -1))
         await writer.write(act(8, 26 * 60, "eve"))
 
     inbox.run(work)

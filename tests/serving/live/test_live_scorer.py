@@ -17,6 +17,7 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
+from serving.events.profiles import LatestItems
 from serving.live.catalogue import ModelCatalogue
 from serving.live.live_scorer import LiveListScorer
 from serving.live.prepared_rules import Prepared, RuleCache
@@ -203,6 +204,57 @@ def test_items_that_the_batch_hides_or_that_are_not_on_sale_are_in_no_list(model
     ranked = asyncio.run(scorer.rank(RankRequest("news", Visitor("u000"), ("newer", "i06", "i07", "i04")), NOBODY))
     assert ids(ranked) == ["i06", "newer"]
     scorer.close()
+
+
+class Acts:
+    """What a visitor did lately."""
+
+    def __init__(self, *items: str, bought: tuple[str, ...] = ()) -> None:
+        self.latest = LatestItems((*items, *bought), frozenset(bought))
+
+    def maybe(self, visitor: Visitor) -> bool:  # noqa: ARG002
+        return True
+
+    async def items(self, visitor: Visitor) -> LatestItems:  # noqa: ARG002
+        return self.latest
+
+
+def test_an_item_bought_a_moment_ago_is_not_due_and_one_that_was_clicked_is(models: dict[str, ModelHolder]) -> None:
+    known = Batch()
+    known.facts_of = BatchFacts(1, due=("i02", "i04", "i06"))
+    again = {"again": Placement(k=10, policy="repurchase")}
+
+    def listed(acts: Acts) -> list[str]:
+        scorer = LiveListScorer(models["als"], again, lambda: known.goods, known, acts)
+        shown = ask(scorer, Visitor("u000"), placement="again")
+        scorer.close()
+        return shown
+
+    assert {*listed(Acts("i04"))} == {"i02", "i04", "i06"}
+    assert {*listed(Acts("i06", bought=("i04",)))} == {"i02", "i06"}
+    assert listed(Acts(bought=("i02", "i04", "i06"))) == []
+
+
+@pytest.mark.parametrize("user", ["u000", "stranger", None])
+@pytest.mark.parametrize("kind", ["als", "item_knn"])
+def test_reasons_name_purchases_as_bought_and_other_acts_as_looked_at(
+    models: dict[str, ModelHolder], kind: str, user: str | None
+) -> None:
+    visitor = Visitor(user, "device")
+
+    def reasons(acts: Acts) -> set[str]:
+        scorer = LiveListScorer(models[kind], SHELVES, lambda: Batch.goods, clicks=acts)
+        listing = asyncio.run(scorer.recommend(ListRequest("home", visitor, 20), NOBODY))
+        assert listing is not None
+        scorer.close()
+        return {entry.reason for entry in listing.entries}
+
+    bought = reasons(Acts(bought=("i02", "i22")))
+    assert not {one for one in bought if one.startswith("Because you looked at")}
+    assert {"Because you bought I02", "Because you bought I22"} & bought
+    assert "Because you looked at I22" in reasons(Acts("i02", "i22"))
+    mixed = reasons(Acts("i02", bought=("i22",)))
+    assert not {"Because you bought I02", "Because you looked at I22"} & mixed
 
 
 def test_without_the_batch_only_lists_that_do_not_need_it_are_built(models: dict[str, ModelHolder]) -> None:

@@ -28,14 +28,14 @@ def test_only_visitors_who_clicked_are_looked_up_and_new_clicks_are_noticed(data
             ann, device = Visitor("ann"), Visitor("ann", "device")
             while not (changes.connected and clicks.maybe(ann)):
                 await asyncio.sleep(0.02)
-            assert await clicks.items(ann) == ("tea", "cup")
+            assert (await clicks.items(ann)).items == ("tea", "cup")
             assert not clicks.maybe(Visitor("old"))
             assert not clicks.maybe(Visitor())
-            assert await clicks.items(Visitor("old")) == ()
+            assert (await clicks.items(Visitor("old"))).items == ()
             await asyncio.to_thread(click, "device", "pan", "tea")
             while not clicks.maybe(Visitor(None, "device")):
                 await asyncio.sleep(0.02)
-            assert await clicks.items(device) == ("cup", "pan", "tea")
+            assert (await clicks.items(device)).items == ("cup", "pan", "tea")
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         await postgres.close()

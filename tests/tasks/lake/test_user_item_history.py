@@ -80,6 +80,47 @@ def test_due_is_what_was_not_bought_for_as_long_as_usually_lies_between(shop: In
     assert result == {"ann": {"jug", "pot"}, "bob": {"jug"}, "cleo": {"cup"}}
 
 
+def test_a_single_purchase_is_due_after_the_gap_of_the_item_over_all_users(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """A recount. Few users buy `lid` twice and nobody buys `pan` twice, so the median gap of the shop counts there."""
+    random = np.random.default_rng(7)
+    usual, again = {"cup": 2.0, "jug": 6.0, "lid": 1.0, "pan": 1.0, "pot": 12.0}, {"lid": 2, "pan": 0}
+    days: dict[tuple[str, str], list[int]] = {}
+    for number in range(30):
+        for item, gap in usual.items():
+            times = int(random.integers(2, 4)) if number < again.get(item, 9) else 1
+            first = int(random.integers(0, 4 if times > 1 else 27))
+            steps = np.maximum(1, random.normal(gap, 1, times - 1).round()).astype(int)
+            days[f"user {number}", item] = sorted({1 + first, *(1 + first + np.cumsum(steps)).tolist()})
+    calls = [
+        bought(n * 100 + place, f"{n} {place}", item, userId=user, **on(min(day, 30)))
+        for n, ((user, item), own) in enumerate(days.items())
+        for place, day in enumerate(own)
+    ]
+    ingest_segment.fn("segment", write(tmp_path / "a", *calls))
+    capped = {pair: sorted({min(day, 30) for day in own}) for pair, own in days.items()}
+    own_gap = {pair: (own[-1] - own[0]) / (len(own) - 1) for pair, own in capped.items() if len(own) > 1}
+    of_item = {item: [gap for (_, name), gap in own_gap.items() if name == item] for item in usual}
+    item_gap = {item: float(np.median(gaps)) for item, gaps in of_item.items() if len(gaps) >= 3}
+    assert item_gap.keys() == {"cup", "jug", "pot"}
+    newest, of_shop = max(own[-1] for own in capped.values()), float(np.median(list(own_gap.values())))
+    expected = {
+        pair
+        for pair, own in capped.items()
+        if newest - own[-1] >= max(1, own_gap.get(pair, item_gap.get(pair[1], of_shop)))
+    }
+    keys = {pseudonym(f"user {number}", installation.key): f"user {number}" for number in range(30)}
+    order = np.array(sorted(keys))
+    found = due(installation, order, ITEMS).tocoo()
+    pairs = {(keys[order[row]], str(ITEMS[column])) for row, column in zip(*found.coords, strict=True)}
+    assert pairs == expected
+    singles = {pair for pair in capped if len(capped[pair]) == 1}
+    assert 0 < len(pairs & singles) < len(singles)
+    some = due(installation, order[:1], ITEMS[3:4])  # the gaps are those of all users and items
+    assert bool(some.nnz) == ((keys[order[0]], "pan") in expected)
+
+
 def test_fully_refunded_items_are_found(shop: Installation) -> None:
     known = np.array(["cup", "jug", "lid", "never", "pan", "pot"])
     assert known[fully_refunded(shop, known)].tolist() == ["lid", "pan"]

@@ -55,8 +55,16 @@ class LiveShop:
 
     def shelf(self, user: str = "ann") -> list[tuple[str, str]]:
         """The items that readers see for a user, and where they come from."""
-        asked = "SELECT item_id, source FROM recommendations_by_user_id WHERE user_id = :user ORDER BY rank"
-        return [(row.item_id, row.source) for row in self.rows(asked, user=user)]
+        return self.listed("home", user)
+
+    def listed(self, placement: str, user: str = "ann") -> list[tuple[str, str]]:
+        """The same of any placement."""
+        asked = (
+            "SELECT item_id, source FROM recommendations_by_user_id WHERE user_id = :user AND placement = :placement"
+        )
+        return [
+            (row.item_id, row.source) for row in self.rows(f"{asked} ORDER BY rank", user=user, placement=placement)
+        ]
 
     def run(self, work: Callable[[Settlement, Rescoring], Awaitable[None]]) -> None:
         async def main() -> None:
@@ -80,7 +88,7 @@ class LiveShop:
 @pytest.fixture
 def shop(tmp_path: Path, installation: Installation) -> Iterator[LiveShop]:
     file = tmp_path / "placements.toml"
-    file.write_text("[home]\nk = 5\nlive = true\n[email]\nk = 5\n")
+    file.write_text("[home]\nk = 5\nlive = true\n[again]\nk = 5\npolicy = 'repurchase'\nlive = true\n[email]\nk = 5\n")
     settings = installation.settings.model_copy(update={"placements": str(file)})
     champion = tmp_path / "bundle", write_bundle(tmp_path / "bundle")
     made = LiveShop(installation, settings, offer(installation.engine, *champion))

@@ -98,6 +98,30 @@ def test_users_of_one_round_each_get_the_list_of_their_own_clicks(shop: LiveShop
     assert lists["ann"] != lists["bob"]
 
 
+def test_nothing_is_offered_again_after_everything_due_was_bought(shop: LiveShop) -> None:
+    key, item = shop.key("ann"), shop.items[0]
+    published(shop.here.engine, {key: [(item, 1.0, "You bought this before")]}, shelf("again", "again", k=1))
+    address = shop.here.engine.url.render_as_string(hide_password=False)
+    order = {"event": "Order Completed", "properties": {"order_id": "o1", "products": [{"product_id": item}]}}
+
+    async def of_the_api() -> list[str]:
+        stores = Stores(address, request_seconds=5.0)
+        async with stores.running():
+            return [name for name, _, _ in (await stores.lists.of_user("again", key)).entries or ()]
+
+    async def work(settlement: Settlement, rescoring: Rescoring) -> None:
+        assert await of_the_api() == [item]
+        await settlement.settle([delivery(click(1, item, **order))])
+        shop.due()
+        assert await rescoring.round(shop.broker) == 1
+        assert await of_the_api() == []
+
+    assert shop.listed("again") == [(item, "batch")]
+    shop.run(work)
+    assert shop.listed("again") == []
+    assert [one["items"] for one in shop.broker.taken if one["placement"] == "again"] == [[]]
+
+
 def test_a_list_is_published_after_an_outage_of_the_broker(shop: LiveShop) -> None:
     async def work(settlement: Settlement, rescoring: Rescoring) -> None:
         await settlement.settle([delivery(click(1, shop.items[0]))])
