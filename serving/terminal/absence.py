@@ -32,6 +32,9 @@ class Lookups(Protocol):
     def bought(self, key: str, item: str) -> bool:
         """Return whether the user ever bought the item without a refund."""
 
+    def returned(self, key: str, item: str) -> bool:
+        """Return whether the user bought the item, and every purchase of it was refunded."""
+
     def is_due(self, key: str, item: str) -> bool:
         """Return whether the user's next purchase of the item is due."""
 
@@ -103,6 +106,8 @@ def _no_candidate(case: Case, scored: bool) -> str:
         return f"It was first seen {days:.0f} days ago; `lifetime_days` is {rules.lifetime_days:g}."
     if lookups.fully_refunded(case.item):
         return "Every purchase of the item was refunded, so it is not recommended."
+    if lookups.returned(case.key, case.item):
+        return "Every purchase of the item by this user was refunded, so the user does not get it."
     if windows := lookups.hidden_by(case.key, case.item, case.placement):
         actions = ", ".join(name if days == EVER else f"{name} within {days:g} days" for name, days in windows)
         return f"An action of the user keeps it off (`hide`: {actions})."

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from models.features.tables.session_features import ENGAGEMENT
 from models.primitives.vocabulary import index_of
 from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import ReferenceData
+from tasks.lake.shared_reads import shared_event_engine
 
 _INTEREST: Final = [name for _, names in ENGAGEMENT for name in names]
 _NO_CLICKS: Final = pa.Table.from_batches([], pa.schema({columns.USER_KEY: pa.string(), columns.ITEM_ID: pa.string()}))
@@ -22,6 +22,7 @@ _CLICKS: Final = (
     EventQuery()
     .join_users("new_users")
     .where(f"list_contains($interest, event.{columns.EVENT_TYPE})")
+    .not_refunded()
     .select("new_users.user_key, event.item_id", "ORDER BY new_users.user_key, event.occurred_at, event.item_id")
 )
 
@@ -45,12 +46,10 @@ def newcomers(
 
 
 def _clicks(installation: Installation, reference: ReferenceData, users: pa.Table) -> pa.Table:
-    """Return `user_key` and `item_id` of every event that shows interest in an item, in order of time."""
-    files = installation.lake.event_files()
-    if not files:
-        return _NO_CLICKS
-    with duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{installation.settings.memory}'")
-        reference.register(connection, files)
-        connection.register("new_users", users)
-        return connection.sql(_CLICKS, params={"files": files, "interest": _INTEREST}).to_arrow_table()
+    """Return `user_key` and `item_id` of all events of interest in an item in order of time, without refunded ones."""
+    with shared_event_engine(installation, reference) as engine:
+        if engine is None:
+            return _NO_CLICKS
+        engine.connection.register("new_users", users)
+        engine.match_refunds()
+        return engine.query(_CLICKS, interest=_INTEREST).to_arrow_table()

@@ -40,6 +40,14 @@ _DUE: Final = f"""
         own_gap, CASE WHEN gaps.users >= {_FEWEST} THEN item_gap END, (SELECT median(own_gap) FROM bought), 0))
     ORDER BY 1, 2
 """
+_RETURNED: Final = (
+    EventQuery()
+    .join("LEFT JOIN purchase_states AS state ON state.event_id = event.event_id AND state.until IS NULL")
+    .join_users("users")
+    .join_items("items")
+    .where(of_type(columns.PURCHASE))
+    .select(_PAIR, "GROUP BY 1, 2 HAVING max(coalesce(state.share, 1)) = 0")
+)
 _FIRST_SEEN: Final = EventQuery().select(f"event.item_id, {_FIRST} AS first_at", "GROUP BY 1")
 
 
@@ -49,13 +57,15 @@ def hidden(
     items: NDArray[np.str_],
     windows: Mapping[str, float | str],
     reference: ReferenceData | None = None,
+    *,
+    returned: bool = False,
 ) -> Any:
     """Return a boolean CSR, users x items: the pairs with an event of a type within its window of days.
 
-    Windows end at the newest event. None without windows or events. Refunded purchases do not count. Here and below,
-    `reference` saves reading it again.
+    Windows end at the newest event. Refunded purchases do not count; `returned` adds the pairs whose every purchase was
+    refunded. None without windows, refunds or events. Here and below, `reference` saves reading it again.
     """
-    if not windows:
+    if not windows and not returned:
         return None
     with shared_event_engine(installation, reference) as engine:
         if engine is None:
@@ -64,7 +74,9 @@ def hidden(
             of_type(name) + ("" if days == EVER else f" AND epoch(event.occurred_at) >= $now - {days} * {_DAY}")
             for name, days in sorted(windows.items())
         )
-        return _pairs(engine, _EVENTS.where(within).select(f"DISTINCT {_PAIR}", "ORDER BY 1, 2"), users, items)
+        pairs = [_EVENTS.where(within).select(f"DISTINCT {_PAIR}")] if windows else []
+        pairs += [_RETURNED] if returned and engine.match_refunds().matched else []
+        return _pairs(engine, f"{' UNION '.join(pairs)} ORDER BY 1, 2", users, items) if pairs else None
 
 
 def due(

@@ -37,18 +37,23 @@ class Lookups:
 
     def hidden_by(self, key: str, item: str, placement: Placement) -> list[tuple[str, float | str]]:
         """Return the windows of `hide` that hide the item from the user: the type of event, and days or `ever`."""
-        return [window for window in placement.rules.hide.items() if self._has_event(key, item, *window)]
+        return [window for window in placement.rules.hide.items() if self._has_event(key, item, dict([window]))]
 
     def bought(self, key: str, item: str) -> bool:
         """Return whether the user ever bought the item and kept it."""
-        return self._has_event(key, item, "purchase", EVER)
+        return self._has_event(key, item, {"purchase": EVER})
+
+    def returned(self, key: str, item: str) -> bool:
+        """Return whether the user bought the item, and every purchase of it was refunded."""
+        return self._has_event(key, item, {}, returned=True)
 
     def is_due(self, key: str, item: str) -> bool:
         """Return whether the user bought the item, and long enough ago."""
         return bool(due(self.installation, *self._pair(key, item), self.reference).nnz)
 
-    def _has_event(self, key: str, item: str, event_type: str, days: float | str) -> bool:
-        events = hidden(self.installation, *self._pair(key, item), {event_type: days}, self.reference)
+    def _has_event(self, key: str, item: str, windows: dict[str, float | str], *, returned: bool = False) -> bool:
+        pair = self._pair(key, item)
+        events = hidden(self.installation, *pair, windows, self.reference, returned=returned)
         return events is not None and bool(events.nnz)
 
     def _pair(self, key: str, item: str) -> tuple[NDArray[np.str_], NDArray[np.str_]]:

@@ -28,12 +28,13 @@ def hidden_and_due(
 ) -> tuple[Any, Any]:
     """Return two boolean CSR, users x items, of hidden and of due items; None if there are none.
 
-    Only the policy `repurchase` has due items.
+    Only the policy `repurchase` has due items. Others hide what the user returned, which is not due either.
     """
     windows: dict[str, float | str] = dict(placement.rules.hide)
     if placement.policy == "discover":
         windows[PURCHASE] = EVER
-    by_events = hidden(installation, keys, catalogue.items, windows, reference)
+    returned = placement.policy != "repurchase"
+    by_events = hidden(installation, keys, catalogue.items, windows, reference, returned=returned)
     matrices = [matrix for matrix in (by_events, _excluded(installation, keys, catalogue)) if matrix is not None]
     both = (matrices[0] + matrices[1]).astype(bool) if len(matrices) == 2 else next(iter(matrices), None)
     return both, due(installation, keys, catalogue.items, reference) if placement.policy == "repurchase" else None

@@ -63,6 +63,14 @@ def test_ever_hides_all_purchases_by_any_device_and_none_that_was_taken_back(sho
     assert hides(shop, purchase="ever") == {"ann": {"jug", "pot"}, "bob": {"cup", "jug"}, "cleo": {"cup"}}
 
 
+def test_items_that_a_user_returned_as_a_whole_can_be_hidden_too(shop: Installation) -> None:
+    keys = people(shop)[0]
+    returned = {"ann": set(), "bob": {"lid", "pan", "pot"}, "cleo": set()}
+    assert values(shop, hidden(shop, keys, ITEMS, {}, returned=True)) == returned
+    both = hidden(shop, keys, ITEMS, {"purchase": "ever"}, returned=True)
+    assert values(shop, both) == {"ann": {"jug", "pot"}, "bob": {*ITEMS.tolist()}, "cleo": {"cup"}}
+
+
 def test_a_window_reaches_so_many_days_back_from_the_newest_event(shop: Installation) -> None:
     assert hides(shop, purchase=10) == {"ann": {"jug"}, "bob": {"cup"}, "cleo": {"cup"}}
     assert hides(shop, purchase=9) == {"ann": {"jug"}, "bob": {"cup"}, "cleo": set()}

@@ -8,13 +8,18 @@ import pytest
 from sqlalchemy import insert, select, text, update
 
 from infra.database.schema.schema import exclusions, items, placements, recommendation_batches
+from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
 from models.lists.list_builder import DUE, RULES
 from models.lists.rules.layer.rule_layer import HiddenItem
 from models.lists.rules.placement_config import PlacementError
 from models.recommenders.explanations.sentences import PICKED, parse
+from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.lake.shared_reads import release_shared_reads
 from tasks.scoring.score_placement import placements_to_score, score_placement
 from tests.serving.operator_rules import SINCE, pin, store
+from tests.tasks.ingest.events.test_ingest_segment import call, write
+from tests.tasks.scoring.test_explained_lists import Recount
 from tests.tasks.shelves import Place, due_now, items_of, lists, placing, purchases, why_short
 
 
@@ -32,6 +37,40 @@ def test_items_that_were_bought_are_not_discovered(stage: Any, place: Place) -> 
     assert len(shown) == 30
     for user, chosen in items_of(shown).items():
         assert not chosen & bought.get(user, {}).keys()
+
+
+@pytest.mark.parametrize("policy", ["mix", "discover", "repurchase"])
+def test_an_item_is_kept_from_a_user_who_returned_every_purchase_of_it(
+    stage: Any, place: Place, tmp_path: Path, policy: str
+) -> None:
+    bundle = stage.promote("own_frequency")
+    place("[home]\nk = 5")
+    score_placement.fn()
+    names = [str(name) for name in stage.shop.demographics["household_id"].to_pylist()[:6]]
+    keys = {name: pseudonym(name, stage.here.key) for name in names}
+    first = {name: lists(stage)[key][0].item for name, key in keys.items()}
+    assert all(first[name] in purchases(stage)[key] for name, key in keys.items())
+    newest = max(moments[-1] for own in purchases(stage).values() for moments in own.values())
+    refunds = [
+        call(
+            number,
+            event="Order Refunded",
+            userId=name,
+            properties={"products": [{"product_id": item, "quantity": 1000}]},
+            timestamp=(newest + timedelta(hours=1)).isoformat(),
+        )
+        for number, (name, item) in enumerate(first.items())
+    ]
+    ingest_segment.fn("segment", write(tmp_path / "refunds", *refunds))
+    place(f'[home]\nk = 30\npolicy = "{policy}"')
+    score_placement.fn()
+    shown = items_of(lists(stage))
+    for name, key in keys.items():
+        assert first[name] not in shown.get(key, set())
+    assert any(item in shown[key] for item in first.values() for key in shown.keys() - {*keys.values()})
+    release_shared_reads()
+    why = Recount(stage, keys[names[0]], bundle).why(first[names[0]])
+    assert "Every purchase of the item by this user was refunded" in why
 
 
 @pytest.mark.parametrize("kind", ["own_frequency", "most_popular", "als", "item_knn"])

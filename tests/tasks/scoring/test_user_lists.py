@@ -19,7 +19,8 @@ from serving.queries.user_recommendations import user_list
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tasks.scoring.score_placement import score_placement
 from tests.models.reference_ranking import top_k
-from tests.tasks.ingest.events.test_ingest_segment import call, viewed, write
+from tests.tasks.ingest.events.test_ingest_segment import bought, call, viewed, write
+from tests.tasks.shelves import lists
 
 ALL = text("SELECT user_key, item_id FROM current_recommendations WHERE placement = 'home'")
 
@@ -148,6 +149,20 @@ def test_clicks_on_a_device_that_turned_out_to_be_the_users_count(stage: Any, tm
     ingest_segment.fn("segment", write(tmp_path / "who", call(9, "identify", anonymousId="phone", traits={})))
     score_placement.fn(k=5)
     assert any("ou looked at" in reason for reason in reasons(stage, pseudonym("ann", stage.here.key)))
+
+
+def test_a_newcomer_who_returned_a_purchase_is_as_one_without_it(stage: Any, tmp_path: Path) -> None:
+    stage.promote("als")
+    order = {"order_id": "o1", "products": [{"product_id": "500006", "quantity": 1}]}
+    calls = [bought(1, "o1", "500006"), call(2, event="Order Refunded", properties=order), viewed(3, "500050")]
+    ingest_segment.fn("segment", write(tmp_path / "ann", *calls, viewed(4, "500050", userId="bob")))
+    score_placement.fn(k=50)
+    ann, bob = (pseudonym(name, stage.here.key) for name in ("ann", "bob"))
+    own, others = ({entry.item: entry.reason for entry in lists(stage)[key]} for key in (ann, bob))
+    assert "500006" not in own
+    shared = own.keys() & others.keys()
+    assert len(shared) >= 49
+    assert {item: own[item] for item in shared} == {item: others[item] for item in shared}
 
 
 def test_a_newcomers_next_click_makes_another_batch_and_the_same_again_none(stage: Any, tmp_path: Path) -> None:
