@@ -6,7 +6,6 @@ from models.errors import TailorbirdError
 from models.ingest.mixpanel.config import Region
 from models.ingest.source_config import Consent
 from tasks.ingest.check.find_currencies import find_currencies
-from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.ingest_segment import ingest_segment
@@ -19,6 +18,7 @@ from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo.settle import settle_idle
 from tasks.lake.compaction_advice import advise_compaction
+from tasks.lake.find_non_goods import find_suspects
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.missed_schedules import drop_missed_slots

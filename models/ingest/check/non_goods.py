@@ -64,7 +64,7 @@ class Suspect(TypedDict):
 def suspects(items: pa.Table) -> list[Suspect]:
     """Return items that do not look like goods: id, title, purchases and reasons, the clearest first.
 
-    `items` has item_id, title and price, `bought` (purchases), `pieces` (those not refunded), and `lowest` and
+    `items` has item_id, title and price, `bought` (purchases), `kept` (whether one was not refunded), and `lowest` and
     `highest`, between which nine tenths of the prices of one piece lie.
     """
     names = f"""
@@ -76,7 +76,7 @@ def suspects(items: pa.Table) -> list[Suspect]:
         CASE WHEN price = 0 THEN 'its price is 0' END,
         CASE WHEN bought >= {_PAID} AND highest >= {_SPREAD} * lowest THEN
             format('most people pay from {{:.2f}} to {{:.2f}} for one', lowest, highest) END,
-        CASE WHEN bought >= {_FEWEST} AND pieces <= 0 THEN format('none of its {{}} purchases was kept', bought) END"""
+        CASE WHEN bought >= {_FEWEST} AND NOT kept THEN format('none of its {{}} purchases was kept', bought) END"""
     statement = f"""
         WITH read AS (
             SELECT *, coalesce(lower(coalesce({_WORD})), '') AS word,

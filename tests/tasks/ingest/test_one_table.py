@@ -12,11 +12,11 @@ from infra.database.schema.schema import LEDGER, items, quarantine, users
 from infra.installation import Installation
 from serving.terminal import screen
 from tasks.ingest.batch_identity import table_mapping
-from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.lake.find_non_goods import find_suspects
 from tasks.sources.file_matching import files_of
 
 MAPPING = """

@@ -9,19 +9,19 @@ from models.ingest.tabular.config import ItemsMapping
 from models.primitives.json_types import JsonObject
 
 GOODS = [
-    {"item_id": f"2{n:04}", "title": f"PAPER LANTERN {n}", "price": 2.5, "bought": 9, "pieces": 8.0} for n in range(60)
+    {"item_id": f"2{n:04}", "title": f"PAPER LANTERN {n}", "price": 2.5, "bought": 9, "kept": True} for n in range(60)
 ]
 
 
 def result(*more: JsonObject) -> dict[str, str]:
     rows = [{"lowest": 2.0, "highest": 3.0} | row for row in [*GOODS, *more]]
-    kinds = dict.fromkeys(("price", "pieces", "lowest", "highest"), pa.float64())
+    kinds = dict.fromkeys(("price", "lowest", "highest"), pa.float64())
     table = pa.table({name: pa.array([row[name] for row in rows], kinds.get(name)) for name in rows[0]})
     return {row["item_id"]: row["why"] for row in suspects(table)}
 
 
 def item(item_id: str, title: str, **values: Any) -> JsonObject:
-    return {"item_id": item_id, "title": title, "price": 1.0, "bought": 9, "pieces": 8.0} | values
+    return {"item_id": item_id, "title": title, "price": 1.0, "bought": 9, "kept": True} | values
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def item(item_id: str, title: str, **values: Any) -> JsonObject:
         (item("123", "Bearbeitungsgebühr Karte"), "its title has the word bearbeitungsgebühr"),
         (item("124", "Servicepauschale"), "its title has the word servicepauschale"),
         (item("125", "Bon d'achat 20"), "its title has the word bon d'achat"),
-        (item("105", "Lantern", pieces=0.0), "none of its 9 purchases was kept"),
+        (item("105", "Lantern", kept=False), "none of its 9 purchases was kept"),
     ],
 )
 def test_an_item_that_looks_like_no_goods_is_a_suspect_with_the_reason(row: JsonObject, why: str) -> None:
@@ -57,7 +57,7 @@ def test_an_item_that_looks_like_no_goods_is_a_suspect_with_the_reason(row: Json
         item("106", "COFFEE LOVERS"),
         item("107", "Feel good cushion"),
         item("108", "Лампа"),
-        item("109", "Lantern", pieces=-1.0, bought=1),
+        item("109", "Lantern", kept=False, bought=1),
         item("115", "Toilet bowl manual, 24 oz"),
         item("116", "Pregnancy test kits"),
         item("117", "Fromage frais"),

@@ -7,9 +7,9 @@ import pytest
 
 from infra.installation import Installation
 from serving.terminal import screen
-from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.lake.find_non_goods import find_suspects
 
 MAPPING = """
 consent = "given"
@@ -57,6 +57,26 @@ def test_a_mapping_is_offered_no_line_for_the_items_of_another_source(
         [lines[shop]] = find_suspects.fn(str(tmp_path / shop / f"{shop}.toml"), [line | {"file": str(catalogue)}])
     assert [row["item_id"] for row in lines["games"]["suspects"]] == ["games-2"]
     assert lines["games"]["suspects_mark"] == "not_merchandise = \"item in ('games-2')\""
+
+
+def test_goods_are_kept_if_a_refund_of_others_took_back_none_of_their_purchases(
+    installation: Installation,  # noqa: ARG001
+    tmp_path: Path,
+) -> None:
+    """A wholesaler who bought 500 pieces before the data begin returns them; of `back` every purchase is returned."""
+    mapping = MAPPING.replace('constants = { event_type = "purchase" }', 'event_type = "kind"\nsession_id = "order"')
+    (tmp_path / "shop.toml").write_text(mapping)
+    (tmp_path / "items.csv").write_text("item,title\n1-kept,Lantern\n2-back,Lamp\n")
+    lines = [f"u{n},{item},2024-01-{n + 1:02},9,2,purchase,o{n}" for n in range(6) for item in ("1-kept", "2-back")]
+    lines.append("wholesaler,1-kept,2024-02-01,4500,500,refund,none")
+    lines += [f"u{n},2-back,2024-02-01,9,2,refund,o{n}" for n in range(6)]
+    (tmp_path / "orders.csv").write_text("\n".join(["user,item,at,price,pieces,kind,order", *lines]) + "\n")
+    name = str(tmp_path / "shop.toml")
+    ingest_items.fn(name, str(tmp_path / "items.csv"))
+    line = ingest_events.fn(name, str(tmp_path / "orders.csv"))
+    [found] = find_suspects.fn(name, [line | {"file": str(tmp_path / "orders.csv")}])
+    assert [row["item_id"] for row in found["suspects"]] == ["2-back"]
+    assert found["suspects"][0]["why"] == "none of its 6 purchases was kept"
 
 
 def test_a_file_with_wrong_prices_is_named_with_its_undo_and_no_line_is_offered_to_paste(

@@ -21,6 +21,8 @@ from models.ingest.tabular.config import Mapping
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED
 from tasks.ingest.ledger_records import LedgerEntry, OddPrices
+from tasks.lake.event_engine import event_engine
+from tasks.lake.event_query import EventQuery, of_type, refunded
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.run_artifacts import show
 from tasks.sources.locations import shown
@@ -29,14 +31,17 @@ from tasks.sources.mapping_files import read
 _ITEMS: Final = {columns.ITEM_ID: pa.string(), columns.TITLE: pa.string(), columns.PRICE: pa.float64()}
 _PRICED: Final = "event_type = 'purchase' AND value > 0 AND quantity > 0"
 _BOUGHT: Final = f"""
-    WITH by_currency AS (
-        SELECT item_id, currency, count(*) FILTER (event_type = 'purchase') AS bought,
-            sum(CASE event_type WHEN 'purchase' THEN coalesce(quantity, 1) ELSE -coalesce(quantity, 1) END) AS pieces,
+    WITH by_currency AS ({
+    EventQuery()
+    .where(of_type(columns.PURCHASE))
+    .select(
+        f'''event.item_id, currency, count(*) AS bought, bool_or(NOT ({refunded()})) AS kept,
             quantile_cont(value / quantity, 0.05) FILTER ({_PRICED}) AS lowest,
-            quantile_cont(value / quantity, 0.95) FILTER ({_PRICED}) AS highest
-        FROM read_parquet({{files}}) WHERE event_type IN ('purchase', 'refund') GROUP BY 1, 2
+            quantile_cont(value / quantity, 0.95) FILTER ({_PRICED}) AS highest''',
+        "GROUP BY 1, 2",
     )
-    SELECT item_id, (sum(bought) OVER of_item)::BIGINT AS bought, sum(pieces) OVER of_item AS pieces, lowest, highest
+})
+    SELECT item_id, (sum(bought) OVER of_item)::BIGINT AS bought, bool_or(kept) OVER of_item AS kept, lowest, highest
     FROM by_currency WINDOW of_item AS (PARTITION BY item_id)
     QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY bought DESC, currency) = 1
 """
@@ -51,10 +56,9 @@ _STATED: Final = text("""
     JOIN ingest_applications USING (application_id) JOIN ingest_batches USING (batch_id)
     WHERE kind = 'item_table' AND key = ANY(:ids) AND source = :source
 """)
-_NONE: Final = """
-    SELECT NULL::VARCHAR AS item_id, 0 AS bought, 0.0 AS pieces, NULL::DOUBLE AS lowest, NULL::DOUBLE AS highest
-    WHERE false
-"""
+_NO_PURCHASES: Final = {"item_id": pa.string(), "bought": pa.int64(), "kept": pa.bool_()} | dict.fromkeys(
+    ("lowest", "highest"), pa.float64()
+)
 
 
 @task(description="List items that look like services or notes, with the line of a mapping that marks them.")
@@ -106,18 +110,22 @@ def _stated(installation: Installation, source: str, ids: list[str]) -> set[str]
 
 
 def _read(installation: Installation) -> pa.Table:
-    """Return the catalogue's merchandise with purchases, pieces that were not refunded, and prices."""
+    """Return the catalogue's merchandise with purchases, whether one was kept, and prices."""
     with installation.engine.connect() as connection:
         chosen = select(*(goods.c[name] for name in _ITEMS)).where(goods.c.available)
         items = read_table(connection, chosen, _ITEMS)
-    files = installation.lake.event_files()
-    bought = _BOUGHT.format(files=texts(files)) if files else _NONE
+    bought = pa.schema(_NO_PURCHASES).empty_table()
+    with event_engine(installation) as engine:
+        if engine is not None:
+            engine.match_refunds()
+            bought = engine.query(_BOUGHT).to_arrow_table()
     return query(
-        f"""
+        """
         SELECT item_id, coalesce(title, '') AS title, price, coalesce(bought, 0) AS bought,
-            coalesce(pieces, 0) AS pieces, lowest, highest FROM items LEFT JOIN ({bought}) USING (item_id)
+            coalesce(kept, true) AS kept, lowest, highest FROM items LEFT JOIN bought USING (item_id)
         """,
         items=items,
+        bought=bought,
     )
 
 
