@@ -64,7 +64,11 @@ def batch_of(
 ) -> ledger.Batch:
     """Return the batch of a file, which comes from `address`."""
     batch_id = batch_id_of(mapping, dataset, files.digest(path))
-    return ledger.Batch(batch_id, dataset, mapping.name, address, mapping.consent_note, request or IngestRequest())
+    part = mapping.events if isinstance(mapping, Mapping) else None
+    known = bool(part and part.refund_order)
+    return ledger.Batch(
+        batch_id, dataset, mapping.name, address, mapping.consent_note, request or IngestRequest(), known
+    )
 
 
 def batch_id_of(mapping: SourceMapping, dataset: str, digest: str) -> str:

@@ -95,6 +95,8 @@ class Batch:
     location: str
     consent: str
     request: IngestRequest = field(default_factory=IngestRequest)
+    refund_order: bool = False
+    """Whether its refunds take back only purchases of the order that they name."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ _ITEMS = {
     columns.AVAILABLE: pa.bool_(),
 }
 
+_REFUND_ORDER = "refund_order"
+
 
 @dataclass(frozen=True)
 class ReferenceData:
@@ -44,7 +46,7 @@ class ReferenceData:
     aliases: pa.Table
     """`device`, and the key of its user as `known`."""
     batches: pa.Table
-    """`batch_id` and `started_at` of the committed ones."""
+    """`batch_id` and `started_at` of the committed ones, and `refund_order`, which data sets of before lack."""
     item_history: pa.Table
     user_history: pa.Table
     """Values that changed, as `models.datasets.known_attributes.as_known` reads them."""
@@ -55,7 +57,10 @@ class ReferenceData:
         """Define what an `EventQuery` joins to find the events of the lake's files that count."""
         define_events(connection, files, claims=self.claims)
         non_merchandise = self.items.filter(pc.invert(self.items[columns.AVAILABLE])).select([columns.ITEM_ID])
-        for name, rows in (("aliases", self.aliases), ("batches", self.batches), ("non_merchandise", non_merchandise)):
+        batches = self.batches
+        if _REFUND_ORDER not in batches.column_names:
+            batches = batches.append_column(_REFUND_ORDER, pa.repeat(False, len(batches)))
+        for name, rows in (("aliases", self.aliases), ("batches", batches), ("non_merchandise", non_merchandise)):
             connection.register(name, rows)
 
 
@@ -138,5 +143,6 @@ def _resolved(owners: dict[str, str]) -> dict[str, str]:
 def _batches(connection: Connection) -> pa.Table:
     """Return the committed batches of events, items and users, ordered by id."""
     entry = ingest_batches.c
-    done = select(entry.batch_id, entry.started_at).where(entry.status == COMMITTED).order_by(entry.batch_id)
-    return read_table(connection, done, {"batch_id": pa.string(), "started_at": pa.timestamp("us", tz="UTC")})
+    stated = select(entry.batch_id, entry.started_at, entry.refund_order)
+    kinds = {"batch_id": pa.string(), "started_at": pa.timestamp("us", tz="UTC"), _REFUND_ORDER: pa.bool_()}
+    return read_table(connection, stated.where(entry.status == COMMITTED).order_by(entry.batch_id), kinds)

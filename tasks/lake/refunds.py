@@ -1,8 +1,9 @@
 """Matches refunds with purchases: which share of each purchase remains, and since when that is known.
 
 A refund with an order cancels that order's purchase of the item. A refund without one, or with an order that holds no
-such purchase, cancels the user's latest purchase of the item that is not yet refunded. The match is computed for every
-moment at which it may change, so that a feature of an earlier moment never sees a later refund.
+such purchase, cancels the user's latest purchase of the item that is not yet refunded. If the mapping has
+`refund_order`, a refund cancels purchases of its order alone. The match is computed for every moment at which it may
+change, so that a feature of an earlier moment never sees a later refund.
 """
 
 from typing import Final, NamedTuple
@@ -23,12 +24,14 @@ _EVENT: Final = f"""
     event.event_id, {EventQuery.USER} AS owner, event.item_id, event.session_id, event.occurred_at AS "at",
     {EventQuery.KNOWN_AT} AS known, CASE WHEN event.quantity > 0 THEN event.quantity::DOUBLE END AS quantity
 """
-_REFUNDS: Final = f"CREATE TEMP TABLE refunds AS {_REFUND_EVENTS.select(_EVENT)}"
+_NAMES_ORDER: Final = "batches.refund_order AND event.session_id IS NOT NULL AS names_order"
+_REFUNDS: Final = f"CREATE TEMP TABLE refunds AS {_REFUND_EVENTS.select(f'{_EVENT}, {_NAMES_ORDER}')}"
 _PURCHASES: Final = f"""
     CREATE TEMP TABLE purchases AS
     {EventQuery().where(of_type(columns.PURCHASE), _REFUNDED_ITEMS).select(_EVENT)}
 """
-# An order id that several users share is not trusted: then the refund concerns its own user alone.
+# An order id that several users share is not trusted: then the refund concerns its own user alone. `own` is whether it
+# may cancel another purchase of its user while its order is not known.
 _CLAIMS: Final = f"""
     CREATE TEMP TABLE claims AS
     WITH linked AS (
@@ -41,11 +44,12 @@ _CLAIMS: Final = f"""
             ELSE count(DISTINCT owner) OVER (PARTITION BY event_id) = 1 END
     )
     SELECT event_id, trusted.owner, trusted.item_id, session_id, "at", known, quantity,
-        refunds.item_id = '{columns.WHOLE_ORDER}' AS whole, trusted.owner = refunds.owner AS own
+        refunds.item_id = '{columns.WHOLE_ORDER}' AS whole, trusted.owner = refunds.owner AND NOT names_order AS own
     FROM refunds JOIN trusted USING (event_id)
     UNION ALL
     SELECT event_id, owner, item_id, NULL, "at", known, quantity, false, true
-    FROM refunds ANTI JOIN trusted USING (event_id) WHERE item_id <> '{columns.WHOLE_ORDER}'
+    FROM refunds ANTI JOIN trusted USING (event_id)
+    WHERE item_id <> '{columns.WHOLE_ORDER}' AND NOT names_order
 """
 # The match can change when a refund becomes known, when a purchase becomes known after a refund of it, and when the
 # first purchase without a quantity becomes known: from then on each event counts one.

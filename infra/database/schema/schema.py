@@ -172,6 +172,13 @@ ingest_batches = Table(
     moment("late_before"),
     Column("late", BigInteger, nullable=False, server_default="0"),
     Column("request", JSONB, nullable=False, server_default="{}"),
+    Column(
+        "refund_order",
+        Boolean,
+        nullable=False,
+        server_default="false",
+        comment="Whether refunds of the batch take back only purchases of the order that they name.",
+    ),
 )
 
 ingest_updates = Table(

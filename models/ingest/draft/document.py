@@ -124,11 +124,14 @@ def _parts(by_kind: dict[Kind, Sample], events: Events | None, tables: Sequence[
         user, own = _pair(events, people, "users", user) if events else (None, _own_id(people, "users", tables))
         part = items_and_users_parts.users_part(people, own) if own else None
         parts += [part] if part else []
-    return parts + (_parts_of_events(events.sample, item, user, sold, people) if events and item and user else [])
+    if not (events and item and user):
+        return parts
+    others = [one for one in tables if one is not events.sample]
+    return parts + _parts_of_events(events.sample, item, user, sold, people, others)
 
 
 def _parts_of_events(
-    sample: Sample, item: Choice, user: Choice, sold: Sample | None, people: Sample | None
+    sample: Sample, item: Choice, user: Choice, sold: Sample | None, people: Sample | None, others: Sequence[Sample]
 ) -> list[Part]:
     """Return the part for the events, and those for the items and users that only their table describes."""
     parts: list[Part] = []
@@ -138,7 +141,7 @@ def _parts_of_events(
     parts += [part] if part else []
     user = _without_address(sample, user)
     times = [one for one in times_of(sample) if one.name not in (item.column, user.column)]
-    return [*parts, events_part(sample, user, item, times)]
+    return [*parts, events_part(sample, user, item, times, others)]
 
 
 def _own_id(sample: Sample, kind: Kind, tables: Sequence[Sample]) -> Choice | None:

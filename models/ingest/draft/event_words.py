@@ -77,18 +77,22 @@ _CANCELLED: Final = re.compile(
     "anulowan[aeoy]|annule|annulee|annulation|cancelad[ao]|anulad[ao]|annullat[aeo]|geannuleerd|avbruten|avbrutet|"
     r"makulerad|iptal|abgebrochen)(_\w+)?"
 )
-_OTHER_STATES: Final = re.compile(
-    "failed|refunded|pending|on_hold|draft|checkout_draft|trash|abandoned|expired|rejected|declined|unpaid|returned|"
-    "fehlgeschlagen|erstattet|retourniert|unbezahlt|abgelehnt|nezaplacen[aeoy]|vracen[aeoy]|odmitnut[aeoy]|"
-    "nieoplacon[aey]|zwrocon[aey]|odrzucon[aey]|rembourse|remboursee|retourne|retournee|impaye|impayee|refuse|refusee|"
-    "reembolsad[ao]|devuelt[ao]|devolvid[ao]|rechazad[ao]|recusad[ao]|rimborsat[ao]|reso|resa|rifiutat[ao]|"
-    "non_pagat[ao]|terugbetaald|geretourneerd|onbetaald|aterbetald|returnerad|obetald|iade|iade_edildi|odenmedi"
+_RETURNED: Final = re.compile(
+    "refunded|returned|erstattet|retourniert|vracen[aeoy]|zwrocon[aey]|rembourse|remboursee|retourne|retournee|"
+    "reembolsad[ao]|devuelt[ao]|devolvid[ao]|rimborsat[ao]|reso|resa|terugbetaald|geretourneerd|aterbetald|returnerad|"
+    "iade|iade_edildi"
+)
+_NOT_PAID: Final = re.compile(
+    "failed|pending|on_hold|draft|checkout_draft|trash|abandoned|expired|rejected|declined|unpaid|"
+    "fehlgeschlagen|unbezahlt|abgelehnt|nezaplacen[aeoy]|odmitnut[aeoy]|nieoplacon[aey]|odrzucon[aey]|"
+    "impaye|impayee|refuse|refusee|rechazad[ao]|recusad[ao]|rifiutat[ao]|non_pagat[ao]|onbetaald|obetald|odenmedi"
 )
 
 
-def is_no_sale(state: str) -> bool:
-    """Return whether an order in this state is no purchase: it was cancelled, sent back or not paid."""
-    return bool(_CANCELLED.fullmatch(plain(state)) or _OTHER_STATES.fullmatch(plain(state)))
+def is_no_sale(state: str, keeps_returned: bool = False) -> bool:
+    """Return whether an order in this state is no purchase: it was cancelled, not paid, or sent back."""
+    patterns = (_CANCELLED, _NOT_PAID) if keeps_returned else (_CANCELLED, _NOT_PAID, _RETURNED)
+    return any(pattern.fullmatch(plain(state)) for pattern in patterns)
 
 
 def event_type_of(word: str) -> str | None:

@@ -48,6 +48,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "event_id": 'event_id = ["InvoiceNo", "StockCode"]',
             "event_id_prefix": 'event_id_prefix = "shop-"',
             "session_id": 'session_id = "InvoiceNo"',
+            "refund_order": 'refund_order = "OriginalInvoice"',
             "occurred_at": 'occurred_at = "InvoiceDate"',
             "received_at": 'received_at = "loaded_at"',
             "event_type": 'event_type = "action"',

@@ -75,12 +75,17 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _NO_SYNO
     assumed = read.zone_assumed
     numbers, counts = _amounts(read, mapping, spelling)
     user, device = identifier(rows, mapping.user_id), identifier(rows, mapping.device_id)
+    types = _constant(mapping.constants.get("event_type"), rows) if kind is None else kind
+    orders = identifier(rows, mapping.session_id)
+    if mapping.refund_order:
+        is_refund = pc.fill_null(pc.equal(types, columns.REFUND), False)
+        orders = pc.if_else(is_refund, identifier(rows, mapping.refund_order), orders)
     table: Columns = {
         columns.EVENT_ID: pc.binary_join_element_wise(mapping.event_id_prefix, identifier(rows, mapping.event_id), ""),
         columns.USER_ID: pc.coalesce(user, device),
-        columns.SESSION_ID: identifier(rows, mapping.session_id),
+        columns.SESSION_ID: orders,
         columns.ITEM_ID: identifier(rows, mapping.item_id),
-        columns.EVENT_TYPE: _constant(mapping.constants.get("event_type"), rows) if kind is None else kind,
+        columns.EVENT_TYPE: types,
         columns.OCCURRED_AT: moments,
         **numbers,
         columns.RATING: read.number(columns.RATING, mapping.rating),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from infra.installation import Installation
 from models.columns import PURCHASE, REFUND, WHOLE_ORDER
+from tasks.ingest.events.ingest_events import ingest_events
 from tasks.lake import event_query
+from tasks.lake.event_engine import event_engine
+from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.lake.refunds import Refunds, match_refunds
 from tasks.lake.unconfirmed_orders import define_events
 
@@ -54,7 +59,7 @@ def refunded(at: int, *others: Any, **more: Any) -> Event:
 
 
 @contextmanager
-def lake(folder: Path, events: dict[str, Event]) -> Iterator[tuple[Any, str]]:
+def lake(folder: Path, events: dict[str, Event], refund_order: bool = False) -> Iterator[tuple[Any, str]]:
     """An engine that knows one batch of these events by their ids, and the file that they are in."""
     rows = [
         {
@@ -73,6 +78,7 @@ def lake(folder: Path, events: dict[str, Event]) -> Iterator[tuple[Any, str]]:
     file = folder / "events.parquet"
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file)
     batch = {"batch_id": ["b"], "started_at": pa.array([START + timedelta(days=9)], pa.timestamp("us", tz="UTC"))}
+    batch |= {"refund_order": [refund_order]}
     with duckdb.connect() as connection:
         define_events(connection, [str(file)])
         connection.register("batches", pa.table(batch))
@@ -81,10 +87,12 @@ def lake(folder: Path, events: dict[str, Event]) -> Iterator[tuple[Any, str]]:
         yield connection, str(file)
 
 
-def matched(folder: Path, events: dict[str, Event]) -> tuple[Refunds, dict[str, list[tuple[Any, ...]]]]:
+def matched(
+    folder: Path, events: dict[str, Event], refund_order: bool = False
+) -> tuple[Refunds, dict[str, list[tuple[Any, ...]]]]:
     """Return how many refunds match a purchase, and the states of each purchase: since, until, remaining share."""
     states: dict[str, list[tuple[Any, ...]]] = {}
-    with lake(folder, events) as (connection, file):
+    with lake(folder, events, refund_order) as (connection, file):
         result = match_refunds(connection, [file])
         rows = connection.execute("SELECT event_id, since, until, share FROM purchase_states ORDER BY 1, 2").fetchall()
     start = int(START.timestamp())
@@ -93,10 +101,10 @@ def matched(folder: Path, events: dict[str, Event]) -> tuple[Refunds, dict[str, 
     return result, states
 
 
-def remaining(folder: Path, *events: Event) -> list[float]:
+def remaining(folder: Path, *events: Event, refund_order: bool = False) -> list[float]:
     """Return the final share of each purchase, in order of the events."""
     listed = {f"{n:03}": event for n, event in enumerate(events)}
-    _, states = matched(folder, listed)
+    _, states = matched(folder, listed, refund_order)
     purchases = [name for name, event in listed.items() if event.kind == PURCHASE]
     return [states[name][-1][-1] if name in states else 1.0 for name in purchases]
 
@@ -119,6 +127,17 @@ def test_a_refund_without_an_order_takes_back_the_latest_purchase_that_stands(tm
 
 def test_a_refund_whose_order_holds_no_such_purchase_is_one_without_an_order(tmp_path: Path) -> None:
     assert remaining(tmp_path, bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "lost")) == [1, 0]
+
+
+def test_a_refund_that_names_an_unknown_order_takes_back_nothing_if_refunds_name_the_orders_of_sales(
+    tmp_path: Path,
+) -> None:
+    two = bought(1, 1, "a"), bought(2, 1, "b")
+    assert remaining(tmp_path, *two, refunded(3, 1, "lost"), refund_order=True) == [1, 1]
+    assert remaining(tmp_path, *two, refunded(3, 1, "a"), refunded(4, 1, "a"), refund_order=True) == [0, 1]
+    assert remaining(tmp_path, *two, refunded(3, 1), refund_order=True) == [1, 0]
+    events = dict(zip("abc", (*two, refunded(3, 1, "lost")), strict=True))
+    assert matched(tmp_path, events, refund_order=True)[0] == Refunds(0, 1)
 
 
 def test_nothing_else_is_taken_back(tmp_path: Path) -> None:
@@ -184,7 +203,42 @@ def test_refunded_purchases_are_found_as_of_now_or_of_a_moment(tmp_path: Path) -
     assert then[0] == [("back",), ("kept",), ("part",)]
 
 
-def by_hand(events: dict[str, Event]) -> dict[str, float]:
+MAPPING = """
+consent = "given"
+consent_note = "by the terms of the shop"
+
+[events]
+file = "sales*.csv"
+user_id = "user"
+item_id = "item"
+session_id = "order"
+occurred_at = "at"
+event_type = "kind"
+"""
+
+
+@pytest.mark.parametrize(("key", "expected"), [("", Refunds(2, 0)), ('refund_order = "order"\n', Refunds(1, 1))])
+def test_the_mapping_states_whether_refunds_name_the_orders_of_sales(
+    installation: Installation, tmp_path: Path, key: str, expected: Refunds
+) -> None:
+    (tmp_path / "shop.toml").write_text(MAPPING + key)
+    rows = ["u,cup,o1,2024-06-01,purchase", "u,pot,o2,2024-06-01,purchase", "u,pan,o3,2024-06-01,purchase"]
+    rows += ["u,cup,o1,2024-06-02,refund", "u,pot,before,2024-06-02,refund"]
+    (tmp_path / "sales.csv").write_text("\n".join(["user,item,order,at,kind", *rows]) + "\n")
+    ingest_events.fn(str(tmp_path / "shop.toml"), str(tmp_path / "sales.csv"))
+    reference = read_reference_data(installation)
+    for known, refunds in ((reference, expected), (of_before(reference), Refunds(2, 0))):
+        with event_engine(installation, known) as engine:
+            assert engine is not None
+            assert engine.match_refunds() == refunds
+
+
+def of_before(reference: ReferenceData) -> ReferenceData:
+    """The same as a data set of an earlier version stored it."""
+    return replace(reference, batches=reference.batches.drop_columns(["refund_order"]))
+
+
+def by_hand(events: dict[str, Event], refund_order: bool) -> dict[str, float]:
     """Return the remaining share of each purchase after one refund at a time."""
     amounts: dict[str, float] = {}
     purchases = {name: event for name, event in events.items() if event.kind == PURCHASE}
@@ -193,7 +247,8 @@ def by_hand(events: dict[str, Event]) -> dict[str, float]:
     def theirs(refund: Event) -> list[str]:
         same = [n for n, p in purchases.items() if p.user == refund.user and refund.item in (p.item, WHOLE_ORDER)]
         linked = [n for n in same if refund.order is not None and purchases[n].order == refund.order]
-        return linked or ([] if refund.item == WHOLE_ORDER else ["*"])
+        alone = refund.item == WHOLE_ORDER or (refund_order and refund.order is not None)
+        return linked or ([] if alone else ["*"])
 
     for pair in {(event.user, event.item) for event in purchases.values()}:
         group = [e for e in events.values() if (e.user, e.item) == pair]
@@ -239,12 +294,14 @@ purchases_or_refunds = some.one_of(
 )
 
 
-@given(rows=some.lists(purchases_or_refunds, min_size=2, max_size=9))
-def test_at_every_moment_a_purchase_counts_as_the_events_known_by_then_state(tmp_path: Path, rows: Any) -> None:
+@given(rows=some.lists(purchases_or_refunds, min_size=2, max_size=9), refund_order=some.booleans())
+def test_at_every_moment_a_purchase_counts_as_the_events_known_by_then_state(
+    tmp_path: Path, rows: Any, refund_order: bool
+) -> None:
     events = {f"{n:03}": event for n, event in enumerate(rows)}
-    states = matched(tmp_path, events)[1]
+    states = matched(tmp_path, events, refund_order)[1]
     for moment in sorted({event.known + 1 for event in events.values()}):
         known = {name: event for name, event in events.items() if event.known < moment}
-        for name, share in by_hand(known).items():
+        for name, share in by_hand(known, refund_order).items():
             then = [s for since, until, s in states.get(name, [(0, None, 1.0)]) if since < moment <= (until or moment)]
             assert then == [pytest.approx(share)], (name, moment)

@@ -1,20 +1,35 @@
 """Leaves out rows without a user or item, orders that are no sale, and unknown event types."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from models.ingest.draft.event_words import event_type_of, is_no_sale
 from models.ingest.draft.mapping_text import column as sql
-from models.ingest.draft.mapping_text import text
+from models.ingest.draft.mapping_text import text, toml
+from models.ingest.draft.names import plain
 from models.ingest.draft.parts import Part
-from models.ingest.draft.roles import GUESTS, Choice
-from models.ingest.draft.samples import Column
+from models.ingest.draft.roles import GUESTS, JOINS, Choice
+from models.ingest.draft.samples import Column, Sample, overlap
 from models.ingest.placeholder_ids import ITEMS
 
 _MOST_STATES: Final = 20
+_RETURNS: Final = re.compile(
+    "(^|_)(re(turn|fund|tour|so$|si$|embols|imbors)|devol|zwrot|vracen|iade|storno|terugbet|aterbet)"
+)
 
 
-def leave_out_rows(part: Part, user: Choice, item: Choice, kinds: Column | None, *, has_device: bool) -> None:
+def find_returns(order: Column | None, tables: Sequence[Sample]) -> tuple[str, str] | None:
+    """Return the files of the table that names returns and repeats ids of orders, and its column of orders."""
+    named = [one for one in tables if any(_RETURNS.search(plain(name)) for name in (*one.files, *one.columns))]
+    columns = [(", ".join(table.files), one) for table in named for one in table.columns.values()]
+    return next(((files, one.name) for files, one in columns if order and overlap(one, order) >= JOINS), None)
+
+
+def leave_out_rows(
+    part: Part, user: Choice, item: Choice, kinds: Column | None, returns: tuple[str, str] | None, *, has_device: bool
+) -> None:
     """Add the condition `where` of such rows, with a comment on each reason.
 
     A row without a user counts if it `has_device`.
@@ -27,7 +42,12 @@ def leave_out_rows(part: Part, user: Choice, item: Choice, kinds: Column | None,
         if unknown := sorted(word for word in part.sample.columns[name].values if word in placeholders):
             conditions.append(f"not {sql(name)} in ({', '.join(map(text, unknown))})")
             part.comments.append(f"Rows where {name} is {', '.join(unknown)}, a placeholder, are left out.")
-    states = None if kinds else _states(part, {user.column, item.column})
+    states = None if kinds else _states(part, {user.column, item.column}, keeps_returned=bool(returns))
+    if returns:
+        part.comments.append(
+            f"Refunded orders are kept: {returns[0]} takes them back. Read it by a mapping of its own, with"
+        )
+        part.comments.append(f'constants = {{ event_type = "refund" }} and refund_order = {toml(returns[1])}.')
     if states and states.sure:
         conditions.append(states.condition)
         part.comments.append(f"Orders with these states ({states.column}) are left out: {', '.join(states.closed)}.")
@@ -59,12 +79,12 @@ class _States:
         return f"({name} is null or not lower({name}) in ({', '.join(map(text, self.closed))}))"
 
 
-def _states(part: Part, taken: set[str]) -> _States | None:
+def _states(part: Part, taken: set[str], *, keeps_returned: bool) -> _States | None:
     """Return the column of states: sure by name and words, uncertain by either; None without one."""
     by_name = part.sample.candidates("status")
     others = [one for one in part.sample.columns.values() if one.name not in taken and one not in by_name]
     for one in [*by_name, *(one for one in others if 1 < len(one.values) <= _MOST_STATES)]:
-        if closed := sorted({word.lower() for word in one.values if is_no_sale(word)}):
+        if closed := sorted({word.lower() for word in one.values if is_no_sale(word, keeps_returned)}):
             doubt = (
                 "" if one in by_name else f"uncertain: leave out {', '.join(closed)} ({one.name}), if that is no sale,"
             )

@@ -7,8 +7,8 @@ from models.ingest.draft.currency import add_currency
 from models.ingest.draft.event_words import event_words, possible_event_words
 from models.ingest.draft.events.amounts_of_lines import add_amounts, lowest
 from models.ingest.draft.events.event_id import add_event_id
-from models.ingest.draft.events.event_type import add_event_type, suggest_event_words
-from models.ingest.draft.events.left_out_rows import leave_out_rows
+from models.ingest.draft.events.event_type import add_event_type, add_refund_order, refund_rows, suggest_event_words
+from models.ingest.draft.events.left_out_rows import find_returns, leave_out_rows
 from models.ingest.draft.events.likely_columns import LineColumns, likely_rating, line_columns
 from models.ingest.draft.names import rank
 from models.ingest.draft.parts import Part, Settings, number_settings, open_part, time_settings
@@ -21,8 +21,10 @@ _SHOWN_WITH_ORDERS: Final = ("placement", "recommendation_id")
 _FEW: Final = 0.02
 
 
-def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Column]) -> Part:
-    """Return the part for a table of events."""
+def events_part(
+    sample: Sample, user: Choice, item: Choice, times: Sequence[Column], others: Sequence[Sample] = ()
+) -> Part:
+    """Return the part for a table of events; among the `others` may be one of returns."""
     part = open_part("events", sample)
     found = line_columns(part, user, item, times)
     read = [one.name for one in (found.quantity, found.price or found.total or found.guess) if one]
@@ -31,7 +33,8 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
         part.add(key, value, doubt)
     kinds = event_words(sample, found.taken)
     devices = [one for one in devices_of(sample) if one.name != user.column]
-    leave_out_rows(part, user, item, kinds, has_device=bool(devices))
+    returns = find_returns(found.order, others)
+    leave_out_rows(part, user, item, kinds, returns, has_device=bool(devices))
     identity = [user.column, item.column, times[0].name, *([kinds.name] if kinds else [])]
     add_event_id(part, found.order, identity, found.quantity)
     part.column("user_id", user)
@@ -42,7 +45,7 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     if found.order:
         part.column("session_id", Choice(found.order.name))
     _add_time(part, times)
-    _add_type_and_rating(part, found, kinds, settings)
+    _add_type_and_rating(part, user, found, kinds, settings)
     add_currency(part, found.total or found.price or found.guess, settings.get("currency_signs", ()))
     is_order = found.sold and not kinds
     for role in _SHOWN_WITH_ORDERS if is_order else _SHOWN:
@@ -50,13 +53,17 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     return part
 
 
-def _add_type_and_rating(part: Part, found: LineColumns, kinds: Column | None, settings: Settings) -> None:
+def _add_type_and_rating(
+    part: Part, user: Choice, found: LineColumns, kinds: Column | None, settings: Settings
+) -> None:
     """Add the type of the events, their amounts and ratings."""
     taken = {*part.used, *found.taken}
     signed = next((one for one in (found.quantity, found.total) if one and lowest(one, settings) < 0), None)
     plain_views = not (kinds or found.sold or found.ratings)
     stars = likely_rating(part.sample, taken, found.quantity) if plain_views else None
     add_event_type(part, kinds, signed, found.sold, bool(found.ratings))
+    if found.order and not found.is_session and (kinds or signed):
+        add_refund_order(part, found.order, user.column, refund_rows(kinds, signed, settings))
     if not (kinds or signed or found.ratings):
         is_sale = bool(found.quantity or (found.order and not found.is_session))
         suggest_event_words(part, possible_event_words(part.sample, {*part.used, *found.taken}, sale=is_sale))

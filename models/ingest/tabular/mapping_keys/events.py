@@ -20,7 +20,7 @@ class EventsMapping(TableMapping):
 
     texts = (
         *("event_id", "user_id", "device_id", "item_id", "session_id", "occurred_at", "received_at"),
-        *("event_type", "currency", "placement", "recommendation_id", "consent", "user_agent", "ip"),
+        *("event_type", "currency", "placement", "recommendation_id", "consent", "user_agent", "ip", "refund_order"),
     )
     numbers = ("quantity", "value", "rating", "position")
     mandatory = ("event_id", "user_id", "item_id", "occurred_at")
@@ -40,6 +40,9 @@ class EventsMapping(TableMapping):
     """The item, by the id of the catalogue."""
     session_id: Sources | None = None
     """The visit, or the order of a purchase or refund."""
+    refund_order: Sources | None = None
+    """The order that a refund takes back, by the ids of the orders of purchases. A refund whose order is not stored
+    takes back nothing and is counted. Without this key it takes back the user's latest purchase of the item."""
     occurred_at: Source
     """The time of the event."""
     received_at: Source | None = None

@@ -34,6 +34,15 @@ def sale(**changes: Any) -> pa.Table:
     return pa.table(row | changes)
 
 
+def test_the_order_of_a_refund_may_be_in_a_column_of_its_own() -> None:
+    stated = EVENTS.model_dump(exclude_unset=True, exclude={"constants"})
+    mapping = EventsMapping(**stated, event_type="kind", refund_order="original")
+    rows = [(7, "purchase", 3), (8, "refund", 7), (9, "refund", None), (10, None, 7)]
+    columns = {name: [row[at] for row in rows] for at, name in enumerate(("basket", "kind", "original"))}
+    others = {"product": [8] * 4, "who": [9] * 4, "at": pa.array([datetime(2017, 1, 1)] * 4), "pieces": [2] * 4}
+    assert events(pa.table(columns | others), mapping)["session_id"].to_pylist() == ["7", "7", None, "10"]
+
+
 def test_an_event_has_the_values_of_its_mapping() -> None:
     assert events(sale(), EVENTS).to_pylist() == [
         {

@@ -267,6 +267,35 @@ def test_a_position_in_an_order_identifies_its_line_and_is_no_place_on_a_list(tm
     assert events.get("event_id") == (None if refunds else ["Bestellnummer", "Position"])
 
 
+def lines_with_refunds(tmp_path: Path, order: str, user: str) -> dict[str, Any]:
+    """The part for sales with refunds, whose orders and users these texts make of a number."""
+    rows = [f"o{n // 2};u{n // 2 % 40};a{n % 9};{n % 28 + 1:02}.03.2025;2" for n in range(400)]
+    rows += [f"{order.format(n)};{user.format(n % 40)};a{2 * n % 9};29.03.2025;-1" for n in range(0, 200, 5)]
+    (tmp_path / "sales.csv").write_text("\n".join(["order_id;customer_id;sku;date;quantity", *rows]))
+    part: dict[str, Any] = tomllib.loads(draft_mapping([str(tmp_path / "sales.csv")], "shop").text)["events"]
+    return part
+
+
+def test_refunds_that_share_the_orders_of_sales_take_back_these_alone(tmp_path: Path) -> None:
+    assert lines_with_refunds(tmp_path, "o{}", "u{}")["refund_order"] == "order_id"
+    assert "refund_order" not in lines_with_refunds(tmp_path, "C{}", "u{}")  # numbers of their own
+    assert "refund_order" not in lines_with_refunds(tmp_path, "o{}", "u1{}")  # the same numbers by chance
+
+
+@pytest.mark.parametrize("beside", [None, "returns.csv", "reviews.csv"])
+def test_refunded_orders_are_kept_if_a_table_of_returns_takes_them_back(tmp_path: Path, beside: str | None) -> None:
+    states = ("completed", "completed", "refunded", "cancelled")
+    rows = [f"o{n},u{n % 40},a{n % 9},2025-03-{n % 28 + 1:02},2,{states[n % 4]}" for n in range(400)]
+    (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,sku,date,quantity,status", *rows]))
+    back = [f"r{n},o{n},2025-04-02,1" for n in range(2, 400, 4)]
+    files = [str(tmp_path / name) for name in ("orders.csv", beside) if name]
+    (tmp_path / str(beside)).write_text("\n".join(["number,bestellung,day,score", *back]))
+    text = draft_mapping(files, "shop").text
+    assert ("'refunded'" in text) == (beside != "returns.csv")
+    assert "'cancelled'" in text
+    assert ('and refund_order = "bestellung".' in text) == (beside == "returns.csv")
+
+
 def test_french_names_are_known(tmp_path: Path) -> None:
     rows = [f"CMD{n};{n % 28 + 1:02}/03/2024;CL{n % 40};A{n % 9};2;9,50 €;Livrée" for n in range(200)]
     header = "N° commande;Date de commande;Réf. client;Réf. article;Qté;Prix unitaire TTC;Statut"
