@@ -19,7 +19,7 @@ _EXAMPLES: Final = 8
 _COOKIES: Final = "shop-cookies"
 _KEYS: Final[tuple[tuple[str, list["Scope"]], ...]] = (
     ("shop", ["read", "write"]),
-    ("shop", ["collect"]),
+    ("storefront", ["collect"]),
     ("operator page", ["admin"]),
 )
 """The shop sends events from its server, which knows who has signed in."""

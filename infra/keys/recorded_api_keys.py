@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Row, case, func, insert, select, update
 
 from infra.database.schema.serving_schema import api_keys
-from infra.keys.api_keys import KeyKind, Scope, create_secret, hash_of, kind_of
+from infra.keys.api_keys import COLLECT, KeyKind, Scope, create_secret, hash_of, kind_of
 from models.errors import TailorbirdError
 
 _LISTED: Final = (
@@ -25,6 +25,10 @@ class ApiKeyUnknownError(TailorbirdError):
     """No valid key has this id."""
 
 
+class SourceTakenError(TailorbirdError):
+    """Keys of pages and of servers would have one source."""
+
+
 @dataclass(frozen=True)
 class NewKey:
     """What a person decides about a new key."""
@@ -38,8 +42,20 @@ class NewKey:
 
 
 def create_key(engine: Engine, new: NewKey, actor: str) -> dict[str, Any]:
-    """Record a new key. The result holds the key itself, which cannot be shown again."""
+    """Record a new key. The result holds the key itself, which cannot be shown again.
+
+    Raises SourceTakenError if pages and servers would send events of one source.
+    """
     with engine.begin() as connection:
+        kind = new.kind or kind_of(new.scopes)
+        other = select(api_keys.c.kind).where(
+            api_keys.c.name == new.name, api_keys.c.scopes == [COLLECT], api_keys.c.kind != kind
+        )
+        if COLLECT in new.scopes and (taken := connection.execute(other.where(_STATE == "valid")).scalar()):
+            raise SourceTakenError(
+                f"{new.name!r} is the source of a {taken} key. A page could take the ids of a server's messages, so "
+                f"keys of pages and of servers need different names, such as {new.name}-{kind}."
+            )
         return _insert(connection, new, actor)
 
 

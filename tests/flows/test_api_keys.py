@@ -74,6 +74,20 @@ def test_impossible_keys_are_refused(arguments: tuple[str, ...]) -> None:
     assert keys("list") == []
 
 
+def test_pages_and_servers_have_sources_of_their_own() -> None:
+    (page,) = keys("create", "web", "--scope", "collect")
+    assert (page["kind"], [row["kind"] for row in keys("list")]) == ("page", ["page"])
+    refused = run("keys", "create", "web", "--scope", "collect", "--kind", "server")
+    assert (refused.code, "such as web-server" in refused.err) == (1, True)
+    (server,) = keys("create", "web-server", "--scope", "collect", "--kind", "server")
+    (again,) = keys("rotate", "api", str(server["key_id"]))
+    assert (server["kind"], again["kind"]) == ("server", "server")
+    keys("revoke", str(page["key_id"]))
+    assert keys("create", "web", "--scope", "collect", "--kind", "server")[0]["kind"] == "server"
+    for kind, scope in (("page", "read"), ("till", "collect")):
+        assert run("keys", "create", "x", "--scope", scope, "--kind", kind).code == 2
+
+
 def test_a_key_that_only_sends_events_has_no_other_scope_and_the_name_of_a_source(opened: Installation) -> None:
     (made,) = keys("create", "web-shop", "--scope", "collect")
     with opened.engine.connect() as connection:

@@ -42,7 +42,7 @@ class Collecting:
     write_key: str
     """The key of pages."""
     server_key: str
-    """A server's key with the same source."""
+    """A server's key, whose source is `server`."""
     read_key: str
     champion_items: Sequence[str]
     variables: Mapping[str, str]
@@ -77,8 +77,8 @@ class Collecting:
     def accepted(self) -> list[str]:
         """Move what waits; the message ids of the source's events in the lake."""
         self.api.move()
-        rows = [row for row in self.api.lake() if row["source"] == "web"]
-        return sorted(row["event_id"].removeprefix("web:") for row in rows)
+        rows = [row for row in self.api.lake() if row["source"] in ("web", "server")]
+        return sorted(row["event_id"].removeprefix(f"{row['source']}:") for row in rows)
 
 
 class Sender(Protocol):
@@ -158,7 +158,7 @@ def collecting(
     installation: Installation, folder: Path, origins: str = "", stock: Callable[[Api], None] | None = None
 ) -> Iterator[Collecting]:
     """Start the API of an installation with a champion, and a key for pages; `stock` completes the catalogue before."""
-    new = NewKey("web", ["collect"]), NewKey("web", ["collect"], kind="server"), NewKey("shop", ["read"])
+    new = NewKey("web", ["collect"]), NewKey("server", ["collect"], kind="server"), NewKey("shop", ["read"])
     key, server_key, reader = (str(create_key(installation.engine, one, "ann")["key"]) for one in new)
     sold = _promote(installation, folder / "bundle")
     if stock is not None:
