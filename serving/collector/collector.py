@@ -109,7 +109,7 @@ class Collector:
     ) -> CallMessage:
         read, authority = vouched
         payload, user_id = read.payload, read.user_id
-        if isinstance(sent_at, str):
+        if isinstance(sent_at, str) and len(sent_at) <= LONGEST_ID:
             payload[SENT_AT] = sent_at
         marks = self.marks.of(read)
         if marks:

@@ -71,8 +71,9 @@ async def _remember(connection: asyncpg.Connection, messages: Sequence[Message],
     known: dict[str, tuple[Message, bool]] = {}
     for one in messages:
         if one.user_key and one.user_id and one.consent is not False:
-            agreed = effects[one.name].agrees or (one.user_key in known and known[one.user_key][1])
-            known[one.user_key] = one, agreed
+            # What a page claims of a user is no agreement of that user.
+            agreed = effects[one.name].agrees and not (one.authority == CLAIM and one.consent)
+            known[one.user_key] = one, agreed or known.get(one.user_key, (one, False))[1]
     if known:
         rows = [(key, one.user_id, one.key_version, agreed) for key, (one, agreed) in sorted(known.items())]
         await connection.execute(statements.REMEMBER, *map(list, zip(*rows, strict=True)))

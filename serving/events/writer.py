@@ -20,6 +20,8 @@ from serving.events.store import GROUP, INVALID, store
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_WAITING: Final = 20_000
+_MOST_LETTERS: Final = 4_000_000
+"""About the most letters of one transaction: a larger one takes too long, and would look like an outage."""
 _PATIENCE: Final = 2.0
 """Seconds for one transaction; after that Postgres counts as down."""
 _PAUSE: Final = 0.5
@@ -135,10 +137,11 @@ class EventWriter:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            groups, taken = list[_Waiting](), 0
-            while self._waiting and taken < GROUP:
+            groups, taken, letters = list[_Waiting](), 0, 0
+            while self._waiting and taken < GROUP and letters < _MOST_LETTERS:
                 groups.append(self._waiting.popleft())
                 taken += len(groups[-1].messages)
+                letters += sum(len(one.body) for one in groups[-1].messages)
             self._number_waiting -= taken
             await self._settle(groups)
 

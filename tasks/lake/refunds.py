@@ -2,8 +2,9 @@
 
 A refund with an order cancels that order's purchase of the item. A refund without one, or with an order that holds no
 such purchase, cancels the user's latest purchase of the item that is not yet refunded. If the mapping has
-`refund_order`, a refund cancels purchases of its order alone. The match is computed for every moment at which it may
-change, so that a feature of an earlier moment never sees a later refund.
+`refund_order`, a refund cancels purchases of its order alone. A refund of a page cancels only what the same visitor
+stated of the same order by a page, and with a signature what the user bought. The match is computed for every moment at
+which it may change, so that a feature of an earlier moment never sees a later refund.
 """
 
 from typing import Final, NamedTuple
@@ -12,17 +13,22 @@ import duckdb
 
 from models import columns
 from tasks.lake.event_query import EventQuery, of_type
+from tasks.lake.unconfirmed_orders import OF_PAGES
 
 _STATES: Final = """
     CREATE TABLE purchase_states (event_id VARCHAR, since BIGINT, until BIGINT, share DOUBLE)
 """
 _REFUND_EVENTS: Final = EventQuery().where(of_type(columns.REFUND))
 _REFUNDED_ITEMS: Final = f"""({EventQuery.USER}, event.item_id) IN (SELECT (owner, item_id) FROM refunds)
-    OR event.session_id IN (SELECT session_id FROM refunds)"""
+    OR event.session_id IN (SELECT order_id FROM refunds)"""
 _COUNT_REFUNDS: Final = _REFUND_EVENTS.select("count(*)")
+# The orders of pages are apart from all others, visitor by visitor.
 _EVENT: Final = f"""
-    event.event_id, {EventQuery.USER} AS owner, event.item_id, event.session_id, event.occurred_at AS "at",
-    {EventQuery.KNOWN_AT} AS known, CASE WHEN event.quantity > 0 THEN event.quantity::DOUBLE END AS quantity
+    event.event_id, {EventQuery.USER} AS owner, event.item_id, event.session_id AS order_id, event.occurred_at AS "at",
+    {EventQuery.KNOWN_AT} AS known, CASE WHEN event.quantity > 0 THEN event.quantity::DOUBLE END AS quantity,
+    event.user_key AS visitor, coalesce({OF_PAGES}, false) AS of_page,
+    coalesce(event.{columns.AUTHORITY} = '{columns.SIGNED}', false) AS signed,
+    CASE WHEN {OF_PAGES} THEN event.user_key || chr(31) || event.session_id ELSE event.session_id END AS session_id
 """
 _NAMES_ORDER: Final = "batches.refund_order AND event.session_id IS NOT NULL AS names_order"
 _REFUNDS: Final = f"CREATE TEMP TABLE refunds AS {_REFUND_EVENTS.select(f'{_EVENT}, {_NAMES_ORDER}')}"
@@ -35,21 +41,26 @@ _PURCHASES: Final = f"""
 _CLAIMS: Final = f"""
     CREATE TEMP TABLE claims AS
     WITH linked AS (
-        SELECT DISTINCT refunds.event_id, purchases.owner, purchases.item_id, purchases.owner = refunds.owner AS own
-        FROM refunds JOIN purchases ON purchases.session_id = refunds.session_id
+        SELECT DISTINCT refunds.event_id, purchases.owner, purchases.item_id, purchases.session_id, purchases.of_page,
+            purchases.owner = refunds.owner AS own
+        FROM refunds JOIN purchases ON purchases.order_id = refunds.order_id
             AND refunds.item_id IN (purchases.item_id, '{columns.WHOLE_ORDER}')
+            AND (NOT refunds.of_page OR purchases.of_page AND purchases.visitor = refunds.visitor)
+            AND (NOT refunds.signed OR purchases.owner = refunds.owner)
+        QUALIFY NOT purchases.of_page OR bool_and(purchases.of_page) OVER (PARTITION BY refunds.event_id)
     ), trusted AS (
-        SELECT event_id, owner, item_id FROM linked
+        SELECT event_id, owner, item_id, session_id FROM linked
         QUALIFY CASE WHEN bool_or(own) OVER (PARTITION BY event_id) THEN own
             ELSE count(DISTINCT owner) OVER (PARTITION BY event_id) = 1 END
     )
-    SELECT event_id, trusted.owner, trusted.item_id, session_id, "at", known, quantity,
-        refunds.item_id = '{columns.WHOLE_ORDER}' AS whole, trusted.owner = refunds.owner AND NOT names_order AS own
+    SELECT event_id, trusted.owner, trusted.item_id, trusted.session_id, "at", known, quantity,
+        refunds.item_id = '{columns.WHOLE_ORDER}' AS whole,
+        trusted.owner = refunds.owner AND NOT names_order AND NOT of_page AS own
     FROM refunds JOIN trusted USING (event_id)
     UNION ALL
     SELECT event_id, owner, item_id, NULL, "at", known, quantity, false, true
     FROM refunds ANTI JOIN trusted USING (event_id)
-    WHERE item_id <> '{columns.WHOLE_ORDER}' AND NOT names_order
+    WHERE item_id <> '{columns.WHOLE_ORDER}' AND NOT names_order AND NOT of_page
 """
 # The match can change when a refund becomes known, when a purchase becomes known after a refund of it, and when the
 # first purchase without a quantity becomes known: from then on each event counts one.

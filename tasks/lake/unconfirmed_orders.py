@@ -16,48 +16,48 @@ EVENTS: Final = "lake_events"
 _WAITING: Final = "unconfirmed_orders"
 _SHARE: Final = 0.05
 _LEAST: Final = 3
-"""Fresh buyers of an item by one key within an hour who count: a share of its buyers, and at least so many."""
+"""Purchases of an item by fresh visitors of one key within an hour that count: a share of its buyers, or so many."""
 _DAYS: Final = 28
 """The days of an item's buyers, and those for which a visitor is fresh."""
-_OF_PAGES: Final = f"authority IN ('{columns.PAGE}', '{columns.CLAIM}')"
+OF_PAGES: Final = f"event.{columns.AUTHORITY} IN ('{columns.PAGE}', '{columns.CLAIM}')"
+"""SQL: whether only a page states an `event`, without a signature."""
 # Lakes of earlier versions lack the column.
 _ALL: Final = f"""(SELECT NULL::VARCHAR AS {columns.AUTHORITY} WHERE false
-    UNION ALL BY NAME SELECT * FROM read_parquet($files, union_by_name = true))"""
-_PURCHASES: Final = f"event_type = '{columns.PURCHASE}'"
+    UNION ALL BY NAME SELECT * FROM read_parquet($files, union_by_name = true)) AS event"""
+_PURCHASES: Final = f"event.event_type = '{columns.PURCHASE}'"
 _STATED: Final = f"""
     CREATE OR REPLACE TEMP TABLE page_purchases AS
-    SELECT event_id, user_key, item_id, source, session_id, received_at FROM {_ALL}
-    WHERE {_PURCHASES} AND {_OF_PAGES}"""
+    SELECT event_id, user_key, item_id, source, session_id, received_at FROM {_ALL} WHERE {_PURCHASES} AND {OF_PAGES}"""
 _FRESH: Final = f"""
-    CREATE OR REPLACE TEMP TABLE fresh_buyers AS
-    SELECT source, item_id, user_key, min(received_at) AS bought_at FROM page_purchases JOIN (
+    CREATE OR REPLACE TEMP TABLE fresh_purchases AS
+    SELECT page_purchases.* FROM page_purchases JOIN (
         SELECT user_key, min(received_at) AS first_at FROM read_parquet($files, union_by_name = true)
         WHERE user_key IN (SELECT user_key FROM page_purchases) GROUP BY user_key) AS visitor USING (user_key)
-    GROUP BY ALL HAVING min(received_at) < any_value(first_at) + INTERVAL {_DAYS} DAY"""
+    WHERE received_at < first_at + INTERVAL {_DAYS} DAY"""
+# Of the purchases of one order and item that only pages state, a server confirms one.
 _SURPLUS: Final = f"""
     CREATE OR REPLACE TABLE {_WAITING} AS
     WITH placed AS (
-        SELECT *, date_trunc('hour', bought_at) AS hour,
-            row_number() OVER (PARTITION BY source, item_id ORDER BY bought_at, user_key) - count(*) OVER (
-                PARTITION BY source, item_id ORDER BY bought_at
+        SELECT *, date_trunc('hour', received_at) AS hour,
+            row_number() OVER (PARTITION BY source, item_id ORDER BY received_at, event_id) - count(*) OVER (
+                PARTITION BY source, item_id ORDER BY received_at
                 RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL 1 HOUR PRECEDING) AS place
-        FROM fresh_buyers
+        FROM fresh_purchases
     ), crowded AS (SELECT * FROM placed WHERE place > {_LEAST}), regular AS (
         SELECT wanted.item_id, wanted.hour, count(DISTINCT event.user_key) AS buyers
-        FROM (SELECT DISTINCT item_id, hour FROM crowded) AS wanted JOIN {_ALL} AS event ON event.{_PURCHASES}
+        FROM (SELECT DISTINCT item_id, hour FROM crowded) AS wanted JOIN {_ALL} ON {_PURCHASES}
             AND event.item_id = wanted.item_id AND event.occurred_at < wanted.hour
             AND event.occurred_at >= wanted.hour - INTERVAL {_DAYS} DAY
-        ANTI JOIN fresh_buyers ON fresh_buyers.user_key = event.user_key AND fresh_buyers.item_id = event.item_id
+        ANTI JOIN fresh_purchases ON fresh_purchases.event_id = event.event_id
         GROUP BY ALL
     ), surplus AS (
-        SELECT crowded.* FROM crowded LEFT JOIN regular USING (item_id, hour)
+        SELECT crowded.*, row_number() OVER (PARTITION BY session_id, item_id ORDER BY received_at, event_id) AS nth
+        FROM crowded LEFT JOIN regular USING (item_id, hour)
         WHERE place > greatest({_LEAST}, {_SHARE} * coalesce(regular.buyers, 0))
     )
-    SELECT event_id, page.item_id, page.source, page.received_at, page.user_key FROM page_purchases AS page
-    JOIN surplus ON surplus.source = page.source AND surplus.item_id = page.item_id
-        AND surplus.user_key = page.user_key
-    ANTI JOIN (SELECT session_id, item_id FROM {_ALL} WHERE {_PURCHASES} AND NOT coalesce({_OF_PAGES}, false)) AS known
-        ON known.session_id = page.session_id AND known.item_id = page.item_id"""
+    SELECT event_id, item_id, source, received_at FROM surplus
+    ANTI JOIN (SELECT event.session_id, event.item_id, 1 AS nth FROM {_ALL}
+        WHERE {_PURCHASES} AND NOT coalesce({OF_PAGES}, false)) AS known USING (session_id, item_id, nth)"""
 
 
 class Waiting(NamedTuple):
@@ -66,7 +66,7 @@ class Waiting(NamedTuple):
     item_id: str
     source: str
     """The name of the key."""
-    buyers: int
+    purchases: int
 
 
 def define_events(connection: duckdb.DuckDBPyConnection, files: list[str], *, claims: bool = True) -> None:
@@ -82,11 +82,8 @@ def define_events(connection: duckdb.DuckDBPyConnection, files: list[str], *, cl
         left_out = f"ANTI JOIN {_WAITING} ON {_WAITING}.event_id = event.event_id"
     if not claims:
         left_out += f" WHERE event.{columns.AUTHORITY} IS DISTINCT FROM '{columns.CLAIM}'"
-    # Without either, no query has to read the ids of all events.
-    events = _ALL.replace("$files", "files") if left_out else "read_parquet(files, union_by_name = true)"
-    connection.execute(
-        f"CREATE OR REPLACE MACRO {EVENTS}(files) AS TABLE SELECT event.* FROM {events} AS event {left_out}"
-    )
+    events = _ALL.replace("$files", "files")
+    connection.execute(f"CREATE OR REPLACE MACRO {EVENTS}(files) AS TABLE SELECT event.* FROM {events} {left_out}")
 
 
 def waiting_since(connection: duckdb.DuckDBPyConnection, moment: datetime) -> list[Waiting]:
@@ -95,6 +92,6 @@ def waiting_since(connection: duckdb.DuckDBPyConnection, moment: datetime) -> li
     if not known:
         return []
     statement = f"""
-        SELECT item_id, source, count(DISTINCT user_key) AS buyers FROM {_WAITING} WHERE received_at >= ?
-        GROUP BY ALL ORDER BY buyers DESC, item_id"""
+        SELECT item_id, source, count(*) AS purchases FROM {_WAITING} WHERE received_at >= ?
+        GROUP BY ALL ORDER BY purchases DESC, item_id"""
     return [Waiting(*row) for row in connection.execute(statement, [moment]).fetchall()]

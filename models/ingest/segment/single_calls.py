@@ -89,8 +89,9 @@ class CallReader:
         if kind == "identify" and isinstance(call.get("traits"), dict):
             stated = {name: _trait(call["traits"].get(name)) for name in self.traits}
             payload["traits"] = {name: value for name, value in stated.items() if value is not None}
-        session = word(context.get("sessionId"))
-        kept: JsonObject = {"sessionId": session} if session else {}
+        session = word(context.get("sessionId")) or ""
+        # A batch may state one context for thousands of calls.
+        kept: JsonObject = {"sessionId": session} if 0 < len(session) <= LONGEST_ID else {}
         if answers:
             kept["consent"] = {"categoryPreferences": answers}
         if kept:
@@ -103,20 +104,21 @@ class CallReader:
             word(call.get("userId")),
             device or word(call.get("anonymousId")),
             word(context.get("userHash")),
-            all(value is True or value == "true" for value in answers.values()) if answers else None,
+            all(answers.values()) if answers else None,
             self._interaction(kind, payload) if known else _NO_INTERACTION,
             word(context.get("userAgent")),
             word(context.get("ip")),
             payload,
         )
 
-    def _answers(self, context: JsonObject) -> JsonObject:
+    def _answers(self, context: JsonObject) -> dict[str, bool]:
         """Return the answers about the categories that count."""
         consent = context.get("consent")
         stated = consent.get("categoryPreferences") if isinstance(consent, dict) else None
         if not isinstance(stated, dict):
             return {}
-        return {name: value for name in self.categories if (value := _plain(stated.get(name))) is not None}
+        given = {name: value for name in self.categories if (value := _plain(stated.get(name))) is not None}
+        return {name: value is True or value == "true" for name, value in given.items()}
 
     def _interaction(self, kind: str, payload: JsonObject) -> Interaction:
         properties = payload.get("properties") or {}

@@ -163,7 +163,9 @@ class Intake:
         quarantined = [rows, *([chunk.unreadable] if chunk.unreadable is not None else [])]
         accepted = self.for_lake(triaged.accepted)
         profile = self._profile(chunk, classified, quarantined, accepted)
-        codes = _memorable_users(len(chunk.users), classified, triaged)
+        # A page without a signature cannot agree in place of a user who was never asked.
+        unproven = (columns.CLAIM,) if self.mapping.consent == "opt-in" else ()
+        codes = _memorable_users(len(chunk.users), classified, triaged, unproven)
         users, trait_users = chunk.users.take(pa.array(codes)), self._trait_users(chunk, chunk.users.schema)
         outside_lake = chunk.users.take(pa.array(codes[~_users_of(len(chunk.users), triaged.accepted)[codes]]))
         updates = [
@@ -294,12 +296,22 @@ def _served_items(rows: pa.Table) -> list[str]:
     return items
 
 
-def _memorable_users(size: int, classified: ClassifiedChunk, triaged: row_triage.TriagedEvents) -> NDArray[np.int64]:
-    """Return the codes (below `size`) of users with events that are accepted, may be replayed, or are routed."""
-    bad = triaged.quarantined
+def _memorable_users(
+    size: int, classified: ClassifiedChunk, triaged: row_triage.TriagedEvents, unproven: Sequence[str]
+) -> NDArray[np.int64]:
+    """Return the codes (below `size`) of users with events that are accepted, may be replayed, or are routed.
+
+    Events of an `unproven` authority introduce nobody.
+    """
+
+    def proven(events: pa.Table) -> pa.Array:
+        return pc.invert(pc.is_in(events[columns.AUTHORITY], value_set=pa.array(unproven, pa.string())))
+
+    bad = triaged.quarantined.filter(proven(triaged.quarantined))
     waiting = zip(bad[row_triage.USER_CODE].to_pylist(), bad[row_triage.RULES].to_pylist(), strict=True)
     routed = classified.non_merchandise & ~classified.outside_window & ~classified.suppressed
-    memorable = _users_of(size, triaged.accepted)
+    routed &= _mask(proven(classified.events))
+    memorable = _users_of(size, triaged.accepted.filter(proven(triaged.accepted)))
     memorable[classified.events[row_triage.USER_CODE].to_numpy()[routed]] = True
     memorable[[code for code, rules in waiting if not _NO_USER_RULES & set(rules)]] = True
     return np.flatnonzero(memorable[:-1])

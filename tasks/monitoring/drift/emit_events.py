@@ -34,7 +34,7 @@ def emit_waiting_orders(installation: Installation, waiting: Sequence[Waiting]) 
         most = waiting[0]
         others = f", and {len(waiting) - 1} other items were bought so" if len(waiting) > 1 else ""
         reason = (
-            f"In the last day {most.buyers} purchases of item {most.item_id} by fresh visitors of the key "
+            f"In the last day {most.purchases} purchases of item {most.item_id} by fresh visitors of the key "
             f"{most.source} exceed what counts{others}. They wait until a server's key or a file states the orders."
         )
         payload = {"reason": reason, "page": flow_run_page(installation)}

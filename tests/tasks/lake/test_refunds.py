@@ -27,7 +27,8 @@ START = datetime(2024, 6, 1, tzinfo=UTC)
 SCHEMA = pa.schema(
     {
         **dict.fromkeys(
-            ("event_id", "user_key", "item_id", "event_type", "session_id", "batch_id", "source"), pa.string()
+            ("event_id", "user_key", "item_id", "event_type", "session_id", "batch_id", "source", "authority"),
+            pa.string(),
         ),
         "quantity": pa.float64(),
         **dict.fromkeys(("occurred_at", "received_at"), pa.timestamp("us", tz="UTC")),
@@ -44,6 +45,7 @@ class Event(NamedTuple):
     item: str = "cup"
     user: str = "ann"
     late: int = 0
+    authority: str | None = None
 
     @property
     def known(self) -> int:
@@ -69,6 +71,7 @@ def lake(folder: Path, events: dict[str, Event], refund_order: bool = False) -> 
             "event_type": event.kind,
             "session_id": event.order,
             "batch_id": "b",
+            "authority": event.authority,
             "quantity": event.quantity,
             "occurred_at": START + timedelta(seconds=event.at),
             "received_at": START + timedelta(seconds=event.known),
@@ -153,6 +156,28 @@ def test_an_order_that_others_share_is_no_order(tmp_path: Path) -> None:
 
 def test_the_refund_of_an_order_counts_from_any_user(tmp_path: Path) -> None:
     assert remaining(tmp_path, bought(1, 1, "a"), refunded(5, 1, "a", user="the till")) == [0]
+
+
+def test_a_page_takes_back_only_what_the_same_visitor_stated_by_a_page(tmp_path: Path) -> None:
+    sold, evil = bought(1, 1, "a", user="ann"), {"user": "evil", "authority": "page"}
+    claim = {"user": "ann", "authority": "claim"}
+    for order in ("a", None, "lost"):
+        for who in (evil, claim, {"user": "evil", "authority": "signed"}):
+            assert remaining(tmp_path, sold, refunded(3, 9, order, **who)) == [1]
+            assert remaining(tmp_path, sold, refunded(3, None, "a", WHOLE_ORDER, **who)) == [1]
+    for who in (evil, claim):  # who states the same order first
+        assert remaining(tmp_path, sold, bought(2, 1, "a", **who), refunded(3, 9, "a", **who)) == [1, 0]
+        assert remaining(tmp_path, sold, bought(2, 1, "a", **who), refunded(3, None, "a", WHOLE_ORDER, **who)) == [1, 0]
+    assert remaining(tmp_path, sold, bought(2, 1, "a", **evil), refunded(3, 1, "a", **claim)) == [1, 1]
+
+
+def test_a_server_takes_back_the_order_of_a_page_that_no_server_states(tmp_path: Path) -> None:
+    claim = {"user": "ann", "authority": "claim"}
+    assert remaining(tmp_path, bought(1, 1, "a", **claim), refunded(3, 1, "a")) == [0]
+    assert remaining(tmp_path, bought(1, 1, "a", **claim), refunded(3, None, "a", WHOLE_ORDER)) == [0]
+    assert remaining(tmp_path, bought(1, 1, "a", **claim), bought(2, 1, "a"), refunded(3, 1, "a")) == [1, 0]
+    signed = {"user": "ann", "authority": "signed"}
+    assert remaining(tmp_path, bought(1, 1, "a"), refunded(3, 1, "a", **signed)) == [0]
 
 
 def test_a_refund_of_fewer_pieces_leaves_the_rest_and_one_of_more_goes_on(tmp_path: Path) -> None:

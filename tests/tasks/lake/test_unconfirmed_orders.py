@@ -63,17 +63,25 @@ def test_an_hour_is_any_hour_and_not_one_of_the_clock(tmp_path: Path) -> None:
     assert len(counted(tmp_path, slow)[0]) == 24
 
 
-def test_the_rest_counts_once_a_server_or_a_file_states_the_orders(tmp_path: Path) -> None:
+def test_one_of_the_rest_counts_for_each_order_that_a_server_or_a_file_states(tmp_path: Path) -> None:
     rows = fresh(50)
     for authority in (None, "server", "signed"):
-        stated = [
-            bought("till", "cup", authority, session_id=row["session_id"], event_id=row["session_id"]) for row in rows
-        ]
+        orders = [{"session_id": row["session_id"], "event_id": row["session_id"]} for row in rows]
+        stated = [bought("till", "cup", authority, **order) for order in orders]
         assert counted(tmp_path, rows + stated) == ({"till", *(row["user_key"] for row in rows)}, [])
     other = [row | {"item_id": "pan", "user_key": "till", "authority": None, "event_id": "o"} for row in rows]
     assert len(counted(tmp_path, rows + other)[0]) == 1 + 3
     claimed = [row | {"user_key": "evil", "authority": "claim", "event_id": "c"} for row in rows]
     assert len(counted(tmp_path, rows + claimed)[0]) <= 4
+    one_order = [row | {"session_id": "o-1"} for row in rows]
+    known = bought("till", "cup", "server", session_id="o-1")
+    assert len(counted(tmp_path, [*one_order, known])[0]) == 1 + 3 + 1
+
+
+def test_one_visitor_with_many_orders_makes_no_best_seller(tmp_path: Path) -> None:
+    rows = [row | {"user_key": "evil"} for row in fresh(400)]
+    users, waiting = counted(tmp_path, rows)
+    assert (users, waiting) == ({"evil"}, [Waiting("cup", "web", 397)])
 
 
 def test_visitors_known_for_weeks_and_purchases_of_servers_always_count(tmp_path: Path) -> None:

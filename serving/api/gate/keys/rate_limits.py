@@ -16,15 +16,25 @@ class TokenBucket:
         self._tokens = self.burst
         self._filled_at = monotonic()
 
-    def take(self) -> bool:
-        """Take one request; return whether it is allowed."""
+    def take(self, count: float = 1) -> bool:
+        """Take some requests; return whether all are allowed."""
         now = monotonic()
         self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
         self._filled_at = now
-        if self._tokens < 1:
+        if self._tokens < count:
             return False
-        self._tokens -= 1
+        self._tokens -= count
         return True
+
+    def take_of_page(self, count: int) -> bool:
+        """Take the further calls of a batch by a key that many visitors share; return whether they are allowed.
+
+        The batch waits until the bucket has as many, or is full, so that single calls of others come before it.
+        """
+        allowed = self.take(min(count, self.burst - 1))
+        if allowed:
+            self.charge(max(0, math.ceil(count - self.burst + 1)))
+        return allowed
 
     def charge(self, count: int) -> None:
         """Take more requests after one was allowed; the debt delays the next ones until it is paid in full."""

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from models.primitives.json_types import JsonObject
 from serving.collector.collector import Signatures
+from tasks.lake.event_engine import event_engine
+from tasks.lake.event_query import EventQuery
 from tasks.lake.prior_purchases import prior_purchases
 from tasks.lake.reference_data import read_reference_data
 from tasks.lake.unconfirmed_orders import Waiting
@@ -64,12 +66,14 @@ SEQUENCE = st.lists(CALLS, min_size=1, max_size=4)
 def named(call: JsonObject, victim: str) -> JsonObject:
     people = {"victim": victim, "device": f"device of {victim}"}
     ids = ("userId", "anonymousId", "previousId")
-    return call | {part: people.get(call[part], call[part]) for part in ids}
+    order = {"order_id": f"order of {victim}"} if "order_id" in call["properties"] else {}
+    stated = call | {part: people.get(call[part], call[part]) for part in ids}
+    return stated | {"properties": call["properties"] | order}
 
 
 def past_of(name: str) -> list[JsonObject]:
     """The calls of somebody with an agreement, a trait, a device, clicks and a purchase."""
-    order = {"order_id": "o-1", "products": [{"product_id": "cup", "price": 3}]}
+    order = {"order_id": f"order of {name}", "products": [{"product_id": "cup", "price": 3}]}
     agreed = {"type": "identify", "userId": name, "anonymousId": f"{name}'s browser", "context": YES}
     bought = clicked(userId=name) | {"event": "Order Completed", "properties": order}
     return [agreed | {"traits": {"plan": "pro"}}, bought, clicked(userId=name)]
@@ -101,6 +105,15 @@ def lake_of(api: Api, names: Sequence[str], *, claims: bool) -> list[tuple[Any, 
     return [tuple(row[name] for name in shown) for row in own]
 
 
+def counted_of(api: Api, rows: Sequence[tuple[Any, ...]]) -> set[str]:
+    """Which of these events data sets and lists take: those that are not refunded."""
+    with event_engine(api.here) as engine:
+        assert engine is not None
+        engine.match_refunds()
+        kept = {event for (event,) in engine.query(EventQuery().not_refunded().select("event.event_id")).fetchall()}
+    return kept & {event for _, event, *_ in rows}
+
+
 @pytest.mark.parametrize("signatures", [SIGNED, CLAIMED], ids=["signed", "claimed"])
 @given(sequences=st.lists(SEQUENCE, min_size=SEQUENCES, max_size=SEQUENCES))
 def test_nothing_that_a_page_sends_moves_changes_or_deletes_what_is_another_users(
@@ -120,9 +133,11 @@ def test_nothing_that_a_page_sends_moves_changes_or_deletes_what_is_another_user
         ]
         api.send(*made)
     assert state_of(api, names, claims=claims) == before
+    counted = counted_of(api, rows)
     api.move()
     assert state_of(api, names, claims=claims) == before
     assert lake_of(api, names, claims=claims) == rows
+    assert counted_of(api, rows) == counted == {event for _, event, *_ in rows}
 
 
 def profiles(api: Api, *subjects: str) -> list[tuple[bool, list[str]]]:
@@ -182,7 +197,8 @@ def test_a_claim_is_marked_and_states_neither_consent_nor_traits_of_its_user(api
     refusal = identify("ann", "phone") | {"context": NO}
     by_page(api, refusal, identify("bob", "laptop") | {"context": NO | {"userHash": signature("bob")}})
     answers = dict(tuple(row) for row in api.rows("SELECT user_key, consent FROM users"))
-    assert (answers[api.key("ann")], answers[api.device("phone")], answers[api.key("bob")]) == (True, False, False)
+    assert answers == {api.device("tablet"): True, api.device("phone"): False, api.key("bob"): False}
+    assert known_ids(api) == {"bob"}, "a claim is no agreement"
     assert "userHash" not in str(api.rows("SELECT payload FROM event_inbox"))
 
 
