@@ -1,4 +1,4 @@
-"""Find suspicious items and users: ids with several rows or spellings, and empty titles. Arrow in."""
+"""Find suspicious items and users: ids with several rows or spellings, empty titles, and odd prices. Arrow in."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -10,6 +10,7 @@ from models import columns
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.mapping_text import source_text, toml
 from models.ingest.expressions.value_sources import Source
+from models.ingest.tabular.config import Mapping
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
 from models.primitives.arrow_sql import query
 from models.primitives.arrow_types import ArrowColumn
@@ -18,6 +19,16 @@ _MOST_EXAMPLES: Final = 3
 _LINES: Final = 2
 _SOME: Final = 0.001
 """Users whose ids differ from another id only in their spelling: a smaller share may be a coincidence."""
+_FEWEST_PRICES, _SHARE_OF_PRICES = 5, 0.2
+"""The number and the share of items with an odd price from which the mapping is suspicious: sales end."""
+_PRICES: Final = """
+    WITH bought AS (
+        SELECT item_id, median(value / coalesce(quantity, 1)) AS paid FROM purchases
+        WHERE event_type = 'purchase' AND value > 0 AND coalesce(quantity, 1) > 0 GROUP BY 1
+    )
+    SELECT item_id, price, paid, greatest(price / paid, paid / price) > 1.5 AS far
+    FROM catalogue JOIN bought USING (item_id) WHERE price > 0 ORDER BY item_id
+"""
 
 
 def several_rows(
@@ -55,6 +66,27 @@ def empty_titles(rows: pa.Table) -> Iterable[Suspicion]:
         some = ", ".join(map(repr, empty[columns.TITLE][:_MOST_EXAMPLES].to_pylist()))
         message = f"{len(empty):,} of {len(rows):,} items have no title. Lists show them as {some}."
         yield Suspicion("items_without_title", message)
+
+
+def prices_nobody_paid(catalogue: pa.Table, purchases: pa.Table, mapping: Mapping) -> Iterable[Suspicion]:
+    """Yield a guess if many prices of a catalogue are far from the median that customers paid for a piece."""
+    compared = query(_PRICES, catalogue=catalogue, purchases=purchases)
+    far = compared.filter(compared["far"])
+    if len(far) < max(_FEWEST_PRICES, _SHARE_OF_PRICES * len(compared)):
+        return
+    items, events = mapping.items, mapping.events
+    first = far.slice(0, 1).to_pylist()[0]
+    message = (
+        f"{len(far):,} of {len(compared):,} items have a price that is more than 1.5 times what customers paid for a "
+        f"piece in these rows, or less than two thirds of it: {first['item_id']!r} has {first['price']:,.2f}, and "
+        f"customers paid {first['paid']:,.2f} in the median. `price` may read other lines than those of customers."
+    )
+    write = ""
+    if items and events and events.where and isinstance(items.price, str) and items.file == events.file:
+        write = f"price = {toml({'expr': f'if({events.where.text}, {source_text(items.price)}, null)'})}"
+        if isinstance(items.choose, dict) and items.updated_at:
+            write += f"\nchoose = {toml({**items.choose, 'price': 'recent'})}"
+    yield Suspicion("prices_nobody_paid", message, write)
 
 
 def user_ids_of_several_spellings(ids: ArrowColumn, user: Sequence[Source]) -> Iterable[Suspicion]:

@@ -136,7 +136,7 @@ def _parts_of_events(
     """Return the part for the events, and those for the items and users that only their table describes."""
     parts: list[Part] = []
     if not sold and any(sample.candidates(role) for role in ("title", "category")):
-        parts.append(items_and_users_parts.items_part(sample, Choice(item.column), own_table=False))
+        parts.append(items_and_users_parts.items_part(sample, Choice(item.column), sample.columns[user.column]))
     part = None if people else items_and_users_parts.users_part(sample, Choice(user.column), own_table=False)
     parts += [part] if part else []
     user = _without_address(sample, user)

@@ -7,9 +7,10 @@ import pyarrow.compute as pc
 from models.ingest.draft.amounts import amounts_by_cells
 from models.ingest.draft.currency import add_currency
 from models.ingest.draft.mapping_text import column as sql
+from models.ingest.draft.mapping_text import text
 from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
-from models.ingest.draft.roles import Choice, times_of
+from models.ingest.draft.roles import GUESTS, Choice, times_of
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.draft.stock import has_stock_words, is_stock, share_out, stock_words
 from models.ingest.tabular.answer_words import NO, USUAL_YES, YES
@@ -30,9 +31,9 @@ _PATHS: Final = (" > ", ">", " / ", "::", "»", "/")
 _LISTS: Final = ("|", ", ", ";")
 
 
-def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
-    """Return the part for a table of items; without an `own_table`, rows of events repeat the items."""
-    part = open_part("items", sample)
+def items_part(sample: Sample, item: Choice, buyer: Column | None = None) -> Part:
+    """Return the part for a table of items; with a `buyer`, its rows are events that repeat the items."""
+    part, own_table = open_part("items", sample), buyer is None
     taken = {item.column}
     prices = [one for one in sample.candidates("price") if one.is_number and one.name not in taken]
     guess = amounts_by_cells(sample, taken, None).get("price") if own_table and not prices else None
@@ -58,7 +59,12 @@ def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
     part.first(
         "brand", [one for one in sample.candidates("brand") if len(one.values) > 1 and one.name not in part.used]
     )
-    part.first("price", prices, _UNNAMED_PRICE if guess else "the price of one piece" if not own_table else "")
+    if prices and buyer and (customers := _customers(buyer)):
+        part.used.add(prices[0].name)
+        paid = {"expr": f"if({customers}, {sql(prices[0].name)}, null)"}
+        part.add("price", paid, "the price of one piece, of customers")
+    else:
+        part.first("price", prices, _UNNAMED_PRICE if guess else "the price of one piece" if not own_table else "")
     if prices:
         add_currency(part, prices[0], settings.get("currency_signs", ()))
     if own_table:
@@ -83,6 +89,13 @@ def users_part(sample: Sample, user: Choice, *, own_table: bool = True) -> Part 
     if own_table:
         _consent(part)
     return part
+
+
+def _customers(buyer: Column) -> str:
+    """Return the condition under which a row has a customer; empty if all rows have one."""
+    guests = ", ".join(text(word) for word in sorted(buyer.values.intersection(GUESTS)))
+    stated = [f"{sql(buyer.name)} is not null"] if buyer.filled < 1 else []
+    return " and ".join([*stated, *([f"not {sql(buyer.name)} in ({guests})"] if guests else [])])
 
 
 def _varied(sample: Sample, taken: set[str]) -> Column | None:
@@ -175,7 +188,7 @@ def _attributes(part: Part) -> None:
 def _choose(part: Part, priced: bool) -> None:
     """Add the rule for several rows of an item."""
     times = times_of(part.sample)
-    part.add("choose", {"title": "most_frequent"} | ({"price": "latest"} if priced and times else {}))
+    part.add("choose", {"title": "most_frequent"} | ({"price": "recent"} if priced and times else {}))
     if times:
         part.column("updated_at", Choice(times[0].name))
         form, note = time_settings(part.sample, [times[0].name])

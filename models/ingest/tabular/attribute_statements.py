@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from models import columns
 from models.ingest.tabular.config import ItemsMapping
-from models.ingest.tabular.duplicate_rows import LATEST, UPDATED_AT, own_values
+from models.ingest.tabular.duplicate_rows import DATED, UPDATED_AT, own_values
 from models.ingest.tabular.mapping_keys.table import TableMapping
 from models.primitives.arrow_sql import query
 from models.primitives.arrow_types import ArrowColumn
@@ -33,7 +33,7 @@ def dated(part: TableMapping) -> list[str]:
     if not isinstance(part, ItemsMapping) or not part.updated_at:
         return []
     return [
-        name for name in columns.CHANGING if getattr(part, name) and part.choices.get(name, LATEST) in (LATEST, "last")
+        name for name in columns.CHANGING if getattr(part, name) and part.choices.get(name, "last") in ("last", *DATED)
     ]
 
 

@@ -12,9 +12,13 @@ from models.columns import UPDATED_AT as UPDATED_AT
 from models.primitives.arrow_sql import query
 from models.primitives.arrow_types import ArrowColumn, Columns
 
-Choice = Literal["last", "most_frequent", "latest", "longest"]
-"""The value of the last row, of most rows, of the row with the latest time, or the longest text."""
-LATEST: Final[Choice] = "latest"
+Choice = Literal["last", "most_frequent", "recent", "latest", "longest"]
+"""The value of the last row, of most rows (of all, or of the item's last four weeks), of the row with the latest time,
+or the longest text."""
+DATED: Final[tuple[Choice, ...]] = ("recent", "latest")
+"""Choices by the time of the rows."""
+WEEK: Final = "epoch_us({}) // 604800000000"
+"""SQL for the number of the week of a time."""
 IMPUTED: Final = "_imputed"
 """The suffix of the attribute that marks values filled with a declared constant."""
 COPIES: Final = "copies"
@@ -24,6 +28,7 @@ _STATED: Final = MappingProxyType(
     {
         "last": "max(row)",
         "most_frequent": "sum(copies)",
+        "recent": "sum(copies) FILTER (WHERE week > newest - 4)",
         "latest": "max(epoch_us(moment))",
         "longest": "length(any_value(value))",
     }
@@ -55,9 +60,11 @@ def _values(rows: pa.Table, key: str, groups: pa.Table, name: str, choice: str) 
     values = own_values(rows, key, name)
     moments = rows[UPDATED_AT] if UPDATED_AT in rows.column_names else pa.nulls(len(rows), pa.timestamp("us", tz="UTC"))
     statement = f"""
-        WITH stated AS (
-            SELECT name, value, {_STATED[choice]} AS most, max(row) AS last
-            FROM rows WHERE value IS NOT NULL GROUP BY 1, 2
+        WITH weeks AS (
+            SELECT *, {WEEK.format("moment")} AS week, max(week) OVER (PARTITION BY name) AS newest
+            FROM rows WHERE value IS NOT NULL
+        ), stated AS (
+            SELECT name, value, {_STATED[choice]} AS most, max(row) AS last FROM weeks GROUP BY 1, 2
         ), best AS (
             SELECT name, value FROM stated
             QUALIFY row_number() OVER (PARTITION BY name ORDER BY most DESC NULLS LAST, last DESC) = 1

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from expectations import limits
 from models.errors import TailorbirdError
-from models.ingest.check import missing_consent, several_currencies
+from models.ingest.check import item_and_user_suspicions, missing_consent, several_currencies
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
@@ -67,7 +67,7 @@ def check_mapping(
             if part == "items":
                 context.whole_catalogue = 0 < len(files) <= FILES and all(one.whole_file for one in tables)
     _drop_used_elsewhere(tables)
-    _add_currencies(tables, mapping, context)
+    _add_amounts(tables, mapping, context)
     accepted = bool(tables) and not any(one.refused for one in tables)
     has_events = not {*LINE_PARTS, "events"}.isdisjoint(parts)
     verdict, following = _next(name, paths, overrides or {}, accepted, tables, has_events)
@@ -113,11 +113,15 @@ def _drop_used_elsewhere(tables: Sequence[TableFindings]) -> None:
         one.unused = [name for name in one.unused if name not in used]
 
 
-def _add_currencies(tables: Sequence[TableFindings], mapping: SourceMapping, context: CheckContext) -> None:
-    """Add to the first table of events that amounts of all files are in several currencies."""
+def _add_amounts(tables: Sequence[TableFindings], mapping: SourceMapping, context: CheckContext) -> None:
+    """Add suspicions about the amounts of all files: several currencies, and a catalogue with other prices."""
     if context.amounts:
         table = next(one for one in tables if one.part in (*LINE_PARTS, "events"))
         table.suspicions += several_currencies.suspicions(pa.concat_tables(context.amounts), mapping)
+    if isinstance(mapping, Mapping) and context.prices and context.purchases:
+        prices, purchases = pa.concat_tables(context.prices), pa.concat_tables(context.purchases)
+        table = next(one for one in tables if one.part == "items")
+        table.suspicions += item_and_user_suspicions.prices_nobody_paid(prices, purchases, mapping)
 
 
 def _notes(parts: dict[str, list[str]], context: CheckContext, mapping: SourceMapping) -> list[str]:

@@ -84,6 +84,8 @@ def _check_events(
     table.suspicions += _of_events(table, chunk.rows, events, mapping, context)
     table.suspicions += _of_constant_type(table, path, part, len(chunk.rows))
     context.amounts.append(amounts_of(events.events))
+    amounts = (columns.ITEM_ID, columns.EVENT_TYPE, columns.VALUE, columns.QUANTITY)
+    context.purchases.append(triaged.accepted.select(amounts))
 
 
 def _of_events(
@@ -193,6 +195,7 @@ def _add_items(table: TableFindings, rows: pa.Table, part: ItemsMapping, context
     table.examples = findings.records(offered, keys=set_keys(part))
     table.suspicions += item_and_user_suspicions.empty_titles(rows)
     table.suspicions += suspicions.prices_in_cents(rows[columns.PRICE])
+    context.prices.append(rows.select([columns.ITEM_ID, columns.PRICE]))
 
 
 def _add_users(table: TableFindings, rows: pa.Table, names: pa.Table, mapping: Mapping, context: CheckContext) -> None:

@@ -49,6 +49,10 @@ class CheckContext:
     refused: pa.Array = field(default_factory=_none)
     amounts: list[pa.Table] = field(default_factory=list)
     """Amounts by item and currency, of each file of events."""
+    prices: list[pa.Table] = field(default_factory=list)
+    """Items with their prices, of each catalogue file."""
+    purchases: list[pa.Table] = field(default_factory=list)
+    """Accepted events with their amounts, of each file of events."""
     whole_catalogue: bool = False
     """Whether `items` are all items of the source."""
 

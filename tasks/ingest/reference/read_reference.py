@@ -78,7 +78,9 @@ def read_reference(
     """Return the rows of a file, or its `most` first ones; `shape` makes items or users of a chunk."""
     csv = table_files.csv_of(part)
     total, skipped = most or table_files.row_count(path, csv, transform.kinds(part), MOST_SHARE), 0
-    merged, stated = _CondensedRows(partial(condense, rules=rules)), _CondensedRows(attribute_statements.changes)
+    weekly = "recent" in getattr(part, "choices", {}).values()
+    merged = _CondensedRows(partial(condense, rules=rules, weekly=weekly))
+    stated = _CondensedRows(attribute_statements.changes)
     names = attribute_statements.dated(part)
     stated.add(attribute_statements.SCHEMA.empty_table())
     samples, profiles, cleaned, unread = [], [], [], []

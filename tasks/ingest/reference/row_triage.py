@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from expectations.rules import RowRule, flags
 from models import columns
 from models.columns import ROW
-from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT, Choice, chosen
+from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT, WEEK, Choice, chosen
 from models.ingest.tabular.unreadable_cells import CELLS
 from models.primitives.arrow_sql import query
 from tasks.ingest.validation.row_triage import USER_CODE, TriagedRows, breaks_rule, quarantined_rows
@@ -18,10 +18,10 @@ _IGNORED = (ROW, COPIES, UPDATED_AT)
 """Columns in which equal rows may differ."""
 
 
-def condense(rows: pa.Table, rules: Sequence[RowRule]) -> pa.Table:
+def condense(rows: pa.Table, rules: Sequence[RowRule], *, weekly: bool = False) -> pa.Table:
     """Return numbered rows with equal good rows merged into the last one, with their `copies` and latest time.
 
-    Rows that break a rule stay as they are.
+    Rows that break a rule stay as they are; with `weekly`, so do equal rows of different weeks.
     """
     if USER_CODE in rows.column_names:  # differs between chunks
         rows = rows.drop_columns([USER_CODE])
@@ -33,8 +33,9 @@ def condense(rows: pa.Table, rules: Sequence[RowRule]) -> pa.Table:
     plain = [name for name in good.column_names if name != columns.ATTRIBUTES or good.field(name).type.num_fields]
     same = ", ".join(f'"{name}"' for name in plain if name not in _IGNORED)
     latest = f", max({UPDATED_AT}) AS {UPDATED_AT}" if UPDATED_AT in plain else ""
+    alike = f"{same}, {WEEK.format(UPDATED_AT)}" if weekly else same
     merged = query(
-        f"SELECT {same}, max({ROW}) AS {ROW}, sum({COPIES})::BIGINT AS {COPIES}{latest} FROM good GROUP BY {same}",
+        f"SELECT {same}, max({ROW}) AS {ROW}, sum({COPIES})::BIGINT AS {COPIES}{latest} FROM good GROUP BY {alike}",
         good=good.select(plain),
     )
     for name in good.column_names:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from models.ingest.expressions.syntax_tree import Expression
 from models.ingest.expressions.value_sources import AttributeSource, Marks, NumberSource, Source, Sources, attribute_of
-from models.ingest.tabular.duplicate_rows import LATEST, Choice
+from models.ingest.tabular.duplicate_rows import DATED, Choice
 from models.ingest.tabular.mapping_keys.table import FilledMapping, TimeFormat, Zone, check_required
 
 
@@ -65,10 +65,10 @@ class ItemsMapping(FilledMapping):
     """Further columns to keep as text."""
     choose: dict[str, Choice] | Choice = Field({})
     """Which value counts if a file has several rows of one item: for all columns, or by title, category, brand, price
-    or attribute. The default is the last row."""
+    or attribute. The default is the last row; `recent` is the most frequent value of the item's last four weeks."""
     updated_at: Source | None = None
-    """The time at which a row of the catalogue was written: `latest` uses it, and the row's values are known from then
-    on."""
+    """The time at which a row of the catalogue was written: `latest` and `recent` use it, and the row's values are
+    known from then on."""
     time_format: TimeFormat = "timestamp"
     """The format of `updated_at` and other times, as for events."""
     zone: Zone = "UTC"
@@ -118,9 +118,10 @@ class ItemsMapping(FilledMapping):
             if name not in self._choosable:
                 raise ValueError(f"choose names {name!r}, which is not one of: {', '.join(self._choosable)}")
             if choice == "longest" and name == "price":
-                raise ValueError("choose.price is a number; write most_frequent, latest or last")
-        if LATEST in self.choices.values() and not self.updated_at:
-            raise ValueError("choose = latest needs a time; name its column as updated_at")
+                raise ValueError("choose.price is a number; write most_frequent, recent, latest or last")
+        for choice in self.choices.values():
+            if choice in DATED and not self.updated_at:
+                raise ValueError(f"choose = {choice} needs a time; name its column as updated_at")
         return self
 
     @property

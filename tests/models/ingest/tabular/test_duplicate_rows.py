@@ -1,4 +1,5 @@
-from datetime import UTC, datetime
+import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -70,6 +71,21 @@ def test_one_choice_may_hold_for_all_columns_and_attributes() -> None:
     assert (row["title"], row["price"], row["category"]) == ("CAKESTAND", 12.75, "Baking")
     assert row["attributes"] == {"colour": "green", "category_imputed": None}
     assert row["updated_at"] == datetime(2010, 12, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_recent_price_is_the_most_frequent_of_the_last_four_weeks_as_a_recount_finds(seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 -- made-up data
+    days = sorted(chance.sample(range(3 * 365), 300))
+    start = datetime(1970, 1, 1, tzinfo=UTC)
+    lines = [(day // 7, chance.choice(["1.00", "2.00", "3.00", None])) for day in days]
+    dates = [f"{start + timedelta(days=day):%Y-%m-%d}" for day in days]
+    rows = [("22423", "LAMP", price, None, None, date) for date, (_, price) in zip(dates, lines, strict=True)]
+    newest = max(week for week, price in lines if price)
+    recent = [float(price) for week, price in lines if price and week > newest - 4]
+    best = max(recent.count(price) for price in recent)
+    last = next(price for price in reversed(recent) if recent.count(price) == best)
+    assert item({"price": "recent"}, rows=rows)["price"] == last
 
 
 def test_of_values_that_are_as_good_the_last_counts() -> None:

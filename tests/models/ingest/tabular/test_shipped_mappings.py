@@ -52,6 +52,8 @@ def test_the_wholesale_mapping_reads_events_items_and_users_from_one_table() -> 
         ("536370", "POST", "POSTAGE", 3, "2010-07-01 08:45:00", 18.0, 12583.0, "France"),
         ("536381", "85123A", "WHITE HANGING HEART", 1, "2010-11-01 09:00:00", 2.75, None, "France"),
         ("536382", "85123A", "damaged", -80, "2010-12-03 09:00:00", 0.0, None, "France"),
+        ("536383", "85123A", "WHITE HANGING HEART", 1, "2010-12-04 09:00:00", 5.51, None, "France"),
+        ("536384", "85123A", "WHITE HANGING HEART", 1, "2010-12-04 09:00:00", 5.51, None, "France"),
     ]
     rows = pa.table(dict(zip(names, map(list, zip(*lines, strict=True)), strict=True)))
     content = tomllib.loads(next(path for path in SHIPPED if path.stem == "wholesale").read_text(encoding="utf-8"))

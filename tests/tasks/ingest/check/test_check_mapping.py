@@ -47,7 +47,7 @@ def order(n: int, **other: str) -> str:
         "day": f"{n % 28 + 1:02}.03.2024",
         "what": "purchase",
         "pieces": str(n % 3 + 1),
-        "paid": f"{n + 1}.25",
+        "paid": str((n % 50 + 0.5) * (n % 3 + 1)),
         "currency": "EUR" if n % 2 else "",
         "note": "",
     } | other
@@ -113,7 +113,7 @@ def test_examples_are_records_as_they_would_be_stored_with_the_id_of_the_file(tm
 
     first = of(result, "events")["examples"][0]
     assert first["user_id"] == "c0"
-    assert (first["item_id"], first["event_type"], first["value"]) == ("000", "purchase", 1.25)
+    assert (first["item_id"], first["event_type"], first["value"]) == ("000", "purchase", 0.5)
     assert first["occurred_at"].isoformat() == "2024-03-01T00:00:00+00:00"
     assert of(result, "items")["examples"][1] == {"item_id": "001", "title": "Lamp 1", "price": 1.5}
 
@@ -227,7 +227,37 @@ def test_values_that_look_wrong_are_pointed_out(change: dict[str, str], guess: s
 
 def test_prices_in_cents_are_pointed_out(tmp_path: Path) -> None:
     products = ["sku,title,price", *(f"{n:03},Lamp {n},{n * 100 + 99}" for n in range(60))]
-    assert guesses(checked(tmp_path, map(order, range(100)), products=products)) == {"prices_in_cents"}
+    result = checked(tmp_path, map(order, range(100)), products=products)
+    assert guesses(result) == {"prices_in_cents", "prices_nobody_paid"}
+
+
+def test_a_catalogue_with_other_prices_than_customers_paid_is_named_and_the_lines_offered_agree(tmp_path: Path) -> None:
+    guest = [n % 3 == 0 or n > 290 for n in range(300)]
+    lines = [
+        f"{'' if guest[n] else f'c{n % 9}'},{n % 7},2024-03-{n // 12 + 1:02},{9.5 if guest[n] else 2.5}"
+        for n in range(300)
+    ]
+    (tmp_path / "lines.csv").write_text("\n".join(["customer,sku,day,price", *lines]) + "\n")
+    events, items = (
+        'file = "lines.csv"\nwhere = "customer is not null"\nuser_id = "customer"\nitem_id = "sku"\noccurred_at = "day"'
+        '\nconstants = { event_type = "purchase" }\nvalue = "price"\n',
+        'file = "lines.csv"\nitem_id = "sku"\ntitle = "sku"\nprice = "price"\nchoose = { price = "latest" }\n'
+        'updated_at = "day"\n',
+    )
+
+    def check(items: str) -> Any:
+        head = 'name = "shop"\nconsent = "given"\nconsent_note = "test"\n'
+        (tmp_path / "shop.toml").write_text(f"{head}[events]\n{events}[items]\n{items}")
+        return check_mapping(str(tmp_path / "shop.toml"), [str(tmp_path / "lines.csv")])
+
+    [guess] = [one for one in of(check(items), "items")["suspicions"] if one["id"] == "prices_nobody_paid"]
+    assert "customers paid 2.50 in the median" in guess["says"]
+    price, choose = guess["write"].splitlines()
+    assert choose == 'choose = { price = "recent" }'
+    fixed = items.replace('price = "price"', price, 1).replace('choose = { price = "latest" }', choose)
+    result = check(fixed)
+    assert "prices_nobody_paid" not in guesses(result)
+    assert {row["price"] for row in of(result, "items")["examples"]} == {2.5}
 
 
 def test_a_shop_without_agreements_gets_a_message_with_the_flags_that_help(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "events.time_format": "%m/%d/%Y %H:%M",
         "events.currency_signs": ["$"],
         "events.where": "CustomerID is not null",
-        "items.choose": {"title": "most_frequent", "price": "latest"},
+        "items.choose": {"title": "most_frequent", "price": "recent"},
+        "items.price": {"expr": "if(CustomerID is not null, UnitPrice, null)"},
         "users.attributes": ["Country"],
     },
     "clickstream": {

@@ -56,9 +56,10 @@ def test_equal_rows_are_kept_once_with_their_number_and_bad_rows_all() -> None:
     assert condense(rows, promises.RULES).equals(rows)
 
 
+@pytest.mark.parametrize("choice", ["latest", "recent"])
 @pytest.mark.parametrize("attributes", [[], ["colour"]])
 def test_a_file_is_read_alike_in_chunks_of_any_size_and_keeps_what_is_different(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attributes: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attributes: list[str], choice: str
 ) -> None:
     n = 3_000
     table = {
@@ -72,7 +73,7 @@ def test_a_file_is_read_alike_in_chunks_of_any_size_and_keeps_what_is_different(
     pq.write_table(pa.table(table), path)
     part = ItemsMapping.model_validate(
         {"file": "f", "item_id": "code", "title": "name", "price": "price", "attributes": attributes}
-        | {"where": "code <> 'i6'", "choose": {"title": "most_frequent", "price": "latest"}, "updated_at": "at"}
+        | {"where": "code <> 'i6'", "choose": {"title": "most_frequent", "price": choice}, "updated_at": "at"}
     )
 
     def read(size: int) -> Any:
