@@ -101,6 +101,12 @@ class TrainingData:
         """Return the days from each event to the cut ([n])."""
         return ((self.cut - self.occurred_at) / 86_400).astype(np.float32)
 
+    def first_events(self) -> NDArray[np.float64]:
+        """Return the time of each item's first event in epoch seconds ([n_items])."""
+        first = np.full(len(self.items), np.inf)
+        np.minimum.at(first, self.item, self.occurred_at.astype(np.float64))
+        return first
+
     def baskets(self) -> NDArray[np.int64]:
         """Return the number of different baskets of each user ([n_users])."""
         first = np.unique(self.basket, return_index=True)[1]

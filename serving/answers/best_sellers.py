@@ -45,7 +45,7 @@ class BestSellers:
     trending: Listing
     """Items with more buyers lately than before."""
     newest: Listing
-    """Items by the beginning of their sale, then items that are newer than the model."""
+    """Items by their appearance in the shop, the newest first."""
     placements: Mapping[str, Placement] = field(default_factory=dict)
     rules: Mapping[str, CompiledRules] = field(default_factory=dict)
     """The rules of each placement, with lists of `DEPTH`."""
@@ -175,10 +175,27 @@ def _trending(model: LoadedModel, attributes: ItemAttributes) -> Listing:
 
 
 def _newest(model: LoadedModel, catalogue: Catalogue) -> Listing:
-    names, begins = list(catalogue.by_id), catalogue.times.begins
-    new = catalogue.unknown_to_model(model.bundle.model.items) | np.isfinite(begins)
-    rows = np.flatnonzero(new & catalogue.offered).tolist()
-    latest = nsmallest(DEPTH, zip((-begins[rows]).tolist(), map(names.__getitem__, rows), strict=True))
+    """Return items by their release, else by their first event or their first appearance in a catalogue.
+
+    An item without a sale needs a stated stock, or is newer than all items of the model, or its appearance is not
+    recorded. The first catalogue names its items at once, which is no date. Items need titles that are not made of
+    their ids, if the catalogue has any.
+    """
+    items, begins = list(catalogue.by_id.values()), catalogue.times.begins
+    seen = np.array([item.first_seen for item in items], dtype=np.float64)
+    ids, events = model.bundle.model.items, model.bundle.first_events
+    first = catalogue.of_model_items(ids, np.full(len(ids), np.inf) if events is None else events)
+    sold = ~np.isnan(first)
+    in_stock = np.array([item.in_stock is True for item in items], dtype=bool)
+    unsold = ~sold & (in_stock | np.isneginf(seen) | (seen > seen[sold].max(initial=-np.inf)))
+    seen[seen == seen.min(initial=np.inf)] = np.inf
+    since = np.where(np.isfinite(begins), begins, np.fmin(first, seen))
+    dated = np.isfinite(since)
+    titled = np.array([item.title not in (None, "", f"Item {item.item_id}") for item in items], dtype=bool)
+    listed = catalogue.offered & (np.isfinite(begins) | (sold & dated) | unsold) & (titled | ~titled.any())
+    rows = np.flatnonzero(listed).tolist()
+    ages = np.where(dated, -since, np.inf)[rows]
+    latest = nsmallest(DEPTH, zip(ages.tolist(), (items[row].item_id for row in rows), strict=True))
     return Listing(tuple(Entry(name, 0.0, NONE) for _, name in latest), model.model_version)
 
 

@@ -35,10 +35,13 @@ class Item(NamedTuple):
     brand: str
     """Empty if unknown."""
     merchandise: bool
-    in_stock: bool
+    in_stock: bool | None
+    """None if it is unknown, which counts as in stock."""
     available_from: float
     """Epoch seconds; -inf without a beginning."""
     available_until: float
+    first_seen: float = -np.inf
+    """When a catalogue or an event first named the item; -inf if unknown."""
 
     def below(self, path: str) -> bool:
         """Return whether the item has this category, or one below it."""
@@ -147,11 +150,11 @@ class Catalogue:
         """Return the titles of a model's items; empty ones if they are unknown."""
         return self._items_of_model(items).titles
 
-    def unknown_to_model(self, items: NDArray[np.str_]) -> NDArray[np.bool_]:
-        """Return whether a model lacks each item, in the order of `by_id`."""
-        unknown = np.ones(len(self.by_id) + 1, dtype=bool)
-        unknown[self._items_of_model(items).rows] = False
-        return unknown[:-1]
+    def of_model_items(self, items: NDArray[np.str_], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the value of each item in the order of `by_id`, by the values of a model's items; else NaN."""
+        result = np.full(len(self.by_id) + 1, np.nan)
+        result[self._items_of_model(items).rows] = values
+        return result[:-1]
 
     def _items_of_model(self, items: NDArray[np.str_]) -> "_ModelItems":
         known = self._of_model.get(id(items))

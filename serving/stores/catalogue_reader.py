@@ -9,9 +9,10 @@ from serving.stores.database.postgres import Postgres
 
 _STATEMENT: Final = """
 SELECT item_id, title, url, image, price, currency, coalesce(category, ''), coalesce(brand, ''), available,
-       coalesce(in_stock, true), coalesce(extract(epoch FROM available_from)::float8, '-infinity'),
-       coalesce(extract(epoch FROM available_until)::float8, 'infinity')
-FROM items WHERE xmin::text::bigint >= $1
+       in_stock, coalesce(extract(epoch FROM available_from)::float8, '-infinity'),
+       coalesce(extract(epoch FROM available_until)::float8, 'infinity'),
+       coalesce(extract(epoch FROM first_seen_at)::float8, '-infinity')
+FROM items LEFT JOIN item_appearances USING (item_id) WHERE items.xmin::text::bigint >= $1
 """
 _STATE: Final = """
 SELECT count(*), extract(epoch FROM clock_timestamp())::float8, pg_snapshot_xmin(pg_current_snapshot())::text::bigint

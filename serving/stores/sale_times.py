@@ -27,7 +27,10 @@ class SaleTimes:
     @classmethod
     def of(cls, items: "Iterable[Item]") -> Self:
         """Return the times of these items."""
-        times = [item[-2:] if item.merchandise and item.in_stock else _NEVER for item in items]
+        times = [
+            (item.available_from, item.available_until) if item.merchandise and item.in_stock is not False else _NEVER
+            for item in items
+        ]
         begins, ends = np.array(times, dtype=np.float64).reshape(-1, 2).T.copy()
         return cls(begins, ends)
 

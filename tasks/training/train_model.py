@@ -161,6 +161,7 @@ def _store_model(
         segments,
         available=data.available,
         buyers=recent_buyers(data),
+        first_events=data.first_events(),
         beside=model_files,
     )
     probe = np.arange(min(8, len(model.users)), dtype=np.int32)

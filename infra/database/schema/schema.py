@@ -118,6 +118,14 @@ user_history = _history("user_history", "user_key")
 
 CLAIMED: Final = "Whether only a page states that it is this user's, without a signature of the shop's server."
 
+item_appearances = Table(
+    "item_appearances",
+    metadata,
+    Column("item_id", Text, primary_key=True),
+    moment("first_seen_at", now=True),
+    comment="When a catalogue or an event first named an item.",
+)
+
 aliases = Table(
     "aliases",
     metadata,

@@ -31,6 +31,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     # The first page that names the user of a device counts from the receipt of its call.
     "public.aliases": {SERVING: "SELECT INSERT UPDATE(claimed)", INGEST: WRITE},
     "public.item_history": {INGEST: "SELECT INSERT UPDATE"},
+    "public.item_appearances": {SERVING: READ, INGEST: "SELECT INSERT"},
     "public.user_history": {INGEST: WRITE},
     "public.ingest_batches": {SERVING: READ, INGEST: WRITE},
     "public.ingest_chunks": {SERVING: READ, INGEST: WRITE},

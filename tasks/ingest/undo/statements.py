@@ -37,6 +37,11 @@ _RECORD_STATED: Final = f"""
     SELECT {_CURRENT}, 0, '{ITEM_STATED}', item_id,
         jsonb_build_object('changes', jsonb_agg(jsonb_build_object('name', name, 'value', value, 'since', {MOMENT})))
     FROM {{stated}} GROUP BY item_id"""
+_APPEARED: Final = """
+    INSERT INTO item_appearances (item_id) SELECT DISTINCT {key} FROM {source} ORDER BY 1 ON CONFLICT DO NOTHING"""
+_APPEARED_IN_UPDATES: Final = _APPEARED.format(
+    key="key", source="ingest_updates WHERE batch_id = ANY(:batch_ids) AND kind IN ('item', 'item_seen')"
+)
 _MERGE_REPEATED: Final = (
     f"""
     UPDATE ingest_applications SET repeats = (
@@ -82,12 +87,15 @@ def begin(connection: Connection, *batch_ids: str) -> None:
 
 def record_updates(connection: Connection, *batch_ids: str) -> int:
     """Store the staged updates that are about to be applied; returns their number."""
+    connection.execute(text(_APPEARED_IN_UPDATES), {"batch_ids": list(batch_ids)})
     return connection.execute(text(_RECORD_UPDATES), {"batch_ids": list(batch_ids)}).rowcount
 
 
 def record_rows(connection: Connection, batch_id: str, kind: str, key: str, staging: str) -> None:
     """Store the rows of `staging` that are about to be applied."""
     connection.execute(text(_RECORD_ROWS.format(key=key, staging=staging)), {"batch_id": batch_id, "kind": kind})
+    if kind == ITEM_TABLE:
+        connection.execute(text(_APPEARED.format(key=key, source=staging)))
 
 
 def record_stated(connection: Connection, batch_id: str, stated: str) -> None:

@@ -63,7 +63,10 @@ def test_the_best_sellers_of_segments_come_back_with_it_and_a_bundle_without_the
     data = Dataset(CUTS, *make_shop(seed=1)).training_data(CUT)
     assert bundles.load(folder).segments is None
     segments = SegmentPopular.fit(data, BY_TRAITS, 7)
-    bundles.write(tmp_path / "more", model(), FALLBACK, ORIGIN, segments)
+    first = np.array([5.0, 7.5, np.inf])
+    bundles.write(tmp_path / "more", model(), FALLBACK, ORIGIN, segments, first_events=first)
+    assert bundles.load(folder).first_events is None, "as in bundles of earlier versions"
+    assert np.array_equal(bundles.load(tmp_path / "more").first_events, first)
     again = bundles.load(tmp_path / "more").segments
     assert again is not None
     all_users = np.arange(len(data.users), dtype=np.int32)

@@ -93,6 +93,10 @@ def test_history_holds_the_purchases_of_each_user() -> None:
     assert built().history().toarray().tolist() == [[True, True], [True, True]]
 
 
+def test_the_first_event_of_each_item_is_known() -> None:
+    assert built().first_events().tolist() == [1 * DAY, 1 * DAY + 60], "of a basket, the latest row"
+
+
 def test_ages_are_days_before_the_cut() -> None:
     data = built()
     np.testing.assert_allclose(data.age_days(), (10 * DAY - data.occurred_at) / DAY, rtol=1e-6)

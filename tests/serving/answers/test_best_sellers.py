@@ -1,6 +1,8 @@
+import random
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from models.lists.rules.item_selector import Selector
 from models.lists.rules.placement_config import Placement
@@ -78,6 +80,45 @@ def test_new_items_are_those_whose_sale_began_last() -> None:
     unknown = {"unknown": known["item-00"]._replace(item_id="unknown")}
     best = BestSellers.build(MODEL, Catalogue.of(known | dated | unknown, 10.0), PLACEMENTS)
     assert first(best.newest, 9) == ["item-04", "item-03", "unknown"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_new_items_are_ordered_by_first_event_or_appearance_and_were_sold_or_are_in_stock(seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 -- made-up data
+    first_catalogue = 1_000.0
+    goods, events = {}, dict(zip(ITEMS, (float(chance.randrange(900)) for _ in ITEMS), strict=True))
+    for name in [*ITEMS, *(f"unsold-{n}" for n in range(40))]:
+        goods[name] = CATALOGUE.by_id["item-00"]._replace(
+            item_id=name,
+            title=chance.choice([f"Title of {name}", f"Title of {name}", f"Item {name}", None]),
+            in_stock=chance.choice([None, True, False]),
+            first_seen=chance.choice([first_catalogue, first_catalogue, 1_000.0 + chance.randrange(500)]),
+        )
+    bundle = replace(MODEL.bundle, first_events=np.array([events[name] for name in MODEL.bundle.model.items]))
+    best = BestSellers.build(replace(MODEL, bundle=bundle), Catalogue.of(goods, 2_000.0), PLACEMENTS)
+    shown = [goods[entry.item_id] for entry in best.newest.entries]
+    first, newest_sold = min(one.first_seen for one in goods.values()), max(goods[name].first_seen for name in ITEMS)
+
+    def since(name: str, seen: float) -> float:
+        return min(events.get(name, np.inf), np.inf if seen == first else seen)
+
+    assert [
+        since(one.item_id, one.first_seen) for one in shown if since(one.item_id, one.first_seen) < np.inf
+    ] == sorted(
+        (
+            since(name, one.first_seen)
+            for name, one in goods.items()
+            if one.title == f"Title of {name}"
+            and one.in_stock is not False
+            and (name in events or one.in_stock or one.first_seen > newest_sold)
+            and since(name, one.first_seen) < np.inf
+        ),
+        reverse=True,
+    )
+    assert all(one.title == f"Title of {one.item_id}" for one in shown)
+    assert all((one.item_id in events or one.in_stock or one.first_seen > newest_sold) for one in shown)
+    undated = [one.first_seen == first and one.item_id not in events for one in shown]
+    assert undated == sorted(undated), "what is known since the first catalogue and was never sold comes last"
 
 
 def test_under_other_rules_only_the_changed_placement_is_built() -> None:

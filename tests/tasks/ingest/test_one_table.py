@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from infra.database.schema.schema import LEDGER, items, quarantine, users
+from infra.database.schema.schema import LEDGER, item_appearances, items, quarantine, users
 from infra.installation import Installation
 from serving.terminal import screen
 from tasks.ingest.batch_identity import table_mapping
@@ -16,6 +16,7 @@ from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.undo.undo_batches import undo_batches
 from tasks.lake.find_non_goods import find_suspects
 from tasks.sources.file_matching import files_of
 
@@ -113,6 +114,27 @@ def test_events_items_and_users_are_read_from_one_table_of_texts(installation: I
         countries = [row.attributes["Country"] for row in connection.execute(select(users))]
     assert titles == {"85123A": "WHITE HOLDER", "22423": "CAKESTAND", "POST": "POSTAGE"}
     assert sorted(countries) == ["France", "United Kingdom"]
+
+
+def test_an_item_appears_with_the_first_file_that_names_it(
+    installation: Installation, export: Path, tmp_path: Path
+) -> None:
+    def appearances() -> dict[str, Any]:
+        with installation.engine.connect() as connection:
+            return {row.item_id: row.first_seen_at for row in connection.execute(select(item_appearances))}
+
+    ingested(export)
+    first = appearances()
+    assert first.keys() == {"85123A", "22423", "POST"}
+    more = ("536390", "90000", "NEW LAMP", "1", "2010-12-05 09:00:00", "4.00", "12346.0", "France")
+    later = tmp_path / "later.parquet"
+    pq.write_table(pa.table(dict(zip(NAMES, map(list, zip(*ROWS, more, strict=True)), strict=True))), later)
+    entry = ingest_items.fn(str(tmp_path / "shop.toml"), str(later))
+    undo_batches.fn((entry["batch_id"],), None, "ann", "a test")
+    ingest_items.fn(str(tmp_path / "shop.toml"), str(later))
+    both = appearances()
+    assert {item: both[item] for item in first} == first
+    assert both["90000"] > max(first.values())
 
 
 def test_the_same_table_again_changes_nothing(installation: Installation, export: Path) -> None:
