@@ -54,7 +54,7 @@ _PRICES: Final = f"""
 _STATED: Final = text("""
     SELECT key FROM ingest_statements
     JOIN ingest_applications USING (application_id) JOIN ingest_batches USING (batch_id)
-    WHERE kind = 'item_table' AND key = ANY(:ids) AND source = :source
+    WHERE kind LIKE 'item%' AND key = ANY(:ids) AND source = :source
 """)
 _NO_PURCHASES: Final = {"item_id": pa.string(), "bought": pa.int64(), "kept": pa.bool_()} | dict.fromkeys(
     ("lowest", "highest"), pa.float64()
@@ -85,7 +85,7 @@ def find_suspects(
         show("odd-prices", f"{odd_prices(prices)} {batch or ''}", odd[:MOST])
         rows = [row for row in rows if row not in odd]
     source = read(mapping, overrides)
-    part = source.items if isinstance(source, Mapping) else None
+    part = source.items if isinstance(source, Mapping) else source
     if part:
         stated = _stated(current(), fresh[-1]["source"], [row[columns.ITEM_ID] for row in rows])
         rows = [row for row in rows if row[columns.ITEM_ID] in stated]

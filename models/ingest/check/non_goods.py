@@ -6,7 +6,9 @@ from typing import Any, Final, NotRequired, TypedDict
 
 import pyarrow as pa
 
+from models import columns
 from models.ingest.expressions.syntax_tree import LONGEST, Expression
+from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular.config import ItemsMapping
 from models.primitives.arrow_sql import literal, query
 
@@ -71,7 +73,7 @@ def suspects(items: pa.Table) -> list[Suspect]:
         CASE WHEN NOT regexp_matches(item_id, '[0-9]') AND digits >= {_MOST_IDS} THEN
             format('its id has no digit, but {{:.1f}} % of ids have one', 100 * digits) END,
         CASE WHEN word <> '' THEN 'its title has the word ' || word END,
-        CASE WHEN NOT regexp_matches(title, '[\\p{{L}}0-9]') THEN 'its title has no letters' END"""
+        CASE WHEN title <> '' AND NOT regexp_matches(title, '[\\p{{L}}0-9]') THEN 'its title has no letters' END"""
     figures = f"""
         CASE WHEN price = 0 THEN 'its price is 0' END,
         CASE WHEN bought >= {_PAID} AND highest >= {_SPREAD} * lowest THEN
@@ -94,12 +96,13 @@ def suspects(items: pa.Table) -> list[Suspect]:
     return rows
 
 
-def mark_for(ids: Sequence[str], mapping: ItemsMapping) -> str:
+def mark_for(ids: Sequence[str], mapping: ItemsMapping | LineMapping) -> str:
     """Return the line of a mapping that marks these items in addition to its present marks.
 
     It names as many items as fit into one expression.
     """
-    source = f"({mapping.item_id.text})" if isinstance(mapping.item_id, Expression) else _quoted(mapping.item_id)
+    item_id = mapping.item_id if isinstance(mapping, ItemsMapping) else columns.ITEM_ID
+    source = f"({item_id.text})" if isinstance(item_id, Expression) else _quoted(item_id)
     condition = f"{source} in ("
     for item in ids:
         if len(condition) + len(literal(item)) + 3 > LONGEST:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from functools import reduce
 from typing import Final
 
 import pyarrow as pa
@@ -74,6 +75,16 @@ def matching(rows: pa.Table, condition: Expression | None, form: NumberForm = PL
     if condition is None:
         return pa.repeat(True, len(rows))
     return pc.fill_null(value_of(rows, condition, form), False)
+
+
+def merchandise(
+    rows: pa.Table, marks: Sequence[str | Expression], category: ArrowColumn, form: NumberForm = PLAIN
+) -> pa.Array:
+    """Return whether each item is merchandise by the marks of a mapping; null if the row does not show it."""
+    marked = [
+        value_of(rows, mark, form) if isinstance(mark, Expression) else pc.starts_with(category, mark) for mark in marks
+    ]
+    return pc.invert(reduce(pc.or_kleene, marked)) if marked else pa.nulls(len(rows), pa.bool_())
 
 
 def _is_text(kind: pa.DataType) -> bool:

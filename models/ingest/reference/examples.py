@@ -17,6 +17,7 @@ _PART: Final = {
     "time_format": 'time_format = "%d.%m.%Y %H:%M"',
     "zone": 'zone = "Europe/Berlin"',
 }
+_SERVICES: Final = "not_merchandise = \"item_id in ('POST', 'FEE')\""
 _OWN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "": {
@@ -134,6 +135,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "unknown_items": 'unknown_items = "accept"',
             "traits": 'traits = ["plan", "country"]',
             "events": 'events = { "Recipe Cooked" = "consume" }',
+            "not_merchandise": _SERVICES,
             "page_pattern": "page_pattern = '/products/(?P<item_id>[^/?#]+)'",
         },
         "mixpanel": {
@@ -141,6 +143,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "project": "project = 3187",
             "region": 'region = "eu"',
             "late_days": "late_days = 10",
+            "not_merchandise": _SERVICES,
             "time_zone": 'time_zone = "Europe/Berlin"',
             "unknown_items": 'unknown_items = "accept"',
             "consent_properties": 'consent_properties = ["personalization"]',

@@ -1,14 +1,30 @@
 """Define the mappings whose files have one JSON object per line."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AfterValidator, Field
 
+from models import columns
 from models.ingest.canonical_schema import ParsedLines
+from models.ingest.expressions import evaluation
+from models.ingest.expressions.syntax_tree import Expression
+from models.ingest.expressions.value_sources import Marks
 from models.ingest.segment.event_types import Meaning
 from models.ingest.source_config import SourceMapping
 from models.primitives.json_types import JsonObject
+
+_OF_ITEMS: Final = (columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE)
+
+
+def _of_items(marks: list[str | Expression]) -> list[str | Expression]:
+    unknown = {name for one in marks if isinstance(one, Expression) for name in one.columns}.difference(_OF_ITEMS)
+    if unknown:
+        raise ValueError(f"products have no {', '.join(sorted(unknown))}; use {', '.join(_OF_ITEMS)}")
+    return marks
 
 
 class LineMapping(SourceMapping):
@@ -16,6 +32,19 @@ class LineMapping(SourceMapping):
 
     kind: str
     """The format of the lines."""
+    not_merchandise: Annotated[Marks, AfterValidator(_of_items)] = Field([])
+    """Items that are never recommended, such as postage: beginnings of category paths, or expressions over `item_id`,
+    `title`, `category`, `brand` and `price` of a product. A single expression needs no list."""
+
+    def merchandise(self, items: pa.Table) -> pa.Array:
+        """Return whether each item is merchandise; null if its values do not show it, and without marks."""
+        return evaluation.merchandise(items, self.not_merchandise, items[columns.CATEGORY])
+
+    def services(self, ids: Sequence[str]) -> set[str]:
+        """Return the items that are marked by their id alone."""
+        names = pa.array(ids, pa.string())
+        goods = self.merchandise(pa.table([names, *[pa.nulls(len(names), pa.string())] * 4], names=_OF_ITEMS))
+        return set(names.filter(pc.invert(goods)).to_pylist())
 
     @abstractmethod
     def meanings(self) -> Mapping[str, Meaning]:

@@ -1,7 +1,6 @@
 """Transform rows of any table into canonical events, items and users by a mapping. Arrow in, Arrow out."""
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +8,7 @@ import pyarrow.compute as pc
 from models import columns
 from models.ingest import normalisation
 from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE
-from models.ingest.expressions.evaluation import computed, matching
+from models.ingest.expressions.evaluation import computed, matching, merchandise
 from models.ingest.expressions.value_sources import Source, attribute_of
 from models.ingest.normalisation import Cleaned, Counts, Spelling, nonzero_counts
 from models.ingest.tabular.column_reader import Reader
@@ -164,7 +163,7 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _NO_SYNONY
             columns.TITLE: _title(rows, mapping),
             **filled,
             columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, marks),
-            columns.AVAILABLE: _merchandise(rows, mapping, category),
+            columns.AVAILABLE: pc.fill_null(merchandise(rows, mapping.not_merchandise, category, mapping.form), True),
             **offers(read, mapping),
             columns.CURRENCY: currency,
         }
@@ -175,14 +174,6 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _NO_SYNONY
         table = table.append_column(name, values)
     respelt_counts = {"category_respelt": categories, "brand_respelt": brands, "currency_respelt": respelt}
     return Cleaned(table, nonzero_counts(**respelt_counts, **_imputed(table, mapping.fill, own)), read.unread)
-
-
-def _merchandise(rows: pa.Table, mapping: ItemsMapping, category: ArrowColumn) -> ArrowColumn:
-    """Return whether each item is merchandise."""
-    marked = [matching(rows, mark, mapping.form) for mark in mapping.marks]
-    beginnings = [one for one in mapping.not_merchandise if isinstance(one, str)]
-    marked += [pc.starts_with(pc.fill_null(category, ""), beginning) for beginning in beginnings]
-    return pc.invert(reduce(pc.or_, marked, pa.repeat(False, len(rows))))
 
 
 def users(rows: pa.Table, mapping: UsersMapping) -> Cleaned:

@@ -66,17 +66,19 @@ _VALUES: Final = {
     ),
     "users": ("user_key", "attributes", "consent"),
 }
+_AVAILABLE: Final = "coalesce((payload->>'available')::boolean, true)"
 _STATEMENTS: Final = {
     ITEM_SEEN: f"""
         INSERT INTO items (item_id, attributes, available, batch_id, available_from)
-        SELECT key, '{{}}', true, batch_id, (payload->>'available_from')::timestamptz FROM ({_UPDATES}) AS entry
+        SELECT key, '{{}}', {_AVAILABLE}, batch_id, (payload->>'available_from')::timestamptz
+        FROM ({_UPDATES}) AS entry
         ON CONFLICT (item_id) DO UPDATE SET available_from = NULL
         WHERE items.available_from = 'infinity' AND excluded.available_from IS NULL""",
     ITEM: f"""
         INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id,
             field_timestamps, url, image, in_stock, available_until)
         SELECT key, payload->>'title', payload->>'category', payload->>'brand', (payload->>'price')::float,
-            payload->>'currency', coalesce(payload->'attributes', '{{}}'), true, batch_id, field_timestamps,
+            payload->>'currency', coalesce(payload->'attributes', '{{}}'), {_AVAILABLE}, batch_id, field_timestamps,
             payload->>'url', payload->>'image', (payload->>'in_stock')::boolean,
             (payload->>'available_until')::timestamptz
         FROM ({_UPDATES}) AS entry

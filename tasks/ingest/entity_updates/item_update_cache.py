@@ -16,7 +16,7 @@ from tasks.ingest.entity_updates.last_write_wins import WITHIN
 
 _FIELD_TIMES: Final = "said_at"
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
-_OWN: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.CURRENCY)
+_OWN: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.CURRENCY, columns.AVAILABLE)
 _KEYS: Final = (*_OWN, *(WITHIN + name for name in ITEM_ATTRIBUTES))
 _TEXTS: Final = f"""
     SELECT item_id, coalesce(occurred_at, TIMESTAMPTZ '{NEVER.isoformat()}') AS moment,
@@ -36,14 +36,19 @@ class _CachedItem:
 
     def current(self) -> TimedValues:
         """Return the values with their latest times."""
-        return {key: (self.moment, value) for key, (_, value) in self.values.items()} if self.text else self.values
+        if not self.text:
+            return self.values
+        return {
+            key: (at if key == columns.AVAILABLE else self.moment, value) for key, (at, value) in self.values.items()
+        }
 
 
 class ItemUpdateCache:
     """The values of each item so far: the latest of each key, and of equally late ones the greatest."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: datetime) -> None:
         """Start without values."""
+        self._now = now
         self._items: dict[str, _CachedItem] = {}
 
     def updates(self, items: pa.Table) -> Iterator[Update]:
@@ -75,7 +80,7 @@ class ItemUpdateCache:
         return True
 
     def _merge(self, row: JsonObject, text: str | None, moment: datetime) -> Update | None:
-        item, values = row[columns.ITEM_ID], _timed_values(row, moment)
+        item, values = row[columns.ITEM_ID], _timed_values(row, moment, self._now)
         cached = self._items.get(item)
         before = cached.current() if cached else {}
         merged = before | {key: max(before.get(key, value), value) for key, value in values.items()}
@@ -87,11 +92,11 @@ class ItemUpdateCache:
         return _update(item, merged)
 
 
-def _timed_values(row: JsonObject, moment: datetime) -> TimedValues:
-    """Return the values of a row with their times."""
+def _timed_values(row: JsonObject, moment: datetime, now: datetime) -> TimedValues:
+    """Return the values of a row with their times. The mapping states as of `now` what is merchandise."""
     row |= {WITHIN + name: value for name, value in row[columns.ATTRIBUTES].items()}
-    own = row[_FIELD_TIMES] or {}
-    times = {key: own.get(key.removeprefix(WITHIN)) or NEVER if own else moment for key in _KEYS}
+    own = (row[_FIELD_TIMES] or dict.fromkeys(_KEYS, moment)) | {columns.AVAILABLE: now}
+    times = {key: own.get(key, own.get(key.removeprefix(WITHIN))) or NEVER for key in _KEYS}
     return {key: (times[key], row[key]) for key in _KEYS if row[key] is not None}
 
 

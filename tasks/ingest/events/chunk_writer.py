@@ -17,6 +17,7 @@ from infra.database.schema.schema import identities, users
 from infra.installation import Installation
 from infra.keys.identity import key_version, remember
 from models import columns
+from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
 from models.ingest.traffic.traffic_filter import MARKS
@@ -268,8 +269,13 @@ class Intake:
         seen = {(self.batch.batch_id, item) for item in items.to_pylist() if item != columns.WHOLE_ORDER}
         seen -= self.seen_items
         self.seen_items |= seen
-        served = set().union(*map(_served_items, accepted))
-        return [Update(ITEM_SEEN, item, {} if item in served else UNCONFIRMED, None) for _, item in sorted(seen)]
+        names, served = [item for _, item in sorted(seen)], set().union(*map(_served_items, accepted))
+        marked = self.mapping.services(names) if isinstance(self.mapping, LineMapping) else ()
+        mark = {columns.AVAILABLE: False}
+        return [
+            Update(ITEM_SEEN, item, ({} if item in served else UNCONFIRMED) | (mark if item in marked else {}), None)
+            for item in names
+        ]
 
     def for_lake(self, accepted: pa.Table) -> pa.Table:
         """Return accepted events with the columns of the lake: their source, batch and lateness are added."""

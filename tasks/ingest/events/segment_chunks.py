@@ -81,7 +81,7 @@ def read_chunks(
 ) -> Iterator[tuple[EventChunk, int]]:
     """Yield all chunks of a file, of `size` bytes if that is given, each with the number of its bytes."""
     first, before, name = 0, 0, address.rpartition("/")[2]
-    catalogue, changes, key = ItemUpdateCache(), ItemChanges(), intake.installation.key
+    catalogue, changes, key = ItemUpdateCache(intake.now), ItemChanges(), intake.installation.key
     placeholders = no_people(mapping)
     for rows, last in _with_last(line_reader.chunks(path, size)):
         lines = without_placeholders(mapping.parse_lines(rows), placeholders)

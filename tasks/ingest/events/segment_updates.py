@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE, ParsedLines
+from models.ingest.segment.line_mapping import LineMapping
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, TRAITS, USER_HISTORY, Update
@@ -26,7 +27,8 @@ def entity_updates(
     lines: ParsedLines, keyed: Keyed, catalogue: ItemUpdateCache, changes: ItemChanges, last: bool, intake: Intake
 ) -> Iterator[Update]:
     """Yield the updates of a chunk, which may be the `last`, except those of suppressed users."""
-    yield from catalogue.updates(lines.items)
+    assert isinstance(intake.mapping, LineMapping)
+    yield from catalogue.updates(lines.items.append_column(columns.AVAILABLE, intake.mapping.merchandise(lines.items)))
     yield from changes.updates(lines.item_changes)
     if last:
         yield from catalogue.repeated()

@@ -39,7 +39,7 @@ CHUNK_ROWS: Final = 50_000
 
 def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intake) -> Iterator[tuple[EventChunk, int]]:
     """Yield the chunks of a batch's calls, each with its number of calls; always the same ones."""
-    catalogue, changes, first = ItemUpdateCache(), ItemChanges(), 0
+    catalogue, changes, first = ItemUpdateCache(intake.now), ItemChanges(), 0
     # The inbox holds pseudonyms, so that words for an unknown user are pseudonyms, too.
     nobody, key = pa.array(no_people(mapping), pa.string()), intake.installation.key
     placeholders = [*pseudonyms(nobody, key).to_pylist(), *pseudonyms(nobody, key, DEVICE).to_pylist()]

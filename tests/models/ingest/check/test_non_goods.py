@@ -55,6 +55,7 @@ def test_an_item_that_looks_like_no_goods_is_a_suspect_with_the_reason(row: Json
     "row",
     [
         item("106", "COFFEE LOVERS"),
+        item("119", ""),
         item("107", "Feel good cushion"),
         item("108", "Лампа"),
         item("109", "Lantern", kept=False, bought=1),

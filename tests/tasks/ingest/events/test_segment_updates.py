@@ -10,8 +10,11 @@ from sqlalchemy import select
 from infra.database.schema.schema import aliases, identities, ingest_updates, items, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
+from models.ingest.source_config import MappingError
 from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.lake.find_non_goods import find_suspects
 from tasks.quality.suites import BatchRefusedError
+from tasks.sources.mapping_files import read
 
 Call = dict[str, Any]
 
@@ -45,6 +48,42 @@ def everything(installation: Installation) -> dict[str, list[dict[str, Any]]]:
             del row["batch_id"]
             row.pop("consent_source", None)
     return {name: sorted(rows, key=str) for name, rows in result.items()}
+
+
+def test_services_are_marked_and_unmarked_by_the_mapping(installation: Installation, tmp_path: Path) -> None:
+    calls = [
+        viewed(1),
+        viewed(2, product_id="POST", name="Postage"),
+        viewed(3, product_id="X1", name="Gift", category="Fees/Cards"),
+        viewed(4, product_id="FEE", name=None, price=None),
+        viewed(5, product_id="POST", name=None, price=2.0),
+    ]
+    (tmp_path / "calls.jsonl").write_text("".join(json.dumps(one) + "\n" for one in calls))
+
+    def marked(line: str) -> tuple[set[str], dict[str, Any]]:
+        mapping = tmp_path / "shop.toml"
+        mapping.write_text(f'kind = "segment"\nname = "shop"\nconsent = "opt-in"\n{line}\n')
+        entry: dict[str, Any] = ingest_segment.fn(str(mapping), str(tmp_path / "calls.jsonl"))
+        return {row["item_id"] for row in everything(installation)["items"] if not row["available"]}, entry
+
+    services = """not_merchandise = ["Fees", { expr = "title = 'Postage' or item_id = 'FEE'" }]"""
+    assert marked(services)[0] == {"POST", "X1", "FEE"}
+    hidden, last = marked("")
+    assert hidden == {"POST", "X1", "FEE"}
+    [entry] = find_suspects.fn(str(tmp_path / "shop.toml"), [last])
+    assert "suspects" not in entry
+    hidden, last = marked("not_merchandise = \"item_id = 'X1'\"")
+    assert hidden == {"X1", "FEE"}, "calls that only name FEE do not mark it again"
+    [entry] = find_suspects.fn(str(tmp_path / "shop.toml"), [last])
+    assert [row["item_id"] for row in entry["suspects"]] == ["POST"]
+    assert marked(entry["suspects_mark"])[0] == {"X1", "POST", "FEE"}
+
+
+@pytest.mark.parametrize("kind", ["segment", "mixpanel"])
+def test_marks_read_only_what_products_have(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "shop.toml").write_text(f'kind = "{kind}"\nname = "shop"\nnot_merchandise = "sku = 1"\n')
+    with pytest.raises(MappingError, match="products have no sku; use item_id, title, category, brand, price"):
+        read(str(tmp_path / "shop.toml"))
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
