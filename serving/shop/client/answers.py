@@ -1,6 +1,6 @@
 """Answers of the API, as far as the shop shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -33,6 +33,11 @@ class Shelf:
     is_old: bool = False
     """Whether the API did not answer, so that this is what it answered before."""
 
+    @property
+    def is_personal(self) -> bool:
+        """Return whether the list of a visitor who agreed depends on the visitor: best sellers have no batch."""
+        return not self.is_old and (self.batch_id is not None or self.source in ("table", "live", "segment"))
+
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
         """Return the shelf of an answer."""
@@ -56,12 +61,16 @@ class Shelf:
             return self
         return replace(self, items=tuple(item for item in self.items if item.item_id not in hidden))
 
-    def folded(self, most: int) -> Self:
-        """Return the shelf with the first item of each title: variants of a product often have the same."""
+    def folded(self, most: int, others: Container[str] = ()) -> Self:
+        """Return the shelf with the first item of each title: variants of a product often have the same.
+
+        Titles that `others` has, without case, are left out.
+        """
         titled: dict[str, list[ShelfItem]] = {}
         for item in self.items:
             titled.setdefault(item.title.casefold(), []).append(item)
-        folded = (replace(items[0], variants=len(items) - 1) for items in titled.values())
+        new = (items for title, items in titled.items() if title not in others)
+        folded = (replace(items[0], variants=len(items) - 1) for items in new)
         return replace(self, items=tuple(folded)[:most])
 
 

@@ -40,10 +40,10 @@ class ShopApi:
             shelf = Shelf.of(answer) if answer else _NO_SHELF
         except (ApiDownError, KeyError, TypeError):
             last = self._shelves.get(wanted.key)
-            return None if last is None else replace(_shown(last, wanted, visit), is_old=True)
+            return None if last is None else replace(last.without(visit.hidden), is_old=True)
         if shelf.items and not visit.hidden and (wanted.about == "everybody" or not visit.is_personal):
             self._shelves.put(wanted.key, shelf)
-        return _shown(shelf, wanted, visit)
+        return shelf.without(visit.hidden)
 
     async def products(self, items: Sequence[str]) -> dict[str, Product]:
         """Return products by id, as far as they are known; from memory while the API is down. Raises ApiDownError."""
@@ -108,11 +108,6 @@ class ShopApi:
         if is_down != self._is_down:
             self._is_down = is_down
             _log.warning("The API %s.", f"does not answer ({reason})" if is_down else "answers again")
-
-
-def _shown(shelf: Shelf, wanted: Wanted, visit: Visit) -> Shelf:
-    visible = shelf.without(visit.hidden)
-    return visible.folded(wanted.k) if wanted.spare else visible
 
 
 def _parameters(wanted: Wanted, visit: Visit) -> Iterable[tuple[str, str]]:

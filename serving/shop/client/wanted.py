@@ -14,9 +14,11 @@ class Wanted:
     """The items that it is about."""
     k: int = 10
     spare: int = 0
-    """Items beyond `k` that it asks for, because those with the title of an earlier one are left out; 0 shows all."""
+    """Items beyond `k` that it asks for: those with a title that the page has already are left out."""
     about: Literal["visitor", "everybody"] = "visitor"
     """Paths for everybody take no user."""
+    general: str | None = None
+    """The title of an answer that is not personal: empty leaves it out, and None is the same title."""
 
     @property
     def key(self) -> tuple[str, tuple[str, ...]]:

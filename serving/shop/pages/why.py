@@ -43,6 +43,8 @@ def _from(wanted: Wanted, visit: Visit, shelf: Shelf) -> str:
         return "It is about the products on this page."
     if wanted.about == "everybody" or not visit.is_personal or shelf.source == "popular":
         return NOBODY
+    if not shelf.is_personal:
+        return "It depends on nothing that you bought or clicked."
     if shelf.source == "segment":
         return "It depends on traits that are stored about your household, because you agreed to that."
     if visit.household is None:

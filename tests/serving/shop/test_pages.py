@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from serving.answers.answer import Answer
+from serving.answers.answer import Answer, Source
 from serving.answers.request import ListRequest
 from serving.shop.client.answers import Shelf
 from serving.shop.client.wanted import Wanted
@@ -34,6 +34,7 @@ def test_the_first_page_has_shelves_with_reasons_and_their_origin(storefront: St
     assert shown(text)[:3] == ["item-1", "item-2", "item-3"]
     assert "Bought by many" in text
     assert text.count("Why am I seeing this?") == 3
+    assert sorted(shown(text)) == sorted(f"item-{number}" for number in range(1, 31)), "no product twice"
     assert "with version 3 of its model" in text
     assert "It depends on no person." in text
 
@@ -87,6 +88,8 @@ def test_personal_shelves_name_the_household_and_the_browser(storefront: Storefr
     storefront.network.requests.clear()
     text = storefront.get()
     assert titles(text)[:2] == ["For you", "Buy it again"]
+    again = text.partition("Buy it again</h2>")[2].partition("<h2")[0]
+    assert shown(again) == [f"item-{number}" for number in range(1, 11)], "no other shelf takes its products"
     assert "what your household bought" in text
     own = [query for query in storefront.network.queries() if query["path"] == "/v1/slots/home"]
     assert [query["user"] for query in own] == ["7/ä"]
@@ -94,6 +97,40 @@ def test_personal_shelves_name_the_household_and_the_browser(storefront: Storefr
     assert len(storefront.stated()) == 2
     identified = storefront.events.messages[-1]
     assert (identified.user_id, identified.consent) == ("7/ä", None)
+
+
+@pytest.mark.parametrize("source", ["popular", "cache", "last_good"])
+def test_best_sellers_are_not_called_personal_after_an_agreement(storefront: Storefront, source: Source) -> None:
+    made = storefront.answers.recommend
+
+    async def best_sellers(request: ListRequest) -> Answer:
+        return replace(await made(request), source=source, batch_id=None)
+
+    storefront.answers.recommend = best_sellers  # type: ignore[method-assign]
+    storefront.agree()
+    storefront.post("/sign-in", household="1")
+    text = storefront.get()
+    assert titles(text) == ["Recommended to everybody", "Popular at the moment", "Best sellers"]
+    assert "what your household bought" not in text
+
+
+@pytest.mark.parametrize("path", ["/", "/products/item-40", "/basket"])
+def test_a_page_shows_each_title_once(storefront: Storefront, path: str) -> None:
+    made = storefront.answers.recommend
+
+    async def of_variants(request: ListRequest) -> Answer:
+        found = await made(request)
+        named = [item._replace(title=f"Title {int(item.item_id[5:]) // 2}") for item in found.items]
+        return replace(found, items_json=orjson.dumps([item._asdict() for item in named]))
+
+    storefront.answers.recommend = of_variants  # type: ignore[method-assign]
+    storefront.agree()
+    storefront.post("/sign-in", household="1")
+    storefront.post("/basket/add", pick="0 item-50")
+    text = storefront.get(path)
+    named = re.findall(r'<span class="title">(Title \d+)</span>', text)
+    assert len(named) >= 5
+    assert len(named) == len(set(named))
 
 
 def test_a_second_browser_of_a_household_takes_back_no_refusal_of_the_first(storefront: Storefront) -> None:
@@ -232,12 +269,12 @@ def test_similar_products_of_one_title_are_shown_once(storefront: Storefront) ->
     storefront.answers.recommend = of_variants  # type: ignore[method-assign]
     page = storefront.get("/products/item-30")
     similar = page.partition("Similar products</h2>")[2]
-    assert shown(similar) == ["item-1", *(f"item-{number}" for number in range(2, 19, 2))]
-    assert re.findall(r"position=(\d+)", similar)[:3] == ["1", "2", "4"]
-    assert re.findall(r'href="(/search[^"]+)">(\d+) more', similar)[0] == ("/search?q=Title+1", "1")
-    assert similar.count(" more<") == 9
-    everything = page.partition("Goes well with it</h2>")[2].partition("Similar products</h2>")[0]
-    assert shown(everything) == [f"item-{number}" for number in range(1, 6)]
+    assert shown(similar) == [f"item-{number}" for number in range(10, 21, 2)]
+    assert re.findall(r"position=(\d+)", similar)[:3] == ["10", "12", "14"]
+    assert re.findall(r'href="(/search[^"]+)">(\d+) more', similar)[0] == ("/search?q=Title+5", "1")
+    assert similar.count(" more<") == 5
+    together = page.partition("Goes well with it</h2>")[2].partition("Similar products</h2>")[0]
+    assert shown(together) == ["item-1", *(f"item-{number}" for number in range(2, 9, 2))]
 
 
 def test_a_search_lists_products_and_leads_to_the_next_page(storefront: Storefront) -> None:
