@@ -33,6 +33,12 @@ SERVICES: Final = frozenset(code.upper() for code in _SERVICES)
 NOTES: Final = ("check", "?", "damaged", "smashed", "wrongly marked", "found", "Thrown away", "missing", "adjustment")
 """Notes of the warehouse in place of a title, in rows without a customer and a price."""
 
+CLOSED: Final = (24, 367)
+"""First days of the weeks in which the shop is closed; the second one follows the first export."""
+WEEK: Final = timedelta(days=7)
+GUESTS_PAY: Final = 1.9
+"""Guests come from a marketplace, which pays more than customers do."""
+
 _FIRST_INVOICE: Final = 536_365
 _FIRST_CUSTOMER: Final = 12_346
 _COLUMNS: Final = (
@@ -46,6 +52,8 @@ class Export:
 
     rows: pd.DataFrame
     """Rows by time; the invoice's date as datetime64, the customer as text such as `12346.0`, null for guests."""
+    later: pd.DataFrame
+    """Rows of the two weeks after the second closed one, as a second export."""
     always_cancelled: tuple[str, ...]
     """Codes of goods whose sales were all cancelled."""
 
@@ -68,8 +76,19 @@ def export(n_items: int, n_customers: int, seed: int) -> Export:
     ]
     rows = pd.concat(parts, ignore_index=True)
     rows = pd.concat([rows, rows.sample(frac=0.01, random_state=seed)])
+    rows = rows.assign(InvoiceDate=_with_closed_weeks(rows["InvoiceDate"]))
     rows = rows.sort_values(["InvoiceDate", "InvoiceNo", "StockCode"], kind="stable").reset_index(drop=True)
-    return Export(rows[list(_COLUMNS)], tuple(always_cancelled.tolist()))
+    is_later = rows["InvoiceDate"] >= START + timedelta(days=CLOSED[-1])
+    first, later = rows[~is_later][list(_COLUMNS)], rows[is_later][list(_COLUMNS)].reset_index(drop=True)
+    settled = set(always_cancelled.tolist()) - set(later["StockCode"].str.strip().str.upper())
+    return Export(first, later, tuple(sorted(settled)))
+
+
+def _with_closed_weeks(moments: pd.Series) -> pd.Series:
+    """Return the moments with all from the beginning of a closed week on a week later: their order stays."""
+    for day in CLOSED:
+        moments = moments.where(moments < START + timedelta(days=day), moments + WEEK)
+    return moments
 
 
 def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
@@ -79,6 +98,7 @@ def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.rand
     quantity[random.integers(len(quantity))] = 80_995
     discount = np.where(quantity >= 24, 0.8, 1.0)
     price = np.round(items.price[lines.item] * discount, 2)
+    price = np.where(guest, np.round(price * GUESTS_PAY, 2), price)
     price[random.random(len(price)) < 0.0005] = 0.0
     codes = pd.Series(items.codes[lines.item])
     misspelt = random.random(len(codes)) < 0.01

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 _MOMENT: Final = "%Y-%m-%d %H:%M:%S"
@@ -24,10 +25,21 @@ def read(path: Path) -> pd.DataFrame:
     )
 
 
-def write_export(rows: pd.DataFrame, folder: Path) -> Path:
+def write_export(rows: pd.DataFrame, folder: Path, name: str = "online_retail.parquet") -> Path:
     """Write the rows with the shop's types: numbers as numbers, customers as text."""
-    path = folder / "online_retail.parquet"
+    path = folder / name
     rows.assign(InvoiceDate=rows["InvoiceDate"].dt.strftime(_MOMENT)).to_parquet(path, index=False)
+    return path
+
+
+def write_impressions(rows: pd.DataFrame, folder: Path, random: np.random.Generator) -> Path:
+    """Write a week of lists that customers of the rows saw after them, without any other act."""
+    path, begin = folder / "impressions.csv", rows["InvoiceDate"].max().normalize() + pd.Timedelta(days=1)
+    known = rows.dropna(subset=["CustomerID"])
+    shown = known.sample(4 * len(known), replace=True, random_state=random)
+    minutes = pd.to_timedelta(random.integers(0, 7 * 1440, size=len(shown)), unit="min")
+    columns = {"user": shown["CustomerID"].str.removesuffix(".0"), "item": shown["StockCode"].str.strip().str.upper()}
+    pd.DataFrame(columns | {"at": (begin + minutes).strftime(_MOMENT)}).to_csv(path, index=False)
     return path
 
 

@@ -2,7 +2,8 @@
 
 Rows without a customer do not count. Services are no goods. A line without a price or with an absurd quantity is no
 sale. A line that an invoice repeats exactly counts once. A cancellation takes back the pieces of the item that its
-customer bought last, then earlier ones.
+customer bought last, then earlier ones. If it names an order (`ReturnOf`), it takes back pieces of that order alone,
+before those that name none.
 """
 
 from collections import defaultdict
@@ -70,10 +71,14 @@ def net_purchases(
     for row in known[~cancelled & (known["Quantity"] > 0)].sort_values("InvoiceDate", kind="stable").itertuples():
         entry = Purchase(row.user, row.StockCode, row.InvoiceNo, row.InvoiceDate, row.Quantity)
         made[row.user, row.StockCode].append(entry)
-    for row in known[cancelled].sort_values("InvoiceDate", kind="stable").itertuples():
+    returned = known[cancelled].sort_values("InvoiceDate", kind="stable")
+    if "ReturnOf" in returned:
+        returned = returned.sort_values("ReturnOf", key=pd.Series.isna, kind="stable")
+    for row in returned.itertuples():
         back = abs(row.Quantity)
         for purchase in reversed(made[row.user, row.StockCode]):
-            if purchase.at <= row.InvoiceDate and purchase.remaining > 0 and back > 0:
+            of_order = pd.isna(named := getattr(row, "ReturnOf", None)) or named == purchase.invoice
+            if of_order and purchase.at <= row.InvoiceDate and purchase.remaining > 0 and back > 0:
                 taken = min(back, purchase.remaining)
                 purchase.remaining -= taken
                 back -= taken

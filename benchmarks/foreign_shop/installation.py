@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from deltalake import DeltaTable
 
 _ROOT = Path(__file__).parents[2]
 
@@ -24,7 +25,9 @@ class Shop:
     """The commands of one installation."""
 
     def __init__(self, var: Path) -> None:
+        self._var = var
         self._environment = {**os.environ, "TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(var)}
+        self._environment["TAILORBIRD_MONITOR"] = '{"window_days": 7}'  # the closed week is a window
 
     def run(self, *arguments: str) -> str:
         """Run a command and return what it prints. Raises CommandFailedError."""
@@ -42,6 +45,11 @@ class Shop:
         """Return the rows of a statement as text; empty text stays empty."""
         copy = f"COPY ({statement}) TO STDOUT (FORMAT csv, HEADER)"
         return pd.read_csv(StringIO(self.run("psql", "-qc", copy)), dtype=str, keep_default_na=False)
+
+    def interactions(self) -> pd.DataFrame:
+        """Return the purchases of the newest data set."""
+        version = self.query("SELECT version FROM datasets ORDER BY created_at DESC LIMIT 1")["version"][0]
+        return DeltaTable(str(self._var / "lake" / "datasets" / version / "interactions")).to_pandas()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 
 from benchmarks.foreign_shop.export import NOTES
-from benchmarks.foreign_shop.history import net_purchases, tidy
+from benchmarks.foreign_shop.history import net_purchases, of_customers, tidy
 from benchmarks.foreign_shop.installation import Shop
 from benchmarks.foreign_shop.reasons_recount import Facts, Place, false
 
@@ -17,6 +17,7 @@ _CUT: Final = """
 SELECT (manifest->>'as_of')::bigint AS cut FROM datasets
 WHERE version = (SELECT dataset_version FROM promotions ORDER BY promotion_id DESC LIMIT 1)"""
 _SHOWN: Final = 5
+_CENT: Final = 0.005
 
 
 def figures(
@@ -45,6 +46,27 @@ def figures(
         "junk_titles_shown": float(junk.sum()),
         "email_items": float(email.mean()),
     }
+
+
+def prices_not_paid(catalogue: pd.DataFrame, rows: pd.DataFrame) -> float:
+    """Return how many items have a price that no customer paid in the item's last five weeks, and print some.
+
+    `catalogue` has item_id and price, empty if unknown.
+    """
+    known = of_customers(tidy(rows))
+    known = known[known["UnitPrice"] > 0]
+    newest = known.groupby("StockCode")["InvoiceDate"].transform("max")
+    recent = known[known["InvoiceDate"] > newest - pd.Timedelta(days=35)]
+    paid = recent.groupby("StockCode")["UnitPrice"].agg(set).to_dict()
+    wrong = [
+        (row.item_id, row.price)
+        for row in catalogue.itertuples()
+        if not any(abs(float(row.price or "nan") - price) < _CENT for price in paid.get(row.item_id, ()))
+        and (row.price or row.item_id in paid)
+    ]
+    for item, price in wrong[:_SHOWN]:
+        print(f"{item} has the price {price or 'none'}, and customers paid {sorted(paid.get(item, ()))}")
+    return float(len(wrong))
 
 
 def _print_examples(wrong: list[Place]) -> None:

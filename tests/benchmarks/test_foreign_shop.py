@@ -1,16 +1,20 @@
 """Tests that the simulated wholesaler's table has the promised dirt, and that the recounts find false figures."""
 
 import ast
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks.foreign_shop import ledger_recount
-from benchmarks.foreign_shop.export import NOTES, SERVICES, Export, export
-from benchmarks.foreign_shop.files import read, write_export, write_renamed
+from benchmarks.foreign_shop.export import CLOSED, NOTES, SERVICES, START, Export, export
+from benchmarks.foreign_shop.files import read, write_export, write_impressions, write_renamed
 from benchmarks.foreign_shop.history import net_purchases, services_of, tidy
+from benchmarks.foreign_shop.lists_recount import prices_not_paid
 from benchmarks.foreign_shop.reasons_recount import Facts, Place, false
+from benchmarks.foreign_shop.returns import with_orders
 
 FOLDER = Path(ledger_recount.__file__).parent
 CUT = pd.Timestamp("2025-03-01")
@@ -32,6 +36,41 @@ def test_the_table_has_every_kind_of_dirt(made: Export) -> None:
     assert rows.duplicated().any()
     assert rows["Country"].nunique() > 32
     assert made.always_cancelled
+
+
+def test_the_shop_is_closed_for_two_weeks_and_guests_pay_more(made: Export) -> None:
+    rows = pd.concat([made.rows, made.later])
+    days = (rows["InvoiceDate"] - START).dt.days
+    assert not [day for first in CLOSED for day in range(first, first + 7) if (days == day).any()]
+    assert made.rows["InvoiceDate"].max() < START + timedelta(days=CLOSED[-1]) < made.later["InvoiceDate"].min()
+    goods = tidy(made.rows[made.rows["UnitPrice"] > 0])
+    guest = goods["CustomerID"].isna()
+    mean = [goods[chosen].groupby("StockCode")["UnitPrice"].mean() for chosen in (guest, ~guest)]
+    assert (mean[0] / mean[1]).drop(list(SERVICES), errors="ignore").median() > 1.5
+
+
+def test_the_price_of_a_line_without_a_customer_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = table(("1", "A", 5, "2025-01-01", "7.0"), ("2", "B", 5, "2025-01-02", "7.0"))
+    right = pd.DataFrame({"item_id": ["A", "B", "C"], "price": ["1", "1", ""]})
+    assert prices_not_paid(right, rows) == 0
+    assert prices_not_paid(right.assign(price=["1.9", "", "1.9"]), rows) == 3
+    assert "A has the price 1.9, and customers paid [1.0]" in capsys.readouterr().out
+
+
+def test_cancellations_name_orders_of_the_table_earlier_ones_or_none(made: Export) -> None:
+    rows = with_orders(made.rows, np.random.default_rng(1))
+    cancelled = rows["InvoiceNo"].str.startswith("C") & rows["CustomerID"].notna()
+    named = rows.loc[cancelled, "ReturnOf"]
+    known = named.isin(set(rows["InvoiceNo"]))
+    assert min(known.mean(), named.isna().mean(), (named.notna() & ~known).mean()) > 0.1
+    assert rows.loc[~cancelled, "ReturnOf"].isna().all()
+    assert rows.loc[cancelled].groupby(["InvoiceNo", tidy(rows)["StockCode"]])["ReturnOf"].nunique().max() == 1
+
+
+def test_impressions_follow_the_last_order_for_a_week(made: Export, tmp_path: Path) -> None:
+    shown = pd.read_csv(write_impressions(made.later, tmp_path, np.random.default_rng(1)), parse_dates=["at"])
+    assert made.later["InvoiceDate"].max() < shown["at"].min()
+    assert shown["at"].dt.normalize().nunique() == 7
 
 
 def test_the_same_seed_makes_the_same_table(made: Export) -> None:
@@ -73,6 +112,20 @@ def test_a_cancellation_takes_back_the_last_pieces_first() -> None:
     assert [(purchase.invoice, purchase.remaining) for purchase in remaining] == [("1", 3), ("4", 5)]
     assert not cancelled
     assert [purchase.invoice for purchase in net_purchases(rows, (), pd.Timestamp("2025-01-03"))[0]] == ["1", "2"]
+
+
+def test_a_cancellation_that_names_an_order_takes_back_nothing_else() -> None:
+    rows = table(
+        ("1", "A", 5, "2025-01-01", "7.0"),
+        ("2", "A", 5, "2025-01-02", "7.0"),
+        ("C3", "A", -4, "2025-01-03", "7.0"),
+        ("C4", "A", -5, "2025-01-04", "7.0"),
+        ("C5", "A", -1, "2025-01-05", "7.0"),
+    )
+    remaining, _ = net_purchases(rows.assign(ReturnOf=[None, None, "1", "unknown", None]), (), CUT)
+    assert [(purchase.invoice, purchase.remaining) for purchase in remaining] == [("1", 1), ("2", 4)]
+    first, _ = net_purchases(rows.assign(ReturnOf=[None, None, None, "2", None]), (), CUT)
+    assert [(purchase.invoice, purchase.remaining) for purchase in first] == [], "the named order comes first"
 
 
 def facts() -> Facts:
