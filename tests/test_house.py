@@ -142,9 +142,6 @@ SENT = "serving/shop/events/calls.py"
 """States its clock with each event, as any sender of events does; the collector corrects it."""
 ANSWERED = "serving/shop/visits/visit.py"
 """Asks for consent again half a year after an answer, which a browser keeps and no database."""
-SIGNED = "infra/registry/webhook_listener.py"
-"""Refuses an old signature of MLflow, which runs on the same machine; the reconciler looks all the same."""
-
 DURING_OUTAGES = "serving/events/clock.py"
 """Knows how far the database's clock is ahead, for messages that arrive while the database is down."""
 
@@ -157,5 +154,5 @@ def test_nothing_is_decided_by_the_clock_of_a_machine() -> None:
     }
     assert {name for name in matches if name.startswith(rooms)} == {
         *DATED_FOR_PEOPLE,
-        *(SENT, ANSWERED, SIGNED, UNCONNECTED, DURING_OUTAGES),
+        *(SENT, ANSWERED, UNCONNECTED, DURING_OUTAGES),
     }

@@ -113,7 +113,7 @@ READERS: Final[Mapping[str, Callable[[str, str], object]]] = {
     "redis_url": redis,
     "stream_url": broker,
     **dict.fromkeys(("prefect_api_url", "mlflow_tracking_uri", "prefect_page", "mlflow_page"), web),
-    **dict.fromkeys(("docs_url", "webhook_url", "metrics_url"), web),
+    **dict.fromkeys(("docs_url", "metrics_url"), web),
     **dict.fromkeys(("lake", "bundles"), store),
 }
 """The parser of each setting that holds an address, or several separated by commas."""

@@ -11,6 +11,8 @@ from models.primitives.json_types import JsonObject
 
 UNWRITABLE: Final = frozenset({"settings_file", "exported_by"})
 """Settings that processes set for each other; no file may hold them."""
+REMOVED: Final = frozenset({"reconciler_port", "webhook_url"})
+"""Settings of earlier versions, for MLflow's webhooks."""
 _PATHS: Final = ("var", "home", "lake", "bundles", "placements", "collect_mapping")
 """Settings that may name a file or a folder; relative paths start at the folder of the settings file."""
 _TYPES: Final = {str: "text in quotes", int: "a whole number", float: "a number", dict: "a table"}
@@ -29,6 +31,11 @@ def values(path: Path, annotations: Mapping[str, Any]) -> JsonObject:
             raise SettingsRefusedError(
                 f"{place(path, key)}: keys and passwords of services are not kept in this file. Set "
                 f"TAILORBIRD_{name.upper()}, or use the files in the folder secrets of `var`."
+            )
+        if key in REMOVED:
+            raise SettingsRefusedError(
+                f"{place(path, key)}: {key} is no setting any more: MLflow's tags and aliases are read every few "
+                "seconds without it. Remove that line."
             )
         _known(path, key, name, known, "key")
         _typed(path, key, value, known[key])

@@ -34,7 +34,7 @@ PortOrNone = Annotated[int, Field(ge=0, le=65535)]
 _KEY = "[0-9a-fA-F]{64}"
 _ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?"
 _ORIGINS = rf"^{_ORIGIN}( *, *{_ORIGIN})*$|^$"
-_PORTS = ("postgres_port", "prefect_port", "mlflow_port", "docs_port", "api_port", "reconciler_port")
+_PORTS = ("postgres_port", "prefect_port", "mlflow_port", "docs_port", "api_port")
 
 
 class Settings(BaseSettings):
@@ -103,10 +103,6 @@ class Settings(BaseSettings):
     """The port of the own Prefect; by default 4200 or the next free one."""
     mlflow_port: Port | None = Field(default=None, examples=[5000])
     """The port of the own MLflow; by default 5000 or the next free one."""
-    reconciler_port: Port | None = Field(default=None, examples=[4300])
-    """The port on which the reconciler receives MLflow's webhooks; by default it receives none."""
-    webhook_url: str | None = Field(default=None, examples=["https://shop.example/mlflow"])
-    """The address at which MLflow reaches the reconciler."""
     alerts: SecretStr = Field(default=SecretStr(""), examples=["mailto://user:PASSWORD@smtp.example?to=ops@example"])
     """Receivers of alerts, separated by commas: Prefect's blocks (block:slack-webhook/ops) or Apprise addresses."""
     metrics_url: str = Field(default="", examples=["http://127.0.0.1:8000/metrics"])

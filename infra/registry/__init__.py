@@ -1,1 +1,1 @@
-"""Client of MLflow: runs, registered versions, aliases and webhooks."""
+"""Client of MLflow: runs, registered versions and aliases."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from infra.registry.connection import NAME, retry_conflict, version_errors
 from infra.registry.entities import RegisteredVersion
@@ -79,13 +79,3 @@ class Versions(Runs):
     def describe(self, version: int, text: str) -> None:
         """Set the text that MLflow shows on top of a version, as Markdown."""
         self._client.update_model_version(NAME, str(version), text)
-
-    def ensure_webhook(self, url: str, secret: str) -> None:
-        """Let MLflow call this address whenever somebody sets a tag or an alias of a version."""
-        webhooks = [webhook for webhook in self._client.list_webhooks() if webhook.name == NAME]
-        if any(webhook.url == url for webhook in webhooks):
-            return
-        for webhook in webhooks:
-            self._client.delete_webhook(webhook.webhook_id)
-        events: list[Any] = ["model_version_tag.set", "model_version_alias.created", "model_version_alias.deleted"]
-        self._client.create_webhook(NAME, url, events, secret=secret)

@@ -57,7 +57,7 @@ def of_prefect(settings: Settings) -> dict[str, str]:
 
 
 def of_mlflow(settings: Settings) -> dict[str, str]:
-    """Return the variables for the MLflow server: its own settings, and proxies for webhooks."""
+    """Return the variables for the MLflow server: its own settings, and proxies for stores and webhooks."""
     return _of_server(settings, _MLFLOW, _MLFLOW_CLIENT)
 
 

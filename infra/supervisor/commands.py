@@ -70,8 +70,6 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
         | {
             "MLFLOW_BACKEND_STORE_URI": address,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            # By default MLflow does not call a new webhook for a minute after an earlier event.
-            "MLFLOW_WEBHOOK_CACHE_TTL": "1",
             "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(settings, address)),
             "MLFLOW_AUTH_ADMIN_USERNAME": user,
         }
@@ -80,6 +78,7 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
         | {
             "MLFLOW_AUTH_ADMIN_PASSWORD": password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(settings, "mlflow-session"),
+            # Without it, MLflow cannot read after a restart the webhooks that people created on its pages.
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _fernet(secret(settings, "mlflow-webhooks")),
         },
         taken_over=environment.of_mlflow(settings),

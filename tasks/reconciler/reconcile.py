@@ -5,16 +5,15 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from threading import Event
+from time import monotonic
 from typing import Final
 
 from infra.installation import Installation, current
 from infra.keys import trust
-from infra.keys.credentials import secret
 from infra.keys.identity import forget_without_consent
 from infra.outages import explain
 from infra.prefect_api import events
 from infra.registry.client import Registry
-from infra.registry.webhook_listener import listen
 from models.primitives.escaping import for_terminal
 from tasks.monitoring.serving_metrics import alert_slow_serving
 from tasks.orchestration.alert_throttle import AlertThrottle
@@ -34,26 +33,42 @@ from tasks.reconciler.streams import alert_spent_quotas, alert_streams
 
 _DAY: Final = 86_400
 _DAILY: Final = AlertThrottle()
+_LOOK_SECONDS: Final = 7.5
+"""Seconds between two looks at MLflow: half of a usual round, so each round has one further look."""
 
 
 def watch(every: float, stop: Event | None = None) -> None:
-    """Reconcile every so many seconds, or sooner if MLflow's webhook wakes it, until `stop` or the process's end."""
-    installation, wake, printed, ended = current(), Event(), "", stop or Event()
-    key = secret(installation.settings, "webhook")
-    for problem in _problems(lambda: _start_webhook_listener(installation, key, wake)):
-        _print(problem)
+    """Reconcile every so many seconds, or sooner after a change in MLflow, until `stop` or the process's end."""
+    installation, printed, ended = current(), "", stop or Event()
+    seen: object = None
     start_inbox_mover(_print, ended)
     while not ended.is_set():
-        wake.clear()
         # The keys first: a key may have been rotated since the last round.
         problems = _problems(lambda: _compare_keys(installation))
-        report = "\n".join(
-            problems or _problems(lambda: _ensure_webhook(installation, key), _print_reconciled, *_PERIODIC_STEPS)
-        )
+        report = "\n".join(problems or _problems(_print_reconciled, *_PERIODIC_STEPS))
         if report and report != printed:  # a lasting outage is printed once
             _print(report)
         printed = report
-        wake.wait(every)
+        seen = _wait(every, seen, ended)
+
+
+def _wait(seconds: float, seen: object, ended: Event) -> object:
+    """Wait so long, or until MLflow's tags or aliases differ from those `seen`; returns the latest ones."""
+    until = monotonic() + seconds
+    while (left := until - monotonic()) > _LOOK_SECONDS and not ended.wait(_LOOK_SECONDS):
+        if (now := _tags_and_aliases()) != seen:
+            return now
+    ended.wait(left)
+    return seen
+
+
+def _tags_and_aliases() -> object:
+    """Return what people set in MLflow; None while it is away, which the next round reports."""
+    try:
+        registry = Registry(current().endpoints.mlflow_tracking_uri)
+        return registry.tags(), registry.aliases()
+    except Exception:
+        return None
 
 
 def _compare_keys(installation: Installation) -> None:
@@ -78,16 +93,6 @@ def _problems(*steps: Callable[[], None]) -> list[str]:
         except Exception as error:
             problems.append(explain(error) or f"{type(error).__name__}: {error}")
     return problems
-
-
-def _start_webhook_listener(installation: Installation, key: str, wake: Event) -> None:
-    if installation.settings.reconciler_port:
-        listen(installation.settings.reconciler_port, key, wake)
-
-
-def _ensure_webhook(installation: Installation, key: str) -> None:
-    if installation.settings.webhook_url:
-        Registry(installation.endpoints.mlflow_tracking_uri).ensure_webhook(installation.settings.webhook_url, key)
 
 
 def run_once() -> None:

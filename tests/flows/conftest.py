@@ -53,12 +53,6 @@ _PORTS = 21_000 + 15 * (os.getpid() % 700)
 """The ports of this session: tests of services in another process look for free ones from the usual numbers on."""
 WEEK_PORTS, STORED_PORTS = _PORTS + len(_SERVERS), _PORTS + 2 * len(_SERVERS)
 """The ports of the installations beside the running shop."""
-_WEBHOOKS = {
-    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
-    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
-    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
-}
-"""Without these, MLflow calls no address on this machine."""
 _SECRETS = dict.fromkeys(("SMTP_PASSWORD", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"), "word-of-the-shell")
 """The shell has these; most services must not."""
 _APART = {"init", "check", "down"}
@@ -123,7 +117,7 @@ class Shop:
         place = {"TAILORBIRD_VAR": str(self.var), "TAILORBIRD_SETTINGS": "none"}
         # Other tests keep the processors busy, and batch work must not wait for their end.
         speed = {"OMP_NUM_THREADS": "1", "TAILORBIRD_BATCH_NICENESS": "0"}
-        return inherited | own | _WEBHOOKS | _SECRETS | place | speed
+        return inherited | own | _SECRETS | place | speed
 
     @property
     def demo(self) -> tuple[str, ...]:

@@ -6,8 +6,6 @@ REVIEW_ROUNDS states how often a race is run; `make faults` runs it a hundred ti
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +15,6 @@ import pytest
 from mlflow import MlflowClient
 
 from infra.configuration.settings import Settings
-from infra.installation import current
 from infra.registry.client import NAME, VersionGoneError
 from infra.services.processes import end_strays
 from infra.supervisor import commands
@@ -25,7 +22,7 @@ from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.review_requests import DecisionRefusedError
 from tasks.reconciler.mlflow_requests import _promote_moved, apply_moved_alias
-from tasks.reconciler.reconcile import reconcile_once, watch
+from tasks.reconciler.reconcile import reconcile_once
 from tasks.review.review_models import _run_of
 
 if TYPE_CHECKING:
@@ -166,29 +163,6 @@ def test_an_approving_alias_is_taken_away_only_from_the_version_that_it_is_on(de
     reconcile_once()
     assert desk.registry.aliases()["approved"] == other
     desk.registry.drop_alias("approved")
-
-
-def test_a_webhook_that_mlflow_refuses_and_a_taken_port_keep_no_tag_from_being_applied(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    version = desk.ask()
-    desk.tag(version, review="rejected", reviewer="ann")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setenv("TAILORBIRD_RECONCILER_PORT", str(taken.getsockname()[1]))
-        monkeypatch.setenv("TAILORBIRD_WEBHOOK_URL", "http://[1:2:3:4]/mlflow")
-        current.cache_clear()
-        stop, output = threading.Event(), list[str]()
-        threading.Thread(target=watch, args=(3600, stop), daemon=True).start()
-
-        def is_reported() -> bool:
-            output.append(capsys.readouterr().out)
-            return "webhook URL" in "".join(output)
-
-        try:
-            assert within(60, is_reported), output
-            assert within(10, lambda: desk.review(version)["decision"] == "rejected")
-        finally:
-            stop.set()  # or it would move the inboxes of later tests
 
 
 def within(seconds: float, happened: Any) -> bool:

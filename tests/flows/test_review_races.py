@@ -6,16 +6,12 @@ REVIEW_ROUNDS sets how often; `make faults` does it a hundred times.
 from __future__ import annotations
 
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
-from mlflow import MlflowClient
 
-from infra.registry.client import NAME
-from infra.registry.webhook_listener import listen
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from tasks.promotion.champion import CHAMPION, sync_aliases
@@ -139,24 +135,6 @@ def test_a_server_that_is_killed_in_the_middle_leaves_the_old_champion_or_the_ne
     reconcile_once()
     assert settled(desk)["model_version"] == version
     assert desk.registry.version(version).tags["review"] == "approved"
-
-
-def test_mlflows_webhook_wakes_at_once_when_a_tag_is_set(desk: Desk) -> None:
-    wake = Event()
-    server = listen(0, "a secret", wake)
-    client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
-    try:
-        desk.registry.ensure_webhook(f"http://127.0.0.1:{server.server_address[1]}/mlflow", "a secret")
-        version = desk.version()
-        time.sleep(1)  # so long MLflow keeps which webhooks there are
-        desk.tag(version, review="rejected")
-        assert wake.wait(10)
-    finally:
-        for hook in client.list_webhooks():
-            if hook.name == NAME:
-                client.delete_webhook(hook.webhook_id)
-        server.shutdown()
-        server.server_close()
 
 
 def test_two_people_can_set_the_same_tag_at_once(desk: Desk) -> None:

@@ -35,7 +35,6 @@ FORMS = {
     "MLFLOW_TRACKING_URI": ["http://u:{}@127.0.0.1:9"],
     "TAILORBIRD_PREFECT_PAGE": ["https://u:{}@pages.example/prefect"],
     "TAILORBIRD_DOCS_URL": ["https://u:{}@pages.example/docs"],
-    "TAILORBIRD_WEBHOOK_URL": ["https://u:{}@pages.example/mlflow"],
     "TAILORBIRD_METRICS_URL": ["http://u:{}@127.0.0.1:9/metrics"],
     "TAILORBIRD_LAKE": ["s3://u:{}@bucket/lake"],
     "TAILORBIRD_ALERTS": ["mailto://u:{}@smtp.example?to=ops@shop.example", "nothing://u:{}@host"],
@@ -83,7 +82,7 @@ def _services() -> object:
     return resolved, environment, resolved.docs_page, resolved.mlflow_tracking_uri, startup.reachable(load())
 
 
-_OPAQUE = {f"TAILORBIRD_{name}" for name in ("WEBHOOK_URL", "METRICS_URL", "PREFECT_PAGE", "DOCS_URL", "ALERTS")}
+_OPAQUE = {f"TAILORBIRD_{name}" for name in ("METRICS_URL", "PREFECT_PAGE", "DOCS_URL", "ALERTS")}
 """Given to processes of ours as they are, never shown."""
 
 

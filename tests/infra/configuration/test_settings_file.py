@@ -107,6 +107,11 @@ def test_a_recorded_file_that_is_gone_is_named_and_not_replaced_by_defaults(fold
         ('review = "yes"\n', "tailorbird.toml:1: review: Input should be 'manual', 'auto' or 'never'. Correct it"),
         ("prefect_port = 0\n", "tailorbird.toml:1: prefect_port: .* greater than or equal to 1"),
         ('var = "/dev/null"\n', "tailorbird.toml:1: var: /dev/null is not a folder"),
+        (
+            "\nreconciler_port = 4300\n",
+            "tailorbird.toml:2: reconciler_port is no setting any more: .* Remove that line.",
+        ),
+        ('webhook_url = "https://x.example/mlflow"\n', "webhook_url is no setting any more: .* Remove that line."),
         ('settings_file = "x"\n', "there is no key 'settings_file'"),
         ('secret_pseudonym_key = "ab"\n', "are not kept in this file. Set TAILORBIRD_SECRET_PSEUDONYM_KEY, or use"),
         ("review = auto\n", r"tailorbird.toml is not valid TOML: .*line 1, column 10.*Correct that line"),

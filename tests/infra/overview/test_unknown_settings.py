@@ -34,6 +34,12 @@ def test_a_misspelt_variable_is_named_with_the_nearest_setting(
     assert "ann" not in sentence
 
 
+def test_a_variable_of_a_removed_setting_is_named_without_a_wrong_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_WEBHOOK_URL", "https://x.example/mlflow")
+    [sentence] = unknown_settings.variables()
+    assert sentence == "TAILORBIRD_WEBHOOK_URL is no setting any more, so its value has no effect. Unset it."
+
+
 def test_real_settings_and_secrets_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*map(variable_of, Settings.model_fields), settings_file.VARIABLE, "TAILORBIRD_SECRET_SHOP_API"]:
         monkeypatch.setenv(name, "x")

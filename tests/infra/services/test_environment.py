@@ -96,8 +96,6 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "postgres_port": 6001,
         "prefect_port": 6002,
         "mlflow_port": 6003,
-        "reconciler_port": 6004,
-        "webhook_url": "https://shop.example/mlflow",
         "alerts": "mailto://ops:word@smtp.example",
         "metrics_url": "http://127.0.0.1:8000/metrics",
         "serving_p99_ms": 99.0,
