@@ -107,7 +107,7 @@ def _train(
     """Log a model and its figures to a run; returns the digests of both, taken before the upload to MLflow."""
     model, config = catalog.model_type(kind), catalog.config(kind, settings)
 
-    checkpoints = Checkpoints(current().settings.var, run_key(dataset.version, kind, settings, seed))
+    checkpoints = Checkpoints(current().settings.var, run_key(dataset.version, kind, asdict(config), seed))
 
     def fit(data: TrainingData) -> Recommender:
         return fit_by_epochs(model, data, config, seed, checkpoints, registry, run_id)

@@ -37,8 +37,6 @@ class Config:
     """The power of an item's events by which `sampled` draws wrong items; 0: all alike."""
     calibration: float = 0.75
     """How far `gbce` corrects the overconfidence that comes from sampling: 0 not at all, 1 fully."""
-    kind_weight: float = 0.0
-    """Weight of the second head, which predicts the kind of the next event; it needs events besides purchases."""
     learning_rate: float = 0.001
     """The step size of Adam."""
     averaged: bool = True

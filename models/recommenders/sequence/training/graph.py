@@ -21,10 +21,7 @@ _TRANSFORMER_INPUTS: Final = ("positions", "mask")
 
 
 def exported(network: Network, config: Config) -> bytes:
-    """Return the bytes of a graph with the inputs and the output of `encoder`.
-
-    The head of the next kinds is left out: nothing that makes lists reads it.
-    """
+    """Return the bytes of a graph with the inputs and the output of `encoder`."""
     graph = _Graph()
     scaled = graph.node("Mul", "events", graph.constant(np.float32(config.dimensions**0.5)))
     hidden = graph.node("Add", scaled, graph.node("Gather", graph.weight(network.gaps()), "gaps"))

@@ -19,14 +19,10 @@ def chosen_loss(config: Config, n_items: int) -> str:
 
 
 class Loss:
-    """The mean loss of a batch: of the next items, and weighted of the next kinds.
-
-    Wrong items are drawn once per batch.
-    """
+    """The mean loss of a batch. Wrong items are drawn once per batch."""
 
     def __init__(self, config: Config, events_per_item: NDArray[np.int64]) -> None:
         """Prepare the draw of wrong items."""
-        self._kind_weight = config.kind_weight
         n_items = len(events_per_item)
         self._loss = chosen_loss(config, n_items)
         self._drawn = min(config.negatives, max(1, n_items - 1))
@@ -41,28 +37,20 @@ class Loss:
 
     def of(self, learner: Learner, batch: Batch, random: np.random.Generator) -> Tensor:
         """Return the mean over the targets of a batch."""
-        items, gaps, kinds, targets, next_kinds = (torch.from_numpy(part) for part in batch)
+        items, gaps, kinds, targets = (torch.from_numpy(part) for part in batch)
         inside = targets != IGNORED
-        right, next_kinds = targets[inside], next_kinds[inside]
+        right = targets[inside]
         if self._loss == "softmax":
             every = learner.vectors.all()
             encoded = learner.network(functional.embedding(items, every), gaps, kinds)[inside]
-            return functional.cross_entropy(encoded @ every.T, right) + self._of_kinds(learner, encoded, next_kinds)
+            return functional.cross_entropy(encoded @ every.T, right)
         drawn = self._draw(random)
         # One look-up for all: each would have a gradient of the size of the whole table.
         vectors = learner.vectors(torch.cat([items.ravel(), right, drawn]))
         events, positive, negative = vectors.split([items.numel(), len(right), len(drawn)])
         encoded = learner.network(events.view(*items.shape, -1), gaps, kinds)[inside]
         wrong = (encoded @ negative.T).masked_fill(drawn == right[:, None], -torch.inf)
-        of_items = self._sampled((encoded * positive).sum(dim=-1, keepdim=True), wrong, drawn)
-        return of_items + self._of_kinds(learner, encoded, next_kinds)
-
-    def _of_kinds(self, learner: Learner, encoded: Tensor, next_kinds: Tensor) -> Tensor:
-        """Return the weighted loss of the second head; 0 without kinds."""
-        head = learner.network.next_kind
-        if head is None or not self._kind_weight:
-            return encoded.new_zeros(())
-        return self._kind_weight * functional.cross_entropy(head(encoded), next_kinds)
+        return self._sampled((encoded * positive).sum(dim=-1, keepdim=True), wrong, drawn)
 
     def _sampled(self, right: Tensor, wrong: Tensor, drawn: Tensor) -> Tensor:
         """Return the mean from the scores of the right items [n, 1] and of the drawn ones [n, drawn]."""

@@ -64,10 +64,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Turns the vectors of events into one vector after each event, which predicts the next purchase.
-
-    A second head predicts the kind of the next event from the same vector. Only training uses it.
-    """
+    """Turns the vectors of events into one vector after each event, which predicts the next purchase."""
 
     def __init__(self, config: Config, with_kinds: bool = False) -> None:
         """Make a network at its start; without kinds all events are purchases."""
@@ -81,7 +78,6 @@ class Network(nn.Module):
         for table in (self.longer, self.positions):
             nn.init.normal_(table.weight, std=_SPREAD)
         self.kinds = nn.Embedding(len(KINDS), width) if with_kinds else None
-        self.next_kind = nn.Linear(width, len(KINDS)) if with_kinds else None
         if self.kinds is not None:
             nn.init.normal_(self.kinds.weight, std=_SPREAD)
 

@@ -27,8 +27,6 @@ class Batch(NamedTuple):
     kinds: NDArray[np.int64]
     targets: NDArray[np.int64]
     """The item of the next purchase at each place; IGNORED after the end."""
-    next_kinds: NDArray[np.int64]
-    """The kind of the next event at each place; 0 after the end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +82,12 @@ class Windows:
         place = np.arange(int(count.max()))
         inside = place < count
         at = np.where(inside, first + place, first)
-        columns = ((item, at), (self.events.gap, at), (self.events.kind, at), (self.events.kind, at + 1))
-        items, gaps, kinds, next_kinds = (np.where(inside, column[to], 0).astype(np.int64) for column, to in columns)
+        columns = (item, self.events.gap, self.events.kind)
+        items, gaps, kinds = (np.where(inside, column[at], 0).astype(np.int64) for column in columns)
         target = self.earliest[at]
         if (more := self.latest[at] - target).any():
             target = target + (random.random(at.shape) * (more + 1)).astype(np.int64)
-        return Batch(items, gaps, kinds, np.where(inside, item[self.bought[target]], IGNORED), next_kinds)
+        return Batch(items, gaps, kinds, np.where(inside, item[self.bought[target]], IGNORED))
 
 
 def _within(events: Ordered, bought: NDArray[np.int64], earliest: NDArray[np.int64], horizon: int) -> NDArray[np.int64]:

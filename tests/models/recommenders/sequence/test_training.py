@@ -122,15 +122,15 @@ def test_the_exported_network_is_the_trained_one_for_every_length(network: str, 
         np.testing.assert_allclose(encoded, last, atol=1e-4)
 
 
-def losses(config: Config, events_per_item: np.ndarray, rounds: int, with_kinds: bool = False) -> float:
+def losses(config: Config, events_per_item: np.ndarray, rounds: int) -> float:
     """Return the mean loss of a random network over several draws of wrong items."""
     torch.manual_seed(2)
     n_items = len(events_per_item)
     vectors = ItemVectors(n_items, torch.empty((n_items, 0), dtype=torch.int64), 0, config.dimensions)
     torch.nn.init.normal_(vectors.own.weight, std=0.1)
-    learner, loss = Learner(vectors, Network(config, with_kinds)).eval(), Loss(config, events_per_item)
+    learner, loss = Learner(vectors, Network(config)).eval(), Loss(config, events_per_item)
     zeros = np.zeros((2, 3), np.int64)
-    batch = Batch(np.arange(6).reshape(2, 3), zeros, zeros, np.array([[1, 2, 3], [4, 5, IGNORED]]), zeros)
+    batch = Batch(np.arange(6).reshape(2, 3), zeros, zeros, np.array([[1, 2, 3], [4, 5, IGNORED]]))
     random = np.random.default_rng(4)
     with torch.inference_mode():
         return float(np.mean([loss.of(learner, batch, random).item() for _ in range(rounds)]))
@@ -148,15 +148,3 @@ def test_a_calibrated_loss_without_calibration_is_the_usual_one_and_forgives_mor
     popular = np.ones(40)
     plain, calibrated = (losses(replace(SMALL, loss="gbce", negatives=10, calibration=t), popular, 50) for t in (0, 1))
     assert calibrated < plain
-
-
-@pytest.mark.parametrize("loss", ["softmax", "sampled"])
-def test_the_second_head_counts_by_its_weight_and_without_other_kinds_not_at_all(loss: str) -> None:
-    popular = np.ones(40)
-    plain, half, whole = (
-        losses(replace(SMALL, loss=loss, kind_weight=weight), popular, 1, with_kinds=True) for weight in (0, 0.5, 1)
-    )
-    assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-4)
-    assert 0.5 < whole - plain < 2  # about log 3
-    none, weighted = (losses(replace(SMALL, loss=loss, kind_weight=weight), popular, 1) for weight in (0, 1))
-    assert weighted == none

@@ -1,8 +1,7 @@
-"""Measures what views, carts and the second head add to the sequence model, on a simulated shop with a clickstream.
+"""Measures what views and carts add to the sequence model, on a simulated shop with a clickstream.
 
-The same shop is learned from with purchases only, and with all acts and several weights of the second head, which
-predicts the kind of the next event. The lists are measured on the purchases of the next weeks, which choose the weight.
-Run as `python -m benchmarks.sequence.next_kind`; it needs the extra `sequence`.
+The same shop is learned from with purchases only, and with all acts. The lists are measured on the purchases of the
+next weeks. Run as `python -m benchmarks.sequence.acts`; it needs the extra `sequence`.
 """
 
 from dataclasses import replace
@@ -28,7 +27,6 @@ from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.model import SequenceModel
 
 SEED: Final = 7
-WEIGHTS: Final = (0.0, 0.1, 0.3, 1.0)
 _MEASURED_DAYS: Final = 21
 _FLAT: Final = f"""
     SELECT user_id AS {columns.USER_KEY}, item_id, event_type, session_id, quantity, value,
@@ -59,27 +57,23 @@ def shop() -> tuple[Dataset, int, int]:
 
 
 def main() -> None:
-    """Measure, and write the figures to var/benchmarks.sequence.next_kind.json."""
+    """Measure, and write the figures to var/benchmarks.sequence.acts.json."""
     dataset, cut, end = shop()
     data = dataset.training_data(cut)
     targets, popular = dataset.holdout(data, end), popularity(data)
 
-    def measured(acts: bool, weight: float) -> Evaluation:
-        config = replace(Config(), blocks=1, learning_rate=0.003, kind_weight=weight, repeats=False, horizon_days=0.0)
+    def measured(acts: bool) -> Evaluation:
+        config = replace(Config(), blocks=1, learning_rate=0.003, repeats=False, horizon_days=0.0)
         known = data if acts else replace(data, origin=None)
         return evaluate(SequenceModel.fit(known, config, SEED), data, targets, popular)
 
-    alone = measured(False, 0.0)
-    figures = {f"purchases only: {METRIC}": alone.summary[METRIC]}
-    table = Table("histories", "weight of the second head", "NDCG@10", "gain (95 %)", title="Views and carts")
-    table.add_row("purchases", "", f"{alone.summary[METRIC]:.4f}", "")
-    for weight in WEIGHTS:
-        evaluation = measured(True, weight)
-        figures[f"all acts, weight {weight}: {METRIC}"] = evaluation.summary[METRIC]
-        cells = f"{evaluation.summary[METRIC]:.4f}", gained(evaluation, alone, METRIC, SEED)
-        table.add_row("all acts", f"{weight:g}", *cells)
+    alone, together = measured(acts=False), measured(acts=True)
+    table = Table("histories", "NDCG@10", "gain (95 %)", title="Views and carts")
+    table.add_row("purchases", f"{alone.summary[METRIC]:.4f}", "")
+    table.add_row("all acts", f"{together.summary[METRIC]:.4f}", gained(together, alone, METRIC, SEED))
     Console().print(table)
-    publish("next_kind", figures, SEED)
+    figures = {"purchases only": alone, "all acts": together}
+    publish("acts", {f"{name}: {METRIC}": one.summary[METRIC] for name, one in figures.items()}, SEED)
 
 
 if __name__ == "__main__":
