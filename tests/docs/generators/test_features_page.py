@@ -1,13 +1,13 @@
 from pathlib import Path
 
-from models.features.docs_page import document
+from docs.generators.features_page import document
 from models.features.tables.registry import TABLES
 
 DOCS = Path(__file__).parents[3] / "docs" / "features.md"
 
 
 def test_the_page_is_made_of_the_definitions() -> None:
-    command = "run `python -m models.features.docs_page > docs/features.md`"
+    command = "run `python -m docs.generators.features_page > docs/features.md`"
     assert DOCS.read_text(encoding="utf-8") == document(), command
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from docs.generators import mapping_page as page
+from docs.generators.mapping_examples import EXAMPLES
 from models.ingest.mixpanel import config as mixpanel_mapping
-from models.ingest.reference import page
-from models.ingest.reference.examples import EXAMPLES
 from models.ingest.segment import config as segment_mapping
 from models.ingest.tabular import config
 from models.primitives.json_types import JsonObject
 
-PAGE = Path(__file__).parents[4] / "docs" / "mapping.md"
+PAGE = Path(__file__).parents[3] / "docs" / "mapping.md"
 TABLES: JsonObject = {
     "events": {
         "file": "e.csv",
@@ -41,7 +41,7 @@ BESIDE = {
 
 
 def test_the_page_is_made_of_the_models() -> None:
-    command = "run `python -m models.ingest.reference.page > docs/mapping.md`"
+    command = "run `python -m docs.generators.mapping_page > docs/mapping.md`"
     assert PAGE.read_text(encoding="utf-8") == page.document(), command
 
 

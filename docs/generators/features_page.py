@@ -1,4 +1,4 @@
-"""Writes docs/features.md from the definitions: `python -m models.features.docs_page > docs/features.md`."""
+"""Writes docs/features.md from the definitions: `python -m docs.generators.features_page > docs/features.md`."""
 
 from collections.abc import Iterator
 
@@ -20,8 +20,8 @@ build them:
 tailorbird features
 ```
 
-`python -m models.features.docs_page > docs/features.md` generates this page from the definitions in `models/features/`;
-do not edit it by hand.
+`python -m docs.generators.features_page > docs/features.md` generates this page from the definitions in
+`models/features/`; do not edit it by hand.
 
 ## Which events a feature may use
 

@@ -1,4 +1,4 @@
-"""Write docs/mapping.md from the models of mappings: `python -m models.ingest.reference.page > docs/mapping.md`."""
+"""Write docs/mapping.md from the models of mappings: `python -m docs.generators.mapping_page > docs/mapping.md`."""
 
 import ast
 import inspect
@@ -10,11 +10,11 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from docs.generators.mapping_examples import EXAMPLES
 from models.ingest import batch_limits, normalisation, source_config
 from models.ingest.draft.mapping_text import toml
 from models.ingest.expressions.syntax_tree import Expression
 from models.ingest.mixpanel import config as mixpanel_mapping
-from models.ingest.reference.examples import EXAMPLES
 from models.ingest.segment import config as segment_mapping
 from models.ingest.tabular import config
 from models.ingest.tabular.mapping_keys.sql import SqlKeys
@@ -32,7 +32,7 @@ tailorbird check my_shop.toml
 tailorbird ingest my_shop.toml
 ```
 
-`python -m models.ingest.reference.page > docs/mapping.md` generates this page from the models in `models/ingest/`; do
+`python -m docs.generators.mapping_page > docs/mapping.md` generates this page from the models in `models/ingest/`; do
 not edit it by hand. [ingestion.md](ingestion.md) explains what mappings do, with
 [expressions](ingestion.md#expressions) in full.
 
