@@ -1,5 +1,6 @@
 """Reads the state of an installation from Postgres, for `models.monitoring.guidance`."""
 
+import json
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
@@ -9,11 +10,10 @@ from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
-from infra.database.schema.ledger_schema import COMMITTED
+from infra.database.schema.ledger_schema import COMMITTED, UNDO_CHANGES
 from infra.database.schema.promotion_rows import Promotion
 from infra.database.schema.schema import DEADLINE, ingest_batches, promotions, reviews
 from infra.overview.earlier_champion import beside, earlier_champion
-from infra.overview.undone_batches import undone_batches
 from infra.overview.unfinished import cut_short, unfinished
 from infra.supervisor.running_commands.under_way import next_run, under_way
 from models.gate.results import Outcome, stored_outcome
@@ -52,6 +52,15 @@ _NEWEST_VERSION: Final = text("""
     SELECT promotion_id, model_version, dataset_version, overridden
     FROM promotions WHERE restored_promotion_id IS NULL ORDER BY promotion_id DESC LIMIT 1
 """)
+_HOLDING_UNDONE: Final = text("""
+    SELECT made.version, array_agg(DISTINCT entry.batch_id ORDER BY entry.batch_id)
+    FROM ingest_batches AS entry
+    JOIN audit_log AS log ON log.subject = entry.batch_id AND log.action = 'undo'
+        AND NOT log.detail @> CAST(:unchanged AS jsonb)
+    JOIN datasets AS made
+        ON made.created_at BETWEEN coalesce((log.detail ->> 'applied_at')::timestamptz, entry.started_at) AND log.at
+    WHERE entry.status IN ('undoing', 'undone') GROUP BY made.version
+""")
 _LISTS: Final = text("""
     SELECT live.placement, batch.model_version, live.moved_by, live.published_at,
         extract(epoch FROM now() - live.checked_at) / 3600 AS hours
@@ -75,7 +84,7 @@ def read(engine: Engine, settings: Settings) -> Situation:
         dataset = connection.execute(_DATASET).first()
         version = str(dataset.version) if dataset else None
         champion = _champion(connection)
-        undone = undone_batches(connection)
+        undone = _undone_batches(connection)
         lists = _lists(connection, settings, champion) if champion else _PlacementLists()
         superseded = _superseded_by_rollback(connection, champion, undone) if champion else None
         return Situation(
@@ -113,6 +122,12 @@ def step(engine: Engine, settings: Settings) -> Step:
 def why_not(command: str, engine: Engine, settings: Settings) -> str | None:
     """Return why a command cannot run yet, with the next command; None if it can."""
     return str(step(engine, settings)) if refusal(command, read(engine, settings)) else None
+
+
+def _undone_batches(connection: Connection) -> dict[str, tuple[str, ...]]:
+    """Return the undone batches that each data set still contains, by data set."""
+    built = connection.execute(_HOLDING_UNDONE, {"unchanged": json.dumps(dict.fromkeys(UNDO_CHANGES, 0))}).tuples()
+    return {version: tuple(batches) for version, batches in built}
 
 
 def _ingested(connection: Connection) -> tuple[int, int]:

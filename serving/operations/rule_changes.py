@@ -5,16 +5,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+import numpy as np
 from sqlalchemy import Engine
 
 from infra.database.rule_versions import add_version, current_rules, rule_version, rule_versions
+from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.layer.conflicts import Conflict, conflicts
-from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.layer.rule_layer import BoostKind, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attributed
 from models.lists.rules.layer.validation import faults
 from models.lists.rules.placement_config import Placement
 from serving.answers.interfaces import Models
-from serving.operations.catalogue_names import CatalogueNames, named_items
 from serving.operations.requests import Author, OutdatedVersionError, RefusedLayerError, UnknownVersionError
 from serving.stores.catalogue import Catalogue
 from serving.stores.database.errors import PostgresDownError
@@ -121,7 +122,7 @@ class RuleChanges:
         return stored
 
     def _check(self, layer: RuleLayer, before: RuleLayer) -> None:
-        names = CatalogueNames(self._catalogue())
+        names = _CatalogueNames(self._catalogue())
         if found := faults(layer, before, self.placements, names, self._reader.now()):
             raise RefusedLayerError(found)
 
@@ -129,4 +130,23 @@ class RuleChanges:
         own = layer.counting(self._reader.now())
         model = self._models.current()
         learned = None if model is None else model.bundle.model.items
-        return conflicts(self.placements, own, named_items(self._catalogue(), own), learned)
+        return conflicts(self.placements, own, _named_items(self._catalogue(), own), learned)
+
+
+class _CatalogueNames:
+    """The items, categories and brands of a catalogue."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        """Look in this catalogue."""
+        self._catalogue = catalogue
+
+    def has(self, kind: BoostKind, value: str) -> bool:
+        """Return whether there is such an item, category or brand."""
+        if kind == "item":
+            return value in self._catalogue.by_id
+        return value in (self._catalogue.brands if kind == "brand" else self._catalogue.categories)
+
+
+def _named_items(catalogue: Catalogue, layer: RuleLayer) -> ItemAttributes:
+    """Return the attributes of the items that a layer names, as far as the catalogue has them."""
+    return catalogue.attributes(np.array(sorted(layer.items & catalogue.by_id.keys()), dtype=np.str_))

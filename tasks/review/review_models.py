@@ -1,5 +1,6 @@
 """Compares candidates on the same held-out weeks and asks for a decision; it promotes nothing."""
 
+from collections.abc import Mapping
 from typing import cast
 
 from prefect import task
@@ -8,21 +9,22 @@ from infra.bundles.promoted import verify_promoted
 from infra.configuration.version import git_commit
 from infra.database.schema.promotion_rows import Review
 from infra.installation import Installation, current
+from infra.locks.advisory_locks import locked
 from infra.prefect_api import events
 from infra.registry.client import Registry
+from infra.registry.registered_bundles import check_listing, check_version
 from models.evaluation.comparison.leaderboard import leaderboard
 from models.gate.results import Outcome, stored_outcome
 from models.gate.review_summary import ReviewSummary
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
-from tasks.promotion.recorded_bundles import recorded, recorded_all
+from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all
 from tasks.promotion.review_requests import APPROVED, request, review_of
 from tasks.promotion.verified_evaluations import evaluations_of
 from tasks.review.choose_candidate import choose_candidate
 from tasks.review.outcomes import ReviewOutcome
 from tasks.review.publish_report import publish_review_report
-from tasks.review.register_version import register_version
 from tasks.review.review_result import ReviewResult
 from tasks.training.train_model import train_model
 
@@ -87,6 +89,25 @@ def review_models(version: str, run_ids: list[str]) -> ReviewResult:
     if status == ReviewOutcome.REFUSED.status:
         _alert(installation, review, report, champion)
     return cast(ReviewResult, {**review, "status": status, "ladder": rows, "report": report})
+
+
+def register_version(
+    installation: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]
+) -> int:
+    """Register the model that training recorded; returns its version. Raises BundleRefusedError for another model."""
+    number = _register_once(installation, registry, bundle.run_id, tags)
+    check_version(registry, registry.version(number), bundle.run_id)
+    check_listing(registry, bundle.run_id, bundle.digest)
+    return number
+
+
+def _register_once(installation: Installation, registry: Registry, run_id: str, tags: Mapping[str, str]) -> int:
+    """Return the registered version of a run's model; concurrent callers get the same version.
+
+    MLflow alone would register a version for each caller, and all but one would never be reviewed.
+    """
+    with locked(installation.engine, f"register run {run_id}", wait=True):
+        return registry.register(run_id, tags)
 
 
 def _alert(installation: Installation, review: Review, report: str, champion: Champion | None) -> None:

@@ -43,7 +43,7 @@ from tasks.promotion.verified_evaluations import (
 )
 from tasks.reconciler.check_registered_versions import ALTERED, INTEGRITY, Checks, check_registered_versions
 from tasks.reconciler.mlflow_requests import apply_moved_alias
-from tasks.review.register_version import register_version
+from tasks.review.review_models import register_version
 from tests.conftest import fresh_database
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.recording_server import RecordingServer
