@@ -102,6 +102,9 @@ _HISTORIES: Final = tuple(
 _ROWS: Final = (
     "SELECT key, payload, field_timestamps FROM relevant_statements WHERE application_id = :source AND kind = :kind"
 )
+_FIRST_SEEN: Final = """
+    UPDATE users SET first_seen_on = earlier.first_seen_on FROM before_users AS earlier
+    WHERE earlier.user_key = users.user_key AND earlier.first_seen_on < users.first_seen_on"""
 _REMOVE_IDENTITIES: Final = """
     DELETE FROM identity.users WHERE user_key IN (SELECT key FROM affected_users)
         AND user_key NOT IN (SELECT user_key FROM introductions)
@@ -153,6 +156,7 @@ def remove(
     run(_RELEVANT)
     run("ANALYZE relevant_statements")
     _apply_again(connection)
+    run(_FIRST_SEEN)
     run(_REMOVE_IDENTITIES)
     changes = Changes(
         *_compared(connection, "items", "item_id"),
