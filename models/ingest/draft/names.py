@@ -89,6 +89,7 @@ ROLES: Final = MappingProxyType(
         "order": (
             rf"({_ORDER}){_ID}|({_ORDER})_(name|number)|{_REF}({_ORDER})",
             rf"{_ORDER}|session_?id|visit_?id|session",
+            rf"(sales|original|orig|parent|source)_({_ORDER})(_?{_ID})?",
             "name",
         ),
         "line": (

@@ -71,6 +71,10 @@ class Part:
         self.column(name, Choice(candidates[0].name, others, note))
         return candidates[0].name
 
+    def used_for(self, name: str) -> Any:
+        """Return the value of a key; None without one."""
+        return next((one.value for one in self.lines if one.key == name and not one.commented), None)
+
     def text(self) -> str:
         """Return the text of the part in a file."""
         unused = [name for name in self.sample.rows.column_names if name not in self.used]

@@ -19,7 +19,9 @@ from models.primitives.arrow_types import ArrowColumn
 _MOSTLY: Final = 0.5
 
 
-def add_event_type(part: Part, kinds: Column | None, signed: Column | None, sold: bool, rated: bool) -> None:
+def add_event_type(
+    part: Part, kinds: Column | None, signed: Column | None, sold: bool, rated: bool, returned: bool
+) -> None:
     """Add the type: the words of `kinds`, or refunds where `signed` is negative, or one type for all rows."""
     if kinds:
         by_name = kinds in part.sample.candidates("event_type")
@@ -34,6 +36,8 @@ def add_event_type(part: Part, kinds: Column | None, signed: Column | None, sold
             {"expr": f"if({sql(signed.name)} < 0, 'refund', 'purchase')"},
             f"rows with a negative {signed.name} are taken for refunds",
         )
+    elif returned and sold:
+        part.add("constants", {"event_type": REFUND}, "uncertain: the names are those of returns; or purchase")
     else:
         kind = "purchase" if sold else "rating" if rated else "view"
         note = (

@@ -20,9 +20,14 @@ _RETURNS: Final = re.compile(
 )
 
 
+def names_returns(*names: str) -> bool:
+    """Return whether a name of a file or column is one of returns."""
+    return any(_RETURNS.search(plain(name)) for name in names)
+
+
 def find_returns(order: Column | None, tables: Sequence[Sample]) -> tuple[str, str] | None:
     """Return the files of the table that names returns and repeats ids of orders, and its column of orders."""
-    named = [one for one in tables if any(_RETURNS.search(plain(name)) for name in (*one.files, *one.columns))]
+    named = [one for one in tables if names_returns(*one.files, *one.columns)]
     columns = [(", ".join(table.files), one) for table in named for one in table.columns.values()]
     return next(((files, one.name) for files, one in columns if order and overlap(one, order) >= JOINS), None)
 

@@ -8,7 +8,7 @@ from models.ingest.draft.event_words import event_words, possible_event_words
 from models.ingest.draft.events.amounts_of_lines import add_amounts, lowest
 from models.ingest.draft.events.event_id import add_event_id
 from models.ingest.draft.events.event_type import add_event_type, add_refund_order, refund_rows, suggest_event_words
-from models.ingest.draft.events.left_out_rows import find_returns, leave_out_rows
+from models.ingest.draft.events.left_out_rows import find_returns, leave_out_rows, names_returns
 from models.ingest.draft.events.likely_columns import LineColumns, likely_rating, line_columns
 from models.ingest.draft.names import rank
 from models.ingest.draft.parts import Part, Settings, number_settings, open_part, time_settings
@@ -37,10 +37,12 @@ def events_part(
     leave_out_rows(part, user, item, kinds, returns, has_device=bool(devices))
     identity = [user.column, item.column, times[0].name, *([kinds.name] if kinds else [])]
     add_event_id(part, found.order, identity, found.quantity)
-    part.column("user_id", user)
-    part.first("device_id", devices, "the visitor of rows without a user")
-    if rank(user.column, "device") is not None:
-        part.suggest("device_id", user.column, "add it if your pages send this id as their anonymousId")
+    if rank(user.column, "device") is None:
+        part.column("user_id", user)
+        part.first("device_id", devices, "the visitor of rows without a user")
+    else:
+        part.column("device_id", user, "known to live events as anonymousId")
+        part.suggest("user_id", user.column, "write user_id instead if your systems ask for lists by this id")
     part.column("item_id", item)
     if found.order:
         part.column("session_id", Choice(found.order.name))
@@ -61,7 +63,8 @@ def _add_type_and_rating(
     signed = next((one for one in (found.quantity, found.total) if one and lowest(one, settings) < 0), None)
     plain_views = not (kinds or found.sold or found.ratings)
     stars = likely_rating(part.sample, taken, found.quantity) if plain_views else None
-    add_event_type(part, kinds, signed, found.sold, bool(found.ratings))
+    returned = names_returns(*part.sample.files, str(part.used_for("occurred_at")))
+    add_event_type(part, kinds, signed, found.sold, bool(found.ratings), returned)
     if found.order and not found.is_session and (kinds or signed):
         add_refund_order(part, found.order, user.column, refund_rows(kinds, signed, settings))
     if not (kinds or signed or found.ratings):

@@ -32,8 +32,9 @@ class EventsMapping(TableMapping):
     event_id_prefix: str = ""
     """A prefix for every event id. An id stands for one event across all sources, and two tables may use the same
     numbers."""
-    user_id: Sources
-    """The user, by the id of your own systems; several columns are joined by a hyphen."""
+    user_id: Sources | None = None
+    """The user, by the id of your own systems; several columns are joined by a hyphen. Needed, unless `device_id` is
+    given."""
     device_id: Sources | None = None
     """The device or browser: the visitor of rows without a user. Rows with both state whose device it is."""
     item_id: Sources
@@ -90,6 +91,12 @@ class EventsMapping(TableMapping):
     def needed(self) -> tuple[str, ...]:
         """Return the keys whose columns every file must have: with a device, none of a user."""
         return tuple(key for key in self.mandatory if not (key == "user_id" and self.device_id))
+
+    @model_validator(mode="after")
+    def _somebody_acts(self) -> Self:
+        if not (self.user_id or self.device_id):
+            raise ValueError("user_id is missing; name the column of users, or of devices as device_id")
+        return self
 
     @model_validator(mode="after")
     def _required_keys_are_read(self) -> Self:

@@ -165,8 +165,27 @@ def test_a_column_of_devices_is_no_column_of_users(tmp_path: Path) -> None:
     bare = [row.partition(",")[2] for row in rows]
     (tmp_path / "clicks.csv").write_text("\n".join(["device_id,item_id,time,event", *bare]))
     text = draft_mapping([str(tmp_path)], "shop").text
-    assert tomllib.loads(text)["events"]["user_id"] == "device_id"
-    assert '# device_id = "device_id"  # add it if your pages send this id as their anonymousId' in text
+    events = tomllib.loads(text)["events"]
+    assert (events["device_id"], events.get("user_id")) == ("device_id", None)
+    assert '# user_id = "device_id"' in text
+    assert check_mapping(str(_written(tmp_path, text)))["accepted"]
+
+
+def _written(folder: Path, text: str) -> Path:
+    (folder / "shop.toml").write_text(text)
+    return folder / "shop.toml"
+
+
+def test_a_table_of_returns_holds_refunds_of_its_orders(tmp_path: Path) -> None:
+    rows = [f"r{n},o{n % 60},c{n % 9},p{n % 7},1,2024-04-{n % 28 + 1:02}" for n in range(90)]
+    header = "return_no,original_order,customer,sku,qty,returned_at"
+    (tmp_path / "returns.csv").write_text("\n".join([header, *rows]))
+    events = tomllib.loads(draft_mapping([str(tmp_path)], "shop").text)["events"]
+    assert (events["constants"], events["session_id"]) == ({"event_type": "refund"}, "original_order")
+    (tmp_path / "returns.csv").rename(tmp_path / "sales.csv")
+    (tmp_path / "sales.csv").write_text("\n".join([header.replace("returned_at", "sold_at"), *rows]))
+    events = tomllib.loads(draft_mapping([str(tmp_path)], "shop").text)["events"]
+    assert events["constants"] == {"event_type": "purchase"}
 
 
 def test_a_category_that_stands_in_for_the_title_is_the_category_too(tmp_path: Path) -> None:
