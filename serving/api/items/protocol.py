@@ -1,10 +1,12 @@
 """Models of requests about items."""
 
+import unicodedata
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from models.columns import CATEGORY_SEPARATOR
 from serving.api.requests.bodies import Amount, Body, Flag, LongText, ShortText
 from serving.api.requests.ids import Id
 from serving.api.requests.parameters import MOST_ITEMS, PLACEMENT_PATTERN
@@ -19,6 +21,14 @@ def _web(text: str) -> str:
     return text
 
 
+def _shown(text: str) -> str:
+    """Refuse a text that shows nothing: spaces, marks without width, or a path without words."""
+    if not any(unicodedata.category(letter)[0] not in "ZC" for letter in text.replace(CATEGORY_SEPARATOR, "")):
+        raise ValueError("it shows nothing; write a text with letters")
+    return text
+
+
+Shown = Annotated[LongText, AfterValidator(_shown)]
 WebAddress = Annotated[LongText, AfterValidator(_web)]
 
 
@@ -61,9 +71,9 @@ class ItemUpdate(Body):
     )
 
     message_id: Id | None = Field(default=None, description="Your id of this message, so that a repetition is one.")
-    title: LongText | None = None
-    category: LongText | None = Field(default=None, description="The path, such as `GROCERY|TEA|GREEN`.")
-    brand: ShortText | None = None
+    title: Shown | None = None
+    category: Shown | None = Field(default=None, description="The path, such as `GROCERY|TEA|GREEN`.")
+    brand: Annotated[ShortText, AfterValidator(_shown)] | None = None
     price: Amount | None = None
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
     url: WebAddress | None = None
