@@ -7,15 +7,14 @@ from typing import Final
 import orjson
 from fastapi import APIRouter
 
-from infra.keys.api_keys import COLLECT, ApiKey
+from infra.keys.api_keys import COLLECT
 from serving.api.calls.problems import NOT_DURABLE, ORIGIN_NOT_DECLARED, UNKNOWN_ENCODING, quota_spent, unusable
 from serving.api.gate.call import Call, Handler, Incoming, Reply
 from serving.api.gate.hot_routes import add_hot_route
-from serving.api.gate.keys.rate_limits import TokenBucket
 from serving.api.gate.routes import INCOMING
 from serving.api.replies import problems
 from serving.api.replies.problems import ProblemError
-from serving.collector.bodies import MOST_BYTES, BodyTooLargeError, UnusableBodyError, calls_of, parsed, unpacked
+from serving.collector.bodies import MOST_BYTES, UnusableBodyError, calls_of, parsed, unpacked
 from serving.collector.call_intake import QuotaSpentError
 from serving.collector.library_settings import library_settings
 from serving.events.clock import CLOCK
@@ -25,8 +24,6 @@ from serving.events.spool import SpoolFullError
 router = APIRouter(tags=["calls"])
 _ENCODINGS: Final = (b"", b"identity", b"gzip")
 _TAKEN: Final = Reply(b'{"success":true}')
-_PAGE_BATCH: Final = 100
-"""The calls of a batch by a page's key; more if the key has a higher rate. Libraries send 100 at most."""
 _KINDS: Final[Mapping[str, str | None]] = {
     **dict.fromkeys(("batch", "b", "import")),
     **{path: kind for kind in ("track", "identify", "page", "screen", "group", "alias") for path in (kind, kind[0])},
@@ -49,7 +46,7 @@ def _endpoint(kind: str | None) -> Handler:
             key = key or incoming.admit(_basic(document.get("writeKey")), COLLECT)
             sent = calls_of(document, kind)
             if bucket := incoming.bucket():
-                _charge(bucket, key, len(sent.calls))
+                bucket.charge(len(sent.calls) - 1)
             await intake.take(sent, key, len(body))
         except QuotaSpentError:
             raise ProblemError(quota_spent(CLOCK.now())) from None
@@ -60,19 +57,6 @@ def _endpoint(kind: str | None) -> Handler:
         return _TAKEN
 
     return take
-
-
-def _charge(bucket: TokenBucket, key: ApiKey, count: int) -> None:
-    """Charge all calls of a batch. Raises ProblemError and BodyTooLargeError.
-
-    A large batch by a page's key would silence all other visitors until its debt is paid.
-    """
-    if key.kind == "server":
-        bucket.charge(count - 1)
-    elif count > (most := max(_PAGE_BATCH, int(bucket.burst))):
-        raise BodyTooLargeError(f"A page may send {most} calls at once.")
-    elif not bucket.take_of_page(count - 1):
-        raise ProblemError(problems.rate_exceeded(bucket.seconds_left()))
 
 
 async def _settings(call: Call) -> Reply:

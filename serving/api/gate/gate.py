@@ -45,10 +45,11 @@ _SAFE: Final[Headers] = (
 class _Request:
     """What is known of a request so far, for its metrics, its log and its headers."""
 
-    __slots__ = ("bucket", "key", "key_id", "request_id", "template")
+    __slots__ = ("address", "bucket", "key", "key_id", "request_id", "template")
 
-    def __init__(self, given_id: bytes) -> None:
+    def __init__(self, given_id: bytes, address: str) -> None:
         self.request_id = request_id(given_id)
+        self.address = address
         self.template = _UNKNOWN
         self.key_id = ""
         self.bucket: TokenBucket | None = None
@@ -95,7 +96,7 @@ class Gate:
         """Answer a request; return what is known of it, and the status (0 if the client has gone)."""
         began = perf_counter()
         head = read_head(scope["headers"])
-        request = _Request(head.request_id)
+        request = _Request(head.request_id, (scope.get("client") or ("",))[0])
         try:
             reply = await self._reply(scope, receive, head, request)
         except ProblemError as error:
@@ -196,7 +197,7 @@ class Gate:
     def _find_key(self, authorization: bytes, api_key: bytes, request: _Request) -> ApiKey:
         """Return the key of a request. Raises ProblemError without a valid one, or if it may not send more now."""
         keyring = self._state.keyring
-        found = keyring.find(authorization, api_key)
+        found = keyring.find(authorization, api_key, request.address)
         if found is None:
             if not keyring.is_loaded:
                 raise ProblemError(problems.KEYS_UNKNOWN)

@@ -72,6 +72,15 @@ def test_the_time_of_an_act_is_read_under_the_name_that_rudderstack_gives_it() -
     assert message(click(originalTimestamp=at, timestamp="2026-11-29T11:00:00Z")).payload["timestamp"][11:13] == "11"
 
 
+def test_a_long_context_of_a_batch_is_not_stored_with_each_of_its_calls() -> None:
+    long = "x" * 100_000
+    context = {"sessionId": long, "ip": long, "consent": {"categoryPreferences": {"Personalization": long}}}
+    found = message(click(userId=None, anonymousId="d"), long, userAgent=long, userHash=long, **context)
+    assert len(found.body) < 500
+    assert found.consent is False
+    assert message(click(), "2026-11-29T11:59:00Z", sessionId="s").payload["context"] == {"sessionId": "s"}
+
+
 def nested(depth: int) -> Any:
     value: Any = []
     for _ in range(depth):

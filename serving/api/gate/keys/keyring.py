@@ -2,15 +2,17 @@
 
 import base64
 import binascii
+from collections import OrderedDict
 from collections.abc import Iterable
 from time import monotonic
 from typing import Final
 
 from infra.keys.api_keys import ApiKey, id_of, matches
-from serving.api.gate.keys.rate_limits import TokenBucket
+from serving.api.gate.keys.rate_limits import TokenBucket, VisitorBucket
 
 _BEARER, _BASIC = b"bearer ", b"basic "
 _LONGEST: Final = 512
+_MOST_VISITORS: Final = 10_000
 
 
 class Keyring:
@@ -22,6 +24,7 @@ class Keyring:
         """`own` keys are valid beside those of the database."""
         self._default_rate, self._own = requests_per_second, tuple(own)
         self._known = {key.key_id: (key, TokenBucket(requests_per_second)) for key in self._own}
+        self._visitors: OrderedDict[tuple[TokenBucket, str], VisitorBucket] = OrderedDict()
         self.is_loaded = False
         self.used: set[str] = set()
         """Ids of keys that were used since the database recorded their last use."""
@@ -38,8 +41,8 @@ class Keyring:
         known = self._known.get(key.key_id)
         return known[1] if known and known[1].rate == rate else TokenBucket(rate)
 
-    def find(self, authorization: bytes, api_key: bytes) -> tuple[ApiKey, TokenBucket] | None:
-        """Return the key of a request, from either header; None without a valid one."""
+    def find(self, authorization: bytes, api_key: bytes, address: str = "") -> tuple[ApiKey, TokenBucket] | None:
+        """Return the key of a request, from either header, and what its `address` may send; None without a valid one."""
         text = _key_text(authorization) if authorization else api_key.decode("latin-1")
         if not text or len(text) > _LONGEST or not text.isascii():
             return None
@@ -50,7 +53,15 @@ class Keyring:
         if not key.is_valid(monotonic()):
             return None
         self.used.add(key.key_id)
-        return known
+        return known if key.kind == "server" else (key, self._of_visitor(known[1], address))
+
+    def _of_visitor(self, shared: TokenBucket, address: str) -> VisitorBucket:
+        """Return the bucket of an address; of many addresses those that sent last are remembered."""
+        bucket = self._visitors.setdefault((shared, address), VisitorBucket(shared))
+        self._visitors.move_to_end((shared, address))
+        if len(self._visitors) > _MOST_VISITORS:
+            self._visitors.popitem(last=False)
+        return bucket
 
 
 def _key_text(authorization: bytes) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.api.assembly import build_app
 from serving.api.gate.keys.keyring import Keyring
 from serving.events.spool import SpoolFullError
 from tests.serving.api.conftest import Shop
@@ -205,6 +206,22 @@ async def test_each_call_is_charged_in_full(shop: Shop) -> None:
     refused = await post(shop, "/v1/t", CLICK, **basic(text))
     assert (refused.status_code, int(refused.headers["retry-after"]) >= 99) == (429, True)
     assert len(shop.events.messages) == 100
+
+
+async def test_one_sender_with_the_key_of_a_page_does_not_silence_the_others(shop: Shop) -> None:
+    text, record = new_key("collect", rate=40)
+    shop.state.keyring = Keyring([replace(record, kind="page")], 1e6)
+    batch = json.dumps({"batch": [{**CLICK, "messageId": str(number)} for number in range(400)]})
+
+    async def status(address: str, path: str, body: str) -> int:
+        transport = httpx.ASGITransport(build_app(shop.state), client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as sender:
+            headers = {"content-type": "application/json", **basic(text)}
+            return (await sender.post(path, content=body, headers=headers)).status_code
+
+    assert [await status("10.0.0.1", "/v1/batch", batch) for _ in range(3)] == [200, 429, 429]
+    await asyncio.sleep(0.1)  # the key gets four calls meanwhile
+    assert [await status(f"10.0.0.{n}", "/v1/t", json.dumps(CLICK)) for n in (2, 3, 1)] == [200, 200, 429]
 
 
 async def test_a_spent_page_key_keeps_out_only_visitors_of_today(shop: Shop) -> None:
