@@ -28,6 +28,8 @@ class Listing:
     """Whether it depends on what is stored about the visitor."""
     degraded: bool = False
     """Whether a dependency did not answer that would have improved the list."""
+    bought_since: frozenset[str] = frozenset()
+    """What the visitor bought lately, in a live list of what is due: published ones may still have it."""
 
 
 class RankedItem(NamedTuple):

@@ -1,7 +1,7 @@
 """Selects the entries of a list that may be shown now, and makes a page of them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from orjson import dumps as _dumps
@@ -33,6 +33,10 @@ class Selection:
             kinds[kind].append(value)
         hidden = frozenset(kinds["item"]).union(filters.exclude, *others)
         return cls(hidden, frozenset(kinds["brand"]), tuple(kinds["category"]), filters if filters else None)
+
+    def without(self, items: frozenset[str]) -> "Selection":
+        """Return the selection that hides these items too."""
+        return replace(self, hidden=self.hidden | items) if items else self
 
     def allows(self, item: Item) -> bool:
         """Return whether the request may get an item."""

@@ -250,14 +250,12 @@ class AnswerService:
             answer = self._made(search, stage.source, listing)
             if answer.item_ids or self._is_complete(search, stage.source, listing):
                 break
+            search.selection = search.selection.without(listing.bought_since)
         return self._kept(search, answer or self._made(search, "popular", Listing(())))
 
     def _is_complete(self, search: Search, source: Source, listing: Listing) -> bool:
-        """Return whether an empty page is the answer: it is beyond the last one, or nothing more is due.
-
-        A published list shows what was bought since; a live one does not, so nothing takes its place.
-        """
-        if source in ("table", "live") and not search.allows_best_sellers:
+        """Return whether an empty page is the answer: it is beyond the last one, or nothing more is due."""
+        if source == "table" and not search.allows_best_sellers:
             return True
         return search.request.offset > 0 and bool(self._count(search, listing))
 

@@ -252,7 +252,9 @@ def _state(request: ListRequest, inputs: _Inputs, standing: Standing) -> Visitor
 def _listing(prepared: Prepared, built: tuple[Entry, ...], inputs: _Inputs, request: ListRequest) -> Listing:
     personal = request.visitor.user_key is not None or bool(inputs.latest.items)
     shown = built[: request.offset + request.k]
-    return Listing(shown, prepared.model.model_version, personal=personal, degraded=inputs.degraded)
+    bought = inputs.latest.bought if prepared.placement.policy == "repurchase" else frozenset[str]()
+    version = prepared.model.model_version
+    return Listing(shown, version, personal=personal, degraded=inputs.degraded, bought_since=bought)
 
 
 def _no_catalogue() -> None:

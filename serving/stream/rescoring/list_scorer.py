@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 from models.lists.rules.layer.rule_version import RuleVersion
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Answer, Listing
+from serving.answers.answer import Answer, Entry, Listing
 from serving.answers.interfaces import LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, Visitor
 from serving.answers.selection import Selection, page
@@ -19,7 +19,8 @@ from serving.live.live_scorer import LiveListScorer
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.database.postgres import Postgres
 from serving.stores.database.shared_reads import SharedReads
-from serving.stores.lists.published_lists import PublishedLists, StoredList
+from serving.stores.lists.batch_codes import BatchCodes
+from serving.stores.lists.published_lists import PublishedLists, StoredList, rounded
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import RuleReader
 from serving.stream.rescoring.requests import Request
@@ -65,11 +66,12 @@ class ListScorer:
         placements: LayeredPlacements,
         scorer: LiveListScorer,
         lists: PublishedLists,
+        codes: BatchCodes,
         catalogue: CatalogueReader,
         rules: RuleReader,
     ) -> None:
-        """Read the user's standing through `lists`."""
-        self._placements, self._scorer, self._lists = placements, scorer, lists
+        """Read the user's standing and the batch's list through `lists`, which has `codes`."""
+        self._placements, self._scorer, self._lists, self._codes = placements, scorer, lists, codes
         self._catalogue, self._rules = catalogue, rules
 
     async def lists_of(self, requests: Sequence[Request]) -> list[LiveList]:
@@ -93,11 +95,11 @@ class ListScorer:
         asked = [(ListRequest(name, Visitor(one.user_key), placement.k), list_.standing) for one, list_ in read]
         listings = await self._scorer.recommend_all(asked)
         return [
-            self._made(request, name, placement, one, listing, version)
+            await self._made(request, name, placement, one, listing, version)
             for (request, one), listing in zip(read, listings, strict=True)
         ]
 
-    def _made(
+    async def _made(
         self,
         request: Request,
         name: str,
@@ -112,9 +114,22 @@ class ListScorer:
         now, catalogue = self._rules.now(), self._catalogue.current
         selection = Selection.of(stored.standing, _NO_FILTERS, self._placements.layer(name).hidden)
         shown = selection.visible(listing, catalogue, placement.k)
+        left = None if shown else await self._left(stored, listing.bought_since)
+        if left is not None:
+            shown = selection.visible(replace(listing, entries=left), catalogue, placement.k)
         answer = page(shown, 0, listing, "live", name, catalogue, degraded=False, personal=True)
         ends = (request.occurred_at + PROFILE_LIFETIME, version.layer.next_end(now))
-        # With nothing to show, the list of the batch counts, unless everything on it may have been bought since.
-        counts = bool(shown) or placement.policy == "repurchase"
+        # With nothing to show, the list of the batch counts, unless it has what was bought since.
+        counts = bool(shown) or left is not None
         until = min(one for one in ends if one is not None) if counts else now - timedelta(seconds=1)
         return LiveList(request, answer, stored.batch_id, version.version, until, counts)
+
+    async def _left(self, stored: StoredList, bought: frozenset[str]) -> tuple[Entry, ...] | None:
+        """Return what is left of the batch's list; None if nothing of it was bought."""
+        if not bought or not stored.items or stored.batch_id is None:
+            return None
+        items, reasons = await self._codes.resolve(stored.batch_id, stored.items, stored.reasons)
+        if bought.isdisjoint(items):
+            return None
+        published = map(Entry, items, map(rounded, stored.scores), reasons)
+        return tuple(entry for entry in published if entry.item_id not in bought)

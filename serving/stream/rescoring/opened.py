@@ -46,6 +46,7 @@ async def opened(settings: Settings) -> AsyncIterator["Rescoring | None"]:
         # A list that a crash undoes comes again: so does the request for it, whose end commits later.
         pool = await pool_of(place, durable=False)
         try:
-            yield Rescoring(pool, ListScorer(placements, scorer, lists, stores.catalogue, stores.rules))
+            parts = lists, stores.codes, stores.catalogue, stores.rules
+            yield Rescoring(pool, ListScorer(placements, scorer, *parts))
         finally:
             pool.terminate()

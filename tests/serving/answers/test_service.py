@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,14 @@ from serving.answers.catalogue_search import CatalogueQuery
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
-from serving.stores.standing import Standing
+from serving.live.assembly import live_scorer
+from serving.model.holder import ModelHolder
+from serving.model.sources import BundleFolder, ChampionCopy
+from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.standing import NOBODY, Standing
+from serving.stores.stores import Stores
 from tests.published import published, shelf
+from tests.serving.bundle_folders import write_bundle
 from tests.serving.made_up_shop import (
     ANN,
     BOB,
@@ -193,16 +200,44 @@ def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> 
     run(stocked, scenario, live=scorer)
 
 
-def test_a_published_list_does_not_return_what_a_live_one_no_longer_has_due(stocked: tuple[str, Engine]) -> None:
-    published(stocked[1], {ANN: LIST}, shelf("again", "again", k=3))
+def test_of_a_published_due_list_only_what_was_bought_since_is_missing(
+    stocked: tuple[str, Engine], tmp_path: Path, own_var: Path
+) -> None:
+    """The champion knows no item of the list, as after a promotion, so that the live list is empty."""
+    database, engine = stocked
+    published(engine, {ANN: LIST}, shelf("again", "again", k=3))
+    write_bundle(tmp_path / "bundle")
+    models = ModelHolder(BundleFolder(tmp_path / "bundle"), ChampionCopy(own_var / "serving"))
+    assert models.open() is not None
+    columns = "(subject, claimed, items, occurred_at, kinds, expires_at)"
+    values = "(:ann, false, ARRAY[:item], ARRAY[now()], ARRAY[:kind], now() + interval '1 day')"
+    add = ", ".join(f"{name} = profile.{name} || excluded.{name}" for name in ("items", "occurred_at", "kinds"))
+    act = f"INSERT INTO session_profiles AS profile {columns} VALUES {values} ON CONFLICT (subject, claimed) "
+    act += f"DO UPDATE SET {add}"
+    asked = request(placement="again")
 
-    async def scenario(service: AnswerService) -> None:
-        assert ids(await service.recommend(request(placement="again"))) == ["item-20", "item-21", "item-22"]
-        nothing = await service.recommend(request(placement="again", context=tuple(ITEMS)))
-        assert (nothing.source, nothing.degraded, ids(nothing)) == ("live", False, [])
-        assert ids(await service.recommend(request(context=(*ITEMS[:20], *ITEMS[23:])))) != []
+    async def main() -> None:
+        stores = Stores(database, request_seconds=3.0)
+        placements = LayeredPlacements(PLACEMENTS, stores.rules)
+        async with live_scorer(models, placements, stores) as live, stores.running():
+            service = AnswerService(models, placements, stores, live)
+            async with service.running():
+                for kind, item, left in (
+                    ("click", "item-20", ["item-20", "item-21", "item-22"]),
+                    ("purchase", "item-29", ["item-20", "item-21", "item-22"]),
+                    ("purchase", "item-21", ["item-20", "item-22"]),
+                    ("purchase", "item-20", ["item-22"]),
+                    ("purchase", "item-22", []),
+                ):
+                    write(engine, act, ann=ANN, item=item, kind=kind)
+                    await until(lambda: live.wanted(asked))
+                    listing = await live.recommend(asked, NOBODY)
+                    assert listing is not None
+                    assert listing.entries == ()
+                    answer = await service.recommend(asked)
+                    assert (ids(answer), answer.degraded, answer.personal) == (left, False, True), (kind, item)
 
-    run(stocked, scenario, live=Scorer())
+    asyncio.run(main())
 
 
 def test_best_sellers_leave_out_what_the_rules_hide_and_report_if_that_is_unknown(stocked: tuple[str, Engine]) -> None:

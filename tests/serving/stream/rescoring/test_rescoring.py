@@ -98,11 +98,16 @@ def test_users_of_one_round_each_get_the_list_of_their_own_clicks(shop: LiveShop
     assert lists["ann"] != lists["bob"]
 
 
-def test_nothing_is_offered_again_after_everything_due_was_bought(shop: LiveShop) -> None:
-    key, item = shop.key("ann"), shop.items[0]
-    published(shop.here.engine, {key: [(item, 1.0, "You bought this before")]}, shelf("again", "again", k=1))
+def test_of_a_due_list_only_what_was_bought_is_offered_no_longer(shop: LiveShop) -> None:
+    """The batch states nothing of its users, as those of earlier versions, so that the live list is empty."""
+    key, (item, other, third) = shop.key("ann"), shop.items[:3]
+    due = [(item, 1.0, "You bought this before"), (other, 0.5, "You bought this on 2 days")]
+    published(shop.here.engine, {key: due}, shelf("again", "again", k=2))
     address = shop.here.engine.url.render_as_string(hide_password=False)
-    order = {"event": "Order Completed", "properties": {"order_id": "o1", "products": [{"product_id": item}]}}
+
+    def bought(number: int, item: str) -> bytes:
+        products = {"order_id": f"o{number}", "products": [{"product_id": item}]}
+        return click(number, item, event="Order Completed", properties=products)
 
     async def of_the_api() -> list[str]:
         stores = Stores(address, request_seconds=5.0)
@@ -110,16 +115,26 @@ def test_nothing_is_offered_again_after_everything_due_was_bought(shop: LiveShop
             return [name for name, _, _ in (await stores.lists.of_user("again", key)).entries or ()]
 
     async def work(settlement: Settlement, rescoring: Rescoring) -> None:
-        assert await of_the_api() == [item]
-        await settlement.settle([delivery(click(1, item, **order))])
-        shop.due()
-        assert await rescoring.round(shop.broker) == 1
-        assert await of_the_api() == []
+        for message, left, source in (
+            (click(1, item), [item, other], "batch"),
+            (bought(2, third), [item, other], "batch"),
+            (bought(3, item), [other], "live"),
+            (click(4, third), [other], "live"),
+            (bought(5, other), [], ""),
+        ):
+            await settlement.settle([delivery(message)])
+            shop.due()
+            assert await rescoring.round(shop.broker) == 1
+            assert await of_the_api() == left
+            assert shop.listed("again") == [(name, source) for name in left]
 
-    assert shop.listed("again") == [(item, "batch")]
     shop.run(work)
-    assert shop.listed("again") == []
-    assert [one["items"] for one in shop.broker.taken if one["placement"] == "again"] == [[]]
+    updates = [one["items"] for one in shop.broker.taken if one["placement"] == "again"]
+    assert [[(entry["item_id"], entry["reason"]) for entry in items] for items in updates] == [
+        [(other, "You bought this on 2 days")],
+        [(other, "You bought this on 2 days")],
+        [],
+    ]
 
 
 def test_a_list_is_published_after_an_outage_of_the_broker(shop: LiveShop) -> None:
