@@ -46,7 +46,8 @@ _CLAIMS: Final = f"""
         FROM refunds JOIN purchases ON purchases.order_id = refunds.order_id
             AND refunds.item_id IN (purchases.item_id, '{columns.WHOLE_ORDER}')
             AND (NOT refunds.of_page OR purchases.of_page AND purchases.visitor = refunds.visitor)
-            AND (NOT refunds.signed OR purchases.owner = refunds.owner)
+            AND (NOT refunds.signed AND (refunds.of_page OR NOT purchases.of_page)
+                OR purchases.owner = refunds.owner)
         QUALIFY NOT purchases.of_page OR bool_and(purchases.of_page) OVER (PARTITION BY refunds.event_id)
     ), trusted AS (
         SELECT event_id, owner, item_id, session_id FROM linked

@@ -178,6 +178,8 @@ def test_a_server_takes_back_the_order_of_a_page_that_no_server_states(tmp_path:
     assert remaining(tmp_path, bought(1, 1, "a", **claim), bought(2, 1, "a"), refunded(3, 1, "a")) == [1, 0]
     signed = {"user": "ann", "authority": "signed"}
     assert remaining(tmp_path, bought(1, 1, "a"), refunded(3, 1, "a", **signed)) == [0]
+    evil = {"user": "evil", "authority": "page"}
+    assert remaining(tmp_path, bought(1, 1, "a"), bought(2, 1, "r-7", **evil), refunded(3, 1, "r-7")) == [0, 1]
 
 
 def test_a_refund_of_fewer_pieces_leaves_the_rest_and_one_of_more_goes_on(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Keyring:
         return known[1] if known and known[1].rate == rate else TokenBucket(rate)
 
     def find(self, authorization: bytes, api_key: bytes, address: str = "") -> tuple[ApiKey, TokenBucket] | None:
-        """Return the key of a request, from either header, and what its `address` may send; None without a valid one."""
+        """Return the key of a request, from either header, and what its address may send; None without a valid one."""
         text = _key_text(authorization) if authorization else api_key.decode("latin-1")
         if not text or len(text) > _LONGEST or not text.isascii():
             return None
