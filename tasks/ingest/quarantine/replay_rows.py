@@ -57,8 +57,10 @@ class QuarantinedRow(NamedTuple):
 
 def _schema() -> pa.Schema:
     """Return the columns of a quarantined event: with its user's key, its marks and its number."""
-    kinds = {field.name: field.type for field in EVENTS} | {columns.USER_KEY: pa.string()}
-    stored = [(name, kinds[name]) for name in (*PAYLOAD_COLUMNS, columns.CONSENT, columns.RECEIVED_AT)]
+    kinds = {field.name: field.type for field in EVENTS}
+    kinds |= dict.fromkeys((columns.USER_KEY, columns.AUTHORITY), pa.string())
+    names = (*PAYLOAD_COLUMNS, columns.CONSENT, columns.RECEIVED_AT, columns.AUTHORITY)
+    stored = [(name, kinds[name]) for name in names]
     marks = [(name, pa.bool_()) for name in MARKS]
     return pa.schema([*stored, *marks, (KEYS, pa.string()), (CELLS, pa.list_(CELL)), (columns.ROW, pa.int64())])
 

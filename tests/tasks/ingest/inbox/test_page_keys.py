@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from models.primitives.json_types import JsonObject
 from serving.collector.collector import Signatures
+from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.lake.event_engine import event_engine
 from tasks.lake.event_query import EventQuery
 from tasks.lake.prior_purchases import prior_purchases
@@ -275,3 +276,14 @@ def test_a_jump_of_fresh_buyers_is_held_back_and_an_alert(api: Api) -> None:
     ids = np.array(["cup", "pan"])
     known = read_reference_data(api.here)
     assert prior_purchases(api.here, known, np.array([""]), ids, 1e11).buyers.tolist() == [3, 0]
+
+
+def test_a_replay_from_quarantine_leaves_a_claim_a_claim(api: Api) -> None:
+    api.send(*api.calls(identify("ann", "phone")))
+    by_page(api, clicked(userId="ann", messageId="m-1"), clicked("null", userId="ann", messageId="m-2"))
+    batch = next(one for one in api.move() if "calls" in one)
+    waiting = api.rows("SELECT payload ->> 'authority' AS authority FROM quarantine")
+    assert [row.authority for row in waiting] == ["claim"]
+    api.rows("""UPDATE quarantine SET payload = payload || '{"item_id": "pan"}'""")
+    replay_quarantine.fn(batch)
+    assert {row["item_id"]: row["authority"] for row in api.lake()} == {"cup": "claim", "pan": "claim"}
