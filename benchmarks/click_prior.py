@@ -21,7 +21,7 @@ from models.columns import OCCURRED_AT, USER_KEY
 from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.holdout import targets
-from models.evaluation.diagnostics.cold_start import cold_start_data
+from models.evaluation.diagnostics.model_report import cold_start_data
 from models.evaluation.metrics.ranking import accuracy
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.scored_users import lists_of_scores

@@ -20,8 +20,7 @@ from models.columns import OCCURRED_AT, SESSION_ID, USER_KEY
 from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.holdout import targets
-from models.evaluation.diagnostics.cold_start import cold_start_data
-from models.evaluation.diagnostics.new_users import traits_of
+from models.evaluation.diagnostics.model_report import cold_start_data, traits_of
 from models.primitives.csr import places
 from models.primitives.vocabulary import index_of
 from models.recommenders.baselines.most_popular import popularity

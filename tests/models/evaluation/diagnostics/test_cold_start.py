@@ -3,7 +3,7 @@ import pytest
 
 from models.datasets.holdout import targets
 from models.datasets.training_data import TrainingData
-from models.evaluation.diagnostics.cold_start import cold_start_data
+from models.evaluation.diagnostics.model_report import cold_start_data
 
 DAY = 86_400
 

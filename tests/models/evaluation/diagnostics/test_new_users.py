@@ -7,7 +7,7 @@ import pytest
 
 from models import catalog
 from models.datasets.dataset import Dataset
-from models.evaluation.diagnostics.new_users import evaluate_newcomers, newcomer_metrics
+from models.evaluation.diagnostics.model_report import evaluate_newcomers, newcomer_metrics
 from models.recommenders.baselines.most_popular import MostPopular
 from tests.models.conftest import CUT, CUTS
 
