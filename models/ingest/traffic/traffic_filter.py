@@ -1,6 +1,7 @@
 """Mark events that no customer made: those of robots, and those of internal users."""
 
 from collections.abc import Callable, Sequence
+from functools import cache, reduce
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated, Final
 
@@ -9,7 +10,6 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from models import columns
-from models.ingest.traffic import robots
 from models.primitives.arrow_types import ArrowColumn
 
 ROBOT: Final = "robot"
@@ -18,6 +18,8 @@ USER_ID_TOO_LONG: Final = "user_id_too_long"
 MARKS: Final = (ROBOT, INTERNAL, USER_ID_TOO_LONG)
 LONGEST_ID: Final = 256
 """The most characters of an id: longer ids are mistakes or attacks."""
+_TOGETHER: Final = 150
+# RE2 matches this many patterns at once in 4 µs per agent; all 1,500 exceed its memory and take 300 µs.
 
 
 def _networks(networks: list[str]) -> list[str]:
@@ -89,8 +91,8 @@ def _marked_values(events: pa.Table, column: str, judge: Callable[[pa.Array], pa
 
 
 def _robots(agents: pa.Array, traffic: Traffic) -> pa.Array:
-    declared = robots.containing(agents, traffic.robot_agents)
-    return pc.or_(declared, robots.known(agents)) if traffic.robots else declared
+    declared = containing(agents, traffic.robot_agents)
+    return pc.or_(declared, known_robots(agents)) if traffic.robots else declared
 
 
 def _inside(addresses: pa.Array, networks: Sequence[str]) -> pa.Array:
@@ -107,3 +109,33 @@ def _inside(addresses: pa.Array, networks: Sequence[str]) -> pa.Array:
         return any(address in network for network in internal_networks)
 
     return pa.array([bool(internal_networks) and internal(text) for text in addresses.to_pylist()], pa.bool_())
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+@cache
+def _known_patterns() -> tuple[str, ...]:
+    """Return the patterns of the list, joined into few. A pattern that RE2 does not support is left out."""
+    from crawleruseragents import CRAWLER_USER_AGENTS_DATA  # reads its file when it is imported
+
+    patterns = [f"(?:{entry['pattern']})" for entry in CRAWLER_USER_AGENTS_DATA]
+    if not _compiles("|".join(patterns)):
+        patterns = [pattern for pattern in patterns if _compiles(pattern)]
+    return tuple("|".join(patterns[start : start + _TOGETHER]) for start in range(0, len(patterns), _TOGETHER))
+
+
+def known_robots(agents: pa.Array) -> pa.Array:
+    """Return whether each user agent belongs to a robot on the list of `crawler-user-agents`."""
+    return reduce(pc.or_, (pc.match_substring_regex(agents, group) for group in _known_patterns()))
+
+
+def containing(agents: pa.Array, words: Sequence[str]) -> pa.Array:
+    """Return whether each user agent contains one of the words, in any case."""
+    no_match = pa.repeat(pa.scalar(False), len(agents))
+    return reduce(pc.or_, (pc.match_substring(agents, word, ignore_case=True) for word in words), no_match)

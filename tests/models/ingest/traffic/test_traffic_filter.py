@@ -3,8 +3,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.traffic import robots
-from models.ingest.traffic.traffic_filter import MARKS, Traffic, marked
+from models.ingest.traffic.traffic_filter import MARKS, Traffic, known_robots, marked
 from models.primitives.json_types import JsonObject
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.0"
@@ -36,7 +35,7 @@ def test_every_example_of_the_list_is_found() -> None:
 
     examples = pa.array([agent for entry in CRAWLER_USER_AGENTS_DATA for agent in entry["instances"]])
     assert len(examples) > 1000
-    assert all(robots.known(examples).to_pylist())
+    assert all(known_robots(examples).to_pylist())
 
 
 def test_further_robots_are_found_by_a_part_of_their_agent_in_any_case() -> None:
