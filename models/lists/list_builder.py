@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from models.lists.model_adapters import Filler, RanksPairs, candidate_source_for
 from models.lists.model_cascade import ModelCascade, ScoringModel
 from models.lists.ranked_lists import RankedLists, UserList
 from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.user_chunks import ModelUsers, UserChunk
 from models.primitives.threads import prefetch_map
 from models.primitives.vocabulary import NO_INDEX, index_of, position_of
 from models.recommenders.explanations.recent_buyers import popular_codes
@@ -28,6 +27,46 @@ _AT_ONCE: Final = (((NoneType, Factored), (8192, 1)), (RanksPairs, (2048, 1)))
 """Users and threads for models that hold no rows of scores and use all processors themselves."""
 DUE: Final = "no more of what was bought is due"
 RULES: Final = "the rules leave no more items"
+
+
+class UserChunk(NamedTuple):
+    """A few users, and the items that are hidden from each or due."""
+
+    rows: NDArray[np.int64]
+    """[m] positions among all keys of the build."""
+    keys: NDArray[np.str_]
+    users: NDArray[np.int32]
+    """[m] positions in the model."""
+    hidden: Any
+    """CSR, m x n_items, or None."""
+    due: Any
+    """CSR, m x n_items, or None."""
+
+    def at(self, some: NDArray[np.int64]) -> Self:
+        """Return some of the users."""
+        if len(some) == len(self.rows):
+            return self
+        matrices = (None if matrix is None else matrix[some] for matrix in (self.hidden, self.due))
+        return type(self)(self.rows[some], self.keys[some], self.users[some], *matrices)
+
+
+class ModelUsers(NamedTuple):
+    """All users whom a model knows, by their rows among the keys of the build."""
+
+    keys: NDArray[np.str_]
+    rows: NDArray[np.int64]
+    users: NDArray[np.int32]
+    """[m] positions in the model."""
+    hidden: Any
+    """CSR, all keys x n_items, or None."""
+    due: Any
+    """CSR, all keys x n_items, or None."""
+
+    def chunk(self, some: slice) -> UserChunk:
+        """Return a few of the users; only their rows of the matrices are copied."""
+        rows = self.rows[some]
+        matrices = (None if matrix is None else matrix[rows] for matrix in (self.hidden, self.due))
+        return UserChunk(rows, self.keys[rows], self.users[some], *matrices)
 
 
 @dataclass(frozen=True)

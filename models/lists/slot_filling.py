@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.lists.candidate_streams import RankedPrefix, Stream
-from models.lists.exclusion_mask import exclusion_mask
 from models.lists.rules.caps import ActiveCap, first, first_within
 
 _GROWTH: Final = 4
@@ -18,6 +17,8 @@ _CLASSES: Final = (0.5, 0.8, 0.95, 0.99, 1.0)
 # Quantiles of the depth at which rows are read together: a few large reads are faster than many small ones.
 _PILOT: Final = 128
 _ENOUGH: Final = 0.9
+_MARKS: Final = 4_000_000
+# Marks held at once: 4 MB stay near the processor.
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,3 +127,42 @@ def _last(chosen: NDArray[np.bool_], best: RankedPrefix) -> NDArray[np.float32]:
     """Return [r] the lowest chosen score; any value for rows without one."""
     scores, ends = best.scores[chosen], np.cumsum(chosen.sum(axis=1)) - 1
     return scores[np.maximum(ends, 0)] if len(scores) else np.full(len(chosen), np.nan, dtype=np.float32)
+
+
+def exclusion_mask(
+    items: NDArray[np.int32], hide: Any, taken: NDArray[np.int32] | None, n_items: int
+) -> NDArray[np.bool_]:
+    """Return [r, n] which of `items` [r, n] are in their row of `hide` or of `taken` [r, k].
+
+    `hide` is CSR, r x n_items, or None; all its stored entries count. An item of -1 is excluded too, and is ignored in
+    `taken`.
+    """
+    if hide is None and taken is None:
+        return items < 0
+    rows, width = max(1, min(len(items), _MARKS // (n_items + 1))), n_items + 1
+    # Each row of marks ends with one for item -1: index -1 of a row is the last mark of the row before it.
+    marks = np.zeros(rows * width, dtype=bool)
+    marks[n_items::width] = True
+    begin = np.arange(len(items)) % rows * width
+    marked = [] if hide is None else [_of_matrix(hide, begin)]
+    marked += [] if taken is None else [_of_lists(taken, begin)]
+    excluded, positions = np.empty(items.shape, dtype=bool), begin[:, None] + items
+    for start in range(0, len(items), rows):
+        end = min(start + rows, len(items))
+        block = [codes[bounds[start] : bounds[end]] for codes, bounds in marked]
+        for codes in block:
+            marks[codes] = True
+        excluded[start:end] = marks[positions[start:end]]
+        for codes in block:
+            marks[codes] = False
+    return excluded
+
+
+def _of_matrix(hide: Any, begin: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return the positions to mark, row after row, and the bounds of each row among them."""
+    return np.repeat(begin, np.diff(hide.indptr)) + hide.indices, hide.indptr
+
+
+def _of_lists(taken: NDArray[np.int32], begin: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    listed = taken >= 0
+    return (begin[:, None] + taken)[listed], np.concatenate([[0], np.cumsum(listed.sum(axis=1))])

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-import models.lists.exclusion_mask
 import models.lists.rules.caps
 import models.lists.slot_filling
 from models.lists.constrained_selection import Selection, select
@@ -185,7 +184,7 @@ def test_lists_are_the_same_whatever_the_chunks_and_the_sizes_of_blocks(case: Ca
             (models.lists.slot_filling, "_CELLS", 5),
             (models.lists.slot_filling, "_PILOT", 1),
             (models.lists.slot_filling, "_GROWTH", 2),
-            (models.lists.exclusion_mask, "_CELLS", 1),
+            (models.lists.slot_filling, "_MARKS", 1),
             (models.lists.rules.caps, "_STRIP", 2),
         ):
             patch.setattr(module, name, value)

@@ -1,16 +1,58 @@
 """The rules that operators set without the placements file: pins, hidden items and boosts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal, Protocol, Self, get_args
 
-from models.lists.rules.layer.boost_factors import BoostFactors
+from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.rule_config import Boost
 
 BoostKind = Literal["item", "category", "brand"]
 BOOST_KINDS: tuple[BoostKind, ...] = get_args(BoostKind)
+
+
+class Boosted(Protocol):
+    """A factor on the scores of an item, a category or a brand."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def value(self) -> str: ...
+
+    @property
+    def factor(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BoostFactors:
+    """Factors by item, by path of the category, and by brand: an item takes a few look-ups, not all boosts."""
+
+    items: dict[str, float] = field(default_factory=dict)
+    categories: dict[str, float] = field(default_factory=dict)
+    brands: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, boosts: Iterable[Boosted]) -> Self:
+        """Return the factors of boosts; those about the same thing are multiplied."""
+        made = cls()
+        by_kind = {"item": made.items, "category": made.categories, "brand": made.brands}
+        for boost in boosts:
+            factors = by_kind[boost.kind]
+            factors[boost.value] = factors.get(boost.value, 1.0) * boost.factor
+        return made
+
+    def factor(self, item_id: str, category: str, brand: str) -> float:
+        """Return the factor of an item. A category's factor counts for all categories below it."""
+        found = self.items.get(item_id, 1.0) * self.brands.get(brand, 1.0)
+        if self.categories:
+            end = len(category)
+            while end >= 0:
+                found *= self.categories.get(category[:end], 1.0)
+                end = category.rfind(CATEGORY_SEPARATOR, 0, end)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
