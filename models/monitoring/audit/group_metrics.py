@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from models.evaluation.metrics.bootstrap import Estimate, Floats, intervals_of_ratios
 from models.gate.fairness_checks import Group
-from models.monitoring.audit.miscalibration import miscalibration
 from models.monitoring.audit.popularity_bias import mean_buyers
 from models.monitoring.audit.served_data import AuditData
 
 ALL_USERS: Final = Group("", "everybody", np.empty(0, dtype=bool))
+ALPHA: Final = 0.01
+"""Share of the history mixed into the list, so that a missing category gives no infinite divergence."""
 
 
 class Ratio(NamedTuple):
@@ -40,7 +43,7 @@ def ratios(data: AuditData) -> dict[str, Ratio]:
     `recall`, `hit_rate`, `ndcg` and the same of the `control`, if there is an outcome. `percentile`: how popular the
     shown items are. `lift`: by which share the mean number of buyers of shown items exceeds that of bought items
     (Abdollahpouri et al. 2020: means over the group first). `miscalibration`: see
-    `models.monitoring.audit.miscalibration`.
+    the function of that name.
     """
     items, all_users = data.items, np.ones(data.users)
     shown, had = (mean_buyers(pairs, items.buyers) for pairs in (data.shown, data.bought))
@@ -93,3 +96,31 @@ def _of_group(group: Group, acted: Floats, estimates_by_name: Mapping[str, Float
         name: Estimate(*row.tolist()) if np.isfinite(row).all() else None for name, row in estimates_by_name.items()
     }
     return GroupFigures(group.trait, group.value, int(group.members.sum()), int(acted[group.members].sum()), figures)
+
+
+def miscalibration(
+    bought: sparse.csr_array, shown: sparse.csr_array, category: NDArray[np.str_]
+) -> NDArray[np.float64]:
+    """Return [m] the Kullback-Leibler divergence, in nats, of the categories of the lists from those of the history.
+
+    `bought` and `shown` are CSR [m, n], `category` [n]. With p of the history and q of the lists it is the sum of
+    p log(p / q'), q' = (1 - alpha) q + alpha p (Steck 2018): 0 when both are alike. Items of unknown category do
+    not count. NaN for users without items of known category in either.
+    """
+    known = category != ""
+    names, code = np.unique(category[known], return_inverse=True)
+    positions = np.flatnonzero(known)
+    of_item = sparse.csr_array((np.ones(len(positions)), (positions, code)), shape=(len(category), len(names)))
+    p, q = (_shares(pairs, of_item) for pairs in (bought, shown))
+    mixed = (1 - ALPHA) * q + ALPHA * p
+    with np.errstate(invalid="ignore", divide="ignore"):
+        divergence: NDArray[np.float64] = np.where(p == 0, 0.0, p * np.log(p / mixed)).sum(axis=1)
+    return divergence
+
+
+def _shares(pairs: sparse.csr_array, of_item: sparse.csr_array) -> NDArray[np.float64]:
+    """Return [m, n_categories] shares; rows sum to 1, NaN for users without items."""
+    counts = (pairs.astype(np.float64) @ of_item).toarray()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
+    return shares

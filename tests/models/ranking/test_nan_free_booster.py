@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from models.ranking.nan_free_booster import for_whole_rows, twice
+from models.ranking.boosted_trees import for_whole_rows, twice
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from models.monitoring.audit.miscalibration import miscalibration
+from models.monitoring.audit.group_metrics import miscalibration
 
 CATEGORY = np.array(["A", "A", "B", "B", ""])
 

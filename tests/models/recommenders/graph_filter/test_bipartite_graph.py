@@ -1,7 +1,7 @@
 import numpy as np
 from scipy import sparse
 
-from models.recommenders.graph_filter.bipartite_graph import normalised, power, singular
+from models.recommenders.graph_filter.model import normalised, power, singular
 
 
 def test_a_basket_is_divided_by_powers_of_both_degrees() -> None:
