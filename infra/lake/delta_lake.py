@@ -1,9 +1,15 @@
 """The lake: Delta tables of events and data sets, in a folder or an object store."""
 
+import atexit
+import hashlib
+import os
+import shutil
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile, mkdtemp
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
@@ -14,7 +20,6 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSelector, PyFileSystem
 
 from infra.lake import compaction
-from infra.lake.remote_files import local_copies
 from models import columns
 from models.errors import TailorbirdError
 
@@ -32,6 +37,8 @@ DATASET_FILES = WriterProperties(
 )
 _OWNER: Final = "installation"
 _NO_ROWS: Final = pa.schema({"installation": pa.string()})
+_PREFIX: Final = "tailorbird-lake-"
+_BLOCK: Final = 1 << 20
 
 
 class EventsStoredError(TailorbirdError):
@@ -232,3 +239,40 @@ class Lake:
 def _last_chunk(table: DeltaTable, batch_id: str) -> int:
     chunk = table.transaction_version(batch_id)
     return -1 if chunk is None else chunk
+
+
+def local_copies(table: DeltaTable) -> list[str]:
+    """Return the paths of copies of a table's files, for engines that cannot sign in to an object store.
+
+    Each is copied once per process, and deleted with it: an erasure rewrites files, and no copy may outlast it for
+    long.
+    """
+    root = table.table_uri.rstrip("/")
+    folder = _copies_folder() / hashlib.sha256(root.encode()).hexdigest()[:16]
+    store = PyFileSystem(DeltaStorageHandler(unquote(root)))
+    names = [unquote(address.removeprefix(root).lstrip("/")) for address in table.file_uris()]
+    for name in names:
+        if not (folder / name).exists():
+            _copy(store, name, folder / name)
+    return [str(folder / name) for name in names]
+
+
+def _copy(store: PyFileSystem, name: str, target: Path) -> None:
+    """Copy a file completely or not at all: other threads may copy the same one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with store.open_input_stream(name) as source, NamedTemporaryFile(dir=target.parent, delete=False) as part:
+        shutil.copyfileobj(source, part, _BLOCK)
+    Path(part.name).replace(target)
+
+
+@cache
+def _copies_folder() -> Path:
+    """Return this process's folder of copies (below TMPDIR), which only its user can read."""
+    folder = Path(mkdtemp(prefix=_PREFIX))
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # forked processes share the folder
+        shutil.rmtree(folder, ignore_errors=True)

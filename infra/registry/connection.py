@@ -3,15 +3,15 @@
 MLflow is imported by the first call: that takes seconds, and most commands import this package without calling MLflow.
 """
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from infra.configuration.settings import load
-from infra.registry import experiment_page
 from infra.services.endpoints import MODEL, page_of
 from infra.services.http_client import is_healthy
 from models.errors import TailorbirdError
@@ -19,9 +19,16 @@ from models.errors import TailorbirdError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+
 NAME: Final = MODEL
 """The experiment and the registered model."""
 _HEALTH_SECONDS: Final = 5
+KIND: Final = "mlflow.experimentKind"
+_VIEW: Final = "models"
+_VIEW_TAG: Final = f"mlflow.sharedViewState.{_VIEW}"
+_NAME: Final = "Models by their ten figures"
+_WORKFLOW: Final = "workflowType=machine_learning"
+_TAGS: Final = ("stage", "dataset_version")
 
 
 class ArtifactsGoneError(TailorbirdError):
@@ -71,7 +78,7 @@ class Connection:
             experiment = self._client.get_experiment_by_name(NAME)
         if experiment is None:
             raise RuntimeError(f"MLflow has no experiment {NAME!r} and does not make one.")
-        tags = experiment_page.missing_tags(experiment.tags, TEN, int(time.time() * 1000))
+        tags = missing_tags(experiment.tags, TEN, int(time.time() * 1000))
         with suppress(MlflowException):  # they only change how its page looks
             for name, value in tags.items():
                 self._client.set_experiment_tag(experiment.experiment_id, name, value)
@@ -79,7 +86,7 @@ class Connection:
 
     def experiment_page(self) -> str:
         """Return the address of all runs, with the figures that models are compared by as columns."""
-        return experiment_page.address(self._pages, self._experiment)
+        return experiment_address(self._pages, self._experiment)
 
 
 @contextmanager
@@ -118,3 +125,23 @@ def _missing_as(replacement: TailorbirdError) -> Iterator[None]:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise replacement from None
+
+
+def missing_tags(known: Mapping[str, str], figures: Sequence[str], now_ms: int) -> dict[str, str]:
+    """Return the tags that an experiment lacks; tags that somebody changed stay.
+
+    The tags are MLflow's own. They make its page show ten figures as columns.
+    """
+    columns = [f"metrics.`{name}`" for name in figures] + [f"tags.`{name}`" for name in _TAGS]
+    state = {"selectedColumns": columns, "columnOrder": columns}
+    view = {"name": _NAME, "createdAt": now_ms, "updatedAt": now_ms, "state": json.dumps(state)}
+    tags = {KIND: "custom_model_development", _VIEW_TAG: json.dumps(view)}
+    return {name: value for name, value in tags.items() if name not in known}
+
+
+def experiment_address(pages: str, experiment: str) -> str:
+    """Return the address of the experiment's runs with those columns.
+
+    By default a browser opens every experiment as one of language models; the address overrides that.
+    """
+    return f"{pages}/#/experiments/{experiment}/runs?{_WORKFLOW}&viewStateShareKey={_VIEW}"

@@ -2,8 +2,7 @@
 
 import json
 
-from infra.registry import experiment_page
-from infra.registry.experiment_page import KIND, missing_tags
+from infra.registry.connection import KIND, experiment_address, missing_tags
 
 
 def test_an_experiment_is_one_of_machine_learning_with_its_figures_as_columns() -> None:
@@ -20,5 +19,5 @@ def test_a_view_that_somebody_changed_stays() -> None:
 
 
 def test_the_address_opens_that_view() -> None:
-    key = experiment_page.address("http://mlflow.example", "1").rpartition("=")[2]
+    key = experiment_address("http://mlflow.example", "1").rpartition("=")[2]
     assert f"mlflow.sharedViewState.{key}" in missing_tags({}, [], 5)
