@@ -1,6 +1,7 @@
 """The catalogue in memory: what answers show of an item, and whether it can be bought now."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress, count
@@ -12,13 +13,72 @@ from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.item_attributes import ItemAttributes
-from serving.stores.repeated_texts import RepeatedTexts
-from serving.stores.sale_times import SaleTimes
+from models.primitives.distinct import distinct
 
 _GENERATIONS: Final = count(1)
 _ALWAYS: Final = (-np.inf, np.inf)
 _SHOWN_FIELDS: Final = 6
 """The first fields of `Item` are shown."""
+_NEVER: Final = (np.inf, -np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class SaleTimes:
+    """From when until when each of n items can be bought, in epoch seconds.
+
+    They are arrays because a look at each item takes as long as the rest of a refresh.
+    """
+
+    begins: NDArray[np.float64]
+    """[n] -inf without a beginning; inf for items that are no goods, or not in stock."""
+    ends: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, items: "Iterable[Item]") -> Self:
+        """Return the times of these items."""
+        times = [
+            (item.available_from, item.available_until) if item.merchandise and item.in_stock is not False else _NEVER
+            for item in items
+        ]
+        begins, ends = np.array(times, dtype=np.float64).reshape(-1, 2).T.copy()
+        return cls(begins, ends)
+
+    def sold_at(self, moment: float) -> NDArray[np.bool_]:
+        """Return whether each item can be bought at a moment."""
+        sold: NDArray[np.bool_] = (self.begins <= moment) & (moment < self.ends)
+        return sold
+
+    def differ(self, before: float, after: float) -> bool:
+        """Return whether the sale of an item begins or ends between two moments."""
+        first, last = np.searchsorted(self._dates, (before, after), side="right").tolist()
+        return bool(first != last)
+
+    @cached_property
+    def _dates(self) -> NDArray[np.float64]:
+        dates = np.concatenate([self.begins, self.ends])
+        return distinct(dates[np.isfinite(dates)])
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatedTexts:
+    """The texts of n items, each kept once: arrays of all items are then made without looking at each text."""
+
+    texts: Sequence[str]
+    """Each text once; the last one is empty, and stands for unknown items."""
+    number: NDArray[np.int32]
+    """[n] the place of each item's text in `texts`."""
+
+    @classmethod
+    def of(cls, texts: Sequence[str | None]) -> Self:
+        """Return the texts of n items; None counts as an empty text."""
+        numbers = defaultdict[str | None, int](count().__next__)
+        number = np.fromiter(map(numbers.__getitem__, texts), dtype=np.int32, count=len(texts))
+        return cls([*(text or "" for text in numbers), ""], number)
+
+    def of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+        """Return the texts of the items in these rows; that of row -1 is empty."""
+        texts: NDArray[np.str_] = np.array(self.texts, dtype=np.str_)[np.append(self.number, -1)[rows]]
+        return texts
 
 
 class Item(NamedTuple):

@@ -1,8 +1,11 @@
 """The endpoint of slots."""
 
+from html import escape
+from urllib.parse import urlsplit
+
 from fastapi import APIRouter
 
-from serving.answers.answer import Answer
+from serving.answers.answer import Answer, RankedItem
 from serving.answers.request import ListRequest
 from serving.api.gate.call import HTML, Call, Reply
 from serving.api.gate.hot_routes import add_hot_route
@@ -12,7 +15,6 @@ from serving.api.replies.protocol import RecommendationList
 from serving.api.requests.list_query import QueryParser
 from serving.api.requests.list_requests import list_request
 from serving.api.requests.parameters import CONSENT, CONTEXT, FILTERS, FORMAT, PAGING, SESSION, USER
-from serving.api.slots.html import fragment
 from serving.api.state import USERS, Kind, kind_of
 
 router = APIRouter(tags=["slots"])
@@ -63,3 +65,42 @@ _HTML_ANSWER = {
     }
 }
 add_hot_route(router, "/v1/slots/{placement}", slot, _PARAMETERS, RecommendationList, responses=_HTML_ANSWER)
+
+
+def fragment(answer: Answer, shown_as: str) -> str:
+    """Return a list of links for a CMS. Every text of the catalogue is data and never markup.
+
+    Its classes are for the style sheet of the page; it has no style and no script.
+    """
+    items = "".join(map(_item, answer.items))
+    return (
+        f'<ul class="tailorbird-slot" data-placement="{escape(answer.placement)}" '
+        f'data-recommendation-id="{escape(shown_as)}" data-source="{answer.source}">{items}</ul>'
+    )
+
+
+def _item(item: RankedItem) -> str:
+    title = escape(item.title or item.item_id)
+    image = f'<img src="{escape(item.image)}" alt="" loading="lazy">' if _is_web(item.image) and item.image else ""
+    inside = f'{image}<span class="title">{title}</span>{_price(item)}'
+    if item.url and _is_web(item.url):
+        inside = f'<a href="{escape(item.url)}">{inside}</a>'
+    reason = f'<span class="reason">{escape(item.reason)}</span>' if item.reason else ""
+    return f'<li data-item="{escape(item.item_id)}" data-rank="{item.rank}">{inside}{reason}</li>'
+
+
+def _price(item: RankedItem) -> str:
+    if item.price is None:
+        return ""
+    return f'<span class="price">{item.price:.2f}{f" {escape(item.currency)}" if item.currency else ""}</span>'
+
+
+def _is_web(address: str | None) -> bool:
+    """Return whether a page may link to the address: http, https or a path, and no script."""
+    if not address or any(ord(letter) <= ord(" ") for letter in address):
+        return False
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") if parts.scheme or parts.netloc else address.startswith("/")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
@@ -28,10 +29,12 @@ from serving.api.health.counted import counting, model_loaded, reload_failed
 from serving.api.requests.pseudonyms import Pseudonyms
 from serving.api.startup.initial_state import state_of
 from serving.api.startup.loaded_once import Shared
-from serving.api.startup.message_writers import call_writer, event_writer
 from serving.api.startup.warming import settle, warm
 from serving.api.state import Operators, Parts, State
 from serving.collector.call_intake import CallIntake
+from serving.events.impressions import ImpressionLog
+from serving.events.spool import FOLDER, NoSpool, Spool
+from serving.events.writer import EventWriter
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.promotions import NewestPromotion
@@ -39,6 +42,7 @@ from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.operations.previews import Previews
 from serving.operations.report_reader import ReportReader
 from serving.operations.rule_changes import RuleChanges
+from serving.stores.database.connection_options import connection_options
 from serving.stores.database.postgres import Postgres
 from serving.stores.refresher import Refresher
 from serving.stores.rules.layered_placements import LayeredPlacements
@@ -49,9 +53,13 @@ if TYPE_CHECKING:
     from serving.collector.collector import Collector
     from serving.events.writer import EventWriter
 
+
 _LOG: Final = logging.getLogger(__name__)
 _KEY_SECONDS: Final = 0.5
 """A revoked key is refused within this time, also if no notification arrives."""
+_CONNECTIONS: Final = 2
+"""The most connections of a writer."""
+_MEGABYTE: Final = 2**20
 
 
 def of_installation(shared: Shared | None = None) -> ASGIApp:
@@ -159,3 +167,32 @@ def _collector(settings: Settings, pseudonyms: Pseudonyms) -> "Collector":
 
 def _readiness(models: ModelHolder, answers: AnswerService) -> dict[str, bool]:
     return {"model": models.current() is not None, "fallback": answers.upkeep.ready}
+
+
+@asynccontextmanager
+async def event_writer(settings: Settings, place: str) -> AsyncIterator[tuple[EventWriter, ImpressionLog]]:
+    """Open the writer of messages, and the log of shown answers, which uses it; at the end all becomes durable."""
+    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_CONNECTIONS)
+    writer = EventWriter(pool, Spool(settings.var / FOLDER, settings.spool_mb * _MEGABYTE))
+    impressions = ImpressionLog(writer, settings.impressions_share)
+    await writer.start()
+    await impressions.start()
+    try:
+        yield writer, impressions
+    finally:
+        await impressions.close()
+        await writer.close()
+        pool.terminate()
+
+
+@asynccontextmanager
+async def call_writer(place: str) -> AsyncIterator[EventWriter]:
+    """Open the writer of calls, which are never on disk: their senders repeat them."""
+    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_CONNECTIONS)
+    writer = EventWriter(pool, NoSpool())
+    await writer.start()
+    try:
+        yield writer
+    finally:
+        await writer.close()
+        pool.terminate()

@@ -7,7 +7,7 @@ import pytest
 
 from serving.answers.answer import Answer, RankedItem
 from serving.api.replies.protocol import RecommendationList
-from serving.api.slots.html import fragment
+from serving.api.slots.router import fragment
 from tests.serving.api.conftest import Shop
 
 pytestmark = pytest.mark.anyio

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.terminal.decisions import decision, rollback
+from serving.terminal.screen import decision, rollback
 
 
 def test_a_rollback_of_lists_prints_how_many_there_are_now_and_were_before(capsys: pytest.CaptureFixture[str]) -> None:
