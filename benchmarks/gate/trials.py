@@ -37,7 +37,7 @@ from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
 from tasks.review.choose_candidate import judge_candidate
-from tasks.training.serving_cost import K, measure_costs
+from tasks.training.train_model import K, measure_costs
 
 if TYPE_CHECKING:
     from scipy import sparse

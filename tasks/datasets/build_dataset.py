@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final, cast
 
+import duckdb
 import narwhals as nw
+import pyarrow as pa
 from prefect import task
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 
+from infra.database.bulk_copy import copy_table
 from infra.database.schema.ledger_schema import audit_log
-from infra.database.schema.schema import datasets
+from infra.database.schema.schema import datasets, segment_descriptions, segments
 from infra.installation import Installation, current
 from infra.overview import situation
 from models import columns
@@ -22,6 +25,7 @@ from models.datasets.labels import LabelConfig
 from models.datasets.time_splits import By, Cuts, SplitConfig
 from models.errors import TailorbirdError
 from models.features.segments import trait_pooling
+from models.features.segments.segmentation import Segments
 from models.features.tables.registry import TABLES
 from models.primitives.json_types import JsonObject
 from tasks.datasets.check_dataset import Draft, check_acceptance, check_dataset
@@ -30,12 +34,12 @@ from tasks.datasets.event_workspace import Workspace, workspace
 from tasks.datasets.load_dataset import stored_manifest
 from tasks.datasets.manifest import DatasetManifest, Definition, SnapshotRecord
 from tasks.datasets.snapshot_tables import keys_of, parts, stored_rows, write
-from tasks.datasets.user_segments import segment_users
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.orchestration.progress import progress
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 
 FORMAT: Final = 6
+_SEED = 7
 
 
 class NoEventsError(TailorbirdError):
@@ -206,3 +210,23 @@ def _store(installation: Installation, draft: Draft, manifest: DatasetManifest) 
 
 def _count(space: Workspace, rows: str) -> int:
     return int(space.connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
+
+
+def segment_users(
+    installation: Installation,
+    connection: duckdb.DuckDBPyConnection,
+    version: str,
+    user_features: str,
+    traits: pa.Table,
+    as_of: int,
+) -> None:
+    """Fit the segments of a data set on its user features (as SQL) at `as_of`, and store the assignment."""
+    chosen = f"SELECT * EXCLUDE (as_of) FROM {user_features} WHERE {columns.AS_OF} = {as_of}"
+    features = connection.sql(chosen).to_arrow_table()
+    fitted = Segments.fit(features, traits, _SEED)
+    tables = {segments: fitted.assign(features, traits), segment_descriptions: fitted.describe()}
+    with installation.engine.begin() as database:
+        for table, rows in tables.items():
+            database.execute(delete(table).where(table.c.dataset_version == version))
+            versioned = rows.append_column("dataset_version", pa.repeat(version, len(rows)))
+            copy_table(database, table.name, versioned)

@@ -5,19 +5,20 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from expectations import datasets as promises
 from expectations.dataset_sentences import Comparison, sentence
-from infra.database.schema.schema import datasets
+from infra.database.schema.schema import datasets, ingest_batches
 from infra.installation import Installation
 from models import columns
 from models.datasets.acceptance import Acceptance, AcceptanceRefusedError
 from models.features.segments.trait_groups import groups
 from models.features.tables.registry import TABLES
-from tasks.datasets.lake_counts import lake_counts
 from tasks.datasets.manifest import AcceptedCheck, CheckRecord, DatasetManifest
 from tasks.datasets.null_shares import null_shares
+from tasks.ingest.ledger import COMMITTED
+from tasks.lake.event_query import EventQuery, of_type
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.quality.findings import Finding
 from tasks.quality.suites import BatchExpectations, BatchRefusedError, validate_batch
@@ -30,6 +31,18 @@ _NEXT_STEPS: Final = (
     'Correct the data and ingest them again. Or use them as they are: the same command with {options} --reason "…" '
     "records that (in the form: `accept` and `reason`)."
 )
+_EVENTS: Final = """
+    SELECT count(*) FROM read_parquet($files, union_by_name = true) JOIN batches USING (batch_id)
+"""
+# Refunds are included: they are matched when a data set is built, and no row count reflects that.
+_PURCHASES: Final = (
+    EventQuery()
+    .where(of_type(columns.PURCHASE), f"event.item_id <> '{columns.WHOLE_ORDER}'")
+    .where(f"{EventQuery.USER} IN (SELECT user_key FROM users)")
+    .select(f"count(*), count(DISTINCT {EventQuery.USER}), count(DISTINCT event.item_id)")
+)
+_REFERENCE: Final = ("items", "users")
+"""Kinds of batches without events."""
 
 
 @dataclass(frozen=True)
@@ -176,3 +189,26 @@ def _previous(installation: Installation) -> DatasetManifest | None:
     with installation.engine.connect() as connection:
         manifest: DatasetManifest | None = connection.execute(newest).scalar()
     return manifest
+
+
+def lake_counts(
+    installation: Installation, connection: duckdb.DuckDBPyConnection, files: list[str]
+) -> dict[str, float | None]:
+    """Return the purchases in the lake of users with consent and on merchandise, with their users and items.
+
+    `events` counts all events of committed batches, and `ledger` those that the ledger records as accepted. The tables
+    of `connection` state which batches, users and items count.
+    """
+    rows, users, items = connection.execute(_PURCHASES, {"files": files}).fetchall()[0]
+    ((events,),) = connection.execute(_EVENTS, {"files": files}).fetchall()
+    entry = ingest_batches.c
+    accepted = select(func.sum(entry.accepted)).where(entry.status == COMMITTED, entry.dataset.not_in(_REFERENCE))
+    with installation.engine.connect() as database:
+        ledger = database.execute(accepted).scalar()
+    return {
+        "rows_interactions": float(rows),
+        "users": float(users),
+        "items": float(items),
+        "events": float(events),
+        "ledger": float(ledger or 0),
+    }

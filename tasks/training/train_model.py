@@ -5,10 +5,13 @@ from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
-from time import monotonic
+from time import monotonic, perf_counter
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from prefect import task
 
 from infra.bundles import bundle
@@ -21,11 +24,13 @@ from models.datasets.training_data import TrainingData
 from models.evaluation.diagnostics.model_report import ModelReport
 from models.evaluation.metrics.mlflow_names import grouped
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import with_bounds
-from models.lists.list_builder import ListBuilder
+from models.evaluation.metrics.user_averages import HIGH, LOW, with_bounds
+from models.lists.list_builder import USERS_AT_ONCE, ListBuilder
 from models.lists.model_cascade import build_cascade
+from models.lists.recommendation_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.json_types import JsonObject
+from models.primitives.threads import one_thread
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.explanations.recent_buyers import recent_buyers
@@ -36,12 +41,17 @@ from tasks.orchestration.progress import progress
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.recorded_bundles import TrainedBundle, record, recorded
 from tasks.promotion.verified_evaluations import EVALUATION_PATH, evaluation_digest
+from tasks.scoring.publish_batch import TextCodes
 from tasks.training.checkpoints import Checkpoints
 from tasks.training.evaluation_artifacts import FORMAT as EVALUATION_FORMAT
 from tasks.training.evaluation_artifacts import store_evaluation
 from tasks.training.fit_by_epochs import fit_by_epochs
-from tasks.training.serving_cost import K, measure_costs
 from tasks.tuning.best_settings import find_settings
+
+K: Final = 20
+"""Length of the lists, as at the placement `home`."""
+_ROUNDS: Final = 7
+"""The range of seven times contains the median with a probability of 98 %: 1 - 2 / 2 ** 7."""
 
 
 def run_key(version: str, kind: str, settings: JsonObject, seed: int) -> str:
@@ -175,3 +185,40 @@ def _list_builder(stored: bundle.Bundle) -> ListBuilder:
     """Return a list builder as for the champion at `home`, from the bundle alone."""
     in_order = build_cascade(stored.model, stored.segments, stored.fallback)
     return ListBuilder(in_order, stored.fallback, CompiledRules.plain(K, stored.available), stored.buyers)
+
+
+def measure_costs(builder: ListBuilder, folder: Path) -> dict[str, float]:
+    """Return `score_ms`, the milliseconds of one thread per list, with its interval, and `artifact_mb` of `folder`.
+
+    The code of batch scoring makes the lists of one chunk of users, with candidates, rules, fallbacks and reasons. The
+    first round loads libraries and fills caches, and does not count.
+    """
+    keys = _sample_users(builder)
+    with one_thread():
+        spent = [_seconds(builder, keys) for _ in range(1 + _ROUNDS)][1:]
+    per_list = 1000 / max(1, len(keys))
+    stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return {
+        "score_ms": median(spent) * per_list,
+        f"score_ms{LOW}": min(spent) * per_list,
+        f"score_ms{HIGH}": max(spent) * per_list,
+        "artifact_mb": stored / 1e6,
+    }
+
+
+def make_lists(builder: ListBuilder, keys: NDArray[np.str_]) -> list[Lists]:
+    """Make the lists of users (sorted keys) as `tasks.scoring.user_lists` does, with the codes of their reasons."""
+    codes = TextCodes()
+    return [ranked.coded(codes.codes) for ranked in builder.build(keys)]
+
+
+def _sample_users(builder: ListBuilder) -> NDArray[np.str_]:
+    """Return one chunk of the model's users, taken at equal distances."""
+    users = builder.cascade.models[0].users
+    return users[np.unique(np.linspace(0, len(users) - 1, USERS_AT_ONCE).astype(int))] if len(users) else users
+
+
+def _seconds(builder: ListBuilder, keys: NDArray[np.str_]) -> float:
+    began = perf_counter()
+    make_lists(builder, keys)
+    return perf_counter() - began

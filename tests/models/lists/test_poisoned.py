@@ -22,7 +22,7 @@ from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
-from tasks.training.serving_cost import K, measure_costs
+from tasks.training.train_model import K, measure_costs
 from tests.models.conftest import CUT, CUTS, DAY, Shop, make_shop
 
 USERS = 240

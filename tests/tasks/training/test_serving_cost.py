@@ -16,7 +16,7 @@ from models.lists.recommendation_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from tasks.scoring.publish_batch import TextCodes
 from tasks.scoring.user_lists import user_lists
-from tasks.training.serving_cost import K, make_lists, measure_costs
+from tasks.training.train_model import K, make_lists, measure_costs
 
 
 @dataclass

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tasks.tuning.deadline import Deadline
+from tasks.tuning.search_model import Deadline
 from tasks.tuning.worker import StopCondition
 
 

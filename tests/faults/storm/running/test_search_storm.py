@@ -23,8 +23,7 @@ from infra.installation import Installation
 from infra.locks.advisory_locks import is_locked
 from infra.registry.client import NAME, RUN_KEY
 from models.primitives.json_types import JsonObject
-from tasks.tuning.study import INTERRUPTED, _storage
-from tasks.tuning.trials import trial_settings
+from tasks.tuning.study import INTERRUPTED, _storage, trial_settings
 from tests.faults.storm.running.searching import STEPS
 from tests.faults.storm.running.searching import TRIALS as FEW
 from tests.faults.storm.running.waiting import until
