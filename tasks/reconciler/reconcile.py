@@ -2,32 +2,36 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Event
 from time import monotonic
 from typing import Final
 
+from sqlalchemy import func, select, text
+
+from infra.configuration.placements import configured
+from infra.database.clock import database_now
+from infra.database.schema.monitoring_schema import drift_calibrations
+from infra.database.schema.schema import placements
 from infra.installation import Installation, current
 from infra.keys import trust
 from infra.keys.identity import forget_without_consent
 from infra.outages import explain
-from infra.prefect_api import events
+from infra.prefect_api import deployments, events
 from infra.registry.client import Registry
+from infra.services import prefect_pages
 from models.primitives.escaping import for_terminal
 from tasks.monitoring.serving_metrics import alert_slow_serving
 from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.orchestration.killed_commands import mark_killed_commands
-from tasks.promotion.champion import sync_aliases
+from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.review_requests import expire, review_of
 from tasks.reconciler.check_registered_versions import check_registered_versions
 from tasks.reconciler.inbox_mover import start_inbox_mover
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
 from tasks.reconciler.restart_retrain import restart_retrain
-from tasks.reconciler.segment_messages import announce_segments
-from tasks.reconciler.stale_lists import alert_stale_lists
-from tasks.reconciler.start_calibration import start_calibration
 from tasks.reconciler.start_scoring import start_scoring
 from tasks.reconciler.streams import alert_spent_quotas, alert_streams
 
@@ -35,6 +39,79 @@ _DAY: Final = 86_400
 _DAILY: Final = AlertThrottle()
 _LOOK_SECONDS: Final = 7.5
 """Seconds between two looks at MLflow: half of a usual round, so each round has one further look."""
+_WAITING: Final = text("""
+    SELECT inbox_id, payload ->> 'segment' AS segment FROM event_inbox
+    WHERE kind = 'score' AND moved_at IS NULL ORDER BY inbox_id LIMIT 100""")
+_DONE: Final = text("UPDATE event_inbox SET moved_at = now(), outcome = 'moved' WHERE inbox_id = :inbox_id")
+_GRACE: Final = timedelta(minutes=2)
+"""The lists of the new champion are made first."""
+_STALE_LISTS: Final = AlertThrottle()
+
+
+def alert_stale_lists(installation: Installation, throttle: AlertThrottle = _STALE_LISTS) -> str | None:
+    """Emit an event, at most once a day, for each placement whose lists were not checked for `fresh_hours`."""
+    hours = (func.extract("epoch", func.now() - placements.c.checked_at) / 3600).label("hours")
+    with installation.engine.connect() as connection:
+        ages = {row.placement: float(row.hours) for row in connection.execute(select(placements.c.placement, hours))}
+    limits = {
+        name: placement.fresh_hours for name, placement in configured(installation.settings).items() if name in ages
+    }
+    stale = [name for name, limit in limits.items() if ages[name] > limit]
+    for name in set(limits) - set(stale):
+        throttle.reset(name)
+    new = [name for name in stale if not throttle.recently_sent(name, _DAY)]
+    for name in new:
+        if events.try_emit(
+            installation.endpoints,
+            events.STALE_LISTS,
+            f"tailorbird.placement.{name}",
+            _payload(installation, name, ages[name], limits[name]),
+        ):
+            throttle.mark_sent(name)
+    return f"The lists of {', '.join(new)} are stale." if new else None
+
+
+def _payload(installation: Installation, name: str, hours: float, limit: float) -> dict[str, str]:
+    reason = f"The lists of {name} are {hours:.0f} hours old; {limit:g} are allowed. Run `tailorbird score {name}`."
+    return {"reason": reason, "page": prefect_pages.deployments(installation.endpoints)}
+
+
+def start_calibration(installation: Installation) -> str | None:
+    """Start `monitor` once per promotion if the champion has no calibration; returns a line about it, or None.
+
+    It learns the usual range of each signal from the data so far. If there is too little history, the daily
+    run tries again.
+    """
+    with installation.engine.connect() as connection:
+        champion = current_champion(connection)
+        known = drift_calibrations.c.promotion_id == (champion["promotion_id"] if champion else 0)
+        done = connection.execute(select(drift_calibrations.c.calibration_id).where(known).limit(1)).first()
+        now = database_now(connection)
+    if champion is None or done is not None or now - champion["promoted_at"] < _GRACE:
+        return None
+    key = f"calibration of promotion {champion['promotion_id']}"
+    if not deployments.start_run(installation.endpoints, "monitor", key, {}):
+        return None
+    return f"The drift monitor is being calibrated for version {champion['model_version']}."
+
+
+def announce_segments(installation: Installation) -> str | None:
+    """Emit an event for each message that asks for lists of a segment; returns a line about them.
+
+    An automation starts `score` for each. While Prefect is down they wait. After a kill an event may come twice:
+    its users are scored once more.
+    """
+    with installation.engine.connect() as connection:
+        waiting = connection.execute(_WAITING).all()
+    announced = []
+    for row in waiting:
+        payload = {"segment": row.segment, "reason": f"A message asks for the lists of the segment {row.segment}."}
+        if not events.try_emit(installation.endpoints, events.SEGMENT, f"tailorbird.message.{row.inbox_id}", payload):
+            break
+        with installation.engine.begin() as connection:
+            connection.execute(_DONE, {"inbox_id": row.inbox_id})
+        announced.append(row.segment)
+    return f"Messages asked for lists of {', '.join(announced)}." if announced else None
 
 
 def watch(every: float, stop: Event | None = None) -> None:

@@ -4,7 +4,7 @@ from sqlalchemy import text
 
 from infra.installation import Installation
 from infra.prefect_api import events
-from tasks.reconciler.segment_messages import announce_segments
+from tasks.reconciler.reconcile import announce_segments
 from tests.recording_server import RecordingServer
 
 MESSAGE = """

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from infra.installation import Installation
 from infra.prefect_api import events
 from tasks.orchestration.alert_throttle import AlertThrottle
-from tasks.reconciler.stale_lists import alert_stale_lists
+from tasks.reconciler.reconcile import alert_stale_lists
 from tests.published import published, shelf
 from tests.recording_server import RecordingServer
 
