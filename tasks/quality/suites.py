@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -24,10 +24,10 @@ from tasks.quality import data_docs
 from tasks.quality.chunk_profile import ChunkProfile
 from tasks.quality.findings import Finding, broken_by_rule, reason, refuses
 from tasks.quality.findings import Findings as Findings
-from tasks.quality.user_remarks import remarks
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 Bounds = Mapping[str, tuple[float | None, float | None]]
 PROFILE = " batch"
@@ -38,6 +38,8 @@ SHOWN_ROWS = 3
 _MOST_RULES = 8
 _LOGGERS = ("great_expectations", "great_expectations.data_context.types.base")
 """Importing them sets a level, so ours is set afterwards."""
+_ENOUGH: Final = 20
+"""A file of a known shop with so many users has at least one known user."""
 
 
 class BatchRefusedError(TailorbirdError):
@@ -190,3 +192,19 @@ def _finding(suite: str, result: Any) -> Finding:
         "rows": [],
         "value": None,
     }
+
+
+def remarks(profiles: Iterable[ChunkProfile]) -> list[str]:
+    """Return the ledger's remarks on the users of a batch, by the profiles of its chunks."""
+    chunks = [profile["people"] for profile in profiles if "people" in profile]
+    users, known = sum(chunk["named"] for chunk in chunks), sum(chunk["known"] for chunk in chunks)
+    items, unanswered = sum(chunk["items"] for chunk in chunks), sum(chunk["unanswered"] for chunk in chunks)
+    lines = []
+    if users >= _ENOUGH and not known:
+        subject = f"None of its {users:,} users" if len(chunks) == 1 else "None of its users"
+        both = subject if items else f"{subject} and none of its items"
+        lines = [f"{both} is known: is it another shop's file? `tailorbird ledger undo BATCH` removes it."]
+    if unanswered:
+        rows = "1 suppressed row is" if unanswered == 1 else f"{unanswered:,} suppressed rows are"
+        lines.append(f"{rows} of users whose answer about consent is not known.")
+    return lines

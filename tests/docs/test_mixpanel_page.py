@@ -14,9 +14,9 @@ from models.ingest.mixpanel.config import MixpanelMapping
 from models.ingest.mixpanel.json_lines import PLACEHOLDERS
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.list_files import list_files
-from tasks.ingest.mixpanel import client, rate_limit
+from tasks.ingest.mixpanel import client
+from tasks.ingest.mixpanel.client import PER_HOUR, PER_SECOND
 from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
-from tasks.ingest.mixpanel.rate_limit import PER_HOUR, PER_SECOND
 from tasks.sources.mapping_files import mapping_overrides, read
 from tests.docs.shown import commands_of
 from tests.mixpanel_server import PROJECT, MixpanelServer, event
@@ -31,7 +31,7 @@ def mixpanel(monkeypatch: pytest.MonkeyPatch) -> Any:
     with MixpanelServer() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(client, "_LIMIT", rate_limit.RateLimit(sleep=lambda _: None, clock=lambda: 0.0))
+        monkeypatch.setattr(client, "_LIMIT", client.RateLimit(sleep=lambda _: None, clock=lambda: 0.0))
         server.events = [event(n) for n in range(10)]
         yield server
 

@@ -1,9 +1,10 @@
 """Connects to a database to read from: read-only, with cursors on the server, and errors that quote no row."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,7 +15,6 @@ from sqlalchemy.pool import NullPool
 from infra.database.errors import hide_values
 from models.errors import TailorbirdError
 from tasks.sources.sql.database_address import read_address, shown, without_secrets
-from tasks.sources.sql.far_times import accept_far_times
 
 CHUNK_ROWS: Final = 10_000
 """Rows that are fetched at a time."""
@@ -43,6 +43,12 @@ _READ_ONLY: Final = MappingProxyType(
 """Statements that make a session read-only. PostgreSQL and DuckDB have options for that."""
 _CONNECT_SECONDS: Final = 30
 _LONGEST: Final = 400
+_OF_TYPE: Final[dict[str, tuple[int, date, date]]] = {
+    "PYDATE": (1082, date.min, date.max),
+    "PYDATETIME": (1114, datetime.min, datetime.max),
+    "PYDATETIMETZ": (1184, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
+}
+"""PostgreSQL's number of a type, and the moments in place of earlier and later ones, by psycopg2's reader."""
 
 
 class SourceDatabaseError(TailorbirdError):
@@ -158,3 +164,37 @@ def _driver_errors(engine: Engine) -> tuple[type[Exception], ...]:
     """Return the errors that a driver raises while it fetches rows, which SQLAlchemy does not wrap everywhere."""
     error = getattr(engine.dialect.dbapi, "Error", DBAPIError)
     return (error,) if isinstance(error, type) and issubclass(error, Exception) else (DBAPIError,)
+
+
+def accept_far_times(engine: Engine) -> None:
+    """Read times beyond Python's years as the first or the last moment, which rules for rows refuse.
+
+    One row with such a time, such as 12026-03-01, must not cost all others. Other drivers than psycopg2 stay.
+    """
+    if engine.dialect.driver != "psycopg2":
+        return
+    from psycopg2 import Error, extensions
+
+    def bounded(read: Callable[[str | None, Any], Any], first: date, last: date) -> Callable[[str | None, Any], Any]:
+        def value_of(text: str | None, cursor: Any) -> Any:
+            if text is None:
+                return None
+            if text.lstrip("-") == "infinity":
+                return first if text.startswith("-") else last
+            try:
+                return read(text, cursor)
+            except (ValueError, OverflowError, Error):
+                return first if text.endswith("BC") else last
+
+        return value_of
+
+    types = [
+        extensions.new_type((number,), f"bounded {name}", bounded(getattr(extensions, name), first, last))
+        for name, (number, first, last) in _OF_TYPE.items()
+    ]
+
+    def register(connection: Any, _record: Any) -> None:
+        for one in types:
+            extensions.register_type(one, connection)
+
+    event.listen(engine, "connect", register)

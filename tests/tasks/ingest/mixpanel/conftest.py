@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.ingest.mixpanel import client, rate_limit
+from tasks.ingest.mixpanel import client
 from tests.mixpanel_server import MixpanelServer
 
 
@@ -14,5 +14,5 @@ def mixpanel(monkeypatch: pytest.MonkeyPatch) -> Iterator[MixpanelServer]:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         pauses: list[float] = []
-        monkeypatch.setattr(client, "_LIMIT", rate_limit.RateLimit(sleep=pauses.append, clock=lambda: sum(pauses)))
+        monkeypatch.setattr(client, "_LIMIT", client.RateLimit(sleep=pauses.append, clock=lambda: sum(pauses)))
         yield server

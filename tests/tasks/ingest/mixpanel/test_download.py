@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import TailorbirdError
-from tasks.ingest.mixpanel.client import MixpanelClient, MixpanelError
+from tasks.ingest.mixpanel.client import MixpanelClient, MixpanelError, RateLimit
 from tasks.ingest.mixpanel.download import download_day, download_profiles
-from tasks.ingest.mixpanel.rate_limit import RateLimit
 from tests.mixpanel_server import PROJECT, SECRET, USERNAME, MixpanelServer, event
 
 DAY = date(2026, 11, 1)

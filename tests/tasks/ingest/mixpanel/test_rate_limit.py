@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tasks.ingest.mixpanel.rate_limit import RateLimit
+from tasks.ingest.mixpanel.client import RateLimit
 
 
 @dataclass
