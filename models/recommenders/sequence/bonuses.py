@@ -74,7 +74,5 @@ class Bonuses:
     def from_state(
         cls, state: Mapping[str, np.ndarray[Any, Any]], n_users: int, n_items: int, repeats: Repeats
     ) -> Self:
-        """Return the stored ones; bundles from before there were any have none."""
-        if f"{_NAME}.data" not in state:
-            return cls.none(n_users, n_items)
+        """Return the stored ones."""
         return cls(whole(_NAME, state, (n_users, n_items)), repeats)

@@ -143,7 +143,5 @@ class Histories:
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored histories; bundles from before there were kinds hold purchases."""
-        items, gaps, ends = (state[f"history.{name}"] for name in ("items", "gaps", "ends"))
-        kinds = state.get("history.kinds")
-        return cls(items, gaps, np.full(len(items), PURCHASE, dtype=np.uint8) if kinds is None else kinds, ends)
+        """Return the stored histories."""
+        return cls(*(state[f"history.{name}"] for name in ("items", "gaps", "kinds", "ends")))

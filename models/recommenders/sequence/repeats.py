@@ -59,8 +59,6 @@ class Repeats:
     """[DUE] a factor, by the class of the time since the last purchase."""
     scale: float
     """What a logarithm of a rate is worth in scores."""
-    kept: float | None = None
-    """In earlier bundles: the rate is the network's to this power, times `due`, times (`least` plus all `ages`)."""
 
     @classmethod
     def none(cls) -> Self:
@@ -69,15 +67,12 @@ class Repeats:
 
     def bonuses(self, own: OwnItems, shape: tuple[int, int]) -> sparse.csr_array:
         """Return what the purchases of own items alone score: float32 CSR, users x items."""
-        least = 0.0 if self.kept is None else self.least
-        weight = least + np.bincount(own.entry, self.ages[own.age], minlength=len(own.item))
+        weight = np.bincount(own.entry, self.ages[own.age], minlength=len(own.item))
         values = self.scale * np.log(np.maximum(weight * self.due[own.due], np.finfo(np.float32).tiny))
         return sparse.csr_array((values.astype(np.float32), (own.user, own.item)), shape=shape)
 
     def joined(self, scores: NDArray[np.float32], bonuses: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the scores of own items from those of the network and the bonuses; no number stays none."""
-        if self.kept is not None:
-            return np.float32(self.kept) * scores + bonuses
         scale = np.float32(self.scale)
         with np.errstate(invalid="ignore"):
             rates = np.logaddexp(scores / scale + np.float32(np.log(self.least)), bonuses / scale)
@@ -85,17 +80,13 @@ class Repeats:
 
     def state(self) -> State:
         """Return its arrays."""
-        parts = _PARTS if self.kept is None else (*_PARTS, "kept")
-        return {f"repeats.{name}": np.asarray(getattr(self, name)) for name in parts}
+        return {f"repeats.{name}": np.asarray(getattr(self, name)) for name in _PARTS}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored ones; bundles from before there were any have none."""
-        if "repeats.ages" not in state:
-            return cls.none()
+        """Return the stored ones."""
         least, scale = (float(state[f"repeats.{name}"]) for name in ("least", "scale"))
-        kept = float(state["repeats.kept"]) if "repeats.kept" in state else None
-        return cls(least, state["repeats.ages"], state["repeats.due"], scale, kept)
+        return cls(least, state["repeats.ages"], state["repeats.due"], scale)
 
 
 _PARTS: Final = ("least", "ages", "due", "scale")

@@ -137,8 +137,6 @@ def test_a_model_with_kinds_is_repeatable_and_comes_back_from_its_bundle(carted:
     users = np.arange(len(carted.users), dtype=np.int32)
     again = SequenceModel.from_state(quick, state)
     np.testing.assert_array_equal(again.scores(users), one.scores(users))
-    del state["history.kinds"]  # as in bundles from before
-    assert np.isfinite(SequenceModel.from_state(quick, state).scores(users)).all()
 
 
 @NEEDS_TORCH

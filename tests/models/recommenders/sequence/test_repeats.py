@@ -47,16 +47,6 @@ def test_a_score_that_is_no_number_stays_none() -> None:
     np.testing.assert_array_equal(repeats.joined(scores, np.ones(2, dtype=np.float32)), scores)
 
 
-def test_bundles_of_earlier_versions_keep_their_scores(small) -> None:
-    data = small(ROWS)
-    weights = {"kept": 0.5, "least": 0.5, "ages": np.full(GAPS, 2.0), "due": np.full(DUE, 3.0), "scale": 2.0}
-    repeats = Repeats.from_state({f"repeats.{name}": np.asarray(value) for name, value in weights.items()})
-    bonuses = Bonuses(repeats.bonuses(own_items(data), (2, 3)), repeats)
-    scores = bonuses.added(np.arange(2, dtype=np.int32), np.ones((2, 3), dtype=np.float32))
-    np.testing.assert_allclose(scores[0, :2], 0.5 + 2 * np.log([13.5, 7.5]), rtol=1e-6)
-    assert set(repeats.state()) == {f"repeats.{name}" for name in weights}
-
-
 def test_bonuses_are_the_same_for_rows_and_pairs_and_a_longer_catalogue(small) -> None:
     repeats = Repeats(0.5, np.arange(1.0, GAPS + 1), np.ones(DUE), 1.0)
     bonuses = Bonuses(repeats.bonuses(own_items(small(ROWS)), (2, 3)), repeats)
