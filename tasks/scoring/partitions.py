@@ -173,14 +173,13 @@ def count(connection: Connection, batch_id: int) -> StoredCounts:
 
 
 def erase(connection: Connection, batch_id: int, consent: str) -> int:
-    """Delete the lists for which the query `consent` has no row, and what is known of their users; return their number.
+    """Delete the lists for which the query `consent` has no row, and return their number.
 
-    Batches of earlier versions know nothing of their users.
+    What the batch knows of their users is deleted too.
     """
     about_users = partition_name("batch_users", batch_id)
-    if connection.execute(text("SELECT to_regclass(:name)"), {"name": about_users}).scalar() is not None:
-        known = f"(SELECT user_key AS subject, ctid AS at FROM {about_users} WHERE user_key <> '') AS list"
-        refused = f"SELECT list.at FROM {known} WHERE NOT EXISTS ({consent})"
-        connection.execute(text(f"DELETE FROM {about_users} WHERE ctid IN ({refused})"))
+    known = f"(SELECT user_key AS subject, ctid AS at FROM {about_users} WHERE user_key <> '') AS list"
+    refused = f"SELECT list.at FROM {known} WHERE NOT EXISTS ({consent})"
+    connection.execute(text(f"DELETE FROM {about_users} WHERE ctid IN ({refused})"))
     table = partition_name("recommendations", batch_id)
     return int(connection.execute(text(f"DELETE FROM {table} AS list WHERE NOT EXISTS ({consent})")).rowcount)
