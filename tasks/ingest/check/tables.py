@@ -1,7 +1,7 @@
 """Checks the first rows of one table with the code that ingests it, without storing them."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, cast
@@ -17,16 +17,18 @@ from models import columns
 from models.ingest.check import answer_suspicions, item_and_user_suspicions, suspicions
 from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
+from models.ingest.draft.mapping_text import toml
 from models.ingest.expressions.value_sources import Source, column_of, columns_of, listed
 from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
 from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.ingest.tabular.unreadable_cells import cells_of, merge_unreadable
 from models.ingest.tabular.values import words
+from models.ingest.text_files.encodings import NAMES
+from models.ingest.text_files.likely_encodings import guessed, same
 from models.primitives.arrow_types import ArrowColumn
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
-from tasks.ingest.check.encodings import doubtful_encoding
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.raw_rows import RawRows, set_keys, used_columns
 from tasks.ingest.check.unconnected import CheckContext, open_intake
@@ -38,6 +40,7 @@ from tasks.ingest.reference.row_triage import triage_reference
 from tasks.ingest.reference.table_users import keyed_users
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.sources import csv_reader, table_files
+from tasks.sources.csv_reader import Csv
 
 CATALOGUE_ROWS: Final = table_files.CHUNK_ROWS
 """Items and users are read up to here: events are checked against them."""
@@ -207,3 +210,22 @@ def _add_users(table: TableFindings, rows: pa.Table, names: pa.Table, mapping: M
     ids = dict(zip(names[columns.USER_KEY].to_pylist(), names[columns.USER_ID].to_pylist(), strict=True))
     table.examples = findings.records(rows, [ids.get(key) for key in keys.slice(0, findings.EXAMPLES).to_pylist()])
     table.suspicions += _of_user_ids(names[columns.USER_ID], part_of(mapping, "users"))
+
+
+def doubtful_encoding(path: Path, csv: Csv) -> Iterable[Suspicion]:
+    """Yield a suspicion if another encoding fits better, or if the mapping does not state the used one."""
+    if not csv_reader.is_csv(path) or (used := csv_reader.encoding_of(path, csv)).startswith("utf"):
+        return
+    guess = guessed(csv_reader.beginning(path))
+    if guess is None or (csv.encoding and guess.read(used) == guess.read(guess.encoding)):
+        return
+    name = NAMES.get(used, used)
+    sentence = f"The file is no UTF-8 and is read as {name}, for example the word {guess.read(used)!r}."
+    if same(used, guess.encoding) or guess.read(used) == guess.read(guess.encoding):
+        yield Suspicion(
+            "encoding_not_stated", f"{sentence} If that is right, state it:", f"encoding = {toml(name.lower())}"
+        )
+        return
+    others = "".join(f"\n# or {toml(one)}: {guess.read(one)}" for one in guess.others if not same(one, used))
+    sentence += f" As {guess.encoding} it would be {guess.read(guess.encoding)!r}. If that is right, write:"
+    yield Suspicion("encoding_may_be_another", sentence, f"encoding = {toml(guess.encoding)}{others}")
