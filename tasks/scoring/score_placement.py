@@ -1,23 +1,49 @@
 """Builds and publishes the lists of one placement."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Final
 
+import numpy as np
 from prefect import task
+from scipy import sparse
 
 from infra.configuration import placements
 from infra.database.clock import database_now
 from infra.database.rule_versions import current_rules
-from infra.installation import current
+from infra.installation import Installation, current
+from models.datasets.training_data import TrainingData
 from models.errors import TailorbirdError
+from models.lists.item_models import BoughtWithItem, SimilarToItem
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import ModelCascade, ScoringModel
+from models.lists.recommendation_lists import Lists
+from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.layer.json_form import layer_to_json
 from models.lists.rules.layer.layered_placement import layered
+from models.lists.rules.placement_config import Placement
+from models.lists.rules.rule_warnings import notes
+from tasks.datasets.load_dataset import manifest_of, open_dataset
+from tasks.lake.shared_reads import shared_reference_data
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.champion import require_champion
 from tasks.scoring import batch_state
+from tasks.scoring.batch_checks import Segments
+from tasks.scoring.batch_keys import batch_spec, check_length, digest
 from tasks.scoring.batch_rows import PublishedBatch
-from tasks.scoring.item_lists import item_lists
-from tasks.scoring.publish_batch import Work, publish_lists
+from tasks.scoring.publish_batch import TextCodes, Work, publish_lists
+from tasks.scoring.reads.item_attributes import catalogue_of
 from tasks.scoring.user_lists import user_lists
+
+_FIT: Final[dict[str, Callable[[TrainingData], ScoringModel]]] = {
+    "similarity": SimilarToItem.fit,
+    "co_purchase": BoughtWithItem.fit,
+}
+_SHORTFALL: Final = {
+    "similarity": "too few items are known to be like it",
+    "co_purchase": "too little is bought together with it",
+}
 
 
 @task(task_run_name="score {name}", description="The lists of a placement, published as one batch.")
@@ -64,3 +90,27 @@ def placements_to_score(names: list[str] | None) -> list[str]:
     require_champion(installation)  # without one, each placement would fail for the same reason
     batch_state.sweep(installation.engine)
     return names or list(configured)
+
+
+def item_lists(installation: Installation, name: str, placement: Placement) -> Work:
+    """Return the work of a placement about items, from the data set that the champion was trained on."""
+    champion = require_champion(installation)
+    version = champion["dataset_version"]
+    dataset, cut = open_dataset(version), manifest_of(installation, version)["as_of"]
+    items = dataset.once(("items", cut), partial(dataset.item_ids, cut))
+    catalogue = catalogue_of(installation, items, placement, shared_reference_data(installation))
+    rules = CompiledRules.of(placement, catalogue)
+    check_length(name, placement.k, rules)
+    spec = batch_spec(name, placement, champion, digest(placement, rules, version))
+
+    def lists(texts: TextCodes) -> Iterator[Lists]:
+        data = dataset.once(("known at", cut), partial(dataset.training_data, cut))
+        method = str(placement.method)
+        cascade = ModelCascade((_FIT[method](data),))
+        builder = ListBuilder(cascade, None, rules, shortfall=_SHORTFALL[method])
+        itself = sparse.eye_array(len(items), dtype=bool, format="csr")
+        for part in builder.build(items, itself):
+            yield part.coded(texts.codes)
+
+    segments = Segments(["all items"], np.zeros(len(items), dtype=np.int64))
+    return Work(placement, spec, items, items, rules.allowed, lists, segments, notes=notes(placement, catalogue))

@@ -7,21 +7,25 @@ from prefect import task
 from infra.installation import Installation, current
 from infra.locks.advisory_locks import locked
 from models.errors import TailorbirdError
-from models.monitoring.drift.calibration.calibrate import TooLittleHistoryError
+from models.monitoring.drift.calibration.calibrate import Calibration, TooLittleHistoryError, calibrate
+from models.monitoring.drift.calibration.window_length import choose_length, ensure_enough_history, windows_used
+from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.signals.event_columns import DAY
+from models.monitoring.drift.signals.user_counts import Edges
+from tasks.datasets.load_dataset import manifest_of
 from tasks.monitoring.drift import calibrations
 from tasks.monitoring.drift.calibrations import StoredCalibration, calibration_of
 from tasks.monitoring.drift.emit_events import emit_feed_alert, emit_waiting_orders
 from tasks.monitoring.drift.evaluate_window import evaluate_window
-from tasks.monitoring.drift.event_sample import EventReader, open_event_reader
+from tasks.monitoring.drift.event_sample import EventReader, EventSample, open_event_reader
 from tasks.monitoring.drift.ledger_health import check_ledger
 from tasks.monitoring.drift.publish_report import Window
-from tasks.monitoring.drift.reference_windows import calibrate_before, load_history, training_cut
 from tasks.monitoring.drift.reports import DriftReport, newest_report, reports_of
 from tasks.orchestration.run_artifacts import log_info
 from tasks.promotion.champion import Champion, NoChampionError, require_champion
 
 _LOCK: Final = "drift"
+_SEED = 7
 
 
 class DriftRun(TypedDict):
@@ -95,3 +99,46 @@ def _evaluate_new_windows(
         window = Window(stored, history, sample, number)
         reports.append(evaluate_window(installation, window, ledger if last_one else [], newest=last_one))
     return [report for report in reports if report is not None]
+
+
+def training_cut(installation: Installation, holder: Champion) -> int:
+    """Return the end of the champion's training data in epoch seconds."""
+    return int(manifest_of(installation, holder["dataset_version"])["as_of"])
+
+
+def calibrate_before(installation: Installation, reader: EventReader, cut: int) -> tuple[Calibration, History]:
+    """Calibrate the bands with the whole days before a cut. Raises TooLittleHistoryError.
+
+    The last window ends at the last midnight before the cut, because windows that begin at the time of day of the last
+    event touch one date more than their days.
+    """
+    midnight = cut // DAY * DAY
+    config, days = installation.settings.monitor, _days(reader, midnight)
+    length = config.window_days or choose_length(days, reader.active(midnight), config.least_users)
+    ensure_enough_history(days, length)
+    history, _ = load_history(installation, reader, midnight, length, midnight, skipped_days=int(cut > midnight))
+    return calibrate(history, config.days_between_false_retrains / length, _SEED), history
+
+
+def load_history(
+    installation: Installation,
+    reader: EventReader,
+    reference_to: int,
+    length: int,
+    end: int,
+    edges: Edges | None = None,
+    *,
+    skipped_days: int,
+) -> tuple[History, EventSample]:
+    """Return the windows used for calibration and those after the cut up to `end`, of `length` days each."""
+    before = windows_used(_days(reader, reference_to), length)
+    start = reference_to - before * length * DAY
+    sample = reader.read(start, end, installation.settings.monitor.sampled_events)
+    shape = start, length, before, len(sample.users), edges or {}, skipped_days
+    return History(sample.events, sample.item_table, *shape), sample
+
+
+def _days(reader: EventReader, cut: int) -> int:
+    """Return the days of history before a cut; 0 without events."""
+    first = reader.span[0]
+    return (cut - first) // DAY if first else 0
