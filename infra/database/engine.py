@@ -9,9 +9,14 @@ from sqlalchemy import create_engine, text
 
 from infra.configuration import addresses
 from infra.database.errors import hide_values
+from models.errors import TailorbirdError
 
 _MIGRATION_LOCK = 0x7A11
 _CONNECT_SECONDS = 30
+
+
+class NewerSchemaError(TailorbirdError):
+    """The schema of the database is of another version of Tailorbird."""
 
 
 @cache
@@ -30,13 +35,23 @@ def engine(url: str) -> Engine:
 
 
 def migrate(url: str) -> None:
-    """Migrate the database to the current schema. Of two simultaneous processes the second waits and does nothing."""
+    """Migrate the database to the current schema. Of two simultaneous processes the second waits and does nothing.
+
+    Raises NewerSchemaError for a database that a later version migrated.
+    """
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine(url).begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise NewerSchemaError(
+                f"A newer version of Tailorbird migrated this database ({error}). Update Tailorbird, or restore a "
+                "backup from before that version."
+            ) from None

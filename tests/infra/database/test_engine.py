@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from infra.database import engine as database
-from infra.database.engine import engine, migrate
+from infra.database.engine import NewerSchemaError, engine, migrate
 from infra.outages import explain
 
 MIGRATE = "import os; from infra.database.engine import migrate; migrate(os.environ['DATABASE'])"
@@ -22,6 +22,16 @@ def test_migrating_twice_changes_nothing(empty_database: str) -> None:
     with engine(empty_database).connect() as connection:
         assert connection.execute(text("SELECT user_key FROM suppressions")).scalars().all() == ["k"]
         assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar() == 1
+
+
+def test_a_database_of_a_newer_version_is_refused_and_stays_as_it_is(empty_database: str) -> None:
+    migrate(empty_database)
+    with engine(empty_database).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(NewerSchemaError, match=r"^A newer version .*9999.* Update Tailorbird"):
+        migrate(empty_database)
+    with engine(empty_database).connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
 
 
 def test_several_processes_may_migrate_at_once(empty_database: str) -> None:
