@@ -46,7 +46,7 @@ def _endpoint(kind: str | None) -> Handler:
             key = key or incoming.admit(_basic(document.get("writeKey")), COLLECT)
             sent = calls_of(document, kind)
             if bucket := incoming.bucket():
-                bucket.charge(len(sent.calls) - 1)
+                bucket.charge(max(0, len(sent.calls) - 1))
             await intake.take(sent, key, len(body))
         except QuotaSpentError:
             raise ProblemError(quota_spent(CLOCK.now())) from None

@@ -208,6 +208,17 @@ async def test_each_call_is_charged_in_full(shop: Shop) -> None:
     assert len(shop.events.messages) == 100
 
 
+@pytest.mark.parametrize("kind", ["page", "server"])
+async def test_an_empty_batch_counts_as_one_call(shop: Shop, kind: str) -> None:
+    text, record = new_key("collect", rate=1)
+    shop.state.keyring = Keyring([replace(record, kind=kind)], 1e6)
+    assert [(await post(shop, "/v1/batch", {"batch": []}, **basic(text))).status_code for _ in range(3)] == [
+        200,
+        429,
+        429,
+    ]
+
+
 async def test_one_sender_with_the_key_of_a_page_does_not_silence_the_others(shop: Shop) -> None:
     text, record = new_key("collect", rate=40)
     shop.state.keyring = Keyring([replace(record, kind="page")], 1e6)
