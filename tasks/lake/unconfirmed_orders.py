@@ -1,7 +1,7 @@
-"""Finds purchases that only fresh visitors of pages state, beyond a share of an item's buyers.
+"""Finds purchases that only fresh visitors and claims of pages state, beyond a share of an item's buyers.
 
-Everybody can send purchases with the key of a page, by as many new devices as they like. Such purchases count up to a
-limit; the others wait until the key of a server, a signature or a file states the same order.
+Everybody can send purchases with the key of a page, by as many new devices or claims as they like. Such purchases count
+up to a limit; the others wait. A purchase that a server's key, a signature or a file states too counts there alone.
 """
 
 from datetime import datetime
@@ -16,7 +16,8 @@ EVENTS: Final = "lake_events"
 _WAITING: Final = "unconfirmed_orders"
 _SHARE: Final = 0.05
 _LEAST: Final = 3
-"""Purchases of an item by fresh visitors of one key within an hour that count: a share of its buyers, or so many."""
+"""Purchases of an item by fresh visitors and claims of one key within an hour that count: a share of its buyers, or so
+many."""
 _DAYS: Final = 28
 """The days of an item's buyers, and those for which a visitor is fresh."""
 OF_PAGES: Final = f"event.{columns.AUTHORITY} IN ('{columns.PAGE}', '{columns.CLAIM}')"
@@ -27,14 +28,21 @@ _ALL: Final = f"""(SELECT NULL::VARCHAR AS {columns.AUTHORITY} WHERE false
 _PURCHASES: Final = f"event.event_type = '{columns.PURCHASE}'"
 _STATED: Final = f"""
     CREATE OR REPLACE TEMP TABLE page_purchases AS
-    SELECT event_id, user_key, item_id, source, session_id, received_at FROM {_ALL} WHERE {_PURCHASES} AND {OF_PAGES}"""
+    SELECT event_id, user_key, item_id, source, session_id, received_at, {columns.AUTHORITY} FROM {_ALL}
+    WHERE {_PURCHASES} AND {OF_PAGES}"""
+_COPIES: Final = f"""
+    CREATE OR REPLACE TEMP TABLE copies AS
+    SELECT event_id FROM page_purchases SEMI JOIN (
+        SELECT event.session_id, event.item_id FROM {_ALL} WHERE {_PURCHASES} AND NOT coalesce({OF_PAGES}, false)
+    ) AS known USING (session_id, item_id)"""
+# A user whom others know for years says nothing of who claims to be that user.
 _FRESH: Final = f"""
     CREATE OR REPLACE TEMP TABLE fresh_purchases AS
-    SELECT page_purchases.* FROM page_purchases JOIN (
+    SELECT page_purchases.*, received_at < first_at + INTERVAL {_DAYS} DAY AS is_new FROM page_purchases JOIN (
         SELECT user_key, min(received_at) AS first_at FROM read_parquet($files, union_by_name = true)
         WHERE user_key IN (SELECT user_key FROM page_purchases) GROUP BY user_key) AS visitor USING (user_key)
-    WHERE received_at < first_at + INTERVAL {_DAYS} DAY"""
-# Of the purchases of one order and item that only pages state, a server confirms one.
+    ANTI JOIN copies USING (event_id)
+    WHERE is_new OR {columns.AUTHORITY} = '{columns.CLAIM}'"""
 _SURPLUS: Final = f"""
     CREATE OR REPLACE TABLE {_WAITING} AS
     WITH placed AS (
@@ -48,16 +56,11 @@ _SURPLUS: Final = f"""
         FROM (SELECT DISTINCT item_id, hour FROM crowded) AS wanted JOIN {_ALL} ON {_PURCHASES}
             AND event.item_id = wanted.item_id AND event.occurred_at < wanted.hour
             AND event.occurred_at >= wanted.hour - INTERVAL {_DAYS} DAY
-        ANTI JOIN fresh_purchases ON fresh_purchases.event_id = event.event_id
+        ANTI JOIN placed ON placed.event_id = event.event_id AND (placed.is_new OR placed.place > {_LEAST})
         GROUP BY ALL
-    ), surplus AS (
-        SELECT crowded.*, row_number() OVER (PARTITION BY session_id, item_id ORDER BY received_at, event_id) AS nth
-        FROM crowded LEFT JOIN regular USING (item_id, hour)
-        WHERE place > greatest({_LEAST}, {_SHARE} * coalesce(regular.buyers, 0))
     )
-    SELECT event_id, item_id, source, received_at FROM surplus
-    ANTI JOIN (SELECT event.session_id, event.item_id, 1 AS nth FROM {_ALL}
-        WHERE {_PURCHASES} AND NOT coalesce({OF_PAGES}, false)) AS known USING (session_id, item_id, nth)"""
+    SELECT event_id, item_id, source, received_at FROM crowded LEFT JOIN regular USING (item_id, hour)
+    WHERE place > greatest({_LEAST}, {_SHARE} * coalesce(regular.buyers, 0))"""
 
 
 class Waiting(NamedTuple):
@@ -77,9 +80,9 @@ def define_events(connection: duckdb.DuckDBPyConnection, files: list[str], *, cl
     connection.execute(_STATED, {"files": files})
     left_out = ""
     if connection.execute("SELECT count(*) FROM page_purchases").fetchall()[0][0]:
-        for statement in (_FRESH, _SURPLUS):
+        for statement in (_COPIES, _FRESH, _SURPLUS):
             connection.execute(statement, {"files": files})
-        left_out = f"ANTI JOIN {_WAITING} ON {_WAITING}.event_id = event.event_id"
+        left_out = f"ANTI JOIN (FROM {_WAITING} SELECT event_id UNION ALL FROM copies) AS other USING (event_id)"
     if not claims:
         left_out += f" WHERE event.{columns.AUTHORITY} IS DISTINCT FROM '{columns.CLAIM}'"
     events = _ALL.replace("$files", "files")

@@ -63,25 +63,39 @@ def test_an_hour_is_any_hour_and_not_one_of_the_clock(tmp_path: Path) -> None:
     assert len(counted(tmp_path, slow)[0]) == 24
 
 
-def test_one_of_the_rest_counts_for_each_order_that_a_server_or_a_file_states(tmp_path: Path) -> None:
+def test_a_purchase_that_a_server_or_a_file_states_too_counts_there_alone(tmp_path: Path) -> None:
     rows = fresh(50)
     for authority in (None, "server", "signed"):
         orders = [{"session_id": row["session_id"], "event_id": row["session_id"]} for row in rows]
-        stated = [bought("till", "cup", authority, **order) for order in orders]
-        assert counted(tmp_path, rows + stated) == ({"till", *(row["user_key"] for row in rows)}, [])
+        stated = [bought(f"buyer {n}", "cup", authority, **order) for n, order in enumerate(orders)]
+        assert counted(tmp_path, rows + stated) == ({row["user_key"] for row in stated}, [])
     other = [row | {"item_id": "pan", "user_key": "till", "authority": None, "event_id": "o"} for row in rows]
     assert len(counted(tmp_path, rows + other)[0]) == 1 + 3
     claimed = [row | {"user_key": "evil", "authority": "claim", "event_id": "c"} for row in rows]
     assert len(counted(tmp_path, rows + claimed)[0]) <= 4
     one_order = [row | {"session_id": "o-1"} for row in rows]
     known = bought("till", "cup", "server", session_id="o-1")
-    assert len(counted(tmp_path, [*one_order, known])[0]) == 1 + 3 + 1
+    assert counted(tmp_path, [*one_order, known]) == ({"till"}, [])
 
 
 def test_one_visitor_with_many_orders_makes_no_best_seller(tmp_path: Path) -> None:
     rows = [row | {"user_key": "evil"} for row in fresh(400)]
     users, waiting = counted(tmp_path, rows)
     assert (users, waiting) == ({"evil"}, [Waiting("cup", "web", 397)])
+
+
+def test_claims_of_users_known_for_weeks_make_no_best_seller(tmp_path: Path) -> None:
+    seen = [row | {"event_type": "view", "received_at": NOW - timedelta(days=40)} for row in fresh(300)]
+    claims = fresh(300, authority="claim")
+    assert counted(tmp_path, [*regular(21), *seen, *claims])[1] == [Waiting("cup", "web", 297)]
+
+
+def test_claims_of_known_users_that_counted_are_buyers_of_later_hours(tmp_path: Path) -> None:
+    seen = [bought(f"known {n}", authority="claim", received_at=NOW - timedelta(days=60)) for n in range(100)]
+    earlier = [row | {"received_at": NOW - timedelta(hours=2 * n + 2)} for n, row in enumerate(seen)]
+    earlier = [row | {"occurred_at": row["received_at"], "event_id": f"{n}"} for n, row in enumerate(earlier)]
+    users, waiting = counted(tmp_path, [*seen, *earlier, *fresh(20)])
+    assert (len(users), waiting) == (105, [Waiting("cup", "web", 15)])
 
 
 def test_visitors_known_for_weeks_and_purchases_of_servers_always_count(tmp_path: Path) -> None:
