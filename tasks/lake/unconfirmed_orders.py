@@ -13,7 +13,9 @@ from models import columns
 
 EVENTS: Final = "lake_events"
 """The macro of the events of files, without those that do not count."""
+# Not temporary, as other cursors of a connection read them.
 _WAITING: Final = "unconfirmed_orders"
+_COPIED: Final = "copied_orders"
 _SHARE: Final = 0.05
 _LEAST: Final = 3
 """Purchases of an item by fresh visitors and claims of one key within an hour that count: a share of its buyers, or so
@@ -31,7 +33,7 @@ _STATED: Final = f"""
     SELECT event_id, user_key, item_id, source, session_id, received_at, {columns.AUTHORITY} FROM {_ALL}
     WHERE {_PURCHASES} AND {OF_PAGES}"""
 _COPIES: Final = f"""
-    CREATE OR REPLACE TEMP TABLE copies AS
+    CREATE OR REPLACE TABLE {_COPIED} AS
     SELECT event_id FROM page_purchases SEMI JOIN (
         SELECT event.session_id, event.item_id FROM {_ALL} WHERE {_PURCHASES} AND NOT coalesce({OF_PAGES}, false)
     ) AS known USING (session_id, item_id)"""
@@ -41,7 +43,7 @@ _FRESH: Final = f"""
     SELECT page_purchases.*, received_at < first_at + INTERVAL {_DAYS} DAY AS is_new FROM page_purchases JOIN (
         SELECT user_key, min(received_at) AS first_at FROM read_parquet($files, union_by_name = true)
         WHERE user_key IN (SELECT user_key FROM page_purchases) GROUP BY user_key) AS visitor USING (user_key)
-    ANTI JOIN copies USING (event_id)
+    ANTI JOIN {_COPIED} USING (event_id)
     WHERE is_new OR {columns.AUTHORITY} = '{columns.CLAIM}'"""
 _SURPLUS: Final = f"""
     CREATE OR REPLACE TABLE {_WAITING} AS
@@ -56,6 +58,7 @@ _SURPLUS: Final = f"""
         FROM (SELECT DISTINCT item_id, hour FROM crowded) AS wanted JOIN {_ALL} ON {_PURCHASES}
             AND event.item_id = wanted.item_id AND event.occurred_at < wanted.hour
             AND event.occurred_at >= wanted.hour - INTERVAL {_DAYS} DAY
+        ANTI JOIN {_COPIED} ON {_COPIED}.event_id = event.event_id
         ANTI JOIN placed ON placed.event_id = event.event_id AND (placed.is_new OR placed.place > {_LEAST})
         GROUP BY ALL
     )
@@ -82,7 +85,7 @@ def define_events(connection: duckdb.DuckDBPyConnection, files: list[str], *, cl
     if connection.execute("SELECT count(*) FROM page_purchases").fetchall()[0][0]:
         for statement in (_COPIES, _FRESH, _SURPLUS):
             connection.execute(statement, {"files": files})
-        left_out = f"ANTI JOIN (FROM {_WAITING} SELECT event_id UNION ALL FROM copies) AS other USING (event_id)"
+        left_out = f"ANTI JOIN (FROM {_WAITING} SELECT event_id UNION ALL FROM {_COPIED}) AS other USING (event_id)"
     if not claims:
         left_out += f" WHERE event.{columns.AUTHORITY} IS DISTINCT FROM '{columns.CLAIM}'"
     events = _ALL.replace("$files", "files")
