@@ -161,12 +161,16 @@ class Shop:
         template["variables"]["properties"]["command"]["default"] = shlex.join(self._commands.run_command)
         request_json("PATCH", pool, login, {"base_job_template": template})
 
+    def process(self, service: str) -> psutil.Process:
+        """Return the process of a running service."""
+        running = state_file.load(self.var)[service].running
+        assert running is not None
+        return psutil.Process(running.pid)
+
     def kill(self, server: str, after: float = 0.0) -> None:
         """Kill one of the servers in the middle of its work."""
         time.sleep(after)
-        running = state_file.load(self.var)[server].running
-        assert running is not None
-        first = psutil.Process(running.pid)
+        first = self.process(server)
         for process in [first, *first.children(recursive=True)]:  # MLflow's child goes on serving alone
             process.kill()
 

@@ -179,6 +179,8 @@ def test_with_mlflow_away_a_no_and_a_rollback_answer_at_once_and_the_alias_follo
     before, version, other = desk.champion()["model_version"], desk.ask(), desk.version()
     desk.decide(version)
     desk.ask(other)
+    supervisor = stocked.process("supervisor")
+    supervisor.suspend()  # otherwise it starts MLflow again within seconds
     stocked.kill("mlflow")
     end_strays(commands.mark(Settings(var=stocked.var), "mlflow"))
     try:
@@ -191,6 +193,7 @@ def test_with_mlflow_away_a_no_and_a_rollback_answer_at_once_and_the_alias_follo
         assert desk.champion()["model_version"] == before
         assert desk.champion()["alias_synced_at"] is None
     finally:
+        supervisor.resume()
         stocked.run("up")
     reconcile_once()
     assert desk.champion()["model_version"] == desk.registry.aliases()[CHAMPION] == before

@@ -27,7 +27,7 @@ def test_the_keys_of_the_shop_end_with_it(installation: Installation) -> None:
         rows = list_keys(installation.engine)
         assert [(row["name"], row["scopes"], row["state"]) for row in rows] == [
             ("shop", ["read", "write"], "valid"),
-            ("shop", ["collect"], "valid"),
+            ("storefront", ["collect"], "valid"),
             ("operator page", ["admin"], "valid"),
         ]
         assert [row["key_id"] in key for row, key in zip(rows, keys, strict=True)] == [True] * 3
