@@ -57,8 +57,8 @@ class Keyring:
 
     def _of_visitor(self, shared: TokenBucket, address: str) -> VisitorBucket:
         """Return the bucket of an address; of many addresses those that sent last are remembered."""
-        bucket = self._visitors.setdefault((shared, address), VisitorBucket(shared))
-        self._visitors.move_to_end((shared, address))
+        known = self._visitors.pop((shared, address), None)
+        bucket = self._visitors[shared, address] = known or VisitorBucket(shared)
         if len(self._visitors) > _MOST_VISITORS:
             self._visitors.popitem(last=False)
         return bucket

@@ -21,11 +21,9 @@ _VALID: Final = """
 _USED: Final = """
     UPDATE api_keys SET last_used_at = now()
     WHERE key_id = ANY($1::text[]) AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"""
+_UNLIMITED: Final = (2**62, 2**62)
 FILE: Final = "serving/api_keys.json"
 """The copy within `var` of keys that do not expire: hashes of random texts, from which no key can be computed."""
-
-
-_UNLIMITED: Final = (2**62, 2**62)
 
 
 class Database(Protocol):
