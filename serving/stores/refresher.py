@@ -10,6 +10,9 @@ from serving.stores.database.errors import PostgresDownError
 
 _SPACING_SECONDS: Final = 0.1
 """Changes within so short a time are read together."""
+_WAIT_SECONDS: Final = 1.0
+_MOST_WAITING: Final = 16
+"""Callers that may wait for a refresh at the same time: unknown callers cause them, and may not fill the server."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -20,21 +23,41 @@ class Refresher:
         """Call `refresh` at least every so many seconds."""
         self._refresh, self._seconds = refresh, seconds
         self._woken = asyncio.Event()
+        self._next_ended = asyncio.Event()
+        """Set at the end of the refresh that begins next."""
+        self._waiting = 0
 
     def wake(self) -> None:
         """Refresh soon."""
         self._woken.set()
 
+    async def refreshed(self) -> None:
+        """Return after a refresh that began after this call; after a second, or if too many wait, without it."""
+        if self._waiting >= _MOST_WAITING:
+            return
+        self._waiting += 1
+        self.wake()
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._next_ended.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting -= 1
+
     async def run(self) -> None:
         """Refresh until cancelled. After an error, what was read last stays."""
         while True:
             self._woken.clear()
+            ended, self._next_ended = self._next_ended, asyncio.Event()
             try:
                 await self._refresh()
             except PostgresDownError:
                 pass
             except Exception:
                 _log.exception("A refresh failed; what was read last stays.")
+            finally:
+                ended.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
                     await self._woken.wait()

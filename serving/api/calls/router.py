@@ -38,12 +38,12 @@ def _endpoint(kind: str | None) -> Handler:
         if intake is None:
             raise ProblemError(problems.NOT_STORED)
         given = incoming.head.authorization
-        key = incoming.admit(given, COLLECT) if given else None
+        key = await incoming.admit(given, COLLECT) if given else None
         body = await _body(incoming)
         try:
             body = unpacked(body, incoming.head.content_encoding.lower())
             document = parsed(body)
-            key = key or incoming.admit(_basic(document.get("writeKey")), COLLECT)
+            key = key or await incoming.admit(_basic(document.get("writeKey")), COLLECT)
             sent = calls_of(document, kind)
             if bucket := incoming.bucket():
                 bucket.charge(max(0, len(sent.calls) - 1))
@@ -62,7 +62,7 @@ def _endpoint(kind: str | None) -> Handler:
 async def _settings(call: Call) -> Reply:
     """Return the settings of a library, by the key in the path."""
     incoming = _incoming(call)
-    incoming.admit(_basic(call.value), COLLECT)
+    await incoming.admit(_basic(call.value), COLLECT)
     host = incoming.head.host.decode("latin-1")
     return Reply(orjson.dumps(library_settings(call.value, host, incoming.scheme)))
 

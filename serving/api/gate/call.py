@@ -26,7 +26,7 @@ class Incoming(NamedTuple):
     read: Callable[[int], Awaitable[bytes]]
     """Returns the body, of so many bytes at most. Raises ProblemError and ClientGoneError as `body.read`."""
     scheme: str
-    admit: Callable[[bytes, "Scope"], "ApiKey"]
+    admit: Callable[[bytes, "Scope"], Awaitable["ApiKey"]]
     """Returns the key of an Authorization header, if it has the scope. Raises ProblemError."""
     bucket: Callable[[], "TokenBucket | None"]
     """Returns what the admitted key may still send."""

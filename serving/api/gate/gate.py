@@ -118,10 +118,10 @@ class Gate:
         return request, reply.status
 
     async def _reply(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Reply:
-        operation, segment = self._operation(scope, head, request)
+        operation, segment = await self._operation(scope, head, request)
         if operation is None:
             return cors.preflight(head, self._state.origins)
-        self._check_key(operation, head, request)
+        await self._check_key(operation, head, request)
         value = "" if segment is None else _decoded(segment)
         method, content = scope["method"], b""
         if method in _WITH_BODY and not operation.is_incoming:
@@ -140,7 +140,7 @@ class Gate:
         finally:
             self._active -= 1
 
-    def _operation(self, scope: Scope, head: Head, request: _Request) -> tuple[Operation | None, bytes | None]:
+    async def _operation(self, scope: Scope, head: Head, request: _Request) -> tuple[Operation | None, bytes | None]:
         """Return the operation, and the encoded variable of the path; no operation for a preflight of a browser."""
         raw_path: bytes = scope.get("raw_path") or self._table.encoded(scope["path"], scope["method"])
         if len(raw_path) > _LONGEST_PATH or len(scope["query_string"]) > _LONGEST_QUERY:
@@ -151,7 +151,7 @@ class Gate:
         if match is None:
             if other := problems.OTHER_LIBRARIES.get(raw_path.rstrip(b"/")):
                 raise ProblemError(other)
-            self._check_any_key(head, request)
+            await self._check_any_key(head, request)
             raise ProblemError(problems.NO_ROUTE)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = match.operations.get(method)
@@ -159,15 +159,15 @@ class Gate:
         if operation is None:
             if method == "OPTIONS" and cors.is_preflight(head, self._state.origins):
                 return None, None
-            self._check_any_key(head, request)
+            await self._check_any_key(head, request)
             raise ProblemError(problems.wrong_method(sorted(match.operations)))
         return operation, match.segment
 
-    def _check_key(self, operation: Operation, head: Head, request: _Request) -> None:
+    async def _check_key(self, operation: Operation, head: Head, request: _Request) -> None:
         """Raise ProblemError unless the key is valid, has the scope, and may send another request."""
         if operation.scope is None:
             return
-        _check_scope(self._check_any_key(head, request), operation.scope)
+        _check_scope(await self._check_any_key(head, request), operation.scope)
 
     def _incoming(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Incoming:
         async def read(most: int) -> bytes:
@@ -184,20 +184,23 @@ class Gate:
                 raise _shed()
             return body
 
-        def admit(authorization: bytes, needed: KeyScope) -> ApiKey:
-            key = self._find_key(authorization, b"", request)
+        async def admit(authorization: bytes, needed: KeyScope) -> ApiKey:
+            key = await self._find_key(authorization, b"", request)
             _check_scope(key, needed)
             return key
 
         return Incoming(head, read, scope["scheme"], admit, lambda: request.bucket)
 
-    def _check_any_key(self, head: Head, request: _Request) -> ApiKey:
-        return self._find_key(head.authorization, head.api_key, request)
+    async def _check_any_key(self, head: Head, request: _Request) -> ApiKey:
+        return await self._find_key(head.authorization, head.api_key, request)
 
-    def _find_key(self, authorization: bytes, api_key: bytes, request: _Request) -> ApiKey:
+    async def _find_key(self, authorization: bytes, api_key: bytes, request: _Request) -> ApiKey:
         """Return the key of a request. Raises ProblemError without a valid one, or if it may not send more now."""
         keyring = self._state.keyring
         found = keyring.find(authorization, api_key, request.address)
+        if found is None and (authorization or api_key):
+            await keyring.read_newer()  # the key may be new
+            found = keyring.find(authorization, api_key, request.address)
         if found is None:
             if not keyring.is_loaded:
                 raise ProblemError(problems.KEYS_UNKNOWN)

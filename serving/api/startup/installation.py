@@ -138,6 +138,7 @@ async def _keys(settings: Settings, keyring: Keyring, place: str, stores: Stores
     recorded = RecordedKeys(keyring, database, settings.var / FILE, settings.api_workers, quota)
     refresher = Refresher(recorded.refresh, _KEY_SECONDS)
     stores.changes.on("api_keys", refresher.wake)
+    keyring.read_newer = refresher.refreshed
     with suppress(Exception):  # the refresher tries again
         await recorded.refresh()
     await asyncio.to_thread(recorded.read_copy)

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Final
 
@@ -13,6 +13,10 @@ from serving.api.gate.keys.rate_limits import TokenBucket, VisitorBucket
 _BEARER, _BASIC = b"bearer ", b"basic "
 _LONGEST: Final = 512
 _MOST_VISITORS: Final = 10_000
+
+
+async def _nothing_newer() -> None:
+    """Stand for the source of keys that never change."""
 
 
 class Keyring:
@@ -26,6 +30,8 @@ class Keyring:
         self._known = {key.key_id: (key, TokenBucket(requests_per_second)) for key in self._own}
         self._visitors: OrderedDict[tuple[TokenBucket, str], VisitorBucket] = OrderedDict()
         self.is_loaded = False
+        self.read_newer: Callable[[], Awaitable[None]] = _nothing_newer
+        """Replaces the keys with those of now, where they have a source."""
         self.used: set[str] = set()
         """Ids of keys that were used since the database recorded their last use."""
         if keys is not None:
