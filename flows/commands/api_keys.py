@@ -58,7 +58,7 @@ def list_(as_json: Json = False) -> None:
     """List the keys of callers of the API: scopes, last use, state. Keys themselves are not shown."""
     from infra.keys.recorded_api_keys import list_keys
 
-    running.print_rows("api_keys", list_keys(running.database("operator")), as_json)
+    running.finish("api_keys", list_keys(running.database("operator")), as_json)
 
 
 def rotate(
@@ -85,7 +85,7 @@ def revoke(key_id: KeyId, actor: Actor, as_json: Json = False) -> None:
 
     opened = running.database("operator")
     revoke_key(opened, key_id, actor)
-    running.print_rows("api_keys", [row for row in list_keys(opened) if row["key_id"] == key_id], as_json)
+    running.finish("api_keys", [row for row in list_keys(opened) if row["key_id"] == key_id], as_json)
 
 
 def _scopes(given: list[str]) -> list[Scope]:
@@ -96,10 +96,9 @@ def _scopes(given: list[str]) -> list[Scope]:
 
 def _print_new(made: dict[str, Any], as_json: bool) -> None:
     """Print the rows of a new key and, for people, the key on a line of its own."""
+    running.finish("api_keys", [made], as_json)
     if as_json:
-        running.print_rows("api_keys", [made], as_json)
         return
-    running.print_rows("api_keys", [{name: value for name, value in made.items() if name != "key"}], as_json)
     print(made["key"])
     use = "Use it as the write key of Segment's libraries" if made["scopes"] == [COLLECT] else _USE
     print(f"The key is shown only now. {use}.", file=sys.stderr)

@@ -24,7 +24,7 @@ def show(as_json: Json = False) -> None:
     """Show the fingerprint of each key, its first use, and the reason. Keys themselves are not shown."""
     from infra.bundles.signing_key_rotation import list_keys
 
-    running.print_rows("keys", list_keys(running.database("owner")), as_json)
+    running.finish("keys", list_keys(running.database("owner")), as_json)
 
 
 @app.command()
@@ -44,7 +44,7 @@ def signing(reason: Reason, actor: Actor, as_json: Json = False) -> None:
 
     opened = running.database("owner", compared=False)  # also replaces a lost signing key
     rotate_signing(opened, load(), actor, reason)
-    running.print_rows("keys", list_keys(opened), as_json)
+    running.finish("keys", list_keys(opened), as_json)
 
 
 @rotate.command()
@@ -56,7 +56,7 @@ def pseudonym(reason: Reason, actor: Actor, as_json: Json = False) -> None:
 
     opened = running.database("owner", compared=False)  # also continues a stopped rotation
     rotate_pseudonym_key(opened, load(), actor, reason)
-    running.print_rows("keys", list_keys(opened), as_json)
+    running.finish("keys", list_keys(opened), as_json)
 
 
 @app.command()
@@ -72,7 +72,7 @@ def retire(
 
     opened = running.database("owner")
     retire(opened, load(), fingerprint, _champion(opened), actor, reason)
-    running.print_rows("keys", list_keys(opened), as_json)
+    running.finish("keys", list_keys(opened), as_json)
 
 
 def _champion(opened: "Engine") -> Path | None:

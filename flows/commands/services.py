@@ -14,7 +14,7 @@ from flows.commands.running import Json
 from models.primitives.json_types import JsonObject
 
 if TYPE_CHECKING:
-    from serving.terminal.absence import Lookups
+    from serving.queries.absence import Lookups
 
 app = running.group()
 
@@ -39,7 +39,7 @@ def demo(
     run = running.flow("demo")
     chosen = {"models": kind_names(model)} if model else {}
     outcome = run(approve=approve, mapping=mapping, location=location, **chosen)
-    screen.outcome(outcome, endpoints)
+    screen.print_outcome(outcome, endpoints)
     running.print_next_step()
 
 
@@ -53,7 +53,7 @@ def up(
     """
     from serving.terminal import screen
 
-    screen.pages(running.start())
+    screen.print_pages(running.start())
     running.print_next_step()
     if foreground and _wait():
         down(force=True)

@@ -10,9 +10,8 @@ from infra.overview import situation
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import PlacementError
 from models.monitoring.guidance.next_step import Stage
-from serving.queries.freshness import unconfigured_note
-from serving.queries.list_counts import lacking_words, users_with_consent
-from serving.queries.user_recommendations import NO_CONSENT, require_user_key
+from serving.queries.freshness import lacking_words, unconfigured_note, users_with_consent
+from serving.queries.user_recommendations import NO_CONSENT, consents, require_user_key
 
 _SUBJECT: Final = text("""
     SELECT batch.subject_kind FROM placements JOIN recommendation_batches AS batch USING (batch_id)
@@ -21,10 +20,6 @@ _SUBJECT: Final = text("""
 _LIVE: Final = text("""
     SELECT batch_id, moved_by, users AS lists FROM placements JOIN recommendation_batches USING (batch_id, placement)
     WHERE placement = :placement
-""")
-_CONSENTED: Final = text("""
-    SELECT FROM users WHERE user_key = :key AND consent
-    AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = :key)
 """)
 
 
@@ -57,7 +52,7 @@ def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) 
     require_published(engine, settings, placement)
     with engine.connect() as connection:
         key = require_user_key(connection, user_id)
-        consented = connection.execute(_CONSENTED, {"key": key}).first() is not None
+        consented = consents(connection, key)
         live = connection.execute(_LIVE, {"placement": placement}).mappings().one()
         lacking = lacking_words({"lists": live["lists"], "users": users_with_consent(connection)})
     if not consented:

@@ -9,9 +9,8 @@ from infra.database.schema.offers import unconfirmed
 from infra.database.schema.schema import LEDGER, ingest_batches, promotions, quarantine, recommendation_batches, reviews
 from infra.overview.unfinished import unfinished
 from models.ingest.check.file_names import file_name
-from serving.queries.freshness import PlacementRow
+from serving.queries.freshness import PlacementRow, users_with_consent
 from serving.queries.inbox import InboxState, inbox_state
-from serving.queries.list_counts import users_with_consent
 
 
 class UnfinishedRow(TypedDict):

@@ -12,6 +12,10 @@ _USER_LIST: Final = text(
     "SELECT rank, item_id, title, score, reason, url, image, model_version, batch_id FROM recommendations_by_user_id "
     "WHERE placement = :placement AND user_id = :user_id ORDER BY rank"
 )
+_CONSENTED: Final = text(
+    "SELECT FROM users WHERE user_key = :key AND consent "
+    "AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = :key)"
+)
 # The index of ids gives the users in order, and each is looked up by itself until there are enough: a join would read
 # and sort the lists of all users.
 _EXAMPLES: Final = text("""
@@ -52,6 +56,11 @@ def require_user_key(connection: Connection, user_id: str) -> str:
     if user_key is None:
         raise UnknownUserError(f"Nobody with the id {user_id!r} was ever ingested. Check the id, or ingest first.")
     return user_key
+
+
+def consents(connection: Connection, user_key: str) -> bool:
+    """Return whether a user may have lists: consent is given, and the user is not suppressed."""
+    return connection.execute(_CONSENTED, {"key": user_key}).first() is not None
 
 
 def user_list(engine: Engine, user_id: str, placement: str = "home") -> list[ListRow]:
