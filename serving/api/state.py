@@ -11,7 +11,7 @@ from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.gate.request_log import RequestLog
-from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.requests.ids import Pseudonyms
 from serving.events.message import Message, Receipt
 from serving.events.shown_answer import ShownAnswer
 

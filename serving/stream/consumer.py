@@ -18,7 +18,7 @@ from infra.keys.credentials import permanent_secret
 from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from models.errors import TailorbirdError
-from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.requests.ids import Pseudonyms
 from serving.collector.collector import Collector
 from serving.http import metrics
 from serving.stores.database.pools import pool_of

@@ -90,7 +90,7 @@ def print_outcome(result: Mapping[str, Any], endpoints: "Endpoints") -> None:
     _next_commands()
 
 
-def _api_answers(database: Engine, address: str, user: str, in_basket: Mapping[str, Any]) -> None:
+def _api_answers(database: "Engine", address: str, user: str, in_basket: Mapping[str, Any]) -> None:
     """Print the list of a user, and that of a visitor with one item in the basket. The key is valid for a day."""
     from infra.keys.recorded_api_keys import NewKey, create_key
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.types import Message, Receive
 
-from serving.api.replies.problems import BODY_TOO_SLOW, NOT_JSON, ProblemError, body_too_large
+from serving.api.requests.problems import BODY_TOO_SLOW, NOT_JSON, ProblemError, body_too_large
 
 MOST_BYTES: Final = 1_048_576
 SECONDS: Final = 10.0

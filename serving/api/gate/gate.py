@@ -8,15 +8,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.keys.api_keys import ApiKey
 from infra.keys.api_keys import Scope as KeyScope
 from serving.api.gate import body as bodies
-from serving.api.gate import cors
 from serving.api.gate.call import CALL, Call, Headers, Incoming, Reply
-from serving.api.gate.head import Head, read_head
+from serving.api.gate.head import Head, cors_headers, is_preflight, preflight, read_head
 from serving.api.gate.keys.rate_limits import TokenBucket
-from serving.api.gate.request_ids import request_id
 from serving.api.gate.routes import Operation, RouteTable
-from serving.api.replies import problems
-from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError
-from serving.api.requests.ids import RefusedIdError, decoded_id
+from serving.api.requests import problems
+from serving.api.requests.ids import RefusedIdError, decoded_id, request_id
+from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.http import metrics
 from serving.http.half_closing import IS_LAST
 
@@ -120,7 +118,7 @@ class Gate:
     async def _reply(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Reply:
         operation, segment = await self._operation(scope, head, request)
         if operation is None:
-            return cors.preflight(head, self._state.origins)
+            return preflight(head, self._state.origins)
         await self._check_key(operation, head, request)
         value = "" if segment is None else _decoded(segment)
         method, content = scope["method"], b""
@@ -157,7 +155,7 @@ class Gate:
         operation = match.operations.get(method)
         request.template = next(iter(match.operations.values())).template
         if operation is None:
-            if method == "OPTIONS" and cors.is_preflight(head, self._state.origins):
+            if method == "OPTIONS" and is_preflight(head, self._state.origins):
                 return None, None
             await self._check_any_key(head, request)
             raise ProblemError(problems.wrong_method(sorted(match.operations)))
@@ -239,7 +237,7 @@ class Gate:
             headers.append((b"ratelimit-policy", request.bucket.policy))
             headers.append((b"ratelimit", request.bucket.header()))
         if self._state.origins and head.origin:
-            headers += cors.headers(head, self._state.origins)
+            headers += cors_headers(head, self._state.origins)
         if self._state.is_stopping and scope.get(IS_LAST, _always)(scope):
             headers.append(_CLOSE)
         return headers

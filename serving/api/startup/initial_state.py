@@ -5,7 +5,7 @@ from infra.configuration.settings import Settings
 from infra.keys.api_keys import ApiKey
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.gate.request_log import RequestLog
-from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.requests.ids import Pseudonyms
 from serving.api.state import State
 
 

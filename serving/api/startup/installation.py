@@ -20,16 +20,15 @@ from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
-from serving.api.gate.draining import drained
 from serving.api.gate.keys.keyring import Keyring
 from serving.api.gate.keys.recorded_keys import FILE, RecordedKeys
 from serving.api.gate.request_log import format_logs
 from serving.api.gate.traces import configured_traces
-from serving.api.health.counted import counting, model_loaded, reload_failed
-from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.requests.ids import Pseudonyms
+from serving.api.startup.counted import counting, model_loaded, reload_failed
 from serving.api.startup.initial_state import state_of
 from serving.api.startup.loaded_once import Shared
-from serving.api.startup.warming import settle, warm
+from serving.api.startup.warming import drained, settle, warm
 from serving.api.state import Operators, Parts, State
 from serving.collector.call_intake import CallIntake
 from serving.events.impressions import ImpressionLog

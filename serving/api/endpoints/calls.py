@@ -2,25 +2,31 @@
 
 import base64
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 import orjson
 from fastapi import APIRouter
 
 from infra.keys.api_keys import COLLECT
-from serving.api.calls.problems import NOT_DURABLE, ORIGIN_NOT_DECLARED, UNKNOWN_ENCODING, quota_spent, unusable
 from serving.api.gate.call import Call, Handler, Incoming, Reply
-from serving.api.gate.hot_routes import add_hot_route
-from serving.api.gate.routes import INCOMING
-from serving.api.replies import problems
-from serving.api.replies.problems import ProblemError
-from serving.collector.bodies import MOST_BYTES, UnusableBodyError, calls_of, parsed, unpacked
+from serving.api.gate.routes import INCOMING, add_hot_route
+from serving.api.requests import problems
+from serving.api.requests.problems import Problem, ProblemError
+from serving.collector.bodies import MOST_BYTES, BodyTooLargeError, UnusableBodyError, calls_of, parsed, unpacked
 from serving.collector.call_intake import QuotaSpentError
 from serving.collector.library_settings import library_settings
 from serving.events.clock import CLOCK
 from serving.events.message import RefusedMessageError
 from serving.events.spool import SpoolFullError
 
+NOT_DURABLE: Final = Problem(
+    503, "not-durable", "The calls could not be made durable. Send them again later.", headers={"retry-after": "2"}
+)
+ORIGIN_NOT_DECLARED: Final = Problem(
+    403, "origin-not-declared", "The page's origin is not declared. Name it in the setting api_origins."
+)
+UNKNOWN_ENCODING: Final = Problem(415, "unsupported-encoding", "Send the body plain, or compressed by gzip.")
 router = APIRouter(tags=["calls"])
 _ENCODINGS: Final = (b"", b"identity", b"gzip")
 _TAKEN: Final = Reply(b'{"success":true}')
@@ -29,6 +35,20 @@ _KINDS: Final[Mapping[str, str | None]] = {
     **{path: kind for kind in ("track", "identify", "page", "screen", "group", "alias") for path in (kind, kind[0])},
 }
 """The type of the calls of each path; None for batches."""
+
+
+def quota_spent(now: datetime) -> Problem:
+    """Return the problem of a new visitor of a page whose key has sent what it may per day."""
+    seconds = str(86_400 - now.hour * 3600 - now.minute * 60 - now.second)
+    detail = "The page's key has sent what it may per day; visitors of earlier days still may. Send it again tomorrow."
+    return Problem(429, "quota-spent", detail, headers={"retry-after": seconds})
+
+
+def unusable(error: Exception) -> Problem:
+    """Return the problem of a body without usable calls."""
+    if isinstance(error, BodyTooLargeError):
+        return Problem(413, "body-too-large", str(error))
+    return Problem(400, "unreadable-body", str(error))
 
 
 def _endpoint(kind: str | None) -> Handler:

@@ -8,13 +8,11 @@ from fastapi import APIRouter
 from serving.answers.answer import Answer, RankedItem
 from serving.answers.request import ListRequest
 from serving.api.gate.call import HTML, Call, Reply
-from serving.api.gate.hot_routes import add_hot_route
-from serving.api.replies.lists import list_reply, shown
-from serving.api.replies.problems import Fault, RefusedRequestError, unknown_placement
+from serving.api.gate.routes import add_hot_route
+from serving.api.replies.lists import list_reply, list_request, shown
 from serving.api.replies.protocol import RecommendationList
-from serving.api.requests.list_query import QueryParser
-from serving.api.requests.list_requests import list_request
-from serving.api.requests.parameters import CONSENT, CONTEXT, FILTERS, FORMAT, PAGING, SESSION, USER
+from serving.api.requests.list_query import CONSENT, CONTEXT, FILTERS, FORMAT, PAGING, SESSION, USER, QueryParser
+from serving.api.requests.problems import Fault, RefusedRequestError, unknown_placement
 from serving.api.state import USERS, Kind, kind_of
 
 router = APIRouter(tags=["slots"])

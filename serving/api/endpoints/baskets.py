@@ -1,23 +1,31 @@
-"""Models of requests with baskets and with items to rank."""
+"""Endpoints of baskets and of given items."""
 
 from typing import Annotated
 
+from fastapi import APIRouter
 from pydantic import ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
 
-from serving.answers.request import Filters
+from serving.answers.request import Filters, RankRequest
+from serving.api.gate.call import Reply, call_of, response
+from serving.api.replies.lists import body, list_request, placement_name, shown, visitor
+from serving.api.replies.protocol import RecommendationList
 from serving.api.requests.bodies import Amount, Body, Flag, ShortText
 from serving.api.requests.ids import Id
-from serving.api.requests.parameters import (
+from serving.api.requests.list_query import (
     DEEPEST,
     MOST_CONTEXT,
     MOST_EXCLUDED,
     MOST_FILTERS,
     MOST_ITEMS,
     PLACEMENT_PATTERN,
+    ListQuery,
 )
 
 PlacementName = Annotated[str, Field(pattern=PLACEMENT_PATTERN)]
 MOST_RANKED = 1000
+router = APIRouter(tags=["baskets"])
 
 
 class Narrowed(Body):
@@ -63,3 +71,31 @@ class Ranking(Body):
     session: Id | None = None
     consent: Flag | None = None
     context: Annotated[tuple[Id, ...], Field(max_length=MOST_CONTEXT)] = ()
+
+
+@router.post("/v1/baskets/goes-with", response_model=RecommendationList)
+async def goes_with_basket(basket: Basket, request: Request) -> Response:
+    """Return items that go well with all items of a basket. Pages are asked for by `offset`."""
+    call = call_of(request)
+    query = ListQuery(
+        placement=basket.placement,
+        session=basket.session,
+        k=basket.k,
+        offset=basket.offset,
+        filters=basket.filters.filters(),
+        consent=basket.consent,
+    )
+    wanted = list_request(call.state, query, basket.user, "co_purchase")
+    answer = await call.state.parts.answers.goes_with(tuple(basket.items), wanted)
+    return response(Reply(body(answer, shown(call, answer, wanted.visitor, basket.consent, basket.offset))))
+
+
+@router.post("/v1/rank", response_model=RecommendationList)
+async def rank(ranking: Ranking, request: Request) -> Response:
+    """Return the given items in the visitor's order. Items that the placement's rules do not allow are left out."""
+    call = call_of(request)
+    placement = placement_name(call.state, ranking.placement, "user")
+    seen_by = visitor(call.state, ranking.user, ranking.session, ranking.consent)
+    wanted = RankRequest(placement, seen_by, tuple(dict.fromkeys(ranking.items)), tuple(ranking.context))
+    answer = await call.state.parts.answers.rank(wanted)
+    return response(Reply(body(answer, shown(call, answer, seen_by, ranking.consent))))

@@ -6,11 +6,10 @@ import orjson
 from fastapi import APIRouter
 
 from serving.answers.catalogue_search import CatalogueQuery, FoundItem
+from serving.api.endpoints.items import CatalogueItems
 from serving.api.gate.call import Call, Headers, Reply
-from serving.api.gate.hot_routes import add_hot_route
-from serving.api.items.protocol import CatalogueItems
-from serving.api.requests.list_query import QueryParser
-from serving.api.requests.parameters import DEEPEST, FILTERS, ITEM, PAGING, WORDS
+from serving.api.gate.routes import add_hot_route
+from serving.api.requests.list_query import DEEPEST, FILTERS, ITEM, PAGING, WORDS, QueryParser
 
 router = APIRouter(tags=["items"])
 _PARAMETERS = (WORDS, ITEM, *PAGING, *FILTERS)

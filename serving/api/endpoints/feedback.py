@@ -1,19 +1,29 @@
-"""Models of feedback."""
+"""Endpoints that take what visitors do with recommendations."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
+from fastapi import APIRouter
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, model_validator
+from starlette.requests import Request
+from starlette.responses import Response
 
 from models.ingest import placeholder_ids
 from models.ingest.batch_limits import Limits
 from models.ingest.currencies import CODES
+from serving.api.gate.call import call_of, response
+from serving.api.gate.routes import SCOPE
+from serving.api.replies.lists import visitor
+from serving.api.replies.messages import accepted, new_message_id
+from serving.api.replies.protocol import Accepted, AcceptedMany
 from serving.api.requests.bodies import Amount, Body, Flag, Moment
 from serving.api.requests.ids import Id
-from serving.api.requests.parameters import PLACEMENT_PATTERN
+from serving.api.requests.list_query import PLACEMENT_PATTERN
+from serving.api.state import State
 from serving.events.clock import CLOCK
-from serving.events.messages import FEEDBACK, Feedback
+from serving.events.message import Message
+from serving.events.messages import FEEDBACK, NOT_INTERESTED, Feedback, Sender, feedback_message
 
 MOST_MESSAGES = 500
 _KINDS = sorted(FEEDBACK.keys() - {"impression", "refund"})
@@ -21,6 +31,8 @@ _LIMITS: Final = Limits()
 _NOBODY: Final = frozenset(placeholder_ids.PEOPLE)
 _FIRST: Final = datetime(1990, 1, 1, tzinfo=UTC)
 _AHEAD: Final = timedelta(days=1)
+router = APIRouter(tags=["feedback"])
+_WRITES = {SCOPE: "write"}
 
 
 def _ensured(holds: Callable[[Any], bool], fault: str) -> AfterValidator:
@@ -110,3 +122,40 @@ def act_of(body: FeedbackBody) -> Feedback:
         body.currency,
         body.rating,
     )
+
+
+@router.post("/v1/feedback", response_model=Accepted, status_code=202, openapi_extra=_WRITES)
+async def feedback(body: FeedbackBody, request: Request) -> Response:
+    """State what a visitor did with an item. It is durable when the answer arrives, and part of the next data set.
+
+    `not_interested` hides the item from the user at once.
+    """
+    call = call_of(request)
+    reply = await accepted(call, _message(call.state, body))
+    _hide(call.state, body)
+    return response(reply)
+
+
+@router.post("/v1/batch/feedback", response_model=AcceptedMany, status_code=202, openapi_extra=_WRITES)
+async def feedback_of_many(batch: FeedbackBatch, request: Request) -> Response:
+    """State several acts, which are stored together."""
+    call = call_of(request)
+    reply = await accepted(call, *(_message(call.state, one) for one in batch.messages), many=True)
+    for one in batch.messages:
+        _hide(call.state, one)
+    return response(reply)
+
+
+def _hide(state: State, body: FeedbackBody) -> None:
+    """Hide an item in this process; the others are notified."""
+    if body.kind == NOT_INTERESTED:
+        state.parts.answers.hide(visitor(state, body.user, body.session, None), body.item_id)
+
+
+def _message(state: State, body: FeedbackBody) -> Message:
+    pseudonyms = state.pseudonyms
+    acting = visitor(state, body.user, body.session, None)
+    earlier_key = None if body.session is None else pseudonyms.of(body.session)
+    keys = acting.user_key, acting.session_key, body.user, body.consent, earlier_key
+    sender = Sender(pseudonyms.key_version, *keys)
+    return feedback_message(act_of(body), sender, body.message_id or new_message_id())

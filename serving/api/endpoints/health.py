@@ -7,8 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from serving.api.gate.call import Call, Reply
-from serving.api.gate.hot_routes import add_hot_route
-from serving.api.gate.routes import OPEN
+from serving.api.gate.routes import OPEN, add_hot_route
 from serving.http import metrics
 
 router = APIRouter(tags=["health"])

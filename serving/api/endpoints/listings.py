@@ -4,12 +4,10 @@ from fastapi import APIRouter
 
 from serving.answers.request import Visitor
 from serving.api.gate.call import Call, Reply
-from serving.api.gate.hot_routes import add_hot_route
-from serving.api.replies.lists import list_reply
+from serving.api.gate.routes import add_hot_route
+from serving.api.replies.lists import list_reply, list_request
 from serving.api.replies.protocol import RecommendationList
-from serving.api.requests.list_query import QueryParser
-from serving.api.requests.list_requests import list_request
-from serving.api.requests.parameters import FILTERS, PAGING, PLACEMENT
+from serving.api.requests.list_query import FILTERS, PAGING, PLACEMENT, QueryParser
 
 router = APIRouter(tags=["listings"])
 _PARAMETERS = (PLACEMENT, *PAGING, *FILTERS)
