@@ -11,14 +11,12 @@ from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer, Listing, Source
 from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem
-from serving.answers.hidden_items import HiddenItems
 from serving.answers.interfaces import LiveScorer, Models
 from serving.answers.present_rules import PresentRules
-from serving.answers.rank_fallback import ranked_without_model
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.search import LIVE_SECONDS, Live, Search
-from serving.answers.selection import Selection, page
+from serving.answers.selection import HiddenItems, Selection, page
 from serving.answers.stages import (
     AskedLive,
     LastGood,
@@ -27,6 +25,7 @@ from serving.answers.stages import (
     Segment,
     Stage,
     Table,
+    ranked_without_model,
     without_hidden,
 )
 from serving.answers.stored_answers import StoredAnswers

@@ -7,16 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from serving.stores.cache.memory_store import MemoryStore
 from serving.stores.cache.shared_loads import PATIENCE_SECONDS, SharedLoads
-from serving.stores.cache.store import REDIS_SECONDS, CacheStore
+from serving.stores.cache.store import REDIS_SECONDS, CacheStore, MemoryStore
 from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
 from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
-from serving.stores.lists.batch_codes import BatchCodes, CodeTexts
-from serving.stores.lists.live_batches import LiveBatches
-from serving.stores.lists.published_lists import FIRST, PublishedLists
-from serving.stores.lists.user_lists import UserLists
+from serving.stores.lists.live_batches import BatchCodes, CodeTexts, LiveBatches
+from serving.stores.lists.user_lists import FIRST, PublishedLists, UserLists
 from serving.stores.refresher import Refresher
 from serving.stores.rules.rule_reader import RuleReader
 

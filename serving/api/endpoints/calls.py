@@ -1,6 +1,7 @@
 """Endpoints of Segment's libraries, with the paths that servers, browsers and mobile applications use."""
 
 import base64
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
@@ -9,13 +10,13 @@ import orjson
 from fastapi import APIRouter
 
 from infra.keys.api_keys import COLLECT
+from models.primitives.json_types import JsonObject
 from serving.api.gate.call import Call, Handler, Incoming, Reply
 from serving.api.gate.routes import INCOMING, add_hot_route
 from serving.api.requests import problems
 from serving.api.requests.problems import Problem, ProblemError
 from serving.collector.bodies import MOST_BYTES, BodyTooLargeError, UnusableBodyError, calls_of, parsed, unpacked
 from serving.collector.call_intake import QuotaSpentError
-from serving.collector.library_settings import library_settings
 from serving.events.clock import CLOCK
 from serving.events.message import RefusedMessageError
 from serving.events.spool import SpoolFullError
@@ -35,6 +36,7 @@ _KINDS: Final[Mapping[str, str | None]] = {
     **{path: kind for kind in ("track", "identify", "page", "screen", "group", "alias") for path in (kind, kind[0])},
 }
 """The type of the calls of each path; None for batches."""
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?", re.ASCII)
 
 
 def quota_spent(now: datetime) -> Problem:
@@ -118,3 +120,20 @@ for _path, _kind in _KINDS.items():
     add_hot_route(router, f"/v1/{_path}", _endpoint(_kind), (), None, INCOMING, "POST", include_in_schema=False)
 add_hot_route(router, "/v1/m", _measurements, (), None, INCOMING, "POST", include_in_schema=False)
 add_hot_route(router, "/v1/projects/{key}/settings", _settings, (), None, INCOMING, include_in_schema=False)
+
+
+def library_settings(write_key: str, host: str, scheme: str) -> JsonObject:
+    """Return settings that make a library send all calls to this server, without Segment's own measurements."""
+    place = {"apiHost": f"{host}/v1", "protocol": scheme} if _HOST.fullmatch(host) else {}
+    own = {"apiKey": write_key, "unbundledIntegrations": [], "addBundledMetadata": False, **place}
+    return {
+        "integrations": {"Segment.io": own},
+        "plan": {"track": {"__default": {"enabled": True, "integrations": {}}}, "identify": {}, "group": {}},
+        "edgeFunction": {},
+        "middlewareSettings": {},
+        "enabledMiddleware": {},
+        "metrics": {"sampleRate": 0},
+        "analyticsNextEnabled": True,
+        "legacyVideoPluginsEnabled": False,
+        "remotePlugins": [],
+    }

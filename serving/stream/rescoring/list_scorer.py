@@ -19,8 +19,8 @@ from serving.live.live_scorer import LiveListScorer
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.database.postgres import Postgres
 from serving.stores.database.shared_reads import SharedReads
-from serving.stores.lists.batch_codes import BatchCodes
-from serving.stores.lists.published_lists import PublishedLists, StoredList, rounded
+from serving.stores.lists.live_batches import BatchCodes
+from serving.stores.lists.user_lists import PublishedLists, StoredList, rounded
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import RuleReader
 from serving.stream.rescoring.requests import Request

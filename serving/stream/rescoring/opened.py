@@ -29,7 +29,7 @@ async def opened(settings: Settings) -> AsyncIterator["Rescoring | None"]:
     from serving.live.assembly import live_scorer
     from serving.model.holder import ModelHolder
     from serving.model.promotions import NewestPromotion
-    from serving.stores.lists.published_lists import PublishedLists
+    from serving.stores.lists.user_lists import PublishedLists
     from serving.stores.rules.layered_placements import LayeredPlacements
     from serving.stores.stores import Stores
     from serving.stream.rescoring.list_scorer import ListScorer, StoredClicks

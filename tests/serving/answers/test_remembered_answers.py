@@ -6,9 +6,9 @@ import weakref
 
 from models.lists.rules.layer.rule_layer import NO_RULES, PinnedItem, RuleLayer
 from serving.answers.answer import Answer
-from serving.answers.hidden_items import HiddenItems
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import Filters, ListRequest, Visitor
+from serving.answers.selection import HiddenItems
 from serving.answers.service import AnswerService
 from serving.stores.user_changes import NoConsentChanges
 from tests.serving.made_up_shop import ITEMS, PLACEMENTS, Holder, champion

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from serving.stores.cache.memory_store import MemoryStore
 from serving.stores.cache.redis_store import RedisStore
 from serving.stores.cache.shared_loads import Loaded, SharedLoads
+from serving.stores.cache.store import MemoryStore
 
 
 class Source:
@@ -201,7 +201,7 @@ async def _until_it_answers(loads: SharedLoads, source: Source, store: RedisStor
 
 @pytest.mark.parametrize("user", ["1", "../x", "\x00", "\ud800", "a}:b", "'; DROP"])
 def test_keys_hold_no_id(user: str) -> None:
-    from serving.stores.cache.keys import cache_key
+    from serving.stores.cache.store import cache_key
 
     key = cache_key("home", 7, 2, "list", user)
     assert key.startswith("tailorbird:1:home:7:2:{")

@@ -12,9 +12,8 @@ from infra.database.engine import engine as engine_of
 from infra.services.database_access import logins, role_rights, roles
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.stores.database.postgres import Postgres
-from serving.stores.lists.batch_codes import BatchCodes
-from serving.stores.lists.live_batches import LiveBatches
-from serving.stores.lists.published_lists import PublishedLists
+from serving.stores.lists.live_batches import BatchCodes, LiveBatches
+from serving.stores.lists.user_lists import PublishedLists
 from serving.stores.standing import NOBODY
 from tests.published import published, shelf
 from tests.serving.made_up_shop import ANN, BOB, EVE, LIST, NEW, stock, write
