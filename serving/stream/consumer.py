@@ -22,7 +22,7 @@ from models.errors import TailorbirdError
 from serving.api.requests.ids import Pseudonyms
 from serving.collector.collector import Collector
 from serving.http import metrics
-from serving.stores.database.pools import pool_of
+from serving.stores.database.postgres import pool_of
 from serving.stream.brokers import QUEUE, BrokerDownError, Stream, is_kafka
 from serving.stream.delivery import Pauses, Reason, wait
 from serving.stream.message_reader import MessageReader

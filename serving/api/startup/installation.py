@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
@@ -41,8 +40,7 @@ from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.operations.previews import Previews
 from serving.operations.report_reader import ReportReader
 from serving.operations.rule_changes import RuleChanges
-from serving.stores.database.connection_options import connection_options
-from serving.stores.database.postgres import Postgres
+from serving.stores.database.postgres import Postgres, pool_of
 from serving.stores.refresher import Refresher
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import FILE as RULES_FILE
@@ -172,7 +170,7 @@ def _readiness(models: ModelHolder, answers: AnswerService) -> dict[str, bool]:
 @asynccontextmanager
 async def event_writer(settings: Settings, place: str) -> AsyncIterator[tuple[EventWriter, ImpressionLog]]:
     """Open the writer of messages, and the log of shown answers, which uses it; at the end all becomes durable."""
-    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_CONNECTIONS)
+    pool = await pool_of(place, _CONNECTIONS)
     writer = EventWriter(pool, Spool(settings.var / FOLDER, settings.spool_mb * _MEGABYTE))
     impressions = ImpressionLog(writer, settings.impressions_share)
     await writer.start()
@@ -188,7 +186,7 @@ async def event_writer(settings: Settings, place: str) -> AsyncIterator[tuple[Ev
 @asynccontextmanager
 async def call_writer(place: str) -> AsyncIterator[EventWriter]:
     """Open the writer of calls, which are never on disk: their senders repeat them."""
-    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_CONNECTIONS)
+    pool = await pool_of(place, _CONNECTIONS)
     writer = EventWriter(pool, NoSpool())
     await writer.start()
     try:

@@ -9,7 +9,7 @@ from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.services.database_access.logins import address
-from serving.stores.database.pools import pool_of
+from serving.stores.database.postgres import pool_of
 
 if TYPE_CHECKING:
     from serving.stream.rescoring.rescoring import Rescoring

@@ -34,8 +34,7 @@ from serving.queries.explain import explain
 from serving.queries.missing_lists import why_empty
 from serving.queries.status import status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
-from serving.stores.database.connection_options import connection_options
-from serving.stores.database.postgres import Postgres
+from serving.stores.database.postgres import Postgres, connection_options
 from tests.database_roles import create_roles
 from tests.published import published
 from tests.published import shelf as batch
