@@ -1,16 +1,14 @@
 """Reads published lists with their texts, through the cache, and never one from before a change of its user."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 
-from serving.stores.cache.shared_loads import Loaded, SharedLoads
-from serving.stores.cache.store import cache_key
+from serving.stores.cache.shared_loads import Loaded, SharedLoads, cache_key
 from serving.stores.database.postgres import Postgres
 from serving.stores.database.shared_reads import SharedReads
 from serving.stores.lists.live_batches import BatchCodes, LiveBatches
@@ -27,70 +25,46 @@ _ATTEMPTS: Final = 4
 _PAUSE_SECONDS: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class StoredList:
-    """The published list of one subject, as codes of its batch, and the standing of the user."""
-
-    standing: Standing
-    batch_id: int | None
-    """The live batch of the placement; None if nothing is published."""
-    model_version: int | None
-    items: Sequence[int] | None
-    """None if the batch has no list for the subject, or if its user does not consent."""
-    scores: Sequence[float]
-    reasons: Sequence[int]
-    read_at: float
-    """When the statement began, in epoch seconds of the database's clock."""
-    live: "ScoredList | None" = None
-    """The list that was scored after an event, which counts in place of that of the batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredList:
-    """A list that a consumer stored, under the present rules."""
-
-    model_version: int
-    entries: tuple[tuple[str, float, str], ...]
-    """Item, score and reason, best first."""
-
-
 class PublishedLists:
     """Reads lists with at most one statement per list at a time, and few statements at all under load."""
 
-    def __init__(self, postgres: Postgres) -> None:
-        """Read through these connections, at most half of them at a time."""
-        self._postgres = postgres
-        self._lists = SharedReads(self._read, postgres.size)
+    def __init__(self, postgres: Postgres, codes: BatchCodes) -> None:
+        """Read through these connections, at most half of them at a time, and resolve the codes of batches."""
+        self._postgres, self._codes = postgres, codes
+        self._rows = SharedReads(self._read, postgres.size)
 
-    async def read(self, placement: str, subject: str) -> StoredList:
-        """Return the live list of a subject. Raises PostgresDownError."""
-        return await self._lists.get((placement, subject))
+    async def read(self, placement: str, subject: str, *, of_batch: bool = False) -> Listed:
+        """Return the list of a subject: one that was scored after an event takes the place of that of the batch.
 
-    async def _read(self, keys: Sequence[Key]) -> list[StoredList]:
+        With `of_batch` it does not. Raises PostgresDownError.
+        """
+        row = await self._rows.get((placement, subject))
+        standing, batch_id = _standing(row), row["batch_id"]
+        if row["live_items"] is not None and not of_batch:
+            entries = _entries(row["live_items"], row["live_scores"], row["live_reasons"])
+            return Listed(standing, None, row["live_model_version"], entries, row["read_at"])
+        if row["items"] is None or batch_id is None:
+            return Listed(standing, batch_id, row["model_version"], None, row["read_at"])
+        items, reasons = await self._codes.resolve(batch_id, row["items"], row["reasons"])
+        entries = tuple(entry for entry in _entries(items, row["scores"], reasons) if entry[0])
+        return Listed(standing, batch_id, row["model_version"], entries, row["read_at"])
+
+    async def _read(self, keys: Sequence[Key]) -> list[Any]:
         rows = await self._postgres.fetch(_STATEMENT, *map(list, zip(*keys, strict=True)))
-        return [_stored_list(row) for row in sorted(rows, key=itemgetter("nth"))]
+        return sorted(rows, key=itemgetter("nth"))
 
 
-def _stored_list(row: Any) -> StoredList:
-    consent, items = row["consent"], row["items"]
-    consented = bool(consent) and not row["suppressed"]
-    excluded = row["excluded"]
-    standing = NOBODY if consent is None and not excluded else Standing(consent is not None, consented, tuple(excluded))
-    return StoredList(
-        standing,
-        row["batch_id"],
-        row["model_version"],
-        items,
-        row["scores"] or (),
-        row["reasons"] or (),
-        row["read_at"],
-        None if row["live_items"] is None else ScoredList(row["live_model_version"], _live_entries(row)),
-    )
+def _standing(row: Any) -> Standing:
+    consent, excluded = row["consent"], row["excluded"]
+    if consent is None and not excluded:
+        return NOBODY
+    return Standing(consent is not None, bool(consent) and not row["suppressed"], tuple(excluded))
 
 
-def _live_entries(row: Any) -> tuple[tuple[str, float, str], ...]:
-    scores = map(rounded, row["live_scores"])
-    return tuple(zip(row["live_items"], scores, row["live_reasons"], strict=True))
+def _entries(
+    items: Iterable[str], scores: Iterable[float], reasons: Iterable[str]
+) -> tuple[tuple[str, float, str], ...]:
+    return tuple(zip(items, map(rounded, scores), reasons, strict=True))
 
 
 def rounded(score: float) -> float:
@@ -101,11 +75,9 @@ def rounded(score: float) -> float:
 class UserLists:
     """The lists of users and items in the live batches."""
 
-    def __init__(
-        self, lists: PublishedLists, codes: BatchCodes, live: LiveBatches, loads: SharedLoads, changes: ConsentChanges
-    ) -> None:
+    def __init__(self, lists: PublishedLists, live: LiveBatches, loads: SharedLoads, changes: ConsentChanges) -> None:
         """Keep lists in the cache of `loads`."""
-        self._lists, self._codes, self._live, self._loads, self._changes = lists, codes, live, loads, changes
+        self._lists, self._live, self._loads, self._changes = lists, live, loads, changes
 
     async def of_item(self, placement: str, item_id: str) -> Listed:
         """Return an item's list. Raises PostgresDownError."""
@@ -142,22 +114,12 @@ class UserLists:
 
     async def _load(self, loaded: list[Listed], placement: str, subject: str, live: int | None) -> Loaded:
         """Return the list as bytes for others, and add it to `loaded`."""
-        stored = await self._lists.read(placement, subject)
-        if stored.live is not None:  # not kept: it counts under the rules and until the moment that the database knows
-            newer = stored.live
-            listed = Listed(stored.standing, None, newer.model_version, newer.entries, stored.read_at)
-            loaded.append(listed)
-            return Loaded(_encoded(listed), keep=False)
-        entries = None
-        if stored.items is not None and stored.batch_id is not None:
-            ids, reasons = await self._codes.resolve(stored.batch_id, stored.items, stored.reasons)
-            scores = map(rounded, stored.scores)
-            entries = tuple(entry for entry in zip(ids, scores, reasons, strict=True) if entry[0])
-        listed = Listed(stored.standing, stored.batch_id, stored.model_version, entries, stored.read_at)
+        listed = await self._lists.read(placement, subject)
         loaded.append(listed)
-        # A new user, and a batch that was just published, are to be seen by the next request.
-        keep = stored.batch_id == live and (stored.standing.known or entries is not None)
-        return Loaded(_encoded(listed), keep)
+        # A new user, and a batch that was just published, are to be seen by the next request. A list without a batch
+        # counts under the rules and until the moment that the database knows.
+        lasts = listed.standing.known if listed.entries is None else listed.batch_id is not None
+        return Loaded(_encoded(listed), keep=lasts and listed.batch_id == live)
 
 
 def _encoded(listed: Listed) -> bytes:

@@ -42,11 +42,10 @@ async def opened(settings: Settings) -> AsyncIterator["Rescoring | None"]:
     clicks = StoredClicks(stores.requests)
     async with live_scorer(models, placements, stores, clicks=clicks) as scorer, stores.running():
         await asyncio.to_thread(models.open)
-        lists = PublishedLists(stores.requests)
+        lists = PublishedLists(stores.requests, stores.codes)
         # A list that a crash undoes comes again: so does the request for it, whose end commits later.
         pool = await pool_of(place, durable=False)
         try:
-            parts = lists, stores.codes, stores.catalogue, stores.rules
-            yield Rescoring(pool, ListScorer(placements, scorer, *parts))
+            yield Rescoring(pool, ListScorer(placements, scorer, lists, stores.catalogue, stores.rules))
         finally:
             pool.terminate()
