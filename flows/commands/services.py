@@ -81,7 +81,7 @@ def status(as_json: Json = False) -> None:
     from infra.supervisor.probes import running_clients
     from infra.supervisor.startup import reachable, under_way
     from models.errors import TailorbirdError
-    from serving.queries.inbox import spool_counts
+    from serving.queries.status import spool_counts
     from serving.terminal.status import print_status
 
     services, mistake = reachable(load()), None
@@ -110,8 +110,7 @@ def status(as_json: Json = False) -> None:
 def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
     """Show one user's recommendations, by the id that your own systems use."""
     from infra.configuration.settings import load
-    from serving.queries.missing_lists import why_empty
-    from serving.queries.user_recommendations import user_list
+    from serving.queries.user_recommendations import user_list, why_empty
     from serving.terminal import recommendations
 
     rows = user_list(running.database("reader"), user, placement)
@@ -144,7 +143,7 @@ def goes_with(
     """Show the items that go well with a product or a basket, by your own ids."""
     from infra.configuration.settings import load
     from serving.queries.basket_recommendations import PLACEMENT, UnknownProductError, basket_recommendations
-    from serving.queries.missing_lists import require_published
+    from serving.queries.user_recommendations import require_published
     from serving.terminal import recommendations
 
     # Only the serving role reads consent and the champion.

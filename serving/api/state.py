@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from infra.configuration.placements import configured
+from infra.configuration.settings import Settings
+from infra.keys.api_keys import ApiKey
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer
 from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.api.gate.keys.keyring import Keyring
+from serving.api.gate.keyring import Keyring
 from serving.api.gate.request_log import RequestLog
 from serving.api.requests.ids import Pseudonyms
 from serving.events.message import Message, Receipt
@@ -129,3 +132,16 @@ class State:
 def kind_of(placement: Placement) -> Kind:
     """Return what the lists of a placement are for."""
     return USERS if placement.method is None else placement.method
+
+
+def state_of(settings: Settings, pseudonyms: Pseudonyms, own: ApiKey) -> State:
+    """Return the state of a server before its parts are opened; `own` is a key that no database records."""
+    return State(
+        Keyring(None, settings.api_requests_per_second / settings.api_workers, [own]),
+        pseudonyms,
+        configured(settings),
+        RequestLog(settings.api_log),
+        frozenset(origin.strip().encode() for origin in settings.api_origins.split(",") if origin.strip()),
+        settings.api_concurrency,
+        tuple(name.strip() for name in settings.user_traits.split(",") if name.strip()),
+    )

@@ -25,10 +25,16 @@ from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Explains, Recommender
 from serving.queries.absence import Case, Lookups, absence_words, listed_words
-from serving.queries.missing_lists import NoListsError as NoListsError
-from serving.queries.missing_lists import require_published
 from serving.queries.operator_rules import PlacementRules, rules_of
-from serving.queries.user_recommendations import NO_CONSENT, ListRow, consents, require_user_key, user_list
+from serving.queries.user_recommendations import (
+    NO_CONSENT,
+    ListRow,
+    consents,
+    require_published,
+    require_user_key,
+    user_list,
+)
+from serving.queries.user_recommendations import NoListsError as NoListsError
 
 _SAME_SCORE: Final = 1e-3
 """The relative difference up to which a published score counts as the model's own."""

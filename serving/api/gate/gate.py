@@ -7,10 +7,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.keys.api_keys import ApiKey
 from infra.keys.api_keys import Scope as KeyScope
-from serving.api.gate import body as bodies
 from serving.api.gate.call import CALL, Call, Headers, Incoming, Reply
-from serving.api.gate.head import Head, cors_headers, is_preflight, preflight, read_head
-from serving.api.gate.keys.rate_limits import TokenBucket
+from serving.api.gate.keyring import TokenBucket
+from serving.api.gate.reading import (
+    ClientGoneError,
+    Head,
+    check_type,
+    cors_headers,
+    is_preflight,
+    preflight,
+    read_body,
+    read_head,
+    replay,
+)
 from serving.api.gate.routes import Operation, RouteTable
 from serving.api.requests import problems
 from serving.api.requests.ids import RefusedIdError, decoded_id, request_id
@@ -99,7 +108,7 @@ class Gate:
             reply = await self._reply(scope, receive, head, request)
         except ProblemError as error:
             reply = _refusal(error.problem, request)
-        except bodies.ClientGoneError:
+        except ClientGoneError:
             return request, 0
         except Exception as error:
             self._state.log.defect(request.request_id, request.template, error)
@@ -123,8 +132,8 @@ class Gate:
         value = "" if segment is None else _decoded(segment)
         method, content = scope["method"], b""
         if method in _WITH_BODY and not operation.is_incoming:
-            bodies.check_type(head.content_type, head.content_encoding)
-            content = await bodies.read(receive, head.content_length)
+            check_type(head.content_type, head.content_encoding)
+            content = await read_body(receive, head.content_length)
         if (operation.scope is not None or operation.is_incoming) and self._active >= self._state.most_active:
             raise _shed()
         self._active += 1
@@ -174,7 +183,7 @@ class Gate:
             self._active -= 1  # senders without a key that are slow would take the places of all others
             self._reading += 1
             try:
-                body = await bodies.read(receive, head.content_length, most)
+                body = await read_body(receive, head.content_length, most)
             finally:
                 self._reading -= 1
                 self._active += 1
@@ -223,7 +232,7 @@ class Gate:
             else:
                 parts.append(message.get("body", b""))
 
-        await self._app(inner, bodies.replay(content), collect)
+        await self._app(inner, replay(content), collect)
         given: list[tuple[bytes, bytes]] = list(started["headers"])
         media_type = next((text for name, text in given if name == b"content-type"), b"")
         more = tuple(pair for pair in given if pair[0] not in (b"content-type", b"content-length"))

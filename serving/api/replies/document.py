@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from infra.configuration.version import package_version
-from serving.api.gate.body import MOST_BYTES
+from serving.api.gate.reading import MOST_BYTES
 from serving.api.gate.routes import OPEN, SCOPE
 from serving.api.replies.protocol import ProblemDocument
 from serving.api.requests import problems

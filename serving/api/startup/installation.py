@@ -1,7 +1,8 @@
-"""Opens the parts of a server of an installation at its start, and closes them at its end."""
+"""Opens the parts of a server of an installation at its start, counts what they do, and closes them at its end."""
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -19,20 +20,19 @@ from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
-from serving.api.gate.keys.keyring import Keyring
-from serving.api.gate.keys.recorded_keys import FILE, RecordedKeys
+from serving.api.gate.keyring import Keyring
+from serving.api.gate.recorded_keys import FILE, RecordedKeys
 from serving.api.gate.request_log import format_logs
 from serving.api.gate.traces import configured_traces
 from serving.api.requests.ids import Pseudonyms
-from serving.api.startup.counted import counting, model_loaded, reload_failed
-from serving.api.startup.initial_state import state_of
 from serving.api.startup.loaded_once import Shared
-from serving.api.startup.warming import drained, settle, warm
-from serving.api.state import Operators, Parts, State
+from serving.api.startup.warming import drained, model_loaded, reload_failed, settle, warm
+from serving.api.state import Operators, Parts, State, state_of
 from serving.collector.call_intake import CallIntake
 from serving.events.impressions import ImpressionLog
 from serving.events.spool import FOLDER, NoSpool, Spool
 from serving.events.writer import EventWriter
+from serving.http import metrics
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.promotions import NewestPromotion
@@ -50,13 +50,15 @@ if TYPE_CHECKING:
     from serving.collector.collector import Collector
     from serving.events.writer import EventWriter
 
-
 _LOG: Final = logging.getLogger(__name__)
 _KEY_SECONDS: Final = 0.5
 """A revoked key is refused within this time, also if no notification arrives."""
 _CONNECTIONS: Final = 2
 """The most connections of a writer."""
 _MEGABYTE: Final = 2**20
+_COUNT_SECONDS: Final = 1.0
+_OUTCOMES: Final = {"stored": "accepted", "conflict": "refused"}
+"""Names of outcomes in metrics, where they differ."""
 
 
 def of_installation(shared: Shared | None = None) -> ASGIApp:
@@ -194,3 +196,34 @@ async def call_writer(place: str) -> AsyncIterator[EventWriter]:
     finally:
         await writer.close()
         pool.terminate()
+
+
+@asynccontextmanager
+async def counting(writer: "EventWriter", calls: "EventWriter") -> AsyncIterator[None]:
+    """Count messages, impressions and calls meanwhile, and once more at the end."""
+    seen: Counter[tuple[str, str]] = Counter()
+    task = asyncio.create_task(_repeat(writer, calls, seen))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        copy(writer, calls, seen)
+
+
+async def _repeat(writer: "EventWriter", calls: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
+    while True:
+        copy(writer, calls, seen)
+        await asyncio.sleep(_COUNT_SECONDS)
+
+
+def copy(writer: "EventWriter", calls: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
+    """Add what was counted since the last copy."""
+    own = writer.counts
+    kinds = {"message": own.messages, "impressions": own.impressions, "call": calls.counts.messages}
+    for kind, counts in kinds.items():
+        for outcome, count in list(counts.items()):
+            added = count - seen[kind, outcome]
+            if added > 0:
+                seen[kind, outcome] = count
+                metrics.EVENTS.labels(kind, _OUTCOMES.get(outcome, outcome)).inc(added)

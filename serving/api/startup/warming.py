@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final
 from models.lists.rules.placement_config import Placement
 from serving.answers.interfaces import LiveScorer, LiveUnavailableError
 from serving.answers.request import ListRequest, Visitor
+from serving.http import metrics
+from serving.model.holder import ReloadFailure
+from serving.model.loaded_model import LoadedModel
 from serving.stores.standing import NOBODY
 
 if TYPE_CHECKING:
@@ -36,6 +39,16 @@ async def warm(live: LiveScorer, placements: Mapping[str, Placement]) -> None:
             for name, placement in placements.items():
                 if placement.subject == "user":
                     await live.recommend(ListRequest(name, Visitor(), placement.k), NOBODY)
+
+
+def model_loaded(model: LoadedModel) -> None:
+    """Show the loaded champion in place of earlier ones."""
+    metrics.show_model(str(model.model_version or ""), model.digest[:12])
+
+
+def reload_failed(failure: ReloadFailure) -> None:
+    """Count a champion that was refused."""
+    metrics.RELOAD_FAILURES.labels(failure.reason).inc()
 
 
 def settle() -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from serving.api.assembly import build_app
-from serving.api.gate.keys.keyring import Keyring
+from serving.api.gate.keyring import Keyring
 from serving.events.spool import SpoolFullError
 from tests.serving.api.conftest import Shop
 from tests.serving.api.fakes import new_key

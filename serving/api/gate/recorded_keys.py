@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from infra.keys.api_keys import ApiKey, all_scopes, kind_of
-from serving.api.gate.keys.keyring import Keyring
+from serving.api.gate.keyring import Keyring
 
 _VALID: Final = """
     SELECT key.key_id, name, scopes, kind, secret_hash, requests_per_second,
