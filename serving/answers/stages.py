@@ -140,7 +140,7 @@ async def best_sellers(best: BestSellers, search: Search, segment: str) -> Listi
         return None
     request = search.request
     listing = best.listing(request.placement, segment)
-    if listing is not None and request.filters and not _only_excludes(search):
+    if listing is not None and request.filters.narrows:
         wanted = request.placement, request.filters, search.most + 20, segment
         listing = await asyncio.to_thread(best.filtered, *wanted)
     return None if listing is None else await without_hidden(search, listing)
@@ -156,12 +156,6 @@ async def without_hidden(search: Search, listing: Listing) -> Listing:
     if len(kept) == len(listing.entries):
         return listing
     return replace(listing, entries=kept, personal=listing.personal or search.personal)
-
-
-def _only_excludes(search: Search) -> bool:
-    filters = search.request.filters
-    bounded = filters.lowest_price is not None or filters.highest_price is not None
-    return not (filters.categories or filters.brands or bounded)
 
 
 async def _live(search: Search) -> Listing | None:
