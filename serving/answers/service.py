@@ -73,7 +73,7 @@ class AnswerService:
         self._hidden = HiddenItems()
         self.upkeep = Upkeep(models, laid, stores, prebuilt.best)
         self._catalogue_search = CatalogueSearch(self.upkeep, prebuilt.titles)
-        self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
+        self._remembered = RememberedAnswers(self._stored.may_show, cache_seconds)
         self._connect_stages()
 
     def under(self, placements: LayeredPlacements, live: LiveScorer, visitor: Visitor) -> "AnswerService":
@@ -82,7 +82,7 @@ class AnswerService:
         other.placements, other._live = placements, live
         other.upkeep = self.upkeep.under(placements, visitor.user_key or "")
         other._count_answer, other._live_seconds = _uncounted, _PREVIEW_SECONDS
-        other._remembered = RememberedAnswers(self._stored.changes, 0.0)
+        other._remembered = RememberedAnswers(self._stored.may_show, 0.0)
         other._connect_stages()
         return other
 
