@@ -37,7 +37,7 @@ _CONFLICT: Final = "The same id came before with another content."
 _Also = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
-async def keep(connection: asyncpg.Connection, source: str, letters: Sequence[DeadLetter]) -> None:
+async def keep_letters(connection: asyncpg.Connection, source: str, letters: Sequence[DeadLetter]) -> None:
     """Store letters; one that was kept before is counted again."""
     known = {(one.reason, digest_of(one.delivery)): one for one in letters}
     if known:
@@ -178,7 +178,7 @@ class Settlement:
                 await self.rescoring.ask(connection, [*new])
             settled = zip(messages, receipts, strict=True)
             letters += _conflicts(part for (_, part), receipt in settled if receipt == "conflict")
-            await keep(connection, self.reader.source, letters)
+            await keep_letters(connection, self.reader.source, letters)
             if also is not None:
                 await also(connection)
         if self.rescoring is not None:
