@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,16 +19,65 @@ from infra.keys.fingerprints import PSEUDONYM, fingerprint, key_source
 from infra.keys.identity import pseudonym
 from infra.keys.key_chain import remaining
 from infra.keys.renamed_users import OtherKeyError
+from models.errors import TailorbirdError
 from models.lists.list_builder import USERS_AT_ONCE, ListBuilder
 from models.lists.model_cascade import build_cascade
 from models.lists.ranked_lists import UserList
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import index_of
-from serving.model.pyfunc_requests import Question, QuestionRefusedError, questions
 
+K: Final = 20
+PLACEMENT: Final = "home"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _COLUMNS: Final = ("user", "placement", "rank", "item_id", "score", "reason", "run_id")
 _NUMBERS: Final = {"rank": "int64", "score": "float64"}
+
+
+class QuestionRefusedError(TailorbirdError):
+    """A request that is not valid."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request for one user's list."""
+
+    user: str
+    """The caller's id of the user."""
+    k: int = K
+    placement: str = PLACEMENT
+    exclude: tuple[str, ...] = ()
+
+
+def questions(model_input: Any) -> list[Question]:
+    """Return one question per row of a frame with the column `user`, and optionally `k`, `placement` and `exclude`.
+
+    Raises QuestionRefusedError.
+    """
+    frame = pd.DataFrame(model_input)
+    if "user" not in frame:
+        raise QuestionRefusedError("The question has no column `user`: give one row per user.")
+    return [_question(row) for row in frame.to_dict("records")]
+
+
+def _question(row: dict[Any, Any]) -> Question:
+    given = {
+        name: row[name] for name in ("user", "k", "placement", "exclude") if name in row and not _is_empty(row[name])
+    }
+    user, k, exclude = given.get("user"), given.get("k", K), given.get("exclude", ())
+    if not isinstance(user, str) or not user:
+        raise QuestionRefusedError(f"`user` has to be a user's id, as text; it is {user!r}.")
+    if not isinstance(k, Integral) or int(k) < 1:
+        raise QuestionRefusedError(f"`k` is how many items to recommend, at least 1; it is {k!r}.")
+    if np.ndim(exclude) != 1:
+        raise QuestionRefusedError(
+            f'`exclude` has to be a list of item ids, as in ["1001", "1002"]; it is {exclude!r}.'
+        )
+    return Question(user, int(k), str(given.get("placement", PLACEMENT)), tuple(str(item) for item in exclude))
+
+
+def _is_empty(cell: Any) -> bool:
+    """Return whether a cell is null; frames have several kinds of null."""
+    return cell is None or (np.ndim(cell) == 0 and bool(pd.isna(cell)))
 
 
 @dataclass(frozen=True)

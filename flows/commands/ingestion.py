@@ -111,7 +111,7 @@ def quarantine_list(as_json: Json = False) -> None:
     """Show how many rows wait in quarantine, by batch and rule."""
     from serving.queries import ledger
 
-    running.print_rows("quarantine", ledger.quarantined(running.database("serving")), as_json)
+    running.finish("quarantine", ledger.quarantined(running.database("serving")), as_json)
 
 
 @quarantine.command("show")
@@ -123,13 +123,13 @@ def quarantine_show(
 ) -> None:
     """Show the rows of a batch in quarantine, and the rules that they broke."""
     from serving.queries import ledger
-    from serving.terminal.ledger import quarantine as quarantine_screen
+    from serving.terminal import ledger as ledger_screen
 
     database = running.database("operator")
-    running.print_rows("rows", ledger.quarantined_rows(database, batch, rule, limit), as_json)
+    running.finish("rows", ledger.quarantined_rows(database, batch, rule, limit), as_json)
     correction = None if as_json else ledger.correction(database, batch)
     if correction:
-        quarantine_screen.correction(correction, brief=True)
+        ledger_screen.correction(correction, brief=True)
 
 
 @quarantine.command("replay")
@@ -143,14 +143,14 @@ def quarantine_replay(
     Rows of items and users are read from their file again.
     """
     from serving.queries import ledger
-    from serving.terminal.ledger import quarantine as quarantine_screen
+    from serving.terminal import ledger as ledger_screen
 
     replay, database = running.flow("replay"), running.database("serving")
     before = ledger.waiting(database, batch)
     entry = replay(batch, accept_unknown_items)
     moved = before - ledger.waiting(database, batch)
     if not as_json:
-        quarantine_screen.replayed(moved, before, batch, entry["dataset"])
+        ledger_screen.replayed(moved, before, batch, entry["dataset"])
     stored = entry["batch_id"] != batch and entry["status"] != "unchanged"
     if as_json or moved or stored:
         running.finish("ledger", [entry], as_json)

@@ -40,7 +40,7 @@ def show(as_json: Json = False) -> None:
         sizes = {**asdict(total), "named_versions": versions, "months": [asdict(month) for month in months]}
         print(json.dumps({"version": table and table.version(), **sizes}))
     else:
-        screen.print_table("lake", [*map(asdict, months), {"month": "all", **asdict(total)}] if months else [])
+        screen.show("lake", [*map(asdict, months), {"month": "all", **asdict(total)}] if months else [])
         listing = ", ".join(map(str, versions)) or "none"
         print(f"Version {table.version() if table else 'none'}; data sets name: {listing}.")
         if advice := compaction.advice(months):

@@ -28,7 +28,7 @@ def show(
     if batch:
         running.finish("ledger_entry", ledger.batch(running.database("serving"), batch), as_json)
         return
-    running.print_rows("ledger_batches", ledger.ledger(running.database("serving"), source=source), as_json)
+    running.finish("ledger_batches", ledger.ledger(running.database("serving"), source=source), as_json)
 
 
 @app.command("undo")

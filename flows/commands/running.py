@@ -5,7 +5,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial, wraps
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -36,8 +36,11 @@ _FINAL_RESULTS: Final = (
     "dismissed",
     "dead_letter",
     "segment_request",
+    "ledger_batches",
+    "quarantine",
+    "rows",
 )
-"""Results without a next command, or that name it themselves."""
+"""Results without a next command, or that name it themselves. Tables have none."""
 _WITH_SITUATION: Final = ("review", "retrain", "decision")
 """Results that end with the situation of the installation."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -238,19 +241,12 @@ def minutes_left(context: typer.Context, minutes: float) -> float:
 
 
 def finish(kind: str, result: Any, as_json: bool) -> None:
-    """Print the result of a flow, and the next command."""
+    """Print the result of a command, and the next command after most of them."""
     from serving.terminal import screen
 
     if as_json:
         print(json.dumps(result, default=str))
         return
-    screen.result(kind, result)
-    if kind not in _FINAL_RESULTS:
+    screen.show(kind, result)
+    if kind not in (*_FINAL_RESULTS, *screen.TABLES):
         print_next_step(brief=kind in _WITH_SITUATION)
-
-
-def print_rows(kind: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """Print rows of the ledger, the quarantine or another table."""
-    from serving.terminal import screen
-
-    print(json.dumps(rows, default=str)) if as_json else screen.print_table(kind, rows)

@@ -1,6 +1,5 @@
 """Commands of schedules: built-in ones and your own."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -51,12 +50,6 @@ def _change(action: str, slug: str, as_json: bool) -> None:
 
 def _listed(as_json: bool) -> None:
     from infra.prefect_api import schedules
-    from serving.terminal import screen
 
     running.connect()
-    rows = [asdict(row) for row in schedules.list_schedules()]
-    if as_json:
-        print(json.dumps(rows))
-        return
-    texts = [row | {"parameters": json.dumps(row["parameters"]), "active": str(row["active"])} for row in rows]
-    screen.print_table("schedules", texts)
+    running.finish("schedules", [asdict(row) for row in schedules.list_schedules()], as_json)

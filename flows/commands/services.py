@@ -14,7 +14,7 @@ from flows.commands.running import Json
 from models.primitives.json_types import JsonObject
 
 if TYPE_CHECKING:
-    from serving.terminal.absence import Lookups
+    from serving.queries.absence import Lookups
 
 app = running.group()
 
@@ -39,7 +39,7 @@ def demo(
     run = running.flow("demo")
     chosen = {"models": kind_names(model)} if model else {}
     outcome = run(approve=approve, mapping=mapping, location=location, **chosen)
-    screen.outcome(outcome, endpoints)
+    screen.print_outcome(outcome, endpoints)
     running.print_next_step()
 
 
@@ -53,7 +53,7 @@ def up(
     """
     from serving.terminal import screen
 
-    screen.pages(running.start())
+    screen.print_pages(running.start())
     running.print_next_step()
     if foreground and _wait():
         down(force=True)
@@ -81,7 +81,7 @@ def status(as_json: Json = False) -> None:
     from infra.supervisor.probes import running_clients
     from infra.supervisor.startup import reachable, under_way
     from models.errors import TailorbirdError
-    from serving.queries.inbox import spool_counts
+    from serving.queries.status import spool_counts
     from serving.terminal.status import print_status
 
     services, mistake = reachable(load()), None
@@ -110,8 +110,7 @@ def status(as_json: Json = False) -> None:
 def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
     """Show one user's recommendations, by the id that your own systems use."""
     from infra.configuration.settings import load
-    from serving.queries.missing_lists import why_empty
-    from serving.queries.user_recommendations import user_list
+    from serving.queries.user_recommendations import user_list, why_empty
     from serving.terminal import recommendations
 
     rows = user_list(running.database("reader"), user, placement)
@@ -144,7 +143,7 @@ def goes_with(
     """Show the items that go well with a product or a basket, by your own ids."""
     from infra.configuration.settings import load
     from serving.queries.basket_recommendations import PLACEMENT, UnknownProductError, basket_recommendations
-    from serving.queries.missing_lists import require_published
+    from serving.queries.user_recommendations import require_published
     from serving.terminal import recommendations
 
     # Only the serving role reads consent and the champion.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from infra.configuration.settings import Settings
     from models.lists.rules.placement_config import Placement
-    from serving.terminal.placement_rules import PlacementRules
+    from serving.terminal.settings import PlacementRules
 
 app = running.group()
 
@@ -58,16 +58,17 @@ def show(as_json: Json = False) -> None:
 
     from infra.configuration.settings import load
     from infra.overview import settings_shown, unknown_settings
-    from serving.terminal import placement_rules, settings
+    from serving.terminal.settings import as_json as rules_as_json
+    from serving.terminal.settings import print_rules, print_settings
 
     given = load()
     rows, file = [asdict(row) for row in settings_shown.rows(given)], given.settings_file
     rules = _placement_rules(given)
     if as_json:
-        print(json.dumps({"settings": rows, **placement_rules.as_json(rules)}))
+        print(json.dumps({"settings": rows, **rules_as_json(rules)}))
     else:
-        settings.settings(rows, str(file) if file else None)
-        placement_rules.show(rules)
+        print_settings(rows, str(file) if file else None)
+        print_rules(rules)
     if rules.fault:
         running.print_message(f"The rules of operators cannot be read: {rules.fault}")
     for sentence in [*unknown_settings.variables(), *unknown_settings.schedules(given)]:
@@ -80,7 +81,7 @@ def _placement_rules(settings: "Settings") -> "PlacementRules":
     from infra.outages import explain
     from models.errors import TailorbirdError
     from serving.queries.operator_rules import layer_over
-    from serving.terminal.placement_rules import PlacementRules
+    from serving.terminal.settings import PlacementRules
 
     file: Mapping[str, Placement] = {}
     try:

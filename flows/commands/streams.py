@@ -72,7 +72,7 @@ def show_all(
     from serving.queries.dead_letters import Selection, letter_rows
 
     rows = letter_rows(running.database("operator"), Selection(source, reason, replayed=replayed))
-    running.print_rows("dead_letters", rows, as_json)
+    running.finish("dead_letters", rows, as_json)
 
 
 @dead_letters.command()
@@ -120,12 +120,9 @@ def replay(
     chosen = Selection(source, reason, tuple(letters or ()))
     found = letters_to_replay(running.database("operator"), chosen)
     done = asyncio.run(_replayed(found, dry_run)) if found else []
-    if as_json:
-        print(json.dumps(done))
-    else:
-        running.print_rows("replayed_letters", done, as_json=False)
-        if dry_run:
-            running.print_message("Nothing was stored: this was a dry run.")
+    running.finish("replayed_letters", done, as_json)
+    if dry_run and not as_json:
+        running.print_message("Nothing was stored: this was a dry run.")
 
 
 async def _replayed(letters: "list[StoredLetter]", dry_run: bool) -> "list[Replayed]":

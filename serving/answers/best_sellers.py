@@ -106,6 +106,7 @@ class BestSellers:
             return None
         rules = self.rules[placement]
         allowed = rules.allowed & selected(self.attributes, filters)
+        allowed &= ~np.isin(self.attributes.items, list(filters.exclude))
         narrowed = replace(rules, k=k, allowed=allowed, promoted_places=(), pins=())
         return self._listings(narrowed, np.array([segment])).get(segment)
 
@@ -230,8 +231,7 @@ def _left(catalogue: Catalogue, rules: Rules) -> Container[str]:
 
 
 def selected(attributes: ItemAttributes, filters: Filters) -> NDArray[np.bool_]:
-    """Return [n] which items filters select."""
-    mask = ~np.isin(attributes.items, list(filters.exclude))
+    """Return [n] which items filters select by their values."""
     bounded = filters.lowest_price is not None or filters.highest_price is not None
     selector = Selector.model_construct(
         items=None,
@@ -239,4 +239,4 @@ def selected(attributes: ItemAttributes, filters: Filters) -> NDArray[np.bool_]:
         brand=list(filters.brands) or None,
         price=(filters.lowest_price, filters.highest_price) if bounded else None,
     )
-    return mask & attributes.selected(selector)
+    return attributes.selected(selector)

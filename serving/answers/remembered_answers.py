@@ -1,16 +1,17 @@
 """Answers of this process: while they are fresh they answer without any store, later they are the last good ones."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final, NamedTuple
 
 from models.lists.rules.layer.rule_layer import RuleLayer
 from serving.answers.answer import Answer
-from serving.stores.user_changes import ConsentChanges
 
 _MOST_BYTES: Final = 72 << 20
+Consents = Callable[[str | None, float], bool]
+"""Returns whether nothing is known to have changed for a user since a moment of the database's clock."""
 _OVERHEAD: Final = 1_000
 """Bytes of an answer beside its items."""
 _BYTES_PER_LETTER: Final = 1.1
@@ -45,19 +46,13 @@ class Remembered:
     size: int
     """Bytes in memory, estimated."""
 
-    def may_show(self, changes: ConsentChanges) -> bool:
-        """Return whether the user's consent and exclusions are as they were."""
-        if self.user_key is None:
-            return True
-        return changes.connected and changes.unchanged_since(self.user_key, self.read_at)
-
 
 class RememberedAnswers:
     """The answers that were used last, by request, up to a number of bytes."""
 
-    def __init__(self, changes: ConsentChanges, fresh_seconds: float, most_bytes: int = _MOST_BYTES) -> None:
-        """Start empty."""
-        self._changes, self._fresh_seconds, self._most, self._bytes = changes, fresh_seconds, most_bytes, 0
+    def __init__(self, consents: Consents, fresh_seconds: float, most_bytes: int = _MOST_BYTES) -> None:
+        """Start empty. `consents` decides whether an answer may be shown again."""
+        self._consents, self._fresh_seconds, self._most, self._bytes = consents, fresh_seconds, most_bytes, 0
         self._answers: OrderedDict[Hashable, Remembered] = OrderedDict()
 
     def fresh(self, key: Hashable, state: State) -> Answer | None:
@@ -65,7 +60,7 @@ class RememberedAnswers:
         found = self._answers.get(key)
         if found is None or found.fresh_until <= monotonic():
             return None
-        if found.state != state or not found.may_show(self._changes):
+        if found.state != state or not self._consents(found.user_key, found.read_at):
             return None
         self._answers.move_to_end(key)
         return found.answer
@@ -73,7 +68,11 @@ class RememberedAnswers:
     def last_good(self, key: Hashable) -> Remembered | None:
         """Return the last answer to a request, of any state, unless consent may have been withdrawn since."""
         found = self._answers.get(key)
-        if found is None or found.made_at + _LAST_GOOD_SECONDS <= monotonic() or not found.may_show(self._changes):
+        if (
+            found is None
+            or found.made_at + _LAST_GOOD_SECONDS <= monotonic()
+            or not self._consents(found.user_key, found.read_at)
+        ):
             return None
         return found
 

@@ -15,10 +15,15 @@ class Filters:
     exclude: tuple[str, ...] = ()
     """Items that the answer must not hold."""
 
+    @property
+    def narrows(self) -> bool:
+        """Return whether items are selected by their values; named ones may be excluded all the same."""
+        bounded = self.lowest_price is not None or self.highest_price is not None
+        return bounded or bool(self.categories or self.brands)
+
     def __bool__(self) -> bool:
         """Return whether any filter is set."""
-        bounded = self.lowest_price is not None or self.highest_price is not None
-        return bounded or bool(self.categories or self.brands or self.exclude)
+        return self.narrows or bool(self.exclude)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,24 +11,13 @@ from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer, Listing, Source
 from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem
-from serving.answers.hidden_items import HiddenItems
 from serving.answers.interfaces import LiveScorer, Models
 from serving.answers.present_rules import PresentRules
-from serving.answers.rank_fallback import ranked_without_model
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.search import LIVE_SECONDS, Live, Search
-from serving.answers.selection import Selection, page
-from serving.answers.stages import (
-    AskedLive,
-    LastGood,
-    OtherLive,
-    Popular,
-    Segment,
-    Stage,
-    Table,
-    without_hidden,
-)
+from serving.answers.selection import HiddenItems, Selection, page
+from serving.answers.stages import Stages, ranked_without_model, without_hidden
 from serving.answers.stored_answers import StoredAnswers
 from serving.answers.upkeep import Prebuilt, Upkeep
 from serving.http.metrics import ANSWERS, DEGRADED
@@ -74,7 +63,7 @@ class AnswerService:
         self._hidden = HiddenItems()
         self.upkeep = Upkeep(models, laid, stores, prebuilt.best)
         self._catalogue_search = CatalogueSearch(self.upkeep, prebuilt.titles)
-        self._remembered = RememberedAnswers(self._stored.changes, cache_seconds)
+        self._remembered = RememberedAnswers(self._stored.may_show, cache_seconds)
         self._connect_stages()
 
     def under(self, placements: LayeredPlacements, live: LiveScorer, visitor: Visitor) -> "AnswerService":
@@ -83,7 +72,7 @@ class AnswerService:
         other.placements, other._live = placements, live
         other.upkeep = self.upkeep.under(placements, visitor.user_key or "")
         other._count_answer, other._live_seconds = _uncounted, _PREVIEW_SECONDS
-        other._remembered = RememberedAnswers(self._stored.changes, 0.0)
+        other._remembered = RememberedAnswers(self._stored.may_show, 0.0)
         other._connect_stages()
         return other
 
@@ -91,10 +80,7 @@ class AnswerService:
         """Let the stages of the chain use the present parts."""
         best, places = self.upkeep.present, self.placements
         self._present = present = PresentRules(places, self._rules_of_batch, lambda: self._catalogue, best)
-        self._stages: tuple[Stage, ...] = (
-            *(AskedLive(), Table(present), OtherLive(self._count), LastGood(self._remembered, present)),
-            *(Segment(best), Popular(best)),
-        )
+        self._stages = Stages(present, self._remembered, best, self._count)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -147,7 +133,7 @@ class AnswerService:
         )
         search = await self._search(("rank", request), whole, ask)
         search.asks_live = True
-        listing = await AskedLive().find(search)
+        listing = await self._stages.asked_live(search)
         if listing is not None:
             return self._answer(search, "live", listing)
         best = self.upkeep.best
@@ -159,7 +145,7 @@ class AnswerService:
     async def popular(self, request: ListRequest) -> Answer:
         """Return the best sellers of a placement."""
         search = await self._search(("popular", request), request, None)
-        listing = await Popular(self.upkeep.present).find(search)
+        listing = await self._stages.popular(search)
         return self._answer(search, "popular", listing or Listing(()))
 
     async def trending(self, request: ListRequest) -> Answer:
@@ -243,12 +229,12 @@ class AnswerService:
     async def _found(self, search: Search) -> Answer:
         """Return the answer of the first stage with items to show."""
         answer = None
-        for stage in self._stages:
-            listing = await stage.find(search)
+        for source, find in self._stages.in_order:
+            listing = await find(search)
             if listing is None:
                 continue
-            answer = self._made(search, stage.source, listing)
-            if answer.item_ids or self._is_complete(search, stage.source, listing):
+            answer = self._made(search, source, listing)
+            if answer.item_ids or self._is_complete(search, source, listing):
                 break
             search.selection = search.selection.without(listing.bought_since)
         return self._kept(search, answer or self._made(search, "popular", Listing(())))

@@ -1,4 +1,4 @@
-"""Reads what is stored for a request: the visitor's standing, and published lists."""
+"""Decides whether an answer may depend on its visitor, and reads what is stored for it: standing and lists."""
 
 import asyncio
 from dataclasses import replace
@@ -44,6 +44,12 @@ class StoredAnswers:
             await self._check_user(search, search.user_key, connected=connected)
         if not (search.personal if search.user_key is not None else connected):
             search.request = replace(search.request, visitor=_NO_VISITOR)
+
+    def may_show(self, user_key: str | None, read_at: float) -> bool:
+        """Return whether an answer may be shown again: consent and exclusions are as they were read then."""
+        if user_key is None:
+            return True
+        return self.changes.connected and self.changes.unchanged_since(user_key, read_at)
 
     async def _check_user(self, search: Search, user_key: str, *, connected: bool) -> None:
         if self._stores is None:

@@ -8,25 +8,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from serving.api.calls.router import router as calls
-from serving.api.feedback.router import router as feedback
+from serving.api.endpoints.baskets import router as baskets
+from serving.api.endpoints.calls import router as calls
+from serving.api.endpoints.catalogue import router as catalogue
+from serving.api.endpoints.feedback import router as feedback
+from serving.api.endpoints.health import router as health
+from serving.api.endpoints.items import router as items
+from serving.api.endpoints.listings import router as listings
+from serving.api.endpoints.slots import router as slots
+from serving.api.endpoints.users import router as users
 from serving.api.gate.call import Call, Reply, call_of
 from serving.api.gate.gate import Gate
-from serving.api.gate.hot_routes import add_hot_route
-from serving.api.gate.routes import RouteTable
+from serving.api.gate.routes import RouteTable, add_hot_route
 from serving.api.gate.traces import Lifespan, Traces
-from serving.api.health.router import router as health
-from serving.api.items.basket_router import router as baskets
-from serving.api.items.catalogue import router as catalogue
-from serving.api.items.listing_router import router as listings
-from serving.api.items.router import router as items
 from serving.api.operators.report_router import router as reports
 from serving.api.operators.rule_router import router as rules
 from serving.api.replies.document import document
-from serving.api.replies.problems import INTERNAL, MEDIA_TYPE, UNREADABLE, Fault, ProblemError, RefusedRequestError
-from serving.api.slots.router import router as slots
+from serving.api.requests.problems import INTERNAL, MEDIA_TYPE, UNREADABLE, Fault, ProblemError, RefusedRequestError
 from serving.api.state import State
-from serving.api.users.router import router as users
 
 
 def build_app(state: State, lifespan: Lifespan | None = None, traces: Traces | None = None) -> ASGIApp:

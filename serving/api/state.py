@@ -1,21 +1,22 @@
 """Holds what endpoints use: settings of the edge, and the parts that the start of the process opens."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from infra.configuration.placements import configured
+from infra.configuration.settings import Settings
+from infra.keys.api_keys import ApiKey
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Answer
-from serving.answers.catalogue_search import CatalogueQuery, FoundItem
-from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.api.gate.keys.keyring import Keyring
+from serving.api.gate.keyring import Keyring
 from serving.api.gate.request_log import RequestLog
-from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.requests.ids import Pseudonyms
 from serving.events.message import Message, Receipt
 from serving.events.shown_answer import ShownAnswer
 
 if TYPE_CHECKING:
+    from serving.answers.service import AnswerService
     from serving.collector.call_intake import CallIntake
     from serving.operations.previews import Previews
     from serving.operations.report_reader import ReportReader
@@ -25,40 +26,6 @@ HOME: Final = "home"
 Kind = Literal["user", "similarity", "co_purchase"]
 """Lists for users, of similar items, and of items that go together."""
 USERS: Final = "user"
-
-
-class Answers(Protocol):
-    """Answers requests for lists, whatever is down."""
-
-    async def recommend(self, request: ListRequest) -> Answer:
-        """Return the visitor's list of a placement."""
-
-    async def similar(self, item: str, request: ListRequest) -> Answer:
-        """Return items that are similar to an item."""
-
-    async def goes_with(self, items: tuple[str, ...], request: ListRequest) -> Answer:
-        """Return items that go with all items of a basket."""
-
-    async def rank(self, request: RankRequest) -> Answer:
-        """Return the given items in the visitor's order."""
-
-    async def popular(self, request: ListRequest) -> Answer:
-        """Return best sellers."""
-
-    async def trending(self, request: ListRequest) -> Answer:
-        """Return items that gain most."""
-
-    async def newest(self, request: ListRequest) -> Answer:
-        """Return the newest items."""
-
-    async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
-        """Return items of the catalogue."""
-
-    async def unknown_items(self, items: Collection[str]) -> frozenset[str]:
-        """Return those of the items that no catalogue and no waiting message has."""
-
-    def hide(self, visitor: Visitor, item_id: str) -> None:
-        """Hide an item from a visitor at once."""
 
 
 class Events(Protocol):
@@ -88,7 +55,7 @@ class Operators:
 class Parts:
     """What the start of the process opens, and its end closes."""
 
-    answers: Answers
+    answers: "AnswerService"
     events: Events
     impressions: Impressions
     readiness: Callable[[], Mapping[str, bool]]
@@ -129,3 +96,16 @@ class State:
 def kind_of(placement: Placement) -> Kind:
     """Return what the lists of a placement are for."""
     return USERS if placement.method is None else placement.method
+
+
+def state_of(settings: Settings, pseudonyms: Pseudonyms, own: ApiKey) -> State:
+    """Return the state of a server before its parts are opened; `own` is a key that no database records."""
+    return State(
+        Keyring(None, settings.api_requests_per_second / settings.api_workers, [own]),
+        pseudonyms,
+        configured(settings),
+        RequestLog(settings.api_log),
+        frozenset(origin.strip().encode() for origin in settings.api_origins.split(",") if origin.strip()),
+        settings.api_concurrency,
+        tuple(name.strip() for name in settings.user_traits.split(",") if name.strip()),
+    )

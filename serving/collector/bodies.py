@@ -4,6 +4,7 @@ import json
 import math
 import re
 import zlib
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -11,6 +12,7 @@ import orjson
 from models.errors import TailorbirdError
 from models.ingest.segment.sent_clock import SENT_AT
 from models.primitives.json_types import JsonObject
+from serving.events.message import Effects, Message
 
 MOST_BYTES: Final = 500 * 1024
 """The size of a body after it is unpacked."""
@@ -100,3 +102,20 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return None if isinstance(value, int) and value not in _INTEGERS else value
+
+
+@dataclass(frozen=True)
+class CallMessage(Message):
+    """A call of Segment's libraries."""
+
+    at_once: Effects = field(kw_only=True)
+
+    @property
+    def effects(self) -> Effects:
+        """Return what counts at once."""
+        return self.at_once
+
+    @property
+    def digested(self) -> JsonObject:
+        """Return the payload without the time of sending."""
+        return {name: value for name, value in self.payload.items() if name != SENT_AT}

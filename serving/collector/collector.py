@@ -4,21 +4,49 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
+import pyarrow as pa
 
 from infra.keys.api_keys import KeyKind
 from models import columns
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.segment.sent_clock import SENT_AT, occurred_at
 from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING, CallReader, SingleCall, word
-from models.ingest.traffic.traffic_filter import LONGEST_ID
+from models.ingest.traffic.traffic_filter import INTERNAL, LONGEST_ID, ROBOT, USER_ID_TOO_LONG, Traffic, marked
 from models.primitives.json_types import JsonObject
-from serving.collector.bodies import MOST_CALL_BYTES, SentCalls
-from serving.collector.call_message import CallMessage
-from serving.collector.traffic_marks import TrafficMarks
+from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls
 from serving.events.message import ACTS, Effects
+
+_REMEMBERED: Final = 10_000
+_LONGEST_AGENT: Final = 1_000
+
+
+class TrafficMarks:
+    """Applies a source's rules of traffic to single calls."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic, self._internal_users = traffic, frozenset(traffic.internal_users)
+        self._of_origin = lru_cache(_REMEMBERED)(self._find)
+
+    def of(self, call: SingleCall) -> list[str]:
+        """Return the marks of a call; mostly none."""
+        marks = []
+        if call.user_agent or call.address:
+            marks += self._of_origin((call.user_agent or "")[:_LONGEST_AGENT], (call.address or "")[:LONGEST_ID])
+        user = call.user_id or call.device_id
+        if user in self._internal_users and INTERNAL not in marks:
+            marks.append(INTERNAL)
+        if user and len(user) > LONGEST_ID:
+            marks.append(USER_ID_TOO_LONG)
+        return marks
+
+    def _find(self, agent: str, address: str) -> list[str]:
+        rows = pa.table({columns.USER_ID: [""], columns.USER_AGENT: [agent], columns.IP: [address]})
+        found = marked(rows, self._traffic)
+        return [mark for mark in (ROBOT, INTERNAL) if found[mark][0].as_py()]
 
 
 class Pseudonyms(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from models.lists.rules.placement_config import Placement
 from serving.live.catalogue import ModelCatalogue
 from serving.live.live_scorer import LiveListScorer
-from serving.live.visitor_facts import RecentClicks, StoredUsers
+from serving.live.visitor_facts import RecentClicks, SessionClicks, StoredUsers
 from serving.model.holder import ModelHolder
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ async def live_scorer(
         finally:
             scorer.close()
         return
-    from serving.live.session_clicks import SessionClicks
-
     stores.changes.on("promotions", models.notify)
     followed = SessionClicks(stores.requests, stores.background) if clicks is None else None
     catalogue = stores.catalogue

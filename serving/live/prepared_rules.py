@@ -16,6 +16,7 @@ from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import positions_of
 from models.recommenders.explanations.sentences import ReasonsNaming
+from serving.answers.best_sellers import selected
 from serving.answers.request import Filters
 from serving.live.catalogue import ModelCatalogue
 from serving.live.visitor_facts import NO_FACTS, BatchFacts
@@ -79,15 +80,8 @@ class Prepared:
     def narrowed(self, filters: Filters, only: NDArray[np.bool_] | None = None) -> CompiledRules:
         """Return the rules with fewer items: those of the filters, and of `only` [n]."""
         allowed = self.rules.allowed if only is None else self.rules.allowed & only
-        attributes = self.catalogue.attributes
-        if filters.categories:
-            allowed = allowed & np.logical_or.reduce([attributes.below(path) for path in filters.categories])
-        if filters.brands:
-            allowed = allowed & np.isin(attributes.brand, filters.brands)
-        if filters.lowest_price is not None:
-            allowed = allowed & (attributes.price >= filters.lowest_price)
-        if filters.highest_price is not None:
-            allowed = allowed & (attributes.price <= filters.highest_price)
+        if filters.narrows:
+            allowed = allowed & selected(self.catalogue.attributes, filters)
         return self.rules if allowed is self.rules.allowed else replace(self.rules, allowed=allowed)
 
 

@@ -4,14 +4,14 @@ from typing import Final, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from infra.bundles.promoted import load_for_users
 from models.errors import TailorbirdError
 from models.primitives.vocabulary import index_of
 from models.recommenders.item_based.bought_together import fit_of_lists, for_user
 from serving.queries.champion_bundle import champion
-from serving.queries.user_recommendations import require_user_key
+from serving.queries.user_recommendations import consents, require_user_key
 
 PLACEMENT: Final = "goes-well-with"
 
@@ -19,10 +19,6 @@ _KNOWN: Final = text("SELECT item_id FROM items WHERE item_id = ANY (:items)")
 _TOGETHER: Final = text(
     "SELECT for_item_id, item_id, title, price, currency, url, image, score FROM current_item_recommendations "
     "WHERE placement = :placement AND for_item_id = ANY (:items) AND NOT item_id = ANY (:items) ORDER BY item_id"
-)
-_CONSENTED: Final = text(
-    "SELECT FROM users WHERE user_key = :key AND consent "
-    "AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = :key)"
 )
 
 
@@ -58,7 +54,9 @@ def basket_recommendations(
                 f"No catalogue names {', '.join(missing)}. Check the ids, or ingest the catalogue."
             )
         rows = connection.execute(_TOGETHER, {"placement": placement, "items": items}).mappings().all()
-        key = _consented_key(connection, user_id) if user_id is not None else None
+        key = None if user_id is None else require_user_key(connection, user_id)
+        if key is not None and not consents(connection, key):
+            key = None
     by_id = {row["item_id"]: row for row in rows}
     lists: dict[str, dict[str, float]] = {item: {} for item in items}
     for row in rows:
@@ -79,12 +77,6 @@ def basket_recommendations(
         for rank, at in enumerate(order[:k].tolist(), 1)
         for item in [by_id[str(names[at])]]
     ]
-
-
-def _consented_key(connection: Connection, user_id: str) -> str | None:
-    """Return the user's key; None without consent, or if the user is suppressed."""
-    key = require_user_key(connection, user_id)
-    return key if connection.execute(_CONSENTED, {"key": key}).first() is not None else None
 
 
 def _preferences(engine: Engine, key: str, names: NDArray[np.str_]) -> NDArray[np.float32]:

@@ -14,15 +14,7 @@ from infra.configuration.settings import load
 from infra.database.clock import database_now
 from infra.database.schema.offers import sold_now, why_not_sold
 from infra.database.schema.promotion_rows import Promotion
-from infra.database.schema.schema import (
-    exclusions,
-    items,
-    placements,
-    promotions,
-    recommendation_batches,
-    suppressions,
-    users,
-)
+from infra.database.schema.schema import exclusions, items, placements, promotions, recommendation_batches
 from models.datasets.training_data import position_of
 from models.errors import TailorbirdError
 from models.lists.absence import Order, reason_of
@@ -32,11 +24,17 @@ from models.lists.rules.layer.layered_placement import layered
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Explains, Recommender
-from serving.queries.missing_lists import NoListsError as NoListsError
-from serving.queries.missing_lists import require_published
+from serving.queries.absence import Case, Lookups, absence_words, listed_words
 from serving.queries.operator_rules import PlacementRules, rules_of
-from serving.queries.user_recommendations import NO_CONSENT, ListRow, require_user_key, user_list
-from serving.terminal.absence import Case, Lookups, absence_words, listed_words
+from serving.queries.user_recommendations import (
+    NO_CONSENT,
+    ListRow,
+    consents,
+    require_published,
+    require_user_key,
+    user_list,
+)
+from serving.queries.user_recommendations import NoListsError as NoListsError
 
 _SAME_SCORE: Final = 1e-3
 """The relative difference up to which a published score counts as the model's own."""
@@ -144,11 +142,7 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
             raise UnknownItemError(f"No catalogue names an item {item_id!r}. Check the id, or ingest the catalogue.")
         promoted = connection.execute(behind.order_by(promotions.c.promotion_id.desc()).limit(1)).mappings().one()
         k = connection.execute(length).scalar_one()
-        gone = select(suppressions.c.user_key)
-        consent = select(users.c.user_key).where(
-            users.c.user_key == key, users.c.consent, users.c.user_key.not_in(gone)
-        )
-        consented = connection.execute(consent).first() is not None
+        consented = consents(connection, key)
         excluded = _excluded(connection, key, item)
         by_operators = rules_of(connection, placement)
         unsold = why_not_sold(dict(item), database_now(connection))

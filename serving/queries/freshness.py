@@ -1,20 +1,23 @@
-"""Judges whether the lists of placements are as fresh as configured."""
+"""Judges whether the lists of placements are as fresh as configured, and counts the users without one."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, NotRequired, TypedDict
+from typing import Any, Final, NotRequired, TypedDict
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from models.lists.rules.placement_config import PlacementError
-from serving.queries.list_counts import lacking_words
 
 FRESH: Final = "fresh"
 NEVER: Final = "no lists yet"
 _CHECKED: Final = text("SELECT placement, checked_at FROM placements ORDER BY placement")
+_USERS: Final = text("""
+    SELECT count(*) FROM users WHERE consent
+    AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = users.user_key)
+""")
 
 
 class PlacementRow(TypedDict):
@@ -63,6 +66,20 @@ def _state(row: PlacementRow, limit: float | None, champion_version: int | None)
     if row.get("moved_by") and (lacking := lacking_words(row)):
         return f"rolled back; {lacking}"
     return FRESH
+
+
+def users_with_consent(connection: Connection) -> int:
+    """Return the number of users who may have lists."""
+    return int(connection.execute(_USERS).scalar_one())
+
+
+def lacking_words(row: Mapping[str, Any]) -> str:
+    """Return how many users have no list; empty for lists about items, and if every user has one.
+
+    It is a minimum: lists of users who withdrew their consent later still count.
+    """
+    users, lists = row.get("users") or 0, row.get("lists") or 0
+    return f"at least {users - lists:,} of {users:,} users have none" if users > lists else ""
 
 
 def unconfigured(engine: Engine, settings: Settings) -> dict[str, str]:

@@ -1,5 +1,6 @@
-"""Reads the state of the installation: sums of the ledger, champion, challenger and live lists."""
+"""Reads the state of the installation: sums of the ledger, what waits, champion, challenger and live lists."""
 
+from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 from sqlalchemy import Connection, Engine, func, select, text
@@ -9,9 +10,46 @@ from infra.database.schema.offers import unconfirmed
 from infra.database.schema.schema import LEDGER, ingest_batches, promotions, quarantine, recommendation_batches, reviews
 from infra.overview.unfinished import unfinished
 from models.ingest.check.file_names import file_name
-from serving.queries.freshness import PlacementRow
-from serving.queries.inbox import InboxState, inbox_state
-from serving.queries.list_counts import users_with_consent
+from serving.events.spool import FOLDER, Spool
+from serving.queries.freshness import PlacementRow, users_with_consent
+
+_COUNTS = """
+    SELECT coalesce(sum(messages) FILTER (WHERE moved_at IS NULL), 0) AS waiting,
+        coalesce(sum(messages) FILTER (WHERE outcome = 'refused'), 0) AS refused,
+        extract(epoch FROM now() - min(received_at) FILTER (WHERE moved_at IS NULL))::float AS oldest_seconds
+    FROM event_inbox WHERE (moved_at IS NULL OR outcome = 'refused') AND kind <> 'score'"""
+
+
+class InboxState(TypedDict):
+    """The messages of applications that are in no batch yet. Requests for lists of segments never are in one."""
+
+    waiting: int
+    oldest_seconds: float | None
+    """The age of the oldest one."""
+    refused: int
+    """Messages of refused batches, which stay in the inbox."""
+
+
+class SpoolCounts(TypedDict):
+    """The messages on the disk of this host: they came while PostgreSQL was down."""
+
+    messages: int
+    dropped: int
+    """Messages that found no room."""
+    refused: int
+    """Messages that PostgreSQL refused."""
+
+
+def inbox_state(connection: Connection) -> InboxState:
+    """Return what waits in PostgreSQL."""
+    row = connection.execute(text(_COUNTS)).one()
+    return {"waiting": row.waiting, "oldest_seconds": row.oldest_seconds, "refused": row.refused}
+
+
+def spool_counts(var: Path) -> SpoolCounts:
+    """Return what waits on disk in `var`."""
+    state = Spool(var / FOLDER, 0).state()
+    return {"messages": state.messages, "dropped": state.dropped, "refused": state.refused}
 
 
 class UnfinishedRow(TypedDict):

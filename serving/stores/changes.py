@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from serving.stores.database.connection_options import connection_options
+from serving.stores.database.postgres import connection_options
 from serving.stores.user_changes import UserChanges
 
 CHANNEL: Final = "tailorbird_changes"

@@ -5,20 +5,19 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from serving.stores.cache.memory_store import MemoryStore
-from serving.stores.cache.shared_loads import PATIENCE_SECONDS, SharedLoads
-from serving.stores.cache.store import REDIS_SECONDS, CacheStore
+from serving.stores.cache.shared_loads import PATIENCE_SECONDS, REDIS_SECONDS, SharedLoads
 from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
 from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
-from serving.stores.lists.batch_codes import BatchCodes, CodeTexts
-from serving.stores.lists.live_batches import LiveBatches
-from serving.stores.lists.published_lists import FIRST, PublishedLists
-from serving.stores.lists.user_lists import UserLists
+from serving.stores.lists.live_batches import BatchCodes, CodeTexts, LiveBatches
+from serving.stores.lists.user_lists import FIRST, PublishedLists, UserLists
 from serving.stores.refresher import Refresher
 from serving.stores.rules.rule_reader import RuleReader
+
+if TYPE_CHECKING:
+    from serving.stores.cache.redis_store import RedisStore
 
 _CATALOGUE_SECONDS: Final = 10.0
 _POINTER_SECONDS: Final = 3.0
@@ -57,10 +56,9 @@ class Stores:
         self.live = LiveBatches(self.background, self.codes)
         self.catalogue = CatalogueReader(self.background, catalogue)
         self.rules = RuleReader(self.background, rules_copy)
-        store, patience = _cache_store(redis_url, redis_seconds), max(PATIENCE_SECONDS, 2 * redis_seconds)
+        store, patience = _redis(redis_url, redis_seconds), max(PATIENCE_SECONDS, 2 * redis_seconds)
         self.loads = SharedLoads(store, cache_seconds, patience_seconds=patience)
-        self._published = PublishedLists(self.requests)
-        self.lists = UserLists(self._published, self.codes, self.live, self.loads, self.changes)
+        self.lists = UserLists(PublishedLists(self.requests, self.codes), self.live, self.loads, self.changes)
         self._refreshers = {
             "items": Refresher(self.catalogue.refresh, _CATALOGUE_SECONDS),
             "placements": Refresher(self.live.refresh, _POINTER_SECONDS),
@@ -94,9 +92,9 @@ class Stores:
             await asyncio.sleep(0.01)
 
 
-def _cache_store(redis_url: str | None, seconds: float) -> CacheStore:
+def _redis(redis_url: str | None, seconds: float) -> "RedisStore | None":
     if not redis_url:
-        return MemoryStore()
+        return None
     from serving.stores.cache.redis_store import RedisStore  # its import takes a tenth of a second
 
     return RedisStore(redis_url, seconds)

@@ -5,36 +5,47 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from prometheus_client import start_http_server
 
 from infra.configuration.collect_mapping import collect_mapping
+from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
+from infra.database.engine import engine
 from infra.keys.credentials import permanent_secret
 from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from models.errors import TailorbirdError
-from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.requests.ids import Pseudonyms
 from serving.collector.collector import Collector
 from serving.http import metrics
-from serving.stores.database.pools import pool_of
+from serving.stores.database.postgres import pool_of
 from serving.stream.brokers import QUEUE, BrokerDownError, Stream, is_kafka
+from serving.stream.delivery import Pauses, Reason, wait
 from serving.stream.message_reader import MessageReader
-from serving.stream.pauses import Pauses, wait
-from serving.stream.rescoring.opened import opened
 from serving.stream.rescoring.updates import Publisher
-from serving.stream.settlement import Settlement
+from serving.stream.settlement import Settlement, open_letters
 from serving.stream.settlement_queue import SettlementQueue
-from serving.stream.watch import Watch
+
+if TYPE_CHECKING:
+    from serving.stream.rescoring.rescoring import Rescoring
 
 _LOG: Final = logging.getLogger(__name__)
 SOURCE: Final = "stream"
 _TURN_SECONDS: Final = 0.001
 """A thread that scores lists leaves the interpreter to the event loop after this time."""
+_EVERY: Final = 5.0
+_REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
+_SEEN: Final = """
+    INSERT INTO streams (queue, source, lag) VALUES ($1, $2, $3)
+    ON CONFLICT (queue) DO UPDATE SET source = excluded.source, lag = excluded.lag, seen_at = now()"""
+_STATEMENT_SECONDS: Final = 5.0
+"""The time for a statement: nobody waits for an answer."""
 
 
 class ExtraMissingError(TailorbirdError):
@@ -68,7 +79,7 @@ async def _until_a_signal(settings: Settings, config: ConsumerConfig) -> None:
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    async with settling(settings, config.source) as settlement, opened(settings) as rescoring:
+    async with settling(settings, config.source) as settlement, opened_rescoring(settings) as rescoring:
         settlement.rescoring = rescoring
         _bound_pauses()
         await consume(settlement, config, ended)
@@ -131,3 +142,76 @@ def _stream(settlement: Settlement, config: ConsumerConfig, queue: SettlementQue
     from serving.stream.rabbit import RabbitStream
 
     return RabbitStream(config.url, config.queue, queue)
+
+
+class Watch:
+    """Looks every few seconds."""
+
+    def __init__(self, settlement: Settlement, queue: str, lag: Callable[[], Awaitable[int]]) -> None:
+        """Watch a queue whose `lag` the broker knows."""
+        self._settlement, self._queue, self._lag = settlement, queue, lag
+        self._shown: Counter[str] = Counter()
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """Look until `ended`. An outage is left to those who store messages.
+
+        Nobody cancels it: the client of RabbitMQ may lose a cancellation.
+        """
+        while not ended.is_set():
+            try:
+                async with asyncio.timeout(_EVERY):
+                    await self.look()
+            except Exception as error:
+                _LOG.debug("The lag of %s is not known: %s.", self._queue, type(error).__name__)
+            await wait(ended, _EVERY)
+        self.show_counts()
+
+    async def look(self) -> None:
+        """Show the present state. Raises the error of an outage."""
+        self.show_counts()
+        lag = await self._lag()
+        metrics.STREAM_LAG.labels(self._queue).set(lag)
+        async with self._settlement.pool.acquire() as connection:
+            await connection.execute(_SEEN, self._queue, self._settlement.reader.source, lag)
+            letters = await open_letters(connection)
+        for reason in _REASONS:
+            metrics.DEAD_LETTERS.labels(reason).set(letters.get(reason, 0))
+
+    def show_counts(self) -> None:
+        """Add what was settled since the last look."""
+        for outcome, count in self._settlement.counts.items():
+            metrics.STREAM_MESSAGES.labels(outcome).inc(count - self._shown[outcome])
+            self._shown[outcome] = count
+
+
+@asynccontextmanager
+async def opened_rescoring(settings: Settings) -> AsyncIterator["Rescoring | None"]:
+    """Yield the rescoring of the placements with live lists; None if there are none."""
+    live = {name: one for name, one in configured(settings).items() if one.live}
+    if not live:
+        yield None
+        return
+    # A consumer without live placements does without models, and their memory.
+    from serving.live.assembly import live_scorer
+    from serving.model.holder import ModelHolder
+    from serving.model.promotions import NewestPromotion
+    from serving.stores.lists.user_lists import PublishedLists
+    from serving.stores.rules.layered_placements import LayeredPlacements
+    from serving.stores.stores import Stores
+    from serving.stream.rescoring.list_scorer import ListScorer, StoredClicks
+    from serving.stream.rescoring.rescoring import Rescoring
+
+    place = address(settings, "serving")
+    database, stores = engine(place), Stores(place, request_seconds=_STATEMENT_SECONDS)
+    placements = LayeredPlacements(live, stores.rules)
+    models = ModelHolder(NewestPromotion(database))
+    clicks = StoredClicks(stores.requests)
+    async with live_scorer(models, placements, stores, clicks=clicks) as scorer, stores.running():
+        await asyncio.to_thread(models.open)
+        lists = PublishedLists(stores.requests, stores.codes)
+        # A list that a crash undoes comes again: so does the request for it, whose end commits later.
+        pool = await pool_of(place, durable=False)
+        try:
+            yield Rescoring(pool, ListScorer(placements, scorer, lists, stores.catalogue, stores.rules))
+        finally:
+            pool.terminate()

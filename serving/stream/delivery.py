@@ -1,5 +1,6 @@
 """Defines what a consumer receives from a broker, and the letters of what it could not store."""
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,8 @@ HEAD_BYTES: Final = 4096
 """The part that is kept of a message that is too large."""
 MOST_ATTEMPTS: Final = 5
 """The attempts to store a message that fails for a reason of its own. An outage counts as none."""
+_FIRST: Final = 0.2
+_LONGEST: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,28 @@ def received(body: bytes, message_id: str | None, encoding: str) -> Delivery:
             f"cannot be replayed. The SHA-256 of the whole is {hashlib.sha256(body).hexdigest()}."
         )
     return Delivery(body[:HEAD_BYTES] if cut else body, CLOCK.now(), message_id, encoding, cut=cut)
+
+
+@dataclass
+class Pauses:
+    """Pauses that double with each failure, up to ten seconds."""
+
+    failures: int = 0
+
+    def next(self) -> float:
+        """Return the seconds until the next attempt."""
+        self.failures += 1
+        return min(_FIRST * 2.0 ** min(self.failures - 1, 10), _LONGEST)
+
+    def reset(self) -> None:
+        """Start again with short pauses, after a success."""
+        self.failures = 0
+
+
+async def wait(ended: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until `ended`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        return

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faststream import AckPolicy
@@ -17,11 +18,12 @@ from faststream.security import BaseSecurity, SASLPlaintext
 
 from serving.events.store import GROUP
 from serving.stream.brokers import BrokerDownError
-from serving.stream.delivery import Delivery, received
-from serving.stream.offsets import following, settle_whole, stored_offsets
-from serving.stream.pauses import Pauses
+from serving.stream.delivery import Delivery, Pauses, received
 from serving.stream.rescoring.updates import EVENT, EXCHANGE, Update
 from serving.stream.settlement import Settlement
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord, TopicPartition
 
 _LOG: Final = logging.getLogger(__name__)
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each attempt to connect would be a line
@@ -41,6 +43,12 @@ _METADATA_MS: Final = 30_000
 _POLL_MS: Final = 500
 _LOST: Final = (CommitFailedError, IllegalStateError)
 """Errors of a commit after the partition went to another consumer: that one gets the messages again, and knows them."""
+# The last one counts, also if it is lower: a topic that was deleted and made again starts at 0.
+_KEEP: Final = """
+    INSERT INTO stream_offsets (source, topic, partition, next_offset)
+    SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[])
+    ON CONFLICT (source, topic, partition) DO UPDATE SET next_offset = excluded.next_offset, stored_at = now()"""
+_STORED: Final = "SELECT partition, next_offset FROM stream_offsets WHERE source = $1 AND topic = $2"
 
 
 def group_of(source: str, topic: str) -> str:
@@ -186,3 +194,48 @@ def _security(place: SplitResult) -> BaseSecurity:
     if place.username is None:
         return BaseSecurity(ssl_context=context)
     return SASLPlaintext(unquote(place.username), unquote(place.password or ""), ssl_context=context)
+
+
+def following(records: "Sequence[ConsumerRecord[Any, Any]]") -> "dict[TopicPartition, int]":
+    """Return the offset after the records of each partition."""
+    from aiokafka import TopicPartition
+
+    return {TopicPartition(one.topic, one.partition): one.offset + 1 for one in records}  # they are in order
+
+
+async def settle_whole(
+    settlement: Settlement, deliveries: Sequence[Delivery], offsets: "Mapping[TopicPartition, int]"
+) -> None:
+    """Return when all deliveries are durable, and with the last of them the offsets that follow them.
+
+    A delivery that fails is tried again after a pause, and is a dead letter after five attempts; the others are stored
+    meanwhile.
+    """
+
+    async def also(connection: asyncpg.Connection) -> None:
+        await _keep_offsets(connection, settlement.reader.source, offsets)
+
+    pauses, pending = Pauses(), list(deliveries)
+    while pending:
+        try:
+            pending = await settlement.settle(pending, also)
+        except Exception as error:  # asyncpg has no class for all outages
+            if not pauses.failures:
+                _LOG.warning("The database failed with %s: messages wait in the broker.", type(error).__name__)
+            await asyncio.sleep(pauses.next())
+        else:
+            pauses.reset()
+            if pending:
+                await asyncio.sleep(Pauses(pending[0].attempts - 1).next())
+
+
+async def stored_offsets(pool: asyncpg.Pool, source: str, topic: str) -> dict[int, int]:
+    """Return the next offset of each partition."""
+    async with pool.acquire() as connection:
+        return dict(await connection.fetch(_STORED, source, topic))
+
+
+async def _keep_offsets(connection: asyncpg.Connection, source: str, offsets: "Mapping[TopicPartition, int]") -> None:
+    """Store offsets, in the transaction of their messages."""
+    rows = sorted((place.topic, place.partition, offset) for place, offset in offsets.items())
+    await connection.execute(_KEEP, source, *map(list, zip(*rows, strict=True)))

@@ -6,8 +6,7 @@ from typing import Final
 from models.ingest.segment.json_lines import TYPES
 from models.ingest.segment.single_calls import FAULT
 from models.primitives.json_types import JsonObject
-from serving.collector.bodies import SentCalls, UnusableBodyError, calls_of, parsed, unpacked
-from serving.collector.call_message import CallMessage
+from serving.collector.bodies import CallMessage, SentCalls, UnusableBodyError, calls_of, parsed, unpacked
 from serving.collector.collector import Collector
 from serving.events.message import Effects
 from serving.stream.delivery import Delivery

@@ -9,9 +9,9 @@ from serving.collector.bodies import UnusableBodyError
 from serving.events.message import Receipt, RefusedMessageError
 from serving.events.store import INVALID, store
 from serving.queries.dead_letters import StoredLetter
-from serving.stream.dead_letters import mark_replayed
 from serving.stream.delivery import Delivery
 from serving.stream.message_reader import MessageReader
+from serving.stream.settlement import mark_replayed
 
 Outcome = Literal["stored", "duplicate", "id_conflict", "malformed", "refused", "too_large"]
 _GOOD: Final[tuple[Outcome, ...]] = ("stored", "duplicate")

@@ -1,6 +1,7 @@
 """Settles deliveries: one transaction stores their messages, what counts at once, and dead letters."""
 
 import asyncio
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -9,18 +10,24 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from serving.collector.bodies import UnusableBodyError
-from serving.collector.call_message import CallMessage
+from serving.collector.bodies import CallMessage, UnusableBodyError
 from serving.events.clock import CLOCK
 from serving.events.message import Receipt, RefusedMessageError
 from serving.events.store import INVALID, store
-from serving.stream.dead_letters import keep
 from serving.stream.delivery import MOST_ATTEMPTS, DeadLetter, Delivery
 from serving.stream.message_reader import MessageReader
 
 if TYPE_CHECKING:
     from serving.stream.rescoring.rescoring import Rescoring
 
+_KEEP: Final = """
+    INSERT INTO identity.dead_letters AS letter (source, reason, detail, message_id, encoding, body, digest)
+    SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bytea[])
+    ON CONFLICT (source, reason, digest) DO UPDATE
+    SET times = letter.times + 1, last_at = now(), replayed_at = NULL"""
+_REPLAYED: Final = "UPDATE identity.dead_letters SET replayed_at = now() WHERE letter_id = $1"
+_OPEN: Final = "SELECT reason, count(*) FROM identity.dead_letters WHERE replayed_at IS NULL GROUP BY reason"
+_LONGEST: Final = 255
 _LOG: Final = logging.getLogger(__name__)
 PATIENCE: Final = 30.0
 """Seconds for one transaction."""
@@ -28,6 +35,41 @@ _GROUP_BYTES: Final = 4 * 1024 * 1024
 """The bytes of the messages of one transaction, of which the last message may be beyond it."""
 _CONFLICT: Final = "The same id came before with another content."
 _Also = Callable[[asyncpg.Connection], Awaitable[None]]
+
+
+async def keep_letters(connection: asyncpg.Connection, source: str, letters: Sequence[DeadLetter]) -> None:
+    """Store letters; one that was kept before is counted again."""
+    known = {(one.reason, digest_of(one.delivery)): one for one in letters}
+    if known:
+        rows = [
+            (one.reason, one.detail, _text(one.delivery.message_id), _text(one.delivery.encoding), one.delivery.body)
+            for one in known.values()
+        ]
+        columns = [*map(list, zip(*rows, strict=True)), [digest for _, digest in known]]
+        await connection.execute(_KEEP, source, *columns)
+
+
+async def mark_replayed(connection: asyncpg.Connection, letter_id: int) -> None:
+    """Record that the message of a letter was stored after all."""
+    await connection.execute(_REPLAYED, letter_id)
+
+
+async def open_letters(connection: asyncpg.Connection) -> dict[str, int]:
+    """Return the number of letters that wait for a person, by reason."""
+    return {row["reason"]: row["count"] for row in await connection.fetch(_OPEN)}
+
+
+def digest_of(delivery: Delivery) -> bytes:
+    """Return the hash that recognises a delivery that comes again."""
+    content = delivery.cut.encode() or delivery.body
+    return hashlib.sha256((delivery.message_id or "").encode(errors="replace") + b"\0" + content).digest()
+
+
+def _text(value: str | None) -> str | None:
+    """Return a text of the broker as PostgreSQL can store it."""
+    if value is None:
+        return None
+    return value.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")[:_LONGEST]
 
 
 @dataclass(frozen=True)
@@ -136,7 +178,7 @@ class Settlement:
                 await self.rescoring.ask(connection, [*new])
             settled = zip(messages, receipts, strict=True)
             letters += _conflicts(part for (_, part), receipt in settled if receipt == "conflict")
-            await keep(connection, self.reader.source, letters)
+            await keep_letters(connection, self.reader.source, letters)
             if also is not None:
                 await also(connection)
         if self.rescoring is not None:

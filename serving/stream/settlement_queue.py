@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from serving.stream.delivery import DeadLetter, Delivery
-from serving.stream.pauses import Pauses
+from serving.stream.delivery import DeadLetter, Delivery, Pauses
 from serving.stream.settlement import Settlement
 
 _LOG: Final = logging.getLogger(__name__)

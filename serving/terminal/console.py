@@ -1,5 +1,6 @@
 """Prints text from data to the terminal, always literally and never as markup. No other module prints data."""
 
+import json
 import os
 import re
 import sys
@@ -35,8 +36,12 @@ def line(text: str = "", style: str = "", *, wrap: bool = True, indent: int = 0)
         _console().print(_text(" " * indent + text, style), soft_wrap=not wrap)
 
 
-def table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> None:
-    """Print rows under a title; `names` maps the keys of the columns to their labels."""
+def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
+    """Print rows, as `--json` has them, under a title. `columns` are keys, or map keys to labels; by default all keys.
+
+    A row may lack a key of a column.
+    """
+    names = columns if isinstance(columns, Mapping) else {name: name for name in columns or rows[0]}
     console, cells = _console(), [[_text(formatted(row.get(name))) for name in names] for row in rows]
     labels = list(names.values())
     boxed = _table(title, labels, cells)
@@ -100,9 +105,11 @@ def _table(title: str, labels: Iterable[str], cells: Iterable[Sequence[Text]], *
 
 
 def formatted(value: object) -> str:
-    """Return a value in readable form: numbers with separators, nothing for None."""
+    """Return a value in readable form: numbers with separators, parameters as JSON, nothing for None."""
     if isinstance(value, float):
         return f"{value:.4f}"
+    if isinstance(value, dict):
+        return json.dumps(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return "" if value is None else str(value)

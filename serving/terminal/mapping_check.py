@@ -30,13 +30,15 @@ def _table(part: Mapping[str, Any]) -> None:
     if part["refused"]:
         line(f"An ingest would refuse it: {part['refused']}")
     if part["columns"]:
-        names = [{"key": key, "column": ", ".join(read)} for key, read in part["columns"].items()]
-        table("Columns that are used", names, {"key": "key", "column": "column"})
+        table("Columns that are used", [{"key": key, "column": ", ".join(of)} for key, of in part["columns"].items()])
     if part["unused"]:
         more = f" and {len(part['unused']) - _MOST_COLUMNS:,} more" if len(part["unused"]) > _MOST_COLUMNS else ""
         line(f"Columns that are not used: {', '.join(part['unused'][:_MOST_COLUMNS])}{more}")
     if part["counts"]:
-        table(f"What {extent} {part['rows']:,} rows become", [part["counts"]], _labels(part["part"]))
+        updates = {"read": "read", "routed": f"{part['part']}, or left out"}
+        updates |= {"quarantined": "quarantined", "duplicate": "duplicate"}
+        columns = updates if part["part"] in _UPDATES else LEDGER
+        table(f"What {extent} {part['rows']:,} rows become", [part["counts"]], columns)
     if part["examples"]:
         _examples(part["examples"])
     if part["broken"]:
@@ -47,25 +49,17 @@ def _table(part: Mapping[str, Any]) -> None:
             line(f"    {write}", wrap=False)
 
 
-def _labels(part: str) -> dict[str, str]:
-    if part not in _UPDATES:
-        return dict(zip(LEDGER, LEDGER, strict=True))
-    return {"read": "read", "routed": f"{part}, or left out", "quarantined": "quarantined", "duplicate": "duplicate"}
-
-
 def _examples(rows: Sequence[Mapping[str, Any]]) -> None:
     names = dict.fromkeys(name for row in rows for name in row)
-    lines = [{"": name, **{str(n): _short(row.get(name)) for n, row in enumerate(rows)}} for name in names]
-    table("Examples", lines, {"": "", **{str(n): f"row {n + 1}" for n in range(len(rows))}})
+    table(
+        "Examples",
+        [{"": name, **{f"row {n}": _short(row.get(name)) for n, row in enumerate(rows, 1)}} for name in names],
+    )
 
 
 def _print_broken_rules(rules: Sequence[Mapping[str, Any]]) -> None:
-    lines = [
-        {"rule": rule["rule"], "meaning": rule["meaning"], "rows": rule["rows"], "examples": _places(rule["examples"])}
-        for rule in rules
-    ]
-    names = {"rule": "rule", "meaning": "meaning", "rows": "rows", "examples": "examples"}
-    table("Rows that break a rule, and go to quarantine", lines, names)
+    lines = [{**rule, "examples": _places(rule["examples"])} for rule in rules]
+    table("Rows that break a rule, and go to quarantine", lines, ["rule", "meaning", "rows", "examples"])
     for rule in rules:
         line(f"{rule['rule']}: {rule['advice']}", indent=2)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from serving.terminal.console import line, table
 
+_NAMES = {"rank": "#", "item_id": "item", "title": "product"}
 _MOST_RANGES = 3
 _TOO_FEW = "Nothing is known to go with it: too few baskets have it."
 
@@ -35,8 +36,7 @@ def print_user_list(user: str, rows: Sequence[Mapping[str, Any]], why: str = "",
     if not rows:
         line(why)
         return
-    names = {"rank": "#", "item_id": "item", "title": "product", "score": "score", "reason": "reason"}
-    table(f"Recommendations for {user}", rows, names)
+    table(f"Recommendations for {user}", rows, _NAMES | {"score": "score", "reason": "reason"})
     if ranges := score_ranges(rows):
         line(ranges, "dim")
     shown = {row["rank"] for row in rows}
@@ -58,11 +58,7 @@ def print_basket_recommendations(rows: Sequence[Mapping[str, Any]], user: str | 
         line(f"These lists name nothing that goes with it. {note}" if note else _TOO_FEW)
         return
     priced = [{**row, "price": _price(row)} for row in rows]
-    table(
-        "Goes well with it",
-        priced,
-        {"rank": "#", "item_id": "item", "title": "product", "price": "price", "fit": "fit"},
-    )
+    table("Goes well with it", priced, _NAMES | {"price": "price", "fit": "fit"})
     by = f"by its fit and the preferences of {user} alike" if user else "by its fit, the best first"
     line(f"Each place is given {by}. A fit of 0 is no better than chance.", "dim")
     _note(note)
@@ -83,7 +79,7 @@ def explanation(explained: Mapping[str, Any], most: int = 12, note: str = "") ->
     added = [{"feature": name, "adds": value} for name, value in explained["contributions"].items()]
     if added:
         title = f"What the score is made of ({explained['adds_to']}, version {explained['model_version']})"
-        table(title, added[:most], {"feature": "feature", "adds": "adds"})
+        table(title, added[:most])
         if len(added) > most:
             remainder = sum(row["adds"] for row in added[most:])
             line(f"The other {len(added) - most} add {remainder:+.4f} together; --json has them all.")

@@ -1,188 +1,128 @@
-"""Prints the results of commands."""
+"""Prints the results of commands: each kind as a table of its rows, or by a function of its own."""
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from shutil import which
 from typing import TYPE_CHECKING, Any, Final
+from urllib.error import HTTPError
+from urllib.parse import quote
 
-from models.datasets.acceptance import WARNED
-from models.primitives.time import moment
-from models.recommenders.kinds import options
+from infra.services.http_client import request_json
 from serving.shop.config import PORT
+from serving.terminal import ledger, training
 from serving.terminal.console import line, table
-from serving.terminal.ledger import batch, batches, quarantine
-from serving.terminal.ledger.ingested import print_ingested
 from serving.terminal.recommendations import print_user_list
-from serving.terminal.training import (
-    print_batches,
-    print_folds,
-    print_leaderboard,
-    print_retrain,
-    print_review,
-    print_review_summary,
-    print_search,
-)
 
 if TYPE_CHECKING:
+    from infra.database.engine import Engine
     from infra.services.endpoints import Endpoints
 
-
-_MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from", "as_of": "events before"}
-
-
-def print_audit(report: Mapping[str, Any]) -> None:
-    """Print the groups without their intervals, the verdict, and the address of the whole report."""
-    if report["groups"]:
-        title = f"Served lists of {report['placement']}, {report['window']}"
-        rows = [{name: str(cell).split(" (")[0] for name, cell in row.items()} for row in report["groups"]]
-        table(title, rows, {name: name for name in rows[0]})
-    line(f"{report['status']}: {report['verdict']}" if report["groups"] else report["verdict"])
-    if report.get("page"):
-        line(f"The whole audit: {report['page']}", wrap=False)
-
-
-def print_drift(value: Mapping[str, Any]) -> None:
-    """Print the calibration, the latest windows, and the reasons of the newest decision."""
-    usual, windows = value["usual"], value["windows"]
-    if usual is None:
-        line(value["note"] or "There is no calibration yet: `tailorbird monitor` makes one.")
-        return
-    length, until = usual["window_days"], usual["reference_to"][:10]
-    if not windows:
-        line(f"Nothing to judge yet: the first {length} whole days (UTC) since {until} are not over.")
-        return
-    line(
-        f"Usual is what {usual['windows']} windows of {length} days up to {until} were like ({usual['reason']}). "
-        f"Version {usual['model_version']} is watched."
-    )
-    lines = [row | {"days": f"{row['window_from'][:10]} to {row['window_to'][:10]}"} for row in windows]
-    lines = [row | {"drivers": ", ".join(row["drivers"])} for row in lines]
-    shown = ("days", "verdict", "joint", "joint_threshold", "drivers", "decision", "request_id")
-    names = {name: name.replace("_", " ") for name in shown}
-    table("Windows, the latest first", lines, names)
-    for reason in windows[0]["reasons"]:
-        line(reason)
-    if windows[0]["page"]:
-        line(f"The report: {windows[0]['page']}", wrap=False)
+_ANSWER: Final = {"rank": "#", "item_id": "item", "title": "product", "reason": "reason"}
+_PATIENCE: Final = 20.0
+"""Seconds in which a server notices a new champion and its lists, with a margin."""
+TABLES: Final[dict[str, tuple[str, str]]] = {
+    "api_keys": (
+        "API keys",
+        "key_id name scopes requests_per_second state last_used_at expires_at revoked_at",
+    ),
+    "dead_letters": ("Dead letters", "letter_id source reason detail times first_at replayed_at"),
+    "replayed_letters": ("Replayed letters", "letter_id source outcome"),
+    "keys": ("Keys", "kind generation fingerprint state since actor reason"),
+    "lake": ("The lake's events by month", "month files rows bytes"),
+    "schedules": ("Schedules", "slug deployment cron zone set_by parameters next_run active"),
+}
+"""The title and the columns of each kind of rows."""
+_RESULTS: Final[dict[str, Callable[[Any], None]]] = {
+    "ledger": ledger.print_ingested,
+    "ledger_batches": ledger.print_batches,
+    "ledger_entry": ledger.entry,
+    "undo_preview": ledger.preview,
+    "undo": ledger.undone,
+    "quarantine": ledger.waiting,
+    "rows": ledger.waiting_rows,
+    "dataset": training.print_dataset,
+    "search": training.print_search,
+    "runs": training.print_runs,
+    "validation": lambda value: training.print_folds(value["models"]),
+    "review": training.print_review_summary,
+    "decision": training.print_decision,
+    "rollback": training.print_rollback,
+    "retrain": training.print_retrain,
+    "batches": training.print_batches,
+    "audit": training.print_audit,
+    "drift": training.print_drift,
+}
 
 
-def decision(value: Mapping[str, Any]) -> None:
-    """Print the decision about a version, with reviewer and reason, and the present champion."""
-    if value.get("remark"):
-        line(value["remark"])
-    against = " against the gate" if value.get("overridden") else ""
-    line(f"Version {value['model_version']} was {value['decision']} by {value['reviewer']}{against}: {value['reason']}")
-    version = value.get("champion")
-    line(f"Version {version} is the champion." if version else "No version is the champion.")
-
-
-def _again(batch: int | None, lists: Mapping[str, int]) -> str:
-    if batch is None:
-        return f"no lists of it are kept, so the {lists['now']:,} lists shown before stay"
-    return (
-        f"batch {batch} is shown again, with {lists['now']:,} lists; before the rollback there were {lists['before']:,}"
-    )
-
-
-def rollback(value: Mapping[str, Any]) -> None:
-    """Print the batches that are shown again, and those that they replace."""
-    if "batches" in value:
-        line(f"Version {value['to']} is the champion again, in place of version {value['from']}.")
-        for placement, batch in value["batches"].items():
-            line(f"{placement}: {_again(batch, value['lists'][placement])}")
-        command = f'tailorbird decide {value["from"]} --approve --reason "…"'
-        line(f"To take this rollback back: {command}", wrap=False)
+def show(kind: str, value: Any) -> None:
+    """Print the result of a command: what `--json` has, for people."""
+    if kind in _RESULTS:
+        _RESULTS[kind](value)
+    elif kind in TABLES and value:
+        title, columns = TABLES[kind]
+        table(title, value, columns.split())
+    elif kind in TABLES:
+        line("Nothing is there.")
     else:
-        line(f"Batch {value['batch_id']} is shown again, in place of batch {value['from']}.")
-        counts = f"It has {value['users']:,} lists of version {value['model_version']}"
-        line(f"{counts}; before the rollback there were {value['users_before']:,}.")
-    if value.get("next"):
-        line(value["next"])
+        for row in value if isinstance(value, list) else [value]:
+            line(", ".join(f"{name}: {text}" for name, text in row.items() if text is not None))
 
 
-def dataset(manifest: Mapping[str, Any]) -> None:
-    """Print the manifest of a data set, or its comparison with a rebuilt one."""
-    if "rows" not in manifest:
-        line(", ".join(f"{name}: {value}" for name, value in manifest.items() if value is not None))
-        return
-    moments = (f"{title} {moment(manifest[name])} UTC" for name, title in _MOMENTS.items())
-    line(", ".join([f"Data set {manifest['version']}", *moments]))
-    rows = [{"table": name, "rows": f"{count:,}"} for name, count in manifest["rows"].items()]
-    table("Rows", rows, {"table": "table", "rows": "rows"})
-    refunds = manifest.get("refunds", {"matched": 0, "unmatched": 0})
-    if any(refunds.values()):
-        line(f"Refunds: {refunds['matched']:,} found their purchase, {refunds['unmatched']:,} did not.")
-    for note in manifest.get("traits", []):
-        line(note)
-    for accepted in manifest.get("accepted", []):
-        line(f"Accepted by {accepted['accepted_by']}: {accepted['detail']}. The reason: {accepted['reason']}")
-    warnings = manifest.get("warnings", [])
-    for warning in warnings:
-        line(f"Warning: {warning}.", "yellow")
-    if warnings:
-        line(WARNED)
-
-
-def outcome(result: Mapping[str, Any], endpoints: "Endpoints") -> None:
+def print_outcome(result: Mapping[str, Any], endpoints: "Endpoints") -> None:
     """Print the result of a demo: ledger, leaderboard, batches, one user's list, and the next commands."""
     from infra.database.engine import engine
     from serving.queries.user_recommendations import example_users, user_list
-    from serving.terminal.api_answers import print_api_answers
 
-    print_ingested(result["ledger"])
-    print_review(result["review"])
+    ledger.print_ingested(result["ledger"])
+    training.print_review(result["review"])
     if result["batches"]:
-        print_batches(result["batches"])
+        training.print_batches(result["batches"])
         database = engine(endpoints.database_url)
         for user in example_users(database):
             rows = user_list(database, user)[:10]
             print_user_list(user, rows)
             if endpoints.api_page and rows:
-                print_api_answers(database, endpoints.api_page, user, rows[0])
-    pages(endpoints)
+                _api_answers(database, endpoints.api_page, user, rows[0])
+    print_pages(endpoints)
     _next_commands()
 
 
-_TABLE_LAYOUTS = {
-    "api_keys": (
-        "API keys",
-        ("key_id", "name", "scopes", "requests_per_second", "state", "last_used_at", "expires_at", "revoked_at"),
-    ),
-    "dead_letters": (
-        "Dead letters",
-        ("letter_id", "source", "reason", "detail", "times", "first_at", "replayed_at"),
-    ),
-    "replayed_letters": ("Replayed letters", ("letter_id", "source", "outcome")),
-    "keys": ("Keys", ("kind", "generation", "fingerprint", "state", "since", "actor", "reason")),
-    "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
-    "schedules": (
-        "Schedules",
-        ("slug", "deployment", "cron", "zone", "set_by", "parameters", "next_run", "active"),
-    ),
-}
+def _api_answers(database: "Engine", address: str, user: str, in_basket: Mapping[str, Any]) -> None:
+    """Print the list of a user, and that of a visitor with one item in the basket. The key is valid for a day."""
+    from infra.keys.recorded_api_keys import NewKey, create_key
 
-
-_LEDGER_SCREENS: dict[str, Callable[[Sequence[Mapping[str, Any]]], None]] = {
-    "ledger_batches": batches.print_batches,
-    "quarantine": quarantine.waiting,
-    "rows": quarantine.waiting_rows,
-}
-
-
-def print_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows of the ledger, the quarantine or another table."""
-    if kind in _LEDGER_SCREENS:
-        _LEDGER_SCREENS[kind](rows)
+    key = create_key(database, NewKey("demo", ["read"], valid_for=timedelta(days=1)), "demo")["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    household = f"/v1/users/{quote(user, safe='')}/recommendations?k=3"
+    visitor = f"/v1/recommendations?k=3&context={quote(in_basket['item_id'], safe='')}"
+    if not _published(f"{address}{household}", headers):
+        line(f"The API at {address} does not answer from the new lists yet; its log is log/api.log in `var`.", "yellow")
         return
-    title, names = _TABLE_LAYOUTS[kind]
-    if rows:
-        table(title, rows, dict(zip(names, names, strict=True)))
-    else:
-        line("Nothing is there.")
+    basket = in_basket["title"] or in_basket["item_id"]
+    for title, path in ((f"The API for {user}", household), (f"The API for a visitor with: {basket}", visitor)):
+        answer = request_json("GET", f"{address}{path}", headers)
+        table(f"{title} (source: {answer['source']})", answer["items"], _ANSWER)
+    line(f"curl -H 'Authorization: Bearer {key}' '{address}{visitor}'", wrap=False)
 
 
-def pages(endpoints: "Endpoints") -> None:
+def _published(url: str, headers: Mapping[str, str]) -> bool:
+    """Return whether the server answers from published lists, which it may take seconds to notice."""
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        try:
+            answer = request_json("GET", url, headers, seconds=5)
+            if answer and answer["batch_id"] is not None:
+                return True
+        except (HTTPError, OSError):
+            pass  # it starts, or does not know the key yet
+        time.sleep(0.2)
+    return False
+
+
+def print_pages(endpoints: "Endpoints") -> None:
     """Print the addresses of the pages, and the command that shows their logins."""
     line()
     line(f"Prefect   {endpoints.prefect_page}", wrap=False)
@@ -209,35 +149,3 @@ def _next_commands() -> None:
 def _program() -> str:
     """Return the command that runs this program."""
     return "tailorbird" if which("tailorbird") else min(os.path.relpath(sys.argv[0]), sys.argv[0], key=len)
-
-
-def result(kind: str, value: Any) -> None:
-    """Print the result of a single command."""
-    if kind in _RESULTS:
-        _RESULTS[kind](value)
-    elif kind == "validation":
-        print_folds(value["models"])
-    elif kind == "runs":
-        print_leaderboard(value["ladder"])
-        command = f"tailorbird review{options(row['model'] for row in value['ladder'])}"
-        line(f"{len(value['runs'])} runs in MLflow; compare them with `{command}`.")
-    else:
-        for row in value if isinstance(value, list) else [value]:
-            line(", ".join(f"{name}: {text}" for name, text in row.items() if text is not None))
-
-
-_RESULTS: dict[str, Callable[[Any], None]] = {
-    "ledger": print_ingested,
-    "review": print_review_summary,
-    "batches": print_batches,
-    "search": print_search,
-    "retrain": print_retrain,
-    "audit": print_audit,
-    "drift": print_drift,
-    "dataset": dataset,
-    "ledger_entry": batch.entry,
-    "undo_preview": batches.preview,
-    "undo": batches.undone,
-    "decision": decision,
-    "rollback": rollback,
-}

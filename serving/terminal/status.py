@@ -5,9 +5,9 @@ from typing import Any
 
 from models.ingest.check.file_names import some_names
 from models.monitoring.guidance.next_step import Stage, Step
-from serving.queries.list_counts import lacking_words
+from serving.queries.freshness import lacking_words
 from serving.terminal.console import formatted, line
-from serving.terminal.ledger.batch import counted
+from serving.terminal.ledger import counted
 
 _FIGURES = {
     "ndcg_at_10": "NDCG@10",

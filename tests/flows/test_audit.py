@@ -108,7 +108,7 @@ def test_outcomes_of_shown_lists_are_in_sql_in_mlflow_in_prefect_and_in_the_term
         "POST", f"{api}/artifacts/latest/filter", login, {"artifacts": {"key": {"any_": ["audit-home"]}}}
     )
     assert f"({report['page']})" in artifacts[0]["data"]
-    screen.result("audit", report)
+    screen.show("audit", report)
     assert "The whole audit" in capsys.readouterr().out
 
 

@@ -115,7 +115,7 @@ def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: JsonObject
 
 
 def test_the_terminal_shows_both_ladders(trained: JsonObject, capsys: pytest.CaptureFixture[str]) -> None:
-    screen.result("runs", trained)
+    screen.show("runs", trained)
     output = capsys.readouterr().out
     assert "All items: each model against the best above it" in output
     assert "Items new to the user: each model against the best above it" in output
@@ -149,7 +149,7 @@ def test_models_are_validated_on_folds_before_the_test_weeks(
         pytest.approx(fold["ndcg_at_10"]) for fold in folds
     ]
     assert run.data.metrics["folds/ndcg_at_10_sd"] > 0
-    screen.result("validation", result)
+    screen.show("validation", result)
     output = capsys.readouterr().out
     assert "Mean ± sd over 3 folds" in output
     assert f"{run.data.metrics['folds/ndcg_at_10_mean']:.4f} ± {run.data.metrics['folds/ndcg_at_10_sd']:.4f}" in output

@@ -15,8 +15,7 @@ from models.recommenders.baselines.own_frequency import Config, OwnFrequency
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.explanations.recent_buyers import recent_buyers
 from models.recommenders.explanations.sentences import parse
-from serving.model.pyfunc_requests import QuestionRefusedError
-from serving.pyfunc import LoadedModel, OtherKeyError, _load_pyfunc
+from serving.pyfunc import LoadedModel, OtherKeyError, QuestionRefusedError, _load_pyfunc
 from tests.models.conftest import CUT, CUTS, make_shop
 
 COLUMNS = ["user", "placement", "rank", "item_id", "score", "reason", "run_id"]

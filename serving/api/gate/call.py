@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 if TYPE_CHECKING:
     from infra.keys.api_keys import ApiKey, Scope
-    from serving.api.gate.head import Head
-    from serving.api.gate.keys.rate_limits import TokenBucket
+    from serving.api.gate.keyring import TokenBucket
+    from serving.api.gate.reading import Head
     from serving.api.state import State
 
 JSON: Final = b"application/json"
@@ -24,7 +24,7 @@ class Incoming(NamedTuple):
 
     head: "Head"
     read: Callable[[int], Awaitable[bytes]]
-    """Returns the body, of so many bytes at most. Raises ProblemError and ClientGoneError as `body.read`."""
+    """Returns the body, of so many bytes at most. Raises ProblemError and ClientGoneError as `read_body`."""
     scheme: str
     admit: Callable[[bytes, "Scope"], Awaitable["ApiKey"]]
     """Returns the key of an Authorization header, if it has the scope. Raises ProblemError."""

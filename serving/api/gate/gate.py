@@ -7,16 +7,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.keys.api_keys import ApiKey
 from infra.keys.api_keys import Scope as KeyScope
-from serving.api.gate import body as bodies
-from serving.api.gate import cors
 from serving.api.gate.call import CALL, Call, Headers, Incoming, Reply
-from serving.api.gate.head import Head, read_head
-from serving.api.gate.keys.rate_limits import TokenBucket
-from serving.api.gate.request_ids import request_id
+from serving.api.gate.keyring import TokenBucket
+from serving.api.gate.reading import (
+    ClientGoneError,
+    Head,
+    check_type,
+    cors_headers,
+    is_preflight,
+    preflight,
+    read_body,
+    read_head,
+    replay,
+)
 from serving.api.gate.routes import Operation, RouteTable
-from serving.api.replies import problems
-from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError
-from serving.api.requests.ids import RefusedIdError, decoded_id
+from serving.api.requests import problems
+from serving.api.requests.ids import RefusedIdError, decoded_id, request_id
+from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.http import metrics
 from serving.http.half_closing import IS_LAST
 
@@ -101,7 +108,7 @@ class Gate:
             reply = await self._reply(scope, receive, head, request)
         except ProblemError as error:
             reply = _refusal(error.problem, request)
-        except bodies.ClientGoneError:
+        except ClientGoneError:
             return request, 0
         except Exception as error:
             self._state.log.defect(request.request_id, request.template, error)
@@ -120,13 +127,13 @@ class Gate:
     async def _reply(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Reply:
         operation, segment = await self._operation(scope, head, request)
         if operation is None:
-            return cors.preflight(head, self._state.origins)
+            return preflight(head, self._state.origins)
         await self._check_key(operation, head, request)
         value = "" if segment is None else _decoded(segment)
         method, content = scope["method"], b""
         if method in _WITH_BODY and not operation.is_incoming:
-            bodies.check_type(head.content_type, head.content_encoding)
-            content = await bodies.read(receive, head.content_length)
+            check_type(head.content_type, head.content_encoding)
+            content = await read_body(receive, head.content_length)
         if (operation.scope is not None or operation.is_incoming) and self._active >= self._state.most_active:
             raise _shed()
         self._active += 1
@@ -157,7 +164,7 @@ class Gate:
         operation = match.operations.get(method)
         request.template = next(iter(match.operations.values())).template
         if operation is None:
-            if method == "OPTIONS" and cors.is_preflight(head, self._state.origins):
+            if method == "OPTIONS" and is_preflight(head, self._state.origins):
                 return None, None
             await self._check_any_key(head, request)
             raise ProblemError(problems.wrong_method(sorted(match.operations)))
@@ -176,7 +183,7 @@ class Gate:
             self._active -= 1  # senders without a key that are slow would take the places of all others
             self._reading += 1
             try:
-                body = await bodies.read(receive, head.content_length, most)
+                body = await read_body(receive, head.content_length, most)
             finally:
                 self._reading -= 1
                 self._active += 1
@@ -225,7 +232,7 @@ class Gate:
             else:
                 parts.append(message.get("body", b""))
 
-        await self._app(inner, bodies.replay(content), collect)
+        await self._app(inner, replay(content), collect)
         given: list[tuple[bytes, bytes]] = list(started["headers"])
         media_type = next((text for name, text in given if name == b"content-type"), b"")
         more = tuple(pair for pair in given if pair[0] not in (b"content-type", b"content-length"))
@@ -239,7 +246,7 @@ class Gate:
             headers.append((b"ratelimit-policy", request.bucket.policy))
             headers.append((b"ratelimit", request.bucket.header()))
         if self._state.origins and head.origin:
-            headers += cors.headers(head, self._state.origins)
+            headers += cors_headers(head, self._state.origins)
         if self._state.is_stopping and scope.get(IS_LAST, _always)(scope):
             headers.append(_CLOSE)
         return headers

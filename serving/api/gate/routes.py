@@ -1,14 +1,19 @@
-"""Finds the endpoint of a path by its encoded segments, so that an id may hold `/` as `%2F`."""
+"""Registers and finds endpoints: by encoded segments of the path, so that an id may hold `/` as `%2F`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
 
 from infra.keys.api_keys import Scope
-from serving.api.gate.call import Handler
+from serving.api.gate.call import Handler, call_of, response
+from serving.api.requests.ids import LONGEST
+from serving.api.requests.list_query import Parameter
 
 SCOPE: Final = "x-scope"
 """The entry of an operation in the OpenAPI document with the scope that a key needs."""
@@ -94,3 +99,50 @@ def _operations(route: APIRoute) -> Iterable[Operation]:
         handler = getattr(route.endpoint, HANDLER, None)
         checked = None if scope in (OPEN, INCOMING) else scope
         yield Operation(route.path, method, checked, scope == INCOMING, handler, path, bool(brace))
+
+
+def add_hot_route(
+    router: APIRouter,
+    path: str,
+    handler: Handler,
+    parameters: Sequence[Parameter],
+    model: type[Any] | None,
+    scope: str = "read",
+    method: str = "GET",
+    **documentation: Any,
+) -> None:
+    """Register an endpoint; its documentation is the docstring of the handler, the parameters and the model."""
+
+    async def endpoint(request: Request) -> Response:
+        return response(await handler(call_of(request)))
+
+    setattr(endpoint, HANDLER, handler)
+    described = [*path_parameters(path), *(parameter.documented() for parameter in parameters)]
+    router.add_api_route(
+        path,
+        endpoint,
+        methods=[method],
+        response_model=model,
+        name=handler.__name__,
+        summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
+        description=handler.__doc__,
+        openapi_extra={"parameters": described, SCOPE: scope},
+        **documentation,
+    )
+
+
+def path_parameters(path: str) -> list[dict[str, Any]]:
+    """Return the variable of a path as OpenAPI describes it."""
+    name = path.partition("{")[2].partition("}")[0]
+    if not name:
+        return []
+    examples = {"user": "1", "item": "995242", "placement": "home", "key": "tb_0f8fad5bd9cb"}
+    described = {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": f"The {name}, by the id that your systems use. Encode `/` as `%2F`.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+        "example": examples[name],
+    }
+    return [described]

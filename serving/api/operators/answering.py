@@ -5,10 +5,9 @@ from contextlib import contextmanager
 
 from infra.outages import explain
 from serving.api.gate.call import Call, Headers
-from serving.api.replies import problems
-from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError
-from serving.api.requests.list_query import ListQuery
-from serving.api.requests.parameters import DEEPEST
+from serving.api.requests import problems
+from serving.api.requests.list_query import DEEPEST, ListQuery
+from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.api.state import Operators
 from serving.operations.requests import OutdatedVersionError, Paging, RefusedLayerError, UnknownVersionError
 from serving.stores.database.errors import PostgresDownError

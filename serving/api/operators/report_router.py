@@ -7,10 +7,9 @@ import orjson
 from fastapi import APIRouter
 
 from serving.api.gate.call import Call, Reply
-from serving.api.gate.hot_routes import add_hot_route
+from serving.api.gate.routes import add_hot_route
 from serving.api.operators.answering import answered, next_page, operators, page_size, part
-from serving.api.requests.list_query import QueryParser
-from serving.api.requests.parameters import PAGING
+from serving.api.requests.list_query import PAGING, QueryParser
 from serving.operations.reports import AlertPage, ChampionReport, DriftPage, LedgerPage, Placements
 from serving.operations.requests import Paging
 

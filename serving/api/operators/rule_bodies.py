@@ -8,7 +8,7 @@ from models.lists.rules.layer.rule_layer import BoostKind, HiddenItem, ItemBoost
 from models.lists.rules.layer.validation import HIGHEST_FACTOR, LOWEST_FACTOR, MOST_RULES
 from serving.api.requests.bodies import Body, Moment, ShortText
 from serving.api.requests.ids import Id
-from serving.api.requests.parameters import MOST_CONTEXT, MOST_ITEMS, PLACEMENT_PATTERN
+from serving.api.requests.list_query import MOST_CONTEXT, MOST_ITEMS, PLACEMENT_PATTERN
 
 _RULES: Final[dict[str, JsonValue]] = {
     "pins": [{"placement": "home", "item": "995242", "place": 1, "until": "2999-12-24T23:00:00Z"}],

@@ -8,8 +8,7 @@ from starlette.responses import Response
 from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.layer.rule_version import RuleVersion
 from serving.api.gate.call import Call, Reply, call_of, response
-from serving.api.gate.hot_routes import add_hot_route
-from serving.api.gate.routes import SCOPE
+from serving.api.gate.routes import SCOPE, add_hot_route
 from serving.api.operators.answering import answered, operators, page_from, page_size
 from serving.api.operators.rule_answers import (
     ConflictWithFile,
@@ -20,10 +19,9 @@ from serving.api.operators.rule_answers import (
     Version,
 )
 from serving.api.operators.rule_bodies import NewRules, PreviewRequest, Undo
-from serving.api.replies.problems import Fault, RefusedRequestError, unknown_placement
-from serving.api.requests.list_query import ListQuery, QueryParser
-from serving.api.requests.list_requests import list_request
-from serving.api.requests.parameters import PAGING
+from serving.api.replies.lists import list_request
+from serving.api.requests.list_query import PAGING, ListQuery, QueryParser
+from serving.api.requests.problems import Fault, RefusedRequestError, unknown_placement
 from serving.api.state import USERS, Operators, kind_of
 from serving.operations.requests import Author
 

@@ -7,11 +7,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from infra.configuration.version import package_version
-from serving.api.gate.body import MOST_BYTES
+from serving.api.gate.reading import MOST_BYTES
 from serving.api.gate.routes import OPEN, SCOPE
-from serving.api.replies import problems
-from serving.api.replies.problems import MEDIA_TYPE, Fault, Problem
 from serving.api.replies.protocol import ProblemDocument
+from serving.api.requests import problems
+from serving.api.requests.problems import MEDIA_TYPE, Fault, Problem
 
 _DESCRIPTION: Final = """
 Recommendations in milliseconds, whatever is down.

@@ -5,8 +5,8 @@ import orjson
 from models.columns import ITEM_ID
 from models.ingest import placeholder_ids
 from serving.api.gate.call import Call, Reply
-from serving.api.gate.request_ids import recommendation_id
-from serving.api.replies.problems import Fault, Problem, ProblemError, RefusedRequestError, unknown_items
+from serving.api.requests.ids import recommendation_id
+from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError, unknown_items
 from serving.events.message import Message, RefusedMessageError
 from serving.events.spool import SpoolFullError
 

@@ -1,13 +1,13 @@
-"""Opens the parts of a server of an installation at its start, and closes them at its end."""
+"""Opens the parts of a server of an installation at its start, counts what they do, and closes them at its end."""
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
@@ -20,21 +20,19 @@ from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
-from serving.api.gate.draining import drained
-from serving.api.gate.keys.keyring import Keyring
-from serving.api.gate.keys.recorded_keys import FILE, RecordedKeys
+from serving.api.gate.keyring import Keyring
+from serving.api.gate.recorded_keys import FILE, RecordedKeys
 from serving.api.gate.request_log import format_logs
 from serving.api.gate.traces import configured_traces
-from serving.api.health.counted import counting, model_loaded, reload_failed
-from serving.api.requests.pseudonyms import Pseudonyms
-from serving.api.startup.initial_state import state_of
+from serving.api.requests.ids import Pseudonyms
 from serving.api.startup.loaded_once import Shared
-from serving.api.startup.warming import settle, warm
-from serving.api.state import Operators, Parts, State
+from serving.api.startup.warming import drained, model_loaded, reload_failed, settle, warm
+from serving.api.state import Operators, Parts, State, state_of
 from serving.collector.call_intake import CallIntake
 from serving.events.impressions import ImpressionLog
 from serving.events.spool import FOLDER, NoSpool, Spool
 from serving.events.writer import EventWriter
+from serving.http import metrics
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.promotions import NewestPromotion
@@ -42,8 +40,7 @@ from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.operations.previews import Previews
 from serving.operations.report_reader import ReportReader
 from serving.operations.rule_changes import RuleChanges
-from serving.stores.database.connection_options import connection_options
-from serving.stores.database.postgres import Postgres
+from serving.stores.database.postgres import Postgres, pool_of
 from serving.stores.refresher import Refresher
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import FILE as RULES_FILE
@@ -53,13 +50,15 @@ if TYPE_CHECKING:
     from serving.collector.collector import Collector
     from serving.events.writer import EventWriter
 
-
 _LOG: Final = logging.getLogger(__name__)
 _KEY_SECONDS: Final = 0.5
 """A revoked key is refused within this time, also if no notification arrives."""
 _CONNECTIONS: Final = 2
 """The most connections of a writer."""
 _MEGABYTE: Final = 2**20
+_COUNT_SECONDS: Final = 1.0
+_OUTCOMES: Final = {"stored": "accepted", "conflict": "refused"}
+"""Names of outcomes in metrics, where they differ."""
 
 
 def of_installation(shared: Shared | None = None) -> ASGIApp:
@@ -173,7 +172,7 @@ def _readiness(models: ModelHolder, answers: AnswerService) -> dict[str, bool]:
 @asynccontextmanager
 async def event_writer(settings: Settings, place: str) -> AsyncIterator[tuple[EventWriter, ImpressionLog]]:
     """Open the writer of messages, and the log of shown answers, which uses it; at the end all becomes durable."""
-    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_CONNECTIONS)
+    pool = await pool_of(place, _CONNECTIONS)
     writer = EventWriter(pool, Spool(settings.var / FOLDER, settings.spool_mb * _MEGABYTE))
     impressions = ImpressionLog(writer, settings.impressions_share)
     await writer.start()
@@ -189,7 +188,7 @@ async def event_writer(settings: Settings, place: str) -> AsyncIterator[tuple[Ev
 @asynccontextmanager
 async def call_writer(place: str) -> AsyncIterator[EventWriter]:
     """Open the writer of calls, which are never on disk: their senders repeat them."""
-    pool = await asyncpg.create_pool(**connection_options(place), min_size=0, max_size=_CONNECTIONS)
+    pool = await pool_of(place, _CONNECTIONS)
     writer = EventWriter(pool, NoSpool())
     await writer.start()
     try:
@@ -197,3 +196,34 @@ async def call_writer(place: str) -> AsyncIterator[EventWriter]:
     finally:
         await writer.close()
         pool.terminate()
+
+
+@asynccontextmanager
+async def counting(writer: "EventWriter", calls: "EventWriter") -> AsyncIterator[None]:
+    """Count messages, impressions and calls meanwhile, and once more at the end."""
+    seen: Counter[tuple[str, str]] = Counter()
+    task = asyncio.create_task(_repeat(writer, calls, seen))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        copy(writer, calls, seen)
+
+
+async def _repeat(writer: "EventWriter", calls: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
+    while True:
+        copy(writer, calls, seen)
+        await asyncio.sleep(_COUNT_SECONDS)
+
+
+def copy(writer: "EventWriter", calls: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
+    """Add what was counted since the last copy."""
+    own = writer.counts
+    kinds = {"message": own.messages, "impressions": own.impressions, "call": calls.counts.messages}
+    for kind, counts in kinds.items():
+        for outcome, count in list(counts.items()):
+            added = count - seen[kind, outcome]
+            if added > 0:
+                seen[kind, outcome] = count
+                metrics.EVENTS.labels(kind, _OUTCOMES.get(outcome, outcome)).inc(added)

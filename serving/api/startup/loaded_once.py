@@ -24,7 +24,7 @@ from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
 from serving.stores.database.errors import PostgresDownError
 from serving.stores.database.postgres import Postgres
-from serving.stores.lists.batch_codes import BatchCodes, CodeTexts
+from serving.stores.lists.live_batches import BatchCodes, CodeTexts
 
 _LOG: Final = logging.getLogger(__name__)
 _SECONDS: Final = 5.0

@@ -17,15 +17,12 @@ from infra.keys.fingerprints import PSEUDONYM
 from models.errors import TailorbirdError
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
-from serving.api.gate.draining import drained
 from serving.api.gate.request_log import format_logs
 from serving.api.gate.traces import configured_traces
-from serving.api.health.counted import model_loaded, reload_failed
-from serving.api.replies.problems import NOT_STORED, ProblemError
-from serving.api.requests.pseudonyms import Pseudonyms
-from serving.api.startup.initial_state import state_of
-from serving.api.startup.warming import settle, warm
-from serving.api.state import Parts, State
+from serving.api.requests.ids import Pseudonyms
+from serving.api.requests.problems import NOT_STORED, ProblemError
+from serving.api.startup.warming import drained, model_loaded, reload_failed, settle, warm
+from serving.api.state import Parts, State, state_of
 from serving.events.message import Message, Receipt
 from serving.events.shown_answer import ShownAnswer
 from serving.live.assembly import live_scorer

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
@@ -11,7 +12,7 @@ from redis.asyncio.connection import BlockingConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from serving.http.metrics import CACHE_REQUESTS
-from serving.stores.cache.store import MISSING, REDIS_SECONDS, CacheEntry, CacheStore
+from serving.stores.cache.shared_loads import REDIS_SECONDS
 from serving.stores.circuit_breaker import CircuitBreaker
 
 _CLAIM_MS: Final = 1500
@@ -27,8 +28,24 @@ _log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class RedisStore(CacheStore):
-    """Values and claims in Redis; keys of one value share a hash slot of a cluster."""
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """The value of a key, or whether the caller has to load it."""
+
+    value: bytes | None
+    """None if it holds nothing."""
+    seconds_left: float = 0.0
+    """Until the value is dropped."""
+    claimed: bool = False
+    """Whether the caller is the one who loads the missing value."""
+
+
+MISSING: Final = CacheEntry(None, claimed=True)
+"""The result for a cache that cannot answer: every process loads the value itself."""
+
+
+class RedisStore:
+    """Bytes by key, and claims on loading them; both of one value share a hash slot of a cluster."""
 
     def __init__(self, url: str, seconds: float = REDIS_SECONDS) -> None:
         """Prepare for an address; nothing is opened yet. Connecting, and a command, may each take so many seconds."""

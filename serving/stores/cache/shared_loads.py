@@ -1,4 +1,4 @@
-"""Loads each cached value once, across requests and processes, and renews it before it expires.
+"""Loads each value once, across requests and with Redis across processes, and renews a cached one before it expires.
 
 Early renewal is XFetch (Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015):
 the closer the end and the slower the load, the likelier a request renews the value while others still use it.
@@ -10,14 +10,19 @@ import random
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from hashlib import blake2b
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from serving.http.metrics import CACHE_REQUESTS
-from serving.stores.cache.store import CacheEntry, CacheStore
+
+if TYPE_CHECKING:
+    from serving.stores.cache.redis_store import CacheEntry, RedisStore
 
 _LOAD_SECONDS: Final = struct.Struct("<f")
 _POLL_SECONDS: Final = 0.01
+REDIS_SECONDS: Final = 0.04
+"""A request waits so long for Redis."""
 PATIENCE_SECONDS: Final = 0.3
 """A request waits so long for the load of another process before it loads the value itself."""
 
@@ -32,6 +37,19 @@ class Loaded(NamedTuple):
 Load = Callable[[], Awaitable[Loaded]]
 
 
+def cache_key(placement: str, batch_id: int | None, model_version: int | None, *request: str) -> str:
+    """Return a key that names placement, batch and model, and holds the rest of the request only as a digest.
+
+    The braces keep a value and its claim in one slot of a Redis cluster.
+    """
+    digest = blake2b(digest_size=16)
+    for part in request:
+        encoded = part.encode(errors="surrogatepass")
+        digest.update(len(encoded).to_bytes(4, "big"))
+        digest.update(encoded)
+    return f"tailorbird:1:{placement}:{batch_id or 0}:{model_version or 0}:{{{digest.hexdigest()}}}"
+
+
 class _LeaderLeftError(Exception):
     """The request that loaded a value was cancelled."""
 
@@ -41,12 +59,12 @@ class SharedLoads:
 
     def __init__(
         self,
-        store: CacheStore,
+        store: "RedisStore | None",
         fresh_seconds: float = 60.0,
         stale_seconds: float = 240.0,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """Keep values in `store`."""
+        """Keep values in `store`; without one, only requests that wait at the same time share a load."""
         self._store, self._fresh, self._stale, self._patience = store, fresh_seconds, stale_seconds, patience_seconds
         self._loads: dict[str, asyncio.Future[bytes]] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
@@ -77,6 +95,8 @@ class SharedLoads:
         return await self._load(key, load)
 
     async def _get(self, key: str, load: Load) -> bytes:
+        if self._store is None:
+            return await self._load(key, load)
         entry = await self._store.find_or_claim(key)
         patience = monotonic() + self._patience
         while entry.value is None and not entry.claimed and monotonic() < patience:
@@ -87,22 +107,24 @@ class SharedLoads:
             return await self._load(key, load)
         (self._hit if entry.seconds_left > self._stale else self._old).inc()
         if self._is_due(entry) and key not in self._renewals:
-            task = self._renewals[key] = asyncio.create_task(self._renew(key, load))
+            task = self._renewals[key] = asyncio.create_task(self._renew(self._store, key, load))
             task.add_done_callback(lambda _: self._renewals.pop(key, None))
         return entry.value[_LOAD_SECONDS.size :]
 
-    def _is_due(self, entry: CacheEntry) -> bool:
+    def _is_due(self, entry: "CacheEntry") -> bool:
         assert entry.value is not None
         (load_seconds,) = _LOAD_SECONDS.unpack_from(entry.value)
         early = -load_seconds * math.log(1.0 - random.random())  # noqa: S311 - no secret
         return bool(entry.seconds_left - self._stale <= early)
 
-    async def _renew(self, key: str, load: Load) -> None:
+    async def _renew(self, store: "RedisStore", key: str, load: Load) -> None:
         with suppress(Exception):  # the old value is used meanwhile, and the next request tries again
-            if await self._store.claim(key):
+            if await store.claim(key):
                 await self._load(key, load)
 
     async def _load(self, key: str, load: Load) -> bytes:
+        if self._store is None:
+            return (await load()).value
         started = monotonic()
         try:
             loaded = await load()
@@ -120,4 +142,5 @@ class SharedLoads:
         """Stop renewals, and close the cache."""
         for task in self._renewals.values():
             task.cancel()
-        await self._store.close()
+        if self._store is not None:
+            await self._store.close()

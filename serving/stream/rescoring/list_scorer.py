@@ -19,10 +19,10 @@ from serving.live.live_scorer import LiveListScorer
 from serving.stores.catalogue_reader import CatalogueReader
 from serving.stores.database.postgres import Postgres
 from serving.stores.database.shared_reads import SharedReads
-from serving.stores.lists.batch_codes import BatchCodes
-from serving.stores.lists.published_lists import PublishedLists, StoredList, rounded
+from serving.stores.lists.user_lists import PublishedLists
 from serving.stores.rules.layered_placements import LayeredPlacements
 from serving.stores.rules.rule_reader import RuleReader
+from serving.stores.standing import Listed
 from serving.stream.rescoring.requests import Request
 
 _NO_FILTERS: Final = Filters()
@@ -66,12 +66,11 @@ class ListScorer:
         placements: LayeredPlacements,
         scorer: LiveListScorer,
         lists: PublishedLists,
-        codes: BatchCodes,
         catalogue: CatalogueReader,
         rules: RuleReader,
     ) -> None:
-        """Read the user's standing and the batch's list through `lists`, which has `codes`."""
-        self._placements, self._scorer, self._lists, self._codes = placements, scorer, lists, codes
+        """Read the user's standing and the batch's list through `lists`."""
+        self._placements, self._scorer, self._lists = placements, scorer, lists
         self._catalogue, self._rules = catalogue, rules
 
     async def lists_of(self, requests: Sequence[Request]) -> list[LiveList]:
@@ -84,7 +83,7 @@ class ListScorer:
 
     async def _of(self, requests: Sequence[Request], name: str, placement: Placement) -> list[LiveList]:
         version = self._rules.current
-        stored = await asyncio.gather(*(self._lists.read(name, one.user_key) for one in requests))
+        stored = await asyncio.gather(*(self._lists.read(name, one.user_key, of_batch=True) for one in requests))
         read = [
             (request, one)
             for request, one in zip(requests, stored, strict=True)
@@ -95,16 +94,16 @@ class ListScorer:
         asked = [(ListRequest(name, Visitor(one.user_key), placement.k), list_.standing) for one, list_ in read]
         listings = await self._scorer.recommend_all(asked)
         return [
-            await self._made(request, name, placement, one, listing, version)
+            self._made(request, name, placement, one, listing, version)
             for (request, one), listing in zip(read, listings, strict=True)
         ]
 
-    async def _made(
+    def _made(
         self,
         request: Request,
         name: str,
         placement: Placement,
-        stored: StoredList,
+        stored: Listed,
         listing: Listing | None,
         version: RuleVersion,
     ) -> LiveList:
@@ -114,7 +113,7 @@ class ListScorer:
         now, catalogue = self._rules.now(), self._catalogue.current
         selection = Selection.of(stored.standing, _NO_FILTERS, self._placements.layer(name).hidden)
         shown = selection.visible(listing, catalogue, placement.k)
-        left = None if shown else await self._left(stored, listing.bought_since)
+        left = None if shown else _left(stored, listing.bought_since)
         if left is not None:
             shown = selection.visible(replace(listing, entries=left), catalogue, placement.k)
         answer = page(shown, 0, listing, "live", name, catalogue, degraded=False, personal=True)
@@ -124,12 +123,9 @@ class ListScorer:
         until = min(one for one in ends if one is not None) if counts else now - timedelta(seconds=1)
         return LiveList(request, answer, stored.batch_id, version.version, until, counts)
 
-    async def _left(self, stored: StoredList, bought: frozenset[str]) -> tuple[Entry, ...] | None:
-        """Return what is left of the batch's list; None if nothing of it was bought."""
-        if not bought or not stored.items or stored.batch_id is None:
-            return None
-        items, reasons = await self._codes.resolve(stored.batch_id, stored.items, stored.reasons)
-        if bought.isdisjoint(items):
-            return None
-        published = map(Entry, items, map(rounded, stored.scores), reasons)
-        return tuple(entry for entry in published if entry.item_id not in bought)
+
+def _left(stored: Listed, bought: frozenset[str]) -> tuple[Entry, ...] | None:
+    """Return what is left of the batch's list; None if nothing of it was bought."""
+    published = tuple(map(Entry._make, stored.entries or ()))
+    left = tuple(entry for entry in published if entry.item_id not in bought)
+    return None if left == published else left

@@ -6,11 +6,11 @@ import weakref
 
 from models.lists.rules.layer.rule_layer import NO_RULES, PinnedItem, RuleLayer
 from serving.answers.answer import Answer
-from serving.answers.hidden_items import HiddenItems
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import Filters, ListRequest, Visitor
+from serving.answers.selection import HiddenItems
 from serving.answers.service import AnswerService
-from serving.stores.user_changes import NoConsentChanges
+from serving.answers.stored_answers import StoredAnswers
 from tests.serving.made_up_shop import ITEMS, PLACEMENTS, Holder, champion
 
 NOW = State(1, 1, 1, NO_RULES)
@@ -21,7 +21,7 @@ def answer(letters: int) -> Answer:
 
 
 def test_the_last_used_answers_stay_within_a_number_of_bytes() -> None:
-    remembered = RememberedAnswers(NoConsentChanges(), 60, most_bytes=14_400)
+    remembered = RememberedAnswers(StoredAnswers(None).may_show, 60, most_bytes=14_400)
     for number in range(50):
         remembered.remember(number, answer(400), NOW, None, 0.0)
         assert remembered.fresh(0, NOW) is not None
@@ -40,7 +40,7 @@ def test_the_letters_of_a_request_count_all_lists_that_a_caller_may_make_long() 
 
 
 def test_an_answer_of_another_state_is_not_fresh_and_is_the_last_good_one() -> None:
-    remembered = RememberedAnswers(NoConsentChanges(), 60)
+    remembered = RememberedAnswers(StoredAnswers(None).may_show, 60)
     remembered.remember("key", answer(1), NOW, None, 0.0)
     for other in (
         *(State(2, 1, 1, NO_RULES), State(1, 2, 1, NO_RULES), State(1, 1, 2, NO_RULES)),

@@ -411,18 +411,18 @@ def test_a_bundle_alone_answers_without_any_store() -> None:
 def test_ten_times_the_traffic_on_a_cold_hot_key_is_one_query(
     stocked: tuple[str, Engine], redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serving.stores.lists import published_lists
+    from serving.stores.database.postgres import Postgres
 
     database, engine = stocked
     read: list[str] = []
-    original = published_lists.Postgres.fetch
+    original = Postgres.fetch
 
     async def counting(self: Any, statement: str, *arguments: Any) -> Any:
         if "served_lists" in statement:
             read.extend(arguments[1])
         return await original(self, statement, *arguments)
 
-    monkeypatch.setattr(published_lists.Postgres, "fetch", counting)
+    monkeypatch.setattr(Postgres, "fetch", counting)
 
     async def main() -> None:
         async with serving(database, redis.url) as one, serving(database, redis.url) as other:

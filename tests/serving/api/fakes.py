@@ -14,8 +14,8 @@ from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_o
 from serving.answers.answer import Answer, RankedItem
 from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.api.gate.keys.keyring import Keyring
-from serving.api.requests.pseudonyms import Pseudonyms
+from serving.api.gate.keyring import Keyring
+from serving.api.requests.ids import Pseudonyms
 from serving.api.state import Operators, Parts, State
 from serving.collector.call_intake import CallIntake
 from serving.collector.collector import Collector

@@ -13,7 +13,7 @@ from serving.api.gate.workers import share_metrics
 def app() -> ASGIApp:
     share_metrics()
     from serving.api.assembly import build_app
-    from serving.api.gate.draining import drained
+    from serving.api.startup.warming import drained
     from tests.serving.api.fakes import FakeAnswers, FakeEvents, state_of
 
     key = os.environ["FAKE_KEY"]

@@ -4,7 +4,7 @@ import pytest
 
 from serving.answers.catalogue_search import CatalogueQuery
 from serving.answers.request import Filters
-from serving.api.items.protocol import CatalogueItems
+from serving.api.endpoints.items import CatalogueItems
 from tests.serving.api.conftest import Shop
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from serving.answers.answer import Answer, RankedItem
+from serving.api.endpoints.slots import fragment
 from serving.api.replies.protocol import RecommendationList
-from serving.api.slots.router import fragment
 from tests.serving.api.conftest import Shop
 
 pytestmark = pytest.mark.anyio

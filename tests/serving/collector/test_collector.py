@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from models.ingest.segment.config import SegmentMapping
 from models.primitives.json_types import JsonObject
-from serving.api.requests.pseudonyms import Pseudonyms
-from serving.collector.bodies import MOST_CALL_BYTES, SentCalls, calls_of, parsed
-from serving.collector.call_message import CallMessage
+from serving.api.requests.ids import Pseudonyms
+from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls, calls_of, parsed
 from serving.collector.collector import Collector
 from tests.serving.api.fakes import PSEUDONYM_KEY
 

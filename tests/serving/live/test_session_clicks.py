@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from infra.database.engine import engine
 from serving.answers.request import Visitor
-from serving.live.session_clicks import SessionClicks
+from serving.live.visitor_facts import SessionClicks
 from serving.stores.changes import Changes
 from serving.stores.database.postgres import Postgres
 

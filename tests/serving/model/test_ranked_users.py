@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.model import ranked_users
-from serving.model.ranked_users import RankedUsers
+from serving.model import loaded_model
+from serving.model.loaded_model import RankedUsers
 
 KEYS = ["ann", "bob", "cleo"]
 
@@ -51,7 +51,7 @@ def test_users_are_ranked_once_and_those_who_are_asked_for_together_in_one_call(
 def test_the_users_who_were_ranked_first_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Pairs()
     ranked = RankedUsers(model)  # type: ignore[arg-type]
-    monkeypatch.setattr(ranked_users, "_REMEMBERED", 2)
+    monkeypatch.setattr(loaded_model, "_REMEMBERED", 2)
     for user in (0, 1, 2, 1, 0):
         ranked.of(user)
     assert model.asked == [[0], [1], [2], [0]]

@@ -19,8 +19,8 @@ from infra.services.database_access import logins
 from infra.services.database_access.grants import OPERATOR, READER, SERVING, Role
 from models.lists.rules.layer.rule_layer import HiddenItem
 from serving.answers.service import UNKNOWN_ITEMS
-from serving.api.gate.keys.keyring import Keyring
-from serving.api.gate.keys.recorded_keys import RecordedKeys
+from serving.api.gate.keyring import Keyring
+from serving.api.gate.recorded_keys import RecordedKeys
 from serving.events.messages import ItemChange, item_message
 from serving.events.statements import ANY_IS_NEW
 from serving.events.store import store
@@ -31,11 +31,9 @@ from serving.queries.basket_recommendations import basket_recommendations
 from serving.queries.champion_bundle import champion
 from serving.queries.drift import drift
 from serving.queries.explain import explain
-from serving.queries.missing_lists import why_empty
 from serving.queries.status import status
-from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
-from serving.stores.database.connection_options import connection_options
-from serving.stores.database.postgres import Postgres
+from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list, why_empty
+from serving.stores.database.postgres import Postgres, connection_options
 from tests.database_roles import create_roles
 from tests.published import published
 from tests.published import shelf as batch

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from infra.database.engine import engine
 from serving.events.spool import FOLDER, Spool, SpoolFullError
-from serving.queries.inbox import inbox_state, spool_counts
+from serving.queries.status import inbox_state, spool_counts
 from serving.terminal.status import print_status
 from tests.serving.events.inbox_database import click
 

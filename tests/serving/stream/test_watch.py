@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from serving.stream.watch import Watch
+from serving.stream.consumer import Watch
 from tests.serving.events.inbox_database import InboxDatabase
 from tests.serving.stream.clicks import settlement_of
 

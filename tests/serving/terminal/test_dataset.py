@@ -8,7 +8,7 @@ MANIFEST: dict[str, Any] = {"version": "v1", "rows": {"users": 2}, "validation_f
 
 
 def printed(capsys: pytest.CaptureFixture[str], **more: Any) -> str:
-    screen.result("dataset", MANIFEST | more)
+    screen.show("dataset", MANIFEST | more)
     return " ".join(capsys.readouterr().out.split())
 
 

@@ -32,7 +32,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("narrow")
 def test_a_batch_is_shown_with_the_sum_of_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.print_table("ledger_batches", [BATCH])
+    screen.show("ledger_batches", [BATCH])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].rstrip() == "2026-03-01 08:30  complete_journey  events  committed  transactions.parquet"
@@ -49,23 +49,23 @@ def test_long_names_of_files_leave_ledger_and_quarantine_readable(
     batch = BATCH | {"file": f"{'transactions_' * 6}2026-05.csv.gz"}
     removed = dict.fromkeys(("events_removed", "events_kept", "items_removed", "items_changed", "users_removed"), 1)
     removed |= dict.fromkeys(("users_changed", "quarantined_removed", "refusals_kept"), 0)
-    screen.print_table("ledger_batches", [batch])
-    screen.print_table("quarantine", [batch | {"rows": 2, "rules": {"item_id_missing": 2}}])
-    screen.result("undo_preview", {"batches": [batch | removed], "datasets": [], "champion": None, "placements": []})
+    screen.show("ledger_batches", [batch])
+    screen.show("quarantine", [batch | {"rows": 2, "rules": {"item_id_missing": 2}}])
+    screen.show("undo_preview", {"batches": [batch | removed], "datasets": [], "champion": None, "placements": []})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     assert sum(line.strip() == BATCH["batch_id"] for line in lines) == 3, "an id is whole, so that it can be copied"
 
 
 def test_an_empty_ledger_names_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.print_table("ledger_batches", [])
+    screen.show("ledger_batches", [])
     assert "tailorbird ingest" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("narrow")
 def test_rows_that_wait_are_counted_apart_from_broken_rules(capsys: pytest.CaptureFixture[str]) -> None:
     names = {name: BATCH[name] for name in ("batch_id", "source", "dataset", "file")}
-    screen.print_table("quarantine", [{**names, "rows": 2, "rules": {"item_id_missing": 2, "value_not_positive": 1}}])
+    screen.show("quarantine", [{**names, "rows": 2, "rules": {"item_id_missing": 2, "value_not_positive": 1}}])
     shown = capsys.readouterr().out
     assert "2 rows wait in quarantine" in shown
     assert "transactions.parquet (events of complete_journey): 2 rows wait" in shown
@@ -74,16 +74,14 @@ def test_rows_that_wait_are_counted_apart_from_broken_rules(capsys: pytest.Captu
 
 def test_values_of_a_row_are_shown_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     payload = {"event_id": "o2", "quantity": 0.0, "rating": None, "payload_hash": "5f1d"}
-    screen.print_table("rows", [{"row_number": 3, "rule_ids": ["quantity_not_positive"], "payload": payload}])
+    screen.show("rows", [{"row_number": 3, "rule_ids": ["quantity_not_positive"], "payload": payload}])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines[:4] == ["Row 3: quantity_not_positive", "event_id: o2", "quantity: 0.0", "What helps:"]
     assert lines[4].startswith("quantity_not_positive: Usually it is a return or a voided line")
 
 
 def test_a_row_of_a_csv_file_is_named_by_its_line_first(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.print_table(
-        "rows", [{"row_number": 3, "rule_ids": ["id_conflict"], "payload": {"event_id": "o2", "line": 4}}]
-    )
+    screen.show("rows", [{"row_number": 3, "rule_ids": ["id_conflict"], "payload": {"event_id": "o2", "line": 4}}])
     shown = capsys.readouterr().out
     assert shown.startswith("Line 4 (row 3): id_conflict")
     shown = " ".join(shown.split())
@@ -96,7 +94,7 @@ def test_a_batch_shows_its_changes_and_rows_by_rule_when_read_and_now(capsys: py
     change = {"at": datetime(2026, 3, 2, 9, 5, tzinfo=UTC), "action": "undo", "actor": "ann", "reason": "a wrong file"}
     rules = {"rules": {"item_id_missing": 3, "value_not_positive": 1}}
     waiting = {"waiting": {"rows": 1, "rules": {"item_id_missing": 1}}}
-    screen.result("ledger_entry", BATCH | rules | waiting | {"changes": [change], "cleaned": {"zone_assumed": 4}})
+    screen.show("ledger_entry", BATCH | rules | waiting | {"changes": [change], "cleaned": {"zone_assumed": 4}})
     shown = capsys.readouterr().out
     command = f"The next command is: tailorbird quarantine show {BATCH['batch_id']}"
     assert max(len(line) for line in shown.splitlines() if line != command) <= 80
@@ -108,9 +106,9 @@ def test_a_batch_shows_its_changes_and_rows_by_rule_when_read_and_now(capsys: py
 
 def test_a_batch_that_was_undone_before_is_marked_in_the_ledger(capsys: pytest.CaptureFixture[str]) -> None:
     change = {"at": datetime(2026, 3, 2, 9, 5, tzinfo=UTC), "action": "undo", "actor": "ann", "reason": "a wrong file"}
-    screen.print_table("ledger_batches", [BATCH | {"detail": None, "changes": [change]}])
+    screen.show("ledger_batches", [BATCH | {"detail": None, "changes": [change]}])
     assert "Undone on 2026-03-02 09:05 by ann: a wrong file" in capsys.readouterr().out
-    screen.print_table(
+    screen.show(
         "ledger_batches", [BATCH | {"status": "undone", "detail": "Undone by ann: a wrong file.", "changes": [change]}]
     )
     assert capsys.readouterr().out.count("Undone") == 1
@@ -125,7 +123,7 @@ def test_an_undo_names_what_was_made_from_it(capsys: pytest.CaptureFixture[str])
         "champion": 2,
         "placements": ["home"],
     }
-    screen.result("undo", report)
+    screen.show("undo", report)
     shown = capsys.readouterr().out
     for words in ("12 events go", "2 refusals of consent stay", "v3-20240601-ab", "version 2", "home"):
         assert words in shown
@@ -135,11 +133,11 @@ def test_an_undo_that_changes_nothing_reports_it_and_asks_for_no_work(capsys: py
     counts = dict.fromkeys(("events_removed", "items_removed", "items_changed", "users_removed", "users_changed"), 0)
     counts |= {"events_kept": 5, "quarantined_removed": 0, "refusals_kept": 0}
     report = {"batches": [BATCH | counts], "datasets": [], "champion": None, "placements": []}
-    screen.result("undo", report)
+    screen.show("undo", report)
     shown = " ".join(capsys.readouterr().out.split())
     assert "5 events stay, because other batches have them too" in shown
     assert "No event, item or user changed, so nothing has to be made again." in shown
-    screen.result("undo", report | {"batches": [BATCH | counts | {"events_kept": 0}]})
+    screen.show("undo", report | {"batches": [BATCH | counts | {"events_kept": 0}]})
     assert "transactions.parquet (events of complete_journey) is undone; there is nothing to remove." in " ".join(
         capsys.readouterr().out.split()
     )
@@ -148,6 +146,6 @@ def test_an_undo_that_changes_nothing_reports_it_and_asks_for_no_work(capsys: py
 def test_unreadable_cells_are_shown_by_key_and_column(capsys: pytest.CaptureFixture[str]) -> None:
     cells = [{"key": "value", "column": "price", "value": "aa aaaaaaa"}]
     payload = {"line": 5, "unreadable": cells, "suggestions": []}
-    screen.print_table("rows", [{"row_number": 4, "rule_ids": ["value_unreadable"], "payload": payload}])
+    screen.show("rows", [{"row_number": 4, "rule_ids": ["value_unreadable"], "payload": payload}])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines[1:3] == ["unreadable: value (column price) is 'aa aaaaaaa'", "What helps:"]

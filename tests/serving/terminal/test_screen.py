@@ -54,26 +54,26 @@ PRODUCED = {
         {"services": {"postgres": True, HOSTILE: False}, "ledger": {HOSTILE: HOSTILE}, "champion": None}
         | {"challenger": None, "placements": [LISTS | {"state": HOSTILE, "lists": 1, "moved_by": HOSTILE}]}
     ),
-    "ledger": lambda: screen.print_table(
+    "ledger": lambda: screen.show(
         "ledger_batches", [BATCH | {"source": HOSTILE, "file": HOSTILE, "started_at": datetime(2026, 1, 1, tzinfo=UTC)}]
     ),
-    "ledger of a batch": lambda: screen.result("ledger_entry", BATCH | HISTORY | {"location": HOSTILE}),
-    "quarantine show": lambda: screen.print_table(
+    "ledger of a batch": lambda: screen.show("ledger_entry", BATCH | HISTORY | {"location": HOSTILE}),
+    "quarantine show": lambda: screen.show(
         "rows", [{"row_number": 1, "rule_ids": [HOSTILE], "payload": {"item_id": HOSTILE}}]
     ),
-    "schedules list": lambda: screen.print_table("schedules", [{"slug": HOSTILE, "parameters": HOSTILE}]),
-    "ingest": lambda: screen.result("ledger", [BATCH | {"file": HOSTILE}, BATCH | {"file": HOSTILE}]),
-    "score": lambda: screen.result(
+    "schedules list": lambda: screen.show("schedules", [{"slug": HOSTILE, "parameters": HOSTILE}]),
+    "ingest": lambda: screen.show("ledger", [BATCH | {"file": HOSTILE}, BATCH | {"file": HOSTILE}]),
+    "score": lambda: screen.show(
         "batches", [LISTS | {"status": HOSTILE, "summary": {"short": {HOSTILE: 1}, "notes": [HOSTILE]}}]
     ),
-    "features": lambda: screen.result(
+    "features": lambda: screen.show(
         "dataset", {"version": HOSTILE, "rows": {HOSTILE: 1}, "traits": [HOSTILE]} | dict.fromkeys(CUTS, 1_700_000_000)
     ),
-    "features rebuilt": lambda: screen.result("dataset", {"version": HOSTILE, "same": True}),
-    "audit": lambda: screen.result(
+    "features rebuilt": lambda: screen.show("dataset", {"version": HOSTILE, "same": True}),
+    "audit": lambda: screen.show(
         "audit", {"groups": [{HOSTILE: HOSTILE}], "placement": HOSTILE, "window": "", "status": "", "verdict": HOSTILE}
     ),
-    "drift": lambda: screen.result(
+    "drift": lambda: screen.show(
         "drift",
         {"usual": {"window_days": 7, "windows": 9, "reference_to": "2026-01-01", "reason": HOSTILE, "model_version": 1}}
         | {
@@ -82,15 +82,15 @@ PRODUCED = {
             ]
         },
     ),
-    "decide": lambda: screen.result(
+    "decide": lambda: screen.show(
         "decision", {"model_version": 1, "decision": HOSTILE, "reviewer": HOSTILE, "reason": HOSTILE, "champion": 1}
     ),
-    "rollback model": lambda: screen.result(
+    "rollback model": lambda: screen.show(
         "rollback",
         {"from": 2, "to": 1, "batches": {HOSTILE: 3, "email": None}, "next": HOSTILE}
         | {"lists": {name: {"now": 4, "before": 5} for name in (HOSTILE, "email")}},
     ),
-    "any other result": lambda: screen.result("compact", {HOSTILE: HOSTILE}),
+    "any other result": lambda: screen.show("compact", {HOSTILE: HOSTILE}),
 }
 
 
@@ -158,7 +158,7 @@ def test_a_table_loses_no_value_and_breaks_no_word_however_narrow_the_terminal_i
         zip(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), range(91, 97), strict=True)
     )
     entry = {"dataset": "events", "status": "committed", "consent": "asked", "file": "orders-2026-01.csv"} | counts
-    screen.result("ledger", [entry, entry])
+    screen.show("ledger", [entry, entry])
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= columns
     words = printed.split()
@@ -194,7 +194,7 @@ def test_figures_and_their_intervals_are_whole_at_80_columns(
     for name, value in (("ndcg_at_10", 0.4397), ("gain", -0.2363)):
         figures |= {name: value, f"{name}_low": value - 0.01, f"{name}_high": value + 0.01}
     models = ["most_popular", "segment_popular", "own_frequency", "own_and_popular", "lightfm_hybrid", "two_stage"]
-    screen.result("runs", {"ladder": [{"model": model} | figures for model in models], "runs": models})
+    screen.show("runs", {"ladder": [{"model": model} | figures for model in models], "runs": models})
 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -209,7 +209,7 @@ def test_after_training_the_next_command_compares_what_was_trained(
     models: Sequence[str], command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = dict.fromkeys(("ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10"), 0.4)
-    screen.result("runs", {"ladder": [{"model": model} | figures for model in models], "runs": models})
+    screen.show("runs", {"ladder": [{"model": model} | figures for model in models], "runs": models})
     assert f"compare them with `{command}`." in " ".join(capsys.readouterr().out.split())
 
 
@@ -220,7 +220,7 @@ def test_a_review_shows_the_verdict_first_and_tables_that_train_has_not_shown(
     ladder = [{"model": "als", "ndcg_at_10": 0.2, "new_ndcg_at_10": 0.1}]
     gate = [{"name": "is tall", "outcome": "passed", "detail": "1 m."}]
     review = {"ladder": ladder, "gate": gate, "model_version": 3, "status": "waits for a decision"}
-    screen.result("review", review | {"trained": trained, "report": "http://mlflow/report.html"})
+    screen.show("review", review | {"trained": trained, "report": "http://mlflow/report.html"})
     shown = capsys.readouterr().out
     parts = ("is tall: 1 m.", "Version 3: waits for a decision.", "Its report: ", "All items: each model against")
     places = [shown.index(part) for part in parts]
@@ -230,7 +230,7 @@ def test_a_review_shows_the_verdict_first_and_tables_that_train_has_not_shown(
 
 def test_one_remark_on_many_files_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     line = ENTRY | {"dataset": "events", "status": "committed", "consent": "given", "detail": "Read as UTF-16."}
-    screen.result("ledger", [line | {"file": f"/data/{n}.csv"} for n in range(16)])
+    screen.show("ledger", [line | {"file": f"/data/{n}.csv"} for n in range(16)])
     shown = capsys.readouterr().out
     assert shown.count("Read as UTF-16.") == 1
     assert "0.csv, 1.csv, 2.csv and 13 more: Read as UTF-16." in shown
@@ -240,7 +240,7 @@ def test_odd_prices_without_a_batch_name_the_check_with_mapping_and_file(capsys:
     odd = {"items": 1, "example": {"item_id": "7", "why": "its price is 0"}, "batch": None}
     remarks = {"odd_prices": odd | {"check": "tailorbird check shop.toml /data/a.csv"}}
     line = ENTRY | {"dataset": "events", "status": "committed", "consent": "given", "file": "a.csv"}
-    screen.result("ledger", [line | remarks])
+    screen.show("ledger", [line | remarks])
     assert "  tailorbird check shop.toml /data/a.csv\n" in capsys.readouterr().out
 
 
@@ -265,5 +265,5 @@ def test_a_list_names_the_places_whose_scores_compare(
 
 def test_windows_without_newer_events_are_not_judged_yet(capsys: pytest.CaptureFixture[str]) -> None:
     usual = {"window_days": 14, "reference_to": "2026-11-01T19:02:01Z"}
-    screen.result("drift", {"usual": usual, "windows": [], "note": ""})
+    screen.show("drift", {"usual": usual, "windows": [], "note": ""})
     assert "the first 14 whole days (UTC) since 2026-11-01 are not over" in " ".join(capsys.readouterr().out.split())

@@ -168,7 +168,7 @@ def test_an_item_that_looks_like_no_goods_is_pointed_out_until_the_mapping_marks
     entry = ingest_items.fn(mapping, file, None)
     [actual] = find_suspects.fn(mapping, [entry])
     assert [(row["item_id"], row["why"]) for row in actual["suspects"]] == [("POST", "its title has the word postage")]
-    screen.result("ledger", [actual])
+    screen.show("ledger", [actual])
     shown = capsys.readouterr().out
     assert "1 items may be no goods" in shown
     assert actual["suspects_mark"] in shown

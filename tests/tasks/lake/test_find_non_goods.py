@@ -97,7 +97,7 @@ def test_a_file_with_wrong_prices_is_named_with_its_undo_and_no_line_is_offered_
     [line] = find_suspects.fn(mapping, [wrong])
     assert [row["item_id"] for row in line["suspects"]] == ["20"], "only the title names postage"
     assert line["suspects_mark"] == "not_merchandise = \"item in ('20')\""
-    screen.result("ledger", [line])
+    screen.show("ledger", [line])
     shown = " ".join(capsys.readouterr().out.split())
     assert "20 items, such as" in shown
     assert "In orders-3.csv 20 of them cost 1.00 in the median, and 49.50 in the files before." in shown

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from serving.stores.cache.memory_store import MemoryStore
 from serving.stores.cache.redis_store import RedisStore
-from serving.stores.cache.shared_loads import Loaded, SharedLoads
+from serving.stores.cache.shared_loads import Loaded, SharedLoads, cache_key
 
 
 class Source:
@@ -31,11 +30,11 @@ def run(scenario: Callable[[], Awaitable[Any]]) -> None:
 
 def test_requests_of_one_process_share_a_load() -> None:
     async def scenario() -> None:
-        source, loads = Source(0.02), SharedLoads(MemoryStore())
+        source, loads = Source(0.02), SharedLoads(None)
         values = await asyncio.gather(*(loads.get("hot", source) for _ in range(500)))
         assert set(values) == {b"value 1"}
         assert source.loads == 1
-        assert await loads.get("hot", source) == b"value 1"
+        assert await loads.get("hot", source) == b"value 2", "without Redis nothing is kept"
 
     run(scenario)
 
@@ -68,23 +67,24 @@ def test_a_process_that_dies_while_it_loads_holds_others_up_for_a_moment(redis: 
     run(scenario)
 
 
-def test_an_old_value_is_used_while_one_request_renews_it() -> None:
+def test_an_old_value_is_used_while_one_request_renews_it(redis: Any) -> None:
     async def scenario() -> None:
         source = Source(0.02)
-        loads = SharedLoads(MemoryStore(), fresh_seconds=0.03, stale_seconds=30)
+        loads = SharedLoads(RedisStore(redis.url, 3.0), fresh_seconds=0.03, stale_seconds=30)
         assert await loads.get("key", source) == b"value 1"
         await asyncio.sleep(0.05)
         assert set(await asyncio.gather(*(loads.get("key", source) for _ in range(50)))) == {b"value 1"}
         await asyncio.sleep(0.05)
         assert await loads.get("key", source) == b"value 2"
         assert source.loads <= 3
+        await loads.close()
 
     run(scenario)
 
 
 def test_an_error_reaches_all_who_wait_and_is_not_kept() -> None:
     async def scenario() -> None:
-        loads, source = SharedLoads(MemoryStore()), Source()
+        loads, source = SharedLoads(None), Source()
 
         async def broken() -> Loaded:
             await asyncio.sleep(0.01)
@@ -97,9 +97,9 @@ def test_an_error_reaches_all_who_wait_and_is_not_kept() -> None:
     run(scenario)
 
 
-def test_an_old_value_outlives_errors_of_its_renewal() -> None:
+def test_an_old_value_outlives_errors_of_its_renewal(redis: Any) -> None:
     async def scenario() -> None:
-        loads = SharedLoads(MemoryStore(), fresh_seconds=0.01, stale_seconds=30)
+        loads = SharedLoads(RedisStore(redis.url, 3.0), fresh_seconds=0.01, stale_seconds=30)
         await loads.get("key", Source())
         await asyncio.sleep(0.02)
 
@@ -109,28 +109,16 @@ def test_an_old_value_outlives_errors_of_its_renewal() -> None:
         for _ in range(3):
             assert await loads.get("key", broken) == b"value 1"
             await asyncio.sleep(0)
+        await loads.close()
 
     run(scenario)
 
 
-def test_a_value_that_must_not_be_kept_is_loaded_each_time() -> None:
+def test_a_value_that_must_not_be_kept_is_loaded_each_time(redis: Any) -> None:
     async def scenario() -> None:
-        loads, source = SharedLoads(MemoryStore()), Source(keep=False)
+        loads, source = SharedLoads(RedisStore(redis.url, 3.0)), Source(keep=False)
         assert [await loads.get("key", source) for _ in range(2)] == [b"value 1", b"value 2"]
-
-    run(scenario)
-
-
-def test_memory_is_bounded_and_what_was_used_last_stays() -> None:
-    async def scenario() -> None:
-        store = MemoryStore(most_bytes=20_000)
-        for number in range(100):
-            await store.store(f"key {number}", b"x" * 500, 60)
-            assert (await store.find_or_claim("key 0")).value is not None
-        assert (await store.find_or_claim("key 1")).value is None
-        assert (await store.find_or_claim("key 99")).value is not None
-        await store.store("short", b"x", 0.0)
-        assert (await store.find_or_claim("short")).value is None
+        await loads.close()
 
     run(scenario)
 
@@ -201,8 +189,6 @@ async def _until_it_answers(loads: SharedLoads, source: Source, store: RedisStor
 
 @pytest.mark.parametrize("user", ["1", "../x", "\x00", "\ud800", "a}:b", "'; DROP"])
 def test_keys_hold_no_id(user: str) -> None:
-    from serving.stores.cache.keys import cache_key
-
     key = cache_key("home", 7, 2, "list", user)
     assert key.startswith("tailorbird:1:home:7:2:{")
     assert user == "1" or user not in key

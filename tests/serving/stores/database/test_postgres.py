@@ -8,9 +8,8 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from serving.stores.database.connection_options import connection_options
 from serving.stores.database.errors import PostgresDownError
-from serving.stores.database.postgres import Postgres
+from serving.stores.database.postgres import Postgres, connection_options
 
 HOLD = "SELECT pg_sleep($1)"
 
@@ -48,32 +47,19 @@ def test_a_statement_that_takes_too_long_ends_at_the_limit_and_its_connection_is
     run(database, scenario, seconds=0.5)
 
 
-class Torn:
-    """A connection of asyncpg whose server ended while a statement was prepared."""
+def test_a_connection_in_an_impossible_state_is_replaced(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torn: list[asyncpg.Connection] = []
 
-    closed = False
-
-    async def fetch(self, *_: object) -> list[object]:
+    async def fetch(connection: asyncpg.Connection, *_: object) -> None:
+        """Raise what asyncpg does if the server ended while a statement was prepared."""
+        torn.append(connection)
+        monkeypatch.undo()
         raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
 
-    def is_closed(self) -> bool:
-        return self.closed
-
-    def terminate(self) -> None:
-        self.closed = True
-
-
-def test_a_connection_in_an_impossible_state_is_replaced(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(postgres: Postgres) -> None:
-        connect, torn = postgres._connect, Torn()
-
-        async def torn_first() -> object:
-            monkeypatch.setattr(postgres, "_connect", connect)
-            return torn
-
-        monkeypatch.setattr(postgres, "_connect", torn_first)
+        monkeypatch.setattr(asyncpg.Connection, "fetch", fetch)
         assert [row[0] for row in await postgres.fetch("SELECT 7")] == [7]
-        assert torn.closed
+        assert torn[0].is_closed()
 
     run(database, scenario)
 

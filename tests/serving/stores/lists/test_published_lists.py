@@ -12,10 +12,9 @@ from infra.database.engine import engine as engine_of
 from infra.services.database_access import logins, role_rights, roles
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.stores.database.postgres import Postgres
-from serving.stores.lists.batch_codes import BatchCodes
-from serving.stores.lists.live_batches import LiveBatches
-from serving.stores.lists.published_lists import PublishedLists
-from serving.stores.standing import NOBODY
+from serving.stores.lists.live_batches import BatchCodes, LiveBatches
+from serving.stores.lists.user_lists import PublishedLists
+from serving.stores.standing import NOBODY, Listed
 from tests.published import published, shelf
 from tests.serving.made_up_shop import ANN, BOB, EVE, LIST, NEW, stock, write
 
@@ -53,11 +52,11 @@ def url(database: str) -> Iterator[str]:
 def test_no_request_waits_for_a_read_that_failed_in_whatever_way(url: str) -> None:
     async def main() -> None:
         postgres = FailingOnce(url, 2, 5.0)
-        lists = PublishedLists(postgres)
+        lists = PublishedLists(postgres, BatchCodes(postgres, postgres))
         async with asyncio.timeout(20):
             failed = await asyncio.gather(*(lists.read("home", ANN) for _ in range(3)), return_exceptions=True)
             assert [type(one) for one in failed] == [ZeroDivisionError] * 3
-            assert (await lists.read("home", ANN)).items is not None
+            assert (await lists.read("home", ANN)).entries is not None
         await postgres.close()
 
     asyncio.run(main())
@@ -66,16 +65,19 @@ def test_no_request_waits_for_a_read_that_failed_in_whatever_way(url: str) -> No
 def test_the_lists_of_all_who_wait_are_read_by_few_statements(url: str) -> None:
     async def main() -> None:
         postgres = Counting(url, 2, 5.0)
-        lists = PublishedLists(postgres)
-        await postgres.warm()
+        codes = BatchCodes(postgres, postgres)
+        lists = PublishedLists(postgres, codes)
+        await LiveBatches(postgres, codes).refresh()
+        postgres.statements = 0
         users = [ANN, BOB, EVE, NEW, *(f"{n:064}" for n in range(60))]
         found = await asyncio.gather(*(lists.read("home", user) for user in users * 3))
         assert postgres.statements <= 3
         by_user = dict(zip(users, found, strict=False))
         assert by_user[ANN].standing.consented
-        assert len(by_user[ANN].items or ()) == len(LIST)
-        assert (by_user[EVE].items, by_user[EVE].standing.known, by_user[EVE].standing.consented) == (None, True, False)
-        assert (by_user[NEW].items, by_user[NEW].standing.consented) == (None, True)
+        assert len(by_user[ANN].entries or ()) == len(LIST)
+        eve = by_user[EVE]
+        assert (eve.entries, eve.standing.known, eve.standing.consented) == (None, True, False)
+        assert (by_user[NEW].entries, by_user[NEW].standing.consented) == (None, True)
         assert by_user[f"{7:064}"].standing == NOBODY
         await postgres.close()
 
@@ -89,17 +91,21 @@ def test_suppressed_users_have_no_list_and_exclusions_come_with_the_standing(url
 
     async def main() -> None:
         postgres = Postgres(url, 2, 5.0)
-        lists = PublishedLists(postgres)
+        lists = PublishedLists(postgres, BatchCodes(postgres, postgres))
         bob, ann, item = await asyncio.gather(
             lists.read("home", BOB), lists.read("home", ANN), lists.read("similar-items", "item-00")
         )
-        assert (bob.items, bob.standing.consented) == (None, False)
+        assert (bob.entries, bob.standing.consented) == (None, False)
         assert ann.standing.excluded == ("category:A|B",)
-        assert item.items is not None
+        assert item.entries is not None
         assert (await lists.read("nowhere", ANN)).batch_id is None
         await postgres.close()
 
     asyncio.run(main())
+
+
+def _texts(listed: Listed) -> list[tuple[str, str]]:
+    return [(item, reason) for item, _, reason in listed.entries or ()]
 
 
 def test_codes_are_resolved_also_for_a_batch_that_is_not_in_memory(url: str) -> None:
@@ -107,19 +113,18 @@ def test_codes_are_resolved_also_for_a_batch_that_is_not_in_memory(url: str) -> 
         postgres = Counting(url, 2, 5.0)
         codes = BatchCodes(postgres, postgres)
         live = LiveBatches(postgres, codes)
-        stored = await PublishedLists(postgres).read("home", ANN)
-        assert stored.items is not None
+        lists = PublishedLists(postgres, codes)
+        stored = await lists.read("home", ANN)
         assert stored.batch_id is not None
-        expected = [item for item, _, _ in LIST], [reason for _, _, reason in LIST]
-        assert await codes.resolve(stored.batch_id, stored.items, stored.reasons) == expected
+        assert _texts(stored) == [(item, reason) for item, _, reason in LIST]
         await live.refresh()
         assert live.by_placement["home"].batch_id == stored.batch_id
         postgres.statements = 0
-        assert await codes.resolve(stored.batch_id, stored.items, stored.reasons) == expected
+        assert _texts(await lists.read("home", ANN)) == _texts(stored)
         of_worker = BatchCodes(postgres, postgres, codes.known)
         await of_worker.load([stored.batch_id])
-        assert await of_worker.resolve(stored.batch_id, stored.items, stored.reasons) == expected
-        assert postgres.statements == 0
+        assert _texts(await PublishedLists(postgres, of_worker).read("home", ANN)) == _texts(stored)
+        assert postgres.statements == 2, "no statement but those of the lists"
         await of_worker.load([0])
         assert dict(of_worker.known[0].items) == {}, "no batch has this number"
         await asyncio.to_thread(published, engine_of(url), {ANN: LIST}, shelf("next", k=3))
@@ -140,8 +145,9 @@ def test_the_role_of_the_api_reads_lists_by_their_subject_and_not_the_table(
 
     async def main() -> None:
         role = Postgres(address, 2, 5.0)
-        assert (await PublishedLists(role).read("home", ANN)).items is not None
-        await LiveBatches(role, BatchCodes(role, role)).refresh()
+        codes = BatchCodes(role, role)
+        assert (await PublishedLists(role, codes).read("home", ANN)).entries is not None
+        await LiveBatches(role, codes).refresh()
         await role.close()
 
     asyncio.run(main())

@@ -14,8 +14,7 @@ from sqlalchemy import text
 from infra.configuration.settings import Settings
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
-from serving.stream.consumer import settling
-from serving.stream.rescoring.opened import opened
+from serving.stream.consumer import opened_rescoring, settling
 from serving.stream.rescoring.rescoring import Rescoring
 from serving.stream.rescoring.updates import Update
 from serving.stream.settlement import Settlement
@@ -75,7 +74,7 @@ class LiveShop:
 
     @asynccontextmanager
     async def consumer(self) -> AsyncIterator[tuple[Settlement, Rescoring]]:
-        async with settling(self.settings, "bus") as settlement, opened(self.settings) as rescoring:
+        async with settling(self.settings, "bus") as settlement, opened_rescoring(self.settings) as rescoring:
             assert rescoring is not None
             settlement.rescoring = rescoring
             yield settlement, rescoring

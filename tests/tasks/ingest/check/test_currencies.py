@@ -92,7 +92,7 @@ def test_an_ingest_states_it_once_and_prices_in_two_currencies_are_not_odd(
     files = [str(tmp_path / f"orders-{month}.csv") for month in (1, 2)]
     lines = [ingest_events.fn(mapping, file) | {"file": file} for file in files]
     assert sum(line["accepted"] for line in lines) == 2400
-    screen.result("ledger", find_suspects.fn(mapping, find_currencies(mapping, lines)))
+    screen.show("ledger", find_suspects.fn(mapping, find_currencies(mapping, lines)))
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count("Amounts are in several currencies: CZK (75.0%), EUR (25.0%).") == 1
     assert "currency = \"'CZK'\"" in shown.replace("{ expr = ", "").replace(" }", "")

@@ -72,7 +72,7 @@ def test_a_file_of_another_shop_is_pointed_out_in_the_result_and_the_ledger(
     requested = "None of its 40 users and none of its items is known: is it another shop's file?"
     assert requested in line["detail"]
     assert requested in ledger.ledger(installation.engine)[0]["detail"]
-    screen.result("ingest", [line | {"file": "orders-a.csv"}])
+    screen.show("ingest", [line | {"file": "orders-a.csv"}])
     assert requested in " ".join(capsys.readouterr().out.split())
 
 

@@ -14,9 +14,8 @@ from infra.installation import Installation
 from infra.keys.api_keys import KeyKind
 from infra.keys.identity import pseudonym
 from models.primitives.json_types import JsonObject
-from serving.api.requests.pseudonyms import Pseudonyms
-from serving.collector.bodies import SentCalls
-from serving.collector.call_message import CallMessage
+from serving.api.requests.ids import Pseudonyms
+from serving.collector.bodies import CallMessage, SentCalls
 from serving.collector.collector import UNSIGNED, Collector, Signatures
 from serving.events.message import Message, Receipt
 from serving.events.messages import (

@@ -92,7 +92,7 @@ def waiting(api: Api) -> int:
 _REPLAY = """
 import asyncio, sys, asyncpg
 from pathlib import Path
-from serving.events.replay import replay
+from serving.events.writer import replay
 from serving.events.spool import Spool
 
 async def main():

@@ -67,7 +67,7 @@ def test_a_corrected_file_names_the_commands_that_take_its_rows_in(
     assert "correction" not in first
     again = bring(folder, "corrected/may.csv", 40)
     assert (again["quarantined"], again["duplicate"]) == (40, 360)
-    screen.result("ledger", [again])
+    screen.show("ledger", [again])
     shown = capsys.readouterr().out
     undo, replay = (
         f"tailorbird ledger undo {first['batch_id']} --reason",
@@ -93,5 +93,5 @@ def test_an_undo_is_not_proposed_of_another_file_nor_of_another_week(
     actual = bring(folder, file, 20 if file == "other.csv" else 390, orders)
     assert actual["correction"]["rows"] in (10, 20)
     assert actual["correction"]["earlier"] == ()
-    screen.result("ledger", [actual])
+    screen.show("ledger", [actual])
     assert "ledger undo shop" not in capsys.readouterr().out

@@ -1,1 +1,0 @@
-"""Takes the calls of Segment's official libraries."""

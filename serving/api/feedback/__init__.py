@@ -1,1 +1,0 @@
-"""Takes what visitors do with recommendations."""

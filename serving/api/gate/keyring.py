@@ -1,0 +1,145 @@
+"""Checks API keys from memory, so that they are valid while the database is away, and limits the requests of each."""
+
+import base64
+import binascii
+import math
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
+from typing import Final
+
+from infra.keys.api_keys import ApiKey, id_of, matches
+
+_BEARER, _BASIC = b"bearer ", b"basic "
+_LONGEST: Final = 512
+_MOST_VISITORS: Final = 10_000
+
+
+class TokenBucket:
+    """The requests that a key may still send."""
+
+    __slots__ = ("_filled_at", "_tokens", "burst", "policy", "rate")
+
+    def __init__(self, rate: float, burst: float = 1.0) -> None:
+        self.rate = rate
+        self.burst = max(burst, rate)
+        self.policy = b'"default";q=%d;w=%d' % (math.ceil(rate), 1) if rate >= 1 else b'"default";q=1;w=%d' % (1 / rate)
+        self._tokens = self.burst
+        self._filled_at = monotonic()
+
+    def take(self) -> bool:
+        """Take one request; return whether it is allowed."""
+        now = monotonic()
+        self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def drain(self, count: int) -> None:
+        """Take more requests as far as there are any."""
+        self._tokens = max(min(0.0, self._tokens), self._tokens - count)
+
+    def charge(self, count: int) -> None:
+        """Take more requests after one was allowed; the debt delays the next ones until it is paid in full."""
+        self._tokens -= count
+
+    def seconds_left(self) -> int:
+        """Return the seconds until the next request is allowed, rounded up."""
+        return max(1, math.ceil((1 - self._tokens) / self.rate))
+
+    def header(self) -> bytes:
+        """Return the value of the RateLimit header: what remains, and the seconds until it is full again."""
+        return b'"default";r=%d;t=%d' % (max(0, self._tokens), math.ceil((self.burst - self._tokens) / self.rate))
+
+
+class VisitorBucket(TokenBucket):
+    """The requests that one address may still send with a page's key: a quarter of the rate that all visitors share.
+
+    A debt is that of the address alone, so that one sender does not silence the others.
+    """
+
+    __slots__ = ("_shared",)
+
+    def __init__(self, shared: TokenBucket) -> None:
+        super().__init__(shared.rate / 4, shared.burst)
+        self._shared = shared
+
+    def take(self) -> bool:
+        """Take one request of the address and of the key; return whether both are allowed."""
+        return super().take() and self._shared.take()
+
+    def charge(self, count: int) -> None:
+        """Take more requests after one was allowed."""
+        super().charge(count)
+        self._shared.drain(count)
+
+
+async def _nothing_newer() -> None:
+    """Stand for the source of keys that never change."""
+
+
+class Keyring:
+    """The known keys, and how many requests each may still send."""
+
+    def __init__(
+        self, keys: Iterable[ApiKey] | None = None, requests_per_second: float = 1000, own: Iterable[ApiKey] = ()
+    ) -> None:
+        """`own` keys are valid beside those of the database."""
+        self._default_rate, self._own = requests_per_second, tuple(own)
+        self._known = {key.key_id: (key, TokenBucket(requests_per_second)) for key in self._own}
+        self._visitors: OrderedDict[tuple[TokenBucket, str], VisitorBucket] = OrderedDict()
+        self.is_loaded = False
+        self.read_newer: Callable[[], Awaitable[None]] = _nothing_newer
+        """Replaces the keys with those of now, where they have a source."""
+        self.used: set[str] = set()
+        """Ids of keys that were used since the database recorded their last use."""
+        if keys is not None:
+            self.replace(keys)
+
+    def replace(self, keys: Iterable[ApiKey]) -> None:
+        """Take these keys as all valid ones; a key with an unchanged limit keeps its count of requests."""
+        self._known = {key.key_id: (key, self._bucket(key)) for key in (*self._own, *keys)}
+        self.is_loaded = True
+
+    def _bucket(self, key: ApiKey) -> TokenBucket:
+        rate = key.requests_per_second or self._default_rate
+        known = self._known.get(key.key_id)
+        return known[1] if known and known[1].rate == rate else TokenBucket(rate)
+
+    def find(self, authorization: bytes, api_key: bytes, address: str = "") -> tuple[ApiKey, TokenBucket] | None:
+        """Return the key of a request, from either header, and what its address may send; None without a valid one."""
+        text = _key_text(authorization) if authorization else api_key.decode("latin-1")
+        if not text or len(text) > _LONGEST or not text.isascii():
+            return None
+        known = self._known.get(id_of(text))
+        if not matches(known[0] if known else None, text) or known is None:
+            return None
+        key = known[0]
+        if not key.is_valid(monotonic()):
+            return None
+        self.used.add(key.key_id)
+        return known if key.kind == "server" else (key, self._of_visitor(known[1], address))
+
+    def _of_visitor(self, shared: TokenBucket, address: str) -> VisitorBucket:
+        """Return the bucket of an address; of many addresses those that sent last are remembered."""
+        known = self._visitors.pop((shared, address), None)
+        bucket = self._visitors[shared, address] = known or VisitorBucket(shared)
+        if len(self._visitors) > _MOST_VISITORS:
+            self._visitors.popitem(last=False)
+        return bucket
+
+
+def _key_text(authorization: bytes) -> str:
+    """Return the key in an Authorization header: the token, or of a basic login the password, else the user."""
+    lower = authorization[:7].lower()
+    if lower == _BEARER:
+        return authorization[7:].strip().decode("latin-1")
+    if not lower.startswith(_BASIC) or len(authorization) > 2 * _LONGEST:
+        return ""
+    try:
+        user, _, password = base64.b64decode(authorization[6:], validate=True).decode("latin-1").partition(":")
+        return password or user
+    except binascii.Error:
+        return ""

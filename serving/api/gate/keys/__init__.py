@@ -1,1 +1,0 @@
-"""Knows which keys are valid, and how much each may send."""

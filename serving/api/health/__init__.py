@@ -1,1 +1,0 @@
-"""Tells whether the process lives and is ready, and what it counted."""

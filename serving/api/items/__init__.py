@@ -1,1 +1,0 @@
-"""Lists about items and baskets, listings of best sellers and new items, and updates of the catalogue."""

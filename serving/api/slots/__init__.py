@@ -1,1 +1,0 @@
-"""Fills a slot of a page, as JSON or as a fragment of HTML."""

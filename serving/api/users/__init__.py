@@ -1,1 +1,0 @@
-"""Lists for users, and what callers state about users."""

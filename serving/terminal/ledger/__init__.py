@@ -1,1 +1,0 @@
-"""Screens of the ledger and the quarantine."""
