@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from models.errors import TailorbirdError
 from models.ingest.segment import config
-from models.ingest.tabular import config as tables
+from models.ingest.tabular import table_mapping as tables
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.ingest.tabular.duplicate_rows import chosen
+from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.primitives.json_types import JsonObject
 from tasks.sources.mapping_files import SHIPPED, read
 from tests.examples import spread

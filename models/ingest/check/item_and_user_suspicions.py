@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from models import columns
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.mapping_text import source_text, toml
-from models.ingest.expressions.value_sources import Source
-from models.ingest.tabular.config import Mapping
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
+from models.ingest.tabular.expressions import Source
+from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.arrow_sql import query
 from models.primitives.arrow_types import ArrowColumn
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from models.ingest.check.suspicions import Suspicion
-from models.ingest.expressions.value_sources import Source, columns_of, listed
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.config import Mapping
+from models.ingest.tabular.expressions import Source, columns_of, listed
+from models.ingest.tabular.table_mapping import Mapping
 
 UNDECLARED: Final = "nobody_agreed"
 """The mapping reads no consent, so a declaration may replace it."""

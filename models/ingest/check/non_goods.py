@@ -7,9 +7,9 @@ from typing import Any, Final, NotRequired, TypedDict
 import pyarrow as pa
 
 from models import columns
-from models.ingest.expressions.syntax_tree import LONGEST, Expression
 from models.ingest.segment.line_mapping import LineMapping
-from models.ingest.tabular.config import ItemsMapping
+from models.ingest.tabular.expressions import LONGEST, Expression
+from models.ingest.tabular.table_mapping import ItemsMapping
 from models.primitives.arrow_sql import literal, query
 
 SERVICES: Final = (

@@ -11,9 +11,9 @@ from models.ingest.check.suspicions import Suspicion
 from models.ingest.currencies import NAMES
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text, toml
-from models.ingest.expressions.value_sources import Source, columns_of
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.config import Mapping
+from models.ingest.tabular.expressions import Source, columns_of
+from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.arrow_sql import query
 
 SEVERAL: Final = "SELECT count(DISTINCT currency) > 1 AS several FROM {events}"

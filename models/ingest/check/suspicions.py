@@ -13,7 +13,7 @@ from models import columns
 from models.ingest.draft.event_words import event_type_of, event_words, possible_event_words
 from models.ingest.draft.mapping_text import key, source_text, toml
 from models.ingest.draft.samples import Sample
-from models.ingest.expressions.value_sources import Source
+from models.ingest.tabular.expressions import Source
 from models.ingest.tabular.timestamps import instants
 from models.ingest.tabular.unreadable_cells import UnreadableCells
 from models.primitives.arrow_sql import query

@@ -5,7 +5,7 @@ import re
 from functools import cache
 from typing import Any
 
-from models.ingest.expressions.syntax_tree import Expression
+from models.ingest.tabular.expressions import Expression
 from models.primitives.arrow_sql import query
 
 

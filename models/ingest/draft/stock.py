@@ -6,7 +6,7 @@ from typing import Final
 from models.ingest.draft.samples import Column
 from models.ingest.tabular.answer_words import NO, YES, stock_answers, stock_meaning
 from models.ingest.tabular.numbers import EMPTY_CELLS
-from models.ingest.tabular.offers import STOCK_WORDS, stock_word
+from models.ingest.tabular.transform import STOCK_WORDS, stock_word
 
 _MOSTLY: Final = 0.5
 _OTHER_MEANINGS: Final = frozenset(["active", "inactive", "none", "brak", "on sale", "var", "yok", "slut"])

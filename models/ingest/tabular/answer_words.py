@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from models.ingest.tabular.offers import STOCK_WORDS, stock_word
+from models.ingest.tabular.transform import STOCK_WORDS, stock_word
 
 _YES: Final = ("ja", "oui", "si", "sí", "sim", "tak", "da", "ano")
 _NO: Final = ("nein", "non", "não", "nie", "ne", "nee", "nej")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -214,3 +214,7 @@ def _shape(sign: str) -> str:
     if sign.isalpha():
         return "A" if sign.isupper() else "a"
     return sign if sign.isprintable() else " "
+
+
+Kind = Literal["any", "number", "time", "text", "untyped", "nested"]
+"""A CSV file is `untyped`: its values have no declared type. `nested` are lists and structures."""

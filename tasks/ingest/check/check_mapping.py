@@ -13,7 +13,7 @@ from models.errors import TailorbirdError
 from models.ingest.check import item_and_user_suspicions, missing_consent, several_currencies
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.config import Mapping
+from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.json_types import JsonObject
 from tasks.ingest.check.expected_loss import expected_loss, with_cause
 from tasks.ingest.check.findings import TableFindings

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from expectations import events as event_rules
 from models import columns
-from models.ingest.expressions.value_sources import columns_of, listed
 from models.ingest.tabular import transform
+from models.ingest.tabular.expressions import columns_of, listed
 from tasks.ingest.check.findings import RowPlace
 from tasks.sources import csv_reader, table_files
 

@@ -18,10 +18,10 @@ from models.ingest.check import answer_suspicions, item_and_user_suspicions, sus
 from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.mapping_text import toml
-from models.ingest.expressions.value_sources import Source, column_of, columns_of, listed
-from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
+from models.ingest.tabular.expressions import Source, column_of, columns_of, listed
+from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
+from models.ingest.tabular.transform import Cleaned
 from models.ingest.tabular.unreadable_cells import cells_of, merge_unreadable
 from models.ingest.tabular.values import words
 from models.ingest.text_files.encodings import NAMES

@@ -5,7 +5,7 @@ import tomllib
 import pyarrow as pa
 
 from models.ingest.check.answer_suspicions import unread_consent, unread_stock
-from models.ingest.tabular.config import UsersMapping
+from models.ingest.tabular.table_mapping import UsersMapping
 
 USUAL = UsersMapping.model_fields["consent_words"].default
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.check.item_and_user_suspicions import user_ids_of_several_spellings
-from models.ingest.expressions.syntax_tree import parse
+from models.ingest.tabular.expressions import parse
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.check.non_goods import mark_for, suspects
-from models.ingest.tabular.config import ItemsMapping
+from models.ingest.tabular.table_mapping import ItemsMapping
 from models.primitives.json_types import JsonObject
 
 GOODS = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.ingest.normalisation import Spelling
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import EventsMapping, ItemsMapping, UsersMapping
+from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, UsersMapping
 from models.ingest.tabular.values import UnreadableColumnError
 from models.ingest.traffic.traffic_filter import MARKS, Traffic, marked
 

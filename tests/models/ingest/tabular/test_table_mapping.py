@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from models.ingest.tabular.config import MappingError, parse
+from models.ingest.tabular.table_mapping import MappingError, parse
 from models.primitives.json_types import JsonObject
 
 CONTENT: JsonObject = {

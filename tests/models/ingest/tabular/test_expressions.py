@@ -3,9 +3,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.expressions.evaluation import matching, value_of
-from models.ingest.expressions.syntax_tree import LONGEST, Kind, parse
+from models.ingest.tabular.expressions import LONGEST, Kind, parse
 from models.ingest.tabular.numbers import NumberForm
+from models.ingest.tabular.values import matching, value_of
 
 ROWS = pa.table(
     {
