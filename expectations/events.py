@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from expectations.rules import RowRule, in_set, longer, marked, missing, not_in_set, not_stated, outside, unreadable
 from expectations.users import LONG_ID
 from models import columns
-from models.ingest import placeholder_ids
+from models.ingest import placeholder_ids, traffic_filter
 from models.ingest.batch_limits import Limits
 from models.ingest.currencies import CODES
-from models.ingest.traffic import traffic_filter
 
 IN_CATALOGUE = "in_catalogue"
 OCCURRED_S = "occurred_s"
 AHEAD_S = "ahead_s"
 """Helper columns of the checked frame: known item, epoch seconds, seconds ahead of the time of reading. The frame also
-has the marks of `models.ingest.traffic.traffic_filter`."""
+has the marks of `models.ingest.traffic_filter`."""
 
 _YEAR_1990 = 631_152_000
 _DAY = 86_400.0

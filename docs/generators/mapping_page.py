@@ -11,14 +11,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from docs.generators.mapping_examples import EXAMPLES
-from models.ingest import batch_limits, normalisation, source_config
+from models.ingest import batch_limits, normalisation, source_config, traffic_filter
 from models.ingest.draft.mapping_text import toml
-from models.ingest.mixpanel import config as mixpanel_mapping
-from models.ingest.segment import config as segment_mapping
+from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
+from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.tabular import table_mapping
 from models.ingest.tabular.expressions import Expression
 from models.ingest.tabular.mapping_keys import SqlKeys
-from models.ingest.traffic import traffic_filter
 
 _OPENING: Final = """\
 # Mappings

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from models.errors import TailorbirdError
-from models.ingest.segment.sent_clock import SENT_AT
+from models.ingest.segment.single_calls import SENT_AT
 from models.primitives.json_types import JsonObject
 
 MOST_BYTES: Final = 500 * 1024

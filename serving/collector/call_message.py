@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from models.ingest.segment.sent_clock import SENT_AT
+from models.ingest.segment.single_calls import SENT_AT
 from models.primitives.json_types import JsonObject
 from serving.events.message import Effects, Message
 

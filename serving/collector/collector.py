@@ -10,10 +10,19 @@ import orjson
 
 from infra.keys.api_keys import KeyKind
 from models import columns
-from models.ingest.segment.config import SegmentMapping
-from models.ingest.segment.sent_clock import SENT_AT, occurred_at
-from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING, CallReader, SingleCall, word
-from models.ingest.traffic.traffic_filter import LONGEST_ID
+from models.ingest.segment.segment_mapping import SegmentMapping
+from models.ingest.segment.single_calls import (
+    ALIAS,
+    FAULT,
+    FOUND_MARKS,
+    JOINING,
+    SENT_AT,
+    CallReader,
+    SingleCall,
+    occurred_at,
+    word,
+)
+from models.ingest.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, SentCalls
 from serving.collector.call_message import CallMessage

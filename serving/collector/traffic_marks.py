@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from models import columns
 from models.ingest.segment.single_calls import SingleCall
-from models.ingest.traffic.traffic_filter import INTERNAL, LONGEST_ID, ROBOT, USER_ID_TOO_LONG, Traffic, marked
+from models.ingest.traffic_filter import INTERNAL, LONGEST_ID, ROBOT, USER_ID_TOO_LONG, Traffic, marked
 
 _REMEMBERED: Final = 10_000
 _LONGEST_AGENT: Final = 1_000

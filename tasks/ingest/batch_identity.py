@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, overload
 
 from expectations.limits import Dataset
 from models.errors import TailorbirdError
-from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.ingest.tabular.transform import Part

@@ -133,8 +133,8 @@ from expectations.limits import bounds
 from infra.database.schema.schema import LEDGER, ingest_batches, items, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
-from models.ingest.check.rule_advice import LINE_UNREADABLE
-from models.ingest.segment.config import parse
+from models.ingest.check.advice import LINE_UNREADABLE
+from models.ingest.segment.segment_mapping import parse
 from tasks.datasets.event_workspace import workspace
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine

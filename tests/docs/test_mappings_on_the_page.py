@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.segment import config as segment_mapping
+from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.tabular import table_mapping, transform
 from models.ingest.tabular.expressions import parse
 from models.ingest.tabular.table_mapping import Mapping

@@ -7,8 +7,7 @@ from typing import Final
 
 from models.errors import TailorbirdError
 from models.ingest.draft import items_and_users_parts
-from models.ingest.draft.events.part import events_part
-from models.ingest.draft.joins import links
+from models.ingest.draft.events_part import events_part
 from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.parts import Part, open_part
 from models.ingest.draft.roles import (
@@ -19,6 +18,7 @@ from models.ingest.draft.roles import (
     ids_of,
     items_of,
     joined,
+    links,
     times_of,
     unique_ids,
     users_of,

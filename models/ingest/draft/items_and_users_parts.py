@@ -1,19 +1,20 @@
 """Guess the parts of a mapping that read items and users."""
 
+import re
 from typing import Final
 
 import pyarrow.compute as pc
 
-from models.ingest.draft.amounts import amounts_by_cells
-from models.ingest.draft.currency import add_currency
+from models.ingest.draft.line_columns import amounts_by_cells
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text
 from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
-from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
+from models.ingest.draft.parts import Part, add_currency, number_settings, open_part, time_settings
 from models.ingest.draft.roles import GUESTS, Choice, times_of
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.draft.stock import has_stock_words, is_stock, share_out, stock_words
-from models.ingest.tabular.answer_words import NO, USUAL_YES, YES
+from models.ingest.tabular.answer_words import NO, USUAL_YES, YES, stock_answers, stock_meaning
+from models.ingest.tabular.numbers import EMPTY_CELLS
+from models.ingest.tabular.transform import STOCK_WORDS, stock_word
 
 _SEVERAL: Final = 0.3
 _MOST_ATTRIBUTES: Final = 8
@@ -246,3 +247,46 @@ def _is_personal(one: Column) -> bool:
 def _share_with(one: Column, sign: str) -> float:
     count = pc.sum(pc.match_substring(one.stated, sign)).as_py() or 0
     return float(count / max(1, len(one.stated)))
+
+
+_MOSTLY: Final = 0.5
+_OTHER_MEANINGS: Final = frozenset(["active", "inactive", "none", "brak", "on sale", "var", "yok", "slut"])
+"""Words of stock that columns of other data also have."""
+_NUMBER: Final = r"-?\d+([.,]\d+)?"
+_NO_PIECES: Final = r"-?0*([.,]0+)?|-\d.*"
+_SCHEMA: Final = r"^https?://schema\.org/"
+
+
+def stock_words(one: Column) -> tuple[dict[str, bool], list[str]]:
+    """Return the words that `available_words` has to explain, and the words with an unknown meaning."""
+    known, unknown = stock_answers(sorted(_words(one)))
+    return {word: yes for word, yes in known.items() if word not in STOCK_WORDS}, unknown
+
+
+def is_stock(one: Column) -> bool:
+    """Return whether most cells of a column with a name of stock state what is in stock."""
+    cells = one.stated.to_pylist()
+    known = sum(re.fullmatch(_NUMBER, cell) is not None or stock_meaning(_word(cell)) is not None for cell in cells)
+    return one.is_number or known > _MOSTLY * len(cells)
+
+
+def has_stock_words(one: Column) -> bool:
+    """Return whether the words alone show stock: all are known, one is out of stock, and one is no plain answer."""
+    words = _words(one)
+    meanings = {stock_meaning(word) for word in words}
+    return meanings == {True, False} and bool(words - YES - NO - _OTHER_MEANINGS)
+
+
+def share_out(one: Column) -> float:
+    """Return the share of cells that are out of stock, by a word or by a number of pieces."""
+    cells = one.stated.to_pylist()
+    out = sum(stock_meaning(_word(cell)) is False or re.fullmatch(_NO_PIECES, cell) is not None for cell in cells)
+    return out / max(1, len(cells))
+
+
+def _words(one: Column) -> set[str]:
+    return {_word(value) for value in one.values if value not in EMPTY_CELLS and not re.fullmatch(_NUMBER, value)}
+
+
+def _word(value: str) -> str:
+    return stock_word(re.sub(_SCHEMA, "", value.lower()))

@@ -4,9 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from models.ingest.draft.joins import Link, dependency_share, is_decimal, is_order, links, repeated_ids
 from models.ingest.draft.names import PERSONAL, plain
-from models.ingest.draft.roles import JOINS, Kind, items_of, kind_of, times_of, unique_ids, users_of
+from models.ingest.draft.roles import (
+    JOINS,
+    Kind,
+    Link,
+    dependency_share,
+    is_decimal,
+    is_order,
+    items_of,
+    kind_of,
+    links,
+    repeated_ids,
+    times_of,
+    unique_ids,
+    users_of,
+)
 from models.ingest.draft.samples import Column, Sample, overlap
 
 _SURE: Final = 2

@@ -7,7 +7,7 @@ import pyarrow as pa
 from models import columns
 from models.ingest import placeholder_ids as placeholders
 from models.ingest.segment.sql_values import finite, word
-from models.ingest.traffic.traffic_filter import LONGEST_ID
+from models.ingest.traffic_filter import LONGEST_ID
 from models.primitives.arrow_sql import Query, texts
 
 ITEM_ATTRIBUTES: Final = ("sku", "variant", "url", "image_url", "coupon")

@@ -1,4 +1,4 @@
-"""Read single calls as they arrive: who acts on which items, and the members that the lake needs.
+"""Read single calls as they arrive: who acts on which items, when, and the members that the lake needs.
 
 `parse.parse_lines` has the last word when the calls move into the lake; it gives the same interaction for every call.
 """
@@ -6,16 +6,18 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from models.ingest import placeholder_ids
-from models.ingest.segment.config import SegmentMapping
 from models.ingest.segment.event_types import ACTION_FIRST, Meaning, event_name
 from models.ingest.segment.identities import allowed
 from models.ingest.segment.json_lines import BLOCK, EVENT_MEMBERS, TYPES
 from models.ingest.segment.page_rules import PageRule
-from models.ingest.traffic.traffic_filter import LONGEST_ID
+from models.ingest.segment.segment_mapping import SegmentMapping
+from models.ingest.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
+from models.primitives.time import read_moment
 
 ALIAS: Final = "alias"
 JOINING: Final = frozenset(("identify", ALIAS))
@@ -195,3 +197,41 @@ def _trait(value: Any) -> Any:
         return value if all(_plain(one) is not None for one in value) and "@" not in str(value) else None
     value = _plain(value)
     return None if isinstance(value, str) and "@" in value else value
+
+
+SENT_AT: Final = "sentAt"
+"""The member with the moment of sending, which differs when a library repeats a call."""
+
+_ON_THE_WAY: Final = timedelta(seconds=5)
+"""A smaller difference is the time on the way, so that a repeated call keeps its time."""
+_QUARTER: Final = timedelta(minutes=15)
+"""All time zones differ from UTC by multiples of it."""
+
+
+def occurred_at(call: JsonObject, received_at: datetime) -> datetime | str:
+    """Return the time of a call by the server's clock: `timestamp`, plus the error of the sender's clock.
+
+    The error is the time of receipt minus `sentAt`, which the same clock states. If neither time names a zone, as in
+    Segment's library for Flutter, the error contains the zone of the sender; if only one does, they are not of one
+    clock. Without `sentAt` the clock counts as right, and a call without `timestamp` happened when it was received. A
+    time of another form is returned as it is.
+    """
+    stated = call.get("timestamp")
+    if stated is None or stated == "":
+        return received_at
+    moment, sent = read_moment(stated), read_moment(call.get(SENT_AT))
+    if moment is None:
+        return str(stated)
+    is_local = _names_no_zone(stated)
+    if sent is None or is_local != _names_no_zone(call[SENT_AT]):
+        return moment
+    error = received_at - sent
+    zone = _QUARTER * round(error / _QUARTER) if is_local else timedelta()
+    try:
+        return moment + (zone if abs(error - zone) <= _ON_THE_WAY else error)
+    except OverflowError:
+        return moment
+
+
+def _names_no_zone(stated: str) -> bool:
+    return datetime.fromisoformat(stated).tzinfo is None

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from models.columns import LEDGER
+from models.ingest.check.advice import OddBatch, odd_prices
 from models.ingest.check.file_names import some_names
-from models.ingest.check.odd_price_advice import OddBatch, odd_prices
 from models.monitoring.guidance.correction import Correction
 from serving.terminal.console import line, table
 from serving.terminal.ledger.quarantine import correction

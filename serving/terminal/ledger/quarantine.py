@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from models.ingest.check.rule_advice import CONFLICT, advice
+from models.ingest.check.advice import CONFLICT, advice
 from models.monitoring.guidance.correction import Correction
 from serving.terminal.console import line
 from serving.terminal.ledger.batch import counted

@@ -21,8 +21,7 @@ from models.ingest.draft.document import Draft, draft
 from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.samples import Sample
 from models.ingest.tabular import table_mapping as tables
-from models.ingest.text_files.header_lines import lines_above_header
-from models.ingest.text_files.likely_encodings import guessed
+from models.ingest.text_files import guessed, lines_above_header
 from tasks.sources.csv_reader import BLOCK_BYTES, is_csv, refuse_many_columns
 from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet

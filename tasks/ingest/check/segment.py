@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from models import columns
 from models.ingest.check import suspicions
-from models.ingest.check.rule_advice import advice
+from models.ingest.check.advice import advice
 from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.event_words import event_type_of

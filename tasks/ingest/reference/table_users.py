@@ -6,7 +6,7 @@ from models import columns
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import UsersMapping
 from models.ingest.tabular.transform import Cleaned
-from models.ingest.traffic.traffic_filter import USER_ID_TOO_LONG, too_long
+from models.ingest.traffic_filter import USER_ID_TOO_LONG, too_long
 from tasks.ingest.validation.event_enrichment import pseudonymise
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from docs.generators import mapping_page as page
 from docs.generators.mapping_examples import EXAMPLES
-from models.ingest.mixpanel import config as mixpanel_mapping
-from models.ingest.segment import config as segment_mapping
+from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
+from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.tabular import table_mapping
 from models.primitives.json_types import JsonObject
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from models.ingest.segment.config import SegmentMapping, parse
+from models.ingest.segment.segment_mapping import SegmentMapping, parse
 from models.ingest.tabular.table_mapping import MappingError
 from models.primitives.json_types import JsonObject
 

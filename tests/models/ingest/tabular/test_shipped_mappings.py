@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from expectations.limits import bounds
-from models.ingest.mixpanel import config as mixpanel_mapping
-from models.ingest.segment import config as segment_mapping
+from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
+from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import table_mapping, transform
 from models.ingest.tabular.duplicate_rows import chosen

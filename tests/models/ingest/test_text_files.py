@@ -1,9 +1,58 @@
-"""The letters of a language decide in which one-byte encoding a text is."""
+"""The encoding of a text is known by its bytes or its letters, and a title by how few values it has."""
 # ruff: noqa: RUF001 -- these letters are meant
 
 import pytest
 
-from models.ingest.text_files.likely_encodings import guessed, same
+from models.ingest.text_files import LATIN, UTF_8, WINDOWS, detected, guessed, lines_above_header, same
+
+TEXT = "id,name\n1,Müller\n2,Straße\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (TEXT.encode(), UTF_8),
+        (b"", UTF_8),
+        (b"id\n1\n", UTF_8),
+        (TEXT.encode("cp1252"), WINDOWS),
+        (TEXT.encode("latin-1") + b"\x81", LATIN),
+        (TEXT.encode("utf-16"), "utf-16"),
+        (TEXT.encode("utf-16-le"), "utf-16-le"),
+        (TEXT.encode("utf-16-be"), "utf-16-be"),
+        (TEXT.encode("utf-32"), "utf-32"),
+        (TEXT.encode() * 3 + b"\xff", UTF_8),
+    ],
+)
+def test_an_encoding_is_known_by_its_bytes(content: bytes, encoding: str) -> None:
+    assert detected([content]) == encoding
+
+
+def test_a_character_may_be_cut_between_two_blocks() -> None:
+    content = TEXT.encode()
+    assert all(detected([content[:cut], content[cut:]]) == UTF_8 for cut in range(1, len(content)))
+
+
+ROWS = "sku;title;price;stock\n1;Tea;2,50;3\n2;Ice;1,50;4\n"
+
+
+@pytest.mark.parametrize(
+    ("above", "lines"),
+    [
+        ("", 0),
+        ("Shop Ltd - products\n", 1),
+        ("Shop Ltd - products;;\r\n\r\n", 2),
+        ("Shop Ltd;;;\n", 1),
+        ('"Shop\nLtd"\nof today\n', 3),
+    ],
+)
+def test_lines_of_a_title_are_counted_as_an_editor_shows_them(above: str, lines: int) -> None:
+    assert lines_above_header((above + ROWS).splitlines(keepends=True), ";") == lines
+
+
+@pytest.mark.parametrize("text", ["a;b;c\n1;2;3;4\n5;6;7;8\n", "", "one\ntwo\n", 'a;b\n"1;2\n'])
+def test_a_header_that_does_not_fit_its_lines_is_no_title(text: str) -> None:
+    assert lines_above_header(text.splitlines(keepends=True), ";") == 0
+
 
 POLISH = "Symbol;Zdjęcie\n1;Łańcuch Gęsia\n2;Odzież/Rękawiczki\n3;Oświetlenie\n4;Dziecięce ąŻ\n"
 CZECH = "Kód;Název\n1;Řetěz žlutý\n2;Přilba dětská\n3;Světlo zadní\n"

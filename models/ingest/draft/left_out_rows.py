@@ -1,4 +1,4 @@
-"""Leaves out rows without a user or item, orders that are no sale, and unknown event types."""
+"""Leave out rows without a user or item, orders that are no sale, and unknown event types."""
 
 import re
 from collections.abc import Sequence

@@ -11,8 +11,7 @@ from pydantic import AfterValidator, Field
 from models.ingest import placeholder_ids
 from models.ingest.canonical_schema import ParsedLines
 from models.ingest.mixpanel import parse as mixpanel_lines
-from models.ingest.mixpanel.json_lines import PLACEHOLDERS, Reading
-from models.ingest.mixpanel.property_names import MEMBERS
+from models.ingest.mixpanel.parse import MEMBERS, PLACEHOLDERS, Reading
 from models.ingest.segment.event_types import Meaning, MeaningError, event_name, extended
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.source_config import parsed

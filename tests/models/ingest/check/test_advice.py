@@ -1,3 +1,5 @@
+"""Every rule has a way out."""
+
 import re
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import pytest
 
 from expectations import events, items, users
 from models import columns
-from models.ingest.check.rule_advice import CONFLICT, LINE_UNREADABLE, UNREADABLE, advice
+from models.ingest.check.advice import CONFLICT, LINE_UNREADABLE, UNREADABLE, advice
 
 REQUIRED = (columns.QUANTITY, columns.CURRENCY, columns.PRICE)
 RULES = sorted(
