@@ -12,9 +12,8 @@ from models.ingest.canonical_schema import ALIASES, ParsedLines
 from models.ingest.normalisation import Spelling, nonzero_counts
 from models.ingest.segment import identities as segment_identities
 from models.ingest.segment.event_types import Meaning
-from models.ingest.segment.json_lines import BLOCK, WHOLE, meaning_table
-from models.ingest.segment.parse import canonical, decoded
-from models.ingest.segment.sql_values import SPACE, consent, instant, pointers, word
+from models.ingest.segment.fields import BLOCK, SPACE, WHOLE, consent, instant, pointers, word
+from models.ingest.segment.parse import canonical, decoded, meaning_table
 from models.primitives.arrow_sql import Query, connected, literal, texts
 
 PRODUCTS: Final = "products"
@@ -234,7 +233,7 @@ def _statement(reading: Reading) -> str:
 
 
 def read_lines(query: Query, lines: pa.Table, reading: Reading) -> pa.Table:
-    """Return one row per line, as `segment.json_lines.read` does; `lines` are `row_number`, `raw` and `text`.
+    """Return one row per line, as the `read_lines` of Segment does; `lines` are `row_number`, `raw` and `text`.
 
     The id of an event is made of its name, its day, its distinct id before any merge, and its `$insert_id`: Mixpanel
     takes events with the same four for the same event. Without a usable `$insert_id` its content takes that place.
