@@ -8,7 +8,7 @@ import codecs
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -71,8 +71,34 @@ def _wide(block: bytes) -> str | None:
     return "utf-16-be" if even > _HALF and odd < even / 10 else None
 
 
+SEPARATORS: Final = (",", ";", "\t", "|")
 _MOST_ROWS: Final = 20
 """The number of rows in which the header is searched."""
+
+
+def fitting(lines: Sequence[str], separator: str, names: Collection[str] = ()) -> tuple[int, int, int]:
+    """Return the number of rows as wide as the header, the width of the header, and the number of rows.
+
+    A header of one column, or without any of the `names`, fits nothing.
+    """
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=separator) if row]
+    except csv.Error:
+        return 0, 0, len(lines)
+    header = rows[0] if rows else []
+    if len(header) < 2 or (names and not set(names) & set(header)):
+        return 0, 0, len(rows)
+    return sum(len(row) == len(header) for row in rows), len(header), len(rows)
+
+
+def likely_separator(lines: Sequence[str]) -> str:
+    """Return the separator with which most lines below a title have as many values as the header has names."""
+
+    def rank(separator: str) -> tuple[int, int]:
+        fits, width, rows = fitting(lines[lines_above_header(lines, separator) :], separator)
+        return 2 * fits - rows, width
+
+    return max(SEPARATORS, key=rank)
 
 
 def lines_above_header(lines: Sequence[str], separator: str) -> int:

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest.check.suspicions import Suspicion
+from models.ingest.check.suspicions import Suspicion, with_counts
 from models.ingest.draft.mapping_text import source_text, toml
-from models.ingest.tabular.answer_words import NO, USUAL_YES, YES, stock_answers
+from models.ingest.draft.vocabulary import NO, USUAL_YES, YES, stock_answers
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
 from models.ingest.tabular.expressions import Source
 from models.ingest.tabular.table_mapping import Mapping
@@ -125,7 +125,7 @@ def unread_stock(column: str, words: dict[str, int], stated: dict[str, bool]) ->
         return
     most = _most(words)
     message = (
-        f"{sum(words.values()):,} answers of {column!r} (available) cannot be read: {_examples(words, most)}. "
+        f"{sum(words.values()):,} answers of {column!r} (available) cannot be read: {with_counts(words, most)}. "
         "Their items are accepted and count as in stock. State the meaning of each word, true or false:"
     )
     known, unknown = stock_answers(most)
@@ -142,7 +142,9 @@ def unread_consent(column: str, cells: ArrowColumn, stated: Iterable[str]) -> It
     if not doubtful or len(words) > _MOST_WORDS:
         return
     most = _most(doubtful)
-    message = f"These words of {column!r} (consent) count as no: {_examples(doubtful, most)}. If one means yes, write:"
+    message = (
+        f"These words of {column!r} (consent) count as no: {with_counts(doubtful, most)}. If one means yes, write:"
+    )
     agreeing = [word for word in most if word in YES] or most[:1]
     explicit = [] if yes == USUAL_YES else sorted(yes)
     yield Suspicion("consent_words_unknown", message, f"consent_words = {toml([*explicit, *agreeing])}")
@@ -150,7 +152,3 @@ def unread_consent(column: str, cells: ArrowColumn, stated: Iterable[str]) -> It
 
 def _most(words: dict[str, int]) -> list[str]:
     return sorted(words, key=lambda word: (-words[word], word))[:_MOST_SHOWN]
-
-
-def _examples(words: dict[str, int], most: Iterable[str]) -> str:
-    return ", ".join(f"{word!r} ({words[word]:,})" for word in most)

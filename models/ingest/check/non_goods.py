@@ -3,7 +3,6 @@
 Both make the price of one piece vary.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NotRequired, TypedDict
 
@@ -11,33 +10,13 @@ import pyarrow as pa
 
 from models import columns
 from models.ingest.check.advice import OddBatch
+from models.ingest.draft.mapping_text import operand, toml
+from models.ingest.draft.vocabulary import NOTES, SERVICES
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular.expressions import LONGEST, Expression
 from models.ingest.tabular.table_mapping import ItemsMapping
 from models.primitives.arrow_sql import literal, query
 
-SERVICES: Final = (
-    *("postage", "shipping", "freight", "courier", "surcharges?", "bank charges?", "service charges?", "fees?"),
-    *("commission", "gift ?vouchers?", "gift ?cards?", "coupons?", "bad debt", "credit notes?", "donations?"),
-    *(
-        "versandkosten",
-        r"\p{L}*gebühr(?:en)?",
-        r"\p{L}*gutscheine?",
-        "geschenkkarten?",
-        r"\p{L}*pauschalen?",
-        "trinkgeld",
-    ),
-    *("lieferung frei haus", "frais de port", "frais de livraison", "bon cadeau", "bon d.achat", "carte cadeau"),
-    *("spese di spedizione", "spedizione", "gastos de env[ií]o", "verzendkosten"),
-)
-"""Regular expressions of words that name a service anywhere in a title."""
-NOTES: Final = (
-    *("delivery", "carriage", "packaging", "insurance", "vouchers?", "deposit", "warranty", "manual", "discounts?"),
-    *("rebate", "refunds?", "samples?", "tests?", "adjust(?:ed|ments?)?", "checks?", "checked", "damages?", "damaged"),
-    *("smashed", "broken", "missing", "lost", "found", "wrong(?:ly)?", "unsaleable", "thrown", "write.?off", "unknown"),
-    *("versand", "porto", "pfand", "rabatt", "kaution", "anfahrt", "lieferung", "livraison", "remise", "consigne"),
-)
-"""Regular expressions of words that name a service or a note if a title has almost no other word."""
 MOST: Final = 40
 """The largest number of suspects that are shown."""
 _MOST_IDS: Final = 0.9
@@ -48,12 +27,32 @@ _PAID: Final = 20
 """The number of purchases from which prices count."""
 _FEWEST: Final = 3
 """The number of purchases from which it counts that none was kept."""
-_SERVICE: Final = rf"(?i)(?:^|[^\p{{L}}])({'|'.join(SERVICES)})(?:[^\p{{L}}]|$)"
-_NOTE: Final = rf"(?i)^[^\p{{L}}]*(?:\p{{L}}+[^\p{{L}}]+)?({'|'.join(NOTES)})[^\p{{L}}]*$"
-_NOTE_FIRST: Final = rf"(?i)^[^\p{{L}}]*({'|'.join(NOTES)})[^\p{{L}}]+\p{{L}}+[^\p{{L}}]*$"
+_SERVICE: Final = rf"(?i)(?:^|[^\p{{L}}])({SERVICES})(?:[^\p{{L}}]|$)"
+_NOTE: Final = rf"(?i)^[^\p{{L}}]*(?:\p{{L}}+[^\p{{L}}]+)?({NOTES})[^\p{{L}}]*$"
+_NOTE_FIRST: Final = rf"(?i)^[^\p{{L}}]*({NOTES})[^\p{{L}}]+\p{{L}}+[^\p{{L}}]*$"
 _WORD: Final = ", ".join(
     f"nullif(regexp_extract(title, {literal(pattern)}, 1), '')" for pattern in (_SERVICE, _NOTE, _NOTE_FIRST)
 )
+_MANY: Final = 0.02
+"""The largest share of items that only prices or refunds distinguish from goods."""
+_FEW: Final = 4
+"""This many such items are acceptable in a shop of any size."""
+_BEST, _MOST_BEST = 0.01, 20
+"""The share of bought items that are best sellers, and their largest number."""
+_FAR: Final = 5
+"""The ratio from which the median price of a batch is far from that of the batches before it."""
+_BATCH_ITEMS: Final = 3
+"""The number of items from which a batch is reported."""
+_FARTHEST: Final = f"""
+    WITH followed AS (
+        SELECT *, median(price) OVER (
+            PARTITION BY item_id, currency ORDER BY came ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS earlier FROM prices
+    ), far AS (SELECT * FROM followed WHERE price >= {_FAR} * earlier OR {_FAR} * price <= earlier)
+    SELECT batch_id, count(DISTINCT item_id) AS items, median(price) AS price, median(earlier) AS earlier,
+        2 * count(*) >= sum(count(*)) OVER () AS majority
+    FROM far GROUP BY 1 ORDER BY items DESC, max(came) DESC LIMIT 1
+"""
 
 
 class Suspect(TypedDict):
@@ -106,7 +105,7 @@ def mark_for(ids: Sequence[str], mapping: ItemsMapping | LineMapping) -> str:
     It names as many items as fit into one expression.
     """
     item_id = mapping.item_id if isinstance(mapping, ItemsMapping) else columns.ITEM_ID
-    source = f"({item_id.text})" if isinstance(item_id, Expression) else _quoted(item_id)
+    source = operand(item_id)
     condition = f"{source} in ("
     for item in ids:
         if len(condition) + len(literal(item)) + 3 > LONGEST:
@@ -114,41 +113,7 @@ def mark_for(ids: Sequence[str], mapping: ItemsMapping | LineMapping) -> str:
         condition += f"{literal(item)}, "
     mark = f"{condition.removesuffix(', ')})"
     marked = [{"expr": one.text} if isinstance(one, Expression) else one for one in mapping.not_merchandise]
-    if not marked:
-        return f"not_merchandise = {_toml(mark)}"
-    return f"not_merchandise = [{', '.join(map(_toml, [*marked, {'expr': mark}]))}]"
-
-
-def _quoted(column: str) -> str:
-    return column if column.isidentifier() and column.isascii() else '"' + column.replace('"', '""') + '"'
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{{ expr = {_toml(value['expr'])} }}"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-_MANY: Final = 0.02
-"""The largest share of items that only prices or refunds distinguish from goods."""
-_FEW: Final = 4
-"""This many such items are acceptable in a shop of any size."""
-_BEST, _MOST_BEST = 0.01, 20
-"""The share of bought items that are best sellers, and their largest number."""
-_FAR: Final = 5
-"""The ratio from which the median price of a batch is far from that of the batches before it."""
-_BATCH_ITEMS: Final = 3
-"""The number of items from which a batch is reported."""
-_FARTHEST: Final = f"""
-    WITH followed AS (
-        SELECT *, median(price) OVER (
-            PARTITION BY item_id, currency ORDER BY came ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS earlier FROM prices
-    ), far AS (SELECT * FROM followed WHERE price >= {_FAR} * earlier OR {_FAR} * price <= earlier)
-    SELECT batch_id, count(DISTINCT item_id) AS items, median(price) AS price, median(earlier) AS earlier,
-        2 * count(*) >= sum(count(*)) OVER () AS majority
-    FROM far GROUP BY 1 ORDER BY items DESC, max(came) DESC LIMIT 1
-"""
+    return f"not_merchandise = {toml([*marked, {'expr': mark}] if marked else mark)}"
 
 
 def odd_batch(prices: pa.Table, files: Mapping[str, str], suspects: int) -> OddBatch | None:

@@ -1,6 +1,6 @@
 """Find rows that a mapping reads without an error but that look wrong, for a person to check. Arrow in."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from types import MappingProxyType
@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest.draft.event_words import event_type_of, event_words, possible_event_words
 from models.ingest.draft.mapping_text import key, source_text, toml
+from models.ingest.draft.roles import event_words, possible_event_words
 from models.ingest.draft.samples import Sample
+from models.ingest.draft.vocabulary import event_type_of
 from models.ingest.source_config import SourceMapping
+from models.ingest.tabular import table_mapping
 from models.ingest.tabular.expressions import Source, columns_of, listed
-from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.timestamps import instants
 from models.ingest.tabular.unreadable_cells import UnreadableCells
 from models.primitives.arrow_sql import query
@@ -39,6 +40,16 @@ class Suspicion:
     says: str
     write: str = ""
     """The lines of the mapping if the guess is right."""
+
+
+def with_counts(words: Mapping[str, int], shown: Iterable[str]) -> str:
+    """Return the words to show with their numbers, for a sentence."""
+    return ", ".join(f"{word!r} ({words[word]:,})" for word in shown)
+
+
+def translations(words: Iterable[str]) -> list[str]:
+    """Return a line of a mapping for each word, with its event type if it is known."""
+    return [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in words]
 
 
 def swapped_dates(cells: pa.ChunkedArray, time_format: str) -> Iterable[Suspicion]:
@@ -222,10 +233,10 @@ def unmapped_types(events: pa.Table) -> Iterable[Suspicion]:
     if not words:
         return
     most = sorted(words, key=lambda word: -words[word])[:20]
-    examples = ", ".join(f"{word!r} ({words[word]:,})" for word in most)
-    lines = [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in most]
-    message = f"{len(words):,} event types are not translated: {examples}. Leave out what is no interaction by `where`."
-    yield Suspicion("event_types_not_translated", message, "\n".join(["[events.event_types]", *lines]))
+    message = f"{len(words):,} event types are not translated: {with_counts(words, most)}."
+    message += " Leave out what is no interaction by `where`."
+    write = "\n".join(["[events.event_types]", *translations(most)])
+    yield Suspicion("event_types_not_translated", message, write)
 
 
 def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
@@ -236,12 +247,11 @@ def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
     sample = Sample((), unused)
     if column := event_words(sample, ()) or possible_event_words(sample, (), sale=sale):
         words = sorted(column.values)
-        lines = [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in words]
         message = (
             f"Every row counts as a purchase by `constants`. Does {column.name!r}, which is not used, hold event "
             f"types: {', '.join(map(repr, words[:_MOST_EXAMPLES]))}? If so, write event_type instead of constants."
         )
-        write = "\n".join([f"event_type = {toml(column.name)}", "[events.event_types]", *lines])
+        write = "\n".join([f"event_type = {toml(column.name)}", "[events.event_types]", *translations(words)])
         yield Suspicion("event_type_may_be_a_column", message, write)
 
 
@@ -277,7 +287,7 @@ def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool
 
     `own` states whether events carry consent.
     """
-    users, events = (mapping.users, mapping.events) if isinstance(mapping, Mapping) else (None, None)
+    users, events = (mapping.users, mapping.events) if isinstance(mapping, table_mapping.Mapping) else (None, None)
     in_events = events is not None and events.consent is not None
     write = ""
     if users and users.consent and not (agreed or refused or own):

@@ -9,30 +9,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.columns import REFUND
-from models.ingest.draft.event_words import event_type_of, event_words, possible_event_words
 from models.ingest.draft.left_out_rows import find_returns, leave_out_rows, names_returns
 from models.ingest.draft.line_columns import LineColumns, likely_rating, line_columns
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import toml
-from models.ingest.draft.names import plain, rank
-from models.ingest.draft.parts import (
-    Part,
-    Settings,
-    add_currency,
-    number_form,
-    number_settings,
-    open_part,
-    time_settings,
-)
-from models.ingest.draft.roles import Choice, devices_of, kind_of, unique_ids
+from models.ingest.draft.parts import Part, add_currency, open_part
+from models.ingest.draft.roles import Choice, event_words, kind_of, possible_event_words, unique_ids
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.tabular import numbers
+from models.ingest.draft.vocabulary import event_type_of, plain, rank
+from models.ingest.tabular.numbers import NumberForm
 from models.primitives.arrow_types import ArrowColumn
 
 _SHOWN: Final = ("placement", "position", "recommendation_id")
 _SHOWN_WITH_ORDERS: Final = ("placement", "recommendation_id")
 """In a table of orders, a position is the number of a line."""
 _FEW: Final = 0.02
+_SOME: Final = 0.001
+_USUAL_QUANTITY: Final = 1_000
+_MOSTLY: Final = 0.5
+_REPEATED: Final = 0.9
+"""A column called event_id identifies events even if an export repeats some rows."""
+_UNIQUE: Final = 0.999
+_MANY_ALIKE: Final = 0.05
 
 
 def events_part(
@@ -42,11 +40,9 @@ def events_part(
     part = open_part("events", sample)
     found = line_columns(part, user, item, times)
     read = [one.name for one in (found.quantity, found.price or found.total or found.guess) if one]
-    settings, doubt = number_settings(sample, read)
-    for key, value in settings.items():
-        part.add(key, value, doubt)
+    form = part.numbers(read)
     kinds = event_words(sample, found.taken)
-    devices = [one for one in devices_of(sample) if one.name != user.column]
+    devices = sample.likely("device", {user.column})
     returns = find_returns(found.order, others)
     leave_out_rows(part, user, item, kinds, returns, has_device=bool(devices))
     identity = [user.column, item.column, times[0].name, *([kinds.name] if kinds else [])]
@@ -61,30 +57,28 @@ def events_part(
     if found.order:
         part.column("session_id", Choice(found.order.name))
     _add_time(part, times)
-    _add_type_and_rating(part, user, found, kinds, settings)
-    add_currency(part, found.total or found.price or found.guess, settings.get("currency_signs", ()))
+    _add_type_and_rating(part, user, found, kinds, form)
+    add_currency(part, found.total or found.price or found.guess, form.currency_signs)
     is_order = found.sold and not kinds
     for role in _SHOWN_WITH_ORDERS if is_order else _SHOWN:
-        part.first(role, [one for one in sample.candidates(role) if one.name not in part.used and one.filled > 0])
+        part.first(role, sample.likely(role, part.used))
     return part
 
 
-def _add_type_and_rating(
-    part: Part, user: Choice, found: LineColumns, kinds: Column | None, settings: Settings
-) -> None:
+def _add_type_and_rating(part: Part, user: Choice, found: LineColumns, kinds: Column | None, form: NumberForm) -> None:
     """Add the type of the events, their amounts and ratings."""
     taken = {*part.used, *found.taken}
-    signed = next((one for one in (found.quantity, found.total) if one and lowest(one, settings) < 0), None)
+    signed = next((one for one in (found.quantity, found.total) if one and _has_negative(one, form)), None)
     plain_views = not (kinds or found.sold or found.ratings)
     stars = likely_rating(part.sample, taken, found.quantity) if plain_views else None
     returned = names_returns(*part.sample.files, str(part.used_for("occurred_at")))
     add_event_type(part, kinds, signed, found.sold, bool(found.ratings), returned)
     if found.order and not found.is_session and (kinds or signed):
-        add_refund_order(part, found.order, user.column, refund_rows(kinds, signed, settings))
+        add_refund_order(part, found.order, user.column, refund_rows(kinds, signed, form))
     if not (kinds or signed or found.ratings):
         is_sale = bool(found.quantity or (found.order and not found.is_session))
         suggest_event_words(part, possible_event_words(part.sample, {*part.used, *found.taken}, sale=is_sale))
-    add_amounts(part, found, settings)
+    add_amounts(part, found, form)
     if found.ratings:
         part.first("rating", found.ratings)
     if stars:
@@ -94,9 +88,7 @@ def _add_type_and_rating(
 def _add_time(part: Part, times: Sequence[Column]) -> None:
     name = part.first("occurred_at", times)
     assert name is not None
-    form, note = time_settings(part.sample, [name])
-    if form:
-        part.add("time_format", form, note)
+    form = part.time_format(name)
     if not str(form).startswith("epoch") and not _zoned(times[0]):
         part.add("zone", "UTC", "the times name no zone: write the shop's, such as Europe/Berlin")
 
@@ -107,12 +99,6 @@ def _zoned(one: Column) -> bool:
     return one.share(r"(Z|UTC|[+-]\d\d:?\d\d)$") > 1 - _FEW
 
 
-_REPEATED: Final = 0.9
-"""A column called event_id identifies events even if an export repeats some rows."""
-_UNIQUE: Final = 0.999
-_MANY_ALIKE: Final = 0.05
-
-
 def add_event_id(part: Part, order: Column | None, identity: Sequence[str], quantity: Column | None) -> None:
     """Add the event id: the shortest combination of columns that differs in every row.
 
@@ -121,11 +107,11 @@ def add_event_id(part: Part, order: Column | None, identity: Sequence[str], quan
     """
     sample, item = part.sample, identity[1]
     taken = {*part.used, item, *([order.name] if order else [])}
-    lines = [one for one in sample.candidates("event_id") if one.name not in taken]
+    lines = sample.likely("event_id", taken)
     if order is None and kind_of(sample) != "events":
         lines += [one for one in unique_ids(sample) if one.name not in taken]
     single = [[one.name] for one in lines]
-    positions = [one for role in ("line", "variant") for one in sample.candidates(role) if one.name not in taken]
+    positions = [one for role in ("line", "variant") for one in sample.likely(role, taken)]
     pairs = [[order.name, one.name] for one in positions] if order else []
     pairs += [[order.name, item], *([order.name, item, one.name] for one in positions)] if order else []
     for names in [*single, *pairs]:
@@ -170,15 +156,12 @@ def _different(sample: Sample, names: Sequence[str], item: str, least: float) ->
     return len(keys) > 0 and pc.count_distinct(keys, mode="only_valid").as_py() >= least * len(keys)
 
 
-_MOSTLY: Final = 0.5
-
-
 def add_event_type(
     part: Part, kinds: Column | None, signed: Column | None, sold: bool, rated: bool, returned: bool
 ) -> None:
     """Add the type: the words of `kinds`, or refunds where `signed` is negative, or one type for all rows."""
     if kinds:
-        by_name = kinds in part.sample.candidates("event_type")
+        by_name = kinds in part.sample.named("event_type")
         part.column("event_type", Choice(kinds.name, note="" if by_name else "guessed from its words"))
         known = {word: kind for word in sorted(kinds.values) if (kind := event_type_of(word))}
         translated = {word: kind for word, kind in known.items() if word != kind}
@@ -192,23 +175,20 @@ def add_event_type(
         )
     elif returned and sold:
         part.add("constants", {"event_type": REFUND}, "uncertain: the names are those of returns; or purchase")
+    elif sold or rated:
+        part.add("constants", {"event_type": "purchase" if sold else "rating"})
     else:
-        kind = "purchase" if sold else "rating" if rated else "view"
-        note = (
-            ""
-            if sold or rated
-            else "uncertain: no column holds event types; or purchase, rating, click, consume, add_to_cart"
-        )
-        part.add("constants", {"event_type": kind}, note)
+        note = "uncertain: no column holds event types; or purchase, rating, click, consume, add_to_cart"
+        part.add("constants", {"event_type": "view"}, note)
 
 
-def refund_rows(kinds: Column | None, signed: Column | None, settings: Settings) -> ArrowColumn:
+def refund_rows(kinds: Column | None, signed: Column | None, form: NumberForm) -> ArrowColumn:
     """Return which rows are refunds, by the same columns."""
     if kinds:
         words = [word for word in kinds.values if event_type_of(word) == REFUND]
         return pc.is_in(kinds.texts, value_set=pa.array(words, pa.string()))
     assert signed is not None
-    return pc.less(numbers.parsed(signed.texts, number_form(settings)), 0)
+    return pc.less(signed.numbers(form), 0)
 
 
 def add_refund_order(part: Part, order: Column, user: str, is_refund: ArrowColumn) -> None:
@@ -232,24 +212,21 @@ def suggest_event_words(part: Part, words: Column | None) -> None:
     part.suggest("event_types", dict.fromkeys(sorted(words.values), "…"), "and the event type of each of its words")
 
 
-_SOME: Final = 0.001
-_USUAL_QUANTITY: Final = 1_000
-
-
-def add_amounts(part: Part, found: LineColumns, settings: Settings) -> None:
+def add_amounts(part: Part, found: LineColumns, form: NumberForm) -> None:
     """Add the quantity and the money of the whole line; a price that is only a guess is commented out."""
     quantity, price = found.quantity, found.price or found.guess
-    negative = any(lowest(one, settings) < 0 for one in (quantity, price, found.total) if one)
+    negative = any(_has_negative(one, form) for one in (quantity, price, found.total) if one)
     if quantity:
         part.used.add(quantity.name)
         part.add("quantity", {"expr": f"abs({sql(quantity.name)})"} if negative else quantity.name)
-        if _share_above(quantity, settings, _USUAL_QUANTITY) > _SOME:
-            part.limits["highest_quantity"] = float(10 ** ceil(log10(_highest(quantity, settings))))
+        pieces = quantity.numbers(form)
+        if (pc.mean(pc.greater(pieces, _USUAL_QUANTITY).cast(pa.int8())).as_py() or 0.0) > _SOME:
+            part.limits["highest_quantity"] = float(10 ** ceil(log10(pc.max(pieces).as_py())))
     money = found.total or price
     if not money:
         return
     expression, note = _money_of_line(money, quantity, negative=negative, whole=bool(found.total))
-    if _has_zero(money, settings):
+    if pc.any(pc.equal(money.numbers(form), 0.0)).as_py():
         expression, note = f"nullif({expression}, 0)", f"{note}; 0 is unknown"
     value = money.name if expression == sql(money.name) else {"expr": expression}
     if found.guess is None:
@@ -270,22 +247,5 @@ def _money_of_line(money: Column, quantity: Column | None, *, negative: bool, wh
     return expression, "uncertain: the price of one piece, without a quantity"
 
 
-def _parsed(one: Column, settings: Settings) -> pa.Array:
-    return numbers.parsed(one.stated, number_form(settings))
-
-
-def lowest(one: Column, settings: Settings) -> float:
-    """Return the lowest number of a column; 0 for a column without numbers."""
-    return pc.min(_parsed(one, settings)).as_py() or 0.0
-
-
-def _highest(one: Column, settings: Settings) -> float:
-    return pc.max(_parsed(one, settings)).as_py() or 0.0
-
-
-def _share_above(one: Column, settings: Settings, limit: float) -> float:
-    return pc.mean(pc.greater(_parsed(one, settings), limit).cast(pa.int8())).as_py() or 0.0
-
-
-def _has_zero(one: Column, settings: Settings) -> bool:
-    return bool(pc.any(pc.equal(_parsed(one, settings), 0.0)).as_py())
+def _has_negative(one: Column, form: NumberForm) -> bool:
+    return bool(pc.any(pc.less(one.numbers(form), 0)).as_py())

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.ingest.draft.event_words import event_type_of, is_no_sale
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text, toml
-from models.ingest.draft.names import plain
 from models.ingest.draft.parts import Part
-from models.ingest.draft.roles import GUESTS, JOINS, Choice
-from models.ingest.draft.samples import Column, Sample, overlap
+from models.ingest.draft.roles import Choice
+from models.ingest.draft.samples import SEVERAL, Column, Sample, overlap
+from models.ingest.draft.vocabulary import GUESTS, event_type_of, is_no_sale, plain
 from models.ingest.placeholder_ids import ITEMS
 
 _MOST_STATES: Final = 20
@@ -29,7 +28,7 @@ def find_returns(order: Column | None, tables: Sequence[Sample]) -> tuple[str, s
     """Return the files of the table that names returns and repeats ids of orders, and its column of orders."""
     named = [one for one in tables if names_returns(*one.files, *one.columns)]
     columns = [(", ".join(table.files), one) for table in named for one in table.columns.values()]
-    return next(((files, one.name) for files, one in columns if order and overlap(one, order) >= JOINS), None)
+    return next(((files, one.name) for files, one in columns if order and overlap(one, order) >= SEVERAL), None)
 
 
 def leave_out_rows(
@@ -86,8 +85,8 @@ class _States:
 
 def _states(part: Part, taken: set[str], *, keeps_returned: bool) -> _States | None:
     """Return the column of states: sure by name and words, uncertain by either; None without one."""
-    by_name = part.sample.candidates("status")
-    others = [one for one in part.sample.columns.values() if one.name not in taken and one not in by_name]
+    by_name = part.sample.named("status")
+    others = [one for one in part.sample.free(taken) if one not in by_name]
     for one in [*by_name, *(one for one in others if 1 < len(one.values) <= _MOST_STATES)]:
         if closed := sorted({word.lower() for word in one.values if is_no_sale(word, keeps_returned)}):
             doubt = (

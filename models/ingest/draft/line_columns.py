@@ -7,28 +7,17 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.ingest.draft.names import MONEY, plain
-from models.ingest.draft.parts import Part, Settings, number_form, number_settings
-from models.ingest.draft.roles import (
-    Choice,
-    dependency_share,
-    is_decimal,
-    is_order,
-    is_per_order,
-    kind_of,
-    repeated_ids,
-)
+from models.ingest.draft.parts import Part, number_form
+from models.ingest.draft.roles import Choice, dependency_share, is_order, is_per_order, kind_of, repeated_ids
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.tabular import numbers
+from models.ingest.draft.vocabulary import MONEY, plain
 
 _DEPENDENT: Final = 0.95
 _MOSTLY: Final = 0.8
-_ONES: Final = 0.2
 _FINER: Final = 1.05
 _CENT: Final = 0.011
-_ONE_PIECE: Final = r"^-?1([.,]0+)?$"
-_PIECES: Final = r"^-?[1-9]([.,]0+)?$"
-_WHOLE: Final = r"^-?\d{1,6}([.,]0+)?$"
+_SCALES: Final = tuple(frozenset(map(str, range(1, most + 1))) for most in (5, 10))
+_NUMERIC: Final = ("quantity", "price", "total", "rating")
 
 
 def order_by_cells(sample: Sample, user: Choice, item: Choice, times: Sequence[Column]) -> Column | None:
@@ -52,25 +41,15 @@ def amounts_by_cells(
 
     A role with two possible columns is left out.
     """
-    free = [one for one in sample.columns.values() if one.name not in taken and one.is_number]
+    free = [one for one in sample.free(taken) if one.is_number]
     pieces = [quantity] if quantity else []
-    pieces = pieces or [one for one in free if is_pieces(one) and not (order and _counts_lines(order, one))]
-    money = [one for one in free if is_decimal(one) and one not in pieces]
+    pieces = pieces or [one for one in free if one.is_pieces and not (order and _counts_lines(order, one))]
+    money = [one for one in free if one.is_decimal and one not in pieces]
     amounts = {"quantity": pieces[0]} if len(pieces) == 1 else {}
     if len(money) == 1:
         return amounts | {"price": money[0]}
     products = [(a, b) for a in money for b in money if a is not b and amounts and _is_product(sample, pieces[0], a, b)]
     return amounts | {"price": products[0][0], "total": products[0][1]} if len(products) == 1 else amounts
-
-
-def is_pieces(one: Column) -> bool:
-    """Return whether a column has small whole numbers, and many ones, as quantities do."""
-    return (
-        len(one.values) > 1
-        and one.share(_WHOLE) >= 1 - (1 - _DEPENDENT) / 2
-        and one.share(_PIECES) >= _MOSTLY
-        and one.share(_ONE_PIECE) >= _ONES
-    )
 
 
 def _counts_lines(order: Column, one: Column) -> bool:
@@ -81,20 +60,11 @@ def _counts_lines(order: Column, one: Column) -> bool:
 
 def _is_product(sample: Sample, pieces: Column, price: Column, total: Column) -> bool:
     """Return whether quantity times price is the total in rows of several pieces."""
-    settings, _ = number_settings(sample, [price.name, total.name])
-    quantity, one, whole = (_parsed(column, settings) for column in (pieces, price, total))
+    form, _ = number_form(sample, [price.name, total.name])
+    quantity, one, whole = (column.numbers(form) for column in (pieces, price, total))
     several = pc.fill_null(pc.greater(quantity, 1), False)
     differs = pc.abs(pc.subtract(pc.multiply(quantity, one), whole)).filter(several)
     return len(differs) > 0 and (pc.mean(pc.less(differs, _CENT).cast(pa.int8())).as_py() or 0) >= _MOSTLY
-
-
-def _parsed(one: Column, settings: Settings) -> pa.Array:
-    return numbers.parsed(one.texts, number_form(settings))
-
-
-_FEW: Final = 0.02
-_SCALES: Final = tuple(frozenset(map(str, range(1, most + 1))) for most in (5, 10))
-_NUMERIC: Final = ("quantity", "price", "total", "rating")
 
 
 @dataclass(frozen=True)
@@ -125,13 +95,12 @@ def line_columns(part: Part, user: Choice, item: Choice, times: Sequence[Column]
     """Return the columns; those that cells alone suggest are named in a comment of the part."""
     sample, taken = part.sample, {user.column, item.column, times[0].name}
     unnamed = kind_of(sample) != "events"
-    orders = [one for one in sample.candidates("order") if one.name not in taken and _is_order(one)]
-    sessions = [one for one in sample.candidates("session") if one.name not in taken]
+    orders, sessions = (sample.likely(role, taken) for role in ("order", "session"))
     order = next(iter([*orders, *sessions]), order_by_cells(sample, user, item, times) if unnamed else None)
     taken |= {order.name} if order else set()
-    numbers = {role: _numbers(sample, role, taken) for role in _NUMERIC}
+    numbers = {role: sample.likely(role, taken) for role in _NUMERIC}
     if not numbers["quantity"]:  # an amount may be of pieces
-        numbers["quantity"] = list(filter(is_pieces, numbers["total"]))
+        numbers["quantity"] = [one for one in numbers["total"] if one.is_pieces]
         numbers["total"] = [one for one in numbers["total"] if one not in numbers["quantity"]]
     if unnamed:
         numbers |= _by_cells(part, taken, order, numbers)
@@ -156,27 +125,17 @@ def _by_cells(
 
 def _likely_price(sample: Sample, taken: set[str], order: Column | None, quantity: Column | None) -> Column | None:
     """Return the column that may be a price: by a part of its name, else the only decimals beside a quantity."""
-    free = [one for one in sample.columns.values() if one.name not in taken and one is not quantity and one.is_number]
+    free = [one for one in sample.free(taken) if one is not quantity and one.is_number]
     free = [one for one in free if not (order and is_per_order(sample, order.name, one.name))]
     by_name = [one for one in free if MONEY.search(plain(one.name))]
-    decimals = [one for one in free if is_decimal(one)] if quantity else []
+    decimals = [one for one in free if one.is_decimal] if quantity else []
     return next(iter(by_name or decimals), None) if by_name or len(decimals) == 1 else None
 
 
 def likely_rating(sample: Sample, taken: set[str], quantity: Column | None) -> Column | None:
     """Return the column that may be a rating: it holds most of the numbers from 1 to 5 or to 10, and no others."""
-    others = [quantity, *sample.candidates("position")]
-    free = [one for one in sample.columns.values() if one.name not in taken and one not in others]
+    free = [one for one in sample.free(taken) if one not in (quantity, *sample.named("position"))]
     ratings = [
         one for one in free if any(one.values <= scale and len(one.values) > len(scale) / 2 for scale in _SCALES)
     ]
     return ratings[0] if len(ratings) == 1 else None
-
-
-def _numbers(sample: Sample, role: str, taken: set[str]) -> list[Column]:
-    return [one for one in sample.candidates(role) if one.name not in taken and one.is_number]
-
-
-def _is_order(one: Column) -> bool:
-    """Return whether cells may be numbers of orders: `Name` is one if it holds #1001."""
-    return one.name.strip().lower() != "name" or one.share(r"^#?\w*\d+$") > 1 - _FEW

@@ -36,6 +36,11 @@ def source_text(source: str | Expression) -> str:
     return column(source) if isinstance(source, str) else source.text
 
 
+def operand(source: str | Expression) -> str:
+    """Return a column or an expression as an operand of another expression."""
+    return column(source) if isinstance(source, str) else f"({source.text})"
+
+
 def text(value: str) -> str:
     """Return a text as an expression writes it."""
     return "'" + value.replace("'", "''") + "'"

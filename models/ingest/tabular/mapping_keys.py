@@ -82,7 +82,7 @@ def _time_format(stated: str | list[str]) -> str | list[str]:
 
 Zone = Annotated[str, AfterValidator(_zone)]
 TimeFormat = Annotated[str | list[str], AfterValidator(_time_format)]
-YES: Final = ("true", "t", "yes", "y", "1", "given", "granted")
+USUAL_YES: Final = ("true", "t", "yes", "y", "1", "given", "granted")
 
 
 class TableMapping(BaseModel):

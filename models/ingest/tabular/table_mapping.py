@@ -18,7 +18,7 @@ from models.ingest.tabular.expressions import (
     Sources,
     attribute_of,
 )
-from models.ingest.tabular.mapping_keys import YES, FilledMapping, TableMapping, TimeFormat, Zone, check_required
+from models.ingest.tabular.mapping_keys import USUAL_YES, FilledMapping, TableMapping, TimeFormat, Zone, check_required
 from models.primitives.json_types import JsonObject
 
 
@@ -87,7 +87,7 @@ class EventsMapping(TableMapping):
     """The id of the list that was shown, as Tailorbird assigned it."""
     consent: Source | None = None
     """Whether the user agreed, as stated by the event itself."""
-    consent_words: list[str] = Field(list(YES))
+    consent_words: list[str] = Field(list(USUAL_YES))
     """The words that mean yes in the column `consent`, in any case; empty is unknown, and any other word means no."""
     user_agent: Source | None = None
     """The user agent of the browser: read to find robots, and never stored."""
@@ -277,7 +277,7 @@ class UsersMapping(FilledMapping):
     """The traits to keep. No other column is stored. Do not name personal data here."""
     consent: Source | None = None
     """Whether the user agreed."""
-    consent_words: list[str] = Field(list(YES))
+    consent_words: list[str] = Field(list(USUAL_YES))
     """The words that mean yes in the column `consent`, in any case; empty is unknown, and any other word means no."""
     consent_at: Source | None = None
     """The time of the answer: an older answer does not replace a newer one."""

@@ -177,7 +177,11 @@ def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm,
     sql = expression.sql(form.decimal, finite=False)
     used = set(re.findall(r"\bn\d+\b", _LITERAL.sub("", sql)))  # other columns are read as texts
     numbers = {name: _numbers(rows, name, form) for place, name in enumerate(expression.columns) if f"n{place}" in used}
-    bad = {name: _unusable(rows[name], numbers[name], values) for name in numbers if _is_text(rows[name].type)}
+    bad = {
+        name: pc.and_(pc.fill_null(unreadable(rows[name], numbers[name]), False), pc.is_null(values))
+        for name in numbers
+        if _is_text(rows[name].type)
+    }
     if not any(pc.any(flags).as_py() for flags in bad.values()):
         return {}
     read: Columns = {f"t{place}": words(rows, name) for place, name in enumerate(expression.columns)}
@@ -186,10 +190,6 @@ def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm,
             read[f"n{place}"] = pc.if_else(bad[name], math.nan, numbers[name]) if name in bad else numbers[name]
     nan = query(f"SELECT coalesce(isnan({sql}), false) AS nan FROM rows", rows=pa.table(read))["nan"].combine_chunks()
     return {name: pc.and_(flags, nan) for name, flags in bad.items()}
-
-
-def _unusable(texts: ArrowColumn, numbers: ArrowColumn, values: ArrowColumn) -> ArrowColumn:
-    return pc.and_(pc.fill_null(unreadable(texts, numbers), False), pc.is_null(values))
 
 
 def _numbers(rows: pa.Table, name: str, form: NumberForm) -> ArrowColumn:

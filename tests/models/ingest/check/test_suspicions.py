@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.check import suspicions
-from models.ingest.draft.event_words import event_type_of
+from models.ingest.draft.vocabulary import event_type_of
 from models.ingest.tabular import expressions
 
 

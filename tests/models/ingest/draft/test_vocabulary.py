@@ -2,8 +2,7 @@
 
 import pytest
 
-from models.ingest.draft.event_words import is_no_sale
-from models.ingest.draft.names import PERSONAL, TRAITS, plain, rank
+from models.ingest.draft.vocabulary import PERSONAL, TRAITS, is_no_sale, plain, rank
 
 ROLES = ("user", "item", "order", "time", "quantity", "price")
 HEADERS = {
