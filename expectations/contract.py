@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from expectations.great_expectations_library import great_expectations
 from models.errors import TailorbirdError
-from models.ingest.tabular.value_kinds import Kind as Kind
+from models.ingest.tabular.unreadable_cells import Kind as Kind
 
 _ACCEPTED: Final[dict[Kind, set[Kind]]] = {"number": {"number", "text", "untyped"}, "time": {"time", "text", "untyped"}}
 # Kinds that can be read as a number or a time. A text is parsed value by value, as in CSV.

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from expectations.rules import RowRule, in_set, longer, marked, missing, not_in_set, not_stated, outside, unreadable
 from expectations.users import LONG_ID
 from models import columns
-from models.ingest import placeholder_ids
+from models.ingest import placeholder_ids, traffic_filter
 from models.ingest.batch_limits import Limits
 from models.ingest.currencies import CODES
-from models.ingest.traffic import traffic_filter
 
 IN_CATALOGUE = "in_catalogue"
 OCCURRED_S = "occurred_s"
 AHEAD_S = "ahead_s"
 """Helper columns of the checked frame: known item, epoch seconds, seconds ahead of the time of reading. The frame also
-has the marks of `models.ingest.traffic.traffic_filter`."""
+has the marks of `models.ingest.traffic_filter`."""
 
 _YEAR_1990 = 631_152_000
 _DAY = 86_400.0
@@ -61,7 +60,7 @@ def rules(
         outside("time_in_future", "it happens more than a day from now", AHEAD_S, None, _DAY),
         not_in_set("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
         marked("robot", "a robot did it", traffic_filter.ROBOT),
-        marked("internal_traffic", "somebody of the house did it", traffic_filter.INTERNAL),
+        marked("internal_traffic", "your own staff made it, by its user or address", traffic_filter.INTERNAL),
     )
 
 

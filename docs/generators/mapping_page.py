@@ -11,14 +11,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from docs.generators.mapping_examples import EXAMPLES
-from models.ingest import batch_limits, normalisation, source_config
+from models.ingest import batch_limits, normalisation, source_config, traffic_filter
 from models.ingest.draft.mapping_text import toml
-from models.ingest.expressions.syntax_tree import Expression
-from models.ingest.mixpanel import config as mixpanel_mapping
-from models.ingest.segment import config as segment_mapping
-from models.ingest.tabular import config
-from models.ingest.tabular.mapping_keys.sql import SqlKeys
-from models.ingest.traffic import traffic_filter
+from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
+from models.ingest.segment import segment_mapping as segment_mapping
+from models.ingest.tabular import table_mapping
+from models.ingest.tabular.expressions import Expression
+from models.ingest.tabular.mapping_keys import SqlKeys
 
 _OPENING: Final = """\
 # Mappings
@@ -54,15 +53,15 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseModel], str], ...]] = (
     (
         "Mappings of tables",
         "tables",
-        config.Mapping,
+        table_mapping.Mapping,
         "Write these keys at the top, too. At least one of the three tables is needed.",
     ),
-    ("[events]", "events", config.EventsMapping, "One row for each event, with one item each."),
-    ("[items]", "items", config.ItemsMapping, "The catalogue."),
+    ("[events]", "events", table_mapping.EventsMapping, "One row for each event, with one item each."),
+    ("[items]", "items", table_mapping.ItemsMapping, "The catalogue."),
     (
         "[users]",
         "users",
-        config.UsersMapping,
+        table_mapping.UsersMapping,
         "Traits and consent of users. Only the attributes that are named here are stored.",
     ),
     (

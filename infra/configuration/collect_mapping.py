@@ -7,7 +7,7 @@ from pathlib import Path
 from infra.configuration.settings import Settings
 from infra.configuration.settings_file import placed
 from infra.configuration.value_checks import words
-from models.ingest.segment.config import SegmentMapping, parse
+from models.ingest.segment.segment_mapping import SegmentMapping, parse
 from models.ingest.source_config import MappingError
 
 

@@ -5,8 +5,8 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
+from models.ingest.check.advice import CONFLICT
 from models.ingest.check.file_names import file_name
-from models.ingest.check.rule_advice import CONFLICT
 from models.monitoring.guidance.correction import Correction
 
 _CONFLICTS: Final = text("""

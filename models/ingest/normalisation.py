@@ -1,7 +1,7 @@
 """Normalise spelling during ingest, by the declarations of the mapping and never by guesses from the data."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from models.columns import CATEGORY_SEPARATOR
 from models.ingest.currencies import CODES, NAMES
-from models.ingest.tabular.unreadable_cells import UnreadableCells
 from models.primitives.arrow_types import ArrowColumn
 
 
@@ -45,14 +44,6 @@ class Spelling(BaseModel):
 
 Counts = dict[str, int]
 """The number of normalised rows, by kind of change."""
-
-
-class Cleaned(NamedTuple):
-    """Canonical rows, the number of normalised values, and the unreadable cells."""
-
-    rows: pa.Table
-    counts: Counts
-    unread: tuple[UnreadableCells, ...] = ()
 
 
 def nonzero_counts(**counts: int) -> Counts:

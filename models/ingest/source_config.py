@@ -11,7 +11,7 @@ from models.errors import TailorbirdError
 from models.ingest import placeholder_ids
 from models.ingest.batch_limits import Limits
 from models.ingest.normalisation import Spelling
-from models.ingest.traffic.traffic_filter import Traffic
+from models.ingest.traffic_filter import Traffic
 from models.primitives.config_faults import faults
 from models.primitives.json_types import JsonObject
 

@@ -12,10 +12,19 @@ import pyarrow as pa
 
 from infra.keys.api_keys import KeyKind
 from models import columns
-from models.ingest.segment.config import SegmentMapping
-from models.ingest.segment.sent_clock import SENT_AT, occurred_at
-from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING, CallReader, SingleCall, word
-from models.ingest.traffic.traffic_filter import INTERNAL, LONGEST_ID, ROBOT, USER_ID_TOO_LONG, Traffic, marked
+from models.ingest.segment.segment_mapping import SegmentMapping
+from models.ingest.segment.single_calls import (
+    ALIAS,
+    FAULT,
+    FOUND_MARKS,
+    JOINING,
+    SENT_AT,
+    CallReader,
+    SingleCall,
+    occurred_at,
+    word,
+)
+from models.ingest.traffic_filter import INTERNAL, LONGEST_ID, ROBOT, USER_ID_TOO_LONG, Traffic, marked
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls
 from serving.events.message import ACTS, Effects

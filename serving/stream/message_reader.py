@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from models.ingest.segment.json_lines import TYPES
+from models.ingest.segment.fields import TYPES
 from models.ingest.segment.single_calls import FAULT
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import CallMessage, SentCalls, UnusableBodyError, calls_of, parsed, unpacked

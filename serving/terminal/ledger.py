@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from infra.database.schema.ledger_schema import UNDO_CHANGES
 from models.columns import LEDGER
+from models.ingest.check.advice import CONFLICT, OddBatch, advice, odd_prices
 from models.ingest.check.file_names import some_names
-from models.ingest.check.odd_price_advice import OddBatch, odd_prices
-from models.ingest.check.rule_advice import CONFLICT, advice
 from models.monitoring.guidance.correction import Correction
 from serving.terminal.console import formatted, line, table
 

@@ -6,9 +6,9 @@ from typing import Any, Final, Literal, overload
 
 from expectations.limits import Dataset
 from models.errors import TailorbirdError
-from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
+from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.ingest.tabular.transform import Part
 from tasks.ingest import ledger
 from tasks.ingest.ledger_records import IngestRequest

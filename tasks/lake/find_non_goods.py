@@ -13,11 +13,10 @@ from infra.database.schema.schema import ingest_batches
 from infra.database.schema.schema import items as goods
 from infra.installation import Installation, current
 from models import columns
+from models.ingest.check.advice import OddBatch, odd_prices
 from models.ingest.check.file_names import file_name
-from models.ingest.check.non_goods import MOST, mark_for, suspects
-from models.ingest.check.odd_price_advice import OddBatch, odd_prices
-from models.ingest.check.odd_prices import odd_batch, too_many
-from models.ingest.tabular.config import Mapping
+from models.ingest.check.non_goods import MOST, mark_for, odd_batch, suspects, too_many
+from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED
 from tasks.ingest.ledger_records import LedgerEntry, OddPrices

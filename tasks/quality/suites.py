@@ -18,7 +18,7 @@ from expectations.great_expectations_library import great_expectations
 from expectations.rules import RowRule, flags, row_suite
 from models.columns import ROW
 from models.errors import TailorbirdError
-from models.ingest.check.rule_advice import advice
+from models.ingest.check.advice import advice
 from models.ingest.tabular.unreadable_cells import KEYS, UnreadableCells
 from tasks.quality import data_docs
 from tasks.quality.chunk_profile import ChunkProfile

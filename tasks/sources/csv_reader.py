@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from models.errors import TailorbirdError
 from models.ingest.tabular import format_suggestions, transform
 from models.ingest.tabular.format_suggestions import Suggestion
-from models.ingest.text_files.encodings import UTF_8, detected, marked
-from models.ingest.text_files.header_lines import lines_above_header
+from models.ingest.text_files import UTF_8, detected, lines_above_header, marked
 from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_binary
 from tasks.sources.locations import SEPARATED

@@ -6,7 +6,7 @@ from typing import Final
 
 from models.errors import TailorbirdError
 from models.ingest.segment.line_mapping import LineMapping
-from models.ingest.tabular.config import Mapping
+from models.ingest.tabular.table_mapping import Mapping
 from tasks.sources.csv_reader import is_csv
 from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
 from tasks.sources.glob import names

@@ -8,11 +8,11 @@ from typing import Final
 
 from infra.configuration.settings_file import placed
 from models.errors import TailorbirdError
-from models.ingest.mixpanel import config as mixpanel
-from models.ingest.segment import config as segment
+from models.ingest.mixpanel import mixpanel_mapping as mixpanel
+from models.ingest.segment import segment_mapping as segment
 from models.ingest.segment.line_mapping import LineMapping
-from models.ingest.tabular import config as tables
-from models.ingest.tabular.config import Mapping, MappingError
+from models.ingest.tabular import table_mapping as tables
+from models.ingest.tabular.table_mapping import Mapping, MappingError
 from models.primitives.json_types import JsonObject
 
 SHIPPED = Path(__file__).parent / "mappings"

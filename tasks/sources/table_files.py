@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from expectations.contract import Kind
 from models.errors import TailorbirdError
+from models.ingest import text_files
 from models.ingest.tabular.unreadable_cells import UnreadableCells, unreadable_profile
-from models.ingest.text_files import encodings
 from models.primitives.json_types import JsonObject
 from tasks.sources import csv_reader
 from tasks.sources.csv_reader import PLAIN, Csv, is_csv
@@ -61,7 +61,7 @@ def row_numbering(path: Path, csv: Csv) -> RowNumbering:
     if not is_csv(path):
         return BY_ROW
     name = csv_reader.encoding_of(path, csv)
-    encoding = None if name == csv.encoding else encodings.NAMES.get(name, name)
+    encoding = None if name == csv.encoding else text_files.NAMES.get(name, name)
     return RowNumbering("line", partial(csv_reader.lines, path, csv), encoding)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.expressions.evaluation import value_of
-from models.ingest.expressions.syntax_tree import parse
-from models.ingest.segment import config as segment_mapping
-from models.ingest.tabular import config, transform
-from models.ingest.tabular.config import Mapping
+from models.ingest.segment import segment_mapping as segment_mapping
+from models.ingest.tabular import table_mapping, transform
+from models.ingest.tabular.expressions import parse
+from models.ingest.tabular.table_mapping import Mapping
+from models.ingest.tabular.values import value_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ingestion.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -33,7 +33,7 @@ ROW: dict[str, Any] = {
 
 def read(block: str) -> Any:
     content = tomllib.loads(block)
-    parser = segment_mapping.parse if content.get("kind") == "segment" else config.parse
+    parser = segment_mapping.parse if content.get("kind") == "segment" else table_mapping.parse
     return parser(content, "page")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from infra.installation import Installation
-from models.ingest.tabular import config
+from models.ingest.tabular import table_mapping as tables
 from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.sql.ingest_stream import ingest_stream
@@ -55,7 +55,7 @@ def test_the_mapping_of_the_page_ingests_the_tables_that_it_names(
 
 
 def test_every_mapping_that_the_page_names_exists() -> None:
-    config.parse(tomllib.loads(MAPPING), "page")
+    tables.parse(tomllib.loads(MAPPING), "page")
     named = {
         words[words.index("--mapping") + 1] for words in map(shlex.split, commands_of(PAGE)) if "--mapping" in words
     }

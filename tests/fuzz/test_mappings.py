@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import TailorbirdError
-from models.ingest.segment import config
-from models.ingest.tabular import config as tables
+from models.ingest.segment import segment_mapping
+from models.ingest.tabular import table_mapping as tables
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.ingest.tabular.duplicate_rows import chosen
+from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.primitives.json_types import JsonObject
 from tasks.sources.mapping_files import SHIPPED, read
 from tests.examples import spread
@@ -92,7 +92,7 @@ def tried(content: JsonObject) -> None:
     """Read a mapping and a table by it; a mistake must be an error for users."""
     with suppress(TailorbirdError):
         if content.get("kind") == "segment":
-            config.parse(content, "fuzz")
+            segment_mapping.parse(content, "fuzz")
             return
         mapping = tables.parse(content, "fuzz")
         if mapping.events:
@@ -129,7 +129,7 @@ ODD = [
 PLACES = [
     *((part, name) for part, model in PARTS.items() for name in keys(model)),
     *(("", name) for name in keys(Mapping)),
-    *(("segment", name) for name in keys(config.SegmentMapping)),
+    *(("segment", name) for name in keys(segment_mapping.SegmentMapping)),
 ]
 
 
@@ -149,7 +149,7 @@ def test_any_mapping_of_tables_is_read_or_refused(content: JsonObject) -> None:
     tried(content)
 
 
-@given(st.dictionaries(names(config.SegmentMapping), VALUES, max_size=5))
+@given(st.dictionaries(names(segment_mapping.SegmentMapping), VALUES, max_size=5))
 def test_any_mapping_of_an_export_is_read_or_refused(content: JsonObject) -> None:
     tried({"kind": "segment", **content})
 

@@ -1,4 +1,4 @@
-"""Find suspicious items and users: ids with several rows or spellings, empty titles, and odd prices. Arrow in."""
+"""Find suspicious items, users and answers: ids with several spellings, odd prices, unknown words. Arrow in."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -7,11 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest.check.suspicions import Suspicion
+from models.ingest.check.suspicions import Suspicion, with_counts
 from models.ingest.draft.mapping_text import source_text, toml
-from models.ingest.expressions.value_sources import Source
-from models.ingest.tabular.config import Mapping
+from models.ingest.draft.vocabulary import NO, USUAL_YES, YES, stock_answers
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
+from models.ingest.tabular.expressions import Source
+from models.ingest.tabular.table_mapping import Mapping
+from models.ingest.tabular.values import tidy
 from models.primitives.arrow_sql import query
 from models.primitives.arrow_types import ArrowColumn
 
@@ -107,3 +109,46 @@ def user_ids_of_several_spellings(ids: ArrowColumn, user: Sequence[Source]) -> I
     yield Suspicion(
         "user_ids_of_several_spellings", message, f"user_id = {toml(fixed[0] if len(fixed) == 1 else fixed)}"
     )
+
+
+_MOST_SHOWN: Final = 10
+_MOST_WORDS: Final = 20
+"""A column with more different words does not answer yes or no."""
+
+
+def unread_stock(column: str, words: dict[str, int], stated: dict[str, bool]) -> Iterable[Suspicion]:
+    """Yield the unknown `words` of a column of stock, with their counts.
+
+    `stated` has the words that the mapping explains already.
+    """
+    if not words:
+        return
+    most = _most(words)
+    message = (
+        f"{sum(words.values()):,} answers of {column!r} (available) cannot be read: {with_counts(words, most)}. "
+        "Their items are accepted and count as in stock. State the meaning of each word, true or false:"
+    )
+    known, unknown = stock_answers(most)
+    comment = f"  # to decide, in stock until then: {', '.join(map(toml, unknown))}" if unknown else ""
+    yield Suspicion("stock_words_unknown", message, f"available_words = {toml({**stated, **known})}{comment}")
+
+
+def unread_consent(column: str, cells: ArrowColumn, stated: Iterable[str]) -> Iterable[Suspicion]:
+    """Yield the words of a column of consent that count as no and may mean yes."""
+    yes = {word.strip().lower() for word in stated}
+    counted = pc.value_counts(pc.utf8_lower(tidy(cells)).drop_null()).to_pylist()
+    words = {one["values"]: one["counts"] for one in counted if one["values"] not in yes}
+    doubtful = {word: count for word, count in words.items() if word not in NO}
+    if not doubtful or len(words) > _MOST_WORDS:
+        return
+    most = _most(doubtful)
+    message = (
+        f"These words of {column!r} (consent) count as no: {with_counts(doubtful, most)}. If one means yes, write:"
+    )
+    agreeing = [word for word in most if word in YES] or most[:1]
+    explicit = [] if yes == USUAL_YES else sorted(yes)
+    yield Suspicion("consent_words_unknown", message, f"consent_words = {toml([*explicit, *agreeing])}")
+
+
+def _most(words: dict[str, int]) -> list[str]:
+    return sorted(words, key=lambda word: (-words[word], word))[:_MOST_SHOWN]

@@ -1,39 +1,22 @@
-"""Find items that look like services or notes rather than goods, such as postage, bank charges or "damaged"."""
+"""Find items that look like services or notes rather than goods, and files with wrong prices.
 
-import json
-from collections.abc import Sequence
+Both make the price of one piece vary.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NotRequired, TypedDict
 
 import pyarrow as pa
 
 from models import columns
-from models.ingest.expressions.syntax_tree import LONGEST, Expression
+from models.ingest.check.advice import OddBatch
+from models.ingest.draft.mapping_text import operand, toml
+from models.ingest.draft.vocabulary import NOTES, SERVICES
 from models.ingest.segment.line_mapping import LineMapping
-from models.ingest.tabular.config import ItemsMapping
+from models.ingest.tabular.expressions import LONGEST, Expression
+from models.ingest.tabular.table_mapping import ItemsMapping
 from models.primitives.arrow_sql import literal, query
 
-SERVICES: Final = (
-    *("postage", "shipping", "freight", "courier", "surcharges?", "bank charges?", "service charges?", "fees?"),
-    *("commission", "gift ?vouchers?", "gift ?cards?", "coupons?", "bad debt", "credit notes?", "donations?"),
-    *(
-        "versandkosten",
-        r"\p{L}*gebühr(?:en)?",
-        r"\p{L}*gutscheine?",
-        "geschenkkarten?",
-        r"\p{L}*pauschalen?",
-        "trinkgeld",
-    ),
-    *("lieferung frei haus", "frais de port", "frais de livraison", "bon cadeau", "bon d.achat", "carte cadeau"),
-    *("spese di spedizione", "spedizione", "gastos de env[ií]o", "verzendkosten"),
-)
-"""Regular expressions of words that name a service anywhere in a title."""
-NOTES: Final = (
-    *("delivery", "carriage", "packaging", "insurance", "vouchers?", "deposit", "warranty", "manual", "discounts?"),
-    *("rebate", "refunds?", "samples?", "tests?", "adjust(?:ed|ments?)?", "checks?", "checked", "damages?", "damaged"),
-    *("smashed", "broken", "missing", "lost", "found", "wrong(?:ly)?", "unsaleable", "thrown", "write.?off", "unknown"),
-    *("versand", "porto", "pfand", "rabatt", "kaution", "anfahrt", "lieferung", "livraison", "remise", "consigne"),
-)
-"""Regular expressions of words that name a service or a note if a title has almost no other word."""
 MOST: Final = 40
 """The largest number of suspects that are shown."""
 _MOST_IDS: Final = 0.9
@@ -44,12 +27,32 @@ _PAID: Final = 20
 """The number of purchases from which prices count."""
 _FEWEST: Final = 3
 """The number of purchases from which it counts that none was kept."""
-_SERVICE: Final = rf"(?i)(?:^|[^\p{{L}}])({'|'.join(SERVICES)})(?:[^\p{{L}}]|$)"
-_NOTE: Final = rf"(?i)^[^\p{{L}}]*(?:\p{{L}}+[^\p{{L}}]+)?({'|'.join(NOTES)})[^\p{{L}}]*$"
-_NOTE_FIRST: Final = rf"(?i)^[^\p{{L}}]*({'|'.join(NOTES)})[^\p{{L}}]+\p{{L}}+[^\p{{L}}]*$"
+_SERVICE: Final = rf"(?i)(?:^|[^\p{{L}}])({SERVICES})(?:[^\p{{L}}]|$)"
+_NOTE: Final = rf"(?i)^[^\p{{L}}]*(?:\p{{L}}+[^\p{{L}}]+)?({NOTES})[^\p{{L}}]*$"
+_NOTE_FIRST: Final = rf"(?i)^[^\p{{L}}]*({NOTES})[^\p{{L}}]+\p{{L}}+[^\p{{L}}]*$"
 _WORD: Final = ", ".join(
     f"nullif(regexp_extract(title, {literal(pattern)}, 1), '')" for pattern in (_SERVICE, _NOTE, _NOTE_FIRST)
 )
+_MANY: Final = 0.02
+"""The largest share of items that only prices or refunds distinguish from goods."""
+_FEW: Final = 4
+"""This many such items are acceptable in a shop of any size."""
+_BEST, _MOST_BEST = 0.01, 20
+"""The share of bought items that are best sellers, and their largest number."""
+_FAR: Final = 5
+"""The ratio from which the median price of a batch is far from that of the batches before it."""
+_BATCH_ITEMS: Final = 3
+"""The number of items from which a batch is reported."""
+_FARTHEST: Final = f"""
+    WITH followed AS (
+        SELECT *, median(price) OVER (
+            PARTITION BY item_id, currency ORDER BY came ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS earlier FROM prices
+    ), far AS (SELECT * FROM followed WHERE price >= {_FAR} * earlier OR {_FAR} * price <= earlier)
+    SELECT batch_id, count(DISTINCT item_id) AS items, median(price) AS price, median(earlier) AS earlier,
+        2 * count(*) >= sum(count(*)) OVER () AS majority
+    FROM far GROUP BY 1 ORDER BY items DESC, max(came) DESC LIMIT 1
+"""
 
 
 class Suspect(TypedDict):
@@ -102,7 +105,7 @@ def mark_for(ids: Sequence[str], mapping: ItemsMapping | LineMapping) -> str:
     It names as many items as fit into one expression.
     """
     item_id = mapping.item_id if isinstance(mapping, ItemsMapping) else columns.ITEM_ID
-    source = f"({item_id.text})" if isinstance(item_id, Expression) else _quoted(item_id)
+    source = operand(item_id)
     condition = f"{source} in ("
     for item in ids:
         if len(condition) + len(literal(item)) + 3 > LONGEST:
@@ -110,16 +113,26 @@ def mark_for(ids: Sequence[str], mapping: ItemsMapping | LineMapping) -> str:
         condition += f"{literal(item)}, "
     mark = f"{condition.removesuffix(', ')})"
     marked = [{"expr": one.text} if isinstance(one, Expression) else one for one in mapping.not_merchandise]
-    if not marked:
-        return f"not_merchandise = {_toml(mark)}"
-    return f"not_merchandise = [{', '.join(map(_toml, [*marked, {'expr': mark}]))}]"
+    return f"not_merchandise = {toml([*marked, {'expr': mark}] if marked else mark)}"
 
 
-def _quoted(column: str) -> str:
-    return column if column.isidentifier() and column.isascii() else '"' + column.replace('"', '""') + '"'
+def odd_batch(prices: pa.Table, files: Mapping[str, str], suspects: int) -> OddBatch | None:
+    """Return the one batch that most odd prices of `suspects` items come from; None if there is none.
+
+    `prices` has the median price of one piece by item_id, currency and batch_id, with `came`, the order of the batches.
+    """
+    for row in query(_FARTHEST, prices=prices).to_pylist():
+        if row.pop("majority") and row["items"] >= max(_BATCH_ITEMS, suspects / 2):
+            return OddBatch(file=files[row["batch_id"]], **row)
+    return None
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{{ expr = {_toml(value['expr'])} }}"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def too_many(suspects: Sequence[Mapping[str, Any]], items: pa.Table) -> bool:
+    """Return whether bought suspects are too many to be no goods, or among the best sellers.
+
+    `items` has the purchases of each item as `bought`.
+    """
+    sold = sorted((count for count in items["bought"].to_pylist() if count), reverse=True)
+    bought = [row["bought"] for row in suspects if row["bought"]]
+    best = int(min(_BEST * len(sold), _MOST_BEST))
+    return len(bought) > max(_FEW, _MANY * len(sold)) or bool(best and bought and max(bought) >= sold[best - 1])

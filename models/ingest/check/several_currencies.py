@@ -9,11 +9,10 @@ import pyarrow as pa
 from models import columns
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.currencies import NAMES
-from models.ingest.draft.mapping_text import column as sql
-from models.ingest.draft.mapping_text import text, toml
-from models.ingest.expressions.value_sources import Source, columns_of
+from models.ingest.draft.mapping_text import operand, text, toml
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.config import Mapping
+from models.ingest.tabular.expressions import columns_of
+from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.arrow_sql import query
 
 SEVERAL: Final = "SELECT count(DISTINCT currency) > 1 AS several FROM {events}"
@@ -80,13 +79,13 @@ class Currencies:
         part = mapping.events if isinstance(mapping, Mapping) else None
         if part is None or part.value is None or part.currency is None or not columns_of([part.currency]):
             return ""
-        factor, stated = "1", f"upper(trim({_sql(part.currency)}))"
+        factor, stated = "1", f"upper(trim({operand(part.currency)}))"
         for code in reversed(self._others):
             words = [code, *(name for name, of in NAMES.items() if of == code)]
             words += [word.upper() for word, of in mapping.spelling.currency.items() if of == code]
             rate = f"{self.rates[code]:.6g}" if code in self.rates else f"{code}_RATE"
             factor = f"if({stated} in ({', '.join(map(text, dict.fromkeys(words)))}), {rate}, {factor})"
-        value = toml({"expr": f"round({_sql(part.value)} * {factor}, 2)"})
+        value = toml({"expr": f"round({operand(part.value)} * {factor}, 2)"})
         main = toml({"expr": text(next(iter(self.amounts)))})
         return f"value = {value}\ncurrency = {main}"
 
@@ -116,7 +115,3 @@ def suspicions(prices: pa.Table, mapping: SourceMapping) -> Iterable[Suspicion]:
     if currencies := several_currencies(prices):
         write = currencies.conversion(mapping)
         yield Suspicion("several_currencies", f"{currencies} {currencies.advice(write)}", write)
-
-
-def _sql(source: Source) -> str:
-    return sql(source) if isinstance(source, str) else f"({source.text})"

@@ -10,10 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest.draft.event_words import event_type_of, event_words, possible_event_words
 from models.ingest.draft.mapping_text import key, source_text, toml
+from models.ingest.draft.roles import event_words, possible_event_words
 from models.ingest.draft.samples import Sample
-from models.ingest.expressions.value_sources import Source
+from models.ingest.draft.vocabulary import event_type_of
+from models.ingest.source_config import SourceMapping
+from models.ingest.tabular import table_mapping
+from models.ingest.tabular.expressions import Source, columns_of, listed
 from models.ingest.tabular.timestamps import instants
 from models.ingest.tabular.unreadable_cells import UnreadableCells
 from models.primitives.arrow_sql import query
@@ -37,6 +40,16 @@ class Suspicion:
     says: str
     write: str = ""
     """The lines of the mapping if the guess is right."""
+
+
+def with_counts(words: Mapping[str, int], shown: Iterable[str]) -> str:
+    """Return the words to show with their numbers, for a sentence."""
+    return ", ".join(f"{word!r} ({words[word]:,})" for word in shown)
+
+
+def translations(words: Iterable[str]) -> list[str]:
+    """Return a line of a mapping for each word, with its event type if it is known."""
+    return [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in words]
 
 
 def swapped_dates(cells: pa.ChunkedArray, time_format: str) -> Iterable[Suspicion]:
@@ -136,7 +149,7 @@ _SPELLINGS: Final = {
     "a .0 at the end": "regexp_replace(trim(id), '[.]0$', '')",
     "zeros at the beginning": "ltrim(trim(id), '0')",
 }
-_SPELLING_FIXES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+_SPELLING_FIXES: Final = MappingProxyType(
     {
         "case and space": ("trim({})", "upper(trim({}))", "lower(trim({}))"),
         "a .0 at the end": ("regexp_replace(trim({}), '[.]0$', '')",),
@@ -220,10 +233,10 @@ def unmapped_types(events: pa.Table) -> Iterable[Suspicion]:
     if not words:
         return
     most = sorted(words, key=lambda word: -words[word])[:20]
-    examples = ", ".join(f"{word!r} ({words[word]:,})" for word in most)
-    lines = [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in most]
-    message = f"{len(words):,} event types are not translated: {examples}. Leave out what is no interaction by `where`."
-    yield Suspicion("event_types_not_translated", message, "\n".join(["[events.event_types]", *lines]))
+    message = f"{len(words):,} event types are not translated: {with_counts(words, most)}."
+    message += " Leave out what is no interaction by `where`."
+    write = "\n".join(["[events.event_types]", *translations(most)])
+    yield Suspicion("event_types_not_translated", message, write)
 
 
 def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
@@ -234,12 +247,11 @@ def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
     sample = Sample((), unused)
     if column := event_words(sample, ()) or possible_event_words(sample, (), sale=sale):
         words = sorted(column.values)
-        lines = [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in words]
         message = (
             f"Every row counts as a purchase by `constants`. Does {column.name!r}, which is not used, hold event "
             f"types: {', '.join(map(repr, words[:_MOST_EXAMPLES]))}? If so, write event_type instead of constants."
         )
-        write = "\n".join([f"event_type = {toml(column.name)}", "[events.event_types]", *lines])
+        write = "\n".join([f"event_type = {toml(column.name)}", "[events.event_types]", *translations(words)])
         yield Suspicion("event_type_may_be_a_column", message, write)
 
 
@@ -257,3 +269,51 @@ def many_duplicates(events: int, duplicates: int, identified: bool) -> Iterable[
 def _share(flags: ArrowColumn) -> float:
     """Return the share of true flags."""
     return float(pc.mean(pc.cast(flags, pa.int8())).as_py() or 0.0) if len(flags) else 0.0
+
+
+UNDECLARED: Final = "nobody_agreed"
+"""The mapping reads no consent, so a declaration may replace it."""
+ELSEWHERE: Final = "answers_not_given"
+"""The mapping reads consent from a file of users that is not among these files."""
+NO_AGREEMENT: Final = "users_did_not_agree"
+"""The files hold consent, but no event belongs to a user who agreed."""
+REASONS: Final = (NO_AGREEMENT, ELSEWHERE, UNDECLARED)
+"""The reasons, the one with the most careful advice first."""
+_AS_IF: Final = "Examples and broken rules show rows as they are with consent."
+
+
+def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool) -> Iterable[Suspicion]:
+    """Yield the reason why no event is accepted, from the numbers of users who `agreed` and `refused`.
+
+    `own` states whether events carry consent.
+    """
+    users, events = (mapping.users, mapping.events) if isinstance(mapping, table_mapping.Mapping) else (None, None)
+    in_events = events is not None and events.consent is not None
+    write = ""
+    if users and users.consent and not (agreed or refused or own):
+        name = _names(users.consent)
+        files = users.file if isinstance(users.file, str) else ", ".join(users.file)
+        reason = ELSEWHERE
+        message = (
+            f"Consent is in the column {name} of the customer file ({files}), which is not among these files. Give "
+            "that file too; without it, an ingest goes by the answers that are stored."
+        )
+    elif agreed or refused or own or in_events:
+        reason = NO_AGREEMENT
+        message = (
+            f"No row would be accepted ({mapping.consent}): no event belongs to a user who agreed. The files hold "
+            f"{agreed:,} answers of users that agree and {refused:,} that do not, or are empty. Compare the user ids "
+            "of both files, and the words that mean yes: `consent_words`."
+        )
+    else:
+        reason = UNDECLARED
+        message = (
+            f"No row would be accepted: the mapping asks for consent ({mapping.consent}) and reads no answers. Name "
+            "the column of consent. If every user agreed, declare how. Without either, only stored answers count."
+        )
+        write = 'consent = "given"\nconsent_note = "clause 4 of our terms"'
+    yield Suspicion(reason, f"{message} {_AS_IF}", write)
+
+
+def _names(source: Source) -> str:
+    return ", ".join(map(repr, columns_of(listed(source)))) or "of an expression"

@@ -7,23 +7,11 @@ from typing import Final
 
 from models.errors import TailorbirdError
 from models.ingest.draft import items_and_users_parts
-from models.ingest.draft.events.part import events_part
-from models.ingest.draft.joins import links
+from models.ingest.draft.events_part import events_part
 from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.parts import Part, open_part
-from models.ingest.draft.roles import (
-    UNIQUE,
-    Choice,
-    Kind,
-    chosen,
-    ids_of,
-    items_of,
-    joined,
-    times_of,
-    unique_ids,
-    users_of,
-)
-from models.ingest.draft.samples import Column, Sample
+from models.ingest.draft.roles import Choice, Kind, chosen, ids_of, joined, links, times_of, unique_ids, users_of
+from models.ingest.draft.samples import UNIQUE, Column, Sample
 from models.ingest.draft.table_kinds import Events, find_events, kind_by_ids, likely_kind, split_orders
 
 _ADVICE: Final = {
@@ -63,7 +51,8 @@ def draft(
     name: str, samples: Sequence[Sample], location: str | None = None, consent: str = "opt-in", note: str = ""
 ) -> Draft:
     """Return a mapping that reads these tables. Raises TailorbirdError if it could read none of them."""
-    tables = list(map(_without_unnamed_columns, samples))
+    # Programs write columns without a name for row numbers.
+    tables = [replace(one, rows=one.rows.select([name for name in one.columns if name.strip()])) for one in samples]
     events = find_events(tables)
     apart = [] if events else split_orders(tables)
     kinds = [
@@ -109,7 +98,7 @@ def _lacking(sample: Sample) -> str:
     """Return the advice for an undecided table without names or times; empty if a person can complete a part for it."""
     if any(re.fullmatch(_NUMBER, name.strip()) for name in sample.columns):
         return _NO_NAMES
-    return _NO_TIMES if users_of(sample) and items_of(sample) and not times_of(sample) else ""
+    return _NO_TIMES if users_of(sample) and sample.likely("item") and not times_of(sample) else ""
 
 
 def _parts(by_kind: dict[Kind, Sample], events: Events | None, tables: Sequence[Sample]) -> list[Part]:
@@ -135,7 +124,7 @@ def _parts_of_events(
 ) -> list[Part]:
     """Return the part for the events, and those for the items and users that only their table describes."""
     parts: list[Part] = []
-    if not sold and any(sample.candidates(role) for role in ("title", "category")):
+    if not sold and any(sample.named(role) for role in ("title", "category")):
         parts.append(items_and_users_parts.items_part(sample, Choice(item.column), sample.columns[user.column]))
     part = None if people else items_and_users_parts.users_part(sample, Choice(user.column), own_table=False)
     parts += [part] if part else []
@@ -159,7 +148,8 @@ def _pair(events: Events, other: Sample, kind: Kind, column: Choice | None) -> t
     if link := events.joins.get(kind):
         return Choice(link.column.name), Choice(link.key.name)
     ids = events.items if kind == "items" else events.users
-    if pair := joined(ids, by_name, _possible_ids(events.sample)) or joined(ids, unique_ids(other)):
+    possible = [one for one in events.sample.columns.values() if len(one.values) > 1 and not one.is_time]
+    if pair := joined(ids, by_name, possible) or joined(ids, unique_ids(other)):
         return pair
     own = chosen(by_name)
     return (_doubted(column), _doubted(own)) if own and column else (column, own)
@@ -189,16 +179,6 @@ def _skeleton(name: str, sample: Sample) -> str:
         *part.text().replace("# Not used: ", "Columns: ").splitlines(),
     ]
     return "\n".join(f"# {line}" for line in lines)
-
-
-def _without_unnamed_columns(sample: Sample) -> Sample:
-    """Return the sample without unnamed columns, which programs write for row numbers."""
-    return replace(sample, rows=sample.rows.select([name for name in sample.rows.column_names if name.strip()]))
-
-
-def _possible_ids(sample: Sample) -> list[Column]:
-    """Return the columns that may be ids, by their cells alone."""
-    return [one for one in sample.columns.values() if len(one.values) > 1 and not one.is_time]
 
 
 def _doubted(choice: Choice) -> Choice:

@@ -1,21 +1,31 @@
 """Guess the parts of a mapping that read items and users."""
 
+import re
 from typing import Final
 
 import pyarrow.compute as pc
 
-from models.ingest.draft.amounts import amounts_by_cells
-from models.ingest.draft.currency import add_currency
+from models.ingest.draft.line_columns import amounts_by_cells
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text
-from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
-from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
-from models.ingest.draft.roles import GUESTS, Choice, times_of
-from models.ingest.draft.samples import Column, Sample
-from models.ingest.draft.stock import has_stock_words, is_stock, share_out, stock_words
-from models.ingest.tabular.answer_words import NO, USUAL_YES, YES
+from models.ingest.draft.parts import Part, add_currency, open_part
+from models.ingest.draft.roles import Choice, times_of
+from models.ingest.draft.samples import SEVERAL, Column, Sample
+from models.ingest.draft.vocabulary import (
+    GUESTS,
+    NO,
+    TRAITS,
+    USUAL_YES,
+    YES,
+    is_personal,
+    plain,
+    rank,
+    stock_answers,
+    stock_meaning,
+)
+from models.ingest.tabular.numbers import EMPTY_CELLS
+from models.ingest.tabular.transform import STOCK_WORDS, stock_word
 
-_SEVERAL: Final = 0.3
 _MOST_ATTRIBUTES: Final = 8
 _MOST_LEVELS: Final = 3
 _MOST_STOCK_WORDS: Final = 20
@@ -29,36 +39,37 @@ _WORDS: Final = r"\p{L}{2}[^/:]* .*\p{L}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai
 _UNNAMED_PRICE: Final = "uncertain: the only column with decimals"
 _PATHS: Final = (" > ", ">", " / ", "::", "»", "/")
 _LISTS: Final = ("|", ", ", ";")
+_MOSTLY: Final = 0.5
+_OTHER_MEANINGS: Final = frozenset(["active", "inactive", "none", "brak", "on sale", "var", "yok", "slut"])
+"""Words of stock that columns of other data also have."""
+_NUMBER: Final = r"-?\d+([.,]\d+)?"
+_NO_PIECES: Final = r"-?0*([.,]0+)?|-\d.*"
+_SCHEMA: Final = r"^https?://schema\.org/"
 
 
 def items_part(sample: Sample, item: Choice, buyer: Column | None = None) -> Part:
     """Return the part for a table of items; with a `buyer`, its rows are events that repeat the items."""
     part, own_table = open_part("items", sample), buyer is None
     taken = {item.column}
-    prices = [one for one in sample.candidates("price") if one.is_number and one.name not in taken]
+    prices = sample.likely("price", taken)
     guess = amounts_by_cells(sample, taken, None).get("price") if own_table and not prices else None
     prices += [guess] if guess else []
-    prices.sort(key=lambda one: one.filled < 1 - _SEVERAL)  # a special price that few items have comes last
-    settings, doubt = number_settings(sample, [prices[0].name] if prices else [])
-    for key, value in settings.items():
-        part.add(key, value, doubt)
+    prices.sort(key=lambda one: one.filled < 1 - SEVERAL)  # a special price that few items have comes last
+    form = part.numbers([prices[0].name] if prices else [])
     if sample.columns[item.column].filled < 1:
         part.add("where", f"{sql(item.column)} is not null")
         part.comments.append(f"Rows without an item ({item.column}) are left out.")
     part.column("item_id", item)
-    titles = [one for one in sample.candidates("title") if one.name not in taken and not one.is_number]
+    titles = sample.likely("title", taken)
     if not titles and own_table and (varied := _varied(sample, taken)):
         part.column("title", Choice(varied.name), "uncertain: texts that differ in almost all rows")
     elif not titles:
-        fallback = max(
-            _category_columns(sample, taken), key=lambda one: len(one.values), default=sample.columns[item.column]
-        )
+        named = sample.likely("category", taken)
+        fallback = max(named, key=lambda one: len(one.values), default=sample.columns[item.column])
         part.column("title", Choice(fallback.name), "uncertain: no column looks like a title")
     part.first("title", titles)
     _categories(part, taken)
-    part.first(
-        "brand", [one for one in sample.candidates("brand") if len(one.values) > 1 and one.name not in part.used]
-    )
+    part.first("brand", sample.likely("brand", part.used))
     if prices and buyer and (customers := _customers(buyer)):
         part.used.add(prices[0].name)
         paid = {"expr": f"if({customers}, {sql(prices[0].name)}, null)"}
@@ -66,9 +77,11 @@ def items_part(sample: Sample, item: Choice, buyer: Column | None = None) -> Par
     else:
         part.first("price", prices, _UNNAMED_PRICE if guess else "the price of one piece" if not own_table else "")
     if prices:
-        add_currency(part, prices[0], settings.get("currency_signs", ()))
+        add_currency(part, prices[0], form.currency_signs)
     if own_table:
-        _offers(part)
+        for role in ("url", "image"):
+            part.first(role, sample.likely(role))
+        _stock(part)
         _attributes(part)
     elif len(sample.columns[item.column].values) < len(sample.rows):
         _choose(part, bool(prices))
@@ -100,18 +113,10 @@ def _customers(buyer: Column) -> str:
 
 def _varied(sample: Sample, taken: set[str]) -> Column | None:
     """Return the first column of texts in words that differ from row to row, as titles do."""
-    texts = [
-        one
-        for one in sample.columns.values()
-        if one.name not in taken and one.distinct > _SEVERAL and not (one.is_number or one.is_time or one.is_email)
-    ]
-    texts = [one for one in texts if one.filled > 1 - _SEVERAL and one.share(_WORDS) > 1 - _SEVERAL]
-    return next((one for one in texts if one.share("^https?://") < _SEVERAL), None)
-
-
-def _category_columns(sample: Sample, taken: set[str]) -> list[Column]:
-    """Return the columns that may be categories, by their names."""
-    return [one for one in sample.candidates("category") if one.name not in taken and not one.is_number]
+    texts = [one for one in sample.free(taken) if not (one.is_number or one.is_time or one.is_email)]
+    texts = [one for one in texts if one.distinct > SEVERAL]
+    texts = [one for one in texts if one.filled > 1 - SEVERAL and one.share(_WORDS) > 1 - SEVERAL]
+    return next((one for one in texts if one.share("^https?://") < SEVERAL), None)
 
 
 def _categories(part: Part, taken: set[str]) -> None:
@@ -119,14 +124,13 @@ def _categories(part: Part, taken: set[str]) -> None:
 
     A category that stands in for the title is a category as well.
     """
-    columns = _category_columns(part.sample, taken)
-    free = [one for one in part.sample.columns.values() if one.name not in part.used]
-    columns = columns or [one for one in free if _share_with(one, _PATHS[0]) > _SEVERAL]
-    columns = [one for one in columns if len(one.values) > 1 and one.filled > _SEVERAL / 3]
+    columns = part.sample.likely("category", taken)
+    columns = columns or [one for one in part.sample.free(part.used) if _share_with(one, _PATHS[0]) > SEVERAL]
+    columns = [one for one in columns if len(one.values) > 1 and one.filled > SEVERAL / 3]
     if not columns:
         return
-    paths = [(one, sign) for one in columns for sign in _PATHS if _share_with(one, sign) > _SEVERAL]
-    lists = [(one, sign) for one in columns for sign in _LISTS if _share_with(one, sign) > _SEVERAL]
+    paths = [(one, sign) for one in columns for sign in _PATHS if _share_with(one, sign) > SEVERAL]
+    lists = [(one, sign) for one in columns for sign in _LISTS if _share_with(one, sign) > SEVERAL]
     if paths or lists:
         one = (paths or lists)[0][0]
         part.used.add(one.name)
@@ -142,19 +146,11 @@ def _categories(part: Part, taken: set[str]) -> None:
     part.add("category", [one.name for one in levels], note)
 
 
-def _offers(part: Part) -> None:
-    """Add stock, pages and pictures, which the mapping has keys for."""
-    sample = part.sample
-    for role in ("url", "image"):
-        part.first(role, [one for one in sample.candidates(role) if one.share("^https?://") > 1 - _SEVERAL])
-    _stock(part)
-
-
 def _stock(part: Part) -> None:
     """Add the column of stock with the meaning of its words; uncertain lines are commented out."""
-    free = [one for one in part.sample.columns.values() if one.name not in part.used]
+    free = part.sample.free(part.used)
     groups = [one for one in free if 1 < len(one.values) <= _MOST_STOCK_WORDS and not one.is_number]
-    by_name = [one for one in part.sample.candidates("available") if one in free and one.filled > 0]
+    by_name = part.sample.likely("available", part.used)
     stock = [one for one in by_name if is_stock(one)]
     if not stock:
         by_words = [one for one in groups if has_stock_words(one)]
@@ -164,7 +160,7 @@ def _stock(part: Part) -> None:
             part.suggest("available_words", words | dict.fromkeys(unknown, True), "true is in stock")
         return
     out = share_out(stock[0])
-    if out > 1 - _SEVERAL:
+    if out > 1 - SEVERAL:
         part.comments.append(f"{stock[0].name} has {out:.0%} out of stock. If it is up to date, name it as available.")
         return
     part.first("available", stock)
@@ -177,8 +173,8 @@ def _stock(part: Part) -> None:
 
 
 def _attributes(part: Part) -> None:
-    free = [one for one in part.sample.columns.values() if one.name not in part.used and not one.is_time]
-    groups = [one for one in free if _is_group(one) and not _is_personal(one) and one.filled > _SEVERAL]
+    free = [one for one in part.sample.free(part.used) if not one.is_time]
+    groups = [one for one in free if _is_group(one) and not is_personal(one.name) and one.filled > SEVERAL]
     names = [one.name for one in groups if not one.is_number][:_MOST_ATTRIBUTES]
     if names:
         part.used.update(names)
@@ -191,33 +187,24 @@ def _choose(part: Part, priced: bool) -> None:
     part.add("choose", {"title": "most_frequent"} | ({"price": "recent"} if priced and times else {}))
     if times:
         part.column("updated_at", Choice(times[0].name))
-        form, note = time_settings(part.sample, [times[0].name])
-        if form:
-            part.add("time_format", form, note)
+        part.time_format(times[0].name)
 
 
 def _consent(part: Part) -> None:
-    for one in part.sample.candidates("consent"):
+    for one in part.sample.named("consent"):
         words = {value.lower() for value in one.values}
         if words <= YES | NO and words & YES:
             part.column("consent", Choice(one.name))
             if not words & YES <= USUAL_YES:
                 part.add("consent_words", sorted(words & YES))
-            _consent_time(part)
+            for times in part.sample.likely("consent_at")[:1]:
+                part.column("consent_at", Choice(times.name))
+                part.time_format(times.name)
             return
-    for one in part.sample.candidates("marketing"):
+    for one in part.sample.named("marketing"):
         part.comments.append(
             f"{one.name} is consent to mail. If it covers recommendations, too, write: consent = {one.name!r}"
         )
-
-
-def _consent_time(part: Part) -> None:
-    times = [one for one in part.sample.candidates("consent_at") if one.is_time]
-    if times:
-        part.column("consent_at", Choice(times[0].name))
-        form, note = time_settings(part.sample, [times[0].name])
-        if form:
-            part.add("time_format", form, note)
 
 
 def _is_group(one: Column, most: int = _MOST_GROUPS) -> bool:
@@ -229,7 +216,7 @@ def _is_trait(one: Column, own_table: bool) -> bool:
     by_name = bool(TRAITS.search(plain(one.name)))
     if (
         not _is_group(one, _MOST_GROUPS_BY_NAME if by_name else _MOST_GROUPS)
-        or _is_personal(one)
+        or is_personal(one.name)
         or any(rank(one.name, role) is not None for role in _ANSWERS)
     ):
         return False
@@ -238,11 +225,41 @@ def _is_trait(one: Column, own_table: bool) -> bool:
     return own_table and len(one.values) <= _FEW_GROUPS and not one.is_number and not one.is_time
 
 
-def _is_personal(one: Column) -> bool:
-    name = plain(one.name)
-    return bool(PERSONAL.search(name)) and not REGION.search(name)
-
-
 def _share_with(one: Column, sign: str) -> float:
     count = pc.sum(pc.match_substring(one.stated, sign)).as_py() or 0
     return float(count / max(1, len(one.stated)))
+
+
+def stock_words(one: Column) -> tuple[dict[str, bool], list[str]]:
+    """Return the words that `available_words` has to explain, and the words with an unknown meaning."""
+    known, unknown = stock_answers(sorted(_words(one)))
+    return {word: yes for word, yes in known.items() if word not in STOCK_WORDS}, unknown
+
+
+def is_stock(one: Column) -> bool:
+    """Return whether most cells of a column with a name of stock state what is in stock."""
+    cells = one.stated.to_pylist()
+    known = sum(re.fullmatch(_NUMBER, cell) is not None or stock_meaning(_word(cell)) is not None for cell in cells)
+    return one.is_number or known > _MOSTLY * len(cells)
+
+
+def has_stock_words(one: Column) -> bool:
+    """Return whether the words alone show stock: all are known, one is out of stock, and one is no plain answer."""
+    words = _words(one)
+    meanings = {stock_meaning(word) for word in words}
+    return meanings == {True, False} and bool(words - YES - NO - _OTHER_MEANINGS)
+
+
+def share_out(one: Column) -> float:
+    """Return the share of cells that are out of stock, by a word or by a number of pieces."""
+    cells = one.stated.to_pylist()
+    out = sum(stock_meaning(_word(cell)) is False or re.fullmatch(_NO_PIECES, cell) is not None for cell in cells)
+    return out / max(1, len(cells))
+
+
+def _words(one: Column) -> set[str]:
+    return {_word(value) for value in one.values if value not in EMPTY_CELLS and not re.fullmatch(_NUMBER, value)}
+
+
+def _word(value: str) -> str:
+    return stock_word(re.sub(_SCHEMA, "", value.lower()))

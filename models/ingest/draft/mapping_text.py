@@ -5,7 +5,7 @@ import re
 from functools import cache
 from typing import Any
 
-from models.ingest.expressions.syntax_tree import Expression
+from models.ingest.tabular.expressions import Expression
 from models.primitives.arrow_sql import query
 
 
@@ -34,6 +34,11 @@ def column(name: str) -> str:
 def source_text(source: str | Expression) -> str:
     """Return a column or an expression as part of another expression."""
     return column(source) if isinstance(source, str) else source.text
+
+
+def operand(source: str | Expression) -> str:
+    """Return a column or an expression as an operand of another expression."""
+    return column(source) if isinstance(source, str) else f"({source.text})"
 
 
 def text(value: str) -> str:

@@ -4,17 +4,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import pyarrow.compute as pc
+
+from models.ingest.currencies import CODES, NAMES
 from models.ingest.draft.mapping_text import key, toml
 from models.ingest.draft.roles import Choice
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.tabular import format_suggestions, numbers
-from models.ingest.tabular.format_suggestions import Suggestion, best
-from models.ingest.tabular.numbers import NumberForm
-from models.primitives.json_types import JsonObject
+from models.ingest.draft.vocabulary import plain
+from models.ingest.tabular import format_suggestions
+from models.ingest.tabular.format_suggestions import best, form_of, settings_of
+from models.ingest.tabular.numbers import PLAIN, NumberForm
 
 _COMMENT_AT: Final = 100
-Settings = JsonObject
-"""Keys and values of a part of a mapping file."""
+_NAME_CODES: Final = frozenset(
+    ["aud", "brl", "cad", "chf", "cny", "czk", "dkk", "eur", "gbp", "inr", "jpy", "nok", "nzd", "pln", "sek", "usd"]
+)
+"""Codes that occur in column names, such as price_eur. Other codes, such as TOP and ALL, are also words."""
+_SEVERAL: Final = {"$": ("USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN"), "¥": ("JPY", "CNY")}
+"""Signs that several currencies share, the most usual one first."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,20 @@ class Part:
         self.column(name, Choice(candidates[0].name, others, note))
         return candidates[0].name
 
+    def numbers(self, columns: Iterable[str]) -> NumberForm:
+        """Add the keys for the form of the numbers of these columns, and return it."""
+        form, note = number_form(self.sample, columns)
+        for name, value in settings_of(form):
+            self.add(name, value, note)
+        return form
+
+    def time_format(self, column: str) -> str | list[str] | None:
+        """Add the format of the times of a column unless it is the usual one, and return it."""
+        form, note = time_settings(self.sample, [column])
+        if form:
+            self.add("time_format", form, note)
+        return form
+
     def used_for(self, name: str) -> Any:
         """Return the value of a key; None without one."""
         return next((one.value for one in self.lines if one.key == name and not one.commented), None)
@@ -96,26 +117,19 @@ def open_part(name: str, sample: Sample) -> Part:
     return part
 
 
-def number_settings(sample: Sample, columns: Iterable[str]) -> tuple[Settings, str]:
-    """Return the settings that read the numbers of all these columns best, and a note if others read as many."""
+def number_form(sample: Sample, columns: Iterable[str]) -> tuple[NumberForm, str]:
+    """Return the form that reads the numbers of all these columns best, and a note if others read as many."""
     read = [sample.columns[name] for name in columns]
     read = [one for one in read if one.share(r"^-?\d+([.]\d+)?$") < 1]
-    if not read:
-        return {}, ""
-    offered: list[Suggestion] = [one for column in read for one in column.number_forms[:6]]
-    scored = sorted(offered, key=lambda one: (-_reads(read, one), _unlikely(sample, one), len(one.settings)))
-    if not scored:
-        return {}, ""
-    first = scored[0]
-    ties = {one.toml for one in scored if _reads(read, one) == _reads(read, first) and one.settings != first.settings}
-    note = "1.234 may be a thousand or one and a bit: check the examples" if ties and not _plain(first) else ""
-    return dict(first.settings), note
-
-
-def number_form(settings: Settings) -> NumberForm:
-    """Return the form of numbers that settings state."""
-    signs = tuple(settings.get("currency_signs", ()))
-    return NumberForm(settings.get("decimal", "."), settings.get("thousands", ""), signs)
+    forms = dict.fromkeys(form_of(dict(one.settings)) for column in read for one in column.number_forms[:6])
+    if not forms:
+        return PLAIN, ""
+    reads = {form: sum(pc.count(one.numbers(form)).as_py() for one in read) for form in forms}
+    # Files with `;` come with decimal commas.
+    usual = "," if sample.separator == ";" else "."
+    first = min(forms, key=lambda form: (-reads[form], form.decimal != usual, len(settings_of(form))))
+    tied = not first.plain and any(reads[form] == reads[first] for form in forms if form != first)
+    return first, "1.234 may be a thousand or one and a bit: check the examples" if tied else ""
 
 
 def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[str] | None, str]:
@@ -138,21 +152,6 @@ def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[st
     return dict(several.settings)["time_format"], "; ".join(filter(None, ["tried in order", note]))
 
 
-def _reads(columns: Iterable[Column], suggestion: Suggestion) -> int:
-    form = number_form(dict(suggestion.settings))
-    return sum(len(one.stated) - numbers.parsed(one.stated, form).null_count for one in columns)
-
-
-def _unlikely(sample: Sample, suggestion: Suggestion) -> bool:
-    """Return whether the decimal sign does not fit the file: files with `;` come with decimal commas."""
-    comma = dict(suggestion.settings).get("decimal") == ","
-    return comma != (sample.separator == ";")
-
-
-def _plain(suggestion: Suggestion) -> bool:
-    return not suggestion.settings
-
-
 def _month_first(time_format: str) -> bool:
     return "%m" in time_format and "%d" in time_format and time_format.index("%m") < time_format.index("%d")
 
@@ -161,3 +160,46 @@ def _is_american(sample: Sample) -> bool:
     """Return whether the rows are priced in dollars or come from the United States."""
     words = {value.upper() for one in sample.columns.values() if len(one.values) < 50 for value in one.values}
     return sample.separator != ";" and bool(words & {"USD", "US", "USA", "UNITED STATES"})
+
+
+def add_currency(part: Part, money: Column | None, signs: Sequence[str]) -> None:
+    """Add the column or the constant for the currency of a price; a guess that may be wrong is commented out."""
+    coded = [
+        one for one in part.sample.columns.values() if one.values and {w.lower() for w in one.values} <= _NAME_CODES
+    ]
+    for one in [*part.sample.named("currency"), *coded]:
+        words = {word.upper() for word in one.values}
+        if words and all(word in CODES or word in NAMES for word in words):
+            part.column("currency", Choice(one.name))
+            return
+    if money is None:
+        return
+    in_name = [word.upper() for word in plain(money.name).split("_") if word in _NAME_CODES]
+    written = list(dict.fromkeys(_code(sign) for sign in signs))
+    codes = list(dict.fromkeys([*in_name, *written]))
+    several = next((_SEVERAL[sign] for sign in signs if sign in _SEVERAL), ())
+    if len(codes) > 1:
+        several_codes = ", ".join(codes)
+        part.comments.append(f"{money.name} has several currencies ({several_codes}): name a column that has them.")
+    elif codes and several and not in_name:
+        _constant(part, codes[0], f"{signs[0]} may also be {', '.join(several[1:])}", certain=False)
+    elif codes:
+        _constant(part, codes[0], f"as {money.name} {'says' if in_name else 'is written'}", certain=True)
+
+
+def _code(sign: str) -> str:
+    word = sign.upper()
+    return word if word in CODES else NAMES[word]
+
+
+def _constant(part: Part, code: str, note: str, *, certain: bool) -> None:
+    """State the currency beside the other constants."""
+    before = next((line for line in part.lines if line.key == "constants"), None)
+    constants: dict[str, object] = {**(before.value if before else {}), "currency": code}
+    if certain and before:
+        part.lines[part.lines.index(before)] = type(before)("constants", constants, before.note or note)
+    elif certain:
+        part.add("constants", constants, note)
+    else:
+        instead = " in place of the line above" if before else ""
+        part.suggest("constants", constants, f"the currency{instead}: {note}")

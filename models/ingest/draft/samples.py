@@ -1,21 +1,30 @@
-"""Hold sample rows of a table, and describe each column by its cells."""
+"""Hold sample rows of a table, and score columns for the roles in a mapping by their names and cells."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.ingest.draft.names import rank
-from models.ingest.tabular import format_suggestions
+from models.ingest.draft.vocabulary import plain, rank
+from models.ingest.tabular import format_suggestions, numbers
 from models.ingest.tabular.format_suggestions import Suggestion
+from models.ingest.tabular.numbers import NumberForm
 
-MOSTLY: Final = 0.9
-_SEVERAL: Final = 0.5
+UNIQUE: Final = 0.95
+SEVERAL: Final = 0.3
+"""The share of cells from which they are no exception; of common ids, the share from which columns hold the same id."""
+_MOSTLY: Final = 0.9
+_HALF: Final = 0.5
+_FEW: Final = 0.02
+_SOME_FRACTIONS: Final = 0.05
 _EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
+_DATE: Final = r"^(\d{1,2}[./-] ?\d{1,2}[./-] ?\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})($|\D)"
+"""A column may have dates in several formats."""
 
 
 class Column:
@@ -63,7 +72,7 @@ class Column:
     @property
     def is_number(self) -> bool:
         """Return whether almost all cells are numbers."""
-        return bool(self.number_forms) and self.number_forms[0].reads >= MOSTLY * self.number_forms[0].of
+        return bool(self.number_forms) and self.number_forms[0].reads >= _MOSTLY * self.number_forms[0].of
 
     @property
     def is_typed_time(self) -> bool:
@@ -78,7 +87,7 @@ class Column:
     @property
     def is_time(self) -> bool:
         """Return whether almost all cells are times."""
-        return self.time_share >= MOSTLY
+        return self.time_share >= _MOSTLY
 
     @property
     def time_share(self) -> float:
@@ -96,12 +105,60 @@ class Column:
     def is_email(self) -> bool:
         """Return whether most cells are e-mail addresses."""
         matches = pc.sum(pc.match_substring_regex(self.stated, _EMAIL)).as_py() or 0
-        return bool(matches > _SEVERAL * len(self.stated))
+        return bool(matches > _HALF * len(self.stated))
+
+    def numbers(self, form: NumberForm) -> pa.Array:
+        """Return the cells as numbers of this form, null if they are none."""
+        return numbers.parsed(self.texts, form)
+
+    @property
+    def is_decimal(self) -> bool:
+        """Return whether it has numbers with a fraction, such as money."""
+        return self.is_number and self.share(r"\d[.,]\d{1,2}(\D|$)") > _SOME_FRACTIONS
+
+    @property
+    def is_pieces(self) -> bool:
+        """Return whether it has small whole numbers, and many ones, as quantities do."""
+        whole = len(self.values) > 1 and self.share(r"^-?\d{1,6}([.,]0+)?$") >= 1 - (1 - UNIQUE) / 2
+        return whole and self.share(r"^-?[1-9]([.,]0+)?$") >= 0.8 and self.share(r"^-?1([.,]0+)?$") >= 0.2
+
+    @property
+    def is_written_time(self) -> bool:
+        """Return whether its texts are times, in one format or in several, and no plain numbers."""
+        if self.share(r"^\d+([.,]\d+)?$") >= _FEW:
+            return False
+        return self.is_time or (self.time_share > _HALF and self.share(_DATE) > UNIQUE)
+
+    @property
+    def may_be_id(self) -> bool:
+        """Return whether cells may be ids: neither times nor fractions, with more than one value."""
+        if self.is_typed_time or self.filled < _FEW or len(self.values) < 2:
+            return False
+        return not self.is_written_time and self.share(r"^-?\d+[.,]\d*[1-9]$") < _FEW
 
     def share(self, pattern: str) -> float:
         """Return the share of cells that match a regular expression."""
         matches = pc.sum(pc.match_substring_regex(self.stated, pattern)).as_py() or 0
         return float(matches / max(1, len(self.stated)))
+
+
+_LINK: Final = "^https?://"
+_CELLS: Final = MappingProxyType[str, Callable[[Column], bool]](
+    {
+        **dict.fromkeys(("user", "device"), lambda one: one.may_be_id),
+        "item": lambda one: one.may_be_id and not one.is_email,
+        "time": lambda one: one.filled > SEVERAL and one.time_share > SEVERAL,
+        # `Name` is an order if it holds #1001.
+        "order": lambda one: plain(one.name) != "name" or one.share(r"^#?\w*\d+$") > 1 - _FEW,
+        **dict.fromkeys(("quantity", "price", "total", "rating"), lambda one: one.is_number),
+        **dict.fromkeys(("title", "category"), lambda one: not one.is_number),
+        "brand": lambda one: len(one.values) > 1,
+        **dict.fromkeys(("url", "image"), lambda one: one.share(_LINK) > 1 - SEVERAL),
+        "consent_at": lambda one: one.is_time,
+        **dict.fromkeys(("available", "placement", "position", "recommendation_id"), lambda one: one.filled > 0),
+    }
+)
+"""What the cells of a column have to be for a role; other roles go by the name alone."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +180,21 @@ class Sample:
         """Return the columns by name."""
         return {name: Column(name, self.rows[name]) for name in self.rows.column_names}
 
-    def candidates(self, role: str, columns: Iterable[str] | None = None) -> list[Column]:
+    def named(self, role: str) -> list[Column]:
         """Return the columns with a usual name of a role, the most usual names first."""
-        names = self.rows.column_names if columns is None else columns
-        ranked = [(place, order, name) for order, name in enumerate(names) if (place := rank(name, role)) is not None]
+        ranked = [
+            (place, order, name) for order, name in enumerate(self.columns) if (place := rank(name, role)) is not None
+        ]
         return [self.columns[name] for _, _, name in sorted(ranked)]
+
+    def likely(self, role: str, taken: Container[str] = ()) -> list[Column]:
+        """Return the columns that fit a role by their names and cells, the most usual names first."""
+        fits = _CELLS.get(role, bool)
+        return [one for one in self.named(role) if one.name not in taken and fits(one)]
+
+    def free(self, taken: Container[str]) -> list[Column]:
+        """Return the columns that are not taken."""
+        return [one for one in self.columns.values() if one.name not in taken]
 
 
 def overlap(some: Column, others: Column) -> float:

@@ -4,10 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from models.ingest.draft.joins import Link, dependency_share, is_decimal, is_order, links, repeated_ids
-from models.ingest.draft.names import PERSONAL, plain
-from models.ingest.draft.roles import JOINS, Kind, items_of, kind_of, times_of, unique_ids, users_of
-from models.ingest.draft.samples import Column, Sample, overlap
+from models.ingest.draft.roles import (
+    Kind,
+    Link,
+    dependency_share,
+    is_order,
+    kind_of,
+    links,
+    repeated_ids,
+    times_of,
+    unique_ids,
+    users_of,
+)
+from models.ingest.draft.samples import SEVERAL, Column, Sample, overlap
+from models.ingest.draft.vocabulary import PERSONAL, plain
 
 _SURE: Final = 2
 _HINT: Final = 1
@@ -37,7 +47,7 @@ def find_events(tables: Sequence[Sample]) -> Events | None:
     by_name = [one for one in tables if kind_of(one) == "events"]
     if by_name:
         sample = max(by_name, key=lambda one: len(one.rows))
-        return Events(sample, users_of(sample), items_of(sample))
+        return Events(sample, users_of(sample), sample.likely("item"))
     apart = split_orders(tables)
     whole = [one for one in tables if times_of(one) and not any(one is other for other, _ in apart)]
     for sample in sorted(whole, key=lambda one: -len(one.rows)):
@@ -51,7 +61,10 @@ def split_orders(tables: Sequence[Sample]) -> list[tuple[Sample, Kind]]:
     pairs: list[tuple[Sample, Kind]] = []
     for lines in tables:
         finest = max(links(lines, tables), key=lambda one: len(one.column.values), default=None)
-        if finest and times_of(finest.table) and (_needs_user(lines, finest) or _needs_time(lines, finest)):
+        if finest is None or not times_of(finest.table):
+            continue
+        needs_user = kind_of(finest.table) == "orders" and not users_of(lines)
+        if needs_user or (_is_order_head(finest) and _lacks_time(lines, finest)):
             pairs += [(lines, "lines"), (finest.table, "orders")]
     return pairs
 
@@ -66,19 +79,15 @@ def kind_by_ids(sample: Sample, events: Events | None) -> Kind:
     for name, link in events.joins.items():
         if link.table is sample:
             return name
-    if kind == "unknown" and times_of(sample) and _repeats(sample, events.items):
+    repeated = repeated_ids(sample) if kind == "unknown" and times_of(sample) else []
+    if any(overlap(own, one) >= SEVERAL for own in repeated for one in events.items):
         return "events"
-    if kind not in ("items", "users", "unknown") or users_of(sample) or items_of(sample):
+    if kind not in ("items", "users", "unknown") or users_of(sample) or sample.likely("item"):
         return kind
     ids_of_events: dict[Kind, Sequence[Column]] = {"items": events.items, "users": events.users}
     own = unique_ids(sample)
-    kinds = [one for one, ids in ids_of_events.items() if any(overlap(m, n) >= JOINS for m in ids for n in own)]
+    kinds = [one for one, ids in ids_of_events.items() if any(overlap(m, n) >= SEVERAL for m in ids for n in own)]
     return kinds[0] if len(kinds) == 1 else kind
-
-
-def _repeats(sample: Sample, ids: Sequence[Column]) -> bool:
-    """Return whether a column of a table repeats these ids."""
-    return any(overlap(own, one) >= JOINS for own in repeated_ids(sample) for one in ids)
 
 
 def likely_kind(sample: Sample) -> Kind:
@@ -89,24 +98,14 @@ def likely_kind(sample: Sample) -> Kind:
     if times_of(sample) and ids and len(keys) <= 1:
         return "events"
     personal = sum(bool(PERSONAL.search(plain(name))) for name in sample.columns)
-    return "users" if personal > _HINT and not any(map(is_decimal, sample.columns.values())) else "items"
-
-
-def _needs_user(lines: Sample, link: Link) -> bool:
-    """Return whether only the other table, of orders by its names, has users."""
-    return kind_of(link.table) == "orders" and not users_of(lines)
-
-
-def _needs_time(lines: Sample, link: Link) -> bool:
-    """Return whether the other table has orders, and the rows have no time of their own."""
-    return _is_order_head(link) and _lacks_time(lines, link)
+    return "users" if personal > _HINT and not any(one.is_decimal for one in sample.columns.values()) else "items"
 
 
 def _is_order_head(link: Link) -> bool:
     """Return whether the other table has orders: one id, no e-mail, and another column that many rows repeat."""
     table = link.table
     others = [one for one in repeated_ids(table) if len(one.values) > _GROUPS]
-    unique = [one for one in unique_ids(table) if not is_decimal(one)]
+    unique = [one for one in unique_ids(table) if not one.is_decimal]
     return bool(others) and len(unique) == 1 and kind_of(table) not in ("items", "users")
 
 
@@ -128,7 +127,7 @@ def _by_joins(sample: Sample, joins: Sequence[Link]) -> Events | None:
         (low, user), (high, item) = min(votes, key=lambda one: one[0]), max(votes, key=lambda one: one[0])
         return None if low == high else Events(sample, [user.column], [item.column], {"users": user, "items": item})
     for vote, link in votes:
-        by_name = [one for one in (users_of if vote > 0 else items_of)(sample) if one is not link.column]
+        by_name = [one for one in (users_of(sample) if vote > 0 else sample.likely("item")) if one is not link.column]
         other = (by_name or _other_ids(sample, link.column))[:1]
         unjoined = "" if by_name else "".join(one.name for one in other)
         if vote > 0 and other:
@@ -142,11 +141,11 @@ def _vote(sample: Sample, link: Link) -> int:
     """Return a vote for items (above 0) or users (below 0), by column names, then by cells of the other table."""
     columns = link.table.columns.values()
     names = {"items": _SURE, "users": -_SURE}.get(kind_of(link.table), 0)
-    user, item = users_of(sample), items_of(sample)
+    user, item = users_of(sample), sample.likely("item")
     names += 2 * _SURE * ((link.column in item) - (link.column in user))
     names += _SURE * (bool(user) and link.column not in user) - _SURE * (bool(item) and link.column not in item)
     cells = -_SURE * any(one.is_email for one in columns)
-    cells += _HINT * any(is_decimal(one) for one in columns)
+    cells += _HINT * any(one.is_decimal for one in columns)
     return names + cells + _HINT * any(one.share("^https?://") > _OPEN for one in columns)
 
 

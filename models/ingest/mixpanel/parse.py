@@ -1,20 +1,245 @@
-"""Parse lines of Mixpanel into canonical rows. Arrow in, Arrow out; no line is lost."""
+"""Parse lines of Mixpanel into canonical rows: events of a raw export, and profiles. No line is lost."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.ingest import placeholder_ids
 from models.ingest.canonical_schema import ALIASES, ParsedLines
-from models.ingest.mixpanel import json_lines
-from models.ingest.mixpanel.json_lines import Reading
-from models.ingest.mixpanel.sql_values import DEVICE, bare
 from models.ingest.normalisation import Spelling, nonzero_counts
 from models.ingest.segment import identities as segment_identities
-from models.ingest.segment.parse import canonical, decoded
-from models.primitives.arrow_sql import Query, connected
+from models.ingest.segment.event_types import Meaning
+from models.ingest.segment.fields import BLOCK, SPACE, WHOLE, consent, instant, pointers, word
+from models.ingest.segment.parse import canonical, decoded, meaning_table
+from models.primitives.arrow_sql import Query, connected, literal, texts
+
+PRODUCTS: Final = "products"
+"""The member that holds the list of an event's products."""
+_SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
+    "product_id": ("item_id", "content_id"),
+    "name": ("product_name", "item_name", "title"),
+    "category": ("product_category", "item_category"),
+    "brand": ("product_brand", "item_brand"),
+    "variant": ("item_variant", "product_variant"),
+    "price": ("unit_price", "item_price", "product_price"),
+    "quantity": ("qty", "item_quantity"),
+    "value": ("line_value", "amount"),
+    "currency": ("currency_code",),
+    "coupon": ("coupon_code",),
+    "url": ("product_url",),
+    "image_url": ("product_image",),
+    "order_id": ("transaction_id", "order_number"),
+    "rating": ("stars",),
+    "total": ("order_total", "total_price", "cart_total"),
+    PRODUCTS: ("items", "line_items", "cart_items", "product_ids", "item_ids"),
+}
+MEMBERS: Final = tuple(dict.fromkeys((*BLOCK, *WHOLE, PRODUCTS)))
+"""The members that own properties can be assigned to."""
+
+
+def names_of(member: str, own: Mapping[str, str]) -> list[str]:
+    """Return the names of a member's property, the first that has a value counts: own names, then the usual ones."""
+    mine = [name for name, target in own.items() if target == member]
+    usual = (spelling for word in (member, *_SYNONYMS.get(member, ())) for spelling in _spellings(word))
+    return list(dict.fromkeys([*mine, *usual]))
+
+
+def _spellings(word: str) -> Iterator[str]:
+    """Yield `product_id` as product_id, Product ID, Product Id, product id, productId and ProductId."""
+    parts = word.split("_")
+    title = [part.title() for part in parts]
+    yield word
+    yield " ".join("ID" if part == "id" else part.title() for part in parts)
+    yield " ".join(title)
+    yield " ".join(parts)
+    yield parts[0] + "".join(title[1:])
+    yield "".join(title)
+
+
+MIXPANEL_EVENT: Final = "mixpanel:"
+"""The beginning of event ids: lines with the same id are the same event, even if their values differ."""
+DEVICE: Final = "$device:"
+"""The beginning of a distinct id that names a device (simplified id merge)."""
+OWN: Final = (
+    *("time", "distinct_id", "$distinct_id_before_identity", "$user_id", "$device_id", "$insert_id"),
+    *("$mp_api_timestamp_ms", "mp_processing_time_ms", "$last_seen", "$user_agent", "$ip", "ip"),
+    *("$identified_id", "$anon_id", "alias", "$distinct_ids/0", "$distinct_ids/1"),
+)
+"""The properties of Mixpanel itself that are read."""
+_MILLISECONDS: Final = 1e11
+"""A larger time is in milliseconds: as seconds it would be after the year 5138."""
+
+
+def own(name: str) -> str:
+    """Return SQL for a property of Mixpanel itself."""
+    return f"own[{OWN.index(name) + 1}]"
+
+
+def paths(names: Sequence[str]) -> str:
+    """Return JSON pointers; a slash separates the steps of a path."""
+    return texts("/" + name for name in names)
+
+
+def bare(value: str) -> str:
+    """Return SQL for an id without the mark of a device."""
+    return f"CASE WHEN starts_with({value}, '{DEVICE}') THEN nullif({value}[{len(DEVICE) + 1}:], '') ELSE {value} END"
+
+
+def micros_of(value: str) -> str:
+    """Return SQL for microseconds since 1970 of a time in seconds or milliseconds; null beyond the years 1 to 9999."""
+    number = f"try_cast({value} AS DOUBLE)"
+    micros = f"{number} * CASE WHEN abs({number}) >= {_MILLISECONDS} THEN 1e3 ELSE 1e6 END"
+    return f"CASE WHEN {micros} BETWEEN -62135596800e6 AND 253402300799e6 THEN round({micros})::BIGINT END"
+
+
+def members(properties: str, wanted: Sequence[str], own_names: Mapping[str, str]) -> tuple[str, str]:
+    """Return SQL for a list of all values of the `wanted` members, and for a struct of them from its `values`."""
+    names: list[str] = []
+    fields = []
+    for member in wanted:
+        first = len(names) + 1
+        names += names_of(member, own_names)
+        fields.append(f"{member} := coalesce({', '.join(f'values[{n}]' for n in range(first, len(names) + 1))})")
+    return f"json_extract_string({properties}, {pointers(names)})", f"struct_pack({', '.join(fields)})"
+
+
+def products(names: Mapping[str, str]) -> str:
+    """Return SQL for the product blocks in the first list of products; an element may be a plain id."""
+    lists = pointers(names_of(PRODUCTS, names))
+    extracted, block = members("element", BLOCK, names)
+    is_list = "json_type(one) = 'ARRAY'"
+    values = f"""CASE json_type(element) WHEN 'OBJECT' THEN {extracted} ELSE [json_extract_string(element, '$')] END"""
+    return f"""list_transform(
+        json_extract(list_filter(json_extract(p, {lists}), lambda one: {is_list})[1], '$[*]'),
+        lambda element: list_transform([{values}], lambda values: {block})[1])"""
+
+
+PLACEHOLDERS: Final = (
+    *("anon", "anonymous", "nil", "none", "null", "n/a", "na", "undefined", "unknown", "0", "-1", "true", "false"),
+    *("[]", "{}", "<nil>", "lmy47d", "00000000-0000-0000-0000-000000000000"),
+)
+"""Ids that Mixpanel's import refuses, both as `distinct_id` and as `$insert_id`."""
+IDENTITY_EVENTS: Final = ("$identify", "$create_alias", "$merge")
+_DAY_US: Final = 86_400_000_000
+_INSERT_ID: Final = "[A-Za-z0-9-]{1,36}"
+_UNHASHED: Final = "{" + ", ".join(f'"{name}": null' for name in ("distinct_id", "$distinct_id_before_identity")) + "}"
+"""Properties that a later merge of ids changes, so the id of an event without `$insert_id` ignores them."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The settings of a mapping for the lines."""
+
+    meanings: Mapping[str, Meaning]
+    consent_properties: Sequence[str] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Own property → member."""
+    time_zone: str = "UTC"
+    """The zone of `time`."""
+
+
+# `sound` is the text if it is valid JSON, so functions on it cannot fail.
+_FAULT: Final = f"""CASE
+    WHEN sound IS NULL THEN CASE
+        WHEN text IS NULL AND raw IS NOT NULL THEN 'not_utf8'
+        WHEN coalesce(trim(text, {SPACE}), '') = '' THEN 'blank'
+        ELSE 'not_json' END
+    WHEN json_type(sound) <> 'OBJECT' THEN 'not_an_object'
+    WHEN profile THEN NULL
+    WHEN event IS NULL THEN 'event_missing'
+    WHEN json_type(p) IS DISTINCT FROM 'OBJECT' THEN 'properties_not_an_object' END"""
+
+
+def _statement(reading: Reading) -> str:
+    names, structs = meaning_table(reading.meanings)
+    block_values, block = members("p", BLOCK, reading.properties)
+    whole_values, whole = members("p", WHOLE, reading.properties)
+    answers = f"json_extract_string(p, {pointers(reading.consent_properties)})"
+    refused_ids = texts(dict.fromkeys([*placeholder_ids.PEOPLE, *placeholder_ids.spellings(PLACEHOLDERS)]))
+    insert_id = f"CASE WHEN {own('$insert_id')} IS NOT NULL AND NOT list_contains({refused_ids}, {own('$insert_id')}) "
+    insert_id += f"AND regexp_full_match({own('$insert_id')}, '{_INSERT_ID}') THEN {own('$insert_id')} END"
+    before = f"coalesce({word(own('$distinct_id_before_identity'))}, {word(own('distinct_id'))})"
+    received = f"coalesce({micros_of(own('$mp_api_timestamp_ms'))}, {micros_of(own('mp_processing_time_ms'))})"
+    kind = (
+        f"coalesce(meaning.kind, CASE WHEN profile THEN 'identify' WHEN event IN {IDENTITY_EVENTS} THEN 'alias' "
+        "ELSE 'unknown_event' END)"
+    )
+    of_profile = "json_extract_string(sound, '/$distinct_id')"
+    parts = "event, coalesce(micros // day_us, 0), coalesce(original, ''), coalesce(insert_id, content)"
+    return f"""
+    WITH parsed AS (
+        SELECT row_number, raw, text, sound, {word("json_extract_string(sound, '/event')")} AS event,
+            coalesce(json_extract(sound, '/properties'), json_extract(sound, '/$properties')) AS p,
+            coalesce(json_type(sound, '/$properties') = 'OBJECT', false) AND json_extract(sound, '/event') IS NULL
+                AS profile
+        FROM (SELECT *, CASE WHEN json_valid(text) THEN text END AS sound FROM lines)
+    ), valued AS (
+        SELECT *, json_extract_string(p, {paths(OWN)}) AS own, {_FAULT} AS fault, {_DAY_US} AS day_us,
+            {structs}[enum_code(try_cast(translate(lower(event), ' _-', '') AS {names}))::INTEGER + 1] AS meaning
+        FROM parsed
+    ), identified AS (
+        SELECT *, {micros_of(own("time"))} AS micros, {insert_id} AS insert_id, {before} AS original,
+            {bare(word(own("$device_id")))} AS device_id,
+            CASE WHEN profile THEN {word(of_profile)} ELSE {word(own("$user_id"))} END AS stated_id,
+            coalesce(meaning.many, false) AS many, coalesce(meaning.reads, false) AS reads
+        FROM valued
+    ), resolved AS (
+        SELECT *, starts_with(original, '{DEVICE}') OR coalesce({bare("original")} = device_id, false) AS of_device,
+            CASE WHEN fault IS NULL AND insert_id IS NULL AND NOT profile
+                THEN sha256(json_merge_patch(p, '{_UNHASHED}')::VARCHAR) END AS content,
+            CASE WHEN reads AND fault IS NULL THEN list_transform([{block_values}], lambda values: {block})[1] END
+                AS own_block,
+            CASE WHEN reads AND fault IS NULL THEN list_transform([{whole_values}], lambda values: {whole})[1] END
+                AS whole,
+            CASE WHEN reads AND fault IS NULL THEN {products(reading.properties)} END AS products
+        FROM identified
+    ), people AS (
+        SELECT *, CASE WHEN profile AND starts_with(stated_id, '{DEVICE}') THEN NULL
+                ELSE coalesce(stated_id, CASE WHEN NOT of_device THEN original END) END AS known_id,
+            coalesce(device_id, CASE WHEN of_device THEN {bare("original")} END) AS anonymous_id,
+            coalesce({word("own_block.product_id")}, {word("own_block.sku")}, {word("own_block.id")}) IS NOT NULL
+                AS names_product,
+            coalesce(len(products), 0) AS entries, {answers} AS answers
+        FROM resolved
+    )
+    SELECT row_number, fault, CASE WHEN fault IS NOT NULL THEN sha256(raw) END AS sha256, {kind} AS kind, event,
+        coalesce(known_id, anonymous_id) AS user_id, known_id, anonymous_id,
+        known_id IS NULL AND anonymous_id IS NOT NULL AS is_device,
+        {bare(word(own("distinct_id")))} AS distinct_id, {bare("original")} AS original_id,
+        {bare(word(own("$identified_id")))} AS identified_id, {bare(word(own("$anon_id")))} AS anon_id,
+        {bare(word(own("alias")))} AS alias_id, {word(own("$distinct_ids/0"))} AS first_id,
+        {word(own("$distinct_ids/1"))} AS second_id,
+        CASE WHEN fault IS NULL AND NOT profile
+            THEN '{MIXPANEL_EVENT}' || left(sha256(concat_ws(chr(31), {parts})), 32) END AS message_id,
+        fault IS NULL AND NOT profile AND {own("$insert_id")} IS NOT NULL AND insert_id IS NULL AS insert_id_unusable,
+        CASE WHEN profile THEN {instant(own("$last_seen"))}
+            ELSE coalesce(make_timestamp(micros) AT TIME ZONE {literal(reading.time_zone)}, {instant(own("time"))}) END
+            AS occurred_at,
+        make_timestamp({received}) AT TIME ZONE 'UTC' AS received_at,
+        {consent("answers", reading.consent_properties)} AS consent, entries AS listed,
+        CASE WHEN profile THEN p END AS traits, NULL::VARCHAR AS visit, {own("$user_agent")} AS user_agent,
+        coalesce({own("$ip")}, {own("ip")}) AS ip, false AS id_first,
+        CASE WHEN fault IS NOT NULL OR profile
+            OR meaning.event_type = 'impression' AND NOT names_product AND entries = 0 THEN NULL
+            ELSE meaning.event_type END AS event_type,
+        CASE WHEN fault IS NOT NULL OR NOT reads THEN NULL
+            WHEN entries > 0 AND (many OR NOT names_product) THEN products ELSE [own_block] END AS blocks,
+        whole
+    FROM people
+    """
+
+
+def read_lines(query: Query, lines: pa.Table, reading: Reading) -> pa.Table:
+    """Return one row per line, as the `read_lines` of Segment does; `lines` are `row_number`, `raw` and `text`.
+
+    The id of an event is made of its name, its day, its distinct id before any merge, and its `$insert_id`: Mixpanel
+    takes events with the same four for the same event. Without a usable `$insert_id` its content takes that place.
+    """
+    return query(_statement(reading), lines=lines)
+
 
 _NO_SYNONYMS: Final = Spelling()
 _LOOKS_LIKE_DEVICE: Final = "[0-9a-fA-F]+(-[0-9a-fA-F]+){4}"
@@ -29,7 +254,7 @@ def parse_lines(
     `traits` is the allow-list of profile properties. No content of a line raises an error.
     """
     with connected() as query:
-        read = json_lines.read(query, decoded(query, lines), reading)
+        read = read_lines(query, decoded(query, lines), reading)
         users = segment_identities.users(query, read.filter(pc.equal(read["kind"], "identify")), traits)
         parsed = canonical(query, read, users, aliases(query, read), spelling)
         unusable = int(pc.sum(read["insert_id_unusable"]).as_py() or 0)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.ingest.canonical_schema import ALIASES
-from models.ingest.segment.sql_values import pointers, word
+from models.ingest.segment.fields import pointers, word
 from models.primitives.arrow_sql import Query
 
 _NEVER: Final = re.compile("mail|name|phone|mobile|address|street|avatar")

@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from models import columns
 from models.ingest import placeholder_ids as placeholders
-from models.ingest.segment.sql_values import finite, word
-from models.ingest.traffic.traffic_filter import LONGEST_ID
+from models.ingest.segment.fields import finite, product_ids, word
+from models.ingest.traffic_filter import LONGEST_ID
 from models.primitives.arrow_sql import Query, texts
 
 ITEM_ATTRIBUTES: Final = ("sku", "variant", "url", "image_url", "coupon")
@@ -28,8 +28,8 @@ _NUMBERS: Final = {
 
 def entries(query: Query, lines: pa.Table) -> pa.Table:
     """Return one row per product of a line, numbered by `entry`; a refund without products refunds the whole order."""
-    identified = [word(f"block.{name}") for name in ("product_id", "sku", "id")]
-    by_id = f"coalesce({identified[0]}, CASE WHEN id_first THEN {identified[2]} END, {identified[1]}, {identified[2]})"
+    usual, version_1 = (", ".join(word(f"block.{name}") for name in product_ids(id_first=one)) for one in (False, True))
+    by_id = f"CASE WHEN id_first THEN coalesce({version_1}) ELSE coalesce({usual}) END"
     order = f"coalesce({', '.join(word(f'whole.{name}') for name in _ORDER)})"
     visit = f"coalesce({word('visit')}, {word('whole.session_id')})"
     shown = "block.recommendation_id, block.recomm_id, whole.recommendation_id, whole.recomm_id"

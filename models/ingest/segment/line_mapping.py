@@ -10,11 +10,10 @@ from pydantic import AfterValidator, Field
 
 from models import columns
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.expressions import evaluation
-from models.ingest.expressions.syntax_tree import Expression
-from models.ingest.expressions.value_sources import Marks
 from models.ingest.segment.event_types import Meaning
 from models.ingest.source_config import SourceMapping
+from models.ingest.tabular import values
+from models.ingest.tabular.expressions import Expression, Marks
 from models.primitives.json_types import JsonObject
 
 _OF_ITEMS: Final = (columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE)
@@ -38,7 +37,7 @@ class LineMapping(SourceMapping):
 
     def merchandise(self, items: pa.Table) -> pa.Array:
         """Return whether each item is merchandise; null if its values do not show it, and without marks."""
-        return evaluation.merchandise(items, self.not_merchandise, items[columns.CATEGORY])
+        return values.merchandise(items, self.not_merchandise, items[columns.CATEGORY])
 
     def services(self, ids: Sequence[str]) -> set[str]:
         """Return the items that are marked by their id alone."""

@@ -1,4 +1,4 @@
-"""Read single calls as they arrive: who acts on which items, and the members that the lake needs.
+"""Read single calls as they arrive: who acts on which items, when, and the members that the lake needs.
 
 `parse.parse_lines` has the last word when the calls move into the lake; it gives the same interaction for every call.
 """
@@ -6,25 +6,24 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from models.ingest import placeholder_ids
-from models.ingest.segment.config import SegmentMapping
 from models.ingest.segment.event_types import ACTION_FIRST, Meaning, event_name
+from models.ingest.segment.fields import CONTEXT, IDS, PAGE_PLACES, STORED, TYPES, Shape, product_ids
 from models.ingest.segment.identities import allowed
-from models.ingest.segment.json_lines import BLOCK, EVENT_MEMBERS, TYPES
 from models.ingest.segment.page_rules import PageRule
-from models.ingest.traffic.traffic_filter import LONGEST_ID
+from models.ingest.segment.segment_mapping import SegmentMapping
+from models.ingest.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
+from models.primitives.time import read_moment
 
 ALIAS: Final = "alias"
 JOINING: Final = frozenset(("identify", ALIAS))
 """The types of calls that state whose a device is."""
 FAULT, FOUND_MARKS = "fault", "marks"
 """Members of the payload in the inbox: of a call that cannot be read, and of one that no customer made."""
-_PROPERTIES: Final = (*BLOCK, *EVENT_MEMBERS, "path")
-_ENVELOPE: Final = ("event", "name", "timestamp")
-_SHORT: Final = ("type", *_ENVELOPE)
 _UNUSABLE: Final = "?"
 """Takes the place of a value of a wrong kind, so that the call has the same fault as in a file."""
 _PLACEHOLDERS: Final = frozenset(placeholder_ids.ITEMS)
@@ -79,36 +78,34 @@ class CallReader:
         kind = str(call.get("type") or "").lower()
         context = call.get("context")
         context = context if isinstance(context, dict) else {}
-        properties = call.get("properties")
+        ids = {name: word(call.get(member)) for name, member in IDS.items()}
+        origin = {name: word(context.get(member)) for name, member in CONTEXT.items()}
         answers = self._answers(context)
-        payload: JsonObject = {name: value for name in _SHORT if (value := _plain(call.get(name))) is not None}
-        if "timestamp" not in payload and (stated := _plain(call.get("originalTimestamp"))) is not None:
-            payload["timestamp"] = stated  # RudderStack's name
-        if properties is not None:
-            payload["properties"] = _reduced(properties)
+        if _plain(call.get("timestamp")) is None:
+            call = {**call, "timestamp": call.get("originalTimestamp")}  # RudderStack's name
+        payload: JsonObject = _kept(call, STORED)
         if kind == "identify" and isinstance(call.get("traits"), dict):
             stated = {name: _trait(call["traits"].get(name)) for name in self.traits}
             payload["traits"] = {name: value for name, value in stated.items() if value is not None}
-        session = word(context.get("sessionId")) or ""
         # A batch may state one context for thousands of calls.
-        kept: JsonObject = {"sessionId": session} if 0 < len(session) <= LONGEST_ID else {}
+        session = origin["visit"] or ""
+        kept: JsonObject = {CONTEXT["visit"]: session} if 0 < len(session) <= LONGEST_ID else {}
         if answers:
             kept["consent"] = {"categoryPreferences": answers}
         if kept:
             payload["context"] = kept
-        device = word(call.get("previousId")) if kind == ALIAS else None
         known = kind in TYPES
         return SingleCall(
-            kind if known else "",
-            word(call.get("messageId")),
-            word(call.get("userId")),
-            device or word(call.get("anonymousId")),
-            word(context.get("userHash")),
-            all(answers.values()) if answers else None,
-            self._interaction(kind, payload) if known else _NO_INTERACTION,
-            word(context.get("userAgent")),
-            word(context.get("ip")),
-            payload,
+            kind=kind if known else "",
+            message_id=ids["message_id"],
+            user_id=ids["known_id"],
+            device_id=(ids["previous_id"] if kind == ALIAS else None) or ids["anonymous_id"],
+            user_hash=word(context.get("userHash")),
+            consent=all(answers.values()) if answers else None,
+            interaction=self._interaction(kind, payload) if known else _NO_INTERACTION,
+            user_agent=origin["user_agent"],
+            address=origin["ip"],
+            payload=payload,
         )
 
     def _answers(self, context: JsonObject) -> dict[str, bool]:
@@ -130,22 +127,18 @@ class CallReader:
         meaning = self.meanings.get(name)
         if meaning is None or meaning.event_type is None:
             return _NO_INTERACTION
-        products = properties.get("products")
-        if products is not None and not isinstance(products, list):
-            products = None
-        own = _item_of(properties, id_first=name in ACTION_FIRST)
-        names_product = any(word(properties.get(member)) for member in ("product_id", "sku", "id"))
-        blocks = products if products and (meaning.many or not names_product) else None
-        if blocks is None:
-            return Interaction(meaning.event_type, (own,) if own else ())
-        items = (_item_of(block or {}, id_first=name in ACTION_FIRST) for block in blocks)
+        members, products = product_ids(id_first=name in ACTION_FIRST), properties.get("products")
+        blocks: list[JsonObject | None] = [properties]
+        if isinstance(products, list) and products and (meaning.many or _word_of(properties, members) is None):
+            blocks = products
+        items = (_item_of(block or {}, members) for block in blocks)
         return Interaction(meaning.event_type, tuple(item for item in items if item))
 
     def _visit(self, payload: JsonObject, properties: JsonObject) -> Interaction:
         """Return the view of the item of a visited page."""
         if self.page_rule is None:
             return _NO_INTERACTION
-        for place in (properties.get("path"), properties.get("url"), payload.get("name")):
+        for place in (*map(properties.get, PAGE_PLACES), payload.get("name")):
             match = re.search(self.page_rule.pattern, place) if isinstance(place, str) else None
             if match and match["item_id"]:
                 return Interaction(self.page_rule.event_type, (match["item_id"],))
@@ -161,27 +154,27 @@ def word(value: Any) -> str | None:
     return str(value) if isinstance(value, int | float) else None
 
 
-def _item_of(block: JsonObject, *, id_first: bool) -> str | None:
+def _word_of(block: JsonObject, members: Sequence[str]) -> str | None:
+    return next((found for name in members if (found := word(block.get(name)))), None)
+
+
+def _item_of(block: JsonObject, members: Sequence[str]) -> str | None:
     """Return the usable id of a product."""
-    members = ("product_id", "id", "sku") if id_first else ("product_id", "sku", "id")
-    item = next((found for name in members if (found := word(block.get(name)))), None)
+    item = _word_of(block, members)
     return item if item and len(item) <= LONGEST_ID and item not in _PLACEHOLDERS else None
 
 
-def _reduced(properties: Any) -> Any:
-    if not isinstance(properties, dict):
+def _kept(value: Any, shape: Shape | list[Shape] | str) -> Any:
+    """Return the members of a value that the shape has; None without one."""
+    if value is None or isinstance(shape, str):
+        return _plain(value)
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return _UNUSABLE
+        return [_kept(one, shape[0]) if isinstance(one, dict) else None for one in value]
+    if not isinstance(value, dict):
         return _UNUSABLE
-    kept = {name: value for name in _PROPERTIES if (value := _plain(properties.get(name))) is not None}
-    products = properties.get("products")
-    if products is not None:
-        kept["products"] = [_block(one) for one in products] if isinstance(products, list) else _UNUSABLE
-    return kept
-
-
-def _block(product: Any) -> JsonObject | None:
-    if not isinstance(product, dict):
-        return None
-    return {name: value for name in BLOCK if (value := _plain(product.get(name))) is not None}
+    return {name: kept for name, inner in shape.items() if (kept := _kept(value.get(name), inner)) is not None}
 
 
 def _plain(value: Any) -> Any:
@@ -195,3 +188,41 @@ def _trait(value: Any) -> Any:
         return value if all(_plain(one) is not None for one in value) and "@" not in str(value) else None
     value = _plain(value)
     return None if isinstance(value, str) and "@" in value else value
+
+
+SENT_AT: Final = "sentAt"
+"""The member with the moment of sending, which differs when a library repeats a call."""
+
+_ON_THE_WAY: Final = timedelta(seconds=5)
+"""A smaller difference is the time on the way, so that a repeated call keeps its time."""
+_QUARTER: Final = timedelta(minutes=15)
+"""All time zones differ from UTC by multiples of it."""
+
+
+def occurred_at(call: JsonObject, received_at: datetime) -> datetime | str:
+    """Return the time of a call by the server's clock: `timestamp`, plus the error of the sender's clock.
+
+    The error is the time of receipt minus `sentAt`, which the same clock states. If neither time names a zone, as in
+    Segment's library for Flutter, the error contains the zone of the sender; if only one does, they are not of one
+    clock. Without `sentAt` the clock counts as right, and a call without `timestamp` happened when it was received. A
+    time of another form is returned as it is.
+    """
+    stated = call.get("timestamp")
+    if stated is None or stated == "":
+        return received_at
+    moment, sent = read_moment(stated), read_moment(call.get(SENT_AT))
+    if moment is None:
+        return str(stated)
+    is_local = _names_no_zone(stated)
+    if sent is None or is_local != _names_no_zone(call[SENT_AT]):
+        return moment
+    error = received_at - sent
+    zone = _QUARTER * round(error / _QUARTER) if is_local else timedelta()
+    try:
+        return moment + (zone if abs(error - zone) <= _ON_THE_WAY else error)
+    except OverflowError:
+        return moment
+
+
+def _names_no_zone(stated: str) -> bool:
+    return datetime.fromisoformat(stated).tzinfo is None

@@ -6,9 +6,9 @@ from typing import Final
 import pyarrow as pa
 
 from models import columns
-from models.ingest.tabular.config import ItemsMapping
 from models.ingest.tabular.duplicate_rows import DATED, UPDATED_AT, own_values
-from models.ingest.tabular.mapping_keys.table import TableMapping
+from models.ingest.tabular.mapping_keys import TableMapping
+from models.ingest.tabular.table_mapping import ItemsMapping
 from models.primitives.arrow_sql import query
 from models.primitives.arrow_types import ArrowColumn
 

@@ -8,15 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.ingest.expressions.evaluation import unreadable_columns
-from models.ingest.expressions.syntax_tree import Expression
-from models.ingest.expressions.value_sources import Source, column_of
 from models.ingest.tabular import format_suggestions, numbers
+from models.ingest.tabular.expressions import Expression, Source, column_of
 from models.ingest.tabular.format_suggestions import Suggestion
 from models.ingest.tabular.numbers import NumberForm
 from models.ingest.tabular.timestamps import parse_times
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, NUMBER, TIME, UnreadableCells
-from models.ingest.tabular.values import UnreadableColumnError, number, place, words
+from models.ingest.tabular.values import UnreadableColumnError, number, place, unreadable_columns, words
 from models.primitives.arrow_types import ArrowColumn
 
 Suggests = Callable[[ArrowColumn], list[Suggestion]]

@@ -3,10 +3,9 @@
 Pure: cells in, suggestions out, best first. A suggestion holds settings of a mapping, never a value of a cell.
 """
 
-import csv
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -19,6 +18,7 @@ from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular import numbers as table_numbers
 from models.ingest.tabular.numbers import SPACES, NumberForm
 from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, decimals, instants
+from models.ingest.text_files import SEPARATORS, fitting
 from models.primitives.arrow_sql import literal, query
 from models.primitives.arrow_types import ArrowColumn
 
@@ -51,7 +51,6 @@ _SAMPLE_CELLS: Final = 40
 """The number of cells that decide which formats are tried on all cells."""
 _MOST_CELLS: Final = 5_000
 _MOST_SIGNS: Final = 3
-_SEPARATORS: Final = (",", ";", "\t", "|")
 _THOUSANDS: Final = ("", ",", ".", " ", "'", "\N{RIGHT SINGLE QUOTATION MARK}")
 
 
@@ -146,6 +145,11 @@ def settings_of(form: NumberForm) -> tuple[tuple[str, Any], ...]:
     return tuple((key, value) for key, value in stated if value and value != getattr(usual, key))
 
 
+def form_of(settings: Mapping[str, Any]) -> NumberForm:
+    """Return the form of numbers that settings state."""
+    return NumberForm(**{**settings, "currency_signs": tuple(settings.get("currency_signs", ()))})
+
+
 def reads(cells: ArrowColumn, suggestion: Suggestion) -> int:
     """Return how many of all the cells the settings of a suggestion read."""
     stated, settings = _filled(cells), dict(suggestion.settings)
@@ -153,8 +157,7 @@ def reads(cells: ArrowColumn, suggestion: Suggestion) -> int:
         if isinstance(time_format, list):
             return len(stated) - len(_unread(stated, time_format))
         return _times_read(stated, [time_format]).get(time_format, 0)
-    form = NumberForm(**{**settings, "currency_signs": tuple(settings.get("currency_signs", ()))})
-    return len(stated) - int(table_numbers.parsed(stated, form).null_count)
+    return len(stated) - int(table_numbers.parsed(stated, form_of(settings)).null_count)
 
 
 def best(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
@@ -258,21 +261,9 @@ def separator(beginning: str, used: str, names: Collection[str] = (), *, whole: 
     """
     lines = beginning.splitlines()
     lines = [line for line in (lines if whole or len(lines) < 2 else lines[:-1]) if line]
-    candidates = [(one, *_fitting(lines, one, names)) for one in _SEPARATORS]
-    now = next((fits for one, fits, *_ in candidates if one == used), _fitting(lines, used, names)[0])
+    candidates = [(one, *fitting(lines, one, names)) for one in SEPARATORS]
+    now = next((fits for one, fits, *_ in candidates if one == used), fitting(lines, used, names)[0])
     one, fits, width, rows = max(candidates, key=lambda of: (of[1], of[2]))
     if one == used or width < 2 or fits <= now:
         return None
     return Suggestion((("separator", one),), fits, rows)
-
-
-def _fitting(lines: Sequence[str], one: str, names: Collection[str]) -> tuple[int, int, int]:
-    """Return the number of rows as wide as the header, the width of the header, and the number of rows."""
-    try:
-        rows = [row for row in csv.reader(lines, delimiter=one) if row]
-    except csv.Error:
-        return 0, 0, 0
-    header = rows[0] if rows else []
-    if len(header) < 2 or (names and not set(names) & set(header)):
-        return 0, 0, len(rows)
-    return sum(len(row) == len(header) for row in rows), len(header), len(rows)

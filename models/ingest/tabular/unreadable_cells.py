@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -137,12 +137,8 @@ def merge_unreadable(profiles: Iterable[Mapping[str, Any]]) -> list[UnreadableCe
 
 def _added(before: UnreadableCells, one: UnreadableCells) -> UnreadableCells:
     places = (*before.places, *one.places)[:MOST_PLACES]
-    ways = _sums(before.ways, one.ways)
+    ways = {way: before.ways.get(way, 0) + one.ways.get(way, 0) for way in {**before.ways, **one.ways}}
     return replace(before, count=before.count + one.count, of=before.of + one.of, ways=ways, places=places)
-
-
-def _sums(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
-    return {name: some.get(name, 0) + others.get(name, 0) for name in {**some, **others}}
 
 
 def _most(counts: Mapping[str, int]) -> tuple[str, int]:
@@ -171,7 +167,8 @@ def shown(value: str, ids: frozenset[str] = frozenset()) -> str:
 
     In a shape letters are a or A and digits are 9. A cell in a wrong column may be an id, a name or an address.
     """
-    if value not in ids and (_is_sign(value) or _is_date(value) or _is_amount(value)):
+    is_sign = len(value) <= 3 and not any(sign.isalnum() for sign in value)
+    if value not in ids and (is_sign or _DATE.fullmatch(value.strip()) or _is_amount(value)):
         return value[:_LONGEST]
     return shape(value, _LONGEST)
 
@@ -179,14 +176,6 @@ def shown(value: str, ids: frozenset[str] = frozenset()) -> str:
 def shape(text: str, longest: int = _LONGEST_LINE) -> str:
     """Return a text with a or A for letters and 9 for digits: the separators of a line stay as they are."""
     return "".join(map(_shape, text[:longest])) + ("…" if len(text) > longest else "")
-
-
-def _is_sign(value: str) -> bool:
-    return len(value) <= 3 and not any(sign.isalnum() for sign in value)
-
-
-def _is_date(value: str) -> bool:
-    return _DATE.fullmatch(value.strip()) is not None
 
 
 def _is_amount(value: str) -> bool:
@@ -214,3 +203,7 @@ def _shape(sign: str) -> str:
     if sign.isalpha():
         return "A" if sign.isupper() else "a"
     return sign if sign.isprintable() else " "
+
+
+Kind = Literal["any", "number", "time", "text", "untyped", "nested"]
+"""A CSV file is `untyped`: its values have no declared type. `nested` are lists and structures."""

@@ -20,9 +20,8 @@ from models.errors import TailorbirdError
 from models.ingest.draft.document import Draft, draft
 from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.samples import Sample
-from models.ingest.tabular import config as tables
-from models.ingest.text_files.header_lines import lines_above_header
-from models.ingest.text_files.likely_encodings import guessed
+from models.ingest.tabular import table_mapping as tables
+from models.ingest.text_files import guessed, likely_separator, lines_above_header
 from tasks.sources.csv_reader import BLOCK_BYTES, is_csv, refuse_many_columns
 from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
@@ -33,7 +32,6 @@ _HEAD_ROWS: Final = 20_000
 _MOST_ROWS: Final = 200_000
 _EVERY: Final = 40
 """After the head every 40th row is read."""
-_SEPARATORS: Final = (",", ";", "\t", "|")
 _SNIFFED_LINES: Final = 200
 
 
@@ -100,7 +98,7 @@ def _csv_sample(path: Path) -> Sample:
     standard.field_size_limit(BLOCK_BYTES)
     text, encoding, note = _decoded(_head(path))
     beginning = list(islice(StringIO(text, newline=""), _SNIFFED_LINES))
-    separator = _separator(beginning)
+    separator = likely_separator(beginning)
     above = lines_above_header(beginning, separator)
     reader = standard.reader(islice(StringIO(text, newline=""), above, None), delimiter=separator)
     names = next(filter(None, reader), [])
@@ -141,19 +139,3 @@ def _by_letters(head: bytes) -> tuple[str, str, str]:
     others = [f"{toml(one)} ({guess.read(one)})" for one in guess.others] if guess else []
     note = f"guessed: {guess.read(encoding)}; or {' or '.join(others)}" if guess and others else ""
     return head.decode(encoding, errors="replace"), encoding, note
-
-
-def _separator(lines: Sequence[str]) -> str:
-    """Return the separator with which most lines have as many values as the header has names."""
-
-    def fit(separator: str) -> tuple[int, int]:
-        below = lines[lines_above_header(lines, separator) :]
-        try:
-            rows = list(filter(None, standard.reader(below, delimiter=separator)))
-        except standard.Error:
-            return -len(lines), 0
-        width = len(rows[0]) if rows else 0
-        others = sum(len(row) != width for row in rows)
-        return (len(rows) - 2 * others, width) if width > 1 else (-len(rows), 0)
-
-    return max(_SEPARATORS, key=fit)

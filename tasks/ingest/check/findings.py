@@ -11,9 +11,8 @@ from expectations import limits
 from expectations.rules import RowRule, violation_shares
 from models import columns
 from models.ingest.batch_limits import Bounds
-from models.ingest.check.missing_consent import missing_consent
-from models.ingest.check.rule_advice import LINE_UNREADABLE, MEANINGS, advice
-from models.ingest.check.suspicions import Suspicion
+from models.ingest.check.advice import LINE_UNREADABLE, MEANINGS, advice
+from models.ingest.check.suspicions import Suspicion, missing_consent
 from models.ingest.tabular.unreadable_cells import KEYS
 from models.primitives.json_types import JsonObject
 from tasks.ingest.events.chunk_writer import Intake

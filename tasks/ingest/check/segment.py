@@ -10,11 +10,9 @@ import pyarrow as pa
 
 from models import columns
 from models.ingest.check import suspicions
-from models.ingest.check.rule_advice import advice
+from models.ingest.check.advice import advice
 from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
-from models.ingest.draft.event_words import event_type_of
-from models.ingest.draft.mapping_text import key, toml
 from models.ingest.segment.event_types import event_name
 from models.ingest.segment.line_mapping import LineMapping
 from tasks.ingest.check import findings
@@ -79,10 +77,11 @@ def _unknown_names(path: Path, mapping: LineMapping) -> list[Suspicion]:
         if isinstance(name, str):
             names[name] += 1
     meanings = mapping.meanings()
-    unknown = [(name, count) for name, count in names.most_common() if event_name(name) not in meanings]
+    unknown = [name for name, _ in names.most_common() if event_name(name) not in meanings]
     if not unknown:
         return []
-    listed = ", ".join(f"{name!r} ({count:,})" for name, count in unknown[:_MOST_NAMES])
-    write = [f"{key(name)} = {toml(event_type_of(name) or '…')}" for name, _ in unknown[:_MOST_NAMES]]
+    most = unknown[:_MOST_NAMES]
+    listed = suspicions.with_counts(names, most)
     sentence = f"{len(unknown):,} names of events stand for no interaction and are counted as routed: {listed}."
-    return [Suspicion("event_types_not_translated", sentence, "\n".join(["[events]", *write]))]
+    write = "\n".join(["[events]", *suspicions.translations(most)])
+    return [Suspicion("event_types_not_translated", sentence, write)]

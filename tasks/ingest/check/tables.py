@@ -6,31 +6,31 @@ from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from expectations import contract, limits
+from expectations import events as event_rules
 from expectations import items as item_rules
 from expectations import users as user_rules
 from expectations.rules import flags
 from models import columns
-from models.ingest.check import answer_suspicions, item_and_user_suspicions, suspicions
+from models.ingest.check import item_and_user_suspicions, suspicions
 from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.mapping_text import toml
-from models.ingest.expressions.value_sources import Source, column_of, columns_of, listed
-from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
+from models.ingest.tabular.expressions import Source, column_of, columns_of, listed
+from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
+from models.ingest.tabular.transform import Cleaned
 from models.ingest.tabular.unreadable_cells import cells_of, merge_unreadable
 from models.ingest.tabular.values import words
-from models.ingest.text_files.encodings import NAMES
-from models.ingest.text_files.likely_encodings import guessed, same
+from models.ingest.text_files import NAMES, guessed, same
 from models.primitives.arrow_types import ArrowColumn
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
-from tasks.ingest.check.findings import TableFindings
-from tasks.ingest.check.raw_rows import RawRows, set_keys, used_columns
+from tasks.ingest.check.findings import RowPlace, TableFindings
 from tasks.ingest.check.unconnected import CheckContext, open_intake
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.tabular_chunks import shape_chunk
@@ -45,6 +45,61 @@ from tasks.sources.csv_reader import Csv
 CATALOGUE_ROWS: Final = table_files.CHUNK_ROWS
 """Items and users are read up to here: events are checked against them."""
 _RULES: Final = {"items": item_rules.RULES, "users": user_rules.RULES}
+
+
+_KEYS_OF_COLUMNS = {
+    event_rules.IN_CATALOGUE: columns.ITEM_ID,
+    event_rules.OCCURRED_S: columns.OCCURRED_AT,
+    event_rules.AHEAD_S: columns.OCCURRED_AT,
+    columns.USER_KEY: columns.USER_ID,
+}
+"""Columns that rules check, and the keys of a mapping that fill them."""
+_LONGEST_CELL = 200
+
+
+def used_columns(part: transform.Part) -> dict[str, list[str]]:
+    """Return the columns of the file that each key of a part reads."""
+    columns_by_key = {name: columns_of(listed(getattr(part, name))) for name in (*part.texts, *part.numbers)}
+    columns_by_key |= {"conditions": columns_of(part.conditions)}
+    return {name: read for name, read in columns_by_key.items() if read}
+
+
+def set_keys(part: transform.Part) -> set[str]:
+    """Return the keys of a record that a part sets: from columns, or as constants."""
+    return {name for name in type(part).model_fields if getattr(part, name)} | set(getattr(part, "constants", {}))
+
+
+class RawRows:
+    """The first rows of a file, by their numbers."""
+
+    def __init__(self, path: Path, part: transform.Part, chunk: table_files.Chunk) -> None:
+        """Store the rows of `path` as the part reads them."""
+        self._rows, self._used = chunk.rows, used_columns(part)
+        self._numbers = chunk.numbers
+        count = len(chunk.rows) + len(chunk.misfits)
+        self._lines = csv_reader.first_lines(path, table_files.csv_of(part), count) if csv_reader.is_csv(path) else None
+
+    def locate(self, number: int, column: str) -> RowPlace:
+        """Return where row `number` is, and the cells that a rule on `column` concerns."""
+        place = RowPlace(row=number + 1)
+        if self._lines and number < len(self._lines):
+            place = RowPlace(line=self._lines[number])
+        at = int(np.searchsorted(self._numbers, number))
+        if at == len(self._numbers) or self._numbers[at] != number:
+            return place
+        names = self._used.get(_KEYS_OF_COLUMNS.get(column, column), [])
+        place["cells"] = {name: _shown(self._rows[name][at]) for name in names}
+        return place
+
+
+def _shown(cell: pa.Scalar) -> str | None:
+    try:
+        value = cell.as_py()
+    except (OverflowError, ValueError):  # a time beyond the years of Python
+        value = cell.cast(pa.string()).as_py()
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.0f}"
+    return None if value is None else str(value)[:_LONGEST_CELL]
 
 
 def check_table(table: TableFindings, path: Path, mapping: Mapping, context: CheckContext, most: int) -> None:
@@ -126,7 +181,7 @@ def _of_constant_type(table: TableFindings, path: Path, part: EventsMapping, row
 
 def _of_consent(rows: pa.Table, part: EventsMapping | UsersMapping) -> Iterator[Suspicion]:
     if isinstance(part.consent, str):
-        yield from answer_suspicions.unread_consent(part.consent, words(rows, part.consent), part.consent_words)
+        yield from item_and_user_suspicions.unread_consent(part.consent, words(rows, part.consent), part.consent_words)
 
 
 def _of_user_ids(ids: ArrowColumn, part: EventsMapping | UsersMapping) -> Iterator[Suspicion]:
@@ -170,7 +225,7 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
     table.suspicions += suspicions.unreadable_cells(one for one in read.unread if one.key != columns.AVAILABLE)
     if isinstance(part, ItemsMapping) and part.available:
         read_columns = ", ".join(columns_of([part.available]))
-        table.suspicions += answer_suspicions.unread_stock(read_columns, stock, part.available_words)
+        table.suspicions += item_and_user_suspicions.unread_stock(read_columns, stock, part.available_words)
     if not getattr(part, "choose", None):
         good = read.rows.filter(pa.array(~row_triage.breaks_rule(flags(read.rows, rules))))
         place = partial(_place, raw)

@@ -19,8 +19,8 @@ from infra.keys.identity import key_version, remember
 from models import columns
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.config import Mapping
-from models.ingest.traffic.traffic_filter import MARKS
+from models.ingest.tabular.table_mapping import Mapping
+from models.ingest.traffic_filter import MARKS
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply as updates
 from tasks.ingest.entity_updates import consent

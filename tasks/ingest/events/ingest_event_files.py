@@ -15,7 +15,7 @@ from expectations.limits import highest_quarantined
 from infra.installation import Installation, current
 from infra.services.data_docs import MAX_PAGES
 from models.errors import TailorbirdError
-from models.ingest.tabular.config import Mapping
+from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.events.event_batch import ingest_batch, refuse_file

@@ -16,7 +16,7 @@ from infra.keys.identity import pseudonyms
 from infra.keys.key_chain import DEVICE
 from models.ingest import placeholder_ids
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.config import Mapping
+from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply as updates
 from tasks.ingest.events.chunk_writer import Intake

@@ -14,7 +14,7 @@ from models import columns
 from models.ingest import canonical_schema
 from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment.line_mapping import LineMapping
-from models.ingest.traffic.traffic_filter import people
+from models.ingest.traffic_filter import people
 from models.primitives.arrow_sql import query
 from tasks.ingest.entity_updates.item_changes import ItemChanges
 from tasks.ingest.entity_updates.item_update_cache import ItemUpdateCache

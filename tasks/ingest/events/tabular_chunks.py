@@ -14,7 +14,7 @@ from infra.keys.key_chain import DEVICE
 from models import columns
 from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import EventsMapping, Mapping
+from models.ingest.tabular.table_mapping import EventsMapping, Mapping
 from models.primitives.arrow_sql import query
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.entity_updates import apply

@@ -16,10 +16,9 @@ from infra.keys.identity import pseudonyms
 from infra.keys.key_chain import DEVICE
 from models import columns
 from models.ingest.canonical_schema import ALIASES, ANONYMOUS_ID, IS_DEVICE, REASON, ROW_NUMBER, ParsedLines
-from models.ingest.segment.config import SegmentMapping
-from models.ingest.segment.sent_clock import occurred_at
-from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING
-from models.ingest.traffic.traffic_filter import MARKS
+from models.ingest.segment.segment_mapping import SegmentMapping
+from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING, occurred_at
+from models.ingest.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import ITEM_SEEN, UNCONFIRMED, Update
 from tasks.ingest.entity_updates.item_changes import ItemChanges

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from models import columns
 from models.ingest import placeholder_ids
-from models.ingest.traffic.traffic_filter import LONGEST_ID
+from models.ingest.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import CONSENT, ITEM, ITEM_HISTORY, TRAITS, USER_HISTORY, Update
 from tasks.ingest.entity_updates.last_write_wins import WITHIN

@@ -7,7 +7,7 @@ from expectations.limits import QUARANTINED_SHARE
 from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.settings import Settings
 from models.ingest.batch_limits import Limits
-from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.source_config import SourceMapping
 from tasks.ingest.ledger_records import Batch
 

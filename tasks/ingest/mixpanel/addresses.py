@@ -6,7 +6,7 @@ from datetime import date
 from typing import Final, Literal, Self, cast, get_args
 
 from models.errors import TailorbirdError
-from models.ingest.mixpanel.config import MixpanelMapping, Region
+from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping, Region
 
 SCHEME: Final = "mixpanel://"
 PROFILES: Final = "profiles"

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from infra.database.clock import database_now
 from infra.installation import Installation
 from models.errors import TailorbirdError
-from models.ingest.mixpanel.config import MixpanelMapping
+from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping
 from models.ingest.segment.identities import allowed
 from tasks.ingest import ledger
 from tasks.ingest.mixpanel.addresses import PROFILES, part_of

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from infra.keys.identity import pseudonyms
 from models.columns import ROW
-from models.ingest.check.rule_advice import LINE_UNREADABLE
+from models.ingest.check.advice import LINE_UNREADABLE
 from models.ingest.tabular.unreadable_cells import shape
 from tasks.ingest.validation import row_triage
 from tasks.sources.misfit_lines import MisfitLine

@@ -18,9 +18,9 @@ from infra.database.clock import database_now
 from infra.database.schema.schema import items
 from infra.installation import Installation, current
 from models import columns
-from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import ItemsMapping, Mapping
+from models.ingest.tabular.table_mapping import ItemsMapping, Mapping
+from models.ingest.tabular.transform import Cleaned
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.entity_updates import item_history

@@ -20,8 +20,8 @@ from infra.database.schema.schema import users
 from infra.installation import Installation, current
 from infra.keys.identity import forget_without_consent, key_version, remember
 from models import columns
-from models.ingest.normalisation import Cleaned
-from models.ingest.tabular.config import Mapping
+from models.ingest.tabular.table_mapping import Mapping
+from models.ingest.tabular.transform import Cleaned
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.entity_updates import attribute_history, consent, last_write_wins

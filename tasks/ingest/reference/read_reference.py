@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from expectations.rules import RowRule, flags
 from models import columns
-from models.ingest.normalisation import Cleaned, Counts
+from models.ingest.normalisation import Counts
 from models.ingest.tabular import attribute_statements, transform
+from models.ingest.tabular.transform import Cleaned
 from models.ingest.tabular.unreadable_cells import UnreadableCells, merge_unreadable
 from tasks.ingest.reference.row_triage import condense
 from tasks.ingest.validation import batch_profile, row_triage

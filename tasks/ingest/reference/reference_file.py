@@ -15,8 +15,8 @@ from infra.installation import Installation
 from infra.locks import advisory_locks
 from models import columns
 from models.features.segments import trait_pooling
-from models.ingest.normalisation import Cleaned
-from models.ingest.tabular.config import ItemsMapping, Mapping
+from models.ingest.tabular.table_mapping import ItemsMapping, Mapping
+from models.ingest.tabular.transform import Cleaned
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.entity_updates import apply

@@ -3,10 +3,10 @@
 import pyarrow as pa
 
 from models import columns
-from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import UsersMapping
-from models.ingest.traffic.traffic_filter import USER_ID_TOO_LONG, too_long
+from models.ingest.tabular.table_mapping import UsersMapping
+from models.ingest.tabular.transform import Cleaned
+from models.ingest.traffic_filter import USER_ID_TOO_LONG, too_long
 from tasks.ingest.validation.event_enrichment import pseudonymise
 
 

@@ -10,8 +10,8 @@ from sqlalchemy import Select
 from infra.installation import Installation
 from infra.locks import advisory_locks
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import Mapping
 from models.ingest.tabular.sql_cursor import CursorError, CursorPosition, kind_of
+from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of
 from tasks.ingest.events.ingest_events import store_events

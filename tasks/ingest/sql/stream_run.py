@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 from infra.database.clock import database_now
 from infra.installation import Installation
-from models.ingest.tabular.config import Mapping
 from models.ingest.tabular.sql_cursor import CursorKind, CursorPosition
+from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.ledger_records import SqlRequest
 from tasks.ingest.sql import positions

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, column, fu
 from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
-from models.ingest.tabular.mapping_keys.sql import SqlKeys
+from models.ingest.tabular.mapping_keys import SqlKeys
 from models.ingest.tabular.sql_cursor import CursorPosition
 from tasks.sources.sql.source_database import SourceDatabase, SourceDatabaseError
 

@@ -7,9 +7,9 @@ import pytest
 
 from docs.generators import mapping_page as page
 from docs.generators.mapping_examples import EXAMPLES
-from models.ingest.mixpanel import config as mixpanel_mapping
-from models.ingest.segment import config as segment_mapping
-from models.ingest.tabular import config
+from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
+from models.ingest.segment import segment_mapping as segment_mapping
+from models.ingest.tabular import table_mapping
 from models.primitives.json_types import JsonObject
 
 PAGE = Path(__file__).parents[3] / "docs" / "mapping.md"
@@ -72,13 +72,13 @@ def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
         return
     if table == "sql":
         content["items"] = {**TABLES["items"], table: stated}
-        assert config.parse(content, "test").items is not None
+        assert table_mapping.parse(content, "test").items is not None
         return
     if table in TABLES:
-        fields = getattr(config, f"{table.title()}Mapping").model_fields
+        fields = getattr(table_mapping, f"{table.title()}Mapping").model_fields
         beside = {name: value for name, value in BESIDE.get(key, {}).items() if name in fields}
         part = {**TABLES[table], **beside, **stated}
         stated = {table: {name: value for name, value in part.items() if value is not None}}
     elif table in ("traffic", "spelling", "limits"):
         stated = {table: stated}
-    config.parse(content | stated, "test")
+    table_mapping.parse(content | stated, "test")

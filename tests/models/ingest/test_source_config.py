@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from models.ingest.segment.config import SegmentMapping, parse
-from models.ingest.tabular.config import MappingError
+from models.ingest.segment.segment_mapping import SegmentMapping, parse
+from models.ingest.tabular.table_mapping import MappingError
 from models.primitives.json_types import JsonObject
 
 

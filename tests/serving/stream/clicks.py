@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from models.ingest.segment.config import SegmentMapping
+from models.ingest.segment.segment_mapping import SegmentMapping
 from serving.api.requests.ids import Pseudonyms
 from serving.collector.collector import Collector
 from serving.stream.delivery import Delivery

@@ -8,7 +8,7 @@ from expectations.rules import missing, not_in_set, outside
 from infra.installation import Installation
 from infra.services.data_docs import PAGE, page_address, pages_folder
 from models.columns import ROW
-from models.ingest.check.rule_advice import advice
+from models.ingest.check.advice import advice
 from models.ingest.tabular.unreadable_cells import UnreadableCells
 from tasks.quality.suites import BatchExpectations, refusal, validate_batch
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import TailorbirdError
-from models.ingest.tabular.config import EventsMapping
+from models.ingest.tabular.table_mapping import EventsMapping
 from tasks.sources import table_files
 from tasks.sources.csv_reader import PLAIN, Csv, batches, csv_of, header, lines, row_count
 

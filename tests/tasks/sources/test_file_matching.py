@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import TailorbirdError
-from models.ingest.tabular.config import Mapping, parse
+from models.ingest.tabular.table_mapping import Mapping, parse
 from tasks.sources.file_matching import files_of
 from tasks.sources.mapping_files import read
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import TailorbirdError
-from models.ingest.segment.config import SegmentMapping
-from models.ingest.tabular.config import MappingError
+from models.ingest.segment.segment_mapping import SegmentMapping
+from models.ingest.tabular.table_mapping import MappingError
 from tasks.sources import mapping_files
 from tasks.sources.mapping_files import mapping_overrides, read, shipped
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.mixpanel.config import MixpanelMapping, parse
+from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping, parse
 from models.ingest.source_config import MappingError
 from models.primitives.json_types import JsonObject
 

@@ -6,7 +6,7 @@ import pytest
 
 from models.ingest.tabular import transform
 from models.ingest.tabular.attribute_statements import SCHEMA, changes, dated, statements
-from models.ingest.tabular.config import ItemsMapping
+from models.ingest.tabular.table_mapping import ItemsMapping
 
 ITEMS = {"file": "f", "item_id": "code", "title": "name", "price": "price", "updated_at": "at"}
 

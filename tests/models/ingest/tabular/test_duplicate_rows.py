@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import ItemsMapping
 from models.ingest.tabular.duplicate_rows import Choice, chosen
+from models.ingest.tabular.table_mapping import ItemsMapping
 from models.primitives.json_types import JsonObject
 
 MAPPING: JsonObject = {

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pytest
 
 from expectations.limits import bounds
-from models.ingest.mixpanel import config as mixpanel_mapping
-from models.ingest.segment import config as segment_mapping
+from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
+from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular import config, transform
+from models.ingest.tabular import table_mapping, transform
 from models.ingest.tabular.duplicate_rows import chosen
 from models.primitives.json_types import JsonObject
 
 PARSERS: dict[str | None, Callable[[JsonObject, str], SourceMapping]] = {
-    None: config.parse,
+    None: table_mapping.parse,
     "segment": segment_mapping.parse,
     "mixpanel": mixpanel_mapping.parse,
 }
@@ -57,7 +57,7 @@ def test_the_wholesale_mapping_reads_events_items_and_users_from_one_table() -> 
     ]
     rows = pa.table(dict(zip(names, map(list, zip(*lines, strict=True)), strict=True)))
     content = tomllib.loads(next(path for path in SHIPPED if path.stem == "wholesale").read_text(encoding="utf-8"))
-    mapping = config.parse(content, "wholesale")
+    mapping = table_mapping.parse(content, "wholesale")
     assert mapping.events
     assert mapping.items
     assert mapping.users

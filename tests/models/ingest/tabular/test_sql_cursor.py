@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.ingest.tabular.mapping_keys.sql import SqlKeys
+from models.ingest.tabular.mapping_keys import SqlKeys
 from models.ingest.tabular.sql_cursor import CursorError, CursorPosition, overlap_of
 
 VALUES: list[tuple[str, Any]] = [

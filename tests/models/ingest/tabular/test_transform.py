@@ -8,7 +8,7 @@ import pytest
 
 from models.ingest.normalisation import Spelling
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import EventsMapping
+from models.ingest.tabular.table_mapping import EventsMapping
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS, unreadable_profile
 from models.ingest.tabular.values import UnreadableColumnError, words
 from models.primitives.json_types import JsonObject

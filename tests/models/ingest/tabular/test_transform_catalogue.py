@@ -8,7 +8,7 @@ import pytest
 
 from models.ingest.normalisation import Spelling
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import ItemsMapping, UsersMapping
+from models.ingest.tabular.table_mapping import ItemsMapping, UsersMapping
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS
 
 ITEMS = ItemsMapping(

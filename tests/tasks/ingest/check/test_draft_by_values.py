@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.ingest.tabular import config as mappings
+from models.ingest.tabular import table_mapping as mappings
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.check.draft_mapping import draft_mapping
 

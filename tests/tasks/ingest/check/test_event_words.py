@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.ingest.draft.event_words import event_type_of
+from models.ingest.draft.vocabulary import event_type_of
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.check.draft_mapping import draft_mapping
 

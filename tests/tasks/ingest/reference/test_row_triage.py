@@ -8,7 +8,7 @@ import pytest
 from expectations import items as promises
 from models.columns import CURRENCY, ROW
 from models.ingest.tabular import transform
-from models.ingest.tabular.config import ItemsMapping
+from models.ingest.tabular.table_mapping import ItemsMapping
 from models.ingest.tabular.unreadable_cells import KEYS
 from tasks.ingest.reference.read_reference import read_reference
 from tasks.ingest.reference.row_triage import COPIES, condense, triage_reference

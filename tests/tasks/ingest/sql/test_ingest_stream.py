@@ -8,8 +8,8 @@ import pytest
 
 from infra.overview.unfinished import cut_short, unfinished
 from models.errors import TailorbirdError
-from models.ingest.tabular.config import parse
 from models.ingest.tabular.sql_cursor import CursorError
+from models.ingest.tabular.table_mapping import parse
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of
 from tasks.ingest.quarantine.replay_rows import replay_quarantine

@@ -1,1 +1,0 @@
-"""The part of a mapping that reads events."""

@@ -1,1 +1,0 @@
-"""Expressions in mappings: parsing, compilation to SQL, evaluation."""

@@ -1,0 +1,322 @@
+"""Define a mapping file for tables: it maps the columns of a source, so no data set needs code."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from models.columns import EVENT_TYPES
+from models.ingest.source_config import MappingError as MappingError
+from models.ingest.source_config import SourceMapping, parsed
+from models.ingest.tabular.duplicate_rows import DATED, Choice
+from models.ingest.tabular.expressions import (
+    AttributeSource,
+    Expression,
+    Marks,
+    NumberSource,
+    Source,
+    Sources,
+    attribute_of,
+)
+from models.ingest.tabular.mapping_keys import USUAL_YES, FilledMapping, TableMapping, TimeFormat, Zone, check_required
+from models.primitives.json_types import JsonObject
+
+
+def _event_type(name: str) -> str:
+    if name not in EVENT_TYPES:
+        raise ValueError(f"there is no event type {name!r}; use one of {', '.join(EVENT_TYPES)}")
+    return name
+
+
+class EventsMapping(TableMapping):
+    """The sources of the columns of an event. `constants` fill columns that the source lacks."""
+
+    texts = (
+        *("event_id", "user_id", "device_id", "item_id", "session_id", "occurred_at", "received_at"),
+        *("event_type", "currency", "placement", "recommendation_id", "consent", "user_agent", "ip", "refund_order"),
+    )
+    numbers = ("quantity", "value", "rating", "position")
+    mandatory = ("event_id", "user_id", "item_id", "occurred_at")
+    moments = ("occurred_at", "received_at")
+
+    event_id: Sources | None = None
+    """The id of the event. Without it, the id is built from user, item, type, time and session: rows that are equal in
+    these are one event."""
+    event_id_prefix: str = ""
+    """A prefix for every event id. An id stands for one event across all sources, and two tables may use the same
+    numbers."""
+    user_id: Sources | None = None
+    """The user, by the id of your own systems; several columns are joined by a hyphen. Needed, unless `device_id` is
+    given."""
+    device_id: Sources | None = None
+    """The device or browser: the visitor of rows without a user. Rows with both state whose device it is."""
+    item_id: Sources
+    """The item, by the id of the catalogue."""
+    session_id: Sources | None = None
+    """The visit, or the order of a purchase or refund."""
+    refund_order: Sources | None = None
+    """The order that a refund takes back, by the ids of the orders of purchases. A refund whose order is not stored
+    takes back nothing and is counted. Without this key it takes back the user's latest purchase of the item."""
+    occurred_at: Source
+    """The time of the event."""
+    received_at: Source | None = None
+    """The time from which the event was known, if that is later: features of an earlier moment do not use it."""
+    time_format: TimeFormat = "timestamp"
+    """The format of times: timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as %d.%m.%Y
+    %H:%M. In a list, the first format that reads a cell counts."""
+    zone: Zone = "UTC"
+    """The zone of times without one. If the clock showed a time twice, the first is used; a time that it skipped
+    becomes the first moment after the gap."""
+    event_type: Source | None = None
+    """The column with the type of the event; without it, `constants` states the type."""
+    event_types: dict[str, Annotated[str, AfterValidator(_event_type)]] = Field({})
+    """The source's word → Tailorbird's event type. Other words stay unchanged, and the row rules judge them."""
+    quantity: NumberSource | None = None
+    """The number of pieces; more than 0."""
+    value: NumberSource | None = None
+    """Money, or for content its equivalent: seconds of reading or watching."""
+    currency: Source | None = None
+    """The currency of the value: a code such as EUR, or a usual sign or name."""
+    rating: NumberSource | None = None
+    """The user's rating of the item, on the scale of the source."""
+    placement: Source | None = None
+    """The placement of a recommendation that was shown."""
+    position: NumberSource | None = None
+    """The position in the list that was shown, 0 for the first."""
+    recommendation_id: Source | None = None
+    """The id of the list that was shown, as Tailorbird assigned it."""
+    consent: Source | None = None
+    """Whether the user agreed, as stated by the event itself."""
+    consent_words: list[str] = Field(list(USUAL_YES))
+    """The words that mean yes in the column `consent`, in any case; empty is unknown, and any other word means no."""
+    user_agent: Source | None = None
+    """The user agent of the browser: read to find robots, and never stored."""
+    ip: Source | None = None
+    """The IP address of the client: read to find internal traffic, and never stored."""
+    constants: dict[Literal["event_type", "currency"], str] = Field({})
+    """The event type or currency of all rows."""
+    fill: dict[str, str | int | float] = Field({})
+    """Constants for empty values of `quantity`, `value` or `currency`; the number of replaced values is counted."""
+    required: list[Literal["quantity", "value", "currency", "rating", "session_id"]] = Field([])
+    """Keys that every event needs: rows with an empty value in one of them wait in quarantine."""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Return the keys whose columns every file must have: with a device, none of a user."""
+        return tuple(key for key in self.mandatory if not (key == "user_id" and self.device_id))
+
+    @model_validator(mode="after")
+    def _somebody_acts(self) -> Self:
+        if not (self.user_id or self.device_id):
+            raise ValueError("user_id is missing; name the column of users, or of devices as device_id")
+        return self
+
+    @model_validator(mode="after")
+    def _required_keys_are_read(self) -> Self:
+        check_required(self, self.required)
+        return self
+
+    @model_validator(mode="after")
+    def _each_from_one_place(self) -> Self:
+        for name in ("event_type", "currency"):
+            if getattr(self, name) and name in self.constants:
+                raise ValueError(f"{name} is given twice, as a column and in constants; keep one")
+        if self.event_id_prefix and not self.event_id:
+            raise ValueError("event_id_prefix needs an event_id to stand before; name its column")
+        if not self.event_type and "event_type" not in self.constants:
+            raise ValueError("event_type is missing; name its column, or write constants = { event_type = ... }")
+        if self.event_types and not self.event_type:
+            raise ValueError("event_types translates the values of a column; name that column as event_type")
+        _event_type(self.constants.get("event_type", EVENT_TYPES[0]))
+        return self
+
+    @model_validator(mode="after")
+    def _filled_keys_are_read(self) -> Self:
+        known = [name for name in ("quantity", "value", "currency") if getattr(self, name)]
+        for name, constant in self.fill.items():
+            if name not in known:
+                keys = ", ".join(known) or "quantity, value and currency, once their columns are named"
+                raise ValueError(f"fill names {name!r}, which it cannot fill here; it can fill: {keys}")
+            if isinstance(constant, str) != (name == "currency"):
+                kind = "a currency code in quotes" if name == "currency" else "a number; write it without quotes"
+                raise ValueError(f"fill.{name} has to be {kind}")
+        return self
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, dict) and "expr" in value
+
+
+class ItemsMapping(FilledMapping):
+    """The sources of the catalogue. `category` lists its levels, most general first; an item may have none."""
+
+    texts = (
+        *("item_id", "title", "category", "brand", "attributes", "updated_at"),
+        *("currency", "url", "image", "available", "available_from", "available_until"),
+    )
+    numbers = ("price",)
+    mandatory = ("item_id",)
+    moments = ("updated_at", "available_from", "available_until")
+
+    item_id: Source
+    """The id of the item."""
+    title: Sources
+    """The title; several columns are joined. The id replaces a missing title."""
+    sentence_case: bool = False
+    """Whether to write titles in sentence case: ICE CREAM becomes Ice cream."""
+    category: list[Source] = Field([])
+    """The levels of the category, most general first; or one column with the whole path."""
+    category_separator: str | None = Field(None, min_length=1, max_length=5)
+    """The separator of the levels in a column with a path, such as > or /."""
+    category_alternatives: str | None = Field(None, min_length=1)
+    """The separator of several categories of one level; the first of them counts."""
+    brand: Source | None = None
+    """The brand, maker or author."""
+    price: NumberSource | None = None
+    """The price of one piece."""
+    currency: Source | None = None
+    """The currency of the price."""
+    constants: dict[Literal["currency"], str] = Field({})
+    """The currency of all prices, if no column states it."""
+    url: Source | None = None
+    """The address of the item's page; shown beside recommendations."""
+    image: Source | None = None
+    """The address of a picture of the item; shown beside recommendations."""
+    available: Source | None = None
+    """Whether the item is in stock: true or false, a number of pieces, or words such as `in stock` and `sold out`.
+    Items out of stock are not recommended. Empty means unknown, which counts as in stock. Other words also count as
+    in stock, and are reported."""
+    available_words: dict[str, bool] = Field({})
+    """Further words for the column `available`, such as lieferbar = true and ausverkauft = false."""
+    available_from: Source | None = None
+    """The release: the item is not recommended before."""
+    available_until: Source | None = None
+    """The end of sale: the item is not recommended afterwards. A date without a time of day includes its day."""
+    required: list[Literal["category", "brand", "price", "currency", "url", "image"]] = Field([])
+    """Keys that every item needs: rows with an empty value in one of them wait in quarantine."""
+    attributes: list[AttributeSource] = Field([])
+    """Further columns to keep as text."""
+    choose: dict[str, Choice] | Choice = Field({})
+    """Which value counts if a file has several rows of one item: for all columns, or by title, category, brand, price
+    or attribute. The default is the last row; `recent` is the most frequent value of the item's last four weeks."""
+    updated_at: Source | None = None
+    """The time at which a row of the catalogue was written: `latest` and `recent` use it, and the row's values are
+    known from then on."""
+    time_format: TimeFormat = "timestamp"
+    """The format of `updated_at` and other times, as for events."""
+    zone: Zone = "UTC"
+    """The zone of times without one, as for events."""
+    not_merchandise: Marks = Field([])
+    """Items that are never recommended, such as fuel, coupons and postage: beginnings of category paths, or expressions
+    over the columns of a row. A single expression needs no list."""
+
+    @property
+    def conditions(self) -> list[Expression]:
+        """Return the expressions that select or mark rows."""
+        return [*super().conditions, *self.marks]
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """Return the choice of the value that counts, by column or attribute."""
+        if isinstance(self.choose, dict):
+            return self.choose
+        names = [name for name in self._choosable if not (name == "price" and self.choose == "longest")]
+        return dict.fromkeys(names, self.choose)
+
+    @property
+    def _choosable(self) -> list[str]:
+        own = [key for key in ("title", "category", "brand", "price") if getattr(self, key)]
+        return [*own, *map(attribute_of, self.attributes)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_category_needs_no_list(cls, content: Any) -> Any:
+        one = content.get("category") if isinstance(content, dict) else None
+        return {**content, "category": [one]} if isinstance(one, str) or _is_expression(one) else content
+
+    @model_validator(mode="after")
+    def _offers_are_stated_once(self) -> Self:
+        if self.currency and "currency" in self.constants:
+            raise ValueError("currency is given twice, as a column and in constants; keep one")
+        if self.available_words and not self.available:
+            raise ValueError("available_words are words of a column; name that column as available")
+        if self.category_separator and len(self.category) != 1:
+            raise ValueError("category_separator splits one column; name that column alone as category")
+        check_required(self, self.required)
+        return self
+
+    @model_validator(mode="after")
+    def _chosen_keys_are_read(self) -> Self:
+        for name, choice in self.choices.items():
+            if name not in self._choosable:
+                raise ValueError(f"choose names {name!r}, which is not one of: {', '.join(self._choosable)}")
+            if choice == "longest" and name == "price":
+                raise ValueError("choose.price is a number; write most_frequent, recent, latest or last")
+        for choice in self.choices.values():
+            if choice in DATED and not self.updated_at:
+                raise ValueError(f"choose = {choice} needs a time; name its column as updated_at")
+        return self
+
+    @property
+    def marks(self) -> list[Expression]:
+        """Return the expressions that mark items that are not merchandise."""
+        return [one for one in self.not_merchandise if isinstance(one, Expression)]
+
+
+class UsersMapping(FilledMapping):
+    """The traits of a user that are stored; all others are never ingested."""
+
+    texts = ("user_id", "attributes", "consent", "consent_at")
+    numbers = ()
+    mandatory = ("user_id",)
+    moments = ("consent_at",)
+
+    user_id: Source
+    """The user, by the id of your own systems."""
+    attributes: list[AttributeSource]
+    """The traits to keep. No other column is stored. Do not name personal data here."""
+    consent: Source | None = None
+    """Whether the user agreed."""
+    consent_words: list[str] = Field(list(USUAL_YES))
+    """The words that mean yes in the column `consent`, in any case; empty is unknown, and any other word means no."""
+    consent_at: Source | None = None
+    """The time of the answer: an older answer does not replace a newer one."""
+    time_format: TimeFormat = "timestamp"
+    """The format of `consent_at`, as for events."""
+    zone: Zone = "UTC"
+    """The zone of times without one, as for events."""
+
+    @model_validator(mode="after")
+    def _a_time_belongs_to_an_answer(self) -> Self:
+        if self.consent_at and not self.consent:
+            raise ValueError("consent_at is the time of the answer; name the column of the answer, consent")
+        return self
+
+
+class Mapping(SourceMapping):
+    """A mapping file for tables."""
+
+    location: str | None = None
+    """The location of the files, used if the command names none."""
+    events: EventsMapping | None = None
+    """The events."""
+    items: ItemsMapping | None = None
+    """The catalogue."""
+    users: UsersMapping | None = None
+    """The traits and consent of users."""
+
+    @model_validator(mode="after")
+    def _something_is_read(self) -> Self:
+        if not (self.events or self.items or self.users):
+            raise ValueError("it reads nothing; add a table [events], [items] or [users]")
+        return self
+
+    @property
+    def accepts_unknown_items(self) -> bool:
+        """Return whether unknown items are accepted: by default in a source without a catalogue of its own."""
+        return self.unknown_items == "accept" or (self.unknown_items is None and self.items is None)
+
+
+def parse(content: JsonObject, name: str, label: Callable[[str], str] = str) -> Mapping:
+    """Return the mapping of tables in `content`. Raises MappingError with all faulty keys."""
+    return parsed(Mapping, content, name, label)

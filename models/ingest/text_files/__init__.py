@@ -1,1 +1,0 @@
-"""Encodings and header lines of text files."""

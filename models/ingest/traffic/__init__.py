@@ -1,1 +1,0 @@
-"""Rules that mark the traffic of robots and internal visitors."""
