@@ -1,4 +1,4 @@
-"""Merges the product blocks of a file: most repeat earlier values and are not stored again."""
+"""Merges what a file states of its items: most values repeat earlier ones and are not stored again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from models import columns
 from models.ingest.segment.interactions import ITEM_ATTRIBUTES
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates.apply import ITEM, Update
+from tasks.ingest.entity_updates.apply import ITEM, ITEM_HISTORY, Update
 from tasks.ingest.entity_updates.last_write_wins import WITHIN
 
 _FIELD_TIMES: Final = "said_at"
@@ -105,3 +105,31 @@ def _update(item: str, values: TimedValues) -> Update:
     attributes = {key.removeprefix(WITHIN): value for key, (_, value) in values.items() if key.startswith(WITHIN)}
     times = {key: None if at == NEVER else at for key, (at, _) in values.items()}
     return Update(ITEM, item, {**own, columns.ATTRIBUTES: attributes}, None, times)
+
+
+class ItemChanges:
+    """The latest value of each item and name that a file has stated so far."""
+
+    def __init__(self) -> None:
+        """Start without values."""
+        self._known: dict[tuple[str, str], tuple[datetime, object]] = {}
+
+    def updates(self, rows: pa.Table) -> Iterator[Update]:
+        """Yield the changes in a chunk's rows (of `ParsedLines.item_changes`), one update per item."""
+        changes_of: dict[str, list[JsonObject]] = {}
+        values = (rows[name].to_pylist() for name in columns.CHANGING)
+        moments = rows["known_at"].to_pylist()
+        for item, moment, *stated in zip(rows[columns.ITEM_ID].to_pylist(), moments, *values, strict=True):
+            for name, value in zip(columns.CHANGING, stated, strict=True):
+                if value is not None and self._is_news((item, name), moment or NEVER, value):
+                    since = moment.isoformat() if moment else None
+                    changes_of.setdefault(item, []).append({"name": name, "since": since, "value": str(value)})
+        for item, changes in changes_of.items():
+            yield Update(ITEM_HISTORY, item, {"changes": changes}, None)
+
+    def _is_news(self, key: tuple[str, str], moment: datetime, value: object) -> bool:
+        """Store a value; returns whether it differs from the latest one or is dated earlier."""
+        at, latest = self._known.get(key, (NEVER, None))
+        if moment >= at:
+            self._known[key] = (moment, value)
+        return moment < at or value != latest

@@ -16,8 +16,7 @@ from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.traffic.traffic_filter import people
 from models.primitives.arrow_sql import query
-from tasks.ingest.entity_updates.item_changes import ItemChanges
-from tasks.ingest.entity_updates.item_update_cache import ItemUpdateCache
+from tasks.ingest.entity_updates.item_update_cache import ItemChanges, ItemUpdateCache
 from tasks.ingest.events.chunk_writer import Intake
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.segment_updates import entity_updates

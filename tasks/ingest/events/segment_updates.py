@@ -14,8 +14,7 @@ from models.ingest.segment.line_mapping import LineMapping
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, TRAITS, USER_HISTORY, Update
-from tasks.ingest.entity_updates.item_changes import ItemChanges
-from tasks.ingest.entity_updates.item_update_cache import NEVER, ItemUpdateCache
+from tasks.ingest.entity_updates.item_update_cache import NEVER, ItemChanges, ItemUpdateCache
 from tasks.ingest.events.chunk_writer import Intake
 
 Keyed = Callable[[pa.Array, pa.Array], pa.Array]

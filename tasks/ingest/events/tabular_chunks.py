@@ -21,7 +21,7 @@ from tasks.ingest.entity_updates import apply
 from tasks.ingest.entity_updates.apply import CONSENT, Update
 from tasks.ingest.events.chunk_writer import Intake
 from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.quarantine.unreadable_lines import quarantined_lines
+from tasks.ingest.quarantine.store_rows import quarantined_lines
 from tasks.ingest.validation.event_enrichment import prepare_events
 from tasks.sources import table_files
 

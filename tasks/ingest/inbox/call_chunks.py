@@ -22,8 +22,7 @@ from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOININ
 from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import ITEM_SEEN, UNCONFIRMED, Update
-from tasks.ingest.entity_updates.item_changes import ItemChanges
-from tasks.ingest.entity_updates.item_update_cache import ItemUpdateCache
+from tasks.ingest.entity_updates.item_update_cache import ItemChanges, ItemUpdateCache
 from tasks.ingest.events.chunk_writer import Intake
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.segment_chunks import no_people, without_placeholders

@@ -14,8 +14,7 @@ from models.ingest.canonical_schema import REASON
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.inbox.entity_statements import EntityStatements
-from tasks.ingest.inbox.finish_batch import finish_batch
-from tasks.ingest.inbox.late_exclusions import repeat_late_exclusions
+from tasks.ingest.inbox.finish_batch import finish_batch, repeat_late_exclusions
 from tasks.ingest.inbox.rows import InboxRow, claimed_rows
 from tasks.ingest.quarantine.store_rows import store_quarantined
 from tasks.ingest.validation import batch_profile, row_triage

@@ -14,9 +14,8 @@ from tasks.ingest.batch_identity import WrongMappingError, batch_id_of, batch_of
 from tasks.ingest.events.event_batch import ingest_batch, ledger_entry
 from tasks.ingest.events.segment_chunks import read_chunks
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
-from tasks.ingest.mixpanel.addresses import ProjectPart, is_part
 from tasks.ingest.mixpanel.client import client_of
-from tasks.ingest.mixpanel.days import record_reading
+from tasks.ingest.mixpanel.days import ProjectPart, is_part, record_reading
 from tasks.ingest.mixpanel.download import Download, download_day, download_profiles
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values

@@ -10,9 +10,13 @@ from sqlalchemy import Connection, delete, text, tuple_
 from infra.database.bulk_copy import copy_table
 from infra.database.schema.ledger_schema import quarantine_repeats
 from infra.database.schema.schema import quarantine
+from infra.keys.identity import pseudonyms
 from models import columns
-from models.ingest.tabular.unreadable_cells import CELLS
+from models.ingest.check.rule_advice import LINE_UNREADABLE
+from models.ingest.tabular.unreadable_cells import CELLS, shape
 from tasks.ingest.validation import row_triage
+from tasks.sources.misfit_lines import MisfitLine
+from tasks.sources.table_files import RowNumbering
 
 _CONTENT: Final = f"""substring(sha256(convert_to(concat_ws(chr(31), {{source}}, array_to_string(rule_ids, ','),
     coalesce(payload ->> '{columns.PAYLOAD_HASH}',
@@ -86,3 +90,24 @@ def _incoming(chunks: Mapping[tuple[str, int], Sequence[pa.Table]]) -> list[pa.T
 def remake_content(connection: Connection) -> None:
     """Compute the identifying hashes of every row again, after a change of payloads."""
     connection.execute(text(_REMADE))
+
+
+def quarantined_lines(lines: Sequence[MisfitLine], numbering: RowNumbering, key: bytes) -> pa.Table | None:
+    """Return misfit lines as rows for quarantine, or None if there are none.
+
+    The user id is somewhere in such a line, so `line_hash` is keyed, as pseudonyms are.
+    """
+    if not lines:
+        return None
+    positions = np.array([line.number for line in lines])
+    return pa.table(
+        {
+            numbering.unit: pa.array(numbering.numbers(positions), pa.int64()),
+            "values": [line.values for line in lines],
+            "columns": [line.columns for line in lines],
+            "text": [shape(line.text) for line in lines],
+            "line_hash": pseudonyms(pa.array([line.text for line in lines], pa.string()), key),
+            columns.ROW: pa.array(positions, pa.int64()),
+            row_triage.RULES: pa.array([[LINE_UNREADABLE]] * len(lines), pa.list_(pa.string())),
+        }
+    )

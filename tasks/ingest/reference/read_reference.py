@@ -13,9 +13,12 @@ from expectations.rules import RowRule, flags
 from models import columns
 from models.ingest.normalisation import Cleaned, Counts
 from models.ingest.tabular import attribute_statements, transform
+from models.ingest.tabular.config import UsersMapping
 from models.ingest.tabular.unreadable_cells import UnreadableCells, merge_unreadable
+from models.ingest.traffic.traffic_filter import USER_ID_TOO_LONG, too_long
 from tasks.ingest.reference.row_triage import condense
 from tasks.ingest.validation import batch_profile, row_triage
+from tasks.ingest.validation.event_enrichment import pseudonymise
 from tasks.quality import chunk_profile
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
 from tasks.sources import table_files
@@ -117,3 +120,12 @@ def reference_profile(
     """Return the profile of a file of items or users, with its counts."""
     rules = batch_profile.of_quarantined(*quarantined)
     return with_counts({**read.profile, **rules, "cleaned": read.cleaned}, counts)
+
+
+def keyed_users(rows: pa.Table, part: UsersMapping, key: bytes) -> tuple[Cleaned, pa.Table]:
+    """Return the users of a chunk of rows by pseudonym, and the raw ids with their pseudonyms."""
+    users = transform.users(rows, part)
+    shaped = users.rows
+    shaped = shaped.append_column(USER_ID_TOO_LONG, too_long(shaped[columns.USER_ID]))
+    keyed, names = pseudonymise(shaped, key)
+    return users._replace(rows=keyed), names

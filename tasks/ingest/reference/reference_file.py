@@ -23,8 +23,7 @@ from tasks.ingest.entity_updates import apply
 from tasks.ingest.events.event_batch import ledger_entry, refuse
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.quarantine.resolved_rows import close_resolved, mark_resolved, quarantined_subjects
-from tasks.ingest.quarantine.store_rows import store_quarantined
-from tasks.ingest.quarantine.unreadable_lines import quarantined_lines
+from tasks.ingest.quarantine.store_rows import quarantined_lines, store_quarantined
 from tasks.ingest.reference.read_reference import ReferenceRows, read_reference, reference_profile
 from tasks.ingest.reference.row_triage import triage_reference
 from tasks.ingest.undo import statements
