@@ -31,7 +31,7 @@ from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.raw_rows import RawRows, set_keys, used_columns
-from tasks.ingest.check.unconnected import CheckContext, open_intake
+from tasks.ingest.check.unconnected import CheckContext, open_context
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.tabular_chunks import shape_chunk
 from tasks.ingest.quarantine.store_rows import quarantined_lines
@@ -76,9 +76,9 @@ def check_table(table: TableFindings, path: Path, mapping: Mapping, context: Che
 def _check_events(
     table: TableFindings, path: Path, chunk: table_files.Chunk, raw: RawRows, mapping: Mapping, context: CheckContext
 ) -> None:
-    intake = open_intake(mapping, context)
-    events = shape_chunk(intake, mapping, chunk)
-    triaged = findings.check_events(table, intake, events, raw.locate)
+    batch, met = open_context(mapping, context)
+    events = shape_chunk(batch, mapping, chunk)
+    triaged = findings.check_events(table, batch, met, events, raw.locate)
     part = part_of(mapping, "events")
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     users = events.users[columns.USER_ID].take(codes).to_pylist()

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import pyarrow as pa
@@ -12,12 +15,16 @@ from infra.installation import Installation
 from infra.locks import advisory_locks
 from models.errors import TailorbirdError
 from models.ingest.source_config import SourceMapping
+from models.ingest.tabular.config import Mapping
 from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
+from tasks.ingest.batch_identity import part_of
 from tasks.ingest.entity_updates import apply, consent
-from tasks.ingest.events.chunk_writer import Intake, remove_introduced
+from tasks.ingest.events import chunk_writer, tabular_chunks
+from tasks.ingest.events.batch_context import BatchContext, Met, open_context
+from tasks.ingest.events.chunk_writer import remove_introduced
+from tasks.ingest.events.classification import classify
 from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.quarantine.resolved_rows import close_resolved, resolve_renamed
 from tasks.ingest.undo.settle import settle
@@ -28,8 +35,31 @@ from tasks.quality.chunk_profile import ChunkProfile
 from tasks.quality.suites import BatchExpectations, BatchRefusedError, Findings, reading_notes, refusal, validate_batch
 
 T = TypeVar("T")
-ChunkReader = Callable[[Intake], Iterator[tuple[EventChunk, int]]]
+ChunkReader = Callable[[BatchContext], Iterator[tuple[EventChunk, int]]]
 """Yields chunks with their number of steps, always the same ones."""
+
+
+@dataclass(frozen=True)
+class EventFile:
+    """A table of events with its batch."""
+
+    batch: ledger.Batch
+    read_chunks: ChunkReader
+    rows: int
+
+
+def open_events(installation: Installation, mapping: Mapping, batch: ledger.Batch, path: Path) -> EventFile:
+    """Return a table that keeps its contract; another one is refused in the ledger. Raises TailorbirdError."""
+    part, tolerated = part_of(mapping, "events"), limits.highest_quarantined("events", mapping.limits)
+    try:
+        rows = tabular_chunks.validate_file(path, batch.location, part, tolerated)
+    except TailorbirdError as error:
+        # No model is trained while the newest file of a source is refused.
+        with installation.engine.begin() as connection:
+            ledger.open_batch(connection, batch)
+            ledger.refuse_batch(connection, batch.batch_id, [], str(error))
+        raise
+    return EventFile(batch, partial(tabular_chunks.read_chunks, mapping=mapping, path=path), rows)
 
 
 def ingest_batch(
@@ -48,8 +78,8 @@ def ingest_batch(
             # One writer at a time, or two batches could both store an event that neither finds in the lake.
             with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
                 settle(installation, batch.batch_id)
-                intake = open_intake(installation, mapping, batch, confirm)
-                close(intake, _write_or_refuse(intake, read_chunks, steps))
+                context, met = open_context(installation, mapping, batch, confirm)
+                close(context, _write_or_refuse(context, met, read_chunks, steps))
         else:
             with installation.engine.begin() as connection:
                 resolve_renamed(connection, [batch])
@@ -75,42 +105,42 @@ def prefetch(source: Iterator[T]) -> Iterator[T]:
             yield element
 
 
-def _write_or_refuse(intake: Intake, read_chunks: ChunkReader, steps: int) -> pa.Table:
+def _write_or_refuse(context: BatchContext, met: Met, read_chunks: ChunkReader, steps: int) -> pa.Table:
     """Call `_write_chunks`, and refuse a file as a whole if reading fails in the middle."""
     try:
-        return _write_chunks(intake, read_chunks, steps)
+        return _write_chunks(context, met, read_chunks, steps)
     except TailorbirdError as error:
-        intake.confirm()
-        intake.installation.lake.remove_batch(intake.batch.batch_id)
-        refuse(intake.installation, intake.batch, [], str(error))
+        context.confirm()
+        context.installation.lake.remove_batch(context.batch.batch_id)
+        refuse(context.installation, context.batch, [], str(error))
 
 
-def _write_chunks(intake: Intake, read_chunks: ChunkReader, steps: int) -> pa.Table:
+def _write_chunks(context: BatchContext, met: Met, read_chunks: ChunkReader, steps: int) -> pa.Table:
     """Store the chunks that no earlier run has stored; returns a sample for the suite."""
-    stored = intake.installation.lake.committed_chunk(intake.batch.batch_id)
+    stored = context.installation.lake.committed_chunk(context.batch.batch_id)
     samples = []
-    with progress(intake.batch.dataset, steps) as advance:
-        for number, (chunk, done) in enumerate(prefetch(read_chunks(intake))):
-            classified = intake.classify(chunk)
+    with progress(context.batch.dataset, steps) as advance:
+        for number, (chunk, done) in enumerate(prefetch(read_chunks(context))):
+            classified = classify(context, met, chunk)
             samples.append(classified.sample(max(1, row_triage.SAMPLE_ROWS * done // max(steps, 1))))
             if number > stored:
-                intake.write(chunk, classified, number)
+                chunk_writer.write(context, met, chunk, classified, number)
             else:
-                intake.replay_updates(chunk)
+                list(chunk.updates(met))  # an earlier run has stored them; the next chunks continue from them
             advance(done)
     return row_triage.systematic_sample(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
 
 
-def close(intake: Intake, sample: pa.Table) -> None:
+def close(context: BatchContext, sample: pa.Table) -> None:
     """Validate a batch: commit it, or remove its rows from the lake."""
-    installation, batch = intake.installation, intake.batch
+    installation, batch = context.installation, context.batch
     with installation.engine.connect() as connection:
         profiles = ledger.chunk_profiles(connection, batch.batch_id)
-    expected = expectations_of(intake)
-    findings = validate_batch(batch.batch_id, batch.dataset, expected, sample, figures_of(intake, expected, profiles))
+    expected = expectations_of(context)
+    findings = validate_batch(batch.batch_id, batch.dataset, expected, sample, figures_of(context, expected, profiles))
     unread = merge_unreadable(profile["unread"] for profile in profiles if "unread" in profile)
     reason = refusal(findings, batch_profile.rows_by_rule(profiles), unread)
-    intake.confirm()
+    context.confirm()
     if reason:
         installation.lake.remove_batch(batch.batch_id)
         refuse(installation, batch, findings, reason)
@@ -121,17 +151,17 @@ def close(intake: Intake, sample: pa.Table) -> None:
         close_resolved(connection, batch)
 
 
-def expectations_of(intake: Intake) -> BatchExpectations:
+def expectations_of(context: BatchContext) -> BatchExpectations:
     """Return the expectations on the events of a batch, with the limits of its mapping."""
-    own = intake.mapping.limits
-    return BatchExpectations(limits.limited("events", intake.rules, own), limits.bounds("events", own))
+    own = context.mapping.limits
+    return BatchExpectations(limits.limited("events", context.rules, own), limits.bounds("events", own))
 
 
 def figures_of(
-    intake: Intake, expected: BatchExpectations, profiles: Sequence[ChunkProfile]
+    context: BatchContext, expected: BatchExpectations, profiles: Sequence[ChunkProfile]
 ) -> dict[str, float | None]:
     """Return the figures of a batch by the profiles of its chunks; bounded figures without data are 0."""
-    return dict.fromkeys(expected.bounds, 0.0) | batch_profile.figures(profiles, intake.now)
+    return dict.fromkeys(expected.bounds, 0.0) | batch_profile.figures(profiles, context.now)
 
 
 def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, reason: str) -> NoReturn:
@@ -142,13 +172,6 @@ def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, 
     page = link_docs({"batch_id": batch.batch_id, "dataset": batch.dataset, "status": ledger.REFUSED})["data_docs"]
     where = f" Its page: {page}" if page else ""
     raise BatchRefusedError(f"Batch {batch.batch_id} was refused and nothing of it was kept. {reason}{where}")
-
-
-def refuse_file(installation: Installation, batch: ledger.Batch, why: str) -> None:
-    """Record that a file breaks its contract: no model is trained while a source's newest file is refused."""
-    with installation.engine.begin() as connection:
-        ledger.open_batch(connection, batch)
-        ledger.refuse_batch(connection, batch.batch_id, [], why)
 
 
 def _apply_later_agreements(installation: Installation, connection: Connection, batch_id: str) -> None:

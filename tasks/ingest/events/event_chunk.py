@@ -2,19 +2,16 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from models.primitives.json_types import JsonObject
 from tasks.ingest.entity_updates.apply import Update
+from tasks.ingest.events.batch_context import Met
 from tasks.ingest.ledger_records import Batch, ChunkEntry
 from tasks.ingest.validation import row_triage
 from tasks.quality.chunk_profile import ChunkProfile, Counts, with_counts
 from tasks.sources.table_files import RowNumbering
-
-if TYPE_CHECKING:
-    from tasks.ingest.events.chunk_writer import Intake
 
 
 @dataclass(frozen=True)
@@ -32,8 +29,8 @@ class EventChunk:
     routed: int = 0
     unreadable: pa.Table | None = None
     """Unreadable rows, with their numbers and rule ids."""
-    updates: Callable[["Intake"], Iterable[Update]] = lambda _intake: ()
-    """The chunk's statements about the catalogue and about users."""
+    updates: Callable[[Met], Iterable[Update]] = lambda _met: ()
+    """The chunk's statements about the catalogue and about users. Some count only for users who refused or agreed."""
     cleaned: Counts = field(default_factory=dict)
     """Values that were respelled or filled in, by kind."""
     unread: JsonObject = field(default_factory=dict)

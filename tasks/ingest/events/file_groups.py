@@ -1,9 +1,9 @@
 """Ingests small files of events in groups: validated and committed together, each with its line in the ledger."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -20,18 +20,20 @@ from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply
-from tasks.ingest.events import group_triage
-from tasks.ingest.events.chunk_writer import Intake, remove_introduced
-from tasks.ingest.events.event_batch import expectations_of, figures_of
+from tasks.ingest.events import chunk_writer
+from tasks.ingest.events.batch_context import BatchContext, Met, open_context
+from tasks.ingest.events.chunk_writer import remove_introduced
+from tasks.ingest.events.classification import triage_together
+from tasks.ingest.events.event_batch import EventFile, expectations_of, figures_of
 from tasks.ingest.events.event_chunk import EventChunk, PreparedChunk
 from tasks.ingest.events.group_validation import Candidate, validate_together
-from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.quarantine.resolved_rows import base_name, close_resolved, same_content
 from tasks.ingest.undo.settle import settle
 from tasks.ingest.validation import row_triage
 from tasks.orchestration.progress import progress
+from tasks.quality.chunk_profile import ChunkProfile
 from tasks.quality.findings import first_refused
-from tasks.quality.suites import BatchExpectations, Findings, reading_notes
+from tasks.quality.suites import reading_notes
 
 GROUP_ROWS: Final = 500_000
 """As many rows as a large file has in memory: the chunk that is stored and the one that is read."""
@@ -53,31 +55,7 @@ _RESOLVING: Final = """
             WHERE quarantine.outcome = 'dismissed' AND batch.source = :source AND batch.dataset = :dataset)"""
 
 
-@dataclass(frozen=True)
-class GroupFile:
-    """A file of events that is small enough to share a commit."""
-
-    batch: ledger.Batch
-    read_chunks: Callable[..., Iterator[tuple[EventChunk, int]]]
-    """Reads it for an `Intake`; a group passes its own `prepare`."""
-    rows: int
-    identified: bool
-    """Whether its events have ids."""
-
-
-@dataclass(frozen=True)
-class _Recorded:
-    """A file whose PostgreSQL rows are stored, and whose batch is not committed yet."""
-
-    batch: ledger.Batch
-    events: pa.Table
-    """The accepted events, with the columns of the lake."""
-    candidate: Candidate
-    notes: str | None
-    """The ledger's remarks on the file."""
-
-
-def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequence[GroupFile]) -> int:
+def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequence[EventFile]) -> int:
     """Ingest files as if one after the other; returns how many of the first ones are committed.
 
     The next file has to be ingested alone: it cannot be read, is refused, or was committed meanwhile. No rows of it and
@@ -91,29 +69,40 @@ def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequ
             return 0
         with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
             settle(installation)
-            return _ingest(open_intake(installation, mapping, files[0].batch, confirm), files)
+            return _ingest(*open_context(installation, mapping, files[0].batch, confirm), files)
 
 
-def _ingest(intake: Intake, files: Sequence[GroupFile]) -> int:
-    chunks = _read(intake, files)
+def _ingest(context: BatchContext, met: Met, files: Sequence[EventFile]) -> int:
+    chunks = _read(context, files)
     if len(chunks) < 2:
         return 0
-    expected = expectations_of(intake)
-    recorded = _record(intake, expected, files, chunks)
-    verdicts = validate_together("events", expected, [one.candidate for one in recorded])
+    expected = expectations_of(context)
+    prepared, samples, late_before = _prepare(context, met, files, chunks)
+    batches = [chunk.batch for chunk in prepared]
+    context.confirm()
+    with context.installation.engine.begin() as connection:
+        ledger.set_late_before(connection, late_before)
+        profiles = chunk_writer.record(context, connection, prepared)
+    candidates = [
+        Candidate(batch.batch_id, sample, figures_of(context, expected, [profile]))
+        for batch, sample, profile in zip(batches, samples, profiles, strict=True)
+    ]
+    verdicts = validate_together("events", expected, candidates)
     accepted = first_refused(verdicts)
-    _discard(intake, recorded[accepted:])
+    _discard(context, batches[accepted:])
     if accepted:
-        _store(intake, recorded[:accepted], verdicts)
+        events = pa.concat_tables([chunk.accepted for chunk in prepared[:accepted]])
+        closed = [*zip(verdicts, map(_notes, profiles), strict=True)][:accepted]
+        _store(context, events, batches[:accepted], closed)
     return accepted
 
 
-def _read(intake: Intake, files: Sequence[GroupFile]) -> list[EventChunk]:
+def _read(context: BatchContext, files: Sequence[EventFile]) -> list[EventChunk]:
     """Read the first files, up to one that is not a single chunk with the same columns."""
     chunks: list[EventChunk] = []
     shown = progress(f"events of {len(files)} files", sum(file.rows for file in files))
     with ThreadPoolExecutor(_READERS) as pool, shown as advance:
-        for file, chunk in zip(files, pool.map(partial(_only_chunk, intake), files), strict=True):
+        for file, chunk in zip(files, pool.map(partial(_only_chunk, context), files), strict=True):
             if chunk is None or (chunks and chunk.events.schema != chunks[0].events.schema):
                 pool.shutdown(cancel_futures=True)
                 break
@@ -122,72 +111,59 @@ def _read(intake: Intake, files: Sequence[GroupFile]) -> list[EventChunk]:
     return chunks
 
 
-def _only_chunk(intake: Intake, file: GroupFile) -> EventChunk | None:
+def _only_chunk(context: BatchContext, file: EventFile) -> EventChunk | None:
     """Return a file as one chunk; None if it has several or cannot be read."""
     try:
-        chunks = [chunk for chunk, _ in file.read_chunks(intake, prepare=group_triage.numbered)]
+        chunks = [chunk for chunk, _ in file.read_chunks(context)]
     except TailorbirdError:
         return None
     return chunks[0] if len(chunks) == 1 else None
 
 
-def _record(
-    intake: Intake, expected: BatchExpectations, files: Sequence[GroupFile], chunks: Sequence[EventChunk]
-) -> list[_Recorded]:
-    """Triage the rows of all files in their order, and store their PostgreSQL rows in one transaction."""
+def _prepare(
+    context: BatchContext, met: Met, files: Sequence[EventFile], chunks: Sequence[EventChunk]
+) -> tuple[list[PreparedChunk], list[pa.Table], dict[str, datetime]]:
+    """Return the rows of all files in their order, their samples, and before which moments their events are late."""
     prepared: list[PreparedChunk] = []
     samples: list[pa.Table] = []
     moments: dict[str, datetime] = {}
-    late_before = intake.late_before
-    triaged_files = group_triage.triage(intake, chunks, identified=files[0].identified)
-    for batch, (chunk, classified, triaged) in zip([file.batch for file in files], triaged_files, strict=False):
-        moments[batch.batch_id] = late_before
-        intake = replace(intake, batch=batch, late_before=late_before)
-        prepared.append(intake.prepare(chunk, classified, triaged, 0))
-        late_before = max(late_before, _late_after(prepared[-1].accepted))
+    late_before = context.late_before
+    for file, chunk, (classified, triaged) in zip(files, chunks, triage_together(context, met, chunks), strict=False):
+        moments[file.batch.batch_id] = late_before
+        own = replace(context, batch=file.batch, late_before=late_before)
+        prepared.append(chunk_writer.prepare(own, met, chunk, classified, triaged, 0))
         samples.append(classified.sample(row_triage.SAMPLE_ROWS))
-    intake.confirm()
-    with intake.installation.engine.begin() as connection:
-        ledger.set_late_before(connection, moments)
-        profiles = intake.record(connection, prepared)
-    return [
-        _Recorded(
-            one.batch,
-            one.accepted,
-            Candidate(one.batch.batch_id, sample, figures_of(intake, expected, [profile])),
-            reading_notes([profile], merge_unreadable([profile["unread"]] if "unread" in profile else [])),
-        )
-        for one, sample, profile in zip(prepared, samples, profiles, strict=True)
-    ]
+        newest = pc.max(prepared[-1].accepted[columns.OCCURRED_AT]).as_py()
+        late_before = max(late_before, newest - ledger.LATE if newest else ledger.NEVER)
+    return prepared, samples, moments
 
 
-def _late_after(events: pa.Table) -> datetime:
-    """Return the moment before which a later file's events are late once these are committed."""
-    newest = pc.max(events[columns.OCCURRED_AT]).as_py()
-    return newest - ledger.LATE if newest else ledger.NEVER
+def _notes(profile: ChunkProfile) -> str | None:
+    return reading_notes([profile], merge_unreadable([profile["unread"]] if "unread" in profile else []))
 
 
-def _discard(intake: Intake, recorded: Sequence[_Recorded]) -> None:
+def _discard(context: BatchContext, batches: Sequence[ledger.Batch]) -> None:
     """Remove the PostgreSQL rows of files that are ingested again, alone or in another group."""
-    if not recorded:
+    if not batches:
         return
-    intake.confirm()
-    with intake.installation.engine.begin() as connection:
-        for one in recorded:
-            remove_introduced(connection, one.batch.batch_id)
-            ledger.delete_chunks(connection, one.batch.batch_id)
+    context.confirm()
+    with context.installation.engine.begin() as connection:
+        for batch in batches:
+            remove_introduced(connection, batch.batch_id)
+            ledger.delete_chunks(connection, batch.batch_id)
 
 
-def _store(intake: Intake, recorded: Sequence[_Recorded], verdicts: Sequence[Findings]) -> None:
+def _store(
+    context: BatchContext, events: pa.Table, batches: Sequence[ledger.Batch], verdicts: Sequence[ledger.Verdict]
+) -> None:
     """Append the events of all files in one commit, then commit their batches in order."""
-    events = pa.concat_tables([one.events for one in recorded])
-    intake.confirm()
-    intake.installation.lake.append_batches(events, [one.batch.batch_id for one in recorded])
-    intake.confirm()
-    with intake.installation.engine.begin() as connection:
-        apply.apply(connection, *(one.batch.batch_id for one in recorded))
-        closed = [(findings, one.notes) for one, findings in zip(recorded, verdicts, strict=False)]
-        close_group(connection, [one.batch for one in recorded], closed)
+    names = [batch.batch_id for batch in batches]
+    context.confirm()
+    context.installation.lake.append_batches(events, names)
+    context.confirm()
+    with context.installation.engine.begin() as connection:
+        apply.apply(connection, *names)
+        close_group(connection, batches, verdicts)
 
 
 def close_group(connection: Connection, batches: Sequence[ledger.Batch], verdicts: Sequence[ledger.Verdict]) -> None:

@@ -4,14 +4,11 @@ from pathlib import Path
 
 from prefect import task
 
-from expectations.limits import highest_quarantined
 from infra.installation import Installation, current
-from models.errors import TailorbirdError
 from models.ingest.tabular.config import Mapping
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.events.event_batch import ingest_batch, refuse_file
-from tasks.ingest.events.tabular_chunks import read_chunks, validate_file
+from tasks.ingest.batch_identity import batch_of, request_of, table_mapping
+from tasks.ingest.events.event_batch import ingest_batch, open_events
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
@@ -38,10 +35,5 @@ def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = No
 
 def store_events(installation: Installation, tables: Mapping, batch: ledger.Batch, path: Path) -> LedgerEntry:
     """Ingest a table of events as a batch, as `ingest_events` does."""
-    part, tolerated = part_of(tables, "events"), highest_quarantined("events", tables.limits)
-    try:
-        rows = validate_file(path, batch.location, part, tolerated)
-    except TailorbirdError as error:
-        refuse_file(installation, batch, str(error))
-        raise
-    return ingest_batch(installation, tables, batch, lambda intake: read_chunks(intake, tables, path), rows)
+    file = open_events(installation, tables, batch, path)
+    return ingest_batch(installation, tables, batch, file.read_chunks, file.rows)

@@ -27,4 +27,4 @@ def ingest_segment(mapping: str, file: str, overrides: dict[str, str] | None = N
     with locations.fetched(file, installation.settings.var) as path:
         batch = batch_of(calls, "events", path, file, request_of(mapping, overrides))
         size = path.stat().st_size
-        return ingest_batch(installation, calls, batch, lambda intake: read_chunks(intake, calls, path, file), size)
+        return ingest_batch(installation, calls, batch, lambda context: read_chunks(context, calls, path, file), size)

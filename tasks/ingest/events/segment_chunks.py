@@ -16,10 +16,9 @@ from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.traffic.traffic_filter import people
 from models.primitives.arrow_sql import query
-from tasks.ingest.entity_updates.item_update_cache import ItemChanges, ItemUpdateCache
-from tasks.ingest.events.chunk_writer import Intake
+from tasks.ingest.events.batch_context import BatchContext
 from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.events.segment_updates import entity_updates
+from tasks.ingest.events.segment_updates import EntityUpdates
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_enrichment import prepare_events, pseudonymise
 from tasks.sources import line_reader
@@ -76,11 +75,12 @@ def no_people(mapping: LineMapping) -> list[str]:
 
 
 def read_chunks(
-    intake: Intake, mapping: LineMapping, path: Path, address: str, size: int | None = None
+    context: BatchContext, mapping: LineMapping, path: Path, address: str, size: int | None = None
 ) -> Iterator[tuple[EventChunk, int]]:
     """Yield all chunks of a file, of `size` bytes if that is given, each with the number of its bytes."""
     first, before, name = 0, 0, address.rpartition("/")[2]
-    catalogue, changes, key = ItemUpdateCache(intake.now), ItemChanges(), intake.installation.key
+    key = context.installation.key
+    updates = EntityUpdates(context, partial(pseudonyms_of, key=key))
     placeholders = no_people(mapping)
     for rows, last in _with_last(line_reader.chunks(path, size)):
         lines = without_placeholders(mapping.parse_lines(rows), placeholders)
@@ -93,7 +93,7 @@ def read_chunks(
             pc.unique(lines.items[columns.ITEM_ID]).cast(pa.string()),
             len(lines.routed),
             _unreadable(lines, rows, name, first + len(events)),
-            partial(entity_updates, lines, partial(pseudonyms_of, key=key), catalogue, changes, last),
+            partial(updates.of_chunk, lines, last),
             lines.cleaned,
         )
         read = int(rows.schema.metadata[line_reader.READ])

@@ -1,6 +1,7 @@
 """Derives updates of items, users, consent and devices from a chunk of Segment calls."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -13,39 +14,49 @@ from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE, ParsedLines
 from models.ingest.segment.line_mapping import LineMapping
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, TRAITS, USER_HISTORY, Update
-from tasks.ingest.entity_updates.item_update_cache import NEVER, ItemChanges, ItemUpdateCache
-from tasks.ingest.events.chunk_writer import Intake
+from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, Update
+from tasks.ingest.entity_updates.item_update_cache import NEVER, ItemChanges, ItemUpdateCache, trait_updates
+from tasks.ingest.events.batch_context import BatchContext, Met
 
 Keyed = Callable[[pa.Array, pa.Array], pa.Array]
 """Returns the keys of the ids of lines, each of a user or, where the second array is true, of a device."""
 _SOURCE: Final = "context.consent of the user's latest event"
 
 
-def entity_updates(
-    lines: ParsedLines, keyed: Keyed, catalogue: ItemUpdateCache, changes: ItemChanges, last: bool, intake: Intake
-) -> Iterator[Update]:
-    """Yield the updates of a chunk, which may be the `last`, except those of suppressed users."""
-    assert isinstance(intake.mapping, LineMapping)
-    yield from catalogue.updates(lines.items.append_column(columns.AVAILABLE, intake.mapping.merchandise(lines.items)))
-    yield from changes.updates(lines.item_changes)
-    if last:
-        yield from catalogue.repeated()
-    suppressed = set(intake.suppressed.to_pylist())
-    for update in (
-        *_consents(lines, keyed, intake),
-        *_traits(lines, keyed),
-        *_devices(lines, keyed),
-    ):
-        if update.key not in suppressed and update.payload.get(columns.USER_KEY) not in suppressed:
-            yield update
+@dataclass
+class EntityUpdates:
+    """Derives the updates of a batch from its chunks, which come in order: most values of items repeat earlier ones."""
+
+    context: BatchContext
+    keyed: Keyed
+    _catalogue: ItemUpdateCache = field(init=False)
+    _changes: ItemChanges = field(default_factory=ItemChanges)
+
+    def __post_init__(self) -> None:
+        """Start without values."""
+        self._catalogue = ItemUpdateCache(self.context.now)
+
+    def of_chunk(self, lines: ParsedLines, last: bool, met: Met) -> Iterator[Update]:
+        """Yield the updates of a chunk, which may be the `last`, except those of suppressed users."""
+        mapping = self.context.mapping
+        assert isinstance(mapping, LineMapping)
+        items = lines.items.append_column(columns.AVAILABLE, mapping.merchandise(lines.items))
+        yield from self._catalogue.updates(items)
+        yield from self._changes.updates(lines.item_changes)
+        if last:
+            yield from self._catalogue.repeated()
+        suppressed = set(self.context.suppressed.to_pylist())
+        keyed = self.keyed
+        for update in (*_consents(lines, keyed, met), *_traits(lines, keyed), *_devices(lines, keyed)):
+            if update.key not in suppressed and update.payload.get(columns.USER_KEY) not in suppressed:
+                yield update
 
 
 def _present(row: JsonObject | None) -> JsonObject:
     return {name: value for name, value in (row or {}).items() if value is not None}
 
 
-def _consents(lines: ParsedLines, keyed: Keyed, intake: Intake) -> Iterator[Update]:
+def _consents(lines: ParsedLines, keyed: Keyed, met: Met) -> Iterator[Update]:
     """Yield the latest answer of each user, with the latest refusal.
 
     The lake stores the consent of events, so it is an update only for users who refused before. A refusal without a
@@ -67,8 +78,8 @@ def _consents(lines: ParsedLines, keyed: Keyed, intake: Intake) -> Iterator[Upda
         answers=lines.answers,
     )
     keys = _keys(answers, columns.USER_ID, keyed)
-    intake.refused_before.update(keys.filter(pc.is_valid(answers["refused_at"]).combine_chunks()).to_pylist())
-    refused_before = pc.is_in(keys, value_set=pa.array(intake.refused_before, pa.string()))
+    met.refused_before.update(keys.filter(pc.is_valid(answers["refused_at"]).combine_chunks()).to_pylist())
+    refused_before = pc.is_in(keys, value_set=pa.array(met.refused_before, pa.string()))
     news = np.flatnonzero(pc.or_(answers["explicit"].combine_chunks(), refused_before))
     for key, row in zip(keys.take(news).to_pylist(), answers.take(news).to_pylist(), strict=True):
         refused_at = row["refused_at"].isoformat() if row["refused_at"] else None
@@ -77,33 +88,16 @@ def _consents(lines: ParsedLines, keyed: Keyed, intake: Intake) -> Iterator[Upda
 
 
 def _traits(lines: ParsedLines, keyed: Keyed) -> Iterator[Update]:
-    """Yield one update per user: the latest value of each trait, from calls without a refusal."""
+    """Yield the traits of each user, from calls without a refusal."""
     keys = _keys(lines.users, columns.USER_ID, keyed).to_pylist()
-    latest: dict[str, dict[str, tuple[datetime, str]]] = {}
-    history: dict[str, dict[str, list[tuple[datetime, str]]]] = {}
+    stated: dict[str, dict[str, list[tuple[datetime, str]]]] = {}
     values = (lines.users[name].to_pylist() for name in (columns.ATTRIBUTES, columns.OCCURRED_AT, columns.CONSENT))
     for user, row, moment, agreed in zip(keys, *values, strict=True):
         if agreed is not False:
-            own = latest.setdefault(user, {})
             for name, value in _present(row).items():
-                own[name] = max(own.get(name, (NEVER, "")), (_or_never(moment), value))
-                history.setdefault(user, {}).setdefault(name, []).append((_or_never(moment), value))
-    for user, traits in latest.items():
-        if traits:
-            changes = [
-                {"name": name, "since": None if at == NEVER else at.isoformat(), "value": value}
-                for name, stated in history[user].items()
-                for at, value in _changes(stated)
-            ]
-            yield Update(USER_HISTORY, user, {"changes": changes}, None)
-            times = {name: None if at == NEVER else at for name, (at, _) in traits.items()}
-            yield Update(TRAITS, user, {name: value for name, (_, value) in traits.items()}, None, times)
-
-
-def _changes(stated: list[tuple[datetime, str]]) -> list[tuple[datetime, str]]:
-    """Return the times at which a value changes; of several values at the same time the greatest counts."""
-    ordered = sorted(dict(sorted(stated)).items())
-    return [entry for place, entry in enumerate(ordered) if place == 0 or ordered[place - 1][1] != entry[1]]
+                stated.setdefault(user, {}).setdefault(name, []).append((_or_never(moment), value))
+    for user, traits in stated.items():
+        yield from trait_updates(user, traits)
 
 
 def _devices(lines: ParsedLines, keyed: Keyed) -> list[Update]:

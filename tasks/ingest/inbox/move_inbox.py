@@ -17,10 +17,10 @@ from tasks.ingest.events.event_batch import ChunkReader, ingest_batch
 from tasks.ingest.inbox import call_chunks, claims
 from tasks.ingest.inbox.claims import Dataset, Due
 from tasks.ingest.inbox.event_chunks import read_chunks
-from tasks.ingest.inbox.finish_batch import finish_batch, refuse_rows, remove_outdated, repeat_late_exclusions
+from tasks.ingest.inbox.finish_batch import finish_batch, refuse_rows, remove_outdated
 from tasks.ingest.inbox.inbox_mapping import call_mapping, inbox_mapping
 from tasks.ingest.inbox.move_updates import move_updates
-from tasks.ingest.inbox.rows import InboxRow, claimed_rows
+from tasks.ingest.inbox.rows import InboxRow, claimed_rows, repeat_late_exclusions
 from tasks.ingest.inbox.shown_answers import answers_of, store_origins
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.orchestration.defects import without_values

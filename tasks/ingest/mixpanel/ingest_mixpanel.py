@@ -41,7 +41,7 @@ def ingest_mixpanel(mapping: str, file: str, overrides: dict[str, str] | None = 
     with locations.fetched(file, installation.settings.var) as path:
         batch = batch_of(source, "events", path, file, request)
         size = path.stat().st_size
-        return ingest_batch(installation, source, batch, lambda intake: read_chunks(intake, source, path, file), size)
+        return ingest_batch(installation, source, batch, lambda context: read_chunks(context, source, path, file), size)
 
 
 def mixpanel_mapping(name: str, overrides: dict[str, str] | None) -> MixpanelMapping:
@@ -68,7 +68,7 @@ def _ingest_part(
             path, name = download.path, part.address
             size = path.stat().st_size
             entry = ingest_batch(
-                installation, whole, batch, lambda intake: read_chunks(intake, whole, path, name), size
+                installation, whole, batch, lambda context: read_chunks(context, whole, path, name), size
             )
     with installation.engine.begin() as connection:
         record_reading(connection, batch, read_at)

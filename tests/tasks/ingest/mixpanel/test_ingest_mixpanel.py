@@ -19,8 +19,7 @@ from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
-from tasks.ingest.events import event_batch
-from tasks.ingest.events.chunk_writer import Intake
+from tasks.ingest.events import chunk_writer, event_batch
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.list_files import list_files
 from tasks.ingest.mixpanel import ingest_mixpanel as module
@@ -35,8 +34,8 @@ GIVEN = {"consent": "given", "consent_note": "a test"}
 PART = f"mixpanel://us/{PROJECT}-"
 DAY = "2026-11-01"
 STEPS = [
-    (Intake, "record"),
-    (Intake, "append"),
+    (chunk_writer, "record"),
+    (chunk_writer, "append"),
     (event_batch, "close"),
     (ledger, "close_batch"),
     (module, "record_reading"),
