@@ -20,8 +20,8 @@ from models.ingest.segment.line_mapping import LineMapping
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import BrokenRule, RowPlace, TableFindings
 from tasks.ingest.check.unconnected import CheckContext, open_context
-from tasks.ingest.entity_updates.apply import ITEM, TRAITS
 from tasks.ingest.events.segment_chunks import read_chunks
+from tasks.ingest.rows.apply import ITEM, TRAITS
 from tasks.ingest.validation import row_triage
 from tasks.sources import line_reader
 

@@ -12,8 +12,8 @@ from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models.ingest.source_config import SourceMapping
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates.consent import Answers
 from tasks.ingest.events.batch_context import BatchContext, Met, rules_of
+from tasks.ingest.rows.consent import Answers
 from tasks.ingest.validation.deduplication import KnownIds
 
 

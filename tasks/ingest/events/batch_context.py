@@ -23,9 +23,9 @@ from models.ingest import placeholder_ids
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply
-from tasks.ingest.entity_updates.consent import Answers, answers_of
-from tasks.ingest.quarantine.resolved_rows import quarantined_subjects
+from tasks.ingest.rows import apply
+from tasks.ingest.rows.consent import Answers, answers_of
+from tasks.ingest.rows.quarantine import quarantined_subjects
 from tasks.ingest.validation.deduplication import HashSet, KnownIds
 from tasks.ingest.validation.event_enrichment import KEY_HASH
 

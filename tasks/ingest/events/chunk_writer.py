@@ -7,26 +7,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection
 
 from expectations.events import IN_CATALOGUE
 from infra.database.bulk_copy import insert_new
-from infra.database.schema.schema import identities, users
+from infra.database.schema.schema import users
 from infra.keys.identity import key_version, remember
 from models import columns
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular.config import Mapping
 from models.ingest.traffic.traffic_filter import MARKS
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply
-from tasks.ingest.entity_updates.apply import ITEM_SEEN, UNCONFIRMED, Update
 from tasks.ingest.events.batch_context import BatchContext, Met
 from tasks.ingest.events.classification import before, triage
 from tasks.ingest.events.event_chunk import ClassifiedChunk, EventChunk, PreparedChunk
-from tasks.ingest.quarantine.resolved_rows import mark_resolved, unmark_resolved
-from tasks.ingest.quarantine.store_rows import store_quarantined
-from tasks.ingest.undo.repeated_events import store_repeats
-from tasks.ingest.undo.statements import PERSON
+from tasks.ingest.rows import apply
+from tasks.ingest.rows.apply import ITEM_SEEN, UNCONFIRMED, Update
+from tasks.ingest.rows.quarantine import mark_resolved, store_quarantined
+from tasks.ingest.rows.repeated_events import store_repeats
+from tasks.ingest.rows.statements import PERSON
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.deduplication import ID_HASH
 from tasks.quality.chunk_profile import ChunkProfile, UserCounts
@@ -241,12 +240,3 @@ def _person_updates(*users: pa.Table) -> list[Update]:
     """Return an update for each user whose rows do not reach the lake."""
     keys = {key for rows in users for key in rows[columns.USER_KEY].to_pylist()}
     return [Update(PERSON, key, {}, None) for key in sorted(keys)]
-
-
-def remove_introduced(connection: Connection, batch_id: str) -> None:
-    """Remove the users that a refused batch introduced, except refusals that an undo left there."""
-    introduced = (users.c.batch_id == batch_id, users.c.refused_at.is_(None))
-    keys = select(users.c.user_key).where(*introduced)
-    connection.execute(delete(identities).where(identities.c.user_key.in_(keys)))
-    connection.execute(delete(users).where(*introduced))
-    unmark_resolved(connection, batch_id)

@@ -19,15 +19,14 @@ from models.ingest.tabular.config import Mapping
 from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import part_of
-from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.events import chunk_writer, tabular_chunks
 from tasks.ingest.events.batch_context import BatchContext, Met, open_context
-from tasks.ingest.events.chunk_writer import remove_introduced
 from tasks.ingest.events.classification import classify
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.ledger_records import LedgerEntry
-from tasks.ingest.quarantine.resolved_rows import close_resolved, resolve_renamed
-from tasks.ingest.undo.settle import settle
+from tasks.ingest.rows import apply, consent
+from tasks.ingest.rows.quarantine import close_resolved, resolve_renamed
+from tasks.ingest.rows.settle import remove_introduced, settle
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import link_docs

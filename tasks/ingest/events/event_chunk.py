@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates.apply import Update
 from tasks.ingest.events.batch_context import Met
 from tasks.ingest.ledger_records import Batch, ChunkEntry
+from tasks.ingest.rows.apply import Update
 from tasks.ingest.validation import row_triage
 from tasks.quality.chunk_profile import ChunkProfile, Counts, with_counts
 from tasks.sources.table_files import RowNumbering

@@ -1,6 +1,5 @@
 """Ingests small files of events in groups: validated and committed together, each with its line in the ledger."""
 
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +9,6 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection, text
 
 from infra.installation import Installation
 from infra.locks import advisory_locks
@@ -19,16 +17,15 @@ from models.errors import TailorbirdError
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply
 from tasks.ingest.events import chunk_writer
 from tasks.ingest.events.batch_context import BatchContext, Met, open_context
-from tasks.ingest.events.chunk_writer import remove_introduced
 from tasks.ingest.events.classification import triage_together
 from tasks.ingest.events.event_batch import EventFile, expectations_of, figures_of
 from tasks.ingest.events.event_chunk import EventChunk, PreparedChunk
 from tasks.ingest.events.group_validation import Candidate, validate_together
-from tasks.ingest.quarantine.resolved_rows import base_name, close_resolved, same_content
-from tasks.ingest.undo.settle import settle
+from tasks.ingest.rows import apply
+from tasks.ingest.rows.quarantine import close_group
+from tasks.ingest.rows.settle import remove_introduced, settle
 from tasks.ingest.validation import row_triage
 from tasks.orchestration.progress import progress
 from tasks.quality.chunk_profile import ChunkProfile
@@ -40,19 +37,6 @@ GROUP_ROWS: Final = 500_000
 GROUP_FILES: Final = 200
 _READERS: Final = 2
 """Files that are read at a time: most of the work on a small file uses one core."""
-_RESOLVING: Final = """
-    WITH earlier AS MATERIALIZED (
-        SELECT regexp_replace(location, '.*/', '') AS name,
-            :prefix || split_part(substr(batch_id, length(:prefix) + 1), '-', 1) || '-' AS same_content
-        FROM ingest_batches
-        WHERE source = :source AND dataset = :dataset AND status = 'committed' AND quarantined > 0
-    )
-    SELECT batch_id FROM unnest(CAST(:batch_ids AS text[]), CAST(:contents AS text[]), CAST(:names AS text[]))
-        AS coming (batch_id, same_content, name)
-    WHERE name IN (SELECT name FROM earlier) OR same_content IN (SELECT same_content FROM earlier)
-        OR EXISTS (SELECT FROM quarantine WHERE resolved_by = coming.batch_id)
-        OR EXISTS (SELECT FROM quarantine JOIN ingest_batches AS batch USING (batch_id)
-            WHERE quarantine.outcome = 'dismissed' AND batch.source = :source AND batch.dataset = :dataset)"""
 
 
 def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequence[EventFile]) -> int:
@@ -164,32 +148,3 @@ def _store(
     with context.installation.engine.begin() as connection:
         apply.apply(connection, *names)
         close_group(connection, batches, verdicts)
-
-
-def close_group(connection: Connection, batches: Sequence[ledger.Batch], verdicts: Sequence[ledger.Verdict]) -> None:
-    """Commit batches of one source in their order, and close the quarantined rows that they resolve.
-
-    The result is the same as of one commit after the other. A batch resolves rows of earlier batches only, so the later
-    ones are committed after that.
-    """
-    resolving = _resolving(connection, batches)
-    closing: dict[str, ledger.Verdict] = {}
-    for batch, verdict in zip(batches, verdicts, strict=True):
-        closing[batch.batch_id] = verdict
-        if batch.batch_id in resolving:
-            ledger.close_batches(connection, closing)
-            close_resolved(connection, batch)
-            closing = {}
-    if closing:
-        ledger.close_batches(connection, closing)
-
-
-def _resolving(connection: Connection, batches: Sequence[ledger.Batch]) -> set[str]:
-    """Return the batches that may resolve rows, by a mark, a dismissal, or a file of the same name or content."""
-    source, dataset = batches[0].source, batches[0].dataset
-    names = [base_name(batch.location) for batch in batches]
-    parameters = {"source": source, "dataset": dataset, "prefix": f"{source}-{dataset}-", "names": names}
-    parameters |= {"batch_ids": [batch.batch_id for batch in batches], "contents": [*map(same_content, batches)]}
-    resolving = set(connection.execute(text(_RESOLVING), parameters).scalars())
-    often = {name for name, times in Counter(names).items() if times > 1}
-    return resolving | {batch.batch_id for batch, name in zip(batches, names, strict=True) if name in often}

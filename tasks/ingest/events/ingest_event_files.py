@@ -18,7 +18,7 @@ from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_map
 from tasks.ingest.events.event_batch import EventFile, ingest_batch, open_events
 from tasks.ingest.events.file_groups import GROUP_FILES, GROUP_ROWS, ingest_group
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
-from tasks.ingest.quarantine.resolved_rows import resolve_renamed
+from tasks.ingest.rows.quarantine import resolve_renamed
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.sources import locations

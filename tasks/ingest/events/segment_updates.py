@@ -14,9 +14,9 @@ from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE, ParsedLines
 from models.ingest.segment.line_mapping import LineMapping
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, Update
-from tasks.ingest.entity_updates.item_update_cache import NEVER, ItemChanges, ItemUpdateCache, trait_updates
 from tasks.ingest.events.batch_context import BatchContext, Met
+from tasks.ingest.rows.apply import CONSENT, DEVICE, Update
+from tasks.ingest.rows.stated_values import NEVER, ItemChanges, ItemUpdateCache, trait_updates
 
 Keyed = Callable[[pa.Array, pa.Array], pa.Array]
 """Returns the keys of the ids of lines, each of a user or, where the second array is true, of a device."""

@@ -10,11 +10,11 @@ from models import columns
 from models.ingest import placeholder_ids
 from models.ingest.traffic.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates.apply import CONSENT, ITEM_HISTORY, Update
-from tasks.ingest.entity_updates.item_update_cache import TimedValues, item_update, trait_updates
-from tasks.ingest.entity_updates.last_write_wins import WITHIN
 from tasks.ingest.inbox.rows import InboxRow
-from tasks.ingest.undo.statements import PERSON
+from tasks.ingest.rows.apply import CONSENT, ITEM_HISTORY, Update
+from tasks.ingest.rows.last_write_wins import WITHIN
+from tasks.ingest.rows.stated_values import TimedValues, item_update, trait_updates
+from tasks.ingest.rows.statements import PERSON
 
 HIDDEN: Final = "hidden"
 

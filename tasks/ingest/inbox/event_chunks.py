@@ -18,12 +18,12 @@ from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.arrow_types import ArrowColumn
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment
-from tasks.ingest.entity_updates.apply import DEVICE, Update
 from tasks.ingest.events.batch_context import BatchContext, Met
 from tasks.ingest.events.event_chunk import EventChunk
 from tasks.ingest.events.tabular_chunks import consent_updates
 from tasks.ingest.inbox.rows import InboxRow
 from tasks.ingest.inbox.shown_answers import SHOWN, SUBJECT, impressions
+from tasks.ingest.rows.apply import DEVICE, Update
 from tasks.ingest.validation.deduplication import hashes
 from tasks.ingest.validation.event_enrichment import (
     EARLIER_SESSION,

@@ -10,11 +10,11 @@ from infra.installation import Installation
 from infra.locks import advisory_locks
 from models import columns
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.inbox.entity_statements import EntityStatements
 from tasks.ingest.inbox.finish_batch import finish_batch
 from tasks.ingest.inbox.rows import InboxRow, claimed_rows, repeat_late_exclusions, unusable
-from tasks.ingest.quarantine.store_rows import store_quarantined
+from tasks.ingest.rows import apply, consent
+from tasks.ingest.rows.quarantine import store_quarantined
 from tasks.ingest.validation import batch_profile
 
 _UNANSWERED: Final = """

@@ -25,7 +25,6 @@ from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.arrow_sql import query, texts
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.events import chunk_writer
 from tasks.ingest.events.batch_context import BatchContext, Met, open_context
 from tasks.ingest.events.chunk_writer import LATE
@@ -34,7 +33,8 @@ from tasks.ingest.inbox.inbox_mapping import mapping_of
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.ingest.undo import events as undo_events
+from tasks.ingest.rows import apply, consent
+from tasks.ingest.rows import repeated_events as undo_events
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
 from tasks.orchestration.defects import without_values

@@ -23,12 +23,12 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.config import ItemsMapping, Mapping
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.entity_updates import attribute_history
-from tasks.ingest.entity_updates.apply import ITEM_CHANGES
-from tasks.ingest.entity_updates.last_write_wins import WITHIN, moments
 from tasks.ingest.events.tabular_chunks import validate_file
 from tasks.ingest.ledger_records import LedgerEntry, StatedRow
 from tasks.ingest.reference.reference_file import ReferenceFile, ingest_reference
+from tasks.ingest.rows import attribute_history
+from tasks.ingest.rows.apply import ITEM_CHANGES
+from tasks.ingest.rows.last_write_wins import WITHIN, moments
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
 from tasks.sources import locations

@@ -18,8 +18,8 @@ from models.ingest.tabular.sql_cursor import CursorKind, CursorPosition
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.ledger_records import Batch, SqlRequest
+from tasks.ingest.rows.settle import settle
 from tasks.ingest.sql.sql_requests import SqlIngest, Stream
-from tasks.ingest.undo.settle import settle
 from tasks.sources.sql.arrow_columns import kind_name
 from tasks.sources.sql.pull_rows import position_of
 from tasks.sources.sql.relation import Relation

@@ -20,10 +20,10 @@ from models.errors import TailorbirdError
 from models.ingest.check.file_names import file_name
 from models.primitives.recorded_reasons import reason_fault
 from tasks.ingest import ledger
+from tasks.ingest.rows import repeated_events as undo_events
+from tasks.ingest.rows.repeated_events import UndoDetail
+from tasks.ingest.rows.settle import settle
 from tasks.ingest.undo import entities
-from tasks.ingest.undo import events as undo_events
-from tasks.ingest.undo.events import UndoDetail
-from tasks.ingest.undo.settle import settle
 from tasks.orchestration.defects import without_values
 from tasks.promotion.champion import current_champion
 

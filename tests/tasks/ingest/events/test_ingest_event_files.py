@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from infra.database.schema.ledger_schema import ingest_applications, ingest_repeats, ingest_statements
-from infra.database.schema.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, users
+from infra.database.schema.schema import LEDGER, aliases, identities, ingest_batches, ingest_chunks, quarantine, users
 from infra.installation import Installation
 from infra.overview.situation import read
 from tasks.ingest.events import file_groups
@@ -290,6 +290,12 @@ def test_an_answer_about_consent_counts_for_the_next_file(installation: Installa
         {"read": 2, "accepted": 1, "suppressed": 1},
     ]
     assert len(lake(installation)) == 2
+
+
+def test_the_devices_of_users_in_a_group_are_theirs(installation: Installation, shop: Shop) -> None:
+    shop.mapping.write_text(MAPPING.replace('value = "value"', 'device_id = "value"'))
+    shop.ingest(**{name: [f"{name},{name},i1,2024-06-01T10:00:00Z,view,device of {name}"] for name in ("ann", "bob")})
+    assert len(stored(installation, aliases, "user_key", "anonymous_key")) == 2
 
 
 def test_every_id_of_the_lake_is_read_once_by_a_run_of_many_files(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

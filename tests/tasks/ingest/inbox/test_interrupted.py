@@ -11,8 +11,8 @@ from infra.lake.delta_lake import Lake
 from models.columns import LEDGER
 from serving.events.message import Message
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply
 from tasks.ingest.inbox import claims, move_inbox, move_updates
+from tasks.ingest.rows import apply
 from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.stopped_steps import KilledError, ends_at
 

@@ -25,7 +25,7 @@ from tasks.ingest.list_files import list_files
 from tasks.ingest.mixpanel import ingest_mixpanel as module
 from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.undo.settle import settle_idle
+from tasks.ingest.rows.settle import settle_idle
 from tasks.sources import line_reader
 from tests.mixpanel_server import PROJECT, SECRET, MixpanelServer, event
 from tests.tasks.stopped_steps import KilledError, ends_at

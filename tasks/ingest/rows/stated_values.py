@@ -11,8 +11,8 @@ from models import columns
 from models.ingest.segment.interactions import ITEM_ATTRIBUTES
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates.apply import ITEM, ITEM_HISTORY, TRAITS, USER_HISTORY, Update
-from tasks.ingest.entity_updates.last_write_wins import WITHIN
+from tasks.ingest.rows.apply import ITEM, ITEM_HISTORY, TRAITS, USER_HISTORY, Update
+from tasks.ingest.rows.last_write_wins import WITHIN
 
 _FIELD_TIMES: Final = "said_at"
 NEVER: Final = datetime.min.replace(tzinfo=UTC)

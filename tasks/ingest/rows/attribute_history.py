@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from infra.database.bulk_copy import copy_table
 from models.columns import CHANGING
 from models.ingest.tabular.attribute_statements import MOMENT
-from tasks.ingest.undo import statements
+from tasks.ingest.rows import statements
 
 Entity = Literal["item", "user"]
 _KEYS: Final[dict[Entity, str]] = {"item": "item_id", "user": "user_key"}
