@@ -16,9 +16,8 @@ from models.ingest.check.rule_advice import LINE_UNREADABLE, MEANINGS, advice
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.tabular.unreadable_cells import KEYS
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.batch_context import BatchContext, Met
-from tasks.ingest.events.classification import classify, triage
-from tasks.ingest.events.event_chunk import ClassifiedChunk, EventChunk
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.classification import ClassifiedChunk, classify, triage
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
 

@@ -32,10 +32,9 @@ from tasks.ingest.check import findings
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.raw_rows import RawRows, set_keys, used_columns
 from tasks.ingest.check.unconnected import CheckContext, open_context
-from tasks.ingest.events.event_chunk import EventChunk
+from tasks.ingest.events.batch_context import EventChunk
 from tasks.ingest.events.tabular_chunks import shape_chunk
-from tasks.ingest.reference.read_reference import keyed_users, read_reference, reference_profile
-from tasks.ingest.reference.row_triage import triage_reference
+from tasks.ingest.reference.read_reference import keyed_users, read_reference, reference_profile, triage_reference
 from tasks.ingest.rows.quarantine import quarantined_lines
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.sources import csv_reader, table_files

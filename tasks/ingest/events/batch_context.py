@@ -1,6 +1,6 @@
 """Opens a batch of events: its context, with the reference data at its start, and what its run has met since."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -22,12 +22,16 @@ from models import columns
 from models.ingest import placeholder_ids
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
+from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
 from tasks.ingest.rows import apply
+from tasks.ingest.rows.apply import Update
 from tasks.ingest.rows.consent import Answers, answers_of
 from tasks.ingest.rows.quarantine import quarantined_subjects
 from tasks.ingest.validation.deduplication import HashSet, KnownIds
 from tasks.ingest.validation.event_enrichment import KEY_HASH
+from tasks.quality.chunk_profile import Counts
+from tasks.sources.table_files import RowNumbering
 
 _NONE: Final = pa.array([], pa.string())
 
@@ -97,6 +101,36 @@ class Met:
         unknown = ~self._introduced.contains(hashed)
         self._introduced.add(hashed[unknown])
         return users.filter(pa.array(unknown)).select([columns.USER_ID, columns.USER_KEY])
+
+
+@dataclass(frozen=True)
+class EventChunk:
+    """One chunk of a batch: its prepared events, and its other rows."""
+
+    events: pa.Table
+    """As `prepare_events` returns them."""
+    users: pa.Table
+    """`user_id` and `user_key` of all users of the events."""
+    trait_users: pa.Table | None = None
+    """The users who state traits, with their `consent` to that."""
+    catalogue_items: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    """Items that the chunk itself adds to the catalogue."""
+    routed: int = 0
+    unreadable: pa.Table | None = None
+    """Unreadable rows, with their numbers and rule ids."""
+    updates: Callable[[Met], Iterable[Update]] = lambda _met: ()
+    """The chunk's statements about the catalogue and about users. Some count only for users who refused or agreed."""
+    cleaned: Counts = field(default_factory=dict)
+    """Values that were respelled or filled in, by kind."""
+    unread: JsonObject = field(default_factory=dict)
+    """Unreadable cells, as `models.ingest.tabular.unreadable_cells` describes them."""
+    numbering: RowNumbering | None = None
+    """How the file numbers its rows, unless it is a file of lines."""
+
+    @property
+    def read(self) -> int:
+        """The number of rows in this chunk."""
+        return len(self.events) + self.routed + (len(self.unreadable) if self.unreadable is not None else 0)
 
 
 def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:

@@ -1,6 +1,7 @@
 """Stores chunks of events of any format: what PostgreSQL keeps of them, then the events of the lake."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,9 +19,9 @@ from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular.config import Mapping
 from models.ingest.traffic.traffic_filter import MARKS
 from tasks.ingest import ledger
-from tasks.ingest.events.batch_context import BatchContext, Met
-from tasks.ingest.events.classification import before, triage
-from tasks.ingest.events.event_chunk import ClassifiedChunk, EventChunk, PreparedChunk
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.classification import ClassifiedChunk, before, triage
+from tasks.ingest.ledger_records import Batch, ChunkEntry
 from tasks.ingest.rows import apply
 from tasks.ingest.rows.apply import ITEM_SEEN, UNCONFIRMED, Update
 from tasks.ingest.rows.quarantine import mark_resolved, store_quarantined
@@ -28,11 +29,35 @@ from tasks.ingest.rows.repeated_events import store_repeats
 from tasks.ingest.rows.statements import PERSON
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.deduplication import ID_HASH
-from tasks.quality.chunk_profile import ChunkProfile, UserCounts
+from tasks.quality.chunk_profile import ChunkProfile, Counts, UserCounts, with_counts
 
 LATE: Final = "late"
 _NO_USER_RULES: Final = {*batch_profile.TRAFFIC, "user_id_placeholder", "user_id_too_long"}
 """Rules on rows whose user is not a person to remember."""
+
+
+@dataclass(frozen=True)
+class PreparedChunk:
+    """The rows of a chunk that PostgreSQL and the lake store."""
+
+    batch: Batch
+    chunk: int
+    accepted: pa.Table
+    """The accepted events, with the columns of the lake."""
+    repeated: pa.Table
+    introduced: pa.Table
+    """`user_id` and `user_key` of the users whom this run names for the first time, with their batch."""
+    updates: Sequence[Update]
+    quarantined: Sequence[pa.Table]
+    """Rows that break a rule, and unreadable lines."""
+    counts: Counts
+    profile: ChunkProfile
+
+    def entry(self, new: int) -> ChunkEntry:
+        """Return the ledger's record of the chunk; `new` rows of quarantine are stored for the first time."""
+        repeated = sum(map(len, self.quarantined)) - new
+        counts = self.counts | {"quarantined": new, "duplicate": self.counts["duplicate"] + repeated}
+        return ChunkEntry(self.batch.batch_id, self.chunk, counts, with_counts(self.profile, counts))
 
 
 def write(context: BatchContext, met: Met, chunk: EventChunk, classified: ClassifiedChunk, number: int) -> None:

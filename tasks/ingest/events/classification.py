@@ -1,6 +1,7 @@
 """Classifies the events of chunks: which are suppressed, routed, quarantined, duplicates or accepted."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
@@ -10,9 +11,32 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models import columns
-from tasks.ingest.events.batch_context import BatchContext, Met
-from tasks.ingest.events.event_chunk import ClassifiedChunk, EventChunk
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
 from tasks.ingest.validation import row_triage
+
+
+@dataclass(frozen=True)
+class ClassifiedChunk:
+    """A chunk's events with the columns that rules need, and the events that the rules do not concern."""
+
+    events: pa.Table
+    suppressed: row_triage.Mask
+    non_merchandise: row_triage.Mask
+    outside_window: row_triage.Mask
+    """Events that occurred outside the requested time window."""
+    known_users: row_triage.Mask
+    """Which users of the chunk are known from earlier batches."""
+    unanswered_users: row_triage.Mask
+    """Which users of the chunk never answered about consent."""
+
+    @property
+    def routed(self) -> row_triage.Mask:
+        """Rows that are understood and not stored as events."""
+        return self.non_merchandise | self.outside_window
+
+    def sample(self, size: int) -> pa.Table:
+        """Return a sample of the rows that the rules concern."""
+        return row_triage.systematic_sample(self.events, size, ~(self.suppressed | self.routed))
 
 
 def classify(context: BatchContext, met: Met, chunk: EventChunk) -> ClassifiedChunk:

@@ -15,8 +15,7 @@ from models.errors import TailorbirdError
 from models.ingest.tabular.config import Mapping
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.events.event_batch import EventFile, ingest_batch, open_events
-from tasks.ingest.events.file_groups import GROUP_FILES, GROUP_ROWS, ingest_group
+from tasks.ingest.events.event_batch import GROUP_FILES, GROUP_ROWS, EventFile, ingest_batch, ingest_group, open_events
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
 from tasks.ingest.rows.quarantine import resolve_renamed
 from tasks.orchestration.defects import without_values

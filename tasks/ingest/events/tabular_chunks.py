@@ -17,8 +17,7 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.config import EventsMapping, Mapping
 from models.primitives.arrow_sql import query
 from tasks.ingest.batch_identity import part_of
-from tasks.ingest.events.batch_context import BatchContext, Met
-from tasks.ingest.events.event_chunk import EventChunk
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
 from tasks.ingest.rows import apply
 from tasks.ingest.rows.apply import CONSENT, Update
 from tasks.ingest.rows.quarantine import quarantined_lines

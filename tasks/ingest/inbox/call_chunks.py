@@ -21,10 +21,8 @@ from models.ingest.segment.sent_clock import occurred_at
 from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING
 from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.batch_context import BatchContext, Met
-from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.events.segment_chunks import no_people, without_placeholders
-from tasks.ingest.events.segment_updates import EntityUpdates
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.segment_chunks import EntityUpdates, no_people, without_placeholders
 from tasks.ingest.inbox.event_chunks import borders, prepared, users_of
 from tasks.ingest.inbox.rows import InboxRow, unusable
 from tasks.ingest.rows.apply import ITEM_SEEN, UNCONFIRMED, Update

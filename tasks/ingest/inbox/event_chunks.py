@@ -18,8 +18,7 @@ from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.arrow_types import ArrowColumn
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment
-from tasks.ingest.events.batch_context import BatchContext, Met
-from tasks.ingest.events.event_chunk import EventChunk
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
 from tasks.ingest.events.tabular_chunks import consent_updates
 from tasks.ingest.inbox.rows import InboxRow
 from tasks.ingest.inbox.shown_answers import SHOWN, SUBJECT, impressions

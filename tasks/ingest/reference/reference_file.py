@@ -21,8 +21,7 @@ from tasks.ingest import ledger
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.events.event_batch import ledger_entry, refuse
 from tasks.ingest.ledger_records import LedgerEntry
-from tasks.ingest.reference.read_reference import ReferenceRows, read_reference, reference_profile
-from tasks.ingest.reference.row_triage import triage_reference
+from tasks.ingest.reference.read_reference import ReferenceRows, read_reference, reference_profile, triage_reference
 from tasks.ingest.rows import apply, statements
 from tasks.ingest.rows.quarantine import (
     close_resolved,

@@ -12,7 +12,7 @@ from infra.database.schema.ledger_schema import ingest_applications, ingest_repe
 from infra.database.schema.schema import LEDGER, aliases, identities, ingest_batches, ingest_chunks, quarantine, users
 from infra.installation import Installation
 from infra.overview.situation import read
-from tasks.ingest.events import file_groups
+from tasks.ingest.events import event_batch
 from tasks.ingest.events import ingest_event_files as steps
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
@@ -194,7 +194,7 @@ def test_files_that_are_refused_one_after_the_other_are_read_alone(shop: Shop, m
 
     def noted(installation: Any, mapping: Any, files: Sequence[Any]) -> int:
         groups.append(len(files))
-        return file_groups.ingest_group(installation, mapping, files)
+        return event_batch.ingest_group(installation, mapping, files)
 
     monkeypatch.setattr(steps, "ingest_group", noted)
     wrong = {f"f{n}": [line.replace("9-", f"9{n}-") for line in WRONG] for n in range(6)}
