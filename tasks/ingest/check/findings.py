@@ -16,7 +16,7 @@ from models.ingest.check.rule_advice import LINE_UNREADABLE, MEANINGS, advice
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.tabular.unreadable_cells import KEYS
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.events.classification import ClassifiedChunk, classify, triage
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
@@ -111,21 +111,21 @@ def refusal(
 
 
 def check_events(
-    table: TableFindings, context: BatchContext, met: Met, chunk: EventChunk, locate: Locate
+    table: TableFindings, context: BatchContext, run: RunState, chunk: EventChunk, locate: Locate
 ) -> row_triage.TriagedEvents:
     """Add the findings on a chunk of events, and return its triaged rows.
 
     If every event is dropped for want of consent, broken rules and the returned rows are those with consent.
     """
-    classified = classify(context, met, chunk)
-    table.refused, triaged = _verdict(table, context, met, chunk, classified)
+    classified = classify(context, run, chunk)
+    table.refused, triaged = _verdict(table, context, run, chunk, classified)
     bad = len(triaged.quarantined) + (0 if chunk.unreadable is None else len(chunk.unreadable))
     counts = {"read": chunk.read, "routed": triaged.counts["routed"] + chunk.routed, "quarantined": bad}
     table.counts = triaged.counts | counts
     if len(chunk.events) and classified.suppressed.all() and context.mapping.consent != "given":
         classified = replace(classified, suppressed=np.zeros_like(classified.suppressed))
-        table.refused_with_consent, triaged = _verdict(table, context, met, chunk, classified)
-        answers = len(met.agreed), len(met.refused)
+        table.refused_with_consent, triaged = _verdict(table, context, run, chunk, classified)
+        answers = len(run.agreed), len(run.refused)
         own = chunk.events[columns.CONSENT].null_count < len(chunk.events)
         table.suspicions += missing_consent(context.mapping, *answers, own)
     table.broken = broken_rules(triaged.quarantined, classified.sample(chunk.read), context.rules, locate)
@@ -133,10 +133,10 @@ def check_events(
 
 
 def _verdict(
-    table: TableFindings, context: BatchContext, met: Met, chunk: EventChunk, classified: ClassifiedChunk
+    table: TableFindings, context: BatchContext, run: RunState, chunk: EventChunk, classified: ClassifiedChunk
 ) -> tuple[str | None, row_triage.TriagedEvents]:
     """Return why a batch of these events would be refused, or None, and the triaged rows."""
-    triaged = triage(context, met, classified)
+    triaged = triage(context, run, classified)
     bad = [triaged.quarantined, *([chunk.unreadable] if chunk.unreadable is not None else [])]
     counts = triaged.counts | {"read": chunk.read, "routed": triaged.counts["routed"] + chunk.routed}
     profile: ChunkProfile = {

@@ -32,16 +32,16 @@ _MOST_NAMES: Final = 20
 
 def check_calls(table: TableFindings, path: Path, mapping: LineMapping, context: CheckContext) -> None:
     """Add the findings on the first calls of a file. Raises TailorbirdError if the file cannot be read."""
-    batch, met = open_context(mapping, context)
+    batch, run = open_context(mapping, context)
     chunk, read = next(read_chunks(batch, mapping, path, table.file, _BYTES))
     table.whole_file, table.rows = read >= path.stat().st_size, chunk.read
-    triaged = findings.check_events(table, batch, met, chunk, lambda number, _column: {"row": number + 1})
+    triaged = findings.check_events(table, batch, run, chunk, lambda number, _column: {"row": number + 1})
     context.amounts.append(amounts_of(chunk.events))
     if chunk.unreadable is not None:
         table.broken += _unreadable(chunk.unreadable, chunk.read)
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     table.examples = findings.records(triaged.accepted, chunk.users[columns.USER_ID].take(codes).to_pylist())
-    entities = (update for update in chunk.updates(met) if update.kind in (ITEM, TRAITS))
+    entities = (update for update in chunk.updates(run) if update.kind in (ITEM, TRAITS))
     shown = list(islice(entities, findings.EXAMPLES))
     table.examples += [{"item_id": update.key, **update.payload} for update in shown if update.kind == ITEM]
     table.suspicions += suspicions.addresses_as_ids(chunk.users[columns.USER_ID])

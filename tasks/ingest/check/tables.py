@@ -75,9 +75,9 @@ def check_table(table: TableFindings, path: Path, mapping: Mapping, context: Che
 def _check_events(
     table: TableFindings, path: Path, chunk: table_files.Chunk, raw: RawRows, mapping: Mapping, context: CheckContext
 ) -> None:
-    batch, met = open_context(mapping, context)
+    batch, run = open_context(mapping, context)
     events = shape_chunk(batch, mapping, chunk)
-    triaged = findings.check_events(table, batch, met, events, raw.locate)
+    triaged = findings.check_events(table, batch, run, events, raw.locate)
     part = part_of(mapping, "events")
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     users = events.users[columns.USER_ID].take(codes).to_pylist()

@@ -12,7 +12,7 @@ from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models.ingest.source_config import SourceMapping
 from tasks.ingest import ledger
-from tasks.ingest.events.batch_context import BatchContext, Met, rules_of
+from tasks.ingest.events.batch_context import BatchContext, RunState, rules_of
 from tasks.ingest.rows.consent import Answers
 from tasks.ingest.validation.deduplication import KnownIds
 
@@ -56,7 +56,7 @@ class CheckContext:
     """Whether `items` are all items of the source."""
 
 
-def open_context(mapping: SourceMapping, files: CheckContext) -> tuple[BatchContext, Met]:
+def open_context(mapping: SourceMapping, files: CheckContext) -> tuple[BatchContext, RunState]:
     """Return the context of a batch that stores nothing; without the whole catalogue every item counts as known.
 
     All answers about consent are those of the files.
@@ -77,4 +77,4 @@ def open_context(mapping: SourceMapping, files: CheckContext) -> tuple[BatchCont
     nobody = Answers(*[_none()] * 4)
     empty_lake = Lake(f"{gettempdir()}/{uuid4()}")  # the folder does not exist
     refused_before = set(files.refused.to_pylist())
-    return context, Met(lambda _: nobody, KnownIds(empty_lake), refused_before, files.refused, files.agreed)
+    return context, RunState(lambda _: nobody, KnownIds(empty_lake), refused_before, files.refused, files.agreed)

@@ -60,7 +60,7 @@ class BatchContext:
 
 
 @dataclass
-class Met:
+class RunState:
     """The users, items and events that the run of a batch has met so far."""
 
     read_answers: Callable[[pa.ChunkedArray], Answers]
@@ -118,7 +118,7 @@ class EventChunk:
     routed: int = 0
     unreadable: pa.Table | None = None
     """Unreadable rows, with their numbers and rule ids."""
-    updates: Callable[[Met], Iterable[Update]] = lambda _met: ()
+    updates: Callable[[RunState], Iterable[Update]] = lambda _run: ()
     """The chunk's statements about the catalogue and about users. Some count only for users who refused or agreed."""
     cleaned: Counts = field(default_factory=dict)
     """Values that were respelled or filled in, by kind."""
@@ -147,7 +147,7 @@ def _has_earlier_users(batch_id: str) -> Select[tuple[bool]]:
 
 def open_context(
     installation: Installation, mapping: SourceMapping, batch: ledger.Batch, confirm: Callable[[], None] = lambda: None
-) -> tuple[BatchContext, Met]:
+) -> tuple[BatchContext, RunState]:
     """Return the context of a batch with the current catalogue and suppressions, and the ids of the lake's events."""
 
     def answers(keys: pa.ChunkedArray) -> Answers:
@@ -175,4 +175,4 @@ def open_context(
             confirm=confirm,
         )
         refused_before = {key for key, _ in apply.refusals(connection, batch.batch_id)}
-    return context, Met(answers, KnownIds(installation.lake), refused_before)
+    return context, RunState(answers, KnownIds(installation.lake), refused_before)

@@ -19,7 +19,7 @@ from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular.config import Mapping
 from models.ingest.traffic.traffic_filter import MARKS
 from tasks.ingest import ledger
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.events.classification import ClassifiedChunk, before, triage
 from tasks.ingest.ledger_records import Batch, ChunkEntry
 from tasks.ingest.rows import apply
@@ -60,20 +60,20 @@ class PreparedChunk:
         return ChunkEntry(self.batch.batch_id, self.chunk, counts, with_counts(self.profile, counts))
 
 
-def write(context: BatchContext, met: Met, chunk: EventChunk, classified: ClassifiedChunk, number: int) -> None:
+def write(context: BatchContext, run: RunState, chunk: EventChunk, classified: ClassifiedChunk, number: int) -> None:
     """Store one chunk: the rows of PostgreSQL in one transaction, then the events, once."""
-    triaged = triage(context, met, classified)
-    prepared = prepare(context, met, chunk, classified, triaged, number)
+    triaged = triage(context, run, classified)
+    prepared = prepare(context, run, chunk, classified, triaged, number)
     context.confirm()
     with context.installation.engine.begin() as connection:
         record(context, connection, [prepared])
     append(context, prepared.accepted, number)
-    met.event_ids.add(triaged.accepted[ID_HASH].to_numpy())
+    run.event_ids.add(triaged.accepted[ID_HASH].to_numpy())
 
 
 def prepare(
     context: BatchContext,
-    met: Met,
+    run: RunState,
     chunk: EventChunk,
     classified: ClassifiedChunk,
     triaged: row_triage.TriagedEvents,
@@ -88,15 +88,15 @@ def prepare(
     # A page without a signature cannot agree in place of a user who was never asked.
     unproven = (columns.CLAIM,) if context.mapping.consent == "opt-in" else ()
     codes = _memorable_users(len(chunk.users), classified, triaged, unproven)
-    users, trait_users = chunk.users.take(pa.array(codes)), _trait_users(context, met, chunk)
+    users, trait_users = chunk.users.take(pa.array(codes)), _trait_users(context, run, chunk)
     outside_lake = chunk.users.take(pa.array(codes[~_users_of(len(chunk.users), triaged.accepted)[codes]]))
     updates = [
-        *chunk.updates(met),
-        *item_updates(context, met, triaged.accepted, triaged.repeated),
+        *chunk.updates(run),
+        *item_updates(context, run, triaged.accepted, triaged.repeated),
         *_person_updates(outside_lake, *trait_users),
     ]
     counts = triaged.counts | {"read": chunk.read, "routed": triaged.counts["routed"] + chunk.routed}
-    introduced = met.introduce(pa.concat_tables([users, *trait_users]))
+    introduced = run.introduce(pa.concat_tables([users, *trait_users]))
     introduced = introduced.append_column(columns.BATCH_ID, pa.repeat(context.batch.batch_id, len(introduced)))
     repeated = for_lake(context, triaged.repeated)
     return PreparedChunk(context.batch, number, accepted, repeated, introduced, updates, quarantined, counts, profile)
@@ -150,13 +150,13 @@ def append(context: BatchContext, accepted: pa.Table, number: int) -> None:
     context.installation.lake.append_events(accepted, context.batch.batch_id, number)
 
 
-def _trait_users(context: BatchContext, met: Met, chunk: EventChunk) -> list[pa.Table]:
+def _trait_users(context: BatchContext, run: RunState, chunk: EventChunk) -> list[pa.Table]:
     """Return the users whose traits may be stored; under opt-in only those who agree in the same call."""
     rows = chunk.trait_users
     if rows is None:
         return []
     agreed = pc.fill_null(rows[columns.CONSENT], pa.scalar(context.mapping.consent != "opt-in"))
-    refused = pc.and_(pc.is_null(rows[columns.CONSENT]), pc.is_in(rows[columns.USER_KEY], value_set=met.refused))
+    refused = pc.and_(pc.is_null(rows[columns.CONSENT]), pc.is_in(rows[columns.USER_KEY], value_set=run.refused))
     excluded = pc.or_(refused, pc.is_in(rows[columns.USER_KEY], value_set=context.suppressed))
     return [rows.filter(pc.and_(agreed, pc.invert(excluded))).select(chunk.users.column_names)]
 
@@ -177,15 +177,15 @@ def _introduce(context: BatchContext, connection: Connection, new: pa.Table) -> 
     insert_new(connection, users, pa.table(declared))
 
 
-def item_updates(context: BatchContext, met: Met, *accepted: pa.Table) -> list[Update]:
+def item_updates(context: BatchContext, run: RunState, *accepted: pa.Table) -> list[Update]:
     """Return the items that these events name, each once per batch, if unknown items are accepted."""
     if not context.mapping.accepts_unknown_items:
         return []
     chunks = [chunk for rows in accepted for chunk in rows[columns.ITEM_ID].chunks]
     items = pc.unique(pa.chunked_array(chunks, pa.string()))
     seen = {(context.batch.batch_id, item) for item in items.to_pylist() if item != columns.WHOLE_ORDER}
-    seen -= met.stated_items
-    met.stated_items |= seen
+    seen -= run.stated_items
+    run.stated_items |= seen
     names, served = [item for _, item in sorted(seen)], set().union(*map(_served_items, accepted))
     marked = context.mapping.services(names) if isinstance(context.mapping, LineMapping) else ()
     mark = {columns.AVAILABLE: False}

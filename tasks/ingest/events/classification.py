@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models import columns
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.validation import row_triage
 
 
@@ -39,35 +39,35 @@ class ClassifiedChunk:
         return row_triage.systematic_sample(self.events, size, ~(self.suppressed | self.routed))
 
 
-def classify(context: BatchContext, met: Met, chunk: EventChunk) -> ClassifiedChunk:
+def classify(context: BatchContext, run: RunState, chunk: EventChunk) -> ClassifiedChunk:
     """Add the columns that rules need, and find the events that they do not concern.
 
     The chunk's own items and users are known from here on.
     """
-    met.meet(chunk.users, *([chunk.trait_users] if chunk.trait_users is not None else []))
+    run.meet(chunk.users, *([chunk.trait_users] if chunk.trait_users is not None else []))
     known = None
     if not context.mapping.accepts_unknown_items:
-        new = chunk.catalogue_items.filter(pc.invert(pc.is_in(chunk.catalogue_items, value_set=met.new_items)))
-        met.new_items = pa.concat_arrays([met.new_items, new])
-        known = pa.concat_arrays([context.catalogue, met.new_items])
+        new = chunk.catalogue_items.filter(pc.invert(pc.is_in(chunk.catalogue_items, value_set=run.new_items)))
+        run.new_items = pa.concat_arrays([run.new_items, new])
+        known = pa.concat_arrays([context.catalogue, run.new_items])
     events = row_triage.annotate(chunk.events, known, context.now.timestamp())
     non_merchandise = pc.is_in(events[columns.ITEM_ID], value_set=context.non_merchandise)
     early = before(events, context.mapping.start)
     late = pc.invert(before(events, context.mapping.end, otherwise=True))
     keys = chunk.users[columns.USER_KEY]
-    answered = pa.concat_arrays([met.agreed, met.refused, context.suppressed])
+    answered = pa.concat_arrays([run.agreed, run.refused, context.suppressed])
     known_users = _mask(pc.is_in(keys, value_set=answered))
     return ClassifiedChunk(
         events,
-        suppressed=_suppressed_events(context, met, chunk),
+        suppressed=_suppressed_events(context, run, chunk),
         non_merchandise=_mask(non_merchandise),
         outside_window=_mask(early) | _mask(late),
         known_users=known_users,
-        unanswered_users=~known_users | _mask(pc.is_in(keys, value_set=met.unanswered)),
+        unanswered_users=~known_users | _mask(pc.is_in(keys, value_set=run.unanswered)),
     )
 
 
-def _suppressed_events(context: BatchContext, met: Met, chunk: EventChunk) -> row_triage.Mask:
+def _suppressed_events(context: BatchContext, run: RunState, chunk: EventChunk) -> row_triage.Mask:
     """Return the events of suppressed users, and of users without consent by the source's policy."""
     keys, codes = chunk.users[columns.USER_KEY], chunk.events[row_triage.USER_CODE].to_numpy()
     refused = pc.invert(chunk.events[columns.CONSENT])
@@ -80,25 +80,25 @@ def _suppressed_events(context: BatchContext, met: Met, chunk: EventChunk) -> ro
     suppressed = events_of(pc.is_in(keys, value_set=context.suppressed))
     # A page without a signature cannot agree in place of a user who refused.
     is_claim = _mask(pc.equal(chunk.events[columns.AUTHORITY], columns.CLAIM))
-    suppressed |= is_claim & events_of(pc.is_in(keys, value_set=met.refused))
+    suppressed |= is_claim & events_of(pc.is_in(keys, value_set=run.refused))
     if not refused.null_count:
         return suppressed | _mask(refused)
     if context.mapping.consent == "opt-in":
-        without_consent = events_of(pc.invert(pc.is_in(keys, value_set=met.agreed)))
+        without_consent = events_of(pc.invert(pc.is_in(keys, value_set=run.agreed)))
     else:
-        without_consent = events_of(pc.is_in(keys, value_set=met.refused))
+        without_consent = events_of(pc.is_in(keys, value_set=run.refused))
     return suppressed | np.where(_mask(pc.is_valid(refused)), _mask(refused), without_consent)
 
 
-def triage(context: BatchContext, met: Met, classified: ClassifiedChunk) -> row_triage.TriagedEvents:
+def triage(context: BatchContext, run: RunState, classified: ClassifiedChunk) -> row_triage.TriagedEvents:
     """Return which events are accepted, quarantined, duplicates or suppressed."""
     return row_triage.triage_events(
-        classified.events, context.rules, classified.suppressed, classified.routed, met.event_ids
+        classified.events, context.rules, classified.suppressed, classified.routed, run.event_ids
     )
 
 
 def triage_together(
-    context: BatchContext, met: Met, chunks: Sequence[EventChunk]
+    context: BatchContext, run: RunState, chunks: Sequence[EventChunk]
 ) -> Iterator[tuple[ClassifiedChunk, row_triage.TriagedEvents]]:
     """Yield the classified and triaged rows of each chunk of a table, as if one came after the other.
 
@@ -109,8 +109,8 @@ def triage_together(
     users = np.cumsum([0, *(len(chunk.users) for chunk in chunks)])
     events = [_shifted(chunk.events, *shift) for chunk, *shift in zip(chunks, rows, users, strict=False)]
     merged = EventChunk(pa.concat_tables(events), pa.concat_tables([chunk.users for chunk in chunks]))
-    whole = classify(context, met, merged)
-    triaged = triage(context, met, whole)
+    whole = classify(context, run, merged)
+    triaged = triage(context, run, whole)
     tables = {"accepted": triaged.accepted, "quarantined": triaged.quarantined, "repeated": triaged.repeated}
     by_chunk = {name: _by_chunk(table, rows) for name, table in tables.items()}
     ends = np.cumsum([0, *map(len, events)])

@@ -23,7 +23,7 @@ from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.events import chunk_writer, tabular_chunks
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met, open_context
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState, open_context
 from tasks.ingest.events.chunk_writer import PreparedChunk
 from tasks.ingest.events.classification import classify, triage_together
 from tasks.ingest.events.group_validation import Candidate, validate_together
@@ -87,8 +87,8 @@ def ingest_batch(
             # One writer at a time, or two batches could both store an event that neither finds in the lake.
             with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
                 settle(installation, batch.batch_id)
-                context, met = open_context(installation, mapping, batch, confirm)
-                close(context, _write_or_refuse(context, met, read_chunks, steps))
+                context, run = open_context(installation, mapping, batch, confirm)
+                close(context, _write_or_refuse(context, run, read_chunks, steps))
         else:
             with installation.engine.begin() as connection:
                 resolve_renamed(connection, [batch])
@@ -114,28 +114,28 @@ def prefetch(source: Iterator[T]) -> Iterator[T]:
             yield element
 
 
-def _write_or_refuse(context: BatchContext, met: Met, read_chunks: ChunkReader, steps: int) -> pa.Table:
+def _write_or_refuse(context: BatchContext, run: RunState, read_chunks: ChunkReader, steps: int) -> pa.Table:
     """Call `_write_chunks`, and refuse a file as a whole if reading fails in the middle."""
     try:
-        return _write_chunks(context, met, read_chunks, steps)
+        return _write_chunks(context, run, read_chunks, steps)
     except TailorbirdError as error:
         context.confirm()
         context.installation.lake.remove_batch(context.batch.batch_id)
         refuse(context.installation, context.batch, [], str(error))
 
 
-def _write_chunks(context: BatchContext, met: Met, read_chunks: ChunkReader, steps: int) -> pa.Table:
+def _write_chunks(context: BatchContext, run: RunState, read_chunks: ChunkReader, steps: int) -> pa.Table:
     """Store the chunks that no earlier run has stored; returns a sample for the suite."""
     stored = context.installation.lake.committed_chunk(context.batch.batch_id)
     samples = []
     with progress(context.batch.dataset, steps) as advance:
         for number, (chunk, done) in enumerate(prefetch(read_chunks(context))):
-            classified = classify(context, met, chunk)
+            classified = classify(context, run, chunk)
             samples.append(classified.sample(max(1, row_triage.SAMPLE_ROWS * done // max(steps, 1))))
             if number > stored:
-                chunk_writer.write(context, met, chunk, classified, number)
+                chunk_writer.write(context, run, chunk, classified, number)
             else:
-                list(chunk.updates(met))  # an earlier run has stored them; the next chunks continue from them
+                list(chunk.updates(run))  # an earlier run has stored them; the next chunks continue from them
             advance(done)
     return row_triage.systematic_sample(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
 
@@ -206,12 +206,12 @@ def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequ
             return _ingest_together(*open_context(installation, mapping, files[0].batch, confirm), files)
 
 
-def _ingest_together(context: BatchContext, met: Met, files: Sequence[EventFile]) -> int:
+def _ingest_together(context: BatchContext, run: RunState, files: Sequence[EventFile]) -> int:
     chunks = _read(context, files)
     if len(chunks) < 2:
         return 0
     expected = expectations_of(context)
-    prepared, samples, late_before = _prepare(context, met, files, chunks)
+    prepared, samples, late_before = _prepare(context, run, files, chunks)
     batches = [chunk.batch for chunk in prepared]
     context.confirm()
     with context.installation.engine.begin() as connection:
@@ -255,17 +255,17 @@ def _only_chunk(context: BatchContext, file: EventFile) -> EventChunk | None:
 
 
 def _prepare(
-    context: BatchContext, met: Met, files: Sequence[EventFile], chunks: Sequence[EventChunk]
+    context: BatchContext, run: RunState, files: Sequence[EventFile], chunks: Sequence[EventChunk]
 ) -> tuple[list[PreparedChunk], list[pa.Table], dict[str, datetime]]:
     """Return the rows of all files in their order, their samples, and before which moments their events are late."""
     prepared: list[PreparedChunk] = []
     samples: list[pa.Table] = []
     moments: dict[str, datetime] = {}
     late_before = context.late_before
-    for file, chunk, (classified, triaged) in zip(files, chunks, triage_together(context, met, chunks), strict=False):
+    for file, chunk, (classified, triaged) in zip(files, chunks, triage_together(context, run, chunks), strict=False):
         moments[file.batch.batch_id] = late_before
         own = replace(context, batch=file.batch, late_before=late_before)
-        prepared.append(chunk_writer.prepare(own, met, chunk, classified, triaged, 0))
+        prepared.append(chunk_writer.prepare(own, run, chunk, classified, triaged, 0))
         samples.append(classified.sample(row_triage.SAMPLE_ROWS))
         newest = pc.max(prepared[-1].accepted[columns.OCCURRED_AT]).as_py()
         late_before = max(late_before, newest - ledger.LATE if newest else ledger.NEVER)

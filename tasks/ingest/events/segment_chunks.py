@@ -19,7 +19,7 @@ from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.traffic.traffic_filter import people
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.rows.apply import CONSENT, DEVICE, Update
 from tasks.ingest.rows.stated_values import NEVER, ItemChanges, ItemUpdateCache, trait_updates
 from tasks.ingest.validation import row_triage
@@ -121,7 +121,7 @@ class EntityUpdates:
         """Start without values."""
         self._catalogue = ItemUpdateCache(self.context.now)
 
-    def of_chunk(self, lines: ParsedLines, last: bool, met: Met) -> Iterator[Update]:
+    def of_chunk(self, lines: ParsedLines, last: bool, run: RunState) -> Iterator[Update]:
         """Yield the updates of a chunk, which may be the `last`, except those of suppressed users."""
         mapping = self.context.mapping
         assert isinstance(mapping, LineMapping)
@@ -132,7 +132,7 @@ class EntityUpdates:
             yield from self._catalogue.repeated()
         suppressed = set(self.context.suppressed.to_pylist())
         keyed = self.keyed
-        for update in (*_consents(lines, keyed, met), *_traits(lines, keyed), *_devices(lines, keyed)):
+        for update in (*_consents(lines, keyed, run), *_traits(lines, keyed), *_devices(lines, keyed)):
             if update.key not in suppressed and update.payload.get(columns.USER_KEY) not in suppressed:
                 yield update
 
@@ -141,7 +141,7 @@ def _present(row: JsonObject | None) -> JsonObject:
     return {name: value for name, value in (row or {}).items() if value is not None}
 
 
-def _consents(lines: ParsedLines, keyed: Keyed, met: Met) -> Iterator[Update]:
+def _consents(lines: ParsedLines, keyed: Keyed, run: RunState) -> Iterator[Update]:
     """Yield the latest answer of each user, with the latest refusal.
 
     The lake stores the consent of events, so it is an update only for users who refused before. A refusal without a
@@ -163,8 +163,8 @@ def _consents(lines: ParsedLines, keyed: Keyed, met: Met) -> Iterator[Update]:
         answers=lines.answers,
     )
     keys = _keys(answers, columns.USER_ID, keyed)
-    met.refused_before.update(keys.filter(pc.is_valid(answers["refused_at"]).combine_chunks()).to_pylist())
-    refused_before = pc.is_in(keys, value_set=pa.array(met.refused_before, pa.string()))
+    run.refused_before.update(keys.filter(pc.is_valid(answers["refused_at"]).combine_chunks()).to_pylist())
+    refused_before = pc.is_in(keys, value_set=pa.array(run.refused_before, pa.string()))
     news = np.flatnonzero(pc.or_(answers["explicit"].combine_chunks(), refused_before))
     for key, row in zip(keys.take(news).to_pylist(), answers.take(news).to_pylist(), strict=True):
         refused_at = row["refused_at"].isoformat() if row["refused_at"] else None

@@ -17,7 +17,7 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.config import EventsMapping, Mapping
 from models.primitives.arrow_sql import query
 from tasks.ingest.batch_identity import part_of
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.rows import apply
 from tasks.ingest.rows.apply import CONSENT, Update
 from tasks.ingest.rows.quarantine import quarantined_lines
@@ -70,20 +70,20 @@ def _owners(rows: pa.Table, key: bytes) -> tuple[pa.Table, list[Update]]:
     ]
 
 
-def _updates(context: BatchContext, events: pa.Table, owners: Sequence[Update], met: Met) -> Iterator[Update]:
+def _updates(context: BatchContext, events: pa.Table, owners: Sequence[Update], run: RunState) -> Iterator[Update]:
     """Yield agreements after a refusal, and the owners of devices."""
-    yield from consent_updates(context, events, met)
+    yield from consent_updates(context, events, run)
     suppressed = set(context.suppressed.to_pylist())
     yield from (one for one in owners if not {one.key, one.payload[columns.USER_KEY]} & suppressed)
 
 
-def consent_updates(context: BatchContext, events: pa.Table, met: Met) -> Iterator[Update]:
+def consent_updates(context: BatchContext, events: pa.Table, run: RunState) -> Iterator[Update]:
     """Yield the agreements of users who refused before and agree by an event."""
-    if not met.refused_before or events[columns.CONSENT].null_count == len(events):
+    if not run.refused_before or events[columns.CONSENT].null_count == len(events):
         return
     statement = "SELECT user_key, max(occurred_at) AS agreed_at FROM events WHERE consent GROUP BY 1"
     agreements = query(statement, events=events.select([columns.USER_KEY, columns.OCCURRED_AT, columns.CONSENT]))
-    relevant = met.refused_before - set(context.suppressed.to_pylist())
+    relevant = run.refused_before - set(context.suppressed.to_pylist())
     keys, moments = agreements[columns.USER_KEY].to_pylist(), agreements["agreed_at"].to_pylist()
     for key, moment in zip(keys, moments, strict=True):
         if key in relevant and moment is not None:

@@ -21,7 +21,7 @@ from models.ingest.segment.sent_clock import occurred_at
 from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING
 from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.events.segment_chunks import EntityUpdates, no_people, without_placeholders
 from tasks.ingest.inbox.event_chunks import borders, prepared, users_of
 from tasks.ingest.inbox.rows import InboxRow, unusable
@@ -161,10 +161,12 @@ def _without(table: pa.Table, known: pa.Array) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table[columns.ITEM_ID], value_set=known)))
 
 
-def _updates(of_calls: EntityUpdates, named: list[str], lines: ParsedLines, last: bool, met: Met) -> Iterator[Update]:
+def _updates(
+    of_calls: EntityUpdates, named: list[str], lines: ParsedLines, last: bool, run: RunState
+) -> Iterator[Update]:
     if not of_calls.context.mapping.accepts_unknown_items:  # otherwise events are enough
         yield from (Update(ITEM_SEEN, item, UNCONFIRMED, None) for item in named)
-    yield from of_calls.of_chunk(lines, last, met)
+    yield from of_calls.of_chunk(lines, last, run)
 
 
 def _events(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> tuple[pa.Table, pa.Table]:

@@ -18,7 +18,7 @@ from models.ingest.traffic.traffic_filter import MARKS
 from models.primitives.arrow_types import ArrowColumn
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, Met
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.events.tabular_chunks import consent_updates
 from tasks.ingest.inbox.rows import InboxRow
 from tasks.ingest.inbox.shown_answers import SHOWN, SUBJECT, impressions
@@ -117,10 +117,10 @@ def users_of(keys: pa.Array) -> pa.Table:
     return users.append_column(KEY_HASH, pa.array(hashes("users", columns.USER_KEY, users=users), pa.uint64()))
 
 
-def _updates(context: BatchContext, rows: Sequence[InboxRow], events: pa.Table, met: Met) -> Iterator[Update]:
+def _updates(context: BatchContext, rows: Sequence[InboxRow], events: pa.Table, run: RunState) -> Iterator[Update]:
     """Yield agreements after a refusal, and the users of devices, if they agree."""
-    yield from consent_updates(context, events, met)
-    agreed, suppressed = set(met.agreed.to_pylist()), set(context.suppressed.to_pylist())
+    yield from consent_updates(context, events, run)
+    agreed, suppressed = set(run.agreed.to_pylist()), set(context.suppressed.to_pylist())
     owners: dict[str, tuple[datetime, str]] = {}
     for row in rows:
         agrees = row.consent or (row.consent is None and row.user_key in agreed)

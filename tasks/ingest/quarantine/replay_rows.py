@@ -26,7 +26,7 @@ from models.primitives.arrow_sql import query, texts
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
 from tasks.ingest.events import chunk_writer
-from tasks.ingest.events.batch_context import BatchContext, Met, open_context
+from tasks.ingest.events.batch_context import BatchContext, RunState, open_context
 from tasks.ingest.events.chunk_writer import LATE
 from tasks.ingest.events.event_batch import ledger_entry
 from tasks.ingest.inbox.inbox_mapping import mapping_of
@@ -146,7 +146,7 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> Ledg
     return ledger_entry(installation, batch_id)
 
 
-def _replay(context: BatchContext, met: Met) -> None:
+def _replay(context: BatchContext, run: RunState) -> None:
     installation, batch_id = context.installation, context.batch.batch_id
     with installation.engine.connect() as connection:
         rows = _waiting(connection, batch_id)
@@ -158,7 +158,7 @@ def _replay(context: BatchContext, met: Met) -> None:
     catalogue = None if context.mapping.accepts_unknown_items else context.catalogue
     events = row_triage.annotate(rows, catalogue, context.now.timestamp())
     routed = pc.is_in(events[columns.ITEM_ID], value_set=context.non_merchandise).to_numpy()
-    triaged = row_triage.triage_events(events, context.rules, np.zeros(len(events), bool), routed, met.event_ids)
+    triaged = row_triage.triage_events(events, context.rules, np.zeros(len(events), bool), routed, run.event_ids)
     passed = rows.filter(pc.invert(pc.is_in(rows[columns.ROW], value_set=_numbers(triaged.quarantined))))
     if not len(passed):
         return
@@ -173,7 +173,7 @@ def _replay(context: BatchContext, met: Met) -> None:
         late, impressions = int(pc.sum(accepted[LATE]).as_py() or 0), batch_profile.impressions(accepted)
         profile = with_counts({"late": late, "impressions": impressions}, counts)
         ledger.record_chunk(connection, batch_id, chunk, counts, profile)
-        apply.stage(connection, batch_id, chunk, chunk_writer.item_updates(context, met, passed))
+        apply.stage(connection, batch_id, chunk, chunk_writer.item_updates(context, run, passed))
         apply.apply(connection, batch_id)
         replayed = (quarantine.c.batch_id == batch_id, quarantine.c.row_number.in_(_numbers(passed).to_pylist()))
         connection.execute(update(quarantine).where(*replayed).values(replayed_at=func.now(), outcome="replayed"))

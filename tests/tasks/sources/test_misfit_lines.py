@@ -232,9 +232,9 @@ def test_a_run_that_was_killed_between_chunks_is_finished_by_the_next(
     batch = batch_of(mapping, "events", path, str(path))
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
-    context, met = open_context(installation, mapping, batch)
+    context, run = open_context(installation, mapping, batch)
     for number, (chunk, _) in enumerate(islice(read_chunks(context, mapping, path), done)):
-        write(context, met, chunk, classify(context, met, chunk), number)
+        write(context, run, chunk, classify(context, run, chunk), number)
 
     entry = ingest("orders", lines_of("orders"))
     assert (entry["read"], entry["accepted"], entry["quarantined"]) == (22, 20, 2)

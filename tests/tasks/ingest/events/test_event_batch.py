@@ -113,10 +113,10 @@ def cut_short(installation: Installation, desk: Desk, name: str, lines: Sequence
     batch = batch_of(mapping, "events", path, str(path))
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
-    context, met = open_context(installation, mapping, batch)
+    context, run = open_context(installation, mapping, batch)
     [rows] = table_files.chunks(path, HEADER.split(","))
     chunk = shape_chunk(context, mapping, rows)
-    write(context, met, chunk, classify(context, met, chunk), 0)
+    write(context, run, chunk, classify(context, run, chunk), 0)
     return batch.batch_id
 
 

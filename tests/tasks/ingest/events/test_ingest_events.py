@@ -289,11 +289,11 @@ def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
         ledger.open_batch(connection, batch)
     chunks = list(files.chunks(path, shop.transactions.column_names, 450))
     for until in (done, len(chunks)):
-        context, met = open_context(installation, mapping, batch)
+        context, run = open_context(installation, mapping, batch)
         shaped = [shape_chunk(context, mapping, rows) for rows in chunks]
-        classified = [classify(context, met, chunk) for chunk in shaped]
+        classified = [classify(context, run, chunk) for chunk in shaped]
         for number in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
-            write(context, met, shaped[number], classified[number], number)
+            write(context, run, shaped[number], classified[number], number)
     close(context, pa.concat_tables([chunk.sample(450) for chunk in classified]))
     assert counts(ingest()) == shop.counts
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
