@@ -7,8 +7,7 @@ from models.ingest.mixpanel.mixpanel_mapping import Region
 from models.ingest.source_config import Consent
 from tasks.ingest.check.find_currencies import find_currencies
 from tasks.ingest.events.ingest_event_files import ingest_event_files
-from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.list_files import list_files, refuse
 from tasks.ingest.mixpanel.client import MixpanelError
@@ -16,7 +15,7 @@ from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
 from tasks.ingest.quarantine.find_corrections import find_corrections
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.ingest.undo.settle import settle_idle
+from tasks.ingest.rows.settle import settle_idle
 from tasks.lake.compaction_advice import advise_compaction
 from tasks.lake.find_non_goods import find_suspects
 from tasks.orchestration import run_names

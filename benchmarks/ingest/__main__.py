@@ -32,8 +32,7 @@ _PLAIN_RULES = (
 
 def _ours(way: str, folder: Path) -> None:
     from expectations.great_expectations_library import great_expectations
-    from tasks.ingest.events.ingest_events import ingest_events
-    from tasks.ingest.events.ingest_segment import ingest_segment
+    from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
     from tasks.ingest.reference.ingest_items import ingest_items
 
     if way == "parquet":

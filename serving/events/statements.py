@@ -43,7 +43,7 @@ REMEMBER: Final = """
 LOCK_DEVICES: Final = """
     SELECT pg_advisory_xact_lock(hashtextextended(device, 0)) FROM unnest($1::text[]) AS device ORDER BY device"""
 # The first page that names the user of a device is the one that counts; a signature outranks a claim. The move into
-# the lake repeats this statement (`tasks/ingest/entity_updates/apply.py`).
+# the lake repeats this statement (`tasks/ingest/rows/apply.py`).
 OWN: Final = """
     INSERT INTO aliases AS known (anonymous_key, user_key, occurred_at, batch_id, claimed)
     SELECT device, stated.user_key, least(at, now()), '', claims

@@ -20,7 +20,7 @@ from models import columns
 from models.columns import ROW
 from tasks.datasets.event_workspace import drop_orphaned_workspaces
 from tasks.ingest.quarantine.replay_rows import QuarantinedRow, quarantined_events
-from tasks.ingest.quarantine.store_rows import remake_content
+from tasks.ingest.rows.quarantine import remake_content
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.progress import Advance, progress
 from tasks.rekeying import datasets, events, tables

@@ -10,7 +10,7 @@
   test_events_that_come_after_newer_ones_of_their_source_are_marked_as_late
 - duplicate: good rows (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_rows_that_came_in_another_file_are_duplicates
-- duplicate: bad rows (`tests/tasks/ingest/quarantine/test_store_rows.py`)
+- duplicate: bad rows (`tests/tasks/ingest/rows/test_quarantine.py`)
   test_the_same_bad_rows_in_another_file_are_duplicates
 - suppressed (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_of_suppressed_users_nothing_is_stored
@@ -32,15 +32,15 @@
   test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store
 - nor a column's name (`tests/expectations/test_contract.py`)
   test_the_columns_of_a_file_without_names_are_values_and_are_not_repeated
-- any order of files (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
+- any order of files (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_files_in_any_order_end_with_the_same
-- consent and refusals in any order (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
+- consent and refusals in any order (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_updates_have_the_same_result_in_any_order
-- a refusal takes traits and devices back (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
+- a refusal takes traits and devices back (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_a_refusal_takes_traits_and_devices_back
-- a table replaces what it reads (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
+- a table replaces what it reads (`tests/tasks/ingest/rows/test_tables_and_calls.py`)
   test_a_catalogue_replaces_what_it_mentions_whenever_older_calls_come_in
-- calls without a consent (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
+- calls without a consent (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_users_without_an_answer_are_accepted_by_the_policy
 - the first of several events with one id (`tests/tasks/ingest/validation/test_row_triage.py`)
   test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict
@@ -48,7 +48,7 @@
   test_a_folder_is_looked_through_to_the_bottom_without_markers_and_leftovers
 - addresses (`tests/tasks/sources/test_ingest_from_a_bucket.py`)
   test_an_export_in_a_bucket_comes_in_as_from_a_folder
-- traits before the first event (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
+- traits before the first event (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_a_user_who_states_traits_before_the_first_event_is_known
 - ids through many steps, circles (`tests/tasks/lake/test_reference_data.py`)
   test_each_device_is_whose_it_is_in_the_end
@@ -64,7 +64,7 @@
   test_limits_are_the_teams_own
 - cleaning is counted (`tests/tasks/ingest/events/test_event_batch.py`)
   test_corrections_and_the_origin_of_a_batch_are_recorded
-- no traits of users who refused (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
+- no traits of users who refused (`tests/tasks/ingest/rows/test_tables_and_calls.py`)
   test_a_table_of_users_stores_no_traits_of_one_who_refused
 - the files of each part (`tests/tasks/sources/test_file_matching.py`)
   test_files_and_patterns_go_to_the_part_that_their_name_fits
@@ -143,7 +143,7 @@ from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.validation.row_triage import CONFLICT, UNREADABLE
 from tasks.lake.reference_data import read_reference_data
 from tasks.lake.user_item_history import hidden
-from tests.tasks.ingest.entity_updates.test_order_of_files import forget_all
+from tests.tasks.ingest.rows.test_order_of_files import forget_all
 
 _HEAD = 'consent = "given"\nconsent_note = "by contract"\n'
 _CATALOGUE = '[items]\nfile = "*.csv"\nitem_id = "item"\ntitle = "title"\nfill = { category = "Goods" }\n'

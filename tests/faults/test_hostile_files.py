@@ -18,8 +18,7 @@ from infra.database.schema.schema import LEDGER, ingest_batches, ingest_updates,
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tests.examples import FEW, spread
 
 COLUMNS = ("id", "user", "item", "at", "what", "value", "session")

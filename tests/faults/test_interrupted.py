@@ -28,7 +28,7 @@ from infra.keys.identity import pseudonym
 from infra.locks import advisory_locks
 from infra.outages import explain
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import line_reader
 

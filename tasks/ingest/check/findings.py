@@ -15,8 +15,8 @@ from models.ingest.check.advice import LINE_UNREADABLE, MEANINGS, advice
 from models.ingest.check.suspicions import Suspicion, missing_consent
 from models.ingest.tabular.unreadable_cells import KEYS
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.chunk_writer import Intake
-from tasks.ingest.events.event_chunk import ClassifiedChunk, EventChunk
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
+from tasks.ingest.events.classification import ClassifiedChunk, classify, triage
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
 
@@ -109,31 +109,33 @@ def refusal(
     return f"{'; '.join(faults.values())}{allow}" if faults else None
 
 
-def check_events(table: TableFindings, intake: Intake, chunk: EventChunk, locate: Locate) -> row_triage.TriagedEvents:
+def check_events(
+    table: TableFindings, context: BatchContext, run: RunState, chunk: EventChunk, locate: Locate
+) -> row_triage.TriagedEvents:
     """Add the findings on a chunk of events, and return its triaged rows.
 
     If every event is dropped for want of consent, broken rules and the returned rows are those with consent.
     """
-    classified = intake.classify(chunk)
-    table.refused, triaged = _verdict(table, intake, chunk, classified)
+    classified = classify(context, run, chunk)
+    table.refused, triaged = _verdict(table, context, run, chunk, classified)
     bad = len(triaged.quarantined) + (0 if chunk.unreadable is None else len(chunk.unreadable))
     counts = {"read": chunk.read, "routed": triaged.counts["routed"] + chunk.routed, "quarantined": bad}
     table.counts = triaged.counts | counts
-    if len(chunk.events) and classified.suppressed.all() and intake.mapping.consent != "given":
+    if len(chunk.events) and classified.suppressed.all() and context.mapping.consent != "given":
         classified = replace(classified, suppressed=np.zeros_like(classified.suppressed))
-        table.refused_with_consent, triaged = _verdict(table, intake, chunk, classified)
-        answers = len(intake.agreed), len(intake.refused)
+        table.refused_with_consent, triaged = _verdict(table, context, run, chunk, classified)
+        answers = len(run.agreed), len(run.refused)
         own = chunk.events[columns.CONSENT].null_count < len(chunk.events)
-        table.suspicions += missing_consent(intake.mapping, *answers, own)
-    table.broken = broken_rules(triaged.quarantined, classified.sample(chunk.read), intake.rules, locate)
+        table.suspicions += missing_consent(context.mapping, *answers, own)
+    table.broken = broken_rules(triaged.quarantined, classified.sample(chunk.read), context.rules, locate)
     return triaged
 
 
 def _verdict(
-    table: TableFindings, intake: Intake, chunk: EventChunk, classified: ClassifiedChunk
+    table: TableFindings, context: BatchContext, run: RunState, chunk: EventChunk, classified: ClassifiedChunk
 ) -> tuple[str | None, row_triage.TriagedEvents]:
     """Return why a batch of these events would be refused, or None, and the triaged rows."""
-    triaged = intake.triage(classified)
+    triaged = triage(context, run, classified)
     bad = [triaged.quarantined, *([chunk.unreadable] if chunk.unreadable is not None else [])]
     counts = triaged.counts | {"read": chunk.read, "routed": triaged.counts["routed"] + chunk.routed}
     profile: ChunkProfile = {
@@ -142,12 +144,12 @@ def _verdict(
         **batch_profile.time_span(triaged.accepted),
         "cleaned": chunk.cleaned,
     }
-    rules = limits.limited("events", intake.rules, intake.mapping.limits)
+    rules = limits.limited("events", context.rules, context.mapping.limits)
     refused = refusal(
         shares_of(classified.sample(chunk.read), rules),
         rules,
-        limits.bounds("events", intake.mapping.limits),
-        batch_profile.figures([with_counts(profile, counts)], intake.now),
+        limits.bounds("events", context.mapping.limits),
+        batch_profile.figures([with_counts(profile, counts)], context.now),
         table.whole_file,
         "events",
     )

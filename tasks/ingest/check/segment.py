@@ -17,9 +17,9 @@ from models.ingest.segment.event_types import event_name
 from models.ingest.segment.line_mapping import LineMapping
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import BrokenRule, RowPlace, TableFindings
-from tasks.ingest.check.unconnected import CheckContext, open_intake
-from tasks.ingest.entity_updates.apply import ITEM, TRAITS
+from tasks.ingest.check.unconnected import CheckContext, open_context
 from tasks.ingest.events.segment_chunks import read_chunks
+from tasks.ingest.rows.apply import ITEM, TRAITS
 from tasks.ingest.validation import row_triage
 from tasks.sources import line_reader
 
@@ -30,16 +30,16 @@ _MOST_NAMES: Final = 20
 
 def check_calls(table: TableFindings, path: Path, mapping: LineMapping, context: CheckContext) -> None:
     """Add the findings on the first calls of a file. Raises TailorbirdError if the file cannot be read."""
-    intake = open_intake(mapping, context)
-    chunk, read = next(read_chunks(intake, mapping, path, table.file, _BYTES))
+    batch, run = open_context(mapping, context)
+    chunk, read = next(read_chunks(batch, mapping, path, table.file, _BYTES))
     table.whole_file, table.rows = read >= path.stat().st_size, chunk.read
-    triaged = findings.check_events(table, intake, chunk, lambda number, _column: {"row": number + 1})
+    triaged = findings.check_events(table, batch, run, chunk, lambda number, _column: {"row": number + 1})
     context.amounts.append(amounts_of(chunk.events))
     if chunk.unreadable is not None:
         table.broken += _unreadable(chunk.unreadable, chunk.read)
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     table.examples = findings.records(triaged.accepted, chunk.users[columns.USER_ID].take(codes).to_pylist())
-    entities = (update for update in chunk.updates(intake) if update.kind in (ITEM, TRAITS))
+    entities = (update for update in chunk.updates(run) if update.kind in (ITEM, TRAITS))
     shown = list(islice(entities, findings.EXAMPLES))
     table.examples += [{"item_id": update.key, **update.payload} for update in shown if update.kind == ITEM]
     table.suspicions += suspicions.addresses_as_ids(chunk.users[columns.USER_ID])

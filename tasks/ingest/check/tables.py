@@ -31,13 +31,11 @@ from models.primitives.arrow_types import ArrowColumn
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import RowPlace, TableFindings
-from tasks.ingest.check.unconnected import CheckContext, open_intake
-from tasks.ingest.events.event_chunk import EventChunk
+from tasks.ingest.check.unconnected import CheckContext, open_context
+from tasks.ingest.events.batch_context import EventChunk
 from tasks.ingest.events.tabular_chunks import shape_chunk
-from tasks.ingest.quarantine.unreadable_lines import quarantined_lines
-from tasks.ingest.reference.read_reference import read_reference, reference_profile
-from tasks.ingest.reference.row_triage import triage_reference
-from tasks.ingest.reference.table_users import keyed_users
+from tasks.ingest.reference.read_reference import keyed_users, read_reference, reference_profile, triage_reference
+from tasks.ingest.rows.quarantine import quarantined_lines
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.sources import csv_reader, table_files
 from tasks.sources.csv_reader import Csv
@@ -132,9 +130,9 @@ def check_table(table: TableFindings, path: Path, mapping: Mapping, context: Che
 def _check_events(
     table: TableFindings, path: Path, chunk: table_files.Chunk, raw: RawRows, mapping: Mapping, context: CheckContext
 ) -> None:
-    intake = open_intake(mapping, context)
-    events = shape_chunk(intake, mapping, chunk)
-    triaged = findings.check_events(table, intake, events, raw.locate)
+    batch, run = open_context(mapping, context)
+    events = shape_chunk(batch, mapping, chunk)
+    triaged = findings.check_events(table, batch, run, events, raw.locate)
     part = part_of(mapping, "events")
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     users = events.users[columns.USER_ID].take(codes).to_pylist()

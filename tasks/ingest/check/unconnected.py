@@ -12,9 +12,8 @@ from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models.ingest.source_config import SourceMapping
 from tasks.ingest import ledger
-from tasks.ingest.events.chunk_writer import Intake
-from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.events.open_intake import rules_of
+from tasks.ingest.events.batch_context import BatchContext, RunState, rules_of
+from tasks.ingest.rows.consent import Answers
 from tasks.ingest.validation.deduplication import KnownIds
 
 
@@ -57,30 +56,25 @@ class CheckContext:
     """Whether `items` are all items of the source."""
 
 
-class OfflineIntake(Intake):
-    """An intake without a database, which knows all answers about consent from the files."""
+def open_context(mapping: SourceMapping, files: CheckContext) -> tuple[BatchContext, RunState]:
+    """Return the context of a batch that stores nothing; without the whole catalogue every item counts as known.
 
-    def load_answers(self, chunk: EventChunk) -> None:
-        """Do nothing."""
-
-
-def open_intake(mapping: SourceMapping, context: CheckContext) -> Intake:
-    """Return an intake that stores nothing; without the whole catalogue every item counts as known."""
-    if not context.whole_catalogue:
+    All answers about consent are those of the files.
+    """
+    if not files.whole_catalogue:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
-    empty_lake = Lake(f"{gettempdir()}/{uuid4()}")  # the folder does not exist
-    return OfflineIntake(
-        context.installation,
+    context = BatchContext(
+        files.installation,
         mapping,
         ledger.Batch("check", "events", mapping.name, "", mapping.consent_note),
-        catalogue=context.items,
-        non_merchandise=context.not_merchandise,
+        catalogue=files.items,
+        non_merchandise=files.not_merchandise,
         suppressed=_none(),
-        refused=context.refused,
-        agreed=context.agreed,
-        refused_before=set(context.refused.to_pylist()),
-        now=context.now,
-        late_before=context.now,
-        known=KnownIds(empty_lake),
-        rules=rules_of(mapping, context.installation.key),
+        now=files.now,
+        late_before=files.now,
+        rules=rules_of(mapping, files.installation.key),
     )
+    nobody = Answers(*[_none()] * 4)
+    empty_lake = Lake(f"{gettempdir()}/{uuid4()}")  # the folder does not exist
+    refused_before = set(files.refused.to_pylist())
+    return context, RunState(lambda _: nobody, KnownIds(empty_lake), refused_before, files.refused, files.agreed)

@@ -1,35 +1,74 @@
-"""Ingests a batch of events: stores its chunks, validates it as a whole, and commits or refuses it."""
+"""Commits batches of events: one file chunk by chunk, or a group of small files together or not at all."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn, TypeVar
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Connection
 
 from expectations import limits
 from infra.installation import Installation
 from infra.locks import advisory_locks
+from models import columns
 from models.errors import TailorbirdError
 from models.ingest.source_config import SourceMapping
+from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply, consent
-from tasks.ingest.events.chunk_writer import Intake, remove_introduced
-from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.events.open_intake import open_intake
+from tasks.ingest.batch_identity import part_of
+from tasks.ingest.events import chunk_writer, tabular_chunks
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState, open_context
+from tasks.ingest.events.chunk_writer import PreparedChunk
+from tasks.ingest.events.classification import classify, triage_together
+from tasks.ingest.events.group_validation import Candidate, validate_together
 from tasks.ingest.ledger_records import LedgerEntry
-from tasks.ingest.quarantine.resolved_rows import close_resolved, resolve_renamed
-from tasks.ingest.undo.settle import settle
+from tasks.ingest.rows import apply, consent
+from tasks.ingest.rows.quarantine import close_group, close_resolved, resolve_renamed
+from tasks.ingest.rows.settle import remove_introduced, settle
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.quality.chunk_profile import ChunkProfile
+from tasks.quality.findings import first_refused
 from tasks.quality.suites import BatchExpectations, BatchRefusedError, Findings, reading_notes, refusal, validate_batch
 
 T = TypeVar("T")
-ChunkReader = Callable[[Intake], Iterator[tuple[EventChunk, int]]]
+ChunkReader = Callable[[BatchContext], Iterator[tuple[EventChunk, int]]]
 """Yields chunks with their number of steps, always the same ones."""
+GROUP_ROWS: Final = 500_000
+"""As many rows as a large file has in memory: the chunk that is stored and the one that is read."""
+GROUP_FILES: Final = 200
+_READERS: Final = 2
+"""Files that are read at a time: most of the work on a small file uses one core."""
+
+
+@dataclass(frozen=True)
+class EventFile:
+    """A table of events with its batch."""
+
+    batch: ledger.Batch
+    read_chunks: ChunkReader
+    rows: int
+
+
+def open_events(installation: Installation, mapping: Mapping, batch: ledger.Batch, path: Path) -> EventFile:
+    """Return a table that keeps its contract; another one is refused in the ledger. Raises TailorbirdError."""
+    part, tolerated = part_of(mapping, "events"), limits.highest_quarantined("events", mapping.limits)
+    try:
+        rows = tabular_chunks.validate_file(path, batch.location, part, tolerated)
+    except TailorbirdError as error:
+        # No model is trained while the newest file of a source is refused.
+        with installation.engine.begin() as connection:
+            ledger.open_batch(connection, batch)
+            ledger.refuse_batch(connection, batch.batch_id, [], str(error))
+        raise
+    return EventFile(batch, partial(tabular_chunks.read_chunks, mapping=mapping, path=path), rows)
 
 
 def ingest_batch(
@@ -48,8 +87,8 @@ def ingest_batch(
             # One writer at a time, or two batches could both store an event that neither finds in the lake.
             with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
                 settle(installation, batch.batch_id)
-                intake = open_intake(installation, mapping, batch, confirm)
-                close(intake, _write_or_refuse(intake, read_chunks, steps))
+                context, run = open_context(installation, mapping, batch, confirm)
+                close(context, _write_or_refuse(context, run, read_chunks, steps))
         else:
             with installation.engine.begin() as connection:
                 resolve_renamed(connection, [batch])
@@ -75,42 +114,42 @@ def prefetch(source: Iterator[T]) -> Iterator[T]:
             yield element
 
 
-def _write_or_refuse(intake: Intake, read_chunks: ChunkReader, steps: int) -> pa.Table:
+def _write_or_refuse(context: BatchContext, run: RunState, read_chunks: ChunkReader, steps: int) -> pa.Table:
     """Call `_write_chunks`, and refuse a file as a whole if reading fails in the middle."""
     try:
-        return _write_chunks(intake, read_chunks, steps)
+        return _write_chunks(context, run, read_chunks, steps)
     except TailorbirdError as error:
-        intake.confirm()
-        intake.installation.lake.remove_batch(intake.batch.batch_id)
-        refuse(intake.installation, intake.batch, [], str(error))
+        context.confirm()
+        context.installation.lake.remove_batch(context.batch.batch_id)
+        refuse(context.installation, context.batch, [], str(error))
 
 
-def _write_chunks(intake: Intake, read_chunks: ChunkReader, steps: int) -> pa.Table:
+def _write_chunks(context: BatchContext, run: RunState, read_chunks: ChunkReader, steps: int) -> pa.Table:
     """Store the chunks that no earlier run has stored; returns a sample for the suite."""
-    stored = intake.installation.lake.committed_chunk(intake.batch.batch_id)
+    stored = context.installation.lake.committed_chunk(context.batch.batch_id)
     samples = []
-    with progress(intake.batch.dataset, steps) as advance:
-        for number, (chunk, done) in enumerate(prefetch(read_chunks(intake))):
-            classified = intake.classify(chunk)
+    with progress(context.batch.dataset, steps) as advance:
+        for number, (chunk, done) in enumerate(prefetch(read_chunks(context))):
+            classified = classify(context, run, chunk)
             samples.append(classified.sample(max(1, row_triage.SAMPLE_ROWS * done // max(steps, 1))))
             if number > stored:
-                intake.write(chunk, classified, number)
+                chunk_writer.write(context, run, chunk, classified, number)
             else:
-                intake.replay_updates(chunk)
+                list(chunk.updates(run))  # an earlier run has stored them; the next chunks continue from them
             advance(done)
     return row_triage.systematic_sample(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
 
 
-def close(intake: Intake, sample: pa.Table) -> None:
+def close(context: BatchContext, sample: pa.Table) -> None:
     """Validate a batch: commit it, or remove its rows from the lake."""
-    installation, batch = intake.installation, intake.batch
+    installation, batch = context.installation, context.batch
     with installation.engine.connect() as connection:
         profiles = ledger.chunk_profiles(connection, batch.batch_id)
-    expected = expectations_of(intake)
-    findings = validate_batch(batch.batch_id, batch.dataset, expected, sample, figures_of(intake, expected, profiles))
+    expected = expectations_of(context)
+    findings = validate_batch(batch.batch_id, batch.dataset, expected, sample, figures_of(context, expected, profiles))
     unread = merge_unreadable(profile["unread"] for profile in profiles if "unread" in profile)
     reason = refusal(findings, batch_profile.rows_by_rule(profiles), unread)
-    intake.confirm()
+    context.confirm()
     if reason:
         installation.lake.remove_batch(batch.batch_id)
         refuse(installation, batch, findings, reason)
@@ -121,17 +160,17 @@ def close(intake: Intake, sample: pa.Table) -> None:
         close_resolved(connection, batch)
 
 
-def expectations_of(intake: Intake) -> BatchExpectations:
+def expectations_of(context: BatchContext) -> BatchExpectations:
     """Return the expectations on the events of a batch, with the limits of its mapping."""
-    own = intake.mapping.limits
-    return BatchExpectations(limits.limited("events", intake.rules, own), limits.bounds("events", own))
+    own = context.mapping.limits
+    return BatchExpectations(limits.limited("events", context.rules, own), limits.bounds("events", own))
 
 
 def figures_of(
-    intake: Intake, expected: BatchExpectations, profiles: Sequence[ChunkProfile]
+    context: BatchContext, expected: BatchExpectations, profiles: Sequence[ChunkProfile]
 ) -> dict[str, float | None]:
     """Return the figures of a batch by the profiles of its chunks; bounded figures without data are 0."""
-    return dict.fromkeys(expected.bounds, 0.0) | batch_profile.figures(profiles, intake.now)
+    return dict.fromkeys(expected.bounds, 0.0) | batch_profile.figures(profiles, context.now)
 
 
 def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, reason: str) -> NoReturn:
@@ -144,14 +183,118 @@ def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, 
     raise BatchRefusedError(f"Batch {batch.batch_id} was refused and nothing of it was kept. {reason}{where}")
 
 
-def refuse_file(installation: Installation, batch: ledger.Batch, why: str) -> None:
-    """Record that a file breaks its contract: no model is trained while a source's newest file is refused."""
-    with installation.engine.begin() as connection:
-        ledger.open_batch(connection, batch)
-        ledger.refuse_batch(connection, batch.batch_id, [], why)
-
-
 def _apply_later_agreements(installation: Installation, connection: Connection, batch_id: str) -> None:
     """Replace refusals of a batch after which the same user agreed by an event of the lake."""
     agreements = consent.agreed_after(installation, apply.refusals(connection, batch_id))
     apply.agree(connection, batch_id, agreements)
+
+
+def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequence[EventFile]) -> int:
+    """Ingest files as if one after the other; returns how many of the first ones are committed.
+
+    The next file has to be ingested alone: it cannot be read, is refused, or was committed meanwhile. No rows of it and
+    of later files are kept. Rows that earlier runs left of these files are removed first. Raises LockHeldError.
+    """
+    about = f"{len(files)} files of {mapping.name}"
+    with advisory_locks.locked(installation.engine, *(file.batch.batch_id for file in files), purpose=about):
+        with installation.engine.begin() as connection:
+            statuses = ledger.open_batches(connection, [file.batch for file in files])
+        if ledger.COMMITTED in statuses:
+            return 0
+        with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
+            settle(installation)
+            return _ingest_together(*open_context(installation, mapping, files[0].batch, confirm), files)
+
+
+def _ingest_together(context: BatchContext, run: RunState, files: Sequence[EventFile]) -> int:
+    chunks = _read(context, files)
+    if len(chunks) < 2:
+        return 0
+    expected = expectations_of(context)
+    prepared, samples, late_before = _prepare(context, run, files, chunks)
+    batches = [chunk.batch for chunk in prepared]
+    context.confirm()
+    with context.installation.engine.begin() as connection:
+        ledger.set_late_before(connection, late_before)
+        profiles = chunk_writer.record(context, connection, prepared)
+    candidates = [
+        Candidate(batch.batch_id, sample, figures_of(context, expected, [profile]))
+        for batch, sample, profile in zip(batches, samples, profiles, strict=True)
+    ]
+    verdicts = validate_together("events", expected, candidates)
+    accepted = first_refused(verdicts)
+    _discard(context, batches[accepted:])
+    if accepted:
+        events = pa.concat_tables([chunk.accepted for chunk in prepared[:accepted]])
+        closed = [*zip(verdicts, map(_notes, profiles), strict=True)][:accepted]
+        _store(context, events, batches[:accepted], closed)
+    return accepted
+
+
+def _read(context: BatchContext, files: Sequence[EventFile]) -> list[EventChunk]:
+    """Read the first files, up to one that is not a single chunk with the same columns."""
+    chunks: list[EventChunk] = []
+    shown = progress(f"events of {len(files)} files", sum(file.rows for file in files))
+    with ThreadPoolExecutor(_READERS) as pool, shown as advance:
+        for file, chunk in zip(files, pool.map(partial(_only_chunk, context), files), strict=True):
+            if chunk is None or (chunks and chunk.events.schema != chunks[0].events.schema):
+                pool.shutdown(cancel_futures=True)
+                break
+            chunks.append(chunk)
+            advance(file.rows)
+    return chunks
+
+
+def _only_chunk(context: BatchContext, file: EventFile) -> EventChunk | None:
+    """Return a file as one chunk; None if it has several or cannot be read."""
+    try:
+        chunks = [chunk for chunk, _ in file.read_chunks(context)]
+    except TailorbirdError:
+        return None
+    return chunks[0] if len(chunks) == 1 else None
+
+
+def _prepare(
+    context: BatchContext, run: RunState, files: Sequence[EventFile], chunks: Sequence[EventChunk]
+) -> tuple[list[PreparedChunk], list[pa.Table], dict[str, datetime]]:
+    """Return the rows of all files in their order, their samples, and before which moments their events are late."""
+    prepared: list[PreparedChunk] = []
+    samples: list[pa.Table] = []
+    moments: dict[str, datetime] = {}
+    late_before = context.late_before
+    for file, chunk, (classified, triaged) in zip(files, chunks, triage_together(context, run, chunks), strict=False):
+        moments[file.batch.batch_id] = late_before
+        own = replace(context, batch=file.batch, late_before=late_before)
+        prepared.append(chunk_writer.prepare(own, run, chunk, classified, triaged, 0))
+        samples.append(classified.sample(row_triage.SAMPLE_ROWS))
+        newest = pc.max(prepared[-1].accepted[columns.OCCURRED_AT]).as_py()
+        late_before = max(late_before, newest - ledger.LATE if newest else ledger.NEVER)
+    return prepared, samples, moments
+
+
+def _notes(profile: ChunkProfile) -> str | None:
+    return reading_notes([profile], merge_unreadable([profile["unread"]] if "unread" in profile else []))
+
+
+def _discard(context: BatchContext, batches: Sequence[ledger.Batch]) -> None:
+    """Remove the PostgreSQL rows of files that are ingested again, alone or in another group."""
+    if not batches:
+        return
+    context.confirm()
+    with context.installation.engine.begin() as connection:
+        for batch in batches:
+            remove_introduced(connection, batch.batch_id)
+            ledger.delete_chunks(connection, batch.batch_id)
+
+
+def _store(
+    context: BatchContext, events: pa.Table, batches: Sequence[ledger.Batch], verdicts: Sequence[ledger.Verdict]
+) -> None:
+    """Append the events of all files in one commit, then commit their batches in order."""
+    names = [batch.batch_id for batch in batches]
+    context.confirm()
+    context.installation.lake.append_batches(events, names)
+    context.confirm()
+    with context.installation.engine.begin() as connection:
+        apply.apply(connection, *names)
+        close_group(connection, batches, verdicts)

@@ -3,26 +3,21 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import takewhile
 from math import ceil
-from pathlib import Path
 from typing import Final, TypedDict
 
 from prefect import task
 
-from expectations.limits import highest_quarantined
 from infra.installation import Installation, current
 from infra.services.data_docs import MAX_PAGES
 from models.errors import TailorbirdError
 from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.events.event_batch import ingest_batch, refuse_file
-from tasks.ingest.events.file_groups import GROUP_FILES, GROUP_ROWS, GroupFile, ingest_group
-from tasks.ingest.events.tabular_chunks import read_chunks, validate_file
+from tasks.ingest.events.event_batch import GROUP_FILES, GROUP_ROWS, EventFile, ingest_batch, ingest_group, open_events
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
-from tasks.ingest.quarantine.resolved_rows import resolve_renamed
+from tasks.ingest.rows.quarantine import resolve_renamed
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.sources import locations
@@ -52,7 +47,7 @@ class _Run:
     refused: dict[str, str] = field(default_factory=dict)
     remaining: int = 0
     """Files that were not added yet."""
-    waiting: dict[str, GroupFile] = field(default_factory=dict)
+    waiting: dict[str, EventFile] = field(default_factory=dict)
     most_rows: float = GROUP_ROWS
     most: int = GROUP_FILES
     room: ExitStack = field(default_factory=ExitStack)
@@ -63,7 +58,9 @@ class _Run:
         remaining, self.remaining = self.remaining, self.remaining - 1
         copy = ExitStack()
         try:
-            file = self._open(address, copy.enter_context(locations.fetched(address, self.installation.settings.var)))
+            path = copy.enter_context(locations.fetched(address, self.installation.settings.var))
+            batch = batch_of(self.mapping, "events", path, address, self.request)
+            file = open_events(self.installation, self.mapping, batch, path)
         except TailorbirdError as error:
             copy.close()
             self.refused[locations.shown(address)] = str(error)
@@ -78,17 +75,6 @@ class _Run:
             self.most_rows = _even_share(file.rows * remaining)
         self.room.push(copy)
         self.waiting[address] = file
-
-    def _open(self, address: str, path: Path) -> GroupFile:
-        part = part_of(self.mapping, "events")
-        batch = batch_of(self.mapping, "events", path, address, self.request)
-        try:
-            rows = validate_file(path, address, part, highest_quarantined("events", self.mapping.limits))
-        except TailorbirdError as error:
-            refuse_file(self.installation, batch, str(error))
-            raise
-        reader = partial(read_chunks, mapping=self.mapping, path=path)
-        return GroupFile(batch, reader, rows, identified=part.event_id is not None)
 
     def flush(self) -> None:
         """Ingest all waiting files, in their order."""
@@ -112,7 +98,7 @@ class _Run:
                 self.lines[address] = line
                 del self.waiting[address]
 
-    def _ingest_group(self, waiting: list[tuple[str, GroupFile]]) -> int:
+    def _ingest_group(self, waiting: list[tuple[str, EventFile]]) -> int:
         """Ingest the first waiting files as one group; returns how many were committed."""
         group = list(takewhile(lambda entry: entry[1].rows <= CHUNK_ROWS, waiting[: self.most]))
         # If events have a consent column, one file decides about the events of the next, so it is committed first.

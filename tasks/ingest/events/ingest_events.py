@@ -1,17 +1,15 @@
-"""Ingests the events of a table."""
+"""Ingests the events of a file: of a table, or of Segment calls with their updates of items, users and devices."""
 
 from pathlib import Path
 
 from prefect import task
 
-from expectations.limits import highest_quarantined
 from infra.installation import Installation, current
-from models.errors import TailorbirdError
 from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.events.event_batch import ingest_batch, refuse_file
-from tasks.ingest.events.tabular_chunks import read_chunks, validate_file
+from tasks.ingest.batch_identity import batch_of, request_of, segment_mapping, table_mapping
+from tasks.ingest.events.event_batch import ingest_batch, open_events
+from tasks.ingest.events.segment_chunks import read_chunks
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
@@ -38,10 +36,23 @@ def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = No
 
 def store_events(installation: Installation, tables: Mapping, batch: ledger.Batch, path: Path) -> LedgerEntry:
     """Ingest a table of events as a batch, as `ingest_events` does."""
-    part, tolerated = part_of(tables, "events"), highest_quarantined("events", tables.limits)
-    try:
-        rows = validate_file(path, batch.location, part, tolerated)
-    except TailorbirdError as error:
-        refuse_file(installation, batch, str(error))
-        raise
-    return ingest_batch(installation, tables, batch, lambda intake: read_chunks(intake, tables, path), rows)
+    file = open_events(installation, tables, batch, path)
+    return ingest_batch(installation, tables, batch, file.read_chunks, file.rows)
+
+
+@task(
+    task_run_name=run_names.of_file("ingest Segment calls"),
+    description="Ingest one file of a Segment export: every line is accounted for.",
+)
+@without_values
+def ingest_segment(mapping: str, file: str, overrides: dict[str, str] | None = None) -> LedgerEntry:
+    """Ingest a file of Segment's calls; returns the batch's line in the ledger.
+
+    Ingesting the same file again changes nothing, and after a crash the ingest continues where it stopped. Raises
+    BatchRefusedError.
+    """
+    installation, calls = current(), segment_mapping(mapping, overrides)
+    with locations.fetched(file, installation.settings.var) as path:
+        batch = batch_of(calls, "events", path, file, request_of(mapping, overrides))
+        size = path.stat().st_size
+        return ingest_batch(installation, calls, batch, lambda context: read_chunks(context, calls, path, file), size)

@@ -1,9 +1,11 @@
 """Reads lines of an export as chunks of a batch: events, and updates of items, users and devices."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,18 +14,21 @@ import pyarrow.compute as pc
 from infra.keys.identity import pseudonyms_of
 from models import columns
 from models.ingest import canonical_schema
-from models.ingest.canonical_schema import ParsedLines
+from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE, ParsedLines
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.traffic_filter import people
 from models.primitives.arrow_sql import query
-from tasks.ingest.entity_updates.item_changes import ItemChanges
-from tasks.ingest.entity_updates.item_update_cache import ItemUpdateCache
-from tasks.ingest.events.chunk_writer import Intake
-from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.events.segment_updates import entity_updates
+from models.primitives.json_types import JsonObject
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
+from tasks.ingest.rows.apply import CONSENT, DEVICE, Update
+from tasks.ingest.rows.stated_values import NEVER, ItemChanges, ItemUpdateCache, trait_updates
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_enrichment import prepare_events, pseudonymise
 from tasks.sources import line_reader
+
+Keyed = Callable[[pa.Array, pa.Array], pa.Array]
+"""Returns the keys of the ids of lines, each of a user or, where the second array is true, of a device."""
+_SOURCE: Final = "context.consent of the user's latest event"
 
 
 def _unreadable(lines: ParsedLines, rows: pa.Table, name: str, first: int) -> pa.Table:
@@ -77,11 +82,12 @@ def no_people(mapping: LineMapping) -> list[str]:
 
 
 def read_chunks(
-    intake: Intake, mapping: LineMapping, path: Path, address: str, size: int | None = None
+    context: BatchContext, mapping: LineMapping, path: Path, address: str, size: int | None = None
 ) -> Iterator[tuple[EventChunk, int]]:
     """Yield all chunks of a file, of `size` bytes if that is given, each with the number of its bytes."""
     first, before, name = 0, 0, address.rpartition("/")[2]
-    catalogue, changes, key = ItemUpdateCache(intake.now), ItemChanges(), intake.installation.key
+    key = context.installation.key
+    updates = EntityUpdates(context, partial(pseudonyms_of, key=key))
     placeholders = no_people(mapping)
     for rows, last in _with_last(line_reader.chunks(path, size)):
         lines = without_placeholders(mapping.parse_lines(rows), placeholders)
@@ -94,9 +100,121 @@ def read_chunks(
             pc.unique(lines.items[columns.ITEM_ID]).cast(pa.string()),
             len(lines.routed),
             _unreadable(lines, rows, name, first + len(events)),
-            partial(entity_updates, lines, partial(pseudonyms_of, key=key), catalogue, changes, last),
+            partial(updates.of_chunk, lines, last),
             lines.cleaned,
         )
         read = int(rows.schema.metadata[line_reader.READ])
         yield chunk, read - before
         first, before = first + chunk.read, read
+
+
+@dataclass
+class EntityUpdates:
+    """Derives the updates of a batch from its chunks, which come in order: most values of items repeat earlier ones."""
+
+    context: BatchContext
+    keyed: Keyed
+    _catalogue: ItemUpdateCache = field(init=False)
+    _changes: ItemChanges = field(default_factory=ItemChanges)
+
+    def __post_init__(self) -> None:
+        """Start without values."""
+        self._catalogue = ItemUpdateCache(self.context.now)
+
+    def of_chunk(self, lines: ParsedLines, last: bool, run: RunState) -> Iterator[Update]:
+        """Yield the updates of a chunk, which may be the `last`, except those of suppressed users."""
+        mapping = self.context.mapping
+        assert isinstance(mapping, LineMapping)
+        items = lines.items.append_column(columns.AVAILABLE, mapping.merchandise(lines.items))
+        yield from self._catalogue.updates(items)
+        yield from self._changes.updates(lines.item_changes)
+        if last:
+            yield from self._catalogue.repeated()
+        suppressed = set(self.context.suppressed.to_pylist())
+        keyed = self.keyed
+        for update in (*_consents(lines, keyed, run), *_traits(lines, keyed), *_devices(lines, keyed)):
+            if update.key not in suppressed and update.payload.get(columns.USER_KEY) not in suppressed:
+                yield update
+
+
+def _present(row: JsonObject | None) -> JsonObject:
+    return {name: value for name, value in (row or {}).items() if value is not None}
+
+
+def _consents(lines: ParsedLines, keyed: Keyed, run: RunState) -> Iterator[Update]:
+    """Yield the latest answer of each user, with the latest refusal.
+
+    The lake stores the consent of events, so it is an update only for users who refused before. A refusal without a
+    time counts as of now, and an agreement without a time is ignored.
+    """
+    answers = query(
+        """
+        SELECT user_id, is_device, max_by(consent, (moment, NOT consent)) AS consent, max(moment) AS moment,
+            max(moment) FILTER (WHERE NOT consent) AS refused_at, bool_or(explicit) AS explicit
+        FROM (
+            SELECT user_id, is_device, consent, explicit,
+                least(coalesce(occurred_at, CASE WHEN NOT consent THEN now() END), now()) AS moment
+            FROM (SELECT *, false AS explicit FROM events
+                  UNION ALL BY NAME SELECT *, consent AS explicit FROM answers)
+            WHERE consent IS NOT NULL AND user_id IS NOT NULL AND (occurred_at IS NOT NULL OR NOT consent)
+        ) GROUP BY ALL
+        """,
+        events=lines.events.select([columns.USER_ID, IS_DEVICE, columns.CONSENT, columns.OCCURRED_AT]),
+        answers=lines.answers,
+    )
+    keys = _keys(answers, columns.USER_ID, keyed)
+    run.refused_before.update(keys.filter(pc.is_valid(answers["refused_at"]).combine_chunks()).to_pylist())
+    refused_before = pc.is_in(keys, value_set=pa.array(run.refused_before, pa.string()))
+    news = np.flatnonzero(pc.or_(answers["explicit"].combine_chunks(), refused_before))
+    for key, row in zip(keys.take(news).to_pylist(), answers.take(news).to_pylist(), strict=True):
+        refused_at = row["refused_at"].isoformat() if row["refused_at"] else None
+        answer = {columns.CONSENT: row[columns.CONSENT], "source": _SOURCE, "refused_at": refused_at}
+        yield Update(CONSENT, key, answer, row["moment"])
+
+
+def _traits(lines: ParsedLines, keyed: Keyed) -> Iterator[Update]:
+    """Yield the traits of each user, from calls without a refusal."""
+    keys = _keys(lines.users, columns.USER_ID, keyed).to_pylist()
+    stated: dict[str, dict[str, list[tuple[datetime, str]]]] = {}
+    values = (lines.users[name].to_pylist() for name in (columns.ATTRIBUTES, columns.OCCURRED_AT, columns.CONSENT))
+    for user, row, moment, agreed in zip(keys, *values, strict=True):
+        if agreed is not False:
+            for name, value in _present(row).items():
+                stated.setdefault(user, {}).setdefault(name, []).append((_or_never(moment), value))
+    for user, traits in stated.items():
+        yield from trait_updates(user, traits)
+
+
+def _devices(lines: ParsedLines, keyed: Keyed) -> list[Update]:
+    """Return the owner of each device: by the first call of a page, or else by the last one of a server or a file."""
+    devices = _keys(lines.aliases, ANONYMOUS_ID, keyed).to_pylist()
+    owners = _keys(lines.aliases.drop_columns([IS_DEVICE]), columns.USER_ID, keyed).to_pylist()
+    names = lines.aliases.column_names
+    authority = lines.aliases[columns.AUTHORITY].to_pylist() if columns.AUTHORITY in names else [None] * len(devices)
+    moments = lines.aliases[columns.OCCURRED_AT].to_pylist()
+    stated = sorted(zip(devices, owners, moments, authority, strict=True), key=_time_and_owner)
+    by_authority = {name: [one for one in stated if one[-1] == name] for name in (columns.CLAIM, columns.SIGNED)}
+    others = [one for one in stated if one[-1] not in by_authority]
+    # The last one of a device counts: claims give way to signed calls, and the first of each kind stays.
+    ordered = [*by_authority[columns.CLAIM][::-1], *by_authority[columns.SIGNED][::-1], *others]
+    return list(
+        {
+            device: Update(DEVICE, device, _present({columns.USER_KEY: owner, columns.AUTHORITY: authority}), at)
+            for device, owner, at, authority in ordered
+        }.values()
+    )
+
+
+def _keys(rows: pa.Table, name: str, keyed: Keyed) -> pa.Array:
+    """Return the keys of a column of ids; without the column `is_device`, all are of users."""
+    is_device = rows[IS_DEVICE].combine_chunks() if IS_DEVICE in rows.column_names else pa.repeat(False, len(rows))
+    return keyed(rows[name].combine_chunks(), is_device)
+
+
+def _time_and_owner(entry: tuple[str, str, datetime | None, str | None]) -> tuple[datetime, str]:
+    """Return the sort key of a device's owner: undated calls come first, and the greater owner is the last."""
+    return _or_never(entry[2]), entry[1]
+
+
+def _or_never(moment: datetime | None) -> datetime:
+    return moment or NEVER

@@ -1,6 +1,6 @@
 """Reads a table of events as chunks of a batch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,39 +17,35 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import EventsMapping, Mapping
 from models.primitives.arrow_sql import query
 from tasks.ingest.batch_identity import part_of
-from tasks.ingest.entity_updates import apply
-from tasks.ingest.entity_updates.apply import CONSENT, Update
-from tasks.ingest.events.chunk_writer import Intake
-from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.quarantine.unreadable_lines import quarantined_lines
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
+from tasks.ingest.rows import apply
+from tasks.ingest.rows.apply import CONSENT, Update
+from tasks.ingest.rows.quarantine import quarantined_lines
 from tasks.ingest.validation.event_enrichment import prepare_events
 from tasks.sources import table_files
 
 _SOURCE: Final = "the column of consent of the user's latest event"
-Prepare = Callable[..., tuple[pa.Table, pa.Table]]
-"""Takes the arguments of `prepare_events`; returns events and their users."""
 
 
 def shape_chunk(
-    intake: Intake,
+    context: BatchContext,
     mapping: Mapping,
     rows: table_files.Chunk,
     numbering: table_files.RowNumbering = table_files.BY_ROW,
-    prepare: Prepare = prepare_events,
 ) -> EventChunk:
     """Return rows of a table as a chunk of events."""
     part: EventsMapping = part_of(mapping, "events")
     selected = transform.selected(rows.rows, part)
     positions = rows.numbers[np.flatnonzero(selected)]
-    key, cleaned = intake.installation.key, transform.events(rows.rows.filter(selected), part, mapping.spelling)
+    key, cleaned = context.installation.key, transform.events(rows.rows.filter(selected), part, mapping.spelling)
     stated, owners = _owners(cleaned.rows, key)
-    events, users = prepare(stated, mapping, key, positions, identified=part.event_id is not None)
+    events, users = prepare_events(stated, mapping, key, positions, identified=part.event_id is not None)
     return EventChunk(
         events,
         users,
         routed=len(rows.rows) - len(events),
         unreadable=quarantined_lines(rows.misfits, numbering, key),
-        updates=partial(_updates, events, owners),
+        updates=partial(_updates, context, events, owners),
         cleaned=cleaned.counts,
         unread=numbering.describe_unreadable(cleaned.unread, events, positions),
         numbering=numbering,
@@ -74,35 +70,33 @@ def _owners(rows: pa.Table, key: bytes) -> tuple[pa.Table, list[Update]]:
     ]
 
 
-def _updates(events: pa.Table, owners: Sequence[Update], intake: Intake) -> Iterator[Update]:
+def _updates(context: BatchContext, events: pa.Table, owners: Sequence[Update], run: RunState) -> Iterator[Update]:
     """Yield agreements after a refusal, and the owners of devices."""
-    yield from consent_updates(events, intake)
-    suppressed = set(intake.suppressed.to_pylist())
+    yield from consent_updates(context, events, run)
+    suppressed = set(context.suppressed.to_pylist())
     yield from (one for one in owners if not {one.key, one.payload[columns.USER_KEY]} & suppressed)
 
 
-def consent_updates(events: pa.Table, intake: Intake) -> Iterator[Update]:
+def consent_updates(context: BatchContext, events: pa.Table, run: RunState) -> Iterator[Update]:
     """Yield the agreements of users who refused before and agree by an event."""
-    if not intake.refused_before or events[columns.CONSENT].null_count == len(events):
+    if not run.refused_before or events[columns.CONSENT].null_count == len(events):
         return
     statement = "SELECT user_key, max(occurred_at) AS agreed_at FROM events WHERE consent GROUP BY 1"
     agreements = query(statement, events=events.select([columns.USER_KEY, columns.OCCURRED_AT, columns.CONSENT]))
-    relevant = intake.refused_before - set(intake.suppressed.to_pylist())
+    relevant = run.refused_before - set(context.suppressed.to_pylist())
     keys, moments = agreements[columns.USER_KEY].to_pylist(), agreements["agreed_at"].to_pylist()
     for key, moment in zip(keys, moments, strict=True):
         if key in relevant and moment is not None:
             yield Update(CONSENT, key, {columns.CONSENT: True, "source": _SOURCE}, moment)
 
 
-def read_chunks(
-    intake: Intake, mapping: Mapping, path: Path, prepare: Prepare = prepare_events
-) -> Iterator[tuple[EventChunk, int]]:
+def read_chunks(context: BatchContext, mapping: Mapping, path: Path) -> Iterator[tuple[EventChunk, int]]:
     """Yield all chunks of a file, each with its number of rows."""
     part = part_of(mapping, "events")
     csv = table_files.csv_of(part)
     numbering = table_files.row_numbering(path, csv)
     for rows in table_files.chunks(path, transform.needed(part), csv=csv):
-        yield shape_chunk(intake, mapping, rows, numbering, prepare), len(rows.rows)
+        yield shape_chunk(context, mapping, rows, numbering), len(rows.rows)
 
 
 def validate_file(path: Path, address: str, part: transform.Part, tolerated: float = 0.0) -> int:

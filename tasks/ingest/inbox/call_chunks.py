@@ -1,7 +1,7 @@
 """Makes chunks of a batch from calls, by the parser and the rules of Segment's files."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -20,32 +20,29 @@ from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING, occurred_at
 from models.ingest.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates.apply import ITEM_SEEN, UNCONFIRMED, Update
-from tasks.ingest.entity_updates.item_changes import ItemChanges
-from tasks.ingest.entity_updates.item_update_cache import ItemUpdateCache
-from tasks.ingest.events.chunk_writer import Intake
-from tasks.ingest.events.event_chunk import EventChunk
-from tasks.ingest.events.segment_chunks import no_people, without_placeholders
-from tasks.ingest.events.segment_updates import entity_updates
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
+from tasks.ingest.events.segment_chunks import EntityUpdates, no_people, without_placeholders
 from tasks.ingest.inbox.event_chunks import borders, prepared, users_of
-from tasks.ingest.inbox.rows import InboxRow
-from tasks.ingest.validation import row_triage
+from tasks.ingest.inbox.rows import InboxRow, unusable
+from tasks.ingest.rows.apply import ITEM_SEEN, UNCONFIRMED, Update
 from tasks.ingest.validation.event_enrichment import EARLIER_USER
 
 CHUNK_ROWS: Final = 50_000
 """Calls and products of calls in a chunk, which are in memory together."""
 
 
-def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intake) -> Iterator[tuple[EventChunk, int]]:
+def read_chunks(
+    rows: Sequence[InboxRow], mapping: SegmentMapping, context: BatchContext
+) -> Iterator[tuple[EventChunk, int]]:
     """Yield the chunks of a batch's calls, each with its number of calls; always the same ones."""
-    catalogue, changes, first = ItemUpdateCache(intake.now), ItemChanges(), 0
+    updates, first = EntityUpdates(context, _as_keys), 0
     # The inbox holds pseudonyms, so that words for an unknown user are pseudonyms, too.
-    nobody, key = pa.array(no_people(mapping), pa.string()), intake.installation.key
+    nobody, key = pa.array(no_people(mapping), pa.string()), context.installation.key
     placeholders = [*pseudonyms(nobody, key).to_pylist(), *pseudonyms(nobody, key, DEVICE).to_pylist()]
     for start, end in borders(list(map(_size, rows)), CHUNK_ROWS):
         part = rows[start:end]
         parsed = replace(mapping.parse_lines(_lines(part)), aliases=_aliases(part))
-        named, lines = _described_by_servers(part, without_placeholders(parsed, placeholders), mapping, intake)
+        named, lines = _described_by_servers(part, without_placeholders(parsed, placeholders), mapping, context)
         events, users = _events(part, lines, first)
         lines = _without_claims(part, lines)
         last = end == len(rows)
@@ -56,7 +53,7 @@ def read_chunks(rows: Sequence[InboxRow], mapping: SegmentMapping, intake: Intak
             named,
             len(lines.routed),
             _unreadable(part, lines, first + len(events)),
-            partial(_updates, named.to_pylist(), partial(entity_updates, lines, _as_keys, catalogue, changes, last)),
+            partial(_updates, updates, named.to_pylist(), lines, last),
             lines.cleaned,
         )
         yield chunk, len(part)
@@ -144,17 +141,17 @@ def _as_keys(ids: pa.Array, _is_device: pa.Array) -> pa.Array:
 
 
 def _described_by_servers(
-    rows: Sequence[InboxRow], lines: ParsedLines, mapping: SegmentMapping, intake: Intake
+    rows: Sequence[InboxRow], lines: ParsedLines, mapping: SegmentMapping, context: BatchContext
 ) -> tuple[pa.Array, ParsedLines]:
     """Return the items that calls name and the catalogue lacks, and lines with what servers state of those.
 
     Everybody can read the key of a page.
     """
 
-    named = pc.unique(_without(lines.items, intake.catalogue)[columns.ITEM_ID]).cast(pa.string())
+    named = pc.unique(_without(lines.items, context.catalogue)[columns.ITEM_ID]).cast(pa.string())
     served = [row for row in rows if row.authority == columns.SERVER]
     described = lines if len(served) == len(rows) else mapping.parse_lines(_lines(served))
-    known = intake.catalogue.filter(pc.invert(pc.is_in(intake.catalogue, value_set=intake.unconfirmed)))
+    known = context.catalogue.filter(pc.invert(pc.is_in(context.catalogue, value_set=context.unconfirmed)))
     items, changes = (_without(table, known) for table in (described.items, described.item_changes))
     return named, replace(lines, items=items, item_changes=changes)
 
@@ -163,10 +160,12 @@ def _without(table: pa.Table, known: pa.Array) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table[columns.ITEM_ID], value_set=known)))
 
 
-def _updates(named: list[str], of_lines: Callable[[Intake], Iterator[Update]], intake: Intake) -> Iterator[Update]:
-    if not intake.mapping.accepts_unknown_items:  # otherwise events are enough
+def _updates(
+    of_calls: EntityUpdates, named: list[str], lines: ParsedLines, last: bool, run: RunState
+) -> Iterator[Update]:
+    if not of_calls.context.mapping.accepts_unknown_items:  # otherwise events are enough
         yield from (Update(ITEM_SEEN, item, UNCONFIRMED, None) for item in named)
-    yield from of_lines(intake)
+    yield from of_calls.of_chunk(lines, last, run)
 
 
 def _events(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> tuple[pa.Table, pa.Table]:
@@ -192,12 +191,4 @@ def _unreadable(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> pa.
     faults = {place: row.payload[FAULT] for place, row in enumerate(rows) if FAULT in row.payload}
     bad = lines.unreadable
     faults |= dict(zip(bad[ROW_NUMBER].to_pylist(), bad[REASON].to_pylist(), strict=True))
-    places = sorted(faults)
-    return pa.table(
-        {
-            "message": pa.array([rows[place].message_id for place in places], pa.string()),
-            row_triage.REASON: pa.array([faults[place] for place in places], pa.string()),
-            columns.ROW: pa.array(range(first, first + len(places)), pa.int64()),
-            row_triage.RULES: pa.array([[row_triage.UNREADABLE]] * len(places), pa.list_(pa.string())),
-        }
-    )
+    return unusable(rows, dict(sorted(faults.items())), range(first, first + len(faults)))

@@ -1,7 +1,7 @@
 """Derives updates of items and users from messages of a batch; unusable messages are faults for quarantine."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -10,10 +10,11 @@ from models import columns
 from models.ingest import placeholder_ids
 from models.ingest.traffic_filter import LONGEST_ID
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates.apply import CONSENT, ITEM, ITEM_HISTORY, TRAITS, USER_HISTORY, Update
-from tasks.ingest.entity_updates.last_write_wins import WITHIN
 from tasks.ingest.inbox.rows import InboxRow
-from tasks.ingest.undo.statements import PERSON
+from tasks.ingest.rows.apply import CONSENT, ITEM_HISTORY, Update
+from tasks.ingest.rows.last_write_wins import WITHIN
+from tasks.ingest.rows.stated_values import TimedValues, item_update, trait_updates
+from tasks.ingest.rows.statements import PERSON
 
 HIDDEN: Final = "hidden"
 
@@ -36,14 +37,13 @@ _CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
     columns.PRICE: _is_price,
     **dict.fromkeys((columns.IN_STOCK, HIDDEN), _is_flag),
 }
-_Dated = dict[str, tuple[datetime, Any]]
 
 
 @dataclass
 class EntityStatements:
     """What the messages of a batch state of items and users: of two values of one key the later counts."""
 
-    items: dict[str, _Dated] = field(default_factory=dict)
+    items: dict[str, TimedValues] = field(default_factory=dict)
     traits: dict[str, dict[str, list[tuple[datetime, str]]]] = field(default_factory=dict)
     answers: dict[str, list[tuple[datetime, bool]]] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
@@ -87,7 +87,14 @@ class EntityStatements:
     def updates(self) -> Iterator[Update]:
         """Yield all updates, each kind and key once."""
         for item, values in sorted(self.items.items()):
-            yield from _item_updates(item, values)
+            yield item_update(item, values)
+            changes = [
+                {"name": name, "since": values[name][0].isoformat(), "value": str(values[name][1])}
+                for name in columns.CHANGING
+                if name in values
+            ]
+            if changes:
+                yield Update(ITEM_HISTORY, item, {"changes": changes}, None)
         for user, answers in sorted(self.answers.items()):
             at, agrees = max(answers, key=lambda answer: (answer[0], not answer[1]))
             refusals = [moment for moment, agreed in answers if not agreed]
@@ -98,7 +105,7 @@ class EntityStatements:
                 yield Update(PERSON, user, {}, None)
         for user, traits in sorted(self.traits.items()):
             if traits:
-                yield from _trait_updates(user, traits)
+                yield from trait_updates(user, traits)
 
 
 def _fault_of(payload: JsonObject, attributes: Any) -> str | None:
@@ -108,32 +115,5 @@ def _fault_of(payload: JsonObject, attributes: Any) -> str | None:
     return f"unusable values: {', '.join(wrong)}" if wrong else None
 
 
-def _is_later(own: _Dated, name: str, row: InboxRow) -> bool:
+def _is_later(own: TimedValues, name: str, row: InboxRow) -> bool:
     return name not in own or own[name][0] <= row.received_at
-
-
-def _item_updates(item: str, values: _Dated) -> Iterable[Update]:
-    own = {name: value for name, (_, value) in values.items() if not name.startswith(WITHIN)}
-    attributes = {name.removeprefix(WITHIN): value for name, (_, value) in values.items() if name.startswith(WITHIN)}
-    times = {name: at for name, (at, _) in values.items()}
-    yield Update(ITEM, item, {**own, columns.ATTRIBUTES: attributes}, None, times)
-    changes = [_change(name, *values[name]) for name in columns.CHANGING if name in values]
-    if changes:
-        yield Update(ITEM_HISTORY, item, {"changes": changes}, None)
-
-
-def _trait_updates(user: str, traits: Mapping[str, list[tuple[datetime, str]]]) -> Iterable[Update]:
-    changes = [
-        _change(name, at, value)
-        for name, stated in traits.items()
-        for place, (at, value) in enumerate(sorted(stated))
-        if place == 0 or sorted(stated)[place - 1][1] != value
-    ]
-    yield Update(USER_HISTORY, user, {"changes": changes}, None)
-    latest = {name: max(stated) for name, stated in traits.items()}
-    times = {name: at for name, (at, _) in latest.items()}
-    yield Update(TRAITS, user, {name: value for name, (_, value) in latest.items()}, None, times)
-
-
-def _change(name: str, at: datetime, value: Any) -> JsonObject:
-    return {"name": name, "since": at.isoformat(), "value": str(value)}

@@ -18,12 +18,11 @@ from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_types import ArrowColumn
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment
-from tasks.ingest.entity_updates.apply import DEVICE, Update
-from tasks.ingest.events.chunk_writer import Intake
-from tasks.ingest.events.event_chunk import EventChunk
+from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.events.tabular_chunks import consent_updates
 from tasks.ingest.inbox.rows import InboxRow
 from tasks.ingest.inbox.shown_answers import SHOWN, SUBJECT, impressions
+from tasks.ingest.rows.apply import DEVICE, Update
 from tasks.ingest.validation.deduplication import hashes
 from tasks.ingest.validation.event_enrichment import (
     EARLIER_SESSION,
@@ -45,7 +44,7 @@ _SCHEMA: Final = pa.schema(
 )
 
 
-def read_chunks(rows: Sequence[InboxRow], answers: pa.Table, _intake: Intake) -> Iterator[tuple[EventChunk, int]]:
+def read_chunks(rows: Sequence[InboxRow], answers: pa.Table, context: BatchContext) -> Iterator[tuple[EventChunk, int]]:
     """Yield the chunks of a batch's rows, each with its number of rows; always the same ones.
 
     `answers` are those of the rows, as `answers_of` returns them.
@@ -54,7 +53,7 @@ def read_chunks(rows: Sequence[InboxRow], answers: pa.Table, _intake: Intake) ->
     for start, end in borders([row.messages for row in rows], CHUNK_ROWS):
         part = rows[start:end]
         shown = sum(row.messages for row in part if row.kind in SHOWN)
-        chunk = _chunk(part, answers.slice(answer, shown), first)
+        chunk = _chunk(context, part, answers.slice(answer, shown), first)
         yield chunk, len(part)
         first, answer = first + chunk.read, answer + shown
 
@@ -69,13 +68,13 @@ def borders(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
             start, size = end, 0
 
 
-def _chunk(rows: Sequence[InboxRow], answers: pa.Table, first: int) -> EventChunk:
+def _chunk(context: BatchContext, rows: Sequence[InboxRow], answers: pa.Table, first: int) -> EventChunk:
     """Return messages as a chunk. An answer to nobody in particular is no event, and so is routed."""
     acts = pa.Table.from_pylist([_act(row) for row in rows if row.kind == "event"], _SCHEMA)
     events = pa.concat_tables([acts, impressions(answers, _SCHEMA)])
     table, users = prepared(events, np.arange(first, first + len(events)))
     routed = answers[SUBJECT].null_count
-    return EventChunk(table, users, routed=routed, updates=partial(_updates, rows, table))
+    return EventChunk(table, users, routed=routed, updates=partial(_updates, context, rows, table))
 
 
 def _act(row: InboxRow) -> JsonObject:
@@ -118,10 +117,10 @@ def users_of(keys: pa.Array) -> pa.Table:
     return users.append_column(KEY_HASH, pa.array(hashes("users", columns.USER_KEY, users=users), pa.uint64()))
 
 
-def _updates(rows: Sequence[InboxRow], events: pa.Table, intake: Intake) -> Iterator[Update]:
+def _updates(context: BatchContext, rows: Sequence[InboxRow], events: pa.Table, run: RunState) -> Iterator[Update]:
     """Yield agreements after a refusal, and the users of devices, if they agree."""
-    yield from consent_updates(events, intake)
-    agreed, suppressed = set(intake.agreed.to_pylist()), set(intake.suppressed.to_pylist())
+    yield from consent_updates(context, events, run)
+    agreed, suppressed = set(run.agreed.to_pylist()), set(context.suppressed.to_pylist())
     owners: dict[str, tuple[datetime, str]] = {}
     for row in rows:
         agrees = row.consent or (row.consent is None and row.user_key in agreed)

@@ -3,22 +3,19 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import pyarrow as pa
 from sqlalchemy import Connection, text
 
 from infra.configuration.value_checks import words
 from infra.installation import Installation
 from infra.locks import advisory_locks
 from models import columns
-from models.ingest.canonical_schema import REASON
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.inbox.entity_statements import EntityStatements
 from tasks.ingest.inbox.finish_batch import finish_batch
-from tasks.ingest.inbox.late_exclusions import repeat_late_exclusions
-from tasks.ingest.inbox.rows import InboxRow, claimed_rows
-from tasks.ingest.quarantine.store_rows import store_quarantined
-from tasks.ingest.validation import batch_profile, row_triage
+from tasks.ingest.inbox.rows import InboxRow, claimed_rows, repeat_late_exclusions, unusable
+from tasks.ingest.rows import apply, consent
+from tasks.ingest.rows.quarantine import store_quarantined
+from tasks.ingest.validation import batch_profile
 
 _UNANSWERED: Final = """
     SELECT key FROM unnest(CAST(:keys AS text[])) AS key
@@ -75,23 +72,10 @@ def _sorted_rows(connection: Connection, installation: Installation, rows: Seque
 
 def _record(connection: Connection, batch: ledger.Batch, rows: Sequence[InboxRow], result: _Sorted) -> None:
     """Stage the updates of a batch, and record its rows: usable ones are routed, because they are no events."""
-    bad = _faulty(rows, result.faults)
+    bad = unusable(rows, result.faults, result.faults)
     apply.stage(connection, batch.batch_id, 0, result.statements.updates())
     new = store_quarantined(connection, batch.source, {(batch.batch_id, 0): [bad]}).get(batch.batch_id, 0)
     counts = dict.fromkeys(columns.LEDGER, 0)
     counts |= {"read": len(rows), "quarantined": new, "duplicate": len(bad) - new, "suppressed": result.suppressed}
     counts["routed"] = len(rows) - len(bad) - result.suppressed
     ledger.record_chunk(connection, batch.batch_id, 0, counts, batch_profile.of_quarantined(bad))
-
-
-def _faulty(rows: Sequence[InboxRow], faults: dict[int, str]) -> pa.Table:
-    """Return unusable messages for quarantine: their ids and faults, without their values."""
-    places = list(faults)
-    return pa.table(
-        {
-            "message": pa.array([rows[place].message_id for place in places], pa.string()),
-            REASON: pa.array(list(faults.values()), pa.string()),
-            columns.ROW: pa.array(places, pa.int64()),
-            row_triage.RULES: pa.array([[row_triage.UNREADABLE]] * len(places), pa.list_(pa.string())),
-        }
-    )

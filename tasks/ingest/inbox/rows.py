@@ -1,6 +1,6 @@
-"""Reads the rows that a batch has claimed, with the present pseudonyms."""
+"""Reads the rows that a batch has claimed, with the present pseudonyms, under which their exclusions count, too."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -12,6 +12,7 @@ from infra.keys import key_chain
 from infra.keys.identity import rekeyed
 from models import columns
 from models.primitives.json_types import JsonObject
+from tasks.ingest.validation import row_triage
 
 ANSWERS: Final = "answers"
 """The kind of a row with many answers that were shown: its payload has a column of values for each field."""
@@ -19,6 +20,17 @@ _ROWS: Final = """
     SELECT source, message_id, kind, user_key, session_key, earlier_key, key_version, authority, consent, payload,
         received_at
     FROM event_inbox WHERE batch_id = :batch_id ORDER BY inbox_id"""
+_GIVEN: Final = (
+    "unnest(CAST(:earlier AS text[]), CAST(:present AS text[]), CAST(:kinds AS text[]), CAST(:values AS text[])) "
+    "AS given (earlier, present, kind, value)"
+)
+_DELETE: Final = f"""
+    DELETE FROM exclusions USING {_GIVEN}
+    WHERE exclusions.user_key = given.earlier AND exclusions.kind = given.kind AND exclusions.value = given.value"""
+_INSERT: Final = f"""
+    INSERT INTO exclusions (user_key, kind, value) SELECT present, kind, value FROM {_GIVEN}
+    WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = given.present)
+    ON CONFLICT DO NOTHING"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,18 @@ def claimed_rows(connection: Connection, batch_id: str, key: bytes) -> list[Inbo
     return [row if row.key_version >= len(chain) else _rekeyed(row, chain[row.key_version :]) for row in rows]
 
 
+def unusable(rows: Sequence[InboxRow], faults: Mapping[int, str], numbers: Iterable[int]) -> pa.Table:
+    """Return messages that cannot be used for quarantine: their ids, faults and numbers, without their values."""
+    return pa.table(
+        {
+            "message": pa.array([rows[place].message_id for place in faults], pa.string()),
+            row_triage.REASON: pa.array(faults.values(), pa.string()),
+            columns.ROW: pa.array(numbers, pa.int64()),
+            row_triage.RULES: pa.array([[row_triage.UNREADABLE]] * len(faults), pa.list_(pa.string())),
+        }
+    )
+
+
 def _rekeyed(row: InboxRow, added: Sequence[str]) -> InboxRow:
     if row.kind == ANSWERS:
         keys = {name: _rekeyed_all(row.payload[name], added) for name in (columns.USER_KEY, "session_key")}
@@ -69,3 +93,22 @@ def _rekeyed(row: InboxRow, added: Sequence[str]) -> InboxRow:
 def _rekeyed_all(keys: Sequence[str | None], added: Sequence[str]) -> list[str | None]:
     found: list[str | None] = rekeyed(pa.array(keys, pa.string()), added).to_pylist()
     return found
+
+
+def repeat_late_exclusions(connection: Connection, rows: Sequence[InboxRow]) -> None:
+    """Move the exclusions of messages that came with an earlier pseudonym to the present one.
+
+    A process that runs since before the rotation sends them, and so does a spool on disk.
+    """
+    given = [
+        (row.earlier_subject, row.subject, entry["kind"], entry["value"])
+        for row in rows
+        if row.earlier_subject and row.subject and row.consent is not False
+        for entry in row.payload.get("exclusions", ())
+    ]
+    if given:
+        given_columns = dict(
+            zip(("earlier", "present", "kinds", "values"), map(list, zip(*given, strict=True)), strict=True)
+        )
+        for statement in (_DELETE, _INSERT):
+            connection.execute(text(statement), given_columns)

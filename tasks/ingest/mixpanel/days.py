@@ -1,7 +1,9 @@
-"""Finds which days of a project to read, and records when a day was read, both in the ledger."""
+"""Names the parts of a Mixpanel project, finds which days to read, and records in the ledger when one was read."""
 
+import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Final, Literal, Self, cast, get_args
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
@@ -9,10 +11,9 @@ from sqlalchemy import Connection, text
 from infra.database.clock import database_now
 from infra.installation import Installation
 from models.errors import TailorbirdError
-from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping
+from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping, Region
 from models.ingest.segment.identities import allowed
 from tasks.ingest import ledger
-from tasks.ingest.mixpanel.addresses import PROFILES, part_of
 
 _DAY: Final = timedelta(days=1)
 _READ: Final = """
@@ -28,6 +29,51 @@ _CLOSE: Final = """
     WHERE batch_id = ANY(:others) AND source = :source AND location = :location
         AND NOT EXISTS (SELECT FROM ingest_chunks WHERE ingest_chunks.batch_id = ingest_batches.batch_id)"""
 _REPLACED: Final = "It was cut short, and Mixpanel then delivered other content: see batch {batch_id}."
+SCHEME: Final = "mixpanel://"
+PROFILES: Final = "profiles"
+_ADDRESS: Final = re.compile(
+    rf"{SCHEME}({'|'.join(get_args(Region))})/([0-9]+)-([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{PROFILES})"
+)
+
+
+@dataclass(frozen=True)
+class ProjectPart:
+    """One day of events of a project, or all its profiles."""
+
+    region: Region
+    project: int
+    part: date | Literal["profiles"]
+
+    @property
+    def address(self) -> str:
+        """Return the address that the ledger shows; no other project has the last step of it."""
+        return f"{SCHEME}{self.region}/{self.project}-{self.part}"
+
+    @classmethod
+    def parse(cls, address: str) -> Self:
+        """Return the part with that address. Raises TailorbirdError if it is none."""
+        found = _ADDRESS.fullmatch(address)
+        try:
+            region, project, part = found.groups() if found else ("", "", "")
+            day = PROFILES if part == PROFILES else date.fromisoformat(part)
+        except ValueError:
+            raise TailorbirdError(
+                f"{address} is no part of a Mixpanel project. Write {SCHEME}eu/3187-2026-11-01 for a day, "
+                f"{SCHEME}eu/3187-{PROFILES} for the profiles, or name the project by --project."
+            ) from None
+        return cls(cast(Region, region), int(project), cast(Literal["profiles"], day))
+
+
+def is_part(address: str) -> bool:
+    """Return whether an address belongs to Mixpanel's API."""
+    return address.startswith(SCHEME)
+
+
+def part_of(mapping: MixpanelMapping, part: date | Literal["profiles"]) -> ProjectPart:
+    """Return a part of the mapping's project. Raises TailorbirdError if it names none."""
+    if mapping.project is None:
+        raise TailorbirdError("Say which files to read, or which project: tailorbird ingest mixpanel --project 3187")
+    return ProjectPart(mapping.region, mapping.project, part)
 
 
 def parts_to_read(installation: Installation, mapping: MixpanelMapping) -> list[str]:

@@ -14,9 +14,8 @@ from tasks.ingest.batch_identity import WrongMappingError, batch_id_of, batch_of
 from tasks.ingest.events.event_batch import ingest_batch, ledger_entry
 from tasks.ingest.events.segment_chunks import read_chunks
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
-from tasks.ingest.mixpanel.addresses import ProjectPart, is_part
 from tasks.ingest.mixpanel.client import client_of
-from tasks.ingest.mixpanel.days import record_reading
+from tasks.ingest.mixpanel.days import ProjectPart, is_part, record_reading
 from tasks.ingest.mixpanel.download import Download, download_day, download_profiles
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
@@ -42,7 +41,7 @@ def ingest_mixpanel(mapping: str, file: str, overrides: dict[str, str] | None = 
     with locations.fetched(file, installation.settings.var) as path:
         batch = batch_of(source, "events", path, file, request)
         size = path.stat().st_size
-        return ingest_batch(installation, source, batch, lambda intake: read_chunks(intake, source, path, file), size)
+        return ingest_batch(installation, source, batch, lambda context: read_chunks(context, source, path, file), size)
 
 
 def mixpanel_mapping(name: str, overrides: dict[str, str] | None) -> MixpanelMapping:
@@ -69,7 +68,7 @@ def _ingest_part(
             path, name = download.path, part.address
             size = path.stat().st_size
             entry = ingest_batch(
-                installation, whole, batch, lambda intake: read_chunks(intake, whole, path, name), size
+                installation, whole, batch, lambda context: read_chunks(context, whole, path, name), size
             )
     with installation.engine.begin() as connection:
         record_reading(connection, batch, read_at)

@@ -25,15 +25,16 @@ from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_sql import query, texts
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply, consent
-from tasks.ingest.events.chunk_writer import LATE, Intake
+from tasks.ingest.events import chunk_writer
+from tasks.ingest.events.batch_context import BatchContext, RunState, open_context
+from tasks.ingest.events.chunk_writer import LATE
 from tasks.ingest.events.event_batch import ledger_entry
-from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.inbox.inbox_mapping import mapping_of
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.ingest.undo import events as undo_events
+from tasks.ingest.rows import apply, consent
+from tasks.ingest.rows import repeated_events as undo_events
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
 from tasks.orchestration.defects import without_values
@@ -141,38 +142,38 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> Ledg
             undoing = ledger.undoing(connection)
         for other in undoing:
             undo_events.finish(installation, other)
-        _replay(open_intake(installation, mapping, batch, confirm))
+        _replay(*open_context(installation, mapping, batch, confirm))
     return ledger_entry(installation, batch_id)
 
 
-def _replay(intake: Intake) -> None:
-    installation, batch_id = intake.installation, intake.batch.batch_id
+def _replay(context: BatchContext, run: RunState) -> None:
+    installation, batch_id = context.installation, context.batch.batch_id
     with installation.engine.connect() as connection:
         rows = _waiting(connection, batch_id)
         newest = select(func.max(ingest_chunks.c.chunk)).where(ingest_chunks.c.batch_id == batch_id)
         recorded: int = connection.execute(newest).scalar_one()
         refused = consent.answers_of(connection, rows[columns.USER_KEY], batch_id).refused
-    excluded = pa.concat_arrays([intake.suppressed, refused])
-    rows = _reread(rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=excluded))), intake.mapping)
-    catalogue = None if intake.mapping.accepts_unknown_items else intake.catalogue
-    events = row_triage.annotate(rows, catalogue, intake.now.timestamp())
-    routed = pc.is_in(events[columns.ITEM_ID], value_set=intake.non_merchandise).to_numpy()
-    triaged = row_triage.triage_events(events, intake.rules, np.zeros(len(events), bool), routed, intake.known)
+    excluded = pa.concat_arrays([context.suppressed, refused])
+    rows = _reread(rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=excluded))), context.mapping)
+    catalogue = None if context.mapping.accepts_unknown_items else context.catalogue
+    events = row_triage.annotate(rows, catalogue, context.now.timestamp())
+    routed = pc.is_in(events[columns.ITEM_ID], value_set=context.non_merchandise).to_numpy()
+    triaged = row_triage.triage_events(events, context.rules, np.zeros(len(events), bool), routed, run.event_ids)
     passed = rows.filter(pc.invert(pc.is_in(rows[columns.ROW], value_set=_numbers(triaged.quarantined))))
     if not len(passed):
         return
     chunk = max(recorded, installation.lake.committed_chunk(batch_id)) + 1
     stored = _already_stored(installation, batch_id, passed) if chunk > recorded + 1 else 0
     # The lake first: after an interruption here, the next replay finds these events in the lake and counts them.
-    accepted = intake.for_lake(triaged.accepted)
-    intake.append(accepted, chunk)
+    accepted = chunk_writer.for_lake(context, triaged.accepted)
+    chunk_writer.append(context, accepted, chunk)
     counts = triaged.counts | {"read": 0, "quarantined": -len(passed)}
     counts |= {"accepted": counts["accepted"] + stored, "duplicate": counts["duplicate"] - stored}
     with installation.engine.begin() as connection:
         late, impressions = int(pc.sum(accepted[LATE]).as_py() or 0), batch_profile.impressions(accepted)
         profile = with_counts({"late": late, "impressions": impressions}, counts)
         ledger.record_chunk(connection, batch_id, chunk, counts, profile)
-        apply.stage(connection, batch_id, chunk, intake.item_updates(passed))
+        apply.stage(connection, batch_id, chunk, chunk_writer.item_updates(context, run, passed))
         apply.apply(connection, batch_id)
         replayed = (quarantine.c.batch_id == batch_id, quarantine.c.row_number.in_(_numbers(passed).to_pylist()))
         connection.execute(update(quarantine).where(*replayed).values(replayed_at=func.now(), outcome="replayed"))

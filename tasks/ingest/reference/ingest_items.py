@@ -23,12 +23,12 @@ from models.ingest.tabular.table_mapping import ItemsMapping, Mapping
 from models.ingest.tabular.transform import Cleaned
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.entity_updates import item_history
-from tasks.ingest.entity_updates.apply import ITEM_CHANGES
-from tasks.ingest.entity_updates.last_write_wins import WITHIN, moments
 from tasks.ingest.events.tabular_chunks import validate_file
 from tasks.ingest.ledger_records import LedgerEntry, StatedRow
 from tasks.ingest.reference.reference_file import ReferenceFile, ingest_reference
+from tasks.ingest.rows import attribute_history
+from tasks.ingest.rows.apply import ITEM_CHANGES
+from tasks.ingest.rows.last_write_wins import WITHIN, moments
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
 from tasks.sources import locations
@@ -65,7 +65,7 @@ def store_items(installation: Installation, tables: Mapping, batch: ledger.Batch
 
     def store(connection: Connection, rows: pa.Table, stated: pa.Table, batch_id: str) -> None:
         lines = _lines(rows, part, batch_id, database_now(connection))
-        before = partial(item_history.record_batch, connection, batch_id, stated)
+        before = partial(attribute_history.record_item_batch, connection, batch_id, stated)
         upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, before)
 
     reference = ReferenceFile(installation, tables, "items", batch, columns.ITEM_ID, shape, store)
@@ -86,7 +86,7 @@ def restore_items(
         own[columns.ATTRIBUTES] = json.dumps(row.values[columns.ATTRIBUTES])
         return tuple(own.get(name, row.values.get(name)) for name in _COLUMNS)
 
-    before = partial(item_history.record, connection, stated, at)
+    before = partial(attribute_history.record_items, connection, stated, at)
     upsert(connection, items, _COLUMNS, map(values, rows), ITEM_CHANGES, before)
 
 

@@ -24,12 +24,11 @@ from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.transform import Cleaned
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.entity_updates import attribute_history, consent, last_write_wins
 from tasks.ingest.events.tabular_chunks import validate_file
 from tasks.ingest.ledger_records import LedgerEntry, StatedRow
+from tasks.ingest.reference.read_reference import keyed_users
 from tasks.ingest.reference.reference_file import ReferenceFile, ingest_reference
-from tasks.ingest.reference.table_users import keyed_users
-from tasks.ingest.undo import statements
+from tasks.ingest.rows import attribute_history, consent, last_write_wins, statements
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
 from tasks.sources import locations

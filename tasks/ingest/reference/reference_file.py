@@ -19,15 +19,17 @@ from models.ingest.tabular.table_mapping import ItemsMapping, Mapping
 from models.ingest.tabular.transform import Cleaned
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import part_of
-from tasks.ingest.entity_updates import apply
 from tasks.ingest.events.event_batch import ledger_entry, refuse
 from tasks.ingest.ledger_records import LedgerEntry
-from tasks.ingest.quarantine.resolved_rows import close_resolved, mark_resolved, quarantined_subjects
-from tasks.ingest.quarantine.store_rows import store_quarantined
-from tasks.ingest.quarantine.unreadable_lines import quarantined_lines
-from tasks.ingest.reference.read_reference import ReferenceRows, read_reference, reference_profile
-from tasks.ingest.reference.row_triage import triage_reference
-from tasks.ingest.undo import statements
+from tasks.ingest.reference.read_reference import ReferenceRows, read_reference, reference_profile, triage_reference
+from tasks.ingest.rows import apply, statements
+from tasks.ingest.rows.quarantine import (
+    close_resolved,
+    mark_resolved,
+    quarantined_lines,
+    quarantined_subjects,
+    store_quarantined,
+)
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.row_triage import TriagedRows
 from tasks.quality.chunk_profile import ChunkProfile, with_counts

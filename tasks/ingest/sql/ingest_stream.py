@@ -1,32 +1,44 @@
-"""Ingests the new rows of one table or query, in batches whose commit also stores the position of the cursor."""
+"""Ingests the new rows of tables and queries, in batches whose commit also stores the position of the cursor."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Words
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
+from prefect import task
 from sqlalchemy import Select
 
-from infra.installation import Installation
+from infra.installation import Installation, current
 from infra.locks import advisory_locks
+from models.errors import TailorbirdError
 from models.ingest.tabular import transform
 from models.ingest.tabular.sql_cursor import CursorError, CursorPosition, kind_of
 from models.ingest.tabular.table_mapping import Mapping
+from models.primitives.escaping import for_terminal
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, part_of, request_of
+from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.events.ingest_events import store_events
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry, SqlRequest
 from tasks.ingest.reference.ingest_items import store_items
 from tasks.ingest.reference.ingest_users import store_users
-from tasks.ingest.sql import positions
-from tasks.ingest.sql.sql_requests import Dataset, SqlIngest, Stream
-from tasks.ingest.sql.stream_run import Extent, StreamRun, extent_of
-from tasks.ingest.sql.table_changes import changes, columns_of
+from tasks.ingest.sql.sql_requests import Dataset, SqlIngest, Stream, streams_of
+from tasks.ingest.sql.stream_run import (
+    Extent,
+    StreamRun,
+    changes,
+    close_outdated,
+    columns_of,
+    extent_of,
+    latest_batch,
+)
+from tasks.orchestration.defects import without_values
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import announce
 from tasks.sources.sql.pull_rows import BATCH_ROWS, Pull, pull_rows
-from tasks.sources.sql.relation import open_relation
-from tasks.sources.sql.source_database import SourceDatabase
+from tasks.sources.sql.relation import exists, open_relation
+from tasks.sources.sql.source_database import SourceDatabase, SourceDatabaseError, source_database
 from tasks.sources.temp_folders import scratch
 
 _STORE: Final[dict[Dataset, Callable[[Installation, Mapping, ledger.Batch, Path], LedgerEntry]]] = {
@@ -66,7 +78,7 @@ def ingest_stream(
                 part.direct_columns(part.needed),
             )
         with installation.engine.connect() as connection:
-            latest = positions.latest(connection, mapping.name, stream.dataset, key)
+            latest = latest_batch(connection, mapping.name, stream.dataset, key)
         run = StreamRun(installation, request, mapping, stream, database, relation, latest, most)
         extent = extent_of(run)
         lines.extend(filter(None, _batches(run, extent)))
@@ -148,10 +160,69 @@ def _ingested(run: StreamRun, path: Path, pull: Pull, reached: CursorPosition | 
     if run.relation.cursor and run.latest and _same_rows(batch, run.latest[0]):
         announce(f"{run.relation.name} has no new rows: {pull.rows:,} within the overlap were read before")
         return None
-    positions.close_outdated(run.installation, batch, run.key)
+    close_outdated(run.installation, batch, run.key)
     return _STORE[run.stream.dataset](run.installation, run.mapping, batch, path) | LedgerEntry(file=address)
 
 
 def _same_rows(batch: ledger.Batch, name: str) -> bool:
     """Return whether a batch of that name has the same content, read by the same mapping."""
     return name == batch.batch_id or name.startswith(f"{batch.batch_id}-")
+
+
+@dataclass(frozen=True)
+class IngestedStream:
+    """The result of one table or query: the lines of its batches, and why it stopped before its end."""
+
+    lines: list[LedgerEntry] = field(default_factory=list)
+    refused: str | None = None
+
+
+class TablesRefusedError(TailorbirdError):
+    """Some tables were not read to their end; the batches before that stay."""
+
+
+@task(description="List the tables and queries that a mapping reads from a database.")
+@without_values
+def list_streams(request: SqlIngest, only: str | None = None) -> list[Stream]:
+    """Return the tables and queries of a mapping, in the order of the ingest.
+
+    Of a list of tables, missing ones are left out with a message. Raises TailorbirdError if no table is there.
+    """
+    mapping = table_mapping(request.mapping, dict(request.overrides))
+    streams = streams_of(mapping, request.options, only)
+    with source_database(request.url) as database, database.connected() as connection:
+        names = dict.fromkeys(stream.name for stream in streams if not stream.keys.query)
+        missing = [name for name in names if not exists(database, connection, name)]
+    for stream in streams:
+        if stream.name in missing and all(name in missing for name in stream.keys.tables):
+            raise SourceDatabaseError(
+                f"{database.name} has no table {', '.join(stream.keys.tables)} that this login may read. Check the "
+                "name, and write the schema before it, as in shop.orders."
+            )
+    if missing:
+        announce(f"these tables are not there and are skipped: {', '.join(missing)}")
+    return [stream for stream in streams if stream.name not in missing or stream.keys.query]
+
+
+@task(description="Ingest the new rows of one table or query: each is stored, quarantined or counted, once.")
+@without_values
+def ingest_rows(request: SqlIngest, stream: Stream) -> IngestedStream:
+    """Ingest the rows since the last run, in batches that store their position with their commit."""
+    installation, mapping = current(), table_mapping(request.mapping, dict(request.overrides))
+    lines: list[LedgerEntry] = []
+    try:
+        with source_database(request.url) as database:
+            ingest_stream(installation, request, mapping, stream, database, lines)
+    except TailorbirdError as error:
+        return IngestedStream(lines, str(error))
+    return IngestedStream(lines)
+
+
+def refuse_tables(refused: Words[str, str]) -> None:
+    """Raise TablesRefusedError with each table that was not read to its end and the reason, if there are any."""
+    if refused:
+        reasons = "\n".join(f"  {for_terminal(f'{name}: {reason}')}" for name, reason in refused.items())
+        raise TablesRefusedError(
+            f"{len(refused)} of the tables could not be read to their end:\n{reasons}\n"
+            "Batches that were committed before stay; the next run continues after them."
+        )

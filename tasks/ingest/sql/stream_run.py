@@ -1,24 +1,42 @@
-"""Finds the rows of a stream that wait, and the bound of the position that a run may store."""
+"""Finds the rows of a stream that wait, and the position that its latest batch stored in the ledger."""
 
+from collections.abc import Iterator
+from collections.abc import Mapping as Words
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+from sqlalchemy import Connection, text
+
 from infra.database.clock import database_now
 from infra.installation import Installation
+from infra.locks import advisory_locks
 from models.ingest.tabular.sql_cursor import CursorKind, CursorPosition
 from models.ingest.tabular.table_mapping import Mapping
+from tasks.ingest import ledger
 from tasks.ingest.batch_identity import part_of
-from tasks.ingest.ledger_records import SqlRequest
-from tasks.ingest.sql import positions
+from tasks.ingest.ledger_records import Batch, SqlRequest
+from tasks.ingest.rows.settle import settle
 from tasks.ingest.sql.sql_requests import SqlIngest, Stream
+from tasks.sources.sql.arrow_columns import kind_name
 from tasks.sources.sql.pull_rows import position_of
 from tasks.sources.sql.relation import Relation
 from tasks.sources.sql.source_database import SourceDatabase
 
 _SUMMER_TIME: Final = timedelta(hours=2)
 """The overlap for local clocks, which show an hour twice when summer time ends."""
+_LATEST: Final = text(f"""
+    SELECT batch_id, request -> 'sql' AS request FROM ingest_batches
+    WHERE source = :source AND dataset = :dataset AND status = '{ledger.COMMITTED}'
+        AND request -> 'sql' ->> 'stream' = :stream
+    ORDER BY started_at DESC, batch_id DESC LIMIT 1""")
+_OUTDATED: Final = text(f"""
+    SELECT batch_id FROM ingest_batches
+    WHERE source = :source AND dataset = :dataset AND status = '{ledger.PENDING}' AND batch_id <> :kept
+        AND request -> 'sql' ->> 'stream' = :stream""")
+_READ_AGAIN: Final = "It was cut short. Its rows were read again, as another batch."
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,10 @@ class StreamRun:
     @property
     def stored(self) -> CursorPosition | None:
         """Return the position that the latest batch reached."""
-        return positions.position(self.latest[1] if self.latest else None)
+        request = self.latest[1] if self.latest else None
+        if request is None or request["kind"] is None or request["position"] is None:
+            return None
+        return CursorPosition.parse(cast("CursorKind", request["kind"]), request["position"])
 
     @property
     def columns_before(self) -> dict[str, str]:
@@ -105,3 +126,45 @@ def _no_later_than_now(run: StreamRun, position: CursorPosition) -> CursorPositi
     if position.kind == "date":
         now = cast("datetime", now).date()
     return min(position, replace(position, value=now), key=lambda one: one.value)
+
+
+def latest_batch(connection: Connection, source: str, dataset: str, stream: str) -> tuple[str, SqlRequest] | None:
+    """Return the latest committed batch of a stream with its request."""
+    found = connection.execute(_LATEST, {"source": source, "dataset": dataset, "stream": stream}).first()
+    return None if found is None else (found.batch_id, cast("SqlRequest", found.request))
+
+
+def close_outdated(installation: Installation, batch: Batch, stream: str) -> None:
+    """Close interrupted batches of a stream whose rows are read again as `batch`. Call it under the stream's lock."""
+    where = {"source": batch.source, "dataset": batch.dataset, "stream": stream, "kept": batch.batch_id}
+    with installation.engine.connect() as connection:
+        outdated = list(connection.execute(_OUTDATED, where).scalars())
+    if not outdated:
+        return
+    with advisory_locks.locked(installation.engine, "the lake's events", wait=True):
+        settle(installation, batch.batch_id)
+    with installation.engine.begin() as connection:
+        for name in outdated:
+            ledger.set_status(connection, name, ledger.UNDONE, _READ_AGAIN)
+
+
+def columns_of(relation: Relation, types: Words[str, pa.DataType], before: Words[str, str]) -> dict[str, str]:
+    """Return all columns with the kinds of those that were read; a column without values keeps its earlier kind."""
+    kinds = {relation.found.get(name, name): kind_name(kind) for name, kind in types.items()}
+    return {name: kinds.get(name) or before.get(name, "") for name in relation.all_columns}
+
+
+def changes(name: str, before: Words[str, str], now: Words[str, str]) -> Iterator[str]:
+    """Yield a sentence for each kind of change since the run before."""
+    if not before:
+        return
+    if new := [column for column in now if column not in before]:
+        yield f"{name} has new columns, which the mapping does not read unless it names them: {', '.join(new)}"
+    if gone := [column for column in before if column not in now]:
+        yield f"{name} has lost columns: {', '.join(gone)}"
+    for column, kind in now.items():
+        if kind and before.get(column) and before[column] != kind:
+            yield (
+                f"{name}: the column {column} held the kind {before[column]!r} and now holds {kind!r}; values that "
+                "cannot be read wait in quarantine"
+            )

@@ -14,11 +14,10 @@ from infra.database.bulk_copy import copy_table
 from infra.installation import Installation
 from models import columns
 from models.ingest.tabular.attribute_statements import MOMENT
-from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.ledger_records import StatedRow
 from tasks.ingest.reference.ingest_items import restore_items
 from tasks.ingest.reference.ingest_users import restore_users
-from tasks.ingest.undo import statements
+from tasks.ingest.rows import apply, consent, statements
 
 _STATED_KEYS: Final = """
     SELECT DISTINCT key FROM ingest_statements JOIN ingest_applications USING (application_id)

@@ -9,10 +9,10 @@ from typing import Final, TypedDict, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, RowMapping, func, insert, select
 
-from infra.database.schema.ledger_schema import UNDO_CHANGES, audit_log
-from infra.database.schema.schema import ingest_batches
+from infra.database.schema.ledger_schema import UNDO_CHANGES, audit_log, ingest_applications
+from infra.database.schema.schema import datasets, ingest_batches, placements, recommendation_batches
 from infra.installation import Installation, current
 from infra.locks import advisory_locks
 from models import columns
@@ -20,16 +20,19 @@ from models.errors import TailorbirdError
 from models.ingest.check.file_names import file_name
 from models.primitives.recorded_reasons import reason_fault
 from tasks.ingest import ledger
+from tasks.ingest.rows import repeated_events as undo_events
+from tasks.ingest.rows.repeated_events import UndoDetail
+from tasks.ingest.rows.settle import settle
 from tasks.ingest.undo import entities
-from tasks.ingest.undo import events as undo_events
-from tasks.ingest.undo.choice import choose
-from tasks.ingest.undo.events import UndoDetail
-from tasks.ingest.undo.settle import settle
-from tasks.ingest.undo.traces import applied, find_traces
 from tasks.orchestration.defects import without_values
+from tasks.promotion.champion import current_champion
 
 _HOLDER = "holder"
 _NO_CHANGES: Final = cast(UndoDetail, dict.fromkeys((*UNDO_CHANGES, "events_kept", "quarantined_removed"), 0))
+_REASONS: Final = {
+    ledger.REFUSED: "was refused, and nothing of it was kept",
+    ledger.UNDONE: "is undone already",
+}
 
 
 class UndoneBatch(UndoDetail, total=False):
@@ -61,7 +64,7 @@ def preview(batches: Sequence[str], source: str | None = None) -> UndoResult:
     """Return the rows that an undo would remove by batch, and results that contain them, without a change."""
     installation = current()
     with installation.engine.connect() as connection:
-        chosen = choose(connection, batches, source)
+        chosen = _choose(connection, batches, source)
         lines: list[UndoneBatch] = []
         for batch_id in chosen:
             line, changes = _line(connection, batch_id), _NO_CHANGES
@@ -69,7 +72,7 @@ def preview(batches: Sequence[str], source: str | None = None) -> UndoResult:
                 changes, _ = _removed(installation, connection, batch_id, chosen)
             lines.append({**line, **changes})
         connection.rollback()
-        return _result(connection, lines, applied(connection, chosen))
+        return _result(connection, lines, _applied(connection, chosen))
 
 
 @task(description="Remove exactly the rows that batches added; rows of other batches stay.")
@@ -83,7 +86,7 @@ def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason:
     installation = current()
     require_reason(reason)
     with installation.engine.connect() as connection:
-        chosen = choose(connection, batches, source)
+        chosen = _choose(connection, batches, source)
     lines = [_undo(installation, batch_id, actor, reason) for batch_id in chosen]
     applied_at = {line["batch_id"]: line.pop("applied_at", None) for line in lines}
     with installation.engine.connect() as connection:
@@ -94,13 +97,22 @@ def _result(connection: Connection, lines: Sequence[UndoneBatch], applied_at: Ma
     """Return the batches, with the results since the first of those with changes counted."""
     moments = [applied_at.get(line["batch_id"]) for line in lines if any(map(line.get, UNDO_CHANGES))]
     first = min((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
-    traces = find_traces(connection, first)
-    return {
-        "batches": list(lines),
-        "datasets": traces.datasets,
-        "champion": traces.champion,
-        "placements": traces.placements,
-    }
+    result = UndoResult(batches=list(lines), datasets=[], champion=None, placements=[])
+    if first is None:
+        return result
+    made = select(datasets.c.version).where(datasets.c.created_at >= first).order_by(datasets.c.created_at)
+    result["datasets"] = list(connection.execute(made).scalars())
+    champion = current_champion(connection)
+    if champion is not None and champion["dataset_version"] in result["datasets"]:
+        result["champion"] = int(champion["model_version"])
+    lists = (
+        select(placements.c.placement)
+        .join(recommendation_batches, recommendation_batches.c.batch_id == placements.c.batch_id)
+        .where(recommendation_batches.c.created_at >= first)
+        .order_by(placements.c.placement)
+    )
+    result["placements"] = list(connection.execute(lists).scalars())
+    return result
 
 
 def _undo(installation: Installation, batch_id: str, actor: str, reason: str) -> UndoneBatch:
@@ -114,7 +126,7 @@ def _undo(installation: Installation, batch_id: str, actor: str, reason: str) ->
         settle(installation, "" if interrupted else batch_id)
         with installation.engine.begin() as connection:
             status, changes, moved = _line(connection, batch_id)["status"], _NO_CHANGES, dict[str, int]()
-            since = applied(connection, [batch_id]).get(batch_id)
+            since = _applied(connection, [batch_id]).get(batch_id)
             if status == ledger.COMMITTED:
                 changes, moved = _removed(installation, connection, batch_id, [batch_id])
             if interrupted or status == ledger.COMMITTED:
@@ -182,3 +194,54 @@ def _line(connection: Connection, batch_id: str) -> UndoneBatch:
         "status": row.status,
         "file": file_name(row.location),
     }
+
+
+def _choose(connection: Connection, batches: Sequence[str], source: str | None) -> list[str]:
+    """Return the named batches, or all of a source, the newest first.
+
+    Raises TailorbirdError if one cannot be undone.
+    """
+    if bool(batches) == bool(source):
+        raise TailorbirdError("Name the batches to undo, or one --source; `tailorbird ledger` lists both.")
+    rows = _rows(connection, list(batches), source)
+    row_of = {row["batch_id"]: row for row in rows}
+    for name in batches:
+        if name not in row_of:
+            raise TailorbirdError(f"There is no batch {name!r}; `tailorbird ledger` lists them.")
+        if row_of[name]["status"] in _REASONS:
+            raise TailorbirdError(
+                f"Batch {name} ({file_name(row_of[name]['location'])}) {_REASONS[row_of[name]['status']]}. "
+                f"`tailorbird ledger {name}` shows it."
+            )
+    chosen = [name for name, row in row_of.items() if row["status"] not in _REASONS]
+    if not chosen:
+        raise TailorbirdError(f"The source {source!r} has no batch to undo; `tailorbird ledger` lists all batches.")
+    _refuse_old(connection, chosen)
+    return chosen
+
+
+def _rows(connection: Connection, batches: list[str], source: str | None) -> list[RowMapping]:
+    entry = ingest_batches.c
+    chosen = entry.source == source if source else entry.batch_id.in_(batches)
+    newest = entry.finished_at.desc().nulls_first()
+    rows = select(entry.batch_id, entry.status, entry.location).where(chosen).order_by(newest, entry.batch_id.desc())
+    return list(connection.execute(rows).mappings())
+
+
+def _refuse_old(connection: Connection, batches: list[str]) -> None:
+    """Refuse batches of earlier versions, which did not store the values that they replaced."""
+    entry = ingest_applications.c
+    old = select(entry.batch_id).where(entry.batch_id.in_(batches), entry.repeats == 0).limit(1)
+    name = connection.execute(old).scalar()
+    if name is not None:
+        raise TailorbirdError(
+            f"Batch {name} was ingested by an earlier version, which did not keep what the batch replaced. "
+            "Correct its file or mapping and ingest it again: `tailorbird ingest SOURCE PATH`."
+        )
+
+
+def _applied(connection: Connection, batches: list[str]) -> dict[str, str]:
+    """Return since when each of these batches counts, as text."""
+    entry = ingest_applications.c
+    first = select(entry.batch_id, func.min(entry.applied_at)).where(entry.batch_id.in_(batches))
+    return {name: moment.isoformat() for name, moment in connection.execute(first.group_by(entry.batch_id)).tuples()}

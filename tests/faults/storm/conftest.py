@@ -29,7 +29,7 @@ MODULES = {
     "ingest_items": "tasks.ingest.reference.ingest_items",
     "ingest_users": "tasks.ingest.reference.ingest_users",
     "ingest_events": "tasks.ingest.events.ingest_events",
-    "ingest_segment": "tasks.ingest.events.ingest_segment",
+    "ingest_segment": "tasks.ingest.events.ingest_events",
     "ingest_event_files": "tasks.ingest.events.ingest_event_files",
     "replay_quarantine": "tasks.ingest.quarantine.replay_rows",
     "compact_lake": "tasks.lake.compact_lake",

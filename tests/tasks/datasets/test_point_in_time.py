@@ -17,7 +17,7 @@ from models.datasets.dataset import Dataset
 from models.features.tables.registry import TABLES
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import open_dataset
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.ingest.reference.ingest_items import ingest_items
 
 START = datetime(2024, 6, 1, tzinfo=UTC)

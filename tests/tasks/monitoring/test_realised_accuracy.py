@@ -11,7 +11,7 @@ from infra.database.schema.schema import users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.columns import USER_KEY
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.monitoring.realised_accuracy import realised_accuracy
 from tests.published import published, put_back, shelf
 from tests.tasks.ingest.events.test_ingest_segment import bought, call, on, viewed, write

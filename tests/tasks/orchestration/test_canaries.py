@@ -16,8 +16,7 @@ from sqlalchemy import text
 
 from infra.installation import Installation
 from models.errors import TailorbirdError
-from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users

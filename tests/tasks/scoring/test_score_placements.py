@@ -14,7 +14,7 @@ from models.lists.list_builder import DUE, RULES
 from models.lists.rules.layer.rule_layer import HiddenItem
 from models.lists.rules.placement_config import PlacementError
 from models.recommenders.explanations.sentences import PICKED, parse
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.lake.shared_reads import release_shared_reads
 from tasks.scoring.score_placement import placements_to_score, score_placement
 from tests.serving.operator_rules import SINCE, pin, store

@@ -16,7 +16,7 @@ from models.recommenders.baselines.new_user_shrinkage import ClickPrior
 from models.recommenders.explanations.sentences import parse
 from serving.queries.status import status
 from serving.queries.user_recommendations import user_list
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.scoring.score_placement import score_placement
 from tests.models.reference_ranking import top_k
 from tests.tasks.ingest.events.test_ingest_segment import bought, call, viewed, write

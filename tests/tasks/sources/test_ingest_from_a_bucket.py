@@ -8,8 +8,7 @@ from sqlalchemy import select
 from infra.database.schema.schema import LEDGER, ingest_batches
 from infra.installation import Installation
 from tasks.ingest.batch_identity import table_mapping
-from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.sources.file_matching import files_of

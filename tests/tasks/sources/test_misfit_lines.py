@@ -16,9 +16,11 @@ from models.errors import TailorbirdError
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, table_mapping
 from tasks.ingest.check.check_mapping import check_mapping
+from tasks.ingest.events.batch_context import open_context
+from tasks.ingest.events.chunk_writer import write
+from tasks.ingest.events.classification import classify
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.events.tabular_chunks import read_chunks
 from tasks.ingest.quarantine.dismiss_rows import dismiss
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
@@ -230,9 +232,9 @@ def test_a_run_that_was_killed_between_chunks_is_finished_by_the_next(
     batch = batch_of(mapping, "events", path, str(path))
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
-    intake = open_intake(installation, mapping, batch)
-    for number, (chunk, _) in enumerate(islice(read_chunks(intake, mapping, path), done)):
-        intake.write(chunk, intake.classify(chunk), number)
+    context, run = open_context(installation, mapping, batch)
+    for number, (chunk, _) in enumerate(islice(read_chunks(context, mapping, path), done)):
+        write(context, run, chunk, classify(context, run, chunk), number)
 
     entry = ingest("orders", lines_of("orders"))
     assert (entry["read"], entry["accepted"], entry["quarantined"]) == (22, 20, 2)

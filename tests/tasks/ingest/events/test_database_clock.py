@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from infra.database.clock import database_now
 from infra.installation import Installation
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.ingest.reference.ingest_users import ingest_users
 
 AHEAD = """

@@ -14,8 +14,10 @@ from models.errors import TailorbirdError
 from serving.queries import ledger as books
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, table_mapping
+from tasks.ingest.events.batch_context import open_context
+from tasks.ingest.events.chunk_writer import write
+from tasks.ingest.events.classification import classify
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.events.tabular_chunks import shape_chunk
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.quality.suites import BatchRefusedError
@@ -111,10 +113,10 @@ def cut_short(installation: Installation, desk: Desk, name: str, lines: Sequence
     batch = batch_of(mapping, "events", path, str(path))
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
-    intake = open_intake(installation, mapping, batch)
+    context, run = open_context(installation, mapping, batch)
     [rows] = table_files.chunks(path, HEADER.split(","))
-    chunk = shape_chunk(intake, mapping, rows)
-    intake.write(chunk, intake.classify(chunk), 0)
+    chunk = shape_chunk(context, mapping, rows)
+    write(context, run, chunk, classify(context, run, chunk), 0)
     return batch.batch_id
 
 

@@ -12,11 +12,10 @@ from sqlalchemy.exc import ProgrammingError
 from infra.database.engine import engine
 from infra.installation import Installation, current
 from infra.services.database_access import logins
-from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.ingest.undo.settle import settle_idle
+from tasks.ingest.rows.settle import settle_idle
 from tasks.quality.suites import BatchRefusedError
 from tests.database_roles import create_roles
 from tests.tasks.ingest.events.test_ingest_segment import GOLDEN, bought, call, viewed, write

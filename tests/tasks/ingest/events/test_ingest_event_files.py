@@ -9,10 +9,10 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from infra.database.schema.ledger_schema import ingest_applications, ingest_repeats, ingest_statements
-from infra.database.schema.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, users
+from infra.database.schema.schema import LEDGER, aliases, identities, ingest_batches, ingest_chunks, quarantine, users
 from infra.installation import Installation
 from infra.overview.situation import read
-from tasks.ingest.events import file_groups
+from tasks.ingest.events import event_batch
 from tasks.ingest.events import ingest_event_files as steps
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
@@ -194,7 +194,7 @@ def test_files_that_are_refused_one_after_the_other_are_read_alone(shop: Shop, m
 
     def noted(installation: Any, mapping: Any, files: Sequence[Any]) -> int:
         groups.append(len(files))
-        return file_groups.ingest_group(installation, mapping, files)
+        return event_batch.ingest_group(installation, mapping, files)
 
     monkeypatch.setattr(steps, "ingest_group", noted)
     wrong = {f"f{n}": [line.replace("9-", f"9{n}-") for line in WRONG] for n in range(6)}
@@ -290,6 +290,12 @@ def test_an_answer_about_consent_counts_for_the_next_file(installation: Installa
         {"read": 2, "accepted": 1, "suppressed": 1},
     ]
     assert len(lake(installation)) == 2
+
+
+def test_the_devices_of_users_in_a_group_are_theirs(installation: Installation, shop: Shop) -> None:
+    shop.mapping.write_text(MAPPING.replace('value = "value"', 'device_id = "value"'))
+    shop.ingest(**{name: [f"{name},{name},i1,2024-06-01T10:00:00Z,view,device of {name}"] for name in ("ann", "bob")})
+    assert len(stored(installation, aliases, "user_key", "anonymous_key")) == 2
 
 
 def test_every_id_of_the_lake_is_read_once_by_a_run_of_many_files(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,11 @@ from infra.keys.identity import pseudonym
 from infra.locks import advisory_locks
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, table_mapping
+from tasks.ingest.events.batch_context import open_context
+from tasks.ingest.events.chunk_writer import write
+from tasks.ingest.events.classification import classify
 from tasks.ingest.events.event_batch import close
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.events.tabular_chunks import shape_chunk
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.quality.suites import BatchRefusedError
@@ -287,12 +289,12 @@ def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
         ledger.open_batch(connection, batch)
     chunks = list(files.chunks(path, shop.transactions.column_names, 450))
     for until in (done, len(chunks)):
-        intake = open_intake(installation, mapping, batch)
-        shaped = [shape_chunk(intake, mapping, rows) for rows in chunks]
-        classified = [intake.classify(chunk) for chunk in shaped]
+        context, run = open_context(installation, mapping, batch)
+        shaped = [shape_chunk(context, mapping, rows) for rows in chunks]
+        classified = [classify(context, run, chunk) for chunk in shaped]
         for number in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
-            intake.write(shaped[number], classified[number], number)
-    close(intake, pa.concat_tables([chunk.sample(450) for chunk in classified]))
+            write(context, run, shaped[number], classified[number], number)
+    close(context, pa.concat_tables([chunk.sample(450) for chunk in classified]))
     assert counts(ingest()) == shop.counts
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 

@@ -30,7 +30,7 @@ from models.datasets.known_purchases import known_before
 from models.errors import TailorbirdError
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import open_dataset
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import line_reader
 

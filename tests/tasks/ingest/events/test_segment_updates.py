@@ -11,7 +11,7 @@ from infra.database.schema.schema import aliases, identities, ingest_updates, it
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.ingest.source_config import MappingError
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.lake.find_non_goods import find_suspects
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources.mapping_files import read

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.columns import LEDGER
 from tasks.datasets.build_dataset import build_dataset, split_by
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.monitoring.realised_accuracy import realised_accuracy
 from tests.conftest import fresh_database
 from tests.installations import chosen

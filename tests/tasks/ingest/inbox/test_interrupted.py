@@ -11,8 +11,8 @@ from infra.lake.delta_lake import Lake
 from models.columns import LEDGER
 from serving.events.message import Message
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply
-from tasks.ingest.inbox import claims, move_events, move_updates
+from tasks.ingest.inbox import claims, move_inbox, move_updates
+from tasks.ingest.rows import apply
 from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.stopped_steps import KilledError, ends_at
 
@@ -23,7 +23,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (Lake, "append_events"),
     (apply, "apply"),
     (ledger, "close_batch"),
-    (move_events, "finish_batch"),
+    (move_inbox, "finish_batch"),
     (move_updates, "finish_batch"),
 )
 SHOWN = ("answers", "impressions")

@@ -17,8 +17,7 @@ from models.datasets.labels import LabelConfig
 from serving.events.shown_answer import ShownAnswer, message_of
 from tasks.ingest.events import event_batch
 from tasks.ingest.inbox import claims, event_chunks
-from tasks.ingest.inbox.move_events import move_events
-from tasks.ingest.inbox.move_inbox import move_inbox
+from tasks.ingest.inbox.move_inbox import move_events, move_inbox
 from tasks.ingest.inbox.move_updates import move_updates
 from tests.tasks.ingest.inbox.api import AT_ONCE, Api
 

@@ -19,14 +19,13 @@ from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
-from tasks.ingest.events import event_batch
-from tasks.ingest.events.chunk_writer import Intake
+from tasks.ingest.events import chunk_writer, event_batch
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.list_files import list_files
 from tasks.ingest.mixpanel import ingest_mixpanel as module
 from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.undo.settle import settle_idle
+from tasks.ingest.rows.settle import settle_idle
 from tasks.sources import line_reader
 from tests.mixpanel_server import PROJECT, SECRET, MixpanelServer, event
 from tests.tasks.stopped_steps import KilledError, ends_at
@@ -35,8 +34,8 @@ GIVEN = {"consent": "given", "consent_note": "a test"}
 PART = f"mixpanel://us/{PROJECT}-"
 DAY = "2026-11-01"
 STEPS = [
-    (Intake, "record"),
-    (Intake, "append"),
+    (chunk_writer, "record"),
+    (chunk_writer, "append"),
     (event_batch, "close"),
     (ledger, "close_batch"),
     (module, "record_reading"),

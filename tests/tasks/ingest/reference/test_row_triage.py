@@ -10,8 +10,7 @@ from models.columns import CURRENCY, ROW
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import ItemsMapping
 from models.ingest.tabular.unreadable_cells import KEYS
-from tasks.ingest.reference.read_reference import read_reference
-from tasks.ingest.reference.row_triage import COPIES, condense, triage_reference
+from tasks.ingest.reference.read_reference import COPIES, condense, read_reference, triage_reference
 from tasks.sources import table_files
 
 NO_USERS = pa.array([], pa.string())

@@ -14,8 +14,7 @@ from infra.installation import Installation
 from models.primitives.json_types import JsonObject
 from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.ledger_records import LedgerEntry
-from tasks.ingest.sql.ingest_stream import ingest_stream
-from tasks.ingest.sql.run_ingest import list_streams
+from tasks.ingest.sql.ingest_stream import ingest_stream, list_streams
 from tasks.ingest.sql.sql_requests import SqlIngest, sql_ingest
 from tasks.sources.sql.pull_rows import BATCH_ROWS
 from tasks.sources.sql.source_database import source_database

@@ -6,13 +6,13 @@ import pytest
 
 from infra.lake.delta_lake import Lake
 from tasks.ingest import ledger
-from tasks.ingest.sql import ingest_stream, positions
+from tasks.ingest.sql import ingest_stream
 from tests.tasks.ingest.sql.source import Source
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 STEPS: tuple[tuple[Any, str], ...] = (
     (ingest_stream, "pull_rows"),
-    (positions, "close_outdated"),
+    (ingest_stream, "close_outdated"),
     (ledger, "record_chunks"),
     (Lake, "append_events"),
     (ledger, "close_batches"),

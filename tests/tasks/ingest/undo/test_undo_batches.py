@@ -19,8 +19,8 @@ from models.errors import TailorbirdError
 from serving.queries import ledger
 from tasks.ingest.undo.undo_batches import preview, undo_batches
 from tests.examples import FEW
-from tests.tasks.ingest.entity_updates.test_order_of_files import forget_all
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
+from tests.tasks.ingest.rows.test_order_of_files import forget_all
 
 _KNOWN = {
     "items": "SELECT * FROM items ORDER BY 1",

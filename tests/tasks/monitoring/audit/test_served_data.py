@@ -10,7 +10,7 @@ from sqlalchemy import update
 from infra.database.schema.schema import items
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.monitoring.audit.served_data import NoAuditDataError, read_audit_window
 from tests.published import published, put_back, shelf
 from tests.tasks.ingest.events.test_ingest_segment import bought, call, on, viewed, write

@@ -11,11 +11,11 @@ from sqlalchemy import func, select, update
 from infra.database.engine import migrate
 from infra.database.schema.schema import LEDGER, ingest_chunks, quarantine
 from infra.installation import Installation
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.quarantine.store_rows import remake_content
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.rows.quarantine import remake_content
 from tasks.sources import table_files
 from tests.infra.database.test_lists_before_codes import to
 from tests.tasks.ingest.events.test_event_batch import MAPPING, Desk, counted, sound

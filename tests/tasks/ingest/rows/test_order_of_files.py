@@ -20,10 +20,10 @@ from infra.installation import Installation
 from infra.keys import key_chain
 from infra.keys.identity import pseudonym
 from tasks.ingest import ledger
-from tasks.ingest.entity_updates import apply
-from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, ITEM, TRAITS, Update
-from tasks.ingest.entity_updates.last_write_wins import WITHIN
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
+from tasks.ingest.rows import apply
+from tasks.ingest.rows.apply import CONSENT, DEVICE, ITEM, TRAITS, Update
+from tasks.ingest.rows.last_write_wins import WITHIN
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
 
 _KNOWN = {

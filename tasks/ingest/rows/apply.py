@@ -15,10 +15,9 @@ from infra.database.bulk_copy import copy
 from infra.database.clock import database_now
 from infra.database.schema.schema import ingest_updates
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates import attribute_history, consent
-from tasks.ingest.entity_updates import last_write_wins as later
 from tasks.ingest.ledger_records import Agreement
-from tasks.ingest.undo import statements
+from tasks.ingest.rows import attribute_history, consent, statements
+from tasks.ingest.rows import last_write_wins as later
 
 ITEM, TRAITS, CONSENT, DEVICE = "item", "traits", "consent", "device"
 ITEM_SEEN = "item_seen"

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, select, text
 from infra.database.schema.schema import ingest_batches, items, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
-from tasks.ingest.entity_updates import apply
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.rows import apply
 from tests.tasks.ingest.events.test_segment_updates import call, ingest, viewed
 
 

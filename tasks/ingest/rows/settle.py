@@ -1,14 +1,17 @@
-"""Cleans up interrupted ingests and undos before a batch changes the lake."""
+"""Removes what interrupted or refused batches left, and finishes interrupted undos, before another changes the lake."""
 
 from contextlib import suppress
 from typing import Final
 
+from sqlalchemy import Connection, delete, select
+
+from infra.database.schema.schema import identities, users
 from infra.installation import Installation, current
 from infra.keys.trust import KeyRotatingError
 from infra.locks import advisory_locks
 from tasks.ingest import ledger
-from tasks.ingest.events.chunk_writer import remove_introduced
-from tasks.ingest.undo import events
+from tasks.ingest.rows import repeated_events as events
+from tasks.ingest.rows.quarantine import unmark_resolved
 
 _CUT_SHORT: Final = "It was cut short, and nothing of it counts. Ingest the same file again, or undo it."
 
@@ -56,3 +59,12 @@ def settle(installation: Installation, batch_id: str = "") -> None:
                 ledger.set_status(connection, other, ledger.PENDING, _CUT_SHORT)
     for other in undoing:
         events.finish(installation, other)
+
+
+def remove_introduced(connection: Connection, batch_id: str) -> None:
+    """Remove the users that a refused batch introduced, except refusals that an undo left there."""
+    introduced = (users.c.batch_id == batch_id, users.c.refused_at.is_(None))
+    keys = select(users.c.user_key).where(*introduced)
+    connection.execute(delete(identities).where(identities.c.user_key.in_(keys)))
+    connection.execute(delete(users).where(*introduced))
+    unmark_resolved(connection, batch_id)

@@ -14,7 +14,7 @@ from infra.installation import Installation
 from models import columns
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger_records import Agreement
-from tasks.ingest.undo import statements
+from tasks.ingest.rows import statements
 
 _ANSWERED: Final = """excluded.consent_at IS NOT NULL AND (users.consent_at IS NULL
     OR (excluded.consent_at, NOT excluded.consent) >= (users.consent_at, NOT users.consent))"""

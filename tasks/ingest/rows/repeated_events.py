@@ -1,10 +1,10 @@
-"""Removes the events of a batch from the lake. Repeated events move to the batches that repeat them."""
+"""Stores the events that a batch repeats, and moves them to it when an undo removes those of the first batch."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple, TypedDict
 
 import pyarrow as pa
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, delete, func, select, text, tuple_
 
 from infra.database.schema.ledger_schema import audit_log, ingest_applications, ingest_repeats
 from infra.database.schema.schema import LEDGER, ingest_batches
@@ -12,9 +12,10 @@ from infra.installation import Installation
 from models import columns
 from models.primitives.arrow_sql import connected, literal, query, texts
 from tasks.ingest import ledger
-from tasks.ingest.undo.repeated_events import REPEATED_COLUMNS, read_repeats
 from tasks.quality.chunk_profile import with_counts
 
+REPEATED_COLUMNS: Final = (columns.EVENT_ID, columns.RECEIVED_AT, columns.CONSENT, "late")
+"""The event id, and the columns that may differ between two rows of the same event."""
 UNDO: Final = "undo"
 _HOLDER: Final = "holder"
 _LAKE: Final = f"read_parquet({{files}}, union_by_name = true, hive_types = {{'{columns.MONTH}': VARCHAR}})"
@@ -49,6 +50,38 @@ _REOPENED: Final = """
     UPDATE quarantine SET replayed_at = CASE WHEN outcome = 'resolved' THEN NULL ELSE replayed_at END,
         outcome = nullif(outcome, 'resolved'), resolved_by = NULL
     WHERE resolved_by = :batch_id"""
+
+
+def store_repeats(connection: Connection, chunks: Mapping[tuple[str, int], pa.Table]) -> None:
+    """Store or replace the repeated events of chunks, by batch and number."""
+    stored = tuple_(ingest_repeats.c.batch_id, ingest_repeats.c.chunk).in_(list(chunks))
+    connection.execute(delete(ingest_repeats).where(stored))
+    rows = [
+        {"batch_id": batch_id, "chunk": chunk, "events": _compressed(repeated)}
+        for (batch_id, chunk), repeated in chunks.items()
+        if len(repeated)
+    ]
+    if rows:
+        connection.execute(ingest_repeats.insert().values(rows))
+
+
+def _compressed(repeated: pa.Table) -> bytes:
+    stream_bytes = pa.BufferOutputStream()
+    rows = repeated.select(REPEATED_COLUMNS).combine_chunks()
+    with pa.ipc.new_stream(stream_bytes, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+        stream.write_table(rows)
+    content: bytes = stream_bytes.getvalue().to_pybytes()
+    return content
+
+
+def read_repeats(connection: Connection, batch_id: str) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the events that a batch repeats, chunk by chunk, without reading all of them together."""
+    entry = ingest_repeats.c
+    chunks = select(entry.chunk).where(entry.batch_id == batch_id).order_by(entry.chunk)
+    for chunk in connection.execute(chunks).scalars().all():
+        events = select(entry.events).where(entry.batch_id == batch_id, entry.chunk == chunk)
+        content = connection.execute(events).scalar_one()
+        yield chunk, pa.ipc.open_stream(bytes(content)).read_all()
 
 
 class UndoDetail(TypedDict, total=False):

@@ -13,7 +13,7 @@ from infra.installation import Installation
 from infra.locks import advisory_locks
 from serving.queries import ledger
 from serving.queries.status import status
-from tasks.ingest.undo.settle import settle_idle
+from tasks.ingest.rows.settle import settle_idle
 from tasks.ingest.undo.undo_batches import preview
 from tests.tasks import forked
 from tests.tasks.ingest.events.test_segment_updates import ingest, viewed
@@ -25,10 +25,10 @@ from importlib import import_module
 
 owner = import_module(sys.argv[1])
 setattr(owner, sys.argv[2], lambda *values, **named: os.kill(os.getpid(), signal.SIGKILL))
-from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_segment
 ingest_segment.fn("segment", sys.argv[3])
 """
-_POINTS = [("tasks.ingest.events.event_batch", "open_intake"), ("tasks.ingest.events.event_batch", "close")]
+_POINTS = [("tasks.ingest.events.event_batch", "open_context"), ("tasks.ingest.events.event_batch", "close")]
 """Before its first chunk, and after its last."""
 _HELD = (
     "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "

@@ -1,6 +1,6 @@
-"""Merges the product blocks of a file: most repeat earlier values and are not stored again."""
+"""Makes updates of what a file states of items and users: values that repeat earlier ones are not stored again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,8 +11,8 @@ from models import columns
 from models.ingest.segment.interactions import ITEM_ATTRIBUTES
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
-from tasks.ingest.entity_updates.apply import ITEM, Update
-from tasks.ingest.entity_updates.last_write_wins import WITHIN
+from tasks.ingest.rows.apply import ITEM, ITEM_HISTORY, TRAITS, USER_HISTORY, Update
+from tasks.ingest.rows.last_write_wins import WITHIN
 
 _FIELD_TIMES: Final = "said_at"
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -68,7 +68,7 @@ class ItemUpdateCache:
         """Yield the values that were repeated after they were stored."""
         for item, cached in self._items.items():
             if cached.repeated:
-                yield _update(item, cached.current())
+                yield item_update(item, cached.current())
 
     def _repeats(self, item: str, text: str | None, moment: datetime) -> bool:
         """Return whether the values equal the item's last ones; if so, they have this time, too."""
@@ -89,7 +89,7 @@ class ItemUpdateCache:
         if cached and all(key in before and before[key][1] == value for key, (_, value) in merged.items()):
             replaced.repeated = cached.repeated or merged != before
             return None
-        return _update(item, merged)
+        return item_update(item, merged)
 
 
 def _timed_values(row: JsonObject, moment: datetime, now: datetime) -> TimedValues:
@@ -100,8 +100,56 @@ def _timed_values(row: JsonObject, moment: datetime, now: datetime) -> TimedValu
     return {key: (times[key], row[key]) for key in _KEYS if row[key] is not None}
 
 
-def _update(item: str, values: TimedValues) -> Update:
+def item_update(item: str, values: TimedValues) -> Update:
+    """Return the update of an item, by its values with their times."""
     own = {key: value for key, (_, value) in values.items() if not key.startswith(WITHIN)}
     attributes = {key.removeprefix(WITHIN): value for key, (_, value) in values.items() if key.startswith(WITHIN)}
     times = {key: None if at == NEVER else at for key, (at, _) in values.items()}
     return Update(ITEM, item, {**own, columns.ATTRIBUTES: attributes}, None, times)
+
+
+def trait_updates(user: str, stated: Mapping[str, Sequence[tuple[datetime, str]]]) -> Iterator[Update]:
+    """Yield the changes of a user's traits and their latest values; of values at the same time the greatest counts."""
+    changes = [
+        {"name": name, "since": None if at == NEVER else at.isoformat(), "value": value}
+        for name, values in stated.items()
+        for at, value in _changes(values)
+    ]
+    yield Update(USER_HISTORY, user, {"changes": changes}, None)
+    latest = {name: max(values) for name, values in stated.items()}
+    times = {name: None if at == NEVER else at for name, (at, _) in latest.items()}
+    yield Update(TRAITS, user, {name: value for name, (_, value) in latest.items()}, None, times)
+
+
+def _changes(stated: Sequence[tuple[datetime, str]]) -> list[tuple[datetime, str]]:
+    """Return the times at which a value changes."""
+    ordered = sorted(dict(sorted(stated)).items())
+    return [entry for place, entry in enumerate(ordered) if place == 0 or ordered[place - 1][1] != entry[1]]
+
+
+class ItemChanges:
+    """The latest value of each item and name that a file has stated so far."""
+
+    def __init__(self) -> None:
+        """Start without values."""
+        self._known: dict[tuple[str, str], tuple[datetime, object]] = {}
+
+    def updates(self, rows: pa.Table) -> Iterator[Update]:
+        """Yield the changes in a chunk's rows (of `ParsedLines.item_changes`), one update per item."""
+        changes_of: dict[str, list[JsonObject]] = {}
+        values = (rows[name].to_pylist() for name in columns.CHANGING)
+        moments = rows["known_at"].to_pylist()
+        for item, moment, *stated in zip(rows[columns.ITEM_ID].to_pylist(), moments, *values, strict=True):
+            for name, value in zip(columns.CHANGING, stated, strict=True):
+                if value is not None and self._is_news((item, name), moment or NEVER, value):
+                    since = moment.isoformat() if moment else None
+                    changes_of.setdefault(item, []).append({"name": name, "since": since, "value": str(value)})
+        for item, changes in changes_of.items():
+            yield Update(ITEM_HISTORY, item, {"changes": changes}, None)
+
+    def _is_news(self, key: tuple[str, str], moment: datetime, value: object) -> bool:
+        """Store a value; returns whether it differs from the latest one or is dated earlier."""
+        at, latest = self._known.get(key, (NEVER, None))
+        if moment >= at:
+            self._known[key] = (moment, value)
+        return moment < at or value != latest

@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from models.ingest.tabular.attribute_statements import MOMENT
+from tasks.ingest.rows.last_write_wins import written
 
 ITEM_TABLE, ITEM_STATED, USER_TABLE = "item_table", "item_stated", "user_table"
 """Rows of tables of items and users, and the dated values of a table of items."""
@@ -50,7 +51,7 @@ _MERGE_REPEATED: Final = (
     WHERE application_id = {_CURRENT}""",
     f"DELETE FROM ingest_statements WHERE application_id = {_CURRENT}",
 )
-# As in `tasks.ingest.entity_updates.consent`, values from before a refusal are removed.
+# As in `tasks.ingest.rows.consent`, values from before a refusal are removed.
 _REFUSED: Final = "users.user_key = ANY(:keys) AND users.refused_at IS NOT NULL"
 _REFUSED_AT: Final = """to_char(users.refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _STRIP: Final = (
@@ -126,6 +127,4 @@ def times_at(times: dict[str, str], at: datetime | None) -> dict[str, str]:
     """Return the times of a table's values: all `at` the moment of a later application, if there was one."""
     if at is None:
         return times
-    from tasks.ingest.entity_updates.last_write_wins import written
-
     return dict.fromkeys(times, written(at, at))

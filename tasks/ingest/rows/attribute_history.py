@@ -4,34 +4,19 @@ Only values that change are stored. A value with a time counts from that time on
 first value of a table for an item or user and name counts from the beginning, unless an earlier table had one.
 """
 
+from datetime import datetime
 from typing import Final, Literal
 
+import pyarrow as pa
 from sqlalchemy import Connection, text
 
+from infra.database.bulk_copy import copy_table
 from models.columns import CHANGING
+from models.ingest.tabular.attribute_statements import MOMENT
+from tasks.ingest.rows import statements
 
 Entity = Literal["item", "user"]
-
-
-def item_values(row: str) -> str:
-    """Return SQL for the names and texts of an item's values, one row per column, for a LATERAL join."""
-    values = ", ".join(f"('{name}', {row}.{name}::text)" for name in CHANGING)
-    return f"(VALUES {values}) AS value (name, value)"
-
-
 _KEYS: Final[dict[Entity, str]] = {"item": "item_id", "user": "user_key"}
-# The values before the statements are applied, and when they were stated last.
-_CURRENT: Final[dict[Entity, str]] = {
-    "item": f"""
-        SELECT item_id AS key, value.name, value.value,
-            (items.field_timestamps ->> value.name)::timestamptz AS stated_at
-        FROM items CROSS JOIN LATERAL {item_values("items")}
-        WHERE value IS NOT NULL OR items.field_timestamps ? value.name""",
-    "user": """
-        SELECT user_key AS key, value.key AS name, value.value,
-            (users.field_timestamps ->> value.key)::timestamptz AS stated_at
-        FROM users CROSS JOIN LATERAL jsonb_each_text(users.attributes) AS value""",
-}
 # Stored rows come first (0), then current values without a history (1), then the statements (2).
 _RECORD: Final = """
     INSERT INTO {entity}_history ({key}, name, since, value)
@@ -70,6 +55,41 @@ _RECORD: Final = """
     ON CONFLICT ({key}, name, since) DO UPDATE SET value = greatest({entity}_history.value, excluded.value)"""
 
 
+def item_values(row: str) -> str:
+    """Return SQL for the names and texts of an item's values, one row per column, for a LATERAL join."""
+    values = ", ".join(f"('{name}', {row}.{name}::text)" for name in CHANGING)
+    return f"(VALUES {values}) AS value (name, value)"
+
+
+# The values before the statements are applied, and when they were stated last.
+_CURRENT: Final[dict[Entity, str]] = {
+    "item": f"""
+        SELECT item_id AS key, value.name, value.value,
+            (items.field_timestamps ->> value.name)::timestamptz AS stated_at
+        FROM items CROSS JOIN LATERAL {item_values("items")}
+        WHERE value IS NOT NULL OR items.field_timestamps ? value.name""",
+    "user": """
+        SELECT user_key AS key, value.key AS name, value.value,
+            (users.field_timestamps ->> value.key)::timestamptz AS stated_at
+        FROM users CROSS JOIN LATERAL jsonb_each_text(users.attributes) AS value""",
+}
+_STATED: Final = "stated_values"
+_NAMES: Final = ["item_id", "name", "value", MOMENT]
+_COMING: Final = f"""
+    SELECT coming.item_id AS key, value.name, coalesce(CAST(:at AS timestamptz), now()) AS since, value.value
+    FROM {{staging}} AS coming CROSS JOIN LATERAL {item_values("coming")}
+    WHERE coming.field_timestamps ? value.name"""
+_IS_STATED: Final = f"(key, name) IN (SELECT item_id, name FROM {_STATED})"
+# A table replaces values: from the import on the value that it chooses counts, whatever its times are.
+_DATED: Final = f"""
+    SELECT item_id AS key, name, {MOMENT} AS since,
+        CASE WHEN name = 'price' THEN value::float::text ELSE value END AS value
+    FROM {_STATED} WHERE {MOMENT} < coalesce(CAST(:at AS timestamptz), now())
+    UNION ALL SELECT * FROM ({{coming}}) AS coming WHERE {_IS_STATED}"""
+_UNDATED: Final = f"""
+    SELECT coming.* FROM ({{coming}}) AS coming JOIN items ON items.item_id = coming.key WHERE NOT {_IS_STATED}"""
+
+
 def record(
     connection: Connection, entity: Entity, stated: str, table: bool = False, dated: bool = True, **values: object
 ) -> None:
@@ -80,3 +100,26 @@ def record(
     """
     statement = _RECORD.format(entity=entity, key=_KEYS[entity], stated=stated, current=_CURRENT[entity])
     connection.execute(text(statement), {"table": table, "dated": dated, **values})
+
+
+def record_item_batch(connection: Connection, batch_id: str, stated: pa.Table, staging: str) -> None:
+    """Record the changes of a batch that is ingested, with its rows."""
+    record_items(connection, stated, None, staging)
+    statements.record_rows(connection, batch_id, statements.ITEM_TABLE, "item_id", staging)
+    statements.record_stated(connection, batch_id, _STATED)
+
+
+def record_items(connection: Connection, stated: pa.Table, at: datetime | None, staging: str) -> None:
+    """Record the changes that the table `staging` is about to make; `stated` has the dated values of its file.
+
+    They count from the time `at`, or now.
+    """
+    connection.execute(text(f"DROP TABLE IF EXISTS {_STATED}"))
+    shape = f"(item_id text, name text, value text, {MOMENT} timestamptz)"
+    connection.execute(text(f"CREATE TEMP TABLE {_STATED} {shape} ON COMMIT DROP"))
+    copy_table(connection, _STATED, stated.select(_NAMES))
+    connection.execute(text(f"ANALYZE {_STATED}"))
+    coming = _COMING.format(staging=staging)
+    record(connection, "item", _UNDATED.format(coming=coming), table=True, dated=False, at=at)
+    if len(stated):
+        record(connection, "item", _DATED.format(coming=coming), table=True, at=at)

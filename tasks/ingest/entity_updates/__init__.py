@@ -1,1 +1,0 @@
-"""Updates items, users and consent from events and reference files, in any order."""

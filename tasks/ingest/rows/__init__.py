@@ -1,0 +1,1 @@
+"""Stores what rows state: updates of items and users in any order, quarantine, repeats, and statements for an undo."""
