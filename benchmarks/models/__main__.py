@@ -1,11 +1,9 @@
 """Measures how long models take to fit and to rank, beside libraries, on the same purchases in one run.
 
 All rank the whole catalogue for every user of the Complete Journey, ten places, without exclusions. RecTools runs in an
-environment of its own, if it can be installed. Run as `python -m benchmarks.models`; with `--beside-load` it measures
-how much one busy process slows the two-stage model.
+environment of its own, if it can be installed. Run as `python -m benchmarks.models`.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -20,8 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import sparse
 
-from benchmarks.complete_journey import journey
-from benchmarks.models.beside_load import slowdowns
+from benchmarks.installation import journey
 from benchmarks.results import FOLDER, publish
 from models import catalog
 from models.datasets.dataset import Dataset
@@ -34,7 +31,6 @@ K: Final = 10
 _CHUNK: Final = 512
 _ALS: Final = als.Config()
 """Settings of the libraries' models, too."""
-_RECTOOLS: Final = ("rectools==0.19.0",)
 _SCRIPT: Final = Path(__file__).with_name("rectools_baseline.py")
 
 
@@ -99,7 +95,7 @@ def _rectools(counts: Any) -> Taken | None:
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    installed = subprocess.run([python, "-m", "pip", "install", "--quiet", *_RECTOOLS], check=False)
+    installed = subprocess.run([python, "-m", "pip", "install", "--quiet", "rectools==0.19.0"], check=False)
     if installed.returncode:
         return None
     sparse.save_npz(folder / "counts.npz", sparse.csr_matrix(counts))
@@ -121,20 +117,7 @@ def _measured(dataset: Dataset) -> Iterator[tuple[str, Taken | None]]:
 
 
 def main() -> None:
-    """Measure, and write the figures to var/benchmarks/models.json or models-beside-load.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--beside-load", action="store_true", help="Measure the slowdown beside one busy process.")
-    parser.add_argument("--rounds", type=int, default=5, help="Rounds of that.")
-    options = parser.parse_args()
-    if options.beside_load:
-        with journey() as dataset:
-            figures = slowdowns(dataset, max(1, options.rounds), SEED)
-        publish("models-beside-load", figures, SEED)
-        return
-    _speed()
-
-
-def _speed() -> None:
+    """Measure, and write the figures to var/benchmarks/models.json."""
     figures: dict[str, float] = {}
     table = Table("model", "fit, s", "top 10 of everybody, s", title="Speed", title_justify="left")
     with journey() as dataset:

@@ -1,16 +1,13 @@
 """Measures the sequence model: the speed of training, and of lists from the stored network without PyTorch.
 
 Made-up users walk among 50,000 items. Everything has one thread, and times are those of its processor, which other work
-hardly changes. RecTools' SASRec trains in an environment of its own, up to the same accuracy on the same events: those
-of a file with lines `user item`, in order, or walks among few items.
+hardly changes.
 
-Run as `python -m benchmarks.sequence [--path FILE]`; it needs the extra `sequence`.
+Run as `python -m benchmarks.sequence`; it needs the extra `sequence`.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from time import process_time
 from typing import Final
@@ -18,10 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.readers import Interactions, read
-from benchmarks.accuracy.splits import leave_one_out, training_data
+from benchmarks.accuracy.splits import training_data
 from benchmarks.results import publish
-from benchmarks.sequence.beside_rectools import beside_rectools
 from models.datasets.cold_start import InOrder, NewUsers
 from models.datasets.training_data import TrainingData
 from models.lists.batch_users import matrix_of
@@ -42,22 +37,12 @@ ROUNDS: Final = 200
 
 def walks() -> TrainingData:
     """Return users whose next item is near their last one, a day later."""
-    user, item = _walked(USERS, ITEMS)
-    users, items = (np.array([f"{kind}{at:06}" for at in range(n)]) for kind, n in (("u", USERS), ("i", ITEMS)))
-    return training_data(users, items, user, item, np.tile(np.arange(EVENTS, 0, -1), USERS))
-
-
-def short_walks() -> Interactions:
-    """Return the same among few items, in order."""
-    user, item = _walked(1_500, 500)
-    return Interactions(user.astype(np.str_), item.astype(np.str_))
-
-
-def _walked(users: int, items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     random = np.random.default_rng(SEED)
-    steps = random.integers(-5, 6, size=(users, EVENTS))
-    item = (random.integers(items, size=(users, 1)) + steps.cumsum(axis=1)) % items
-    return np.repeat(np.arange(users), EVENTS), item.ravel()
+    steps = random.integers(-5, 6, size=(USERS, EVENTS))
+    item = (random.integers(ITEMS, size=(USERS, 1)) + steps.cumsum(axis=1)) % ITEMS
+    users, items = (np.array([f"{kind}{at:06}" for at in range(n)]) for kind, n in (("u", USERS), ("i", ITEMS)))
+    ages = np.tile(np.arange(EVENTS, 0, -1), USERS)
+    return training_data(users, items, np.repeat(np.arange(USERS), EVENTS), item.ravel(), ages)
 
 
 class Stopwatch:
@@ -109,9 +94,6 @@ def onnx_difference(config: Config) -> float:
 
 def main() -> None:
     """Measure, and write the figures to var/benchmarks/sequence.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", type=Path, help="a file with lines `user item`, in order, for RecTools")
-    path = parser.parse_args().path
     data, watch = walks(), Stopwatch()
     config = replace(Config(), epochs=2, validation_users=0)
     model = SequenceModel.fit_by_epochs(data, config, SEED, watch)
@@ -126,8 +108,6 @@ def main() -> None:
         "batch_sequences_per_s": USERS / spent,
         "onnx_difference": max(onnx_difference(replace(config, network=name)) for name in ("transformer", "gru")),
     }
-    split = leave_one_out(read(path) if path else short_walks(), "test")
-    figures |= beside_rectools(split, replace(Config(), loss="softmax", repeats=False, horizon_days=0.0), SEED)
     publish("sequence", figures, SEED)
 
 

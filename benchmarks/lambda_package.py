@@ -1,5 +1,10 @@
-"""Builds the folder of a function: the packages that answers from a bundle import, our code, and the bundle."""
+"""Builds the folder of a function for AWS Lambda: the packages that answers import, our code, and a bundle.
 
+Run as `python -m benchmarks.lambda_package BUNDLE`, with the Python version of the function's runtime and on its kind
+of processor.
+"""
+
+import argparse
 import platform
 import re
 import shutil
@@ -9,10 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from benchmarks.results import FOLDER
 from infra.bundles.bundle import verify
 from models.errors import TailorbirdError
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[1]
 BUNDLE: Final = "bundle"
 MOST_MB: Final = 250
 """Lambda's limit for an unzipped package."""
@@ -100,3 +106,24 @@ def _delete_unused(target: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Build the package, and state its size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path, help="such as the folder that `tailorbird verify` prints")
+    parser.add_argument("--target", type=Path, default=FOLDER / "lambda", help="the new folder of the package")
+    given = parser.parse_args()
+    target = given.target.absolute()
+    try:
+        build(given.bundle, target)
+    except TailorbirdError as error:
+        sys.exit(str(error))
+    size = megabytes(target)
+    print(f"{target} has {size:.0f} MB, {megabytes(target / BUNDLE):.0f} MB of them for the bundle.")
+    if size > MOST_MB:
+        sys.exit(f"The package has {size:.0f} MB and Lambda takes {MOST_MB} MB: use a container image instead.")
+
+
+if __name__ == "__main__":
+    main()

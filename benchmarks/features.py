@@ -1,7 +1,5 @@
 """Measures data sets of simulated shops, from the lake to the snapshot: seconds, peak memory, and their growth.
 
-On the smallest shop it also measures the feature tables alone, by the engine and by pandas
-(`benchmarks.features.pandas_baseline`), as the median of three alternating runs.
 Run as `python -m benchmarks.features [--millions 1 10 31]`.
 """
 
@@ -13,17 +11,14 @@ import sys
 import time
 from math import log
 from pathlib import Path
-from statistics import median
 
-from benchmarks.features import pandas_baseline
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, peak_mb, publish
 from benchmarks.shop import generator
 from infra.services.embedded_postgres import EmbeddedPostgres
 
 SEED = 7
-_REPEATS = 3
-_MAPPING = str(Path(__file__).parents[1] / "shop" / "mapping.toml")
+_MAPPING = str(Path(__file__).parent / "shop" / "mapping.toml")
 
 
 def _ingest(folder: Path) -> None:
@@ -54,8 +49,8 @@ def _run(step: str, folder: Path) -> dict[str, float]:
     return figures
 
 
-def _measured(millions: float, plain: bool) -> dict[str, float]:
-    """Measure a shop of that size: ingested, built, and (`plain`) also computed by pandas."""
+def _measured(millions: float) -> dict[str, float]:
+    """Measure a shop of that size, ingested and built."""
     folder, var = FOLDER.absolute() / "features-data", FOLDER.absolute() / "features-var"
     for path in (folder, var):
         shutil.rmtree(path, ignore_errors=True)
@@ -63,11 +58,7 @@ def _measured(millions: float, plain: bool) -> dict[str, float]:
         installed(var)
         generator.write(folder, int(millions * 1e6), SEED)
         _run("ingest", folder)
-        figures = _run("build", folder)
-        if plain:
-            runs = [{step: _run(step, folder)["seconds"] for step in pandas_baseline.STEPS} for _ in range(_REPEATS)]
-            figures |= {f"{step}_seconds": median(run[step] for run in runs) for step in pandas_baseline.STEPS}
-        return figures
+        return _run("build", folder)
     finally:
         EmbeddedPostgres(var).destroy()
         for path in (folder, var):
@@ -77,13 +68,9 @@ def _measured(millions: float, plain: bool) -> dict[str, float]:
 def _compare(millions: list[float]) -> None:
     figures: dict[str, float] = {}
     for size in millions:
-        run = _measured(size, plain=size == millions[0])
+        run = _measured(size)
         figures[f"duckdb_seconds_{size:g}m"] = run["seconds"]
         figures[f"duckdb_peak_mb_{size:g}m"] = run["peak_mb"]
-        if "pandas_seconds" in run:
-            figures |= {f"{step}_seconds": run[f"{step}_seconds"] for step in pandas_baseline.STEPS}
-            for way in ("pandas", "careful_pandas"):
-                figures[f"ratio_to_{way}"] = run[f"{way}_seconds"] / run["tables_seconds"]
     first, last = millions[0], millions[-1]
     figures["duckdb_peak_mb"] = max(figures[f"duckdb_peak_mb_{size:g}m"] for size in millions)
     if last > first:
@@ -96,15 +83,13 @@ def main() -> None:
     """Measure, or (in the processes that this starts) run one step."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=float, nargs="+", default=[1, 10, 31], help="purchases, in millions")
-    parser.add_argument("--step", choices=("ingest", "build", *pandas_baseline.STEPS))
+    parser.add_argument("--step", choices=("ingest", "build"))
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     if options.step == "ingest":
         _ingest(options.folder)
     elif options.step == "build":
         _build()
-    elif options.step:
-        print(json.dumps({"seconds": pandas_baseline.STEPS[options.step]()}))
     else:
         _compare(sorted(options.millions))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lambda_package.package import PACKAGES, ROOT, PackageError, build, megabytes, pinned
+from benchmarks.lambda_package import PACKAGES, ROOT, PackageError, build, megabytes, pinned
 from infra.bundles.manifest import BundleRefusedError
 from tests.serving.bundle_folders import write_bundle
 from tests.serving.test_bundle_imports import PACKAGES as IMPORTED
