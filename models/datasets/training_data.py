@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, SESSION_ID, TITLE, USER_KEY
-from models.datasets.known_purchases import known_before
+from models.datasets.holdout import known_before
 from models.errors import NoHistoryError
 from models.features.encoding.tags import Tags
 from models.features.tables.registry import FeatureTables

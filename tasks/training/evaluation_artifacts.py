@@ -15,7 +15,13 @@ from models.evaluation.metrics.user_averages import LOW, split_prefixes
 from models.evaluation.offline import Evaluation
 from models.primitives.json_types import JsonObject
 from tasks.promotion.verified_evaluations import PER_USER, RERANKED, SUMMARY
-from tasks.reports.plots.classification import plot_calibration, plot_precision_recall, plot_residuals, plot_roc
+from tasks.reports.plots.classification import (
+    plot_calibration,
+    plot_importance,
+    plot_precision_recall,
+    plot_residuals,
+    plot_roc,
+)
 from tasks.reports.plots.evaluation import (
     estimate_of,
     format_estimate,
@@ -24,7 +30,6 @@ from tasks.reports.plots.evaluation import (
     plot_overfit,
     plot_spread,
 )
-from tasks.reports.plots.features import plot_importance
 
 TABLES: Final = "tables.csv"
 IMPORTANCE: Final = "feature_importance"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from models.errors import TailorbirdError
-from tasks.scoring.report_batches import report_batches
+from tasks.scoring.score_placement import report_batches
 
 
 def batch(placement: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from infra.installation import Installation, current
-from tasks.scoring.segment_requests import SegmentRefusedError, request_segment
+from tasks.scoring.score_placement import SegmentRefusedError, request_segment
 from tests.serving.bundle_folders import promote
 
 PEOPLE = {"ann": True, "bob": False, "eve": True}

@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from tasks.tuning.plots import plots
+from tasks.tuning.mlflow_record import plots
 
 
 @pytest.mark.parametrize("objectives", [["ndcg"], ["ndcg", "coverage"]])

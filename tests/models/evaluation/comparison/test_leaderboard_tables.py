@@ -1,4 +1,4 @@
-from models.evaluation.comparison.leaderboard_tables import tables
+from models.evaluation.comparison.leaderboard import tables
 
 
 def row(model: str, ndcg: float, **more: float) -> dict[str, object]:

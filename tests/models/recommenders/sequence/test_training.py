@@ -21,7 +21,7 @@ if not MISSING:
 
     from models.recommenders.sequence.training.average import AveragedWeights
     from models.recommenders.sequence.training.graph import exported
-    from models.recommenders.sequence.training.losses import Loss
+    from models.recommenders.sequence.training.learn import Loss
     from models.recommenders.sequence.training.network import ItemVectors, Learner, Network
 
 pytestmark = NEEDS_TORCH

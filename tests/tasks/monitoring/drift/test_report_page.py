@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from models.monitoring.drift.window_verdict import SignalReading
-from tasks.monitoring.drift.report_page import DriftPage, markdown, render
+from tasks.monitoring.drift.publish_report import DriftPage, markdown, render
 from tasks.monitoring.drift.reports import DriftReport
 
 READINGS = (
