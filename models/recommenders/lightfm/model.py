@@ -254,16 +254,14 @@ class LightFMHybrid:
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Return the stored model."""
-        components = state["item_factors"].shape[1]
-        zeros = np.zeros(components, dtype=np.float32)  # models were stored without the means before
         return cls(
             config=config,
             **{name: state[name] for name in _ARRAYS},
             why=CategoryReasons.from_state(state),
-            user_tags=TagFactors.from_state("user_tags", state, components),
-            item_tags=TagFactors.from_state("item_tags", state, components),
-            mean_user=state.get("mean_user", zeros),
-            mean_item=state.get("mean_item", zeros),
+            user_tags=TagFactors.from_state("user_tags", state),
+            item_tags=TagFactors.from_state("item_tags", state),
+            mean_user=state["mean_user"],
+            mean_item=state["mean_item"],
         )
 
 
