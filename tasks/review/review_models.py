@@ -14,9 +14,8 @@ from infra.prefect_api import events
 from infra.registry.client import Registry
 from infra.registry.registered_bundles import check_listing, check_version
 from models.evaluation.comparison.leaderboard import leaderboard
-from models.gate.compared_models import compared_sentences
 from models.gate.results import Outcome, stored_outcome
-from models.gate.review_summary import ReviewSummary
+from models.gate.review_summary import ReviewSummary, compared_sentences
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import announce
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
@@ -25,9 +24,8 @@ from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_a
 from tasks.promotion.review_requests import APPROVED, request, review_of
 from tasks.promotion.verified_evaluations import evaluations_of
 from tasks.review.choose_candidate import choose_candidate
-from tasks.review.outcomes import ReviewOutcome
+from tasks.review.outcomes import ReviewOutcome, ReviewResult
 from tasks.review.publish_report import publish_review_report
-from tasks.review.review_result import ReviewResult
 from tasks.training.train_model import finished_run, run_key, settings_of, train_model
 
 

@@ -21,8 +21,8 @@ from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, ScoringModel
 from models.lists.recommendation_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.layer.json_form import layer_to_json
-from models.lists.rules.layer.layered_placement import layered
+from models.lists.rules.layer.applied_rules import layered
+from models.lists.rules.layer.rule_version import layer_to_json
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_warnings import notes
 from tasks.datasets.load_dataset import manifest_of, open_dataset

@@ -42,10 +42,9 @@ from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.recorded_bundles import TrainedBundle, record, recorded
 from tasks.promotion.verified_evaluations import EVALUATION_PATH, evaluation_digest
 from tasks.scoring.publish_batch import TextCodes
-from tasks.training.checkpoints import Checkpoints
 from tasks.training.evaluation_artifacts import FORMAT as EVALUATION_FORMAT
 from tasks.training.evaluation_artifacts import store_evaluation
-from tasks.training.fit_by_epochs import fit_by_epochs
+from tasks.training.fit_by_epochs import Checkpoints, fit_by_epochs
 from tasks.tuning.best_settings import find_settings
 
 K: Final = 20

@@ -7,8 +7,8 @@ from typing import Final
 
 import orjson
 
-from models.lists.rules.layer.json_form import layer_from_json
 from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.layer.rule_version import layer_from_json
 from serving.http.metrics import BATCH_AGE
 from serving.stores.database.postgres import Postgres
 from serving.stores.lists.batch_codes import BatchCodes

@@ -1,4 +1,4 @@
-from models.features.moments import MOMENT, moved
+from models.features.planned_queries import MOMENT, moved
 from models.primitives.time import DAY
 
 

@@ -6,8 +6,7 @@ import narwhals as nw
 import pytest
 
 from models.features.expressions import Frame
-from models.features.moments import MOMENT
-from models.features.planned_queries import TEMPORARY, Queries, columns_of, plan
+from models.features.planned_queries import MOMENT, TEMPORARY, Queries, columns_of, plan
 from models.features.tables.registry import Build
 from tasks.datasets.snapshot_tables import BUILDS
 

@@ -1,4 +1,4 @@
-from models.gate.compared_models import compared_sentences
+from models.gate.review_summary import compared_sentences
 
 
 def test_a_review_states_what_it_compares_what_it_trains_and_what_it_leaves_out() -> None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from tasks.orchestration.windows_table import windows_table
+from tasks.orchestration.table_columns import windows_table
 
 
 def test_a_run_that_has_nothing_to_judge_names_the_reason() -> None:

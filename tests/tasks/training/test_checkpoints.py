@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tasks.training.checkpoints import Checkpoints
+from tasks.training.fit_by_epochs import Checkpoints
 
 
 def test_the_last_checkpoint_of_each_fit_is_read(tmp_path: Path) -> None:

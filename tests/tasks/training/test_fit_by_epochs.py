@@ -10,10 +10,9 @@ from sqlalchemy.exc import OperationalError
 
 from models.datasets.dataset import Dataset
 from models.recommenders.epochs import Epoch
-from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.model import SequenceModel
-from tasks.training.checkpoints import Checkpoints
-from tasks.training.fit_by_epochs import EpochLog, fit_by_epochs
+from models.recommenders.sequence.network_settings import Config
+from tasks.training.fit_by_epochs import Checkpoints, EpochLog, fit_by_epochs
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.models.trainable import NEEDS_TORCH
 

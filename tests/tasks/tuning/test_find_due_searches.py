@@ -5,8 +5,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from infra.database.schema.schema import datasets, search_results
-from tasks.tuning.best_settings import find_settings, search_outcomes
-from tasks.tuning.find_due_searches import find_due_searches
+from tasks.tuning.best_settings import find_due_searches, find_settings, search_outcomes
 
 
 def searched(stage: Any, version: str, *, days: float = 1, alpha: float = 1.0) -> None:

@@ -3,6 +3,7 @@
 Its state between two epochs is a checkpoint, from which training goes on with the same bytes.
 """
 
+import copy
 import io
 import math
 from collections.abc import Iterator
@@ -20,10 +21,9 @@ from torch.nn import functional
 from models.primitives.csr import places
 from models.primitives.time import DAY
 from models.recommenders.epochs import Epoch, EpochWatch
-from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Ordered
+from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.repeats import Repeats
-from models.recommenders.sequence.training.average import AveragedWeights
 from models.recommenders.sequence.training.graph import exported
 from models.recommenders.sequence.training.network import ItemVectors, Learner, Network
 from models.recommenders.sequence.training.repeats import learned_repeats
@@ -37,6 +37,26 @@ _STEEPEST: Final = 5.0
 """The norm to which gradients are cut."""
 _ALONE: Final = Lock()
 """Held by the only training of the process: the random numbers of PyTorch belong to all its threads."""
+_POWER: Final = 3.0
+"""The larger, the fewer of the latest steps count: here about the last third of all so far."""
+
+
+class AveragedWeights:
+    """A moving average whose reach grows with the number of steps (Karras et al. 2024)."""
+
+    def __init__(self, learner: Learner, config: Config) -> None:
+        """Begin before the first step; without averaging, `learner` itself is the average."""
+        self.learner, self.steps = copy.deepcopy(learner) if config.averaged else learner, 0
+        self._averages = list(self.learner.parameters())
+
+    def add(self, learner: Learner) -> None:
+        """Count the weights after one more step."""
+        if learner is self.learner:
+            return
+        self.steps += 1
+        share = 1 - (1 - 1 / self.steps) ** _POWER
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averages, list(learner.parameters()), share)
 
 
 def chosen_loss(config: Config, n_items: int) -> str:

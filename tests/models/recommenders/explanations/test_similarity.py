@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.recommenders.explanations.similarity import SimilarityReasons
+from models.lists.item_models import SimilarityReasons
 
 TITLES = ["Green TEA light", "Black tea, light", "Garden hose", "Hose 12 to", "Hose 12 to", "X"]
 

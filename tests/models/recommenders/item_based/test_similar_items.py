@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.datasets.training_data import TrainingData
-from models.recommenders.item_based.similar_items import SimilarItems
+from models.lists.item_models import SimilarItems
 from models.retrieval.candidate_sources import FactorSource
 
 TITLES = ["Green tea", "Black tea", "Garden hose", "Garden rake", ""]

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.layered_placement import layered, pins
-from models.lists.rules.layer.reranking import Ranked, RuleChange, reranked
+from models.lists.rules.layer.applied_rules import Ranked, RuleChange, layered, pins, reranked
 from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, ItemBoost, PinnedItem, RuleLayer
 from models.lists.rules.placement_config import Placement
 from models.lists.scored_users import lists_of_scores

@@ -1,7 +1,8 @@
-"""Brings a published list under the present rules of operators; docs/decisions states what it can and cannot do.
+"""Applies rules of operators: to a placement before its lists are made, and to a list that was made before.
 
-The list was made under the rules of its time. Its scores are freed of the factors of that time and get those of today,
-its pins give up their places, and today's pins take theirs. Nothing enters the list but pins.
+A placement gets them beside the rules of its file, so that one list builder applies both. A list was made under the
+rules of its time: its scores are freed of the factors of that time and get those of today, its pins give up their
+places, and today's pins take theirs. Nothing enters the list but pins; docs/decisions states the limits of that.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,12 +12,40 @@ from itertools import pairwise
 import numpy as np
 
 from models.lists.candidate_streams import boosted
+from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.placement_config import Placement
+from models.lists.rules.rule_config import Pin
 from models.recommenders.explanations.sentences import PICKED
 
 Ranked = tuple[str, float, str]
 """Item, score and reason."""
 Factor = Callable[[str], float]
 """Returns the factor of an item's score."""
+
+
+def layered(placement: Placement, active: RuleLayer) -> Placement:
+    """Return the placement under the rules of operators that count for it; the same object without any.
+
+    A pin of operators replaces the file's pins of its place and of its item. Hidden items are excluded. Factors are
+    multiplied. A pin beyond the list has no effect: the file may have been changed after the pin was checked.
+    """
+    if not active:
+        return placement
+    rules = placement.rules
+    added = {
+        "pin": list(pins(placement, active)),
+        "exclude_items": sorted({*rules.exclude_items, *active.hidden}),
+        "boost": [*rules.boost, *(boost.compiled for boost in active.boosts)],
+    }
+    return placement.model_copy(update={"rules": rules.model_copy(update=added)})
+
+
+def pins(placement: Placement, active: RuleLayer) -> tuple[Pin, ...]:
+    """Return the pins that count, by their places."""
+    own = {pin.place: pin.item for pin in active.pins if pin.place <= placement.k}
+    items = frozenset(own.values())
+    others = {pin.place: pin.item for pin in placement.rules.pin if pin.item not in items | active.hidden}
+    return tuple(Pin(item=item, place=place) for place, item in sorted((others | own).items()))
 
 
 @dataclass(frozen=True)
