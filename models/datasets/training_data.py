@@ -10,8 +10,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, SESSION_ID, TITLE, USER_KEY
-from models.datasets.holdout import known_before
+from models.columns import (
+    AVAILABLE,
+    CATEGORY,
+    ITEM_ID,
+    OCCURRED_AT,
+    RECEIVED_AT,
+    REFUNDED_AT,
+    SESSION_ID,
+    TITLE,
+    USER_KEY,
+)
 from models.errors import NoHistoryError
 from models.features.encoding.tags import Tags
 from models.features.tables.registry import FeatureTables
@@ -216,3 +225,20 @@ def _session_code(rows: pa.Table) -> NDArray[np.int64]:
 
 def _vocabulary(column: ArrowColumn) -> NDArray[np.str_]:
     return np.sort(words(pc.unique(_text(column))))
+
+
+def known_before(interactions: pa.Table, moment: int, since: int | None = None) -> pa.Table:
+    """Return the purchases that had happened (from `since` on) and were known before `moment` (epoch s).
+
+    A refunded purchase counts until its refund was known. Missing columns exclude no rows.
+    """
+    occurred = interactions[OCCURRED_AT]
+    selected: pa.ChunkedArray = pc.less(occurred, moment)
+    if since is not None:
+        selected = pc.and_(selected, pc.greater_equal(occurred, since))
+    if RECEIVED_AT in interactions.column_names:
+        selected = pc.and_(selected, pc.less(interactions[RECEIVED_AT], moment))
+    if REFUNDED_AT in interactions.column_names:
+        stands = pc.fill_null(pc.greater_equal(interactions[REFUNDED_AT], moment), True)
+        selected = pc.and_(selected, stands)
+    return interactions.filter(selected)

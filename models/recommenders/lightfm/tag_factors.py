@@ -40,7 +40,7 @@ class TagFactors:
     def of(cls, rules: Tags, factors: NDArray[np.float32], biases: NDArray[np.float32], weight: float) -> Self:
         """Return the factors learned with tags of that `weight`; none if tags were left out."""
         if not len(factors):
-            return cls.none(factors.shape[1])
+            return cls(Tags.none(), np.empty((0, factors.shape[1]), dtype=np.float32), np.empty(0, dtype=np.float32))
         return cls(rules, np.float32(weight) * factors, np.float32(weight) * biases)
 
     def centred(self, tags: Any) -> Self:

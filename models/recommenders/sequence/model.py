@@ -308,7 +308,7 @@ class SequenceModel:
             histories=Histories.from_state(state),
             repeats=repeats,
             bonuses=Bonuses.from_state(state, len(state["users"]), len(state["items"]), repeats),
-            tags=TagFactors.from_state("item_tags", state, state["item_vectors"].shape[1]),
+            tags=TagFactors.from_state("item_tags", state),
             usual_gap=int(state["usual_gap"]),
         )
 

@@ -14,8 +14,15 @@ from infra.database.schema.ledger_schema import COMMITTED, REFUSED
 from infra.installation import Installation, current
 from infra.locks.advisory_locks import locked
 from models.errors import TailorbirdError
-from models.monitoring.drift.calibration.calibrate import Calibration, TooLittleHistoryError, calibrate
-from models.monitoring.drift.calibration.windows import History, choose_length, ensure_enough_history, windows_used
+from models.monitoring.drift.calibration.calibrate import (
+    Calibration,
+    TooLittleHistoryError,
+    calibrate,
+    choose_length,
+    ensure_enough_history,
+    windows_used,
+)
+from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.feed_health import FeedCheck, within
 from models.monitoring.drift.signals.event_columns import DAY
 from models.monitoring.drift.signals.user_counts import Edges

@@ -1,6 +1,6 @@
 """Cuts events into windows of equal length, and counts each window relative to its reference time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.monitoring.drift.calibration.calibrate import MIN_WINDOWS, TooLittleHistoryError
 from models.monitoring.drift.signals import user_counts
 from models.monitoring.drift.signals.count_layout import BINS, PLACE, Sums
 from models.monitoring.drift.signals.event_columns import (
@@ -29,10 +28,6 @@ _AGES: Final = (0, 1, 2, 4, 7, 10, 14, 21, 28)
 _ANCHORS: Final = 2_000
 _EDGE_WINDOWS: Final = 8
 """Windows whose users define the bins of features."""
-LENGTHS: Final = (1, 7, 14, 28)
-"""Days."""
-_MOST: Final = 64
-"""Most windows of a calibration, because older ones may be unusual now."""
 
 
 def windows_before(window_days: int) -> int:
@@ -205,39 +200,3 @@ class History:
     def calibrating(self) -> Iterator[int]:
         """Yield the windows before the cut with a complete reference time at every age."""
         yield from range(2 * windows_before(self.window_days), self.cut)
-
-
-def windows_needed(window_days: int) -> int:
-    """Return the windows that a calibration needs, with the reference time before the first one."""
-    return MIN_WINDOWS + 2 * windows_before(window_days)
-
-
-def windows_used(days: int, window_days: int) -> int:
-    """Return how many windows of a history in days are used."""
-    return min(days // window_days, _MOST + 2 * windows_before(window_days))
-
-
-def ensure_enough_history(days: int, window_days: int) -> None:
-    """Raise TooLittleHistoryError if the days are too few for windows of a configured length."""
-    if days // window_days < windows_needed(window_days):
-        raise _too_little(days, window_days * windows_needed(window_days), f" in windows of {window_days} days")
-
-
-def _too_little(days: int, least: int, how: str = "") -> TooLittleHistoryError:
-    return TooLittleHistoryError(
-        f"There are {max(0, days)} days of events before the champion's cut, and a calibration needs at least {least} "
-        f"days{how}: the monitor starts once there are that many."
-    )
-
-
-def choose_length(days: int, users: Mapping[int, float], least_users: float) -> int:
-    """Return the shortest window length with enough active users, else the longest one that the history allows.
-
-    `users` has the mean active users by length, `days` is the length of the history. Raises TooLittleHistoryError if
-    the history allows no length.
-    """
-    possible = [length for length in LENGTHS if days // length >= windows_needed(length)]
-    if not possible:
-        raise _too_little(days, min(length * windows_needed(length) for length in LENGTHS))
-    enough = [length for length in possible if users.get(length, 0.0) >= least_users]
-    return min(enough) if enough else max(possible)
