@@ -21,9 +21,7 @@ from models.datasets.cold_start import InOrder, NewUsers
 from models.datasets.training_data import TrainingData
 from models.lists.batch_users import matrix_of
 from models.recommenders.epochs import Epoch
-from models.recommenders.sequence.encoder import Encoder
-from models.recommenders.sequence.histories import GAPS, Padded
-from models.recommenders.sequence.kinds import KINDS
+from models.recommenders.sequence.histories import GAPS, KINDS, Encoder, Padded
 from models.recommenders.sequence.model import SequenceModel
 from models.recommenders.sequence.network_settings import Config
 

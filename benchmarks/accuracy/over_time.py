@@ -36,7 +36,7 @@ from models.evaluation.offline import Evaluation, evaluate
 from models.primitives.json_types import JsonObject
 from models.primitives.time import DAY
 from models.recommenders.baselines.most_popular import popularity
-from tasks.tuning.optuna_adapter import distributions
+from tasks.tuning.study import distributions
 
 MODELS: Final = ("most_popular", "item_knn", "graph_filter", "own_frequency", "own_and_popular", "sequence")
 TRIALS: Final = 60

@@ -17,7 +17,7 @@ from models.lists.scored_users import lists_of_scores
 from models.primitives.json_types import JsonObject
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
-from tasks.tuning.optuna_adapter import distributions
+from tasks.tuning.study import distributions
 
 METRIC: Final[dict[Layout, str]] = {"sequences": "ndcg_10", "pairs": "ndcg_20"}
 """The metric that a search maximises."""

@@ -19,7 +19,7 @@ from models.errors import TailorbirdError
 from models.lists.item_models import BoughtWithItem, SimilarToItem
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, ScoringModel
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.layer.applied_rules import layered
 from models.lists.rules.layer.rule_version import layer_to_json

@@ -19,7 +19,7 @@ from models.features.tables.session_features import ENGAGEMENT
 from models.lists.batch_users import BatchUsers
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.placement_config import Placement

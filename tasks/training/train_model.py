@@ -27,7 +27,7 @@ from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import HIGH, LOW, with_bounds
 from models.lists.list_builder import USERS_AT_ONCE, ListBuilder
 from models.lists.model_cascade import build_cascade
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.json_types import JsonObject
 from models.primitives.threads import one_thread

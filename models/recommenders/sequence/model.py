@@ -19,8 +19,7 @@ from models.primitives.vocabulary import NO_INDEX, index_of
 from models.recommenders.explanations.item import shortened, titles_of
 from models.recommenders.lightfm.tag_factors import TagFactors
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
-from models.recommenders.sequence.encoder import Encoder
-from models.recommenders.sequence.histories import Histories, Ordered
+from models.recommenders.sequence.histories import Encoder, Histories, Ordered
 from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.reasons import nearest_two, sentences
 from models.recommenders.sequence.repeats import OwnItems, Repeats

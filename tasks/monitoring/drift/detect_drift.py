@@ -29,11 +29,10 @@ from models.monitoring.drift.signals.user_counts import Edges
 from tasks.datasets.load_dataset import manifest_of
 from tasks.monitoring.drift import calibrations
 from tasks.monitoring.drift.calibrations import StoredCalibration, calibration_of
-from tasks.monitoring.drift.emit_events import emit_feed_alert, emit_waiting_orders
 from tasks.monitoring.drift.evaluate_window import evaluate_window
 from tasks.monitoring.drift.event_sample import EventReader, EventSample, open_event_reader
 from tasks.monitoring.drift.publish_report import Window
-from tasks.monitoring.drift.reports import DriftReport, newest_report, reports_of
+from tasks.monitoring.drift.reports import DriftReport, emit_feed_alert, emit_waiting_orders, newest_report, reports_of
 from tasks.orchestration.run_artifacts import log_info
 from tasks.promotion.champion import Champion, NoChampionError, require_champion
 

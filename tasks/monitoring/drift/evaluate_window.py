@@ -16,9 +16,15 @@ from models.monitoring.drift.signals.event_columns import BOUGHT, CLICKED, DAY
 from models.monitoring.drift.signals.serving_signals import read_serving_signals
 from models.monitoring.drift.window_verdict import SignalReading, WindowJudgement, judge
 from tasks.monitoring.drift import reports
-from tasks.monitoring.drift.emit_events import emit_report_events
 from tasks.monitoring.drift.publish_report import Window, publish_report
-from tasks.monitoring.drift.reports import DriftReport, EvaluatedWindow, recent_violations, reports_of, retrain_history
+from tasks.monitoring.drift.reports import (
+    DriftReport,
+    EvaluatedWindow,
+    emit_report_events,
+    recent_violations,
+    reports_of,
+    retrain_history,
+)
 from tasks.monitoring.realised_accuracy import realised_accuracy
 from tasks.monitoring.serving_metrics import current_metrics
 

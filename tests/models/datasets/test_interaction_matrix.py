@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.datasets.interaction_matrix import profiles, rows
+from models.datasets.training_data import profiles, rows
 
 
 def test_a_profile_is_halved_by_age_which_begins_with_the_users_latest(small) -> None:

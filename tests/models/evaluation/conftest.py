@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.datasets import holdout
-from models.datasets.training_data import TrainingData
+from models.datasets.training_data import TrainingData, targets
 from models.recommenders.baselines import most_popular
 from tests.models.conftest import DAY, Shop
 
 
 @pytest.fixture(scope="session")
 def targets(shop: Shop, data: TrainingData) -> Any:
-    return holdout.targets(shop.interactions, data, data.cut, data.cut + 30 * DAY)
+    return targets(shop.interactions, data, data.cut, data.cut + 30 * DAY)
 
 
 @pytest.fixture(scope="session")

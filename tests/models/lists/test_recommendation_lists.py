@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.lists.recommendation_lists import CHECKS, Lists, count_violations
+from models.lists.ranked_lists import CHECKS, Lists, count_violations
 
 ALLOWED = np.array([True, True, True, True, False])
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.recommenders.sequence.histories import GAPS
-from models.recommenders.sequence.kinds import KINDS
+from models.recommenders.sequence.histories import GAPS, KINDS
 from models.recommenders.sequence.network_settings import Config
 
 _SPREAD: Final = 0.02

@@ -11,8 +11,7 @@ from models.datasets.dataset import ACTS, Dataset
 from models.datasets.training_data import TrainingData
 from models.evaluation.diagnostics.learning_curve import subset_users
 from models.recommenders.explanations.sentences import parse
-from models.recommenders.sequence.histories import Ordered
-from models.recommenders.sequence.kinds import CART, KINDS, PURCHASE, VIEW, acts_of
+from models.recommenders.sequence.histories import CART, KINDS, PURCHASE, VIEW, Ordered, acts_of
 from models.recommenders.sequence.model import SequenceModel
 from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.training.windows import IGNORED, Windows

@@ -9,8 +9,7 @@ import pytest
 
 from models.datasets.training_data import TrainingData
 from models.recommenders.epochs import Epoch
-from models.recommenders.sequence.encoder import Encoder
-from models.recommenders.sequence.histories import Padded
+from models.recommenders.sequence.histories import Encoder, Padded
 from models.recommenders.sequence.model import SequenceModel
 from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.training.windows import IGNORED, Batch

@@ -4,9 +4,8 @@ import orjson
 import pytest
 
 from models.lists.rules.layer.applied_rules import layered
-from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, ItemBoost, PinnedItem, RuleLayer
+from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, ItemBoost, PinnedItem, RuleLayer, words
 from models.lists.rules.layer.rule_version import attributed, layer_from_json, layer_to_json
-from models.lists.rules.layer.words import words
 from models.lists.rules.placement_config import placements
 from models.lists.rules.rule_words import sentences
 
