@@ -18,8 +18,8 @@ from models.evaluation.metrics.calibration import DEPTH, USERS, Pairs
 from models.evaluation.metrics.ranking import accuracy, hit_matrix
 from models.evaluation.metrics.user_averages import NEW, Figures, averages, averages_by_history, with_bounds
 from models.lists.constrained_selection import Selection
+from models.lists.list_builder import lists_of_scores
 from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.scored_users import lists_of_scores
 from models.primitives.threads import thread_pool
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Recommender

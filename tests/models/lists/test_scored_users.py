@@ -11,10 +11,9 @@ from models.datasets.training_data import TrainingData
 from models.evaluation.offline import LISTS, evaluate
 from models.lists import list_builder
 from models.lists.constrained_selection import Selection
-from models.lists.list_builder import ListBuilder
+from models.lists.list_builder import ListBuilder, lists_of_scores
 from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.scored_users import lists_of_scores
 from models.recommenders.baselines.most_popular import popularity
 from tests.models.reference_ranking import Reference as Ranking
 

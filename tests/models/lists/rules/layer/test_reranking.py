@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.lists.list_builder import lists_of_scores
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.layer.applied_rules import Ranked, RuleChange, layered, pins, reranked
 from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, ItemBoost, PinnedItem, RuleLayer
 from models.lists.rules.placement_config import Placement
-from models.lists.scored_users import lists_of_scores
 from models.recommenders.explanations.sentences import PICKED
 
 ITEMS = np.array([f"i{number:02}" for number in range(12)])
