@@ -13,6 +13,11 @@ from infra.database.schema.monitoring_schema import publication_periods
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from tasks.scoring.partitions import partition_name
 
+CONSENT_SQL: Final = """
+    SELECT FROM users WHERE users.user_key = list.subject AND users.consent
+    AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = list.subject)
+"""
+"""SQL for `EXISTS`: a row if the user of `list` has consented and is not suppressed."""
 SAMPLE: Final = 2_000
 """Users of a placement whose lists are kept, at most: those whose keys have the smallest hashes."""
 RETENTION_DAYS: Final = 180
@@ -60,11 +65,6 @@ _KINDS: Final = {
     SHOWN_FROM: pa.float64(),
     SHOWN_UNTIL: pa.float64(),
 }
-CONSENT_SQL: Final = """
-    SELECT FROM users WHERE users.user_key = list.subject AND users.consent
-    AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = list.subject)
-"""
-"""SQL for `EXISTS`: a row if the user of `list` has consented and is not suppressed."""
 
 
 def record_served_lists(connection: Connection, placement: str, batch_id: int, subject_kind: str) -> None:
