@@ -25,6 +25,7 @@ from tasks.orchestration.run_artifacts import announce, log_info
 from tasks.promotion.champion import current_champion
 from tasks.tuning.best_settings import find_other_search_result, find_search_result, find_settings, store, user_shift
 from tasks.tuning.mlflow_record import Record, trial_rows
+from tasks.tuning.model_search import ModelSearch
 from tasks.tuning.study import GRID, Study
 from tasks.tuning.worker import StopCondition, Worker
 
@@ -35,20 +36,6 @@ _STORING: Final = 10.0
 """Assumed seconds to store a result, before any search of this run was measured."""
 _MOST: Final = 1 / 3
 """Largest part of a model's time that is reserved for storing. Otherwise a short search would try nothing."""
-
-
-class ModelSearch(SearchResult):
-    """The result of a search with its trials, as commands and pages show it."""
-
-    page: str
-    best: JsonObject
-    skipped: list[str]
-    """Plots for which no time was left."""
-    storing: float
-    """Seconds that storing the result took."""
-    defaults: float | None
-    """NDCG@10 of the default settings."""
-    tried: list[JsonObject]
 
 
 @dataclass
