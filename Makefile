@@ -85,11 +85,6 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.features
-	$(BIN)/python -m benchmarks.models
-	$(BIN)/python -m benchmarks.models --beside-load
-	$(BIN)/python -m benchmarks.ablation
-	$(BIN)/python -m benchmarks.offers
-	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.gate
 	$(BIN)/python -m benchmarks.score
 	$(BIN)/python -m benchmarks.drift

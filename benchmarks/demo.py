@@ -20,7 +20,6 @@ import psutil
 from benchmarks.results import FOLDER, publish
 
 SEED = 7
-"""Minutes of searches, and models; the flows use the same defaults."""
 
 
 class Stopwatch:

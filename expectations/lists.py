@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from expectations.rules import RowRule, outside
-from models.lists.recommendation_lists import CHECKS
+from models.lists.ranked_lists import CHECKS
 
 Bounds = Mapping[str, tuple[float | None, float | None]]
 

@@ -12,8 +12,7 @@ from flows.train import MODELS, train
 from models.primitives.json_types import JsonObject
 from tasks.orchestration.demo_story import Story, publish_story
 from tasks.orchestration.form_fields import Models
-from tasks.review.outcomes import ReviewOutcome, leaves_lists
-from tasks.review.review_result import ReviewResult
+from tasks.review.outcomes import ReviewOutcome, ReviewResult, leaves_lists
 
 SEARCHED = ["own_frequency"]
 

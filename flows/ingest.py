@@ -16,7 +16,7 @@ from tasks.ingest.quarantine.find_corrections import find_corrections
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.rows.settle import settle_idle
-from tasks.lake.compaction_advice import advise_compaction
+from tasks.lake.compact_lake import advise_compaction
 from tasks.lake.find_non_goods import find_suspects
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Words

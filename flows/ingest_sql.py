@@ -9,7 +9,7 @@ from tasks.ingest.quarantine.find_corrections import find_corrections
 from tasks.ingest.rows.settle import settle_idle
 from tasks.ingest.sql.ingest_stream import ingest_rows, list_streams, refuse_tables
 from tasks.ingest.sql.sql_requests import Dataset, sql_ingest
-from tasks.lake.compaction_advice import advise_compaction
+from tasks.lake.compact_lake import advise_compaction
 from tasks.lake.find_non_goods import find_suspects
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Words

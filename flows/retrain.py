@@ -15,8 +15,7 @@ from tasks.orchestration.form_fields import Models
 from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
 from tasks.review.outcomes import leaves_lists
-from tasks.tuning.best_settings import search_outcomes
-from tasks.tuning.find_due_searches import find_due_searches
+from tasks.tuning.best_settings import find_due_searches, search_outcomes
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.retrain))

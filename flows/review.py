@@ -9,10 +9,8 @@ from tasks.orchestration.form_fields import Models
 from tasks.orchestration.run_artifacts import show, show_leaderboard
 from tasks.orchestration.table_columns import GATE, GROUPS, judged
 from tasks.promotion.decide_review import decide_review, promotes_automatically
-from tasks.review.compared_models import announce_compared
-from tasks.review.outcomes import ReviewOutcome
-from tasks.review.review_models import review_models
-from tasks.review.review_result import ReviewResult
+from tasks.review.outcomes import ReviewOutcome, ReviewResult
+from tasks.review.review_models import announce_compared, review_models
 from tasks.training.train_model import train_model
 
 

@@ -6,9 +6,7 @@ from tasks.lake.shared_reads import shared_reads
 from tasks.orchestration import run_names
 from tasks.orchestration.table_columns import Row
 from tasks.scoring.reads.champion_bundle import one_bundle
-from tasks.scoring.report_batches import report_batches
-from tasks.scoring.score_placement import placements_to_score, score_placement
-from tasks.scoring.segment_requests import request_segment
+from tasks.scoring.score_placement import placements_to_score, report_batches, request_segment, score_placement
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.score))

@@ -35,9 +35,6 @@ CATALOG: Final[dict[str, type[Recommender]]] = {
     SequenceModel.kind: SequenceModel,
 }
 
-_REMOVED: Final = frozenset({"kind_weight"})
-"""Settings that models of earlier versions had; stored bundles and searches still contain them."""
-
 
 class UnknownModelError(TailorbirdError):
     """A model kind that is not in the catalogue."""
@@ -56,13 +53,9 @@ def model_type(kind: str) -> type[Recommender]:
 
 
 def config(kind: str, values: Mapping[str, Any] | None = None) -> Any:
-    """Return the model's settings with `values` over the defaults; raises UnknownSettingError.
-
-    Removed settings that were off, as in the results of earlier searches, are ignored.
-    """
-    made = model_type(kind).config_type
+    """Return the model's settings with `values` over the defaults; raises UnknownSettingError."""
+    made, given = model_type(kind).config_type, values or {}
     known = {field.name for field in fields(made)}
-    given = {name: value for name, value in (values or {}).items() if value or name not in _REMOVED}
     unknown = sorted(set(given) - known)
     if unknown:
         raise UnknownSettingError(f"{kind} has no setting {', '.join(unknown)}; it has: {', '.join(sorted(known))}.")
@@ -71,5 +64,4 @@ def config(kind: str, values: Mapping[str, Any] | None = None) -> Any:
 
 def from_state(kind: str, settings: Mapping[str, Any], state: Mapping[str, np.ndarray[Any, Any]]) -> Recommender:
     """Return a stored model from its kind, its settings as plain values (`dataclasses.asdict`) and its arrays."""
-    present = {name: value for name, value in settings.items() if name not in _REMOVED}
-    return model_type(kind).from_state(config(kind, present), state)
+    return model_type(kind).from_state(config(kind, settings), state)

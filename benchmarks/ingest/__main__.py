@@ -1,4 +1,4 @@
-"""Measures ingestion from a file to the commit, beside the plain way: rows per second, and memory.
+"""Measures ingestion from a file to the commit: rows per second, and memory.
 
 Each run is a process of its own on an embedded PostgreSQL of its own, which shows its peak memory.
 Run as `python -m benchmarks.ingest [--millions 1 10] [--files 100]`. `--files 1000` is the number of small files in
@@ -7,7 +7,6 @@ the targets, and `--millions` without a number measures nothing else.
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,12 +21,6 @@ from infra.services.embedded_postgres import EmbeddedPostgres
 
 SEED = 7
 _WAYS = ("parquet", "jsonl")
-_PLAIN_RULES = (
-    *("event_id_missing", "user_key_missing", "item_id_missing", "occurred_at_missing", "event_type_missing"),
-    *("event_type_unknown", "quantity_not_positive", "quantity_above_limit", "value_not_positive"),
-    *("time_before_1990", "time_in_future", "item_not_in_catalogue"),
-)
-"""Column rules that the plain way has too."""
 
 
 def _ours(way: str, folder: Path) -> None:
@@ -45,32 +38,6 @@ def _ours(way: str, folder: Path) -> None:
         entry = ingest_segment.fn("segment", str(folder / "events.jsonl"))
     seconds = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "peak_mb": peak_mb(), "read": entry["read"], "accepted": entry["accepted"]}))
-
-
-def _plain(folder: Path) -> None:
-    """Ingest the plain way: pandas reads, Great Expectations checks each row, `to_sql` makes multi-row inserts."""
-    import pandas as pd
-    from sqlalchemy import create_engine
-
-    from expectations import events as promises
-    from expectations.rules import row_suite
-    from tasks.quality.suites import validate
-
-    started = time.perf_counter()
-    rows = pd.read_parquet(folder / "transactions.parquet")
-    rows = rows.rename(columns={"product_id": "item_id", "household_id": "user_key", "sales_value": "value"})
-    rows["event_id"] = rows.basket_id.astype(str) + "-" + rows.item_id.astype(str)
-    rows["event_type"] = "purchase"
-    rows["occurred_at"] = rows.pop("transaction_timestamp")
-    rows["occurred_s"] = rows.occurred_at.astype("int64") / 1e9
-    rows["ahead_s"] = rows.occurred_s - time.time()
-    rows["in_catalogue"] = rows.item_id.isin(pd.read_parquet(folder / "products.parquet").product_id)
-    rows["unreadable_keys"] = None
-    validate(row_suite("plain", [rule for rule in promises.RULES if rule.id in _PLAIN_RULES]), rows)
-    rows = rows.drop_duplicates("event_id").drop(columns=["occurred_s", "ahead_s", "in_catalogue", "unreadable_keys"])
-    engine = create_engine(os.environ["TAILORBIRD_DATABASE_URL"])
-    rows.to_sql("plain_events", engine, index=False, method="multi", chunksize=5000)
-    print(json.dumps({"seconds": time.perf_counter() - started, "read": len(rows)}))
 
 
 def _measured(way: str, folder: Path) -> dict[str, float]:
@@ -122,16 +89,12 @@ def _compare(millions: list[float], files: int) -> None:
             figures[f"{way}_{unit}_per_s_{size:g}m"] = size * 1e6 / run["seconds"]
             figures[f"{way}_peak_mb_{size:g}m"] = run["peak_mb"]
             peaks[way].append(run["peak_mb"])
-        if size == millions[0]:
-            plain = _measured("plain", folder)
-            figures["plain_rows_per_s"] = size * 1e6 / plain["seconds"]
         shutil.rmtree(folder)
     last = f"{millions[-1]:g}m"
     figures["parquet_rows_per_s"] = figures[f"parquet_rows_per_s_{last}"]
     figures["jsonl_lines_per_s"] = figures[f"jsonl_lines_per_s_{last}"]
     figures["peak_mb"] = max(max(values) for values in peaks.values())
     figures["peak_growth"] = max(values[-1] / values[0] for values in peaks.values())
-    figures["ratio_to_plain"] = figures[f"parquet_rows_per_s_{millions[0]:g}m"] / figures["plain_rows_per_s"]
     publish("ingest", figures, SEED)
 
 
@@ -140,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=float, nargs="*", default=[1, 10], help="events, in millions")
     parser.add_argument("--files", type=int, default=100, help="small files; 0 leaves them out")
-    parser.add_argument("--way", choices=(*_WAYS, "plain", "file", "files"))
+    parser.add_argument("--way", choices=(*_WAYS, "file", "files"))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--var", type=Path)
     options = parser.parse_args()
@@ -148,9 +111,7 @@ def main() -> None:
         _compare(sorted(options.millions), options.files)
         return
     installed(options.var)
-    if options.way == "plain":
-        _plain(options.folder)
-    elif options.way in ("file", "files"):
+    if options.way in ("file", "files"):
         many_files.main(options.way, options.folder)
     else:
         _ours(options.way, options.folder)

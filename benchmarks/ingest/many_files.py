@@ -24,7 +24,7 @@ def write(folder: Path, files: int, seed: int) -> None:
 
     from benchmarks.shop import flat_events
 
-    flat_events.write_tables(folder, (files + 1) * ROWS, seed)
+    flat_events.write(folder, (files + 1) * ROWS, seed, lines=False)
     whole = folder / "transactions.parquet"
     (folder / "small").mkdir()
     with pq.ParquetFile(whole) as table:

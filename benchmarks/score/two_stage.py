@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.models.synthetic_two_stage import two_stage
 from benchmarks.results import peak_mb, publish
+from benchmarks.score.synthetic_two_stage import two_stage
 from models.ranking.two_stage import TwoStage
 
 CANDIDATES: Final = 200

@@ -11,6 +11,7 @@ answer.
 """
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -18,12 +19,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Final
 
 import numpy as np
+from sqlalchemy import Engine, text
 
 from benchmarks.results import FOLDER, publish
-from benchmarks.serve.backlog import await_moved
 from benchmarks.serve.constant_rate import latency
 from benchmarks.serve.load import Load, saturation
 from benchmarks.serve.servers import Ready, Server, api, free_port, running, uvicorn
@@ -42,6 +44,9 @@ _WARM_UP: Final = 3
 """Seconds."""
 _UNCACHED: Final = {"TAILORBIRD_CACHE_SECONDS": "0.001"}
 _UNLIMITED: Final = 1_000_000.0
+_WAITING: Final = text("SELECT coalesce(sum(messages), 0) FROM event_inbox WHERE kind = 'answers'")
+_PATIENCE: Final = 20.0
+"""Seconds without progress after which no reconciler seems to run."""
 Figures = dict[str, float]
 
 
@@ -109,7 +114,7 @@ def _measured_both(way: str, load: Load, seconds: int) -> Figures:
     """Measure both; `meant` is the share of the answers that were not those of an overloaded server."""
     saturation(load, _WARM_UP)  # fills caches, opens connections, and compiles plans in every worker
     rate = saturation(load, seconds)
-    await_moved(current().engine, load_settings().inbox_rows)
+    _await_moved(current().engine, load_settings().inbox_rows)  # below saturation there is no such backlog
     taken = latency(load, rate / 2, seconds)
     return {
         f"rps_{way}": rate,
@@ -117,6 +122,20 @@ def _measured_both(way: str, load: Load, seconds: int) -> Figures:
         f"p99_ms_{way}": taken.quantile_ms(0.99),
         f"meant_{way}": taken.meant / len(taken.seconds),
     }
+
+
+def _await_moved(engine: Engine, most: int) -> None:
+    """Return when at most this number of answers waits in the inbox, or when nothing moves."""
+    least, since = math.inf, monotonic()
+    while (waiting := _waiting(engine)) > most and monotonic() - since < _PATIENCE:
+        if waiting < least:
+            least, since = waiting, monotonic()
+        sleep(0.5)
+
+
+def _waiting(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(_WAITING).scalar_one())
 
 
 def _mlflow(folder: Path, sent: Traffic, seconds: int, workers: int) -> Figures:

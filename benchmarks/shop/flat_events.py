@@ -1,6 +1,7 @@
 """Simulates purchases of any size in the two measured formats: tables, and lines of a Segment export."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,34 +14,22 @@ _START = 1_483_272_000
 _PADDING = "a page like many others, with a campaign, a referrer and a long address " * 4
 
 
-def write(folder: Path, events: int, seed: int) -> None:
+def write(folder: Path, events: int, seed: int, *, lines: bool = True) -> None:
     """Write `transactions.parquet` and `products.parquet`, and as many lines of about 1.15 kB to `events.jsonl`."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_products(folder / "products.parquet")
     random = np.random.default_rng(seed)
     users, seconds = max(1000, events // 30), np.linspace(0, 2 * 365 * 86_400, events).astype("int64")
     schema = _part(random, 1, users, seconds[:1], 0).schema
-    with (
-        pq.ParquetWriter(folder / "transactions.parquet", schema) as table,
-        (folder / "events.jsonl").open("w") as lines,
-    ):
+    with ExitStack() as files:
+        table = files.enter_context(pq.ParquetWriter(folder / "transactions.parquet", schema))
+        file = files.enter_context((folder / "events.jsonl").open("w")) if lines else None
         for start in range(0, events, _AT_ONCE):
             when = seconds[start : start + _AT_ONCE]
             part = _part(random, len(when), users, when, start)
             table.write_table(part)
-            lines.writelines(map(_line, part.to_pylist(), range(start, start + len(when))))
-
-
-def write_tables(folder: Path, events: int, seed: int) -> None:
-    """Write only the two tables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_products(folder / "products.parquet")
-    random = np.random.default_rng(seed)
-    users, seconds = max(1000, events // 30), np.linspace(0, 2 * 365 * 86_400, events).astype("int64")
-    with pq.ParquetWriter(folder / "transactions.parquet", _part(random, 1, users, seconds[:1], 0).schema) as table:
-        for start in range(0, events, _AT_ONCE):
-            when = seconds[start : start + _AT_ONCE]
-            table.write_table(_part(random, len(when), users, when, start))
+            if file:
+                file.writelines(map(_line, part.to_pylist(), range(start, start + len(when))))
 
 
 def _write_products(path: Path) -> None:

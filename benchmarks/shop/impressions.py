@@ -3,7 +3,6 @@
 from typing import Final, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from benchmarks.shop.calendar import Period
 from benchmarks.shop.event_rows import CART, CLICK, IMPRESSION, PLACEMENTS, PURCHASE, VIEW, blank, derived
@@ -19,11 +18,6 @@ LISTS: Final = 2
 CART_RATE: Final = 0.3
 BUY_RATE: Final = 0.5
 """Share of clicks with a cart, and share of carts with a purchase."""
-
-TRUTH: Final = np.dtype(
-    [("shown", "i8"), ("user", "i4"), ("item", "i4"), ("position", "i1"), ("probability", "f8"), ("propensity", "f8")]
-)
-"""One row per impression: the probability of a click, and of the item's position."""
 
 
 class Law(NamedTuple):
@@ -51,10 +45,8 @@ class Law(NamedTuple):
 LAW: Final = Law()
 
 
-def browsing(
-    store: Store, random: np.random.Generator, period: Period, sessions: int, first: int
-) -> tuple[Array, Array]:
-    """Return the events of so many sessions and the truth about each impression; the first list has the number `first`.
+def browsing(store: Store, random: np.random.Generator, period: Period, sessions: int, first: int) -> tuple[Array, int]:
+    """Return the events of so many sessions, and the number of their lists; the first list has the number `first`.
 
     A session has one to three lists, a minute apart. Events after a click carry the list's number.
     """
@@ -63,26 +55,22 @@ def browsing(
     lists = random.integers(1, 2 * LISTS, size=sessions)
     visit = np.repeat(np.arange(sessions), lists)
     nth = np.arange(len(visit)) - np.repeat(np.cumsum(lists) - lists, lists)
-    items, propensity = _lists(random, catalogue, period, len(visit))
+    items = _lists(random, catalogue, period, len(visit))
     shown = blank(IMPRESSION, items.size)
     shown["user"], shown["session"] = np.repeat(users[visit], LENGTH), np.repeat(session[visit], LENGTH)
     shown["at"] = np.repeat(np.minimum(at[visit] + 60 * nth, period.end - 1), LENGTH)
     shown["item"], shown["position"] = items.ravel(), np.tile(np.arange(1, LENGTH + 1), len(visit))
     shown["place"] = np.repeat(nth % len(PLACEMENTS), LENGTH)
     shown["shown"] = np.repeat(np.arange(first, first + len(visit)), LENGTH)
-    truth = np.zeros(len(shown), dtype=TRUTH)
-    for name in ("shown", "user", "item", "position"):
-        truth[name] = shown[name]
-    truth["probability"] = LAW.probability(people, catalogue, shown["user"], shown["item"], shown["position"])
-    truth["propensity"] = propensity.ravel()
-    return np.concatenate([shown, _followed(store, random, period, shown, truth["probability"])]), truth
+    likely = LAW.probability(people, catalogue, shown["user"], shown["item"], shown["position"])
+    return np.concatenate([shown, _followed(store, random, period, shown, likely)]), len(visit)
 
 
-def _lists(random: np.random.Generator, catalogue: Catalogue, period: Period, number: int) -> tuple[Array, Array]:
-    """Draw items on sale, popular ones more often, with the probability of each at its position.
+def _lists(random: np.random.Generator, catalogue: Catalogue, period: Period, number: int) -> Array:
+    """Draw items on sale, popular ones more often.
 
     The items are dealt into as many groups as a list has positions, and each position takes one of another group. So no
-    list shows an item twice, and every propensity is exact.
+    list shows an item twice.
     """
     weight = np.sqrt(catalogue.weight) * (catalogue.freshness(period.number) > 0)
     sold = np.flatnonzero(weight)
@@ -92,9 +80,8 @@ def _lists(random: np.random.Generator, catalogue: Catalogue, period: Period, nu
     sums = running(weight[order])
     dealt = random.permuted(np.tile(np.arange(LENGTH), (number, 1)), axis=1)
     place = drawn_between(random, sums, starts[dealt.ravel()], starts[dealt.ravel() + 1]).reshape(dealt.shape)
-    of_group = np.diff(sums[starts])[dealt]
     items: Array = order[place]
-    return items, weight[items] / of_group / LENGTH
+    return items
 
 
 def _followed(store: Store, random: np.random.Generator, period: Period, shown: Array, probability: Array) -> Array:
@@ -108,17 +95,3 @@ def _followed(store: Store, random: np.random.Generator, period: Period, shown: 
     bought = carts[chance(random, BUY_RATE, len(carts))]
     purchases = derived(bought, PURCHASE, random.integers(30, 600, size=len(bought)))
     return np.concatenate([clicks, views, carts, purchases])
-
-
-def truth_table(truth: Array, users: pa.Array, items: pa.Array) -> pa.Table:
-    """Return the truth with the ids of the events."""
-    return pa.table(
-        {
-            "recommendation_id": [f"r{number}" for number in truth["shown"]],
-            "user_id": users.take(pa.array(np.ascontiguousarray(truth["user"]))),
-            "item_id": items.take(pa.array(np.ascontiguousarray(truth["item"]))),
-            "position": truth["position"].astype("int32"),
-            "click_probability": np.ascontiguousarray(truth["probability"]),
-            "propensity": np.ascontiguousarray(truth["propensity"]),
-        }
-    )

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from benchmarks.shop.calendar import Period, periods, shares
-from benchmarks.shop.impressions import LENGTH, browsing
+from benchmarks.shop.impressions import browsing
 from benchmarks.shop.items import stocked
 from benchmarks.shop.sampling import Array
 from benchmarks.shop.users import populated
@@ -35,9 +35,9 @@ class Happened(NamedTuple):
 
     period: Period
     rows: Array
-    """Events (`shop_rows.EVENT`) by time."""
-    truth: Array
-    """About every impression (`shop_lists.TRUTH`)."""
+    """Events (`event_rows.EVENT`) by time."""
+    lists: int
+    """Number of recommended lists."""
 
 
 def world(users: int, items: int, seed: int, months: int = MONTHS) -> World:
@@ -54,17 +54,17 @@ def simulate(shop: World, plan: Plan, seed: int) -> Iterator[Happened]:
     for period, purchases, views, sessions in zip(shop.periods, *counts, strict=True):
         random = np.random.default_rng([seed, _EVENTS, period.number])
         happened = _period(store, random, period, Plan(purchases, plan.trails, views, sessions), lists)
-        lists += len(happened.truth) // LENGTH
+        lists += happened.lists
         yield happened
 
 
 def _period(store: Store, random: np.random.Generator, period: Period, plan: Plan, lists: int) -> Happened:
     bought = store.purchases(random, period, plan.purchases)
     parts = [bought, trails(random, bought, plan.trails), store.views(random, period, plan.views)]
-    shown, truth = browsing(store, random, period, plan.sessions, lists)
+    shown, number = browsing(store, random, period, plan.sessions, lists)
     rows = np.concatenate([*parts, shown])
     rows["at"] = np.clip(rows["at"], period.begin, period.end - 1)
-    return Happened(period, rows[np.argsort(rows["at"], kind="stable")], truth)
+    return Happened(period, rows[np.argsort(rows["at"], kind="stable")], number)
 
 
 def delays(seed: int, period: Period) -> np.random.Generator:

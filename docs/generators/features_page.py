@@ -133,10 +133,9 @@ SELECT rfm, count(*) FROM segments WHERE dataset_version = '…' GROUP BY rfm;
 
 ## Encoding
 
-`models.features.encoding.encoder` turns a table into a matrix. It is fitted on the training part alone and stored with
-the model. Numbers are imputed (by the median) and scaled. A text column with at most 32 values becomes one column per
-value; values in fewer than 5 rows share one. A text column with more values becomes vectors, learned from co-occurrence
-or taken from a model's own factors. If neither exists, the values are hashed.
+`models.features.encoding.encoder` turns traits into a matrix. It is fitted on the training part alone and stored with
+the model. Numbers are imputed (by the median) and scaled. Of a text trait, each of its groups (at most 32) becomes a
+column; groups in fewer than 5 rows share one.
 
 ## Rebuild a data set
 

@@ -157,9 +157,22 @@ def search(
     run = running.flow("search")
     from flows.search import SEARCHED
 
-    ends = (20 if trials is None and minutes is None else trials, minutes and running.minutes_left(context, minutes))
-    chosen, limits = kind_names(model) or SEARCHED, (fit_seconds, memory_mb, artifact_mb)
-    results = run(dataset, chosen, method, *ends, workers, folds, coverage, *limits, patience, seed, not resume)
+    results = run(
+        dataset,
+        kind_names(model) or SEARCHED,
+        method=method,
+        trials=20 if trials is None and minutes is None else trials,
+        minutes=minutes and running.minutes_left(context, minutes),
+        workers=workers,
+        folds=folds,
+        coverage=coverage,
+        fit_seconds=fit_seconds,
+        memory_mb=memory_mb,
+        artifact_mb=artifact_mb,
+        patience=patience,
+        seed=seed,
+        fresh=not resume,
+    )
     running.finish("search", results, as_json)
 
 

@@ -24,7 +24,7 @@ from infra.configuration.settings_file import SettingsRefusedError
 from infra.configuration.timing import Timing, timings
 from models.datasets.limits import DatasetLimits
 from models.gate.thresholds import GateThresholds
-from models.monitoring.drift.config import DriftMonitorConfig
+from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 from models.primitives.json_types import JsonObject
 
 __all__ = ["Settings", "SettingsRefusedError", "annotations", "in_file", "load", "source", "variable_of"]

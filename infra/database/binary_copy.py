@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from infra.database.errors import values_hidden
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER: Final = b"\xff\xff"

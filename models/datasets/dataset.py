@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models import columns
-from models.datasets.holdout import targets
 from models.datasets.known_attributes import NO_HISTORY, as_known
 from models.datasets.time_splits import Cuts
-from models.datasets.training_data import T, TrainingData, build, item_ids
+from models.datasets.training_data import T, TrainingData, build, item_ids, targets
 from models.features.in_memory import feature_tables
 from models.features.tables.registry import TABLES, FeatureTables
 from models.primitives.arrow_sql import query

@@ -1,4 +1,4 @@
-"""Build training data: events and tags as arrays of positions, as known at one moment."""
+"""Build training data: events and tags as arrays of positions, as known at one moment, and the purchases after it."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,22 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, SESSION_ID, TITLE, USER_KEY
-from models.datasets.known_purchases import known_before
+from models.columns import (
+    AVAILABLE,
+    CATEGORY,
+    ITEM_ID,
+    OCCURRED_AT,
+    RECEIVED_AT,
+    REFUNDED_AT,
+    SESSION_ID,
+    TITLE,
+    USER_KEY,
+)
 from models.errors import NoHistoryError
 from models.features.encoding.tags import Tags
 from models.features.tables.registry import FeatureTables
 from models.primitives.arrow_types import ArrowColumn
+from models.primitives.csr import entries
 from models.primitives.vocabulary import _text, index_of, words
 
 T = TypeVar("T")
@@ -216,3 +226,68 @@ def _session_code(rows: pa.Table) -> NDArray[np.int64]:
 
 def _vocabulary(column: ArrowColumn) -> NDArray[np.str_]:
     return np.sort(words(pc.unique(_text(column))))
+
+
+def known_before(interactions: pa.Table, moment: int, since: int | None = None) -> pa.Table:
+    """Return the purchases that had happened (from `since` on) and were known before `moment` (epoch s).
+
+    A refunded purchase counts until its refund was known. Missing columns exclude no rows.
+    """
+    occurred = interactions[OCCURRED_AT]
+    selected: pa.ChunkedArray = pc.less(occurred, moment)
+    if since is not None:
+        selected = pc.and_(selected, pc.greater_equal(occurred, since))
+    if RECEIVED_AT in interactions.column_names:
+        selected = pc.and_(selected, pc.less(interactions[RECEIVED_AT], moment))
+    if REFUNDED_AT in interactions.column_names:
+        stands = pc.fill_null(pc.greater_equal(interactions[REFUNDED_AT], moment), True)
+        selected = pc.and_(selected, stands)
+    return interactions.filter(selected)
+
+
+def targets(interactions: pa.Table, data: TrainingData, start: int, end: int) -> sparse.csr_array:
+    """Return the items bought in [start, end), epoch seconds, as known at the end: boolean CSR, users x items.
+
+    Users and items without history before the cut are left out, because no model could know them.
+    Raises ValueError if the window begins before the cut, because the models have seen those purchases.
+    """
+    if start < data.cut:
+        raise ValueError(f"Targets from {start} on, but the training data reach up to {data.cut}.")
+    rows = known_before(interactions, end, since=start)
+    user, item = data.user_index(rows[USER_KEY]), data.item_index(rows[ITEM_ID])
+    known = (user >= 0) & (item >= 0)
+    bought = np.ones(int(known.sum()), dtype=bool)
+    shape = (len(data.users), len(data.items))
+    return sparse.csr_array((bought, (user[known], item[known])), shape=shape)
+
+
+def baskets(data: "TrainingData", half_life_days: float) -> sparse.csr_array:
+    """Return baskets, each decayed by its age at the cut: float32 CSR, users x items."""
+    shape = (len(data.users), len(data.items))
+    return sparse.csr_array((decay(data, half_life_days), (data.user, data.item)), shape=shape)
+
+
+def profiles(data: "TrainingData", half_life_days: float) -> sparse.csr_array:
+    """Return events decayed by their age at the user's latest event: float32 CSR, users x items."""
+    latest = np.full(len(data.users), np.iinfo(np.int64).min)
+    np.maximum.at(latest, data.user, data.occurred_at)
+    age = (latest[data.user] - data.occurred_at) / 86_400
+    weight = np.exp2(-age / half_life_days).astype(np.float32)
+    own = sparse.csr_array((weight, (data.user, data.item)), shape=(len(data.users), len(data.items)))
+    own.eliminate_zeros()
+    return own
+
+
+def rows(own: sparse.csr_array, users: NDArray[np.int32]) -> sparse.csr_array:
+    """Return the rows of these users as CSR [m, n_items]; an empty row for unknown users (-1)."""
+    if not own.shape[0]:
+        return sparse.csr_array((len(users), own.shape[1]), dtype=np.float32)
+    found = entries(own.indptr, users)
+    indptr = np.searchsorted(found.row, np.arange(len(users) + 1))
+    return sparse.csr_array((own.data[found.at], own.indices[found.at], indptr), shape=(len(users), own.shape[1]))
+
+
+def decay(data: "TrainingData", half_life_days: float) -> NDArray[np.float32]:
+    """Return the weight of each event ([n]): 1 at the cut, halved for every `half_life_days` before it."""
+    weight: NDArray[np.float32] = np.exp2(-data.age_days() / half_life_days)
+    return weight

@@ -1,5 +1,6 @@
 """Plans the SQL of feature tables once for all moments: on few rows, planning takes most of the time of a table."""
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Final, NamedTuple, Self
@@ -8,12 +9,27 @@ import duckdb
 import narwhals as nw
 
 from models.features.expressions import Frame
-from models.features.moments import MOMENT, moved
+from models.primitives.time import DAY
 
 Columns = tuple[tuple[str, str], ...]
 """The names and types of the columns of a table."""
 TEMPORARY: Final = "temp"
 """The schema of temporary tables."""
+MOMENT: Final = 2_000_000_000
+"""The moment for which SQL is written (epoch s), in 2033."""
+_NEAR: Final = 1_000 * DAY
+"""Numbers as near to it are computed from it. Features look back for a year at most."""
+_NUMBER: Final = re.compile(r"(?<![\w.])\d{10}(?!\w)")
+
+
+def moved(text: str, moment: int) -> str:
+    """Return SQL, or a name in it, that was written for `MOMENT` as it is for another moment (epoch s)."""
+
+    def number(found: re.Match[str]) -> str:
+        distance = int(found[0]) - MOMENT
+        return str(moment + distance) if abs(distance) <= _NEAR else found[0]
+
+    return _NUMBER.sub(number, text)
 
 
 class Queries(NamedTuple):

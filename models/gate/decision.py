@@ -9,19 +9,59 @@ from numpy.typing import NDArray
 from models.evaluation.comparison.paired import paired
 from models.evaluation.metrics.bootstrap import Estimate, estimates
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import NEW
+from models.evaluation.metrics.user_averages import HIGH, LOW, NEW
 from models.evaluation.offline import Evaluation
 from models.gate import fairness_checks as by_group
-from models.gate.cost_checks import costs, overfit
 from models.gate.exposure_checks import FIGURES, ExposureReference, exposure, overlap, serves_cold_users, shows_enough
 from models.gate.fairness_checks import Group, Traits
-from models.gate.results import BETTER, Check, GateResult, Outcome, compared, gate_result, not_applicable
+from models.gate.results import (
+    BETTER,
+    Check,
+    GateResult,
+    Outcome,
+    at_most,
+    compared,
+    gate_result,
+    not_applicable,
+    outcome,
+)
 from models.gate.sanity_checks import sanity_checks, serves_all_users
 from models.gate.thresholds import GateThresholds
 
 CHAMPION: Final = "the champion"
 
 Floats = NDArray[np.float64]
+_GAP = "overfit_gap"
+
+
+def costs(candidate: Evaluation, limits: GateThresholds) -> list[Check]:
+    """Check the time per list, and the size."""
+    size = candidate.summary.get("artifact_mb", float("nan"))
+    return [
+        _fast_enough(candidate.summary, limits.score_ms),
+        at_most("is small enough", size, limits.artifact_mb, f"{size:,.1f} MB on disk."),
+    ]
+
+
+def _fast_enough(summary: Mapping[str, float], limit: float) -> Check:
+    """Check the time per list. Other work on the machine only adds time, so only a whole interval above it fails."""
+    value = summary.get("score_ms", float("nan"))
+    low, high = (summary.get(f"score_ms{edge}", value) for edge in (LOW, HIGH))
+    detail = f"{value:.2f} ms of one thread for a user's list, interval {low:.2f} to {high:.2f} ms."
+    return Check("is fast enough", value, limit, outcome(bool(low <= limit)), detail)
+
+
+def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: GateThresholds) -> Check:
+    """Compare the overfitting gap with the largest gap of a baseline, because baselines only count."""
+    title, gap = "is not over-fit", candidate.summary.get(_GAP)
+    if gap is None:
+        return not_applicable(title, "No user bought in both the last training weeks and the test weeks.")
+    gaps = {name: baseline.summary[_GAP] for name, baseline in baselines.items() if _GAP in baseline.summary}
+    widest = max(gaps, key=lambda name: gaps[name]) if gaps else ""
+    allowed = gaps.get(widest, 0.0) + limits.overfit_rise
+    comparison = f"{gaps[widest]:.3f} for {widest}, a baseline" if gaps else "no baseline to compare it with"
+    detail = f"{gap:.3f} better on the training weeks than on the test weeks; {comparison}."
+    return at_most(title, gap, allowed, detail)
 
 
 class _Comparison(NamedTuple):

@@ -1,6 +1,6 @@
 """Summarises a review for reviewers: the compared models, the tables and the gains."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -91,3 +91,27 @@ class ReviewSummary:
 
     def _name(self, run: str) -> str:
         return f"champion ({self.kinds[run]})" if run == self.reference_run_id else self.kinds[run]
+
+
+def compared_sentences(
+    version: str, requested: Mapping[str, bool], champion: int | None = None, excluded: Iterable[str] = ()
+) -> str:
+    """Return sentences on the models that are compared, those that are trained first, and those left out.
+
+    `requested` states for each kind whether it is trained already; `excluded` are other trained kinds.
+    """
+    parts = [(f"{', '.join(kinds)} ({words})") for kinds, words in _by_state(requested) if kinds]
+    if champion is not None:
+        parts.append(f"the champion, version {champion}")
+    sentence = f"Compared on {version}: {'; '.join(parts)}."
+    others = ", ".join(excluded)
+    return (
+        f"{sentence} Left out: {others}, trained but not named; --model names all that are compared."
+        if others
+        else sentence
+    )
+
+
+def _by_state(requested: Mapping[str, bool]) -> Iterable[tuple[list[str], str]]:
+    for state, words in ((True, "trained already"), (False, "trained now")):
+        yield [kind for kind, trained in requested.items() if trained is state], words

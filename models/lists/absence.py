@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.lists.list_builder import lists_of_scores
 from models.lists.rules.caps import Cap
 from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.scored_users import lists_of_scores
 
 
 class Absence(StrEnum):

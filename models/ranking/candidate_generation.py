@@ -18,7 +18,7 @@ from models.recommenders.baselines.most_popular import MostPopular, popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
 from models.recommenders.protocols import Recommender
-from models.recommenders.sequence import config as sequence
+from models.recommenders.sequence import network_settings as sequence
 from models.recommenders.sequence.model import SequenceModel
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope
 

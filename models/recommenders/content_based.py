@@ -11,10 +11,9 @@ from scipy import sparse
 
 from models.columns import TITLE
 from models.datasets.cold_start import ExtendedItems
-from models.datasets.interaction_matrix import baskets, rows
+from models.datasets.training_data import baskets, rows
 from models.features.encoding.item_tfidf import ItemVectors, Weights
-from models.primitives.csr import entries
-from models.primitives.sparse_state import parts, whole
+from models.primitives.csr import entries, parts, whole
 from models.primitives.state import State
 from models.recommenders.explanations.category import CategoryReasons
 from models.recommenders.explanations.item import unit

@@ -18,7 +18,7 @@ from infra.services.endpoints import MODEL, endpoints
 from infra.services.prefect_pages import flow_run, runs
 from models.errors import TailorbirdError
 from models.ingest.check.file_names import file_name
-from models.lists.rules.layer.words import words
+from models.lists.rules.layer.rule_layer import words
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_words import sentences
 from serving.operations import report_statements as statements

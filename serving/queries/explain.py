@@ -20,7 +20,7 @@ from models.errors import TailorbirdError
 from models.lists.absence import Order, reason_of
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.layered_placement import layered
+from models.lists.rules.layer.applied_rules import layered
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Explains, Recommender

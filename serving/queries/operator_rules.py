@@ -14,10 +14,8 @@ from infra.database.schema.schema import items, placements, recommendation_batch
 from models.errors import TailorbirdError
 from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.layer.conflicts import Conflict, conflicts
-from models.lists.rules.layer.json_form import layer_from_json
-from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer
-from models.lists.rules.layer.rule_version import RuleVersion
-from models.lists.rules.layer.words import words
+from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer, words
+from models.lists.rules.layer.rule_version import RuleVersion, layer_from_json
 from models.lists.rules.placement_config import Placement
 from serving.queries.champion_bundle import NoChampionError, champion
 

@@ -13,7 +13,7 @@ _MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from
 
 def print_leaderboard(rows: Iterable[Mapping[str, Any]], limit: int | None = None) -> None:
     """Print the tables of a comparison of models, or the first ones."""
-    from models.evaluation.comparison.leaderboard_tables import tables
+    from models.evaluation.comparison.leaderboard import tables
 
     for title, lines in list(tables(rows).items())[:limit]:
         table(title, lines)

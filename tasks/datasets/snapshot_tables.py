@@ -15,8 +15,7 @@ from models.datasets.impression_labels import impressions
 from models.datasets.labels import LabelConfig, labels
 from models.datasets.time_splits import Cuts
 from models.features.expressions import no_cache
-from models.features.moments import MOMENT
-from models.features.planned_queries import columns_of, plan
+from models.features.planned_queries import MOMENT, columns_of, plan
 from models.features.tables.registry import TABLES, Build
 from models.features.tables.sequences import sequences
 from models.primitives.arrow_sql import texts

@@ -6,9 +6,11 @@ from prefect import task
 
 from infra.database.clock import database_now
 from infra.installation import current
+from infra.lake import compaction
 from infra.lake.compaction import dataset_versions
 from infra.locks import advisory_locks
 from models.primitives.json_types import JsonObject
+from tasks.orchestration.run_artifacts import announce
 
 
 @task(description="Merge the small files of the lake's events; delete files that no version needs.")
@@ -24,3 +26,11 @@ def compact_lake(keep_days: int = 7) -> JsonObject:
             now = database_now(connection)
         report = installation.lake.compact(now, keep_days, dataset_versions(installation.engine))
     return asdict(report) if report else {}
+
+
+def advise_compaction() -> None:
+    """Announce the command that merges small files, if there are many of them."""
+    table = current().lake.events()
+    advice = compaction.advice(compaction.months(table)) if table is not None else None
+    if advice:
+        announce(advice)

@@ -132,7 +132,7 @@ def announce(line: str) -> None:
 
 def show_leaderboard(version: str, rows: Sequence[Row]) -> None:
     """Show the tables of models on a data set, with links to their runs in MLflow."""
-    from models.evaluation.comparison.leaderboard_tables import tables  # imports SciPy
+    from models.evaluation.comparison.leaderboard import tables  # imports SciPy
 
     for title, table in tables(rows).items():
         show(key_of(title), f"{title}, test weeks of {version}", table)

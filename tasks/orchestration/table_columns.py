@@ -12,6 +12,7 @@ TableRow = dict[str, object]
 """A row of a table for people, with headings as keys."""
 Columns = Mapping[str, str]
 """Headings by the names of columns, in reading order."""
+_NO_WINDOW: Final = "nothing to judge"
 
 
 def _columns(*names: str, **headings: str) -> dict[str, str]:
@@ -83,3 +84,24 @@ def batch_row(batch: Row) -> TableRow:
     row["reasons"] = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.get("reasons", {}).items())
     row["shorter lists"] = "; ".join(f"{count}: {cause}" for cause, count in summary.get("short", {}).items())
     return row
+
+
+def windows_table(result: Row, accept: str) -> tuple[str, list[TableRow]]:
+    """Return a title and rows for a result of `detect_drift`, the latest window first."""
+    reports = result["reports"]
+    if reports:
+        return "Evaluated windows, the latest first", [_row(report) for report in reversed(reports)]
+    reason = result["note"] or (
+        "The newest windows count as usual from now on."
+        if accept
+        else "No window has ended since the bands were fitted."
+    )
+    return "No window was evaluated", [
+        {"verdict": "accepted" if accept and not result["note"] else _NO_WINDOW, "reasons": reason}
+    ]
+
+
+def _row(report: Row) -> TableRow:
+    window = f"{report['window_from']:%Y-%m-%d} to {report['window_to']:%Y-%m-%d}"
+    texts = {"reasons": " ".join(report["reasons"]), "drivers": ", ".join(report["drivers"])}
+    return {**report, **texts, "window": window}

@@ -19,7 +19,7 @@ from models.gate.weaknesses import weaknesses
 from tasks.datasets.load_dataset import open_dataset
 from tasks.orchestration import page_links
 from tasks.promotion.verified_evaluations import EVALUATION_PATH
-from tasks.reports.plots.fairness import plot_groups
+from tasks.reports.plots.evaluation import plot_groups
 from tasks.reports.review_page import Page, Plot, render
 
 FOLDER, REPORT = "review", "report.html"

@@ -1,6 +1,6 @@
 """Compares candidates on the same held-out weeks and asks for a decision; it promotes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from prefect import task
@@ -15,18 +15,33 @@ from infra.registry.client import Registry
 from infra.registry.registered_bundles import check_listing, check_version
 from models.evaluation.comparison.leaderboard import leaderboard
 from models.gate.results import Outcome, stored_outcome
-from models.gate.review_summary import ReviewSummary
+from models.gate.review_summary import ReviewSummary, compared_sentences
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.run_artifacts import announce
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
-from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all
+from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all, trained_kinds
 from tasks.promotion.review_requests import APPROVED, request, review_of
 from tasks.promotion.verified_evaluations import evaluations_of
 from tasks.review.choose_candidate import choose_candidate
-from tasks.review.outcomes import ReviewOutcome
+from tasks.review.outcomes import ReviewOutcome, ReviewResult
 from tasks.review.publish_report import publish_review_report
-from tasks.review.review_result import ReviewResult
-from tasks.training.train_model import train_model
+from tasks.training.train_model import finished_run, run_key, settings_of, train_model
+
+
+def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> tuple[str, list[str]]:
+    """Print which models are compared, trained now and left out; returns the text and the kinds to train."""
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    keys = {kind: run_key(version, kind, settings_of(installation, version, kind)[0], seed) for kind in kinds}
+    trained = {kind: finished_run(installation, registry, key) is not None for kind, key in keys.items()}
+    with installation.engine.connect() as connection:
+        champion = current_champion(connection)
+    compared = {*kinds, *([champion["kind"]] if champion else [])}
+    omitted = [kind for kind in trained_kinds(installation.engine, version) if kind not in compared]
+    sentences = compared_sentences(version, trained, champion["model_version"] if champion else None, omitted)
+    announce(sentences)
+    return sentences, [kind for kind, finished in trained.items() if not finished]
 
 
 def _champion_run(installation: Installation, version: str, champion: Champion | None) -> str | None:

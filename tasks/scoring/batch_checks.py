@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from models.errors import TailorbirdError
-from models.lists.recommendation_lists import CHECKS, Lists, count_violations
+from models.lists.ranked_lists import CHECKS, Lists, count_violations
 from tasks.scoring import partitions
 from tasks.scoring.batch_rows import SegmentRow
 
@@ -60,7 +60,7 @@ class ListStatistics:
 
     @property
     def rows(self) -> pa.Table:
-        """One row per list: the counts of `models.lists.recommendation_lists.CHECKS`, and `length`."""
+        """One row per list: the counts of `models.lists.ranked_lists.CHECKS`, and `length`."""
         return pa.concat_tables(self._counts) if self._counts else _NO_ROWS
 
     @property

@@ -18,7 +18,7 @@ from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from tasks.scoring import partitions, served_sample
 from tasks.scoring.batch_rows import BatchRow
-from tasks.scoring.reads.consent_filter import CONSENT_SQL
+from tasks.scoring.served_sample import CONSENT_SQL
 
 LOADING, CHECKED, ATTACHED = "loading", "checked", "attached"
 PUBLISHED, RETIRED, REFUSED = "published", "retired", "refused"

@@ -15,7 +15,7 @@ from infra.installation import Installation
 from infra.locks.advisory_locks import LockHeldError, locked
 from models.evaluation.metrics.beyond_accuracy import concentration
 from models.lists.batch_users import BatchUsers
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import shares
 from tasks.lake.shared_reads import release_shared_reads

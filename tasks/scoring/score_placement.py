@@ -1,13 +1,14 @@
-"""Builds and publishes the lists of one placement."""
+"""Builds and publishes the lists of one placement, asks for those of a segment, and reports published batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 from prefect import task
 from scipy import sparse
+from sqlalchemy import text
 
 from infra.configuration import placements
 from infra.database.clock import database_now
@@ -18,15 +19,17 @@ from models.errors import TailorbirdError
 from models.lists.item_models import BoughtWithItem, SimilarToItem
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, ScoringModel
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.layer.json_form import layer_to_json
-from models.lists.rules.layer.layered_placement import layered
+from models.lists.rules.layer.applied_rules import layered
+from models.lists.rules.layer.rule_version import layer_to_json
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_warnings import notes
 from tasks.datasets.load_dataset import manifest_of, open_dataset
 from tasks.lake.shared_reads import shared_reference_data
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.run_artifacts import show, warn
+from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row
 from tasks.promotion.champion import require_champion
 from tasks.scoring import batch_state
 from tasks.scoring.batch_checks import Segments
@@ -44,6 +47,80 @@ _SHORTFALL: Final = {
     "similarity": "too few items are known to be like it",
     "co_purchase": "too little is bought together with it",
 }
+_KNOWN: Final = text("SELECT DISTINCT segment FROM segment_descriptions WHERE dataset_version = :version ORDER BY 1")
+# In the order of the keys, as consumers lock the rows.
+_ASK: Final = text("""
+    INSERT INTO rescoring_requests AS waiting (user_key, occurred_at, bulk)
+    SELECT member.user_key, now(), true FROM segments AS member
+    JOIN users ON users.user_key = member.user_key AND users.consent
+    WHERE member.dataset_version = :version AND :segment IN (member.rfm, member.demographic)
+        AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = member.user_key)
+    ORDER BY member.user_key
+    ON CONFLICT (user_key) DO UPDATE SET version = waiting.version + 1,
+        occurred_at = greatest(waiting.occurred_at, excluded.occurred_at)""")
+
+
+class SegmentRefusedError(TailorbirdError):
+    """A segment cannot be scored."""
+
+
+class SegmentRequest(TypedDict):
+    """What was asked for."""
+
+    segment: str
+    users: int
+    placements: list[str]
+
+
+@task(task_run_name="ask for {segment}", description="A request for each user of the segment who consents.")
+def request_segment(segment: str) -> SegmentRequest:
+    """Ask for the live lists of a segment's users; returns their number. Raises SegmentRefusedError.
+
+    Consumers score them behind the users of events, and publish each list.
+    """
+    installation = current()
+    live = [name for name, one in placements.configured(installation.settings).items() if one.live]
+    if not live:
+        raise SegmentRefusedError("No placement has live = true, so that lists cannot be scored for a segment alone.")
+    values = {"version": require_champion(installation)["dataset_version"], "segment": segment}
+    with installation.engine.begin() as connection:
+        known = connection.execute(_KNOWN, values).scalars().all()
+        if segment not in known:
+            raise SegmentRefusedError(f"The champion knows no segment {segment!r}; there are {', '.join(known)}.")
+        users = connection.execute(_ASK, values).rowcount
+    return {"segment": segment, "users": users, "placements": live}
+
+
+def report_batches(made: Sequence[Row | Exception]) -> list[Row]:
+    """Show tables of the batches, of their ignored rules, and of each batch's lists by segment.
+
+    Raises the errors of the other placements, in one message if a person can correct them.
+    """
+    batches = [batch for batch in made if not isinstance(batch, Exception)]
+    errors = [error for error in made if isinstance(error, Exception)]
+    show("batches", "Published lists", [batch_row(batch) for batch in batches], BATCHES)
+    ignored = [{"placement": batch["placement"], "rule": note} for batch in batches for note in _notes(batch)]
+    show("ignored-rules", "Rules that match nothing, and lists that cannot be full", ignored)
+    for row in ignored:
+        warn(f"{row['placement']}: {row['rule']}")
+    for batch in batches:
+        rows = batch["summary"].get("segments", [])
+        if len(rows) > 1:
+            show(f"lists-{batch['placement']}", f"Lists for {batch['placement']}, by segment", rows, SEGMENTS)
+    for defect in (error for error in errors if not isinstance(error, TailorbirdError)):
+        raise defect
+    if errors:
+        done = ", ".join(batch["placement"] for batch in batches) or "none"
+        raise TailorbirdError(
+            f"{' '.join(dict.fromkeys(map(str, errors)))} Placements with the champion's lists: {done}."
+        )
+    return batches
+
+
+def _notes(batch: Row) -> list[str]:
+    """Return the notes on rules of its placement that match nothing."""
+    notes: list[str] = batch["summary"].get("notes", [])
+    return notes
 
 
 @task(task_run_name="score {name}", description="The lists of a placement, published as one batch.")

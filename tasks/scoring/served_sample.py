@@ -12,8 +12,12 @@ from sqlalchemy import Connection, insert, text
 from infra.database.schema.monitoring_schema import publication_periods
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from tasks.scoring.partitions import partition_name
-from tasks.scoring.reads.consent_filter import CONSENT_SQL
 
+CONSENT_SQL: Final = """
+    SELECT FROM users WHERE users.user_key = list.subject AND users.consent
+    AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = list.subject)
+"""
+"""SQL for `EXISTS`: a row if the user of `list` has consented and is not suppressed."""
 SAMPLE: Final = 2_000
 """Users of a placement whose lists are kept, at most: those whose keys have the smallest hashes."""
 RETENTION_DAYS: Final = 180

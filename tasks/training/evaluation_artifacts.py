@@ -8,14 +8,26 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from prefect import task
 
+from infra.installation import current
+from infra.registry.client import Registry
+from models.evaluation.comparison.leaderboard import leaderboard
 from models.evaluation.diagnostics.feature_importance import Importance
 from models.evaluation.diagnostics.model_report import ModelReport
 from models.evaluation.metrics.user_averages import LOW, split_prefixes
 from models.evaluation.offline import Evaluation
 from models.primitives.json_types import JsonObject
-from tasks.promotion.verified_evaluations import PER_USER, RERANKED, SUMMARY
-from tasks.reports.plots.classification import plot_calibration, plot_precision_recall, plot_residuals, plot_roc
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.promotion.recorded_bundles import recorded_all
+from tasks.promotion.verified_evaluations import PER_USER, RERANKED, SUMMARY, evaluations_of
+from tasks.reports.plots.classification import (
+    plot_calibration,
+    plot_importance,
+    plot_precision_recall,
+    plot_residuals,
+    plot_roc,
+)
 from tasks.reports.plots.evaluation import (
     estimate_of,
     format_estimate,
@@ -24,7 +36,6 @@ from tasks.reports.plots.evaluation import (
     plot_overfit,
     plot_spread,
 )
-from tasks.reports.plots.features import plot_importance
 
 TABLES: Final = "tables.csv"
 IMPORTANCE: Final = "feature_importance"
@@ -87,3 +98,14 @@ def _column(part: str, kind: str) -> str:
 
 def _cell(figures: dict[str, float], name: str) -> str:
     return format_estimate(estimate_of(figures, name)) if name + LOW in figures else ""
+
+
+@task(description="Compare trained models with each other, user by user.")
+@hold_pseudonym_key
+def compare_models(run_ids: list[str]) -> list[JsonObject]:
+    """Return the leaderboard of these training runs; `run` is the address of each run's page."""
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    runs = {trained.kind: trained for trained in recorded_all(installation.engine, run_ids).values()}
+    rows = leaderboard(evaluations_of(installation.engine, registry, runs))
+    return [{**row, "run": registry.page(runs[str(row["model"])].run_id)} for row in rows]

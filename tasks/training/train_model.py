@@ -27,7 +27,7 @@ from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import HIGH, LOW, with_bounds
 from models.lists.list_builder import USERS_AT_ONCE, ListBuilder
 from models.lists.model_cascade import build_cascade
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.json_types import JsonObject
 from models.primitives.threads import one_thread
@@ -42,10 +42,9 @@ from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.recorded_bundles import TrainedBundle, record, recorded
 from tasks.promotion.verified_evaluations import EVALUATION_PATH, evaluation_digest
 from tasks.scoring.publish_batch import TextCodes
-from tasks.training.checkpoints import Checkpoints
 from tasks.training.evaluation_artifacts import FORMAT as EVALUATION_FORMAT
 from tasks.training.evaluation_artifacts import store_evaluation
-from tasks.training.fit_by_epochs import fit_by_epochs
+from tasks.training.fit_by_epochs import Checkpoints, fit_by_epochs
 from tasks.tuning.best_settings import find_settings
 
 K: Final = 20

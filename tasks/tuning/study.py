@@ -7,15 +7,15 @@ from random import Random
 from typing import Final, Self
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Engine, NullPool, create_engine, make_url
 
 from infra.installation import Installation
 from infra.locks.advisory_locks import LockHeldError, locked
 from models.primitives.json_types import JsonObject
-from models.recommenders.search_space import Parameter, grid
+from models.recommenders.search_space import Choice, Integer, Parameter, grid
 from models.tuning.study_config import Budget, OutOfTimeError, SearchError, SearchPlan
-from tasks.tuning.optuna_adapter import distributions, pruner, sampler
 
 WAIT: Final = "wait"
 DONE: Final = "done"
@@ -33,6 +33,8 @@ GRID: Final = 200
 """Settings of a grid if only time ends the search."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+_RANDOM_TRIALS: Final = 8
+"""Settings that TPE draws at random before it learns from results."""
 
 
 @dataclass(frozen=True)
@@ -292,3 +294,35 @@ def describe_failure(trial: FrozenTrial) -> str:
     """Return the reason why a measured trial does not count."""
     over = [f"{name} {excess:.0%} over its limit" for name, excess in trial.constraints.items() if excess > 0]
     return ", ".join(over) if over else "a trial was not measured on all folds"
+
+
+def distributions(space: Mapping[str, Parameter]) -> dict[str, BaseDistribution]:
+    """Return the space as Optuna's distributions."""
+    return {name: _distribution(parameter) for name, parameter in space.items()}
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(parameter.values)
+    if isinstance(parameter, Integer):
+        return IntDistribution(parameter.low, parameter.high, log=parameter.log)
+    return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+
+
+def sampler(plan: SearchPlan, tried: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler of the next setting after `tried` others.
+
+    Its random numbers depend only on the seed and `tried`, so an interrupted search continues as if it had not been.
+    The settings of a grid are all queued at the start.
+    """
+    seed = (plan.seed * 100_003 + tried) % 2**32
+    if plan.method == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_RANDOM_TRIALS, multivariate=True)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def pruner(plan: SearchPlan) -> optuna.pruners.BasePruner:
+    """Return the pruner. With one objective the better half goes on after folds 1, 2, 4, … (Li et al. 2020)."""
+    if plan.coverage or plan.folds == 1:
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)

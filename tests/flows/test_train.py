@@ -23,7 +23,7 @@ from tasks.datasets.load_dataset import newest_version
 from tasks.promotion.recorded_bundles import recorded_all
 from tasks.promotion.verified_evaluations import evaluations_of
 from tasks.review.choose_candidate import judge_candidate
-from tasks.review.compared_models import announce_compared
+from tasks.review.review_models import announce_compared
 from tasks.tuning.best_settings import store
 from tasks.tuning.search_model import searchable
 from tests.flows.forked import PICTURES

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.columns import ITEM_ID, OCCURRED_AT, USER_KEY
 from models.datasets.dataset import Dataset
-from models.datasets.known_purchases import known_before
+from models.datasets.training_data import known_before
 from models.evaluation.comparison.paired import figures
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import LISTS, Evaluation

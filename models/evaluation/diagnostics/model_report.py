@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from models.columns import ITEM_ID, USER_KEY
 from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
-from models.datasets.holdout import targets
-from models.datasets.known_purchases import known_before
-from models.datasets.training_data import TrainingData
+from models.datasets.training_data import TrainingData, known_before, targets
 from models.evaluation.diagnostics.feature_importance import Importance, feature_importance
 from models.evaluation.diagnostics.learning_curve import Point, affordable, learning_curve
 from models.evaluation.diagnostics.overfitting import OverfitCheck, check_overfit, training_metrics

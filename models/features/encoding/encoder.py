@@ -1,43 +1,140 @@
-"""Encode tables as matrices: fitted on the training part and stored with the model as arrays."""
+"""Encode tables as matrices: fitted on the training part and stored with the model as arrays.
+
+A column of words becomes one column per value, because traits have few groups when they are encoded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.features.encoding.categorical import Embedded, Hashed, OneHot
-from models.features.encoding.embeddings import CoOccurrence, Embedding, learned
-from models.features.encoding.numeric import Imputation, Scaled
+from models.features.encoding.tags import indicators
 from models.features.encoding.traits import is_number
 from models.primitives.arrow import pa, pc
 from models.primitives.state import State
+from models.primitives.vocabulary import index_of
 
 if TYPE_CHECKING:
     from models.primitives.arrow_types import ArrowColumn
 
-_ColumnEncoding = Scaled | OneHot | Embedded | Hashed
-_KINDS: Final[Mapping[str, Any]] = {kind.kind: kind for kind in (Scaled, OneHot, Embedded, Hashed)}
+OTHER: Final = "other"
+MIN_ROWS: Final = 5
+"""A value in fewer training rows is pooled with the other rare values."""
+HEAVY_TAIL: Final = 2.0
+"""Skewness (third standardised moment) above which a tail is heavy; that of the exponential distribution."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """How columns are encoded. The Arrow type decides whether a column holds numbers (or booleans) or words."""
+class Scaled:
+    """The fitted values of one column; a missing number is null, NaN or infinite."""
 
-    imputation: Imputation = "median"
-    """The statistic that fills a missing number."""
-    one_hot_limit: int = 32
-    """Words of at most this many distinct training values become one column per value; others become vectors."""
-    min_rows: int = 5
-    """A value in fewer training rows is pooled with the other rare values."""
-    embedding_size: int = 8
-    """Length of the learned vectors."""
-    hash_buckets: int = 64
-    """Columns for words of many values without learned vectors."""
+    kind: ClassVar[str] = "scaled"
+
+    logged: bool
+    """Whether log(1 + x) comes first: no negative number, a heavy tail, and a less skewed logarithm."""
+    fill: float
+    """The value of a missing number; like `mean`, on the scale after the logarithm."""
+    mean: float
+    factor: float
+    """1 / standard deviation; 0 for a constant, which carries no information."""
+    flagged: bool
+    """Whether missing numbers have a column of their own: only if the fit had any."""
+
+    @classmethod
+    def fit(cls, values: ArrowColumn) -> Self:
+        """Learn from an Arrow column of numbers. Mean and deviation are those of the filled column."""
+        numbers = _numbers(values)
+        known = numbers[np.isfinite(numbers)]
+        flagged = len(known) < len(numbers)
+        if not len(known):
+            return cls(logged=False, fill=0.0, mean=0.0, factor=0.0, flagged=flagged)
+        logged = _heavy(known)
+        known = np.log1p(known) if logged else known
+        fill = float(np.median(known))
+        filled = np.concatenate([known, np.full(len(numbers) - len(known), fill)])
+        deviation = float(filled.std())
+        # The deviation of equal numbers can be a rounding error above 0.
+        factor = 1 / deviation if np.ptp(known) > 0 and deviation > 0 else 0.0
+        return cls(logged, fill, float(filled.mean()), factor, flagged)
+
+    def names(self, column: str) -> list[str]:
+        """Return the column itself and its flag, if it has one."""
+        return [column, f"{column}=missing"] if self.flagged else [column]
+
+    def encode(self, values: ArrowColumn) -> sparse.csr_array:
+        """Return float32 CSR, rows x `names`."""
+        numbers = _numbers(values)
+        missing = ~np.isfinite(numbers)
+        numbers[missing] = 0.0
+        scale = np.log1p(np.maximum(numbers, 0.0)) if self.logged else numbers
+        scaled = (np.where(missing, self.fill, scale) - self.mean) * self.factor
+        blocks = [scaled, missing] if self.flagged else [scaled]
+        return sparse.csr_array(np.column_stack(blocks).astype(np.float32))
+
+
+def _numbers(values: ArrowColumn) -> NDArray[np.float64]:
+    """Return a copy as float64, NaN for null."""
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return np.array(whole.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _heavy(known: NDArray[np.float64]) -> bool:
+    if known.min() < 0:
+        return False
+    skew = _skewness(known)
+    return skew > HEAVY_TAIL and abs(_skewness(np.log1p(known))) < skew
+
+
+def _skewness(values: NDArray[np.float64]) -> float:
+    """Return the skewness; 0 for a constant."""
+    centred = values - values.mean()
+    deviation = float(np.sqrt(np.mean(centred**2)))
+    return float(np.mean((centred / deviation) ** 3)) if deviation > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """A column for each frequent value and one for all rare values; a missing value is 0 in every column."""
+
+    kind: ClassVar[str] = "one_hot"
+
+    values: NDArray[np.str_]
+    pooled: bool
+    """Whether the fit had rare values. If so, an unseen value counts as rare, else as missing."""
+
+    @classmethod
+    def fit(cls, values: ArrowColumn, min_rows: int) -> Self:
+        """Learn the values; those in fewer than `min_rows` rows are rare."""
+        names, codes = vocabulary(values)
+        frequent = np.bincount(codes[codes >= 0], minlength=len(names)) >= min_rows
+        return cls(names[frequent], bool((~frequent).any()))
+
+    def names(self, column: str) -> list[str]:
+        """Return `column=value` for each value, in alphabetical order, then `column~other`."""
+        frequent = [f"{column}={value}" for value in self.values]
+        return [*frequent, f"{column}~{OTHER}"] if self.pooled else frequent
+
+    def encode(self, values: ArrowColumn) -> sparse.csr_array:
+        """Return float32 CSR, rows x `names`."""
+        stated, codes = _coded(self.values, values)
+        other = len(self.values) if self.pooled else -1
+        return indicators(np.where(codes >= 0, codes, np.where(stated, other, -1)), len(self.values) + self.pooled)
+
+
+def _coded(vocabulary_: NDArray[np.str_], values: ArrowColumn) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Return which rows hold a value, and the position of the value in the vocabulary, or -1."""
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    stated: NDArray[np.bool_] = np.asarray(whole.is_valid())
+    return stated, np.where(stated, index_of(vocabulary_, whole), np.int32(-1))
+
+
+_ColumnEncoding = Scaled | OneHot
+_KINDS: Final[Mapping[str, Any]] = {kind.kind: kind for kind in (Scaled, OneHot)}
 
 
 @dataclass(frozen=True)
@@ -48,21 +145,15 @@ class Encoder:
     encodings: tuple[_ColumnEncoding, ...]
 
     @classmethod
-    def fit(
-        cls,
-        table: pa.Table,
-        columns: Sequence[str],
-        config: Config,
-        seed: int,
-        related: Mapping[str, CoOccurrence | Embedding] | None = None,
-    ) -> Self:
-        """Learn from `table`, which must hold training rows only.
+    def fit(cls, table: pa.Table, columns: Sequence[str], min_rows: int = MIN_ROWS) -> Self:
+        """Learn from `table`, which must hold training rows only. Words in fewer than `min_rows` rows share a column.
 
-        `related` has the source of the vectors by column: counts to learn them from (of training rows too), or the
-        vectors themselves, such as a model's item or brand factors.
+        The Arrow type decides whether a column holds numbers (or booleans) or words.
         """
-        given = related or {}
-        encodings = [_fitted(table[column], config, seed, given.get(column)) for column in columns]
+        encodings = [
+            Scaled.fit(table[column]) if is_number(table[column].type) else OneHot.fit(table[column], min_rows)
+            for column in columns
+        ]
         return cls(tuple(columns), tuple(encodings))
 
     @property
@@ -98,16 +189,14 @@ class Encoder:
         return cls(tuple(map(str, state["columns"])), tuple(encodings))
 
 
-def _fitted(
-    values: ArrowColumn, config: Config, seed: int, related: CoOccurrence | Embedding | None
-) -> _ColumnEncoding:
-    if is_number(values.type):
-        return Scaled.fit(values, config.imputation)
-    if pc.count_distinct(values.cast(pa.large_string())).as_py() <= config.one_hot_limit:
-        return OneHot.fit(values, config.min_rows)
-    vectors = learned(related, config.embedding_size, seed) if isinstance(related, CoOccurrence) else related
-    embedded = Embedded.fit(values, vectors) if vectors else None
-    return embedded or Hashed(config.hash_buckets, seed)
+def vocabulary(values: ArrowColumn) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """Return the distinct words of an Arrow column, sorted, and the position of each row's word; -1 for null."""
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    coded = whole.cast(pa.large_string()).dictionary_encode()
+    names, place = np.unique(np.array(coded.dictionary.to_pylist(), dtype=np.str_), return_inverse=True)
+    rank = np.append(place, -1)  # code -1 selects the last entry
+    codes: NDArray[np.int64] = rank[np.asarray(pc.fill_null(coded.indices, -1))].astype(np.int64)
+    return names, codes
 
 
 def _plain(stored: np.ndarray[Any, Any]) -> Any:

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.features.encoding.encoder import Config, Encoder
-from models.features.encoding.numeric import Scaled
+from models.features.encoding.encoder import Encoder, Scaled
 from models.features.encoding.tags import one_hot
 from models.features.encoding.traits import known, readable
 from models.features.segments import trait_pooling
@@ -58,7 +57,7 @@ class Demographics:
         values = trait_pooling.grouped(traits, groups)
         columns = values.column_names
         part = values.take(_sampled(np.flatnonzero(known(values, columns)), _FIT_ROWS, seed))
-        encoder = Encoder.fit(part, columns, Config(), seed)
+        encoder = Encoder.fit(part, columns)
         return cls(groups, encoder, _centres(encoder.transform(part)[0].toarray(), seed))
 
     def assign(self, traits: pa.Table) -> NDArray[np.str_]:
@@ -97,13 +96,7 @@ class Demographics:
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Rebuild the groups from their state."""
         encoder = Encoder.from_state(state)
-        if _GROUPS in state:
-            groups = [TraitGroups.from_dict(rule) for rule in json.loads(str(state[_GROUPS]))]
-        else:  # models trained before values were pooled
-            groups = [
-                TraitGroups(column, "numbers" if encoding.kind == Scaled.kind else "kept", 0)
-                for column, encoding in zip(encoder.columns, encoder.encodings, strict=True)
-            ]
+        groups = [TraitGroups.from_dict(rule) for rule in json.loads(str(state[_GROUPS]))]
         return cls({rule.trait: rule for rule in groups}, encoder, state[_CENTRES])
 
     def _numbers(self) -> set[str]:

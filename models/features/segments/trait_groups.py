@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.columns import USER_KEY
-from models.features.encoding.embeddings import vocabulary
+from models.features.encoding.encoder import vocabulary
 from models.features.encoding.traits import readable
 from models.features.segments import trait_pooling
 from models.primitives.arrow_types import ArrowColumn

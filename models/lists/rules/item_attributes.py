@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
-from models.lists.rules.item_selector import Selector
-from models.lists.rules.rule_config import Rules
+from models.lists.rules.rule_config import Rules, Selector
 
 NEARLY_ALL = 0.9
 """A category with a larger share of the items is not capped: the cap would cut every list short."""

@@ -9,8 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 
 from models.columns import PURCHASE
 from models.errors import TailorbirdError
-from models.lists.rules.item_selector import Form
-from models.lists.rules.rule_config import EVER, Rules
+from models.lists.rules.rule_config import EVER, Form, Rules
 from models.primitives.config_faults import across
 from models.primitives.config_faults import faults as faults_of
 from models.primitives.json_types import JsonObject

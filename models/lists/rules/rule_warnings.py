@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from models.columns import BRAND, CATEGORY
 from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.item_selector import Selector
 from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import Rules
+from models.lists.rules.rule_config import Rules, Selector
 from models.primitives.vocabulary import index_of
 
 _SHOWN: Final = 3

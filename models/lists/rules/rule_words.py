@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from models.lists.rules.item_selector import Selector
 from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import EVER, Rules
+from models.lists.rules.rule_config import EVER, Rules, Selector
 
 _POLICIES: Final = {
     "mix": "shows items that the user bought before, and others",

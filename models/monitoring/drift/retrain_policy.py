@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from models.monitoring.drift.calibration.joint_threshold import LATEST_WINDOWS, WINDOWS_NEEDED
-from models.monitoring.drift.config import DriftMonitorConfig
 from models.monitoring.drift.feed_health import FeedCheck
+from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 from models.monitoring.drift.window_verdict import WindowJudgement
 
 Kind = Literal["none", "retrain", "blocked"]

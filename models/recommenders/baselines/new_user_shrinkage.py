@@ -30,7 +30,7 @@ class ClickPrior:
     """[n_items] at least 0."""
     own: float = 0.01
     alike: float = 0.1
-    """Both chosen on validation weeks: `python -m benchmarks.click_prior`."""
+    """Both chosen on validation weeks of the Complete Journey."""
     buyers: NDArray[np.int32] | None = None
     """[n_items] users who bought each item in recent days; without them the reason of popular items claims nothing."""
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.interaction_matrix import baskets, decay, profiles, rows
-from models.primitives.sparse_state import parts, whole
+from models.datasets.training_data import baskets, decay, profiles, rows
+from models.primitives.csr import parts, whole
 from models.primitives.state import State
 from models.recommenders.explanations.item import reasons_of, shortened, strongest_own, titles_of
 from models.recommenders.item_based.cooccurrence import as_sets, in_order, strongest

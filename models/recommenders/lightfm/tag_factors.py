@@ -40,7 +40,7 @@ class TagFactors:
     def of(cls, rules: Tags, factors: NDArray[np.float32], biases: NDArray[np.float32], weight: float) -> Self:
         """Return the factors learned with tags of that `weight`; none if tags were left out."""
         if not len(factors):
-            return cls.none(factors.shape[1])
+            return cls(Tags.none(), np.empty((0, factors.shape[1]), dtype=np.float32), np.empty(0, dtype=np.float32))
         return cls(rules, np.float32(weight) * factors, np.float32(weight) * biases)
 
     def centred(self, tags: Any) -> Self:
@@ -65,14 +65,6 @@ class TagFactors:
         return {f"{prefix}.factors": self.factors, f"{prefix}.biases": self.biases, **self.rules.state(prefix)}
 
     @classmethod
-    def from_state(cls, prefix: str, state: Mapping[str, np.ndarray[Any, Any]], components: int) -> Self:
-        """Return the factors of this state; none if models were stored before tags were."""
-        if f"{prefix}.factors" not in state:
-            return cls.none(components)
+    def from_state(cls, prefix: str, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Return the factors of this state."""
         return cls(Tags.from_state(prefix, state), state[f"{prefix}.factors"], state[f"{prefix}.biases"])
-
-    @classmethod
-    def none(cls, components: int) -> Self:
-        """Return no tags."""
-        empty = np.empty((0, components), dtype=np.float32)
-        return cls(Tags.none(), empty, np.empty(0, dtype=np.float32))

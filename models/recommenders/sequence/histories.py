@@ -1,16 +1,18 @@
-"""The latest events of users in order of time, and the times between them."""
+"""The latest events of users in order of time, the times between them, and the stored network that reads them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, USER_KEY
+from models.primitives.arrow import pa, pc
 from models.primitives.csr import entries
 from models.primitives.state import State
-from models.recommenders.sequence.kinds import PURCHASE, VIEW, acts_of
 
 if TYPE_CHECKING:
     from models.datasets.cold_start import InOrder
@@ -19,6 +21,47 @@ if TYPE_CHECKING:
 GAPS: Final = 16
 """Classes of times between events: 0 is less than an hour, and class n is about 2^n hours."""
 _HOUR: Final = 3_600
+_HIDDEN: Final = np.float32(-1e9)
+"""What an event adds to the attention of earlier ones."""
+KINDS: Final = ("view", "cart", "purchase")
+VIEW, CART, PURCHASE = range(len(KINDS))
+_KIND_OF: Final = {
+    "view": VIEW,
+    "click": VIEW,
+    "consume": VIEW,
+    "add_to_cart": CART,
+    "wishlist": CART,
+    "like": CART,
+}
+"""The kinds of event types. Purchases come from the training data, which know their refunds."""
+
+
+class Acts(NamedTuple):
+    """n events in any order, with users and items by their positions in the training data."""
+
+    user: NDArray[np.int32]
+    item: NDArray[np.int32]
+    occurred_at: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+
+
+def acts_of(data: "TrainingData") -> Acts:
+    """Return the acts besides purchases, on items with purchases, that the data set stores for this cut.
+
+    There are none at moments for which it stores none, in data sets of earlier formats and without a data set.
+    """
+    rows = data.origin.acts(data.cut) if data.origin else None
+    if rows is None:
+        empty = np.empty(0, dtype=np.int32)
+        return Acts(empty, empty, empty.astype(np.int64), empty.astype(np.uint8))
+    types = pa.array(list(_KIND_OF))
+    place = pc.index_in(rows[EVENT_TYPE].cast(pa.string()), value_set=types)
+    rows, place = rows.filter(place.is_valid()), place.drop_null()
+    user, item = data.user_index(rows[USER_KEY]), data.item_index(rows[ITEM_ID])
+    known = (user >= 0) & (item >= 0)
+    kind = np.array(list(_KIND_OF.values()), dtype=np.uint8)[np.asarray(place)]
+    at = np.asarray(rows[OCCURRED_AT]).astype(np.int64)
+    return Acts(user[known], item[known], at[known], kind[known])
 
 
 class Padded(NamedTuple):
@@ -145,3 +188,35 @@ class Histories:
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Return the stored histories."""
         return cls(*(state[f"history.{name}"] for name in ("items", "gaps", "kinds", "ends")))
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """The network as an ONNX graph: it turns a history into a vector, whose products with items are scores."""
+
+    graph: NDArray[np.uint8]
+    """The bytes of the ONNX file."""
+
+    def __call__(self, vectors: NDArray[np.float32], padded: Padded) -> NDArray[np.float32]:
+        """Return [m, d] the vectors of m histories; `vectors` [n_items, d] are those of items, NaN without one."""
+        m, length = padded.items.shape
+        inputs = {
+            "events": np.nan_to_num(vectors[padded.items]),
+            "gaps": padded.gaps,
+            "kinds": padded.kinds,
+            "positions": np.arange(length),
+            "mask": np.triu(np.full((length, length), _HIDDEN), 1),
+            "last": np.column_stack([np.arange(m), padded.counts - 1]),
+        }
+        names = {one.name for one in self._session.get_inputs()}
+        encoded: NDArray[np.float32] = self._session.run(["encoded"], {name: inputs[name] for name in names})[0]
+        return encoded
+
+    @cached_property
+    def _session(self) -> Any:
+        """The loaded graph. It has no threads of its own, so that a forked process can go on with it."""
+        import onnxruntime as runtime
+
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        return runtime.InferenceSession(self.graph.tobytes(), options, providers=["CPUExecutionProvider"])

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from models.columns import TITLE
 from models.datasets.cold_start import ExtendedItems
 from models.errors import TailorbirdError
+from models.primitives.csr import entries, parts, whole
+from models.primitives.pair_table import Lookup
 from models.primitives.state import State
 from models.primitives.vocabulary import NO_INDEX, index_of
 from models.recommenders.explanations.item import shortened, titles_of
 from models.recommenders.lightfm.tag_factors import TagFactors
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
-from models.recommenders.sequence.bonuses import Bonuses
-from models.recommenders.sequence.config import Config
-from models.recommenders.sequence.encoder import Encoder
-from models.recommenders.sequence.histories import Histories, Ordered
+from models.recommenders.sequence.histories import Encoder, Histories, Ordered
+from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.reasons import nearest_two, sentences
 from models.recommenders.sequence.repeats import OwnItems, Repeats
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
@@ -34,6 +35,67 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 256
 """Histories that the network reads at once."""
+_NAME: Final = "bonuses"
+
+
+@dataclass(frozen=True, eq=False)
+class Bonuses:
+    """One for each own item of each user."""
+
+    of_own: sparse.csr_array
+    """float32 CSR, users x items."""
+    repeats: Repeats
+    """Joins them with the network's scores."""
+
+    @classmethod
+    def none(cls, n_users: int, n_items: int) -> Self:
+        """Return those of users without own items."""
+        return cls(sparse.csr_array((n_users, n_items), dtype=np.float32), Repeats.none())
+
+    def added(
+        self, users: NDArray[np.int32], scores: NDArray[np.float32], column_of: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Join them to scores of users (-1: strangers) and return these.
+
+        The columns are all items, or those with a column in `column_of` [n_items]; NO_INDEX for the others.
+        """
+        own = entries(self.of_own.indptr, users)
+        item = self.of_own.indices[own.at]
+        column = item if column_of is None else column_of[item]
+        known = column != NO_INDEX
+        place = own.row[known], column[known]
+        scores[place] = self.repeats.joined(scores[place], self.of_own.data[own.at[known]])
+        return scores
+
+    def added_to_pairs(
+        self,
+        users: NDArray[np.int32],
+        row: NDArray[np.int64],
+        items: NDArray[np.integer[Any]],
+        scores: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Return [n] the scores of items for the users at these rows with theirs."""
+        own, width = entries(self.of_own.indptr, users), self.of_own.shape[1]
+        codes = own.row * width + self.of_own.indices[own.at]
+        bonus = Lookup(width, codes, self.of_own.data[own.at, None]).find(row, items)[:, 0]
+        return np.where(np.isnan(bonus), scores, self.repeats.joined(scores, bonus))
+
+    def renumbered(self, places: NDArray[np.integer[Any]], n_items: int) -> Self:
+        """Return them for a longer catalogue, in which the items have these ascending places."""
+        items = places[self.of_own.indices].astype(np.int32)
+        shape = (self.of_own.shape[0], n_items)
+        return type(self)(sparse.csr_array((self.of_own.data, items, self.of_own.indptr), shape=shape), self.repeats)
+
+    def state(self) -> State:
+        """Return their arrays."""
+        return parts(_NAME, self.of_own)
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, np.ndarray[Any, Any]], n_users: int, n_items: int, repeats: Repeats
+    ) -> Self:
+        """Return the stored ones."""
+        return cls(whole(_NAME, state, (n_users, n_items)), repeats)
 
 
 class TrainingExtraMissingError(TailorbirdError):
@@ -245,7 +307,7 @@ class SequenceModel:
             histories=Histories.from_state(state),
             repeats=repeats,
             bonuses=Bonuses.from_state(state, len(state["users"]), len(state["items"]), repeats),
-            tags=TagFactors.from_state("item_tags", state, state["item_vectors"].shape[1]),
+            tags=TagFactors.from_state("item_tags", state),
             usual_gap=int(state["usual_gap"]),
         )
 

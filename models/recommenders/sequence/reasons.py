@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from models.recommenders.explanations.item import unit
 from models.recommenders.explanations.sentences import NONE as NO_REASON
 from models.recommenders.explanations.sentences import because, because_of_both
-from models.recommenders.sequence.histories import Histories
-from models.recommenders.sequence.kinds import PURCHASE
+from models.recommenders.sequence.histories import PURCHASE, Histories
 
 NONE: Final = -1
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from models.lists.rules.layer.json_form import layer_from_json
 from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.layer.rule_version import layer_from_json
 from serving.http.metrics import BATCH_AGE
 from serving.stores.database.postgres import Postgres
 

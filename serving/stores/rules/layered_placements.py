@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from models.lists.rules.layer.layered_placement import layered
+from models.lists.rules.layer.applied_rules import layered
 from models.lists.rules.layer.rule_layer import NO_RULES, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
 from models.lists.rules.placement_config import Placement

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from models.lists.rules.layer.json_form import layer_from_json, layer_to_json
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
+from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, layer_from_json, layer_to_json
 from serving.stores.database.postgres import Postgres
 
 FILE: Final = "serving/operator_rules.json"

@@ -18,9 +18,8 @@ from infra.installation import Installation
 from infra.overview import situation
 from models import columns
 from models.errors import TailorbirdError
-from models.monitoring.drift.calibration.window_length import LENGTHS
-from models.monitoring.drift.signals.event_columns import DAY, MISSING_CODE, Events, Ints, ItemTable, gaps
-from models.monitoring.drift.signals.item_projections import item_vectors
+from models.monitoring.drift.calibration.calibrate import LENGTHS
+from models.monitoring.drift.signals.event_columns import DAY, MISSING_CODE, Events, Ints, ItemTable, gaps, item_vectors
 from models.primitives.vocabulary import words
 from tasks.lake.event_engine import EventEngine, event_engine
 from tasks.lake.event_query import EventQuery

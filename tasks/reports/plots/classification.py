@@ -1,20 +1,38 @@
 """Plots of a model as a classifier of pairs of user and item."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.evaluation.diagnostics.feature_importance import USERS, Importance
 from models.evaluation.metrics.bootstrap import Estimate
 from models.evaluation.metrics.calibration import DEPTH, Pairs
 from models.evaluation.offline import SEED, Evaluation
+from models.primitives.escaping import for_plot
 from tasks.reports.plots.evaluation import ALL, QUIET, bars, drawn, format_estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PAIRS = f"pairs: the first {DEPTH} candidate items of each user"
+_MOST: Final = 20
+
+
+def plot_importance(importance: Sequence[Importance], kind: str, path: Path) -> None:
+    """Plot how far the strongest features move the log-odds of shown items."""
+    first = importance[:_MOST]
+    values, reach = bars([one.moves for one in first])
+    title = f"{kind}: features, the strongest {len(first)} of {len(importance)}"
+    axis = f"mean of |log-odds added| over the first 10 places of up to {USERS} users, 95 % interval"
+    with drawn(path, title, height=1.4 + 0.25 * len(first), xlabel=axis) as axes:
+        axes.barh(np.arange(len(first)), values, xerr=reach, capsize=3, color=ALL)
+        labels = [f"{for_plot(one.feature)} ({one.adds:+.2f})" for one in first]
+        axes.set_yticks(range(len(first)), labels)
+        axes.invert_yaxis()
+        axes.set_ylabel("feature (mean contribution)")
 
 
 def plot_roc(pairs: Pairs, figures: dict[str, Estimate], kind: str, path: Path) -> None:

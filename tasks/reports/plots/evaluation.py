@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,21 @@ from models.evaluation.diagnostics.overfitting import OverfitCheck
 from models.evaluation.metrics.bootstrap import Estimate
 from models.evaluation.metrics.user_averages import HIGH, LOW
 from models.evaluation.offline import Evaluation
+from models.gate.results import GroupResult
+from models.primitives.escaping import for_plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ALL, NEW, QUIET = "tab:blue", "tab:orange", "0.6"
 _SHOWN, _BOUGHT = ("shown", "unshown"), ("bought", "unbought")
 _LABELS: Final = {"hit_rate": "hit rate", "ndcg": "NDCG", "map": "MAP", "mrr": "MRR"}
+_REFUSED: Final = "tab:red"
+_KINDS: Final = (
+    ("judged", ALL, lambda group: group.judged and group.passed),
+    ("served worse than allowed", _REFUSED, lambda group: not group.passed),
+    ("too few people to be judged", QUIET, lambda group: not group.judged and group.passed),
+)
 
 
 def pyplot() -> Any:
@@ -115,3 +126,32 @@ def plot_learning_curve(points: Sequence[Point], kind: str, path: Path) -> None:
         axes.minorticks_off()
         axes.set(xlabel="users in the training data", ylabel="NDCG@10 in the test weeks", ylim=(0, None))
         axes.legend()
+
+
+def plot_groups(groups: Sequence[GroupResult], reference: str, path: Path) -> None:
+    """Plot the difference to the reference with its interval for each group, by trait."""
+    title = f"NDCG@10 by group: difference to {for_plot(reference)}"
+    with drawn(path, title, height=1.6 + 0.27 * len(groups), xlabel="difference a user, 95 % interval") as axes:
+        for label, colour, belongs in _KINDS:
+            some = [(row, group) for row, group in enumerate(groups) if belongs(group)]
+            if some:
+                _draw(axes, some, label, colour)
+        axes.axvline(0, color=QUIET, ls="--")
+        names = [for_plot(f"{group.trait}: {group.value} ({group.users:,})") for group in groups]
+        axes.set_yticks(range(len(groups)), names)
+        axes.set_ylim(len(groups) - 0.5, -0.5)
+        _divide(axes, groups)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, frameon=False, fontsize="small")
+
+
+def _draw(axes: "Axes", some: Sequence[tuple[int, GroupResult]], label: str, colour: str) -> None:
+    rows = np.array([row for row, _ in some])
+    values, reach = bars([Estimate(group.difference, group.low, group.high) for _, group in some])
+    axes.errorbar(values, rows, xerr=reach, fmt="o", capsize=3, color=colour, label=label)
+
+
+def _divide(axes: "Axes", groups: Sequence[GroupResult]) -> None:
+    """Draw a line between traits."""
+    for row in range(1, len(groups)):
+        if groups[row].trait != groups[row - 1].trait:
+            axes.axhline(row - 0.5, color=QUIET, linewidth=0.6)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy.over_time import main
+from benchmarks.accuracy.over_time import main, read_timed, timed_dataset
 from benchmarks.accuracy.readers import BadFileError
-from benchmarks.accuracy.timed import read_timed, timed_dataset
 from models.primitives.time import DAY
 
 DAYS = 40

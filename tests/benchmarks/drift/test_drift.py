@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks.drift import base_shop
-from benchmarks.drift.base_shop import Shop, goods
-from benchmarks.drift.detection_metrics import MISSED, WINDOWS, delay, detection, limit_at_rate
-from benchmarks.drift.evidently_tables import NEW_DAYS, Tables
-from benchmarks.drift.shifts import LARGER, SHIFTS
+from benchmarks.drift.base_shop import Shop
+from benchmarks.drift.scorecard import MISSED, delay, detection
+from benchmarks.drift.shifts import LARGER, SHIFTS, WINDOWS
 from benchmarks.drift.streams import Stream
 from benchmarks.shop.simulation import Plan
 from models.monitoring.drift.signals.event_columns import BOUGHT, CLICKED, DAY, SHOWN, Events
@@ -87,19 +86,6 @@ def _users(day: Events, mask: np.ndarray) -> int:
     return len(np.unique(day.user[mask]))
 
 
-def test_tables_mark_new_items_and_clicks(shop: Shop) -> None:
-    stream, random = Stream(shop, 1, KNOWN), np.random.default_rng(0)
-    tables = Tables.against(stream.whole(KNOWN), goods(shop))
-    day = stream.day(DAY_OF_SHIFT, SHIFTS["new_items_40"], DAY_OF_SHIFT)
-    table = tables.events(day, random)
-    new = (day.item_since >= day.at - NEW_DAYS * DAY).mean()
-    assert np.mean(np.array(table["new_item"]) == "yes") == pytest.approx(new)
-    assert table["clicked"].null_count == (day.kind != SHOWN).sum()
-    assert 0 < table["clicked"].to_pylist().count("yes") <= (day.kind == CLICKED).sum()
-    users = tables.users([day, day], random)
-    assert len(users) == 2 * len(np.unique(day.user[day.kind != SHOWN]))
-
-
 def test_delays_count_from_the_first_window() -> None:
     never, first, third = (np.zeros(WINDOWS, dtype=np.bool_) for _ in range(3))
     first[0] = third[2:] = True
@@ -107,14 +93,6 @@ def test_delays_count_from_the_first_window() -> None:
     result = detection([first, third, never])
     assert (result.power, result.delay) == (pytest.approx(2 / 3), 3)
     assert detection([first, never, never]).delay == MISSED
-
-
-def test_a_limit_leaves_as_many_windows_above_as_are_asked_for() -> None:
-    statistic, always = np.arange(10.0), np.zeros(10, dtype=np.bool_)
-    assert (statistic > limit_at_rate(statistic, always, 0.2)).sum() == 2
-    assert limit_at_rate(statistic, always, 0.0) == 9
-    always[4] = True  # is found whatever the limit is
-    assert ((statistic > limit_at_rate(statistic, always, 0.2)) | always).sum() == 2
 
 
 def test_every_larger_grade_is_a_shift() -> None:

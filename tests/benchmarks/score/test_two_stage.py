@@ -1,7 +1,7 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.models.synthetic_two_stage import two_stage
+from benchmarks.score.synthetic_two_stage import two_stage
 from benchmarks.score.two_stage import two_stage_users_per_s, with_candidates
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.installation import current
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
 from tasks.scoring.batch_checks import Segments

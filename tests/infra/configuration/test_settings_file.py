@@ -10,7 +10,7 @@ from infra.configuration.settings import Settings, in_file, load
 from infra.configuration.settings_file import SettingsRefusedError
 from models.errors import TailorbirdError
 from models.gate.thresholds import GateThresholds
-from models.monitoring.drift.config import DriftMonitorConfig
+from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 
 
 def write(folder: Path, text: str) -> Path:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from infra.database.binary_copy import copy_binary, encoded
 from infra.database.engine import engine
 from models.errors import TailorbirdError
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 
 COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "short")
 TABLE = "CREATE TABLE copied (batch_id bigint, subject text, items int[], scores real[], reasons int[], short text)"

@@ -15,7 +15,7 @@ from infra.services.processes import Command
 from infra.supervisor import commands as servers
 from models.datasets.limits import DatasetLimits
 from models.gate.thresholds import GateThresholds
-from models.monitoring.drift.config import DriftMonitorConfig
+from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 
 ELSEWHERE: dict[str, Any] = {
     "database_url": "postgresql://me:db-word@db.example/shop",

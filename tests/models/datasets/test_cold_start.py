@@ -197,15 +197,6 @@ def test_a_stored_model_serves_newcomers_as_before(kind: str, models: dict[str, 
         np.testing.assert_array_equal(scores_of(again.with_items(NEW_ITEMS)), scores_of(model.with_items(NEW_ITEMS)))
 
 
-def test_a_hybrid_model_that_was_stored_without_its_tags_still_answers(models: dict[str, Recommender]) -> None:
-    model = models["lightfm_hybrid"]
-    old = {name: array for name, array in model.state().items() if "_tags." not in name and "mean" not in name}
-    again = catalog.from_state("lightfm_hybrid", asdict(model.config), old)
-    np.testing.assert_array_equal(scores_of(again), scores_of(model))
-    informed = newcomers(again, {"user_key": ["n"], "hobby": ["garden"]})
-    assert (scores_of(again.with_users(informed)) == -np.inf).all()
-
-
 @pytest.mark.parametrize("kind", BY_CLICKS)
 def test_new_users_are_measured_like_other_users(
     kind: str, models: dict[str, Recommender], tastes: TrainingData

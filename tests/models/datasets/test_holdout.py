@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from models.datasets.holdout import targets
+from models.datasets.training_data import targets
 
 DAY = 86_400
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.datasets import holdout
+from models.datasets import training_data
 from models.datasets.training_data import TrainingData
 from models.recommenders.baselines import most_popular
 from tests.models.conftest import DAY, Shop
@@ -14,7 +14,7 @@ from tests.models.conftest import DAY, Shop
 
 @pytest.fixture(scope="session")
 def targets(shop: Shop, data: TrainingData) -> Any:
-    return holdout.targets(shop.interactions, data, data.cut, data.cut + 30 * DAY)
+    return training_data.targets(shop.interactions, data, data.cut, data.cut + 30 * DAY)
 
 
 @pytest.fixture(scope="session")

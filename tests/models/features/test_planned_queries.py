@@ -6,9 +6,9 @@ import narwhals as nw
 import pytest
 
 from models.features.expressions import Frame
-from models.features.moments import MOMENT
-from models.features.planned_queries import TEMPORARY, Queries, columns_of, plan
+from models.features.planned_queries import MOMENT, TEMPORARY, Queries, columns_of, moved, plan
 from models.features.tables.registry import Build
+from models.primitives.time import DAY
 from tasks.datasets.snapshot_tables import BUILDS
 
 EVENTS = """
@@ -52,3 +52,17 @@ def test_the_queries_of_a_plan_are_those_of_a_table_that_is_built_for_the_moment
             columns = [columns_of(nw.from_native(connection.table(table))) for table in ("events", items)]
             assert plan(build, *columns, catalogue.format(moment=MOMENT), schema).at(moment) == expected
     assert str(moment) in expected.table
+
+
+def test_the_moment_and_what_is_days_before_it_are_moved() -> None:
+    sql = f'SELECT ({MOMENT} - at) AS age FROM "history {MOMENT}" WHERE at >= CAST({MOMENT - 365 * DAY} AS INTEGER)'
+
+    assert moved(sql, 40_000_000) == (
+        'SELECT (40000000 - at) AS age FROM "history 40000000" WHERE at >= CAST(8464000 AS INTEGER)'
+    )
+
+
+def test_other_numbers_stay() -> None:
+    sql = f"SELECT 86400, 0.{MOMENT}, {MOMENT}1, a{MOMENT}, 1000000000, 2147483647"
+
+    assert moved(sql, 0) == sql

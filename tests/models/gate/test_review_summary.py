@@ -7,7 +7,7 @@ import pytest
 
 from models.evaluation.offline import Evaluation
 from models.gate.results import GateResult
-from models.gate.review_summary import THIS, ReviewSummary
+from models.gate.review_summary import THIS, ReviewSummary, compared_sentences
 
 
 def measured(mean: float, seed: int) -> Evaluation:
@@ -85,3 +85,15 @@ def test_a_broken_version_is_reported_as_far_as_it_can_be(values: np.ndarray) ->
     result = reviewed("r5", GATE_RESULT | {"r1": damaged})
     assert result.gains() == {}
     assert [line for lines in result.tables.values() for line in lines] == []
+
+
+def test_a_review_states_what_it_compares_what_it_trains_and_what_it_leaves_out() -> None:
+    ranking = {"most_popular": True, "als": False, "two_stage": False}
+    assert compared_sentences("v1", ranking, 3, ["item_knn"]) == (
+        "Compared on v1: most_popular (trained already); als, two_stage (trained now); the champion, version 3. Left "
+        "out: item_knn, trained but not named; --model names all that are compared."
+    )
+
+
+def test_without_a_champion_and_with_nothing_left_out_it_is_one_sentence() -> None:
+    assert compared_sentences("v1", {"als": True}) == "Compared on v1: als (trained already)."

@@ -11,8 +11,7 @@ import pytest
 
 from models import catalog
 from models.datasets.dataset import Dataset
-from models.datasets.holdout import targets
-from models.datasets.training_data import TrainingData
+from models.datasets.training_data import TrainingData, targets
 from models.evaluation.offline import Evaluation, evaluate
 from models.gate.decision import decide
 from models.gate.fairness_checks import demographics

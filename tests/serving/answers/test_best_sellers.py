@@ -4,9 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.lists.rules.item_selector import Selector
 from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import Pin, Rules
+from models.lists.rules.rule_config import Pin, Rules, Selector
 from serving.answers.best_sellers import BestSellers
 from serving.answers.request import Filters
 from serving.stores.catalogue import Catalogue

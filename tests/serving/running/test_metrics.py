@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.monitoring.drift.serving_signals import serving_readings
+from tasks.monitoring.drift.evaluate_window import serving_readings
 from tasks.monitoring.serving_metrics import read
 from tests.serving.running.open_loop import OpenLoop, Request
 from tests.serving.running.shop import USERS, RunningShop

@@ -15,7 +15,7 @@ from models.datasets.labels import LabelError
 from models.errors import TailorbirdError
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from models.features.in_memory import feature_tables
-from models.recommenders.sequence.kinds import acts_of
+from models.recommenders.sequence.histories import acts_of
 from tasks.datasets.build_dataset import NoEventsError, build_dataset, split_by
 from tasks.datasets.load_dataset import manifest_of, newest_version, open_dataset, stored_manifest
 from tasks.datasets.rebuild_dataset import rebuild_dataset

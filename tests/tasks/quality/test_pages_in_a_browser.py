@@ -18,7 +18,7 @@ from infra.installation import Installation
 from models.gate.thresholds import GateThresholds
 from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.drift.calibration.calibrate import Calibration
-from tasks.monitoring.drift import report_page
+from tasks.monitoring.drift.publish_report import DriftPage, render
 from tasks.quality.suites import BatchExpectations, validate_batch
 from tasks.reports import audit_page, review_page
 from tests.tasks.reports.test_audit_page import audit_data, page_of
@@ -141,8 +141,8 @@ def test_the_drift_report_shows_hostile_names_as_text(opened: Callable[[str], Se
     usual = Calibration(7, 40, 50.0, 3.0, 0.01, None, {}, {})  # type: ignore[arg-type]
     segments = [{"segment": HOSTILE, "users": 9, "moved": {HOSTILE: (0.1, 0.2)}}]
     items = {"Gained most": [{"title": HOSTILE, "change": np.float64(0.1)}]}
-    page = report_page.DriftPage(report, usual, [], [HOSTILE], segments, items, {HOSTILE: "http://127.0.0.1/"})
-    assert_plain(opened(report_page.render(page)), 8)
+    page = DriftPage(report, usual, [], [HOSTILE], segments, items, {HOSTILE: "http://127.0.0.1/"})
+    assert_plain(opened(render(page)), 8)
 
 
 def test_data_docs_show_hostile_names_as_text(installation: Installation, opened: Callable[[str], Seen]) -> None:

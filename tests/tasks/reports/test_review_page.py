@@ -11,7 +11,7 @@ from models.evaluation.comparison.example_users import Example, ExampleList
 from models.evaluation.comparison.metric_table import Line
 from models.evaluation.metrics.bootstrap import Estimate
 from models.gate.results import Check, GroupResult, Outcome, not_applicable
-from tasks.reports.plots.fairness import plot_groups
+from tasks.reports.plots.evaluation import plot_groups
 from tasks.reports.review_page import BOUGHT, Page, Plot, render
 
 HOSTILE = "<script>alert(1)</script>\"'>{{ 7 * 7 }}<img src=http://evil.example/x>$\\broken$"

@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, text
 
 from infra.database.schema.schema import placements, recommendation_batches, users
 from infra.installation import Installation
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
 from tasks.scoring.batch_checks import BatchUnsoundError, ListStatistics, Segments, check_lists

@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, text, update
 
 from infra.database.schema.schema import placements, recommendation_batches, suppressions, users
 from infra.installation import Installation
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
 from tasks.scoring.batch_checks import Segments

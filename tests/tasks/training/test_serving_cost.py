@@ -12,7 +12,7 @@ from infra.bundles import bundle
 from infra.configuration import placements
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
-from models.lists.recommendation_lists import Lists
+from models.lists.ranked_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from tasks.scoring.publish_batch import TextCodes
 from tasks.scoring.user_lists import user_lists

@@ -7,7 +7,7 @@ import pytest
 from models import catalog
 from models.recommenders.search_space import Choice, Float, Integer, within
 from models.tuning.study_config import Method, SearchPlan
-from tasks.tuning.optuna_adapter import distributions, sampler
+from tasks.tuning.study import distributions, sampler
 
 SPACE = {"rate": Float(0.1, 10, log=True), "depth": Integer(2, 4), "loss": Choice(("a", "b"))}
 

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import EVENT_TYPES, PURCHASE
+from models.columns import CATEGORY_SEPARATOR, EVENT_TYPES, PURCHASE
 from models.features.tables.session_features import ENGAGEMENT
 
 Ints = NDArray[np.signedinteger[Any]]
@@ -20,6 +21,7 @@ CLICKED: Final = KIND["click"]
 INTERACTIONS: Final = np.isin(EVENT_TYPES, [name for _, names in ENGAGEMENT for name in names])
 """By code, whether an event shows interest in an item."""
 MISSING_CODE: Final = -1
+_SIZE: Final = 32
 
 
 class Events(NamedTuple):
@@ -86,3 +88,25 @@ def gaps(user: Ints, item: Ints, at: Ints, kind: Ints) -> Ints:
     result = np.full(len(user), MISSING_CODE, dtype=np.int64)
     result[acts[order]] = np.repeat(apart, np.diff(np.append(first, len(order))))
     return result
+
+
+def item_vectors(items: NDArray[np.str_], category: NDArray[np.str_]) -> NDArray[np.float32]:
+    """Return [n, 32] the sum of a random direction for each level of an item's category path.
+
+    The more levels two items share, the more similar they are (random projections, Achlioptas 2003). Items without a
+    category are 0. If no item has a category, each item has a direction of its own.
+    """
+    names = category if (category != "").any() else items
+    paths, place = np.unique(names, return_inverse=True)
+    vectors = np.zeros((len(paths), _SIZE), dtype=np.float32)
+    for row, name in enumerate(paths.tolist()):
+        levels = name.split(CATEGORY_SEPARATOR) if name else []
+        for depth in range(len(levels)):
+            vectors[row] += _direction(CATEGORY_SEPARATOR.join(levels[: depth + 1]))
+    return vectors[place]
+
+
+def _direction(name: str) -> NDArray[np.float32]:
+    """Return a direction that depends only on the name."""
+    signs = np.random.default_rng(crc32(name.encode())).integers(0, 2, _SIZE)
+    return (2 * signs - 1).astype(np.float32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.recommenders.sequence.config import Config
+from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.training.network import Block, Network
 
 _OPSET: Final = 18

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.recommenders.sequence.config import Config
-from models.recommenders.sequence.histories import GAPS
-from models.recommenders.sequence.kinds import KINDS
+from models.recommenders.sequence.histories import GAPS, KINDS
+from models.recommenders.sequence.network_settings import Config
 
 _SPREAD: Final = 0.02
 """The standard deviation of vectors at the start."""

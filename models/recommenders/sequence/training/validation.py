@@ -10,8 +10,8 @@ from scipy import sparse
 
 from models.evaluation.metrics.ranking import accuracy
 from models.primitives.time import DAY
-from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Histories, Ordered, gap_class
+from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.repeats import OwnItems
 from models.recommenders.sequence.training.network import Learner
 from models.recommenders.sequence.training.repeats import FACTORS, Baskets

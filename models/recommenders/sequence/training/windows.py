@@ -7,8 +7,8 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Ordered
+from models.recommenders.sequence.network_settings import Config
 
 _POOL: Final = 32
 """Batches whose windows are sorted by length together: short ones need no padding."""

@@ -1,8 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from models.datasets.holdout import targets
-from models.datasets.training_data import TrainingData
+from models.datasets.training_data import TrainingData, targets
 from models.evaluation.diagnostics.model_report import cold_start_data
 
 DAY = 86_400

@@ -90,10 +90,3 @@ def test_users_of_a_trait_with_many_values_fall_into_segments() -> None:
     newcomer = pa.table({"user_key": ["n"], "country": ["Atlantis"]})
     rare = assigned[COUNTRIES.index("Country 0")]
     assert again.assign(newcomer).tolist() == [rare]
-
-
-def test_segments_of_models_from_before_are_read() -> None:
-    people = pa.table({"user_key": [f"u{i}" for i in range(90)], "home": ["flat", "house", "boat"] * 30})
-    segments = Demographics.fit(people, seed=1)
-    before = {name: array for name, array in segments.state().items() if name != "groups"}
-    assert np.array_equal(Demographics.from_state(before).assign(people), segments.assign(people))

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from models.features.tables.catalogue_features import catalogue_features
-from models.features.tables.preference_features import brands, departments, price_levels
+from models.features.tables.user_features import brands, departments, price_levels
 
 NOW = 1_000
 ITEMS = [

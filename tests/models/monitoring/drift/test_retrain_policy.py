@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from models.monitoring.drift.config import DriftMonitorConfig
 from models.monitoring.drift.feed_health import within
+from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 from models.monitoring.drift.retrain_policy import DriftSituation, RetrainHistory, decide, verdict
 from models.monitoring.drift.window_verdict import SignalReading, WindowJudgement
 

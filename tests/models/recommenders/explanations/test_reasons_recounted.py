@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from models.datasets.training_data import TrainingData, build
+from models.lists.item_models import SimilarityReasons
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
 from models.recommenders.explanations.sentences import together
-from models.recommenders.explanations.similarity import SimilarityReasons
 from models.recommenders.item_based.bought_together import BoughtTogether
 from models.recommenders.item_based.item_knn import ItemKNN
 from tests.recount import Bought, Facts, Place, recounted

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from models.datasets.training_data import TrainingData
-from models.recommenders.lightfm.model import LightFMHybrid
-from models.recommenders.lightfm.training import Config
+from models.recommenders.lightfm.model import Config, LightFMHybrid
 
 
 @pytest.fixture(scope="module")

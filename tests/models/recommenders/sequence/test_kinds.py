@@ -1,21 +1,19 @@
 """A history holds views and carts too, if the data set stores them: they show what is bought next."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.catalog import UnknownSettingError, config, from_state
 from models.datasets.dataset import ACTS, Dataset
 from models.datasets.training_data import TrainingData
 from models.evaluation.diagnostics.learning_curve import subset_users
 from models.recommenders.explanations.sentences import parse
-from models.recommenders.sequence.config import Config
-from models.recommenders.sequence.histories import Ordered
-from models.recommenders.sequence.kinds import CART, KINDS, PURCHASE, VIEW, acts_of
+from models.recommenders.sequence.histories import CART, KINDS, PURCHASE, VIEW, Ordered, acts_of
 from models.recommenders.sequence.model import SequenceModel
+from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.training.windows import IGNORED, Windows
 from tests.models.conftest import DAY
 from tests.models.trainable import MISSING, NEEDS_TORCH
@@ -137,21 +135,6 @@ def test_a_model_with_kinds_is_repeatable_and_comes_back_from_its_bundle(carted:
     users = np.arange(len(carted.users), dtype=np.int32)
     again = SequenceModel.from_state(quick, state)
     np.testing.assert_array_equal(again.scores(users), one.scores(users))
-
-
-@NEEDS_TORCH
-@pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_a_stored_model_with_the_removed_kind_weight_scores_the_same(carted: TrainingData, weight: float) -> None:
-    model = SequenceModel.fit(carted, replace(QUICK, epochs=1), 1)
-    earlier = asdict(model.config) | {"kind_weight": weight}
-    users = np.arange(len(carted.users), dtype=np.int32)
-    np.testing.assert_array_equal(from_state("sequence", earlier, model.state()).scores(users), model.scores(users))
-
-
-def test_the_settings_of_an_earlier_search_are_read_and_a_second_head_that_was_on_is_refused() -> None:
-    assert config("sequence", {"kind_weight": 0.0, "blocks": 1}) == Config(blocks=1)
-    with pytest.raises(UnknownSettingError, match="sequence has no setting kind_weight"):
-        config("sequence", {"kind_weight": 0.2})
 
 
 @NEEDS_TORCH

@@ -13,8 +13,8 @@ from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.errors import TailorbirdError
 from models.recommenders.explanations.sentences import parse
-from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.model import SequenceModel, TrainingExtraMissingError
+from models.recommenders.sequence.network_settings import Config
 from tests.models.conftest import CUT, CUTS, DAY, Shop
 from tests.models.trainable import NEEDS_TORCH
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from models.recommenders.sequence.histories import Histories
-from models.recommenders.sequence.kinds import CART, PURCHASE, VIEW
+from models.recommenders.sequence.histories import CART, PURCHASE, VIEW, Histories
 from models.recommenders.sequence.reasons import NONE, nearest_two, sentences
 
 # Items 0 to 2 point one way, 3 the other way, and 4 is the listed item.

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.recommenders.sequence.bonuses import Bonuses
 from models.recommenders.sequence.histories import GAPS, Ordered
+from models.recommenders.sequence.model import Bonuses
 from models.recommenders.sequence.repeats import DUE, OwnItems, Repeats
 
 ROWS = [("a", "x", 40, "1"), ("a", "x", 90, "2"), ("a", "y", 98, "3"), ("b", "z", 99, "4")]

@@ -9,19 +9,17 @@ import pytest
 
 from models.datasets.training_data import TrainingData
 from models.recommenders.epochs import Epoch
-from models.recommenders.sequence.config import Config
-from models.recommenders.sequence.encoder import Encoder
-from models.recommenders.sequence.histories import Padded
+from models.recommenders.sequence.histories import Encoder, Padded
 from models.recommenders.sequence.model import SequenceModel
+from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.training.windows import IGNORED, Batch
 from tests.models.trainable import MISSING, NEEDS_TORCH
 
 if not MISSING:
     import torch
 
-    from models.recommenders.sequence.training.average import AveragedWeights
     from models.recommenders.sequence.training.graph import exported
-    from models.recommenders.sequence.training.losses import Loss
+    from models.recommenders.sequence.training.learn import AveragedWeights, Loss
     from models.recommenders.sequence.training.network import ItemVectors, Learner, Network
 
 pytestmark = NEEDS_TORCH

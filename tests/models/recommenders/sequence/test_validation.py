@@ -3,8 +3,8 @@
 import numpy as np
 
 from models.primitives.time import DAY
-from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Ordered, gap_class
+from models.recommenders.sequence.network_settings import Config
 from tests.models.trainable import MISSING, NEEDS_TORCH
 
 if not MISSING:

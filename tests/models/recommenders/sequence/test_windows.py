@@ -3,8 +3,8 @@
 import numpy as np
 
 from models.primitives.time import DAY
-from models.recommenders.sequence.config import Config
 from models.recommenders.sequence.histories import Ordered
+from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.training.windows import IGNORED, Batch, Windows
 
 CONFIG = Config(batch=3)

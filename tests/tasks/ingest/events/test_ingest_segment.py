@@ -26,7 +26,7 @@ from infra.database.schema.schema import (
 from infra.installation import Installation
 from infra.keys import key_chain
 from infra.keys.identity import pseudonym
-from models.datasets.known_purchases import known_before
+from models.datasets.training_data import known_before
 from models.errors import TailorbirdError
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import open_dataset

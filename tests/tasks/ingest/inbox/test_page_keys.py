@@ -19,8 +19,8 @@ from tasks.lake.event_query import EventQuery
 from tasks.lake.prior_purchases import prior_purchases
 from tasks.lake.reference_data import read_reference_data
 from tasks.lake.unconfirmed_orders import Waiting
-from tasks.monitoring.drift.emit_events import emit_waiting_orders
 from tasks.monitoring.drift.event_sample import open_event_reader
+from tasks.monitoring.drift.reports import emit_waiting_orders
 from tasks.reconciler import reconcile
 from tests.recording_server import RecordingServer
 from tests.tasks.ingest.inbox.api import Api

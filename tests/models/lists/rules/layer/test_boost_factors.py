@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.layered_placement import layered
+from models.lists.rules.layer.applied_rules import layered
 from models.lists.rules.layer.rule_layer import ItemBoost, RuleLayer
 from models.lists.rules.placement_config import Placement
 

@@ -1,1 +1,0 @@
-"""Measures recommendations for new users and new items."""

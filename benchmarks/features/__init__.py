@@ -1,1 +1,0 @@
-"""Measures feature tables against pandas."""

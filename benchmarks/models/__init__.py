@@ -1,1 +1,0 @@
-"""Measures accuracy and speed of models against RecTools."""
