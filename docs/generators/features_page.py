@@ -89,7 +89,8 @@ _METHODS = f"""\
 _SPLITS = """\
 ## Splits
 
-A data set is split in time, never at random. By default it is split by share: 70 % of the purchases in order of time
+A data set has the features at three moments: before the validation weeks, before the test weeks, and now. It is split
+in time, never at random. By default it is split by share: 70 % of the purchases in order of time
 are for training, 15 % for validation (for searches) and 15 % for the test, which decides and which no search sees.
 `tailorbird features --validation-days 30 --test-days 31` takes the last days instead, and `--validation-from` and
 `--test-from` name the dates. `--as-of 2026-01-01` leaves out that day, which begins at midnight UTC, and all later

@@ -1,8 +1,6 @@
 """Write docs/mapping.md from the models of mappings: `python -m docs.generators.mapping_page > docs/mapping.md`."""
 
-import ast
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
@@ -12,6 +10,8 @@ from pydantic.fields import FieldInfo
 
 from docs.generators.mapping_examples import EXAMPLES
 from models.ingest import batch_limits, normalisation, source_config, traffic_filter
+from infra.overview.settings_template import descriptions
+from models.ingest import batch_limits, normalisation, source_config
 from models.ingest.draft.mapping_text import toml
 from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
 from models.ingest.segment import segment_mapping as segment_mapping
@@ -108,7 +108,7 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for parent in reversed(model.__mro__):
         if issubclass(parent, BaseModel) and parent is not BaseModel:
-            texts |= _texts(parent)
+            texts |= descriptions(parent)
     return texts
 
 
@@ -122,7 +122,12 @@ def _section(title: str, table: str, model: type[BaseModel], about: str) -> str:
 
 def _row(table: str, key: str, field: FieldInfo, meaning: str) -> str:
     cells = (f"`{key}`", meaning, _type(field.annotation), _default(field), f"`{EXAMPLES.get((table, key), '')}`")
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return table_row(*cells)
+
+
+def table_row(*cells: str) -> str:
+    """Return a row of a Markdown table; each cell becomes one line."""
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _default(field: FieldInfo) -> str:
@@ -163,21 +168,6 @@ def _one_of(kinds: list[Any]) -> str:
     lists = [get_args(one)[0] for one in kinds if get_origin(one) is list]
     words = ["list of them" if word.startswith("list of") and lists and len(kinds) > 1 else word for word in words]
     return " or ".join(dict.fromkeys(words))
-
-
-def _texts(model: type[BaseModel]) -> dict[str, str]:
-    body = ast.parse(inspect.getsource(model)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    return dict(_documented(body))
-
-
-def _documented(body: ast.ClassDef) -> Iterator[tuple[str, str]]:
-    """Yield each field with the text below it."""
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-            continue
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            yield field.target.id, " ".join(str(text.value.value).split())
 
 
 if __name__ == "__main__":

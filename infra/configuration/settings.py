@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     )
 
     var: Path = Field(default=Path("var"), validate_default=True)
-    """The folder of keys, logs and PostgreSQL's data; by default beside this file."""
+    """The folder of keys, logs and PostgreSQL's data; by default beside the settings file."""
     home: Path = Field(default=Path(), validate_default=True, examples=["/opt/tailorbird"])
     """The folder of prefect.yaml and of the flows; by default the working directory or that of the code."""
     database_url: SecretStr | None = Field(default=None, examples=["postgresql://tailorbird:PASSWORD@db.example/shop"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.configuration.keys import UNWRITABLE, limits_of
-from infra.configuration.settings import Settings, annotations, load, variable_of
+from infra.configuration.settings import Settings, annotations, load
 from infra.configuration.settings_file import SettingsRefusedError
 from infra.overview import settings_template
 
@@ -22,13 +22,6 @@ def test_it_changes_nothing_until_a_line_is_uncommented(folder: Path) -> None:
     assert settings_template.write() == folder / "tailorbird.toml"
     assert load().model_copy(update={"settings_file": None}) == before
     assert (folder / "tailorbird.toml").stat().st_mode & 0o077 == 0
-
-
-def test_the_readme_names_every_setting() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    variables = [variable_of(name) for name in Settings.model_fields if name not in UNWRITABLE]
-    short = {name: f"`…_{name.removeprefix('TAILORBIRD_')}`" for name in variables}
-    assert [name for name in variables if f"`{name}`" not in readme and short[name] not in readme] == []
 
 
 def test_it_names_every_key_and_every_limit_with_its_meaning() -> None:
