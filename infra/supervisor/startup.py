@@ -167,7 +167,8 @@ class _Startup:
         admin = self._postgres()
         self._own(admin, DATABASE)
         url = database_url(self.settings)
-        trust.check_reader(engine.engine(url), self.settings, KEYS)  # before any server starts
+        engine.refuse_earlier_schema(url)  # as the next line, before any server starts
+        trust.check_reader(engine.engine(url), self.settings, KEYS)
         if not starts_postgres:
             self._check_given()
         if self.settings.prefect_api_url is None:

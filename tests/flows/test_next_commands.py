@@ -11,7 +11,7 @@ from flows.commands import modelling, running, services
 from infra.configuration.settings import load
 from infra.database.schema.ledger_schema import audit_log
 from infra.database.schema.schema import datasets, ingest_batches, items, promotions, reviews
-from infra.database.schema.training_schema import trained_bundles
+from infra.database.schema.trust_schema import trained_bundles
 from infra.installation import Installation
 from infra.overview.situation import step
 from models.errors import TailorbirdError

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, insert, text, update
 
 from infra.database.schema.ledger_schema import audit_log
 from infra.database.schema.schema import datasets, ingest_batches, promotions, quarantine, reviews, search_results
-from infra.database.schema.training_schema import trained_bundles
+from infra.database.schema.trust_schema import trained_bundles
 from infra.installation import Installation
 from infra.overview.situation import read, step, why_not
 from models.gate.results import BETTER
