@@ -213,7 +213,7 @@ def refuse_early(command: str) -> None:
     from infra.configuration.settings import load
     from infra.overview.situation import why_not
     from models.errors import TailorbirdError
-    from models.monitoring.guidance.needs import NEEDS
+    from models.monitoring.guidance.next_step import NEEDS
 
     if command not in NEEDS or command in _MAY_BE_IDLE:
         return

@@ -16,7 +16,7 @@ from infra.installation import Installation
 from infra.overview.situation import step
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import PlacementError
-from models.monitoring.guidance.needs import NEEDS, refusal
+from models.monitoring.guidance.next_step import NEEDS, refusal
 from serving.queries.freshness import unconfigured, unconfigured_line
 from tests.published import published, shelf
 

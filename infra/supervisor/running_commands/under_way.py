@@ -9,7 +9,7 @@ from infra.prefect_api import flow_runs
 from infra.services.endpoints import Endpoints, endpoints
 from infra.supervisor.running_commands import records
 from models.errors import TailorbirdError
-from models.monitoring.guidance.waiting import Work
+from models.monitoring.guidance.next_step import Work
 
 _OWN_RUN: Final = "PREFECT__FLOW_RUN_ID"
 """The variable in which Prefect passes the id of its run to a process of the worker."""

@@ -11,9 +11,8 @@ from infra.database.schema.trust_schema import trained_bundles
 from infra.installation import Installation
 from infra.overview.situation import read, step, why_not
 from models.gate.results import BETTER
-from models.monitoring.guidance.earlier_champion import EarlierChampion
 from models.monitoring.guidance.next_step import Stage
-from models.monitoring.guidance.situation import Situation
+from models.monitoring.guidance.situation import EarlierChampion, Situation
 from tasks.scoring import batch_state
 from tests.published import published
 
