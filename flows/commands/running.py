@@ -128,14 +128,14 @@ def connect(*optional: str) -> None:
     from infra.configuration.settings import load
     from infra.services.settings_in_use import of_this_shell
     from infra.supervisor import startup as services
-    from infra.supervisor.running_commands import crashes
+    from infra.supervisor.running_commands import under_way
 
     for line in of_this_shell(load()):
         print_message(line)
     export()
     services.ensure(load(), set(services.NEEDED) - set(optional))
     with contextlib.suppress(OSError):  # not required: `up` and the reconciler do it too
-        crashes.mark_crashed(services.endpoints(load()), load().var)
+        under_way.mark_crashed(services.endpoints(load()), load().var)
 
 
 def flow(name: str, *optional: str) -> Any:
