@@ -9,9 +9,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from docs.generators.mapping_examples import EXAMPLES
-from models.ingest import batch_limits, normalisation, source_config, traffic_filter
 from infra.overview.settings_template import descriptions
-from models.ingest import batch_limits, normalisation, source_config
+from models.ingest import batch_limits, normalisation, source_config, traffic_filter
 from models.ingest.draft.mapping_text import toml
 from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
 from models.ingest.segment import segment_mapping as segment_mapping

@@ -131,14 +131,14 @@ def connect(*optional: str) -> None:
     from infra.configuration.settings import load
     from infra.services.settings_in_use import of_this_shell
     from infra.supervisor import startup as services
-    from infra.supervisor.running_commands import crashes
+    from infra.supervisor.running_commands import under_way
 
     for line in of_this_shell(load()):
         print_message(line)
     export()
     services.ensure(load(), set(services.NEEDED) - set(optional))
     with contextlib.suppress(OSError):  # not required: `up` and the reconciler do it too
-        crashes.mark_crashed(services.endpoints(load()), load().var)
+        under_way.mark_crashed(services.endpoints(load()), load().var)
 
 
 def flow(name: str, *optional: str) -> Any:
@@ -216,7 +216,7 @@ def refuse_early(command: str) -> None:
     from infra.configuration.settings import load
     from infra.overview.situation import why_not
     from models.errors import TailorbirdError
-    from models.monitoring.guidance.needs import NEEDS
+    from models.monitoring.guidance.next_step import NEEDS
 
     if command not in NEEDS or command in _MAY_BE_IDLE:
         return

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, func, update
 
 from infra.bundles.manifest import MANIFEST, SIGNATURE
 from infra.configuration.settings import Settings
-from infra.database.schema.fingerprint_schema import fingerprints
+from infra.database.schema.trust_schema import fingerprints
 from infra.keys.credentials import FOLDER, environment_secret, find_secret, stored_secret, variable
 from infra.keys.fingerprints import PSEUDONYM, SIGNING, fingerprint
 from infra.keys.recorded_fingerprints import Fingerprint, lock, newest, record, rows

@@ -5,7 +5,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.database.schema.rules_schema import operator_rules
+from infra.database.schema.serving_schema import operator_rules
 from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, layer_from_json, layer_to_json
 

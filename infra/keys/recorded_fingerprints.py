@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, select, update
 
-from infra.database.schema.fingerprint_schema import fingerprints
+from infra.database.schema.trust_schema import fingerprints
 from infra.keys.fingerprints import INSTALLATION, SIGNING, fingerprint
 from infra.keys.signing import public_of
 

@@ -13,16 +13,13 @@ from infra.configuration.settings import Settings
 from infra.database.schema.ledger_schema import COMMITTED, UNDO_CHANGES
 from infra.database.schema.promotion_rows import Promotion
 from infra.database.schema.schema import DEADLINE, ingest_batches, promotions, reviews
-from infra.overview.earlier_champion import beside, earlier_champion
 from infra.overview.unfinished import cut_short, unfinished
 from infra.supervisor.running_commands.under_way import next_run, under_way
-from models.gate.results import Outcome, stored_outcome
+from models.evaluation.metrics.ranking import METRIC
+from models.gate.results import BETTER, Outcome, stored_outcome
 from models.lists.rules.placement_config import PlacementError
-from models.monitoring.guidance.earlier_champion import EarlierChampion
-from models.monitoring.guidance.needs import refusal
-from models.monitoring.guidance.next_step import Step, next_step
-from models.monitoring.guidance.situation import LastReview, Situation
-from models.monitoring.guidance.waiting import wait_for
+from models.monitoring.guidance.next_step import Step, next_step, refusal, wait_for
+from models.monitoring.guidance.situation import EarlierChampion, LastReview, Situation
 
 _REFERENCE: Final = ("items", "users")
 """Kinds of batches without events."""
@@ -60,6 +57,11 @@ _HOLDING_UNDONE: Final = text("""
     JOIN datasets AS made
         ON made.created_at BETWEEN coalesce((log.detail ->> 'applied_at')::timestamptz, entry.started_at) AND log.at
     WHERE entry.status IN ('undoing', 'undone') GROUP BY made.version
+""")
+_BEFORE: Final = text("""
+    SELECT before.* FROM (SELECT * FROM promotions ORDER BY promotion_id DESC LIMIT 1) AS champion
+    JOIN promotions AS root ON root.promotion_id = coalesce(champion.restored_promotion_id, champion.promotion_id)
+    JOIN promotions AS before ON before.promotion_id = root.previous_promotion_id
 """)
 _LISTS: Final = text("""
     SELECT live.placement, batch.model_version, live.moved_by, live.published_at,
@@ -124,6 +126,12 @@ def why_not(command: str, engine: Engine, settings: Settings) -> str | None:
     return str(step(engine, settings)) if refusal(command, read(engine, settings)) else None
 
 
+def earlier_champion(connection: Connection) -> Promotion | None:
+    """Return the promotion before the present champion's; None if it is the first. Rollbacks are no promotions."""
+    row = connection.execute(_BEFORE).mappings().first()
+    return cast(Promotion, dict(row)) if row else None
+
+
 def _undone_batches(connection: Connection) -> dict[str, tuple[str, ...]]:
     """Return the undone batches that each data set still contains, by data set."""
     built = connection.execute(_HOLDING_UNDONE, {"unchanged": json.dumps(dict.fromkeys(UNDO_CHANGES, 0))}).tuples()
@@ -149,9 +157,18 @@ def _champion(connection: Connection) -> Promotion | None:
 
 
 def _earlier(connection: Connection, champion: Promotion, undone: Collection[str]) -> EarlierChampion | None:
-    """Return the champion that a rollback would restore, if its data set contains no undone batch."""
+    """Return the champion that a rollback would restore, if its data set contains no undone batch.
+
+    Its score beside the champion's comes from the champion's review if the two were measured on other test weeks.
+    """
     before = earlier_champion(connection)
-    return beside(before, champion) if before and before["dataset_version"] not in undone else None
+    if before is None or before["dataset_version"] in undone:
+        return None
+    champion_score, earlier_score = champion["metrics"].get(METRIC), before["metrics"].get(METRIC)
+    if before["dataset_version"] != champion["dataset_version"]:
+        gain = next((check["value"] for check in champion["gate"] if check["name"] == BETTER), None)
+        earlier_score = None if champion_score is None or gain is None else champion_score - gain
+    return EarlierChampion(before["model_version"], before["kind"], earlier_score, champion_score)
 
 
 def _review(connection: Connection) -> LastReview | None:

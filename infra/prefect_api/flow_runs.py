@@ -1,9 +1,11 @@
-"""Finds flow runs in Prefect, describes them, and marks lost ones as crashed."""
+"""Finds flow runs in Prefect, describes them, starts lost ones again, and marks them as crashed."""
 
 from collections.abc import Mapping
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any, Final
 
+from infra.prefect_api import deployments
 from infra.prefect_api.client import SECONDS, PrefectClient
 from infra.prefect_api.entities import FlowRun
 from infra.services.endpoints import Endpoints
@@ -14,6 +16,18 @@ OVER: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 CANCELLED: Final = ("CANCELLED", "CANCELLING")
 """Types of the states that a person sets on a run's page."""
 _UNFINISHED: Final[Mapping[str, Any]] = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+MOST: Final = 3
+"""The number of runs that are started for one cause."""
+
+
+class Attempt(Enum):
+    """The outcome of a request for one more run."""
+
+    STARTED = auto()
+    UNDER_WAY = auto()
+    CANCELLED = auto()
+    EXHAUSTED = auto()
+    NOT_DEPLOYED = auto()
 
 
 def find_run(endpoints: Endpoints, run_id: str) -> FlowRun | None:
@@ -112,3 +126,22 @@ def _crash_all(client: PrefectClient, query: Mapping[str, Any], message: str) ->
 def _set_crashed(client: PrefectClient, collection: str, run_id: str, message: str) -> None:
     state = {"type": "CRASHED", "name": "Crashed", "message": message}
     client.post(f"/{collection}/{run_id}/set_state", {"state": state, "force": True})
+
+
+def start_next_run(endpoints: Endpoints, deployment: str, cause: str, parameters: Mapping[str, Any]) -> Attempt:
+    """Start the next run for a cause, unless one is under way or a person cancelled the last one.
+
+    The number of the run is part of its idempotency key, so two simultaneous requests start one run.
+    Raises PrefectError when Prefect does not answer.
+    """
+    for number in range(1, MOST + 1):
+        key = f"{cause}, run {number}"
+        state = state_of(find_run_by_key(endpoints, key))
+        if not state:
+            started = deployments.start_run(endpoints, deployment, key, parameters)
+            return Attempt.STARTED if started else Attempt.NOT_DEPLOYED
+        if state in CANCELLED:
+            return Attempt.CANCELLED
+        if state not in OVER:
+            return Attempt.UNDER_WAY
+    return Attempt.EXHAUSTED

@@ -48,7 +48,7 @@ from infra.supervisor import commands as servers
 from infra.supervisor import probes
 from infra.supervisor.launcher import TITLES, Launcher
 from infra.supervisor.probes import NEEDED, ensure, reachable
-from infra.supervisor.running_commands import crashes, records, watch
+from infra.supervisor.running_commands import records, watch
 from infra.supervisor.running_commands import under_way as works
 from models.errors import TailorbirdError
 
@@ -124,7 +124,7 @@ def _end_commands(settings: Settings) -> None:
     while records.running(settings.var) and time.monotonic() < until:
         time.sleep(0.1)
     with contextlib.suppress(OSError, TailorbirdError):  # optional: the next `up` repeats it
-        crashes.mark_crashed(endpoints(settings), settings.var)
+        works.mark_crashed(endpoints(settings), settings.var)
 
 
 def under_way(settings: Settings) -> list[str]:
@@ -167,7 +167,8 @@ class _Startup:
         admin = self._postgres()
         self._own(admin, DATABASE)
         url = database_url(self.settings)
-        trust.check_reader(engine.engine(url), self.settings, KEYS)  # before any server starts
+        engine.refuse_earlier_schema(url)  # as the next line, before any server starts
+        trust.check_reader(engine.engine(url), self.settings, KEYS)
         if not starts_postgres:
             self._check_given()
         if self.settings.prefect_api_url is None:
@@ -184,7 +185,7 @@ class _Startup:
         self._optional("api", self.settings.api_port != 0)
         self.launcher.await_server("prefect")
         permissions.close(self.settings.var / "prefect")  # Prefect copies its pages with their installed modes
-        for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
+        for line in works.mark_crashed(endpoints(self.given), self.settings.var):
             self.report(line)
         self.launcher.await_server("mlflow")  # it may move to another port, which the worker and the reconciler need
         self._work(endpoints(self.given))

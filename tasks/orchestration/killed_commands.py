@@ -1,7 +1,7 @@
 """Marks the runs of killed commands in Prefect."""
 
 from infra.installation import Installation
-from infra.supervisor.running_commands.crashes import mark_crashed
+from infra.supervisor.running_commands.under_way import mark_crashed
 
 
 def mark_killed_commands(installation: Installation) -> str | None:

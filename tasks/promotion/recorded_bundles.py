@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine, insert, select
 
-from infra.database.schema.fingerprint_schema import fingerprints
-from infra.database.schema.training_schema import trained_bundles
+from infra.database.schema.trust_schema import fingerprints, trained_bundles
 from infra.keys.fingerprints import PSEUDONYM
 from models.errors import TailorbirdError
 

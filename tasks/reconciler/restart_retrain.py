@@ -4,7 +4,7 @@ from typing import Final
 
 from infra.installation import Installation
 from infra.prefect_api import events, flow_runs
-from infra.prefect_api.run_attempts import MOST, Attempt, start_next_run
+from infra.prefect_api.flow_runs import MOST, Attempt, start_next_run
 from infra.services import prefect_pages
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.retraining.requests import Request, abandoned_request, give_up

@@ -14,7 +14,7 @@ from infra.installation import Installation
 from infra.locks.advisory_locks import is_locked
 from infra.prefect_api import events, flow_runs
 from infra.prefect_api.entities import FlowRun
-from infra.prefect_api.run_attempts import MOST, Attempt, start_next_run
+from infra.prefect_api.flow_runs import MOST, Attempt, start_next_run
 from infra.services import prefect_pages
 from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.promotion.champion import Champion, current_champion

@@ -9,7 +9,7 @@ from infra.database.schema.schema import recommendation_batches
 from infra.installation import Installation, current
 from infra.locks.advisory_locks import locked
 from infra.overview import situation
-from infra.overview.earlier_champion import earlier_champion
+from infra.overview.situation import earlier_champion
 from infra.registry.client import Registry
 from models.errors import TailorbirdError
 from models.primitives.recorded_reasons import reason_fault

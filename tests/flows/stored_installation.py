@@ -1,6 +1,6 @@
 """Starts an installation that an earlier version made.
 
-`stored/installation.tar.xz` was made by 98a7782 from a made-up shop of 60 items, with `init`, `up`, `ingest`,
+`stored/installation.tar.xz` was made by 98a35cc6 from a made-up shop of 60 items, with `init`, `up`, `ingest`,
 `features`, `train`, `review`, `decide` and `score`. It holds the shop's folder, `pg_dumpall`, and the answers of then.
 """
 

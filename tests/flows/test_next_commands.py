@@ -11,12 +11,12 @@ from flows.commands import modelling, running, services
 from infra.configuration.settings import load
 from infra.database.schema.ledger_schema import audit_log
 from infra.database.schema.schema import datasets, ingest_batches, items, promotions, reviews
-from infra.database.schema.training_schema import trained_bundles
+from infra.database.schema.trust_schema import trained_bundles
 from infra.installation import Installation
 from infra.overview.situation import step
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import PlacementError
-from models.monitoring.guidance.needs import NEEDS, refusal
+from models.monitoring.guidance.next_step import NEEDS, refusal
 from serving.queries.freshness import unconfigured, unconfigured_line
 from tests.published import published, shelf
 

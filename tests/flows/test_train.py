@@ -12,7 +12,7 @@ from sqlalchemy import delete
 
 from infra.configuration.settings import Settings
 from infra.database.schema.schema import search_results
-from infra.database.schema.training_schema import trained_bundles
+from infra.database.schema.trust_schema import trained_bundles
 from infra.registry.client import Registry
 from infra.services import endpoints
 from infra.services.http_client import basic_auth, request_json

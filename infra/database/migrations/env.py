@@ -2,8 +2,6 @@
 
 from alembic import context
 
-from infra.database.schema.rules_schema import metadata
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, include_schemas=True)
+context.configure(connection=context.config.attributes["connection"])
 with context.begin_transaction():
     context.run_migrations()

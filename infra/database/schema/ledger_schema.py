@@ -2,21 +2,10 @@
 
 from typing import Final
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ForeignKey,
-    Identity,
-    Index,
-    Integer,
-    LargeBinary,
-    Table,
-    Text,
-)
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from infra.database.schema.fingerprint_schema import metadata as metadata
-from infra.database.schema.schema import moment
+from infra.database.schema.schema import metadata, moment
 
 PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
 UNDOING, UNDONE = "undoing", "undone"

@@ -18,10 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from infra.database.schema.ledger_schema import (
-    metadata as metadata,  # every table there is: migrations are held against it
-)
-from infra.database.schema.schema import moment
+from infra.database.schema.schema import metadata, moment
 
 drift_calibrations = Table(
     "drift_calibrations",

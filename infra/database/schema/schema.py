@@ -1,4 +1,4 @@
-"""The Postgres schema as SQLAlchemy Core tables. `infra/database/migrations` brings a database to this shape."""
+"""The Postgres schema as SQLAlchemy Core tables. `creation` makes them, with the views and triggers in `sql`."""
 
 from typing import Final
 
@@ -163,6 +163,8 @@ def _counts() -> list[Column[int]]:
     return [Column(name, BigInteger, nullable=False, server_default="0") for name in LEDGER]
 
 
+_REFUND_ORDER: Final = "Whether refunds of the batch take back only purchases of the order that they name."
+
 ingest_batches = Table(
     "ingest_batches",
     metadata,
@@ -180,13 +182,7 @@ ingest_batches = Table(
     moment("late_before"),
     Column("late", BigInteger, nullable=False, server_default="0"),
     Column("request", JSONB, nullable=False, server_default="{}"),
-    Column(
-        "refund_order",
-        Boolean,
-        nullable=False,
-        server_default="false",
-        comment="Whether refunds of the batch take back only purchases of the order that they name.",
-    ),
+    Column("refund_order", Boolean, nullable=False, server_default="false", comment=_REFUND_ORDER),
 )
 
 ingest_updates = Table(
@@ -330,6 +326,8 @@ promotions = Table(
     "`alias_synced_at`.",
 )
 
+_RULES: Final = "The rules of operators that counted when the lists were made."
+
 recommendation_batches = Table(
     "recommendation_batches",
     metadata,
@@ -349,13 +347,7 @@ recommendation_batches = Table(
     moment("created_at", now=True),
     moment("published_at"),
     Column("rules_version", Integer, nullable=False, server_default="0"),
-    Column(
-        "operator_rules",
-        JSONB,
-        nullable=False,
-        server_default="{}",
-        comment="The rules of operators that counted when the lists were made.",
-    ),
+    Column("operator_rules", JSONB, nullable=False, server_default="{}", comment=_RULES),
     UniqueConstraint("placement", "run_key"),
 )
 

@@ -1,4 +1,4 @@
-"""The tables of the serving API."""
+"""The tables of the serving API, of consumers of streams, and of operators' rules."""
 
 from sqlalchemy import (
     ARRAY,
@@ -22,8 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from infra.database.schema.monitoring_schema import metadata as metadata
-from infra.database.schema.schema import CLAIMED, moment
+from infra.database.schema.schema import CLAIMED, metadata, moment
 
 EARLIER_KEY = (
     "The key that the device's id has as the id of a user, and had before devices got keys of their own. It finds "
@@ -255,4 +254,19 @@ stream_offsets = Table(
     Column("next_offset", BigInteger, nullable=False, comment="All messages before it are stored."),
     moment("stored_at", now=True),
     comment="How far the topics of Kafka are stored. The broker's own offsets follow.",
+)
+
+operator_rules = Table(
+    "operator_rules",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("rules", JSONB, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("key_id", Text, nullable=False, comment="The API key that stored the version."),
+    Column("restores", Integer, comment="The version that an undo made current again."),
+    moment("created_at", now=True),
+    CheckConstraint("version > 0", name="ck_operator_rules_version"),
+    comment="Pins, hidden items and boosts of operators, a layer over the placements file. Each row is a whole layer; "
+    "the highest version counts. Rows are only added.",
 )

@@ -13,7 +13,10 @@ given = settings.load()
 if given.database_url is None:
     raise SystemExit("deploy: set TAILORBIRD_DATABASE_URL")
 url = addresses.database(given.database_url.get_secret_value())
-engine.migrate(given.database_url.get_secret_value())
+try:
+    engine.migrate(given.database_url.get_secret_value())
+except engine.SchemaError as error:
+    raise SystemExit(f"deploy: {error}") from None
 role_rights.ensure(given, url, url, print)
 deployment_file.write(given, given.var / "prefect" / "deployments.yaml", demo=False)
 PY

@@ -10,9 +10,8 @@ from psycopg2.extensions import encrypt_password
 from sqlalchemy import URL
 
 from infra.configuration.settings import Settings
-from infra.services.database_access import grants, logins, role_attributes, roles
+from infra.services.database_access import grants, logins, roles
 from infra.services.database_access.grants import OPERATOR, Role
-from infra.services.database_access.role_attributes import PLAIN
 from infra.services.state_file import Reporter
 
 _LOCK: Final = 0x7A12
@@ -20,6 +19,23 @@ _ATTEMPTS: Final = 2
 _PUBLIC: Final = "PUBLIC"
 # By default every role may fill the disk with large objects.
 _LARGE_OBJECTS: Final = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid,bytea)")
+
+_PLAIN: Final = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
+_ATTRIBUTES: Final = """
+SELECT rolname FROM pg_roles
+WHERE rolname = ANY (%s) AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)
+"""
+_MEMBERSHIPS: Final = """
+SELECT giver.rolname, taker.rolname
+FROM pg_auth_members AS given JOIN pg_roles AS giver ON giver.oid = roleid JOIN pg_roles AS taker ON taker.oid = member
+WHERE taker.rolname = ANY (%s)
+"""
+# PostgreSQL lets every role change its own settings: a statement_timeout of 1 ms would make this login useless.
+_SETTINGS: Final = """
+SELECT rolname, datname
+FROM pg_db_role_setting JOIN pg_roles AS r ON r.oid = setrole LEFT JOIN pg_database AS d ON d.oid = setdatabase
+WHERE rolname = ANY (%s)
+"""
 
 
 class Right(NamedTuple):
@@ -121,7 +137,7 @@ class _Work:
         statements = [_statement("REVOKE", right) for right in sorted(excess)]
         statements += [_statement("GRANT", right) for right in sorted(missing)]
         if self._ours:
-            statements += role_attributes.corrections(self._cursor, list(self._names.values()))
+            statements += _reduced_to_login(self._cursor, list(self._names.values()))
         return statements + ([self._read_studies()] if OPERATOR in ready and not self._studies_are_read() else [])
 
     def _make(self, statement: sql.Composed, role: Role) -> None:
@@ -139,7 +155,7 @@ class _Work:
         name = self._names[role]
         password = logins.password_of(self._settings, role)
         verifier = encrypt_password(password, name, self._cursor.connection, "scram-sha-256")
-        kind = PLAIN if self._ours else sql.SQL("LOGIN")
+        kind = _PLAIN if self._ours else sql.SQL("LOGIN")
         beginning = sql.SQL(f"{verb} ROLE {{}} ").format(sql.Identifier(name)) + kind
         return beginning + sql.SQL(" PASSWORD {}").format(sql.Literal(verifier))
 
@@ -237,6 +253,30 @@ def _statement(verb: str, right: Right) -> sql.Composed:
     direction = sql.SQL("TO" if verb == "GRANT" else "FROM")
     parts = (sql.SQL(verb), privilege, sql.SQL("ON"), sql.SQL(right.kind), object_name, direction, role)
     return sql.SQL(" ").join(parts)
+
+
+def _reduced_to_login(cursor: Cursor, names: Sequence[str]) -> list[sql.Composed]:
+    """Return the statements that reduce these roles to a login."""
+
+    def fetch(query: str) -> list[tuple[str | None, ...]]:
+        cursor.execute(query, [list(names)])
+        return sorted(cursor.fetchall(), key=str)
+
+    plain = [sql.SQL("ALTER ROLE {} ").format(_identifier(name)) + _PLAIN for (name,) in fetch(_ATTRIBUTES)]
+    out = [
+        sql.SQL("REVOKE {} FROM {} CASCADE").format(_identifier(giver), _identifier(taker))
+        for giver, taker in fetch(_MEMBERSHIPS)
+    ]
+    return [*plain, *out, *(_reset(name, database) for name, database in fetch(_SETTINGS))]
+
+
+def _reset(name: str | None, database: str | None) -> sql.Composed:
+    inside = sql.SQL(" IN DATABASE {}").format(_identifier(database)) if database else sql.Composed([])
+    return sql.SQL("ALTER ROLE {}{} RESET ALL").format(_identifier(name), inside)
+
+
+def _identifier(name: str | None) -> sql.Identifier:
+    return sql.Identifier(str(name))
 
 
 _ACTUAL: Final = """

@@ -1,7 +1,8 @@
-"""Finds work that is under way or planned: the commands of this `var`, and the runs of the worker."""
+"""Finds work that is under way or planned, by commands of this `var` or the worker, and what killed commands left."""
 
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from infra.configuration.settings import Settings
@@ -9,10 +10,11 @@ from infra.prefect_api import flow_runs
 from infra.services.endpoints import Endpoints, endpoints
 from infra.supervisor.running_commands import records
 from models.errors import TailorbirdError
-from models.monitoring.guidance.waiting import Work
+from models.monitoring.guidance.next_step import Work
 
 _OWN_RUN: Final = "PREFECT__FLOW_RUN_ID"
 """The variable in which Prefect passes the id of its run to a process of the worker."""
+_WHY: Final = "The process of `{}` is gone: it was killed, or its machine stopped. The same command goes on from there."
 
 
 def under_way(settings: Settings) -> list[Work]:
@@ -34,6 +36,22 @@ def next_run(deployment: str, settings: Settings) -> str:
         if planned is not None:
             return f"{planned:%A %Y-%m-%d %H:%M} UTC"
     return ""
+
+
+def mark_crashed(now: Endpoints, var: Path) -> list[str]:
+    """Mark the runs of killed commands as crashed, and return a line for each. Delete the records of these commands.
+
+    Prefect would show the runs as running forever. Raises PrefectError when Prefect does not answer; the records stay
+    for the next time.
+    """
+    lines = []
+    for command in records.killed(var):
+        run = flow_runs.find_run(now, command.flow_run) if command.flow_run else None
+        if run is not None and flow_runs.state_of(run) not in flow_runs.OVER:
+            flow_runs.crash_with_children(now, command.flow_run, _WHY.format(command.words))
+            lines.append(f"The run {run.name!r} is marked as crashed: its command was killed")
+        command.forget()
+    return lines
 
 
 def _of_the_worker(now: Endpoints, known: set[str]) -> list[Work]:

@@ -1,18 +1,17 @@
-"""Derives the next step from the situation, so that every command names the same one."""
+"""The table of states of an installation: the first that holds names the next step, the same for every command."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Final
 
-from models.monitoring.guidance.situation import LastReview, Situation
+from models.monitoring.guidance.situation import Situation
 from models.tuning.retune_policy import MAX_MINUTES
 
 _LISTED: Final = 3
 """Batches that a sentence lists."""
-_SEARCHES: Final = (
-    f"It may search settings for up to {MAX_MINUTES} minutes before it trains; `--minutes` sets another limit. "
-    "Without a search: `tailorbird features && tailorbird train && tailorbird review`."
-)
 
 
 class Stage(StrEnum):
@@ -53,49 +52,268 @@ class Step:
         return " ".join(part for part in (self.situation, f"Next: `{self.command}`.", self.also) if part)
 
 
+@dataclass(frozen=True)
+class Work:
+    """A command or a run of the worker that is under way."""
+
+    flow: str
+    description: str
+    """The work, its start, and the person or component that started it."""
+
+
+NEEDS: Final[Mapping[str, Callable[[Situation], object]]] = MappingProxyType(
+    dict.fromkeys(("features", "retrain"), attrgetter("events"))
+    | dict.fromkeys(("search", "train", "validate", "review"), attrgetter("dataset"))
+    | {"decide": attrgetter("review")}
+    | dict.fromkeys(
+        ("score", "monitor", "audit", "recommend", "goes-with", "explain", "rollback model"), attrgetter("champion")
+    )
+)
+"""What each command needs of the situation before it can run. Commands that are not listed need nothing."""
+_LEARNING: Final = ("features", "search", "train", "review", "retrain", "demo")
+"""Flows on the way from events to a reviewed model: the next command on that way depends on all of them."""
+_PUBLISHING: Final = ("score", "retrain", "demo")
+"""Flows that may make lists."""
+
+
 def next_step(now: Situation) -> Step:
-    """Return the stage of the installation and the next command.
+    """Return the stage of the installation and the next command: those of the first state that holds.
 
     An interrupted ingest comes first, because everything made without its files has to be made again.
     """
     if now.cut_short:
-        return _again(now)
-    if not now.events:
-        return _before_events(now)
-    if now.dataset is None:
-        return Step(Stage.INGESTED, "Events are ingested, but no data set is built yet.", "tailorbird features")
-    return _without_undone(now) or _towards_a_review(now) or _after_a_review(now) or _lists(now)
+        first, *others = now.cut_short
+        following = next_step(replace(now, cut_short=tuple(others)))
+        also = f"Without {first.them}: `{following.command}`." if now.events and not others else ""
+        return Step(Stage.CUT_SHORT, first.situation, first.command, also)
+    words = _words(now)
+    state = next(state for state in _STATES if state.holds(now))
+    also = " ".join(filter(None, (part.format(**words) for part in state.also)))
+    return Step(state.stage, state.situation.format(**words).rstrip(), state.command.format(**words), also)
 
 
-def _again(now: Situation) -> Step:
-    first, *others = now.cut_short
-    following = next_step(replace(now, cut_short=tuple(others)))
-    also = f"Without {first.them}: `{following.command}`." if now.events and not others else ""
-    return Step(Stage.CUT_SHORT, first.situation, first.command, also)
+def refusal(command: str, now: Situation) -> str | None:
+    """Return why a command cannot run yet, with the next one; None if it can."""
+    need = NEEDS.get(command)
+    return None if need is None or need(now) else str(next_step(now))
 
 
-def _before_events(now: Situation) -> Step:
-    if not now.batches:
-        return Step(Stage.EMPTY, "Nothing is ingested yet.", "tailorbird ingest MAPPING PATH…")
-    also = "`tailorbird ledger` shows what became of the rows so far."
-    return Step(Stage.NO_EVENTS, "No interactions are accepted yet.", "tailorbird ingest MAPPING PATH…", also)
+def wait_for(step: Step, under_way: Sequence[Work]) -> Step:
+    """Return the step to wait for related work that is under way, else the same step."""
+    command = step.command.split()[1]
+    works = [work for work in under_way if work.flow in _LEARNING or work.flow == command]
+    if not works:
+        return step
+    names = " and ".join(work.description for work in works)
+    ends = "is under way; wait until it has" if len(works) == 1 else "are under way; wait until they have"
+    lists = command == "score" and all(work.flow not in _PUBLISHING for work in works)
+    also = f"Meanwhile you can run `{step.command}`." if command == "decide" or lists else ""
+    return Step(Stage.UNDER_WAY, f"{step.situation} {names} {ends} ended.", "tailorbird status", also)
 
 
-def _without_undone(now: Situation) -> Step | None:
-    """Return the step that replaces a data set with undone batches; None without any."""
-    if now.undone_in_dataset:
-        batches = _batches(now.undone_in_dataset)
-        situation = f"Data set {now.dataset} still contains {batches}."
-        if now.undone_in_champion:
-            situation = f"Data set {now.dataset} and version {now.champion}, the champion, still contain {batches}."
-        also = f"Then train and review again. {_roll_back(now)}".rstrip()
-        return Step(Stage.UNDONE, situation, "tailorbird features", also)
-    return None
+def _new_data(now: Situation) -> bool:
+    """Return whether the newest data set is not the champion's, and none of its models was reviewed."""
+    reviewed = now.review is not None and now.review.dataset == now.dataset
+    return not reviewed and now.dataset != now.champion_dataset
 
 
-def _roll_back(now: Situation) -> str:
-    """Return when to roll back a champion with undone batches; empty if there is no reason to."""
-    return now.earlier.sentence if now.undone_in_champion and now.earlier else ""
+def _no_model_after(now: Situation, *verdicts: str) -> bool:
+    """Return whether there is no champion, and the newest review ended like this."""
+    return now.champion is None and now.verdict in verdicts
+
+
+_INGEST, _FEATURES, _REVIEW = "tailorbird ingest MAPPING PATH…", "tailorbird features", "tailorbird review"
+_RETRAIN, _SCORE, _SHOW = "tailorbird retrain", "tailorbird score", "tailorbird recommend USER"
+_DECIDE: Final = 'tailorbird decide {now.review.version} --approve --reason "…"'
+_OVERRIDE: Final = 'tailorbird decide {now.review.version} --approve --override --reason "…"'
+_SEARCHES: Final = (
+    f"It may search settings for up to {MAX_MINUTES} minutes before it trains; `--minutes` sets another limit. "
+    "Without a search: `tailorbird features && tailorbird train && tailorbird review`."
+)
+
+
+@dataclass(frozen=True)
+class _State:
+    """One state: when it holds, what it is in a sentence, the next command, and further sentences.
+
+    The texts may name the situation (`now`) and the words that `_words` makes of it.
+    """
+
+    stage: Stage
+    holds: Callable[[Situation], object]
+    situation: str
+    command: str
+    also: tuple[str, ...] = ()
+
+
+_STATES: Final = (
+    _State(Stage.EMPTY, lambda now: not (now.events or now.batches), "Nothing is ingested yet.", _INGEST),
+    _State(
+        Stage.NO_EVENTS,
+        lambda now: not now.events,
+        "No interactions are accepted yet.",
+        _INGEST,
+        ("`tailorbird ledger` shows what became of the rows so far.",),
+    ),
+    _State(
+        Stage.INGESTED,
+        lambda now: now.dataset is None,
+        "Events are ingested, but no data set is built yet.",
+        _FEATURES,
+    ),
+    _State(
+        Stage.UNDONE,
+        lambda now: now.undone_in_dataset and now.undone_in_champion,
+        "Data set {now.dataset} and version {now.champion}, the champion, still contain {undone_in_dataset}.",
+        _FEATURES,
+        ("Then train and review again.", "{roll_back}"),
+    ),
+    _State(
+        Stage.UNDONE,
+        lambda now: now.undone_in_dataset,
+        "Data set {now.dataset} still contains {undone_in_dataset}.",
+        _FEATURES,
+        ("Then train and review again.",),
+    ),
+    _State(
+        Stage.DATASET,
+        # A retraining that is due builds a newer data set, and uses this one no more.
+        lambda now: _new_data(now) and not now.trained and not (now.champion is not None and now.retrain_due),
+        "No model is trained on data set {now.dataset} yet.",
+        "tailorbird train",
+        ("{before_training}",),
+    ),
+    _State(
+        Stage.TRAINED,
+        lambda now: _new_data(now) and now.trained,
+        "{models} trained on data set {now.dataset}, but not reviewed yet.",
+        _REVIEW,
+    ),
+    _State(
+        Stage.SWITCHED_OFF,
+        lambda now: now.verdict == "waiting" and now.review_mode == "never",
+        "Version {now.review.version} passed the gate, but the setting `review` is `never`; {answers} until then.",
+        _DECIDE,
+        ("Before it, set `review` to `manual`.",),
+    ),
+    _State(
+        Stage.WAITING,
+        lambda now: now.verdict == "waiting",
+        "Version {now.review.version} passed the gate and waits for a decision; {answers} until then.",
+        _DECIDE,
+        ("To refuse it: `--reject` instead.",),
+    ),
+    _State(
+        Stage.NEWER_EVENTS,
+        lambda now: now.new_events and _no_model_after(now, "refused", "expired", "rejected"),
+        "No model answers yet, and {interactions} came in since the newest data set.",
+        _RETRAIN,
+        (_SEARCHES,),
+    ),
+    _State(
+        Stage.REFUSED,
+        lambda now: _no_model_after(now, "refused") and now.review_mode == "never",
+        "The gate refused version {now.review.version}{failed}, so no model answers yet.",
+        _RETRAIN,
+        ("More events may help; nothing is promoted while the setting `review` is `never`.", _SEARCHES),
+    ),
+    _State(
+        Stage.REFUSED,
+        lambda now: _no_model_after(now, "refused"),
+        "The gate refused version {now.review.version}{failed}, so no model answers yet.",
+        _OVERRIDE,
+        ("That promotes it all the same. Or ingest more events and run `tailorbird retrain`.",),
+    ),
+    _State(
+        Stage.EXPIRED,
+        lambda now: _no_model_after(now, "expired"),
+        "Nobody decided about version {now.review.version} in time, so no model answers yet.",
+        _REVIEW,
+    ),
+    _State(
+        Stage.REJECTED,
+        lambda now: _no_model_after(now, "rejected"),
+        "{reviewer} rejected version {now.review.version}, so no model answers yet.",
+        _RETRAIN,
+        ("Train other models, or ingest more events before it.", _SEARCHES),
+    ),
+    # Approved and not the champion: it was rolled back, or promotion was cut short.
+    _State(Stage.TRAINED, lambda now: now.champion is None, "No model answers yet.", _REVIEW, ("{revert}",)),
+    _State(
+        Stage.UNDONE,
+        lambda now: now.undone_in_champion,
+        "{champion} and still contains {undone_in_champion}.",
+        _RETRAIN,
+        ("{roll_back}", _SEARCHES, "{revert}"),
+    ),
+    _State(
+        Stage.NO_LISTS,
+        lambda now: now.without_lists,
+        "{champion}, but there are no lists yet for {without_lists}.",
+        _SCORE,
+        ("{revert}",),
+    ),
+    _State(
+        Stage.STALE,
+        lambda now: now.stale and now.stale == now.placements,
+        "{champion}, but all lists are out of date.",
+        _SCORE,
+        ("{revert}",),
+    ),
+    _State(
+        Stage.STALE,
+        lambda now: now.stale,
+        "{champion}, but the lists of {stale} are out of date.",
+        "tailorbird score {stale_arguments}",
+        ("{revert}",),
+    ),
+    _State(
+        Stage.NEWER_EVENTS,
+        lambda now: now.retrain_due,
+        "{champion}, and {interactions} came in since the newest data set.",
+        _RETRAIN,
+        (_SEARCHES, "{revert}"),
+    ),
+    _State(
+        Stage.DONE,
+        lambda now: now.rolled_back,
+        "{champion}; {rolled_back}: rolled back to earlier lists.",
+        _SHOW,
+        ("`tailorbird score {rolled_back_arguments}` makes new lists for everybody there.", "{revert}"),
+    ),
+    _State(
+        Stage.DONE,
+        lambda now: now.champion is not None,
+        "{champion}, and all lists are fresh. {few_events}",
+        _SHOW,
+        ("{revert}",),
+    ),
+)
+
+
+def _words(now: Situation) -> dict[str, object]:
+    """Return the words of a situation that the texts of states name."""
+    review, roll_back = now.review, now.earlier.sentence if now.undone_in_champion and now.earlier else ""
+    return {
+        "now": now,
+        "answers": f"version {now.champion} answers" if now.champion else "no model answers",
+        "before_training": "" if now.searched else "Before it, `tailorbird search` may find better settings.",
+        "champion": f"Version {now.champion} is the champion",
+        "failed": f" ({'; '.join(review.failed)})" if review and review.failed else "",
+        "few_events": _few_events(now),
+        "interactions": _interactions(now),
+        "models": "1 model is" if now.trained == 1 else f"{now.trained} models are",
+        "revert": _revert(now),
+        "reviewer": review.reviewer or "Somebody" if review else "",
+        "roll_back": roll_back,
+        "rolled_back": " and ".join(now.rolled_back),
+        "rolled_back_arguments": " ".join(now.rolled_back),
+        "stale": ", ".join(now.stale),
+        "stale_arguments": " ".join(now.stale),
+        "undone_in_champion": _batches(now.undone_in_champion),
+        "undone_in_dataset": _batches(now.undone_in_dataset),
+        "without_lists": ", ".join(now.without_lists),
+    }
 
 
 def _batches(undone: tuple[str, ...]) -> str:
@@ -106,124 +324,24 @@ def _batches(undone: tuple[str, ...]) -> str:
     )
 
 
-def _towards_a_review(now: Situation) -> Step | None:
-    """Return the next step of the newest data set; None once one of its models was reviewed."""
-    reviewed = now.review is not None and now.review.dataset == now.dataset
-    if reviewed or now.dataset == now.champion_dataset:
-        return None
-    if not now.trained and now.champion is not None and now.retrain_due:
-        return None  # a retraining builds a newer data set, and uses this one no more
-    if not now.trained:
-        also = "" if now.searched else "Before it, `tailorbird search` may find better settings."
-        return Step(Stage.DATASET, f"No model is trained on data set {now.dataset} yet.", "tailorbird train", also)
-    models = "1 model is" if now.trained == 1 else f"{now.trained} models are"
-    return Step(
-        Stage.TRAINED, f"{models} trained on data set {now.dataset}, but not reviewed yet.", "tailorbird review"
-    )
-
-
-def _after_a_review(now: Situation) -> Step | None:
-    """Return the step after a review; None if there is none, or if a champion exists."""
-    review = now.review
-    if review is None:
-        return None
-    if review.decision is None and review.passed:
-        return _undecided(now, review)
-    if now.champion is not None or review.decision == "approved":
-        return None
-    if now.new_events:
-        return _learn_again(now, "No model answers yet")
-    if review.decision is None:
-        return _refused(now, review)
-    if review.expired:
-        situation = f"Nobody decided about version {review.version} in time, so no model answers yet."
-        return Step(Stage.EXPIRED, situation, "tailorbird review")
-    situation = f"{review.reviewer or 'Somebody'} rejected version {review.version}, so no model answers yet."
-    return _retrain(Stage.REJECTED, situation, "Train other models, or ingest more events before it.")
-
-
-def _decide(version: int, override: bool = False) -> str:
-    return f'tailorbird decide {version} --approve {"--override " if override else ""}--reason "…"'
-
-
-def _undecided(now: Situation, review: LastReview) -> Step:
-    answers = f"version {now.champion} answers until then" if now.champion else "no model answers until then"
-    command = _decide(review.version)
-    if now.review_mode == "never":
-        situation = f"Version {review.version} passed the gate, but the setting `review` is `never`; {answers}."
-        return Step(Stage.SWITCHED_OFF, situation, command, "Before it, set `review` to `manual`.")
-    situation = f"Version {review.version} passed the gate and waits for a decision; {answers}."
-    return Step(Stage.WAITING, situation, command, "To refuse it: `--reject` instead.")
-
-
-def _refused(now: Situation, review: LastReview) -> Step:
-    failed = f" ({'; '.join(review.failed)})" if review.failed else ""
-    situation = f"The gate refused version {review.version}{failed}, so no model answers yet."
-    if now.review_mode == "never":
-        also = "More events may help; nothing is promoted while the setting `review` is `never`."
-        return _retrain(Stage.REFUSED, situation, also)
-    command = _decide(review.version, override=True)
-    also = "That promotes it all the same. Or ingest more events and run `tailorbird retrain`."
-    return Step(Stage.REFUSED, situation, command, also)
-
-
-def _learn_again(now: Situation, answers: str) -> Step:
-    situation = f"{answers}, and {_events(now)} came in since the newest data set."
-    return _retrain(Stage.NEWER_EVENTS, situation)
-
-
-def _events(now: Situation) -> str:
+def _interactions(now: Situation) -> str:
     return "1 interaction" if now.new_events == 1 else f"{now.new_events:,} interactions"
 
 
-def _retrain(stage: Stage, situation: str, also: str = "") -> Step:
-    """Return the step to retrain, with its time limit and the way without a search."""
-    return Step(stage, situation, "tailorbird retrain", " ".join(filter(None, [also, _SEARCHES])))
-
-
-def _lists(now: Situation) -> Step:
-    """Return the step for published lists, and after a rollback how to revert it."""
-    step = _published(now)
+def _revert(now: Situation) -> str:
+    """Return how to revert the rollback of a model; empty without one."""
     if now.rolled_back_version is None or now.review_mode == "never":
-        return step
-    command = _decide(now.rolled_back_version, now.rolled_back_overridden)
-    back = f"Version {now.rolled_back_version} was rolled back; `{command}` makes it the champion again."
-    return replace(step, also=f"{step.also} {back}".lstrip())
-
-
-def _published(now: Situation) -> Step:
-    champion = f"Version {now.champion} is the champion"
-    if now.champion is None:  # approved and not the champion: it was rolled back, or promotion was cut short
-        return Step(Stage.TRAINED, "No model answers yet.", "tailorbird review")
-    if now.undone_in_champion:
-        situation = f"{champion} and still contains {_batches(now.undone_in_champion)}."
-        return _retrain(Stage.UNDONE, situation, _roll_back(now))
-    if now.without_lists:
-        names = ", ".join(now.without_lists)
-        situation = f"{champion}, but there are no lists yet for {names}."
-        return Step(Stage.NO_LISTS, situation, "tailorbird score")
-    if now.stale:
-        if now.stale == now.placements:
-            return Step(Stage.STALE, f"{champion}, but all lists are out of date.", "tailorbird score")
-        situation = f"{champion}, but the lists of {', '.join(now.stale)} are out of date."
-        return Step(Stage.STALE, situation, f"tailorbird score {' '.join(now.stale)}")
-    if now.retrain_due:
-        return _learn_again(now, champion)
-    if now.rolled_back:
-        names = " and ".join(now.rolled_back)
-        also = f"`tailorbird score {' '.join(now.rolled_back)}` makes new lists for everybody there."
-        return Step(
-            Stage.DONE, f"{champion}; {names}: rolled back to earlier lists.", "tailorbird recommend USER", also
-        )
-    situation = f"{champion}, and all lists are fresh. {_few_events(now)}".rstrip()
-    return Step(Stage.DONE, situation, "tailorbird recommend USER")
+        return ""
+    override = "--override " if now.rolled_back_overridden else ""
+    command = f'tailorbird decide {now.rolled_back_version} --approve {override}--reason "…"'
+    return f"Version {now.rolled_back_version} was rolled back; `{command}` makes it the champion again."
 
 
 def _few_events(now: Situation) -> str:
     """Return when too few new events will be used; empty without new events."""
-    if not now.new_events:
+    if not (now.new_events and now.events):
         return ""
-    share = f"{_events(now)} came in since the newest data set, {100 * now.new_events / now.events:.2f} % of all"
+    share = f"{_interactions(now)} came in since the newest data set, {100 * now.new_events / now.events:.2f} % of all"
     if now.next_retrain:
         return f"{share}; the scheduled retrain of {now.next_retrain} takes them in."
     limits = f"from {100 * now.retrain_after_share:g} % of all, or {now.retrain_after_days:g} days after that data set"

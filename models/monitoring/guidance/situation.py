@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.monitoring.guidance.cut_short import CutShort
-from models.monitoring.guidance.earlier_champion import EarlierChampion
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,38 @@ class LastReview:
     reviewer: str = ""
     expired: bool = False
     """The review expired without a decision."""
+
+    @property
+    def verdict(self) -> str:
+        """Return waiting, refused (by the gate), approved, expired, or rejected (by a person)."""
+        if self.decision is None:
+            return "waiting" if self.passed else "refused"
+        if self.decision == "approved":
+            return "approved"
+        return "expired" if self.expired else "rejected"
+
+
+@dataclass(frozen=True)
+class EarlierChampion:
+    """The model version that was champion before the present one."""
+
+    version: int
+    kind: str
+    ndcg: float | None = None
+    """NDCG@10 of its settings on the champion's test weeks; None if not measured."""
+    champion_ndcg: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Return when to roll back, with the metrics of both."""
+        measured = "Nobody measured both on the same test weeks."
+        if self.ndcg is not None and self.champion_ndcg is not None:
+            both = f"{self.ndcg:.4f}, and {self.champion_ndcg:.4f} for the champion"
+            measured = f"NDCG@10 on the same test weeks: {both}."
+        return (
+            "Only if what the champion learned from it is harmful: `tailorbird rollback model` lets "
+            f"version {self.version} ({self.kind}) answer until then. {measured}"
+        )
 
 
 @dataclass(frozen=True)
@@ -71,6 +102,11 @@ class Situation:
     """Days after which any new event makes a retrain due."""
     next_retrain: str = ""
     """When the next planned retrain begins; empty if none is planned."""
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict of the newest review; empty without one."""
+        return self.review.verdict if self.review else ""
 
     @property
     def retrain_due(self) -> bool:

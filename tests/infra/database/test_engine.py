@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from infra.database import engine as database
-from infra.database.engine import NewerSchemaError, engine, migrate
+from infra.database.engine import SchemaError, engine, migrate, refuse_earlier_schema
 from infra.outages import explain
 
 MIGRATE = "import os; from infra.database.engine import migrate; migrate(os.environ['DATABASE'])"
@@ -28,10 +28,22 @@ def test_a_database_of_a_newer_version_is_refused_and_stays_as_it_is(empty_datab
     migrate(empty_database)
     with engine(empty_database).begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(NewerSchemaError, match=r"^A newer version .*9999.* Update Tailorbird"):
+    with pytest.raises(SchemaError, match=r"^A newer version .*9999.* Update Tailorbird"):
         migrate(empty_database)
     with engine(empty_database).connect() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+
+
+def test_a_database_of_an_earlier_version_is_refused_with_what_to_do(empty_database: str) -> None:
+    migrate(empty_database)
+    refuse_earlier_schema(empty_database)
+    with engine(empty_database).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0032'"))
+    for refuse in (refuse_earlier_schema, migrate):
+        with pytest.raises(SchemaError, match=r"schema 0032.* Start the previous release once with `tailorbird up`"):
+            refuse(empty_database)
+    with engine(empty_database).connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0032"
 
 
 def test_several_processes_may_migrate_at_once(empty_database: str) -> None:

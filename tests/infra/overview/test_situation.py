@@ -7,13 +7,12 @@ from sqlalchemy import Connection, Engine, insert, text, update
 
 from infra.database.schema.ledger_schema import audit_log
 from infra.database.schema.schema import datasets, ingest_batches, promotions, quarantine, reviews, search_results
-from infra.database.schema.training_schema import trained_bundles
+from infra.database.schema.trust_schema import trained_bundles
 from infra.installation import Installation
 from infra.overview.situation import read, step, why_not
 from models.gate.results import BETTER
-from models.monitoring.guidance.earlier_champion import EarlierChampion
 from models.monitoring.guidance.next_step import Stage
-from models.monitoring.guidance.situation import Situation
+from models.monitoring.guidance.situation import EarlierChampion, Situation
 from tasks.scoring import batch_state
 from tests.published import published
 

@@ -19,6 +19,7 @@ import psycopg2
 import pytest
 
 from infra.configuration.settings import Settings
+from infra.database.engine import SchemaError
 from infra.keys.credentials import FOLDER, stored_secret, variable
 from infra.keys.fingerprints import KEYS
 from infra.overview import settings_shown
@@ -155,6 +156,17 @@ def test_the_database_has_its_schema_and_the_other_two_are_closed_to_its_role(ru
     for name in ("prefect", "mlflow"):
         with pytest.raises(psycopg2.OperationalError, match="permission denied"):
             psycopg2.connect(plain.rpartition("/")[0] + f"/{name}")
+
+
+def test_the_database_of_an_earlier_version_is_refused_before_anything_starts(place: Place, running: Endpoints) -> None:
+    with psycopg2.connect(running.database_url.replace("+psycopg2", "")) as connection:
+        connection.cursor().execute("UPDATE alembic_version SET version_num = '0032'")
+        connection.commit()
+        with pytest.raises(SchemaError, match="Start the previous release once"):
+            place.up()
+        assert place.lines == []
+        connection.cursor().execute("UPDATE alembic_version SET version_num = '0033'")
+    connection.close()
 
 
 @pytest.mark.parametrize("name", ["mlflow", "postgres", "docs", "api"])

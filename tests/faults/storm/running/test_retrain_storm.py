@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from sqlalchemy import select, text
 
 from infra.database.schema.schema import reviews
-from infra.database.schema.training_schema import trained_bundles
+from infra.database.schema.trust_schema import trained_bundles
 from infra.locks.advisory_locks import is_locked
 from infra.registry.client import NAME
 from infra.services import state_file

@@ -1,6 +1,5 @@
 """The cost of readers' views, however many others have lists."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,6 @@ from sqlalchemy import Connection, insert, text
 
 from infra.database.engine import engine
 from infra.database.schema.schema import identities, users
-from infra.database.schema.views import LIST_VIEWS, create_view
 from tests.published import published, shelf
 
 USERS = 300
@@ -51,25 +49,3 @@ def test_one_users_list_is_found_without_reading_those_of_others(reader: Connect
         reader.execute(text(f"SET LOCAL enable_{kind} = off"))
     (plan,) = reader.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {ASKED[way]}")).scalar_one()
     assert lists_read(plan["Plan"]) < USERS / 10
-
-
-ALIASES = {"shelf": "list", "named": "list_item", "said": "list_reason"}
-"""The aliases in the migrations, and those of the schema."""
-
-
-def definition(connection: Connection, name: str) -> tuple[str, Any]:
-    """The query of a view as PostgreSQL has it, and its options."""
-    asked = text("SELECT pg_get_viewdef(oid), reloptions FROM pg_class WHERE oid = CAST(:name AS regclass)")
-    query, options = connection.execute(asked, {"name": name}).one()
-    for old, new in ALIASES.items():
-        query = re.sub(rf"\b{old}\b", new, query)
-    return " ".join(query.split()), options
-
-
-@pytest.mark.parametrize("name", LIST_VIEWS)
-def test_a_migrated_database_has_the_views_of_the_schema(database: str, name: str) -> None:
-    with engine(database).connect() as connection:
-        migrated = definition(connection, name)
-        connection.execute(text(create_view(name)))
-        assert definition(connection, name) == migrated
-        connection.rollback()

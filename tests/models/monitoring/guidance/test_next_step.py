@@ -5,10 +5,8 @@ from dataclasses import replace
 import pytest
 
 from models.monitoring.guidance.cut_short import CutShort
-from models.monitoring.guidance.earlier_champion import EarlierChampion
-from models.monitoring.guidance.needs import NEEDS, refusal
-from models.monitoring.guidance.next_step import Stage, next_step
-from models.monitoring.guidance.situation import LastReview, Situation
+from models.monitoring.guidance.next_step import NEEDS, Stage, Step, Work, next_step, refusal, wait_for
+from models.monitoring.guidance.situation import EarlierChampion, LastReview, Situation
 from models.tuning.retune_policy import MAX_MINUTES
 
 EMPTY = Situation()
@@ -181,3 +179,38 @@ def test_after_a_rollback_every_step_names_how_to_take_it_back(overridden: bool,
         remaining = replace(state, rolled_back_version=4, rolled_back_overridden=overridden)
         assert next_step(remaining).also.endswith(back)
         assert next_step(replace(remaining, review_mode="never")).also == next_step(state).also
+
+
+TO_TRAIN = Step(Stage.DATASET, "No model is trained on data set d1 yet.", "tailorbird train")
+TO_DECIDE = Step(Stage.WAITING, "Version 3 waits.", 'tailorbird decide 3 --approve --reason "…"')
+TO_SCORE = Step(Stage.STALE, "The lists of home are out of date.", "tailorbird score home")
+RETRAINING = Work("retrain", "`tailorbird retrain --minutes 3` (process 9244, since 2026-11-28 05:00 UTC)")
+
+
+@pytest.mark.parametrize("flow", ["features", "search", "train", "review", "retrain", "demo"])
+def test_while_a_model_is_made_the_next_step_is_to_wait_for_it(flow: str) -> None:
+    step = wait_for(TO_TRAIN, [Work(flow, f"{flow} (since 05:00)")])
+    assert (step.stage, step.command, step.also) == (Stage.UNDER_WAY, "tailorbird status", "")
+    assert step.situation == f"{TO_TRAIN.situation} {flow} (since 05:00) is under way; wait until it has ended."
+
+
+def test_several_works_are_named_together() -> None:
+    step = wait_for(TO_TRAIN, [RETRAINING, Work("search", "search als")])
+    assert step.situation.endswith("UTC) and search als are under way; wait until they have ended.")
+
+
+def test_work_that_has_nothing_to_do_with_the_next_step_changes_nothing() -> None:
+    assert wait_for(TO_TRAIN, []) is TO_TRAIN
+    assert wait_for(TO_TRAIN, [Work("ingest", "an ingest"), Work("score", "score home"), Work("", "")]) is TO_TRAIN
+
+
+def test_the_same_command_is_not_named_a_second_time() -> None:
+    assert wait_for(TO_SCORE, [Work("score", "score home")]).command == "tailorbird status"
+    ingest = Step(Stage.EMPTY, "Nothing is ingested yet.", "tailorbird ingest MAPPING PATH…")
+    assert wait_for(ingest, [Work("ingest", "ingest shop")]).stage is Stage.UNDER_WAY
+
+
+def test_a_person_may_decide_meanwhile_and_make_lists_if_the_work_makes_none() -> None:
+    assert wait_for(TO_DECIDE, [RETRAINING]).also == f"Meanwhile you can run `{TO_DECIDE.command}`."
+    assert wait_for(TO_SCORE, [Work("search", "search als")]).also == "Meanwhile you can run `tailorbird score home`."
+    assert wait_for(TO_SCORE, [RETRAINING]).also == ""

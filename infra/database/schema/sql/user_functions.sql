@@ -1,0 +1,72 @@
+-- Functions by which roles use users' rows that they may not read: each runs with the rights of the schema's owner.
+
+CREATE FUNCTION identity.user_key(user_id text) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN (SELECT known.user_key FROM identity.users AS known WHERE known.user_id = $1);
+COMMENT ON FUNCTION identity.user_key IS 'The key of one raw id, for roles that may not list all.';
+REVOKE ALL ON FUNCTION identity.user_key FROM PUBLIC;
+
+-- A key of before a rotation is left out: the users of a database have keys of one version.
+CREATE FUNCTION identity.remember_user(user_key text, user_id text, key_version integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO identity.users (user_key, user_id, key_version)
+    SELECT $1, $2, $3
+    WHERE NOT EXISTS (SELECT FROM public.suppressions AS gone WHERE gone.user_key = $1)
+        AND NOT EXISTS (SELECT FROM public.users AS known WHERE known.user_key = $1 AND NOT known.consent)
+        AND coalesce((SELECT known.key_version FROM identity.users AS known LIMIT 1), $3) = $3
+    ON CONFLICT DO NOTHING
+$$;
+REVOKE ALL ON FUNCTION identity.remember_user FROM PUBLIC;
+
+CREATE FUNCTION public.state_consent(user_key text, agrees boolean, at timestamptz, origin text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO public.users AS known
+        (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at)
+    SELECT $1, '{}', $2, $4, $4, $3, CASE WHEN NOT $2 THEN $3 END
+    WHERE NOT EXISTS (SELECT FROM public.suppressions AS gone WHERE gone.user_key = $1)
+    ON CONFLICT ON CONSTRAINT pk_users DO UPDATE SET refused_at = greatest(known.refused_at, excluded.refused_at);
+    UPDATE public.users AS known SET consent = $2, consent_source = $4, consent_at = $3,
+        attributes = CASE WHEN $2 THEN known.attributes ELSE '{}' END,
+        field_timestamps = CASE WHEN $2 THEN known.field_timestamps ELSE '{}' END
+    WHERE known.user_key = $1
+        AND (known.consent_at IS NULL OR ($3, NOT $2) >= (known.consent_at, NOT known.consent));
+    IF NOT $2 THEN
+        DELETE FROM public.session_profiles AS profile WHERE profile.subject = $1 AND profile.updated_at <= $3;
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION public.state_consent FROM PUBLIC;
+
+-- Without a user, or without consent, only the items that are hidden from everybody. Clicks keep their order.
+CREATE FUNCTION known_of_user(wanted_placement text, wanted_user text)
+RETURNS TABLE (batch_id bigint, user_key text, hidden text[], due text[], clicks text[], traits jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT known.batch_id, known.user_key,
+           ARRAY(SELECT item_id FROM unnest(known.hidden) AS code JOIN batch_items AS item
+                 ON item.batch_id = known.batch_id AND item.item_code = code),
+           ARRAY(SELECT item_id FROM unnest(known.due) AS code JOIN batch_items AS item
+                 ON item.batch_id = known.batch_id AND item.item_code = code),
+           ARRAY(SELECT item_id FROM unnest(known.clicks) WITH ORDINALITY AS one (code, place) JOIN batch_items AS item
+                 ON item.batch_id = known.batch_id AND item.item_code = code ORDER BY place),
+           known.traits
+    FROM placements AS live JOIN batch_users AS known ON known.batch_id = live.batch_id
+    WHERE live.placement = wanted_placement
+      AND (known.user_key = '' OR (known.user_key = wanted_user
+           AND EXISTS (SELECT FROM users AS person WHERE person.user_key = wanted_user AND person.consent)
+           AND NOT EXISTS (SELECT FROM suppressions AS gone WHERE gone.user_key = wanted_user)));
+END $$;
+COMMENT ON FUNCTION known_of_user IS 'What the live batch knows of one user with consent, for the API.';
+REVOKE ALL ON FUNCTION known_of_user FROM PUBLIC;
+
+-- Serving may not read messages; this names the items among the given ones whose messages wait.
+CREATE FUNCTION waiting_items(items text[]) RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT payload ->> 'item_id' FROM event_inbox
+    WHERE (batch_id IS NULL OR batch_id IS NOT NULL AND moved_at IS NULL)  -- each by an index
+        AND kind = 'item' AND payload ->> 'item_id' = ANY ($1)
+$$;
+REVOKE ALL ON FUNCTION waiting_items FROM PUBLIC;
