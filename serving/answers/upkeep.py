@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final
 from models.lists.rules.placement_config import Placement
 from serving.answers.best_sellers import BestSellers
 from serving.answers.catalogue_search import TitleIndex
-from serving.answers.interfaces import LoadedModel, Models
+from serving.answers.interfaces import Models
+from serving.model.loaded_model import LoadedModel
 from serving.stores.catalogue import Catalogue
+from serving.stores.refresher import meanwhile
 from serving.stores.rules.layered_placements import LayeredPlacements
 
 if TYPE_CHECKING:
@@ -122,12 +124,8 @@ class Upkeep:
     async def running(self) -> AsyncIterator[None]:
         """Refresh meanwhile; the first time before anything else."""
         await self._try()
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with meanwhile(self._repeat()):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _repeat(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
 from serving.stores.database.postgres import Postgres
 from serving.stores.lists.live_batches import BatchCodes, CodeTexts, LiveBatches
 from serving.stores.lists.user_lists import FIRST, PublishedLists, UserLists
-from serving.stores.refresher import Refresher
+from serving.stores.refresher import Refresher, meanwhile
 from serving.stores.rules.rule_reader import RuleReader
 
 if TYPE_CHECKING:
@@ -71,17 +71,13 @@ class Stores:
         await asyncio.to_thread(self.rules.read_copy)
         for table, refresher in self._refreshers.items():
             self.changes.on(table, refresher.wake)
-        tasks = [asyncio.create_task(refresher.run()) for refresher in self._refreshers.values()]
-        tasks.append(asyncio.create_task(self.changes.run()))
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_START_SECONDS):
-                    await self._first_reads()
-            yield
+            async with meanwhile(self.changes.run(), *(one.run() for one in self._refreshers.values())):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_START_SECONDS):
+                        await self._first_reads()
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self.loads.close()
             await self.requests.close()
             await self.background.close()

@@ -21,8 +21,8 @@ from infra.keys.credentials import permanent_secret
 from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from models.errors import TailorbirdError
-from serving.api.requests.ids import Pseudonyms
 from serving.collector.collector import Collector
+from serving.events.pseudonyms import Pseudonyms
 from serving.http import metrics
 from serving.stores.database.postgres import pool_of
 from serving.stream.brokers import QUEUE, BrokerDownError, Stream, is_kafka
