@@ -22,8 +22,8 @@ from serving.answers.stored_answers import StoredAnswers
 from serving.answers.upkeep import Prebuilt, Upkeep
 from serving.http.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
-from serving.stores.database.errors import PostgresDownError
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.outages import PostgresDownError
+from serving.stores.rules import LayeredPlacements
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores

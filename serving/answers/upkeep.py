@@ -16,7 +16,7 @@ from serving.answers.interfaces import Models
 from serving.model.loaded_model import LoadedModel
 from serving.stores.catalogue import Catalogue
 from serving.stores.refresher import meanwhile
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.rules import LayeredPlacements
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from serving.answers.request import Visitor
 from serving.events.profiles import NO_ACTS, LatestItems, latest_items
-from serving.stores.database.errors import PostgresDownError
-from serving.stores.database.shared_reads import SharedReads
+from serving.stores.outages import PostgresDownError
 from serving.stores.refresher import Refresher, meanwhile
+from serving.stores.shared_loads import SharedReads
 
 if TYPE_CHECKING:
     from serving.stores.changes import Changes
-    from serving.stores.database.postgres import Postgres
+    from serving.stores.postgres import Postgres
 
 _QUERY: Final = """
     SELECT nth, batch_id, known.user_key, hidden, due, clicks, traits

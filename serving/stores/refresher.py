@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-from serving.stores.database.errors import PostgresDownError
+from serving.stores.outages import PostgresDownError
 
 _SPACING_SECONDS: Final = 0.1
 """Changes within so short a time are read together."""

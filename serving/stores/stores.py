@@ -7,17 +7,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from serving.stores.cache.shared_loads import PATIENCE_SECONDS, REDIS_SECONDS, SharedLoads
-from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
+from serving.stores.catalogue import CatalogueReader, KnownCatalogue
 from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
-from serving.stores.database.postgres import Postgres
-from serving.stores.lists.live_batches import BatchCodes, CodeTexts, LiveBatches
-from serving.stores.lists.user_lists import FIRST, PublishedLists, UserLists
+from serving.stores.lists import FIRST, BatchCodes, CodeTexts, LiveBatches, PublishedLists, UserLists
+from serving.stores.postgres import Postgres
 from serving.stores.refresher import Refresher, meanwhile
-from serving.stores.rules.rule_reader import RuleReader
+from serving.stores.rules import RuleReader
+from serving.stores.shared_loads import PATIENCE_SECONDS, REDIS_SECONDS, SharedLoads
 
 if TYPE_CHECKING:
-    from serving.stores.cache.redis_store import RedisStore
+    from serving.stores.redis_store import RedisStore
 
 _CATALOGUE_SECONDS: Final = 10.0
 _POINTER_SECONDS: Final = 3.0
@@ -91,6 +90,6 @@ class Stores:
 def _redis(redis_url: str | None, seconds: float) -> "RedisStore | None":
     if not redis_url:
         return None
-    from serving.stores.cache.redis_store import RedisStore  # its import takes a tenth of a second
+    from serving.stores.redis_store import RedisStore  # its import takes a tenth of a second
 
     return RedisStore(redis_url, seconds)

@@ -12,7 +12,7 @@ from infra.keys.api_keys import ApiKey, all_scopes, kind_of
 from serving.api.gate.keyring import Keyring
 
 if TYPE_CHECKING:
-    from serving.stores.database.postgres import Postgres
+    from serving.stores.postgres import Postgres
 
 _VALID: Final = """
     SELECT key.key_id, name, scopes, kind, secret_hash, requests_per_second,

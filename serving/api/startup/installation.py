@@ -40,10 +40,10 @@ from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.operations.previews import Previews
 from serving.operations.report_reader import ReportReader
 from serving.operations.rule_changes import RuleChanges
-from serving.stores.database.postgres import Postgres, pool_of
+from serving.stores.postgres import Postgres, pool_of
 from serving.stores.refresher import Refresher, meanwhile
-from serving.stores.rules.layered_placements import LayeredPlacements
-from serving.stores.rules.rule_reader import FILE as RULES_FILE
+from serving.stores.rules import FILE as RULES_FILE
+from serving.stores.rules import LayeredPlacements
 from serving.stores.stores import Stores
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.best_sellers import BestSellers
 from serving.answers.upkeep import Prebuilt, Upkeep
 from serving.stores.catalogue import Catalogue
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.rules import LayeredPlacements
 from tests.serving.made_up_shop import PLACEMENTS, Holder, champion
 
 pytestmark = pytest.mark.anyio

@@ -33,7 +33,7 @@ from serving.queries.drift import drift
 from serving.queries.explain import explain
 from serving.queries.status import status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user_key, user_list, why_empty
-from serving.stores.database.postgres import Postgres, connection_options
+from serving.stores.postgres import Postgres, connection_options
 from tests.database_roles import create_roles
 from tests.published import published
 from tests.published import shelf as batch

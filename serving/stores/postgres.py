@@ -10,8 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from infra.configuration import addresses
-from serving.stores.circuit_breaker import CircuitBreaker
-from serving.stores.database.errors import PostgresDownError
+from serving.stores.outages import CircuitBreaker, PostgresDownError
 
 _PASSED_ON: Final = ("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "options", "application_name")
 """Options of an address that asyncpg knows too; the others are libpq's own, such as its timeouts."""

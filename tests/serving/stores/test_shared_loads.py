@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from serving.stores.cache.redis_store import RedisStore
-from serving.stores.cache.shared_loads import Loaded, SharedLoads, cache_key
+from serving.stores.redis_store import RedisStore
+from serving.stores.shared_loads import Loaded, SharedLoads, cache_key
 
 
 class Source:
