@@ -194,8 +194,10 @@ def rounded(score: float) -> float:
 class UserLists:
     """The lists of users and items in the live batches."""
 
-    def __init__(self, lists: PublishedLists, live: LiveBatches, loads: SharedLoads, changes: ConsentChanges) -> None:
-        """Keep lists in the cache of `loads`."""
+    def __init__(
+        self, lists: PublishedLists, live: LiveBatches, loads: SharedLoads | None, changes: ConsentChanges
+    ) -> None:
+        """Keep lists in the cache of `loads`; without one each request reads its own."""
         self._lists, self._live, self._loads, self._changes = lists, live, loads, changes
 
     async def of_item(self, placement: str, item_id: str) -> Listed:
@@ -217,6 +219,8 @@ class UserLists:
         raise ChangedMeanwhileError
 
     async def _cached(self, placement: str, subject: str, *, outdated: bool = False) -> Listed:
+        if self._loads is None:
+            return await self._lists.read(placement, subject)
         batch = self._live.by_placement.get(placement)
         number, version = (None, None) if batch is None else (batch.batch_id, batch.model_version)
         key = cache_key(placement, number, version, "list", subject)

@@ -1,4 +1,8 @@
-"""Loads each value once, across requests and with Redis across processes, and renews a cached one before it expires."""
+"""Loads each value once, across requests and processes, and renews a cached one before it expires.
+
+Early renewal is XFetch (Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015):
+the closer the end and the slower the load, the likelier a request renews the value while others still use it.
+"""
 
 import asyncio
 import math
@@ -60,12 +64,12 @@ class SharedLoads:
 
     def __init__(
         self,
-        store: "RedisStore | None",
+        store: "RedisStore",
         fresh_seconds: float = 60.0,
         stale_seconds: float = 240.0,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """Keep values in `store`; without one, only requests that wait at the same time share a load."""
+        """Keep values in `store`."""
         self._store, self._fresh, self._stale, self._patience = store, fresh_seconds, stale_seconds, patience_seconds
         self._loads: dict[str, asyncio.Future[bytes]] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
@@ -96,8 +100,6 @@ class SharedLoads:
         return await self._load(key, load)
 
     async def _get(self, key: str, load: Load) -> bytes:
-        if self._store is None:
-            return await self._load(key, load)
         entry = await self._store.find_or_claim(key)
         patience = monotonic() + self._patience
         while entry.value is None and not entry.claimed and monotonic() < patience:
@@ -108,7 +110,7 @@ class SharedLoads:
             return await self._load(key, load)
         (self._hit if entry.seconds_left > self._stale else self._old).inc()
         if self._is_due(entry) and key not in self._renewals:
-            task = self._renewals[key] = asyncio.create_task(self._renew(self._store, key, load))
+            task = self._renewals[key] = asyncio.create_task(self._renew(key, load))
             task.add_done_callback(lambda _: self._renewals.pop(key, None))
         return entry.value[_LOAD_SECONDS.size :]
 
@@ -118,14 +120,12 @@ class SharedLoads:
         early = -load_seconds * math.log(1.0 - random.random())  # noqa: S311 - no secret
         return bool(entry.seconds_left - self._stale <= early)
 
-    async def _renew(self, store: "RedisStore", key: str, load: Load) -> None:
+    async def _renew(self, key: str, load: Load) -> None:
         with suppress(Exception):  # the old value is used meanwhile, and the next request tries again
-            if await store.claim(key):
+            if await self._store.claim(key):
                 await self._load(key, load)
 
     async def _load(self, key: str, load: Load) -> bytes:
-        if self._store is None:
-            return (await load()).value
         started = monotonic()
         try:
             loaded = await load()
@@ -143,8 +143,7 @@ class SharedLoads:
         """Stop renewals, and close the cache."""
         for task in self._renewals.values():
             task.cancel()
-        if self._store is not None:
-            await self._store.close()
+        await self._store.close()
 
 
 class SharedReads(Generic[_Key, _Value]):
