@@ -5,13 +5,11 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.best_sellers import BestSellers
-from serving.answers.catalogue_search import TitleIndex
 from serving.answers.interfaces import Models
 from serving.model.loaded_model import LoadedModel
 from serving.stores.catalogue import Catalogue
@@ -26,15 +24,6 @@ _SPACING_SECONDS: Final = 5.0
 """A catalogue that changes all the time is followed at this interval; what is sold out is left out at once."""
 _EMPTY: Final = Catalogue.of({}, 0.0)
 _log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prebuilt:
-    """Parts that a server builds once for its workers. They count as long as what they were built from is the same."""
-
-    best: BestSellers | None = None
-    """Under the placements of the file; rules of operators count from the first answer on."""
-    titles: TitleIndex | None = None
 
 
 class Upkeep:

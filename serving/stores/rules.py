@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -29,16 +29,6 @@ _NEWEST: Final = "SELECT coalesce(max(version), 0), clock_timestamp() FROM opera
 _ONE: Final = (
     "SELECT version, rules::text AS rules, author, comment, created_at, restores FROM operator_rules WHERE version = $1"
 )
-
-
-class CurrentRules(Protocol):
-    """The version that counts, and the time by which its rules end."""
-
-    @property
-    def current(self) -> RuleVersion: ...
-
-    def now(self) -> datetime:
-        """Return the time of the database."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +62,7 @@ class LayeredPlacements(Mapping[str, Placement]):
     What is the same under two versions stays the same object, so that others see by identity what changed.
     """
 
-    def __init__(self, file: Mapping[str, Placement], rules: CurrentRules = _NONE) -> None:
+    def __init__(self, file: Mapping[str, Placement], rules: "RuleReader | FixedRules" = _NONE) -> None:
         """Lay these rules over those of the file; by default there are none."""
         self.file, self._rules = file, rules
         self._compiled = _Compiled(NO_VERSION, None, dict.fromkeys(file, NO_RULES), file)
