@@ -220,7 +220,7 @@ class AnswerService:
         found = self._remembered.fresh(key, self._state(placement))
         if found is None:
             return None
-        if not self._stored.changes.connected:
+        if not self._stored.connected:
             found = replace(found, degraded=True)
         return self._count_answer(found)
 

@@ -14,9 +14,10 @@ from models.lists.rules.layer.json_form import layer_from_json
 from models.lists.rules.layer.rule_layer import RuleLayer
 from serving.http.metrics import BATCH_AGE
 from serving.stores.shared_loads import Loaded, SharedLoads, SharedReads, cache_key
-from serving.stores.standing import NOBODY, ChangedMeanwhileError, ConsentChanges, Listed, Standing
+from serving.stores.standing import NOBODY, ChangedMeanwhileError, Listed, Standing
 
 if TYPE_CHECKING:
+    from serving.stores.changes import Changes
     from serving.stores.postgres import Postgres
 
 
@@ -194,9 +195,7 @@ def rounded(score: float) -> float:
 class UserLists:
     """The lists of users and items in the live batches."""
 
-    def __init__(
-        self, lists: PublishedLists, live: LiveBatches, loads: SharedLoads | None, changes: ConsentChanges
-    ) -> None:
+    def __init__(self, lists: PublishedLists, live: LiveBatches, loads: SharedLoads | None, changes: "Changes") -> None:
         """Keep lists in the cache of `loads`; without one each request reads its own."""
         self._lists, self._live, self._loads, self._changes = lists, live, loads, changes
 

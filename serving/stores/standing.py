@@ -1,8 +1,8 @@
-"""Defines the standing of a user, which is consent, suppression and exclusions, and a list that was read with it."""
+"""Defines the standing of a user: consent, suppression and exclusions; and remembers which users changed, and when."""
 
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 _KEPT_SECONDS: Final = 3600.0
 """Longer than any cached value lives."""
@@ -41,27 +41,6 @@ class Listed(NamedTuple):
 
 class ChangedMeanwhileError(Exception):
     """A user changed again and again while the list was read."""
-
-
-class ConsentChanges(Protocol):
-    """Knows whether notifications of revoked consent arrive, and which values are from before one."""
-
-    @property
-    def connected(self) -> bool:
-        """Return whether every revocation reaches this process within seconds."""
-
-    def unchanged_since(self, user_key: str, read_at: float) -> bool:
-        """Return whether nothing is known to have changed for the user since a moment of the database's clock."""
-
-
-class NoConsentChanges:
-    """Knows that no consent can change: a server of a bundle folder alone stores no users."""
-
-    connected: Final = True
-
-    def unchanged_since(self, user_key: str, read_at: float) -> bool:  # noqa: ARG002
-        """Return True: nothing is stored about users."""
-        return True
 
 
 class UserChanges:
