@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
-from serving.live.catalogue import ModelCatalogue
 from serving.live.live_scorer import LiveListScorer
+from serving.live.prepared_rules import ModelCatalogue
 from serving.live.visitor_facts import RecentClicks, SessionClicks, StoredUsers
 from serving.model.holder import ModelHolder
 from serving.stores.refresher import meanwhile

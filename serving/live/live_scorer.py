@@ -17,9 +17,8 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.events.profiles import NO_ACTS, LatestItems
-from serving.live.catalogue import CurrentCatalogue, ModelCatalogue
 from serving.live.live_lists import VisitorState, items_that_go_with, ranked_items, similar_items, visitor_list
-from serving.live.prepared_rules import Prepared, RuleCache
+from serving.live.prepared_rules import CurrentCatalogue, ModelCatalogue, Prepared, RuleCache
 from serving.live.visitor_facts import NO_FACTS, BatchFacts, NoClicks, NoUserFacts, RecentClicks, UserFacts
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel

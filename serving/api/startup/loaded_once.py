@@ -16,7 +16,7 @@ from models.ranking.xgboost_library import xgboost
 from serving.answers.best_sellers import BestSellers
 from serving.answers.catalogue_search import TitleIndex, TitleWords
 from serving.answers.service import Prebuilt
-from serving.live.catalogue import ModelCatalogue
+from serving.live.prepared_rules import ModelCatalogue
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
 from serving.model.promotions import NewestPromotion
