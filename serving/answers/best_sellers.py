@@ -19,8 +19,8 @@ from models.recommenders.baselines.segment_popular import ALL_USERS
 from models.recommenders.explanations.recent_buyers import popular_reasons
 from models.recommenders.explanations.sentences import CUSTOMERS, NONE
 from serving.answers.answer import Entry, Listing
-from serving.answers.interfaces import LoadedModel
 from serving.answers.request import Filters
+from serving.model.loaded_model import LoadedModel
 from serving.stores.catalogue import Catalogue
 
 DEPTH: Final = 100

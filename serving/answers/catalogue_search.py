@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from math import inf
 from time import monotonic
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.primitives.distinct import distinct
 from serving.answers.request import Filters
 from serving.answers.selection import Selection
+from serving.answers.upkeep import Upkeep
 from serving.stores.catalogue import Catalogue, Item
 from serving.stores.standing import NOBODY
 
@@ -49,22 +50,6 @@ class FoundItem:
 
     item: Item
     available: bool
-
-
-class Stock(Protocol):
-    """The newest catalogue, and the sales of its items."""
-
-    @property
-    def digest(self) -> str:
-        """Return what changes with the sales: the digest of the champion."""
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """Return the newest catalogue."""
-
-    @property
-    def sales(self) -> Mapping[str, float]:
-        """Return the sales of the items that the champion knows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +130,7 @@ _EMPTY: Final = TitleIndex("", TitleWords(0, (), (), {}), (), np.empty(0, dtype=
 class CatalogueSearch:
     """Answers requests for items from memory."""
 
-    def __init__(self, stock: Stock, known: TitleIndex | None = None) -> None:
+    def __init__(self, stock: Upkeep, known: TitleIndex | None = None) -> None:
         """Search this catalogue. A `known` index is used until the catalogue or the champion changes."""
         self._stock, self._index = stock, known or _EMPTY
         self._built_at = -_SPACING_SECONDS

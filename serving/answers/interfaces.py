@@ -2,23 +2,10 @@
 
 from typing import NamedTuple, Protocol
 
-from infra.bundles.bundle import Bundle
 from serving.answers.answer import Listing
 from serving.answers.request import ListRequest, RankRequest
+from serving.model.loaded_model import LoadedModel
 from serving.stores.standing import Standing
-
-
-class LoadedModel(Protocol):
-    """A verified champion in memory."""
-
-    @property
-    def bundle(self) -> Bundle: ...
-
-    @property
-    def model_version(self) -> int | None: ...
-
-    @property
-    def promotion_id(self) -> int | None: ...
 
 
 class Models(Protocol):

@@ -10,7 +10,7 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.best_sellers import BestSellers
 from serving.answers.search import Search
 from serving.stores.catalogue import Catalogue
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.rules import LayeredPlacements
 
 RulesOfBatch = Callable[[int], RuleLayer | None]
 """Returns the rules that a batch was made under; None for a batch that this process does not know yet."""

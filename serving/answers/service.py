@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator, Collection, Hashable, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer, Listing, Source
-from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem
+from serving.answers.best_sellers import BestSellers
+from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem, TitleIndex
 from serving.answers.interfaces import LiveScorer, Models
 from serving.answers.present_rules import PresentRules
 from serving.answers.remembered_answers import RememberedAnswers, State
@@ -19,11 +20,11 @@ from serving.answers.search import LIVE_SECONDS, Live, Search
 from serving.answers.selection import HiddenItems, Selection, page
 from serving.answers.stages import Stages, ranked_without_model, without_hidden
 from serving.answers.stored_answers import StoredAnswers
-from serving.answers.upkeep import Prebuilt, Upkeep
+from serving.answers.upkeep import Upkeep
 from serving.http.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
-from serving.stores.database.errors import PostgresDownError
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.outages import PostgresDownError
+from serving.stores.rules import LayeredPlacements
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores
@@ -35,11 +36,22 @@ _MOST_BASKET_ITEMS: Final = 20
 _PREVIEW_SECONDS: Final = 2.0
 """The time that live lists of previews have: nothing is prepared for them."""
 _NO_VISITOR: Final = Visitor()
-_NOTHING_BUILT: Final = Prebuilt()
 # Changes that wait for the reconciler count, so that an item can be added and sold within a second.
 UNKNOWN_ITEMS: Final = """
     SELECT name FROM unnest($1::text[]) AS name WHERE NOT EXISTS (SELECT FROM items WHERE item_id = name)
     EXCEPT SELECT waiting_items($1)"""
+
+
+@dataclass(frozen=True)
+class Prebuilt:
+    """Parts that a server builds once for its workers. They count as long as what they were built from is the same."""
+
+    best: BestSellers | None = None
+    """Under the placements of the file; rules of operators count from the first answer on."""
+    titles: TitleIndex | None = None
+
+
+_NOTHING_BUILT: Final = Prebuilt()
 
 
 class AnswerService:
@@ -208,7 +220,7 @@ class AnswerService:
         found = self._remembered.fresh(key, self._state(placement))
         if found is None:
             return None
-        if not self._stored.changes.connected:
+        if not self._stored.connected:
             found = replace(found, degraded=True)
         return self._count_answer(found)
 

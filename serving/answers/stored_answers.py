@@ -12,9 +12,8 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.request import Visitor
 from serving.answers.search import Search
 from serving.http.metrics import CONSENT_DENIED
-from serving.stores.database.errors import PostgresDownError
+from serving.stores.outages import PostgresDownError
 from serving.stores.standing import ChangedMeanwhileError, Listed, Standing
-from serving.stores.user_changes import ConsentChanges, NoConsentChanges
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores
@@ -31,14 +30,18 @@ class StoredAnswers:
     def __init__(self, stores: "Stores | None") -> None:
         """Read from these stores."""
         self._stores = stores
-        self.changes: ConsentChanges = NoConsentChanges() if stores is None else stores.changes
+
+    @property
+    def connected(self) -> bool:
+        """Return whether every withdrawal of consent reaches this process within seconds."""
+        return self._stores is None or self._stores.changes.connected
 
     async def check(self, search: Search) -> None:
         """Read the visitor's standing and list. Without consent, the request goes on without user and session.
 
         So it does while notifications of revoked consent do not arrive; then the answer is degraded.
         """
-        connected = self.changes.connected
+        connected = self.connected
         search.degraded = not connected
         if search.user_key is not None:
             await self._check_user(search, search.user_key, connected=connected)
@@ -47,9 +50,9 @@ class StoredAnswers:
 
     def may_show(self, user_key: str | None, read_at: float) -> bool:
         """Return whether an answer may be shown again: consent and exclusions are as they were read then."""
-        if user_key is None:
+        if user_key is None or self._stores is None:
             return True
-        return self.changes.connected and self.changes.unchanged_since(user_key, read_at)
+        return self.connected and self._stores.changes.unchanged_since(user_key, read_at)
 
     async def _check_user(self, search: Search, user_key: str, *, connected: bool) -> None:
         if self._stores is None:

@@ -5,16 +5,16 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.best_sellers import BestSellers
-from serving.answers.catalogue_search import TitleIndex
-from serving.answers.interfaces import LoadedModel, Models
+from serving.answers.interfaces import Models
+from serving.model.loaded_model import LoadedModel
 from serving.stores.catalogue import Catalogue
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.refresher import meanwhile
+from serving.stores.rules import LayeredPlacements
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores
@@ -24,15 +24,6 @@ _SPACING_SECONDS: Final = 5.0
 """A catalogue that changes all the time is followed at this interval; what is sold out is left out at once."""
 _EMPTY: Final = Catalogue.of({}, 0.0)
 _log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prebuilt:
-    """Parts that a server builds once for its workers. They count as long as what they were built from is the same."""
-
-    best: BestSellers | None = None
-    """Under the placements of the file; rules of operators count from the first answer on."""
-    titles: TitleIndex | None = None
 
 
 class Upkeep:
@@ -122,12 +113,8 @@ class Upkeep:
     async def running(self) -> AsyncIterator[None]:
         """Refresh meanwhile; the first time before anything else."""
         await self._try()
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with meanwhile(self._repeat()):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _repeat(self) -> None:
         while True:

@@ -11,8 +11,8 @@ from infra.keys.api_keys import ApiKey
 from models.lists.rules.placement_config import Placement
 from serving.api.gate.keyring import Keyring
 from serving.api.gate.request_log import RequestLog
-from serving.api.requests.ids import Pseudonyms
 from serving.events.message import Message, Receipt
+from serving.events.pseudonyms import Pseudonyms
 from serving.events.shown_answer import ShownAnswer
 
 if TYPE_CHECKING:

@@ -1,27 +1,17 @@
 """Stores calls: an answer waits until they are durable."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from infra.keys.api_keys import ApiKey
 from serving.collector.bodies import SentCalls
 from serving.events.clock import CLOCK
-from serving.events.message import Message, Receipt
 
 if TYPE_CHECKING:
     from serving.collector.collector import Collector
-
-
-class Writes(Protocol):
-    """Stores messages durably."""
-
-    async def write(self, *messages: Message) -> list[Receipt]:
-        """Return when all messages are durable."""
-
-    async def any_is_new(self, visitors: Collection[str | None]) -> bool:
-        """Return whether any of the visitors was first seen today."""
+    from serving.events.writer import EventWriter
 
 
 class QuotaSpentError(Exception):
@@ -31,7 +21,7 @@ class QuotaSpentError(Exception):
 class CallIntake:
     """Takes calls of Segment's libraries."""
 
-    def __init__(self, open_collector: "Callable[[], Collector]", writer: Writes) -> None:
+    def __init__(self, open_collector: "Callable[[], Collector]", writer: "EventWriter") -> None:
         """Open the collector with the first call: it needs Arrow, and many servers never collect."""
         self._open, self._writer = open_collector, writer
         self._collector: Collector | None = None

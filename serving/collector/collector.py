@@ -5,7 +5,7 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -28,6 +28,7 @@ from models.ingest.traffic_filter import INTERNAL, LONGEST_ID, ROBOT, USER_ID_TO
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls
 from serving.events.message import ACTS, Effects
+from serving.events.pseudonyms import Pseudonyms
 
 _REMEMBERED: Final = 10_000
 _LONGEST_AGENT: Final = 1_000
@@ -56,20 +57,6 @@ class TrafficMarks:
         rows = pa.table({columns.USER_ID: [""], columns.USER_AGENT: [agent], columns.IP: [address]})
         found = marked(rows, self._traffic)
         return [mark for mark in (ROBOT, INTERNAL) if found[mark][0].as_py()]
-
-
-class Pseudonyms(Protocol):
-    """The pseudonyms of the installation."""
-
-    @property
-    def key_version(self) -> int:
-        """Return the number of keys in the chain."""
-
-    def of(self, user: str) -> str:
-        """Return the key of a user."""
-
-    def of_device(self, device: str) -> str:
-        """Return the key of a device."""
 
 
 class Signatures(NamedTuple):

@@ -2,20 +2,16 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from models.columns import PURCHASE
 from serving.events import statements
 
+if TYPE_CHECKING:
+    from serving.stores.postgres import Postgres
+
 Subjects = tuple[str | None, str | None]
 """The keys of a visitor's user and session."""
-
-
-class Reads(Protocol):
-    """A pool of connections that runs a statement."""
-
-    async def fetch(self, statement: str, /, *arguments: Any) -> Sequence[Any]:
-        """Return the rows of a statement."""
 
 
 class LatestItems(NamedTuple):
@@ -36,12 +32,12 @@ class LatestItems(NamedTuple):
 NO_ACTS: Final = LatestItems()
 
 
-async def latest_items(reader: Reads, user_key: str | None, session_key: str | None) -> LatestItems:
+async def latest_items(reader: "Postgres", user_key: str | None, session_key: str | None) -> LatestItems:
     """Return the items of a visitor's latest acts."""
     return (await latest_items_of_all(reader, [(user_key, session_key)]))[0]
 
 
-async def latest_items_of_all(reader: Reads, visitors: Sequence[Subjects]) -> list[LatestItems]:
+async def latest_items_of_all(reader: "Postgres", visitors: Sequence[Subjects]) -> list[LatestItems]:
     """Return for each visitor the items of the latest acts."""
     subjects = [key for keys in visitors for key in keys if key]
     rows = await reader.fetch(statements.LATEST_ITEMS, subjects) if subjects else ()

@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
-from serving.live.catalogue import ModelCatalogue
 from serving.live.live_scorer import LiveListScorer
+from serving.live.prepared_rules import ModelCatalogue
 from serving.live.visitor_facts import RecentClicks, SessionClicks, StoredUsers
 from serving.model.holder import ModelHolder
+from serving.stores.refresher import meanwhile
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores
@@ -50,13 +51,13 @@ async def live_scorer(
         known=known,
     )
     models.start()
-    warming = asyncio.create_task(_warm(scorer, stores))
     try:
-        async with nullcontext() if followed is None else followed.running(stores.changes):
+        async with (
+            meanwhile(_warm(scorer, stores)),
+            nullcontext() if followed is None else followed.running(stores.changes),
+        ):
             yield scorer
     finally:
-        warming.cancel()
-        await asyncio.gather(warming, return_exceptions=True)
         await asyncio.to_thread(models.stop)
         scorer.close()
 

@@ -22,9 +22,8 @@ from models.recommenders.protocols import FoldsInUsers
 from serving.answers.answer import Entry
 from serving.answers.request import Filters
 from serving.events.profiles import NO_ACTS, LatestItems
-from serving.live.catalogue import titles_of
 from serving.live.context import OneVisitor, RelatedItems, blended, own_scores
-from serving.live.prepared_rules import Prepared
+from serving.live.prepared_rules import Prepared, titles_of
 from serving.live.visitor_facts import NO_FACTS, BatchFacts
 
 ANONYMOUS = "visitor"

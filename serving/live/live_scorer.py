@@ -17,9 +17,8 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.events.profiles import NO_ACTS, LatestItems
-from serving.live.catalogue import CurrentCatalogue, ModelCatalogue
 from serving.live.live_lists import VisitorState, items_that_go_with, ranked_items, similar_items, visitor_list
-from serving.live.prepared_rules import Prepared, RuleCache
+from serving.live.prepared_rules import CurrentCatalogue, ModelCatalogue, Prepared, RuleCache
 from serving.live.visitor_facts import NO_FACTS, BatchFacts, NoClicks, NoUserFacts, RecentClicks, UserFacts
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
@@ -31,6 +30,7 @@ WAITING: Final = 64
 _WITHHELD_SECONDS: Final = 10.0
 """The time for which items that a batch hides from everybody are not read again."""
 _Result = TypeVar("_Result")
+_Build = Callable[[Prepared, VisitorState], tuple[Entry, ...] | None]
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,7 @@ class LiveListScorer:
         if inputs is None or (inputs.degraded and _needs_batch(placement)):
             return None
 
-        def build() -> Listing:
-            prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
-            built = visitor_list(prepared, _state(request, inputs, standing))
-            return _listing(prepared, built, inputs, request)
-
-        return await self._run(build)
+        return await self._run(partial(self._made, request, standing, placement, inputs))
 
     async def recommend_all(self, asked: Sequence[tuple[ListRequest, Standing]]) -> list[Listing | None]:
         """Return the lists of several users for one placement: the champion ranks them together, in one thread."""
@@ -136,16 +131,11 @@ class LiveListScorer:
             if inputs is not None and not (inputs.degraded and _needs_batch(placement))
         ]
 
-        def build() -> dict[ListRequest, Listing]:
-            lists = {}
+        def build() -> dict[ListRequest, Listing | None]:
             for model in {inputs.model for _, _, inputs in usable}:  # a promotion may arrive meanwhile
                 keys = [one.visitor.user_key or "" for one, _, known in usable if known.latest.items or one.context]
                 model.ranked.rank(keys)
-            for request, standing, inputs in usable:
-                prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
-                built = visitor_list(prepared, _state(request, inputs, standing))
-                lists[request] = _listing(prepared, built, inputs, request)
-            return lists
+            return {request: self._made(request, standing, placement, known) for request, standing, known in usable}
 
         lists = await self._run(build)
         return [lists.get(request) for request, _ in asked]
@@ -166,29 +156,30 @@ class LiveListScorer:
         if placement is None or inputs is None:
             return None
 
-        def build() -> Listing:
-            prepared = self._prepared(inputs, request.placement, placement, placement.k)
-            known = ranked_items(prepared, _state(asked, inputs, standing), request.items)
-            return _listing(prepared, (*known, *self._unknown(prepared, request.items)), inputs, asked)
+        def build(prepared: Prepared, visitor: VisitorState) -> tuple[Entry, ...]:
+            return (*ranked_items(prepared, visitor, request.items), *self._unknown(prepared, request.items))
 
-        return await self._run(build)
+        return await self._run(partial(self._made, asked, standing, placement, inputs, build, placement.k))
 
-    async def _related(
-        self,
-        request: ListRequest,
-        standing: Standing,
-        build: Callable[[Prepared, VisitorState], tuple[Entry, ...] | None],
-    ) -> Listing | None:
+    async def _related(self, request: ListRequest, standing: Standing, build: _Build) -> Listing | None:
         placement, inputs = self._placements.get(request.placement), self._inputs_of_items()
         if placement is None or inputs is None:
             return None
+        return await self._run(partial(self._made, request, standing, placement, inputs, build))
 
-        def run() -> Listing | None:
-            prepared = self._prepared(inputs, request.placement, placement, request.offset + request.k)
-            built = build(prepared, _state(request, inputs, standing))
-            return None if built is None else _listing(prepared, built, inputs, request)
-
-        return await self._run(run)
+    def _made(
+        self,
+        request: ListRequest,
+        standing: Standing,
+        placement: Placement,
+        inputs: _Inputs,
+        build: _Build = visitor_list,
+        length: int | None = None,
+    ) -> Listing | None:
+        """Build a list under the placement's rules for lists of a length, by default up to the request's page."""
+        prepared = self._prepared(inputs, request.placement, placement, length or request.offset + request.k)
+        built = build(prepared, _state(request, inputs, standing))
+        return None if built is None else _listing(prepared, built, inputs, request)
 
     async def _inputs(self, placement: str, request: ListRequest) -> _Inputs | None:
         model = self._models.current()

@@ -1,6 +1,5 @@
 """What is known of a visitor at the time of a request: by the last batch, and by the latest clicks."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from serving.answers.request import Visitor
 from serving.events.profiles import NO_ACTS, LatestItems, latest_items
-from serving.stores.database.errors import PostgresDownError
-from serving.stores.database.shared_reads import SharedReads
-from serving.stores.refresher import Refresher
+from serving.stores.outages import PostgresDownError
+from serving.stores.refresher import Refresher, meanwhile
+from serving.stores.shared_loads import SharedReads
 
 if TYPE_CHECKING:
     from serving.stores.changes import Changes
-    from serving.stores.database.postgres import Postgres
+    from serving.stores.postgres import Postgres
 
 _QUERY: Final = """
     SELECT nth, batch_id, known.user_key, hidden, due, clicks, traits
@@ -149,12 +148,8 @@ class SessionClicks:
         """Follow clicks meanwhile."""
         refresher = Refresher(self.refresh, _SECONDS)
         changes.on("session_profiles", refresher.wake)
-        task = asyncio.create_task(refresher.run())
-        try:
+        async with meanwhile(refresher.run()):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def refresh(self) -> None:
         """Read who clicked since the last time. Raises PostgresDownError."""

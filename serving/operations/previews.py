@@ -10,8 +10,7 @@ from serving.answers.request import ListRequest
 from serving.answers.service import AnswerService
 from serving.live.live_scorer import LiveListScorer
 from serving.operations.rule_changes import RuleChanges
-from serving.stores.rules.layered_placements import FixedRules, LayeredPlacements
-from serving.stores.rules.rule_reader import RuleReader
+from serving.stores.rules import FixedRules, LayeredPlacements, RuleReader
 
 
 @dataclass(frozen=True)

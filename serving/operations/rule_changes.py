@@ -18,8 +18,8 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.interfaces import Models
 from serving.operations.requests import Author, OutdatedVersionError, RefusedLayerError, UnknownVersionError
 from serving.stores.catalogue import Catalogue
-from serving.stores.database.errors import PostgresDownError
-from serving.stores.rules.rule_reader import RuleReader
+from serving.stores.outages import PostgresDownError
+from serving.stores.rules import RuleReader
 
 MOST_RULES: Final = 2_000
 """The rules of all versions on a page: four versions of the largest size, or many of usual ones."""

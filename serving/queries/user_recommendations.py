@@ -84,12 +84,6 @@ def user_list(engine: Engine, user_id: str, placement: str = "home") -> list[Lis
         return [cast(ListRow, dict(row)) for row in rows.mappings()]
 
 
-def require_user(engine: Engine, user_id: str) -> None:
-    """Raise UnknownUserError for a user id that was never ingested. The engine's role has to be `serving`."""
-    with engine.connect() as connection:
-        require_user_key(connection, user_id)
-
-
 def example_users(engine: Engine, most: int = 1, placement: str = "home") -> list[str]:
     """Return the raw ids of the first users with a list, as examples. The engine's role has to be `operator`."""
     with engine.connect() as connection:

@@ -1,11 +1,12 @@
-"""The catalogue in memory: what answers show of an item, and whether it can be bought now."""
+"""The catalogue in memory: what answers show of an item, whether it can be bought now, and what reads it."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress, count
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 import orjson
@@ -15,11 +16,28 @@ from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.item_attributes import ItemAttributes
 from models.primitives.distinct import distinct
 
+if TYPE_CHECKING:
+    from serving.stores.postgres import Postgres
+
+
 _GENERATIONS: Final = count(1)
 _ALWAYS: Final = (-np.inf, np.inf)
 _SHOWN_FIELDS: Final = 6
 """The first fields of `Item` are shown."""
 _NEVER: Final = (np.inf, -np.inf)
+_ROWS_SINCE: Final = """
+SELECT item_id, title, url, image, price, currency, coalesce(category, ''), coalesce(brand, ''), available,
+       in_stock, coalesce(extract(epoch FROM available_from)::float8, '-infinity'),
+       coalesce(extract(epoch FROM available_until)::float8, 'infinity'),
+       coalesce(extract(epoch FROM first_seen_at)::float8, '-infinity')
+FROM items LEFT JOIN item_appearances USING (item_id) WHERE items.xmin::text::bigint >= $1
+"""
+_STATE: Final = """
+SELECT count(*), extract(epoch FROM clock_timestamp())::float8, pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+FROM items
+"""
+_EPOCH: Final = 1 << 32
+"""Transaction ids on rows have 32 bits; a row of an earlier epoch may have a higher one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,3 +276,56 @@ def _sold(items: dict[str, Item], times: SaleTimes, moment: float) -> frozenset[
 def items_of(rows: Sequence[Any]) -> dict[str, Item]:
     """Return the items of the rows of `catalogue_reader`, which have the columns of `Item`."""
     return {item[0]: item for item in map(Item._make, rows)}
+
+
+class KnownCatalogue(NamedTuple):
+    """A catalogue that was read before."""
+
+    catalogue: Catalogue
+    floor: int
+    """Rows that a transaction from here on wrote may be new."""
+
+
+class CatalogueReader:
+    """Holds the newest catalogue that was read."""
+
+    def __init__(self, postgres: "Postgres", known: KnownCatalogue | None = None) -> None:
+        """Read through these connections, after a `known` catalogue only changes."""
+        self._postgres = postgres
+        self.current, self._floor = known or KnownCatalogue(Catalogue.of({}, 0.0), 0)
+        self.read = False
+        """Whether it was read at all."""
+
+    @property
+    def known(self) -> KnownCatalogue:
+        """Return what was read, for another reader of the same database."""
+        return KnownCatalogue(self.current, self._floor)
+
+    async def refresh(self) -> bool:
+        """Read changed rows, and follow the dates of items; return whether anything changed.
+
+        Raises PostgresDownError; then the last catalogue stays.
+        """
+        # The floor is read before the rows: a transaction that commits in between is read now, and once more.
+        _, now, floor = (await self._postgres.fetch(_STATE))[0]
+        before = self.current
+        since = self._floor if floor // _EPOCH == self._floor // _EPOCH and before.by_id else 0
+        rows = await self._postgres.fetch(_ROWS_SINCE, since % _EPOCH)
+        items = await asyncio.to_thread(_merged, before.by_id, rows) if since else None
+        number = (await self._postgres.fetch(_STATE))[0][0]
+        if items is None or number != len(items):  # the first time, and after items were deleted
+            rows = rows if not since else await self._postgres.fetch(_ROWS_SINCE, 0)
+            items = await asyncio.to_thread(items_of, rows)
+        self.current = await asyncio.to_thread(_at, before, items, now)
+        self._floor, self.read = floor, True
+        return self.current is not before
+
+
+def _merged(known: dict[str, Item], rows: Sequence[Any]) -> dict[str, Item]:
+    """Return the known items with those of the rows; the same object if nothing is different."""
+    changed = {name: item for name, item in items_of(rows).items() if known.get(name) != item}
+    return known | changed if changed else known
+
+
+def _at(before: Catalogue, items: dict[str, Item], now: float) -> Catalogue:
+    return before.at(now) if items is before.by_id or items == before.by_id else Catalogue.of(items, now)

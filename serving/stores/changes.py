@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from serving.stores.database.postgres import connection_options
-from serving.stores.user_changes import UserChanges
+from serving.stores.postgres import connection_options
+from serving.stores.standing import UserChanges
 
 CHANNEL: Final = "tailorbird_changes"
 _BEAT_SECONDS: Final = 1.0

@@ -1,12 +1,12 @@
-"""Repeats a refresh: after each notification, and at least every few seconds."""
+"""Runs work beside other work, and repeats a refresh: after each notification, and at least every few seconds."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
-from serving.stores.database.errors import PostgresDownError
+from serving.stores.outages import PostgresDownError
 
 _SPACING_SECONDS: Final = 0.1
 """Changes within so short a time are read together."""
@@ -14,6 +14,18 @@ _WAIT_SECONDS: Final = 1.0
 _MOST_WAITING: Final = 16
 """Callers that may wait for a refresh at the same time: unknown callers cause them, and may not fill the server."""
 _log: Final = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def meanwhile(*works: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Run work within the block, and cancel it at its end."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Refresher:

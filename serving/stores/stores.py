@@ -5,19 +5,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from serving.stores.cache.shared_loads import PATIENCE_SECONDS, REDIS_SECONDS, SharedLoads
-from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
+from serving.stores.catalogue import CatalogueReader, KnownCatalogue
 from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
-from serving.stores.database.postgres import Postgres
-from serving.stores.lists.live_batches import BatchCodes, CodeTexts, LiveBatches
-from serving.stores.lists.user_lists import FIRST, PublishedLists, UserLists
-from serving.stores.refresher import Refresher
-from serving.stores.rules.rule_reader import RuleReader
-
-if TYPE_CHECKING:
-    from serving.stores.cache.redis_store import RedisStore
+from serving.stores.lists import FIRST, BatchCodes, CodeTexts, LiveBatches, PublishedLists, UserLists
+from serving.stores.postgres import Postgres
+from serving.stores.refresher import Refresher, meanwhile
+from serving.stores.rules import RuleReader
+from serving.stores.shared_loads import PATIENCE_SECONDS, REDIS_SECONDS, SharedLoads
 
 _CATALOGUE_SECONDS: Final = 10.0
 _POINTER_SECONDS: Final = 3.0
@@ -56,9 +52,8 @@ class Stores:
         self.live = LiveBatches(self.background, self.codes)
         self.catalogue = CatalogueReader(self.background, catalogue)
         self.rules = RuleReader(self.background, rules_copy)
-        store, patience = _redis(redis_url, redis_seconds), max(PATIENCE_SECONDS, 2 * redis_seconds)
-        self.loads = SharedLoads(store, cache_seconds, patience_seconds=patience)
-        self.lists = UserLists(PublishedLists(self.requests, self.codes), self.live, self.loads, self.changes)
+        self._loads = _shared_loads(redis_url, cache_seconds, redis_seconds) if redis_url else None
+        self.lists = UserLists(PublishedLists(self.requests, self.codes), self.live, self._loads, self.changes)
         self._refreshers = {
             "items": Refresher(self.catalogue.refresh, _CATALOGUE_SECONDS),
             "placements": Refresher(self.live.refresh, _POINTER_SECONDS),
@@ -71,18 +66,15 @@ class Stores:
         await asyncio.to_thread(self.rules.read_copy)
         for table, refresher in self._refreshers.items():
             self.changes.on(table, refresher.wake)
-        tasks = [asyncio.create_task(refresher.run()) for refresher in self._refreshers.values()]
-        tasks.append(asyncio.create_task(self.changes.run()))
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_START_SECONDS):
-                    await self._first_reads()
-            yield
+            async with meanwhile(self.changes.run(), *(one.run() for one in self._refreshers.values())):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_START_SECONDS):
+                        await self._first_reads()
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self.loads.close()
+            if self._loads is not None:
+                await self._loads.close()
             await self.requests.close()
             await self.background.close()
 
@@ -92,9 +84,8 @@ class Stores:
             await asyncio.sleep(0.01)
 
 
-def _redis(redis_url: str | None, seconds: float) -> "RedisStore | None":
-    if not redis_url:
-        return None
-    from serving.stores.cache.redis_store import RedisStore  # its import takes a tenth of a second
+def _shared_loads(redis_url: str, cache_seconds: float, redis_seconds: float) -> SharedLoads:
+    from serving.stores.redis_store import RedisStore  # its import takes a tenth of a second
 
-    return RedisStore(redis_url, seconds)
+    patience = max(PATIENCE_SECONDS, 2 * redis_seconds)
+    return SharedLoads(RedisStore(redis_url, redis_seconds), cache_seconds, patience_seconds=patience)

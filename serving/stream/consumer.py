@@ -21,10 +21,10 @@ from infra.keys.credentials import permanent_secret
 from infra.keys.fingerprints import PSEUDONYM
 from infra.services.database_access.logins import address
 from models.errors import TailorbirdError
-from serving.api.requests.ids import Pseudonyms
 from serving.collector.collector import Collector
+from serving.events.pseudonyms import Pseudonyms
 from serving.http import metrics
-from serving.stores.database.postgres import pool_of
+from serving.stores.postgres import pool_of
 from serving.stream.brokers import QUEUE, BrokerDownError, Stream, is_kafka
 from serving.stream.delivery import Pauses, Reason, wait
 from serving.stream.message_reader import MessageReader
@@ -195,8 +195,8 @@ async def opened_rescoring(settings: Settings) -> AsyncIterator["Rescoring | Non
     from serving.live.assembly import live_scorer
     from serving.model.holder import ModelHolder
     from serving.model.promotions import NewestPromotion
-    from serving.stores.lists.user_lists import PublishedLists
-    from serving.stores.rules.layered_placements import LayeredPlacements
+    from serving.stores.lists import PublishedLists
+    from serving.stores.rules import LayeredPlacements
     from serving.stores.stores import Stores
     from serving.stream.rescoring.list_scorer import ListScorer, StoredClicks
     from serving.stream.rescoring.rescoring import Rescoring

@@ -18,7 +18,7 @@ from serving.answers.answer import Answer
 from serving.answers.interfaces import LiveScorer, LoadedModel
 from serving.answers.request import ListRequest, Visitor
 from serving.answers.service import AnswerService
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.rules import LayeredPlacements
 from serving.stores.stores import Stores
 from tests.published import published, shelf
 

@@ -4,12 +4,15 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from infra.keys.api_keys import ApiKey, all_scopes, kind_of
 from serving.api.gate.keyring import Keyring
+
+if TYPE_CHECKING:
+    from serving.stores.postgres import Postgres
 
 _VALID: Final = """
     SELECT key.key_id, name, scopes, kind, secret_hash, requests_per_second,
@@ -26,18 +29,11 @@ FILE: Final = "serving/api_keys.json"
 """The copy within `var` of keys that do not expire: hashes of random texts, from which no key can be computed."""
 
 
-class Database(Protocol):
-    """Runs one statement. Raises an error of its own if the database does not answer."""
-
-    async def fetch(self, statement: str, *arguments: Any) -> Sequence[Any]:
-        """Return the rows."""
-
-
 class RecordedKeys:
     """Refreshes a keyring from the database."""
 
     def __init__(
-        self, keyring: Keyring, database: Database, copy: Path, workers: int = 1, quota: tuple[int, int] = _UNLIMITED
+        self, keyring: Keyring, database: "Postgres", copy: Path, workers: int = 1, quota: tuple[int, int] = _UNLIMITED
     ) -> None:
         """`workers` share the limits of each key; `quota` has the calls and bytes of a page key per day."""
         self._keyring, self._database, self._copy, self._workers = keyring, database, copy, workers

@@ -10,7 +10,7 @@ from serving.api.requests.list_query import DEEPEST, ListQuery
 from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.api.state import Operators
 from serving.operations.requests import OutdatedVersionError, Paging, RefusedLayerError, UnknownVersionError
-from serving.stores.database.errors import PostgresDownError
+from serving.stores.outages import PostgresDownError
 
 _PER_PAGE = 20
 

@@ -1,4 +1,4 @@
-"""Checks ids of callers, makes ids of requests, and turns ids of users into pseudonyms."""
+"""Checks ids of callers, and makes ids of requests."""
 
 import os
 import re
@@ -6,8 +6,6 @@ from typing import Annotated, Final
 from urllib.parse import unquote_to_bytes
 
 from pydantic import AfterValidator, Field
-
-from infra.keys import key_chain
 
 LONGEST: Final = 256
 _REFUSED: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -55,23 +53,3 @@ def request_id(given: bytes) -> str:
 def recommendation_id() -> str:
     """Return a new id of 128 random bits."""
     return os.urandom(16).hex()
-
-
-class Pseudonyms:
-    """Holds the pseudonym key of the installation."""
-
-    def __init__(self, key: str) -> None:
-        self._keys = key_chain.keys(key)
-
-    @property
-    def key_version(self) -> int:
-        """Return the number of keys in the chain: 1 before the first rotation."""
-        return len(self._keys)
-
-    def of(self, user: str) -> str:
-        """Return the key of a user: 64 hex digits."""
-        return key_chain.hashed(user, self._keys)
-
-    def of_device(self, device: str) -> str:
-        """Return the key of a session or device, which no user has."""
-        return key_chain.hashed(device, self._keys, key_chain.DEVICE)

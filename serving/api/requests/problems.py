@@ -102,9 +102,6 @@ OVERLOADED: Final = Problem(
     "The server has more requests than it can answer. Repeat the request.",
     headers={"retry-after": "1"},
 )
-STARTING: Final = Problem(
-    503, "starting", "The server is not ready yet. Repeat the request soon.", headers={"retry-after": "2"}
-)
 INTERNAL: Final = Problem(
     500, "internal-error", "A defect ended the request; the server's log names it under the request id."
 )

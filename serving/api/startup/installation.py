@@ -24,12 +24,12 @@ from serving.api.gate.keyring import Keyring
 from serving.api.gate.recorded_keys import FILE, RecordedKeys
 from serving.api.gate.request_log import format_logs
 from serving.api.gate.traces import configured_traces
-from serving.api.requests.ids import Pseudonyms
 from serving.api.startup.loaded_once import Shared
 from serving.api.startup.warming import drained, model_loaded, reload_failed, settle, warm
 from serving.api.state import Operators, Parts, State, state_of
 from serving.collector.call_intake import CallIntake
 from serving.events.impressions import ImpressionLog
+from serving.events.pseudonyms import Pseudonyms
 from serving.events.spool import FOLDER, NoSpool, Spool
 from serving.events.writer import EventWriter
 from serving.http import metrics
@@ -40,10 +40,10 @@ from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.operations.previews import Previews
 from serving.operations.report_reader import ReportReader
 from serving.operations.rule_changes import RuleChanges
-from serving.stores.database.postgres import Postgres, pool_of
-from serving.stores.refresher import Refresher
-from serving.stores.rules.layered_placements import LayeredPlacements
-from serving.stores.rules.rule_reader import FILE as RULES_FILE
+from serving.stores.postgres import Postgres, pool_of
+from serving.stores.refresher import Refresher, meanwhile
+from serving.stores.rules import FILE as RULES_FILE
+from serving.stores.rules import LayeredPlacements
 from serving.stores.stores import Stores
 
 if TYPE_CHECKING:
@@ -141,12 +141,10 @@ async def _keys(settings: Settings, keyring: Keyring, place: str, stores: Stores
     with suppress(Exception):  # the refresher tries again
         await recorded.refresh()
     await asyncio.to_thread(recorded.read_copy)
-    task = asyncio.create_task(refresher.run())
     try:
-        yield
+        async with meanwhile(refresher.run()):
+            yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await database.close()
 
 
@@ -202,12 +200,10 @@ async def call_writer(place: str) -> AsyncIterator[EventWriter]:
 async def counting(writer: "EventWriter", calls: "EventWriter") -> AsyncIterator[None]:
     """Count messages, impressions and calls meanwhile, and once more at the end."""
     seen: Counter[tuple[str, str]] = Counter()
-    task = asyncio.create_task(_repeat(writer, calls, seen))
     try:
-        yield
+        async with meanwhile(_repeat(writer, calls, seen)):
+            yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         copy(writer, calls, seen)
 
 

@@ -15,16 +15,16 @@ from models.primitives.threads import limit_this_thread
 from models.ranking.xgboost_library import xgboost
 from serving.answers.best_sellers import BestSellers
 from serving.answers.catalogue_search import TitleIndex, TitleWords
-from serving.answers.upkeep import Prebuilt
-from serving.live.catalogue import ModelCatalogue
+from serving.answers.service import Prebuilt
+from serving.live.prepared_rules import ModelCatalogue
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
 from serving.model.promotions import NewestPromotion
 from serving.model.sources import COPY_FOLDER, ChampionCopy
-from serving.stores.catalogue_reader import CatalogueReader, KnownCatalogue
-from serving.stores.database.errors import PostgresDownError
-from serving.stores.database.postgres import Postgres
-from serving.stores.lists.live_batches import BatchCodes, CodeTexts
+from serving.stores.catalogue import CatalogueReader, KnownCatalogue
+from serving.stores.lists import BatchCodes, CodeTexts
+from serving.stores.outages import PostgresDownError
+from serving.stores.postgres import Postgres
 
 _LOG: Final = logging.getLogger(__name__)
 _SECONDS: Final = 5.0

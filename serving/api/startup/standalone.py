@@ -19,11 +19,11 @@ from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
 from serving.api.gate.request_log import format_logs
 from serving.api.gate.traces import configured_traces
-from serving.api.requests.ids import Pseudonyms
 from serving.api.requests.problems import NOT_STORED, ProblemError
 from serving.api.startup.warming import drained, model_loaded, reload_failed, settle, warm
 from serving.api.state import Parts, State, state_of
 from serving.events.message import Message, Receipt
+from serving.events.pseudonyms import Pseudonyms
 from serving.events.shown_answer import ShownAnswer
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder

@@ -16,12 +16,11 @@ from serving.answers.selection import Selection, page
 from serving.events.profiles import LatestItems, latest_items_of_all
 from serving.events.store import PROFILE_LIFETIME
 from serving.live.live_scorer import LiveListScorer
-from serving.stores.catalogue_reader import CatalogueReader
-from serving.stores.database.postgres import Postgres
-from serving.stores.database.shared_reads import SharedReads
-from serving.stores.lists.user_lists import PublishedLists
-from serving.stores.rules.layered_placements import LayeredPlacements
-from serving.stores.rules.rule_reader import RuleReader
+from serving.stores.catalogue import CatalogueReader
+from serving.stores.lists import PublishedLists
+from serving.stores.postgres import Postgres
+from serving.stores.rules import LayeredPlacements, RuleReader
+from serving.stores.shared_loads import SharedReads
 from serving.stores.standing import Listed
 from serving.stream.rescoring.requests import Request
 

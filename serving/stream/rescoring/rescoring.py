@@ -14,7 +14,7 @@ from serving.answers.interfaces import LiveUnavailableError
 from serving.events.clock import CLOCK
 from serving.events.message import Message
 from serving.http.metrics import RESCORED
-from serving.stores.database.errors import PostgresDownError
+from serving.stores.outages import PostgresDownError
 from serving.stream.delivery import Pauses, wait
 from serving.stream.rescoring import requests
 from serving.stream.rescoring.list_scorer import ListScorer, LiveList

@@ -18,7 +18,7 @@ from serving.answers.service import AnswerService
 from serving.live.assembly import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder, ChampionCopy
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.rules import LayeredPlacements
 from serving.stores.standing import NOBODY, Standing
 from serving.stores.stores import Stores
 from tests.published import published, shelf
@@ -411,7 +411,7 @@ def test_a_bundle_alone_answers_without_any_store() -> None:
 def test_ten_times_the_traffic_on_a_cold_hot_key_is_one_query(
     stocked: tuple[str, Engine], redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serving.stores.database.postgres import Postgres
+    from serving.stores.postgres import Postgres
 
     database, engine = stocked
     read: list[str] = []

@@ -7,9 +7,10 @@ import pytest
 
 from models.lists.rules.placement_config import Placement
 from serving.answers.best_sellers import BestSellers
-from serving.answers.upkeep import Prebuilt, Upkeep
+from serving.answers.service import Prebuilt
+from serving.answers.upkeep import Upkeep
 from serving.stores.catalogue import Catalogue
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.rules import LayeredPlacements
 from tests.serving.made_up_shop import PLACEMENTS, Holder, champion
 
 pytestmark = pytest.mark.anyio

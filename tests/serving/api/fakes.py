@@ -15,11 +15,11 @@ from serving.answers.answer import Answer, RankedItem
 from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keyring import Keyring
-from serving.api.requests.ids import Pseudonyms
 from serving.api.state import Operators, Parts, State
 from serving.collector.call_intake import CallIntake
 from serving.collector.collector import Collector
 from serving.events.message import Message, Receipt
+from serving.events.pseudonyms import Pseudonyms
 from serving.events.shown_answer import ShownAnswer
 from serving.stores.catalogue import Item
 from tests.serving.api.fake_operators import MemoryPreviews, MemoryReports, MemoryRules

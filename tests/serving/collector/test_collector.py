@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from models.ingest.segment.segment_mapping import SegmentMapping
 from models.primitives.json_types import JsonObject
-from serving.api.requests.ids import Pseudonyms
 from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls, calls_of, parsed
 from serving.collector.collector import Collector
+from serving.events.pseudonyms import Pseudonyms
 from tests.serving.api.fakes import PSEUDONYM_KEY
 
 RECEIVED = datetime(2026, 11, 29, 12, tzinfo=UTC)

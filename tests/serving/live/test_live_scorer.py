@@ -18,9 +18,8 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.events.profiles import LatestItems
-from serving.live.catalogue import ModelCatalogue
 from serving.live.live_scorer import LiveListScorer
-from serving.live.prepared_rules import Prepared, RuleCache
+from serving.live.prepared_rules import ModelCatalogue, Prepared, RuleCache
 from serving.live.visitor_facts import NO_FACTS, BatchFacts, batch_facts
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder

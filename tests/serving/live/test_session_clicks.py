@@ -8,7 +8,7 @@ from infra.database.engine import engine
 from serving.answers.request import Visitor
 from serving.live.visitor_facts import SessionClicks
 from serving.stores.changes import Changes
-from serving.stores.database.postgres import Postgres
+from serving.stores.postgres import Postgres
 
 CLICKED = text(
     "INSERT INTO session_profiles (subject, items, expires_at) "

@@ -31,9 +31,8 @@ from serving.operations.requests import (
 )
 from serving.operations.rule_changes import MOST_RULES, RuleChanges
 from serving.stores.catalogue import Catalogue
-from serving.stores.database.postgres import Postgres
-from serving.stores.rules.layered_placements import LayeredPlacements
-from serving.stores.rules.rule_reader import RuleReader
+from serving.stores.postgres import Postgres
+from serving.stores.rules import LayeredPlacements, RuleReader
 from serving.stores.stores import Stores
 from tests.published import published, shelf
 from tests.serving.made_up_shop import ANN, BOB, NEW, PLACEMENTS, Holder, champion, write

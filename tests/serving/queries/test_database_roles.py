@@ -32,8 +32,8 @@ from serving.queries.champion_bundle import champion
 from serving.queries.drift import drift
 from serving.queries.explain import explain
 from serving.queries.status import status
-from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list, why_empty
-from serving.stores.database.postgres import Postgres, connection_options
+from serving.queries.user_recommendations import UnknownUserError, example_users, require_user_key, user_list, why_empty
+from serving.stores.postgres import Postgres, connection_options
 from tests.database_roles import create_roles
 from tests.published import published
 from tests.published import shelf as batch
@@ -78,9 +78,10 @@ def test_lists_are_read_by_the_reader(role: Roles) -> None:
 
 
 def test_queries_that_need_consent_or_the_champion_are_answered_to_serving(role: Roles) -> None:
-    require_user(role(SERVING), "raw")
-    with pytest.raises(UnknownUserError):
-        require_user(role(SERVING), "nobody")
+    with role(SERVING).connect() as connection:
+        assert require_user_key(connection, "raw")
+        with pytest.raises(UnknownUserError):
+            require_user_key(connection, "nobody")
     assert champion(role(SERVING))["digest"] == "d"
     for query in (
         lambda: basket_recommendations(role(SERVING), ["i"], "raw"),

@@ -16,7 +16,7 @@ from infra.locks import advisory_locks
 from infra.overview.situation import step
 from serving.queries import user_recommendations
 from serving.queries.status import status
-from serving.queries.user_recommendations import UnknownUserError, example_users, require_user, user_list
+from serving.queries.user_recommendations import UnknownUserError, example_users, require_user_key, user_list
 from serving.terminal.status import print_status
 from tasks.scoring import batch_state
 from tests.published import published
@@ -166,8 +166,8 @@ def test_a_user_who_withdrew_consent_is_shown_nothing_from_the_next_request_on(f
 
 @pytest.mark.parametrize("user", ["nobody", "key", "", "' OR true --"])
 def test_an_unknown_id_has_no_list_and_is_reported(filled: Engine, user: str) -> None:
-    with pytest.raises(UnknownUserError, match="Nobody with the id"):
-        require_user(filled, user)
+    with filled.connect() as connection, pytest.raises(UnknownUserError, match="Nobody with the id"):
+        require_user_key(connection, user)
     assert user_list(filled, user) == []
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from infra.database.engine import engine as engine_of
-from serving.stores.catalogue_reader import CatalogueReader
-from serving.stores.database.postgres import Postgres
+from serving.stores.catalogue import CatalogueReader
+from serving.stores.postgres import Postgres
 from tests.serving.made_up_shop import ITEMS, stock, write
 
 

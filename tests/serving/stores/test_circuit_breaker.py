@@ -1,12 +1,12 @@
 import pytest
 
-from serving.stores import circuit_breaker
-from serving.stores.circuit_breaker import CircuitBreaker
+from serving.stores import outages
+from serving.stores.outages import CircuitBreaker
 
 
 def test_after_failures_in_a_row_one_caller_at_a_time_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(circuit_breaker, "monotonic", lambda: now)
+    monkeypatch.setattr(outages, "monotonic", lambda: now)
     breaker = CircuitBreaker(failures=3, seconds=1.0)
     for _ in range(2):
         assert breaker.allows()

@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 
 from models.ingest.segment.segment_mapping import SegmentMapping
-from serving.api.requests.ids import Pseudonyms
 from serving.collector.collector import Collector
+from serving.events.pseudonyms import Pseudonyms
 from serving.stream.delivery import Delivery
 from serving.stream.message_reader import MessageReader
 from serving.stream.settlement import Settlement

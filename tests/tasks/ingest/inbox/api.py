@@ -14,7 +14,6 @@ from infra.installation import Installation
 from infra.keys.api_keys import KeyKind
 from infra.keys.identity import pseudonym
 from models.primitives.json_types import JsonObject
-from serving.api.requests.ids import Pseudonyms
 from serving.collector.bodies import CallMessage, SentCalls
 from serving.collector.collector import UNSIGNED, Collector, Signatures
 from serving.events.message import Message, Receipt
@@ -27,6 +26,7 @@ from serving.events.messages import (
     item_message,
     user_message,
 )
+from serving.events.pseudonyms import Pseudonyms
 from serving.events.shown_answer import ShownAnswer, message_of
 from serving.events.store import store
 from tasks.ingest.inbox.claims import Dataset, Due

@@ -11,9 +11,8 @@ from infra.configuration.settings import Settings
 from infra.database.engine import engine as engine_of
 from infra.services.database_access import logins, role_rights, roles
 from infra.services.embedded_postgres import EmbeddedPostgres
-from serving.stores.database.postgres import Postgres
-from serving.stores.lists.live_batches import BatchCodes, LiveBatches
-from serving.stores.lists.user_lists import PublishedLists
+from serving.stores.lists import BatchCodes, LiveBatches, PublishedLists
+from serving.stores.postgres import Postgres
 from serving.stores.standing import NOBODY, Listed
 from tests.published import published, shelf
 from tests.serving.made_up_shop import ANN, BOB, EVE, LIST, NEW, stock, write

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from serving.stores.cache.redis_store import RedisStore
-from serving.stores.cache.shared_loads import Loaded, SharedLoads, cache_key
+from serving.stores.redis_store import RedisStore
+from serving.stores.shared_loads import Loaded, SharedLoads, cache_key
 
 
 class Source:
@@ -28,13 +28,14 @@ def run(scenario: Callable[[], Awaitable[Any]]) -> None:
     asyncio.run(scenario())  # type: ignore[arg-type]
 
 
-def test_requests_of_one_process_share_a_load() -> None:
+def test_requests_of_one_process_share_a_load(redis: Any) -> None:
     async def scenario() -> None:
-        source, loads = Source(0.02), SharedLoads(None)
+        source, loads = Source(0.02), SharedLoads(RedisStore(redis.url, 3.0))
         values = await asyncio.gather(*(loads.get("hot", source) for _ in range(500)))
         assert set(values) == {b"value 1"}
         assert source.loads == 1
-        assert await loads.get("hot", source) == b"value 2", "without Redis nothing is kept"
+        assert await loads.get("hot", source) == b"value 1"
+        await loads.close()
 
     run(scenario)
 
@@ -82,9 +83,9 @@ def test_an_old_value_is_used_while_one_request_renews_it(redis: Any) -> None:
     run(scenario)
 
 
-def test_an_error_reaches_all_who_wait_and_is_not_kept() -> None:
+def test_an_error_reaches_all_who_wait_and_is_not_kept(redis: Any) -> None:
     async def scenario() -> None:
-        loads, source = SharedLoads(None), Source()
+        loads, source = SharedLoads(RedisStore(redis.url, 3.0)), Source()
 
         async def broken() -> Loaded:
             await asyncio.sleep(0.01)
@@ -93,6 +94,7 @@ def test_an_error_reaches_all_who_wait_and_is_not_kept() -> None:
         results = await asyncio.gather(*(loads.get("key", broken) for _ in range(5)), return_exceptions=True)
         assert [type(result) for result in results] == [OSError] * 5
         assert await loads.get("key", source) == b"value 1"
+        await loads.close()
 
     run(scenario)
 

@@ -10,8 +10,8 @@ from infra.database.clock import database_now
 from infra.database.engine import engine as engine_of
 from models.lists.rules.layer.rule_layer import AnyRule, HiddenItem
 from models.lists.rules.layer.rule_version import NO_VERSION
-from serving.stores.database.postgres import Postgres
-from serving.stores.rules.rule_reader import RuleReader
+from serving.stores.postgres import Postgres
+from serving.stores.rules import RuleReader
 from tests.serving.operator_rules import boost, pin, store
 
 

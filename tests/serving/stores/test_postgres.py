@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from serving.stores.database.errors import PostgresDownError
-from serving.stores.database.postgres import Postgres, connection_options
+from serving.stores.outages import PostgresDownError
+from serving.stores.postgres import Postgres, connection_options
 
 HOLD = "SELECT pg_sleep($1)"
 

@@ -1,6 +1,10 @@
-"""Stops asking a dependency that does not answer, so that requests do not wait for it one after the other."""
+"""What a database that is away costs: an error, and a breaker that stops asking one request after the other."""
 
 from time import monotonic
+
+
+class PostgresDownError(Exception):
+    """Postgres did not answer in time, not at all, or with an error."""
 
 
 class CircuitBreaker:

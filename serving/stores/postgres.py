@@ -10,8 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from infra.configuration import addresses
-from serving.stores.circuit_breaker import CircuitBreaker
-from serving.stores.database.errors import PostgresDownError
+from serving.stores.outages import CircuitBreaker, PostgresDownError
 
 _PASSED_ON: Final = ("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "options", "application_name")
 """Options of an address that asyncpg knows too; the others are libpq's own, such as its timeouts."""
@@ -92,6 +91,8 @@ class Postgres:
         """Return a connection. It is opened beside the request, which waits for it no longer than for a statement."""
         if self._pool is None:
             self._pool = await pool_of(self._address, self._size, timeout=_CONNECT_SECONDS, init=self._prepare)
+        if self._pool.get_size() == self._size:  # none has to be opened
+            return await self._pool.acquire()
         task = asyncio.create_task(_acquired(self._pool))
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)

@@ -1,4 +1,4 @@
-"""Loads each value once, across requests and with Redis across processes, and renews a cached one before it expires.
+"""Loads each value once, across requests and processes, and renews a cached one before it expires.
 
 Early renewal is XFetch (Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015):
 the closer the end and the slower the load, the likelier a request renews the value while others still use it.
@@ -8,16 +8,17 @@ import asyncio
 import math
 import random
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from itertools import chain
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from serving.http.metrics import CACHE_REQUESTS
 
 if TYPE_CHECKING:
-    from serving.stores.cache.redis_store import CacheEntry, RedisStore
+    from serving.stores.redis_store import CacheEntry, RedisStore
 
 _LOAD_SECONDS: Final = struct.Struct("<f")
 _POLL_SECONDS: Final = 0.01
@@ -25,6 +26,10 @@ REDIS_SECONDS: Final = 0.04
 """A request waits so long for Redis."""
 PATIENCE_SECONDS: Final = 0.3
 """A request waits so long for the load of another process before it loads the value itself."""
+_MOST: Final = 64
+"""Keys per statement."""
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
 
 
 class Loaded(NamedTuple):
@@ -59,12 +64,12 @@ class SharedLoads:
 
     def __init__(
         self,
-        store: "RedisStore | None",
+        store: "RedisStore",
         fresh_seconds: float = 60.0,
         stale_seconds: float = 240.0,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """Keep values in `store`; without one, only requests that wait at the same time share a load."""
+        """Keep values in `store`."""
         self._store, self._fresh, self._stale, self._patience = store, fresh_seconds, stale_seconds, patience_seconds
         self._loads: dict[str, asyncio.Future[bytes]] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
@@ -95,8 +100,6 @@ class SharedLoads:
         return await self._load(key, load)
 
     async def _get(self, key: str, load: Load) -> bytes:
-        if self._store is None:
-            return await self._load(key, load)
         entry = await self._store.find_or_claim(key)
         patience = monotonic() + self._patience
         while entry.value is None and not entry.claimed and monotonic() < patience:
@@ -107,7 +110,7 @@ class SharedLoads:
             return await self._load(key, load)
         (self._hit if entry.seconds_left > self._stale else self._old).inc()
         if self._is_due(entry) and key not in self._renewals:
-            task = self._renewals[key] = asyncio.create_task(self._renew(self._store, key, load))
+            task = self._renewals[key] = asyncio.create_task(self._renew(key, load))
             task.add_done_callback(lambda _: self._renewals.pop(key, None))
         return entry.value[_LOAD_SECONDS.size :]
 
@@ -117,14 +120,12 @@ class SharedLoads:
         early = -load_seconds * math.log(1.0 - random.random())  # noqa: S311 - no secret
         return bool(entry.seconds_left - self._stale <= early)
 
-    async def _renew(self, store: "RedisStore", key: str, load: Load) -> None:
+    async def _renew(self, key: str, load: Load) -> None:
         with suppress(Exception):  # the old value is used meanwhile, and the next request tries again
-            if await store.claim(key):
+            if await self._store.claim(key):
                 await self._load(key, load)
 
     async def _load(self, key: str, load: Load) -> bytes:
-        if self._store is None:
-            return (await load()).value
         started = monotonic()
         try:
             loaded = await load()
@@ -142,5 +143,46 @@ class SharedLoads:
         """Stop renewals, and close the cache."""
         for task in self._renewals.values():
             task.cancel()
-        if self._store is not None:
-            await self._store.close()
+        await self._store.close()
+
+
+class SharedReads(Generic[_Key, _Value]):
+    """Reads each key with at most one statement at a time, and uses few statements at all under load."""
+
+    def __init__(self, read: Callable[[Sequence[_Key]], Awaitable[Sequence[_Value]]], connections: int) -> None:
+        """`read` returns a value for each key; it uses at most half of the connections at a time."""
+        self._read = read
+        self._free = max(1, connections // 2)
+        self._waiting: dict[_Key, list[asyncio.Future[_Value]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def get(self, key: _Key) -> _Value:
+        """Return the value of a key. Raises the error of the statement."""
+        future: asyncio.Future[_Value] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(future)
+        if self._free:
+            self._free -= 1
+            task = asyncio.create_task(self._read_waiting())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await future
+
+    async def _read_waiting(self) -> None:
+        """Read what waits, until nothing waits."""
+        try:
+            while self._waiting:
+                keys = list(self._waiting)[:_MOST]
+                futures = [self._waiting.pop(key) for key in keys]
+                try:
+                    values = await self._read(keys)
+                except Exception as error:  # whatever it is: a request would wait for ever
+                    for future in chain.from_iterable(futures):
+                        if not future.done():
+                            future.set_exception(error)
+                    continue
+                for waiting, value in zip(futures, values, strict=True):
+                    for future in waiting:
+                        if not future.done():  # its request may be gone
+                            future.set_result(value)
+        finally:
+            self._free += 1

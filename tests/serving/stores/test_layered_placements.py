@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from models.lists.rules.layer.rule_layer import HiddenItem, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
 from models.lists.rules.placement_config import Placement
-from serving.stores.rules.layered_placements import LayeredPlacements
+from serving.stores.rules import LayeredPlacements
 from tests.serving.operator_rules import pin
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)

@@ -1,1 +1,0 @@
-"""Caches with one load per key, in Redis or in this process."""

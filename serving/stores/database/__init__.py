@@ -1,1 +1,0 @@
-"""Connections to Postgres whose failure costs a request no more than a fixed time."""
