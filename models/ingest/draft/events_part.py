@@ -72,7 +72,7 @@ def _add_type_and_rating(part: Part, user: Choice, found: LineColumns, kinds: Co
     plain_views = not (kinds or found.sold or found.ratings)
     stars = likely_rating(part.sample, taken, found.quantity) if plain_views else None
     returned = names_returns(*part.sample.files, str(part.used_for("occurred_at")))
-    add_event_type(part, kinds, signed, found.sold, bool(found.ratings), returned)
+    add_event_type(part, kinds, signed, sold=found.sold, rated=bool(found.ratings), returned=returned)
     if found.order and not found.is_session and (kinds or signed):
         add_refund_order(part, found.order, user.column, refund_rows(kinds, signed, form))
     if not (kinds or signed or found.ratings):
@@ -157,7 +157,7 @@ def _different(sample: Sample, names: Sequence[str], item: str, least: float) ->
 
 
 def add_event_type(
-    part: Part, kinds: Column | None, signed: Column | None, sold: bool, rated: bool, returned: bool
+    part: Part, kinds: Column | None, signed: Column | None, *, sold: bool, rated: bool, returned: bool
 ) -> None:
     """Add the type: the words of `kinds`, or refunds where `signed` is negative, or one type for all rows."""
     if kinds:

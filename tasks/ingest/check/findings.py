@@ -84,6 +84,7 @@ class TableFindings:
 
 
 def refusal(
+    *,
     shares: Mapping[str, float],
     rules: Sequence[RowRule],
     bounds: Mapping[str, Bounds],
@@ -144,12 +145,12 @@ def _verdict(
     }
     rules = limits.limited("events", intake.rules, intake.mapping.limits)
     refused = refusal(
-        shares_of(classified.sample(chunk.read), rules),
-        rules,
-        limits.bounds("events", intake.mapping.limits),
-        batch_profile.figures([with_counts(profile, counts)], intake.now),
-        table.whole_file,
-        "events",
+        shares=shares_of(classified.sample(chunk.read), rules),
+        rules=rules,
+        bounds=limits.bounds("events", intake.mapping.limits),
+        figures=batch_profile.figures([with_counts(profile, counts)], intake.now),
+        whole=table.whole_file,
+        dataset="events",
     )
     return refused, triaged
 
