@@ -46,16 +46,16 @@ EVENTS: Final = pa.schema(
 )
 ALIASES: Final = pa.schema(
     [
-        *((ROW_NUMBER, pa.int64()), (ANONYMOUS_ID, _TEXT), (IS_DEVICE, pa.bool_())),
-        *((columns.USER_ID, _TEXT), (columns.OCCURRED_AT, _INSTANT)),
+        (ROW_NUMBER, pa.int64()),
+        (ANONYMOUS_ID, _TEXT),
+        (IS_DEVICE, pa.bool_()),
+        (columns.USER_ID, _TEXT),
+        (columns.OCCURRED_AT, _INSTANT),
     ]
 )
 ROUTED: Final = pa.schema([(ROW_NUMBER, pa.int64()), (KIND, _TEXT)])
 ANSWERS: Final = pa.schema(
-    [
-        *((ROW_NUMBER, pa.int64()), (columns.USER_ID, _TEXT), (IS_DEVICE, pa.bool_())),
-        *((columns.OCCURRED_AT, _INSTANT), (columns.CONSENT, pa.bool_())),
-    ]
+    [EVENTS.field(name) for name in (ROW_NUMBER, columns.USER_ID, IS_DEVICE, columns.OCCURRED_AT, columns.CONSENT)]
 )
 UNREADABLE: Final = pa.schema([(ROW_NUMBER, pa.int64()), (REASON, _TEXT), (SHA256, _TEXT)])
 

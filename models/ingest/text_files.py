@@ -125,20 +125,10 @@ def lines_above_header(lines: Sequence[str], separator: str) -> int:
 
 _WESTERN, _CENTRAL, _LATIN_2 = "windows-1252", "windows-1250", "iso-8859-2"
 _CYRILLIC, _TURKISH = "windows-1251", "windows-1254"
+_WESTERN_LETTERS: Final = "äöüßéèàç àâæçéèêëîïôœùûü áéíñóúü¿¡ºª àèéìíòóùºª àáâãçéêíóôõúºª åäöæøé áéèëïöü áðéíóúýþæö"
 _LANGUAGES: Final = MappingProxyType(
     {
-        _WESTERN: (
-            *(
-                "äöüßéèàç",
-                "àâæçéèêëîïôœùûü",
-                "áéíñóúü¿¡ºª",
-                "àèéìíòóùºª",
-                "àáâãçéêíóôõúºª",
-                "åäöæøé",
-                "áéèëïöü",
-                "áðéíóúýþæö",
-            ),
-        ),
+        _WESTERN: _WESTERN_LETTERS.split(),
         **dict.fromkeys(
             (_CENTRAL, _LATIN_2),
             ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "čćđšž", "ăâîşţ"),

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
@@ -114,18 +113,18 @@ def unknown_items(
         return
     examples = ", ".join(map(repr, lacking[:_MOST_EXAMPLES].to_pylist()))
     write, message = "", f"The catalogue lacks {len(lacking):,} of {len(ids):,} item ids, such as {examples}."
-    for how, expression in _SPELLINGS.items():
+    for how, (expression, fixes) in _SPELLINGS.items():
         ours, theirs = (_spelt(one, expression) for one in (lacking, catalogue))
         alike = pc.sum(pc.is_in(ours, value_set=theirs)).as_py() or 0
         if alike > len(lacking) * _MAYBE:
             message += f" {alike:,} of them are in it without regard to {how}."
-            write = _spelling_fix(ids, catalogue, _SPELLING_FIXES[how], item, event)
+            write = _spelling_fix(ids, catalogue, fixes, item=item, event=event)
             break
     yield Suspicion("item_ids_not_in_catalogue", message, write)
 
 
 def _spelling_fix(
-    ids: pa.Array, catalogue: pa.Array, fixes: Sequence[str], item: Source, event: Sequence[Source]
+    ids: pa.Array, catalogue: pa.Array, fixes: Sequence[str], *, item: Source, event: Sequence[Source]
 ) -> str:
     """Return the keys with which most ids are in the catalogue; empty if that is no more than now."""
     known = {fix: _known(_spelt(ids, fix.format("id")), catalogue) for fix in fixes}
@@ -145,18 +144,11 @@ def _known(ids: pa.Array, catalogue: pa.Array) -> int:
 
 
 _SPELLINGS: Final = {
-    "case and space": "lower(trim(id))",
-    "a .0 at the end": "regexp_replace(trim(id), '[.]0$', '')",
-    "zeros at the beginning": "ltrim(trim(id), '0')",
+    "case and space": ("lower(trim(id))", ["trim({})", "upper(trim({}))", "lower(trim({}))"]),
+    "a .0 at the end": ("regexp_replace(trim(id), '[.]0$', '')", ["regexp_replace(trim({}), '[.]0$', '')"]),
+    "zeros at the beginning": ("ltrim(trim(id), '0')", ["regexp_replace(trim({}), '^0+', '')"]),
 }
-_SPELLING_FIXES: Final = MappingProxyType(
-    {
-        "case and space": ("trim({})", "upper(trim({}))", "lower(trim({}))"),
-        "a .0 at the end": ("regexp_replace(trim({}), '[.]0$', '')",),
-        "zeros at the beginning": ("regexp_replace(trim({}), '^0+', '')",),
-    }
-)
-"""Expressions of a mapping that write ids as the catalogue may."""
+"""SQL that compares ids in any spelling, and expressions of a mapping that write them as the catalogue may."""
 
 
 def _spelt(ids: pa.Array, expression: str) -> pa.Array:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from models.errors import TailorbirdError
-from models.ingest.draft import items_and_users_parts
 from models.ingest.draft.events_part import events_part
+from models.ingest.draft.items_and_users_parts import items_part, users_part
 from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.parts import Part, open_part
 from models.ingest.draft.roles import Choice, Kind, chosen, ids_of, joined, links, times_of, unique_ids, users_of
@@ -105,32 +105,24 @@ def _parts(by_kind: dict[Kind, Sample], events: Events | None, tables: Sequence[
     """Return the parts for the table of each kind; items and users without a table come from the events."""
     item = chosen(events.items, _doubt(events, events.items)) if events else None
     user = chosen(events.users, _doubt(events, events.users)) if events else None
-    parts: list[Part] = []
+    parts: list[Part | None] = []
     if sold := by_kind.get("items"):
         item, own = _pair(events, sold, "items", item) if events else (None, _own_id(sold, "items", tables))
-        parts += [items_and_users_parts.items_part(sold, own)] if own else []
+        parts.append(items_part(sold, own) if own else None)
     if people := by_kind.get("users"):
         user, own = _pair(events, people, "users", user) if events else (None, _own_id(people, "users", tables))
-        part = items_and_users_parts.users_part(people, own) if own else None
-        parts += [part] if part else []
-    if not (events and item and user):
-        return parts
-    others = [one for one in tables if one is not events.sample]
-    return parts + _parts_of_events(events.sample, item, user, sold, people, others)
-
-
-def _parts_of_events(
-    sample: Sample, item: Choice, user: Choice, sold: Sample | None, people: Sample | None, others: Sequence[Sample]
-) -> list[Part]:
-    """Return the part for the events, and those for the items and users that only their table describes."""
-    parts: list[Part] = []
-    if not sold and any(sample.named(role) for role in ("title", "category")):
-        parts.append(items_and_users_parts.items_part(sample, Choice(item.column), sample.columns[user.column]))
-    part = None if people else items_and_users_parts.users_part(sample, Choice(user.column), own_table=False)
-    parts += [part] if part else []
-    user = _without_address(sample, user)
-    times = [one for one in times_of(sample) if one.name not in (item.column, user.column)]
-    return [*parts, events_part(sample, user, item, times, others)]
+        parts.append(users_part(people, own) if own else None)
+    if events and item and user:
+        sample, buyer = events.sample, events.sample.columns[user.column]
+        if not sold and any(sample.named(role) for role in ("title", "category")):
+            parts.append(items_part(sample, Choice(item.column), buyer))
+        if not people:
+            parts.append(users_part(sample, Choice(user.column), own_table=False))
+        if buyer.is_email:
+            user = replace(user, note="uncertain: an address changes; a number of the customer is better")
+        times = [one for one in times_of(sample) if one.name not in (item.column, user.column)]
+        parts.append(events_part(sample, user, item, times, [one for one in tables if one is not sample]))
+    return [part for part in parts if part]
 
 
 def _own_id(sample: Sample, kind: Kind, tables: Sequence[Sample]) -> Choice | None:
@@ -151,8 +143,8 @@ def _pair(events: Events, other: Sample, kind: Kind, column: Choice | None) -> t
     possible = [one for one in events.sample.columns.values() if len(one.values) > 1 and not one.is_time]
     if pair := joined(ids, by_name, possible) or joined(ids, unique_ids(other)):
         return pair
-    own = chosen(by_name)
-    return (_doubted(column), _doubted(own)) if own and column else (column, own)
+    own, doubt = chosen(by_name), "uncertain: few of its values are in the other table"
+    return (replace(column, note=doubt), replace(own, note=doubt)) if own and column else (column, own)
 
 
 def _doubt(events: Events, ids: Sequence[Column]) -> str:
@@ -179,16 +171,6 @@ def _skeleton(name: str, sample: Sample) -> str:
         *part.text().replace("# Not used: ", "Columns: ").splitlines(),
     ]
     return "\n".join(f"# {line}" for line in lines)
-
-
-def _doubted(choice: Choice) -> Choice:
-    return Choice(choice.column, choice.others, "uncertain: few of its values are in the other table")
-
-
-def _without_address(sample: Sample, user: Choice) -> Choice:
-    if not sample.columns[user.column].is_email:
-        return user
-    return Choice(user.column, user.others, "uncertain: an address changes; a number of the customer is better")
 
 
 def _consent(parts: Sequence[Part], consent: str, note: str) -> list[str]:

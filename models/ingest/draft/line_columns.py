@@ -106,8 +106,16 @@ def line_columns(part: Part, user: Choice, item: Choice, times: Sequence[Column]
         numbers |= _by_cells(part, taken, order, numbers)
     numbers["total"] = [one for one in numbers["total"] if not (order and is_per_order(sample, order.name, one.name))]
     quantity, price, total = (next(iter(numbers[role]), None) for role in ("quantity", "price", "total"))
-    guess = None if price or total else _likely_price(sample, taken, order, quantity)
-    return LineColumns(order, order in sessions, quantity, price, total, guess, numbers["rating"], taken)
+    return LineColumns(
+        order=order,
+        is_session=order in sessions,
+        quantity=quantity,
+        price=price,
+        total=total,
+        guess=None if price or total else _likely_price(sample, taken, order, quantity),
+        ratings=numbers["rating"],
+        taken=taken,
+    )
 
 
 def _by_cells(

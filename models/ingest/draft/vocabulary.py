@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -26,9 +27,11 @@ def _phrases(text: str) -> list[str]:
     return [phrase.strip() for phrase in text.split(",")]
 
 
-_ROLES: Final = {role: [re.compile(_pattern(one)) for one in names] for role, names in _FILE["roles"].items()}
-MONEY, PERSONAL, REGION, TRAITS, _AFTER_MONEY = (
-    re.compile(_pattern(_FILE["names"][name])) for name in ("money", "personal", "region", "traits", "after_money")
+_ROLES: Final = {role: [_pattern(one) for one in names] for role, names in _FILE["roles"].items()}
+"""Patterns that are compiled when they are used: an ingest needs none of them."""
+MONEY, PERSONAL, TRAITS, _REGION, _RETURNS, _AFTER_MONEY = (
+    re.compile(_pattern(_FILE["names"][name]))
+    for name in ("money", "personal", "traits", "region", "returns", "after_money")
 )
 _CANCELLED, _NOT_PAID, _RETURNED = (
     re.compile(_pattern(_FILE["no_sale"][name])) for name in ("cancelled", "not_paid", "returned")
@@ -69,18 +72,24 @@ def rank(name: str, role: str) -> int | None:
     words = plain(name)
     forms = [words, words.replace("_", ""), re.sub(r"_(billing|shipping)$", "", words)]
     forms += [_AFTER_MONEY.sub("", words)] if role in ("price", "total") else []
-    return next((place for place, one in enumerate(_ROLES[role]) if any(map(one.fullmatch, forms))), None)
+    fits = (any(re.fullmatch(pattern, form) for form in forms) for pattern in _ROLES[role])
+    return next((place for place, fit in enumerate(fits) if fit), None)
 
 
 def is_unnamed(name: str) -> bool:
     """Return whether the name does not describe the column, so its words may be event types."""
     described = any(rank(name, role) is not None for role in _ROLES if role != "event_type")
-    return not described and not any(one.search(plain(name)) for one in (TRAITS, REGION, PERSONAL))
+    return not described and not any(one.search(plain(name)) for one in (TRAITS, _REGION, PERSONAL))
 
 
 def is_personal(name: str) -> bool:
     """Return whether a column of this name must not become a trait."""
-    return bool(PERSONAL.search(plain(name))) and not REGION.search(plain(name))
+    return bool(PERSONAL.search(plain(name))) and not _REGION.search(plain(name))
+
+
+def names_returns(*names: str) -> bool:
+    """Return whether a name of a file or column is one of returns."""
+    return any(_RETURNS.search(plain(name)) for name in names)
 
 
 def _folded(word: str) -> str:
@@ -88,13 +97,15 @@ def _folded(word: str) -> str:
     return re.sub("([aou])e", r"\1", plain(word))
 
 
-_TYPES: Final = {_folded(word): kind for kind, words in _FILE["event_types"].items() for word in words.split()}
+@cache
+def _event_types() -> dict[str, str]:
+    return {_folded(word): kind for kind, words in _FILE["event_types"].items() for word in words.split()}
 
 
 def event_type_of(word: str) -> str | None:
     """Return the canonical event type for a word of another system; None for an unknown word."""
     known = re.sub(r"[\W_]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word.strip())).strip("_").lower()
-    return known if known in EVENT_TYPES else _TYPES.get(_folded(word))
+    return known if known in EVENT_TYPES else _event_types().get(_folded(word))
 
 
 def is_no_sale(state: str, keeps_returned: bool = False) -> bool:

@@ -1,6 +1,6 @@
 """Define the mapping of a Mixpanel project: its raw export and its profiles."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Final, Literal
 from zoneinfo import available_timezones
@@ -12,51 +12,28 @@ from models.ingest import placeholder_ids
 from models.ingest.canonical_schema import ParsedLines
 from models.ingest.mixpanel import parse as mixpanel_lines
 from models.ingest.mixpanel.parse import MEMBERS, PLACEHOLDERS, Reading
-from models.ingest.segment.event_types import Meaning, MeaningError, event_name, extended
+from models.ingest.segment.event_types import Meaning, event_name
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.source_config import parsed
 from models.primitives.json_types import JsonObject
 
 Region = Literal["us", "eu", "in"]
-_NAMES: Final[dict[Meaning, tuple[str, ...]]] = {
-    Meaning("purchase", "purchase", many=True): (
-        *("Purchase", "Purchased", "Purchase Completed", "Completed Purchase", "Checkout Completed", "Order Placed"),
-        *("Product Purchased", "Purchased Product", "Item Purchased", "Purchased Item", "Charge"),
-    ),
-    Meaning("refund", "refund", many=True): ("Refund", "Refunded", "Purchase Refunded", "Order Returned"),
-    Meaning("view", "view"): (
-        *("Product View", "View Product", "Item Viewed", "View Item", "Item View", "Viewed Item"),
-        *("Product Page Viewed", "Product Detail Viewed", "Product Detail View", "Item Detail Viewed"),
-    ),
-    Meaning("click", "click"): ("Item Clicked", "Select Item", "Product Selected", "Product Click"),
-    Meaning("add_to_cart", "add_to_cart"): (
-        *("Add to Cart", "Added to Cart", "Product Added to Cart", "Item Added to Cart", "Added Item to Cart"),
-        *("Add to Basket", "Added to Basket", "Item Added", "Cart Item Added"),
-    ),
-    Meaning("remove_from_cart", "remove_from_cart"): (
-        *("Remove from Cart", "Removed from Cart", "Product Removed from Cart", "Item Removed from Cart"),
-        *("Remove from Basket", "Removed from Basket", "Item Removed", "Cart Item Removed"),
-    ),
-    Meaning("wishlist", "wishlist"): (
-        *("Add to Wishlist", "Added to Wishlist", "Item Added to Wishlist", "Wishlist Item Added"),
-    ),
-    Meaning("list", "impression", many=True): ("View Item List", "Items Viewed", "Product Impressions"),
-    Meaning("checkout", many=True): ("Checkout", "Begin Checkout", "Checkout Begun"),
-    Meaning("search", products=False): ("Search", "Searched", "Search Performed"),
+_NAMES: Final = {
+    Meaning("purchase", "purchase", many=True): "Purchase, Purchased, Purchase Completed, Completed Purchase, "
+    "Checkout Completed, Order Placed, Product Purchased, Purchased Product, Item Purchased, Purchased Item, Charge",
+    Meaning("refund", "refund", many=True): "Refund, Refunded, Purchase Refunded, Order Returned",
+    Meaning("view", "view"): "Product View, View Product, Item Viewed, View Item, Item View, Viewed Item, "
+    "Product Page Viewed, Product Detail Viewed, Product Detail View, Item Detail Viewed",
+    Meaning("click", "click"): "Item Clicked, Select Item, Product Selected, Product Click",
+    Meaning("add_to_cart", "add_to_cart"): "Add to Cart, Added to Cart, Product Added to Cart, Item Added to Cart, "
+    "Added Item to Cart, Add to Basket, Added to Basket, Item Added, Cart Item Added",
+    Meaning("remove_from_cart", "remove_from_cart"): "Remove from Cart, Removed from Cart, Product Removed from Cart, "
+    "Item Removed from Cart, Remove from Basket, Removed from Basket, Item Removed, Cart Item Removed",
+    Meaning("wishlist", "wishlist"): "Add to Wishlist, Added to Wishlist, Item Added to Wishlist, Wishlist Item Added",
+    Meaning("list", "impression", many=True): "View Item List, Items Viewed, Product Impressions",
+    Meaning("checkout", many=True): "Checkout, Begin Checkout, Checkout Begun",
+    Meaning("search", products=False): "Search, Searched, Search Performed",
 }
-
-USUAL: Final[Mapping[str, Meaning]] = MappingProxyType(
-    {event_name(name): meaning for meaning, names in _NAMES.items() for name in names}
-)
-"""Names that Mixpanel projects use besides those of Segment's specification; custom events replace them."""
-
-
-def _known_types(events: dict[str, str]) -> dict[str, str]:
-    try:
-        meanings(events)
-    except MeaningError as error:
-        raise ValueError(str(error).rstrip(".")) from error
-    return events
 
 
 def _known_members(properties: dict[str, str]) -> dict[str, str]:
@@ -75,6 +52,8 @@ def _known_zone(zone: str) -> str:
 class MixpanelMapping(LineMapping):
     """A mapping file of kind `mixpanel`."""
 
+    usual = MappingProxyType({event_name(name): one for one, names in _NAMES.items() for name in names.split(", ")})
+    """Names that Mixpanel projects use besides those of Segment's specification."""
     known_placeholders: ClassVar[tuple[str, ...]] = (*placeholder_ids.PEOPLE, *PLACEHOLDERS)
 
     kind: Literal["mixpanel"]
@@ -95,14 +74,10 @@ class MixpanelMapping(LineMapping):
     """The properties of profiles to keep; never e-mail, name, phone or address."""
     profiles: bool = True
     """Whether the API's profiles are read, if `traits` names any."""
-    events: Annotated[dict[str, str], AfterValidator(_known_types)] = Field({})
+    events: dict[str, str] = Field({})
     """Names of your own events → event types."""
     properties: Annotated[dict[str, str], AfterValidator(_known_members)] = Field({})
     """Names of your own properties → members of a product or an order, such as product_id, price or products."""
-
-    def meanings(self) -> Mapping[str, Meaning]:
-        """Return the meanings of all events, including custom ones."""
-        return meanings(self.events)
 
     def parse_lines(self, lines: pa.Table) -> ParsedLines:
         """Return the canonical rows of events and profiles."""
@@ -123,9 +98,3 @@ class MixpanelMapping(LineMapping):
 def parse(content: JsonObject, name: str, label: Callable[[str], str] = str) -> MixpanelMapping:
     """Return the mapping of a Mixpanel project in `content`. Raises MappingError with all faulty keys."""
     return parsed(MixpanelMapping, content, name, label)
-
-
-def meanings(custom: Mapping[str, str]) -> Mapping[str, Meaning]:
-    """Return the meanings of all events. Raises MeaningError for an unknown event type of a custom event."""
-    own = {event_name(name): kind for name, kind in custom.items()}
-    return extended({**USUAL, **own})

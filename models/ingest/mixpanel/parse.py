@@ -18,23 +18,23 @@ from models.primitives.arrow_sql import Query, connected, literal, texts
 
 PRODUCTS: Final = "products"
 """The member that holds the list of an event's products."""
-_SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
-    "product_id": ("item_id", "content_id"),
-    "name": ("product_name", "item_name", "title"),
-    "category": ("product_category", "item_category"),
-    "brand": ("product_brand", "item_brand"),
-    "variant": ("item_variant", "product_variant"),
-    "price": ("unit_price", "item_price", "product_price"),
-    "quantity": ("qty", "item_quantity"),
-    "value": ("line_value", "amount"),
-    "currency": ("currency_code",),
-    "coupon": ("coupon_code",),
-    "url": ("product_url",),
-    "image_url": ("product_image",),
-    "order_id": ("transaction_id", "order_number"),
-    "rating": ("stars",),
-    "total": ("order_total", "total_price", "cart_total"),
-    PRODUCTS: ("items", "line_items", "cart_items", "product_ids", "item_ids"),
+_SYNONYMS: Final = {
+    "product_id": "item_id content_id",
+    "name": "product_name item_name title",
+    "category": "product_category item_category",
+    "brand": "product_brand item_brand",
+    "variant": "item_variant product_variant",
+    "price": "unit_price item_price product_price",
+    "quantity": "qty item_quantity",
+    "value": "line_value amount",
+    "currency": "currency_code",
+    "coupon": "coupon_code",
+    "url": "product_url",
+    "image_url": "product_image",
+    "order_id": "transaction_id order_number",
+    "rating": "stars",
+    "total": "order_total total_price cart_total",
+    PRODUCTS: "items line_items cart_items product_ids item_ids",
 }
 MEMBERS: Final = tuple(dict.fromkeys((*BLOCK, *WHOLE, PRODUCTS)))
 """The members that own properties can be assigned to."""
@@ -43,7 +43,7 @@ MEMBERS: Final = tuple(dict.fromkeys((*BLOCK, *WHOLE, PRODUCTS)))
 def names_of(member: str, own: Mapping[str, str]) -> list[str]:
     """Return the names of a member's property, the first that has a value counts: own names, then the usual ones."""
     mine = [name for name, target in own.items() if target == member]
-    usual = (spelling for word in (member, *_SYNONYMS.get(member, ())) for spelling in _spellings(word))
+    usual = (spelling for word in (member, *_SYNONYMS.get(member, "").split()) for spelling in _spellings(word))
     return list(dict.fromkeys([*mine, *usual]))
 
 

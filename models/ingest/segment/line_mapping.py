@@ -2,15 +2,16 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from models import columns
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.segment.event_types import Meaning
+from models.ingest.segment.event_types import Meaning, MeaningError, event_name, extended
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import values
 from models.ingest.tabular.expressions import Expression, Marks
@@ -29,6 +30,12 @@ def _of_items(marks: list[str | Expression]) -> list[str | Expression]:
 class LineMapping(SourceMapping):
     """A mapping of lines in a fixed format, such as Segment's calls."""
 
+    usual: ClassVar[Mapping[str, Meaning]] = MappingProxyType({})
+    """Meanings of events besides those of Segment's specification; custom events replace them."""
+    if TYPE_CHECKING:
+        events: dict[str, str]
+        # Each kind declares it at its own position, because the names of batches depend on the order of keys.
+
     kind: str
     """The format of the lines."""
     not_merchandise: Annotated[Marks, AfterValidator(_of_items)] = Field([])
@@ -45,9 +52,18 @@ class LineMapping(SourceMapping):
         goods = self.merchandise(pa.table([names, *[pa.nulls(len(names), pa.string())] * 4], names=_OF_ITEMS))
         return set(names.filter(pc.invert(goods)).to_pylist())
 
-    @abstractmethod
     def meanings(self) -> Mapping[str, Meaning]:
         """Return the meanings of all events, including custom ones, by the lookup form of their names."""
+        return extended({**self.usual, **{event_name(name): kind for name, kind in self.events.items()}})
+
+    @field_validator("events", check_fields=False)
+    @classmethod
+    def _types_are_known(cls, events: dict[str, str]) -> dict[str, str]:
+        try:
+            extended(events)
+        except MeaningError as error:
+            raise ValueError(str(error).rstrip(".")) from error
+        return events
 
     @abstractmethod
     def parse_lines(self, lines: pa.Table) -> ParsedLines:

@@ -8,19 +8,10 @@ from pydantic import AfterValidator, Field
 
 from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment import parse as segment_lines
-from models.ingest.segment.event_types import Meaning, MeaningError, extended
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.segment.page_rules import PageRule, PageRuleError
 from models.ingest.source_config import parsed
 from models.primitives.json_types import JsonObject
-
-
-def _known_types(events: dict[str, str]) -> dict[str, str]:
-    try:
-        extended(events)
-    except MeaningError as error:
-        raise ValueError(str(error).rstrip(".")) from error
-    return events
 
 
 def _usable(pattern: str) -> str:
@@ -42,7 +33,7 @@ class SegmentMapping(LineMapping):
     """What to do with events on items that neither a catalogue nor a product block contains."""
     traits: list[str] = Field([])
     """The traits of identify calls to keep; never e-mail, name, phone or address."""
-    events: Annotated[dict[str, str], AfterValidator(_known_types)] = Field({})
+    events: dict[str, str] = Field({})
     """Names of your own events → event types."""
     page_pattern: Annotated[str, AfterValidator(_usable)] | None = None
     """A regular expression for addresses of pages whose group `item_id` is the item."""
@@ -50,10 +41,6 @@ class SegmentMapping(LineMapping):
     def page_rule(self) -> PageRule | None:
         """Return the rule for visited pages, if there is one."""
         return PageRule(self.page_pattern) if self.page_pattern else None
-
-    def meanings(self) -> dict[str, Meaning]:
-        """Return the meanings of all events, including custom ones."""
-        return dict(extended(self.events))
 
     def parse_lines(self, lines: pa.Table) -> ParsedLines:
         """Return the canonical rows of calls."""

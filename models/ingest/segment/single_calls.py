@@ -26,6 +26,7 @@ FAULT, FOUND_MARKS = "fault", "marks"
 """Members of the payload in the inbox: of a call that cannot be read, and of one that no customer made."""
 _UNUSABLE: Final = "?"
 """Takes the place of a value of a wrong kind, so that the call has the same fault as in a file."""
+_PLAIN: Final = (str, int, float)
 _PLACEHOLDERS: Final = frozenset(placeholder_ids.ITEMS)
 
 
@@ -166,7 +167,7 @@ def _item_of(block: JsonObject, members: Sequence[str]) -> str | None:
 
 def _kept(value: Any, shape: Shape | list[Shape] | str) -> Any:
     """Return the members of a value that the shape has; None without one."""
-    if value is None or isinstance(shape, str):
+    if isinstance(shape, str) or value is None:
         return _plain(value)
     if isinstance(shape, list):
         if not isinstance(value, list):
@@ -174,12 +175,12 @@ def _kept(value: Any, shape: Shape | list[Shape] | str) -> Any:
         return [_kept(one, shape[0]) if isinstance(one, dict) else None for one in value]
     if not isinstance(value, dict):
         return _UNUSABLE
-    return {name: kept for name, inner in shape.items() if (kept := _kept(value.get(name), inner)) is not None}
+    return {name: kept for name in shape if name in value and (kept := _kept(value[name], shape[name])) is not None}
 
 
 def _plain(value: Any) -> Any:
     """Return a text, number or boolean; None for everything else."""
-    return value if isinstance(value, str | int | float) else None
+    return value if isinstance(value, _PLAIN) else None
 
 
 def _trait(value: Any) -> Any:

@@ -127,20 +127,14 @@ class Reader:
         """Return the columns that name and describe the unreadable cells of each row. The values are raw."""
         if not self._unreadable:
             return {KEYS: pa.nulls(len(self.rows), pa.string()), CELLS: pa.nulls(len(self.rows), pa.list_(CELL))}
-        cells: dict[int, list[dict[str, str | None]]] = {}
-        keys: dict[int, list[str]] = {}
+        names: list[str | None] = [None] * len(self.rows)
+        described: list[list[dict[str, str | None]] | None] = [None] * len(self.rows)
         for one in self._unreadable:
             about = {"key": one.summary.key, "column": one.summary.column, "suggestion": one.summary.suggestion}
             for row, value in zip(one.places.tolist(), one.values, strict=True):
-                cells.setdefault(row, []).append({**about, "value": value})
+                described[row] = [*(described[row] or []), {**about, "value": value}]
                 if one.refused:
-                    keys.setdefault(row, []).append(one.summary.key)
-        names: list[str | None] = [None] * len(self.rows)
-        described: list[list[dict[str, str | None]] | None] = [None] * len(self.rows)
-        for row, row_cells in cells.items():
-            described[row] = row_cells
-        for row, refused in keys.items():
-            names[row] = f"|{'|'.join(refused)}|"
+                    names[row] = f"{names[row] or '|'}{one.summary.key}|"
         return {KEYS: pa.array(names, pa.string()), CELLS: pa.array(described, pa.list_(CELL))}
 
 

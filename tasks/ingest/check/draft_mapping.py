@@ -113,7 +113,7 @@ def _csv_sample(path: Path) -> Sample:
     rows = [row for number, row in enumerate(lines) if number < _HEAD_ROWS or number % _EVERY == 0]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     table = pa.table({name: pa.array(cells, pa.string()) for name, cells in zip(names, columns, strict=True)})
-    return Sample((path.name,), table, separator, encoding, note, above)
+    return Sample((path.name,), table, separator=separator, encoding=encoding, encoding_note=note, skip_lines=above)
 
 
 def _head(path: Path) -> bytes:

@@ -84,6 +84,7 @@ class TableFindings:
 
 
 def refusal(
+    *,
     shares: Mapping[str, float],
     rules: Sequence[RowRule],
     bounds: Mapping[str, Bounds],
@@ -146,12 +147,12 @@ def _verdict(
     }
     rules = limits.limited("events", context.rules, context.mapping.limits)
     refused = refusal(
-        shares_of(classified.sample(chunk.read), rules),
-        rules,
-        limits.bounds("events", context.mapping.limits),
-        batch_profile.figures([with_counts(profile, counts)], context.now),
-        table.whole_file,
-        "events",
+        shares=shares_of(classified.sample(chunk.read), rules),
+        rules=rules,
+        bounds=limits.bounds("events", context.mapping.limits),
+        figures=batch_profile.figures([with_counts(profile, counts)], context.now),
+        whole=table.whole_file,
+        dataset="events",
     )
     return refused, triaged
 

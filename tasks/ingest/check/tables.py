@@ -212,12 +212,12 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
     lines = quarantined_lines(read.misfits, read.numbering, context.installation.key)
     bad = [triaged.quarantined, *([lines] if lines is not None else [])]
     table.refused = findings.refusal(
-        findings.shares_of(read.sample, rules),
-        rules,
-        limits.bounds(dataset, mapping.limits),
-        batch_profile.figures([reference_profile(read, table.counts, bad)], context.now),
-        table.whole_file,
-        dataset,
+        shares=findings.shares_of(read.sample, rules),
+        rules=rules,
+        bounds=limits.bounds(dataset, mapping.limits),
+        figures=batch_profile.figures([reference_profile(read, table.counts, bad)], context.now),
+        whole=table.whole_file,
+        dataset=dataset,
     )
     table.broken = findings.broken_rules(triaged.quarantined, read.rows, rules, raw.locate)
     table.suspicions += suspicions.unreadable_cells(one for one in read.unread if one.key != columns.AVAILABLE)
