@@ -1,7 +1,7 @@
 """Classifies the events of chunks: which are suppressed, routed, quarantined, duplicates or accepted."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -11,8 +11,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models import columns
+from models.ingest.source_config import SourceMapping
 from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.validation import row_triage
+from tasks.ingest.validation.event_enrichment import prepare_events
+
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -97,54 +101,69 @@ def triage(context: BatchContext, run: RunState, classified: ClassifiedChunk) ->
     )
 
 
-def triage_together(
-    context: BatchContext, run: RunState, chunks: Sequence[EventChunk]
-) -> Iterator[tuple[ClassifiedChunk, row_triage.TriagedEvents]]:
-    """Yield the classified and triaged rows of each chunk of a table, as if one came after the other.
+def numbered(
+    rows: pa.Table, _mapping: SourceMapping, _key: bytes, numbers: Positions, *, identified: bool = True
+) -> tuple[pa.Table, pa.Table]:
+    """Return events with their numbers, in place of `prepare_events`: `triage_together` prepares all at once."""
+    del identified
+    return rows.append_column(columns.ROW, pa.array(numbers)), pa.table({})
 
-    They are classified as one, because small ones cost as much as large ones. Of rows with the same event id the first
-    in their order counts.
+
+def triage_together(
+    context: BatchContext, run: RunState, chunks: Sequence[EventChunk], *, identified: bool
+) -> Iterator[tuple[EventChunk, ClassifiedChunk, row_triage.TriagedEvents]]:
+    """Yield each chunk of `numbered` events prepared, classified and triaged, as if one came after the other.
+
+    Many small chunks cost no more than a large one, because they go through all steps as one. Of rows with the same
+    event id the first in their order counts.
     """
-    rows = np.cumsum([0, *((pc.max(chunk.events[columns.ROW]).as_py() or 0) + 1 for chunk in chunks)])
-    users = np.cumsum([0, *(len(chunk.users) for chunk in chunks)])
-    events = [_shifted(chunk.events, *shift) for chunk, *shift in zip(chunks, rows, users, strict=False)]
-    merged = EventChunk(pa.concat_tables(events), pa.concat_tables([chunk.users for chunk in chunks]))
+    ends = np.cumsum([0, *(len(chunk.events) for chunk in chunks)])
+    rows = pa.concat_tables([chunk.events for chunk in chunks])
+    numbers, stated, key = rows[columns.ROW].to_numpy(), rows.drop_columns([columns.ROW]), context.installation.key
+    merged = EventChunk(*prepare_events(stated, context.mapping, key, np.arange(len(rows)), identified=identified))
     whole = classify(context, run, merged)
     triaged = triage(context, run, whole)
     tables = {"accepted": triaged.accepted, "quarantined": triaged.quarantined, "repeated": triaged.repeated}
-    by_chunk = {name: _by_chunk(table, rows) for name, table in tables.items()}
-    ends = np.cumsum([0, *map(len, events)])
-    for place, ((start, end), (first, last)) in enumerate(zip(pairwise(ends), pairwise(users), strict=True)):
-        shift = -rows[place], -users[place]
-        own = {name: _shifted(parts[place], *shift) for name, parts in by_chunk.items()}
+    by_chunk = {name: _by_chunk(table, ends) for name, table in tables.items()}
+    codes = merged.events[row_triage.USER_CODE].to_numpy()
+    for place, (start, end) in enumerate(pairwise(ends)):
+        distinct = np.unique(codes[start:end])
+        users = distinct[distinct >= 0]
+        own = {name: _as_in_chunk(parts[place], numbers, users) for name, parts in by_chunk.items()}
+        events = _as_in_chunk(whole.events.slice(start, end - start), numbers, users)
+        chunk = replace(
+            chunks[place],
+            events=events.select(merged.events.column_names),
+            users=merged.users.take(pa.array(users)),
+        )
         classified = ClassifiedChunk(
-            _shifted(whole.events.slice(start, end - start), *shift),
+            events,
             suppressed=whole.suppressed[start:end],
             non_merchandise=whole.non_merchandise[start:end],
             outside_window=whole.outside_window[start:end],
-            known_users=whole.known_users[first:last],
-            unanswered_users=whole.unanswered_users[first:last],
+            known_users=whole.known_users[users],
+            unanswered_users=whole.unanswered_users[users],
         )
         counts = row_triage.counted(classified.suppressed, classified.routed, **own)
-        yield classified, row_triage.TriagedEvents(**own, counts=counts)
+        yield chunk, classified, row_triage.TriagedEvents(**own, counts=counts)
 
 
-def _by_chunk(rows: pa.Table, first: NDArray[np.int64]) -> list[pa.Table]:
-    """Return the rows of each chunk, in their order; `first` are the numbers with which the chunks begin."""
-    owner = np.searchsorted(first, rows[columns.ROW].to_numpy(), side="right") - 1
+def _by_chunk(rows: pa.Table, ends: Positions) -> list[pa.Table]:
+    """Return the rows of each chunk, in their order."""
+    owner = np.searchsorted(ends, rows[columns.ROW].to_numpy(), side="right") - 1
     if np.any(owner[1:] < owner[:-1]):
         order = np.argsort(owner, kind="stable")
         rows, owner = rows.take(pa.array(order)), owner[order]
-    cuts = np.searchsorted(owner, np.arange(len(first)))
+    cuts = np.searchsorted(owner, np.arange(len(ends)))
     return [rows.slice(start, end - start) for start, end in pairwise(cuts)]
 
 
-def _shifted(rows: pa.Table, number: int, user: int) -> pa.Table:
-    """Return rows with other numbers and user codes; code -1 stands for no user."""
+def _as_in_chunk(rows: pa.Table, numbers: Positions, users: Positions) -> pa.Table:
+    """Return rows of one chunk with their numbers in it, and with user codes as positions among its `users`."""
     codes = rows[row_triage.USER_CODE].to_numpy()
-    shifted = {columns.ROW: rows[columns.ROW].to_numpy() + number}
-    shifted[row_triage.USER_CODE] = np.where(codes < 0, -1, codes + user)
-    for name, values in shifted.items():
+    own = {row_triage.USER_CODE: np.where(codes < 0, -1, np.searchsorted(users, codes))}
+    own[columns.ROW] = numbers[rows[columns.ROW].to_numpy()]
+    for name, values in own.items():
         place = rows.schema.get_field_index(name)
         rows = rows.set_column(place, name, pa.array(values, rows.schema.field(name).type))
     return rows

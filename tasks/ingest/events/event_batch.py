@@ -25,7 +25,7 @@ from tasks.ingest.batch_identity import part_of
 from tasks.ingest.events import chunk_writer, tabular_chunks
 from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState, open_context
 from tasks.ingest.events.chunk_writer import PreparedChunk
-from tasks.ingest.events.classification import classify, triage_together
+from tasks.ingest.events.classification import classify, numbered, triage_together
 from tasks.ingest.events.group_validation import Candidate, validate_together
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.rows import apply, consent
@@ -53,8 +53,11 @@ class EventFile:
     """A table of events with its batch."""
 
     batch: ledger.Batch
-    read_chunks: ChunkReader
+    read_chunks: Callable[..., Iterator[tuple[EventChunk, int]]]
+    """Reads it as a `ChunkReader`; a group passes its own `prepare`."""
     rows: int
+    identified: bool
+    """Whether its events have ids."""
 
 
 def open_events(installation: Installation, mapping: Mapping, batch: ledger.Batch, path: Path) -> EventFile:
@@ -68,7 +71,9 @@ def open_events(installation: Installation, mapping: Mapping, batch: ledger.Batc
             ledger.open_batch(connection, batch)
             ledger.refuse_batch(connection, batch.batch_id, [], str(error))
         raise
-    return EventFile(batch, partial(tabular_chunks.read_chunks, mapping=mapping, path=path), rows)
+    return EventFile(
+        batch, partial(tabular_chunks.read_chunks, mapping=mapping, path=path), rows, part.event_id is not None
+    )
 
 
 def ingest_batch(
@@ -248,7 +253,7 @@ def _read(context: BatchContext, files: Sequence[EventFile]) -> list[EventChunk]
 def _only_chunk(context: BatchContext, file: EventFile) -> EventChunk | None:
     """Return a file as one chunk; None if it has several or cannot be read."""
     try:
-        chunks = [chunk for chunk, _ in file.read_chunks(context)]
+        chunks = [chunk for chunk, _ in file.read_chunks(context, prepare=numbered)]
     except TailorbirdError:
         return None
     return chunks[0] if len(chunks) == 1 else None
@@ -262,7 +267,8 @@ def _prepare(
     samples: list[pa.Table] = []
     moments: dict[str, datetime] = {}
     late_before = context.late_before
-    for file, chunk, (classified, triaged) in zip(files, chunks, triage_together(context, run, chunks), strict=False):
+    triaged_files = triage_together(context, run, chunks, identified=files[0].identified)
+    for file, (chunk, classified, triaged) in zip(files, triaged_files, strict=False):
         moments[file.batch.batch_id] = late_before
         own = replace(context, batch=file.batch, late_before=late_before)
         prepared.append(chunk_writer.prepare(own, run, chunk, classified, triaged, 0))

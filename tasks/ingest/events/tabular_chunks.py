@@ -1,6 +1,6 @@
 """Reads a table of events as chunks of a batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,8 @@ from tasks.ingest.validation.event_enrichment import prepare_events
 from tasks.sources import table_files
 
 _SOURCE: Final = "the column of consent of the user's latest event"
+Prepare = Callable[..., tuple[pa.Table, pa.Table]]
+"""Takes the arguments of `prepare_events`; returns events and their users."""
 
 
 def shape_chunk(
@@ -32,6 +34,7 @@ def shape_chunk(
     mapping: Mapping,
     rows: table_files.Chunk,
     numbering: table_files.RowNumbering = table_files.BY_ROW,
+    prepare: Prepare = prepare_events,
 ) -> EventChunk:
     """Return rows of a table as a chunk of events."""
     part: EventsMapping = part_of(mapping, "events")
@@ -39,7 +42,7 @@ def shape_chunk(
     positions = rows.numbers[np.flatnonzero(selected)]
     key, cleaned = context.installation.key, transform.events(rows.rows.filter(selected), part, mapping.spelling)
     stated, owners = _owners(cleaned.rows, key)
-    events, users = prepare_events(stated, mapping, key, positions, identified=part.event_id is not None)
+    events, users = prepare(stated, mapping, key, positions, identified=part.event_id is not None)
     return EventChunk(
         events,
         users,
@@ -79,7 +82,8 @@ def _updates(context: BatchContext, events: pa.Table, owners: Sequence[Update], 
 
 def consent_updates(context: BatchContext, events: pa.Table, run: RunState) -> Iterator[Update]:
     """Yield the agreements of users who refused before and agree by an event."""
-    if not run.refused_before or events[columns.CONSENT].null_count == len(events):
+    stated = columns.CONSENT in events.column_names and events[columns.CONSENT].null_count < len(events)
+    if not run.refused_before or not stated:
         return
     statement = "SELECT user_key, max(occurred_at) AS agreed_at FROM events WHERE consent GROUP BY 1"
     agreements = query(statement, events=events.select([columns.USER_KEY, columns.OCCURRED_AT, columns.CONSENT]))
@@ -90,13 +94,15 @@ def consent_updates(context: BatchContext, events: pa.Table, run: RunState) -> I
             yield Update(CONSENT, key, {columns.CONSENT: True, "source": _SOURCE}, moment)
 
 
-def read_chunks(context: BatchContext, mapping: Mapping, path: Path) -> Iterator[tuple[EventChunk, int]]:
+def read_chunks(
+    context: BatchContext, mapping: Mapping, path: Path, prepare: Prepare = prepare_events
+) -> Iterator[tuple[EventChunk, int]]:
     """Yield all chunks of a file, each with its number of rows."""
     part = part_of(mapping, "events")
     csv = table_files.csv_of(part)
     numbering = table_files.row_numbering(path, csv)
     for rows in table_files.chunks(path, transform.needed(part), csv=csv):
-        yield shape_chunk(context, mapping, rows, numbering), len(rows.rows)
+        yield shape_chunk(context, mapping, rows, numbering, prepare), len(rows.rows)
 
 
 def validate_file(path: Path, address: str, part: transform.Part, tolerated: float = 0.0) -> int:
