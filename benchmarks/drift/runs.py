@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from benchmarks.drift.base_shop import Shop, goods
 from benchmarks.drift.shifts import SHIFTS, WINDOWS
 from benchmarks.drift.streams import USERS_OF_STREAMS, Stream, joined
+from models.monitoring.drift.calibration.bands import request_windows
 from models.monitoring.drift.calibration.calibrate import Calibration, calibrate
-from models.monitoring.drift.calibration.joint_threshold import request_windows
 from models.monitoring.drift.calibration.windows import History, windows_before
 from models.monitoring.drift.feed_health import check_feed
 from models.monitoring.drift.signals.event_columns import DAY, Events, Floats

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import ITEM_ID, USER_KEY
-from models.datasets.training_data import decay
+from models.datasets.interaction_matrix import decay
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
 from models.primitives.arrow import pa
 from models.primitives.pair_table import Lookup

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.training_data import baskets
+from models.datasets.interaction_matrix import baskets
 from models.errors import TailorbirdError
 from models.primitives.state import State
 from models.primitives.threads import allowed_threads

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from models.columns import TITLE
 from models.datasets.cold_start import ExtendedItems
-from models.datasets.training_data import baskets, rows
+from models.datasets.interaction_matrix import baskets, rows
 from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.primitives.csr import entries, parts, whole
 from models.primitives.state import State

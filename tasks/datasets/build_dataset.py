@@ -31,8 +31,7 @@ from models.primitives.json_types import JsonObject
 from tasks.datasets.check_dataset import Draft, check_acceptance, check_dataset
 from tasks.datasets.content_hash import ENGINE, content_hash
 from tasks.datasets.event_workspace import Workspace, workspace
-from tasks.datasets.load_dataset import stored_manifest
-from tasks.datasets.manifest import DatasetManifest, Definition, SnapshotRecord
+from tasks.datasets.load_dataset import DatasetManifest, Definition, SnapshotRecord, stored_manifest
 from tasks.datasets.snapshot_tables import keys_of, parts, stored_rows, write
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.orchestration.progress import progress

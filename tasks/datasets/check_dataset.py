@@ -16,7 +16,7 @@ from models import columns
 from models.datasets.acceptance import Acceptance, AcceptanceRefusedError
 from models.features.segments.trait_groups import groups
 from models.features.tables.registry import TABLES
-from tasks.datasets.manifest import AcceptedCheck, CheckRecord, DatasetManifest
+from tasks.datasets.load_dataset import AcceptedCheck, CheckRecord, DatasetManifest
 from tasks.ingest.ledger import COMMITTED
 from tasks.lake.event_query import EventQuery, of_type
 from tasks.orchestration.run_artifacts import link_docs

@@ -18,8 +18,7 @@ from models.errors import TailorbirdError
 from tasks.datasets.build_dataset import FORMAT
 from tasks.datasets.content_hash import ENGINE, content_hash
 from tasks.datasets.event_workspace import Workspace, workspace
-from tasks.datasets.load_dataset import manifest_of
-from tasks.datasets.manifest import DatasetManifest
+from tasks.datasets.load_dataset import DatasetManifest, manifest_of
 from tasks.datasets.snapshot_tables import COPIED, TablePart, keys_of, parts, stored_rows
 from tasks.lake.reference_data import ReferenceData
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key

@@ -17,7 +17,7 @@ from infra.lake.delta_lake import DATASET_FILES, Lake
 from models import columns
 from models.primitives.arrow_sql import texts
 from tasks.datasets.content_hash import ENGINE, content_hash
-from tasks.datasets.manifest import DatasetManifest
+from tasks.datasets.load_dataset import DatasetManifest
 from tasks.datasets.snapshot_tables import keys_of
 
 _KEYS: Final = (columns.USER_KEY, "device", "known")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from models.monitoring.drift.calibration.joint_threshold import LATEST_WINDOWS, WINDOWS_NEEDED
+from models.monitoring.drift.calibration.bands import LATEST_WINDOWS, WINDOWS_NEEDED
 from models.monitoring.drift.feed_health import FeedCheck
 from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 from models.monitoring.drift.window_verdict import WindowJudgement

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.training_data import decay
+from models.datasets.interaction_matrix import decay
 from models.errors import NoHistoryError
 from models.evaluation.metrics.ranking import accuracy
 from models.primitives.csr import entries

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.training_data import decay
+from models.datasets.interaction_matrix import decay
 from models.primitives.csr import entries
 from models.primitives.distinct import distinct
 from models.primitives.pair_table import Lookup

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.training_data import baskets, profiles, rows
+from models.datasets.interaction_matrix import baskets, profiles, rows
 from models.primitives.csr import parts, whole
 from models.primitives.state import State
 from models.recommenders.explanations.item import reasons_of, shortened, strongest_own, titles_of

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from infra.database.schema.monitoring_schema import drift_reports as table
 from infra.installation import Installation
 from infra.prefect_api import events
-from models.monitoring.drift.calibration.joint_threshold import LATEST_WINDOWS
+from models.monitoring.drift.calibration.bands import LATEST_WINDOWS
 from models.monitoring.drift.feed_health import FeedCheck, FeedCheckJson
 from models.monitoring.drift.retrain_policy import (
     DRIFTED,

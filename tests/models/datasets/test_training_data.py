@@ -2,7 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.datasets.training_data import TrainingData, build, item_ids, position_of, profiles, rows
+from models.datasets.interaction_matrix import profiles, rows
+from models.datasets.training_data import TrainingData, build, item_ids, position_of
 from models.errors import NoHistoryError
 from models.primitives.vocabulary import index_of
 

@@ -11,10 +11,10 @@ from sqlalchemy import select, text, update
 from infra.database.schema.schema import datasets, segment_descriptions, segments, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
+from models.datasets.dataset import feature_tables
 from models.datasets.labels import LabelError
 from models.errors import TailorbirdError
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
-from models.features.in_memory import feature_tables
 from models.recommenders.sequence.histories import acts_of
 from tasks.datasets.build_dataset import NoEventsError, build_dataset, split_by
 from tasks.datasets.load_dataset import manifest_of, newest_version, open_dataset, stored_manifest

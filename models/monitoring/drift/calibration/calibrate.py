@@ -7,8 +7,7 @@ from typing import Any, Final, Self, TypedDict
 import numpy as np
 
 from models.errors import TailorbirdError
-from models.monitoring.drift.calibration.bands import Bands, fit
-from models.monitoring.drift.calibration.joint_threshold import joint_threshold
+from models.monitoring.drift.calibration.bands import Bands, fit, joint_threshold
 from models.monitoring.drift.calibration.windows import History, ages, windows_before
 from models.monitoring.drift.signals.count_layout import Sums
 from models.monitoring.drift.signals.event_columns import Floats

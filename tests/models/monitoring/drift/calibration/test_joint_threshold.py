@@ -1,7 +1,6 @@
 import numpy as np
 
-from models.monitoring.drift.calibration.bands import LOOKBACKS, fit, residuals
-from models.monitoring.drift.calibration.joint_threshold import joint_threshold, request_windows
+from models.monitoring.drift.calibration.bands import LOOKBACKS, fit, joint_threshold, request_windows, residuals
 from models.monitoring.drift.signals.signal_table import NAMES
 
 N = len(NAMES)
