@@ -52,10 +52,10 @@ def _about(check: str, compared: Comparison) -> str:
         return _growth(name, compared)
     if check.startswith("null_rise_"):
         source = compared.sources.get(check.removeprefix("null_rise_"))
-        return f"So much did the share of empty values rise in source {source!r}" if source else ""
+        return f"This is the rise of the share of empty values in source {source!r}" if source else ""
     if check.startswith("group_ratio "):
-        return "The group's share of the users learned from, by its share of all users"
-    return "Users of the group to learn from" if check.startswith("group_size ") else ""
+        return "The group's share of the training users, divided by its share of all users"
+    return "Training users of the group" if check.startswith("group_size ") else ""
 
 
 def _growth(name: str, compared: Comparison) -> str:

@@ -32,21 +32,21 @@ def rules(
     `required` are further columns that may not be empty.
     """
     quantity, value = limits.highest_quantity, limits.highest_value
-    user_placeholder = "an id that stands for nobody in particular, such as null or guest"
-    item_placeholder = "an id that stands for no item, such as null or undefined"
+    user_placeholder = "an id that identifies no user, such as null or guest"
+    item_placeholder = "an id that identifies no item, such as null or undefined"
     return (
         missing(columns.EVENT_ID, "the event has no id"),
-        missing(columns.USER_KEY, "nobody did it"),
-        missing(columns.ITEM_ID, "it concerns no item"),
-        not_stated(columns.OCCURRED_AT, "it has no time"),
-        missing(columns.EVENT_TYPE, "nothing says what happened"),
-        *(not_stated(name, f"it has no {name}") for name in required),
+        missing(columns.USER_KEY, "the event has no user"),
+        missing(columns.ITEM_ID, "the event has no item"),
+        not_stated(columns.OCCURRED_AT, "the event has no time"),
+        missing(columns.EVENT_TYPE, "the event has no type"),
+        *(not_stated(name, f"the event has no {name}") for name in required),
         *map(unreadable, _READ),
         *(longer(name, traffic_filter.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
         LONG_ID,
         in_set("user_id_placeholder", user_placeholder, columns.USER_KEY, placeholder_keys),
         in_set("item_id_placeholder", item_placeholder, columns.ITEM_ID, placeholder_items),
-        not_in_set("event_type_unknown", "no such kind of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
+        not_in_set("event_type_unknown", "an unknown type of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
         outside("quantity_not_positive", "a quantity of zero or less", columns.QUANTITY, 0.0, None, strict_low=True),
         outside(
             "quantity_above_limit", f"more than {quantity:,.0f} pieces in one row", columns.QUANTITY, None, quantity
@@ -55,12 +55,12 @@ def rules(
         outside("value_above_limit", f"a value of more than {value:,.0f}", columns.VALUE, None, value),
         not_in_set("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),
         outside("rating_beyond_limit", _FAR_RATING, columns.RATING, -_LARGEST_RATING, _LARGEST_RATING),
-        outside("position_negative", "a place before the first", columns.POSITION, 0.0, None),
-        outside("time_before_1990", "it happened before 1990", OCCURRED_S, _YEAR_1990, None),
-        outside("time_in_future", "it happens more than a day from now", AHEAD_S, None, _DAY),
+        outside("position_negative", "a position below 0", columns.POSITION, 0.0, None),
+        outside("time_before_1990", "a time before 1990", OCCURRED_S, _YEAR_1990, None),
+        outside("time_in_future", "a time more than a day in the future", AHEAD_S, None, _DAY),
         not_in_set("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
-        marked("robot", "a robot did it", traffic_filter.ROBOT),
-        marked("internal_traffic", "your own staff made it, by its user or address", traffic_filter.INTERNAL),
+        marked("robot", "an event of a robot", traffic_filter.ROBOT),
+        marked("internal_traffic", "an event of an internal user or address", traffic_filter.INTERNAL),
     )
 
 

@@ -48,7 +48,7 @@ class TrainingSummary:
         return (
             f"Learned from what {self.users:,} people bought of {self.items:,} items from {moment(self.began)} UTC to "
             f"{moment(self.as_of)} UTC (data set {self.dataset_version}); measured on what {self.measured:,} of "
-            f"them bought from {moment(self.test_from)} UTC on, by a twin that had not seen it."
+            f"them bought from {moment(self.test_from)} UTC on, by the same model trained before."
         ) + self._refunds
 
     @property

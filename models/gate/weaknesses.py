@@ -34,7 +34,7 @@ def _cold(summary: Mapping[str, float]) -> str:
     if not users or not isfinite(figure):
         return f"There were no users with fewer than {COLD_BASKETS} baskets to measure it on."
     figures = f"NDCG@10 is {figure:.4f}, for all users {summary[METRIC]:.4f}"
-    few = " With so few users, this is an anecdote." if users < 50 else ""
+    few = " So few users prove little." if users < 50 else ""
     return f"For the {users:,.0f} people with fewer than {COLD_BASKETS} baskets {figures}.{few}"
 
 

@@ -118,7 +118,7 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc]  # without t
                     one.body, EXCHANGE, key=one.user_id.encode(), headers={"type": EVENT, "placement": one.placement}
                 )
         except (KafkaError, FastStreamException, OSError) as error:
-            raise BrokerDownError(f"Kafka took no update: {type(error).__name__}.") from error
+            raise BrokerDownError(f"Kafka did not accept an update: {type(error).__name__}.") from error
 
     async def on_partitions_revoked(self, revoked: "set[TopicPartition]") -> None:  # noqa: ARG002 -- all of them
         """Let the messages in work become durable, or give them up: the partitions' next consumer gets them again."""

@@ -124,7 +124,7 @@ class RabbitStream:
 
     async def publish(self, updates: Sequence[Update]) -> None:
         """Return when the broker has confirmed all messages. Raises BrokerDownError."""
-        with _losses("took no update"):
+        with _losses("did not accept an update"):
             await asyncio.gather(*map(self._publish, updates))
 
     async def _publish(self, update: Update) -> None:

@@ -57,7 +57,7 @@ def refuse(refused: Mapping[str, str], taken: int) -> None:
     if refused:
         listed = (reason if reason.startswith(f"{file} ") else f"{file}: {reason}" for file, reason in refused.items())
         reasons = "\n".join(f"  {for_terminal(reason)}" for reason in listed)
-        others = f"The other {taken} were taken in and stay." if taken else "No file was taken in."
+        others = f"The other {taken} were ingested and stay." if taken else "No file was ingested."
         raise FilesRefusedError(
-            f"{len(refused)} of {len(refused) + taken} files were not taken in:\n{reasons}\n{others}"
+            f"{len(refused)} of {len(refused) + taken} files were not ingested:\n{reasons}\n{others}"
         )

@@ -68,7 +68,7 @@ def _has_reason(tags: Mapping[str, str]) -> bool:
 
 def _decision(tags: Mapping[str, str], requested: set[str]) -> Decision:
     """Return the requested decision; approved and rejected together are a no."""
-    reason = tags.get("override") or tags.get("reason") or f"Said by {_BY_TAG}."
+    reason = tags.get("override") or tags.get("reason") or f"Decided by {_BY_TAG}."
     return Decision(requested == {APPROVED}, tags.get("reviewer", _BY_TAG), reason, "tag", bool(tags.get("override")))
 
 

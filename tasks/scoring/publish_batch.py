@@ -163,7 +163,7 @@ def _load(connection: Connection, work: Work, batch_id: int, statistics: ListSta
         try:
             copy_binary(connection, partitions.partition_name("recommendations", batch_id), _COLUMNS, pieces())
         except UniqueViolation:
-            refusal = f"Batch {batch_id} of {work.spec.placement} was not published: somebody has two lists."
+            refusal = f"Batch {batch_id} of {work.spec.placement} was not published: a user has two lists."
             raise BatchUnsoundError(f"{refusal} Readers keep the batch before.") from None
 
 

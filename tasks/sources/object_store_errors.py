@@ -69,6 +69,6 @@ def _explained(address: str, error: Exception) -> StoreError:
     if _UNREACHABLE.search(message):
         return StoreUnreachableError(
             f"{address}: the store cannot be reached, or stopped answering. Check {ENDPOINT}, then run the command "
-            "again; what was taken in stays."
+            "again; what was ingested stays."
         )
     return StoreError(f"{address} cannot be read: {_REQUEST.sub('', message)[:200]}")

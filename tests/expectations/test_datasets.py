@@ -174,7 +174,7 @@ def test_empty_values_are_compared_within_a_source_and_a_new_source_with_nothing
         (
             "null_rise_user_features_brand",
             0.3,
-            "is 0.3; at most 0.2 is allowed. So much did the share of empty values rise in source 'shop'",
+            "is 0.3; at most 0.2 is allowed. This is the rise of the share of empty values in source 'shop'",
         ),
     ],
 )

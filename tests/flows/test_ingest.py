@@ -57,10 +57,10 @@ def export(tmp_path: Path) -> Path:
 def test_a_file_that_is_refused_does_not_stop_the_others_and_is_named(shop: Shop, export: Path) -> None:
     (export / "2024" / "b.jsonl.gz").write_bytes(gzip.compress(viewed(50))[:200])
     output = shop.run("ingest", "refusing", str(export), "--mapping", "segment", code=1)
-    assert "1 of 3 files were not taken in" in output
+    assert "1 of 3 files were not ingested" in output
     assert f"{export}/2024/b.jsonl.gz: " in output
     assert "cannot be read to its end" in output
-    assert "The other 2 were taken in" in output
+    assert "The other 2 were ingested" in output
     batches = shop.json("ledger", "--source", "refusing")
     assert [batch["accepted"] for batch in batches if batch["status"] == "committed"] == [40, 40]
 

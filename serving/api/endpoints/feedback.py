@@ -94,7 +94,7 @@ class FeedbackBody(Body):
         if self.user is None and self.session is None:
             raise ValueError("it names neither a user nor a session")
         if (self.user or self.session) in _NOBODY:
-            raise ValueError("the id of the user, or of the session without a user, is a word for nobody in particular")
+            raise ValueError("the id of the user, or of the session without a user, identifies nobody")
         if self.kind == "rating" and self.rating is None:
             raise ValueError("a rating needs the field rating")
         return self

@@ -94,8 +94,7 @@ def refusal(
 ) -> str | None:
     """Return why a batch of such rows would be refused, with the settings that allow it, or None."""
     faults = {
-        rule.id: f"{rule.id} is true of {shares[rule.id]:.0%} of the rows, and at most {1 - rule.mostly:.0%} may "
-        "break it"
+        rule.id: f"{shares[rule.id]:.0%} of the rows break {rule.id}, and at most {1 - rule.mostly:.0%} may"
         for rule in rules
         if shares[rule.id] > 1 - rule.mostly
     }

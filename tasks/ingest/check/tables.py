@@ -273,7 +273,7 @@ def doubtful_encoding(path: Path, csv: Csv) -> Iterable[Suspicion]:
     if guess is None or (csv.encoding and guess.read(used) == guess.read(guess.encoding)):
         return
     name = NAMES.get(used, used)
-    sentence = f"The file is no UTF-8 and is read as {name}, for example the word {guess.read(used)!r}."
+    sentence = f"The file is not UTF-8 and is read as {name}, for example the word {guess.read(used)!r}."
     if same(used, guess.encoding) or guess.read(used) == guess.read(guess.encoding):
         yield Suspicion(
             "encoding_not_stated", f"{sentence} If that is right, state it:", f"encoding = {toml(name.lower())}"

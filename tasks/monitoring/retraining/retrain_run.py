@@ -45,7 +45,7 @@ _HOW_TO_FIX: Final = (
     "`tailorbird retrain --ignore-feed-check` (`ignore_feed_check` in the form)."
 )
 
-_REASONS: Final[dict[Origin, str]] = {"schedule": "its time had come", "person": "a person started it"}
+_REASONS: Final[dict[Origin, str]] = {"schedule": "its schedule was due", "person": "a person started it"}
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ Version 3 passed the gate and waits for a person's decision.
 
 `two_stage`. Two stages (Covington, Adams and Sargin 2016): retrievers return candidates, a ranker orders them by \
 features. Learned from what 2,467 people bought of 68,082 items from 2017-01-01 00:00 UTC to 2018-01-01 00:00 UTC \
-(data set v5-20180101-795a8fa7); measured on what 900 of them bought from 2017-12-01 00:00 UTC on, by a twin that had \
-not seen it.
+(data set v5-20180101-795a8fa7); measured on what 900 of them bought from 2017-12-01 00:00 UTC on, by the same model \
+trained before.
 
 ## Figures
 

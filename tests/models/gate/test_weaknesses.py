@@ -16,8 +16,8 @@ def sentences(gate: GateResult = GATE, **more: float) -> str:
 def test_people_with_little_history_are_named_with_their_own_figure() -> None:
     text = sentences(cold_users=120.0, cold_ndcg_at_10=0.1138)
     assert "For the 120 people with fewer than 5 baskets NDCG@10 is 0.1138, for all users 0.4000." in text
-    assert "anecdote" not in text
-    assert "anecdote" in sentences(cold_users=12.0, cold_ndcg_at_10=0.1138)
+    assert "prove little" not in text
+    assert "prove little" in sentences(cold_users=12.0, cold_ndcg_at_10=0.1138)
 
 
 def test_groups_without_users_are_not_passed_over() -> None:

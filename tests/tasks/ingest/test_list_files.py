@@ -1,4 +1,4 @@
-"""The last message of an ingest names the files that were not taken in."""
+"""The last message of an ingest names the files that were not ingested."""
 
 import pytest
 
@@ -12,8 +12,8 @@ def test_each_refused_file_is_named_once() -> None:
         refuse(reasons, 1)
 
     assert str(refused.value).splitlines() == [
-        "2 of 3 files were not taken in:",
+        "2 of 3 files were not ingested:",
         "  /data/a.csv breaks its contract: it has no rows.",
         "  /data/b.csv: Batch 7 was refused.",
-        "The other 1 were taken in and stay.",
+        "The other 1 were ingested and stay.",
     ]

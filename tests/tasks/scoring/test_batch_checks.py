@@ -108,7 +108,7 @@ def test_the_same_user_twice_is_no_batch(store: Installation) -> None:
     def double(made: Lists) -> Lists:
         return Lists(*(np.concatenate([column[:-1], column[:1]]) for column in made))
 
-    with pytest.raises(BatchUnsoundError, match="somebody has two lists"):
+    with pytest.raises(BatchUnsoundError, match="a user has two lists"):
         publishing(store, "broken", double)
     with store.engine.connect() as connection:
         assert batch_state.live_batch(connection, "home") == before["batch_id"]

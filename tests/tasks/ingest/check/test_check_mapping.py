@@ -147,7 +147,7 @@ def test_too_many_bad_rows_are_refused_and_the_same_check_comes_next(tmp_path: P
     result = checked(tmp_path, (order(n, pieces="0") for n in range(100)))
 
     assert not result["accepted"]
-    assert "quantity_not_positive is true of 100% of the rows" in of(result, "events")["refused"]
+    assert "100% of the rows break quantity_not_positive" in of(result, "events")["refused"]
     assert result["next"].startswith("tailorbird check ")
 
 
