@@ -20,6 +20,7 @@ from serving.api.items.basket_router import router as baskets
 from serving.api.items.catalogue import router as catalogue
 from serving.api.items.listing_router import router as listings
 from serving.api.items.router import router as items
+from serving.api.operators.pages.router import router as pages
 from serving.api.operators.report_router import router as reports
 from serving.api.operators.rule_router import router as rules
 from serving.api.replies.document import document
@@ -34,7 +35,7 @@ def build_app(state: State, lifespan: Lifespan | None = None, traces: Traces | N
     lifespan = lifespan if traces is None else traces.until_sent(lifespan)
     app = FastAPI(title="Tailorbird", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     own = _described(app)
-    routers = users, items, catalogue, baskets, slots, listings, feedback, calls, rules, reports, health, own
+    routers = users, items, catalogue, baskets, slots, listings, feedback, calls, rules, reports, pages, health, own
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(ProblemError, _problem)
