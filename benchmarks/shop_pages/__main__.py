@@ -1,9 +1,10 @@
 """Measures the pages of the storefront and of operators on the running installation of `make demo`.
 
 Run as `python -m benchmarks.shop_pages`. It opens a shop of its own with `tailorbird shop`, and asks for each kind of
-page at a constant rate: as a visitor without an answer about consent, as households that agreed, and as an operator
-with and without a draft. Nothing is stored. The latency of a page counts from the moment at which it was due, until its
-last byte. The load comes from the same processors. `p99_ms_page` is the 99th percentile of all pages together.
+page at a constant rate: as a visitor without an answer about consent, as households that agreed, and at the API as an
+operator with and without a draft. Nothing is stored. The latency of a page counts from the moment at which it was due,
+until its last byte. The load comes from the same processors. `p99_ms_page` is the 99th percentile of all pages
+together.
 
 `first_ms_…` is the very first page of its kind, and `first_home_ms` the largest of the first pages of each visitor.
 With `--restart` all services are stopped and started before, so that these are the first pages after `tailorbird up`.
@@ -31,7 +32,7 @@ from benchmarks.shop_pages.visitors import HOME, cookies_of, visitor_pages
 from infra.configuration.settings import Settings
 from infra.configuration.settings import load as load_settings
 from infra.installation import current
-from infra.services.endpoints import ServicesDownError
+from infra.services.endpoints import ServicesDownError, endpoints
 from models.errors import TailorbirdError
 
 SEED: Final = 7
@@ -77,7 +78,7 @@ def _measured(settings: Settings, seconds: int, rates: Mapping[str, float]) -> d
         pages = visitor_pages(server.address, asked, cookies_of(settings, asked))
         figures["first_home_ms"] = max(_first_ms(load) for load in pages[HOME])
         figures |= {f"first_ms_{name}": _first_ms(loads[0]) for name, loads in pages.items() if name != HOME}
-        office = operator_pages(server.address, asked, settings)
+        office = operator_pages(endpoints(settings).api_page, asked, settings)
         figures |= {f"first_ms_{name}": _first_ms(loads[0]) for name, loads in office.items()}
         for name, loads in {**pages, **office}.items():
             own = (seconds, rates["rate"]) if name in pages else (2 * seconds, rates["operator_rate"])

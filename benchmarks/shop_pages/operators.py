@@ -13,8 +13,7 @@ from benchmarks.serve.traffic import PLACEMENT, Traffic
 from infra.configuration.settings import Settings
 from infra.keys.credentials import secret
 from infra.services.database_access.logins import OPERATOR_PAGE
-from serving.shop.operators.page import HOME, SIGN_IN
-from serving.shop.operators.sessions import COOKIE
+from serving.api.operators.pages.page import COOKIE, HOME, SIGN_IN
 
 _PATH: Final = f"{HOME}/placements/{PLACEMENT}"
 _SEARCH: Final = "milk"
@@ -25,7 +24,7 @@ _DRAFT: Final = b"Under the draft"
 
 
 def operator_pages(address: str, asked: Traffic, settings: Settings) -> Mapping[str, list[Load]]:
-    """Return the requests for each kind of page, after a sign-in."""
+    """Return the requests to the API at this address for each kind of page, after a sign-in."""
     with httpx.Client(base_url=address, timeout=30, follow_redirects=True) as browser:
         desk = _Desk(browser, asked.users[0])
         overview = desk.sign_in(secret(settings, OPERATOR_PAGE))

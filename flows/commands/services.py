@@ -201,7 +201,8 @@ def logins(
     from infra.supervisor import startup as services
 
     settings = load()
-    pages = (*known.of_pages(services.endpoints(settings)), *known.of_operators(settings))
+    endpoints = services.endpoints(settings)
+    pages = (*known.of_pages(endpoints), *known.of_operators(settings, endpoints))
     for line in (*pages, *known.shown(settings, every=every)):
         print(line)
 

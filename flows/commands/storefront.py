@@ -20,7 +20,6 @@ _COOKIES: Final = "shop-cookies"
 _KEYS: Final[tuple[tuple[str, list["Scope"]], ...]] = (
     ("shop", ["read", "write"]),
     ("storefront", ["collect"]),
-    ("operator page", ["admin"]),
 )
 """The shop sends events from its server, which knows who has signed in."""
 
@@ -34,8 +33,8 @@ def shop(
 ) -> None:
     """Open a shop over the catalogue, to see the recommendations in a browser. Ctrl-C ends it.
 
-    Operators see reports and change rules at /operator; `tailorbird logins` prints the password.
-    The shop is a client of the public API and of the collector, with three keys of its own that end with it.
+    The shop is a client of the public API and of the collector, with two keys of its own that end with it.
+    Operators see reports and change rules on a page of the API; `tailorbird logins` prints its address and password.
     """
     import signal
 
@@ -55,7 +54,7 @@ def shop(
     with _config(actor) as config, suppress(KeyboardInterrupt):
         address = f"http://127.0.0.1:{chosen}"
         running.print_message(f"The shop is open at {address} for browsers on this machine; Ctrl-C closes it.")
-        running.print_message(f"Operators sign in at {address}/operator; `tailorbird logins` prints the password.")
+        running.print_message(f"Operators sign in at {config.api}/operator; `tailorbird logins` prints the password.")
         Server(
             Config(
                 shop_app(config),
@@ -75,11 +74,10 @@ def _config(actor: str) -> Iterator["ShopConfig"]:
     """Yield the settings of the shop, with new keys, which are revoked at the end."""
     from infra.configuration.settings import load
     from infra.keys.credentials import secret
-    from infra.services.database_access.logins import OPERATOR_PAGE
     from infra.supervisor.startup import endpoints, ensure
     from models.errors import TailorbirdError
     from serving.queries.user_recommendations import example_users
-    from serving.shop.config import OperatorConfig, ShopConfig
+    from serving.shop.config import ShopConfig
 
     settings = load()
     api = endpoints(settings).api_page
@@ -90,20 +88,18 @@ def _config(actor: str) -> Iterator["ShopConfig"]:
     ensure(settings, ["postgres", "api"])
     database = running.database("operator")
     households = tuple(example_users(database, _EXAMPLES))
-    with new_keys(database, actor) as (key, collect_key, admin_key):
-        operators = OperatorConfig(admin_key, secret(settings, OPERATOR_PAGE))
-        cookies = secret(settings, _COOKIES).encode()
-        yield ShopConfig(api, key, collect_key, cookies, households, operators=operators)
+    with new_keys(database, actor) as (key, collect_key):
+        yield ShopConfig(api, key, collect_key, secret(settings, _COOKIES).encode(), households)
 
 
 @contextmanager
-def new_keys(database: "Engine", actor: str) -> Iterator[tuple[str, str, str]]:
-    """Yield keys for the API, for the collector, and for the operator page, which are revoked at the end."""
+def new_keys(database: "Engine", actor: str) -> Iterator[tuple[str, str]]:
+    """Yield a key for the API and one for the collector, which are revoked at the end."""
     from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
 
     made = [create_key(database, NewKey(name, scopes, kind="server"), actor) for name, scopes in _KEYS]
     try:
-        yield str(made[0]["key"]), str(made[1]["key"]), str(made[2]["key"])
+        yield str(made[0]["key"]), str(made[1]["key"])
     finally:
         for one in made:
             with suppress(Exception):  # the database may be gone by now

@@ -21,6 +21,7 @@ from serving.api.gate.call import Call, Reply, call_of
 from serving.api.gate.gate import Gate
 from serving.api.gate.routes import RouteTable, add_hot_route
 from serving.api.gate.traces import Lifespan, Traces
+from serving.api.operators.pages.router import router as pages
 from serving.api.operators.report_router import router as reports
 from serving.api.operators.rule_router import router as rules
 from serving.api.replies.document import document
@@ -33,7 +34,7 @@ def build_app(state: State, lifespan: Lifespan | None = None, traces: Traces | N
     lifespan = lifespan if traces is None else traces.until_sent(lifespan)
     app = FastAPI(title="Tailorbird", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     own = _described(app)
-    routers = users, items, catalogue, baskets, slots, listings, feedback, calls, rules, reports, health, own
+    routers = users, items, catalogue, baskets, slots, listings, feedback, calls, rules, reports, pages, health, own
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(ProblemError, _problem)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from serving.operations.previews import Previews
     from serving.operations.report_reader import ReportReader
     from serving.operations.rule_changes import RuleChanges
+    from serving.operations.sign_ins import SignIns
 
 HOME: Final = "home"
 Kind = Literal["user", "similarity", "co_purchase"]
@@ -44,11 +45,12 @@ class Impressions(Protocol):
 
 @dataclass(frozen=True)
 class Operators:
-    """The parts of the operators' endpoints."""
+    """The parts of the operators' endpoints and pages."""
 
     changes: "RuleChanges"
     previews: "Previews"
     reports: "ReportReader"
+    sign_ins: "SignIns"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from models.ingest.check.file_names import file_name
 from models.lists.rules.layer.rule_layer import words
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_words import sentences
-from serving.operations import report_statements as statements
 from serving.operations.reports import (
     Alert,
     ChampionReport,
@@ -37,6 +36,60 @@ from serving.queries.status import live_lists
 _Row = TypeVar("_Row")
 _PAGES_SECONDS: Final = 5.0
 _RUN = "RUN"
+_LEDGER: Final = """
+    SELECT batch_id, source, dataset, status, location, started_at, finished_at, read, accepted, quarantined, duplicate,
+        suppressed, routed, late, detail
+    FROM ingest_batches ORDER BY started_at DESC, batch_id DESC LIMIT :most OFFSET :offset
+"""
+_DRIFT: Final = """
+    SELECT report_id, model_version, window_from, window_to, verdict, joint, joint_threshold, drivers, decision,
+        reasons, page
+    FROM drift_reports ORDER BY window_to DESC, report_id DESC LIMIT :most OFFSET :offset
+"""
+_CHAMPION: Final = """
+    SELECT promotion.model_version AS version, promotion.kind, promotion.dataset_version, promotion.metrics,
+        promotion.gate, promotion.actor AS decided_by, promotion.reason, promotion.promoted_at AS since, review.groups,
+        review.passed, review.decision
+    FROM promotions AS promotion LEFT JOIN reviews AS review USING (model_version)
+    ORDER BY promotion.promotion_id DESC LIMIT 1
+"""
+_CHAMPION_VERSION: Final = "SELECT model_version FROM promotions ORDER BY promotion_id DESC LIMIT 1"
+_CHALLENGER: Final = """
+    SELECT model_version AS version, dataset_version, gate, groups, passed, requested_at AS since, expires_at
+    FROM reviews WHERE passed AND decision IS NULL ORDER BY review_id DESC LIMIT 1
+"""
+_RULE_VERSIONS: Final = """
+    SELECT live.placement, batch.rules_version FROM placements AS live JOIN recommendation_batches AS batch
+    USING (batch_id)
+"""
+_ANSWERS: Final = """
+    SELECT placement, source, sum(answers)::bigint AS answers FROM answer_counts
+    WHERE since > now() - interval '1 day' GROUP BY placement, source
+"""
+_ALERTS: Final = """
+    SELECT created_at AS at, 'drift' AS kind, 'version ' || model_version AS subject,
+        concat_ws('; ', verdict, nullif(array_to_string(reasons, '; '), '')) AS detail, page, NULL AS flow_run
+    FROM drift_reports WHERE verdict IN ('drifted', 'invalid_feed') OR decision = 'blocked'
+    UNION ALL
+    SELECT created_at, 'lists-refused', placement, coalesce(detail, 'a check failed'), NULL, NULL
+    FROM recommendation_batches WHERE status = 'refused'
+    UNION ALL
+    SELECT coalesce(finished_at, started_at), 'ingest-refused', batch_id, coalesce(detail, 'the batch was refused'),
+        NULL, NULL
+    FROM ingest_batches WHERE status = 'refused'
+    UNION ALL
+    SELECT coalesce(finished_at, requested_at), 'retrain-failed', 'request ' || request_id,
+        coalesce(outcome, reason), NULL, flow_run
+    FROM retrain_requests WHERE status = 'failed'
+    UNION ALL
+    SELECT requested_at, 'review-waits', 'version ' || model_version, 'The version passed the gate and waits for a '
+        || 'decision: `tailorbird decide`.', NULL, NULL
+    FROM reviews WHERE passed AND decision IS NULL
+    UNION ALL
+    SELECT created_at, 'audit', placement, 'A group of people is served worse than the others.', page, NULL
+    FROM audit_reports WHERE status = 'beyond margin'
+    ORDER BY 1 DESC, 2, 3 LIMIT :most OFFSET :offset
+"""
 
 
 @dataclass(frozen=True)
@@ -123,12 +176,12 @@ class ReportReader:
         return await asyncio.to_thread(read)
 
     def _placement_reports(self, connection: Connection) -> list[PlacementReport]:
-        pages, version = self._pages(), connection.execute(text(statements.CHAMPION_VERSION)).scalar()
+        pages, version = self._pages(), connection.execute(text(_CHAMPION_VERSION)).scalar()
         rows = judged(live_lists(connection, counts_users=False), self._settings, version)
-        versions: dict[str, int] = dict(connection.execute(text(statements.RULE_VERSIONS)).tuples().all())
+        versions: dict[str, int] = dict(connection.execute(text(_RULE_VERSIONS)).tuples().all())
         layer, now = current_rules(connection).layer, database_now(connection)
         answers: dict[str, dict[str, int]] = {}
-        for placement, source, count in connection.execute(text(statements.ANSWERS)).tuples():
+        for placement, source, count in connection.execute(text(_ANSWERS)).tuples():
             answers.setdefault(placement, {})[source] = count
         reports = []
         for row in rows:
@@ -157,49 +210,25 @@ class ReportReader:
 
     def _champion_report(self, connection: Connection) -> ChampionReport:
         pages = self._pages()
-        champion = connection.execute(text(statements.CHAMPION)).mappings().first()
-        challenger = connection.execute(text(statements.CHALLENGER)).mappings().first()
-        return ChampionReport(
-            None
-            if champion is None
-            else VersionReport(
-                champion["model_version"],
-                champion["dataset_version"],
-                champion["kind"],
-                champion["metrics"],
-                champion["passed"],
-                champion["gate"],
-                champion["groups"] or [],
-                champion["decision"],
-                champion["actor"],
-                champion["reason"],
-                champion["promoted_at"],
-                page=pages.version(champion["model_version"]),
-            ),
-            None
-            if challenger is None
-            else VersionReport(
-                challenger["model_version"],
-                challenger["dataset_version"],
-                passed=challenger["passed"],
-                gate=challenger["gate"],
-                groups=challenger["groups"],
-                since=challenger["requested_at"],
-                expires_at=challenger["expires_at"],
-                page=pages.version(challenger["model_version"]),
-            ),
-        )
+
+        def version(statement: str) -> VersionReport | None:
+            row = connection.execute(text(statement)).mappings().first()
+            if row is None:
+                return None
+            return VersionReport(**{**row, "groups": row["groups"] or []}, page=pages.version(row["version"]))
+
+        return ChampionReport(version(_CHAMPION), version(_CHALLENGER))
 
     def _ledger_entries(self, connection: Connection, part: Paging) -> list[LedgerEntry]:
         pages, entries = self._pages(), []
-        for row in _rows(connection, statements.LEDGER, part):
+        for row in _rows(connection, _LEDGER, part):
             location = cast(str, row.pop("location"))
             entries.append(LedgerEntry(file=file_name(location), page=pages.batch(row["batch_id"]), **row))
         return entries
 
     def _drift_windows(self, connection: Connection, part: Paging) -> list[DriftWindow]:
         pages, windows = self._pages(), []
-        for row in _rows(connection, statements.DRIFT, part):
+        for row in _rows(connection, _DRIFT, part):
             page = row.pop("page") or pages.run()
             windows.append(DriftWindow(**row, page=page, model_page=pages.version(row["model_version"])))
         return windows
@@ -216,7 +245,7 @@ class ReportReader:
 
         return [
             Alert(row["at"], row["kind"], row["subject"], row["detail"], page(row))
-            for row in _rows(connection, statements.ALERTS, part)
+            for row in _rows(connection, _ALERTS, part)
         ]
 
 

@@ -31,6 +31,11 @@ class History(NamedTuple):
     current: RuleVersion
     versions: list[RuleVersion]
 
+    @property
+    def is_last(self) -> bool:
+        """Return whether there is no version before those of the page."""
+        return not self.versions or self.versions[-1].version == 1
+
 
 class RuleChanges:
     """The versions of the rules, and their changes."""

@@ -10,29 +10,54 @@ from typing import Final
 
 import httpx
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.http.safe_pages import HEADERS, PRIVATE, STORED
 from serving.shop.client.api import ShopApi
 from serving.shop.config import ShopConfig
 from serving.shop.events.call_queue import CallQueue
-from serving.shop.operators.routes import operator_parts, operator_routes
 from serving.shop.pages import baskets, browsing, choices
 from serving.shop.pages.page import Page, Parts
 from serving.shop.pages.rendering import compile_templates
 from serving.shop.pages.shelves import home_shelves
-from serving.shop.security.headers import HEADERS, PRIVATE, SafeHeaders
 from serving.shop.visits.visit import Visit
 
 _STATIC: Final = Path(__file__).parent / "static"
 _CONNECTIONS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=64)
 _TRIES, _BETWEEN_SECONDS = 12, 0.25
+_FILES: Final = "/static/"
+_FOUND: Final = (200, 304)
+"""Other answers for a file are pages, with the token of a visitor."""
 _NOT_HERE: Final = "There is no such page or product."
+
+
+class SafeHeaders:
+    """Sends the headers with every answer. Pages are for one visitor, so nobody may store them, unlike files."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Answer with `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+
+        async def safe(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                is_file = scope["path"].startswith(_FILES) and message["status"] in _FOUND
+                headers.update(STORED if is_file else PRIVATE)
+            await send(message)
+
+        await self._app(scope, receive, safe)
 
 
 def shop_app(config: ShopConfig, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:
@@ -42,17 +67,15 @@ def shop_app(config: ShopConfig, transport: httpx.AsyncBaseTransport | None = No
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         own = partial(httpx.AsyncClient, base_url=config.api, limits=_CONNECTIONS, transport=transport, trust_env=False)
         shopper = {"authorization": f"Bearer {config.key}"}
-        async with own(headers=shopper) as reader, own() as sender, own() as operator:
+        async with own(headers=shopper) as reader, own() as sender:
             api, calls = ShopApi(reader, config.budget_seconds), CallQueue(sender, config.collect_key)
             await asyncio.gather(asyncio.to_thread(compile_templates), _first_shelves(api))
             app.state.parts = Parts(config, api, calls)
-            if config.operators is not None:
-                app.state.operators = operator_parts(config.operators, operator, is_https=config.is_https)
             async with calls.running():
                 yield
 
     return Starlette(
-        routes=[*(operator_routes() if config.operators else ()), *_routes()],
+        routes=_routes(),
         lifespan=lifespan,
         middleware=[Middleware(SafeHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=list(config.hosts))],
         exception_handlers={HTTPException: _failed, Exception: _failed},
@@ -86,6 +109,7 @@ def _routes() -> list[Route | Mount]:
         "/privacy": choices.privacy,
         "/sign-in": choices.sign_in_page,
         "/livez": _alive,
+        "/operator{rest:path}": _operators,
     }
     return [
         *(Route(path, endpoint, methods=["GET"]) for path, endpoint in gets.items()),
@@ -96,6 +120,12 @@ def _routes() -> list[Route | Mount]:
 
 async def _alive(_: Request) -> Response:
     return PlainTextResponse("ok")
+
+
+async def _operators(request: Request) -> Response:
+    """Lead to the page of operators, which was here once. It belongs to the API."""
+    parts: Parts = request.app.state.parts
+    return RedirectResponse(f"{parts.config.api}/operator", 303)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

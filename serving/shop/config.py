@@ -9,16 +9,6 @@ PORT: Final = 8080
 
 
 @dataclass(frozen=True)
-class OperatorConfig:
-    """What the page of operators needs."""
-
-    key: str = field(repr=False)
-    """A key with the scope admin."""
-    password: str = field(repr=False)
-    """The password of the sign-in."""
-
-
-@dataclass(frozen=True)
 class ShopConfig:
     """Where the API is, and with which keys the shop calls it."""
 
@@ -37,5 +27,3 @@ class ShopConfig:
     is_https: bool = False
     budget_seconds: float = BUDGET_SECONDS
     """The time that one page waits for the API. What is missing then comes from memory, or is left out."""
-    operators: OperatorConfig | None = None
-    """None: the shop has no page for operators."""

@@ -19,7 +19,9 @@ _LONGEST_NAME = 63
 _NOT_OURS = "    It is not ours; use your own login."
 _FILE = "database_roles.json"
 OPERATOR_PAGE = "operator-page"
-"""The name of the password of the shop's page for operators."""
+"""The name of the password of the page for operators."""
+OPERATOR_COOKIES = "operator-cookies"
+"""The name of the secret that signs what browsers keep of that page."""
 
 
 def name_of(role: Role, database: str) -> str:
@@ -86,9 +88,9 @@ def of_pages(endpoints: Endpoints) -> Iterator[str]:
         yield from (_NOT_OURS,) if docs is None else _typed(*docs.split(":", 1))
 
 
-def of_operators(settings: Settings) -> Iterator[str]:
-    """Yield lines with the login of the shop's page for operators. For a terminal, not a log."""
-    yield "Operators   /operator of the address that `tailorbird shop` prints"
+def of_operators(settings: Settings, endpoints: Endpoints) -> Iterator[str]:
+    """Yield lines with the login of the page for operators. For a terminal, not a log."""
+    yield f"Operators   {endpoints.api_page}/operator"
     yield "    The page asks for your own name and the password."
     yield f"    Password: {secret(settings, OPERATOR_PAGE)}"
 

@@ -239,7 +239,8 @@ class Gate:
         return Reply(b"".join(parts), started["status"], media_type, more)
 
     def _headers(self, scope: Scope, reply: Reply, request: _Request, head: Head) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", request.request_id.encode()), *_SAFE, *reply.headers]
+        safe = _SAFE if not reply.headers else _missing(_SAFE, reply.headers)
+        headers = [(b"x-request-id", request.request_id.encode()), *safe, *reply.headers]
         if reply.status != _NO_CONTENT:
             headers += [(b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body))]
         if request.bucket is not None:
@@ -267,6 +268,12 @@ class Gate:
                 ms=round(seconds * 1000, 2),
                 key_id=request.key_id,
             )
+
+
+def _missing(headers: Headers, given: Headers) -> Headers:
+    """Return the headers that an answer does not state by itself, as pages do."""
+    names = {name for name, _ in given}
+    return tuple(pair for pair in headers if pair[0] not in names)
 
 
 def _always(_: Scope) -> bool:

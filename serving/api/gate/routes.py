@@ -55,12 +55,12 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Any]) -> None:
         self._fixed: dict[bytes, dict[str, Operation]] = {}
-        self._variable: dict[tuple[bytes, bytes | None], dict[str, Operation]] = {}
+        self._variable: dict[tuple[bytes, bytes, bytes | None], dict[str, Operation]] = {}
         self.operations = [found for route in routes if isinstance(route, APIRoute) for found in _operations(route)]
         for operation in self.operations:
             parts = operation.template.encode().split(b"/")
             if operation.has_variable:
-                key = parts[2], parts[4] if len(parts) > 4 else None
+                key = parts[1], parts[2], parts[4] if len(parts) > 4 else None
                 self._variable.setdefault(key, {})[operation.method] = operation
             else:
                 self._fixed.setdefault(operation.template.encode(), {})[operation.method] = operation
@@ -69,8 +69,8 @@ class RouteTable:
         """Return the operations of a path; None for an unknown one."""
         parts = raw_path.split(b"/")
         count = len(parts)
-        if 4 <= count <= 5 and parts[1] == b"v1":
-            found = self._variable.get((parts[2], parts[4] if count == 5 else None))
+        if 4 <= count <= 5:
+            found = self._variable.get((parts[1], parts[2], parts[4] if count == 5 else None))
             if found is not None:
                 return Match(found, parts[3])
         fixed = self._fixed.get(raw_path)

@@ -10,15 +10,17 @@ from models.lists.rules.layer.rule_version import RuleVersion
 from serving.api.gate.call import Call, Reply, call_of, response
 from serving.api.gate.routes import SCOPE, add_hot_route
 from serving.api.operators.answering import answered, operators, page_from, page_size
-from serving.api.operators.rule_answers import (
+from serving.api.operators.rule_protocol import (
     ConflictWithFile,
     CurrentRules,
+    NewRules,
     PreviewedList,
     PreviewedLists,
+    PreviewRequest,
     SavedRules,
+    Undo,
     Version,
 )
-from serving.api.operators.rule_bodies import NewRules, PreviewRequest, Undo
 from serving.api.replies.lists import list_request
 from serving.api.requests.list_query import PAGING, ListQuery, QueryParser
 from serving.api.requests.problems import Fault, RefusedRequestError, unknown_placement
@@ -38,12 +40,11 @@ async def rules(call: Call) -> Reply:
     query = _PARSER.parse(call.query)
     own = operators(call)
     with answered():
-        current, versions = await own.changes.history(page_size(query), query.offset)
-        found = await _conflicts(own, current.layer)
-    is_last = not versions or versions[-1].version == 1
-    following, headers = (None, ()) if is_last else page_from("/v1/rules", query, query.offset + len(versions))
-    shown = [Version.of(version) for version in versions]
-    document = CurrentRules(current=Version.of(current), conflicts=found, versions=shown, next=following)
+        stored = await own.changes.history(page_size(query), query.offset)
+        found = await _conflicts(own, stored.current.layer)
+    shown = [Version.of(version) for version in stored.versions]
+    following, headers = (None, ()) if stored.is_last else page_from("/v1/rules", query, query.offset + len(shown))
+    document = CurrentRules(current=Version.of(stored.current), conflicts=found, versions=shown, next=following)
     return Reply(_json(document), headers=headers)
 
 

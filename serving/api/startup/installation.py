@@ -17,7 +17,7 @@ from infra.keys import trust
 from infra.keys.api_keys import METRICS_KEY, STANDALONE, ApiKey, all_scopes, hash_of
 from infra.keys.credentials import IDENTITY, permanent_secret, secret
 from infra.keys.fingerprints import PSEUDONYM
-from infra.services.database_access.logins import address
+from infra.services.database_access.logins import OPERATOR_COOKIES, OPERATOR_PAGE, address
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
 from serving.api.gate.keyring import Keyring
@@ -40,6 +40,8 @@ from serving.model.sources import COPY_FOLDER, ChampionCopy
 from serving.operations.previews import Previews
 from serving.operations.report_reader import ReportReader
 from serving.operations.rule_changes import RuleChanges
+from serving.operations.sign_ins import FOLDER as SIGN_INS
+from serving.operations.sign_ins import SignIns
 from serving.stores.postgres import Postgres, pool_of
 from serving.stores.refresher import Refresher, meanwhile
 from serving.stores.rules import FILE as RULES_FILE
@@ -98,11 +100,16 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
             ready = partial(_readiness, models, answers)
             changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current, models)
             previews = Previews(answers, live, stores.rules, changes)
-            operators = Operators(changes, previews, ReportReader(database, settings, state.placements))
+            reports = ReportReader(database, settings, state.placements)
+            operators = Operators(changes, previews, reports, _sign_ins(settings))
             state.parts = Parts(answers, writer, impressions, ready, intake, operators)
             settle()
             with drained(state):
                 yield
+
+
+def _sign_ins(settings: Settings) -> SignIns:
+    return SignIns(secret(settings, OPERATOR_PAGE), secret(settings, OPERATOR_COOKIES), settings.var / SIGN_INS)
 
 
 def _stores(settings: Settings, place: str, shared: Shared) -> Stores:

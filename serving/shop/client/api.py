@@ -2,26 +2,46 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import httpx
 
-from serving.shop.client.answers import Found, Product, Shelf
-from serving.shop.client.remembered import Remembered
-from serving.shop.client.wanted import Wanted
+from serving.shop.client.answers import Found, Product, Shelf, Wanted
 from serving.shop.visits.visit import Visit
 
 _ITEMS: Final = "/v1/items"
 _MOST_PRODUCTS: Final = 50
 """The items that the API returns by id at once."""
 _MOST_SHELVES: Final = 500
+_MOST_REMEMBERED: Final = 5_000
+_Value = TypeVar("_Value")
 _log: Final = logging.getLogger(__name__)
 
 
 class ApiDownError(Exception):
     """The API did not answer in time, or not as it should."""
+
+
+class Remembered(Generic[_Value]):
+    """The answers that were used last, up to a number."""
+
+    def __init__(self, most: int = _MOST_REMEMBERED) -> None:
+        """Start empty."""
+        self._most, self._values = most, OrderedDict[Hashable, _Value]()
+
+    def put(self, key: Hashable, value: _Value) -> None:
+        """Remember an answer in place of an earlier one."""
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._most:
+            self._values.popitem(last=False)
+
+    def get(self, key: Hashable) -> _Value | None:
+        """Return the last answer."""
+        return self._values.get(key)
 
 
 class ShopApi:

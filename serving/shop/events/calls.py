@@ -1,13 +1,13 @@
-"""Builds the calls of Segment's specification."""
+"""Builds the calls of Segment's specification, also with the place of an item on a shelf."""
 
 import hashlib
+import re
 import secrets
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from serving.shop.events.origin import Origin
 from serving.shop.visits.visit import Line, Visit
 
 Call = dict[str, Any]
@@ -15,6 +15,34 @@ CATEGORY: Final = "Personalization"
 """The category of consent that the collector's mapping asks for."""
 _CONSENT: Final = "consent"
 _LONGEST_AGENT: Final = 500
+_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+_PLACEMENT: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_POSITION: Final = re.compile(r"[1-9][0-9]{0,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The list that showed an item, and the place on it. Links and buttons carry it along."""
+
+    recommendation_id: str
+    placement: str
+    position: int
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str], position: str) -> "Origin | None":
+        """Return the origin in a query or a form; None if there is none."""
+        shown, placement = fields.get("list", ""), fields.get("placement", "")
+        if _ID.fullmatch(shown) and _PLACEMENT.fullmatch(placement) and _POSITION.fullmatch(position):
+            return cls(shown, placement, int(position))
+        return None
+
+    def stated(self) -> dict[str, str | int]:
+        """Return the properties by which the recommender counts an act for this list."""
+        return {
+            "recommendation_id": self.recommendation_id,
+            "placement": self.placement,
+            "position": self.position,
+        }
 
 
 def clicked(visit: Visit, agent: str, item: str, origin: Origin) -> Call:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from serving.shop.client.answers import Product
 from serving.shop.client.api import ApiDownError
 from serving.shop.events import calls
-from serving.shop.events.origin import Origin
+from serving.shop.events.calls import Origin
 from serving.shop.pages.page import Page
 from serving.shop.pages.shelves import basket_shelf, fill
 from serving.shop.visits.visit import MOST_LINES, is_id

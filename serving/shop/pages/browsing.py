@@ -7,13 +7,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.http.safe_pages import is_own
 from serving.shop.client.answers import Found, Product
 from serving.shop.client.api import ApiDownError
 from serving.shop.events import calls
-from serving.shop.events.origin import Origin
+from serving.shop.events.calls import Origin
 from serving.shop.pages.page import Page
 from serving.shop.pages.shelves import fill, home_shelves, product_shelves
-from serving.shop.security.forms import is_own
 from serving.shop.visits.visit import LONGEST_ID, is_id
 
 _PAGE: Final = 24

@@ -4,20 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from serving.http.safe_pages import form_token, read_form
 from serving.shop.client.api import ShopApi
 from serving.shop.config import ShopConfig
 from serving.shop.events.call_queue import CallQueue
 from serving.shop.events.calls import Call
 from serving.shop.pages.rendering import rendered
-from serving.shop.security.forms import read_form
-from serving.shop.security.signing import form_token
 from serving.shop.visits.cookie import forget_note, keep, known_visit
 from serving.shop.visits.visit import Visit
 
 _LONGEST_PATH: Final = 500
+_MOST_BYTES: Final = 16_384
+"""Forms of the shop are small."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,15 @@ class Page:
 
     async def form(self) -> Mapping[str, str]:
         """Return the fields of the form. Raises HTTPException."""
-        return await read_form(self.request, self.parts.config.cookie_secret, self.visit.nonce)
+        return await read_form(self.request, self._body, self.parts.config.cookie_secret, self.visit.nonce)
+
+    async def _body(self) -> bytes:
+        body = bytearray()
+        async for chunk in self.request.stream():
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                raise HTTPException(413, "The form is too large.")
+        return bytes(body)
 
     def track(self, *calls: Call) -> None:
         """State what the visitor did, if the visitor agrees; otherwise nothing leaves the shop."""

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from serving.shop.client.answers import Shelf
-from serving.shop.client.wanted import Wanted
+from serving.shop.client.answers import Shelf, Wanted
 from serving.shop.pages.page import Page
 from serving.shop.visits.visit import Visit
 

@@ -10,7 +10,7 @@ from typing import Final, get_args
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.shop.security.signing import opened, sealed
+from serving.http.safe_pages import opened, sealed
 from serving.shop.visits.visit import CONSENT_SECONDS, Line, Note, Visit
 
 COOKIE: Final = "tailorbird_shop"

@@ -1,12 +1,15 @@
 """The parts of operators from memory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from models.lists.rules.layer.conflicts import Conflict
-from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.layer.rule_layer import NO_RULES, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attributed
+from models.lists.rules.layer.validation import faults
+from models.lists.rules.placement_config import Placement
 from serving.answers.request import ListRequest
 from serving.operations.previews import Preview
 from serving.operations.reports import (
@@ -17,8 +20,9 @@ from serving.operations.reports import (
     PlacementReport,
     VersionReport,
 )
-from serving.operations.requests import Author, OutdatedVersionError, Paging, UnknownVersionError
+from serving.operations.requests import Author, OutdatedVersionError, Paging, RefusedLayerError, UnknownVersionError
 from serving.operations.rule_changes import History
+from serving.stores.outages import PostgresDownError
 
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
 MLFLOW, REPORT, DOCS = (f"http://pages.example/{name}" for name in ("mlflow", "report", "docs"))
@@ -57,11 +61,17 @@ class MemoryRules:
 
 @dataclass
 class MemoryPreviews:
-    """Answers of a fake service."""
+    """Answers of a fake service, with a catalogue that has everything."""
 
     answers: object
+    placements: Mapping[str, Placement]
+
+    def has(self, *_: str) -> bool:
+        return True
 
     async def preview(self, request: ListRequest, _item: str | None, edited: RuleLayer | None) -> Preview:
+        if edited is not None and (found := faults(edited, NO_RULES, self.placements, self, NOW)):
+            raise RefusedLayerError(found)
         current = await self.answers.recommend(request)  # type: ignore[attr-defined]
         return Preview(current, None if edited is None else current)
 
@@ -85,3 +95,13 @@ class MemoryReports:
 
     async def alerts(self, part: Paging) -> list[Alert]:
         return [Alert(NOW, "drift", "version 3", "drifted")][: part.most]
+
+
+class DownParts:
+    """Any part of operators while the database is away."""
+
+    def __getattr__(self, _: str) -> Any:
+        async def fail(*_: object) -> NoReturn:
+            raise PostgresDownError
+
+        return fail

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
+from pathlib import Path
 
 import orjson
 
@@ -21,10 +22,12 @@ from serving.collector.collector import Collector
 from serving.events.message import Message, Receipt
 from serving.events.pseudonyms import Pseudonyms
 from serving.events.shown_answer import ShownAnswer
+from serving.operations.sign_ins import SignIns
 from serving.stores.catalogue import Item
 from tests.serving.api.fake_operators import MemoryPreviews, MemoryReports, MemoryRules
 
 PSEUDONYM_KEY = "5e" * 32
+PASSWORD = "the password of operators"
 of = Pseudonyms(PSEUDONYM_KEY).of
 of_device = Pseudonyms(PSEUDONYM_KEY).of_device
 
@@ -137,15 +140,20 @@ def new_key(*scopes: Scope, rate: float | None = None) -> tuple[str, ApiKey]:
 
 
 def state_of(
-    keys: Sequence[ApiKey], answers: FakeAnswers | None = None, events: FakeEvents | None = None, rate: float = 1e6
+    keys: Sequence[ApiKey],
+    answers: FakeAnswers | None = None,
+    events: FakeEvents | None = None,
+    rate: float = 1e6,
+    sign_ins: Path = Path("/nowhere"),
 ) -> State:
-    """Return the state of a server with these keys."""
+    """Return the state of a server with these keys. Operators sign in only with a folder for that."""
     pseudonyms, settings = Pseudonyms(PSEUDONYM_KEY), Settings()
     state = State(Keyring(keys, rate), pseudonyms, configured(settings), traits=("age_band",))
     stored = events or FakeEvents()
     intake = CallIntake(lambda: Collector.of(collect_mapping(settings, "collector"), pseudonyms), stored)
     ready = {"model": True, "fallback": True}
     answering = answers or FakeAnswers()
-    operators = Operators(MemoryRules(), MemoryPreviews(answering), MemoryReports())
+    previews = MemoryPreviews(answering, state.placements)
+    operators = Operators(MemoryRules(), previews, MemoryReports(), SignIns(PASSWORD, "secret", sign_ins))
     state.parts = Parts(answering, stored, stored, lambda: ready, intake, operators)
     return state

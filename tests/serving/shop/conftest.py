@@ -12,10 +12,9 @@ from starlette.testclient import TestClient
 
 from serving.api.assembly import build_app
 from serving.shop.app import shop_app
-from serving.shop.config import OperatorConfig, ShopConfig
+from serving.shop.config import ShopConfig
 from tests.serving.api.fakes import FakeAnswers, FakeEvents, new_key, state_of
 
-PASSWORD = "the password of operators"
 _TOKEN = re.compile(r'name="token" value="([0-9a-f]{64})"')
 
 
@@ -81,11 +80,9 @@ class Storefront:
 @pytest.fixture
 def storefront() -> Iterator[Storefront]:
     (key, known), (collect_key, collector) = new_key("read", "write"), new_key("collect")
-    admin_key, admin = new_key("admin")
     answers, events = FakeAnswers(), FakeEvents()
-    network = Network(httpx.ASGITransport(build_app(state_of([known, collector, admin], answers, events))))
-    operators = OperatorConfig(admin_key, PASSWORD)
-    config = ShopConfig("http://api", key, collect_key, b"secret", ("1", "2"), ("testserver",), False, 5.0, operators)
+    network = Network(httpx.ASGITransport(build_app(state_of([known, collector], answers, events))))
+    config = ShopConfig("http://api", key, collect_key, b"secret", ("1", "2"), ("testserver",), False, 5.0)
     with TestClient(shop_app(config, network), raise_server_exceptions=False) as browser:
         yield Storefront(browser, network, answers, events, config)
 

@@ -20,10 +20,12 @@ from sqlalchemy import text
 from uvicorn import Config, Server
 
 from infra.keys.api_keys import Scope
+from infra.keys.credentials import secret
 from infra.keys.recorded_api_keys import NewKey, create_key
+from infra.services.database_access.logins import OPERATOR_PAGE
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.shop.app import shop_app
-from serving.shop.config import OperatorConfig, ShopConfig
+from serving.shop.config import ShopConfig
 from serving.shop.events import calls
 from serving.shop.events.call_queue import CallQueue
 from serving.shop.visits.visit import Visit
@@ -39,7 +41,6 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) 
 """Chromium without a window calls itself a robot, whose clicks do not count."""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 HOUSEHOLD = "17"
-PASSWORD = "the password of operators"
 OWN = [("i05", 0.9, "You bought this on 9 days"), ("i06", 0.8, "You bought this on 8 days"), ("i07", 0.7, "x")]
 HOSTILE = "<script>window.owned = 1</script>\"'><img src=http://evil.example/x onerror='window.owned = 1'>"
 SECONDS = 20.0
@@ -88,11 +89,10 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(api: Collecting) -> Iterator[Shop]:
     engine = api.api.here.engine
-    scopes: dict[str, list[Scope]] = {"s": ["read", "write"], "c": ["collect"], "o": ["admin"]}
+    scopes: dict[str, list[Scope]] = {"s": ["read", "write"], "c": ["collect"]}
     made = (create_key(engine, NewKey(name, wanted, kind="server"), "ann") for name, wanted in scopes.items())
-    *keys, admin = (str(one["key"]) for one in made)
-    operators = OperatorConfig(admin, PASSWORD)
-    config = ShopConfig(api.server.address, *keys, b"secret", (HOUSEHOLD,), budget_seconds=5.0, operators=operators)
+    keys = (str(one["key"]) for one in made)
+    config = ShopConfig(api.server.address, *keys, b"secret", (HOUSEHOLD,), budget_seconds=5.0)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = Server(Config(shop_app(config), log_level="warning", timeout_graceful_shutdown=2))
@@ -123,6 +123,10 @@ class Visitor:
 
     def open(self, path: str = "/") -> None:
         self.page.goto(f"{self.shop.address}{path}")
+
+    def manage(self, path: str = "") -> None:
+        """Open a page of operators, of the API behind the shop."""
+        self.page.goto(f"{self.shop.api.server.address}/operator{path}")
 
     def press(self, name: str, exact: bool = True) -> None:
         """Press a button, and wait for the page after it."""
@@ -159,7 +163,7 @@ def visitor(shop: Shop, chromium: Browser) -> Iterator[Visitor]:
     context = chromium.new_context(user_agent=AGENT, viewport=WIDE)  # type: ignore[arg-type]
     visitor = _visitor(shop, context)
     yield visitor
-    assert visitor.hosts == {urlsplit(shop.address).netloc}
+    assert visitor.hosts <= {urlsplit(address).netloc for address in (shop.address, shop.api.server.address)}
     assert [one for one in visitor.complaints if "Failed to load resource" not in one] == []
     context.close()
 
@@ -323,9 +327,9 @@ def test_events_beyond_the_limit_of_the_collector_arrive_in_parts(api: Collectin
 
 def sign_in(visitor: Visitor, name: str = "Ann") -> None:
     """Open the first page of operators."""
-    visitor.open("/operator")
+    visitor.open("/operator")  # of the shop, which leads to the API
     visitor.page.get_by_label("Your name").fill(name)
-    visitor.page.get_by_label("Password").fill(PASSWORD)
+    visitor.page.get_by_label("Password").fill(secret(visitor.shop.api.api.here.settings, OPERATOR_PAGE))
     visitor.press("Sign in")
 
 
@@ -337,7 +341,7 @@ def previewed(page: Page, title: str) -> list[str]:
 
 def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(visitor: Visitor) -> None:
     page, faults = visitor.page, visitor.faults
-    visitor.open("/operator/sign-in")
+    visitor.manage("/sign-in")
     found = faults()
     sign_in(visitor)
     found += faults()
@@ -372,7 +376,7 @@ def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(v
     page.set_viewport_size(WIDE)  # type: ignore[arg-type]
     until(lambda: visitor.reloaded()[FOR_EVERYBODY][0] == "i08")
 
-    visitor.open("/operator/placements/home")
+    visitor.manage("/placements/home")
     page.get_by_label("Find a product").fill("item i08")
     visitor.press("Find")
     page.get_by_label("Item i08").check()
@@ -380,7 +384,7 @@ def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(v
     visitor.press("Add to the draft")
     assert "The rule “Hide “Item i08”" in page.locator("#error-draft").inner_text()
 
-    visitor.open("/operator/history")
+    visitor.manage("/history")
     assert f"by Ann: {HOSTILE}" in page.inner_text("main")
     page.get_by_label("Why return to version 0").fill("too early")
     found += faults()
@@ -399,11 +403,11 @@ def test_the_page_of_operators_fits_a_phone_and_works_with_the_keyboard(visitor:
     assert page.evaluate("document.activeElement.innerText") == "Skip to the content"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-    for path in ("/operator", "/operator/placements/similar-items", "/operator/history"):
-        visitor.open(path)
+    for path in ("", "/placements/similar-items", "/history"):
+        visitor.manage(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
         assert visitor.faults() == []
-    visitor.open("/operator/placements/home")
+    visitor.manage("/placements/home")
     page.get_by_label("Find a product").fill("script")
     with page.expect_navigation():
         page.keyboard.press("Enter")
@@ -419,5 +423,5 @@ def test_the_page_of_operators_fits_a_phone_and_works_with_the_keyboard(visitor:
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert page.evaluate("window.owned") is None
     visitor.press("Sign out")
-    visitor.open("/operator/history")
+    visitor.manage("/history")
     assert page.get_by_role("heading", name="Sign in as an operator").is_visible()

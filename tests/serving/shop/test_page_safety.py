@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from serving.shop.security.headers import POLICY
+from serving.http.safe_pages import POLICY
 from serving.shop.visits.cookie import COOKIE
 from tests.serving.shop.conftest import Storefront
 

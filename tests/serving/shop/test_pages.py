@@ -8,9 +8,8 @@ import pytest
 
 from serving.answers.answer import Answer, Source
 from serving.answers.request import ListRequest
-from serving.shop.client.answers import Shelf
-from serving.shop.client.wanted import Wanted
-from serving.shop.pages.why import why
+from serving.shop.client.answers import Shelf, Wanted
+from serving.shop.pages.rendering import why
 from serving.shop.visits.cookie import COOKIE
 from serving.shop.visits.visit import Visit
 from tests.serving.shop.conftest import Storefront

@@ -1,42 +1,53 @@
-"""The page of operators over HTTP, before the real API with rules in memory."""
+"""The page of operators over HTTP: the real API with rules in memory."""
 
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
-from serving.shop.client.answers import Product
-from serving.shop.operators import sessions
-from serving.shop.operators.answers import Listed, PreviewedList, marked
-from serving.shop.operators.draft import MOST_CHANGES, Draft, read_draft
-from serving.shop.operators.rules import Rule, layer_body, rule_at, rules_of, with_words
-from serving.shop.operators.sessions import COOKIE, Sessions
-from serving.shop.operators.typed import RuleError, Typed, choices
-from serving.shop.pages.moments import moment
-from serving.shop.security.headers import POLICY
-from tests.serving.api.fake_operators import DOCS, MLFLOW, REPORT, MemoryRules
-from tests.serving.shop.conftest import PASSWORD, Storefront
+from models.lists.rules.layer.rule_layer import AnyRule, HiddenItem, ItemBoost, PinnedItem
+from serving.api.assembly import build_app
+from serving.api.operators.pages.page import COOKIE
+from serving.api.operators.pages.placement import moves
+from serving.api.operators.pages.rules import MOST_CHANGES, Draft, key, layer_of, read_draft, rule_at, with_words
+from serving.api.operators.pages.typed import RuleError, Typed, choices
+from serving.api.state import State
+from serving.http.safe_pages import POLICY
+from serving.operations import sign_ins
+from serving.operations.previews import Preview
+from serving.operations.sign_ins import SignIns
+from serving.stores.catalogue import Item
+from tests.serving.api.fake_operators import DOCS, MLFLOW, REPORT, DownParts, MemoryRules
+from tests.serving.api.fakes import PASSWORD, FakeAnswers, answer, new_key, state_of
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
 HOME = "/operator/placements/home"
-PIN = Rule("pins", "home", "item", "item-3", 1.0)
-HIDE = Rule("hides", None, "item", "item-4", until="2999-12-24T23:00:00Z")
-BOOST = Rule("boosts", "home", "category", "FOOD|TEA", 1.5)
+END = datetime(2999, 12, 24, 23, tzinfo=UTC)
+PIN = PinnedItem(placement="home", item="item-3", place=1)
+HIDE = HiddenItem(item="item-4", until=END)
+BOOST = ItemBoost(placement="home", kind="category", value="FOOD|TEA", factor=1.5)
 
 
 @dataclass
 class Desk:
     """A browser of an operator, with the last page."""
 
-    shop: Storefront
+    browser: TestClient
+    state: State
+    answers: FakeAnswers
     page: str = ""
     answer: httpx.Response = field(default_factory=lambda: httpx.Response(200))
 
     def open(self, path: str, status: int = 200) -> str:
-        self.answer = self.shop.browser.get(path)
+        self.answer = self.browser.get(path)
         assert self.answer.status_code == status, self.answer.text
         self.page = self.answer.text
         return self.page
@@ -49,7 +60,7 @@ class Desk:
     def send(self, path: str, status: int = 200, **fields: str) -> str:
         """Send a form of the last page, and follow the answer."""
         carried = {name: self.hidden(name) for name in ("token", "draft") if f'name="{name}"' in self.page}
-        self.answer = self.shop.browser.post(path, data={**carried, **fields})
+        self.answer = self.browser.post(path, data={**carried, **fields})
         assert self.answer.status_code == status, self.answer.text
         self.page = self.answer.text
         return self.page
@@ -66,71 +77,102 @@ class Desk:
 
 
 @pytest.fixture
-def desk(storefront: Storefront) -> Iterator[Desk]:
-    own = Desk(storefront)
-    own.sign_in()
-    return own
+def visitor(tmp_path: Path) -> Iterator[Desk]:
+    answers = FakeAnswers()
+    state = state_of([new_key("read")[1]], answers, sign_ins=tmp_path / "sign-ins")
+    with TestClient(build_app(state), "http://127.0.0.1", raise_server_exceptions=False) as browser:
+        yield Desk(browser, state, answers)
+
+
+@pytest.fixture
+def desk(visitor: Desk) -> Desk:
+    visitor.sign_in()
+    return visitor
 
 
 @pytest.mark.parametrize("path", ["", "/history", "/placements/home"])
-def test_without_a_sign_in_every_page_leads_to_it(storefront: Storefront, path: str) -> None:
-    assert "Sign in as an operator" in Desk(storefront).open(f"/operator{path}")
+def test_without_a_sign_in_every_page_leads_to_it(visitor: Desk, path: str) -> None:
+    assert "Sign in as an operator" in visitor.open(f"/operator{path}")
     for act in ("sign-out", "history/undo", "placements/home/save"):
-        answer = storefront.browser.post(f"/operator/{act}", data={}, follow_redirects=False)
+        answer = visitor.browser.post(f"/operator/{act}", data={}, follow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (303, "/operator/sign-in")
-    assert not [one for one in storefront.network.requests if one.url.path == "/v1/rules"]
+    assert visitor.browser.get("/operator/operator.css").status_code == 200
 
 
-def test_the_cookie_of_operators_is_kept_from_scripts_and_other_sites_and_ends(storefront: Storefront) -> None:
-    desk = Desk(storefront)
-    desk.open("/operator/sign-in")
-    given = {"token": desk.hidden("token"), "name": "Ann", "password": PASSWORD}
-    answer = storefront.browser.post("/operator/sign-in", data=given, follow_redirects=False)
+def test_the_cookie_of_operators_is_kept_from_scripts_and_other_sites_and_ends(visitor: Desk) -> None:
+    visitor.open("/operator/sign-in")
+    given = {"token": visitor.hidden("token"), "name": "Ann", "password": PASSWORD}
+    answer = visitor.browser.post("/operator/sign-in", data=given, follow_redirects=False)
     (cookie,) = answer.headers.get_list("set-cookie")
     assert {"HttpOnly", "SameSite=strict", "Path=/operator", "Max-Age=28800"} <= set(cookie.split("; "))
     assert PASSWORD not in cookie
+    secure = TestClient(build_app(visitor.state), "https://localhost").get("/operator/sign-in").headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=strict", "Secure"} <= set(secure.split("; "))
 
 
-def test_a_wrong_password_is_refused_and_a_few_of_them_make_everybody_wait(storefront: Storefront) -> None:
-    desk = Desk(storefront)
-    for _ in range(sessions.MOST_FAILURES):
-        assert "The password is wrong." in desk.sign_in(password="guessed", status=403)
-    assert "There were too many wrong passwords." in desk.sign_in(status=429)
-    assert 0 < int(desk.answer.headers["retry-after"]) <= 60
+def test_a_wrong_password_is_refused_and_a_few_of_them_make_everybody_wait(visitor: Desk) -> None:
+    for _ in range(sign_ins.MOST_FAILURES):
+        assert "The password is wrong." in visitor.sign_in(password="guessed", status=403)
+    assert "There were too many wrong passwords." in visitor.sign_in(status=429)
+    assert 0 < int(visitor.answer.headers["retry-after"]) <= 60
 
 
-def test_a_sign_in_ends_after_its_hours_and_a_signed_out_cookie_is_worthless() -> None:
+def test_a_sign_in_ends_after_its_hours_and_a_signed_out_cookie_is_worthless_for_all_workers(tmp_path: Path) -> None:
     now = [1000.0]
-    own = Sessions(PASSWORD, lambda: now[0])
+    own, other = (SignIns(PASSWORD, "secret", tmp_path, lambda: now[0]) for _ in range(2))
     ann, ben = (own.sign_in(name, PASSWORD) for name in ("Ann", "Ben"))
     assert ann is not None
     assert ben is not None
     own.end(ann)
-    assert own.known(own.cookie(ann)) is None
-    assert own.known(own.cookie(ben)) == ben
-    assert Sessions(PASSWORD, lambda: now[0]).known(own.cookie(ben)) is None
-    assert own.known("of another shop") is None
-    now[0] += sessions.SECONDS
+    assert [one.known(own.cookie(ann)) for one in (own, other)] == [None, None]
+    assert [one.known(own.cookie(ben)) for one in (own, other)] == [ben, ben]
+    for changed in ((PASSWORD, "another secret"), ("a new password", "secret")):
+        assert SignIns(*changed, tmp_path, lambda: now[0]).known(own.cookie(ben)) is None
+    assert own.known("of another installation") is None
+    now[0] += sign_ins.SECONDS
     assert own.known(own.cookie(ben)) is None
+    own.end(ben)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_after_a_minute_passwords_are_accepted_again() -> None:
+def test_wrong_passwords_count_for_all_workers_and_for_a_minute(tmp_path: Path) -> None:
     now = [1000.0]
-    own = Sessions(PASSWORD, lambda: now[0])
-    assert [own.sign_in("Ann", "guessed") for _ in range(5)] == [None] * 5
-    assert own.wait_seconds() == 60
+    own, other = (SignIns(PASSWORD, "secret", tmp_path, lambda: now[0]) for _ in range(2))
+    assert own.sign_in("Ann", PASSWORD)
+    assert [one.sign_in("Ann", "guessed") for one in (own, other, own, other)] == [None] * 4
+    assert own.wait_seconds() == 0
+    assert other.sign_in("Ann", "guessed") is None
+    assert [own.wait_seconds(), other.wait_seconds()] == [60, 60]
     now[0] += 61
     assert own.wait_seconds() == 0
 
 
-def test_a_name_is_needed_and_signing_out_ends_the_session(storefront: Storefront) -> None:
-    desk = Desk(storefront)
-    assert "Type your name" in desk.sign_in(name=" ", status=422)
-    desk.sign_in()
-    cookie = storefront.browser.cookies[COOKIE]
-    assert "Sign in as an operator" in desk.send("/operator/sign-out")
-    storefront.browser.cookies.set(COOKIE, cookie, path="/operator")
-    assert "Sign in as an operator" in desk.open("/operator")
+def test_without_a_place_for_failures_nobody_signs_in() -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        SignIns(PASSWORD, "secret", Path("/proc/nowhere")).sign_in("Ann", PASSWORD)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "http://["])
+def test_a_browser_that_names_another_host_is_refused(desk: Desk, host: str) -> None:
+    answer = desk.browser.get("/operator", headers={"host": host})
+    assert answer.status_code == 400
+    assert "Overview</h1>" not in answer.text
+
+
+def test_a_form_that_is_too_large_is_refused_before_it_is_kept(desk: Desk) -> None:
+    desk.open(HOME)
+    answer = desk.browser.post(f"{HOME}/save", data={"token": desk.hidden("token"), "draft": "x" * 200_000})
+    assert answer.status_code == 413
+    assert answer.headers["content-security-policy"] == POLICY
+
+
+def test_a_name_is_needed_and_signing_out_ends_the_session(visitor: Desk) -> None:
+    assert "Type your name" in visitor.sign_in(name=" ", status=422)
+    visitor.sign_in()
+    cookie = visitor.browser.cookies[COOKIE]
+    assert "Sign in as an operator" in visitor.send("/operator/sign-out")
+    visitor.browser.cookies.set(COOKIE, cookie, path="/operator")
+    assert "Sign in as an operator" in visitor.open("/operator")
 
 
 def test_the_counts_of_a_batch_add_up_to_the_rows_that_were_read(desk: Desk) -> None:
@@ -148,8 +190,8 @@ def test_a_form_of_another_site_changes_nothing(desk: Desk, path: str) -> None:
     desk.open(HOME)
     fields = {"draft": desk.hidden("draft"), "comment": "x", "version": "0", "target": "0"}
     for token in ({}, {"token": "0" * 64}, {"token": "of the shop"}):
-        assert desk.shop.browser.post(f"/operator/{path}", data={**fields, **token}).status_code == 403
-    desk.shop.browser.headers["origin"] = "http://evil.example"
+        assert desk.browser.post(f"/operator/{path}", data={**fields, **token}).status_code == 403
+    desk.browser.headers["origin"] = "http://evil.example"
     desk.send(f"/operator/{path}", 403, **fields)
 
 
@@ -203,14 +245,14 @@ def test_nothing_is_stored_before_it_is_saved_and_changes_can_be_taken_back(desk
     desk.add()
     desk.add(about="category:FOOD|TEA", act="boost", factor="1,5")
     assert "Multiply the scores of category FOOD|TEA by 1.5" in desk.page
-    desk.send(f"{HOME}/take-back", rule=BOOST.key)
+    desk.send(f"{HOME}/take-back", rule=key(BOOST))
     assert "Multiply" not in desk.page
     desk.save()
-    desk.send(f"{HOME}/remove", rule=PIN.key)
+    desk.send(f"{HOME}/remove", rule=key(PIN))
     assert "Remove: Pin" in desk.page
     assert "The draft is empty" not in desk.page
     assert "No longer" not in desk.open(HOME)
-    assert "That rule does not count any more." in desk.send(f"{HOME}/remove", 422, rule=HIDE.key)
+    assert "That rule does not count any more." in desk.send(f"{HOME}/remove", 422, rule=key(HIDE))
     assert "The draft is empty" in desk.save(422)
     assert "version 1" in desk.open(HOME)
 
@@ -262,62 +304,67 @@ def test_faults_are_sentences_beside_their_fields(desk: Desk) -> None:
     assert "There is no such placement." in desk.open("/operator/placements/nowhere", 404)
 
 
-def test_while_the_api_is_down_the_pages_state_it_and_the_draft_stays(desk: Desk) -> None:
+def test_while_the_database_is_down_the_pages_state_it_and_the_draft_stays(desk: Desk) -> None:
     desk.open(HOME)
     desk.add()
-    desk.shop.network.is_down = True
+    parts = desk.state.parts
+    down: Any = DownParts()
+    assert parts.operators is not None
+    own = replace(parts.operators, changes=down, previews=down, reports=down)
+    desk.state.parts = replace(parts, operators=own)
     for step in ("save", "preview", "add"):
         text = desk.send(f"{HOME}/{step}", 503, comment="Advent", about="item:item-3", q="milk")
         assert "does not answer at the moment" in text
-        assert "Pin item item-3 to place 1" in text
+        assert "Pin “Title of item-3” (item item-3) to place 1" in text
     draft = desk.page
     assert "These reports are missing: placements, models" in desk.open("/operator", 503)
     assert "does not answer" in desk.open("/operator/history", 503)
-    desk.page, desk.shop.network.is_down = draft, False
+    desk.page, desk.state.parts = draft, parts
     assert "Version 1 of the rules is stored" in desk.save()
 
 
-def test_hostile_names_comments_and_values_are_text(storefront: Storefront) -> None:
-    desk = Desk(storefront)
-    desk.sign_in(name=HOSTILE)
-    desk.open(HOME)
-    storefront.offer(HOSTILE)
-    desk.add(about=f"item:{HOSTILE}", user=HOSTILE)
-    pages = [desk.page, desk.save(comment=HOSTILE), desk.open("/operator/history"), desk.open("/operator?saved=<b>")]
+def test_hostile_names_comments_and_values_are_text(visitor: Desk) -> None:
+    visitor.sign_in(name=HOSTILE)
+    visitor.open(HOME)
+    visitor.answers.items = (HOSTILE,)
+    visitor.answers._made.clear()
+    visitor.add(about=f"item:{HOSTILE}", user=HOSTILE)
+    pages = [
+        visitor.page,
+        visitor.save(comment=HOSTILE),
+        visitor.open("/operator/history"),
+        visitor.open("/operator?saved=<b>"),
+    ]
     for text in pages:
         assert "<script" not in text
-        assert "<img" not in text.replace('<img src="/static', "")
+        assert "<img" not in text.replace('<img src="/operator/icon.svg', "")
         assert "&lt;script&gt;" in text
         assert "<b>" not in text
 
 
 def test_a_list_names_what_the_draft_changes() -> None:
-    def listed(*items: str) -> PreviewedList:
-        return PreviewedList("table", False, 1, tuple(Listed(one, one, "", at) for at, one in enumerate(items, 1)))
+    before, after = answer(["a", "b", "c"]), answer(["d", "b", "a"])
+    expected = {"c": "left out"}, {"d": "new", "b": "", "a": "down from 1"}
+    assert moves(Preview(before, after)) == expected
+    assert moves(Preview(after, before))[1] == {"a": "up from 3", "b": "", "c": "new"}
+    assert moves(Preview(before, None)) == ({}, {})
 
-    before, after = marked(listed("a", "b", "c"), listed("d", "c", "a"))
-    assert [item.change for item in before.items] == ["", "left out", ""]
-    assert [item.change for item in after.items] == ["new", "up from 3", "down from 1"]
 
-
-def test_a_rule_goes_to_the_api_and_comes_back_the_same() -> None:
-    layer = layer_body([PIN, HIDE, BOOST])
-    assert layer["pins"] == [{"placement": "home", "item": "item-3", "place": 1, "until": None}]
-    assert rules_of(layer) == (PIN, HIDE, BOOST)
-    assert rule_at([PIN, HIDE, BOOST], "/rules/boosts/0/value") == BOOST
-    assert rule_at([PIN], "/rules/pins/7/place") is None
-    named = with_words([PIN, HIDE], "/hides/0 hides the item.", {"item-4": "Tea"})
+def test_a_fault_names_its_rule_in_words() -> None:
+    layer = layer_of([HIDE, BOOST, PIN])
+    assert rule_at(layer, "/rules/boosts/0/value") == BOOST
+    assert rule_at(layer, "/rules/pins/7/place") is None
+    named = with_words(layer, "/hides/0 hides the item.", {"item-4": "Tea"})
     assert named == "The rule “Hide “Tea” (item item-4) in all placements until 24 Dec 2999, 23:00 UTC” hides the item."
-    assert moment("never") == "never"
 
 
 def test_a_draft_keeps_its_changes_in_a_signed_field_and_is_limited() -> None:
     draft = Draft(3).adding(PIN).removing(HIDE)
     assert read_draft(b"secret", draft.written(b"secret")) == draft
     assert read_draft(b"another", draft.written(b"secret")) is None
-    assert draft.applied([BOOST, HIDE]) == (PIN, BOOST)
+    assert list(draft.applied(layer_of([BOOST, HIDE]))) == [PIN, BOOST]
     assert draft.adding(PIN).adding(HIDE) == Draft(3, (PIN,))
-    many = Draft(0, tuple(Rule("hides", None, "item", "ä" * 256 + str(number)) for number in range(MOST_CHANGES)))
+    many = Draft(0, tuple(HiddenItem(item="ä" * 256 + str(number)) for number in range(MOST_CHANGES)))
     assert many.is_full
     assert len(many.written(b"secret")) < 120_000
 
@@ -345,8 +392,21 @@ def test_a_form_that_states_no_rule_is_refused_at_its_field(given: dict[str, str
     assert list(refused.value.errors) == [field]
 
 
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({"about": "item:item-3"}, PIN),
+        ({"about": "item:item-4", "act": "hide-everywhere", "until": "2999-12-24T23:00"}, HIDE),
+        ({"about": "item:item-4", "act": "hide"}, HiddenItem(item="item-4", placement="home")),
+        ({"about": "category:FOOD|TEA", "act": "boost", "factor": "1,5"}, BOOST),
+    ],
+)
+def test_a_form_states_a_rule(given: dict[str, str], rule: AnyRule) -> None:
+    assert Typed.of(given).rule("home") == rule
+
+
 def test_a_rule_can_be_about_found_products_their_categories_and_brands() -> None:
-    tea = Product("1", "Tea", None, None, "FOOD|TEA", "Ahmad", True)
+    tea = Item("1", "Tea", None, None, None, None, "FOOD|TEA", "Ahmad", True, True, -inf, inf)
     assert [value for value, _ in choices([tea, tea])][1:] == [
         *("item:1", "category:FOOD", "category:FOOD|TEA", "brand:Ahmad")
     ]

@@ -1,0 +1,130 @@
+"""The addresses of the pages of operators: overview, sign-in and style here, rules in the other modules."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.gate.call import Call, Reply
+from serving.api.gate.routes import INCOMING, OPEN, SCOPE, add_hot_route
+from serving.api.operators.answering import answered
+from serving.api.operators.pages import history, placement
+from serving.api.operators.pages.page import COOKIE, HOME, SIGN_IN, OperatorPage, Show, go, open_page, signed_in
+from serving.api.requests.problems import ProblemError
+from serving.http.safe_pages import STORED
+from serving.operations.reports import ChampionReport
+from serving.operations.requests import Paging
+
+router = APIRouter()
+_PLACEMENT: Final = f"{HOME}/placements/{{placement}}"
+_FILES: Final = {"operator.css": b"text/css; charset=utf-8", "icon.svg": b"image/svg+xml"}
+_LAST: Final = Paging(10, 0)
+_FIGURES: Final = ("ndcg_at_10", "new_ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10", "users")
+_LONGEST_NAME: Final = 100
+_NO_NAME: Final = f"Type your name: 1 to {_LONGEST_NAME} letters. It is stored as the author of your rules."
+_WRONG: Final = "The password is wrong. `tailorbird logins` prints it."
+_Report = TypeVar("_Report")
+
+
+async def overview(page: OperatorPage) -> Response:
+    """Show placements, alerts, drift, the ledger, and the models side by side."""
+    own = page.parts.reports
+    placements, models, ledger, drift, alerts = await asyncio.gather(
+        _known(own.placements()),
+        _known(own.champion()),
+        _known(own.ledger(_LAST)),
+        _known(own.drift(_LAST)),
+        _known(own.alerts(_LAST)),
+    )
+    reports = {"placements": placements, "models": models, "ledger": ledger, "drift": drift, "alerts": alerts}
+    missing = [name for name, report in reports.items() if report is None]
+    names = _names(models)
+    figures = [name for name in _FIGURES if name in names], sorted(names.difference(_FIGURES))
+    status = 503 if len(missing) == len(reports) else 200
+    return await page.show("overview.html", status, missing=missing, figures=figures, **reports)
+
+
+async def _known(report: Awaitable[_Report]) -> _Report | None:
+    """Return a report; None while the database does not give it."""
+    try:
+        with answered():
+            return await report
+    except ProblemError:
+        return None
+
+
+def _names(models: ChampionReport | None) -> set[str]:
+    """Return the names of all figures of champion and challenger."""
+    both = () if models is None else (models.champion, models.challenger)
+    return {name for one in both if one is not None for name in one.metrics}
+
+
+async def sign_in_page(page: OperatorPage) -> Response:
+    """Show the form of the sign-in. Its token is bound to a cookie, which other sites cannot send."""
+    return page.keep(await _sign_in_form(page, {}), page.operator)
+
+
+async def sign_in(page: OperatorPage) -> Response:
+    """Sign in with a name and the installation's password. A few wrong ones make everybody wait."""
+    fields, sign_ins = await page.form(), page.parts.sign_ins
+    name = fields.get("name", "").strip()
+    if not (0 < len(name) <= _LONGEST_NAME and name.isprintable()):
+        return await _sign_in_form(page, {"name": _NO_NAME}, name, 422)
+    if wait := sign_ins.wait_seconds():
+        text = f"There were too many wrong passwords. Try again in {wait} s."
+        refused = await _sign_in_form(page, {"password": text}, name, 429)
+        refused.headers["retry-after"] = str(wait)
+        return refused
+    operator = sign_ins.sign_in(name, fields.get("password", ""))
+    if operator is None:
+        return await _sign_in_form(page, {"password": _WRONG}, name, 403)
+    return page.keep(go(HOME), operator)
+
+
+async def sign_out(page: OperatorPage) -> Response:
+    """End the sign-in, also for copies of its cookie."""
+    await page.form()
+    page.parts.sign_ins.end(page.operator)
+    response = go(SIGN_IN)
+    response.delete_cookie(COOKIE, path=HOME, httponly=True, samesite="strict")
+    return response
+
+
+async def _sign_in_form(page: OperatorPage, errors: dict[str, str], name: str = "", status: int = 200) -> Response:
+    return await page.show("sign_in.html", status, errors=errors, name=name)
+
+
+def _file(name: str) -> Callable[[Call], Awaitable[Reply]]:
+    content = (Path(__file__).parent / name).read_bytes()
+    headers = tuple((one.encode(), value.encode()) for one, value in STORED.items())
+
+    async def file(_: Call) -> Reply:
+        """Return a file of the pages."""
+        return Reply(content, media_type=_FILES[name], headers=headers)
+
+    return file
+
+
+def _add(path: str, endpoint: Callable[[Request], Awaitable[Response]], *methods: str) -> None:
+    extra = {SCOPE: INCOMING}
+    router.add_api_route(path, endpoint, methods=[*methods], openapi_extra=extra, include_in_schema=False)
+
+
+_pages: dict[str, Show] = {HOME: overview, history.PATH: history.history, _PLACEMENT: placement.placement}
+_forms: dict[str, Show] = {
+    f"{HOME}/sign-out": sign_out,
+    f"{history.PATH}/undo": history.undo,
+    **{f"{_PLACEMENT}/{name}": step for name, step in placement.STEPS.items()},
+}
+for _path, _show in _pages.items():
+    _add(_path, signed_in(_show), "GET", "HEAD")
+for _path, _show in _forms.items():
+    _add(_path, signed_in(_show), "POST")
+_add(SIGN_IN, open_page(sign_in_page), "GET", "HEAD")
+_add(SIGN_IN, open_page(sign_in), "POST")
+for _name in _FILES:
+    add_hot_route(router, f"{HOME}/{_name}", _file(_name), (), None, OPEN, include_in_schema=False)

@@ -1,1 +1,0 @@
-"""Keeps pages and forms safe: signed cookies, tokens of forms, and headers."""
