@@ -61,7 +61,7 @@ def rules(
         outside("time_in_future", "it happens more than a day from now", AHEAD_S, None, _DAY),
         not_in_set("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
         marked("robot", "a robot did it", traffic_filter.ROBOT),
-        marked("internal_traffic", "somebody of the house did it", traffic_filter.INTERNAL),
+        marked("internal_traffic", "an internal user or address did it", traffic_filter.INTERNAL),
     )
 
 

@@ -24,14 +24,13 @@ from tasks.ingest.events import group_triage
 from tasks.ingest.events.chunk_writer import Intake, remove_introduced
 from tasks.ingest.events.event_batch import expectations_of, figures_of
 from tasks.ingest.events.event_chunk import EventChunk, PreparedChunk
-from tasks.ingest.events.group_validation import Candidate, validate_together
 from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.quarantine.resolved_rows import base_name, close_resolved, same_content
 from tasks.ingest.undo.settle import settle
 from tasks.ingest.validation import row_triage
 from tasks.orchestration.progress import progress
 from tasks.quality.findings import first_refused
-from tasks.quality.suites import BatchExpectations, Findings, reading_notes
+from tasks.quality.suites import BatchExpectations, Candidate, Findings, reading_notes, validate_batches
 
 GROUP_ROWS: Final = 500_000
 """As many rows as a large file has in memory: the chunk that is stored and the one that is read."""
@@ -100,7 +99,7 @@ def _ingest(intake: Intake, files: Sequence[GroupFile]) -> int:
         return 0
     expected = expectations_of(intake)
     recorded = _record(intake, expected, files, chunks)
-    verdicts = validate_together("events", expected, [one.candidate for one in recorded])
+    verdicts = validate_batches("events", expected, [one.candidate for one in recorded])
     accepted = first_refused(verdicts)
     _discard(intake, recorded[accepted:])
     if accepted:
