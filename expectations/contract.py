@@ -1,9 +1,8 @@
 """Validates the contract of a data set: its required columns, and the kinds of their values."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Final
 
-from expectations.great_expectations_library import great_expectations
 from models.errors import TailorbirdError
 from models.ingest.tabular.unreadable_cells import Kind as Kind
 
@@ -49,13 +48,3 @@ def _columns(present: Collection[str], required: Collection[str]) -> str:
     listed = f"these are in the mapping: {', '.join(known)}" if known else "none of them is in the mapping"
     hint = "" if known else " Does its first line name the columns?"
     return f"It has {len(present)} columns; {listed}.{hint}"
-
-
-def profile_suite(name: str, bounds: Mapping[str, tuple[float | None, float | None]]) -> Any:
-    """Return the suite for a batch's profile (one row): each figure is within its bounds."""
-    gx = great_expectations()
-    made = [
-        gx.expectations.ExpectColumnValuesToBeBetween(column=c, min_value=low, max_value=high, meta={"rule_id": c})
-        for c, (low, high) in bounds.items()
-    ]
-    return gx.ExpectationSuite(name=name, expectations=made)

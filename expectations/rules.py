@@ -1,12 +1,11 @@
-"""Defines row rules. Each has one id for an expression that finds rows and an expectation that counts them."""
+"""Defines row rules: each finds the rows that break it, and states how many of them a batch may have."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals as nw
 
-from expectations.great_expectations_library import expectation_classes, great_expectations
 from models.ingest.tabular.unreadable_cells import KEYS
 
 
@@ -17,12 +16,12 @@ class RowRule:
     id: str
     meaning: str
     violated: nw.Expr
-    expectation: Callable[..., Any]
-    """Makes the Great Expectations twin from `mostly` and `meta`; called late, because the import takes seconds."""
-    mostly: float = 0.9
-    """The share of rows that must keep the rule; below it the batch as a whole is refused."""
-    column: str = ""
+    column: str
     """The column that the rule checks."""
+    counted: nw.Expr
+    """The rows to which the rule applies: those with a value, unless the rule is about missing values."""
+    mostly: float = 0.9
+    """The share of these rows that must keep the rule; below it the batch as a whole is refused."""
 
 
 def flags(rows: Any, rules: Sequence[RowRule]) -> Any:
@@ -34,34 +33,21 @@ def flags(rows: Any, rules: Sequence[RowRule]) -> Any:
     )
 
 
+def counted_rows(rows: Any, rules: Sequence[RowRule]) -> Any:
+    """Return one boolean column per rule, true if the rule applies to a row of `rows` (any eager frame)."""
+    return nw.from_native(rows, eager_only=True).select(rule.counted.alias(rule.id) for rule in rules).to_native()
+
+
 def violation_shares(rows: Any, rules: Sequence[RowRule]) -> dict[str, float]:
-    """Return by rule the share of rows that break it, as its expectation counts it: nulls that keep it do not count."""
-    frame = nw.from_native(rows, eager_only=True)
-    counts = frame.select(
-        count.alias(f"{rule.id} {name}")
-        for rule in rules
-        for name, count in {
-            "broken": rule.violated.fill_null(False).cast(nw.Int64).sum(),
-            "of": (rule.violated.fill_null(False) | ~nw.col(rule.column).is_null()).cast(nw.Int64).sum(),
-        }.items()
-    )
-    row = counts.row(0)
-    return {rule.id: (row[2 * i] or 0) / (row[2 * i + 1] or 1) for i, rule in enumerate(rules)}
-
-
-def row_suite(name: str, rules: Sequence[RowRule]) -> Any:
-    """Return the suite for a sample of rows."""
-    made = [rule.expectation(mostly=rule.mostly, meta={"rule_id": rule.id}) for rule in rules]
-    return great_expectations().ExpectationSuite(name=name, expectations=made)
+    """Return by rule the share of the rows to which it applies that break it."""
+    broken, counted = (nw.from_native(marks(rows, rules), eager_only=True) for marks in (flags, counted_rows))
+    return {rule.id: float(broken[rule.id].sum()) / (float(counted[rule.id].sum()) or 1.0) for rule in rules}
 
 
 def missing(column: str, meaning: str) -> RowRule:
     """Return the rule that a column is not null."""
-
-    def twin(**options: Any) -> Any:
-        return expectation_classes().ExpectColumnValuesToNotBeNull(column=column, **options)
-
-    return RowRule(f"{column}_missing", meaning, nw.col(column).is_null(), twin, column=column)
+    empty = nw.col(column).is_null()
+    return RowRule(f"{column}_missing", meaning, empty, column, counted=empty | nw.lit(True))
 
 
 def outside(
@@ -77,71 +63,47 @@ def outside(
     value, never = nw.col(column), nw.lit(False)
     below = never if low is None else (value <= low if strict_low else value < low)
     above = never if high is None else value > high
-
-    def twin(**options: Any) -> Any:
-        return expectation_classes().ExpectColumnValuesToBeBetween(
-            column=column, min_value=low, max_value=high, strict_min=strict_low, **options
-        )
-
-    return RowRule(rule_id, meaning, below | above, twin, column=column)
+    return _of_values(rule_id, meaning, column, below | above)
 
 
 def not_in_set(rule_id: str, meaning: str, column: str, allowed: Sequence[object]) -> RowRule:
     """Return the rule that a value is one of `allowed`."""
-
-    def twin(**options: Any) -> Any:
-        return expectation_classes().ExpectColumnValuesToBeInSet(column=column, value_set=list(allowed), **options)
-
     value = nw.col(column)
-    return RowRule(rule_id, meaning, ~value.is_in(list(allowed)) & ~value.is_null(), twin, column=column)
+    return _of_values(rule_id, meaning, column, ~value.is_in(list(allowed)) & ~value.is_null())
 
 
 def in_set(rule_id: str, meaning: str, column: str, refused: Sequence[object]) -> RowRule:
     """Return the rule that a value is none of `refused`."""
-
-    def twin(**options: Any) -> Any:
-        return expectation_classes().ExpectColumnValuesToNotBeInSet(column=column, value_set=list(refused), **options)
-
     value = nw.col(column)
     # Arrow cannot tell the type of an empty list.
     violated = value.is_in(list(refused)) if refused else value.is_null() & nw.lit(False)
-    return RowRule(rule_id, meaning, violated, twin, column=column)
+    return _of_values(rule_id, meaning, column, violated)
 
 
 def not_stated(column: str, meaning: str) -> RowRule:
     """Return the rule that a number or a time is not null. An unreadable cell is not missing."""
-
-    def twin(**options: Any) -> Any:
-        gxe = expectation_classes()
-        readable = gxe.row_conditions.Column(KEYS).is_null()
-        return gxe.ExpectColumnValuesToNotBeNull(column=column, row_condition=readable, **options)
-
-    violated = nw.col(column).is_null() & nw.col(KEYS).is_null()
-    return RowRule(f"{column}_missing", meaning, violated, twin, column=column)
+    readable = nw.col(KEYS).is_null()
+    return RowRule(f"{column}_missing", meaning, nw.col(column).is_null() & readable, column, counted=readable)
 
 
 def unreadable(key: str) -> RowRule:
     """Return the rule that a key's cell can be read. Only the share of all bad rows refuses a batch."""
-
-    def twin(**options: Any) -> Any:
-        return expectation_classes().ExpectColumnValuesToNotMatchRegex(column=KEYS, regex=rf"\|{key}\|", **options)
-
     violated = nw.col(KEYS).cast(nw.String).str.contains(f"|{key}|", literal=True)
-    return RowRule(
-        f"{key}_unreadable", f"the value of `{key}` cannot be read as the mapping says", violated, twin, 0.0, KEYS
-    )
+    meaning = f"the value of `{key}` cannot be read as the mapping says"
+    return replace(_of_values(f"{key}_unreadable", meaning, KEYS, violated), mostly=0.0)
 
 
 def longer(column: str, limit: int) -> RowRule:
     """Return the rule that a text has at most `limit` characters."""
-
-    def twin(**options: Any) -> Any:
-        return expectation_classes().ExpectColumnValueLengthsToBeBetween(column=column, max_value=limit, **options)
-
     meaning = f"an id of more than {limit} characters"
-    return RowRule(f"{column}_too_long", meaning, nw.col(column).str.len_chars() > limit, twin, column=column)
+    return _of_values(f"{column}_too_long", meaning, column, nw.col(column).str.len_chars() > limit)
 
 
 def marked(rule_id: str, meaning: str, column: str) -> RowRule:
     """Return the rule that a mark is not set. No number of marked rows refuses a batch."""
     return replace(not_in_set(rule_id, meaning, column, [False]), mostly=0.0)
+
+
+def _of_values(rule_id: str, meaning: str, column: str, violated: nw.Expr) -> RowRule:
+    """Return a rule that applies to the rows with a value."""
+    return RowRule(rule_id, meaning, violated, column, counted=~nw.col(column).is_null())

@@ -1,6 +1,6 @@
 """Defines the results of a batch's validation, as the ledger stores them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 
@@ -19,6 +19,8 @@ class Finding(TypedDict):
     """The numbers of the first rows that break the rule, from 1."""
     value: float | None
     """The figure; None for a rule on rows."""
+    share: NotRequired[float | None]
+    """The share of the rows to which a rule applies that break it; None if it applies to none."""
     warns: NotRequired[bool]
     """Whether a failure is only a warning."""
     allowed: NotRequired[str]
@@ -50,8 +52,3 @@ def reason(finding: Finding) -> str:
     plural = "s" if len(finding["rows"]) > 1 else ""
     rows = f"; row{plural} {', '.join(map(str, finding['rows']))}" if finding["rows"] else ""
     return f"{finding['broken']} of {finding['of']}{allowed}{rows}"
-
-
-def broken_by_rule(findings: Findings) -> Mapping[str, Finding]:
-    """Return the findings of rules that rows break, by rule."""
-    return {finding["rule_id"]: finding for finding in findings if finding["broken"]}

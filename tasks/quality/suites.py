@@ -1,43 +1,32 @@
-"""Runs Great Expectations suites on a sample of rows and on a batch's profile.
+"""Judges batches: counts the rows of a sample that break each rule, and compares shares and figures with limits."""
 
-Importing the library takes seconds, so the first validation does it: many tasks import this module without validating.
-"""
-
-import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+from narwhals.exceptions import NarwhalsError
 
 from expectations import limits
-from expectations.configuration_cache import cached_configurations
-from expectations.contract import profile_suite
-from expectations.great_expectations_library import great_expectations
-from expectations.rules import RowRule, flags, row_suite
+from expectations.rules import RowRule, counted_rows, flags
+from expectations.suites import EXPECTATION, Bounds, judge
+from infra.services.data_docs import MAX_PAGES
 from models.columns import ROW
 from models.errors import TailorbirdError
 from models.ingest.check.advice import advice
-from models.ingest.tabular.unreadable_cells import KEYS, UnreadableCells
+from models.ingest.tabular.unreadable_cells import UnreadableCells
 from tasks.quality import data_docs
 from tasks.quality.chunk_profile import ChunkProfile
-from tasks.quality.findings import Finding, broken_by_rule, reason, refuses
+from tasks.quality.findings import Finding, first_refused, reason, refuses
 from tasks.quality.findings import Findings as Findings
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-Bounds = Mapping[str, tuple[float | None, float | None]]
 PROFILE = " batch"
-"""The end of the name of a suite for a profile."""
-_RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
-"""Only counts: a value that breaks a rule may be a user id in the wrong column."""
+"""The end of the name of a suite for the figures of batches."""
 SHOWN_ROWS = 3
 _MOST_RULES = 8
-_LOGGERS = ("great_expectations", "great_expectations.data_context.types.base")
-"""Importing them sets a level, so ours is set afterwards."""
 _ENOUGH: Final = 20
 """A file of a known shop with so many users has at least one known user."""
 
@@ -56,6 +45,41 @@ class BatchExpectations:
     """Checks whose failure is only a warning."""
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A batch to validate: a sample of its rows, and the figures of its profile."""
+
+    batch_id: str
+    sample: pa.Table
+    figures: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """How many rows of a sample break each rule; a rule that cannot be evaluated is missing."""
+
+    rows: int
+    broken: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, float | None] = field(default_factory=dict)
+    """The share of the rows to which the rule applies that keep it; None if it applies to none."""
+    first: dict[str, list[int]] = field(default_factory=dict)
+    """The numbers of the first rows that break it, from 1."""
+
+    def completed(self, finding: Finding, *, failed: bool) -> Finding:
+        """Return the finding on a rule with its verdict and its counts."""
+        rule = finding["rule_id"]
+        if rule not in self.broken:
+            return finding | {"passed": not failed}
+        kept = self.kept[rule]
+        return finding | {
+            "passed": not failed,
+            "broken": self.broken[rule],
+            "of": self.rows,
+            "rows": self.first[rule],
+            "share": None if kept is None else 1 - kept,
+        }
+
+
 def validate_batch(
     batch_id: str, dataset: str, expected: BatchExpectations, sample: pa.Table, figures: Mapping[str, float | None]
 ) -> Findings:
@@ -63,35 +87,84 @@ def validate_batch(
 
     A figure that is missing, None or NaN breaks no expectation.
     """
-    profile = one_row(dict.fromkeys(expected.bounds) | dict(figures))
-    results = validated(
-        (row_suite(f"{dataset} rows", expected.rules), _checked(sample, expected.rules).to_pandas()),
-        (profile_suite(f"{dataset}{PROFILE}", expected.bounds), profile),
-    )
-    findings = [_finding(result.suite_name, one) for result in results for one in result.results]
-    _locate(findings, sample, expected.rules)
-    for finding in findings:
-        if finding["suite"].endswith(PROFILE):
-            finding["value"] = figures.get(finding["rule_id"])
-        finding["warns"] = finding["rule_id"] in expected.optional
-    _add_limits(findings, dataset, expected)
-    meanings = {rule.id: rule.meaning for rule in expected.rules}
-    data_docs.publish(data_docs.BatchValidation(batch_id, dataset, findings, meanings, figures, results))
+    (findings,) = validate_batches(dataset, expected, [Candidate(batch_id, sample, figures)])
     return findings
 
 
-def validate(suite: Any, rows: "pa.Table | pd.DataFrame") -> Findings:
-    """Return the finding of each expectation of the suite on `rows`."""
-    frame = rows.to_pandas() if isinstance(rows, pa.Table) else rows
-    (result,) = validated((suite, frame))
-    return [_finding(suite.name, one) for one in result.results]
+def validate_batches(dataset: str, expected: BatchExpectations, candidates: Sequence[Candidate]) -> list[Findings]:
+    """Return the findings of each batch, and publish Data Docs: of several, the newest before the first refused one."""
+    verdicts, results = judge_batches(dataset, expected, candidates)
+    accepted = first_refused(verdicts) if len(candidates) > 1 else 1  # a refused one of several is ingested again alone
+    meanings = {rule.id: rule.meaning for rule in expected.rules}
+    data_docs.publish(
+        *(
+            data_docs.BatchValidation(one.batch_id, dataset, findings, meanings, one.figures, results)
+            for one, findings in list(zip(candidates, verdicts, strict=True))[:accepted][-MAX_PAGES:]
+        )
+    )
+    return verdicts
 
 
-def one_row(figures: Mapping[str, float | None]) -> "pd.DataFrame":
-    """Return a batch's figures as the frame that a profile suite validates."""
-    import pandas as pd
+def judge_batches(
+    dataset: str, expected: BatchExpectations, candidates: Sequence[Candidate]
+) -> tuple[list[Findings], list[Any]]:
+    """Return the findings of each batch, and Great Expectations' results.
 
-    return pd.DataFrame({name: [value] for name, value in figures.items()}, index=[0], dtype=float)
+    It judges two tables with one row per batch: the shares of a sample's rows that keep each rule, and the figures.
+    """
+    suites = f"{dataset} rows", f"{dataset}{PROFILE}"
+    counts = _count(expected.rules, [one.sample for one in candidates])
+    figures = [{name: one.figures.get(name) for name in expected.bounds} for one in candidates]
+    of_rows = judge(suites[0], {rule.id: (rule.mostly, None) for rule in expected.rules}, [one.kept for one in counts])
+    of_batches = judge(suites[1], expected.bounds, figures)
+    verdicts: list[Findings] = [[] for _ in candidates]
+    for rule in expected.rules:
+        limit = f"at most {100 * (1 - rule.mostly):.3g}%"
+        finding, failed = _finding(suites[0], rule.id, limit, dataset, expected), of_rows.failed(rule.id)
+        for place, (own, findings) in enumerate(zip(counts, verdicts, strict=True)):
+            findings.append(own.completed(finding, failed=place in failed))
+    for name, bounds in expected.bounds.items():
+        finding = _finding(suites[1], name, limits.stated(bounds), dataset, expected)
+        failed = of_batches.failed(name)
+        for place, (values, findings) in enumerate(zip(figures, verdicts, strict=True)):
+            broken = place in failed
+            findings.append(finding | {"passed": not broken, "broken": int(broken), "of": 1, "value": values[name]})
+    return verdicts, [of_rows.result, of_batches.result]
+
+
+def _finding(suite: str, rule: str, allowed: str, dataset: str, expected: BatchExpectations) -> Finding:
+    """Return a finding without its verdict and its counts."""
+    return {
+        "suite": suite,
+        "rule_id": rule,
+        "expectation": EXPECTATION,
+        "passed": True,
+        "broken": None,
+        "of": None,
+        "rows": [],
+        "value": None,
+        "warns": rule in expected.optional,
+        "allowed": allowed,
+        "setting": limits.setting(dataset, rule),
+    }
+
+
+def _count(rules: Sequence[RowRule], samples: Sequence[pa.Table]) -> list[_Sample]:
+    """Count the rows of each sample that break each rule; all samples have the same columns."""
+    rows, counts = pa.concat_tables(samples), [_Sample(len(sample)) for sample in samples]
+    ends = np.cumsum([0, *map(len, samples)])
+    numbers = rows[ROW].to_numpy() + 1 if ROW in rows.column_names else None
+    for rule in rules:
+        try:
+            marks, applies = flags(rows, [rule])[rule.id].to_numpy(), counted_rows(rows, [rule])[rule.id].to_numpy()
+        except (NarwhalsError, pa.ArrowException):  # a column is missing, or has another type
+            continue
+        for one, (start, end) in zip(counts, pairwise(ends), strict=True):
+            places, of = np.flatnonzero(marks[start:end]), int(applies[start:end].sum())
+            one.broken[rule.id] = len(places)
+            one.kept[rule.id] = (of - len(places)) / of if of else None
+            one.first[rule.id] = [] if numbers is None else numbers[start:end][places[:SHOWN_ROWS]].tolist()
+    return counts
 
 
 def reading_notes(profiles: Iterable[ChunkProfile], unread: Iterable[UnreadableCells]) -> str | None:
@@ -132,66 +205,6 @@ def _violations(most: Sequence[tuple[str, int]], unread: Iterable[UnreadableCell
     remedies = [] if cells and cells[0].rule == first and cells[0].suggestion else [advice(first)]
     rules = [f"Rows broke {', '.join(listed)}."] if listed else []
     return " ".join(filter(None, [*rules, *remedies, *(one.sentence for one in cells)]))
-
-
-def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, Any] = _RESULT_FORMAT) -> list[Any]:
-    """Return one validation result per suite and frame, from one context that stores nothing."""
-    gx = great_expectations()
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with cached_configurations():
-        context = gx.get_context(mode="ephemeral")
-        # Each new asset writes the context's whole configuration as YAML into memory: a fifth of a validation's time.
-        context._save_project_config = lambda: None
-        context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        source = context.data_sources.add_pandas("batch")
-        results = []
-        for suite, frame in suites:
-            definition = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
-            batch = definition.get_batch(batch_parameters={"dataframe": frame})
-            results.append(batch.validate(suite, result_format=dict(result_format)))
-    return results
-
-
-def _checked(sample: pa.Table, rules: Sequence[RowRule]) -> pa.Table:
-    """Return the columns that the rules check: Great Expectations copies the whole frame for each rule."""
-    names = {KEYS, *(rule.column for rule in rules)}
-    return sample.select([name for name in sample.column_names if name in names])
-
-
-def _add_limits(findings: Findings, dataset: str, expected: BatchExpectations) -> None:
-    """Add its limit to each finding, and the key of a mapping that sets the limit."""
-    rules = {rule.id: f"at most {100 * (1 - rule.mostly):.3g}%" for rule in expected.rules}
-    for finding in findings:
-        name, whole = finding["rule_id"], finding["suite"].endswith(PROFILE)
-        finding["allowed"] = limits.stated(expected.bounds[name]) if whole else rules[name]
-        finding["setting"] = limits.setting(dataset, name)
-
-
-def _locate(findings: Findings, sample: pa.Table, rules: Sequence[RowRule]) -> None:
-    """Add the numbers of the first rows that break each rule, from 1, without their values."""
-    by_rule = broken_by_rule(findings)
-    violated = [rule for rule in rules if rule.id in by_rule]
-    if violated and ROW in sample.column_names:
-        numbers, marks = sample[ROW].to_numpy() + 1, flags(sample, violated)
-        for rule in violated:
-            by_rule[rule.id]["rows"] = numbers[marks[rule.id].to_numpy()][:SHOWN_ROWS].tolist()
-
-
-def _finding(suite: str, result: Any) -> Finding:
-    expectation = result.expectation_config
-    return {
-        "suite": suite,
-        "rule_id": expectation.meta["rule_id"],
-        "expectation": expectation.type,
-        "passed": bool(result.success),
-        "broken": result.result.get("unexpected_count"),
-        "of": result.result.get("element_count"),
-        "rows": [],
-        "value": None,
-    }
 
 
 def remarks(profiles: Iterable[ChunkProfile]) -> list[str]:

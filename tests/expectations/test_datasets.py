@@ -4,7 +4,6 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from expectations.contract import profile_suite
 from expectations.dataset_sentences import Comparison, sentence
 from expectations.datasets import (
     INTERACTIONS,
@@ -21,11 +20,12 @@ from expectations.datasets import (
     sample,
     warns,
 )
-from expectations.rules import flags, row_suite
+from expectations.rules import flags
+from expectations.suites import judge
 from models.datasets.limits import DatasetLimits
 from models.features.definitions import Feature
 from models.features.segments.trait_groups import Group, groups
-from tasks.quality.suites import one_row, refusal, validate
+from tasks.quality.suites import BatchExpectations, Candidate, judge_batches, refusal
 
 FEATURES = (
     Feature("recency_days", "time since the latest purchase", "days"),
@@ -60,8 +60,8 @@ def replaced(name: str, values: list[Any]) -> pa.Table:
 
 
 def broken(result: dict[str, float | None], limits: dict[str, Any]) -> set[str]:
-    profile = one_row(dict.fromkeys(limits) | result)
-    return {f["rule_id"] for f in validate(profile_suite("data set", limits), profile) if not f["passed"]}
+    judgement = judge("data set", limits, [dict.fromkeys(limits) | result])
+    return {name for name in limits if judgement.failed(name)}
 
 
 def test_the_figures_of_a_table_are_counted_by_sql() -> None:
@@ -257,9 +257,10 @@ def test_samples_stand_side_by_side_and_not_one_row_may_break_a_rule() -> None:
     assert rows["item_features_price_rank"].to_pylist() == [0.5, 1.5, None, None]
     held = rules(tables)
     assert flags(rows, held)["item_features_price_rank_outside"].to_pylist() == [False, True, False, False]
-    reason = refusal(validate(row_suite("data set rows", held), rows))
+    ((findings,), _) = judge_batches("dataset", BatchExpectations(held, {}), [Candidate("v1", rows, {})])
+    reason = refusal(findings)
     assert reason is not None
-    assert "item_features_price_rank_outside (1 of 4)" in reason
+    assert "item_features_price_rank_outside (1 of 4, at most 0% is allowed)" in reason
     assert "user_features" not in reason
 
 

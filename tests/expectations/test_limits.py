@@ -2,12 +2,10 @@ import pyarrow as pa
 import pytest
 
 from expectations import events, items
-from expectations.contract import profile_suite
 from expectations.limits import bounds, figures, limited
-from expectations.rules import row_suite
 from models.ingest.batch_limits import Limits
 from models.ingest.source_config import MappingError
-from tasks.quality.suites import one_row, validate
+from tasks.quality.suites import BatchExpectations, Candidate, judge_batches
 
 
 def test_without_limits_the_usual_ones_hold() -> None:
@@ -32,10 +30,11 @@ def test_a_limit_of_a_rule_holds_for_the_sample_and_for_the_batch() -> None:
     rules = [rule for rule in limited("events", events.RULES, values) if rule.id == "item_not_in_catalogue"]
     assert [rule.mostly for rule in rules] == [0.5]
     sample = pa.table({"in_catalogue": [True, True, False, False]})
-    assert [finding["passed"] for finding in validate(row_suite("events", rules), sample)] == [True]
-    profile = one_row({"rows": 4, "quarantined_share": 0.1, "item_not_in_catalogue": 0.6})
-    result = validate(profile_suite("events", bounds("events", values)), profile)
-    assert {finding["rule_id"] for finding in result if not finding["passed"]} == {"item_not_in_catalogue"}
+    figures = {"rows": 4, "quarantined_share": 0.1, "item_not_in_catalogue": 0.6}
+    expected = BatchExpectations(tuple(rules), bounds("events", values))
+    ((of_sample, *of_batch),), _ = judge_batches("events", expected, [Candidate("b", sample, figures)])
+    assert of_sample["passed"]
+    assert {finding["rule_id"] for finding in of_batch if not finding["passed"]} == {"item_not_in_catalogue"}
 
 
 def test_a_limit_may_allow_everything_or_nothing() -> None:

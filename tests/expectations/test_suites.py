@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -6,13 +8,14 @@ import pyarrow.compute as pc
 import pytest
 
 from expectations import events, items, users
-from expectations.contract import profile_suite
-from expectations.rules import RowRule, flags, row_suite, violation_shares
+from expectations.rules import RowRule, flags, violation_shares
+from expectations.suites import Bounds, Figures
 from models import columns
 from models.ingest import placeholder_ids
 from models.ingest.batch_limits import Limits
 from models.ingest.tabular.unreadable_cells import KEYS
-from tasks.quality.suites import one_row, refusal, validate
+from tasks.quality.findings import Finding
+from tasks.quality.suites import BatchExpectations, Candidate, judge_batches, refusal
 
 ROWS = 400
 _VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
@@ -59,45 +62,53 @@ def frame() -> pa.Table:
     return pa.table({n: pa.array([values[i] for i in picks[n]], kind) for n, (kind, values) in _VALUES.items()})
 
 
+def judged(
+    rules: Iterable[RowRule],
+    rows: pa.Table,
+    bounds: Bounds = MappingProxyType({}),
+    figures: Figures = MappingProxyType({}),
+) -> list[Finding]:
+    expected = BatchExpectations(tuple(rules), bounds)
+    ((findings,), _) = judge_batches("events", expected, [Candidate("b", rows, figures)])
+    return findings
+
+
 @pytest.fixture(scope="module")
-def findings() -> dict[str, dict[str, dict[str, Any]]]:
+def findings() -> dict[str, dict[str, Finding]]:
     rows = frame()
-    result = {name: validate(row_suite(name, rules), rows) for name, rules in SUITES.items()}
-    return {name: {finding["rule_id"]: finding for finding in all_of_it} for name, all_of_it in result.items()}
+    return {name: {f["rule_id"]: f for f in judged(rules, rows)} for name, rules in SUITES.items()}
 
 
 @pytest.mark.parametrize(("suite", "rule"), EVERY_RULE)
-def test_great_expectations_counts_the_rows_that_the_rule_flags(
-    suite: str, rule: RowRule, findings: dict[str, dict[str, dict[str, Any]]]
+def test_the_rows_that_a_rule_flags_are_counted_and_their_share_decides(
+    suite: str, rule: RowRule, findings: dict[str, dict[str, Finding]]
 ) -> None:
     flagged = pc.sum(flags(frame(), [rule])[rule.id]).as_py()
     assert 0 < flagged < ROWS
-    assert findings[suite][rule.id]["broken"] == flagged
-    assert findings[suite][rule.id]["passed"] == (flagged / findings[suite][rule.id]["of"] <= 1 - rule.mostly)
+    finding = findings[suite][rule.id]
+    assert (finding["broken"], finding["of"]) == (flagged, ROWS)
+    assert finding["share"] == pytest.approx(violation_shares(frame(), [rule])[rule.id])
+    assert finding["passed"] == (finding["share"] <= 1 - rule.mostly)
 
 
-@pytest.mark.parametrize("suite", SUITES)
-def test_the_share_of_broken_rows_decides_as_great_expectations_does(
-    suite: str, findings: dict[str, dict[str, dict[str, Any]]]
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [([-1.0] + [1.0] * 9, 0.1), ([-1.0] + [1.0] * 8 + [None] * 31, 1 / 9), ([None] * 3, None)],
+)
+def test_a_share_leaves_out_nulls_and_may_be_as_large_as_its_limit(
+    values: list[float | None], share: float | None
 ) -> None:
-    shares = violation_shares(frame(), SUITES[suite])
-    assert {rule.id: shares[rule.id] <= 1 - rule.mostly for rule in SUITES[suite]} == {
-        rule_id: finding["passed"] for rule_id, finding in findings[suite].items()
-    }
+    rows = pa.table({"quantity": pa.array(values, pa.float64())})
+    (finding,) = judged([rule for rule in events.RULES if rule.id == "quantity_not_positive"], rows)
+    assert finding["share"] == (None if share is None else pytest.approx(share))
+    assert finding["passed"] == (share in (None, 0.1))
 
 
-def test_the_share_of_broken_rows_leaves_out_nulls_as_great_expectations_does() -> None:
-    rows = (
-        frame()
-        .slice(0, 40)
-        .set_column(
-            frame().column_names.index("quantity"), "quantity", pa.array([-1.0, *[1.0] * 8, *[None] * 31], pa.float64())
-        )
-    )
-    (rule,) = [rule for rule in events.RULES if rule.id == "quantity_not_positive"]
-    (finding,) = validate(row_suite("events", [rule]), rows)
-    assert violation_shares(rows, [rule])[rule.id] == pytest.approx(1 / 9)
-    assert not finding["passed"]
+def test_an_unreadable_cell_is_no_missing_one() -> None:
+    keys = ["|occurred_at|"] * 11 + [None] * 10
+    rows = pa.table({"occurred_at": pa.array([None] * 12 + [0] * 9, pa.timestamp("us", tz="UTC")), KEYS: keys})
+    (finding,) = judged([rule for rule in events.RULES if rule.id == "occurred_at_missing"], rows)
+    assert (finding["broken"], finding["share"], finding["passed"]) == (1, pytest.approx(0.1), True)
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -116,14 +127,15 @@ def test_the_limit_of_a_quantity_is_exact(number: float | None, broken: bool) ->
 
 def test_a_suite_of_rules_that_hold_gives_no_reason_to_refuse() -> None:
     rows = pa.table({"user_key": ["a", "b"], "user_id_too_long": [False, False], KEYS: pa.nulls(2, pa.string())})
-    assert refusal(validate(row_suite("users", users.RULES), rows)) is None
+    assert refusal(judged(users.RULES, rows)) is None
 
 
 def test_a_refusal_names_rule_and_count_and_no_value() -> None:
     rows = pa.table({"quantity": [0.0, 0.0, 3.0]})
     rules = [rule for rule in events.RULES if rule.id == "quantity_not_positive"]
-    assert refusal(validate(row_suite("events", rules), rows)) == (
-        "Its data break what the suite expects: quantity_not_positive (2 of 3)."
+    assert refusal(judged(rules, rows)) == (
+        "Its data break what the suite expects: quantity_not_positive (2 of 3, at most 10% is allowed). "
+        "To allow it, set `limits.events.quantity_not_positive` in the mapping."
     )
 
 
@@ -132,23 +144,20 @@ def test_a_refusal_names_rule_and_count_and_no_value() -> None:
     [(100, 0.2, set()), (100, 0.21, {"quarantined_share"}), (0, 0.0, {"rows"})],
 )
 def test_a_batch_is_judged_by_its_whole_profile(rows: int, quarantined_share: float, broken: set[str]) -> None:
-    profile = one_row({"rows": rows, "quarantined_share": quarantined_share})
-    result = validate(profile_suite("events", events.PROFILE_BOUNDS), profile)
+    result = judged((), frame(), events.PROFILE_BOUNDS, {"rows": rows, "quarantined_share": quarantined_share})
     assert {finding["rule_id"] for finding in result if not finding["passed"]} == broken
 
 
 def test_robots_and_people_of_the_house_never_refuse_a_batch() -> None:
     rules = [rule for rule in events.RULES if rule.id in {"robot", "internal_traffic"}]
-    assert (
-        refusal(validate(row_suite("events", rules), pa.table({"robot": [True] * 3, "internal": [True] * 3}))) is None
-    )
+    assert refusal(judged(rules, pa.table({"robot": [True] * 3, "internal": [True] * 3}))) is None
 
 
 def test_a_source_without_placeholders_breaks_no_rule_about_them() -> None:
     rules = [rule for rule in events.rules() if rule.id.endswith("_placeholder")]
     rows = pa.table({"user_key": ["null", "k"], "item_id": ["null", None]})
     assert [row for row in flags(rows, rules).to_pylist() if any(row.values())] == []
-    assert refusal(validate(row_suite("events", rules), rows)) is None
+    assert refusal(judged(rules, rows)) is None
 
 
 @pytest.mark.parametrize(("item", "broken"), [("null", True), ("NULL", True), ("[object Object]", True), ("0", False)])
@@ -167,7 +176,7 @@ def test_a_limit_of_a_mapping_holds_for_the_row_rule_and_for_its_expectation() -
     limits = Limits(highest_quantity=999, highest_value=0.001)
     rows = frame()
     chosen = [rule for rule in events.rules(limits=limits) if rule.id in ("quantity_above_limit", "value_above_limit")]
-    result = {finding["rule_id"]: finding["broken"] for finding in validate(row_suite("events", chosen), rows)}
+    result = {finding["rule_id"]: finding["broken"] for finding in judged(chosen, rows)}
     usual = [rule for rule in events.RULES if rule.id in result]
     assert result == {name: pc.sum(broken).as_py() for name, broken in zip(result, flags(rows, chosen), strict=True)}
     assert all(result[rule.id] > pc.sum(flags(rows, [rule])[rule.id]).as_py() for rule in usual)

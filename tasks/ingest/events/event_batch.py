@@ -26,7 +26,6 @@ from tasks.ingest.events import chunk_writer, tabular_chunks
 from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState, open_context
 from tasks.ingest.events.chunk_writer import PreparedChunk
 from tasks.ingest.events.classification import classify, numbered, triage_together
-from tasks.ingest.events.group_validation import Candidate, validate_together
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.ingest.rows import apply, consent
 from tasks.ingest.rows.quarantine import close_group, close_resolved, resolve_renamed
@@ -36,7 +35,16 @@ from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.quality.chunk_profile import ChunkProfile
 from tasks.quality.findings import first_refused
-from tasks.quality.suites import BatchExpectations, BatchRefusedError, Findings, reading_notes, refusal, validate_batch
+from tasks.quality.suites import (
+    BatchExpectations,
+    BatchRefusedError,
+    Candidate,
+    Findings,
+    reading_notes,
+    refusal,
+    validate_batch,
+    validate_batches,
+)
 
 T = TypeVar("T")
 ChunkReader = Callable[[BatchContext], Iterator[tuple[EventChunk, int]]]
@@ -226,7 +234,7 @@ def _ingest_together(context: BatchContext, run: RunState, files: Sequence[Event
         Candidate(batch.batch_id, sample, figures_of(context, expected, [profile]))
         for batch, sample, profile in zip(batches, samples, profiles, strict=True)
     ]
-    verdicts = validate_together("events", expected, candidates)
+    verdicts = validate_batches("events", expected, candidates)
     accepted = first_refused(verdicts)
     _discard(context, batches[accepted:])
     if accepted:

@@ -38,8 +38,8 @@ def test_a_page_states_the_verdict_and_every_finding_and_figure(installation: In
     for rule in ("item_id_missing", "event_type_unknown", "rows", "quarantined_share"):
         assert f"<code>{rule}</code>" in text
     assert "<small>no item</small>" in text
-    assert "<td>0.3</td>" in text
-    assert "values must not be null" in text
+    assert "<td>0.3</td>\n  <td>at most 0.2</td>" in text
+    assert "values must be greater than or equal to" in text
     assert list_pages(pages_folder(installation.settings.var))[0][1].passed is False
 
 
