@@ -10,9 +10,7 @@ from models.errors import TailorbirdError
 from tests.tasks.ingest.events.test_segment_updates import call, ingest, viewed
 from tests.tasks.ingest.undo.test_undo_batches import everything, identified, undo
 
-_STATE = """
-    INSERT INTO ingest_statements (application_id, chunk, kind, key, payload, field_timestamps)
-    SELECT application_id, 0, kind, key, payload, field_timestamps FROM ingest_applications CROSS JOIN ("""
+_CHANGES = "jsonb_build_object('changes', jsonb_agg(jsonb_build_object('name', name, 'since', since, 'value', value)))"
 UPGRADE = (
     "DELETE FROM audit_log",
     "DELETE FROM ingest_repeats",
@@ -21,14 +19,20 @@ UPGRADE = (
     """
     INSERT INTO ingest_applications (batch_id, repeats)
     SELECT batch_id, 0 FROM ingest_batches WHERE status = 'committed' ORDER BY finished_at LIMIT 1""",
-    f"""{_STATE}
-        SELECT 'item_table' AS kind, item_id AS key, field_timestamps,
+    f"""
+    INSERT INTO ingest_statements (application_id, chunk, kind, key, payload, field_timestamps, observed_at)
+    SELECT application_id, 0, kind, key, payload, coalesce(times, '{{}}'), moment FROM ingest_applications CROSS JOIN (
+        SELECT 'item_table' AS kind, item_id AS key, field_timestamps AS times, NULL::timestamptz AS moment,
             to_jsonb(items) - ARRAY['item_id', 'batch_id', 'field_timestamps'] AS payload FROM items
         UNION ALL
-        SELECT 'user_table', user_key, field_timestamps,
+        SELECT 'user_table', user_key, field_timestamps, NULL,
             to_jsonb(users) - ARRAY['user_key', 'batch_id', 'field_timestamps'] FROM users
+        UNION ALL SELECT 'person', user_key, NULL, NULL, '{{}}' FROM identity.users
+        UNION ALL SELECT 'item_history', item_id, NULL, NULL, {_CHANGES} FROM item_history GROUP BY item_id
+        UNION ALL SELECT 'user_history', user_key, NULL, NULL, {_CHANGES} FROM user_history GROUP BY user_key
         UNION ALL
-        SELECT 'person', user_key, '{{}}', '{{}}' FROM identity.users) AS known""",
+        SELECT 'device', anonymous_key, NULL, occurred_at, jsonb_build_object('user_key', user_key) FROM aliases
+    ) AS known""",
 )
 """What the migration to statements did: values of then stand for what all earlier batches stated."""
 

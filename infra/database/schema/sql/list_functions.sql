@@ -34,7 +34,7 @@ END $$;
 COMMENT ON FUNCTION served_lists IS 'Live lists with the consent of their users, for the API.';
 REVOKE ALL ON FUNCTION served_lists FROM PUBLIC;
 
--- The users in one order, so that two consumers cannot block each other.
+-- Users are stored in one order, so that two consumers cannot block each other.
 CREATE FUNCTION keep_live_lists(lists jsonb) RETURNS TABLE (placement text, user_key text, user_id text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 #variable_conflict use_column

@@ -17,7 +17,7 @@ CREATE TRIGGER notify_servers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON se
 FOR EACH STATEMENT EXECUTE FUNCTION notify_servers_of_table();
 CREATE TRIGGER notify_servers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON operator_rules
 FOR EACH STATEMENT EXECUTE FUNCTION notify_servers_of_table();
--- Not of `last_used_at`, which servers write themselves.
+-- Servers write `last_used_at` themselves, so its changes notify nobody.
 CREATE TRIGGER notify_servers
 AFTER INSERT OR UPDATE OF secret_hash, scopes, requests_per_second, expires_at, revoked_at OR DELETE ON api_keys
 FOR EACH STATEMENT EXECUTE FUNCTION notify_servers_of_table();
@@ -52,7 +52,7 @@ EXECUTE FUNCTION notify_servers_of_user();
 CREATE TRIGGER notify_servers_delete AFTER DELETE ON live_recommendations FOR EACH ROW
 EXECUTE FUNCTION notify_servers_of_user();
 
--- Whatever ends a consent: a statement, an ingest, an erasure.
+-- It does not matter what ends a consent: a statement, an ingest, or an erasure.
 CREATE FUNCTION forget_live_lists() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
 DECLARE gone text := CASE WHEN TG_OP = 'DELETE' THEN OLD.user_key ELSE NEW.user_key END;
@@ -67,7 +67,7 @@ WHEN (OLD.consent AND NOT NEW.consent) EXECUTE FUNCTION forget_live_lists();
 CREATE TRIGGER forget_live_lists_of_deleted AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION forget_live_lists();
 CREATE TRIGGER forget_live_lists AFTER INSERT ON suppressions FOR EACH ROW EXECUTE FUNCTION forget_live_lists();
 
--- In order of the key, so that two processes with the same counts cannot block each other.
+-- Counts are added in order of the key, so that two processes with the same counts cannot block each other.
 CREATE FUNCTION count_answers() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO answer_counts AS known (since, placement, source, answers)

@@ -6,7 +6,7 @@ RETURN (SELECT known.user_key FROM identity.users AS known WHERE known.user_id =
 COMMENT ON FUNCTION identity.user_key IS 'The key of one raw id, for roles that may not list all.';
 REVOKE ALL ON FUNCTION identity.user_key FROM PUBLIC;
 
--- A key of before a rotation is left out: the users of a database have keys of one version.
+-- Keys from before a rotation are left out: the users of a database have keys of one version.
 CREATE FUNCTION identity.remember_user(user_key text, user_id text, key_version integer) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO identity.users (user_key, user_id, key_version)
@@ -37,7 +37,8 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION public.state_consent FROM PUBLIC;
 
--- Without a user, or without consent, only the items that are hidden from everybody. Clicks keep their order.
+-- Without a user, or without consent, it returns only the items that are hidden from everybody. Clicks keep their
+-- order.
 CREATE FUNCTION known_of_user(wanted_placement text, wanted_user text)
 RETURNS TABLE (batch_id bigint, user_key text, hidden text[], due text[], clicks text[], traits jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
