@@ -2,8 +2,7 @@
 
 A server that stops for a while delays all requests that are due meanwhile, and their waits count (no coordinated
 omission). The client shares the processors with the server, so it does as little as possible: it sends bytes that were
-rendered before, and of an answer it reads the status and the length. Like the server it runs in short slices: its own
-waits for a processor would count as the server's.
+rendered before, and of an answer it reads the status and the length.
 """
 
 import asyncio
@@ -18,7 +17,6 @@ from urllib.parse import urlsplit
 import uvloop
 
 from benchmarks.serve.load import Load, LoadError
-from serving.api.startup.short_slices import take_short_slices, take_usual_slices
 
 _TICK: Final = 0.001
 _PATIENCE: Final = 10.0
@@ -48,11 +46,9 @@ def latency(load: Load, rate: float, seconds: float, warm_up: float = 2.0) -> La
     client = _Client(load, [_rendered(load, path) for path in load.paths])
     gc.collect()
     gc.disable()
-    take_short_slices()
     try:
         return uvloop.run(client.run(rate, warm_up, seconds))
     finally:
-        take_usual_slices()
         gc.enable()
 
 

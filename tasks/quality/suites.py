@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -159,11 +158,14 @@ def _count(rules: Sequence[RowRule], samples: Sequence[pa.Table]) -> list[_Sampl
             marks, applies = flags(rows, [rule])[rule.id].to_numpy(), counted_rows(rows, [rule])[rule.id].to_numpy()
         except (NarwhalsError, pa.ArrowException):  # a column is missing, or has another type
             continue
-        for one, (start, end) in zip(counts, pairwise(ends), strict=True):
-            places, of = np.flatnonzero(marks[start:end]), int(applies[start:end].sum())
-            one.broken[rule.id] = len(places)
-            one.kept[rule.id] = (of - len(places)) / of if of else None
-            one.first[rule.id] = [] if numbers is None else numbers[start:end][places[:SHOWN_ROWS]].tolist()
+        broken, of = (np.diff(np.append(0, np.cumsum(mask))[ends]).tolist() for mask in (marks, applies))
+        for place, one in enumerate(counts):
+            one.broken[rule.id] = broken[place]
+            one.kept[rule.id] = (of[place] - broken[place]) / of[place] if of[place] else None
+            one.first[rule.id] = []
+            if broken[place] and numbers is not None:
+                start, end = ends[place : place + 2]
+                one.first[rule.id] = numbers[start:end][marks[start:end]][:SHOWN_ROWS].tolist()
     return counts
 
 

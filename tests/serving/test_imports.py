@@ -36,7 +36,7 @@ def test_an_api_starts_without_what_only_collected_calls_and_documents_need() ->
     done, loaded = run(f"from serving.api.gate.workers import prepare; prepare(); import {modules}")
     assert done.returncode == 0, done.stderr
     assert {"fastapi", "scipy", "asyncpg"} <= loaded
-    assert not (HEAVY | {"pyarrow", "duckdb", "jinja2", "unittest", "charset_normalizer"}) & loaded
+    assert not (HEAVY | {"pyarrow", "duckdb", "jinja2"}) & loaded
 
 
 def test_the_model_that_mlflow_serves_needs_mlflow_as_little_as_prefect() -> None:

@@ -9,16 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from serving.http.fastapi_library import import_fastapi
-from serving.http.scipy_library import import_sparse_matrices
-
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX: Final = "tailorbird-metrics-"
 _TURN_SECONDS: Final = 0.0001
 
 
 def prepare() -> None:
-    """Prepare this process for its start, and import SciPy and FastAPI in it.
+    """Prepare this process for its start.
 
     Each product of matrices gets one thread, unless the environment states a number: the products of one list are
     small, so several threads would wait for each other longer than they compute. Until `settle` nothing is collected:
@@ -28,8 +25,6 @@ def prepare() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     gc.disable()
     sys.setswitchinterval(_TURN_SECONDS)
-    import_sparse_matrices()
-    import_fastapi()
 
 
 def share_metrics() -> None:

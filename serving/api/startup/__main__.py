@@ -9,7 +9,6 @@ from typing import Final
 
 from models.errors import TailorbirdError
 from serving.api.gate.workers import prepare, share_metrics_of
-from serving.api.startup.short_slices import take_short_slices
 from serving.http import API_PROTOCOL
 
 _SERVER: Final = ("uvicorn", "serving.api.startup.installation")
@@ -26,7 +25,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes, which share the memory of the champion")
     given = parser.parse_args()
     prepare()
-    take_short_slices()
     if given.workers > 1:
         share_metrics_of(os.getpid())
     try:
