@@ -283,7 +283,7 @@ def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool
     in_events = events is not None and events.consent is not None
     write = ""
     if users and users.consent and not (agreed or refused or own):
-        name = _names(users.consent)
+        name = ", ".join(map(repr, columns_of(listed(users.consent)))) or "of an expression"
         files = users.file if isinstance(users.file, str) else ", ".join(users.file)
         reason = ELSEWHERE
         message = (
@@ -305,7 +305,3 @@ def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool
         )
         write = 'consent = "given"\nconsent_note = "clause 4 of our terms"'
     yield Suspicion(reason, f"{message} {_AS_IF}", write)
-
-
-def _names(source: Source) -> str:
-    return ", ".join(map(repr, columns_of(listed(source)))) or "of an expression"

@@ -40,13 +40,10 @@ def users(query: Query, people: pa.Table, traits: Sequence[str]) -> pa.Table:
         people=people,
     )
     trait_values = rows["trait_values"].combine_chunks()
-    fields = [_elements(trait_values, place) for place in range(len(names))]
+    empty = pa.array([], pa.string())
+    fields = [pc.list_element(trait_values, place) if len(rows) else empty for place in range(len(names))]
     plain = pa.StructArray.from_arrays(fields, names) if names else pa.array([{}] * len(rows), pa.struct([]))
     return rows.drop_columns(["trait_values"]).append_column(columns.ATTRIBUTES, plain)
-
-
-def _elements(values: pa.ListArray, place: int) -> pa.Array:
-    return pc.list_element(values, place) if len(values) else pa.array([], pa.string())
 
 
 def aliases(query: Query, people: pa.Table) -> pa.Table:

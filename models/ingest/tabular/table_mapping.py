@@ -143,10 +143,6 @@ class EventsMapping(TableMapping):
         return self
 
 
-def _is_expression(value: Any) -> bool:
-    return isinstance(value, dict) and "expr" in value
-
-
 class ItemsMapping(FilledMapping):
     """The sources of the catalogue. `category` lists its levels, most general first; an item may have none."""
 
@@ -232,7 +228,8 @@ class ItemsMapping(FilledMapping):
     @classmethod
     def _one_category_needs_no_list(cls, content: Any) -> Any:
         one = content.get("category") if isinstance(content, dict) else None
-        return {**content, "category": [one]} if isinstance(one, str) or _is_expression(one) else content
+        alone = isinstance(one, str) or (isinstance(one, dict) and "expr" in one)
+        return {**content, "category": [one]} if alone else content
 
     @model_validator(mode="after")
     def _offers_are_stated_once(self) -> Self:
