@@ -90,7 +90,7 @@ def of_pages(endpoints: Endpoints) -> Iterator[str]:
 
 def of_operators(settings: Settings, endpoints: Endpoints) -> Iterator[str]:
     """Yield lines with the login of the page for operators. For a terminal, not a log."""
-    yield f"Operators   {endpoints.api_page}/operator"
+    yield f"Operators   {endpoints.api_page or 'http://127.0.0.1 and the port of the API'}/operator"
     yield "    The page asks for your own name and the password."
     yield f"    Password: {secret(settings, OPERATOR_PAGE)}"
 

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,10 +15,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from serving.api.gate.call import Call, call_of
 from serving.api.operators.answering import operators
 from serving.api.requests.problems import ProblemError
+from serving.api.operators.pages.rules import key, moment, words
 from serving.api.state import Operators
 from serving.http.safe_pages import HEADERS, PRIVATE, form_token, read_form
 from serving.operations.requests import Author
 from serving.operations.sign_ins import KEY, SECONDS, Operator
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 HOME: Final = "/operator"
 SIGN_IN: Final = f"{HOME}/sign-in"
@@ -121,6 +127,27 @@ async def _failed(page: OperatorPage, status: int, detail: str) -> Response:
 
 
 def _rendered(template: str, values: Mapping[str, Any]) -> str:
-    from serving.api.operators.pages.rendering import rendered  # few servers ever show a page
+    return _templates().get_template(template).render(values)
 
-    return rendered(template, values)
+
+@cache
+def _templates() -> "Environment":
+    """Return the templates, which escape every text. Few servers ever show a page, so none loads them at its start."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    templates.globals.update(words=words, key=key)
+    templates.filters.update(moment=moment, web=_web)
+    return templates
+
+
+def _web(address: str | None) -> str:
+    """Return an address that leads to a web page; empty for others."""
+    return address if address is not None and address.startswith(("http://", "https://")) else ""
