@@ -1,8 +1,12 @@
-"""Connections to Postgres: for single statements that may take a limited time, and pools for transactions."""
+"""Connections to Postgres: a small pool for single statements, and pools for transactions of a few statements.
+
+A request waits at most `seconds`, also when the server hangs. asyncpg's own pool behind a wrapper takes twice the
+processor time for a statement, and waits for the server when one is cancelled.
+"""
 
 import asyncio
 import logging
-import sys
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -24,10 +28,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Postgres:
-    """Up to `size` connections for single statements, opened on demand.
-
-    A request waits at most `seconds`, also when the server hangs: a statement that takes longer ends its connection.
-    """
+    """Up to `size` connections, opened on demand."""
 
     def __init__(self, address: str, size: int = 4, seconds: float = 0.1, first: Sequence[Any] = ()) -> None:
         """Prepare for an address; nothing is opened yet.
@@ -35,10 +36,14 @@ class Postgres:
         `first` is a statement with its arguments that each new connection runs before requests use it. Its plan may
         take longer than a request waits: on a busy machine every request would end a connection that never gets ready.
         """
-        self._address, self._size, self._seconds, self._first = address, size, seconds, first
+        self._options, self._size, self._seconds = connection_options(address), size, seconds
+        self._first = first
         self.breaker = CircuitBreaker()
-        self._pool: asyncpg.Pool | None = None
-        self._taking: set[asyncio.Task[Any]] = set()
+        self._idle: deque[asyncpg.Connection] = deque()
+        self._waiting: deque[asyncio.Future[asyncpg.Connection]] = deque()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._used = 0
+        self._closed = False
 
     @property
     def size(self) -> int:
@@ -62,10 +67,9 @@ class Postgres:
 
     async def warm(self) -> None:
         """Open all connections, so that no request waits for one."""
-        taken = await asyncio.gather(*(self._take() for _ in range(self._size)), return_exceptions=True)
-        for connection in taken:
-            if self._pool is not None and not isinstance(connection, BaseException):
-                await self._pool.release(connection)
+        for _ in range(self._size - self._used):
+            self._open_one()
+        await asyncio.gather(*self._opening, return_exceptions=True)
 
     async def _fetch(self, statement: str, arguments: tuple[Any, ...]) -> Sequence[asyncpg.Record]:
         """Run the statement; a connection that was lost while idle is replaced."""
@@ -76,64 +80,98 @@ class Postgres:
 
     async def _run(self, statement: str, arguments: tuple[Any, ...]) -> Sequence[asyncpg.Record]:
         connection = await self._take()
-        assert self._pool is not None
         try:
             rows: Sequence[asyncpg.Record] = await connection.fetch(statement, *arguments)
-        except BaseException as error:
-            if not isinstance(error, asyncpg.PostgresError):
-                connection.terminate()  # the answer may come later, or never, and the pool would wait for it
+        except asyncpg.PostgresError:
+            self._put(connection)
             raise
-        finally:
-            await self._pool.release(connection)
+        except BaseException:
+            # Its answer may come later, or never. Waiting for either is what this pool avoids.
+            connection.terminate()
+            self._put(connection)
+            raise
+        self._put(connection)
         return rows
 
-    async def _take(self) -> Any:
-        """Return a connection. It is opened beside the request, which waits for it no longer than for a statement."""
-        if self._pool is None:
-            self._pool = await pool_of(self._address, self._size, timeout=_CONNECT_SECONDS, init=self._prepare)
-        if self._pool.get_size() == self._size:  # none has to be opened
-            return await self._pool.acquire()
-        task = asyncio.create_task(_acquired(self._pool))
-        self._taking.add(task)
-        task.add_done_callback(self._taking.discard)
+    async def _take(self) -> asyncpg.Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._used -= 1
+        waiting: asyncio.Future[asyncpg.Connection] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self._open_one()
         try:
-            return await asyncio.shield(task)
+            return await waiting
         except asyncio.CancelledError:
-            task.add_done_callback(self._give_back)
+            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+                self._put(waiting.result())
             raise
 
-    def _give_back(self, task: "asyncio.Task[Any]") -> None:
-        """Release the connection for which no request waits any longer."""
-        if self._pool is not None and not task.cancelled() and task.exception() is None:
-            releasing = asyncio.ensure_future(self._pool.release(task.result()))
-            self._taking.add(releasing)
-            releasing.add_done_callback(self._taking.discard)
+    def _put(self, connection: asyncpg.Connection) -> None:
+        """Give a connection to the request that waits longest, or keep it."""
+        if connection.is_closed() or self._closed:
+            connection.terminate()
+            self._used -= 1
+            if self._waiting:
+                self._open_one()
+            return
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(connection)
+                return
+        self._idle.append(connection)
 
-    async def _prepare(self, connection: Any) -> None:
+    def _open_one(self) -> None:
+        """Open a connection in the background: a request waits for it no longer than for a statement."""
+        if self._used < self._size and not self._closed:
+            self._used += 1
+            task = asyncio.create_task(self._open())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _open(self) -> None:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                if self._first:
-                    await connection.fetch(*self._first)
+                connection = await self._connect()
+        except BaseException as error:
+            self._used -= 1
+            refusal = error if isinstance(error, asyncpg.PostgresError) else OSError("Postgres cannot be reached.")
+            while self._waiting and not self._used:  # no other connection will serve them
+                if not (waiting := self._waiting.popleft()).done():
+                    waiting.set_exception(refusal)
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._put(connection)
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await asyncpg.connect(**self._options, timeout=_CONNECT_SECONDS)
+        try:
+            if self._first:
+                await connection.fetch(*self._first)
         except BaseException:
             connection.terminate()
             raise
+        return connection
 
     async def close(self) -> None:
         """Close all connections, without waiting for a server that hangs."""
-        for task in self._taking:
+        self._closed = True
+        for task in list(self._opening):
             task.cancel()
-        if self._pool is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await self._pool.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.gather(*(connection.close() for connection in self._idle), return_exceptions=True)
+        for connection in self._idle:
+            connection.terminate()
+        self._idle.clear()
 
 
-async def _acquired(pool: asyncpg.Pool) -> Any:
-    return await pool.acquire()
-
-
-async def pool_of(address: str, size: int = 4, *, durable: bool = True, **options: Any) -> asyncpg.Pool:
-    """Return a pool that opens connections on demand, and keeps them.
+async def pool_of(address: str, size: int = 4, *, durable: bool = True) -> asyncpg.Pool:
+    """Return a pool that opens connections on demand.
 
     Its statements leave nothing behind in a connection. So none is reset after use, which would take a round trip.
     Without `durable`, a crash of PostgreSQL may undo the commits of the last second, in their order.
@@ -142,11 +180,8 @@ async def pool_of(address: str, size: int = 4, *, durable: bool = True, **option
         **connection_options(address),
         min_size=0,
         max_size=size,
-        max_queries=sys.maxsize,
-        max_inactive_connection_lifetime=0,
         reset=_leave_it,
         server_settings={} if durable else {"synchronous_commit": "off"},
-        **options,
     )
 
 

@@ -14,8 +14,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from serving.api.gate.call import Call, call_of
 from serving.api.operators.answering import operators
-from serving.api.requests.problems import ProblemError
 from serving.api.operators.pages.rules import key, moment, words
+from serving.api.requests.problems import ProblemError
 from serving.api.state import Operators
 from serving.http.safe_pages import HEADERS, PRIVATE, form_token, read_form
 from serving.operations.requests import Author
