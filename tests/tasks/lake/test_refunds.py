@@ -314,6 +314,7 @@ def event_lists(kind: str, quantities: tuple[float | None, ...], items: tuple[st
         some.sampled_from(items),
         some.just("ann"),
         some.sampled_from((0, 0, 0, 4, 9)),
+        some.none(),
     )
 
 
