@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from models.errors import TailorbirdError
-from models.ingest.segment.single_calls import SENT_AT
+from models.ingest.segment.event_types import SENT_AT
 from models.primitives.json_types import JsonObject
 from serving.events.message import Effects, Message
 

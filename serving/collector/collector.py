@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from infra.keys.api_keys import KeyKind
 from models import columns
+from models.ingest.segment.event_types import SENT_AT
 from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.segment.single_calls import (
     ALIAS,
     FAULT,
     FOUND_MARKS,
     JOINING,
-    SENT_AT,
     CallReader,
     SingleCall,
     occurred_at,

@@ -8,6 +8,9 @@ from typing import Final
 from models.columns import EVENT_TYPES
 from models.errors import TailorbirdError
 
+SENT_AT: Final = "sentAt"
+"""The member with the moment of sending, which differs when a library repeats a call."""
+
 
 class MeaningError(TailorbirdError):
     """A custom event has an unknown meaning."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from models.ingest import placeholder_ids
-from models.ingest.segment.event_types import ACTION_FIRST, Meaning, event_name
+from models.ingest.segment.event_types import ACTION_FIRST, SENT_AT, Meaning, event_name
 from models.ingest.segment.fields import CONTEXT, IDS, PAGE_PLACES, STORED, TYPES, Shape, product_ids
 from models.ingest.segment.identities import allowed
 from models.ingest.segment.page_rules import PageRule
@@ -190,9 +190,6 @@ def _trait(value: Any) -> Any:
     value = _plain(value)
     return None if isinstance(value, str) and "@" in value else value
 
-
-SENT_AT: Final = "sentAt"
-"""The member with the moment of sending, which differs when a library repeats a call."""
 
 _ON_THE_WAY: Final = timedelta(seconds=5)
 """A smaller difference is the time on the way, so that a repeated call keeps its time."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,7 +32,10 @@ from tasks.ingest.validation.event_enrichment import KEY_HASH
 from tasks.quality.chunk_profile import Counts
 from tasks.sources.table_files import RowNumbering
 
-_NONE: Final = pa.array([], pa.string())
+
+def _none() -> pa.Array:
+    """Return an array without texts. Arrow imports pandas with the first array, so none is made before a run."""
+    return pa.array([], pa.string())
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ class BatchContext:
     now: datetime
     late_before: datetime
     rules: tuple[RowRule, ...]
-    unconfirmed: pa.Array = field(default_factory=lambda: _NONE)
+    unconfirmed: pa.Array = field(default_factory=_none)
     """The items of the catalogue that only pages have named."""
-    quarantined_subjects: pa.Array = field(default_factory=lambda: _NONE)
+    quarantined_subjects: pa.Array = field(default_factory=_none)
     """The events, items or users of the source's rows in quarantine."""
     has_earlier_users: bool = False
     """Whether earlier batches brought users."""
@@ -68,12 +70,12 @@ class RunState:
     event_ids: KnownIds
     refused_before: set[str] = field(default_factory=set)
     """Users who ever refused: only theirs is the time of an agreement relevant."""
-    refused: pa.Array = field(default_factory=lambda: _NONE)
-    agreed: pa.Array = field(default_factory=lambda: _NONE)
+    refused: pa.Array = field(default_factory=_none)
+    agreed: pa.Array = field(default_factory=_none)
     """Users by their answers before this batch."""
-    unanswered: pa.Array = field(default_factory=lambda: _NONE)
+    unanswered: pa.Array = field(default_factory=_none)
     """Those of `refused` who never answered."""
-    new_items: pa.Array = field(default_factory=lambda: _NONE)
+    new_items: pa.Array = field(default_factory=_none)
     """The items that chunks have added to the catalogue."""
     stated_items: set[tuple[str, str]] = field(default_factory=set)
     """Items that batches of this run have stated as seen."""
@@ -113,7 +115,7 @@ class EventChunk:
     """`user_id` and `user_key` of all users of the events."""
     trait_users: pa.Table | None = None
     """The users who state traits, with their `consent` to that."""
-    catalogue_items: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    catalogue_items: pa.Array = field(default_factory=_none)
     """Items that the chunk itself adds to the catalogue."""
     routed: int = 0
     unreadable: pa.Table | None = None

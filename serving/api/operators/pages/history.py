@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -14,7 +14,9 @@ from serving.api.operators.pages.placement import titles_of
 from serving.api.operators.pages.rules import Change, item_of
 from serving.api.operators.pages.typed import refusal
 from serving.api.requests.problems import ProblemError
-from serving.operations.rule_changes import History
+
+if TYPE_CHECKING:
+    from serving.operations.rule_changes import History
 
 PATH: Final = f"{HOME}/history"
 _PAGE: Final = 20
@@ -63,13 +65,13 @@ async def _show(
     return await page.show("history.html", status, offset=offset, following=following, size=_PAGE, **known)
 
 
-def _steps(stored: History) -> list[Change]:
+def _steps(stored: "History") -> list[Change]:
     """Return each version of a page with its changes; before the first one there were no rules."""
     versions = [*stored.versions, NO_VERSION] if stored.is_last else stored.versions
     return [Change.between(before, after) for after, before in pairwise(versions)]
 
 
-def _following(stored: History | None, offset: int, shown: int) -> int | None:
+def _following(stored: "History | None", offset: int, shown: int) -> int | None:
     """Return where the next page begins: fewer versions are read at once if they have many rules."""
     is_last = stored is None or stored.is_last or offset + shown > DEEPEST
     return None if is_last else offset + shown

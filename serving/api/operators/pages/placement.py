@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
@@ -32,9 +32,11 @@ from serving.api.requests.list_query import ListQuery
 from serving.api.requests.problems import ProblemError
 from serving.api.state import USERS, kind_of
 from serving.http.safe_pages import FORGED
-from serving.operations.previews import Preview
 from serving.operations.reports import PlacementReport
 from serving.stores.catalogue import Item
+
+if TYPE_CHECKING:
+    from serving.operations.previews import Preview
 
 _FOUND: Final = 8
 _LONGEST_LIST: Final = 50
@@ -62,7 +64,7 @@ class View:
     conflicts: Sequence[Conflict] = ()
     others: Change | None = None
     """What other people stored since the draft was begun."""
-    preview: Preview | None = None
+    preview: "Preview | None" = None
     draft_conflicts: Sequence[Conflict] = ()
     found: Sequence[Item] = ()
     titles: dict[str, str] = field(default_factory=dict)
@@ -103,7 +105,7 @@ class View:
         self.status = 422
 
 
-def moves(preview: Preview) -> tuple[Mapping[str, str], Mapping[str, str]]:
+def moves(preview: "Preview") -> tuple[Mapping[str, str], Mapping[str, str]]:
     """Return what the edited list changes about each item, in words: of the current list, what left it."""
     if preview.edited is None:
         return {}, {}
