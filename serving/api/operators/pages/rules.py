@@ -90,8 +90,9 @@ class Change:
     @classmethod
     def between(cls, before: RuleVersion, after: RuleVersion) -> "Change":
         """Return the rules that were added and removed between two versions."""
-        added = [rule for rule in after.layer if rule not in set(before.layer)]
-        return cls(after, added, [rule for rule in before.layer if rule not in set(after.layer)])
+        earlier, later = set(before.layer), set(after.layer)
+        added = [rule for rule in after.layer if rule not in earlier]
+        return cls(after, added, [rule for rule in before.layer if rule not in later])
 
 
 @dataclass(frozen=True, slots=True)
