@@ -32,7 +32,7 @@ from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import RowPlace, TableFindings
 from tasks.ingest.check.unconnected import CheckContext, open_context
-from tasks.ingest.events.batch_context import EventChunk
+from tasks.ingest.events.batch_context import EventChunk, no_texts
 from tasks.ingest.events.tabular_chunks import shape_chunk
 from tasks.ingest.reference.read_reference import keyed_users, read_reference, reference_profile, triage_reference
 from tasks.ingest.rows.quarantine import quarantined_lines
@@ -207,7 +207,7 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
     rules = limits.limited(dataset, _RULES[dataset], mapping.limits)
     read = read_reference(path, part, shape, rules, most=CATALOGUE_ROWS)
     key = columns.ITEM_ID if table.part == "items" else columns.USER_KEY
-    triaged = triage_reference(read.rows, rules, pa.array([], pa.string()), key, getattr(part, "choices", {}))
+    triaged = triage_reference(read.rows, rules, no_texts(), key, getattr(part, "choices", {}))
     table.counts = read.counted(triaged.counts)
     lines = quarantined_lines(read.misfits, read.numbering, context.installation.key)
     bad = [triaged.quarantined, *([lines] if lines is not None else [])]

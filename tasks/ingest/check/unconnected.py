@@ -12,13 +12,9 @@ from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models.ingest.source_config import SourceMapping
 from tasks.ingest import ledger
-from tasks.ingest.events.batch_context import BatchContext, RunState, rules_of
+from tasks.ingest.events.batch_context import BatchContext, RunState, no_texts, rules_of
 from tasks.ingest.rows.consent import Answers
 from tasks.ingest.validation.deduplication import KnownIds
-
-
-def _none() -> pa.Array:
-    return pa.array([], pa.string())
 
 
 class Unconnected(Installation):
@@ -42,10 +38,10 @@ class CheckContext:
 
     installation: Unconnected = field(default_factory=Unconnected)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    items: pa.Array = field(default_factory=_none)
-    not_merchandise: pa.Array = field(default_factory=_none)
-    agreed: pa.Array = field(default_factory=_none)
-    refused: pa.Array = field(default_factory=_none)
+    items: pa.Array = field(default_factory=no_texts)
+    not_merchandise: pa.Array = field(default_factory=no_texts)
+    agreed: pa.Array = field(default_factory=no_texts)
+    refused: pa.Array = field(default_factory=no_texts)
     amounts: list[pa.Table] = field(default_factory=list)
     """Amounts by item and currency, of each file of events."""
     prices: list[pa.Table] = field(default_factory=list)
@@ -69,12 +65,12 @@ def open_context(mapping: SourceMapping, files: CheckContext) -> tuple[BatchCont
         ledger.Batch("check", "events", mapping.name, "", mapping.consent_note),
         catalogue=files.items,
         non_merchandise=files.not_merchandise,
-        suppressed=_none(),
+        suppressed=no_texts(),
         now=files.now,
         late_before=files.now,
         rules=rules_of(mapping, files.installation.key),
     )
-    nobody = Answers(*[_none()] * 4)
+    nobody = Answers(*[no_texts()] * 4)
     empty_lake = Lake(f"{gettempdir()}/{uuid4()}")  # the folder does not exist
     refused_before = set(files.refused.to_pylist())
     return context, RunState(lambda _: nobody, KnownIds(empty_lake), refused_before, files.refused, files.agreed)

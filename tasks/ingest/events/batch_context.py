@@ -33,7 +33,7 @@ from tasks.quality.chunk_profile import Counts
 from tasks.sources.table_files import RowNumbering
 
 
-def _none() -> pa.Array:
+def no_texts() -> pa.Array:
     """Return an array without texts. Arrow imports pandas with the first array, so none is made before a run."""
     return pa.array([], pa.string())
 
@@ -51,9 +51,9 @@ class BatchContext:
     now: datetime
     late_before: datetime
     rules: tuple[RowRule, ...]
-    unconfirmed: pa.Array = field(default_factory=_none)
+    unconfirmed: pa.Array = field(default_factory=no_texts)
     """The items of the catalogue that only pages have named."""
-    quarantined_subjects: pa.Array = field(default_factory=_none)
+    quarantined_subjects: pa.Array = field(default_factory=no_texts)
     """The events, items or users of the source's rows in quarantine."""
     has_earlier_users: bool = False
     """Whether earlier batches brought users."""
@@ -70,12 +70,12 @@ class RunState:
     event_ids: KnownIds
     refused_before: set[str] = field(default_factory=set)
     """Users who ever refused: only theirs is the time of an agreement relevant."""
-    refused: pa.Array = field(default_factory=_none)
-    agreed: pa.Array = field(default_factory=_none)
+    refused: pa.Array = field(default_factory=no_texts)
+    agreed: pa.Array = field(default_factory=no_texts)
     """Users by their answers before this batch."""
-    unanswered: pa.Array = field(default_factory=_none)
+    unanswered: pa.Array = field(default_factory=no_texts)
     """Those of `refused` who never answered."""
-    new_items: pa.Array = field(default_factory=_none)
+    new_items: pa.Array = field(default_factory=no_texts)
     """The items that chunks have added to the catalogue."""
     stated_items: set[tuple[str, str]] = field(default_factory=set)
     """Items that batches of this run have stated as seen."""
@@ -115,7 +115,7 @@ class EventChunk:
     """`user_id` and `user_key` of all users of the events."""
     trait_users: pa.Table | None = None
     """The users who state traits, with their `consent` to that."""
-    catalogue_items: pa.Array = field(default_factory=_none)
+    catalogue_items: pa.Array = field(default_factory=no_texts)
     """Items that the chunk itself adds to the catalogue."""
     routed: int = 0
     unreadable: pa.Table | None = None
