@@ -6,8 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 from zlib import crc32
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from serving.http.safe_pages import templates
 from serving.shop.client.answers import Shelf, ShelfItem, Wanted
 from serving.shop.visits.visit import Note, Visit
 
@@ -116,13 +115,6 @@ def _from(wanted: Wanted, visit: Visit, shelf: Shelf) -> str:
     return "It depends on what your household bought, and on your latest clicks, because you agreed to that."
 
 
-_ENVIRONMENT: Final = Environment(
-    loader=FileSystemLoader(_TEMPLATES),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-)
+_ENVIRONMENT: Final = templates(_TEMPLATES)
 _ENVIRONMENT.globals.update(product_path=product_path, pick=pick, why=why, notes=NOTES)
 _ENVIRONMENT.filters.update(price=_price, initials=_initials, colour=_colour, levels=_levels)

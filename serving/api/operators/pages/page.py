@@ -17,7 +17,7 @@ from serving.api.operators.answering import operators
 from serving.api.operators.pages.rules import key, moment, words
 from serving.api.requests.problems import ProblemError
 from serving.api.state import Operators
-from serving.http.safe_pages import HEADERS, PRIVATE, form_token, read_form
+from serving.http.safe_pages import HEADERS, PRIVATE, form_token, read_form, templates
 from serving.operations.requests import Author
 from serving.operations.sign_ins import KEY, SECONDS, Operator
 
@@ -132,20 +132,11 @@ def _rendered(template: str, values: Mapping[str, Any]) -> str:
 
 @cache
 def _templates() -> "Environment":
-    """Return the templates, which escape every text. Few servers ever show a page, so none loads them at its start."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    templates.globals.update(words=words, key=key)
-    templates.filters.update(moment=moment, web=_web)
-    return templates
+    """Return the templates of the pages. Few servers ever show one, so none loads them at its start."""
+    own = templates(Path(__file__).parent / "templates")
+    own.globals.update(words=words, key=key)
+    own.filters.update(moment=moment, web=_web)
+    return own
 
 
 def _web(address: str | None) -> str:
