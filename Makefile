@@ -82,9 +82,9 @@ faults: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.demo
-	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m benchmarks.serve.start
 	$(BIN)/python -m benchmarks.ingest
-	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.score.features
 	$(BIN)/python -m benchmarks.gate
 	$(BIN)/python -m benchmarks.score
 	$(BIN)/python -m benchmarks.drift

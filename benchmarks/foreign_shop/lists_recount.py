@@ -1,15 +1,20 @@
-"""Finds faults of the published lists: false reasons, services, junk titles, and goods that no customer kept."""
+"""Finds faults of the published lists: false reasons, services, junk titles, and goods that no customer kept.
 
-from collections import Counter
-from collections.abc import Collection
-from typing import Final
+Every reason is parsed, and recounted from raw rows with code independent of the product.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Final, NamedTuple
 
 import pandas as pd
 
 from benchmarks.foreign_shop.export import NOTES
-from benchmarks.foreign_shop.history import net_purchases, of_customers, tidy
+from benchmarks.foreign_shop.history import Purchase, net_purchases, of_customers, tidy
 from benchmarks.foreign_shop.installation import Shop
-from benchmarks.foreign_shop.reasons_recount import Facts, Place, false
 
 _OF_USERS: Final = "SELECT user_id AS owner, placement, item_id, title, reason FROM recommendations_by_user_id"
 _OF_ITEMS: Final = "SELECT for_item_id AS owner, placement, item_id, title, reason FROM current_item_recommendations"
@@ -18,6 +23,138 @@ SELECT (manifest->>'as_of')::bigint AS cut FROM datasets
 WHERE version = (SELECT dataset_version FROM promotions ORDER BY promotion_id DESC LIMIT 1)"""
 _SHOWN: Final = 5
 _CENT: Final = 0.005
+_POPULAR_DAYS: Final = 28
+_FEWEST_USERS: Final = 5
+_FEWEST_BASKETS: Final = 3
+_HABIT_DAYS: Final = 3
+_LONG_AGO_DAYS: Final = 300
+
+
+class Place(NamedTuple):
+    """An item on the list of a user or of an item."""
+
+    user: str
+    of_item: str
+    item: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts of the raw rows, up to the cut of the champion's data set."""
+
+    cut: pd.Timestamp
+    days: dict[tuple[str, str], list[date]]
+    """The days on which a user bought an item, in order."""
+    recent_users: dict[str, set[str]]
+    """Users who bought an item in the last 28 days."""
+    baskets: dict[str, set[tuple[str, str]]]
+    titles: dict[str, set[str]] = field(repr=False)
+    """All titles that an item ever had, by its code."""
+    items_of: dict[str, set[str]] = field(repr=False)
+
+    @classmethod
+    def of(cls, purchases: Sequence[Purchase], rows: pd.DataFrame, cut: pd.Timestamp) -> "Facts":
+        """Count the facts of the raw rows."""
+        days: defaultdict[tuple[str, str], set[date]] = defaultdict(set)
+        users: defaultdict[str, set[str]] = defaultdict(set)
+        baskets: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        items_of: defaultdict[str, set[str]] = defaultdict(set)
+        since = cut - pd.Timedelta(days=_POPULAR_DAYS)
+        for purchase in purchases:
+            days[purchase.user, purchase.item].add(purchase.at.date())
+            items_of[purchase.user].add(purchase.item)
+            baskets[purchase.item].add((purchase.user, purchase.invoice))
+            if purchase.at >= since:
+                users[purchase.item].add(purchase.user)
+        titled = rows.dropna(subset=["Description"]).drop_duplicates(["StockCode", "Description"])
+        titles: defaultdict[str, set[str]] = defaultdict(set)
+        for code, title in zip(titled["StockCode"], titled["Description"], strict=True):
+            titles[code].add(" ".join(title.split()).casefold())
+        ordered = {pair: sorted(dates) for pair, dates in days.items()}
+        return cls(cut, ordered, dict(users), dict(baskets), dict(titles), dict(items_of))
+
+    def is_on(self, text: str, day: date) -> bool:
+        """Return whether `3 May`, or `3 May 2024` for a day long ago, is this day."""
+        long_ago = (self.cut.date() - day).days >= _LONG_AGO_DAYS
+        return text == f"{day.day} {day:%B}" + (f" {day.year}" if long_ago else "")
+
+
+def _bought_once(facts: Facts, place: Place, day: str) -> bool:
+    days = facts.days.get((place.user, place.item), [])
+    return len(days) == 1 and facts.is_on(day, days[0])
+
+
+def _bought(facts: Facts, place: Place, count: str, last: str) -> bool:
+    days = facts.days.get((place.user, place.item), [])
+    return len(days) == int(count) >= 2 and facts.is_on(last, days[-1])
+
+
+def _habit(facts: Facts, place: Place, count: str, every: str, last: str) -> bool:
+    days = facts.days.get((place.user, place.item), [])
+    if not _bought(facts, place, count, last) or len(days) < _HABIT_DAYS:
+        return False
+    gap = (days[-1] - days[0]).days / (len(days) - 1)
+    stated = 1 if every == "day" else int(every.split()[0])
+    recent = (facts.cut - pd.Timestamp(days[-1])).days <= 2 * gap + 1
+    return abs(stated - gap) <= 0.5 + 1e-9 and recent
+
+
+def _bought_item(facts: Facts, place: Place, title: str) -> bool:
+    return any(_is_called(facts, item, title) for item in facts.items_of.get(place.user, set()))
+
+
+def _popular(facts: Facts, place: Place, count: str) -> bool:
+    return len(facts.recent_users.get(place.item, set())) == int(count.replace(",", "")) >= _FEWEST_USERS
+
+
+def _together(facts: Facts, place: Place, both: str, own: str) -> bool:
+    subject, other = facts.baskets.get(place.of_item, set()), facts.baskets.get(place.item, set())
+    stated = int(both.replace(",", "")), int(own.replace(",", ""))
+    return stated == (len(subject & other), len(subject)) and stated[0] >= _FEWEST_BASKETS
+
+
+def _same_words(facts: Facts, place: Place, words: str) -> bool:
+    return all(
+        any(word.casefold() in title for title in facts.titles.get(code, set()))
+        for word in words.split(", ")
+        for code in (place.of_item, place.item)
+    )
+
+
+def _before(facts: Facts, place: Place) -> bool:
+    return (place.user, place.item) in facts.days
+
+
+def _is_called(facts: Facts, item: str, title: str) -> bool:
+    words = " ".join(title.split()).casefold()
+    if words.endswith("…"):
+        return any(name.startswith(words[:-1].rstrip()) for name in facts.titles.get(item, set()))
+    return words in facts.titles.get(item, {f"item {item}".casefold()})
+
+
+_CHECKS: Final[dict[str, Callable[..., bool]]] = {
+    r"You bought this on (\d+ [A-Z][a-z]+(?: \d{4})?)": _bought_once,
+    r"You bought this on ([\d,]+) days, last on (\d+ [A-Z][a-z]+(?: \d{4})?)": _bought,
+    r"You bought this on (\d+) days, about every (day|\d+ days), last on (\d+ [A-Z][a-z]+(?: \d{4})?)": _habit,
+    r"Because you bought (.+)": _bought_item,
+    r"You bought this before": _before,
+    r"Bought by ([\d,]+) customers in the last 28 days": _popular,
+    r"In ([\d,]+) of ([\d,]+) baskets with this item": _together,
+    r"Titles share: (.+)": _same_words,
+    r"You may like this": lambda _facts, _place: True,
+}
+"""Checks by pattern. A shop without categories, brands, views or pins can have no other reason."""
+
+
+def false(places: Collection[Place], facts: Facts) -> list[Place]:
+    """Return the places whose reason contradicts the raw rows, or has no known form."""
+    return [place for place in places if not _holds(place, facts)]
+
+
+def _holds(place: Place, facts: Facts) -> bool:
+    dates = ((check, re.fullmatch(pattern, place.reason)) for pattern, check in _CHECKS.items())
+    return any(check(facts, place, *match.groups()) for check, match in dates if match)
 
 
 def figures(

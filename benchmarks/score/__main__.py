@@ -14,17 +14,22 @@ from typing import Final
 
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import text
 
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, publish
 from benchmarks.score.peers import implicit_seconds, lightfm_seconds, product_seconds
-from benchmarks.score.pointer_switch import flip_ms
 from benchmarks.score.synthetic_shop import build, factors
 from benchmarks.score.two_stage import two_stage_users_per_s
+from infra.installation import Installation
 from models.primitives.json_types import JsonObject
+from tasks.scoring import batch_state
 
 SEED: Final = 7
 USERS: Final = 200_000
+_TIMES: Final = 20
+_FENCE: Final = text("SELECT nextval('recommendation_fence')")
+_READ: Final = text("SELECT item_id FROM current_recommendations WHERE placement = 'seen' LIMIT 1000")
 
 
 def main() -> None:
@@ -62,7 +67,7 @@ def _measured(users: int, url: str, *, peers: bool) -> dict[str, float]:
         "share_of_limit_with_caps": seconds["the product alone (limit)"] / ours["capped"]["seconds"],
         "users_per_s": users / ours["seen"]["seconds"],
         "peak_mb": max(payload["peak_mb"] for payload in ours.values()),
-        "flip_ms": flip_ms(installation),
+        "flip_ms": _flip_ms(installation),
     }
     if peers:
         plain = url.replace("postgresql+psycopg2", "postgresql")
@@ -82,6 +87,29 @@ def _ours(placement: str) -> JsonObject:
     payload: JsonObject = json.loads(done.stdout.splitlines()[-1])
     print(f"{placement}: {payload['lists']:,} lists in {payload['seconds']:.1f} s", file=sys.stderr)
     return payload
+
+
+def _flip_ms(installation: Installation) -> float:
+    """Return the longest of some moves back and forth behind an open reader transaction, from update to commit."""
+    with installation.engine.connect() as reader:
+        reader.execute(_READ).all()
+        with installation.engine.connect() as connection:
+            live = batch_state.live_batch(connection, "seen")
+            other = batch_state.live_batch(connection, "capped")
+        assert live is not None
+        assert other is not None
+        return (
+            max(_pointer_seconds(installation, *((live, other), (other, live))[turn % 2]) for turn in range(_TIMES))
+            * 1000
+        )
+
+
+def _pointer_seconds(installation: Installation, expected: int, batch_id: int) -> float:
+    with installation.engine.begin() as connection:
+        fence = connection.execute(_FENCE).scalar_one()
+        started = time.perf_counter()
+        batch_state.move_pointer(connection, "seen", expected, {"batch_id": batch_id, "fence": fence})
+    return time.perf_counter() - started
 
 
 def _show(users: int, seconds: dict[str, float]) -> None:

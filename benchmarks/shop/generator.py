@@ -1,6 +1,6 @@
 """Simulates a fashion retailer of any size as Parquet files: two years of purchases and optional clicks.
 
-Run as `python -m benchmarks.shop FOLDER [--purchases 31000000] [--seed 7] [--clicks 5]`. The files match
+Run as `python -m benchmarks.shop.generator FOLDER [--purchases 31000000] [--seed 7] [--clicks 5]`. The files match
 `benchmarks/shop/mapping.toml`: `tailorbird ingest benchmarks/shop/mapping.toml FOLDER`.
 """
 
@@ -124,3 +124,7 @@ def main() -> None:
 
     shop = write(options.folder, options.purchases, options.seed, options.users, options.items, options.clicks, report)
     print(f"\n{shop.events:,} events of {shop.users:,} users and {shop.items:,} items are in {options.folder}")
+
+
+if __name__ == "__main__":
+    main()

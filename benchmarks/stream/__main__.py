@@ -24,10 +24,10 @@ import psutil
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from benchmarks.collect.__main__ import arrived
-from benchmarks.collect.load import singles
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, publish
+from benchmarks.serve.collect.__main__ import arrived
+from benchmarks.serve.collect.load import singles
 from benchmarks.stream.rabbit_server import RabbitServer, rabbit_server
 from benchmarks.stream.shelves import QUEUE, SOURCE, live_placements, measured, shelves
 from infra.installation import Installation, current

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.shop import generator
-from benchmarks.shop.calendar import periods, shares
+from benchmarks.shop.calendar import periods
 from benchmarks.shop.simulation import world
 from infra.installation import Installation
 from models.ingest.tabular import transform
@@ -32,12 +32,6 @@ class Files(NamedTuple):
     events: pd.DataFrame
     items: pd.DataFrame
     users: pd.DataFrame
-
-    @property
-    def purchases(self) -> pd.DataFrame:
-        """Purchases with the attributes of their items and users."""
-        bought = self.events[self.events.event_type == "purchase"]
-        return bought.merge(self.items, on="item_id").merge(self.users, on="user_id")
 
 
 @pytest.fixture(scope="module")
@@ -70,29 +64,6 @@ def test_the_sizes_are_those_that_were_asked_for(made: Files) -> None:
     assert (made.shop.users, made.shop.items) == (len(made.users), len(made.items)) == (2652, 6313)
 
 
-def test_without_clicks_there_are_exactly_so_many_purchases_and_nothing_else(tmp_path: Path) -> None:
-    answer = generator.write(tmp_path, 3_001, SEED, users=300, items=250)
-    assert answer[:4] == (300, 250, 3_001, 3_001)
-    kinds = pq.read_table(tmp_path, filters=[("event_type", "!=", "purchase")])
-    assert sum(pq.read_metadata(file).num_rows for file in answer.files) == 3_001
-    assert len(kinds) == 0
-
-
-def test_periods_follow_each_other_without_a_gap_and_share_out_every_purchase() -> None:
-    known = periods(24)
-    assert [period.end for period in known[:-1]] == [period.begin for period in known[1:]]
-    assert sum(shares(known, 12_345)) == 12_345
-
-
-def test_events_are_in_order_of_time_each_in_the_month_of_its_file(made: Files) -> None:
-    assert made.events.occurred_at.is_monotonic_increasing
-    for file in made.shop.files:
-        months = pd.read_parquet(file, columns=["occurred_at"]).occurred_at.dt.strftime("%Y-%m").unique()
-        assert [f"events-{month}.parquet" for month in months] == [file.name]
-    assert made.shop.files[0].name == "events-2023-01.parquet"
-    assert made.shop.files[-1].name == "events-2024-12.parquet"
-
-
 def test_an_event_is_known_when_it_happened_or_later_and_some_a_day_later(made: Files) -> None:
     delay = (made.events.received_at - made.events.occurred_at).dt.total_seconds()
     assert delay.min() >= 0
@@ -119,70 +90,6 @@ def test_nobody_buys_an_item_before_it_arrives_or_after_it_is_gone(made: Files) 
     assert (remaining[number, np.arange(len(item))] > 0).all()
     assert 0.3 < (catalogue.arrival == 0).mean() < 0.45
     assert 0.35 < made.items.available.mean() < 0.65
-
-
-def test_few_items_sell_most_by_a_law_like_zipfs(made: Files) -> None:
-    sold = made.purchases.item_id.value_counts().to_numpy()
-    middle = slice(10, 600)
-    slope = np.polyfit(np.log(np.arange(1, len(sold) + 1)[middle]), np.log(sold[middle]), 1)[0]
-    assert -1.2 < slope < -0.6
-    assert sold[: len(sold) // 10].sum() > 0.4 * sold.sum()
-
-
-def test_some_buy_once_and_some_very_often(made: Files) -> None:
-    bought = made.purchases.user_id.value_counts()
-    assert len(bought) == len(made.users)
-    assert 0.05 < (bought == 1).mean() < 0.2
-    assert bought.max() > 10 * bought.median()
-
-
-def test_people_buy_again_what_they_bought_and_members_more_so(made: Files) -> None:
-    days = made.purchases.assign(day=made.purchases.occurred_at.dt.date)
-    pairs = days.groupby(["member", "user_id", "item_id"]).day.nunique()
-    again = (pairs - 1).groupby("member").sum() / pairs.groupby("member").sum()
-    assert again[False] > 0.08
-    assert again[True] > again[False]
-
-
-def test_coats_sell_in_winter_and_swimwear_in_summer(made: Files) -> None:
-    month = made.purchases.occurred_at.dt.month
-    winter, summer = month.isin([11, 12, 1]), month.isin([5, 6, 7])
-    coats, swimwear = (made.purchases.category.str.endswith(name) for name in ("|Coats", "|Swimwear"))
-    assert (coats & winter).sum() > 2 * (coats & summer).sum()
-    assert (swimwear & summer).sum() > 2 * (swimwear & winter).sum()
-
-
-def test_days_and_hours_differ(made: Files) -> None:
-    at = made.purchases.occurred_at.dt
-    weekdays, hours = at.dayofweek.value_counts(), at.hour.value_counts()
-    assert weekdays[5] > 1.1 * weekdays[1]
-    assert hours[20] > 5 * hours[3]
-
-
-def test_traits_of_users_go_with_their_purchases(made: Files) -> None:
-    children = made.purchases.category.str.startswith("Kids|").groupby(made.purchases.age_group).mean()
-    prices = made.purchases.price.groupby(made.purchases.age_group).mean()
-    assert children["35-44"] > 1.5 * children["16-24"]
-    assert prices["55-64"] > 1.15 * prices["16-24"]
-    assert made.purchases.groupby("country").price.mean().idxmin() == "PL"
-    each = made.purchases.groupby("member").size() / made.users.groupby("member").size()
-    assert each[True] > 1.3 * each[False]
-    assert 0.04 < made.users.age_group.isna().mean() < 0.12
-
-
-def test_somebodys_purchases_are_of_fewer_categories_than_everybodys(made: Files) -> None:
-    often = made.purchases.groupby("user_id").filter(lambda rows: len(rows) >= 20)
-    own = often.groupby("user_id").category.agg(lambda names: names.value_counts(normalize=True).head(3).sum())
-    overall = made.purchases.category.value_counts(normalize=True).head(3).sum()
-    assert own.mean() > 2 * overall
-
-
-def test_purchases_have_a_worth_and_what_is_only_seen_has_none(made: Files) -> None:
-    worth = made.purchases.value / made.purchases.quantity / made.purchases.price
-    assert worth.round(2).between(0.69, 1.0).all()
-    assert set(made.purchases.occurred_at[worth < 0.99].dt.month) == {1, 7}
-    seen = made.events[made.events.event_type.isin(["impression", "click", "view"])]
-    assert seen[["quantity", "value", "currency"]].isna().all(axis=None)
 
 
 def test_the_mapping_reads_the_files_as_they_are(made: Files) -> None:

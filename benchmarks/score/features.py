@@ -1,6 +1,6 @@
 """Measures data sets of simulated shops, from the lake to the snapshot: seconds, peak memory, and their growth.
 
-Run as `python -m benchmarks.features [--millions 1 10 31]`.
+Run as `python -m benchmarks.score.features [--millions 1 10 31]`.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def _build() -> None:
 
 def _run(step: str, folder: Path) -> dict[str, float]:
     """Run one step in a process of its own, which shows its peak memory."""
-    command = [sys.executable, "-m", "benchmarks.features", "--step", step, "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.score.features", "--step", step, "--folder", str(folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
     return figures

@@ -1,10 +1,10 @@
-"""The pages of operators: reports, rules, and previews with and without a draft. No request stores anything."""
+"""The pages of operators, with and without a draft, and of the storefront's visitors. No request stores anything."""
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -13,7 +13,10 @@ from benchmarks.serve.traffic import PLACEMENT, Traffic
 from infra.configuration.settings import Settings
 from infra.keys.credentials import secret
 from infra.services.database_access.logins import OPERATOR_PAGE
-from serving.api.operators.pages.page import COOKIE, HOME, SIGN_IN
+from serving.api.operators.pages.page import COOKIE as OPERATOR_COOKIE
+from serving.api.operators.pages.page import HOME, SIGN_IN
+from serving.shop.visits.cookie import COOKIE, written
+from serving.shop.visits.visit import Visit
 
 _PATH: Final = f"{HOME}/placements/{PLACEMENT}"
 _SEARCH: Final = "milk"
@@ -21,6 +24,12 @@ _LINK: Final = re.compile(rf'href="({HOME}/placements/[^"]+)"')
 _CHOICE: Final = re.compile(r'name="about" value="([^"]+)"')
 _CURRENT: Final = b"Under the current rules"
 _DRAFT: Final = b"Under the draft"
+SHOP_HOME: Final = "home"
+_HOUSEHOLDS: Final = 4
+_PRODUCTS: Final = 50
+_SEARCHES: Final = ("milk", "white+bread", "ch", "soft+drinks", "eggs")
+_SHELVES: Final = b'class="shelf"'
+_CARDS: Final = b'class="cards"'
 
 
 def operator_pages(address: str, asked: Traffic, settings: Settings) -> Mapping[str, list[Load]]:
@@ -28,7 +37,7 @@ def operator_pages(address: str, asked: Traffic, settings: Settings) -> Mapping[
     with httpx.Client(base_url=address, timeout=30, follow_redirects=True) as browser:
         desk = _Desk(browser, asked.users[0])
         overview = desk.sign_in(secret(settings, OPERATOR_PAGE))
-        headers = {"Cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
+        headers = {"Cookie": f"{OPERATOR_COOKIE}={browser.cookies[OPERATOR_COOKIE]}"}
         forms = headers | {"Content-Type": "application/x-www-form-urlencoded"}
         drafts = [body for draft in desk.drafts() for body in desk.previews(draft)]
 
@@ -96,3 +105,26 @@ def _field(page: str, name: str) -> str:
     if found is None:
         raise LoadError(f"A page of operators has no field {name}.")
     return html.unescape(found[1])
+
+
+def cookies_of(settings: Settings, asked: Traffic) -> list[str]:
+    """Return the cookies of an anonymous visit and of households, all with two products in the basket."""
+    nobody = Visit.new().added(asked.baskets[0])
+    households = list(dict.fromkeys(asked.users))[:_HOUSEHOLDS]
+    visits = [nobody, *(nobody.agreeing().signed_in(user) for user in households)]
+    return [written(visit, secret(settings, "shop-cookies").encode()) for visit in visits]
+
+
+def visitor_pages(address: str, asked: Traffic, cookies: Sequence[str]) -> Mapping[str, list[Load]]:
+    """Return the requests for each kind of page, for one visitor after the other."""
+    items = list(dict.fromkeys(item for pair in asked.baskets for item in pair))[:_PRODUCTS]
+    pages: dict[str, tuple[Sequence[str], bytes]] = {
+        SHOP_HOME: (["/"], _SHELVES),
+        "product": ([f"/products/{quote(item, safe='')}" for item in items], _SHELVES),
+        "search": ([f"/search?q={words}" for words in _SEARCHES], _CARDS),
+        "basket": (["/basket"], _SHELVES),
+    }
+    return {
+        name: [Load(address, paths, {"Cookie": f"{COOKIE}={cookie}"}, connections=8, meant=shown) for cookie in cookies]
+        for name, (paths, shown) in pages.items()
+    }

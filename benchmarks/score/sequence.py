@@ -3,7 +3,7 @@
 Made-up users walk among 50,000 items. Everything has one thread, and times are those of its processor, which other work
 hardly changes.
 
-Run as `python -m benchmarks.sequence`; it needs the extra `sequence`.
+Run as `python -m benchmarks.score.sequence`; it needs the extra `sequence`.
 """
 
 from collections.abc import Callable

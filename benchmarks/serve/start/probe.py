@@ -1,6 +1,6 @@
 """Runs a command as `tailorbird` does and records when it reads its first record, of a table or of a source file.
 
-Called as `python -m benchmarks.start.probe NOTE COMMAND…`. NOTE gets the moment (monotonic s) and the CPU seconds.
+Called as `python -m benchmarks.serve.start.probe NOTE COMMAND…`. NOTE gets the moment (monotonic s) and CPU seconds.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 _OF_THE_INSTALLATION: Final = re.compile(r"installation_fingerprints|pg_|current_setting|^\s*(SET|SHOW|BEGIN)")
 """Statements by which a command checks its servers; they read no record."""
-_FLOWS: Final = {path.stem for path in (Path(__file__).parents[2] / "flows").glob("[a-z]*.py")}
+_FLOWS: Final = {path.stem for path in (Path(__file__).parents[3] / "flows").glob("[a-z]*.py")}
 
 
 class _FirstRead:

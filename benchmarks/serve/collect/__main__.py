@@ -1,9 +1,9 @@
 """Measures the collector on a PostgreSQL of its own: every answer means that the events are durable there.
 
-Run as `python -m benchmarks.collect`. First 40,000 events in requests of 100 over 8 connections, then single `track`
-requests over 64 connections, then requests of 100 at half of the measured rate for the latency. A tenth of the requests
-is sent twice. Then the inbox moves into the lake, and every event is counted there. The load comes from this process
-on the same processors.
+Run as `python -m benchmarks.serve.collect`. First 40,000 events in requests of 100 over 8 connections, then single
+`track` requests over 64 connections, then requests of 100 at half of the measured rate for the latency. A tenth of
+the requests is sent twice. Then the inbox moves into the lake, and every event is counted there. The load comes from
+this process on the same processors.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from typing import Final
 import pyarrow.parquet as pq
 from sqlalchemy import text
 
-from benchmarks.collect.load import Sent, batches, send, singles
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, publish
+from benchmarks.serve.collect.load import Sent, batches, send, singles
 from benchmarks.serve.servers import Ready, Server, free_port, running, uvicorn
 from infra.installation import Installation, current
 from infra.keys.recorded_api_keys import NewKey, create_key

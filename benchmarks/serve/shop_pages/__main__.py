@@ -1,10 +1,10 @@
 """Measures the pages of the storefront and of operators on the running installation of `make demo`.
 
-Run as `python -m benchmarks.shop_pages`. It opens a shop of its own with `tailorbird shop`, and asks for each kind of
-page at a constant rate: as a visitor without an answer about consent, as households that agreed, and at the API as an
-operator with and without a draft. Nothing is stored. The latency of a page counts from the moment at which it was due,
-until its last byte. The load comes from the same processors. `p99_ms_page` is the 99th percentile of all pages
-together.
+Run as `python -m benchmarks.serve.shop_pages`. It opens a shop of its own with `tailorbird shop`, and asks for each
+kind of page at a constant rate: as a visitor without an answer about consent, as households that agreed, and at the
+API as an operator with and without a draft. Nothing is stored. The latency of a page counts from the moment at which
+it was due, until its last byte. The load comes from the same processors. `p99_ms_page` is the 99th percentile of all
+pages together.
 
 `first_ms_…` is the very first page of its kind, and `first_home_ms` the largest of the first pages of each visitor.
 With `--restart` all services are stopped and started before, so that these are the first pages after `tailorbird up`.
@@ -14,21 +14,21 @@ With `--answers N` that many answers of the last day are stored meanwhile, under
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Final
 
 import httpx
 import numpy as np
+from sqlalchemy import Engine, text
 
 from benchmarks.results import FOLDER, publish
 from benchmarks.serve.constant_rate import Latency, latency
 from benchmarks.serve.load import Load, LoadError
 from benchmarks.serve.servers import Ready, free_port, running
+from benchmarks.serve.shop_pages.pages import SHOP_HOME, cookies_of, operator_pages, visitor_pages
 from benchmarks.serve.traffic import traffic
-from benchmarks.shop_pages.answers import more_answers
-from benchmarks.shop_pages.operators import operator_pages
-from benchmarks.shop_pages.visitors import HOME, cookies_of, visitor_pages
 from infra.configuration.settings import Settings
 from infra.configuration.settings import load as load_settings
 from infra.installation import current
@@ -36,6 +36,17 @@ from infra.services.endpoints import ServicesDownError, endpoints
 from models.errors import TailorbirdError
 
 SEED: Final = 7
+_SOURCE: Final = "benchmark"
+_ADD: Final = """
+    INSERT INTO served_answers (recommendation_id, placement, source, shown_at)
+    SELECT :source || '-' || number, placement, :source, now() - number * interval '1 day' / :number
+    FROM generate_series(1, :number) AS number
+    JOIN (SELECT placement, row_number() OVER () AS place, count(*) OVER () AS most FROM placements) AS live
+        ON place = number % most + 1"""
+_REMOVE: Final = (
+    "DELETE FROM served_answers WHERE source = :source",
+    "DELETE FROM answer_counts WHERE source = :source",
+)
 
 
 def main() -> None:
@@ -51,7 +62,7 @@ def main() -> None:
     try:
         if given.restart:
             _restart(settings)
-        with more_answers(current().engine, given.answers):
+        with _more_answers(current().engine, given.answers):
             rates = {"rate": given.rate, "operator_rate": given.operator_rate}
             figures = {"answers": float(given.answers)} | _measured(settings, given.seconds, rates)
     except ServicesDownError as error:
@@ -76,8 +87,8 @@ def _measured(settings: Settings, seconds: int, rates: Mapping[str, float]) -> d
     everything: list[float] = []
     with running(command, port, Ready("/livez"), FOLDER / "log" / "shop.log", variables) as server:
         pages = visitor_pages(server.address, asked, cookies_of(settings, asked))
-        figures["first_home_ms"] = max(_first_ms(load) for load in pages[HOME])
-        figures |= {f"first_ms_{name}": _first_ms(loads[0]) for name, loads in pages.items() if name != HOME}
+        figures["first_home_ms"] = max(_first_ms(load) for load in pages[SHOP_HOME])
+        figures |= {f"first_ms_{name}": _first_ms(loads[0]) for name, loads in pages.items() if name != SHOP_HOME}
         office = operator_pages(endpoints(settings).api_page, asked, settings)
         figures |= {f"first_ms_{name}": _first_ms(loads[0]) for name, loads in office.items()}
         for name, loads in {**pages, **office}.items():
@@ -107,6 +118,25 @@ def _taken(loads: Sequence[Load], seconds: int, rate: float) -> Latency:
     """Return the latencies of a kind of page for all its loads, one after the other."""
     parts = [latency(load, rate, seconds, 1.0) for load in loads]
     return Latency(sorted(one for part in parts for one in part.seconds), sum(part.meant for part in parts))
+
+
+@contextmanager
+def _more_answers(engine: Engine, number: int) -> Iterator[None]:
+    """Store that many answers of the last 24 hours meanwhile, in all placements with lists."""
+    if not number:
+        yield
+        return
+    _run(engine, number, *_REMOVE, _ADD)  # a benchmark that was killed has left some
+    try:
+        yield
+    finally:
+        _run(engine, number, *_REMOVE)
+
+
+def _run(engine: Engine, number: int, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement), {"source": _SOURCE, "number": number})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Measures small commands: seconds to their first record and to their end, of the clock and of the processor.
 
 An installation of its own holds a part of the Complete Journey: `up`, the demo, then each command a few times. The
-smallest time counts, because other programs only add to it. Run as `python -m benchmarks.start [--rounds 3]`, or with
-`--var` on a running installation.
+smallest time counts, because other programs only add to it. Run as `python -m benchmarks.serve.start [--rounds 3]`, or
+with `--var` on a running installation.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def run(*command: str) -> Times:
         note, errors = Path(scratch) / "note", Path(scratch) / "errors"
         began = time.monotonic()
         with errors.open("w") as log:
-            arguments = [sys.executable, "-m", "benchmarks.start.probe", str(note), *command]
+            arguments = [sys.executable, "-m", "benchmarks.serve.start.probe", str(note), *command]
             process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=log)
             _, status, used = os.wait4(process.pid, 0)
         end = time.monotonic() - began
