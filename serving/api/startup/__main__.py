@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from typing import Final
 
@@ -15,6 +17,8 @@ _SERVER: Final = ("uvicorn", "serving.api.startup.installation")
 """What a server needs that does not load a champion."""
 _LAST_SECONDS: Final = 10
 """The time for requests in flight after SIGTERM."""
+_SHORT_SLICES: Final = ("chrt", "--other", "--sched-runtime", "100000", "--pid", "0")
+"""Sets the slices of a process to the shortest, in nanoseconds, with util-linux 2.41 and Linux 6.12 or newer."""
 
 
 def main() -> None:
@@ -25,12 +29,23 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes, which share the memory of the champion")
     given = parser.parse_args()
     prepare()
+    take_short_slices()
     if given.workers > 1:
         share_metrics_of(os.getpid())
     try:
         _serve(given.host, given.port, given.workers)
     except TailorbirdError as error:
         sys.exit(str(error))
+
+
+def take_short_slices() -> None:
+    """Ask the scheduler to let this process, and threads and processes that it starts, run soon after they wake.
+
+    Their share of the processors stays. Nothing changes under a policy that somebody chose, or where `chrt` refuses.
+    """
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with suppress(FileNotFoundError):
+            subprocess.run([*_SHORT_SLICES, str(os.getpid())], check=False, capture_output=True)
 
 
 def _serve(host: str, port: int, workers: int) -> None:
