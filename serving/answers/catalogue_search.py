@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.distinct import distinct
+from serving.answers.best_sellers import Upkeep
 from serving.answers.request import Filters
 from serving.answers.selection import Selection
-from serving.answers.upkeep import Upkeep
 from serving.stores.catalogue import Catalogue, Item
 from serving.stores.standing import NOBODY
 

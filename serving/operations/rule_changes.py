@@ -15,7 +15,7 @@ from models.lists.rules.layer.rule_layer import BoostKind, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attributed
 from models.lists.rules.layer.validation import faults
 from models.lists.rules.placement_config import Placement
-from serving.answers.interfaces import Models
+from serving.model.holder import ModelHolder
 from serving.operations.requests import Author, OutdatedVersionError, RefusedLayerError, UnknownVersionError
 from serving.stores.catalogue import Catalogue
 from serving.stores.outages import PostgresDownError
@@ -46,7 +46,7 @@ class RuleChanges:
         reader: RuleReader,
         placements: Mapping[str, Placement],
         catalogue: Callable[[], Catalogue],
-        models: Models,
+        models: ModelHolder,
     ) -> None:
         """Check layers against the placements of the file, the present catalogue and the champion."""
         self._database, self._reader, self._catalogue, self._models = database, reader, catalogue, models

@@ -63,6 +63,11 @@ class RedisServer:
             self._process = None
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Start a server once a session; a test that stops it starts it again."""

@@ -15,7 +15,6 @@ from models.primitives.threads import limit_this_thread
 from models.ranking.xgboost_library import xgboost
 from serving.answers.best_sellers import BestSellers
 from serving.answers.catalogue_search import TitleIndex, TitleWords
-from serving.answers.service import Prebuilt
 from serving.live.prepared_rules import ModelCatalogue
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
@@ -40,7 +39,8 @@ class Shared:
     catalogue: KnownCatalogue | None = None
     aligned: ModelCatalogue | None = None
     """The catalogue in the order of the model's items."""
-    prebuilt: Prebuilt = field(default_factory=Prebuilt)
+    best: BestSellers | None = None
+    titles: TitleIndex | None = None
     codes: Mapping[int, CodeTexts] = field(default_factory=dict)
     """The texts of the codes of live batches."""
 
@@ -65,7 +65,7 @@ def load_once(settings: Settings) -> Shared:
     except Exception:
         _LOG.exception("Best sellers could not be built; each worker tries it again.")
         return Shared(model, catalogue, aligned, codes=codes)
-    return Shared(model, catalogue, aligned, Prebuilt(best, TitleIndex.of(words, best.sales, best.digest)), codes)
+    return Shared(model, catalogue, aligned, best, TitleIndex.of(words, best.sales, best.digest), codes)
 
 
 def _read(place: str) -> tuple[KnownCatalogue | None, TitleWords | None, Mapping[int, CodeTexts]]:

@@ -17,7 +17,7 @@ from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keyring import Keyring
 from serving.api.state import Operators, Parts, State
-from serving.collector.call_intake import CallIntake
+from serving.collector.bodies import CallIntake
 from serving.collector.collector import Collector
 from serving.events.message import Message, Receipt
 from serving.events.pseudonyms import Pseudonyms

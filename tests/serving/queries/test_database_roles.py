@@ -19,8 +19,7 @@ from infra.services.database_access import logins
 from infra.services.database_access.grants import OPERATOR, READER, SERVING, Role
 from models.lists.rules.layer.rule_layer import HiddenItem
 from serving.answers.service import UNKNOWN_ITEMS
-from serving.api.gate.keyring import Keyring
-from serving.api.gate.recorded_keys import RecordedKeys
+from serving.api.gate.keyring import Keyring, RecordedKeys
 from serving.events.messages import ItemChange, item_message
 from serving.events.statements import ANY_IS_NEW
 from serving.events.store import store

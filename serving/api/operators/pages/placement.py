@@ -13,23 +13,27 @@ from models.lists.rules.layer.conflicts import Conflict
 from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer
 from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
 from serving.answers.catalogue_search import CatalogueQuery
-from serving.api.operators.answering import answered
 from serving.api.operators.pages.page import DEEPEST, DOWN, HOME, OperatorPage, Show, go
 from serving.api.operators.pages.rules import (
+    ACTS,
     MOST_CHANGES,
     Change,
     Draft,
+    RuleError,
+    Typed,
+    choices,
     item_of,
     key,
     read_draft,
+    refusal,
     rule_at,
     with_words,
     words,
 )
-from serving.api.operators.pages.typed import ACTS, RuleError, Typed, choices, refusal
+from serving.api.operators.router import answered
 from serving.api.replies.lists import list_request
-from serving.api.requests.list_query import ListQuery
 from serving.api.requests.problems import ProblemError
+from serving.api.requests.values import ListQuery
 from serving.api.state import USERS, kind_of
 from serving.http.safe_pages import FORGED
 from serving.operations.reports import PlacementReport

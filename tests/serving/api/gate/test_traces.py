@@ -13,8 +13,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from starlette.types import ASGIApp, Message
 
+from models.errors import TailorbirdError
 from serving.api.assembly import build_app
-from serving.api.gate.traces import NoExporterError, configured_traces
+from serving.api.gate.request_log import configured_traces
 from tests.serving.api.fakes import new_key, state_of
 
 pytestmark = pytest.mark.anyio
@@ -88,5 +89,5 @@ def test_a_missing_exporter_is_named_and_without_an_endpoint_nothing_is_traced(
     assert configured_traces() is None
     monkeypatch.delenv("OTEL_SDK_DISABLED")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(NoExporterError, match=r"Install `tailorbird\[traces\]`, or unset"):
+    with pytest.raises(TailorbirdError, match=r"Install `tailorbird\[traces\]`, or unset"):
         configured_traces()

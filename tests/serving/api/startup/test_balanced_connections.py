@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from uvicorn import Config
 
-from serving.api.startup.balanced_connections import BalancedServer, OpenConnections, _Listener
+from serving.api.startup.forked_workers import BalancedServer, OpenConnections, _Listener
 
 FORK = multiprocessing.get_context("fork")
 

@@ -1,4 +1,4 @@
-"""Endpoints of baskets and of given items."""
+"""Endpoints of best sellers, trending and new items, of baskets, and of given items."""
 
 from typing import Annotated
 
@@ -8,24 +8,55 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.answers.request import Filters, RankRequest
-from serving.api.gate.call import Reply, call_of, response
-from serving.api.replies.lists import body, list_request, placement_name, shown, visitor
-from serving.api.replies.protocol import RecommendationList
-from serving.api.requests.bodies import Amount, Body, Flag, ShortText
-from serving.api.requests.ids import Id
-from serving.api.requests.list_query import (
+from serving.api.gate.routes import add_hot_route
+from serving.api.replies.document import RecommendationList
+from serving.api.replies.lists import body, list_request, listed, placement_name, shown, visitor
+from serving.api.requests.values import (
     DEEPEST,
+    FILTERS,
     MOST_CONTEXT,
     MOST_EXCLUDED,
     MOST_FILTERS,
-    MOST_ITEMS,
-    PLACEMENT_PATTERN,
+    PAGING,
+    PLACEMENT,
+    Amount,
+    Body,
+    Flag,
+    Id,
     ListQuery,
+    PageSize,
+    PlacementName,
+    QueryParser,
+    ShortText,
 )
+from serving.api.state import Call, Reply, call_of, response
 
-PlacementName = Annotated[str, Field(pattern=PLACEMENT_PATTERN)]
+listings, baskets = APIRouter(tags=["listings"]), APIRouter(tags=["baskets"])
+_PARAMETERS = (PLACEMENT, *PAGING, *FILTERS)
+_PARSER = QueryParser(_PARAMETERS)
+
+
+async def popular(call: Call) -> Reply:
+    """Return best sellers, under the rules of a placement for users."""
+    return await listed(call, _PARSER, "user", call.state.parts.answers.popular, "/v1/popular")
+
+
+async def trending(call: Call) -> Reply:
+    """Return the items that gain most, under the rules of a placement for users."""
+    return await listed(call, _PARSER, "user", call.state.parts.answers.trending, "/v1/trending")
+
+
+async def newest(call: Call) -> Reply:
+    """Return the newest items, under the rules of a placement for users."""
+    return await listed(call, _PARSER, "user", call.state.parts.answers.newest, "/v1/new")
+
+
+add_hot_route(listings, "/v1/popular", popular, _PARAMETERS, RecommendationList)
+add_hot_route(listings, "/v1/trending", trending, _PARAMETERS, RecommendationList)
+add_hot_route(listings, "/v1/new", newest, _PARAMETERS, RecommendationList)
+
+
 MOST_RANKED = 1000
-router = APIRouter(tags=["baskets"])
 
 
 class Narrowed(Body):
@@ -39,8 +70,7 @@ class Narrowed(Body):
 
     def filters(self) -> Filters:
         """Return the filters of a request."""
-        lists = tuple(self.categories), tuple(self.brands)
-        return Filters(*lists, self.lowest_price, self.highest_price, tuple(self.exclude))
+        return Filters(**dict(self))
 
 
 class Basket(Body):
@@ -53,7 +83,7 @@ class Basket(Body):
     user: Id | None = None
     session: Id | None = None
     consent: Flag | None = None
-    k: Annotated[int, Field(strict=True, ge=1, le=MOST_ITEMS)] | None = None
+    k: PageSize | None = None
     offset: Annotated[int, Field(strict=True, ge=0, le=DEEPEST)] = 0
     filters: Narrowed = Narrowed()
 
@@ -73,7 +103,7 @@ class Ranking(Body):
     context: Annotated[tuple[Id, ...], Field(max_length=MOST_CONTEXT)] = ()
 
 
-@router.post("/v1/baskets/goes-with", response_model=RecommendationList)
+@baskets.post("/v1/baskets/goes-with", response_model=RecommendationList)
 async def goes_with_basket(basket: Basket, request: Request) -> Response:
     """Return items that go well with all items of a basket. Pages are asked for by `offset`."""
     call = call_of(request)
@@ -86,16 +116,16 @@ async def goes_with_basket(basket: Basket, request: Request) -> Response:
         consent=basket.consent,
     )
     wanted = list_request(call.state, query, basket.user, "co_purchase")
-    answer = await call.state.parts.answers.goes_with(tuple(basket.items), wanted)
+    answer = await call.state.parts.answers.goes_with(basket.items, wanted)
     return response(Reply(body(answer, shown(call, answer, wanted.visitor, basket.consent, basket.offset))))
 
 
-@router.post("/v1/rank", response_model=RecommendationList)
+@baskets.post("/v1/rank", response_model=RecommendationList)
 async def rank(ranking: Ranking, request: Request) -> Response:
     """Return the given items in the visitor's order. Items that the placement's rules do not allow are left out."""
     call = call_of(request)
     placement = placement_name(call.state, ranking.placement, "user")
     seen_by = visitor(call.state, ranking.user, ranking.session, ranking.consent)
-    wanted = RankRequest(placement, seen_by, tuple(dict.fromkeys(ranking.items)), tuple(ranking.context))
+    wanted = RankRequest(placement, seen_by, tuple(dict.fromkeys(ranking.items)), ranking.context)
     answer = await call.state.parts.answers.rank(wanted)
     return response(Reply(body(answer, shown(call, answer, seen_by, ranking.consent))))

@@ -1,15 +1,99 @@
-"""Defines and parses the query parameters of lists: one table for the parser and for the OpenAPI document."""
+"""Reads the values of requests within bounds: ids, query parameters, and the fields of bodies."""
 
 import math
+import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote_to_bytes, urlencode
 
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
 from serving.answers.request import Filters
-from serving.api.requests.ids import LONGEST, RefusedIdError, checked_id
 from serving.api.requests.problems import Fault, RefusedRequestError
+
+LONGEST: Final = 256
+_REFUSED: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_RULE: Final = f"An id has 1 to {LONGEST} characters, without control characters and line breaks."
+_ACCEPTED: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+def checked_id(text: str) -> str:
+    """Return the id. Raises without the id."""
+    if not text:
+        raise ValueError(f"The id is empty. {_RULE}")
+    if len(text) > LONGEST:
+        raise ValueError(f"The id has {len(text)} characters. {_RULE}")
+    if _REFUSED.search(text):
+        raise ValueError(f"The id holds a control character or a line break. {_RULE}")
+    return text
+
+
+def decoded_id(segment: bytes) -> str:
+    """Return the id in a segment of a path, decoded once. Raises ValueError."""
+    try:
+        text = unquote_to_bytes(segment).decode() if b"%" in segment else segment.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"The id is not UTF-8. {_RULE}") from None
+    return checked_id(text)
+
+
+Id = Annotated[
+    str,
+    AfterValidator(checked_id),
+    Field(min_length=1, max_length=LONGEST, description=_RULE),
+]
+"""An id in a body."""
+
+
+def request_id(given: bytes) -> str:
+    """Return the caller's own id if it is harmless, else a new one."""
+    return given.decode() if given and _ACCEPTED.fullmatch(given) else os.urandom(8).hex()
+
+
+def random_id() -> str:
+    """Return a new id of 128 random bits."""
+    return os.urandom(16).hex()
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+class Body(BaseModel):
+    """A body, or a part of one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _plain(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("it holds a control character")
+    return text
+
+
+def _written_out(value: Any) -> Any:
+    """Refuse moments as numbers: 20261224 would be a day of 1970."""
+    if value is not None and not isinstance(value, str | datetime):
+        raise ValueError("write the time as text, such as 2026-12-24T23:00:00Z")
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Return the moment in UTC: at the edge of the calendar it may have none."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("it is beyond the calendar") from None
+
+
+ShortText = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_plain)]
+LongText = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_plain)]
+Amount = Annotated[float, Field(strict=True, ge=0, le=1e12, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
+
 
 MOST_ITEMS: Final = 200
 """The most items on one page."""
@@ -19,6 +103,8 @@ MOST_FILTERS: Final = 50
 MOST_EXCLUDED: Final = 500
 HIGHEST_PRICE: Final = 1e12
 PLACEMENT_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+PlacementName = Annotated[str, Field(pattern=PLACEMENT_PATTERN)]
+PageSize = Annotated[int, Field(strict=True, ge=1, le=MOST_ITEMS)]
 _PLACEMENT: Final = re.compile(PLACEMENT_PATTERN)
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 _AMOUNT: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
@@ -113,10 +199,6 @@ class ListQuery:
     q: str | None = None
     items: tuple[str, ...] = ()
 
-    def of_placement(self, name: str) -> "ListQuery":
-        """Return the same query for a placement."""
-        return replace(self, placement=name)
-
 
 class QueryParser:
     """Parses the parameters of one endpoint, and remembers short queries, which callers repeat."""
@@ -154,12 +236,31 @@ class QueryParser:
             if len(found) == parameter.many + 1:
                 times = "once" if parameter.many == 1 else f"at most {parameter.many} times"
                 faults.append(Fault(name, f"It may be given {times}."))
-        filters = _filters(values)
+        filters = Filters(
+            tuple(values.get("category", ())),
+            tuple(values.get("brand", ())),
+            _first(values, "lowest_price"),
+            _first(values, "highest_price"),
+            tuple(values.get("exclude", ())),
+        )
         if (filters.lowest_price or 0) > (math.inf if filters.highest_price is None else filters.highest_price):
             faults.append(Fault("highest_price", "It is below lowest_price."))
         if faults:
             raise RefusedRequestError(faults)
-        return _query(values, filters, pairs)
+        return ListQuery(
+            _first(values, "placement"),
+            _first(values, "user"),
+            _first(values, "session"),
+            _first(values, "k"),
+            _first(values, "offset", 0),
+            tuple(values.get("context", ())),
+            filters,
+            _first(values, "format", "json"),
+            {"true": True, "false": False}.get(_first(values, "consent", "")),
+            urlencode([(name, text) for name, text in pairs if name != "offset"]),
+            _first(values, "q"),
+            tuple(values.get("item", ())),
+        )
 
 
 def _pairs(query: bytes, faults: list[Fault]) -> Iterable[tuple[str, str]]:
@@ -178,32 +279,16 @@ def _decoded(text: bytes) -> str:
     return unquote_to_bytes(text.replace(b"+", b" ")).decode()
 
 
-def _query(values: dict[str, list[Any]], filters: Filters, pairs: list[tuple[str, str]]) -> ListQuery:
-    def one(name: str, otherwise: Any = None) -> Any:
-        return values[name][0] if name in values else otherwise
-
-    rest = urlencode([(name, text) for name, text in pairs if name != "offset"])
-    context = tuple(values.get("context", ()))
-    given = (one("placement"), one("user"), one("session"), one("k"), one("offset", 0))
-    consent = None if "consent" not in values else one("consent") == "true"
-    items = tuple(values.get("item", ()))
-    return ListQuery(*given, context, filters, one("format", "json"), consent, rest, one("q"), items)
-
-
-def _filters(values: dict[str, list[Any]]) -> Filters:
-    return Filters(
-        tuple(values.get("category", ())),
-        tuple(values.get("brand", ())),
-        values["lowest_price"][0] if values.get("lowest_price") else None,
-        values["highest_price"][0] if values.get("highest_price") else None,
-        tuple(values.get("exclude", ())),
-    )
+def _first(values: Mapping[str, list[Any]], name: str, otherwise: Any = None) -> Any:
+    """Return the only value of a parameter; a refused one leaves its list empty."""
+    found = values.get(name)
+    return found[0] if found else otherwise
 
 
 def _text(parameter: Parameter, text: str) -> str:
     try:
         checked_id(text)
-    except RefusedIdError as error:
+    except ValueError as error:
         raise ValueError(str(error).replace("The id", "The value").replace("An id", "A value")) from None
     if parameter.name == "placement" and not _PLACEMENT.match(text):
         raise ValueError("The name of a placement has lower-case letters, digits and hyphens.")
