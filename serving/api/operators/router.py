@@ -47,12 +47,12 @@ def operators(call: Call) -> Operators:
 
 
 @contextmanager
-def answered(at: str = "/rules") -> Iterator[None]:
-    """Turn errors into problems; `at` is the place of the layer in the body."""
+def answered() -> Iterator[None]:
+    """Turn errors into problems."""
     try:
         yield
     except RefusedLayerError as error:
-        raise RefusedRequestError([Fault(f"{at}{fault.place}", fault.detail) for fault in error.faults]) from None
+        raise RefusedRequestError([Fault(f"/rules{fault.place}", fault.detail) for fault in error.faults]) from None
     except OutdatedVersionError as error:
         raise ProblemError(Problem(409, "outdated-version", str(error))) from None
     except UnknownVersionError as error:

@@ -1,7 +1,7 @@
 """The page of one placement: its rules, a draft of changes, a preview of both, and the steps of an edit."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -131,9 +131,10 @@ async def placement(page: OperatorPage) -> Response:
     return await _shown(page, view)
 
 
-async def titles_of(page: OperatorPage, items: Sequence[str]) -> dict[str, str]:
-    """Return the titles of items, as far as the catalogue has them."""
-    found = await page.call.state.parts.answers.find(CatalogueQuery(len(items), items=tuple(items))) if items else ()
+async def titles_of(page: OperatorPage, rules: Iterable[AnyRule]) -> dict[str, str]:
+    """Return the titles of the items that rules are about, as far as the catalogue has them."""
+    items = tuple({item: None for rule in rules if (item := item_of(rule)) is not None})
+    found = await page.call.state.parts.answers.find(CatalogueQuery(len(items), items=items)) if items else ()
     return {one.item.item_id: one.item.title or one.item.item_id for one in found}
 
 
@@ -154,7 +155,7 @@ async def _load(page: OperatorPage, view: View) -> None:
     if view.report is None:
         raise HTTPException(404, "There is no such placement.")
     rules = *view.draft.added, *view.own_rules, *(view.others.removed if view.others else ())
-    view.titles |= await titles_of(page, list({item: None for rule in rules if (item := item_of(rule)) is not None}))
+    view.titles |= await titles_of(page, rules)
 
 
 async def _others(page: OperatorPage, view: View) -> Change:
@@ -180,7 +181,7 @@ async def _look(page: OperatorPage, view: View, added: AnyRule | None = None) ->
     query = ListQuery(view.name, k=min(max(report.k, 1), _LONGEST_LIST))
     try:
         asked = list_request(page.call.state, query, user or None, kind)
-        with answered("/rules"):
+        with answered():
             view.preview = await page.parts.previews.preview(asked, None if kind == USERS else item, edited)
             view.draft_conflicts = () if edited is None else await page.parts.changes.conflicts(edited)
     except ProblemError as error:

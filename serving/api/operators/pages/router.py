@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
@@ -27,16 +27,13 @@ from serving.api.operators.pages.page import (
     signed_in,
 )
 from serving.api.operators.pages.placement import titles_of
-from serving.api.operators.pages.rules import Change, item_of, refusal
+from serving.api.operators.pages.rules import Change, refusal
 from serving.api.operators.router import answered
 from serving.api.requests.problems import ProblemError
 from serving.api.state import Call, Reply
 from serving.http.safe_pages import STORED
 from serving.operations.reports import ChampionReport
 from serving.operations.requests import Paging
-
-if TYPE_CHECKING:
-    from serving.operations.rule_changes import History
 
 router = APIRouter()
 _HISTORY: Final = f"{HOME}/history"
@@ -72,30 +69,20 @@ async def undo(page: OperatorPage) -> Response:
 async def _versions(
     page: OperatorPage, offset: int, status: int = 200, errors: Mapping[str, str] | None = None
 ) -> Response:
-    stored, steps, titles = None, list[Change](), dict[str, str]()
+    stored, steps, titles, following = None, list[Change](), dict[str, str](), None
     try:
         with answered():
             stored = await page.parts.changes.history(_PAGE + 1, offset)
-        steps = _steps(stored)
-        rules = (rule for version in stored.versions for rule in version.layer)
-        titles = await titles_of(page, sorted({item for rule in rules if (item := item_of(rule)) is not None}))
+        # Before the first version there were no rules.
+        versions = [*stored.versions, NO_VERSION] if stored.is_last else stored.versions
+        steps = [Change.between(before, after) for after, before in pairwise(versions)]
+        end = offset + len(steps)  # fewer versions are read at once if they have many rules
+        following = None if stored.is_last or end > DEEPEST else end
+        titles = await titles_of(page, (rule for version in stored.versions for rule in version.layer))
     except ProblemError as error:
         status = error.problem.status
     known = {"current": stored and stored.current, "steps": steps, "titles": titles, "errors": errors or {}}
-    following = _following(stored, offset, len(steps))
     return await page.show("history.html", status, offset=offset, following=following, size=_PAGE, **known)
-
-
-def _steps(stored: "History") -> list[Change]:
-    """Return each version of a page with its changes; before the first one there were no rules."""
-    versions = [*stored.versions, NO_VERSION] if stored.is_last else stored.versions
-    return [Change.between(before, after) for after, before in pairwise(versions)]
-
-
-def _following(stored: "History | None", offset: int, shown: int) -> int | None:
-    """Return where the next page begins: fewer versions are read at once if they have many rules."""
-    is_last = stored is None or stored.is_last or offset + shown > DEEPEST
-    return None if is_last else offset + shown
 
 
 def _number(text: str) -> int:
