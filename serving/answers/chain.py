@@ -1,4 +1,4 @@
-"""One request on its way through the fallback chain: what is stored for it, the rules of today, and the stages."""
+"""One request on its way through the fallback chain: what is stored for it, and the rules of today."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -13,9 +13,8 @@ from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import NONE
 from models.recommenders.item_based.bought_together import fit_of_lists
 from serving.answers.answer import Entry, Listing, Source
-from serving.answers.best_sellers import EVERYBODY, BestSellers
+from serving.answers.best_sellers import BestSellers
 from serving.answers.interfaces import LiveScorer, LiveUnavailableError
-from serving.answers.remembered_answers import RememberedAnswers
 from serving.answers.request import ListRequest, Visitor
 from serving.answers.selection import Selection
 from serving.http.metrics import CONSENT_DENIED
@@ -263,75 +262,7 @@ def _places(file: Placement, layer: RuleLayer) -> dict[str, int]:
     return {pin.item: pin.place for pin in pins(file, layer)}
 
 
-Visible = Callable[[Search, Listing], int]
-"""Counts the items of a list that a request may get now, as far as it needs."""
-Stage = Callable[[Search], Awaitable[Listing | None]]
-
-
-class Stages:
-    """The stages under the present rules, and their order."""
-
-    def __init__(
-        self, present: PresentRules, remembered: RememberedAnswers, best: PresentBest, visible: Visible
-    ) -> None:
-        """Apply these rules, look among these answers, and take the best sellers from `best`."""
-        self._present, self._remembered, self._best, self._visible = present, remembered, best, visible
-        self.in_order: tuple[tuple[Source, Stage], ...] = (
-            ("live", self.asked_live),
-            ("table", self._table),
-            ("live", self._other_live),
-            ("last_good", self._last_good),
-            ("segment", self._segment),
-            ("popular", self.popular),
-        )
-
-    async def asked_live(self, search: Search) -> Listing | None:
-        """Return live scores if the request asks for them; a scorer that is overloaded or slow degrades the answer."""
-        return await _live(search) if search.asks_live else None
-
-    async def _table(self, search: Search) -> Listing | None:
-        """Return the published list, which was read with the user's consent, or is read now, under the rules."""
-        if search.load_table is not None:
-            search.table = await search.load_table()
-        if search.table is not None:
-            search.table = await self._present.published(search, search.table)
-        return search.table
-
-    async def _other_live(self, search: Search) -> Listing | None:
-        """Return live scores for users newer than the batch, and if filters leave too little of the published list."""
-        if search.asks_live:
-            return None
-        if search.table is None:
-            return await _live(search) if search.live_helps else None
-        is_short = bool(search.request.filters) and self._visible(search, search.table) < search.most
-        return await _live(search) if is_short else None
-
-    async def _last_good(self, search: Search) -> Listing | None:
-        """Return the items of the last answer to the same request, which is one page, if a dependency is down."""
-        remembered = self._remembered.last_good(search.key) if search.degraded else None
-        if remembered is None:
-            return None
-        found = remembered.answer
-        entries = tuple(Entry(item.item_id, item.score, item.reason) for item in found.items)
-        listing = Listing(entries, found.model_version, found.batch_id, found.personal, degraded=True)
-        places = range(search.request.offset + 1, search.most + 1)
-        return await self._present.reranked(search, listing, remembered.state.rules, places)
-
-    async def _segment(self, search: Search) -> Listing | None:
-        """Return the best sellers of the user's segment, if it is known."""
-        best, user_key = await self._best(), search.request.visitor.user_key
-        if best is None or user_key is None or not search.personal:
-            return None
-        segment = best.segment_of(user_key)
-        return None if segment == EVERYBODY else await _best_sellers(best, search, segment)
-
-    async def popular(self, search: Search) -> Listing | None:
-        """Return the best sellers of all users; before any model is loaded there are none."""
-        best = await self._best()
-        return Listing((), degraded=True) if best is None else await _best_sellers(best, search, EVERYBODY)
-
-
-async def _best_sellers(best: BestSellers, search: Search, segment: str) -> Listing | None:
+async def best_sellers(best: BestSellers, search: Search, segment: str) -> Listing | None:
     """Return best sellers under the placement's rules and the request's filters.
 
     Rare filters are looked up among all items, in a thread.
@@ -358,7 +289,8 @@ async def without_hidden(search: Search, listing: Listing) -> Listing:
     return replace(listing, entries=kept, personal=listing.personal or search.personal)
 
 
-async def _live(search: Search) -> Listing | None:
+async def live_list(search: Search) -> Listing | None:
+    """Return live scores; a scorer that is overloaded or slow degrades the answer."""
     if search.scorer is None or search.ask is None:
         return None
     try:

@@ -1,24 +1,25 @@
 """Answers requests for recommendations, whatever is down: the fallback chain, without HTTP."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, ClassVar, Final, get_args
 
 from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Answer, Listing, Source
-from serving.answers.best_sellers import BestSellers, Upkeep
+from serving.answers.answer import Answer, Entry, Listing, Source
+from serving.answers.best_sellers import EVERYBODY, BestSellers, Upkeep
 from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem, TitleIndex
 from serving.answers.chain import (
     LIVE_SECONDS,
     Ask,
     PresentRules,
     Search,
-    Stages,
     StoredAnswers,
+    best_sellers,
+    live_list,
     ranked_without_model,
     without_hidden,
 )
@@ -73,7 +74,7 @@ class AnswerService:
         self.upkeep = Upkeep(models, laid, stores, best)
         self._catalogue_search = CatalogueSearch(self.upkeep, titles)
         self._remembered = RememberedAnswers(self._stored.may_show, cache_seconds)
-        self._connect_stages()
+        self._present = self._present_rules()
 
     def under(self, placements: LayeredPlacements, live: LiveScorer, visitor: Visitor) -> "AnswerService":
         """Return a service of one visitor under other placements. It counts and remembers nothing."""
@@ -82,14 +83,11 @@ class AnswerService:
         other.upkeep = self.upkeep.under(placements, visitor.user_key or "")
         other._is_preview = True
         other._remembered = RememberedAnswers(self._stored.may_show, 0.0)
-        other._connect_stages()
+        other._present = other._present_rules()
         return other
 
-    def _connect_stages(self) -> None:
-        """Let the stages of the chain use the present parts."""
-        best, places = self.upkeep.present, self.placements
-        self._present = present = PresentRules(places, self._rules_of_batch, lambda: self._catalogue, best)
-        self._stages = Stages(present, self._remembered, best, self._count)
+    def _present_rules(self) -> PresentRules:
+        return PresentRules(self.placements, self._rules_of_batch, lambda: self._catalogue, self.upkeep.present)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -138,8 +136,7 @@ class AnswerService:
             whole,
             lambda live, its: live.rank(replace(request, visitor=its.request.visitor), its.standing),
         )
-        search.asks_live = True
-        listing = await self._stages.asked_live(search)
+        listing = await live_list(search)
         if listing is not None:
             return self._answer(search, "live", listing)
         best = self.upkeep.best
@@ -151,7 +148,7 @@ class AnswerService:
     async def popular(self, request: ListRequest) -> Answer:
         """Return the best sellers of a placement."""
         search = await self._search(("popular", request), request, None)
-        listing = await self._stages.popular(search)
+        listing = await self._find_popular(search)
         return self._answer(search, "popular", listing or Listing(()))
 
     async def trending(self, request: ListRequest) -> Answer:
@@ -230,8 +227,8 @@ class AnswerService:
     async def _found(self, search: Search) -> Answer:
         """Return the answer of the first stage with items to show."""
         answer = None
-        for source, find in self._stages.in_order:
-            listing = await find(search)
+        for source, find in self._CHAIN:
+            listing = await find(self, search)
             if listing is None:
                 continue
             answer = self._made(search, source, listing)
@@ -239,6 +236,61 @@ class AnswerService:
                 break
             search.selection = search.selection.without(listing.bought_since)
         return self._kept(search, answer or self._made(search, "popular", Listing(())))
+
+    async def _find_asked_live(self, search: Search) -> Listing | None:
+        """Return live scores if the request asks for them."""
+        return await live_list(search) if search.asks_live else None
+
+    async def _find_table(self, search: Search) -> Listing | None:
+        """Return the published list, which was read with the user's consent, or is read now, under the rules."""
+        if search.load_table is not None:
+            search.table = await search.load_table()
+        if search.table is not None:
+            search.table = await self._present.published(search, search.table)
+        return search.table
+
+    async def _find_other_live(self, search: Search) -> Listing | None:
+        """Return live scores for users newer than the batch, and if filters leave too little of the published list."""
+        if search.asks_live:
+            return None
+        if search.table is None:
+            return await live_list(search) if search.live_helps else None
+        is_short = bool(search.request.filters) and self._count(search, search.table) < search.most
+        return await live_list(search) if is_short else None
+
+    async def _find_last_good(self, search: Search) -> Listing | None:
+        """Return the items of the last answer to the same request, which is one page, if a dependency is down."""
+        remembered = self._remembered.last_good(search.key) if search.degraded else None
+        if remembered is None:
+            return None
+        found = remembered.answer
+        entries = tuple(Entry(item.item_id, item.score, item.reason) for item in found.items)
+        listing = Listing(entries, found.model_version, found.batch_id, found.personal, degraded=True)
+        places = range(search.request.offset + 1, search.most + 1)
+        return await self._present.reranked(search, listing, remembered.state.rules, places)
+
+    async def _find_segment(self, search: Search) -> Listing | None:
+        """Return the best sellers of the user's segment, if it is known."""
+        best, user_key = await self.upkeep.present(), search.request.visitor.user_key
+        if best is None or user_key is None or not search.personal:
+            return None
+        segment = best.segment_of(user_key)
+        return None if segment == EVERYBODY else await best_sellers(best, search, segment)
+
+    async def _find_popular(self, search: Search) -> Listing | None:
+        """Return the best sellers of all users; before any model is loaded there are none."""
+        best = await self.upkeep.present()
+        return Listing((), degraded=True) if best is None else await best_sellers(best, search, EVERYBODY)
+
+    _CHAIN: ClassVar[tuple[tuple[Source, Callable[["AnswerService", Search], Awaitable[Listing | None]]], ...]] = (
+        ("live", _find_asked_live),
+        ("table", _find_table),
+        ("live", _find_other_live),
+        ("last_good", _find_last_good),
+        ("segment", _find_segment),
+        ("popular", _find_popular),
+    )
+    """The stages. Each returns the list of one source, or None to leave the request to the next."""
 
     def _is_complete(self, search: Search, source: Source, listing: Listing) -> bool:
         """Return whether an empty page is the answer: it is beyond the last one, or nothing more is due."""

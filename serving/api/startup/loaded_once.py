@@ -51,7 +51,7 @@ def load_once(settings: Settings) -> Shared:
     limit_this_thread()  # after the import of all libraries that would start threads of their own
     place = address(settings, "serving")
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(_read, place)  # while arrays are decompressed
+        reading = pool.submit(asyncio.run, _read(place))  # while arrays are decompressed
         database = engine(place)
         models = ModelHolder(NewestPromotion(database), ChampionCopy(settings.var / COPY_FOLDER))
         models.refresh()
@@ -68,20 +68,16 @@ def load_once(settings: Settings) -> Shared:
     return Shared(model, catalogue, aligned, best, TitleIndex.of(words, best.sales, best.digest), codes)
 
 
-def _read(place: str) -> tuple[KnownCatalogue | None, TitleWords | None, Mapping[int, CodeTexts]]:
-    known, codes = asyncio.run(_stored(place))
-    return known, None if known is None else TitleWords.of(known.catalogue), codes
-
-
-async def _stored(place: str) -> tuple[KnownCatalogue | None, Mapping[int, CodeTexts]]:
-    """Return the catalogue, and the texts of the codes of live batches, as far as the database answers."""
+async def _read(place: str) -> tuple[KnownCatalogue | None, TitleWords | None, Mapping[int, CodeTexts]]:
+    """Return the catalogue, its words, and the texts of the codes of live batches, as far as the database answers."""
     postgres = Postgres(place, 1, _SECONDS)
     reader, codes = CatalogueReader(postgres), BatchCodes(postgres, postgres)
     try:
         await reader.refresh()
         await codes.load(row[0] for row in await postgres.fetch(_LIVE))
     except PostgresDownError:
-        return reader.known if reader.read else None, codes.known
+        pass
     finally:
         await postgres.close()
-    return reader.known, codes.known
+    known = reader.known if reader.read else None
+    return known, None if known is None else TitleWords.of(known.catalogue), codes.known
