@@ -141,16 +141,14 @@ def test_for_one_user_the_same_lists_are_built_and_no_others() -> None:
     assert BEST.under(pinned, "").lists["home"] == {"": everything[""]}
 
 
-def upkeep(
-    known: BestSellers | None, holder: Holder, placements: dict[str, Placement], catalogue: Catalogue = CATALOGUE
-) -> Upkeep:
+def upkeep(holder: Holder, placements: dict[str, Placement], catalogue: Catalogue = CATALOGUE) -> Upkeep:
     stores: Any = SimpleNamespace(catalogue=SimpleNamespace(current=catalogue, read=True))
-    return Upkeep(holder, LayeredPlacements(placements), stores, known)
+    return Upkeep(holder, LayeredPlacements(placements), stores, BEST)
 
 
 @pytest.mark.anyio
 async def test_a_worker_uses_what_was_built_under_the_same_champion_catalogue_and_placements() -> None:
-    own = upkeep(BEST, Holder(MODEL), PLACEMENTS)
+    own = upkeep(Holder(MODEL), PLACEMENTS)
     await own.refresh()
     assert own.best is not None
     assert own.best.builder is BEST.builder
@@ -161,17 +159,10 @@ async def test_a_worker_uses_what_was_built_under_the_same_champion_catalogue_an
 async def test_a_worker_builds_what_changed_since() -> None:
     changed = {name: one.model_copy(update={"k": one.k + 1}) for name, one in PLACEMENTS.items()}
     for own in (
-        upkeep(BEST, Holder(champion(2, reverse=True)), PLACEMENTS),
-        upkeep(BEST, Holder(MODEL), PLACEMENTS, Catalogue.of(CATALOGUE.by_id, 1.0)),
-        upkeep(BEST, Holder(MODEL), changed),
+        upkeep(Holder(champion(2, reverse=True)), PLACEMENTS),
+        upkeep(Holder(MODEL), PLACEMENTS, Catalogue.of(CATALOGUE.by_id, 1.0)),
+        upkeep(Holder(MODEL), changed),
     ):
         await own.refresh()
         assert own.best is not None
         assert not any(own.best.lists[name] is BEST.lists[name] for name in BEST.lists)
-
-
-@pytest.mark.anyio
-async def test_nothing_is_known_before_the_first_champion() -> None:
-    own = upkeep(None, Holder(None), PLACEMENTS)
-    await own.refresh()
-    assert (own.ready, own.digest) == (False, "")
