@@ -9,7 +9,7 @@ from serving.answers.answer import Listing
 from serving.answers.interfaces import Hidden
 from serving.answers.request import ListRequest
 from serving.answers.selection import Selection
-from serving.stores.standing import NOBODY, Standing
+from serving.stores.lists import NOBODY, Standing
 
 Hides = Callable[[ListRequest], Awaitable[Hidden]]
 Live = Callable[["Search"], Awaitable[Listing | None]]

@@ -23,8 +23,8 @@ from serving.answers.stored_answers import StoredAnswers
 from serving.answers.upkeep import Upkeep
 from serving.http.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
-from serving.stores.outages import PostgresDownError
 from serving.stores.rules import LayeredPlacements
+from serving.stores.shared_loads import PostgresDownError
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores

@@ -12,8 +12,8 @@ from serving.answers.answer import Entry, Listing
 from serving.answers.request import Visitor
 from serving.answers.search import Search
 from serving.http.metrics import CONSENT_DENIED
-from serving.stores.outages import PostgresDownError
-from serving.stores.standing import ChangedMeanwhileError, Listed, Standing
+from serving.stores.lists import ChangedMeanwhileError, Listed, Standing
+from serving.stores.shared_loads import PostgresDownError
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores

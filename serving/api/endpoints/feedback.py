@@ -22,8 +22,7 @@ from serving.api.requests.ids import Id
 from serving.api.requests.list_query import PLACEMENT_PATTERN
 from serving.api.state import State
 from serving.events.clock import CLOCK
-from serving.events.message import Message
-from serving.events.messages import FEEDBACK, NOT_INTERESTED, Feedback, Sender, feedback_message
+from serving.events.message import FEEDBACK, NOT_INTERESTED, Message, Sender, feedback_message
 
 MOST_MESSAGES = 500
 _KINDS = sorted(FEEDBACK.keys() - {"impression", "refund"})
@@ -33,6 +32,8 @@ _FIRST: Final = datetime(1990, 1, 1, tzinfo=UTC)
 _AHEAD: Final = timedelta(days=1)
 router = APIRouter(tags=["feedback"])
 _WRITES = {SCOPE: "write"}
+_ABOUT_VISITORS: Final = {"user", "session", "consent", "message_id"}
+"""Fields that are no part of an act."""
 
 
 def _ensured(holds: Callable[[Any], bool], fault: str) -> AfterValidator:
@@ -108,22 +109,6 @@ class FeedbackBatch(Body):
     messages: Annotated[tuple[FeedbackBody, ...], Field(min_length=1, max_length=MOST_MESSAGES)]
 
 
-def act_of(body: FeedbackBody) -> Feedback:
-    """Return the act without the visitor."""
-    return Feedback(
-        body.kind,
-        body.item_id,
-        body.occurred_at,
-        body.recommendation_id,
-        body.placement,
-        body.position,
-        body.quantity,
-        body.value,
-        body.currency,
-        body.rating,
-    )
-
-
 @router.post("/v1/feedback", response_model=Accepted, status_code=202, openapi_extra=_WRITES)
 async def feedback(body: FeedbackBody, request: Request) -> Response:
     """State what a visitor did with an item. It is durable when the answer arrives, and part of the next data set.
@@ -158,4 +143,5 @@ def _message(state: State, body: FeedbackBody) -> Message:
     earlier_key = None if body.session is None else pseudonyms.of(body.session)
     keys = acting.user_key, acting.session_key, body.user, body.consent, earlier_key
     sender = Sender(pseudonyms.key_version, *keys)
-    return feedback_message(act_of(body), sender, body.message_id or new_message_id())
+    act = body.model_dump(exclude=_ABOUT_VISITORS, exclude_none=True)
+    return feedback_message(act, sender, body.message_id or new_message_id())

@@ -32,7 +32,7 @@ from serving.api.requests.list_query import (
     QueryParser,
 )
 from serving.api.state import Kind
-from serving.events.messages import ItemChange, item_message
+from serving.events.message import item_message
 
 MOST_CHANGES = 500
 router = APIRouter(tags=["items"])
@@ -136,11 +136,6 @@ class ItemUpdates(Body):
     items: Annotated[tuple[NamedItemUpdate, ...], Field(min_length=1, max_length=MOST_CHANGES)]
 
 
-def item_change(item: str, update: ItemUpdate) -> ItemChange:
-    """Return the change of an item."""
-    return ItemChange(item, **update.values())
-
-
 async def similar(call: Call) -> Reply:
     """Return items that are similar to an item."""
     return await _list(call, "similarity", "/v1/items/{}/similar")
@@ -209,7 +204,7 @@ async def change_items(updates: ItemUpdates, request: Request) -> Response:
     call = call_of(request)
     version = call.state.pseudonyms.key_version
     messages = (
-        item_message(item_change(one.item_id, one), version, one.message_id or new_message_id())
+        item_message({"item_id": one.item_id} | one.values(), version, one.message_id or new_message_id())
         for one in updates.items
     )
     return response(await accepted(call, *messages, many=True))
@@ -217,5 +212,5 @@ async def change_items(updates: ItemUpdates, request: Request) -> Response:
 
 async def _update(update: ItemUpdate, call: Call, *, adds: bool = False) -> Response:
     version = call.state.pseudonyms.key_version
-    message = item_message(item_change(call.value, update), version, update.message_id or new_message_id())
+    message = item_message({"item_id": call.value} | update.values(), version, update.message_id or new_message_id())
     return response(await accepted(call, message, adds=adds))

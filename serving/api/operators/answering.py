@@ -9,8 +9,8 @@ from serving.api.requests import problems
 from serving.api.requests.list_query import DEEPEST, ListQuery
 from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.api.state import Operators
-from serving.operations.requests import OutdatedVersionError, Paging, RefusedLayerError, UnknownVersionError
-from serving.stores.outages import PostgresDownError
+from serving.operations.reports import OutdatedVersionError, Paging, RefusedLayerError, UnknownVersionError
+from serving.stores.shared_loads import PostgresDownError
 
 _PER_PAGE = 20
 

@@ -10,8 +10,7 @@ from serving.api.gate.call import Call, Reply
 from serving.api.gate.routes import add_hot_route
 from serving.api.operators.answering import answered, next_page, operators, page_size, part
 from serving.api.requests.list_query import PAGING, QueryParser
-from serving.operations.reports import AlertPage, ChampionReport, DriftPage, LedgerPage, Placements
-from serving.operations.requests import Paging
+from serving.operations.reports import AlertPage, ChampionReport, DriftPage, LedgerPage, Paging, Placements
 
 if TYPE_CHECKING:
     from serving.operations.report_reader import ReportReader

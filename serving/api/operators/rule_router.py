@@ -25,7 +25,7 @@ from serving.api.replies.lists import list_request
 from serving.api.requests.list_query import PAGING, ListQuery, QueryParser
 from serving.api.requests.problems import Fault, RefusedRequestError, unknown_placement
 from serving.api.state import USERS, Operators, kind_of
-from serving.operations.requests import Author
+from serving.operations.reports import Author
 
 router = APIRouter(tags=["operators"])
 _PARSER = QueryParser(PAGING)

@@ -14,7 +14,7 @@ from serving.api.requests.ids import recommendation_id
 from serving.api.requests.list_query import DEEPEST, MOST_ITEMS, ListQuery
 from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError, unknown_placement
 from serving.api.state import Kind, State, kind_of
-from serving.events.shown_answer import ShownAnswer
+from serving.events.impressions import ShownAnswer
 
 _USED_BY: Final[dict[Kind, str]] = {
     "user": "/v1/users/{user}/recommendations",

@@ -17,6 +17,7 @@ from infra.keys import trust
 from infra.keys.api_keys import METRICS_KEY, STANDALONE, ApiKey, all_scopes, hash_of
 from infra.keys.credentials import IDENTITY, permanent_secret, secret
 from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.key_chain import Pseudonyms
 from infra.services.database_access.logins import OPERATOR_COOKIES, OPERATOR_PAGE, address
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
@@ -29,17 +30,14 @@ from serving.api.startup.warming import drained, model_loaded, reload_failed, se
 from serving.api.state import Operators, Parts, State, state_of
 from serving.collector.call_intake import CallIntake
 from serving.events.impressions import ImpressionLog
-from serving.events.pseudonyms import Pseudonyms
-from serving.events.spool import FOLDER, NoSpool, Spool
+from serving.events.spool import FOLDER, Spool
 from serving.events.writer import EventWriter
 from serving.http import metrics
-from serving.live.assembly import live_scorer
+from serving.live.live_scorer import live_scorer
 from serving.model.holder import ModelHolder
-from serving.model.promotions import NewestPromotion
-from serving.model.sources import COPY_FOLDER, ChampionCopy
-from serving.operations.previews import Previews
+from serving.model.sources import COPY_FOLDER, ChampionCopy, NewestPromotion
 from serving.operations.report_reader import ReportReader
-from serving.operations.rule_changes import RuleChanges
+from serving.operations.rule_changes import Previews, RuleChanges
 from serving.operations.sign_ins import FOLDER as SIGN_INS
 from serving.operations.sign_ins import SignIns
 from serving.stores.postgres import Postgres, pool_of
@@ -194,7 +192,7 @@ async def event_writer(settings: Settings, place: str) -> AsyncIterator[tuple[Ev
 async def call_writer(place: str) -> AsyncIterator[EventWriter]:
     """Open the writer of calls, which are never on disk: their senders repeat them."""
     pool = await pool_of(place, _CONNECTIONS)
-    writer = EventWriter(pool, NoSpool())
+    writer = EventWriter(pool)
     await writer.start()
     try:
         yield writer

@@ -18,8 +18,8 @@ from serving.answers.search import Search
 from serving.answers.selection import Selection
 from serving.answers.service import AnswerService
 from serving.stores.catalogue import Catalogue
+from serving.stores.lists import Standing
 from serving.stores.rules import LayeredPlacements
-from serving.stores.standing import Standing
 from tests.published import published, shelf
 from tests.serving.made_up_shop import (
     ANN,

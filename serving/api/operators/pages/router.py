@@ -16,8 +16,7 @@ from serving.api.operators.pages import history, placement
 from serving.api.operators.pages.page import COOKIE, HOME, SIGN_IN, OperatorPage, Show, go, open_page, signed_in
 from serving.api.requests.problems import ProblemError
 from serving.http.safe_pages import STORED
-from serving.operations.reports import ChampionReport
-from serving.operations.requests import Paging
+from serving.operations.reports import ChampionReport, Paging
 
 router = APIRouter()
 _PLACEMENT: Final = f"{HOME}/placements/{{placement}}"
