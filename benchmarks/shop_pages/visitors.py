@@ -8,8 +8,7 @@ from benchmarks.serve.load import Load
 from benchmarks.serve.traffic import Traffic
 from infra.configuration.settings import Settings
 from infra.keys.credentials import secret
-from serving.shop.visits.cookie import COOKIE, written
-from serving.shop.visits.visit import Visit
+from serving.shop.visits import COOKIE, Visit, written
 
 HOME: Final = "home"
 _HOUSEHOLDS: Final = 4

@@ -67,7 +67,7 @@ class BestSellers:
     @classmethod
     def build(cls, model: LoadedModel, catalogue: Catalogue, placements: Mapping[str, Placement]) -> Self:
         """Return the lists of all placements. A placement that shows only what is due has none."""
-        attributes = catalogue.attributes_of_model(model.bundle.model.items)
+        attributes = catalogue.model_items(model.bundle.model.items).attributes
         bundle, nothing = model.bundle, CompiledRules.plain(DEPTH, attributes.available)
         builder = ListBuilder(ModelCascade(()), bundle.fallback, nothing, bundle.buyers)
         best = cls(model, catalogue, attributes, builder, _trending(model, attributes), _newest(model, catalogue))

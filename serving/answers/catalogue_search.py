@@ -20,7 +20,7 @@ from serving.answers.best_sellers import Upkeep
 from serving.answers.request import Filters
 from serving.answers.selection import Selection
 from serving.stores.catalogue import Catalogue, Item
-from serving.stores.standing import NOBODY
+from serving.stores.lists import NOBODY
 
 _MOST_WORDS: Final = 8
 _SPACING_SECONDS: Final = 30.0

@@ -19,9 +19,9 @@ from serving.answers.request import ListRequest, Visitor
 from serving.answers.selection import Selection
 from serving.http.metrics import CONSENT_DENIED
 from serving.stores.catalogue import Catalogue
-from serving.stores.outages import PostgresDownError
+from serving.stores.lists import NOBODY, ChangedMeanwhileError, Listed, Standing
 from serving.stores.rules import LayeredPlacements
-from serving.stores.standing import NOBODY, ChangedMeanwhileError, Listed, Standing
+from serving.stores.shared_loads import PostgresDownError
 
 if TYPE_CHECKING:
     from serving.stores.stores import Stores

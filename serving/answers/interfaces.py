@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from serving.answers.answer import Listing
 from serving.answers.request import ListRequest, RankRequest
-from serving.stores.standing import Standing
+from serving.stores.lists import Standing
 
 
 class Hidden(NamedTuple):

@@ -29,8 +29,8 @@ from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.selection import HiddenItems, Selection, page
 from serving.http.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
-from serving.stores.outages import PostgresDownError
 from serving.stores.rules import LayeredPlacements
+from serving.stores.shared_loads import PostgresDownError
 
 if TYPE_CHECKING:
     from serving.model.holder import ModelHolder

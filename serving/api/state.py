@@ -11,20 +11,19 @@ from starlette.responses import Response
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.keys.api_keys import ApiKey, Scope
+from infra.keys.key_chain import Pseudonyms
 from models.lists.rules.placement_config import Placement
 from serving.api.gate.keyring import Keyring, TokenBucket
 from serving.api.gate.request_log import RequestLog
+from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, Receipt
-from serving.events.pseudonyms import Pseudonyms
-from serving.events.shown_answer import ShownAnswer
 
 if TYPE_CHECKING:
     from serving.answers.service import AnswerService
     from serving.api.gate.routes import Head
     from serving.collector.bodies import CallIntake
-    from serving.operations.previews import Previews
     from serving.operations.report_reader import ReportReader
-    from serving.operations.rule_changes import RuleChanges
+    from serving.operations.rule_changes import Previews, RuleChanges
     from serving.operations.sign_ins import SignIns
 
 HOME: Final = "home"

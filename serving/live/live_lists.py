@@ -21,10 +21,9 @@ from models.recommenders.item_based.bought_together import RECIPROCAL, for_user,
 from models.recommenders.protocols import FoldsInUsers
 from serving.answers.answer import Entry
 from serving.answers.request import Filters
-from serving.events.profiles import NO_ACTS, LatestItems
 from serving.live.context import OneVisitor, RelatedItems, blended, own_scores
 from serving.live.prepared_rules import Prepared, titles_of
-from serving.live.visitor_facts import NO_FACTS, BatchFacts
+from serving.live.visitor_facts import NO_ACTS, NO_FACTS, BatchFacts, LatestItems
 
 ANONYMOUS = "visitor"
 """The key of a visitor without an account among the users of a model: no pseudonym looks like it."""

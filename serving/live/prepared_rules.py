@@ -50,9 +50,8 @@ class ModelCatalogue:
         """Return the attributes in order of the model's items. Without a catalogue the bundle states them."""
         if catalogue is None:
             return cls((model.digest, 0), _of_bundle(model), titles_of(model), frozenset())
-        attributes = catalogue.attributes_of_model(model.items)
-        titles = catalogue.titles_of_model(model.items)
-        return cls((model.digest, catalogue.generation), attributes, titles, _not_for_sale(catalogue))
+        known = catalogue.model_items(model.items)
+        return cls((model.digest, catalogue.generation), known.attributes, known.titles, _not_for_sale(catalogue))
 
 
 def _not_for_sale(catalogue: Catalogue) -> frozenset[str]:

@@ -13,6 +13,8 @@ import pytest
 from sqlalchemy import Engine
 
 from infra.database.engine import engine as engine_of
+from infra.services.embedded_postgres import EmbeddedPostgres
+from tests.serving.events.inbox_database import InboxDatabase
 from tests.serving.made_up_shop import stock
 
 
@@ -63,11 +65,6 @@ class RedisServer:
             self._process = None
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Start a server once a session; a test that stops it starts it again."""
@@ -95,3 +92,16 @@ def stocked(database: str) -> Iterator[tuple[str, Engine]]:
     engine.dispose()
     yield database, engine
     engine.dispose()
+
+
+@pytest.fixture
+def inbox(database: str, postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[InboxDatabase]:
+    """Return a database with an inbox, which a test can take away."""
+    made = InboxDatabase(database, postgres, tmp_path / "spool")
+    yield made
+    made.come_back()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

@@ -1,7 +1,6 @@
 """Endpoints that take what visitors do with recommendations."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -19,8 +18,7 @@ from serving.api.replies.lists import accepted, visitor
 from serving.api.requests.values import Amount, Body, Flag, Id, Moment, PlacementName, random_id
 from serving.api.state import State, call_of, response
 from serving.events.clock import CLOCK
-from serving.events.message import Message
-from serving.events.messages import FEEDBACK, NOT_INTERESTED, Feedback, Sender, feedback_message
+from serving.events.message import FEEDBACK, NOT_INTERESTED, Message, Sender, feedback_message
 
 MOST_MESSAGES = 500
 _KINDS = sorted(FEEDBACK.keys() - {"impression", "refund"})
@@ -30,6 +28,8 @@ _FIRST: Final = datetime(1990, 1, 1, tzinfo=UTC)
 _AHEAD: Final = timedelta(days=1)
 router = APIRouter(tags=["feedback"])
 _WRITES = {SCOPE: "write"}
+_ABOUT_VISITORS: Final = {"user", "session", "consent", "message_id"}
+"""Fields that are no part of an act."""
 
 
 def _ensured(holds: Callable[[Any], bool], fault: str) -> AfterValidator:
@@ -139,5 +139,5 @@ def _message(state: State, body: FeedbackBody) -> Message:
     earlier_key = None if body.session is None else pseudonyms.of(body.session)
     keys = acting.user_key, acting.session_key, body.user, body.consent, earlier_key
     sender = Sender(pseudonyms.key_version, *keys)
-    act = Feedback(**{about.name: getattr(body, about.name) for about in fields(Feedback)})
+    act = body.model_dump(exclude=_ABOUT_VISITORS, exclude_none=True)
     return feedback_message(act, sender, body.message_id or random_id())

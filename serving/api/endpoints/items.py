@@ -38,8 +38,7 @@ from serving.api.requests.values import (
     random_id,
 )
 from serving.api.state import Call, Reply, call_of, response
-from serving.events.message import Message
-from serving.events.messages import ItemChange, item_message
+from serving.events.message import Message, item_message
 
 MOST_CHANGES = 500
 router = APIRouter(tags=["items"])
@@ -209,8 +208,8 @@ async def change_items(updates: ItemUpdates, request: Request) -> Response:
 
 
 def _message(call: Call, item: str, update: ItemUpdate) -> Message:
-    change, version = ItemChange(item, **update.values()), call.state.pseudonyms.key_version
-    return item_message(change, version, update.message_id or random_id())
+    version = call.state.pseudonyms.key_version
+    return item_message({"item_id": item} | update.values(), version, update.message_id or random_id())
 
 
 _SEARCH = (WORDS, ITEM, *PAGING, *FILTERS)

@@ -30,7 +30,7 @@ from serving.api.requests.values import (
     random_id,
 )
 from serving.api.state import Call, Reply, call_of, response
-from serving.events.messages import Sender, UserChange, user_message
+from serving.events.message import Sender, user_message
 
 MOST_USERS = 100
 router = APIRouter(tags=["users"])
@@ -77,13 +77,12 @@ class UserUpdate(Body):
     exclusions: Annotated[tuple[Exclusion, ...], Field(max_length=100)] = ()
 
 
-def user_change(update: UserUpdate, allowed: tuple[str, ...]) -> UserChange:
-    """Return the change. Raises RefusedRequestError for traits that are not allowed."""
+def _require_allowed(update: UserUpdate, allowed: tuple[str, ...]) -> None:
+    """Raise RefusedRequestError for traits that are not allowed."""
     if unknown := sorted(set(update.traits) - set(allowed)):
         known = ", ".join(allowed) or "none"
         detail = f"{len(unknown)} traits are not on the allow-list TAILORBIRD_USER_TRAITS, which has {known}."
         raise RefusedRequestError([Fault("/traits", detail)])
-    return UserChange(update.traits, [(one.kind, one.value) for one in update.exclusions])
 
 
 async def recommendations(call: Call) -> Reply:
@@ -126,8 +125,9 @@ async def update_user(update: UserUpdate, request: Request) -> Response:
     A withdrawal of consent counts at once. Traits have to be on the allow-list `TAILORBIRD_USER_TRAITS`.
     """
     call = call_of(request)
-    change = user_change(update, call.state.traits)
+    _require_allowed(update, call.state.traits)
     key = visitor(call.state, call.value, None, None).user_key
     sender = Sender(call.state.pseudonyms.key_version, key, None, call.value, update.consent)
-    message = user_message(change, sender, update.message_id or random_id(), call.state.traits)
+    exclusions = [(one.kind, one.value) for one in update.exclusions]
+    message = user_message(update.traits, exclusions, sender, update.message_id or random_id())
     return response(await accepted(call, message))

@@ -30,9 +30,19 @@ from serving.api.requests import problems
 from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError, unknown_placement
 from serving.api.requests.values import PAGING, ListQuery, QueryParser
 from serving.api.state import USERS, Call, Operators, Reply, call_of, kind_of, response
-from serving.operations.reports import AlertPage, ChampionReport, DriftPage, LedgerPage, Placements
-from serving.operations.requests import Author, OutdatedVersionError, Paging, RefusedLayerError, UnknownVersionError
-from serving.stores.outages import PostgresDownError
+from serving.operations.reports import (
+    AlertPage,
+    Author,
+    ChampionReport,
+    DriftPage,
+    LedgerPage,
+    OutdatedVersionError,
+    Paging,
+    Placements,
+    RefusedLayerError,
+    UnknownVersionError,
+)
+from serving.stores.shared_loads import PostgresDownError
 
 if TYPE_CHECKING:
     from serving.operations.report_reader import ReportReader

@@ -21,8 +21,8 @@ from serving.api.requests.problems import (
 )
 from serving.api.requests.values import DEEPEST, MOST_ITEMS, ListQuery, QueryParser, random_id
 from serving.api.state import Call, Headers, Kind, Reply, State, kind_of
+from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, RefusedMessageError
-from serving.events.shown_answer import ShownAnswer
 from serving.events.spool import SpoolFullError
 
 _USED_BY: Final[dict[Kind, str]] = {

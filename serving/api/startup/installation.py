@@ -17,6 +17,7 @@ from infra.keys import trust
 from infra.keys.api_keys import METRICS_KEY, STANDALONE, ApiKey, all_scopes, hash_of
 from infra.keys.credentials import IDENTITY, permanent_secret, secret
 from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.key_chain import Pseudonyms
 from infra.services.database_access.logins import OPERATOR_COOKIES, OPERATOR_PAGE, address
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
@@ -27,17 +28,14 @@ from serving.api.startup.warming import drained, model_loaded, reload_failed, se
 from serving.api.state import Operators, Parts, State, state_of
 from serving.collector.bodies import CallIntake
 from serving.events.impressions import ImpressionLog
-from serving.events.pseudonyms import Pseudonyms
-from serving.events.spool import FOLDER, NoSpool, Spool
+from serving.events.spool import FOLDER, Spool
 from serving.events.writer import EventWriter
 from serving.http import metrics
-from serving.live.assembly import live_scorer
+from serving.live.live_scorer import live_scorer
 from serving.model.holder import ModelHolder
-from serving.model.promotions import NewestPromotion
-from serving.model.sources import COPY_FOLDER, ChampionCopy
-from serving.operations.previews import Previews
+from serving.model.sources import COPY_FOLDER, ChampionCopy, NewestPromotion
 from serving.operations.report_reader import ReportReader
-from serving.operations.rule_changes import RuleChanges
+from serving.operations.rule_changes import Previews, RuleChanges
 from serving.operations.sign_ins import FOLDER as SIGN_INS
 from serving.operations.sign_ins import SignIns
 from serving.stores.postgres import Postgres, pool_of
@@ -94,7 +92,7 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
         stores.running(),
         _writer(place, Spool(settings.var / FOLDER, settings.spool_mb * _MEGABYTE)) as writer,
         _impression_log(writer, settings.impressions_share) as impressions,
-        _writer(place, NoSpool()) as calls,  # calls are never on disk: their senders repeat them
+        _writer(place) as calls,  # calls are never on disk: their senders repeat them
     ):
         await opening
         prepared = settings.cache_seconds, shared.best, shared.titles
@@ -170,7 +168,7 @@ def _collector(settings: Settings, pseudonyms: Pseudonyms) -> "Collector":
 
 
 @asynccontextmanager
-async def _writer(place: str, spool: Spool | NoSpool) -> AsyncIterator[EventWriter]:
+async def _writer(place: str, spool: Spool | None = None) -> AsyncIterator[EventWriter]:
     """Open a writer of messages; at the end all of them become durable."""
     pool = await pool_of(place, _CONNECTIONS)
     writer = EventWriter(pool, spool)

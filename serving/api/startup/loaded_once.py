@@ -18,12 +18,11 @@ from serving.answers.catalogue_search import TitleIndex, TitleWords
 from serving.live.prepared_rules import ModelCatalogue
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
-from serving.model.promotions import NewestPromotion
-from serving.model.sources import COPY_FOLDER, ChampionCopy
+from serving.model.sources import COPY_FOLDER, ChampionCopy, NewestPromotion
 from serving.stores.catalogue import CatalogueReader, KnownCatalogue
 from serving.stores.lists import BatchCodes, CodeTexts
-from serving.stores.outages import PostgresDownError
 from serving.stores.postgres import Postgres
+from serving.stores.shared_loads import PostgresDownError
 
 _LOG: Final = logging.getLogger(__name__)
 _SECONDS: Final = 5.0

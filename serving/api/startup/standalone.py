@@ -14,6 +14,7 @@ from infra.configuration.settings import load
 from infra.keys.api_keys import LEAST_LETTERS, STANDALONE, ApiKey, all_scopes, hash_of, id_of
 from infra.keys.credentials import find_secret, variable
 from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.key_chain import Pseudonyms
 from models.errors import TailorbirdError
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
@@ -21,10 +22,9 @@ from serving.api.gate.request_log import configured_traces, format_logs
 from serving.api.requests.problems import NOT_STORED, ProblemError
 from serving.api.startup.warming import drained, model_loaded, reload_failed, settle, warm
 from serving.api.state import Parts, State, state_of
+from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, Receipt
-from serving.events.pseudonyms import Pseudonyms
-from serving.events.shown_answer import ShownAnswer
-from serving.live.assembly import live_scorer
+from serving.live.live_scorer import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder
 

@@ -3,7 +3,7 @@
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest
-from serving.stores.standing import Standing
+from serving.stores.lists import Standing
 from tests.serving.made_up_shop import ITEMS
 
 

@@ -17,8 +17,8 @@ from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.selection import Selection
 from serving.answers.service import AnswerService
 from serving.stores.catalogue import Catalogue
+from serving.stores.lists import Standing
 from serving.stores.rules import LayeredPlacements
-from serving.stores.standing import Standing
 from tests.published import published, shelf
 from tests.serving.answers.live_scorer import LiveScorer
 from tests.serving.made_up_shop import (

@@ -13,11 +13,11 @@ from serving.answers.catalogue_search import CatalogueQuery
 from serving.answers.interfaces import Hidden
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
-from serving.live.assembly import live_scorer
+from serving.live.live_scorer import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder, ChampionCopy
+from serving.stores.lists import NOBODY
 from serving.stores.rules import LayeredPlacements
-from serving.stores.standing import NOBODY
 from serving.stores.stores import Stores
 from tests.published import published, shelf
 from tests.serving.answers.live_scorer import LiveScorer

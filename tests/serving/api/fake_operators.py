@@ -11,18 +11,21 @@ from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attri
 from models.lists.rules.layer.validation import faults
 from models.lists.rules.placement_config import Placement
 from serving.answers.request import ListRequest
-from serving.operations.previews import Preview
 from serving.operations.reports import (
     Alert,
+    Author,
     ChampionReport,
     DriftWindow,
     LedgerEntry,
+    OutdatedVersionError,
+    Paging,
     PlacementReport,
+    RefusedLayerError,
+    UnknownVersionError,
     VersionReport,
 )
-from serving.operations.requests import Author, OutdatedVersionError, Paging, RefusedLayerError, UnknownVersionError
-from serving.operations.rule_changes import History
-from serving.stores.outages import PostgresDownError
+from serving.operations.rule_changes import History, Preview
+from serving.stores.shared_loads import PostgresDownError
 
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
 MLFLOW, REPORT, DOCS = (f"http://pages.example/{name}" for name in ("mlflow", "report", "docs"))

@@ -32,7 +32,7 @@ from tests.tasks.rekeying.stores import holding, keys_of, person, started
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 STEPS: tuple[tuple[Any, str], ...] = (
-    (pseudonym_key_rotation, "_sync"),
+    (pseudonym_key_rotation, "synchronise"),
     (pseudonym_key_rotation, "record"),
     (rewriting, "rewrite"),
     (rewriting, "purge"),
@@ -81,7 +81,7 @@ def test_a_rotation_that_is_stopped_again_and_again_ends_like_one_that_never_was
 @pytest.mark.parametrize(
     ("step", "moment", "generations"),
     [
-        ((pseudonym_key_rotation, "_sync"), 1, 2),
+        ((pseudonym_key_rotation, "synchronise"), 1, 2),
         ((pseudonym_key_rotation, "record"), 1, 2),
         ((rotate, "complete_rotation"), 1, 2),
         ((pseudonym_key_rotation, "end_rotation"), 0, 2),

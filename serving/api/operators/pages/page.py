@@ -17,7 +17,7 @@ from serving.api.operators.router import operators
 from serving.api.requests.problems import ProblemError
 from serving.api.state import Call, Operators, call_of
 from serving.http.safe_pages import HEADERS, PRIVATE, form_token, read_form, templates
-from serving.operations.requests import Author
+from serving.operations.reports import Author
 from serving.operations.sign_ins import KEY, SECONDS, Operator
 
 if TYPE_CHECKING:

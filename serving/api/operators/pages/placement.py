@@ -40,7 +40,7 @@ from serving.operations.reports import PlacementReport
 from serving.stores.catalogue import Item
 
 if TYPE_CHECKING:
-    from serving.operations.previews import Preview
+    from serving.operations.rule_changes import Preview
 
 _FOUND: Final = 8
 _LONGEST_LIST: Final = 50

@@ -32,8 +32,7 @@ from serving.api.operators.router import answered
 from serving.api.requests.problems import ProblemError
 from serving.api.state import Call, Reply
 from serving.http.safe_pages import STORED
-from serving.operations.reports import ChampionReport
-from serving.operations.requests import Paging
+from serving.operations.reports import ChampionReport, Paging
 
 router = APIRouter()
 _HISTORY: Final = f"{HOME}/history"

@@ -32,7 +32,7 @@ from serving.api.operators.pages.rules import (
 from serving.api.state import State
 from serving.http.safe_pages import POLICY
 from serving.operations import sign_ins
-from serving.operations.previews import Preview
+from serving.operations.rule_changes import Preview
 from serving.operations.sign_ins import SignIns
 from serving.stores.catalogue import Item
 from tests.serving.api.fake_operators import DOCS, MLFLOW, REPORT, DownParts, MemoryRules

@@ -7,10 +7,10 @@ from urllib.parse import quote, urlencode
 from zlib import crc32
 
 from serving.http.safe_pages import templates
-from serving.shop.client.answers import Shelf, ShelfItem, Wanted
-from serving.shop.visits.visit import Note, Visit
+from serving.shop.api import Shelf, ShelfItem, Wanted
+from serving.shop.visits import Note, Visit
 
-_TEMPLATES: Final = Path(__file__).parents[1] / "templates"
+_TEMPLATES: Final = Path(__file__).parent / "templates"
 _COLOURS: Final = 6
 _LEVEL: Final = "|"
 _MADE_AHEAD: Final = "The recommender made this list ahead of time"
