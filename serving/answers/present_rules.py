@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from models.lists.rules.layer.applied_rules import RuleChange, pins, reranked
-from models.lists.rules.layer.rule_layer import RuleLayer
+from models.lists.rules.layer.rule_layer import RuleChange, RuleLayer, pins, reranked
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Entry, Listing
 from serving.answers.best_sellers import BestSellers

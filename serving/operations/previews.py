@@ -3,8 +3,7 @@
 import asyncio
 from dataclasses import dataclass, replace
 
-from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION
+from models.lists.rules.layer.rule_layer import NO_VERSION, RuleLayer
 from serving.answers.answer import Answer
 from serving.answers.request import ListRequest
 from serving.answers.service import AnswerService

@@ -8,11 +8,8 @@ import numpy as np
 
 from models.columns import PURCHASE
 from models.lists.absence import Absence, Reason
-from models.lists.rules.caps import Cap
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import EVER
+from models.lists.rules.compiled_rules import Cap, CompiledRules, ItemAttributes
+from models.lists.rules.placement_config import EVER, Placement
 
 _NO_SCORE: Final = "The model has no score of the item for this user: it is not among the candidates."
 

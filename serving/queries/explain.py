@@ -15,14 +15,12 @@ from infra.database.clock import database_now
 from infra.database.schema.offers import sold_now, why_not_sold
 from infra.database.schema.promotion_rows import Promotion
 from infra.database.schema.schema import exclusions, items, placements, promotions, recommendation_batches
-from models.datasets.training_data import position_of
 from models.errors import TailorbirdError
 from models.lists.absence import Order, reason_of
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.applied_rules import layered
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
+from models.lists.rules.layer.rule_layer import layered
 from models.lists.rules.placement_config import Placement
-from models.primitives.vocabulary import index_of
+from models.primitives.vocabulary import index_of, position_of
 from models.recommenders.protocols import Explains, Recommender
 from serving.queries.absence import Case, Lookups, absence_words, listed_words
 from serving.queries.operator_rules import PlacementRules, rules_of

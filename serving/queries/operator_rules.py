@@ -12,10 +12,9 @@ from infra.database.rule_versions import current_rules
 from infra.database.schema.offers import sold_now
 from infra.database.schema.schema import items, placements, recommendation_batches
 from models.errors import TailorbirdError
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.conflicts import Conflict, conflicts
-from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer, words
-from models.lists.rules.layer.rule_version import RuleVersion, layer_from_json
+from models.lists.rules.compiled_rules import ItemAttributes
+from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer, RuleVersion, layer_from_json, words
+from models.lists.rules.layer.validation import Conflict, conflicts
 from models.lists.rules.placement_config import Placement
 from serving.queries.champion_bundle import NoChampionError, champion
 

@@ -5,8 +5,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.layer.rule_version import RuleVersion
+from models.lists.rules.layer.rule_layer import RuleLayer, RuleVersion
 from serving.api.gate.call import Call, Reply, call_of, response
 from serving.api.gate.routes import SCOPE, add_hot_route
 from serving.api.operators.answering import answered, operators, page_from, page_size

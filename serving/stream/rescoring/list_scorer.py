@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from models.lists.rules.layer.rule_version import RuleVersion
+from models.lists.rules.layer.rule_layer import RuleVersion
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer, Entry, Listing
 from serving.answers.interfaces import LiveUnavailableError

@@ -12,8 +12,7 @@ from infra.database.engine import engine
 from infra.database.schema.schema import exclusions, items, placements, promotions, suppressions, users
 from infra.keys.identity import remember
 from models.datasets.dataset import Dataset
-from models.lists.rules.layer.rule_layer import HiddenItem
-from models.lists.rules.layer.rule_version import layer_to_json
+from models.lists.rules.layer.rule_layer import HiddenItem, layer_to_json
 from models.lists.rules.placement_config import PlacementError
 from models.ranking.two_stage import LogisticRegression, RegressionConfig
 from serving.queries.explain import NoListsError, UnknownItemError, explain

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from models.lists.rules.layer.rule_version import NO_VERSION
+from models.lists.rules.layer.rule_layer import NO_VERSION
 from serving.api.operators.answering import answered
 from serving.api.operators.pages.page import DEEPEST, HOME, OperatorPage, go, is_number
 from serving.api.operators.pages.placement import titles_of

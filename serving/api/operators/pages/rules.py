@@ -7,8 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from models.lists.rules.layer.rule_layer import AnyRule, HiddenItem, ItemBoost, PinnedItem, RuleLayer
-from models.lists.rules.layer.rule_version import RuleVersion, layer_from_json, layer_to_json
+from models.lists.rules.layer.rule_layer import (
+    AnyRule,
+    HiddenItem,
+    ItemBoost,
+    PinnedItem,
+    RuleLayer,
+    RuleVersion,
+    layer_from_json,
+    layer_to_json,
+)
 from serving.http.safe_pages import opened, sealed
 
 MOST_CHANGES: Final = 40
