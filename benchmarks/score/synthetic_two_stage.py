@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
+from models.features.encoding.encoder import Tags
 from models.features.encoding.item_tfidf import ItemVectors, Weights
-from models.features.encoding.tags import Tags
-from models.primitives.pair_table import Lookup
+from models.primitives.state import Lookup
 from models.ranking.candidate_features import RankerRows
 from models.ranking.candidate_generation import Candidates, Retriever
 from models.ranking.ensemble import BlendedRanker

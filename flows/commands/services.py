@@ -245,7 +245,7 @@ def signing_key() -> None:
 
 def _lookups() -> "Lookups | None":
     """Return the reader of events for single answers; few answers need its heavy imports."""
-    from tasks.scoring.reads.single_user import available_lookups
+    from tasks.scoring.single_user import available_lookups
 
     return available_lookups()
 

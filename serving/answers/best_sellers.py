@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import Rules, Selector
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
+from models.lists.rules.placement_config import Placement, Rules, Selector
 from models.primitives.vocabulary import NO_INDEX, index_of, position_of
 from models.recommenders.baselines.segment_popular import ALL_USERS
 from models.recommenders.explanations.recent_buyers import popular_reasons

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models.lists.rules.layer.applied_rules import RuleChange, pins, reranked
-from models.lists.rules.layer.rule_layer import NO_RULES, RuleLayer
+from models.lists.rules.layer.rule_layer import NO_RULES, RuleChange, RuleLayer, pins, reranked
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import NONE
 from models.recommenders.item_based.bought_together import fit_of_lists

@@ -10,10 +10,10 @@ from scipy import sparse
 
 from models.columns import CATEGORY_SEPARATOR, USER_KEY
 from models.datasets.cold_start import InOrder, NewUsers
-from models.lists.batch_users import matrix_of
 from models.lists.item_models import LEAST_SIMILARITY
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, build_cascade
+from models.lists.ranked_lists import matrix_of
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import NO_INDEX, position_of, positions_of
 from models.recommenders.explanations.sentences import NONE, PurchasedTitles, because, same_category

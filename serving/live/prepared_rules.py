@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.item_attributes import ItemAttributes
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import positions_of
 from models.recommenders.explanations.sentences import ReasonsNaming

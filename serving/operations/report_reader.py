@@ -19,8 +19,7 @@ from infra.services.prefect_pages import flow_run, runs
 from models.errors import TailorbirdError
 from models.ingest.check.file_names import file_name
 from models.lists.rules.layer.rule_layer import words
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_words import sentences
+from models.lists.rules.placement_config import Placement, sentences
 from serving.operations.reports import (
     Alert,
     ChampionReport,

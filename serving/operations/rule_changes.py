@@ -10,10 +10,8 @@ import numpy as np
 from sqlalchemy import Engine
 
 from infra.database.rule_versions import add_version, current_rules, rule_version, rule_versions
-from models.lists.rules.layer.conflicts import Conflict, conflicts
-from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attributed
-from models.lists.rules.layer.validation import faults
+from models.lists.rules.layer.rule_layer import NO_VERSION, RuleLayer, RuleVersion, attributed
+from models.lists.rules.layer.validation import Conflict, conflicts, faults
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer
 from serving.answers.request import ListRequest

@@ -16,17 +16,13 @@ from infra.database.schema.offers import why_not_sold
 from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import exclusions, items, placements, promotions, recommendation_batches
 from models.columns import PURCHASE
-from models.datasets.training_data import position_of
 from models.errors import TailorbirdError
 from models.lists.absence import Absence, Order, reason_of
-from models.lists.rules.caps import Cap
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.applied_rules import layered
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import EVER
+from models.lists.rules.compiled_rules import Cap, CompiledRules, ItemAttributes
+from models.lists.rules.layer.rule_layer import layered
+from models.lists.rules.placement_config import EVER, Placement
 from models.primitives.json_types import JsonObject
-from models.primitives.vocabulary import index_of
+from models.primitives.vocabulary import index_of, position_of
 from models.recommenders.protocols import Explains, Recommender
 from serving.queries.operator_rules import PlacementRules, attributes, catalogue_rows, rules_of
 from serving.queries.user_recommendations import (

@@ -14,10 +14,9 @@ from infra.database.schema.offers import sold_now
 from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import items, placements, recommendation_batches
 from models.errors import TailorbirdError
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.conflicts import Conflict, conflicts
-from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer, words
-from models.lists.rules.layer.rule_version import RuleVersion, layer_from_json
+from models.lists.rules.compiled_rules import ItemAttributes
+from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer, RuleVersion, layer_from_json, words
+from models.lists.rules.layer.validation import Conflict, conflicts
 from models.lists.rules.placement_config import Placement
 
 _UNKNOWN: Final = MappingProxyType(dict.fromkeys(("category", "brand", "price", "available")))

@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
-from models.lists.rules.item_attributes import ItemAttributes
+from models.lists.rules.compiled_rules import ItemAttributes
 from models.primitives.distinct import distinct
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.layer.rule_version import layer_from_json
+from models.lists.rules.layer.rule_layer import RuleLayer, layer_from_json
 from serving.http.metrics import BATCH_AGE
 from serving.stores.shared_loads import Loaded, SharedLoads, SharedReads, cache_key
 

@@ -16,7 +16,7 @@ from typing import Final
 import asyncpg
 import orjson
 
-from models.lists.rules.layer.rule_version import RuleVersion
+from models.lists.rules.layer.rule_layer import RuleVersion
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Answer, Entry, Listing
 from serving.answers.interfaces import LiveUnavailableError

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.lists.rules.layer.conflicts import Conflict
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_words import sentences
+from models.lists.rules.layer.validation import Conflict
+from models.lists.rules.placement_config import Placement, sentences
 from models.primitives.json_types import JsonObject
 from serving.queries.operator_rules import Layer
 from serving.terminal.console import line, table

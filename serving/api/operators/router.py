@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from infra.outages import explain
-from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.layer.rule_version import RuleVersion
+from models.lists.rules.layer.rule_layer import RuleLayer, RuleVersion
 from serving.api.gate.routes import SCOPE, add_hot_route
 from serving.api.operators.rule_protocol import (
     ConflictWithFile,

@@ -5,8 +5,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from models.lists.rules.layer.rule_layer import BoostKind, HiddenItem, ItemBoost, PinnedItem, RuleLayer
-from models.lists.rules.layer.rule_version import RuleVersion
+from models.lists.rules.layer.rule_layer import BoostKind, HiddenItem, ItemBoost, PinnedItem, RuleLayer, RuleVersion
 from models.lists.rules.layer.validation import HIGHEST_FACTOR, LOWEST_FACTOR, MOST_RULES
 from serving.answers.answer import Source
 from serving.api.replies.document import Item

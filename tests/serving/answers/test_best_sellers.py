@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import Pin, Rules, Selector
+from models.lists.rules.placement_config import Pin, Placement, Rules, Selector
 from serving.answers.best_sellers import BestSellers, Upkeep
 from serving.answers.request import Filters
 from serving.stores.catalogue import Catalogue

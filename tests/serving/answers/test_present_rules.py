@@ -8,8 +8,7 @@ from datetime import datetime
 import numpy as np
 from sqlalchemy import Engine
 
-from models.lists.rules.layer.rule_layer import HiddenItem, ItemBoost, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, layer_to_json
+from models.lists.rules.layer.rule_layer import NO_VERSION, HiddenItem, ItemBoost, RuleLayer, RuleVersion, layer_to_json
 from serving.answers.answer import Entry, Listing
 from serving.answers.chain import PresentRules, Search
 from serving.answers.interfaces import Hidden

@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn
 
-from models.lists.rules.layer.conflicts import Conflict
-from models.lists.rules.layer.rule_layer import NO_RULES, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attributed
-from models.lists.rules.layer.validation import faults
+from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, RuleLayer, RuleVersion, attributed
+from models.lists.rules.layer.validation import Conflict, faults
 from models.lists.rules.placement_config import Placement
 from serving.answers.request import ListRequest
 from serving.operations.reports import (

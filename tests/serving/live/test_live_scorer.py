@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.lists.rules.layer.applied_rules import layered
-from models.lists.rules.layer.rule_layer import HiddenItem
+from models.lists.rules.layer.rule_layer import HiddenItem, layered
 from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError

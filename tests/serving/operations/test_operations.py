@@ -11,8 +11,7 @@ from sqlalchemy import Engine, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import load
-from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION
+from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, HiddenItem, RuleLayer
 from models.recommenders.item_based.item_evidence import ItemEvidence
 from serving.answers.answer import Answer
 from serving.answers.request import Filters, ListRequest, Visitor

@@ -13,8 +13,7 @@ from infra.database.schema.schema import exclusions, items, placements, promotio
 from infra.keys.identity import remember
 from models.datasets.dataset import Dataset
 from models.errors import TailorbirdError
-from models.lists.rules.layer.rule_layer import HiddenItem
-from models.lists.rules.layer.rule_version import layer_to_json
+from models.lists.rules.layer.rule_layer import HiddenItem, layer_to_json
 from models.lists.rules.placement_config import PlacementError
 from models.ranking.two_stage import LogisticRegression, RegressionConfig
 from serving.queries.explain import explain

@@ -18,8 +18,7 @@ from infra.lake.delta_lake import Lake
 from infra.locks import advisory_locks, usage_lock
 from infra.locks.usage_lock import WorkRunsError
 from serving.queries.user_recommendations import user_list
-from tasks.datasets.build_dataset import build_dataset
-from tasks.datasets.rebuild_dataset import rebuild_dataset
+from tasks.datasets.build_dataset import build_dataset, rebuild_dataset
 from tasks.ingest.events import event_batch
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items

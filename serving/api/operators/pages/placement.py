@@ -9,9 +9,8 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from models.lists.rules.layer.conflicts import Conflict
-from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
+from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, AnyRule, RuleLayer, RuleVersion
+from models.lists.rules.layer.validation import Conflict
 from serving.answers.catalogue_search import CatalogueQuery
 from serving.api.operators.pages.page import DEEPEST, DOWN, HOME, OperatorPage, Show, go
 from serving.api.operators.pages.rules import (

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.lists.rules.layer.rule_version import NO_VERSION
+from models.lists.rules.layer.rule_layer import NO_VERSION
 from serving.api.gate.routes import INCOMING, OPEN, SCOPE, add_hot_route
 from serving.api.operators.pages import placement
 from serving.api.operators.pages.page import (

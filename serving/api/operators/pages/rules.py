@@ -8,8 +8,17 @@ from datetime import UTC, datetime
 from typing import Final
 
 from models.columns import CATEGORY_SEPARATOR
-from models.lists.rules.layer.rule_layer import BOOST_KINDS, AnyRule, HiddenItem, ItemBoost, PinnedItem, RuleLayer
-from models.lists.rules.layer.rule_version import RuleVersion, layer_from_json, layer_to_json
+from models.lists.rules.layer.rule_layer import (
+    BOOST_KINDS,
+    AnyRule,
+    HiddenItem,
+    ItemBoost,
+    PinnedItem,
+    RuleLayer,
+    RuleVersion,
+    layer_from_json,
+    layer_to_json,
+)
 from serving.api.requests.values import checked_id
 from serving.http.safe_pages import opened, sealed
 from serving.stores.catalogue import Item

@@ -9,8 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infra.installation import Installation, current
 from models.errors import TailorbirdError
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import EVER
+from models.lists.rules.placement_config import EVER, Placement
 from tasks.lake.reference_data import ReferenceData
 from tasks.lake.shared_reads import shared_reference_data
 from tasks.lake.user_item_history import due, fully_refunded, hidden, item_ages
@@ -60,15 +59,10 @@ class Lookups:
         return np.array([key], dtype=np.str_), np.array([item], dtype=np.str_)
 
 
-def lookups() -> Lookups:
-    """Return the look-ups of this installation."""
-    return Lookups(current())
-
-
 def available_lookups() -> Lookups | None:
     """Return the look-ups, or None on a host that may not read the events."""
     try:
-        made = lookups()
+        made = Lookups(current())
         made.installation.engine.connect().close()
     except (TailorbirdError, SQLAlchemyError):
         return None
