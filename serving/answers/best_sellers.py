@@ -148,11 +148,6 @@ class BestSellers:
         return lists
 
     @property
-    def digest(self) -> str:
-        """Return the digest of the champion."""
-        return self.model.bundle.digest
-
-    @property
     def sales(self) -> dict[str, float]:
         """Return the sales of each item."""
         bundle = self.model.bundle
@@ -293,12 +288,7 @@ class Upkeep:
     @property
     def digest(self) -> str:
         """Return the digest of the champion of the sales; empty before the first one."""
-        return "" if self.best is None else self.best.digest
-
-    @property
-    def ready(self) -> bool:
-        """Return whether a model and its best sellers are in memory."""
-        return self.best is not None
+        return "" if self.best is None else self.best.model.bundle.digest
 
     def under(self, placements: LayeredPlacements, user_key: str) -> "Upkeep":
         """Return the same best sellers for one user under other placements; nothing keeps them current."""

@@ -115,7 +115,7 @@ class TitleIndex:
 
     def matches(self, text: str) -> Iterable[str]:
         """Return the ids of the items whose titles hold the beginnings of all words, best sellers first."""
-        given = words_of(text)[:_MOST_WORDS]
+        given = _WORD.findall(_plain(text))[:_MOST_WORDS]
         if not given:
             return () if text.strip() else self.names
         both = self.titles.beginning_with(given[0])
@@ -179,12 +179,8 @@ class CatalogueSearch:
         return TitleIndex.of(titles, stock.sales, stock.digest)
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of a text in the form in which they are compared: without case and accents."""
-    return _WORD.findall(_plain(text))
-
-
 def _plain(text: str) -> str:
+    """Return a text in the form in which words are compared: without case and accents."""
     if text.isascii():
         return text.lower()
     plain = unicodedata.normalize("NFKD", text).casefold()

@@ -73,22 +73,27 @@ class Narrowed(Body):
         return Filters(**dict(self))
 
 
-class Basket(Body):
+class Visited(Body):
+    """The visitor, and the placement."""
+
+    placement: PlacementName | None = None
+    user: Id | None = None
+    session: Id | None = None
+    consent: Flag | None = None
+
+
+class Basket(Visited):
     """The items of a basket, and the visitor."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": ["995242", "1082185"], "user": "1", "k": 5}]})
 
     items: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MOST_CONTEXT)]
-    placement: PlacementName | None = None
-    user: Id | None = None
-    session: Id | None = None
-    consent: Flag | None = None
     k: PageSize | None = None
     offset: Annotated[int, Field(strict=True, ge=0, le=DEEPEST)] = 0
     filters: Narrowed = Narrowed()
 
 
-class Ranking(Body):
+class Ranking(Visited):
     """Items to order, and the visitor."""
 
     model_config = ConfigDict(
@@ -96,10 +101,6 @@ class Ranking(Body):
     )
 
     items: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MOST_RANKED)]
-    placement: PlacementName | None = None
-    user: Id | None = None
-    session: Id | None = None
-    consent: Flag | None = None
     context: Annotated[tuple[Id, ...], Field(max_length=MOST_CONTEXT)] = ()
 
 

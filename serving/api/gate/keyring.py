@@ -196,7 +196,8 @@ class RecordedKeys:
         """Take the keys of the copy, if the database gave none yet."""
         try:
             rows = orjson.loads(self._copy.read_bytes())
-            keys = _keys([_decoded(row) for row in rows], self._workers)
+            decoded = [{**row, "secret_hash": bytes.fromhex(row["secret_hash"])} for row in rows]
+            keys = _keys(decoded, self._workers)
         except (OSError, ValueError, KeyError, TypeError):
             return
         if not self._keyring.is_loaded:
@@ -209,7 +210,7 @@ class RecordedKeys:
             self._copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(orjson.dumps(rows, default=_encoded))
+                file.write(orjson.dumps(rows, default=bytes.hex))
             draft.replace(self._copy)
         except OSError:
             draft.unlink(missing_ok=True)
@@ -229,10 +230,3 @@ def _keys(rows: Sequence[dict[str, Any]], workers: int) -> list[ApiKey]:
         )
         for row in rows
     ]
-
-
-_encoded: Callable[[Any], str] = bytes.hex
-
-
-def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "secret_hash": bytes.fromhex(row["secret_hash"])}

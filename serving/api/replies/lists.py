@@ -101,10 +101,11 @@ def next_page(path: str, query: ListQuery, following: int) -> tuple[str | None, 
 def body(answer: Answer, shown_as: str, following: str | None = None) -> bytes:
     """Return an answer as JSON. Its items were serialised once for all requests."""
     degraded = "true" if answer.degraded else "false"
+    link = "null" if following is None else f'"{following}"'  # percent-encoded, so that nothing is to be escaped
     start = (
         f'{{"recommendation_id":"{shown_as}","placement":"{answer.placement}",'
         f'"model_version":{_number(answer.model_version)},"batch_id":{_number(answer.batch_id)},'
-        f'"source":"{answer.source}","degraded":{degraded},"next":{_text(following)},"items":'
+        f'"source":"{answer.source}","degraded":{degraded},"next":{link},"items":'
     )
     return b"%b%b}" % (start.encode(), answer.items_json)
 
@@ -132,11 +133,6 @@ def shown(call: Call, answer: Answer, seen_by: Visitor, consent: bool | None, of
 
 def _number(value: int | None) -> str:
     return "null" if value is None else str(value)
-
-
-def _text(link: str | None) -> str:
-    """Return a percent-encoded link as JSON: it holds nothing to escape."""
-    return "null" if link is None else f'"{link}"'
 
 
 async def batched(call: Call, ids: Sequence[str], one: Callable[[str], Awaitable[Answered]]) -> Reply:

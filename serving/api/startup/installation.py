@@ -110,7 +110,7 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
                 answers,
                 writer,
                 impressions,
-                lambda: {"model": models.current() is not None, "fallback": answers.upkeep.ready},
+                lambda: {"model": models.current() is not None, "fallback": answers.upkeep.best is not None},
                 intake,
                 Operators(changes, previews, reports, sign_ins),
             )

@@ -64,7 +64,7 @@ def load_once(settings: Settings) -> Shared:
     except Exception:
         _LOG.exception("Best sellers could not be built; each worker tries it again.")
         return Shared(model, catalogue, aligned, codes=codes)
-    return Shared(model, catalogue, aligned, best, TitleIndex.of(words, best.sales, best.digest), codes)
+    return Shared(model, catalogue, aligned, best, TitleIndex.of(words, best.sales, model.digest), codes)
 
 
 async def _read(place: str) -> tuple[KnownCatalogue | None, TitleWords | None, Mapping[int, CodeTexts]]:

@@ -82,7 +82,9 @@ async def opened_bundle(state: State, folder: Path) -> AsyncIterator[None]:
         await warm(live, state.placements)
         async with answers.running():
             nowhere = NotStored()
-            state.parts = Parts(answers, nowhere, nowhere, lambda: {"model": True, "fallback": answers.upkeep.ready})
+            state.parts = Parts(
+                answers, nowhere, nowhere, lambda: {"model": True, "fallback": answers.upkeep.best is not None}
+            )
             yield
 
 

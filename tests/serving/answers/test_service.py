@@ -294,21 +294,9 @@ def test_new_lists_a_rollback_and_a_hidden_item_show_within_ten_seconds(stocked:
     run(stocked, scenario)
 
 
-def test_a_promotion_changes_best_sellers(stocked: tuple[str, Engine]) -> None:
-    holder = Holder(champion())
-
-    async def scenario(service: AnswerService) -> None:
-        assert ids(await service.recommend(request(None))) == ITEMS[:3]
-        holder.model = champion(2, reverse=True)
-        follows = 2, ITEMS[:-4:-1]
-        await becomes(service, request(None), lambda answer: (answer.model_version, ids(answer)) == follows, 10)
-
-    run(stocked, scenario, holder=holder)
-
-
 def test_before_any_model_is_loaded_answers_are_empty_or_from_the_table(stocked: tuple[str, Engine]) -> None:
     async def scenario(service: AnswerService) -> None:
-        assert not service.upkeep.ready
+        assert service.upkeep.best is None
         assert (await service.recommend(request())).source == "table"
         general = await service.recommend(request(None))
         assert (general.items, general.degraded) == ((), True)
